@@ -1,0 +1,202 @@
+"""Own pattern detectors: crosses, new extremes, gaps, narrow ranges, volume.
+
+Every detector takes a BarSeries and keyword parameters and returns an int32 signal per bar: 0 none, 100
+bullish, -100 bearish; the neutral ones (inside bar, NR7, squeeze) give 100 for "found". The signal at a bar
+depends on that bar and earlier ones only. Two values closer than a billionth of their scale count as equal,
+because TA-Lib's running sums carry rounding that would otherwise cross over on flat prices.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import talib
+from numpy.typing import NDArray
+
+from streamworkers.analysis.own_indicators import relative_volume
+from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber
+from streamworkers.analysis.pattern_traits import PatternTraits
+from streamworkers.analysis.rolling import quiet, ratio, shifted
+from streamworkers.analysis.ta_functions import ta_function
+from streamworkers.market.series import BarSeries, FloatArray
+
+SignalArray = NDArray[np.int32]
+_EQUAL_WITHIN = 1e-9
+
+
+@quiet
+def golden_cross(series: BarSeries, *, fast: int = 50, slow: int = 200) -> SignalArray:
+    """Bullish where the fast simple mean of the close rises above the slow one."""
+    return np.maximum(_mean_crossings(series, fast, slow), 0)
+
+
+@quiet
+def death_cross(series: BarSeries, *, fast: int = 50, slow: int = 200) -> SignalArray:
+    """Bearish where the fast simple mean of the close falls below the slow one."""
+    return np.minimum(_mean_crossings(series, fast, slow), 0)
+
+
+def new_52_week_high(series: BarSeries, *, period: int = 252) -> SignalArray:
+    """Bullish where the high is above those of the `period - 1` bars before: the highest of `period` bars."""
+    return _signal(bullish=series.high > shifted(talib.MAX(series.high, period - 1), 1))
+
+
+def new_52_week_low(series: BarSeries, *, period: int = 252) -> SignalArray:
+    """Bearish where the low is below those of the `period - 1` bars before: the lowest of `period` bars."""
+    return _signal(bearish=series.low < shifted(talib.MIN(series.low, period - 1), 1))
+
+
+@quiet
+def gap_up(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
+    """Bullish where the open is more than `min_percent` percent above the high of the bar before."""
+    return _signal(bullish=series.open > shifted(series.high, 1) * (1.0 + min_percent / 100.0))
+
+
+@quiet
+def gap_down(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
+    """Bearish where the open is more than `min_percent` percent below the low of the bar before."""
+    return _signal(bearish=series.open < shifted(series.low, 1) * (1.0 - min_percent / 100.0))
+
+
+def inside_bar(series: BarSeries) -> SignalArray:
+    """Neutral: the high is below and the low above those of the bar before."""
+    return _signal((series.high < shifted(series.high, 1)) & (series.low > shifted(series.low, 1)))
+
+
+@quiet
+def nr7(series: BarSeries, *, bars: int = 7) -> SignalArray:
+    """Neutral: the range is the narrowest of the last `bars` bars. Source: Toby Crabel."""
+    width = series.high - series.low
+    before = shifted(talib.MIN(width, bars - 1), 1)
+    return _signal(width < before - _EQUAL_WITHIN * np.abs(series.high))
+
+
+@quiet
+def bollinger_squeeze(
+    series: BarSeries, *, period: int = 20, deviations: float = 2.0, window: int = 120
+) -> SignalArray:
+    """Neutral: the width of the Bollinger bands falls to its lowest of `window` bars.
+
+    Only the bar that enters the low fires. Width is (upper - lower) / middle. Source: John Bollinger,
+    Bollinger on Bollinger Bands, "the squeeze".
+    """
+    upper, middle, lower = talib.BBANDS(series.close, period, deviations, deviations)
+    width = ratio(upper - lower, middle)
+    width[width < _EQUAL_WITHIN] = 0.0
+    lowest = talib.MIN(width, window)
+    at_low = width <= lowest
+    entering = at_low[1:] & ~at_low[:-1] & np.isfinite(lowest[:-1])
+    return _signal(np.concatenate(([False], entering)))
+
+
+@quiet
+def macd_cross(series: BarSeries, *, fast: int = 12, slow: int = 26, signal: int = 9) -> SignalArray:
+    """Bullish where the MACD line rises above its signal line, bearish where it falls below."""
+    line, smoothed, _ = talib.MACD(series.close, fast, slow, signal)
+    return _crossings(line - smoothed, series.close)
+
+
+@quiet
+def volume_spike(series: BarSeries, *, period: int = 20, multiple: float = 3.0) -> SignalArray:
+    """Volume of at least `multiple` times the mean of the `period` bars before, in the direction of the bar.
+
+    Bullish where the bar closes above its open, bearish where below; a bar that closes at its open has no
+    direction and is not reported.
+    """
+    spike = relative_volume(series, period=period) >= multiple
+    return _signal(spike & (series.close > series.open), spike & (series.close < series.open))
+
+
+def _signal(bullish: NDArray[np.bool_] | None = None, bearish: NDArray[np.bool_] | None = None) -> SignalArray:
+    either = bullish if bullish is not None else bearish
+    signals = np.zeros(0 if either is None else len(either), np.int32)
+    if bullish is not None:
+        signals[bullish] = 100
+    if bearish is not None:
+        signals[bearish] = -100
+    return signals
+
+
+def _mean_crossings(series: BarSeries, fast: int, slow: int) -> SignalArray:
+    return _crossings(talib.SMA(series.close, fast) - talib.SMA(series.close, slow), series.close)
+
+
+def _crossings(difference: FloatArray, scale: FloatArray) -> SignalArray:
+    """100 where the difference turns positive and -100 where negative, from zero or the other side."""
+    zero = np.abs(scale) * _EQUAL_WITHIN
+    above, below, defined = difference > zero, difference < -zero, ~np.isnan(difference)
+    signals = np.zeros(len(difference), np.int32)
+    signals[1:][above[1:] & ~above[:-1] & defined[:-1]] = 100
+    signals[1:][below[1:] & ~below[:-1] & defined[:-1]] = -100
+    return signals
+
+
+def _bars_for_mean_crossings(params: Mapping[str, Any]) -> int:
+    return int(max(params["fast"], params["slow"])) + 1
+
+
+def _bars_for_macd_crossings(params: Mapping[str, Any]) -> int:
+    periods = {f"{name}period": params[name] for name in ("fast", "slow", "signal")}
+    return ta_function("MACD").lookback(periods) + 2
+
+
+@dataclass(frozen=True, slots=True)
+class ChartPattern:
+    """A detector, the bars it needs (from all its parameters) before it can fire once, and its traits.
+
+    `rules` are those of its parameters; their defaults stand in the detector's signature only.
+    """
+
+    detect: Callable[..., SignalArray]
+    bars_needed: Callable[[Mapping[str, Any]], int]
+    rules: Mapping[str, Rule]
+    traits: PatternTraits
+
+    def all_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The given parameters, and the default of each that is not given."""
+        defaults = {
+            name: parameter.default
+            for name, parameter in inspect.signature(self.detect).parameters.items()
+            if parameter.default is not inspect.Parameter.empty
+        }
+        return {**defaults, **params}
+
+
+_CROSS_RULES: Mapping[str, Rule] = {"fast": WholeNumber(2), "slow": WholeNumber(2)}
+_EXTREME_RULES: Mapping[str, Rule] = {"period": WholeNumber(3)}
+_GAP_RULES: Mapping[str, Rule] = {"min_percent": RealNumber(0.0, 100.0)}
+_FOLLOWING = PatternTraits(1, "same")
+_FREE = PatternTraits(1, "any")
+_NARROW = PatternTraits(1, "any", neutral=True, narrow=True)
+
+CHART_PATTERNS: Mapping[str, ChartPattern] = {
+    "golden_cross": ChartPattern(golden_cross, _bars_for_mean_crossings, _CROSS_RULES, _FOLLOWING),
+    "death_cross": ChartPattern(death_cross, _bars_for_mean_crossings, _CROSS_RULES, _FOLLOWING),
+    "new_52_week_high": ChartPattern(new_52_week_high, itemgetter("period"), _EXTREME_RULES, _FOLLOWING),
+    "new_52_week_low": ChartPattern(new_52_week_low, itemgetter("period"), _EXTREME_RULES, _FOLLOWING),
+    "gap_up": ChartPattern(gap_up, lambda _: 2, _GAP_RULES, _FREE),
+    "gap_down": ChartPattern(gap_down, lambda _: 2, _GAP_RULES, _FREE),
+    "inside_bar": ChartPattern(inside_bar, lambda _: 2, {}, _NARROW),
+    "nr7": ChartPattern(nr7, itemgetter("bars"), {"bars": WholeNumber(3)}, _NARROW),
+    "bollinger_squeeze": ChartPattern(
+        bollinger_squeeze,
+        lambda params: params["period"] + params["window"],
+        {"period": WholeNumber(2), "deviations": RealNumber(0.1, 10.0), "window": WholeNumber(2)},
+        _NARROW,
+    ),
+    "macd_cross": ChartPattern(
+        macd_cross,
+        _bars_for_macd_crossings,
+        {"fast": WholeNumber(2), "slow": WholeNumber(2), "signal": WholeNumber(1)},
+        _FREE,
+    ),
+    "volume_spike": ChartPattern(
+        volume_spike,
+        lambda params: params["period"] + 1,
+        {"period": WholeNumber(1), "multiple": RealNumber(1.0, 1000.0)},
+        _FREE,
+    ),
+}

@@ -1,0 +1,117 @@
+"""How far a pattern looks like its textbook form, as a score from 0 to 1.
+
+It is a rule, not a probability: nothing here was fitted to outcomes. Up to four parts, each from 0 to 1,
+are averaged with the weights below; 0.5 is "usual". A part that cannot be computed, or that the pattern has
+no use for, is left out and the weights of the others are scaled up; with no part at all the score is 0.5.
+Only the pattern's bar and earlier ones are looked at.
+
+- trend (0.35): the move of the close over the 10 bars that end before the pattern, in ATRs. Three ATRs or
+  more the wanted way give 1, the other way 0, no move 0.5. Reversals want the opposite of their direction,
+  continuations the same. Left out where the pattern wants none or has no direction.
+- confirmation (0.25): where the bar closed in its range, 1 at the end that the direction points to. Left
+  out where the pattern has no direction or the bar no range.
+- volume (0.25): the bar's volume against the mean of the 20 bars before; the mean gives 0.5, twice it or
+  more 1.
+- range (0.15): high - low against the ATR of the bar before; one ATR gives 0.5, two or more 1. Turned round
+  (0 range gives 1) for patterns whose point is a narrow bar.
+
+ATR is Wilder's over 14 bars.
+"""
+
+from functools import cached_property
+
+import talib
+
+from streamworkers.analysis.own_indicators import relative_volume
+from streamworkers.analysis.pattern_traits import PatternTraits
+from streamworkers.market.series import BarSeries, FloatArray
+
+CONFIDENCE_METHOD = "rule-v1"
+CONFIDENCE_WEIGHTS = {"trend": 0.35, "confirmation": 0.25, "volume": 0.25, "range": 0.15}
+TREND_BARS = 10
+TREND_FULL_ATRS = 3.0
+VOLUME_BARS = 20
+ATR_BARS = 14
+NO_PARTS = 0.5
+
+
+class ConfidenceContext:
+    """What the rule needs of a series, computed when the first pattern of it fires, and then once."""
+
+    def __init__(self, series: BarSeries) -> None:
+        self.series = series
+
+    @cached_property
+    def atr(self) -> FloatArray:
+        """Average true range per bar, NaN where not defined yet."""
+        series = self.series
+        result: FloatArray = talib.ATR(series.high, series.low, series.close, ATR_BARS)
+        return result
+
+    @cached_property
+    def relative_volume(self) -> FloatArray:
+        """Volume per bar over the mean of the bars before, NaN where there is no such mean or it is zero."""
+        return relative_volume(self.series, period=VOLUME_BARS)
+
+    def atr_at(self, index: int) -> float | None:
+        """The ATR at a bar, None where it is not defined or zero."""
+        atr = self.atr.item(index) if index >= 0 else 0.0
+        return atr if atr > 0 else None
+
+
+def confidence_parts(context: ConfidenceContext, traits: PatternTraits, index: int, signal: int) -> dict[str, float]:
+    """The parts that can be computed for a pattern that fired with `signal` at `index`, each from 0 to 1."""
+    side = 0 if traits.neutral else (1 if signal > 0 else -1)
+    parts = {
+        "trend": _trend(context, traits, index, side),
+        "confirmation": _confirmation(context.series, index, side),
+        "volume": _volume(context, index),
+        "range": _range(context, traits, index),
+    }
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def confidence_of(parts: dict[str, float]) -> float:
+    """The weighted mean of the parts there are, from 0 to 1."""
+    if not parts:
+        return NO_PARTS
+    total = sum(CONFIDENCE_WEIGHTS[name] for name in parts)
+    return sum(CONFIDENCE_WEIGHTS[name] * part for name, part in parts.items()) / total
+
+
+def _trend(context: ConfidenceContext, traits: PatternTraits, index: int, side: int) -> float | None:
+    end = index - traits.bars
+    begin = end - TREND_BARS
+    if side == 0 or traits.trend == "any" or begin < 0:
+        return None
+    atr = context.atr_at(end)
+    if atr is None:
+        return None
+    close = context.series.close
+    wanted = side if traits.trend == "same" else -side
+    move = (close.item(end) - close.item(begin)) / (TREND_FULL_ATRS * atr)
+    return _unit(0.5 + 0.5 * wanted * move)
+
+
+def _confirmation(series: BarSeries, index: int, side: int) -> float | None:
+    high, low, close = series.high.item(index), series.low.item(index), series.close.item(index)
+    if side == 0 or high <= low:
+        return None
+    return _unit((close - low if side > 0 else high - close) / (high - low))
+
+
+def _volume(context: ConfidenceContext, index: int) -> float | None:
+    relative = context.relative_volume.item(index)
+    return _unit(relative / 2.0) if relative >= 0 else None
+
+
+def _range(context: ConfidenceContext, traits: PatternTraits, index: int) -> float | None:
+    atr = context.atr_at(index - 1)
+    if atr is None:
+        return None
+    width = (context.series.high.item(index) - context.series.low.item(index)) / (2.0 * atr)
+    return 1.0 - _unit(width) if traits.narrow else _unit(width)
+
+
+def _unit(score: float) -> float:
+    return min(1.0, max(0.0, score))

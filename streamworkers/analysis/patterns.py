@@ -1,0 +1,109 @@
+"""Finds patterns by their definitions: TA-Lib's candle functions and our own detectors behind one call."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamworkers.analysis.candles import CANDLE_TRAITS
+from streamworkers.analysis.chart_patterns import CHART_PATTERNS
+from streamworkers.analysis.confidence import (
+    CONFIDENCE_METHOD,
+    ConfidenceContext,
+    confidence_of,
+    confidence_parts,
+)
+from streamworkers.analysis.definitions import PatternDefinition
+from streamworkers.analysis.pattern_traits import PatternTraits
+from streamworkers.analysis.ta_functions import ta_function
+from streamworkers.errors import BadInputError
+from streamworkers.market.series import BarSeries
+
+Direction = Literal["bullish", "bearish", "neutral"]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A pattern found at one bar.
+
+    `signal` is what the function gave: ±100, from TA-Lib also ±80 and ±200. `confidence` is the rule score
+    of `confidence.py`, 0 to 1 in four decimals; `metadata` holds its `parts`, the `confidence_method` and
+    the `function`.
+    """
+
+    pattern_name: str
+    bar_index: int
+    direction: Direction
+    signal: int
+    confidence: float
+    metadata: dict[str, Any]
+
+
+class _Bound(NamedTuple):
+    """A definition made ready to call: `signals` takes a series of at least `bars_needed` bars."""
+
+    signals: Callable[[BarSeries], NDArray[np.int32]]
+    bars_needed: int
+    traits: PatternTraits
+
+
+def detect(
+    definitions: Sequence[PatternDefinition], series: BarSeries, last_bars: int = 1
+) -> tuple[list[Detection], list[str]]:
+    """What the definitions find at the last `last_bars` bars, and the names of those with too few bars.
+
+    Detections below their definition's confidence threshold are left out. They come in the order of the
+    definitions, oldest bar first. Raises BadInputError where `last_bars` is below 1.
+    """
+    if last_bars < 1:
+        raise BadInputError(f"last_bars is {last_bars}; at least one bar must be asked for")
+    length = len(series)
+    first = max(0, length - last_bars)
+    context = ConfidenceContext(series)
+    detections: list[Detection] = []
+    missing: list[str] = []
+    for definition in definitions:
+        bound = _bind(definition)
+        if length < bound.bars_needed:
+            missing.append(definition.name)
+            continue
+        for index, signal in enumerate(bound.signals(series)[first:].tolist(), first):
+            if signal:
+                detection = _detection(definition, bound.traits, context, index, signal)
+                if detection.confidence >= definition.confidence_threshold:
+                    detections.append(detection)
+    return detections, missing
+
+
+def _detection(
+    definition: PatternDefinition, traits: PatternTraits, context: ConfidenceContext, index: int, signal: int
+) -> Detection:
+    parts = confidence_parts(context, traits, index, signal)
+    direction: Direction = "neutral" if traits.neutral else ("bullish" if signal > 0 else "bearish")
+    return Detection(
+        pattern_name=definition.name,
+        bar_index=index,
+        direction=direction,
+        signal=signal,
+        confidence=round(confidence_of(parts), 4),
+        metadata={
+            "parts": {name: round(part, 4) for name, part in parts.items()},
+            "confidence_method": CONFIDENCE_METHOD,
+            "function": definition.function,
+        },
+    )
+
+
+@lru_cache(maxsize=4096)
+def _bind(definition: PatternDefinition) -> _Bound:
+    chart = CHART_PATTERNS.get(definition.function)
+    if chart is None:
+        function = ta_function(definition.function)
+        candle = function.bind(definition.params)
+        bars_needed = function.lookback(definition.params) + 1
+        return _Bound(lambda series: candle(series)[0], bars_needed, CANDLE_TRAITS[definition.function])
+    detector, params = chart.detect, chart.all_params(definition.params)
+    return _Bound(lambda series: detector(series, **params), chart.bars_needed(params), chart.traits)

@@ -1,0 +1,127 @@
+"""`streamworkers dead`: items that gave up, kept until they are replayed or purged."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+
+from streamworkers.cli.session import F, Session, json_option, limit_option, parse_moment, print_json, print_table
+from streamworkers.database import Connection
+from streamworkers.engine import ledger_reports, operations
+from streamworkers.engine.ledger_reports import DeadFilter
+from streamworkers.errors import BadInputError, UnknownNameError
+
+_MOST = 1_000_000
+
+
+def _filters(command: F) -> F:
+    options: list[Callable[[F], F]] = [
+        click.option("--run", "run_id", type=int, help="Only items of this run."),
+        click.option("--job", help="Only items of this job."),
+        click.option("--symbol", help="Only items of this symbol."),
+        click.option("--error-like", help="Only items whose error holds this text."),
+        click.option("--since", help="Only items that died since: a date or an ISO time."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _filter(words: dict[str, Any]) -> DeadFilter:
+    since: datetime | None = None
+    if words["since"]:
+        since = parse_moment(words["since"] + "T00:00" if len(words["since"]) == 10 else words["since"])
+    return DeadFilter(words["run_id"], words["job"], words["symbol"], words["error_like"], since)
+
+
+@click.group()
+def dead() -> None:
+    """Dead items: those that used up their attempts. An item is named RUN:SEQ, as `dead list` shows it."""
+
+
+@dead.command("list")
+@_filters
+@limit_option
+@json_option
+def list_dead(limit: int, as_json: bool, **words: Any) -> None:
+    """Dead items, newest runs first."""
+    with Session.open().database() as connection:
+        rows = ledger_reports.dead_items(connection, _filter(words), limit)
+    rows = [{"item": f"{row['run_id']}:{row['seq']}", **row} for row in rows]
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"item": "item", "job": "job", "symbol": "symbol", "attempt": "attempts", "finished_at": "died"}
+    print_table(rows, {**columns, "error": "error"}, "no dead items")
+
+
+@dead.command()
+@click.argument("item")
+@json_option
+def show(item: str, as_json: bool) -> None:
+    """One dead item with the error of every attempt."""
+    run_id, seq = _parse_item(item)
+    with Session.open().database() as connection:
+        row = ledger_reports.dead_item(connection, operations.require_run(connection, run_id), seq)
+    if row is None:
+        raise UnknownNameError("dead item", item, ())
+    if as_json:
+        print_json(row)
+        return
+    click.echo(f"{item}: {row['symbol']} died in attempt {row['attempt']}: {row['error']}")
+    print_table(
+        row["history"] or [], {"attempt": "attempt", "at": "at", "worker": "worker", "error": "error"}, "no history"
+    )
+
+
+@dead.command()
+@click.argument("items", nargs=-1)
+@_filters
+@click.option("--all", "everything", is_flag=True, help="All dead items.")
+@click.option("--dry-run", is_flag=True, help="Say what would be replayed.")
+def replay(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any) -> None:
+    """Run dead items again, from attempt 1, their history kept: named ones, or all that match the filters."""
+    session = Session.open()
+    with session.database() as connection:
+        chosen = _choose(connection, items, everything, words)
+        if dry_run:
+            click.echo(f"would replay {len(chosen)} items")
+            return
+        with session.streams() as streams:
+            count = operations.replay(connection, streams, chosen)
+    click.echo(f"replayed {count} items")
+
+
+@dead.command()
+@click.argument("items", nargs=-1)
+@_filters
+@click.option("--all", "everything", is_flag=True, help="All dead items.")
+@click.option("--dry-run", is_flag=True, help="Say what would be purged.")
+def purge(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any) -> None:
+    """Give dead items up for good: they become cancelled and keep their error."""
+    with Session.open().database() as connection:
+        chosen = _choose(connection, items, everything, words)
+        if dry_run:
+            click.echo(f"would purge {len(chosen)} items")
+            return
+        count = operations.purge(connection, chosen)
+    click.echo(f"purged {count} items")
+
+
+def _choose(
+    connection: Connection, items: tuple[str, ...], everything: bool, words: dict[str, Any]
+) -> list[tuple[int, int]]:
+    filtered = any(value is not None for value in words.values())
+    if sum((bool(items), everything, filtered)) != 1:
+        raise BadInputError("name items, or filters, or --all: exactly one of the three")
+    if items:
+        return [_parse_item(item) for item in items]
+    return [(row["run_id"], row["seq"]) for row in ledger_reports.dead_items(connection, _filter(words), _MOST)]
+
+
+def _parse_item(text: str) -> tuple[int, int]:
+    run, _, seq = text.partition(":")
+    if not (run.isdecimal() and seq.isdecimal()):
+        raise BadInputError(f"{text!r} is not an item as RUN:SEQ, such as 42:17")
+    return int(run), int(seq)

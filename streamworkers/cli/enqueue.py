@@ -1,0 +1,85 @@
+"""`streamworkers enqueue`."""
+
+import json
+from typing import Any
+
+import click
+
+from streamworkers.cli.session import Session, json_option, parse_moment, print_json
+from streamworkers.cli.waiting import summary_of, wait_for_run, warn_without_workers
+from streamworkers.engine.enqueue import enqueue as enqueue_run
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.registry import installed_jobs
+from streamworkers.errors import BadInputError
+from streamworkers.market.timeframes import timeframe_named
+from streamworkers.market.universes import resolve
+
+
+@click.command()
+@click.argument("job")
+@click.option("--universe", help="A universe, or several: 'sp500:nasdaq100' is the distinct union.")
+@click.option("--symbols", help="Symbols, separated by commas.")
+@click.option("--timeframe", help="1min, hour, day, week or month.  [default: the job's]")
+@click.option("--as-of", help="The last bar the run may see: a date or an ISO time.  [default: the newest closed bar]")
+@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job.")
+@click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts before an item is dead.")
+@click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Stop waiting after this many seconds.")
+@json_option
+def enqueue(
+    job: str,
+    universe: str | None,
+    symbols: str | None,
+    timeframe: str | None,
+    as_of: str | None,
+    parameters: tuple[str, ...],
+    max_attempts: int | None,
+    wait: bool,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Start a run of JOB over a universe or some symbols."""
+    if (universe is None) == (symbols is None):
+        raise BadInputError("name either --universe or --symbols")
+    frame = timeframe_named(timeframe) if timeframe else None
+    moment = parse_moment(as_of, frame or timeframe_named("day")) if as_of else None
+    values = _parse_parameters(parameters)
+    session = Session.open()
+    with session.database() as connection, session.streams() as streams:
+        names = resolve(connection, universe) if universe else _parse_symbols(symbols or "")
+        request = RunRequest(
+            job=job,
+            symbols=tuple(names),
+            target=universe or ",".join(names),
+            timeframe=frame.name if frame else None,
+            as_of=moment,
+            parameters=values,
+            max_attempts=max_attempts,
+        )
+        run, _ = enqueue_run(connection, streams, installed_jobs(), request)
+        warn_without_workers(streams, run.queue)
+        if wait:
+            return wait_for_run(connection, run, timeout=timeout, as_json=as_json)
+        if as_json:
+            print_json(summary_of(connection, run))
+        else:
+            click.echo(f"run {run.id}: {run.item_count} items of {job} in queue {run.queue}")
+            click.echo(f"watch it: streamworkers runs watch {run.id}")
+    return 0
+
+
+def _parse_symbols(text: str) -> list[str]:
+    return list(dict.fromkeys(symbol.strip() for symbol in text.split(",") if symbol.strip()))
+
+
+def _parse_parameters(words: tuple[str, ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise BadInputError(f"--param {word!r} is not NAME=VALUE")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values

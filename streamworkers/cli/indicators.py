@@ -1,0 +1,76 @@
+"""`streamworkers indicators`: what the analysis computes."""
+
+import json
+from typing import Any
+
+import click
+
+from streamworkers.analysis.definitions import IndicatorDefinition
+from streamworkers.cli.session import Session, json_option, print_json, print_table
+from streamworkers.jobs import definitions
+
+
+@click.group()
+def indicators() -> None:
+    """Indicator definitions: a TA-Lib function or one of our own, with parameters, under a name."""
+
+
+@indicators.command("list")
+@click.option("--enabled", "only_enabled", is_flag=True, help="Only those that are computed.")
+@json_option
+def list_indicators(only_enabled: bool, as_json: bool) -> None:
+    """All indicators."""
+    with Session.open().database() as connection:
+        rows = [row for row in definitions.list_indicators(connection) if row["enabled"] or not only_enabled]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        {**row, "params": json.dumps(row["params"]), "timeframes": " ".join(row["timeframes"])} for row in rows
+    ]
+    columns = {"name": "name", "function": "function", "params": "parameters", "timeframes": "timeframes"}
+    print_table(shown, {**columns, "enabled": "enabled"}, "no indicators")
+
+
+@indicators.command()
+@click.argument("name")
+@click.argument("function")
+@click.argument("params", nargs=-1, metavar="[PARAM=VALUE]...")
+@click.option("--timeframe", "timeframes", multiple=True, help="Compute it for this timeframe only; may be repeated.")
+def add(name: str, function: str, params: tuple[str, ...], timeframes: tuple[str, ...]) -> None:
+    """Add an indicator: `streamworkers indicators add rsi_7 RSI timeperiod=7`."""
+    definition = IndicatorDefinition(name, function, _parse_params(params))
+    with Session.open().database() as connection:
+        definitions.add_indicator(connection, definition, timeframes)
+    click.echo(f"added {name}; it is computed from the next run on")
+
+
+@indicators.command()
+@click.argument("name")
+def enable(name: str) -> None:
+    """Compute an indicator from the next run on."""
+    with Session.open().database() as connection:
+        definitions.enable_indicator(connection, name, True)
+    click.echo(f"{name} is enabled")
+
+
+@indicators.command()
+@click.argument("name")
+def disable(name: str) -> None:
+    """Leave an indicator out from the next run on; its results stay."""
+    with Session.open().database() as connection:
+        definitions.enable_indicator(connection, name, False)
+    click.echo(f"{name} is disabled")
+
+
+def _parse_params(words: tuple[str, ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise click.UsageError(f"{word!r} is not PARAM=VALUE")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values

@@ -1,0 +1,40 @@
+"""`streamworkers results`."""
+
+import click
+
+from streamworkers.cli.session import (
+    Session,
+    console,
+    json_option,
+    limit_option,
+    print_json,
+    print_table,
+    show_bar_time,
+)
+from streamworkers.jobs import results as result_tables
+from streamworkers.market.timeframes import timeframe_named
+
+
+@click.command()
+@click.argument("symbol")
+@click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
+@limit_option
+@json_option
+def results(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
+    """The newest value of every indicator of SYMBOL, and its newest patterns."""
+    frame = timeframe_named(timeframe)
+    with Session.open().database() as connection:
+        indicators = result_tables.latest_indicators(connection, symbol, frame.name)
+        patterns = result_tables.patterns_of(connection, symbol, frame.name, limit)
+    if as_json:
+        print_json({"symbol": symbol, "timeframe": frame.name, "indicators": indicators, "patterns": patterns})
+        return
+    for row in indicators + patterns:
+        row["bar"] = show_bar_time(row["bar_time"], frame.name)
+    for row in indicators:
+        row["outputs"] = "  ".join(f"{name} {value:,.4f}" for name, value in (row["value_data"] or {}).items())
+    columns = {"indicator": "indicator", "bar": "bar", "value": "value", "outputs": "all outputs"}
+    print_table(indicators, columns, f"no indicators of {symbol}")
+    console.print()
+    columns = {"bar": "bar", "pattern_name": "pattern", "direction": "direction", "confidence": "confidence"}
+    print_table(patterns, columns, f"no patterns of {symbol}")

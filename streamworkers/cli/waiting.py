@@ -1,0 +1,141 @@
+"""Watching a run to its end, and its summary."""
+
+import time
+from typing import Any
+
+import click
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from streamworkers.cli.session import messages, print_json, show_bar_time
+from streamworkers.database import Connection
+from streamworkers.engine import ledger, ledger_reports
+from streamworkers.engine.ledger import OPEN_STATES, Run
+from streamworkers.engine.stream import Streams
+
+EXIT_INTERRUPTED = 130
+_NAMED = 10
+_LISTED = 100_000
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+class _RateColumn(ProgressColumn):
+    """Items per second so far."""
+
+    def render(self, task: "Task") -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:,.0f} items/s")
+
+
+def warn_without_workers(streams: Streams, queue: str) -> None:
+    """Say on standard error when nobody reads a queue."""
+    heartbeats = streams.heartbeats().values()
+    if not any(f'"{queue}"'.encode() in payload for payload in heartbeats):
+        click.echo(f"no worker reads queue {queue!r} now: start one with `streamworkers worker`", err=True)
+
+
+def wait_for_run(connection: Connection, run: Run, *, timeout: float | None, as_json: bool) -> int:
+    """Show progress until the run ends, then its summary; returns the exit code.
+
+    Ctrl-C and `timeout` end the waiting, not the run.
+    """
+    try:
+        ended = _watch(connection, run, timeout)
+    except KeyboardInterrupt:
+        click.echo(f"\nrun {run.id} goes on. Watch it: streamworkers runs watch {run.id}", err=True)
+        return EXIT_INTERRUPTED
+    if not ended:
+        click.echo(f"run {run.id} has not ended after {timeout:g} s. Watch it: streamworkers runs watch {run.id}", err=True)
+        return 1
+    summary = summary_of(connection, run)
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+    return 0 if summary["status"] == "COMPLETED" else 1
+
+
+def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
+    """A run in full: its row, its items by state, and which were stale, incomplete or failed."""
+    report = ledger_reports.run_report(connection, run.id)
+    assert report is not None
+    counts = ledger.count_items(connection, run)
+    stale = ledger_reports.items_with_result(connection, run, "stale", _LISTED)
+    missing = ledger_reports.items_with_result(connection, run, "missing", _LISTED)
+    completed = counts.get("completed", 0)
+    return {
+        **report,
+        "as_of": show_bar_time(report["as_of"], report["timeframe"]) or None,
+        "items": {
+            "total": report["item_count"],
+            "open": sum(counts.get(state, 0) for state in OPEN_STATES),
+            "closed": report["item_count"] - sum(counts.get(state, 0) for state in OPEN_STATES),
+            "completed": completed,
+            "analysed": completed - len(stale),
+            "stale": len(stale),
+            "failed": counts.get("failed", 0),
+            "cancelled": counts.get("cancelled", 0),
+        },
+        "stale": [{"symbol": symbol, "last_bar": last} for symbol, last in stale],
+        "incomplete": [{"symbol": symbol, "missing": names} for symbol, names in missing],
+        "failed": ledger_reports.failed_items(connection, run, _LISTED),
+    }
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The summary for people."""
+    items = summary["items"]
+    click.echo(f"run {summary['run_id']}: {summary['job']} over {_shortened(summary['target'])}: {summary['status']}")
+    if summary["as_of"]:
+        click.echo(f"  as of      {summary['as_of']} ({summary['timeframe']})")
+    rate = items["closed"] / summary["seconds"] if summary["seconds"] else 0.0
+    click.echo(f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)")
+    click.echo(f"  completed  {items['completed']}: {items['analysed']} analysed, {items['stale']} stale")
+    if summary["stale"]:
+        names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]
+        click.echo(f"  stale      {_some(names)}")
+    if summary["incomplete"]:
+        names = [f"{row['symbol']} ({len(row['missing'])} missing)" for row in summary["incomplete"]]
+        click.echo(f"  short      {_some(names)}")
+    if items["cancelled"]:
+        click.echo(f"  cancelled  {items['cancelled']}")
+    if items["failed"]:
+        click.echo(f"  failed     {items['failed']}")
+        for row in summary["failed"][:_NAMED]:
+            click.echo(f"    {row['symbol']} (attempt {row['attempt']}): {row['error']}")
+        click.echo(f"  see them: streamworkers dead list --run {summary['run_id']}")
+
+
+def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
+    deadline = time.monotonic() + timeout if timeout else float("inf")
+    columns = (
+        TextColumn("run {task.fields[run]}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} done, {task.fields[failed]} failed"),
+        _RateColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, transient=True) as progress:
+        bar = progress.add_task("run", total=run.item_count, run=run.id, failed=0)
+        while True:
+            started = time.monotonic()
+            now = ledger.load_run(connection, run.id)
+            counts = ledger.count_items(connection, run)
+            open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
+            progress.update(bar, completed=run.item_count - open_count, failed=counts.get("failed", 0))
+            if now is None or now.status not in ("PENDING", "RUNNING"):
+                return True
+            if started >= deadline:
+                return False
+            # Counting a large run takes time of the database that the workers need more.
+            cost = time.monotonic() - started
+            time.sleep(min(max(_SHORTEST_PAUSE, 10 * cost), _LONGEST_PAUSE, max(0.0, deadline - started)))
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,72 @@
+"""`streamworkers worker`."""
+
+import click
+
+from streamworkers.cli.session import Session
+from streamworkers.database import connect
+from streamworkers.engine.fleet import Limits
+from streamworkers.engine.registry import installed_jobs
+from streamworkers.engine.supervisor import Supervisor, SupervisorOptions, plan_slots
+from streamworkers.errors import BadInputError, UsageError
+from streamworkers.logs import configure_logs
+from streamworkers.migrations import migration_status
+
+
+@click.command()
+@click.option("--processes", type=click.IntRange(1, 256), default=2, show_default=True, help="Worker processes.")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    metavar="NAME[=N]",
+    help="NAME=N gives N of the processes to a queue; NAME alone lets the others read just the queues named so.",
+)
+@click.option("--max-items", type=click.IntRange(1), help="Replace a worker after this many items.")
+@click.option("--max-memory-mb", type=click.FloatRange(32), help="Kill and replace a worker over this memory.")
+@click.option("--grace-seconds", type=click.FloatRange(0), help="Time for the batch in hand after SIGTERM.")
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez, /readyz; 0 picks a free port."
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve them on.")
+def worker(
+    processes: int,
+    queues: tuple[str, ...],
+    max_items: int | None,
+    max_memory_mb: float | None,
+    grace_seconds: float | None,
+    metrics_port: int | None,
+    metrics_host: str,
+) -> None:
+    """Start a supervisor with worker processes; it runs until SIGTERM or Ctrl-C."""
+    session = Session.open()
+    settings = session.settings
+    configure_logs(settings.log_level, settings.log_format)
+    registry = installed_jobs()
+    options = SupervisorOptions(
+        slots=plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues),
+        limits=Limits(max_memory_mb, max_items),
+        grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
+    )
+    with connect(session.database_url) as connection:
+        waiting = [status.name for status in migration_status(connection) if status.applied_at is None]
+    if waiting:
+        raise UsageError(f"the database lacks {', '.join(waiting)}: run `streamworkers migrate`")
+    with session.streams():
+        pass
+    Supervisor(settings, session.redis_url, session.database_url, options).run()
+
+
+def _parse_queues(words: tuple[str, ...], known: list[str]) -> dict[str, int | None]:
+    queues: dict[str, int | None] = {}
+    for word in words:
+        name, equals, count = word.partition("=")
+        if name not in known:
+            raise BadInputError(f"no job uses queue {name!r}; known: {', '.join(known)}")
+        if name in queues:
+            raise BadInputError(f"queue {name!r} is named twice")
+        if equals and not (count.isdecimal() and int(count) >= 1):
+            raise BadInputError(f"--queue {word!r}: {count!r} is not a number of processes from 1")
+        queues[name] = int(count) if equals else None
+    return queues

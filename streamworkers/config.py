@@ -1,0 +1,56 @@
+"""Every setting, read once from the environment into one frozen object."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streamworkers.errors import UsageError
+
+
+class Settings(BaseSettings):
+    """Settings of all processes; each is an environment variable with the prefix `STREAMWORKERS_`."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAMWORKERS_", frozen=True, extra="ignore")
+
+    redis_url: SecretStr | None = Field(None, description="Redis, `redis://`, `rediss://` or `unix://`")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL, `postgresql://…`")
+    data_dir: Path = Field(Path(".streamworkers"), description="folder of the embedded services")
+    embedded_redis_server: Path | None = Field(None, description="program to run as the embedded Redis")
+    embedded_postgres_bin: Path | None = Field(None, description="folder with `initdb`, `pg_ctl` and `postgres`")
+    key_prefix: str = Field(
+        "streamworkers", pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="first part of every Redis key"
+    )
+    lease_seconds: float = Field(
+        30.0, ge=0.2, le=3600, description="how long a worker that went silent keeps its items"
+    )
+    target_batch_seconds: float = Field(
+        0.25, gt=0, le=60, description="work a worker takes at once; smaller is fairer, larger is cheaper"
+    )
+    grace_seconds: float = Field(30.0, ge=0, le=3600, description="time a batch in hand gets after SIGTERM")
+    retry_base_seconds: float = Field(2.0, gt=0, le=3600, description="upper bound of the first retry's delay")
+    retry_cap_seconds: float = Field(600.0, gt=0, le=86400, description="upper bound of any retry's delay")
+    entry_max_bytes: int = Field(16_384, ge=256, le=1_048_576, description="largest stream entry that is read")
+    statement_timeout_seconds: float = Field(
+        60.0, ge=0, le=3600, description="PostgreSQL's limit for one statement of a worker; 0 is none"
+    )
+    reconcile_seconds: float = Field(5.0, gt=0, le=3600, description="pause between two looks of the reconciler")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: JSON unless on a terminal")
+
+    @cached_property
+    def lease_ms(self) -> int:
+        """The lease in milliseconds, as Redis takes it."""
+        return round(self.lease_seconds * 1000)
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises UsageError naming variable, value and rule."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # every field has a default, given by Field
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = "STREAMWORKERS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError(f"{variable}={first['input']!r}: {first['msg']}") from None

@@ -1,0 +1,75 @@
+"""Connections to PostgreSQL, and which of its errors mean «try again» rather than «this item is bad»."""
+
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg_pool import ConnectionPool
+
+from streamworkers.errors import ServiceUnreachableError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+# Faults of the server or of the moment. The work is right and stays pending until they pass.
+_PASSING_ERRORS = (
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.LockNotAvailable,
+    errors.DiskFull,
+    errors.OutOfMemory,
+    errors.TooManyConnections,
+    errors.CannotConnectNow,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.IdleInTransactionSessionTimeout,
+    errors.ReadOnlySqlTransaction,
+)
+
+
+def is_passing(error: BaseException) -> bool:
+    """True when the same statement can succeed later without a change of its data.
+
+    A lost connection carries no SQLSTATE; a statement that was cancelled by its time limit does, and is the
+    statement's own fault.
+    """
+    if isinstance(error, _PASSING_ERRORS):
+        return True
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
+        getattr(error, "sqlstate", None) is None or str(error.sqlstate).startswith("08")
+    )
+
+
+def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
+    """Keyword arguments for every connection: UTC, autocommit, bounded waits."""
+    return {
+        "autocommit": True,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "options": f"-c timezone=UTC -c statement_timeout={round(statement_timeout_seconds * 1000)}",
+    }
+
+
+def connect(url: str, *, application: str = "streamworkers", statement_timeout_seconds: float = 0) -> Connection:
+    """Open one autocommit connection. Raises ServiceUnreachableError when nobody answers at `url`."""
+    try:
+        return psycopg.connect(url, application_name=application, **connection_options(statement_timeout_seconds))
+    except psycopg.OperationalError as error:
+        raise ServiceUnreachableError(f"PostgreSQL does not answer: {str(error).strip()}") from None
+
+
+def open_pool(
+    url: str, *, application: str, max_size: int, statement_timeout_seconds: float = 0
+) -> ConnectionPool[Connection]:
+    """A pool of autocommit connections, each checked when it is handed out; it does not wait for the first."""
+    return ConnectionPool(
+        url,
+        min_size=1,
+        max_size=max_size,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        max_idle=60,
+        reconnect_timeout=0,
+        check=ConnectionPool.check_connection,
+        kwargs={"application_name": application, **connection_options(statement_timeout_seconds)},
+        open=True,
+    )

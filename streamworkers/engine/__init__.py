@@ -1,0 +1,1 @@
+"""The pool: queues, leases, attempts, runs. It knows nothing of markets."""

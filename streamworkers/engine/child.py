@@ -1,0 +1,155 @@
+"""One worker process as its supervisor sees it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import psutil
+
+from streamworkers.engine import status_pipe
+from streamworkers.engine.status_pipe import StatusReader
+
+# A worker that has something in hand and says nothing for this long, outside of a handler's call, is stuck. It is
+# longer than any statement may take, and a worker that waits for a service says so.
+SILENCE_SECONDS = 90.0
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Items that a worker was about to close."""
+
+    run_id: int
+    run_day: date
+    queue: str
+    job: str
+    seqs: list[int]
+
+
+@dataclass(slots=True)
+class Child:
+    """A running worker: its process, its pipes, and what it last said."""
+
+    slot: int
+    consumer: str
+    queues: Sequence[str]
+    process: "subprocess.Popen[bytes]"
+    reader: StatusReader
+    life_descriptor: int
+    deadline: float
+    started_at: float
+    timeout_seconds: float | None = None
+    ready: bool = False
+    busy: bool = False
+    items_done: int = 0
+    intent: Intent | None = None
+    stopping: bool = False
+    killed_because: str | None = None
+    finished: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    refused: list[tuple[str, int]] = field(default_factory=list)
+    unsettled: list[Intent] = field(default_factory=list)
+
+    def listen(self, now: float) -> bool:
+        """Take in what the worker has said; False when it is gone and has said all."""
+        try:
+            for message in self.reader.messages():
+                self._take(message, now)
+        except EOFError:
+            return False
+        return True
+
+    def _take(self, message: Sequence[Any], now: float) -> None:
+        kind, *values = message
+        self.deadline, self.timeout_seconds = now + SILENCE_SECONDS, None
+        match kind:
+            case status_pipe.READY:
+                self.ready, self.deadline = True, float("inf")
+            case status_pipe.BATCH:
+                self.busy = True
+            case status_pipe.IDLE:
+                self.busy, self.deadline = False, float("inf")
+            case status_pipe.HOLDING:
+                self.deadline = now + SILENCE_SECONDS if self.busy else float("inf")
+            case status_pipe.CALL:
+                self.timeout_seconds = values[0]
+                self.deadline = now + values[0]
+            case status_pipe.COMMITTING:
+                run_id, run_day, queue, job, seqs = values
+                self.intent = Intent(run_id, date.fromisoformat(run_day), queue, job, seqs)
+            case status_pipe.FINISHED:
+                queue, job, report = values
+                if report["dropped"] and self.intent is not None:
+                    # The connection was lost at a commit that did happen: the ledger knows what it achieved.
+                    self.unsettled.append(self.intent)
+                self.intent = None
+                self.items_done += report["completed"] + report["failed"]
+                self.finished.append((queue, job, report))
+            case status_pipe.REFUSED:
+                self.refused.append((values[0], values[1]))
+
+    def kill(self, because: str) -> None:
+        """End the process at once; `because` is what its items will tell."""
+        self.killed_because = self.killed_because or because
+        self.process.kill()
+
+    def stop(self) -> None:
+        """Ask the process to finish its batch and end."""
+        self.stopping = True
+        self.process.send_signal(signal.SIGTERM)
+
+    def overdue(self) -> str:
+        """Why a worker past its deadline is killed."""
+        if self.timeout_seconds is not None:
+            return f"timeout after {self.timeout_seconds:g} s"
+        if not self.ready:
+            return f"worker did not start within {START_SECONDS:g} s"
+        return f"worker said nothing for {SILENCE_SECONDS:g} s"
+
+    def memory_mb(self) -> float:
+        """Resident memory in MB; 0 for a process that is gone."""
+        try:
+            return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
+        except psutil.Error:
+            return 0.0
+
+    def reap(self) -> str:
+        """Wait for the process's end, close its pipes, and say how it ended; '' for a clean end."""
+        code = self.process.wait()
+        self.reader.close()
+        os.close(self.life_descriptor)
+        if self.killed_because is not None:
+            return self.killed_because
+        if code < 0:
+            return f"killed by signal {-code}"
+        return f"worker exited with code {code}" if code else ""
+
+
+def start_child(slot: int, consumer: str, queues: Sequence[str], environment: Mapping[str, str]) -> Child:
+    """Start a worker process that reads `queues` as `consumer`."""
+    status_read, status_write = os.pipe()
+    life_read, life_write = os.pipe()
+    words = [
+        sys.executable,
+        "-m",
+        "streamworkers.engine.worker",
+        "--consumer",
+        consumer,
+        "--queues",
+        ",".join(queues),
+    ]
+    words += ["--status-fd", str(status_write), "--life-fd", str(life_read)]
+    try:
+        process = subprocess.Popen(  # noqa: S603  # our own module, no shell
+            words, stdin=subprocess.DEVNULL, pass_fds=(status_write, life_read), env=dict(environment)
+        )
+    finally:
+        os.close(status_write)
+        os.close(life_read)
+    now = time.monotonic()
+    return Child(slot, consumer, queues, process, StatusReader(status_read), life_write, now + START_SECONDS, now)

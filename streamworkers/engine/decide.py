@@ -1,0 +1,95 @@
+"""From the outcomes of a batch to what shall become of its items: a pure function."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from streamworkers.engine.item import Entry, Item
+from streamworkers.engine.ledger import Closing
+from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
+from streamworkers.engine.retry_policy import retry_delay_seconds
+
+MAX_ERROR_CHARACTERS = 2000
+NO_OUTCOME = "the handler returned no outcome for this item"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A delivered entry that is ours: where it is in Redis and what it says."""
+
+    entry_id: str
+    entry: Entry
+
+    @property
+    def item(self) -> Item:
+        """The item as its handler sees it."""
+        entry = self.entry
+        return Item(entry.run_id, entry.seq, entry.symbol, entry.timeframe or None, entry.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A task to run again after a delay, as this entry; `error` is None for a snooze, which the ledger ignores."""
+
+    task: Task
+    delay_seconds: float
+    entry: Entry
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The fate of every task of a batch: completed, dead, or to run again."""
+
+    completed: list[tuple[Task, Completed]] = field(default_factory=list)
+    dead: list[tuple[Task, str]] = field(default_factory=list)
+    retries: list[Retry] = field(default_factory=list)
+
+    def completions(self) -> list[Closing]:
+        """Rows to close as completed."""
+        return [Closing(t.entry.seq, t.entry.attempt, "completed", outcome.result) for t, outcome in self.completed]
+
+    def failures(self) -> list[Closing]:
+        """Rows to move to failed or retrying."""
+        dead = [Closing(task.entry.seq, task.entry.attempt, "failed", error=error) for task, error in self.dead]
+        again = [
+            Closing(retry.task.entry.seq, retry.task.entry.attempt, "retrying", error=retry.error)
+            for retry in self.retries
+            if retry.error is not None
+        ]
+        return dead + again
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """How often and when a failed item is tried again."""
+
+    max_attempts: int
+    base_seconds: float
+    cap_seconds: float
+
+
+def decide(
+    tasks: Sequence[Task], outcomes: Mapping[int, Outcome], rule: RetryRule, now: datetime, rng: random.Random
+) -> Decisions:
+    """What becomes of each task, by its outcome (by seq) and its attempt."""
+    decisions = Decisions()
+    for task in tasks:
+        entry = task.entry
+        outcome = outcomes.get(entry.seq) or Failed(task.item, NO_OUTCOME)
+        match outcome:
+            case Completed():
+                decisions.completed.append((task, outcome))
+            case Failed() if outcome.permanent or entry.attempt >= rule.max_attempts:
+                decisions.dead.append((task, outcome.error[:MAX_ERROR_CHARACTERS]))
+            case Failed():
+                delay = retry_delay_seconds(
+                    entry.attempt, rng, base_seconds=rule.base_seconds, cap_seconds=rule.cap_seconds
+                )
+                again = replace(entry, attempt=entry.attempt + 1, alone=True, reason=outcome.error)
+                decisions.retries.append(Retry(task, delay, again, outcome.error[:MAX_ERROR_CHARACTERS]))
+            case Snoozed():
+                delay = max(0.0, (outcome.until - now).total_seconds())
+                decisions.retries.append(Retry(task, delay, entry, None))
+    return decisions

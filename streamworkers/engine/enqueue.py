@@ -1,0 +1,79 @@
+"""Starts runs: first the ledger, then the stream."""
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.item import Entry
+from streamworkers.engine.job import Job, RunRequest
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import BadInputError
+
+MAX_ITEMS = 5_000_000
+_PIPELINE = 10_000
+_MAX_SYMBOL_CHARACTERS = 64
+
+
+def enqueue(connection: Connection, streams: Streams, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
+    """Make a run of `request` and add its entries; returns it and whether it is new.
+
+    The run and its items are one transaction. A crash after it loses nothing: the reconciler finds a run without
+    `enqueued_at` and adds its entries. With an idempotency key that is taken, nothing new happens.
+
+    Raises UnknownNameError for the job, BadInputError for parameters or symbols that break a rule.
+    """
+    job = registry[request.job]
+    _require_symbols(request.symbols)
+    _require_parameters(job, request.parameters or {})
+    prepared = job.prepare(connection, request)
+    max_attempts = request.max_attempts or job.max_attempts
+    run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts)
+    if is_new:
+        add_entries(streams, run, ((seq, symbol, run.timeframe, 0) for seq, symbol in enumerate(prepared.symbols)))
+        ledger.mark_enqueued(connection, run.id)
+    return run, is_new
+
+
+def add_entries(streams: Streams, run: Run, items: Iterator[tuple[int, str, str | None, int]]) -> int:
+    """Add an entry for each (seq, symbol, timeframe, attempts used) of a run; returns how many."""
+    total = 0
+    enqueued_ms = time.time_ns() // 1_000_000
+    while chunk := list(islice(items, _PIPELINE)):
+        packed = [
+            Entry(run.id, seq, run.job, symbol, timeframe or "", enqueued_ms, attempts + 1, attempts > 0).pack()
+            for seq, symbol, timeframe, attempts in chunk
+        ]
+        streams.add(run.queue, run.id, packed)
+        total += len(packed)
+    return total
+
+
+def _require_symbols(symbols: Sequence[str]) -> None:
+    if not symbols:
+        raise BadInputError("a run needs at least one symbol")
+    if len(symbols) > MAX_ITEMS:
+        raise BadInputError(f"a run of {len(symbols)} items is over the limit of {MAX_ITEMS}")
+    for symbol in symbols:
+        if not symbol or len(symbol) > _MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
+            raise BadInputError(
+                f"symbol {symbol!r} is not 1 to {_MAX_SYMBOL_CHARACTERS} printable characters without space"
+            )
+    if len(set(symbols)) != len(symbols):
+        repeated = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
+        raise BadInputError(f"symbol {repeated!r} is named twice; each symbol of a run is one item")
+
+
+def _require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:
+    try:
+        job.parameters.model_validate(parameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(f"parameter {name}={first['input']!r} of job {job.name!r}: {first['msg']}") from None

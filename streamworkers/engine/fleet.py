@@ -1,0 +1,175 @@
+"""The worker processes of one supervisor: starts, watches, kills and replaces them."""
+
+import os
+import random
+import selectors
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from streamworkers.engine.child import Child, Intent, start_child
+from streamworkers.engine.lease_keeper import Estate, Holder
+from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.report import BatchReport
+
+log = structlog.get_logger()
+_MEMORY_CHECK_SECONDS = 1.0
+_LONGEST_RESTART_PAUSE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker is replaced: over this memory at once, after this many items when it is idle."""
+
+    max_memory_mb: float | None = None
+    max_items: int | None = None
+
+
+class Fleet:
+    """One worker per slot. Everything happens in the thread that calls `turn`; `holders` may be asked from others."""
+
+    def __init__(
+        self,
+        slots: Sequence[Sequence[str]],
+        owner: str,
+        environment: Mapping[str, str],
+        limits: Limits,
+        metrics: PoolMetrics,
+        bury: Callable[[Estate], None],
+        settle: Callable[[Intent, str], None],
+    ) -> None:
+        self._slots = slots
+        self._owner = owner
+        self._environment = dict(environment)
+        self._limits = limits
+        self._metrics = metrics
+        self._bury = bury
+        self._settle = settle
+        self._children: dict[int, Child] = {}
+        self._start_at = dict.fromkeys(range(len(slots)), 0.0)
+        self._failed_starts = dict.fromkeys(range(len(slots)), 0)
+        self._started = 0
+        self._selector = selectors.DefaultSelector()
+        self._memory_checked_at = 0.0
+        self._stopping = False
+
+    def watch(self, descriptor: int) -> None:
+        """Let `turn` also wake up when this descriptor can be read."""
+        self._selector.register(descriptor, selectors.EVENT_READ, None)
+
+    def children(self) -> list[Child]:
+        """The workers that run."""
+        return list(self._children.values())
+
+    def holders(self) -> list[Holder]:
+        """The consumers that have entries in hand, whose leases are to be renewed."""
+        return [Holder(child.consumer, child.queues) for child in self.children() if child.busy]
+
+    def turn(self, longest_seconds: float) -> None:
+        """Start what is due, hear what workers say, kill who is overdue; waits at most `longest_seconds`."""
+        now = time.monotonic()
+        if not self._stopping:
+            for slot, due in self._start_at.items():
+                if slot not in self._children and now >= due:
+                    self._start(slot)
+        for key, _ in self._selector.select(max(0.0, min(longest_seconds, self._next_deadline() - time.monotonic()))):
+            if key.data is None:
+                os.read(key.fd, 512)
+            else:
+                self._hear(key.data)
+        self._enforce(time.monotonic())
+        busy = sum(child.busy for child in self.children())
+        self._metrics.workers.labels("busy").set(busy)
+        self._metrics.workers.labels("idle").set(len(self._children) - busy)
+
+    def stop(self) -> None:
+        """Ask all workers to finish their batches and end; none is replaced any more."""
+        self._stopping = True
+        for child in self.children():
+            child.stop()
+
+    def kill(self) -> None:
+        """End all workers now."""
+        for child in self.children():
+            child.kill("")
+
+    def _start(self, slot: int) -> None:
+        self._started += 1
+        consumer = f"{self._owner}.{self._started}"
+        child = start_child(slot, consumer, self._slots[slot], self._environment)
+        self._children[slot] = child
+        self._selector.register(child.reader.descriptor, selectors.EVENT_READ, child)
+        log.info("worker_started", consumer=consumer, pid=child.process.pid, queues=list(child.queues))
+
+    def _hear(self, child: Child) -> None:
+        alive = child.listen(time.monotonic())
+        for queue, job, values in child.finished:
+            self._metrics.count_batch(queue, job, BatchReport(**values))
+        for queue, count in child.refused:
+            self._metrics.refused.labels(queue).inc(count)
+        for intent in child.unsettled:
+            self._settle(intent, child.consumer)
+        child.finished.clear()
+        child.refused.clear()
+        child.unsettled.clear()
+        if not alive:
+            self._mourn(child)
+
+    def _mourn(self, child: Child) -> None:
+        self._selector.unregister(child.reader.descriptor)
+        reason = child.reap()
+        if self._stopping:
+            reason = ""
+        del self._children[child.slot]
+        self._bury(Estate(child.consumer, child.queues, reason))
+        if child.intent is not None:
+            self._settle(child.intent, child.consumer)
+        self._metrics.worker_ends.labels(_cause(reason)).inc()
+        log.log(
+            30 if reason else 20,
+            "worker_ended",
+            consumer=child.consumer,
+            pid=child.process.pid,
+            reason=reason,
+        )
+        self._start_at[child.slot] = time.monotonic() + self._restart_pause(child)
+
+    def _restart_pause(self, child: Child) -> float:
+        """Nothing for a worker that had started well; a growing pause for one that never gets ready."""
+        if child.ready:
+            self._failed_starts[child.slot] = 0
+            return 0.0
+        self._failed_starts[child.slot] += 1
+        bound = min(_LONGEST_RESTART_PAUSE, 0.5 * 2.0 ** self._failed_starts[child.slot])
+        return random.uniform(bound / 2, bound)  # noqa: S311  # spreads restarts
+
+    def _next_deadline(self) -> float:
+        waits = [child.deadline for child in self.children()]
+        waits += [due for slot, due in self._start_at.items() if slot not in self._children and not self._stopping]
+        if self._limits.max_memory_mb is not None:
+            waits.append(self._memory_checked_at + _MEMORY_CHECK_SECONDS)
+        return min(waits, default=float("inf"))
+
+    def _enforce(self, now: float) -> None:
+        for child in self.children():
+            if now >= child.deadline:
+                # What it has said meanwhile may save it.
+                self._hear(child)
+                if now >= child.deadline and child.killed_because is None:
+                    child.kill(child.overdue())
+            elif self._limits.max_items and child.items_done >= self._limits.max_items and not child.stopping:
+                child.stop()
+        if self._limits.max_memory_mb is not None and now - self._memory_checked_at >= _MEMORY_CHECK_SECONDS:
+            self._memory_checked_at = now
+            for child in self.children():
+                if child.memory_mb() > self._limits.max_memory_mb:
+                    child.kill(f"over {self._limits.max_memory_mb:g} MB")
+
+
+def _cause(reason: str) -> str:
+    for word in ("timeout", "signal", "exited", "over", "nothing", "start"):
+        if word in reason:
+            return word
+    return "stopped"

@@ -1,0 +1,68 @@
+"""`/metrics`, `/livez` and `/readyz` of a supervisor."""
+
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from streamworkers.errors import BadInputError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+Check = Callable[[], list[str]]
+
+
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is inherited
+        """Probes come every few seconds; their lines would bury the log."""
+
+
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class HealthServer:
+    """Serves a registry and two checks; a check returns what is wrong, nothing when all is well."""
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, live: Check, ready: Check) -> None:
+        self._metrics_app = make_wsgi_app(registry)
+        self._checks = {"/livez": live, "/readyz": ready}
+        try:
+            self._server = make_server(host, port, self._answer, _ThreadingServer, _QuietHandler)
+        except OSError as error:
+            raise BadInputError(f"metrics port {port} on {host} cannot be used: {error.strerror}") from None
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, also when 0 was asked for."""
+        return self._server.server_port
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "/")
+        if path == "/metrics":
+            body: Iterable[bytes] = self._metrics_app(environ, start_response)
+            return body
+        check = self._checks.get(path)
+        if check is None:
+            status, text = "404 Not Found", "known: /metrics /livez /readyz"
+        else:
+            wrong = check()
+            status, text = ("503 Service Unavailable", "\n".join(wrong)) if wrong else ("200 OK", "ok")
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{text}\n".encode()]

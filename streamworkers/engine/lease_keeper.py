@@ -1,0 +1,122 @@
+"""Keeps what this supervisor's workers hold, and lets go of what its dead ones held.
+
+Renewal is the supervisor's work, never user code's: TA-Lib and NumPy hold the interpreter, and a heartbeat in the same
+process would starve exactly when it matters. It happens at a quarter of the lease, so that three may be missed.
+"""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from streamworkers.engine.executor import describe
+from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.stream import RedisUnavailableError, Streams
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A consumer that has entries in hand, and its queues."""
+
+    consumer: str
+    queues: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """A consumer that has ended, and of what; '' for one that stopped in order."""
+
+    consumer: str
+    queues: Sequence[str]
+    reason: str
+
+
+class LeaseKeeper(threading.Thread):
+    """The thread that talks to Redis on behalf of this supervisor's workers."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        owner: str,
+        lease_ms: int,
+        holders: Callable[[], Sequence[Holder]],
+        describe_self: Callable[[], dict[str, object]],
+        metrics: PoolMetrics,
+    ) -> None:
+        super().__init__(name="lease-keeper", daemon=True)
+        self.turned_at = time.monotonic()
+        self._streams = streams
+        self._owner = owner
+        self._lease_ms = lease_ms
+        self._holders = holders
+        self._describe_self = describe_self
+        self._metrics = metrics
+        self._estates: queue.SimpleQueue[Estate | None] = queue.SimpleQueue()
+        self._unsettled: list[Estate] = []
+
+    def bury(self, estate: Estate) -> None:
+        """Put back what an ended worker held, now, or as soon as Redis answers."""
+        self._estates.put(estate)
+
+    def stop(self, seconds: float) -> None:
+        """Put back what is left, say goodbye, and end; gives up after `seconds` when Redis is away."""
+        self._estates.put(None)
+        self.join(seconds)
+
+    def run(self) -> None:
+        """The loop: wake up for an estate, or at a quarter of the lease."""
+        interval = self._lease_ms / 4000
+        beat_at = 0.0
+        stopping = False
+        while not (stopping and not self._unsettled):
+            self.turned_at = now = time.monotonic()
+            try:
+                if now >= beat_at and not stopping:
+                    beat_at = now + interval
+                    self._beat()
+                self._settle_estates()
+                if stopping:
+                    self._streams.end_heartbeat(self._owner)
+                    return
+            except RedisUnavailableError as error:
+                log.warning("service_away", thread=self.name, error=describe(error))
+            try:
+                wait = min(interval, 0.5) if self._unsettled else max(0.0, beat_at - time.monotonic())
+                estate = self._estates.get(timeout=wait)
+            except queue.Empty:
+                continue
+            if estate is None:
+                stopping = True
+            else:
+                self._unsettled.append(estate)
+
+    def _beat(self) -> None:
+        for holder in self._holders():
+            for name in holder.queues:
+                self._streams.renew(name, holder.consumer, self._lease_ms)
+        payload = json.dumps(self._describe_self()).encode()
+        self._streams.heartbeat(self._owner, payload, max(3 * self._lease_ms // 4, 3000) + 2000)
+
+    def _settle_estates(self) -> None:
+        while self._unsettled:
+            estate = self._unsettled[0]
+            for name in estate.queues:
+                count = self._streams.hand_over(name, estate.consumer, estate.reason)
+                self._streams.leave(name, estate.consumer)
+                if count:
+                    cause = "died" if estate.reason else "stopped"
+                    self._metrics.handed_over.labels(name, cause).inc(count)
+                    log.info(
+                        "entries_handed_over",
+                        queue=name,
+                        consumer=estate.consumer,
+                        count=count,
+                        reason=estate.reason,
+                    )
+            self._unsettled.pop(0)

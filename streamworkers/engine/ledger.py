@@ -1,0 +1,335 @@
+"""The job tables as the pool writes them. All SQL about runs and items is here and in `ledger_reports`.
+
+An item is open (`pending`, `retrying`) or closed (`completed`, `failed`, `cancelled`). Whoever moves it from open to
+closed first owns its effects: that UPDATE is the fence, and nothing else guards against a second effect.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from streamworkers.database import Connection
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.outcome import Event
+
+OPEN_STATES = ("pending", "retrying")
+_SELECT_RUN = (
+    "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count, enqueued_at IS NOT NULL"
+    " FROM job_schedule_runs"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the pool needs to know of a run."""
+
+    id: int
+    job: str
+    queue: str
+    status: str
+    timeframe: str | None
+    as_of: datetime | None
+    parameters: dict[str, Any]
+    run_day: date
+    max_attempts: int
+    item_count: int
+    is_enqueued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """An item's row, as far as it decides whether an entry is worth working on."""
+
+    symbol: str
+    timeframe: str | None
+    status: str
+
+    @property
+    def is_open(self) -> bool:
+        """True while nobody has closed it."""
+        return self.status in OPEN_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A new state of an item: `completed` with a result, `failed` or `retrying` with an error."""
+
+    seq: int
+    attempt: int
+    status: str
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+
+def create_run(connection: Connection, request: RunRequest, queue: str, max_attempts: int) -> tuple[Run, bool]:
+    """Insert a run and its items in one transaction.
+
+    Returns the run and True, or, when the idempotency key is taken, the run that has it and False.
+    """
+    with connection.transaction():
+        row = connection.execute(
+            "INSERT INTO job_schedule_runs (job, queue, target, timeframe, as_of, parameters, idempotency_key,"
+            " item_count, max_attempts) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
+            (
+                request.job,
+                queue,
+                request.target,
+                request.timeframe,
+                request.as_of,
+                Jsonb(request.parameters or {}),
+                request.idempotency_key,
+                len(request.symbols),
+                max_attempts,
+            ),
+        ).fetchone()
+        if row is None:
+            existing = connection.execute(
+                _SELECT_RUN + " WHERE idempotency_key = %s", (request.idempotency_key,)
+            ).fetchone()
+            assert existing is not None
+            return Run(*existing), False
+        run = load_run(connection, row[0])
+        assert run is not None
+        connection.execute("SELECT ensure_job_run_items_partition(%s)", (run.run_day,))
+        with connection.cursor().copy(
+            "COPY job_run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
+        ) as copy:
+            copy.set_types(["date", "int8", "int4", "text", "text"])
+            for seq, symbol in enumerate(request.symbols):
+                copy.write_row((run.run_day, run.id, seq, symbol, request.timeframe))
+    return run, True
+
+
+def mark_enqueued(connection: Connection, run_id: int) -> None:
+    """Note that all entries of a run are in the stream."""
+    connection.execute("UPDATE job_schedule_runs SET enqueued_at = clock_timestamp() WHERE id = %s", (run_id,))
+
+
+def load_run(connection: Connection, run_id: int) -> Run | None:
+    """The run of that id, or None."""
+    row = connection.execute(_SELECT_RUN + " WHERE id = %s", (run_id,)).fetchone()
+    return Run(*row) if row else None
+
+
+def mark_running(connection: Connection, run_id: int) -> None:
+    """Note that a worker took the first item of a run."""
+    connection.execute(
+        "UPDATE job_schedule_runs SET status = 'RUNNING', started_at = clock_timestamp()"
+        " WHERE id = %s AND status = 'PENDING'",
+        (run_id,),
+    )
+
+
+def item_states(connection: Connection, run: Run, seqs: Sequence[int]) -> dict[int, ItemState]:
+    """The states of some items of a run, by seq."""
+    rows = connection.execute(
+        "SELECT seq, symbol, timeframe, status FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)",
+        (run.run_day, run.id, list(seqs)),
+    )
+    return {seq: ItemState(symbol, timeframe, status) for seq, symbol, timeframe, status in rows}
+
+
+def complete_items(
+    connection: Connection, run: Run, worker: str, started_at: datetime, closings: Sequence[Closing]
+) -> set[int]:
+    """Close items as completed; returns the seqs that this call was the first to close.
+
+    The items are named by `seq = ANY`, not by a join with their values: in a partition that was never analysed a join
+    is planned from the run's side, which reads the whole run for every batch.
+    """
+    closed = set()
+    for attempt, group in _by_attempt(closings).items():
+        results = {closing.seq: closing.result for closing in group if closing.result is not None}
+        rows = connection.execute(
+            "UPDATE job_run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"
+            " finished_at = clock_timestamp(), result = %s::jsonb -> seq::text, error = NULL"
+            " WHERE run_day = %s AND run_id = %s AND seq = ANY(%s) AND status IN ('pending', 'retrying') RETURNING seq",
+            (
+                attempt,
+                worker,
+                started_at,
+                json.dumps(results) if results else None,
+                run.run_day,
+                run.id,
+                [closing.seq for closing in group],
+            ),
+        )
+        closed.update(seq for (seq,) in rows)
+    return closed
+
+
+def fail_items(
+    connection: Connection, run: Run, worker: str, started_at: datetime, closings: Sequence[Closing]
+) -> set[int]:
+    """Move open items to `failed` or `retrying`, keeping each error in the history; returns the seqs moved."""
+    seqs = [closing.seq for closing in closings]
+    rows = connection.execute(
+        "UPDATE job_run_items i SET status = d.status, attempt = d.attempt, worker = %s, started_at = %s,"
+        " finished_at = CASE d.status WHEN 'failed' THEN clock_timestamp() END, error = d.error,"
+        " history = coalesce(i.history, '[]') || jsonb_build_object("
+        "   'attempt', d.attempt, 'worker', %s::text, 'at', clock_timestamp(), 'error', d.error)"
+        " FROM unnest(%s::int[], %s::smallint[], %s::text[], %s::text[]) AS d(seq, attempt, status, error)"
+        " WHERE i.run_day = %s AND i.run_id = %s AND i.seq = ANY(%s) AND i.seq = d.seq"
+        " AND i.status IN ('pending', 'retrying') RETURNING i.seq",
+        (
+            worker,
+            started_at,
+            worker,
+            seqs,
+            [closing.attempt for closing in closings],
+            [closing.status for closing in closings],
+            [closing.error for closing in closings],
+            run.run_day,
+            run.id,
+            seqs,
+        ),
+    )
+    return {seq for (seq,) in rows}
+
+
+def add_events(connection: Connection, events: Sequence[Event]) -> None:
+    """Put events into the outbox, in the transaction of what they tell."""
+    connection.execute(
+        "INSERT INTO event_outbox (channel, payload) SELECT * FROM unnest(%s::text[], %s::jsonb[])",
+        ([event.channel for event in events], [Jsonb(event.payload) for event in events]),
+    )
+
+
+def closed_by(connection: Connection, run_day: date, run_id: int, seqs: Sequence[int], worker: str) -> dict[str, int]:
+    """How many of these items a worker closed, by state: what a process achieved that died before it could tell."""
+    rows = connection.execute(
+        "SELECT status, count(*) FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
+        " AND worker = %s AND status IN ('completed', 'failed') GROUP BY status",
+        (run_day, run_id, list(seqs), worker),
+    )
+    return dict(rows.fetchall())
+
+
+def count_items(connection: Connection, run: Run) -> dict[str, int]:
+    """The number of items of a run by state."""
+    rows = connection.execute(
+        "SELECT status, count(*) FROM job_run_items WHERE run_day = %s AND run_id = %s GROUP BY status",
+        (run.run_day, run.id),
+    )
+    return dict(rows.fetchall())
+
+
+def complete_run(connection: Connection, run: Run) -> tuple[str | None, int]:
+    """Close a run none of whose items is open.
+
+    Returns the state that this call gave it, or None when it was not this call that closed it, and the open items.
+    """
+    counts = count_items(connection, run)
+    open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
+    if open_count:
+        return None, open_count
+    completed, failed = counts.get("completed", 0), counts.get("failed", 0)
+    status = "COMPLETED" if failed == 0 else "COMPLETED_WITH_ERRORS" if completed else "FAILED"
+    row = connection.execute(
+        "UPDATE job_schedule_runs SET status = %s, completed_at = clock_timestamp(),"
+        " started_at = coalesce(started_at, created_at), completed_count = %s, failed_count = %s, cancelled_count = %s"
+        " WHERE id = %s AND status IN ('PENDING', 'RUNNING') RETURNING status",
+        (status, completed, failed, counts.get("cancelled", 0), run.id),
+    ).fetchone()
+    return (row[0] if row else None), 0
+
+
+def unfinished_runs(connection: Connection, queue: str, quiet_seconds: float) -> list[Run]:
+    """Open runs of a queue that nobody enqueued in the last `quiet_seconds`, oldest first.
+
+    The pause keeps the reconciler's hands off an enqueue under way.
+    """
+    rows = connection.execute(
+        _SELECT_RUN + " WHERE queue = %s AND status IN ('PENDING', 'RUNNING')"
+        " AND coalesce(enqueued_at, created_at) < clock_timestamp() - make_interval(secs => %s) ORDER BY id",
+        (queue, quiet_seconds),
+    )
+    return [Run(*row) for row in rows]
+
+
+def open_items(connection: Connection, run: Run, after_seq: int, limit: int) -> list[tuple[int, str, str | None, int]]:
+    """The next open items of a run as (seq, symbol, timeframe, attempts recorded)."""
+    return connection.execute(
+        "SELECT seq, symbol, timeframe, attempt FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq > %s"
+        " AND status IN ('pending', 'retrying') ORDER BY seq LIMIT %s",
+        (run.run_day, run.id, after_seq, limit),
+    ).fetchall()
+
+
+def cancel_run(connection: Connection, run: Run) -> int | None:
+    """Close a run and its open items as cancelled; returns the number of items, or None when it had ended."""
+    with connection.transaction():
+        row = connection.execute(
+            "UPDATE job_schedule_runs SET status = 'CANCELLED', completed_at = clock_timestamp() WHERE id = %s"
+            " AND status IN ('PENDING', 'RUNNING') RETURNING id",
+            (run.id,),
+        ).fetchone()
+        if row is None:
+            return None
+        cursor = connection.execute(
+            "UPDATE job_run_items SET status = 'cancelled', finished_at = clock_timestamp()"
+            " WHERE run_day = %s AND run_id = %s AND status IN ('pending', 'retrying')",
+            (run.run_day, run.id),
+        )
+        counts = count_items(connection, run)
+        connection.execute(
+            "UPDATE job_schedule_runs SET completed_count = %s, failed_count = %s, cancelled_count = %s WHERE id = %s",
+            (counts.get("completed", 0), counts.get("failed", 0), counts.get("cancelled", 0), run.id),
+        )
+    return cursor.rowcount
+
+
+def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: Sequence[int] | None) -> list[int]:
+    """Open closed items of a run again at attempt 1, keeping their history, and the run with them; returns the seqs."""
+    with connection.transaction():
+        rows = connection.execute(
+            "UPDATE job_run_items SET status = 'pending', attempt = 0, error = NULL, finished_at = NULL"
+            " WHERE run_day = %s AND run_id = %s AND status = ANY(%s) AND (%s::int[] IS NULL OR seq = ANY(%s))"
+            " RETURNING seq",
+            (run.run_day, run.id, list(states), seqs, seqs),
+        )
+        reopened = sorted(seq for (seq,) in rows)
+        if reopened:
+            connection.execute(
+                "UPDATE job_schedule_runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL,"
+                " completed_count = NULL, failed_count = NULL, cancelled_count = NULL WHERE id = %s",
+                (run.id,),
+            )
+    return reopened
+
+
+def purge_items(connection: Connection, run: Run, seqs: Sequence[int]) -> int:
+    """Give dead items up for good: they become `cancelled` and keep their error; the run's counts follow."""
+    with connection.transaction():
+        cursor = connection.execute(
+            "UPDATE job_run_items SET status = 'cancelled' WHERE run_day = %s AND run_id = %s AND status = 'failed'"
+            " AND seq = ANY(%s)",
+            (run.run_day, run.id, list(seqs)),
+        )
+        connection.execute(
+            "UPDATE job_schedule_runs SET failed_count = failed_count - %s, cancelled_count = cancelled_count + %s"
+            " WHERE id = %s AND completed_at IS NOT NULL",
+            (cursor.rowcount, cursor.rowcount, run.id),
+        )
+    return cursor.rowcount
+
+
+def ensure_partitions(connection: Connection, days_ahead: int) -> None:
+    """Make the partitions of today and the days ahead, so that no enqueue has to."""
+    connection.execute(
+        "SELECT ensure_job_run_items_partition((now() AT TIME ZONE 'UTC')::date + day)"
+        " FROM generate_series(0, %s) AS day",
+        (days_ahead,),
+    )
+
+
+def _by_attempt(closings: Sequence[Closing]) -> dict[int, list[Closing]]:
+    groups: dict[int, list[Closing]] = {}
+    for closing in closings:
+        groups.setdefault(closing.attempt, []).append(closing)
+    return groups

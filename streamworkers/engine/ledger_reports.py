@@ -1,0 +1,120 @@
+"""What people ask of the job tables: runs, progress, dead items. Reads only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from streamworkers.database import Connection
+from streamworkers.engine.ledger import Run
+
+Row = dict[str, Any]
+
+_RUN_REPORT = (
+    "SELECT id AS run_id, job, queue, status, target, timeframe, as_of, item_count, completed_count, failed_count,"
+    " cancelled_count, created_at, enqueued_at, started_at, completed_at, max_attempts, idempotency_key,"
+    " extract(epoch FROM coalesce(completed_at, clock_timestamp()) - created_at)::float8 AS seconds"
+    " FROM job_schedule_runs"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead items are meant; every field that is set must match."""
+
+    run_id: int | None = None
+    job: str | None = None
+    symbol: str | None = None
+    error_like: str | None = None
+    since: datetime | None = None
+
+
+def list_runs(connection: Connection, *, job: str | None, status: str | None, limit: int) -> list[Row]:
+    """The newest runs."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            _RUN_REPORT + " WHERE (%(job)s::text IS NULL OR job = %(job)s)"
+            " AND (%(status)s::text IS NULL OR status = %(status)s) ORDER BY id DESC LIMIT %(limit)s",
+            {"job": job, "status": status, "limit": limit},
+        )
+        .fetchall()
+    )
+
+
+def run_report(connection: Connection, run_id: int) -> Row | None:
+    """One run as `list_runs` gives it, or None."""
+    return connection.cursor(row_factory=dict_row).execute(_RUN_REPORT + " WHERE id = %s", (run_id,)).fetchone()
+
+
+def items_with_result(connection: Connection, run: Run, key: str, limit: int) -> list[tuple[str, Any]]:
+    """(symbol, value) of completed items whose result has a key, by symbol."""
+    return connection.execute(
+        "SELECT symbol, result -> %s FROM job_run_items WHERE run_day = %s AND run_id = %s AND status = 'completed'"
+        " AND result ? %s ORDER BY symbol LIMIT %s",
+        (key, run.run_day, run.id, key, limit),
+    ).fetchall()
+
+
+def count_with_result(connection: Connection, run: Run, key: str) -> int:
+    """How many completed items have a key in their result."""
+    row = connection.execute(
+        "SELECT count(*) FROM job_run_items WHERE run_day = %s AND run_id = %s AND status = 'completed' AND result ? %s",
+        (run.run_day, run.id, key),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def failed_items(connection: Connection, run: Run, limit: int) -> list[Row]:
+    """Dead items of a run by seq: symbol, timeframe, attempt, error."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT seq, symbol, timeframe, attempt, error, finished_at FROM job_run_items"
+            " WHERE run_day = %s AND run_id = %s AND status = 'failed' ORDER BY seq LIMIT %s",
+            (run.run_day, run.id, limit),
+        )
+        .fetchall()
+    )
+
+
+def dead_items(connection: Connection, wanted: DeadFilter, limit: int) -> list[Row]:
+    """Dead items of all runs, newest first. Runs that ended without one are not searched."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT i.run_id, i.seq, r.job, i.symbol, i.timeframe, i.attempt, i.error, i.worker, i.finished_at, i.history"
+            " FROM job_schedule_runs r JOIN job_run_items i ON i.run_day = r.run_day AND i.run_id = r.id"
+            " WHERE i.status = 'failed' AND coalesce(r.failed_count, 1) > 0"
+            " AND (%(run_id)s::bigint IS NULL OR r.id = %(run_id)s)"
+            " AND (%(job)s::text IS NULL OR r.job = %(job)s)"
+            " AND (%(symbol)s::text IS NULL OR i.symbol = %(symbol)s)"
+            " AND (%(error_like)s::text IS NULL OR i.error ILIKE %(error_like)s)"
+            " AND (%(since)s::timestamptz IS NULL OR i.finished_at >= %(since)s)"
+            " ORDER BY i.run_id DESC, i.seq LIMIT %(limit)s",
+            {
+                "run_id": wanted.run_id,
+                "job": wanted.job,
+                "symbol": wanted.symbol,
+                "error_like": f"%{wanted.error_like}%" if wanted.error_like else None,
+                "since": wanted.since,
+                "limit": limit,
+            },
+        )
+        .fetchall()
+    )
+
+
+def dead_item(connection: Connection, run: Run, seq: int) -> Row | None:
+    """One dead item with its history, or None."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT run_id, seq, symbol, timeframe, attempt, error, worker, started_at, finished_at, history"
+            " FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = %s AND status = 'failed'",
+            (run.run_day, run.id, seq),
+        )
+        .fetchone()
+    )

@@ -1,0 +1,9 @@
+-- Takes or keeps a fleet-wide lease.
+-- KEYS: lease. ARGV: owner, length in ms.
+-- Returns 1 when the owner holds it now, 0 when another does.
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1

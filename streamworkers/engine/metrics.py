@@ -1,0 +1,93 @@
+"""The metrics of a supervisor, kept in its own process.
+
+Workers tell what they did through their status pipe, so one process counts for all of them, and nothing is lost with
+a worker that is killed: what it had committed but not told is read from the ledger.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamworkers.engine.report import BatchReport
+from streamworkers.engine.stream import RedisUnavailableError, Streams
+
+_DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600)
+
+
+class PoolMetrics:
+    """Every metric of the pool. Labels are queues, jobs, services, causes and channels, all of bounded number."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("queue", "job")
+        self.finished = self._counter("items_finished", "Items closed, by outcome", (*labels, "outcome"))
+        self.retried = self._counter("items_retried", "Failed attempts that will be repeated", labels)
+        self.snoozed = self._counter("items_snoozed", "Items put off by their handler", labels)
+        self.fenced = self._counter("items_fenced", "Results discarded because another worker closed the item", labels)
+        self.dropped = self._counter("entries_dropped", "Entries whose item was closed already", labels)
+        self.refused = self._counter("entries_refused", "Entries that belong to no item", ("queue",))
+        self.handed_over = self._counter("entries_handed_over", "Entries of a worker that ended", ("queue", "cause"))
+        self.reclaimed = self._counter("entries_reclaimed", "Entries whose lease ran out", ("queue",))
+        self.promoted = self._counter("entries_promoted", "Delayed entries whose time came", ("queue",))
+        self.reconciled = self._counter("items_reconciled", "Lost items added again", ("queue",))
+        self.events_published = self._counter("events_published", "Events published", ("channel",))
+        self.service_failures = self._counter("service_failures", "Failed steps of background services", ("service",))
+        self.worker_ends = self._counter("worker_ends", "Worker processes that ended, by cause", ("cause",))
+        self.workers = Gauge(
+            "streamworkers_workers", "Worker processes by what they do", ("state",), registry=self.registry
+        )
+        self.batch_seconds = Histogram(
+            *("streamworkers_batch_duration_seconds", "Time of one call of a handler", labels),
+            buckets=_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self.wait_seconds = Histogram(
+            *(
+                "streamworkers_batch_wait_seconds",
+                "Time from enqueue to call of a batch's first item",
+                labels,
+            ),
+            buckets=_WAIT_BUCKETS,
+            registry=self.registry,
+        )
+
+    def count_batch(self, queue: str, job: str, report: BatchReport) -> None:
+        """Add a worker's report."""
+        for outcome in ("completed", "failed"):
+            if count := getattr(report, outcome):
+                self.finished.labels(queue, job, outcome).inc(count)
+        for name in ("retried", "snoozed", "fenced", "dropped"):
+            if count := getattr(report, name):
+                getattr(self, name).labels(queue, job).inc(count)
+        if report.seconds:
+            self.batch_seconds.labels(queue, job).observe(report.seconds)
+            self.wait_seconds.labels(queue, job).observe(report.wait_seconds)
+
+    def _counter(self, name: str, documentation: str, labels: Iterable[str]) -> Counter:
+        return Counter(f"streamworkers_{name}", documentation, tuple(labels), registry=self.registry)
+
+
+class BacklogCollector(Collector):
+    """Reads the queues when Prometheus asks; says nothing of queues that cannot be read."""
+
+    def __init__(self, streams: Streams, queues: Iterable[str]) -> None:
+        self._streams = streams
+        self._queues = list(queues)
+
+    def collect(self) -> Iterable[Metric]:
+        """One gauge: entries by queue and state."""
+        entries = GaugeMetricFamily(
+            "streamworkers_queue_entries", "Entries in Redis by where they are", labels=("queue", "state")
+        )
+        try:
+            for queue in self._queues:
+                backlog = self._streams.backlog(queue)
+                entries.add_metric((queue, "waiting"), backlog.waiting)
+                entries.add_metric((queue, "pending"), backlog.pending)
+                entries.add_metric((queue, "delayed"), backlog.delayed)
+        except RedisUnavailableError:
+            return
+        yield entries

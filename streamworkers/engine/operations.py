@@ -1,0 +1,77 @@
+"""What people do to runs: cancel, retry, replay, purge. The ledger first, then Redis, as everywhere."""
+
+from collections.abc import Iterable, Sequence
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.enqueue import add_entries
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import BadInputError, UnknownNameError
+
+_PAGE = 5000
+
+
+def require_run(connection: Connection, run_id: int) -> Run:
+    """The run of that id. Raises UnknownNameError."""
+    run = ledger.load_run(connection, run_id)
+    if run is None:
+        raise UnknownNameError("run", str(run_id), ())
+    return run
+
+
+def cancel(connection: Connection, streams: Streams, run_id: int) -> int:
+    """Cancel a run; returns how many items had not been done. Raises BadInputError for a run that has ended.
+
+    Its entries stay in Redis until workers meet and drop them; a handler at work is fenced off at its commit.
+    """
+    run = require_run(connection, run_id)
+    count = ledger.cancel_run(connection, run)
+    if count is None:
+        raise BadInputError(f"run {run_id} is {run.status}, and only a run that is PENDING or RUNNING can be cancelled")
+    streams.set_open_items(run.queue, run.id, 0)
+    return count
+
+
+def retry(connection: Connection, streams: Streams, run_id: int) -> int:
+    """Run the failed and cancelled items of a run again; returns how many. Raises BadInputError for none."""
+    run = require_run(connection, run_id)
+    return _reopen(connection, streams, run, ("failed", "cancelled"), None)
+
+
+def replay(connection: Connection, streams: Streams, items: Iterable[tuple[int, int]]) -> int:
+    """Run dead items, given as (run id, seq), again from attempt 1; returns how many."""
+    return sum(
+        _reopen(connection, streams, require_run(connection, run_id), ("failed",), seqs)
+        for run_id, seqs in _by_run(items).items()
+    )
+
+
+def purge(connection: Connection, items: Iterable[tuple[int, int]]) -> int:
+    """Give dead items, given as (run id, seq), up for good; returns how many."""
+    return sum(
+        ledger.purge_items(connection, require_run(connection, run_id), seqs)
+        for run_id, seqs in _by_run(items).items()
+    )
+
+
+def _reopen(
+    connection: Connection, streams: Streams, run: Run, states: Sequence[str], seqs: Sequence[int] | None
+) -> int:
+    reopened = ledger.reopen_items(connection, run, states, None if seqs is None else list(seqs))
+    if not reopened:
+        raise BadInputError(f"run {run.id} has no item that is {' or '.join(states)}")
+    wanted = set(reopened)
+    last = -1
+    while page := ledger.open_items(connection, run, last, _PAGE):
+        add_entries(streams, run, (item for item in page if item[0] in wanted))
+        last = page[-1][0]
+    ledger.mark_enqueued(connection, run.id)
+    return len(reopened)
+
+
+def _by_run(items: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    runs: dict[int, list[int]] = {}
+    for run_id, seq in items:
+        runs.setdefault(run_id, []).append(seq)
+    return runs

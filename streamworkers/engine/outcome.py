@@ -1,0 +1,44 @@
+"""What a handler says of an item, and the events that go with what it saved."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from streamworkers.engine.item import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The item is done. `value` goes to the job's `save`; `result`, a small JSON object, into the ledger."""
+
+    item: Item
+    value: Any = None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The item could not be done; it is tried again unless `permanent` or out of attempts."""
+
+    item: Item
+    error: str
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """The item shall run again at `until` (aware); that costs no attempt."""
+
+    item: Item
+    until: datetime
+
+
+Outcome: TypeAlias = Completed | Failed | Snoozed
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A message for a Pub/Sub channel, published after the commit, at least once, with an `event_id` added."""
+
+    channel: str
+    payload: dict[str, Any] = field(default_factory=dict)

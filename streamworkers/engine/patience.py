@@ -1,0 +1,32 @@
+"""Waiting for a service to come back: exponential, jittered, bounded, and ended at once by a stop."""
+
+import random
+import threading
+
+
+class Patience:
+    """The pauses between tries while a service is away; `succeeded` starts over."""
+
+    FIRST_SECONDS = 0.1
+    LONGEST_SECONDS = 5.0
+
+    def __init__(self, stop: threading.Event, rng: random.Random | None = None) -> None:
+        self._stop = stop
+        self._rng = rng or random.Random()  # noqa: S311  # spreads reconnects, guards nothing
+        self._failures = 0
+
+    @property
+    def next_seconds(self) -> float:
+        """The next pause: between half and all of a bound that doubles with each failure."""
+        bound = min(self.LONGEST_SECONDS, self.FIRST_SECONDS * 2.0 ** min(self._failures, 16))
+        return bound * self._rng.uniform(0.5, 1.0)
+
+    def failed(self) -> bool:
+        """Wait before the next try; False when asked to stop meanwhile."""
+        seconds = self.next_seconds
+        self._failures += 1
+        return not self._stop.wait(seconds)
+
+    def succeeded(self) -> None:
+        """The service answered."""
+        self._failures = 0

@@ -1,0 +1,31 @@
+"""Moves delayed entries whose time has come to their stream."""
+
+from collections.abc import Sequence
+
+from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.stream import Streams
+
+LIMIT = 500
+
+
+class Promoter:
+    """The promoter of some queues."""
+
+    name = "promoter"
+    interval_seconds = 1.0
+
+    def __init__(self, streams: Streams, queues: Sequence[str], metrics: PoolMetrics) -> None:
+        self._streams = streams
+        self._queues = queues
+        self._metrics = metrics
+
+    def run_once(self) -> float | None:
+        """Move up to LIMIT entries of each queue; returns seconds until the next is due."""
+        pauses = []
+        for queue in self._queues:
+            count, next_ms = self._streams.promote(queue, LIMIT)
+            if count:
+                self._metrics.promoted.labels(queue).inc(count)
+            if next_ms is not None:
+                pauses.append(next_ms / 1000)
+        return min(pauses, default=None)

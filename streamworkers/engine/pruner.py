@@ -1,0 +1,44 @@
+"""Keeps house: partitions for the days ahead, no consumers of workers that are gone."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.stream import Streams
+
+log = structlog.get_logger()
+DAYS_AHEAD = 7
+
+
+class Pruner:
+    """The pruner of some queues. `live_supervisors` gives the ids whose heartbeat is fresh."""
+
+    name = "pruner"
+    interval_seconds = 60.0
+
+    def __init__(
+        self,
+        pool: "ConnectionPool[Connection]",
+        streams: Streams,
+        queues: Sequence[str],
+        live_supervisors: Callable[[], set[str]],
+    ) -> None:
+        self._pool = pool
+        self._streams = streams
+        self._queues = queues
+        self._live_supervisors = live_supervisors
+
+    def run_once(self) -> float | None:
+        """One round. A consumer with entries pending is never deleted: the reclaimer empties it first."""
+        with self._pool.connection() as connection:
+            ledger.ensure_partitions(connection, DAYS_AHEAD)
+        live = self._live_supervisors()
+        for queue in self._queues:
+            for consumer, pending in self._streams.consumers(queue).items():
+                supervisor = consumer.rpartition(".")[0]
+                if pending == 0 and supervisor not in live and self._streams.leave(queue, consumer):
+                    log.info("consumer_removed", queue=queue, consumer=consumer)
+        return None

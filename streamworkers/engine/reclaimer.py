@@ -1,0 +1,40 @@
+"""Takes entries over whose lease ran out: those of workers whose supervisor died with them."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.stream import Streams
+
+log = structlog.get_logger()
+LIMIT = 100
+_START = "0-0"
+
+
+class Reclaimer:
+    """The reclaimer of some queues; it keeps its place in each between steps."""
+
+    name = "reclaimer"
+
+    def __init__(
+        self, streams: Streams, queues: Sequence[str], owner: str, lease_ms: int, metrics: PoolMetrics
+    ) -> None:
+        self.interval_seconds = lease_ms / 4000
+        self._streams = streams
+        self._owner = owner
+        self._lease_ms = lease_ms
+        self._metrics = metrics
+        self._cursors = dict.fromkeys(queues, _START)
+
+    def run_once(self) -> float | None:
+        """Take over up to LIMIT entries of each queue; returns 0 while a queue has more to look at."""
+        more = False
+        for queue, cursor in self._cursors.items():
+            next_cursor, count = self._streams.reclaim(queue, self._owner, self._lease_ms, cursor, LIMIT)
+            self._cursors[queue] = next_cursor
+            more = more or next_cursor != _START
+            if count:
+                self._metrics.reclaimed.labels(queue).inc(count)
+                log.warning("entries_reclaimed", queue=queue, count=count)
+        return 0.0 if more else None

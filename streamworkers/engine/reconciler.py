@@ -1,0 +1,94 @@
+"""Makes Redis agree with the ledger: adds what was lost, completes what was done.
+
+One rule heals a FLUSHALL, a lost second of the append-only file, a failover and a crash in the middle of an enqueue:
+when a queue is empty and the ledger still holds open items of its runs, those items are added again. A run whose
+enqueue never finished is added again even while the queue is busy. An item added twice costs time, never a second
+effect.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.enqueue import add_entries
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.stream import Streams
+
+log = structlog.get_logger()
+_PAGE = 5000
+
+
+class Reconciler:
+    """The reconciler of some queues."""
+
+    name = "reconciler"
+
+    def __init__(
+        self,
+        pool: "ConnectionPool[Connection]",
+        streams: Streams,
+        queues: Sequence[str],
+        interval_seconds: float,
+        quiet_seconds: float,
+        metrics: PoolMetrics,
+    ) -> None:
+        self.interval_seconds = interval_seconds
+        self._pool = pool
+        self._streams = streams
+        self._queues = queues
+        self._quiet_seconds = quiet_seconds
+        self._metrics = metrics
+        self._last_counts: dict[int, int] = {}
+
+    def run_once(self) -> float | None:
+        """Look at every unfinished run of each queue once."""
+        with self._pool.connection() as connection:
+            for queue in self._queues:
+                # The queue is looked at before the ledger: what is open after it was empty is really lost.
+                backlog = self._streams.backlog(queue)
+                empty = backlog.waiting + backlog.pending + backlog.delayed == 0
+                counts = self._streams.open_items(queue)
+                for run in ledger.unfinished_runs(connection, queue, self._quiet_seconds):
+                    count = counts.pop(run.id, None)
+                    if empty or not run.is_enqueued:
+                        self._heal(connection, run)
+                    elif count is None or count <= 0 or self._last_counts.get(run.id) == count:
+                        self._complete(connection, run)
+                    self._last_counts[run.id] = count or 0
+                self._forget_ended(connection, queue, counts)
+        return None
+
+    def _heal(self, connection: Connection, run: Run) -> None:
+        if self._complete(connection, run):
+            return
+        self._streams.set_open_items(run.queue, run.id, 0)
+        added = add_entries(self._streams, run, _open_items(connection, run))
+        ledger.mark_enqueued(connection, run.id)
+        self._metrics.reconciled.labels(run.queue).inc(added)
+        log.warning("items_added_again", run=run.id, queue=run.queue, count=added)
+
+    def _complete(self, connection: Connection, run: Run) -> bool:
+        status, open_count = ledger.complete_run(connection, run)
+        self._streams.set_open_items(run.queue, run.id, open_count)
+        if status is not None:
+            log.info("run_completed", run=run.id, job=run.job, status=status)
+        return open_count == 0
+
+    def _forget_ended(self, connection: Connection, queue: str, counts: dict[int, int]) -> None:
+        """Drop the counts of runs that have ended; those of runs just enqueued stay."""
+        for run_id in counts:
+            run = ledger.load_run(connection, run_id)
+            if run is None or run.status not in ("PENDING", "RUNNING"):
+                self._streams.set_open_items(queue, run_id, 0)
+                self._last_counts.pop(run_id, None)
+
+
+def _open_items(connection: Connection, run: Run) -> Iterator[tuple[int, str, str | None, int]]:
+    last = -1
+    while page := ledger.open_items(connection, run, last, _PAGE):
+        yield from page
+        last = page[-1][0]

@@ -1,0 +1,80 @@
+"""The jobs that exist: those of installed packages, by the entry point group `streamworkers.jobs`."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from streamworkers.engine.job import Job, JobParameters
+from streamworkers.errors import BadInputError, UnknownNameError
+
+ENTRY_POINT_GROUP = "streamworkers.jobs"
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+
+
+class Registry(Mapping[str, Job[Any]]):
+    """Jobs by name. Raises UnknownNameError for a name that is not there and BadInputError for a job that is wrong."""
+
+    def __init__(self, jobs: Iterable[Job[Any]]) -> None:
+        self._jobs: dict[str, Job[Any]] = {}
+        for job in jobs:
+            _require_sound(job)
+            if job.name in self._jobs:
+                raise BadInputError(f"two jobs are named {job.name!r}: {_path(self._jobs[job.name])} and {_path(job)}")
+            self._jobs[job.name] = job
+
+    def __getitem__(self, name: str) -> Job[Any]:
+        try:
+            return self._jobs[name]
+        except KeyError:
+            raise UnknownNameError("job", name, self._jobs) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._jobs)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that these jobs use, in alphabetical order."""
+        return sorted({job.queue for job in self._jobs.values()})
+
+    def largest_batch(self, queue: str) -> int:
+        """The most items that any job of a queue takes at once."""
+        return max((job.batch_size for job in self._jobs.values() if job.queue == queue), default=1)
+
+
+def installed_jobs() -> Registry:
+    """The jobs of every installed package. Raises BadInputError naming the entry point that does not load."""
+    jobs = []
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            loaded = point.load()
+        except (ImportError, AttributeError) as error:
+            raise BadInputError(f"job {point.name!r} ({point.value}) does not load: {error}") from error
+        if not (isinstance(loaded, type) and issubclass(loaded, Job)):
+            raise BadInputError(f"job {point.name!r} ({point.value}) is not a subclass of streamworkers.engine.job.Job")
+        jobs.append(loaded())
+    return Registry(jobs)
+
+
+def _path(job: Job[Any]) -> str:
+    return f"{type(job).__module__}.{type(job).__qualname__}"
+
+
+def _require_sound(job: Job[Any]) -> None:
+    name = getattr(job, "name", None)
+    for label, value in (("name", name), ("queue", job.queue)):
+        if not isinstance(value, str) or not _NAME.match(value):
+            raise BadInputError(
+                f"{label} {value!r} of {_path(job)} is not lower-case letters, digits and _, at most 64"
+            )
+    if not 1 <= job.batch_size <= 1000:
+        raise BadInputError(f"batch_size {job.batch_size} of job {name!r} is not between 1 and 1000")
+    if not 1 <= job.max_attempts <= 100:
+        raise BadInputError(f"max_attempts {job.max_attempts} of job {name!r} is not between 1 and 100")
+    if not job.timeout_seconds > 0:
+        raise BadInputError(f"timeout_seconds {job.timeout_seconds} of job {name!r} is not above 0")
+    if not issubclass(job.parameters, JobParameters):
+        raise BadInputError(f"parameters of job {name!r} is not a subclass of JobParameters")

@@ -1,0 +1,76 @@
+"""Background services of a supervisor: a bounded step, done again and again in a thread of its own."""
+
+import random
+import threading
+import time
+from typing import Protocol
+
+import structlog
+
+from streamworkers.database import is_passing
+from streamworkers.engine.executor import describe
+from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.patience import Patience
+from streamworkers.engine.stream import RedisUnavailableError, Streams
+
+log = structlog.get_logger()
+
+
+class Service(Protocol):
+    """One background service."""
+
+    @property
+    def name(self) -> str:
+        """A word for logs, metrics and the fleet-wide lease."""
+
+    @property
+    def interval_seconds(self) -> float:
+        """The usual pause between two steps."""
+
+    def run_once(self) -> float | None:
+        """Do a bounded step; returns seconds after which there is more to do, or None for the usual pause."""
+
+
+class ServiceLoop(threading.Thread):
+    """Runs a service until stopped: jittered, only while it holds the fleet's lease, patient with what is away."""
+
+    def __init__(self, service: Service, streams: Streams, owner: str, metrics: PoolMetrics) -> None:
+        super().__init__(name=service.name, daemon=True)
+        self.service = service
+        self.turned_at = time.monotonic()
+        self._streams = streams
+        self._owner = owner
+        self._metrics = metrics
+        self._stop_requested = threading.Event()
+        self._wake = threading.Event()
+        self._rng = random.Random()  # noqa: S311  # spreads the fleet's steps
+        self._lease_ms = round(max(3.0, 3 * service.interval_seconds) * 1000)
+
+    def stop(self) -> None:
+        """Ask the loop to end after its step."""
+        self._stop_requested.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Do the next step now."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """The loop."""
+        patience = Patience(self._stop_requested)
+        while not self._stop_requested.is_set():
+            self.turned_at = time.monotonic()
+            pause = self.service.interval_seconds
+            try:
+                if self._streams.hold_service_lease(self.service.name, self._owner, self._lease_ms):
+                    asked = self.service.run_once()
+                    pause = pause if asked is None else min(asked, pause)
+                patience.succeeded()
+            except Exception as error:  # a service never stops silently: it says what is wrong and goes on
+                self._metrics.service_failures.labels(self.service.name).inc()
+                expected = isinstance(error, RedisUnavailableError) or is_passing(error)
+                log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=not expected)
+                patience.failed()
+                continue
+            self._wake.wait(pause * self._rng.uniform(0.8, 1.2))
+            self._wake.clear()

@@ -1,0 +1,109 @@
+"""The end of a batch: commit under the fence, take the entries out, complete the run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import structlog
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.decide import Decisions
+from streamworkers.engine.job import Job
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.report import BatchReport, Reporter
+from streamworkers.engine.stream import Delay, Finished, RedisUnavailableError, Streams
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Carries decisions out for one consumer. `hold` waits while Redis is away."""
+
+    streams: Streams
+    consumer: str
+    reporter: Reporter
+    hold: Callable[[Exception], None]
+
+    def settle(
+        self,
+        connection: Connection,
+        run: Run,
+        job: Job[Any],
+        decisions: Decisions,
+        started_at: datetime,
+        report: BatchReport,
+    ) -> None:
+        """Close the items and save their results in one transaction, then finish their entries.
+
+        Raises whatever the job's `save` or PostgreSQL raises, in which case nothing has changed, or, when the
+        connection was lost at the commit, perhaps everything: checking the items again tells.
+        """
+        completions, failures = decisions.completions(), decisions.failures()
+        self.reporter.committing(run, [closing.seq for closing in (*completions, *failures)])
+        with connection.transaction():
+            closed = (
+                ledger.complete_items(connection, run, self.consumer, started_at, completions) if completions else set()
+            )
+            mine = [outcome for task, outcome in decisions.completed if task.entry.seq in closed]
+            if mine:
+                events = list(job.save(connection, mine))
+                if events:
+                    ledger.add_events(connection, events)
+            moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
+        finished = self._finish_decided(run, decisions, closed | moved, report)
+        self.reporter.finished(run, report)
+        self.complete_run(connection, run, finished)
+
+    def drop(self, connection: Connection, run: Run, entry_ids: Sequence[str]) -> None:
+        """Take out entries whose items are closed already."""
+        finished = self._finish(run, entry_ids, ())
+        self.reporter.finished(run, BatchReport(dropped=len(entry_ids)))
+        self.complete_run(connection, run, finished)
+
+    def discard(self, queue: str, entry_ids: Sequence[str]) -> None:
+        """Take out entries that are no items of ours."""
+        self._patiently(lambda: self.streams.discard(queue, self.consumer, entry_ids))
+        self.reporter.refused(queue, len(entry_ids))
+
+    def complete_run(self, connection: Connection, run: Run, finished: Finished) -> None:
+        """Ask the ledger whether the run is done when the count in Redis says that it may be.
+
+        The count is a hint: entries that were added twice make it too low, a lost Redis forgets it. So it is set
+        right whenever the ledger disagrees, and the reconciler asks for runs that it misses.
+        """
+        if finished.open_left is None or finished.open_left > 0:
+            return
+        status, open_count = ledger.complete_run(connection, run)
+        self._patiently(lambda: self.streams.set_open_items(run.queue, run.id, open_count))
+        if status is not None:
+            log.info("run_completed", run=run.id, job=run.job, status=status)
+
+    def _finish_decided(self, run: Run, decisions: Decisions, owned: set[int], report: BatchReport) -> Finished:
+        done = [task.entry_id for task, _ in (*decisions.completed, *decisions.dead)]
+        delays = []
+        for retry in decisions.retries:
+            seq = retry.task.entry.seq
+            if retry.error is not None and seq not in owned:
+                done.append(retry.task.entry_id)
+                continue
+            delays.append(Delay(retry.task.entry_id, round(retry.delay_seconds * 1000), retry.entry.pack()))
+        report.completed = sum(task.entry.seq in owned for task, _ in decisions.completed)
+        report.failed = sum(task.entry.seq in owned for task, _ in decisions.dead)
+        report.snoozed = sum(retry.error is None for retry in decisions.retries)
+        report.retried = len(delays) - report.snoozed
+        report.fenced = len(done) - report.completed - report.failed
+        return self._finish(run, done, delays)
+
+    def _finish(self, run: Run, done: Sequence[str], delays: Sequence[Delay]) -> Finished:
+        return self._patiently(lambda: self.streams.finish(run.queue, self.consumer, run.id, done, delays))
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        while True:
+            try:
+                return action()
+            except RedisUnavailableError as error:
+                self.hold(error)

@@ -1,0 +1,232 @@
+"""A supervisor: owns worker processes and the background services, runs no user code."""
+
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+import psycopg
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.config import Settings
+from streamworkers.database import Connection, open_pool
+from streamworkers.engine import ledger
+from streamworkers.engine.child import Intent
+from streamworkers.engine.executor import describe
+from streamworkers.engine.fleet import Fleet, Limits
+from streamworkers.engine.health import HealthServer
+from streamworkers.engine.lease_keeper import LeaseKeeper
+from streamworkers.engine.metrics import BacklogCollector, PoolMetrics
+from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.engine.promoter import Promoter
+from streamworkers.engine.pruner import Pruner
+from streamworkers.engine.reclaimer import Reclaimer
+from streamworkers.engine.reconciler import Reconciler
+from streamworkers.engine.service import Service, ServiceLoop
+from streamworkers.engine.stream import RedisUnavailableError, Streams
+from streamworkers.errors import BadInputError
+
+log = structlog.get_logger()
+LIVE_SECONDS = 60.0
+_TURN_SECONDS = 1.0
+_GOODBYE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorOptions:
+    """What `streamworkers worker` was asked for. `slots` holds the queues of each worker process."""
+
+    slots: Sequence[Sequence[str]]
+    limits: Limits
+    grace_seconds: float
+    metrics_host: str
+    metrics_port: int | None
+
+
+def plan_slots(processes: int, queues: Mapping[str, int | None], known: Sequence[str]) -> list[list[str]]:
+    """The queues of each worker process.
+
+    `queues` says how many processes a queue gets to itself, or None when it shares the rest. Processes that are left
+    over read the sharing queues, or all known ones when none was named so. Raises BadInputError when the numbers do
+    not add up.
+    """
+    if not 1 <= processes <= 256:
+        raise BadInputError(f"{processes} processes is not between 1 and 256")
+    slots = [[queue] for queue, count in queues.items() for _ in range(count or 0)]
+    shared = [queue for queue, count in queues.items() if count is None]
+    rest = processes - len(slots)
+    if rest < 0 or (rest == 0 and shared):
+        raise BadInputError(f"the queues named ask for more than {processes} processes: {dict(queues)}")
+    return slots + [list(shared or known) for _ in range(rest)]
+
+
+class Supervisor:
+    """Runs until SIGTERM or SIGINT; a second signal ends it, and its workers, at once."""
+
+    def __init__(self, settings: Settings, redis_url: str, database_url: str, options: SupervisorOptions) -> None:
+        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.metrics = PoolMetrics()
+        self._options = options
+        self._signals = 0
+        self._turned_at = time.monotonic()
+        self._streams = Streams(redis_url, settings.key_prefix)
+        self._pool: ConnectionPool[Connection] = open_pool(
+            database_url,
+            application=self.worker_id,
+            max_size=4,
+            statement_timeout_seconds=settings.statement_timeout_seconds,
+        )
+        self._queues = sorted({queue for queues in options.slots for queue in queues})
+        self.metrics.registry.register(BacklogCollector(self._streams, self._queues))
+        self._leases = LeaseKeeper(
+            self._streams,
+            self.worker_id,
+            settings.lease_ms,
+            lambda: self._fleet.holders(),
+            self._describe,
+            self.metrics,
+        )
+        environment = {
+            **os.environ,
+            "STREAMWORKERS_REDIS_URL": redis_url,
+            "STREAMWORKERS_DATABASE_URL": database_url,
+        }
+        self._fleet = Fleet(
+            options.slots,
+            self.worker_id,
+            environment,
+            options.limits,
+            self.metrics,
+            self._leases.bury,
+            self._settle,
+        )
+        self._loops = [
+            ServiceLoop(service, self._streams, self.worker_id, self.metrics) for service in self._services(settings)
+        ]
+        self._health = (
+            HealthServer(
+                options.metrics_host,
+                options.metrics_port,
+                self.metrics.registry,
+                self.not_live,
+                self.not_ready,
+            )
+            if options.metrics_port is not None
+            else None
+        )
+
+    def _services(self, settings: Settings) -> list[Service]:
+        streams, queues, metrics = self._streams, self._queues, self.metrics
+        return [
+            Promoter(streams, queues, metrics),
+            Reclaimer(streams, queues, self.worker_id, settings.lease_ms, metrics),
+            Reconciler(self._pool, streams, queues, settings.reconcile_seconds, settings.reconcile_seconds, metrics),
+            OutboxRelay(self._pool, streams, metrics),
+            Pruner(self._pool, streams, queues, lambda: set(streams.heartbeats())),
+        ]
+
+    def run(self) -> None:
+        """Work until told to stop; returns after all workers have ended and what they held has been put back."""
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        signal.set_wakeup_fd(write_end)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._fleet.watch(read_end)
+        for thread in (self._leases, *self._loops):
+            thread.start()
+        if self._health:
+            self._health.start()
+        log.info(
+            "supervisor_started",
+            worker=self.worker_id,
+            metrics_port=self._health.port if self._health else None,
+        )
+        while not self._signals:
+            self._turn(_TURN_SECONDS)
+        self._shut_down()
+        signal.set_wakeup_fd(-1)
+        log.info("supervisor_stopped", worker=self.worker_id)
+
+    def not_live(self) -> list[str]:
+        """Loops that have not turned for a minute; a process manager should restart the supervisor."""
+        now = time.monotonic()
+        turned = {"supervisor": self._turned_at, self._leases.name: self._leases.turned_at}
+        turned |= {
+            loop.name: loop.turned_at for loop in self._loops if loop.service.interval_seconds < LIVE_SECONDS / 2
+        }
+        return [f"{name} has not turned for {now - at:.0f} s" for name, at in turned.items() if now - at > LIVE_SECONDS]
+
+    def not_ready(self) -> list[str]:
+        """What keeps work from being done now."""
+        wrong = []
+        try:
+            self._streams.ping()
+        except RedisUnavailableError as error:
+            wrong.append(str(error))
+        try:
+            with self._pool.connection() as connection:
+                connection.execute("SELECT 1")
+        except psycopg.Error as error:
+            wrong.append(f"PostgreSQL does not answer: {describe(error)}")
+        if not any(child.ready for child in self._fleet.children()):
+            wrong.append("no worker process is ready")
+        return wrong
+
+    def _turn(self, longest_seconds: float) -> None:
+        self._turned_at = time.monotonic()
+        self._fleet.turn(longest_seconds)
+
+    def _shut_down(self) -> None:
+        log.info("supervisor_stopping", worker=self.worker_id, grace_seconds=self._options.grace_seconds)
+        self._fleet.stop()
+        deadline = time.monotonic() + self._options.grace_seconds
+        while self._fleet.children():
+            if self._signals > 1 or time.monotonic() >= deadline:
+                self._fleet.kill()
+            self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
+        for loop in self._loops:
+            loop.stop()
+        for loop in self._loops:
+            loop.join(_GOODBYE_SECONDS)
+        self._leases.stop(_GOODBYE_SECONDS)
+        if self._health:
+            self._health.stop()
+        self._pool.close()
+        self._streams.close()
+
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _settle(self, intent: Intent, consumer: str) -> None:
+        """Count what a worker had committed when it died before it could tell."""
+        try:
+            with self._pool.connection() as connection:
+                closed = ledger.closed_by(connection, intent.run_day, intent.run_id, intent.seqs, consumer)
+        except psycopg.Error as error:
+            log.warning("counts_lost", consumer=consumer, items=len(intent.seqs), error=describe(error))
+            return
+        for outcome, count in closed.items():
+            self.metrics.finished.labels(intent.queue, intent.job, outcome).inc(count)
+
+    def _describe(self) -> dict[str, object]:
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "queues": self._queues,
+            "metrics_port": self._health.port if self._health else None,
+            "workers": [
+                {
+                    "consumer": child.consumer,
+                    "pid": child.process.pid,
+                    "queues": list(child.queues),
+                    "busy": child.busy,
+                }
+                for child in self._fleet.children()
+            ],
+        }

@@ -1,0 +1,187 @@
+"""A worker: one process that reads entries, executes them, and reads again. Its supervisor watches it from outside.
+
+Run as `python -m streamworkers.engine.worker`; only the supervisor starts it.
+"""
+
+import argparse
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.config import Settings, load_settings
+from streamworkers.database import Connection, open_pool
+from streamworkers.engine.batch_size import BatchSizer
+from streamworkers.engine.executor import Executor, describe, must_wait
+from streamworkers.engine.patience import Patience
+from streamworkers.engine.registry import Registry, installed_jobs
+from streamworkers.engine.settle import Settler
+from streamworkers.engine.status_pipe import StatusPipe
+from streamworkers.engine.stream import Delivery, RedisUnavailableError, Streams
+from streamworkers.errors import UsageError
+from streamworkers.logs import configure_logs
+
+log = structlog.get_logger()
+READ_BLOCK_MS = 5000
+
+
+class _StopReading(BaseException):  # not an error
+    """Raised out of a blocking read by the stop signal; whatever the reply held is handed back by the supervisor."""
+
+
+class Worker:
+    """The loop of one consumer over its queues."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        streams: Streams,
+        queues: Sequence[str],
+        consumer: str,
+        pipe: StatusPipe,
+    ) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._queues = list(queues)
+        self._consumer = consumer
+        self._pipe = pipe
+        self._stop = threading.Event()
+        self._reading = False
+        self._patience = Patience(self._stop)
+        self._sizers = {
+            queue: BatchSizer(settings.target_batch_seconds, registry.largest_batch(queue)) for queue in queues
+        }
+        settler = Settler(streams, consumer, pipe, self._hold_unless_stopping)
+        self._executor = Executor(settings, registry, settler, random.Random())  # noqa: S311  # jitter only
+
+    def request_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        """Signal handler: finish the batch in hand and end; when waiting for entries, end now."""
+        self._stop.set()
+        if self._reading:
+            raise _StopReading
+
+    def run(self, pool: "ConnectionPool[Connection]") -> None:
+        """Read and execute until asked to stop."""
+        self._pipe.ready()
+        try:
+            while not self._stop.is_set():
+                deliveries = self._read()
+                if deliveries:
+                    self._pipe.batch(len(deliveries))
+                    self._execute(pool, deliveries)
+                    self._pipe.idle()
+        except _StopReading:
+            pass
+
+    def _read(self) -> list[Delivery]:
+        # Queues take turns at being looked at first, so that a busy one cannot starve the others.
+        self._queues.append(self._queues.pop(0))
+        count = self._sizers[self._queues[0]].count
+        self._reading = True
+        try:
+            if self._stop.is_set():
+                return []
+            deliveries = self._streams.read(self._queues, self._consumer, count, READ_BLOCK_MS)
+        except RedisUnavailableError as error:
+            self._reading = False
+            self._recover_from(error)
+            return []
+        finally:
+            self._reading = False
+        self._patience.succeeded()
+        return deliveries
+
+    def _recover_from(self, error: Exception) -> None:
+        """After a failed read: wait, then give back what Redis may have delivered in a reply that got lost."""
+        while True:
+            self._hold(error)
+            if self._stop.is_set():
+                return
+            try:
+                for queue in self._queues:
+                    self._streams.hand_over(queue, self._consumer)
+            except RedisUnavailableError as again:
+                error = again
+            else:
+                return
+
+    def _execute(self, pool: "ConnectionPool[Connection]", deliveries: Sequence[Delivery]) -> None:
+        started = time.monotonic()
+        while True:
+            try:
+                with pool.connection() as connection:
+                    self._executor.execute(connection, deliveries, self._stop.is_set)
+            except Exception as error:
+                if not must_wait(error):
+                    raise
+                self._hold(error)
+                if self._stop.is_set():
+                    return
+            else:
+                self._patience.succeeded()
+                self._sizers[deliveries[0].queue].measured(len(deliveries), time.monotonic() - started)
+                return
+
+    def _hold(self, error: Exception) -> None:
+        log.warning("service_away", consumer=self._consumer, error=describe(error))
+        self._pipe.holding()
+        self._patience.failed()
+
+    def _hold_unless_stopping(self, error: Exception) -> None:
+        self._hold(error)
+        if self._stop.is_set():
+            raise error
+
+
+def main() -> None:
+    """Entry of the process: connect, load the jobs, work, and end with the supervisor."""
+    parser = argparse.ArgumentParser(prog="streamworkers.engine.worker")
+    parser.add_argument("--consumer", required=True)
+    parser.add_argument("--queues", required=True)
+    parser.add_argument("--status-fd", type=int, required=True)
+    parser.add_argument("--life-fd", type=int, required=True)
+    words = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_supervisor, args=(words.life_fd,), name="life", daemon=True).start()
+    settings = load_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    if settings.redis_url is None or settings.database_url is None:
+        raise UsageError(
+            "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
+        )
+    streams = Streams(settings.redis_url.get_secret_value(), settings.key_prefix)
+    worker = Worker(
+        settings,
+        installed_jobs(),
+        streams,
+        words.queues.split(","),
+        words.consumer,
+        StatusPipe(words.status_fd),
+    )
+    signal.signal(signal.SIGTERM, worker.request_stop)
+    with open_pool(
+        settings.database_url.get_secret_value(),
+        application=words.consumer,
+        max_size=2,
+        statement_timeout_seconds=settings.statement_timeout_seconds,
+    ) as pool:
+        worker.run(pool)
+    streams.close()
+
+
+def _die_with_supervisor(descriptor: int) -> None:
+    """Wait for the supervisor's death, which closes the pipe, and end at once: nobody renews our leases now."""
+    while os.read(descriptor, 1):
+        pass
+    os._exit(70)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The handlers: thin glue from the engine to the market domain."""

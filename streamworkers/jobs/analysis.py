@@ -1,0 +1,222 @@
+"""The jobs `indicators`, `patterns`, and `analysis`, which does both in one reading of the bars."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from streamworkers.analysis.indicators import indicator_values
+from streamworkers.analysis.patterns import detect
+from streamworkers.database import Connection
+from streamworkers.engine.item import Item
+from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
+from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
+from streamworkers.errors import BadInputError
+from streamworkers.jobs import definitions, results
+from streamworkers.jobs.results import IndicatorRow, PatternRow, Scan
+from streamworkers.market.bars import newest_bar_time, read_series
+from streamworkers.market.series import BarSeries
+from streamworkers.market.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, newest_closed, timeframe_named
+
+PATTERNS_CHANNEL = "tickstock.events.patterns"
+SCHEMA_VERSION = 1
+
+
+class AnalysisParameters(JobParameters):
+    """Parameters of the analysis jobs.
+
+    `max_bars` is how many of the newest bars are read: an EMA of 200 needs about 1000 to forget where it began.
+    `last_bars` is for how many of them results are stored, each as of its own bar; more than 1 fills history in.
+    The definitions are filled in at enqueue, so that all items of a run share them.
+    """
+
+    max_bars: int = Field(1000, ge=1, le=100_000)
+    last_bars: int = Field(1, ge=1, le=100_000)
+    indicator_definitions: list[dict[str, Any]] = []
+    pattern_definitions: list[dict[str, Any]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolResults:
+    """What was computed of one symbol."""
+
+    timeframe: Timeframe
+    indicators: list[IndicatorRow]
+    patterns: list[PatternRow]
+    scan: Scan
+    evaluated: tuple[str, ...]
+
+
+class Analysis(Job[AnalysisParameters]):
+    """Indicators and patterns of the newest closed bar of every symbol."""
+
+    name: ClassVar[str] = "analysis"
+    queue: ClassVar[str] = "analysis"
+    batch_size: ClassVar[int] = 50
+    parameters: ClassVar[type[JobParameters]] = AnalysisParameters
+    with_indicators: ClassVar[bool] = True
+    with_patterns: ClassVar[bool] = True
+
+    def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
+        """Fix the timeframe, the as-of and the definitions.
+
+        The as-of becomes the newest closed bar, not after the one asked for, that any of the symbols has.
+        """
+        timeframe = timeframe_named(request.timeframe or "day")
+        bound = _native(timeframe, newest_closed(timeframe, datetime.now(UTC)), request.as_of)
+        newest = newest_bar_time(connection, request.symbols, timeframe, bound)
+        given = AnalysisParameters.model_validate(request.parameters or {})
+        filled = given.model_copy(
+            update={
+                "indicator_definitions": given.indicator_definitions
+                or (_enabled(definitions.list_indicators(connection), timeframe) if self.with_indicators else []),
+                "pattern_definitions": given.pattern_definitions
+                or (_enabled(definitions.list_patterns(connection), timeframe) if self.with_patterns else []),
+            }
+        )
+        definitions.indicator_definitions(filled.indicator_definitions)
+        definitions.pattern_definitions(filled.pattern_definitions)
+        return replace(
+            request,
+            timeframe=timeframe.name,
+            as_of=bar_moment(timeframe, newest if newest is not None else bound),
+            parameters=filled.model_dump(mode="json"),
+        )
+
+    def execute(self, items: Sequence[Item], context: Context[AnalysisParameters]) -> Iterator[Outcome]:
+        """Read the bars of all items in one query and compute each symbol."""
+        assert context.timeframe is not None
+        assert context.as_of is not None
+        parameters = context.parameters
+        timeframe = timeframe_named(context.timeframe)
+        as_of = context.as_of if timeframe.intraday else context.as_of.astimezone(EXCHANGE_ZONE).date()
+        indicators = definitions.indicator_definitions(parameters.indicator_definitions)
+        patterns = definitions.pattern_definitions(parameters.pattern_definitions)
+        found = read_series(
+            context.connection, [item.symbol for item in items], timeframe, as_of, parameters.max_bars
+        )
+        newest = np.datetime64(_naive(as_of), "us")
+        for item in items:
+            series = found.get(item.symbol)
+            if series is None:
+                yield Failed(item, f"no {timeframe.name} bars of {item.symbol} up to {as_of}", permanent=True)
+            elif series.times[-1] != newest:
+                last = series.times[-1].item()
+                yield Completed(item, None, {"stale": str(last if timeframe.intraday else last.date())})
+            else:
+                yield self._analyse(item, series, timeframe, indicators, patterns, parameters.last_bars)
+
+    def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
+        """Store the values and detections; each new or changed detection is an event."""
+        done = [(outcome.item, outcome.value) for outcome in completed if outcome.value is not None]
+        if not done:
+            return []
+        run_id, timeframe = done[0][0].run_id, done[0][1].timeframe.name
+        rows = [row for _, value in done for row in value.indicators]
+        results.save_indicators(connection, run_id, timeframe, rows)
+        if not self.with_patterns:
+            return []
+        changed = results.save_patterns(
+            connection,
+            run_id,
+            timeframe,
+            [row for _, value in done for row in value.patterns],
+            [value.scan for _, value in done],
+            done[0][1].evaluated,
+        )
+        return [_event(row, timeframe, run_id) for row in changed]
+
+    def _analyse(
+        self,
+        item: Item,
+        series: BarSeries,
+        timeframe: Timeframe,
+        indicators: Sequence[definitions.IndicatorDefinition],
+        patterns: Sequence[definitions.PatternDefinition],
+        last_bars: int,
+    ) -> Outcome:
+        try:
+            series.require_valid()
+        except BadInputError as error:
+            return Failed(item, str(error), permanent=True)
+        first = max(0, len(series) - last_bars)
+        moments = [_moment(timeframe, time) for time in series.times[first:]]
+        values = indicator_values(indicators, series, last_bars)
+        detections, unready = detect(patterns, series, last_bars)
+        result: dict[str, Any] = {"bars_used": len(series)}
+        if values.missing or unready:
+            result["missing"] = [*values.missing, *unready]
+        return Completed(
+            item,
+            SymbolResults(
+                timeframe=timeframe,
+                indicators=[
+                    IndicatorRow(item.symbol, name, moments[bar.bar_index - first], bar.value, bar.outputs, len(series))
+                    for name, bars in values.values.items()
+                    for bar in bars
+                ],
+                patterns=[PatternRow(item.symbol, moments[found.bar_index - first], found) for found in detections],
+                scan=Scan(item.symbol, moments[0], moments[-1]),
+                evaluated=tuple(definition.name for definition in patterns),
+            ),
+            result | {"patterns": len(detections)} if self.with_patterns else result,
+        )
+
+
+class Indicators(Analysis):
+    """Indicators alone."""
+
+    name: ClassVar[str] = "indicators"
+    with_patterns: ClassVar[bool] = False
+
+
+class Patterns(Analysis):
+    """Patterns alone."""
+
+    name: ClassVar[str] = "patterns"
+    with_indicators: ClassVar[bool] = False
+
+
+def _enabled(rows: Sequence[definitions.Row], timeframe: Timeframe) -> list[definitions.Row]:
+    return definitions.enabled_rows(rows, timeframe.name)
+
+
+def _native(timeframe: Timeframe, closed: date | datetime, asked: datetime | None) -> date | datetime:
+    """The older of the newest closed bar and what was asked for, as the timeframe's table has it."""
+    if asked is None:
+        return closed
+    wanted: date | datetime = asked if timeframe.intraday else asked.astimezone(EXCHANGE_ZONE).date()
+    return min(closed, wanted)
+
+
+def _naive(moment: date | datetime) -> date | datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if isinstance(moment, datetime) else moment
+
+
+def _moment(timeframe: Timeframe, time: "np.datetime64") -> datetime:
+    stamp: datetime = time.item()
+    return stamp.replace(tzinfo=UTC) if timeframe.intraday else bar_moment(timeframe, stamp.date())
+
+
+def _event(row: dict[str, Any], timeframe: str, run_id: int) -> Event:
+    payload = {
+        "schema_version": SCHEMA_VERSION,
+        "symbol": row["symbol"],
+        "pattern_name": row["pattern_name"],
+        "confidence": row["confidence"],
+        "direction": row["direction"],
+        "timeframe": timeframe,
+        "bar_time": _shown(row["bar_time"], timeframe),
+        "detected_at": row["detected_at"].isoformat(),
+        "run_id": run_id,
+        "metadata": row["metadata"],
+    }
+    return Event(PATTERNS_CHANNEL, payload)
+
+
+def _shown(moment: datetime, timeframe: str) -> str:
+    zone = UTC if timeframe_named(timeframe).intraday else EXCHANGE_ZONE
+    return moment.astimezone(zone).isoformat()

@@ -1,0 +1,1 @@
+"""Market data: timeframes, bars and where they come from, universes."""

@@ -1,0 +1,94 @@
+"""Reads OHLCV CSV as a stream of checked rows."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
+from pathlib import Path
+
+from streamworkers.errors import BadInputError
+from streamworkers.market.bar_rows import Reject, RowChunk
+from streamworkers.market.column_check import checked_columns
+from streamworkers.market.csv_lines import (
+    LineBlock,
+    ReadProgress,
+    header_names,
+    read_line_blocks,
+    require_columns,
+    split_fields,
+)
+from streamworkers.market.row_rules import Rule
+from streamworkers.market.timeframes import Timeframe
+
+TIME_COLUMNS = ("date", "timestamp", "datetime", "time")
+_PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the seven fields of a bar stand in a row of `width` fields."""
+
+    width: int
+    positions: tuple[int, ...]
+
+
+def read_bars(path: Path, timeframe: Timeframe, progress: ReadProgress | None = None) -> Iterator[RowChunk]:
+    """The rows of the file in chunks of some thousand, each row either checked and good or refused with a reason.
+
+    The header may name its columns in any order and case: symbol, one of date, timestamp, datetime, time, and open,
+    high, low, close, volume; others are ignored. Blank lines are no rows. `progress` gets the compressed bytes
+    read so far. Raises BadInputError as `read_line_blocks` does, and where a column is missing or ambiguous.
+    """
+    layout: _Layout | None = None
+    for block in read_line_blocks(path, progress):
+        if layout is None:
+            layout = _layout(path, block.lines[0])
+            block = LineBlock(block.first_line + 1, block.lines[1:])
+        yield _checked_block(block, layout, intraday=timeframe.intraday)
+
+
+def _layout(path: Path, header: str) -> _Layout:
+    names = header_names(path, header)
+    stamps = [name for name in names if name in TIME_COLUMNS]
+    if len(stamps) > 1:
+        raise BadInputError(f"{path} has more than one column of times: {', '.join(stamps)}; keep one")
+    columns = ("symbol", stamps[0] if stamps else "date", *_PRICE_COLUMNS)
+    require_columns(path, names, columns)
+    return _Layout(len(names), tuple(names.index(name) for name in columns))
+
+
+def _checked_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> RowChunk:
+    numbers: Sequence[int] = range(block.first_line, block.first_line + len(block.lines))
+    texts = block.lines
+    if not all(texts) or any(map(str.isspace, texts)):
+        filled = [(number, text) for number, text in zip(numbers, texts, strict=True) if text.strip()]
+        numbers, texts = [number for number, _ in filled], [text for _, text in filled]
+    joined = ",".join(texts)
+    if '"' in joined or set(map(str.count, texts, repeat(","))) != {layout.width - 1}:
+        return _checked_singly(numbers, texts, layout, intraday=intraday)
+    # One flat split and a stride for each column: a list for every row would cost four times as much.
+    fields = joined.split(",")
+    columns = [fields[position :: layout.width] for position in layout.positions]
+    return checked_columns(numbers, columns, texts, intraday=intraday)
+
+
+def _checked_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layout, *, intraday: bool) -> RowChunk:
+    """A block in which some rows have quotes or another number of fields than the header."""
+    kept: list[tuple[int, str, list[str]]] = []
+    rejects: list[Reject] = []
+    for number, text in zip(numbers, texts, strict=True):
+        try:
+            fields = split_fields(text)
+        except csv.Error as error:
+            rejects.append(Reject(number, Rule.BAD_QUOTES, f"the quotes of the row do not match: {error}", text))
+            continue
+        if len(fields) == layout.width:
+            kept.append((number, text, fields))
+        else:
+            detail = f"the row has {len(fields)} fields where the header has {layout.width}"
+            rejects.append(Reject(number, Rule.FIELD_COUNT, detail, text))
+    columns = [[fields[position] for _, _, fields in kept] for position in layout.positions]
+    numbers, texts = [number for number, _, _ in kept], [text for _, text, _ in kept]
+    checked = checked_columns(numbers, columns, texts, intraday=intraday)
+    return RowChunk(checked.rows, sorted(rejects + checked.rejects, key=attrgetter("line")))

@@ -1,0 +1,128 @@
+"""Imports CSV files of bars: what is good is loaded, what is not is refused by line and rule."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+
+import psycopg
+
+from streamworkers.errors import BadInputError
+from streamworkers.market.bar_rows import BarRows, Reject
+from streamworkers.market.bars_file import read_bars
+from streamworkers.market.bars_store import LoadCounts, load_rows
+from streamworkers.market.csv_lines import ReadProgress
+from streamworkers.market.rejects_file import RejectsFile, open_rejects
+from streamworkers.market.timeframes import Timeframe
+
+EXAMPLES_KEPT = 5
+
+ImportProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A refused row and the file that it stands in."""
+
+    file: Path
+    reject: Reject
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSummary:
+    """What an import did; rows_read = inserted + updated + unchanged + the sum of `refused`.
+
+    `refused` counts rows by rule code; `examples` are the first few of them. `first` and `last` are the bar times
+    that the good rows span, None where there were none.
+    """
+
+    rows_read: int
+    inserted: int
+    updated: int
+    unchanged: int
+    refused: dict[str, int]
+    symbols: int
+    first: date | datetime | None
+    last: date | datetime | None
+    examples: tuple[RefusedRow, ...]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums over the files of one import."""
+
+    rejects_file: RejectsFile
+    rows_read: int = 0
+    loads: list[LoadCounts] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    examples: list[RefusedRow] = field(default_factory=list)
+
+    def refuse(self, path: Path, rejects: Sequence[Reject]) -> None:
+        self.rejects_file.write(str(path), rejects)
+        self.refused.update(str(reject.rule) for reject in rejects)
+        room = EXAMPLES_KEPT - len(self.examples)
+        self.examples.extend(RefusedRow(path, reject) for reject in rejects[:room])
+
+    def refuse_one(self, path: Path, reject: Reject) -> None:
+        self.refuse(path, [reject])
+
+    def summary(self) -> ImportSummary:
+        symbols = frozenset[str]().union(*(load.symbols for load in self.loads))
+        return ImportSummary(
+            rows_read=self.rows_read,
+            inserted=sum(load.inserted for load in self.loads),
+            updated=sum(load.updated for load in self.loads),
+            unchanged=sum(load.unchanged for load in self.loads),
+            refused=dict(self.refused),
+            symbols=len(symbols),
+            first=min((load.first for load in self.loads if load.first is not None), default=None),
+            last=max((load.last for load in self.loads if load.last is not None), default=None),
+            examples=tuple(self.examples),
+        )
+
+
+def import_bars(
+    connection: psycopg.Connection,
+    files: Sequence[Path],
+    timeframe: Timeframe,
+    *,
+    rejects: Path | None = None,
+    progress: ImportProgress | None = None,
+) -> ImportSummary:
+    """Load the files one after the other, each in a transaction of its own.
+
+    `rejects` is made anew and gets every refused row as CSV (file, line, rule, detail, row), duplicates last for
+    each file. `progress` gets the compressed bytes read so far and their total. Raises BadInputError for a file that
+    cannot be read as a whole; nothing of that file is loaded, the files before it stay.
+    """
+    total = sum(map(_size, files))
+    done = 0
+    with open_rejects(rejects) as rejects_file:
+        tally = _Tally(rejects_file)
+        for path in files:
+            report = _after(done, total, progress)
+            rows = _good_rows(path, timeframe, tally, report)
+            tally.loads.append(load_rows(connection, timeframe, rows, partial(tally.refuse_one, path)))
+            done += _size(path)
+    return tally.summary()
+
+
+def _after(done: int, total: int, progress: ImportProgress | None) -> ReadProgress | None:
+    """Progress within one file as progress of the whole import."""
+    return None if progress is None else lambda read: progress(done + read, total)
+
+
+def _good_rows(path: Path, timeframe: Timeframe, tally: _Tally, report: ReadProgress | None) -> Iterator[BarRows]:
+    for chunk in read_bars(path, timeframe, report):
+        tally.rows_read += chunk.rows_read
+        tally.refuse(path, chunk.rejects)
+        yield chunk.rows
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error

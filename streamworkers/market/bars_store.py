@@ -1,0 +1,162 @@
+"""Puts bars into the table of their timeframe: the one path that every source of bars takes.
+
+Rows are copied to a temporary table and moved from there by two statements, an UPDATE of the bars that differ and an
+INSERT of the new ones, while a SHARE ROW EXCLUSIVE lock keeps other writers (never readers) of the table out. The
+lock makes the pair an upsert and its counts exact; `INSERT … ON CONFLICT DO UPDATE` in its place takes twice the time,
+because it inserts speculatively, and touches the unchanged rows as well by locking them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import psycopg
+from psycopg import sql
+
+from streamworkers.market.bar_rows import BarRows, Reject
+from streamworkers.market.row_rules import Rule
+from streamworkers.market.timeframes import Timeframe
+
+OnDuplicate = Callable[[Reject], None]
+
+_INCOMING = """
+CREATE TEMPORARY TABLE incoming_bars (
+    line bigint NOT NULL, symbol text NOT NULL, {time} {time_type} NOT NULL,
+    open numeric NOT NULL, high numeric NOT NULL, low numeric NOT NULL, close numeric NOT NULL, volume bigint NOT NULL
+) ON COMMIT DROP"""
+
+_REMOVE_DUPLICATES = """
+WITH numbered AS (
+    SELECT ctid AS place, row_number() OVER same AS occurrence, first_value(line) OVER same AS kept
+    FROM pg_temp.incoming_bars WINDOW same AS (PARTITION BY symbol, {time} ORDER BY line)
+), removed AS (
+    DELETE FROM pg_temp.incoming_bars b USING numbered n WHERE b.ctid = n.place AND n.occurrence > 1
+    RETURNING b.line, n.kept, b.symbol, b.{time}::text,
+              concat_ws(',', b.symbol, b.{time}, open, high, low, close, volume)
+)
+SELECT * FROM removed ORDER BY line"""
+
+_UPDATE_CHANGED = """
+UPDATE {table} t SET open = i.open, high = i.high, low = i.low, close = i.close, volume = i.volume
+FROM pg_temp.incoming_bars i
+WHERE t.symbol = i.symbol AND t.{time} = i.{time}
+  AND (t.open, t.high, t.low, t.close, t.volume) IS DISTINCT FROM (i.open, i.high, i.low, i.close, i.volume)"""
+
+# The sort ends the search before the first insert: a plan that reads the table for each row, good for an empty one,
+# would otherwise read all that the same statement has just put in.
+_INSERT_NEW = """
+INSERT INTO {table} (symbol, {time}, open, high, low, close, volume)
+SELECT symbol, {time}, open, high, low, close, volume FROM pg_temp.incoming_bars i
+WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = i.symbol AND t.{time} = i.{time})
+ORDER BY line"""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCounts:
+    """What became of the rows of one load; `first` and `last` are bar times, None where no row was loaded."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    duplicates: int
+    symbols: frozenset[str]
+    first: date | datetime | None
+    last: date | datetime | None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What passes on the way to the server: enough to know that nothing came twice, in memory that grows by symbol."""
+
+    rows: int = 0
+    newest: dict[str, str] = field(default_factory=dict)
+    ordered: bool = True
+    first: str | None = None
+    last: str | None = None
+    months: set[str] = field(default_factory=set)
+
+    def note(self, chunk: BarRows) -> None:
+        self.rows += len(chunk)
+        oldest, newest = min(chunk.times), max(chunk.times)
+        self.first = oldest if self.first is None else min(self.first, oldest)
+        self.last = newest if self.last is None else max(self.last, newest)
+        self.months.update(time[:7] for time in set(chunk.times))
+        known = self.newest
+        for symbol, time in zip(chunk.symbols, chunk.times, strict=True):
+            if known.get(symbol, "") >= time:
+                self.ordered = False
+            known[symbol] = time
+
+
+def load_rows(
+    connection: psycopg.Connection,
+    timeframe: Timeframe,
+    chunks: Iterable[BarRows],
+    on_duplicate: OnDuplicate | None = None,
+) -> LoadCounts:
+    """Insert the bars that are new and update those that differ, all in one transaction or savepoint.
+
+    Of several rows for one symbol and time the first is kept; each later one is counted and given to `on_duplicate`.
+    Prices that differ only in trailing zeros are equal. An error raised by `chunks` undoes everything and is raised
+    again. Memory does not grow with the number of rows.
+    """
+    names = {
+        "table": sql.Identifier(timeframe.table),
+        "time": sql.Identifier(timeframe.time_column),
+        "time_type": sql.SQL("timestamptz" if timeframe.intraday else "date"),
+    }
+    seen = _Seen()
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(sql.SQL(_INCOMING).format(**names))
+        with cursor.copy("COPY pg_temp.incoming_bars FROM STDIN") as copy:
+            for chunk in chunks:
+                if len(chunk):
+                    seen.note(chunk)
+                    copy.write(chunk.copy_text())
+        duplicates = 0
+        if not seen.ordered:
+            # Rising times within each symbol prove that no bar came twice; only other files need the sort.
+            query = sql.SQL(_REMOVE_DUPLICATES).format(**names)
+            for reject in _removed_duplicates(cursor, query):
+                duplicates += 1
+                if on_duplicate:
+                    on_duplicate(reject)
+        updated, inserted = _move(cursor, timeframe, names, seen)
+        # A load inside a longer transaction must leave the name free for the next one.
+        cursor.execute("DROP TABLE pg_temp.incoming_bars")
+    return LoadCounts(
+        inserted=inserted,
+        updated=updated,
+        unchanged=seen.rows - duplicates - inserted - updated,
+        duplicates=duplicates,
+        symbols=frozenset(seen.newest),
+        first=_parsed(seen.first, timeframe),
+        last=_parsed(seen.last, timeframe),
+    )
+
+
+def _removed_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator[Reject]:
+    for line, kept, symbol, time, row in cursor.stream(query, size=1000):
+        detail = f"duplicate in the file: {symbol} at {time} stands on line {kept} already, which is kept"
+        yield Reject(line, Rule.DUPLICATE, detail, row)
+
+
+def _move(
+    cursor: psycopg.Cursor, timeframe: Timeframe, names: dict[str, sql.Composable], seen: _Seen
+) -> tuple[int, int]:
+    """(updated, inserted): from the temporary table into the real one, nothing where it is empty."""
+    if not seen.rows:
+        return 0, 0
+    cursor.execute(sql.SQL("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE").format(**names))
+    if timeframe.name == "1min":
+        for month in sorted(seen.months):
+            cursor.execute("SELECT ensure_ohlcv_1min_partition(%s::timestamptz)", (f"{month}-01T00:00:00+00:00",))
+    updated = cursor.execute(sql.SQL(_UPDATE_CHANGED).format(**names)).rowcount
+    inserted = cursor.execute(sql.SQL(_INSERT_NEW).format(**names)).rowcount
+    return updated, inserted
+
+
+def _parsed(text: str | None, timeframe: Timeframe) -> date | datetime | None:
+    if text is None:
+        return None
+    return datetime.fromisoformat(text) if timeframe.intraday else date.fromisoformat(text)

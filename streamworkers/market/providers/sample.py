@@ -1,0 +1,32 @@
+"""Real daily bars in the public domain: AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013, from bokeh_sampledata."""
+
+from collections.abc import Iterator
+
+from streamworkers.errors import UsageError
+from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.column_check import checked_columns
+
+SAMPLE_SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
+
+
+def sample_bars() -> Iterator[BarRows]:
+    """The daily bars, one symbol after the other, checked as rows of a file are.
+
+    Raises UsageError where the package with the data is not installed.
+    """
+    try:
+        from bokeh_sampledata import stocks
+    except ImportError as error:
+        raise UsageError(
+            "the sample bars need the package bokeh_sampledata; pip install 'streamworkers[demo]'"
+        ) from error
+    lines = 0
+    for symbol in SAMPLE_SYMBOLS:
+        data = getattr(stocks, symbol)
+        days = [str(day) for day in data["date"]]
+        values = [list(map(str, data[name])) for name in ("open", "high", "low", "close", "volume")]
+        columns = [[symbol] * len(days), days, *values]
+        numbers = range(lines + 1, lines + len(days) + 1)
+        texts = list(map(",".join, zip(*columns, strict=True)))
+        yield checked_columns(numbers, columns, texts, intraday=False).rows
+        lines += len(days)

@@ -1,0 +1,108 @@
+"""Invented daily bars for demonstrations and measurements: valid, plausible, the same for the same seed."""
+
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from math import exp, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamworkers.errors import BadInputError, UsageError
+from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.timeframes import TIMEFRAMES, newest_closed
+
+_VARIANCE_MEMORY = 0.90  # weights of a GARCH(1,1) process: yesterday's variance, yesterday's squared return, the rest
+_VARIANCE_SHOCK = 0.08
+_DRIFT = 0.0003
+_GAP_SHARE = 0.4  # the part of a day's variance that falls between two sessions
+
+
+def synthesize(symbols: int, days: int, seed: int, end: date | None = None) -> Iterator[BarRows]:
+    """Daily bars of `SYN001`, `SYN002`, … on the last `days` sessions of the New York exchange up to `end`.
+
+    Without `end` they reach to the last session that has closed. A symbol's bars depend on `seed`, `days` and `end`
+    only, not on how many symbols there are. One BarRows for each symbol. Raises BadInputError where a number is below 1
+    (`seed`: below 0), UsageError where the package with the exchange's sessions is not installed.
+    """
+    for name, value, least in (("symbols", symbols, 1), ("days", days, 1), ("seed", seed, 0)):
+        if value < least:
+            raise BadInputError(f"{name} is {value}; it must be at least {least}")
+    dates = _sessions(days, end)
+
+    def generate() -> Iterator[BarRows]:
+        for number in range(1, symbols + 1):
+            random = np.random.default_rng([seed, number])
+            yield _bars(f"SYN{number:03d}", (number - 1) * days, dates, random)
+
+    return generate()
+
+
+def _sessions(days: int, end: date | None) -> list[str]:
+    try:
+        import exchange_calendars
+    except ImportError as error:
+        raise UsageError(
+            "synthetic bars need the package exchange_calendars; pip install 'streamworkers[demo]'"
+        ) from error
+    last = end or newest_closed(TIMEFRAMES["day"], datetime.now(UTC))
+    try:
+        first = last - timedelta(days=days * 3 // 2 + 30)
+        with warnings.catch_warnings():
+            # The package calls what pandas 3.1 deprecates; that is no concern of ours or of whoever calls us.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            calendar = exchange_calendars.get_calendar("XNYS", start=first.isoformat(), end=last.isoformat())
+    except (OverflowError, ValueError) as error:
+        raise BadInputError(f"there are no {days} sessions of the exchange up to {last}: {error}") from error
+    sessions: list[str] = calendar.sessions.strftime("%Y-%m-%d").tolist()
+    if len(sessions) < days:
+        raise BadInputError(f"there are no {days} sessions of the exchange up to {last}, only {len(sessions)}")
+    return sessions[-days:]
+
+
+def _bars(symbol: str, lines_before: int, dates: list[str], random: np.random.Generator) -> BarRows:
+    count = len(dates)
+    start = float(random.uniform(20, 400))
+    usual_volatility = float(random.uniform(0.010, 0.025))
+    volatility = _clustered_volatility(usual_volatility, random.standard_normal(count))
+    gaps = sqrt(_GAP_SHARE) * volatility * random.standard_normal(count)
+    moves = sqrt(1 - _GAP_SHARE) * volatility * random.standard_normal(count) + _DRIFT
+    closes = start * np.exp(np.cumsum(gaps + moves))
+    opens = np.concatenate(([start], closes[:-1])) * np.exp(gaps)
+    reach = 0.5 * volatility
+    highs = np.maximum(opens, closes) * np.exp(reach * np.abs(random.standard_normal(count)))
+    lows = np.minimum(opens, closes) * np.exp(-reach * np.abs(random.standard_normal(count)))
+    usual_volume = exp(float(random.uniform(13, 17)))
+    excitement = np.abs(gaps + moves) / usual_volatility
+    volumes = usual_volume * np.exp(0.3 * random.standard_normal(count)) * (0.7 + 0.4 * excitement)
+    # Rounding is monotonic, so low <= open, close <= high still holds in cents.
+    opened, high, low, closed = (_in_cents(prices) for prices in (opens, highs, lows, closes))
+    return BarRows(
+        lines=list(range(lines_before + 1, lines_before + count + 1)),
+        symbols=[symbol] * count,
+        times=dates,
+        open=opened,
+        high=high,
+        low=low,
+        close=closed,
+        volume=[str(int(volume)) for volume in volumes],
+    )
+
+
+def _clustered_volatility(usual: float, shocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Daily standard deviations in which calm and stormy days keep together (GARCH(1,1) around `usual`)."""
+    settled = usual * usual
+    variance = settled
+    result = np.empty(len(shocks))
+    for day, shock in enumerate(shocks):
+        result[day] = sqrt(variance)
+        variance = (
+            (1 - _VARIANCE_MEMORY - _VARIANCE_SHOCK) * settled
+            + _VARIANCE_MEMORY * variance
+            + _VARIANCE_SHOCK * variance * float(shock) ** 2
+        )
+    return result
+
+
+def _in_cents(prices: NDArray[np.float64]) -> list[str]:
+    return [f"{cents / 100:.2f}" for cents in np.maximum(np.rint(prices * 100), 1).astype(np.int64).tolist()]

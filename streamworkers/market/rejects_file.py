@@ -1,0 +1,55 @@
+"""The CSV file in which an import leaves the rows that it refused."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from streamworkers.errors import BadInputError
+from streamworkers.market.bar_rows import Reject
+
+REJECT_COLUMNS = ("file", "line", "rule", "detail", "row")
+
+
+class RejectsFile:
+    """Writes refused rows as whole lines, so that a crash leaves none half written; without a path it drops them."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+
+    def write(self, source: str, rejects: Sequence[Reject]) -> None:
+        """Add a line for each refused row of the file `source`."""
+        self._write_lines([(source, reject.line, reject.rule, reject.detail, reject.row) for reject in rejects])
+
+    def write_header(self) -> None:
+        """Add the line that names the columns."""
+        self._write_lines([REJECT_COLUMNS])
+
+    def _write_lines(self, rows: Sequence[Sequence[object]]) -> None:
+        if self._stream is None or not rows:
+            return
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self._stream.write(text.getvalue().encode())
+        self._stream.flush()
+
+
+@contextmanager
+def open_rejects(path: Path | None) -> Iterator[RejectsFile]:
+    """The rejects file at `path`, made anew with its header line; None writes nowhere.
+
+    Raises BadInputError where it cannot be created.
+    """
+    if path is None:
+        yield RejectsFile(None)
+        return
+    try:
+        stream = path.open("wb")
+    except OSError as error:
+        raise BadInputError(f"the file for refused rows {path} cannot be written: {error.strerror}") from error
+    with stream:
+        rejects = RejectsFile(stream)
+        rejects.write_header()
+        yield rejects

@@ -1,0 +1,133 @@
+"""Imports universes from CSV: each universe that the file names gets exactly the symbols of the file."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from streamworkers.market.bar_rows import Reject
+from streamworkers.market.csv_lines import header_names, read_line_blocks, require_columns, split_fields
+from streamworkers.market.row_rules import BrokenRuleError, Rule, price_text, require_symbol
+from streamworkers.market.universes import UNIVERSE_TYPES, group_id, require_universe_name
+
+
+@dataclass(frozen=True, slots=True)
+class UniversesSummary:
+    """What an import of universes did; the counts are memberships, a changed weight counts as unchanged.
+
+    `refused` are the refused rows in the order of the file.
+    """
+
+    rows_read: int
+    universes: tuple[str, ...]
+    added: int
+    removed: int
+    unchanged: int
+    refused: tuple[Reject, ...]
+
+
+@dataclass(slots=True)
+class _Group:
+    """One universe as the file has it: the weight (digits or None) of each symbol."""
+
+    description: str = ""
+    weights: dict[str, str | None] = field(default_factory=dict)
+
+
+def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSummary:
+    """Replace the members of every universe that the file names, all in one transaction.
+
+    Columns in any order and case: universe, symbol, and optionally type (UNIVERSE where empty), weight, description.
+    Bad rows are refused and the rest loaded; a universe without one good row is left alone. Raises BadInputError where
+    the file cannot be read or lacks a column.
+    """
+    groups: dict[tuple[str, str], _Group] = {}
+    refused: list[Reject] = []
+    rows_read = 0
+    for line, text, row in _rows(path):
+        rows_read += 1
+        try:
+            _add_row(groups, row)
+        except BrokenRuleError as error:
+            refused.append(Reject(line, error.rule, str(error), text))
+    added = removed = 0
+    with connection.transaction():
+        for (name, type_name), group in sorted(groups.items()):
+            more, fewer = _replace_members(connection, name, type_name, group)
+            added, removed = added + more, removed + fewer
+    members = sum(len(group.weights) for group in groups.values())
+    names = tuple(sorted({name for name, _ in groups}))
+    return UniversesSummary(rows_read, names, added, removed, members - added, tuple(refused))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, dict[str, str] | BrokenRuleError]]:
+    """(line, text, fields by column) of each row; in place of the fields, the rule that its form breaks."""
+    names: list[str] = []
+    for block in read_line_blocks(path):
+        for line, text in enumerate(block.lines, block.first_line):
+            if line == 1:
+                names = header_names(path, text)
+                require_columns(path, names, ("universe", "symbol"))
+            elif text.strip():
+                yield line, text, _fields(text, names)
+
+
+def _fields(text: str, names: list[str]) -> dict[str, str] | BrokenRuleError:
+    try:
+        values = split_fields(text)
+    except csv.Error as error:
+        return BrokenRuleError(Rule.BAD_QUOTES, f"the quotes of the row do not match: {error}")
+    if len(values) != len(names):
+        detail = f"the row has {len(values)} fields where the header has {len(names)}"
+        return BrokenRuleError(Rule.FIELD_COUNT, detail)
+    return dict(zip(names, values, strict=True))
+
+
+def _add_row(groups: dict[tuple[str, str], _Group], row: dict[str, str] | BrokenRuleError) -> None:
+    if isinstance(row, BrokenRuleError):
+        raise row
+    name = require_universe_name(row["universe"])
+    symbol = require_symbol(row["symbol"])
+    type_name = row.get("type", "").strip().upper() or "UNIVERSE"
+    if type_name not in UNIVERSE_TYPES:
+        raise BrokenRuleError(Rule.BAD_TYPE, f"the type {row['type']!r} is not one of {', '.join(UNIVERSE_TYPES)}")
+    weight = row.get("weight", "").strip()
+    if weight:
+        try:
+            weight = price_text("weight", weight)
+        except BrokenRuleError as error:
+            raise BrokenRuleError(Rule.BAD_WEIGHT, str(error)) from None
+    group = groups.get((name, type_name))
+    if group and symbol in group.weights:
+        raise BrokenRuleError(Rule.DUPLICATE, f"duplicate in the file: {symbol} is in {name} already")
+    group = groups.setdefault((name, type_name), _Group())
+    group.weights[symbol] = weight or None
+    group.description = row.get("description", "").strip().replace("\0", "") or group.description
+
+
+def _replace_members(connection: psycopg.Connection, name: str, type_name: str, group: _Group) -> tuple[int, int]:
+    """(added, removed) of one universe."""
+    identity = group_id(connection, name, type_name, group.description)
+    symbols, weights = list(group.weights), list(group.weights.values())
+    removed = connection.execute(
+        "DELETE FROM group_memberships WHERE group_id = %s AND symbol <> ALL(%s)", (identity, symbols)
+    ).rowcount
+    connection.execute(
+        """
+        UPDATE group_memberships m SET weight = i.weight
+        FROM unnest(%s::text[], %s::numeric[]) AS i (symbol, weight)
+        WHERE m.group_id = %s AND m.symbol = i.symbol AND m.weight IS DISTINCT FROM i.weight
+        """,
+        (symbols, weights, identity),
+    )
+    added = connection.execute(
+        """
+        INSERT INTO group_memberships (group_id, symbol, weight)
+        SELECT %s, i.symbol, i.weight FROM unnest(%s::text[], %s::numeric[]) AS i (symbol, weight)
+        ON CONFLICT DO NOTHING
+        """,
+        (identity, symbols, weights),
+    ).rowcount
+    return added, removed

@@ -1,0 +1,112 @@
+"""Numbered SQL files, applied once each, in order, under an advisory lock."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from streamworkers.database import Connection
+from streamworkers.errors import MigrationError
+
+_FILE_NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+_LOCK_KEY = 0x5354_524D  # any fixed number: two migrations of one database exclude each other
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its number, name, text and the SHA-256 of the text."""
+
+    number: int
+    name: str
+    text: str
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """A file and when it was applied, or None while it waits."""
+
+    name: str
+    applied_at: datetime | None
+
+
+def migrations_folder() -> Path:
+    """Where the files are: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "sql" / "migrations"
+    return installed if installed.is_dir() else package.parent / "sql" / "migrations"
+
+
+def read_migrations(folder: Path) -> list[Migration]:
+    """All migrations of a folder in order. Raises MigrationError for a bad name, a gap or a number used twice."""
+    found = []
+    for path in sorted(folder.glob("*.sql")):
+        match = _FILE_NAME.match(path.name)
+        if match is None:
+            raise MigrationError(f"migration file {path.name!r} is not named NNNN_words_in_lower_case.sql")
+        text = path.read_text(encoding="utf-8")
+        found.append(Migration(int(match[1]), path.name, text, hashlib.sha256(text.encode()).hexdigest()))
+    if not found:
+        raise MigrationError(f"no migration files in {folder}")
+    for expected, migration in enumerate(found, start=1):
+        if migration.number != expected:
+            raise MigrationError(
+                f"migration {migration.name!r} should have number {expected:04}: numbers run without gaps"
+            )
+    return found
+
+
+def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
+    """Apply what is missing, each file in a transaction of its own; returns the names of those applied.
+
+    Raises MigrationError when an applied file has changed or is gone: history is never edited.
+    """
+    migrations = read_migrations(folder or migrations_folder())
+    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+    try:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (number integer PRIMARY KEY, name text NOT NULL,"
+            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        applied = _applied(connection)
+        _require_unchanged(migrations, applied)
+        names = []
+        for migration in migrations[len(applied) :]:
+            with connection.transaction():
+                connection.execute(migration.text.encode())
+                connection.execute(
+                    "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
+                    (migration.number, migration.name, migration.checksum),
+                )
+            names.append(migration.name)
+        return names
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+
+
+def migration_status(connection: Connection, folder: Path | None = None) -> list[MigrationStatus]:
+    """Every file with the time it was applied. Raises MigrationError as `migrate` does; changes nothing."""
+    migrations = read_migrations(folder or migrations_folder())
+    exists = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+    applied = _applied(connection) if exists and exists[0] else {}
+    _require_unchanged(migrations, applied)
+    return [MigrationStatus(m.name, applied[m.number][2] if m.number in applied else None) for m in migrations]
+
+
+def _applied(connection: Connection) -> dict[int, tuple[str, str, datetime]]:
+    rows = connection.execute("SELECT number, name, checksum, applied_at FROM schema_migrations ORDER BY number")
+    return {number: (name, checksum, applied_at) for number, name, checksum, applied_at in rows}
+
+
+def _require_unchanged(migrations: list[Migration], applied: dict[int, tuple[str, str, datetime]]) -> None:
+    files = {migration.number: migration for migration in migrations}
+    for number, (name, checksum, _) in applied.items():
+        if number not in files:
+            raise MigrationError(
+                f"migration {name!r} was applied but its file is gone; install the release that has it, or a newer one"
+            )
+        if files[number].checksum != checksum:
+            raise MigrationError(
+                f"migration {name!r} was changed after it was applied; restore the file and add a new migration instead"
+            )

@@ -1,0 +1,193 @@
+"""Imports of bars into a real PostgreSQL: what is good is loaded once, what is not is named, nothing is half done."""
+
+import csv
+import gzip
+import tracemalloc
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from streamworkers.errors import BadInputError
+from streamworkers.market.bars import recent_bars
+from streamworkers.market.bars_import import ImportSummary, import_bars
+from streamworkers.market.bars_store import load_rows
+from streamworkers.market.providers.sample import sample_bars
+from streamworkers.market.providers.synthetic import synthesize
+from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.market.universes_import import import_universes
+
+DAY, HOUR, MINUTE = TIMEFRAMES["day"], TIMEFRAMES["hour"], TIMEFRAMES["1min"]
+HEADER = "symbol,date,open,high,low,close,volume\n"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+
+Connection = psycopg.Connection
+
+
+def written(directory: Path, rows: str, name: str = "bars.csv") -> Path:
+    path = directory / name
+    path.write_text(HEADER + rows)
+    return path
+
+
+def versions(connection: Connection) -> list[tuple[object, ...]]:
+    return connection.execute("SELECT symbol, date, xmin::text FROM ohlcv_daily ORDER BY 1, 2").fetchall()
+
+
+def counts(summary: ImportSummary) -> tuple[int, int, int]:
+    return summary.inserted, summary.updated, summary.unchanged
+
+
+def test_dirt_is_refused_with_line_and_rule_and_the_rest_is_loaded(connection: Connection, tmp_path: Path) -> None:
+    bars = written(
+        tmp_path,
+        "NA,2024-01-02,10.10,12.00,9.5,11,100\n"
+        "AAPL,2024-01-02,10,9,8,11,100\n"
+        "NAN,2024-01-03,1,2,1,2,0\n"
+        "IBM,2024-01-02,1,2,1,2,1.5\n"
+        "NA,2024-01-02,1,2,1,2,7\n",
+    )
+    rejects = tmp_path / "rejects.csv"
+    summary = import_bars(connection, [bars], DAY, rejects=rejects)
+    assert (summary.rows_read, counts(summary)) == (5, (2, 0, 0))
+    assert summary.refused == {"high_too_low": 1, "bad_volume": 1, "duplicate": 1}
+    assert (summary.symbols, summary.first, summary.last) == (2, date(2024, 1, 2), date(2024, 1, 3))
+    assert [(row.file, row.reject.line) for row in summary.examples] == [(bars, 3), (bars, 5), (bars, 6)]
+    with rejects.open(newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["file", "line", "rule", "detail", "row"],
+            [str(bars), "3", "high_too_low", "high 9 is below close 11", "AAPL,2024-01-02,10,9,8,11,100"],
+            [str(bars), "5", "bad_volume", "volume '1.5' is not a whole number", "IBM,2024-01-02,1,2,1,2,1.5"],
+            [
+                str(bars),
+                "6",
+                "duplicate",
+                "duplicate in the file: NA at 2024-01-02 stands on line 2 already, which is kept",
+                "NA,2024-01-02,1,2,1,2,7",
+            ],
+        ]
+    stored = connection.execute("SELECT symbol, open::text, high::text FROM ohlcv_daily ORDER BY 1").fetchall()
+    assert stored == [("NA", "10.10", "12.00"), ("NAN", "1", "2")]
+
+
+def test_the_same_file_again_changes_nothing_and_a_changed_row_is_updated(
+    connection: Connection, tmp_path: Path
+) -> None:
+    first = written(tmp_path, "A,2024-01-02,10,12,9,11,100\nA,2024-01-03,10,12,9,11,100\n")
+    assert counts(import_bars(connection, [first], DAY)) == (2, 0, 0)
+    before = versions(connection)
+    assert counts(import_bars(connection, [first], DAY)) == (0, 0, 2)
+    assert versions(connection) == before
+    changed = written(
+        tmp_path, "A,2024-01-02,10.0,12,9,11,100\nA,2024-01-03,10,12,9,11.5,100\nB,2024-01-03,1,1,1,1,1\n"
+    )
+    assert counts(import_bars(connection, [changed], DAY)) == (1, 1, 1)
+    assert versions(connection)[0] == before[0]
+    assert recent_bars(connection, "A", DAY, 1)[0].close == Decimal("11.5")
+
+
+def test_without_refused_rows_the_rejects_file_holds_its_header(connection: Connection, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.csv"
+    import_bars(connection, [written(tmp_path, "A,2024-01-02,1,1,1,1,1\n")], DAY, rejects=rejects)
+    assert rejects.read_text() == "file,line,rule,detail,row\n"
+
+
+def test_a_rejects_file_that_cannot_be_made_is_refused(connection: Connection, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"for refused rows .* cannot be written: No such file or directory"):
+        import_bars(connection, [], DAY, rejects=tmp_path / "none" / "rejects.csv")
+
+
+def test_a_missing_file_is_refused_before_anything_is_loaded(connection: Connection, tmp_path: Path) -> None:
+    good = written(tmp_path, "A,2024-01-02,1,1,1,1,1\n")
+    with pytest.raises(BadInputError, match=r"none\.csv cannot be read: No such file or directory"):
+        import_bars(connection, [good, tmp_path / "none.csv"], DAY)
+    assert versions(connection) == []
+
+
+def test_a_cut_off_file_loads_nothing_and_the_file_before_it_stays(connection: Connection, tmp_path: Path) -> None:
+    good = written(tmp_path, "A,2024-01-02,1,1,1,1,1\n")
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(gzip.compress((HEADER + "B,2024-01-02,1,1,1,1,1\n").encode())[:-8])
+    with pytest.raises(BadInputError, match="is cut off"):
+        import_bars(connection, [good, cut], DAY)
+    assert [symbol for symbol, *_ in versions(connection)] == ["A"]
+    assert counts(import_bars(connection, [good], DAY)) == (0, 0, 1)
+
+
+def test_minute_bars_make_the_partitions_of_their_months(connection: Connection, tmp_path: Path) -> None:
+    bars = written(tmp_path, "A,2024-01-31 18:59:00,1,1,1,1,1\nA,2024-01-31 19:00:00,1,1,1,1,1\n")
+    summary = import_bars(connection, [bars], MINUTE)
+    assert counts(summary) == (2, 0, 0)
+    assert summary.last == datetime(2024, 2, 1, tzinfo=UTC)
+    partitions = connection.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ohlcv_1min'::regclass ORDER BY 1"
+    )
+    assert [name for (name,) in partitions] == ["ohlcv_1min_202401", "ohlcv_1min_202402"]
+    assert counts(import_bars(connection, [bars], MINUTE)) == (0, 0, 2)
+
+
+def test_one_moment_in_two_zones_is_one_hourly_bar(connection: Connection, tmp_path: Path) -> None:
+    bars = written(tmp_path, "A,2024-01-31T15:00:00Z,1,1,1,1,1\nA,2024-01-31 10:00:00,2,2,2,2,2\n")
+    assert import_bars(connection, [bars], HOUR).refused == {"duplicate": 1}
+    assert [bar.open for bar in recent_bars(connection, "A", HOUR, 5)] == [Decimal(1)]
+
+
+def test_a_backslash_in_a_symbol_survives(connection: Connection, tmp_path: Path) -> None:
+    import_bars(connection, [written(tmp_path, "\\N,2024-01-02,1,1,1,1,1\n")], DAY)
+    assert [symbol for symbol, *_ in versions(connection)] == ["\\N"]
+
+
+def test_progress_runs_to_the_sum_of_the_files(connection: Connection, tmp_path: Path) -> None:
+    files = [written(tmp_path, f"{name},2024-01-02,1,1,1,1,1\n", f"{name}.csv") for name in "AB"]
+    seen: list[tuple[int, int]] = []
+    import_bars(connection, files, DAY, progress=lambda done, total: seen.append((done, total)))
+    total = sum(path.stat().st_size for path in files)
+    assert seen == [(total // 2, total), (total, total)]
+
+
+def test_two_loads_fit_into_one_longer_transaction(connection: Connection) -> None:
+    with connection.transaction():
+        first = load_rows(connection, DAY, synthesize(1, 5, 1, date(2024, 3, 1)))
+        again = load_rows(connection, DAY, synthesize(2, 5, 1, date(2024, 3, 1)))
+    assert (first.inserted, again.inserted, again.unchanged) == (5, 5, 5)
+
+
+def test_the_sample_loads_five_symbols(connection: Connection) -> None:
+    counted = load_rows(connection, DAY, sample_bars())
+    assert len(counted.symbols) == 5
+    assert counted.inserted == connection.execute("SELECT count(*) FROM ohlcv_daily").fetchone()[0]  # type: ignore[index]
+
+
+def test_memory_does_not_grow_with_the_file(connection: Connection, tmp_path: Path) -> None:
+    def peak_of(rows: int) -> int:
+        path = tmp_path / f"{rows}.csv"
+        with path.open("w") as stream:
+            stream.write(HEADER)
+            for row in range(rows):
+                stream.write(f"S{row // 1000},{date.fromordinal(730_000 + row % 1000)},10,12,9,11,{row}\n")
+        tracemalloc.start()
+        try:
+            import_bars(connection, [path], DAY)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    small = peak_of(10_000)
+    assert peak_of(150_000) < 1.5 * small
+
+
+@pytest.mark.market_data
+def test_five_years_of_real_bars_load_but_for_five_rows(connection: Connection) -> None:
+    bars = DATA / "sp500_daily_2016_2021.csv.gz"
+    if not bars.exists():
+        pytest.skip(f"the real bars are not at {bars}")
+    summary = import_bars(connection, [bars], DAY)
+    assert (summary.rows_read, counts(summary)) == (578_223, (578_218, 0, 0))
+    assert summary.refused == {"high_too_low": 4, "low_too_high": 1}
+    assert (summary.symbols, summary.first, summary.last) == (470, date(2016, 5, 16), date(2021, 5, 14))
+    assert counts(import_bars(connection, [bars], DAY)) == (0, 0, 578_218)
+    universes = import_universes(connection, DATA / "universes.csv")
+    assert universes.universes == ("dow30", "nasdaq100", "sp500")
+    assert not universes.refused

@@ -1,0 +1,82 @@
+"""Universes are imported whole, resolved as unions, and extended."""
+
+import gzip
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.market.universes import add_symbols, list_universes, resolve
+from streamworkers.market.universes_import import import_universes
+
+Connection = psycopg.Connection
+
+
+def written(directory: Path, content: str) -> Path:
+    path = directory / "universes.csv"
+    path.write_text(content)
+    return path
+
+
+def test_an_import_replaces_the_members_and_counts_what_changed(connection: Connection, tmp_path: Path) -> None:
+    first = import_universes(connection, written(tmp_path, "Symbol,UNIVERSE\nNA,tech\nB,tech\nC,banks\n"))
+    assert (first.rows_read, first.added, first.removed, first.unchanged) == (3, 3, 0, 0)
+    packed = tmp_path / "next.csv.gz"
+    packed.write_bytes(gzip.compress(b"universe,symbol\ntech,NA\ntech,D\n"))
+    second = import_universes(connection, packed)
+    assert (second.universes, second.added, second.removed, second.unchanged) == (("tech",), 1, 1, 1)
+    assert resolve(connection, "tech") == ("D", "NA")
+    assert resolve(connection, "banks:tech") == ("C", "D", "NA")
+
+
+def test_bad_rows_are_refused_with_line_and_rule_and_the_rest_is_loaded(connection: Connection, tmp_path: Path) -> None:
+    summary = import_universes(
+        connection,
+        written(
+            tmp_path,
+            "universe,symbol,type,weight,description\n"
+            "spy,A,etf,0.25,Big ones\n"
+            "a:b,A,,,\n"
+            "spy,A B,,,\n"
+            "spy,C,FUND,,\n"
+            "spy,D,ETF,heavy,\n"
+            "spy,A,ETF,0.5,\n"
+            "spy,A\n"
+            '"spy,A,,,\n',
+        ),
+    )
+    assert [(reject.line, reject.rule, reject.detail) for reject in summary.refused] == [
+        (3, "bad_name", "the universe name 'a:b' is not made of letters, digits, '_', '-' and '.' alone"),
+        (4, "bad_symbol", "the symbol 'A B' holds blanks or control characters"),
+        (5, "bad_type", "the type 'FUND' is not one of ETF, THEME, SECTOR, SEGMENT, UNIVERSE, CUSTOM"),
+        (6, "bad_weight", "weight 'heavy' is not a number"),
+        (7, "duplicate", "duplicate in the file: A is in spy already"),
+        (8, "field_count", "the row has 2 fields where the header has 5"),
+        (9, "bad_quotes", "the quotes of the row do not match: unexpected end of data"),
+    ]
+    assert list_universes(connection) == [("spy", "ETF", "Big ones", 1)]
+
+
+def test_a_file_without_its_columns_is_refused(connection: Connection, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="has no column symbol; its first line must name universe, symbol"):
+        import_universes(connection, written(tmp_path, "universe\nx\n"))
+
+
+def test_an_unknown_universe_is_answered_with_the_nearest(connection: Connection) -> None:
+    add_symbols(connection, "nasdaq100", ["A"])
+    with pytest.raises(UnknownNameError, match=r"no universe is named 'nasdaq10'; did you mean 'nasdaq100'\?"):
+        resolve(connection, "nasdaq100:nasdaq10")
+    with pytest.raises(BadInputError, match="the universe name '' is not made of"):
+        resolve(connection, "nasdaq100:")
+
+
+def test_symbols_are_added_once(connection: Connection) -> None:
+    assert add_symbols(connection, "mine", ["B", "A", "B"], type_name="CUSTOM") == 2
+    assert add_symbols(connection, "mine", ["A", "C"], type_name="CUSTOM") == 1
+    assert resolve(connection, "mine") == ("A", "B", "C")
+    with pytest.raises(BadInputError, match="the type 'FUND' is not one of ETF"):
+        add_symbols(connection, "mine", ["A"], type_name="FUND")
+    with pytest.raises(BadInputError, match="the symbol is empty"):
+        add_symbols(connection, "other", ["A", ""])
+    assert [name for name, *_ in list_universes(connection)] == ["mine"]

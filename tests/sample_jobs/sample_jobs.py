@@ -1,0 +1,115 @@
+"""Jobs for tests and benchmarks, found as those of any installed package: by an entry point."""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+from streamworkers.database import Connection
+from streamworkers.engine.item import Item
+from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
+from streamworkers.errors import PermanentError
+
+
+class Noop(Job[JobParameters]):
+    """Does nothing, to measure the pool alone."""
+
+    name: ClassVar[str] = "noop"
+    queue: ClassVar[str] = "bench"
+    batch_size: ClassVar[int] = 200
+
+    def execute(self, items: Sequence[Item], context: Context[JobParameters]) -> list[Outcome]:
+        return [Completed(item) for item in items]
+
+
+class LedgerEntryParameters(JobParameters):
+    """Milliseconds that each item takes."""
+
+    milliseconds: float = 0.0
+
+
+class LedgerEntry(Job[LedgerEntryParameters]):
+    """Writes one row an item into `effects`, without a key that would hide a second one, and one event."""
+
+    name: ClassVar[str] = "ledger_entry"
+    queue: ClassVar[str] = "tests"
+    batch_size: ClassVar[int] = 20
+    parameters: ClassVar[type[JobParameters]] = LedgerEntryParameters
+
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+        for item in items:
+            time.sleep(context.parameters.milliseconds / 1000)
+            yield Completed(item, item.symbol, {"length": len(item.symbol)})
+
+    def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
+        connection.cursor().executemany(
+            "INSERT INTO effects (run_id, symbol) VALUES (%s, %s)",
+            [(outcome.item.run_id, outcome.item.symbol) for outcome in completed],
+        )
+        return [Event("tests.effects", {"symbol": outcome.item.symbol}) for outcome in completed]
+
+
+class Misbehaving(LedgerEntry):
+    """As its symbol says: RAISE, HANG, EXIT, SIGKILL, PERMANENT, SAVE_RAISES, NO_OUTCOME; any other symbol behaves."""
+
+    name: ClassVar[str] = "misbehaving"
+    timeout_seconds: ClassVar[float] = 1.0
+
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+        for item in items:
+            match item.symbol:
+                case "RAISE":
+                    raise ValueError(f"{item.symbol} cannot be computed")
+                case "HANG":
+                    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+                    while True:
+                        time.sleep(60)
+                case "EXIT":
+                    os._exit(3)
+                case "SIGKILL":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "PERMANENT":
+                    raise PermanentError("no such thing")
+                case "NO_OUTCOME":
+                    continue
+            yield Completed(item, item.symbol)
+
+    def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
+        if any(outcome.item.symbol == "SAVE_RAISES" for outcome in completed):
+            connection.execute("INSERT INTO effects (run_id, symbol) VALUES (1, NULL)")
+        return super().save(connection, completed)
+
+
+class Flaky(LedgerEntry):
+    """Fails in the first attempt and succeeds in the second."""
+
+    name: ClassVar[str] = "flaky"
+
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+        for item in items:
+            yield Failed(item, "not yet") if item.attempt == 1 else Completed(item, item.symbol)
+
+
+class SnoozingParameters(LedgerEntryParameters):
+    """The moment from which items are done, as Unix seconds."""
+
+    ready_at: float = 0.0
+
+
+class Snoozing(LedgerEntry):
+    """Puts itself off until a moment."""
+
+    name: ClassVar[str] = "snoozing"
+    parameters: ClassVar[type[JobParameters]] = SnoozingParameters
+
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+        assert isinstance(context.parameters, SnoozingParameters)
+        ready_at = datetime.fromtimestamp(context.parameters.ready_at, UTC)
+        for item in items:
+            if datetime.now(UTC) < ready_at:
+                yield Snoozed(item, ready_at + timedelta(milliseconds=50))
+            else:
+                yield Completed(item, item.symbol)

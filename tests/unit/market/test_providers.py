@@ -1,0 +1,81 @@
+"""Sample and synthetic bars are valid, and synthetic ones the same for the same seed."""
+
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import pytest
+
+from streamworkers.errors import BadInputError, UsageError
+from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.column_check import checked_columns
+from streamworkers.market.providers.sample import sample_bars
+from streamworkers.market.providers.synthetic import synthesize
+
+END = date(2024, 3, 29)  # Good Friday: the exchange is closed
+
+
+def rejected(rows: BarRows) -> int:
+    columns = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
+    return len(checked_columns(rows.lines, columns, rows.times, intraday=False).rejects)
+
+
+def test_synthetic_bars_are_valid_and_on_sessions() -> None:
+    chunks = list(synthesize(3, 600, 7, END))
+    assert [set(chunk.symbols) for chunk in chunks] == [{"SYN001"}, {"SYN002"}, {"SYN003"}]
+    assert [len(chunk) for chunk in chunks] == [600] * 3
+    assert [rejected(chunk) for chunk in chunks] == [0] * 3
+    assert chunks[0].times[-1] == "2024-03-28"
+    assert all(price == f"{float(price):.2f}" for price in chunks[0].close)
+    assert [line for chunk in chunks for line in chunk.lines] == list(range(1, 1801))
+
+
+def test_a_synthetic_symbol_does_not_depend_on_the_others() -> None:
+    assert list(synthesize(2, 50, 7, END)) == list(synthesize(5, 50, 7, END))[:2]
+    assert list(synthesize(1, 50, 8, END)) != list(synthesize(1, 50, 7, END))
+
+
+def test_synthetic_bars_end_with_a_closed_session_by_default() -> None:
+    (bars,) = synthesize(1, 5, 7)
+    assert len(bars) == 5
+    assert date.fromisoformat(bars.times[-1]) <= date.today()  # noqa: DTZ011
+
+
+@pytest.mark.parametrize(
+    ("symbols", "days", "seed", "message"),
+    [
+        (0, 5, 1, "symbols is 0; it must be at least 1"),
+        (1, 0, 1, "days is 0; it must be at least 1"),
+        (1, 5, -1, "seed is -1; it must be at least 0"),
+        (
+            1,
+            10**9,
+            1,
+            "there are no 1000000000 sessions of the exchange up to 2024-03-29: ",
+        ),
+    ],
+)
+def test_impossible_requests_for_synthetic_bars_are_refused(symbols: int, days: int, seed: int, message: str) -> None:
+    with pytest.raises(BadInputError) as raised:
+        synthesize(symbols, days, seed, END)
+    assert str(raised.value).startswith(message)
+
+
+def test_the_sample_holds_five_symbols_of_valid_bars() -> None:
+    chunks = list(sample_bars())
+    assert [set(chunk.symbols) for chunk in chunks] == [{"AAPL"}, {"FB"}, {"GOOG"}, {"IBM"}, {"MSFT"}]
+    assert sum(map(len, chunks)) > 10_000
+    assert [rejected(chunk) for chunk in chunks] == [0] * 5
+
+
+@pytest.mark.parametrize(
+    ("module", "make"),
+    [("bokeh_sampledata", sample_bars), ("exchange_calendars", lambda: synthesize(1, 5, 1))],
+)
+def test_a_missing_package_is_named_with_the_way_to_get_it(
+    module: str, make: Callable[[], Iterator[BarRows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError) as raised:
+        list(make())
+    assert f"need the package {module}; pip install 'streamworkers[demo]'" in str(raised.value)
