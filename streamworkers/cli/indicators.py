@@ -25,9 +25,7 @@ def list_indicators(only_enabled: bool, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    shown = [
-        {**row, "params": json.dumps(row["params"]), "timeframes": " ".join(row["timeframes"])} for row in rows
-    ]
+    shown = [{**row, "params": json.dumps(row["params"]), "timeframes": " ".join(row["timeframes"])} for row in rows]
     columns = {"name": "name", "function": "function", "params": "parameters", "timeframes": "timeframes"}
     print_table(shown, {**columns, "enabled": "enabled"}, "no indicators")
 

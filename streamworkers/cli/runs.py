@@ -61,9 +61,7 @@ def show(run_id: int, as_json: bool) -> None:
 def watch(run_id: int, timeout: float | None, as_json: bool) -> int:
     """Wait for a run, show its progress and its summary; exit code 1 when items failed."""
     with Session.open().database() as connection:
-        return wait_for_run(
-            connection, operations.require_run(connection, run_id), timeout=timeout, as_json=as_json
-        )
+        return wait_for_run(connection, operations.require_run(connection, run_id), timeout=timeout, as_json=as_json)
 
 
 @runs.command()

@@ -75,8 +75,7 @@ class Session:
         status = next(service for service in services.status() if service.name == name)
         if status.pid is None:
             raise ServiceUnreachableError(
-                f"no {title}: set {variable}, or run `streamworkers embedded start`"
-                f" (nothing runs in {services.folder})"
+                f"no {title}: set {variable}, or run `streamworkers embedded start` (nothing runs in {services.folder})"
             )
         return status.url
 

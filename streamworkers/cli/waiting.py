@@ -44,7 +44,9 @@ def wait_for_run(connection: Connection, run: Run, *, timeout: float | None, as_
         click.echo(f"\nrun {run.id} goes on. Watch it: streamworkers runs watch {run.id}", err=True)
         return EXIT_INTERRUPTED
     if not ended:
-        click.echo(f"run {run.id} has not ended after {timeout:g} s. Watch it: streamworkers runs watch {run.id}", err=True)
+        click.echo(
+            f"run {run.id} has not ended after {timeout:g} s. Watch it: streamworkers runs watch {run.id}", err=True
+        )
         return 1
     summary = summary_of(connection, run)
     if as_json:
@@ -88,7 +90,9 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["as_of"]:
         click.echo(f"  as of      {summary['as_of']} ({summary['timeframe']})")
     rate = items["closed"] / summary["seconds"] if summary["seconds"] else 0.0
-    click.echo(f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)")
+    click.echo(
+        f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)"
+    )
     click.echo(f"  completed  {items['completed']}: {items['analysed']} analysed, {items['stale']} stale")
     if summary["stale"]:
         names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]

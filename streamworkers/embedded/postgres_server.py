@@ -105,7 +105,7 @@ class PostgresServer:
         # A cluster half made by an interrupted command must never be taken for a whole one.
         unfinished = self.folder / "data.unfinished"
         account.run(["rm", "-rf", unfinished], timeout_seconds=60)
-        command = [
+        command: list[str | Path] = [
             programs / "initdb",
             "-D",
             unfinished,

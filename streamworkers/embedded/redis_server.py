@@ -89,6 +89,7 @@ class RedisServer:
     def _launch(self, program: Path) -> None:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         options = {
+            "daemonize": "yes",
             "port": "0",
             "unixsocket": str(self.socket_path),
             "unixsocketperm": "700",
@@ -103,14 +104,12 @@ class RedisServer:
         words = [str(program)]
         for name, value in options.items():
             words += [f"--{name}", value]
-        subprocess.Popen(  # noqa: S603  # a fixed program, no shell
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd=self.folder,
+        # It makes a daemon of itself, so that it is no child of this process and outlives it.
+        done = subprocess.run(  # noqa: S603  # a fixed program, no shell
+            words, capture_output=True, text=True, timeout=START_SECONDS, check=False, cwd=self.folder
         )
+        if done.returncode != 0:
+            raise ServiceUnreachableError(f"{program.name} failed: {(done.stdout + done.stderr).strip()[-600:]}")
 
 
 def _tail(path: Path) -> str:

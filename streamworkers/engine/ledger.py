@@ -18,8 +18,8 @@ from streamworkers.engine.outcome import Event
 
 OPEN_STATES = ("pending", "retrying")
 _SELECT_RUN = (
-    "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count, enqueued_at IS NOT NULL"
-    " FROM job_schedule_runs"
+    "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,"
+    " enqueued_at IS NOT NULL FROM job_schedule_runs"
 )
 
 
@@ -142,7 +142,7 @@ def complete_items(
     The items are named by `seq = ANY`, not by a join with their values: in a partition that was never analysed a join
     is planned from the run's side, which reads the whole run for every batch.
     """
-    closed = set()
+    closed: set[int] = set()
     for attempt, group in _by_attempt(closings).items():
         results = {closing.seq: closing.result for closing in group if closing.result is not None}
         rows = connection.execute(

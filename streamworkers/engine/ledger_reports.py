@@ -57,16 +57,6 @@ def items_with_result(connection: Connection, run: Run, key: str, limit: int) ->
     ).fetchall()
 
 
-def count_with_result(connection: Connection, run: Run, key: str) -> int:
-    """How many completed items have a key in their result."""
-    row = connection.execute(
-        "SELECT count(*) FROM job_run_items WHERE run_day = %s AND run_id = %s AND status = 'completed' AND result ? %s",
-        (run.run_day, run.id, key),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def failed_items(connection: Connection, run: Run, limit: int) -> list[Row]:
     """Dead items of a run by seq: symbol, timeframe, attempt, error."""
     return (
@@ -85,7 +75,8 @@ def dead_items(connection: Connection, wanted: DeadFilter, limit: int) -> list[R
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT i.run_id, i.seq, r.job, i.symbol, i.timeframe, i.attempt, i.error, i.worker, i.finished_at, i.history"
+            "SELECT i.run_id, i.seq, r.job, i.symbol, i.timeframe, i.attempt, i.error, i.worker, i.finished_at,"
+            " i.history"
             " FROM job_schedule_runs r JOIN job_run_items i ON i.run_day = r.run_day AND i.run_id = r.id"
             " WHERE i.status = 'failed' AND coalesce(r.failed_count, 1) > 0"
             " AND (%(run_id)s::bigint IS NULL OR r.id = %(run_id)s)"

@@ -50,8 +50,7 @@ def replay(connection: Connection, streams: Streams, items: Iterable[tuple[int, 
 def purge(connection: Connection, items: Iterable[tuple[int, int]]) -> int:
     """Give dead items, given as (run id, seq), up for good; returns how many."""
     return sum(
-        ledger.purge_items(connection, require_run(connection, run_id), seqs)
-        for run_id, seqs in _by_run(items).items()
+        ledger.purge_items(connection, require_run(connection, run_id), seqs) for run_id, seqs in _by_run(items).items()
     )
 
 

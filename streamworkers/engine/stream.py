@@ -268,6 +268,13 @@ class Streams:
             values: Any = self._client.mget(names)
         return {name.decode()[prefix_length:]: value for name, value in zip(names, values, strict=True) if value}
 
+    def leaked_keys(self) -> list[str]:
+        """Keys under the prefix that are neither a queue's own nor end by themselves: a sign of a defect."""
+        suffixes = (":stream", ":delayed", ":open")
+        with _translated():
+            names = [name.decode() for name in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000)]
+            return [name for name in names if not name.endswith(suffixes) and self._client.ttl(name) == -1]
+
     def publish(self, messages: Sequence[tuple[str, str]]) -> None:
         """Publish (channel, text) messages in order."""
         with _translated():

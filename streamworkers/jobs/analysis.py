@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.analysis.indicators import indicator_values
 from streamworkers.analysis.patterns import detect
 from streamworkers.database import Connection
@@ -35,8 +36,8 @@ class AnalysisParameters(JobParameters):
 
     max_bars: int = Field(1000, ge=1, le=100_000)
     last_bars: int = Field(1, ge=1, le=100_000)
-    indicator_definitions: list[dict[str, Any]] = []
-    pattern_definitions: list[dict[str, Any]] = []
+    indicator_definitions: tuple[dict[str, Any], ...] = ()
+    pattern_definitions: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ class Analysis(Job[AnalysisParameters]):
     parameters: ClassVar[type[JobParameters]] = AnalysisParameters
     with_indicators: ClassVar[bool] = True
     with_patterns: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        # Checked once for a run, not for each of its batches.
+        self._run_id: int | None = None
+        self._indicators: Sequence[IndicatorDefinition] = ()
+        self._patterns: Sequence[PatternDefinition] = ()
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Fix the timeframe, the as-of and the definitions.
@@ -93,19 +100,16 @@ class Analysis(Job[AnalysisParameters]):
         parameters = context.parameters
         timeframe = timeframe_named(context.timeframe)
         as_of = context.as_of if timeframe.intraday else context.as_of.astimezone(EXCHANGE_ZONE).date()
-        indicators = definitions.indicator_definitions(parameters.indicator_definitions)
-        patterns = definitions.pattern_definitions(parameters.pattern_definitions)
-        found = read_series(
-            context.connection, [item.symbol for item in items], timeframe, as_of, parameters.max_bars
-        )
+        indicators, patterns = self._definitions(context)
+        found = read_series(context.connection, [item.symbol for item in items], timeframe, as_of, parameters.max_bars)
         newest = np.datetime64(_naive(as_of), "us")
         for item in items:
             series = found.get(item.symbol)
             if series is None:
                 yield Failed(item, f"no {timeframe.name} bars of {item.symbol} up to {as_of}", permanent=True)
             elif series.times[-1] != newest:
-                last = series.times[-1].item()
-                yield Completed(item, None, {"stale": str(last if timeframe.intraday else last.date())})
+                last = _moment(timeframe, series.times[-1])
+                yield Completed(item, None, {"stale": _shown(last, timeframe)})
             else:
                 yield self._analyse(item, series, timeframe, indicators, patterns, parameters.last_bars)
 
@@ -129,13 +133,22 @@ class Analysis(Job[AnalysisParameters]):
         )
         return [_event(row, timeframe, run_id) for row in changed]
 
+    def _definitions(
+        self, context: Context[AnalysisParameters]
+    ) -> tuple[Sequence[IndicatorDefinition], Sequence[PatternDefinition]]:
+        if self._run_id != context.run_id:
+            self._indicators = definitions.indicator_definitions(context.parameters.indicator_definitions)
+            self._patterns = definitions.pattern_definitions(context.parameters.pattern_definitions)
+            self._run_id = context.run_id
+        return self._indicators, self._patterns
+
     def _analyse(
         self,
         item: Item,
         series: BarSeries,
         timeframe: Timeframe,
-        indicators: Sequence[definitions.IndicatorDefinition],
-        patterns: Sequence[definitions.PatternDefinition],
+        indicators: Sequence[IndicatorDefinition],
+        patterns: Sequence[PatternDefinition],
         last_bars: int,
     ) -> Outcome:
         try:
@@ -197,11 +210,13 @@ def _naive(moment: date | datetime) -> date | datetime:
 
 
 def _moment(timeframe: Timeframe, time: "np.datetime64") -> datetime:
-    stamp: datetime = time.item()
+    stamp = time.item()
+    assert isinstance(stamp, datetime)
     return stamp.replace(tzinfo=UTC) if timeframe.intraday else bar_moment(timeframe, stamp.date())
 
 
 def _event(row: dict[str, Any], timeframe: str, run_id: int) -> Event:
+    frame = timeframe_named(timeframe)
     payload = {
         "schema_version": SCHEMA_VERSION,
         "symbol": row["symbol"],
@@ -209,7 +224,7 @@ def _event(row: dict[str, Any], timeframe: str, run_id: int) -> Event:
         "confidence": row["confidence"],
         "direction": row["direction"],
         "timeframe": timeframe,
-        "bar_time": _shown(row["bar_time"], timeframe),
+        "bar_time": row["bar_time"].astimezone(UTC if frame.intraday else EXCHANGE_ZONE).isoformat(),
         "detected_at": row["detected_at"].isoformat(),
         "run_id": run_id,
         "metadata": row["metadata"],
@@ -217,6 +232,6 @@ def _event(row: dict[str, Any], timeframe: str, run_id: int) -> Event:
     return Event(PATTERNS_CHANNEL, payload)
 
 
-def _shown(moment: datetime, timeframe: str) -> str:
-    zone = UTC if timeframe_named(timeframe).intraday else EXCHANGE_ZONE
-    return moment.astimezone(zone).isoformat()
+def _shown(moment: datetime, timeframe: Timeframe) -> str:
+    local = moment.astimezone(EXCHANGE_ZONE)
+    return local.isoformat() if timeframe.intraday else local.date().isoformat()

@@ -26,7 +26,8 @@ def list_patterns(connection: Connection) -> list[Row]:
     """All rows of pattern_definitions by name, as dictionaries."""
     cursor = connection.cursor(row_factory=dict_row)
     return cursor.execute(
-        "SELECT name, function, params, timeframes, enabled, confidence_threshold FROM pattern_definitions ORDER BY name"
+        "SELECT name, function, params, timeframes, enabled, confidence_threshold"
+        " FROM pattern_definitions ORDER BY name"
     ).fetchall()
 
 
@@ -39,9 +40,7 @@ def enabled_rows(rows: Sequence[Row], timeframe: str) -> list[Row]:
     ]
 
 
-def add_indicator(
-    connection: Connection, definition: IndicatorDefinition, timeframes: Sequence[str] | None
-) -> None:
+def add_indicator(connection: Connection, definition: IndicatorDefinition, timeframes: Sequence[str] | None) -> None:
     """Insert an enabled indicator for some timeframes, or for all. Raises BadInputError for a name that is taken."""
     names = [timeframe_named(name).name for name in timeframes] if timeframes else list(TIMEFRAMES)
     row = connection.execute(

@@ -23,7 +23,8 @@ WHERE (t.value, t.value_data, t.bars_used) IS DISTINCT FROM (excluded.value, exc
   AND t.run_id <= excluded.run_id"""
 
 _UPSERT_PATTERNS = """
-INSERT INTO daily_patterns AS t (symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id)
+INSERT INTO daily_patterns AS t
+    (symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id)
 SELECT d.symbol, %(timeframe)s, d.pattern, d.bar_time, d.direction, d.signal, d.confidence, d.metadata, %(run_id)s
 FROM unnest(%(symbols)s::text[], %(patterns)s::text[], %(bar_times)s::timestamptz[], %(directions)s::text[],
             %(signals)s::int[], %(confidences)s::float8[], %(metadata)s::jsonb[])
@@ -40,7 +41,8 @@ RETURNING symbol, pattern_name, bar_time, direction, confidence, metadata, detec
 # goes; patterns that this run did not look for stay.
 _DELETE_GONE = """
 DELETE FROM daily_patterns p
-USING unnest(%(scanned)s::text[], %(first_bars)s::timestamptz[], %(last_bars)s::timestamptz[]) AS s(symbol, first_bar, last_bar)
+USING unnest(%(scanned)s::text[], %(first_bars)s::timestamptz[], %(last_bars)s::timestamptz[])
+      AS s(symbol, first_bar, last_bar)
 WHERE p.symbol = s.symbol AND p.timeframe = %(timeframe)s AND p.bar_time BETWEEN s.first_bar AND s.last_bar
   AND p.pattern_name = ANY(%(evaluated)s) AND p.run_id < %(run_id)s
   AND NOT EXISTS (SELECT FROM unnest(%(symbols)s::text[], %(patterns)s::text[], %(bar_times)s::timestamptz[])

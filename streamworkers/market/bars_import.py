@@ -43,7 +43,7 @@ class ImportSummary:
     updated: int
     unchanged: int
     refused: dict[str, int]
-    symbols: int
+    symbols: frozenset[str]
     first: date | datetime | None
     last: date | datetime | None
     examples: tuple[RefusedRow, ...]
@@ -76,7 +76,7 @@ class _Tally:
             updated=sum(load.updated for load in self.loads),
             unchanged=sum(load.unchanged for load in self.loads),
             refused=dict(self.refused),
-            symbols=len(symbols),
+            symbols=symbols,
             first=min((load.first for load in self.loads if load.first is not None), default=None),
             last=max((load.last for load in self.loads if load.last is not None), default=None),
             examples=tuple(self.examples),

@@ -47,5 +47,6 @@ class BarSeries:
         if disorder.size:
             index = int(disorder[0])
             raise BadInputError(
-                f"bars of {self.symbol} do not increase in time: {self.times[index]} comes before {self.times[index + 1]}"
+                f"bars of {self.symbol} do not increase in time:"
+                f" {self.times[index]} comes before {self.times[index + 1]}"
             )

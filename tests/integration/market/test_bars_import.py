@@ -53,7 +53,7 @@ def test_dirt_is_refused_with_line_and_rule_and_the_rest_is_loaded(connection: C
     summary = import_bars(connection, [bars], DAY, rejects=rejects)
     assert (summary.rows_read, counts(summary)) == (5, (2, 0, 0))
     assert summary.refused == {"high_too_low": 1, "bad_volume": 1, "duplicate": 1}
-    assert (summary.symbols, summary.first, summary.last) == (2, date(2024, 1, 2), date(2024, 1, 3))
+    assert (len(summary.symbols), summary.first, summary.last) == (2, date(2024, 1, 2), date(2024, 1, 3))
     assert [(row.file, row.reject.line) for row in summary.examples] == [(bars, 3), (bars, 5), (bars, 6)]
     with rejects.open(newline="") as stream:
         assert list(csv.reader(stream)) == [
@@ -186,7 +186,7 @@ def test_five_years_of_real_bars_load_but_for_five_rows(connection: Connection) 
     summary = import_bars(connection, [bars], DAY)
     assert (summary.rows_read, counts(summary)) == (578_223, (578_218, 0, 0))
     assert summary.refused == {"high_too_low": 4, "low_too_high": 1}
-    assert (summary.symbols, summary.first, summary.last) == (470, date(2016, 5, 16), date(2021, 5, 14))
+    assert (len(summary.symbols), summary.first, summary.last) == (470, date(2016, 5, 16), date(2021, 5, 14))
     assert counts(import_bars(connection, [bars], DAY)) == (0, 0, 578_218)
     universes = import_universes(connection, DATA / "universes.csv")
     assert universes.universes == ("dow30", "nasdaq100", "sp500")

@@ -1,0 +1,156 @@
+"""`streamworkers bars`: load bars, look at them."""
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streamworkers.cli.session import (
+    Session,
+    json_option,
+    limit_option,
+    messages,
+    print_json,
+    print_table,
+    show_bar_time,
+)
+from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.bars import recent_bars
+from streamworkers.market.bars_import import ImportSummary, import_bars
+from streamworkers.market.bars_store import load_rows
+from streamworkers.market.providers.sample import sample_bars
+from streamworkers.market.providers.synthetic import synthesize as synthetic_bars
+from streamworkers.market.timeframes import TIMEFRAMES, bar_moment, timeframe_named
+from streamworkers.market.universes import add_symbols
+
+_universe_option = click.option("--universe", help="Also add the symbols to this universe.")
+
+
+@click.group()
+def bars() -> None:
+    """OHLCV bars: import, sample, synthesize, show."""
+
+
+@bars.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
+@click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows to this CSV file.")
+@_universe_option
+@json_option
+def import_files(
+    files: tuple[Path, ...], timeframe: str, rejects: Path | None, universe: str | None, as_json: bool
+) -> None:
+    """Import CSV FILES, plain or .gz: a header with symbol, date or timestamp, open, high, low, close, volume.
+
+    Bad rows are refused, counted by rule, and written to --rejects with their line; the rest is loaded.
+    """
+    frame = timeframe_named(timeframe)
+    columns = (TextColumn("importing"), BarColumn(), DownloadColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    with (
+        Session.open().database() as connection,
+        Progress(*columns, console=messages, transient=True) as progress,
+    ):
+        bar = progress.add_task("import", total=None)
+        summary = import_bars(
+            connection,
+            files,
+            frame,
+            rejects=rejects,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+        if universe:
+            add_symbols(connection, universe, summary.symbols)
+    if as_json:
+        print_json(_summary_values(summary))
+    else:
+        _print_summary(summary, frame.name, rejects)
+
+
+@bars.command()
+@_universe_option
+def sample(universe: str | None) -> None:
+    """Load real public-domain daily bars of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013, from bokeh_sampledata."""
+    _load(sample_bars(), universe)
+
+
+@bars.command()
+@click.option("--symbols", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many symbols.")
+@click.option("--days", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Sessions of each.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same bars.")
+@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), help="Last session.  [default: the newest closed one]")
+@_universe_option
+def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | None) -> None:
+    """Invent valid daily bars on the sessions of the New York exchange: SYN001, SYN002, …"""
+    last: date | None = end.date() if end else None
+    _load(synthetic_bars(symbols, days, seed, last), universe)
+
+
+@bars.command()
+@click.argument("symbol")
+@click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
+@limit_option
+@json_option
+def show(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
+    """The newest bars of SYMBOL."""
+    frame = timeframe_named(timeframe)
+    with Session.open().database() as connection:
+        rows = [dict(bar._asdict()) for bar in recent_bars(connection, symbol, frame, limit)]
+    if as_json:
+        print_json([{**row, **{name: float(row[name]) for name in ("open", "high", "low", "close")}} for row in rows])
+        return
+    for row in rows:
+        row["time"] = show_bar_time(bar_moment(frame, row["time"]), frame.name)
+        row["volume"] = f"{row['volume']:,}"
+    columns = {name: name for name in ("time", "open", "high", "low", "close", "volume")}
+    print_table(rows, columns, f"no {frame.name} bars of {symbol}")
+
+
+def _load(chunks: Iterable[BarRows], universe: str | None) -> None:
+    with Session.open().database() as connection, connection.transaction():
+        counts = load_rows(connection, TIMEFRAMES["day"], chunks)
+        if universe:
+            add_symbols(connection, universe, counts.symbols)
+    total = counts.inserted + counts.updated + counts.unchanged
+    click.echo(
+        f"{total:,} day bars of {len(counts.symbols)} symbols, {counts.first} to {counts.last}:"
+        f" {counts.inserted:,} new, {counts.updated:,} changed, {counts.unchanged:,} unchanged"
+    )
+    if universe:
+        click.echo(f"universe {universe} has them")
+
+
+def _summary_values(summary: ImportSummary) -> dict[str, Any]:
+    return {
+        "rows_read": summary.rows_read,
+        "loaded": summary.inserted + summary.updated + summary.unchanged,
+        "inserted": summary.inserted,
+        "updated": summary.updated,
+        "unchanged": summary.unchanged,
+        "refused": summary.refused,
+        "symbols": len(summary.symbols),
+        "first": summary.first,
+        "last": summary.last,
+        "examples": [
+            {"file": str(row.file), "line": row.reject.line, "rule": str(row.reject.rule), "detail": row.reject.detail}
+            for row in summary.examples
+        ],
+    }
+
+
+def _print_summary(summary: ImportSummary, timeframe: str, rejects: Path | None) -> None:
+    loaded = summary.inserted + summary.updated + summary.unchanged
+    click.echo(f"{loaded:,} of {summary.rows_read:,} {timeframe} bars loaded: {len(summary.symbols)} symbols", nl=False)
+    click.echo(f", {summary.first} to {summary.last}" if loaded else "")
+    click.echo(f"  {summary.inserted:,} new, {summary.updated:,} changed, {summary.unchanged:,} unchanged")
+    refused = sum(summary.refused.values())
+    if not refused:
+        return
+    click.echo(f"  {refused:,} refused:")
+    for rule, count in sorted(summary.refused.items()):
+        click.echo(f"    {count:,} {rule}")
+    for row in summary.examples:
+        click.echo(f"    {row.file.name} line {row.reject.line}: {row.reject.detail}")
+    click.echo(f"  all of them: {rejects}" if rejects else "  --rejects FILE writes all of them")

@@ -1,0 +1,59 @@
+"""`streamworkers universes`."""
+
+from pathlib import Path
+
+import click
+
+from streamworkers.cli.session import Session, console, json_option, print_json, print_table
+from streamworkers.market import universes as store
+from streamworkers.market.universes_import import import_universes
+
+
+@click.group()
+def universes() -> None:
+    """Universes: named sets of symbols."""
+
+
+@universes.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_file(file: Path) -> None:
+    """Import a CSV FILE with universe and symbol (optional: type, weight, description).
+
+    Each universe that the file names is replaced as a whole.
+    """
+    with Session.open().database() as connection:
+        summary = import_universes(connection, file)
+    click.echo(f"{summary.rows_read} rows, {summary.universes} universes:", nl=False)
+    click.echo(f" {summary.added} symbols added, {summary.removed} removed, {summary.unchanged} unchanged")
+    for reject in summary.refused:
+        click.echo(f"  refused line {reject.line}: {reject.detail}")
+
+
+@universes.command("list")
+@json_option
+def list_universes(as_json: bool) -> None:
+    """All universes with the number of their symbols."""
+    with Session.open().database() as connection:
+        rows = [
+            {"name": name, "type": type_name, "symbols": count, "description": description}
+            for name, type_name, description, count in store.list_universes(connection)
+        ]
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"name": "name", "type": "type", "symbols": "symbols", "description": "description"}
+    print_table(rows, columns, "no universes yet: `streamworkers universes import FILE`")
+
+
+@universes.command()
+@click.argument("expression")
+@json_option
+def show(expression: str, as_json: bool) -> None:
+    """The symbols of a universe, or of several: 'sp500:nasdaq100' is the distinct union."""
+    with Session.open().database() as connection:
+        symbols = store.resolve(connection, expression)
+    if as_json:
+        print_json({"universe": expression, "count": len(symbols), "symbols": symbols})
+        return
+    click.echo(f"{expression}: {len(symbols)} symbols")
+    console.print(" ".join(symbols), markup=False, highlight=False)

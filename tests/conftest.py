@@ -1,0 +1,147 @@
+"""Real Redis and real PostgreSQL for every test that asks for them: a fresh prefix and a fresh database each."""
+
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from streamworkers.config import Settings
+from streamworkers.database import Connection, connect
+from streamworkers.embedded import EmbeddedServices
+from streamworkers.engine.stream import Streams
+from streamworkers.migrations import migrate
+
+REPOSITORY = Path(__file__).parent.parent
+SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
+MARKET_DATA = REPOSITORY.parent / "shared" / "data"
+_TEMPLATE = "migrated_template"
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
+    """Poll until the condition holds; fail the test when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            pytest.fail(f"not within {seconds:g} s: {what or condition}")
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class ServiceUrls:
+    """Where the services of this test session are."""
+
+    redis: str
+    postgres: str
+
+
+@pytest.fixture(scope="session")
+def service_urls() -> Iterator[ServiceUrls]:
+    """Embedded services for the whole session, in a folder of their own that goes with them."""
+    folder = Path(tempfile.mkdtemp(prefix="sw-tests-"))
+    services = EmbeddedServices(Settings(data_dir=folder))
+    try:
+        services.start()
+        urls = ServiceUrls(services.redis.url, services.postgres.url)
+        with connect(urls.postgres) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+        with connect(_of_database(urls.postgres, _TEMPLATE)) as connection:
+            migrate(connection)
+            connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
+        yield urls
+    finally:
+        services.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_database_url(service_urls: ServiceUrls) -> Iterator[str]:
+    """A database of its own without a schema."""
+    yield from _database(service_urls, None)
+
+
+@pytest.fixture
+def database_url(service_urls: ServiceUrls) -> Iterator[str]:
+    """A database of its own with the schema, and a table `effects` that the sample jobs write to."""
+    yield from _database(service_urls, _TEMPLATE)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """An autocommit connection to the test's database."""
+    with connect(database_url, application="test") as opened:
+        yield opened
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A prefix of Redis keys that no other test uses."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def streams(service_urls: ServiceUrls, key_prefix: str) -> Iterator[Streams]:
+    """Queues under the test's prefix. Afterwards nothing of an unknown kind may be left without a TTL."""
+    opened = Streams(service_urls.redis, key_prefix)
+    yield opened
+    leaked = opened.leaked_keys()
+    opened.close()
+    assert leaked == []
+
+
+@pytest.fixture
+def settings(service_urls: ServiceUrls, database_url: str, key_prefix: str) -> Settings:
+    """Settings of the test's services with a short lease and quick retries."""
+    return Settings(
+        redis_url=service_urls.redis,  # type: ignore[arg-type]  # pydantic makes the secret
+        database_url=database_url,  # type: ignore[arg-type]
+        key_prefix=key_prefix,
+        lease_seconds=2.0,
+        reconcile_seconds=0.3,
+        retry_base_seconds=0.05,
+        retry_cap_seconds=0.2,
+        log_format="json",
+    )
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment in which commands of the test find its services and the sample jobs."""
+    assert settings.redis_url is not None
+    assert settings.database_url is not None
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")},
+        "PYTHONPATH": str(SAMPLE_JOBS),
+        "PYTHONWARNINGS": "error",
+        "STREAMWORKERS_REDIS_URL": settings.redis_url.get_secret_value(),
+        "STREAMWORKERS_DATABASE_URL": settings.database_url.get_secret_value(),
+        "STREAMWORKERS_KEY_PREFIX": settings.key_prefix,
+        "STREAMWORKERS_LEASE_SECONDS": str(settings.lease_seconds),
+        "STREAMWORKERS_RECONCILE_SECONDS": str(settings.reconcile_seconds),
+        "STREAMWORKERS_RETRY_BASE_SECONDS": str(settings.retry_base_seconds),
+        "STREAMWORKERS_RETRY_CAP_SECONDS": str(settings.retry_cap_seconds),
+        "STREAMWORKERS_LOG_FORMAT": "json",
+    }
+
+
+def _database(urls: ServiceUrls, template: str | None) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+        sql.Identifier(name), sql.Identifier(template or "template0")
+    )
+    with psycopg.connect(urls.postgres, autocommit=True) as admin:
+        admin.execute(statement)
+        yield _of_database(urls.postgres, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _of_database(url: str, name: str) -> str:
+    return make_conninfo(url, dbname=name)
