@@ -4,8 +4,7 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
+from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.engine.stream import Streams
 from streamworkers.migrations import migrate
 
@@ -24,15 +24,6 @@ REPOSITORY = Path(__file__).parent.parent
 SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
 MARKET_DATA = REPOSITORY.parent / "shared" / "data"
 _TEMPLATE = "migrated_template"
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
-    """Poll until the condition holds; fail the test when it does not within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            pytest.fail(f"not within {seconds:g} s: {what or condition}")
-        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -95,6 +86,14 @@ def streams(service_urls: ServiceUrls, key_prefix: str) -> Iterator[Streams]:
     leaked = opened.leaked_keys()
     opened.close()
     assert leaked == []
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """The installed jobs and the sample jobs, which are found on the path as an installed package would be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SAMPLE_JOBS))
+        yield installed_jobs()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,11 +108,13 @@ class Executor:
         states = ledger.item_states(call.connection, run, [task.entry.seq for task in tasks])
         worth, gone, exhausted = [], [], Decisions()
         for task in tasks:
-            state = states.get(task.entry.seq)
+            # Each state is taken once: of an item that was added twice, the second entry is of no use.
+            state = states.pop(task.entry.seq, None)
             if state is None or not state.is_open or state.symbol != task.entry.symbol:
                 gone.append(task.entry_id)
             elif task.entry.attempt > run.max_attempts:
-                exhausted.dead.append((task, task.entry.reason))
+                last = Task(task.entry_id, replace(task.entry, attempt=run.max_attempts))
+                exhausted.dead.append((last, task.entry.reason))
             else:
                 worth.append(task)
         if gone:

@@ -1,0 +1,198 @@
+"""Items that do nothing, ledger row and fence included, against other queues that deliver at least once.
+
+Everybody does the same: the queue is filled first, then two worker processes start and work it off. Ours is timed by
+the ledger, from the run's `started_at` to its `completed_at`. A peer is timed from the first to the last call of its
+task, which appends one byte to a file; the size of the file is the count, so every call is counted, at the cost of
+one system call. A peer's last acknowledgements are not waited for. All use the same Redis.
+
+The peers live in a virtual environment of their own, so that nothing of theirs gets into ours:
+
+    python -m venv peers && peers/bin/pip install -r requirements-bench.lock
+    .venv/bin/python benchmarks/noop.py --peers-python peers/bin/python [--items N] [--rounds N]
+
+Those that are not installed there are named in the table. Huey is not among them: it takes a message off its list
+before it runs it, so that a crash loses it.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench_pool import (
+    PROJECT,
+    SAMPLE_JOBS,
+    Bench,
+    machine,
+    positive,
+    print_table,
+    private_services,
+    spread,
+    stop,
+    wait_for_run,
+    wait_until,
+    workers,
+)
+
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.registry import installed_jobs
+
+PEERS = PROJECT / "benchmarks" / "peers"
+TARGET_RATE, TARGET_RATIO = 20_000, 5
+RUN_SECONDS, FILL_SECONDS, DRAIN_SECONDS = 120.0, 120.0, 60.0
+_COUNT_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another queue: its package, the items that keep it busy for some seconds, how its two processes start."""
+
+    name: str
+    package: str
+    items: int
+    commands: Sequence[Sequence[str]]
+
+
+PEER_LIST = (
+    Peer(
+        *("Taskiq, Redis Streams", "taskiq_redis", 20_000),
+        [["taskiq", "worker", "--workers", "2", "--log-level", "ERROR", "taskiq_peer:broker"]],
+    ),
+    Peer("Dramatiq", "dramatiq", 10_000, [["dramatiq", "--processes", "2", "dramatiq_peer"]]),
+    Peer("SAQ", "saq", 10_000, [["saq", "--workers", "2", "saq_peer.settings"]]),
+    Peer("arq", "arq", 10_000, [["arq", "arq_peer.WorkerSettings"]] * 2),
+    Peer(
+        *("Celery, acks_late", "celery", 4000),
+        [["celery", "--quiet", "-A", "celery_peer", "worker", "--concurrency", "2", "--loglevel", "ERROR"]],
+    ),
+    Peer(
+        *("RQ", "rq", 600),
+        [["rq", "worker", "--quiet", "--with-scheduler=false", "--url", "{redis_url}"]] * 2,
+    ),
+)
+
+
+def main() -> None:
+    """Measure alternating rounds of ours and the peers, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=positive, default=100_000)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--processes", type=positive, default=2)
+    parser.add_argument("--peers-python", type=Path, default=Path(sys.executable), help="Python that has the peers")
+    words = parser.parse_args()
+    sys.path.insert(0, str(SAMPLE_JOBS))
+    # Not resolved: the link is what tells Python that it belongs to a virtual environment.
+    peers_python = words.peers_python.absolute()
+    present = [peer for peer in PEER_LIST if _is_installed(peers_python, peer)]
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {peer.name: [] for peer in present}
+    with private_services() as bench:
+        about = machine(bench)
+        for _ in range(words.rounds):
+            bench.empty()
+            ours.append(our_rate(bench, words.items, words.processes))
+            for peer in present:
+                bench.empty()
+                theirs[peer.name].append(peer_rate(bench, peer, peers_python))
+    rows = [["streamworkers, ledger and fence", f"{words.items:,}", spread(ours, 0), "", ""]]
+    for peer in PEER_LIST:
+        if rates := theirs.get(peer.name):
+            ratios = [our / their for our, their in zip(ours, rates, strict=True)]
+            rows.append([peer.name, f"{peer.items:,}", spread(rates, 0), spread(ratios, 1), _versions[peer.name]])
+        else:
+            rows.append([peer.name, "", "not installed", "", ""])
+    fastest = max((statistics.median(rates) for rates in theirs.values()), default=0.0)
+    factor = f"{statistics.median(ours) / fastest:.1f}" if fastest else "unknown, no peer is installed"
+    print_table(
+        "Items that do nothing, on 2 worker processes",
+        ["", "items", f"items/s, median of {words.rounds} (min-max)", "ours to theirs", "version"],
+        rows,
+        [
+            f"to reach: {TARGET_RATE:,} items/s and {TARGET_RATIO} x the fastest peer; factor here: {factor}",
+            about,
+        ],
+    )
+
+
+def our_rate(bench: Bench, items: int, processes: int) -> float:
+    """Items a second from the run's first item to its end, by the ledger."""
+    bench.streams.ensure_groups(["bench"])
+    request = RunRequest("noop", tuple(f"S{number}" for number in range(items)), "benchmark")
+    run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
+    with workers(bench, processes, "bench"):
+        times = wait_for_run(bench, run.id, RUN_SECONDS)
+    return items / (times.completed_at - times.started_at).total_seconds()
+
+
+def peer_rate(bench: Bench, peer: Peer, python: Path) -> float:
+    """Items a second from the first to the last call of a peer's task."""
+    count_file = bench.folder / "calls"
+    count_file.write_bytes(b"")
+    socket_path = bench.redis_url.removeprefix("unix://")
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
+        "PYTHONPATH": str(PEERS),
+        "PEER_REDIS_URL": bench.redis_url,
+        "PEER_REDIS_SOCKET": socket_path,
+        "PEER_CELERY_URL": f"redis+socket://{socket_path}",
+        "PEER_COUNT_FILE": str(count_file),
+    }
+    module = f"{peer.name.split(',')[0].lower()}_peer"
+    fill = [str(python), str(PEERS / f"{module}.py"), str(peer.items)]
+    subprocess.run(fill, env=environment, cwd=bench.folder, check=True, timeout=FILL_SECONDS)
+    log_path = bench.folder / f"{module}.log"
+    started: list[subprocess.Popen[bytes]] = []
+    with log_path.open("wb") as log_file:
+        try:
+            for command in peer.commands:
+                line = [str(python.parent / command[0]), *(word.format(redis_url=bench.redis_url) for word in command[1:])]
+                started.append(
+                    subprocess.Popen(line, env=environment, cwd=bench.folder, stdout=log_file, stderr=log_file)
+                )
+            return _rate_of_calls(count_file, peer, log_path)
+        finally:
+            for process in started:
+                stop(process)
+
+
+def _rate_of_calls(count_file: Path, peer: Peer, log_path: Path) -> float:
+    def calls() -> int:
+        return count_file.stat().st_size
+
+    words = f"{peer.name} done with {peer.items} items"
+    try:
+        wait_until(calls, DRAIN_SECONDS, f"{peer.name} started", _COUNT_POLL_SECONDS)
+        first_at, first = time.perf_counter(), calls()
+        wait_until(lambda: calls() >= peer.items, DRAIN_SECONDS, words, _COUNT_POLL_SECONDS)
+    except SystemExit:
+        print(f"{calls()} calls; {log_path.read_text(errors='replace')[-2000:]}", file=sys.stderr)
+        raise
+    return (peer.items - first) / (time.perf_counter() - first_at)
+
+
+_versions: dict[str, str] = {}
+
+
+def _is_installed(python: Path, peer: Peer) -> bool:
+    """Whether that Python has the peer; its version is kept for the table."""
+    distribution = peer.package.replace("_", "-")
+    done = subprocess.run(
+        [str(python), "-c", f"from importlib.metadata import version; print(version({distribution!r}))"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    _versions[peer.name] = done.stdout.strip()
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What tests of the running pool share: waiting for conditions, and supervisors as real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamworkers.database import Connection
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.stream import Streams
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
+    """Poll until the condition holds; fail the test when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            pytest.fail(f"not within {seconds:g} s: {what or condition}")
+        time.sleep(0.01)
+
+
+class Supervisor:
+    """A `streamworkers worker` process and what it logs."""
+
+    def __init__(self, environment: dict[str, str], log: Path, words: Sequence[str]) -> None:
+        self.log = log
+        with log.open("wb") as log_file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streamworkers.cli.main", "worker", *words],
+                env=environment,
+                stderr=log_file,
+                stdout=log_file,
+                start_new_session=True,
+            )
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The logged events of a name so far, whole lines only."""
+        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
+        parsed = [json.loads(line) for line in lines if line.startswith("{")]
+        return [event for event in parsed if event["event"] == name]
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that have been started and have not ended."""
+        ended = {event["pid"] for event in self.events("worker_ended")}
+        return [event["pid"] for event in self.events("worker_started") if event["pid"] not in ended]
+
+    def metrics_url(self) -> str:
+        """Where /metrics and the probes are."""
+        wait_until(lambda: self.events("supervisor_started"), what="the supervisor starts")
+        return f"http://127.0.0.1:{self.events('supervisor_started')[0]['metrics_port']}"
+
+    def stop(self, seconds: float = 30.0) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def kill_all(self) -> None:
+        """End everything that is left of it."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pid in self.worker_pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+@contextmanager
+def running_supervisor(environment: dict[str, str], folder: Path, *words: str) -> Iterator[Supervisor]:
+    """A supervisor for the length of a test, killed with its workers in the end when the test did not stop it."""
+    log = folder / f"worker-{len(list(folder.glob('worker-*.log')))}.log"
+    supervisor = Supervisor(environment, log, words)
+    try:
+        yield supervisor
+    finally:
+        supervisor.kill_all()
+
+
+def start_run(
+    connection: Connection, streams: Streams, registry: Registry, job: str, *symbols: str, **words: Any
+) -> Run:
+    """Enqueue a run over symbols, with any other field of RunRequest."""
+    run, _ = enqueue(connection, streams, registry, RunRequest(job, tuple(symbols), "test", **words))
+    return run
+
+
+def run_status(connection: Connection, run: Run) -> str:
+    """The state of a run in the ledger."""
+    row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s", (run.id,)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def wait_for_end(connection: Connection, run: Run, seconds: float = 40.0) -> str:
+    """Wait until a run has ended; its state."""
+    wait_until(lambda: run_status(connection, run) not in ("PENDING", "RUNNING"), seconds, f"run {run.id} ends")
+    return run_status(connection, run)
+
+
+def items_of(connection: Connection, run: Run) -> dict[str, tuple[str, int, str | None]]:
+    """(state, attempt, error) of every item of a run by symbol."""
+    rows = connection.execute(
+        "SELECT symbol, status, attempt, error FROM job_run_items WHERE run_day = %s AND run_id = %s",
+        (run.run_day, run.id),
+    )
+    return {symbol: (status, attempt, error) for symbol, status, attempt, error in rows}
+
+
+def effects_of(connection: Connection, run: Run) -> list[str]:
+    """The symbols whose effect is in the table `effects`, each as often as it is there."""
+    rows = connection.execute("SELECT symbol FROM effects WHERE run_id = %s ORDER BY symbol", (run.id,))
+    return [symbol for (symbol,) in rows]

@@ -1,0 +1,89 @@
+"""One consumer, driven by hand, on real services."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.engine.executor import Executor
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.report import BatchReport
+from streamworkers.engine.settle import Settler
+from streamworkers.engine.stream import Delivery, Streams
+
+
+@dataclass
+class RecordingReporter:
+    """Keeps what an executor says."""
+
+    reports: list[BatchReport] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
+    intents: list[list[int]] = field(default_factory=list)
+    refusals: int = 0
+
+    def holding(self) -> None: ...
+
+    def call_started(self, timeout_seconds: float) -> None:
+        self.timeouts.append(timeout_seconds)
+
+    def committing(self, run: Run, seqs: Sequence[int]) -> None:
+        self.intents.append(list(seqs))
+
+    def finished(self, run: Run, report: BatchReport) -> None:
+        self.reports.append(report)
+
+    def refused(self, queue: str, count: int) -> None:
+        self.refusals += count
+
+    def total(self, name: str) -> Any:
+        """The sum of a count over all reports."""
+        return sum(getattr(report, name) for report in self.reports)
+
+
+class Consumer:
+    """A worker without a process: reads, executes, when told to."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, streams: Streams, connection: Connection, name: str
+    ) -> None:
+        def give_up(error: Exception) -> None:
+            raise error
+
+        self.name = name
+        self.reporter = RecordingReporter()
+        self.streams = streams
+        self.connection = connection
+        settler = Settler(streams, name, self.reporter, give_up)
+        self.executor = Executor(settings, registry, settler, random.Random(1))
+
+    def read(self, queue: str = "tests", count: int = 100) -> list[Delivery]:
+        """What the queue has now."""
+        self.streams.ensure_groups([queue])
+        return self.streams.read([queue], self.name, count, 1)
+
+    def execute(self, deliveries: Sequence[Delivery]) -> None:
+        """Work through deliveries."""
+        self.executor.execute(self.connection, deliveries, lambda: False)
+
+    def work(self, queue: str = "tests", count: int = 100) -> int:
+        """Read once and execute; the number read."""
+        deliveries = self.read(queue, count)
+        self.execute(deliveries)
+        return len(deliveries)
+
+
+@pytest.fixture
+def consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
+    """A consumer named `one`."""
+    return Consumer(settings, registry, streams, connection, "one")
+
+
+@pytest.fixture
+def second_consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
+    """Another consumer, named `two`."""
+    return Consumer(settings, registry, streams, connection, "two")

@@ -1,0 +1,338 @@
+"""From enqueue to closed, step by step, on real Redis and PostgreSQL."""
+
+from typing import Any
+
+import pytest
+from conftest import Consumer
+from harness import effects_of, items_of, run_status, start_run
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger, ledger_reports, operations
+from streamworkers.engine.item import Entry
+from streamworkers.engine.ledger_reports import DeadFilter
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.settle import Settler
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import BadInputError, UnknownNameError
+
+
+def _promote_all(streams: Streams) -> None:
+    # Tests do not wait for a retry's time: the score is the due time.
+    for name in streams._client.zrange(streams.keys.delayed("tests"), 0, -1):
+        streams._client.zadd(streams.keys.delayed("tests"), {name: 0})
+    streams.promote("tests", 1000)
+
+
+def _work_until_empty(consumer: Consumer) -> None:
+    while True:
+        if consumer.work() == 0:
+            if consumer.streams.backlog("tests").delayed == 0:
+                return
+            _promote_all(consumer.streams)
+
+
+def test_every_item_of_a_run_is_executed_once_and_the_run_completes(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    symbols = [f"S{n}" for n in range(45)]
+    run = start_run(connection, streams, registry, "ledger_entry", *symbols)
+    assert run_status(connection, run) == "PENDING"
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+    assert effects_of(connection, run) == sorted(symbols)
+    assert consumer.reporter.total("completed") == 45
+    backlog = streams.backlog("tests")
+    assert (backlog.waiting, backlog.pending, backlog.delayed) == (0, 0, 0)
+    assert streams.open_items("tests") == {}
+    report = ledger_reports.run_report(connection, run.id)
+    assert report is not None
+    assert (report["completed_count"], report["failed_count"]) == (45, 0)
+
+
+def test_results_and_events_are_kept_with_the_items(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "AA", "BBB")
+    consumer.work()
+    assert ledger_reports.items_with_result(connection, run, "length", 10) == [("AA", 2), ("BBB", 3)]
+    events = connection.execute("SELECT channel, payload ->> 'symbol' FROM event_outbox ORDER BY id").fetchall()
+    assert events == [("tests.effects", "AA"), ("tests.effects", "BBB")]
+
+
+def test_an_item_whose_handler_raises_dies_and_its_neighbours_complete(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "A", "RAISE", "B")
+    _work_until_empty(consumer)
+    assert items_of(connection, run) == {
+        "A": ("completed", 1, None),
+        "B": ("completed", 1, None),
+        "RAISE": ("failed", 3, "ValueError: RAISE cannot be computed"),
+    }
+    assert effects_of(connection, run) == ["A", "B"]
+    assert run_status(connection, run) == "COMPLETED_WITH_ERRORS"
+    assert (consumer.reporter.total("retried"), consumer.reporter.total("failed")) == (2, 1)
+
+
+def test_the_error_of_every_attempt_is_kept(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "RAISE")
+    _work_until_empty(consumer)
+    assert run_status(connection, run) == "FAILED"
+    item = ledger_reports.dead_item(connection, run, 0)
+    assert item is not None
+    assert [(entry["attempt"], entry["worker"]) for entry in item["history"]] == [(1, "one"), (2, "one"), (3, "one")]
+
+
+def test_a_permanent_error_is_not_tried_again(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "PERMANENT")
+    consumer.work()
+    assert items_of(connection, run) == {"PERMANENT": ("failed", 1, "PermanentError: no such thing")}
+
+
+def test_an_item_that_cannot_be_saved_dies_and_its_neighbours_are_saved(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "A", "SAVE_RAISES", "B", max_attempts=2)
+    _work_until_empty(consumer)
+    states = items_of(connection, run)
+    assert (states["A"][0], states["B"][0]) == ("completed", "completed")
+    assert states["SAVE_RAISES"][:2] == ("failed", 2)
+    assert "NotNullViolation" in str(states["SAVE_RAISES"][2])
+    assert effects_of(connection, run) == ["A", "B"]
+
+
+def test_an_item_that_the_handler_forgets_has_failed(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "NO_OUTCOME", max_attempts=1)
+    consumer.work()
+    assert items_of(connection, run)["NO_OUTCOME"][2] == "the handler returned no outcome for this item"
+
+
+def test_an_item_that_fails_once_completes_in_its_second_attempt(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "flaky", "A", "B")
+    _work_until_empty(consumer)
+    assert items_of(connection, run) == {"A": ("completed", 2, None), "B": ("completed", 2, None)}
+
+
+def test_a_snoozed_item_keeps_its_attempt(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "snoozing", "A", parameters={"ready_at": 32503680000})
+    consumer.work()
+    assert streams.backlog("tests").delayed == 1
+    assert items_of(connection, run) == {"A": ("pending", 0, None)}
+    assert consumer.reporter.total("snoozed") == 1
+    streams._client.delete(streams.keys.delayed("tests"))
+
+
+def test_a_result_of_a_worker_that_lost_its_items_is_discarded(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, second_consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    late = consumer.read()
+    streams.hand_over("tests", "one", "lease ran out after 30 s")
+    second_consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+    consumer.execute(late)
+    assert effects_of(connection, run) == ["A", "B"]
+    assert consumer.reporter.total("completed") == 0
+    assert consumer.reporter.total("dropped") == 2
+
+
+def test_two_workers_that_execute_the_same_item_at_once_have_one_effect(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    second_consumer: Consumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    late = consumer.read()
+    streams.hand_over("tests", "one", "x")
+    other = second_consumer.read()
+    settle = Settler.settle
+
+    def overtaken(self: Settler, *words: Any) -> None:
+        if self.consumer == "one":
+            second_consumer.execute(other)
+        settle(self, *words)
+
+    monkeypatch.setattr(Settler, "settle", overtaken)
+    consumer.execute(late)
+    assert effects_of(connection, run) == ["A"]
+    assert (consumer.reporter.total("fenced"), second_consumer.reporter.total("completed")) == (1, 1)
+
+
+def test_without_the_fence_the_same_item_would_have_two_effects(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    second_consumer: Consumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    late = consumer.read()
+    streams.hand_over("tests", "one", "x")
+    second_consumer.work()
+    monkeypatch.setattr(ledger.ItemState, "is_open", True)
+    monkeypatch.setattr(ledger, "complete_items", lambda *words: {closing.seq for closing in words[-1]})
+    consumer.execute(late)
+    assert effects_of(connection, run) == ["A", "A"]
+
+
+def test_an_entry_added_twice_has_one_effect(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, second_consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    streams.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()] * 3)
+    consumer.work(count=2)
+    second_consumer.work()
+    assert effects_of(connection, run) == ["A", "B"]
+    assert run_status(connection, run) == "COMPLETED"
+    assert streams.backlog("tests").waiting == 0
+
+
+def test_an_item_that_comes_twice_in_one_batch_has_one_effect(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    streams.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
+    assert consumer.work() == 3
+    assert effects_of(connection, run) == ["A", "B"]
+    assert run_status(connection, run) == "COMPLETED"
+    assert consumer.reporter.total("dropped") == 1
+
+
+def test_an_item_delivered_more_often_than_it_may_be_is_dead_with_the_last_reason(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    for _ in range(4):
+        consumer.read()
+        streams.hand_over("tests", "one", "killed by signal 9")
+    consumer.work()
+    assert items_of(connection, run) == {
+        "A": ("failed", 3, "killed by signal 9"),
+        "B": ("failed", 3, "killed by signal 9"),
+    }
+    assert run_status(connection, run) == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\xc1",
+        Entry(999_999, 0, "ledger_entry", "A", "", 1).pack(),
+        b"x" * 20_000,
+    ],
+)
+def test_entries_that_are_no_items_are_refused_and_the_rest_goes_on(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, payload: bytes
+) -> None:
+    streams.ensure_groups(["tests"])
+    streams._client.xadd(streams.keys.stream("tests"), {"e": payload})
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+    assert consumer.reporter.refusals == 1
+    assert streams.backlog("tests").pending == 0
+
+
+def test_an_entry_whose_symbol_is_not_the_items_is_dropped(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    streams.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "OTHER", "", 1).pack()])
+    consumer.work()
+    assert effects_of(connection, run) == ["A"]
+
+
+def test_a_cancelled_run_is_neither_started_nor_saved(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    waiting = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    assert operations.cancel(connection, streams, waiting.id) == 2
+    consumer.work()
+    assert effects_of(connection, waiting) == []
+    assert run_status(connection, waiting) == "CANCELLED"
+    with pytest.raises(BadInputError, match=r"run \d+ is CANCELLED, and only a run that is PENDING or RUNNING"):
+        operations.cancel(connection, streams, waiting.id)
+
+
+def test_dead_items_are_found_replayed_from_attempt_1_and_purged(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "RAISE", "A", max_attempts=1)
+    _work_until_empty(consumer)
+    (dead,) = ledger_reports.dead_items(connection, DeadFilter(error_like="cannot be"), 10)
+    assert (dead["run_id"], dead["seq"], dead["symbol"]) == (run.id, 0, "RAISE")
+    assert ledger_reports.dead_items(connection, DeadFilter(job="noop"), 10) == []
+    assert operations.replay(connection, streams, [(run.id, 0)]) == 1
+    assert items_of(connection, run)["RAISE"] == ("pending", 0, None)
+    _work_until_empty(consumer)
+    item = ledger_reports.dead_item(connection, run, 0)
+    assert item is not None
+    assert [entry["attempt"] for entry in item["history"]] == [1, 1]
+    assert run_status(connection, run) == "COMPLETED_WITH_ERRORS"
+    assert operations.purge(connection, [(run.id, 0)]) == 1
+    assert ledger_reports.dead_items(connection, DeadFilter(), 10) == []
+    report = ledger_reports.run_report(connection, run.id)
+    assert report is not None
+    assert (report["failed_count"], report["cancelled_count"]) == (0, 1)
+    with pytest.raises(BadInputError, match=r"run \d+ has no item that is failed"):
+        operations.replay(connection, streams, [(run.id, 0)])
+
+
+def test_a_run_that_was_cancelled_can_be_retried(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    operations.cancel(connection, streams, run.id)
+    consumer.work()
+    assert operations.retry(connection, streams, run.id) == 2
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+    assert effects_of(connection, run) == ["A", "B"]
+    with pytest.raises(UnknownNameError, match="no run is named '424242'"):
+        operations.retry(connection, streams, 424242)
+
+
+def test_the_same_idempotency_key_gives_the_same_run(
+    connection: Connection, streams: Streams, registry: Registry
+) -> None:
+    first = start_run(connection, streams, registry, "noop", "A", idempotency_key="tonight")
+    second = start_run(connection, streams, registry, "noop", "A", "B", idempotency_key="tonight")
+    assert first.id == second.id
+    assert streams.backlog("bench").waiting == 1
+
+
+@pytest.mark.parametrize(
+    ("symbols", "words", "message"),
+    [
+        ([], {}, "a run needs at least one symbol"),
+        (["A", "A"], {}, "symbol 'A' is named twice"),
+        (["A B"], {}, "symbol 'A B' is not 1 to 64 printable characters without space"),
+        (["A"], {"parameters": {"millisecond": 1}}, "parameter millisecond=1 of job 'ledger_entry'"),
+        (["A"], {"parameters": {"milliseconds": "x"}}, "parameter milliseconds='x' of job 'ledger_entry'"),
+    ],
+)
+def test_a_bad_request_is_refused_before_anything_is_written(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    symbols: list[str],
+    words: dict[str, object],
+    message: str,
+) -> None:
+    with pytest.raises(BadInputError, match=message):
+        start_run(connection, streams, registry, "ledger_entry", *symbols, **words)
+    assert connection.execute("SELECT count(*) FROM job_schedule_runs").fetchone() == (0,)

@@ -1,0 +1,183 @@
+"""The pure parts of the pool: when to retry, how much to read, what becomes of an outcome, who reads which queue."""
+
+import random
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamworkers.engine.batch_size import BatchSizer
+from streamworkers.engine.decide import NO_OUTCOME, RetryRule, Task, decide
+from streamworkers.engine.executor import batches
+from streamworkers.engine.item import Entry, Item, unpack_entry
+from streamworkers.engine.outcome import Completed, Failed, Snoozed
+from streamworkers.engine.patience import Patience
+from streamworkers.engine.retry_policy import retry_delay_seconds
+from streamworkers.engine.supervisor import plan_slots
+from streamworkers.errors import BadInputError
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def _task(seq: int = 0, attempt: int = 1, alone: bool = False) -> Task:
+    return Task(f"{seq}-0", Entry(7, seq, "job", f"S{seq}", "day", 1, attempt, alone))
+
+
+def _rule(max_attempts: int = 3) -> RetryRule:
+    return RetryRule(max_attempts, 2.0, 60.0)
+
+
+@pytest.mark.parametrize(("attempt", "bound"), [(1, 2.0), (2, 4.0), (5, 32.0), (6, 60.0), (100, 60.0)])
+def test_retry_delays_fill_the_range_below_a_doubling_bound_with_a_mean_of_half(attempt: int, bound: float) -> None:
+    rng = random.Random(1)
+    delays = [retry_delay_seconds(attempt, rng, base_seconds=2.0, cap_seconds=60.0) for _ in range(4000)]
+    assert 0 <= min(delays) < 0.01 * bound
+    assert 0.99 * bound < max(delays) <= bound
+    assert sum(delays) / len(delays) == pytest.approx(bound / 2, rel=0.05)
+
+
+def test_the_first_read_is_small_and_the_next_fits_the_measured_pace() -> None:
+    sizer = BatchSizer(1.0, 50)
+    assert sizer.count == BatchSizer.FIRST_COUNT
+    sizer.measured(10, 1.0)
+    assert sizer.count == 10
+    sizer.measured(10, 0.0)
+    assert 10 < sizer.count <= 50
+
+
+def test_an_item_that_takes_longer_than_the_target_is_read_alone() -> None:
+    sizer = BatchSizer(1.0, 50)
+    sizer.measured(1, 30.0)
+    assert sizer.count == 1
+
+
+def test_instant_items_are_read_in_the_largest_batches() -> None:
+    sizer = BatchSizer(1.0, 50)
+    sizer.measured(8, 0.0)
+    assert sizer.count == 50
+
+
+def test_a_completed_item_keeps_its_value_and_result() -> None:
+    task = _task()
+    decisions = decide([task], {0: Completed(task.item, 5, {"n": 1})}, _rule(), NOW, random.Random(1))
+    assert [outcome.value for _, outcome in decisions.completed] == [5]
+    assert [(c.seq, c.status, c.result) for c in decisions.completions()] == [(0, "completed", {"n": 1})]
+
+
+def test_a_failed_item_runs_again_alone_in_its_next_attempt() -> None:
+    task = _task(attempt=2)
+    decisions = decide([task], {0: Failed(task.item, "boom")}, _rule(), NOW, random.Random(1))
+    (retry,) = decisions.retries
+    assert (retry.entry.attempt, retry.entry.alone, retry.entry.reason) == (3, True, "boom")
+    assert 0 <= retry.delay_seconds <= 4.0
+    assert [(c.status, c.attempt, c.error) for c in decisions.failures()] == [("retrying", 2, "boom")]
+
+
+def test_the_last_attempt_and_a_permanent_failure_are_dead() -> None:
+    last, permanent = _task(0, attempt=3), _task(1)
+    outcomes = {0: Failed(last.item, "boom"), 1: Failed(permanent.item, "never", permanent=True)}
+    decisions = decide([last, permanent], outcomes, _rule(), NOW, random.Random(1))
+    assert [error for _, error in decisions.dead] == ["boom", "never"]
+
+
+def test_a_snoozed_item_costs_no_attempt_and_no_row() -> None:
+    task = _task(attempt=2)
+    outcome = Snoozed(task.item, NOW + timedelta(seconds=90))
+    decisions = decide([task], {0: outcome}, _rule(), NOW, random.Random(1))
+    assert [(r.delay_seconds, r.entry) for r in decisions.retries] == [(90.0, task.entry)]
+    assert decisions.failures() == []
+
+
+def test_an_item_without_an_outcome_has_failed() -> None:
+    decisions = decide([_task(attempt=3)], {}, _rule(), NOW, random.Random(1))
+    assert [error for _, error in decisions.dead] == [NO_OUTCOME]
+
+
+def test_items_that_ask_for_it_run_alone_and_the_others_in_batches() -> None:
+    tasks = [_task(seq, alone=seq in (1, 4)) for seq in range(7)]
+    seqs = [[task.entry.seq for task in batch] for batch in batches(tasks, 3)]
+    assert seqs == [[0, 2, 3], [5, 6], [1], [4]]
+
+
+def test_patience_doubles_its_pauses_up_to_a_bound_and_ends_with_a_stop() -> None:
+    stop = threading.Event()
+    stop.set()
+    patience = Patience(stop, random.Random(1))
+    pauses = []
+    for _ in range(12):
+        pauses.append(patience.next_seconds)
+        assert not patience.failed()
+    assert 0.05 <= pauses[0] <= 0.1
+    assert all(2.5 <= pause <= 5.0 for pause in pauses[6:])
+    patience.succeeded()
+    assert patience.next_seconds <= 0.1
+
+
+def test_processes_read_all_queues_unless_some_are_given_away() -> None:
+    assert plan_slots(2, {}, ["a", "b"]) == [["a", "b"], ["a", "b"]]
+    assert plan_slots(4, {"a": 3, "b": 1}, ["a", "b"]) == [["a"], ["a"], ["a"], ["b"]]
+    assert plan_slots(3, {"a": 1}, ["a", "b"]) == [["a"], ["a", "b"], ["a", "b"]]
+    assert plan_slots(2, {"a": 1, "b": None}, ["a", "b", "c"]) == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("processes", "queues", "message"),
+    [
+        (0, {}, "0 processes is not between 1 and 256"),
+        (2, {"a": 3}, r"the queues named ask for more than 2 processes: \{'a': 3\}"),
+        (1, {"a": 1, "b": None}, r"the queues named ask for more than 1 processes"),
+    ],
+)
+def test_processes_that_do_not_add_up_are_refused(processes: int, queues: dict[str, int | None], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        plan_slots(processes, queues, ["a", "b"])
+
+
+@given(
+    st.builds(
+        Entry,
+        run_id=st.integers(0, 2**53),
+        seq=st.integers(0, 2**31 - 1),
+        job=st.text(max_size=20),
+        symbol=st.text(max_size=20),
+        timeframe=st.text(max_size=5),
+        enqueued_ms=st.integers(0, 2**53),
+        attempt=st.integers(1, 100),
+        alone=st.booleans(),
+        reason=st.text(max_size=50),
+    )
+)
+def test_an_entry_survives_packing(entry: Entry) -> None:
+    assert unpack_entry(entry.pack(), 16_384) == entry
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_entry_are_refused_and_nothing_else_is_raised(data: bytes) -> None:
+    with pytest.raises(BadInputError):
+        unpack_entry(data, 16_384)
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"),
+    [
+        (b"\x01" * 300, "entry of 300 bytes is over the limit of 256"),
+        (b"\xc1", "entry is not msgpack"),
+        (b"\x91\x02", "is not of version 1"),
+        (b"\x92\x01\x02", "entry has 2 fields, version 1 has 10"),
+        (b"\x9a\x01\xa1x\x00\xa1j\xa1s\xa0\x01\x01\xc2\xa0", "entry's run_id is 'x', not int"),
+    ],
+)
+def test_a_refused_entry_names_the_rule_it_breaks(packed: bytes, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        unpack_entry(packed, 256)
+
+
+def test_a_long_reason_is_cut_so_that_entries_stay_small() -> None:
+    entry = Entry(1, 1, "j", "s", "", 1, reason="x" * 10_000)
+    assert len(entry.pack()) < 400
+
+
+def test_an_item_shows_its_handler_no_timeframe_where_there_is_none() -> None:
+    assert Task("1-0", Entry(1, 2, "j", "s", "", 1)).item == Item(1, 2, "s", None, 1)
