@@ -58,11 +58,16 @@ class Peer:
     items: int
     commands: Sequence[Sequence[str]]
 
+    @property
+    def word(self) -> str:
+        """Its name on the command line and in the name of its module."""
+        return self.name.split(",")[0].lower()
+
 
 PEER_LIST = (
     Peer(
         *("Taskiq, Redis Streams", "taskiq_redis", 20_000),
-        [["taskiq", "worker", "--workers", "2", "--log-level", "ERROR", "taskiq_peer:broker"]],
+        [["taskiq", "worker", "--workers", "2", "--ack-type", "when_executed", "--log-level", "ERROR", "taskiq_peer:broker"]],
     ),
     Peer("Dramatiq", "dramatiq", 10_000, [["dramatiq", "--processes", "2", "dramatiq_peer"]]),
     Peer("SAQ", "saq", 10_000, [["saq", "--workers", "2", "saq_peer.settings"]]),
@@ -73,7 +78,7 @@ PEER_LIST = (
     ),
     Peer(
         *("RQ", "rq", 600),
-        [["rq", "worker", "--quiet", "--with-scheduler=false", "--url", "{redis_url}"]] * 2,
+        [["rq", "worker", "--quiet", "--url", "{redis_url}"]] * 2,
     ),
 )
 
@@ -84,12 +89,13 @@ def main() -> None:
     parser.add_argument("--items", type=positive, default=100_000)
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--processes", type=positive, default=2)
+    parser.add_argument("--peers", nargs="*", default=_names(), choices=_names(), help="all by default")
     parser.add_argument("--peers-python", type=Path, default=Path(sys.executable), help="Python that has the peers")
     words = parser.parse_args()
     sys.path.insert(0, str(SAMPLE_JOBS))
     # Not resolved: the link is what tells Python that it belongs to a virtual environment.
     peers_python = words.peers_python.absolute()
-    present = [peer for peer in PEER_LIST if _is_installed(peers_python, peer)]
+    present = [peer for peer in PEER_LIST if peer.word in words.peers and _is_installed(peers_python, peer)]
     ours: list[float] = []
     theirs: dict[str, list[float]] = {peer.name: [] for peer in present}
     with private_services() as bench:
@@ -97,16 +103,18 @@ def main() -> None:
         for _ in range(words.rounds):
             bench.empty()
             ours.append(our_rate(bench, words.items, words.processes))
+            print(f"streamworkers: {ours[-1]:,.0f} items/s", file=sys.stderr)
             for peer in present:
                 bench.empty()
                 theirs[peer.name].append(peer_rate(bench, peer, peers_python))
+                print(f"{peer.name}: {theirs[peer.name][-1]:,.0f} items/s", file=sys.stderr)
     rows = [["streamworkers, ledger and fence", f"{words.items:,}", spread(ours, 0), "", ""]]
     for peer in PEER_LIST:
         if rates := theirs.get(peer.name):
             ratios = [our / their for our, their in zip(ours, rates, strict=True)]
             rows.append([peer.name, f"{peer.items:,}", spread(rates, 0), spread(ratios, 1), _versions[peer.name]])
         else:
-            rows.append([peer.name, "", "not installed", "", ""])
+            rows.append([peer.name, "", "not installed" if peer.word in words.peers else "left out", "", ""])
     fastest = max((statistics.median(rates) for rates in theirs.values()), default=0.0)
     factor = f"{statistics.median(ours) / fastest:.1f}" if fastest else "unknown, no peer is installed"
     print_table(
@@ -144,7 +152,7 @@ def peer_rate(bench: Bench, peer: Peer, python: Path) -> float:
         "PEER_CELERY_URL": f"redis+socket://{socket_path}",
         "PEER_COUNT_FILE": str(count_file),
     }
-    module = f"{peer.name.split(',')[0].lower()}_peer"
+    module = f"{peer.word}_peer"
     fill = [str(python), str(PEERS / f"{module}.py"), str(peer.items)]
     subprocess.run(fill, env=environment, cwd=bench.folder, check=True, timeout=FILL_SECONDS)
     log_path = bench.folder / f"{module}.log"
@@ -175,6 +183,10 @@ def _rate_of_calls(count_file: Path, peer: Peer, log_path: Path) -> float:
         print(f"{calls()} calls; {log_path.read_text(errors='replace')[-2000:]}", file=sys.stderr)
         raise
     return (peer.items - first) / (time.perf_counter() - first_at)
+
+
+def _names() -> list[str]:
+    return [peer.word for peer in PEER_LIST]
 
 
 _versions: dict[str, str] = {}

@@ -1,19 +1,31 @@
 """Every setting, read once from the environment into one frozen object."""
 
+import re
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamworkers.errors import UsageError
+
+_PREFIX = "STREAMWORKERS_"
+# A password with a bare `@`, `/`, `?` or `#` would be cut there and its rest taken for a host or a port, and printed
+# as such. So the form is checked before anything takes a URL apart.
+_AUTHORITY = r"([^@/?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^@:/?#\s\[\]]*)(:\d{0,5})?(,[^@/?#\s]*)?"
+_REDIS_URL = re.compile(rf"(rediss?://{_AUTHORITY}(/\d*)?(\?[^@#\s]*)?|unix://([^@/?#\s]*@)?/[^?#]+(\?[^#\s]*)?)")
+_DATABASE_URL = re.compile(rf"postgres(ql)?://{_AUTHORITY}(/[^@/?#\s]*)?(\?[^#\s]*)?")
+_KEYWORDS = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
+_ENCODE = "other characters than letters, digits and -._~ in its password are percent-encoded"
 
 
 class Settings(BaseSettings):
     """Settings of all processes; each is an environment variable with the prefix `STREAMWORKERS_`."""
 
-    model_config = SettingsConfigDict(env_prefix="STREAMWORKERS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     redis_url: SecretStr | None = Field(None, description="Redis, `redis://`, `rediss://` or `unix://`")
     database_url: SecretStr | None = Field(None, description="PostgreSQL, `postgresql://…`")
@@ -40,6 +52,21 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: JSON unless on a terminal")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _REDIS_URL.fullmatch(value.get_secret_value()):
+            raise ValueError(f"it is not redis://HOST:PORT/NUMBER, rediss://… or unix:///PATH; {_ENCODE}")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value is not None else None
+        if text is not None and not (_DATABASE_URL.fullmatch(text) or _KEYWORDS.fullmatch(text)):
+            raise ValueError(f"it is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE; {_ENCODE}")
+        return value
+
     @cached_property
     def lease_ms(self) -> int:
         """The lease in milliseconds, as Redis takes it."""
@@ -52,5 +79,8 @@ def load_settings() -> Settings:
         return Settings()  # type: ignore[call-arg]  # every field has a default, given by Field
     except ValidationError as error:
         first = error.errors()[0]
-        variable = "STREAMWORKERS_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise UsageError(f"{variable}={first['input']!r}: {first['msg']}") from None
+        name = str(first["loc"][0])
+        rule = first["msg"].removeprefix("Value error, ")
+        is_secret = SecretStr in get_args(Settings.model_fields[name].annotation)
+        value = "" if is_secret else f"={first['input']!r}"
+        raise UsageError(f"{_PREFIX}{name.upper()}{value}: {rule}") from None

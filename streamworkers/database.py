@@ -6,7 +6,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool
 
-from streamworkers.errors import ServiceUnreachableError
+from streamworkers.errors import BadInputError, ServiceUnreachableError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -51,11 +51,20 @@ def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
 
 
 def connect(url: str, *, application: str = "streamworkers", statement_timeout_seconds: float = 0) -> Connection:
-    """Open one autocommit connection. Raises ServiceUnreachableError when nobody answers at `url`."""
+    """Open one autocommit connection.
+
+    Raises ServiceUnreachableError when nobody answers at `url`, BadInputError when it cannot be taken apart.
+    """
     try:
         return psycopg.connect(url, application_name=application, **connection_options(statement_timeout_seconds))
     except psycopg.OperationalError as error:
-        raise ServiceUnreachableError(f"PostgreSQL does not answer: {str(error).strip()}") from None
+        raise ServiceUnreachableError(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from None
+    except psycopg.ProgrammingError:
+        # What libpq says of it quotes the part that it stumbled over, which can be the password.
+        raise BadInputError(
+            "STREAMWORKERS_DATABASE_URL is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
+            " or has an option that PostgreSQL does not know, or a % that begins no code"
+        ) from None
 
 
 def open_pool(

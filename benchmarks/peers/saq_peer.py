@@ -8,8 +8,9 @@ from typing import Any
 
 from count import count_call
 
-_saq = importlib.import_module("saq")
-queue = _saq.Queue.from_url(os.environ["PEER_REDIS_URL"])
+_redis = importlib.import_module("redis.asyncio")
+_queues = importlib.import_module("saq.queue.redis")
+queue = _queues.RedisQueue(_redis.Redis.from_url(os.environ["PEER_REDIS_URL"]))
 
 
 async def noop(context: dict[str, Any], *, item: int) -> None:

@@ -17,7 +17,7 @@ async def noop(item: int) -> None:
     count_call()
 
 
-task = broker.task(noop, task_name="noop")
+task = broker.task(task_name="noop")(noop)
 
 
 async def fill(items: int) -> None:

@@ -17,6 +17,7 @@ from streamworkers.cli.session import (
     print_table,
     show_bar_time,
 )
+from streamworkers.errors import BadInputError
 from streamworkers.market.bar_rows import BarRows
 from streamworkers.market.bars import recent_bars
 from streamworkers.market.bars_import import ImportSummary, import_bars
@@ -24,9 +25,16 @@ from streamworkers.market.bars_store import load_rows
 from streamworkers.market.providers.sample import sample_bars
 from streamworkers.market.providers.synthetic import synthesize as synthetic_bars
 from streamworkers.market.timeframes import TIMEFRAMES, bar_moment, timeframe_named
-from streamworkers.market.universes import add_symbols
+from streamworkers.market.universes import add_symbols, require_universe_name
 
-_universe_option = click.option("--universe", help="Also add the symbols to this universe.")
+
+def _checked_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    # Before the bars are loaded, not after.
+    del context, parameter
+    return None if value is None else require_universe_name(value)
+
+
+_universe_option = click.option("--universe", callback=_checked_name, help="Also add the symbols to this universe.")
 
 
 @click.group()
@@ -48,6 +56,8 @@ def import_files(
     Bad rows are refused, counted by rule, and written to --rejects with their line; the rest is loaded.
     """
     frame = timeframe_named(timeframe)
+    if rejects is not None and rejects.exists() and any(rejects.samefile(file) for file in files):
+        raise BadInputError(f"--rejects {str(rejects)!r} is one of the files to import; it would be overwritten")
     columns = (TextColumn("importing"), BarColumn(), DownloadColumn(), TextColumn("ETA"), TimeRemainingColumn())
     with (
         Session.open().database() as connection,

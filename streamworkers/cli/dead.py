@@ -10,14 +10,14 @@ from streamworkers.cli.session import F, Session, json_option, limit_option, par
 from streamworkers.database import Connection
 from streamworkers.engine import ledger_reports, operations
 from streamworkers.engine.ledger_reports import DeadFilter
-from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.errors import BadInputError
 
 _MOST = 1_000_000
 
 
 def _filters(command: F) -> F:
     options: list[Callable[[F], F]] = [
-        click.option("--run", "run_id", type=int, help="Only items of this run."),
+        click.option("--run", "run_id", type=click.IntRange(1, 2**63 - 1), help="Only items of this run."),
         click.option("--job", help="Only items of this job."),
         click.option("--symbol", help="Only items of this symbol."),
         click.option("--error-like", help="Only items whose error holds this text."),
@@ -61,11 +61,8 @@ def list_dead(limit: int, as_json: bool, **words: Any) -> None:
 @json_option
 def show(item: str, as_json: bool) -> None:
     """One dead item with the error of every attempt."""
-    run_id, seq = _parse_item(item)
     with Session.open().database() as connection:
-        row = ledger_reports.dead_item(connection, operations.require_run(connection, run_id), seq)
-    if row is None:
-        raise UnknownNameError("dead item", item, ())
+        row = _require_dead(connection, item)
     if as_json:
         print_json(row)
         return
@@ -116,8 +113,17 @@ def _choose(
     if sum((bool(items), everything, filtered)) != 1:
         raise BadInputError("name items, or filters, or --all: exactly one of the three")
     if items:
-        return [_parse_item(item) for item in items]
+        rows = [_require_dead(connection, item) for item in dict.fromkeys(items)]
+        return [(row["run_id"], row["seq"]) for row in rows]
     return [(row["run_id"], row["seq"]) for row in ledger_reports.dead_items(connection, _filter(words), _MOST)]
+
+
+def _require_dead(connection: Connection, item: str) -> ledger_reports.Row:
+    run_id, seq = _parse_item(item)
+    row = ledger_reports.dead_item(connection, operations.require_run(connection, run_id), seq)
+    if row is None:
+        raise BadInputError(f"item {item} is not dead: see `streamworkers dead list --run {run_id}`")
+    return row
 
 
 def _parse_item(text: str) -> tuple[int, int]:

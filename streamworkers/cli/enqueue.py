@@ -1,11 +1,15 @@
 """`streamworkers enqueue`."""
 
-import json
-from typing import Any
-
 import click
 
-from streamworkers.cli.session import Session, json_option, parse_moment, print_json
+from streamworkers.cli.session import (
+    Session,
+    json_option,
+    parse_moment,
+    parse_parameters,
+    print_json,
+    timeout_option,
+)
 from streamworkers.cli.waiting import summary_of, wait_for_run, warn_without_workers
 from streamworkers.engine.enqueue import enqueue as enqueue_run
 from streamworkers.engine.job import RunRequest
@@ -24,7 +28,7 @@ from streamworkers.market.universes import resolve
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts before an item is dead.")
 @click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Stop waiting after this many seconds.")
+@timeout_option
 @json_option
 def enqueue(
     job: str,
@@ -41,12 +45,16 @@ def enqueue(
     """Start a run of JOB over a universe or some symbols."""
     if (universe is None) == (symbols is None):
         raise BadInputError("name either --universe or --symbols")
+    if timeout is not None and not wait:
+        raise BadInputError("--timeout is the time to --wait: name both")
     frame = timeframe_named(timeframe) if timeframe else None
     moment = parse_moment(as_of, frame or timeframe_named("day")) if as_of else None
-    values = _parse_parameters(parameters)
+    values = parse_parameters(parameters)
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
-        names = resolve(connection, universe) if universe else _parse_symbols(symbols or "")
+        names = _parse_symbols(symbols or "") if universe is None else resolve(connection, universe)
+        if universe is not None and not names:
+            raise BadInputError(f"universe {universe!r} has no symbols")
         request = RunRequest(
             job=job,
             symbols=tuple(names),
@@ -70,16 +78,3 @@ def enqueue(
 
 def _parse_symbols(text: str) -> list[str]:
     return list(dict.fromkeys(symbol.strip() for symbol in text.split(",") if symbol.strip()))
-
-
-def _parse_parameters(words: tuple[str, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise BadInputError(f"--param {word!r} is not NAME=VALUE")
-        try:
-            values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
-    return values

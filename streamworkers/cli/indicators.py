@@ -1,12 +1,17 @@
 """`streamworkers indicators`: what the analysis computes."""
 
-import json
-from typing import Any
-
 import click
 
 from streamworkers.analysis.definitions import IndicatorDefinition
-from streamworkers.cli.session import Session, json_option, print_json, print_table
+from streamworkers.cli.session import (
+    Session,
+    json_option,
+    parse_parameters,
+    print_json,
+    print_table,
+    show_parameters,
+    show_timeframes,
+)
 from streamworkers.jobs import definitions
 
 
@@ -25,7 +30,10 @@ def list_indicators(only_enabled: bool, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    shown = [{**row, "params": json.dumps(row["params"]), "timeframes": " ".join(row["timeframes"])} for row in rows]
+    shown = [
+        {**row, "params": show_parameters(row["params"]), "timeframes": show_timeframes(row["timeframes"])}
+        for row in rows
+    ]
     columns = {"name": "name", "function": "function", "params": "parameters", "timeframes": "timeframes"}
     print_table(shown, {**columns, "enabled": "enabled"}, "no indicators")
 
@@ -37,7 +45,7 @@ def list_indicators(only_enabled: bool, as_json: bool) -> None:
 @click.option("--timeframe", "timeframes", multiple=True, help="Compute it for this timeframe only; may be repeated.")
 def add(name: str, function: str, params: tuple[str, ...], timeframes: tuple[str, ...]) -> None:
     """Add an indicator: `streamworkers indicators add rsi_7 RSI timeperiod=7`."""
-    definition = IndicatorDefinition(name, function, _parse_params(params))
+    definition = IndicatorDefinition(name, function, parse_parameters(params))
     with Session.open().database() as connection:
         definitions.add_indicator(connection, definition, timeframes)
     click.echo(f"added {name}; it is computed from the next run on")
@@ -59,16 +67,3 @@ def disable(name: str) -> None:
     with Session.open().database() as connection:
         definitions.enable_indicator(connection, name, False)
     click.echo(f"{name} is disabled")
-
-
-def _parse_params(words: tuple[str, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise click.UsageError(f"{word!r} is not PARAM=VALUE")
-        try:
-            values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
-    return values

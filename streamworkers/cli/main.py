@@ -7,7 +7,7 @@ from typing import Any
 import click
 import psycopg
 
-from streamworkers.errors import ServiceUnreachableError, StreamworkersError, UsageError
+from streamworkers.errors import ServiceUnreachableError, StreamworkersError, UnknownNameError, UsageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -44,6 +44,13 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            raise UnknownNameError("command", args[0], _COMMANDS)
+        return super().resolve_command(ctx, args)
+
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
@@ -69,10 +76,14 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), EXIT_UNREACHABLE)
     except StreamworkersError as error:
         _fail(str(error), EXIT_FAILED)
-    except psycopg.errors.UndefinedTable:
+    except UnicodeEncodeError:
+        _fail("an argument is not UTF-8", EXIT_USAGE)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
         _fail("the database has no tables of streamworkers, or old ones: run `streamworkers migrate`", EXIT_USAGE)
     except psycopg.OperationalError as error:
         _fail(f"PostgreSQL does not answer: {' '.join(str(error).split())}", EXIT_UNREACHABLE)
+    except psycopg.Error as error:
+        _fail(f"PostgreSQL refuses: {' '.join(str(error).split())}", EXIT_FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -6,7 +6,6 @@ from streamworkers.cli.session import (
     Session,
     console,
     json_option,
-    limit_option,
     print_json,
     print_table,
     show_bar_time,
@@ -18,7 +17,7 @@ from streamworkers.market.timeframes import timeframe_named
 @click.command()
 @click.argument("symbol")
 @click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
-@limit_option
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Most patterns to print.")
 @json_option
 def results(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
     """The newest value of every indicator of SYMBOL, and its newest patterns."""

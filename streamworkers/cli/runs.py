@@ -2,7 +2,16 @@
 
 import click
 
-from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table, show_bar_time
+from streamworkers.cli.session import (
+    Session,
+    json_option,
+    limit_option,
+    print_json,
+    print_table,
+    run_argument,
+    show_bar_time,
+    timeout_option,
+)
 from streamworkers.cli.waiting import print_summary, summary_of, wait_for_run, warn_without_workers
 from streamworkers.engine import ledger_reports, operations
 
@@ -38,11 +47,15 @@ def list_runs(job: str | None, status: str | None, limit: int, as_json: bool) ->
         "seconds": "seconds",
         "created_at": "created",
     }
-    print_table(rows, columns, "no runs yet: start one with `streamworkers enqueue`")
+    for row in rows:
+        row["seconds"] = f"{row['seconds']:,.2f}"
+    print_table(
+        rows, columns, "no runs match" if job or status else "no runs yet: start one with `streamworkers enqueue`"
+    )
 
 
 @runs.command()
-@click.argument("run_id", type=int, metavar="RUN")
+@run_argument
 @json_option
 def show(run_id: int, as_json: bool) -> None:
     """One run: its state, its items, what failed and why."""
@@ -55,8 +68,8 @@ def show(run_id: int, as_json: bool) -> None:
 
 
 @runs.command()
-@click.argument("run_id", type=int, metavar="RUN")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Stop waiting after this many seconds.")
+@run_argument
+@timeout_option
 @json_option
 def watch(run_id: int, timeout: float | None, as_json: bool) -> int:
     """Wait for a run, show its progress and its summary; exit code 1 when items failed."""
@@ -65,7 +78,7 @@ def watch(run_id: int, timeout: float | None, as_json: bool) -> int:
 
 
 @runs.command()
-@click.argument("run_id", type=int, metavar="RUN")
+@run_argument
 def cancel(run_id: int) -> None:
     """Cancel a run: what has not begun never will, what is being worked on is not saved."""
     session = Session.open()
@@ -75,7 +88,7 @@ def cancel(run_id: int) -> None:
 
 
 @runs.command()
-@click.argument("run_id", type=int, metavar="RUN")
+@run_argument
 @click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
 def retry(run_id: int, wait: bool) -> int:
     """Run the failed and cancelled items of a run again."""

@@ -1,23 +1,27 @@
 """What commands share: where the services are, connections to them, and how results are printed."""
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from functools import cached_property
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, ServiceUnreachableError
-from streamworkers.market.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
+from streamworkers.logs import configure_logs
+from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named
 
 F = TypeVar("F", bound=Callable[..., Any])
 console = Console()
@@ -27,6 +31,25 @@ json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, 
 limit_option: Callable[[F], F] = click.option(
     "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Most rows to print."
 )
+_FOLDED = {"description", "error", "outputs", "params", "target", "url"}
+_UNBOUNDED_WIDTH = 100_000
+_NUMBER = re.compile(r"-?[\d,.]*")
+
+
+class _Seconds(click.FloatRange):
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{seconds} is not a finite number.", param, ctx)
+        return seconds
+
+
+timeout_option: Callable[[F], F] = click.option(
+    "--timeout", type=_Seconds(0, min_open=True), help="Stop waiting after this many seconds."
+)
+run_argument: Callable[[F], F] = click.argument("run_id", type=click.IntRange(1, 2**63 - 1), metavar="RUN")
 
 
 @dataclass(frozen=True)
@@ -37,8 +60,10 @@ class Session:
 
     @classmethod
     def open(cls) -> "Session":
-        """A session by the environment."""
-        return cls(load_settings())
+        """A session by the environment, with logs as it says. Raises UsageError for a setting that breaks a rule."""
+        settings = load_settings()
+        configure_logs(settings.log_level, settings.log_format)
+        return cls(settings)
 
     @cached_property
     def redis_url(self) -> str:
@@ -86,17 +111,29 @@ def print_json(value: Any) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str) -> None:
-    """Print rows as a table with these columns, key to heading, or say that there are none."""
+    """Print rows as a table with these columns, key to heading, or say that there are none.
+
+    Long texts are folded to the width of a terminal; into a pipe each row is one line.
+    """
     if not rows:
         console.print(empty, markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for key, heading in columns.items():
-        numeric = all(isinstance(row.get(key), int | float | type(None)) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(
+            Text(heading),
+            justify="right" if all(_NUMBER.fullmatch(_cell(row.get(key))) for row in rows) else "left",
+            overflow="fold",
+            no_wrap=key not in _FOLDED,
+        )
     for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key in columns))
-    console.print(table)
+        table.add_row(*(Text(_cell(row.get(key))) for key in columns))
+    if console.is_terminal:
+        console.print(table)
+    else:
+        lines = console.render_lines(table, console.options.update(width=_UNBOUNDED_WIDTH), pad=False)
+        for line in lines:
+            click.echo("".join(segment.text for segment in line).rstrip())
 
 
 def parse_moment(text: str, timeframe: Timeframe | None = None) -> datetime:
@@ -108,11 +145,45 @@ def parse_moment(text: str, timeframe: Timeframe | None = None) -> datetime:
         if len(text) == 10:
             day = date.fromisoformat(text)
             clock = time(23, 59, 59, 999_999) if timeframe is None or timeframe.intraday else time()
-            return datetime.combine(day, clock, tzinfo=EXCHANGE_ZONE)
-        moment = datetime.fromisoformat(text)
+            moment = datetime.combine(day, clock)
+        else:
+            moment = datetime.fromisoformat(text)
     except ValueError:
         raise BadInputError(f"{text!r} is not a date YYYY-MM-DD or a time in ISO 8601") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=EXCHANGE_ZONE)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=EXCHANGE_ZONE)
+    try:
+        moment.astimezone(UTC), moment.astimezone(EXCHANGE_ZONE)
+    except OverflowError:
+        raise BadInputError(f"{text!r} is outside of the years 1 to 9999") from None
+    return moment
+
+
+def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
+    """Values by name from `NAME=VALUE`; a value is JSON where it can be, else text. Raises BadInputError."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise BadInputError(f"parameter {word!r} is not NAME=VALUE")
+        if name in values:
+            raise BadInputError(f"parameter {name!r} is given twice")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def show_parameters(values: Mapping[str, Any]) -> str:
+    """Parameters as `parse_parameters` takes them."""
+    return " ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
+    )
+
+
+def show_timeframes(names: Sequence[str]) -> str:
+    """The timeframes of a definition, or `all`."""
+    return "all" if set(names) == set(TIMEFRAMES) else " ".join(names)
 
 
 def show_bar_time(moment: datetime | None, timeframe: str | None) -> str:
@@ -138,4 +209,4 @@ def _cell(value: Any) -> str:
         return f"{value:,.4f}" if abs(value) < 1e6 else f"{value:,.0f}"
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+    return " ".join(str(value).split())

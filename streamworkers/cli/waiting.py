@@ -47,6 +47,8 @@ def wait_for_run(connection: Connection, run: Run, *, timeout: float | None, as_
         click.echo(
             f"run {run.id} has not ended after {timeout:g} s. Watch it: streamworkers runs watch {run.id}", err=True
         )
+        if as_json:
+            print_json(summary_of(connection, run))
         return 1
     summary = summary_of(connection, run)
     if as_json:

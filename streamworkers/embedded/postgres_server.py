@@ -7,12 +7,13 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from streamworkers.embedded.processes import Account, process_from_pid_file
-from streamworkers.errors import UsageError
+from streamworkers.embedded.processes import Account, log_tail, process_from_pid_file, processes_in, wait_until
+from streamworkers.errors import ServiceUnreachableError, UsageError
 
 DATABASE = "streamworkers"
 _ADMIN = "postgres"
 _START_SECONDS = 120.0
+_ORPHAN_SECONDS = 10.0
 
 
 def find_postgres_programs(chosen: Path | None) -> Path:
@@ -61,13 +62,21 @@ class PostgresServer:
         account.own(self.folder)
         if not self.data.exists():
             self._create_cluster(programs, account)
+        if self.process() is not None:
+            # It may be replaying its log, or be about to end.
+            wait_until(lambda: self.answers() or self.process() is None, _START_SECONDS)
         if self.process() is None:
+            # Children of a postmaster that was killed hold its shared memory until they have noticed.
+            wait_until(lambda: not processes_in(self.data, "postgres"), _ORPHAN_SECONDS)
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             for stale in self.socket_folder.glob(".s.PGSQL.*"):
                 stale.unlink()
             account.own(self.socket_folder)
             options = f"-h '' -k '{self.socket_folder}' -c unix_socket_permissions=0700"
-            self._control(programs, account, "start", "-l", self.log_file, "-o", options)
+            try:
+                self._control(programs, account, "start", "-l", self.log_file, "-o", options)
+            except ServiceUnreachableError as error:
+                raise ServiceUnreachableError(f"{error}; its log ends: {log_tail(self.log_file)}") from None
         self._create_database()
 
     def stop(self) -> None:

@@ -32,6 +32,27 @@ def process_from_pid_file(path: Path, folder: Path) -> psutil.Process | None:
     return None
 
 
+def processes_in(folder: Path, name: str | None = None) -> list[psutil.Process]:
+    """The live processes, of that name if one is given, whose working folder is `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
+                if name is None or process.name() == name:
+                    found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def log_tail(path: Path) -> str:
+    """The last words of a log, on one line."""
+    try:
+        return " ".join(path.read_text(encoding="utf-8", errors="replace").split())[-600:]
+    except OSError:
+        return "(no log)"
+
+
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     """Poll until `condition` holds; False when it does not within `seconds`."""
     deadline = time.monotonic() + seconds

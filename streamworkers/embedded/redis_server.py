@@ -8,10 +8,17 @@ from pathlib import Path
 
 import psutil
 
-from streamworkers.embedded.processes import end_process, process_from_pid_file, wait_until
+from streamworkers.embedded.processes import (
+    end_process,
+    log_tail,
+    process_from_pid_file,
+    processes_in,
+    wait_until,
+)
 from streamworkers.errors import ServiceUnreachableError, UsageError
 
 START_SECONDS = 60.0
+_PID_FILE_SECONDS = 5.0
 STOP_SECONDS = 20.0
 
 
@@ -60,12 +67,21 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it unless it runs, and wait until it answers. Raises ServiceUnreachableError with its log's end."""
+        program = find_redis_server(self._chosen_program)
+        # A start that was killed may have left a server that has not written its pid file yet.
+        wait_until(lambda: self.process() is not None or not processes_in(self.folder, program.name), _PID_FILE_SECONDS)
+        if self.process() is not None:
+            # It may be loading its file, or be about to end.
+            wait_until(lambda: self.answers() or self.process() is None, START_SECONDS)
         if self.process() is None:
             self.pid_file.unlink(missing_ok=True)
             self.socket_path.unlink(missing_ok=True)
-            self._launch(find_redis_server(self._chosen_program))
-        if not wait_until(self.answers, START_SECONDS):
-            raise ServiceUnreachableError(f"the embedded Redis does not answer; its log ends: {_tail(self.log_file)}")
+            self._launch(program)
+            wait_until(lambda: self.answers() or not processes_in(self.folder), START_SECONDS)
+        if not self.answers():
+            raise ServiceUnreachableError(
+                f"the embedded Redis does not answer; its log ends: {log_tail(self.log_file)}"
+            )
 
     def stop(self) -> None:
         """Stop it and remove its socket; the data stays."""
@@ -110,10 +126,3 @@ class RedisServer:
         )
         if done.returncode != 0:
             raise ServiceUnreachableError(f"{program.name} failed: {(done.stdout + done.stderr).strip()[-600:]}")
-
-
-def _tail(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()[-600:]
-    except OSError:
-        return "(no log)"

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from pathlib import Path
 from streamworkers.config import Settings
 from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.embedded.redis_server import RedisServer
-from streamworkers.errors import UsageError
+from streamworkers.errors import BadInputError, UsageError
 
-# A Unix socket's path may have 103 bytes on macOS, 107 on Linux; ours end in at most 14 more.
-_LONGEST_SOCKET_FOLDER = 88
+# A Unix socket's path may have 103 bytes on macOS, 107 on Linux; ours end in `/postgres/.s.PGSQL.5432`.
+_LONGEST_SOCKET_FOLDER = 80
+# What stands in URLs, in PostgreSQL's list of folders and in a shell for itself.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")
+_SHELL_CHARACTERS = set('"$`\n')
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,15 @@ class EmbeddedServices:
 
     def start(self) -> None:
         """Start what does not run and wait until both answer. Calling it again changes nothing."""
+        if _SHELL_CHARACTERS & set(str(self.folder)):
+            # PostgreSQL's pg_ctl gives the path to a shell, in double quotes.
+            raise BadInputError(f'data folder {str(self.folder)!r} has one of the characters " $ ` or a line end in it')
         with self._lock(create=True):
-            for server in (self.redis, self.postgres):
-                sockets = (self.redis.socket_path.parent, self.postgres.socket_folder)
-                for folder in sockets:
-                    folder.parent.mkdir(mode=0o711, exist_ok=True)
-                    folder.mkdir(mode=0o700, exist_ok=True)
-                server.start()
+            for folder in (self.redis.socket_path.parent, self.postgres.socket_folder):
+                _make_own_folder(folder.parent)
+                folder.mkdir(mode=0o700, exist_ok=True)
+            self.redis.start()
+            self.postgres.start()
 
     def stop(self) -> None:
         """Stop what runs. The data stays, and so does nothing else."""
@@ -76,22 +82,30 @@ class EmbeddedServices:
 
     @contextmanager
     def _lock(self, *, create: bool) -> Iterator[None]:
-        if create:
-            try:
+        try:
+            if create and not self.folder.is_dir():
                 self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UsageError(f"data folder {str(self.folder)!r} cannot be made: {error.strerror}") from None
-            # Root's PostgreSQL runs as another user, who has to get through this folder, not to read it.
-            self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        with (self.folder / "lock").open("w", encoding="utf-8") as handle:
+                # Root's PostgreSQL runs as another user, who has to get through this folder, not to read it.
+                self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            handle = (self.folder / "lock").open("w", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"data folder {str(self.folder)!r} cannot be used: {error.strerror}") from None
+        with handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
 
+def _make_own_folder(folder: Path) -> None:
+    """Make the folder unless it is there. Raises UsageError where another user made it, who could reach our sockets."""
+    folder.mkdir(mode=0o711, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise UsageError(f"folder {str(folder)!r} belongs to somebody else: remove it, or choose a shorter data folder")
+
+
 def _socket_folder(folder: Path) -> Path:
-    """A folder short enough for sockets: inside the data folder, else one of the temporary folder named after it."""
+    """A folder fit for sockets: inside the data folder, else one of the temporary folder named after it."""
     inside = folder / "run"
-    if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER:
+    if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER and _PLAIN_PATH.fullmatch(str(inside)):
         return inside
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"streamworkers-{os.getuid()}-{digest}"

@@ -49,6 +49,7 @@ class Child:
     busy: bool = False
     items_done: int = 0
     intent: Intent | None = None
+    suspects: tuple[str, list[str]] | None = None
     stopping: bool = False
     killed_because: str | None = None
     finished: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
@@ -73,12 +74,13 @@ class Child:
             case status_pipe.BATCH:
                 self.busy = True
             case status_pipe.IDLE:
-                self.busy, self.deadline = False, float("inf")
+                self.busy, self.suspects, self.deadline = False, None, float("inf")
             case status_pipe.HOLDING:
                 self.deadline = now + SILENCE_SECONDS if self.busy else float("inf")
             case status_pipe.CALL:
-                self.timeout_seconds = values[0]
-                self.deadline = now + values[0]
+                queue, entry_ids, self.timeout_seconds = values
+                self.suspects = queue, entry_ids
+                self.deadline = now + values[2]
             case status_pipe.COMMITTING:
                 run_id, run_day, queue, job, seqs = values
                 self.intent = Intent(run_id, date.fromisoformat(run_day), queue, job, seqs)
@@ -87,7 +89,7 @@ class Child:
                 if report["dropped"] and self.intent is not None:
                     # The connection was lost at a commit that did happen: the ledger knows what it achieved.
                     self.unsettled.append(self.intent)
-                self.intent = None
+                self.intent = self.suspects = None
                 self.items_done += report["completed"] + report["failed"]
                 self.finished.append((queue, job, report))
             case status_pipe.REFUSED:

@@ -138,7 +138,8 @@ class Executor:
 
     def _call_handler(self, call: _Call, batch: Sequence[Task]) -> Mapping[int, Outcome] | None:
         """Outcomes by seq; None when the call raised and each item shall be tried by itself."""
-        self.settler.reporter.call_started(call.job.timeout_seconds)
+        entry_ids = [task.entry_id for task in batch]
+        self.settler.reporter.call_started(call.run.queue, entry_ids, call.job.timeout_seconds)
         try:
             outcomes = call.job.execute([task.item for task in batch], call.context)
             return {outcome.item.seq: outcome for outcome in outcomes}

@@ -123,7 +123,7 @@ class Fleet:
         if self._stopping:
             reason = ""
         del self._children[child.slot]
-        self._bury(Estate(child.consumer, child.queues, reason))
+        self._bury(Estate(child.consumer, child.queues, reason, child.suspects))
         if child.intent is not None:
             self._settle(child.intent, child.consumer)
         self._metrics.worker_ends.labels(_cause(reason)).inc()

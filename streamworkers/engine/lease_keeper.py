@@ -30,11 +30,15 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Estate:
-    """A consumer that has ended, and of what; '' for one that stopped in order."""
+    """A consumer that has ended, and of what; '' for one that stopped in order.
+
+    `suspects` are the queue and the entries that its handler was executing.
+    """
 
     consumer: str
     queues: Sequence[str]
     reason: str
+    suspects: tuple[str, Sequence[str]] | None = None
 
 
 class LeaseKeeper(threading.Thread):
@@ -74,7 +78,7 @@ class LeaseKeeper(threading.Thread):
         interval = self._lease_ms / 4000
         beat_at = 0.0
         stopping = False
-        while not (stopping and not self._unsettled):
+        while True:
             self.turned_at = now = time.monotonic()
             try:
                 if now >= beat_at and not stopping:
@@ -107,7 +111,8 @@ class LeaseKeeper(threading.Thread):
         while self._unsettled:
             estate = self._unsettled[0]
             for name in estate.queues:
-                count = self._streams.hand_over(name, estate.consumer, estate.reason)
+                suspects = estate.suspects[1] if estate.suspects and estate.suspects[0] == name else ()
+                count = self._streams.hand_over(name, estate.consumer, estate.reason, suspects if estate.reason else ())
                 self._streams.leave(name, estate.consumer)
                 if count:
                     cause = "died" if estate.reason else "stopped"

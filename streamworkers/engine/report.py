@@ -31,8 +31,8 @@ class Reporter(Protocol):
     def holding(self) -> None:
         """A service is away; the process waits and is well."""
 
-    def call_started(self, timeout_seconds: float) -> None:
-        """A handler has the process now; end it when it does not come back in time."""
+    def call_started(self, queue: str, entry_ids: Sequence[str], timeout_seconds: float) -> None:
+        """A handler has the process now, with these entries; end it when it does not come back in time."""
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """The handler came back; these items are about to be closed."""

@@ -155,13 +155,17 @@ class Streams:
         """Take out entries that belong to no item; returns how many were still this consumer's."""
         return self.finish(queue, consumer, 0, entry_ids, ()).done
 
-    def hand_over(self, queue: str, consumer: str, reason: str = "") -> int:
-        """Put all pending entries of a consumer back; `reason` says what it died of, none that it handed them back."""
+    def hand_over(self, queue: str, consumer: str, reason: str = "", suspects: Sequence[str] = ()) -> int:
+        """Put all pending entries of a consumer back, as they were but for the suspects.
+
+        Suspects are the entries that it was executing when it died of `reason`. One alone has used up an attempt; of
+        several each shall run alone, so that an item never dies of its neighbour.
+        """
         total = 0
         while True:
             try:
                 count: int = self._run(
-                    "hand_over", [self.keys.stream(queue)], [GROUP, consumer, reason, TAKE_OVER_CHUNK]
+                    "hand_over", [self.keys.stream(queue)], [GROUP, consumer, reason, TAKE_OVER_CHUNK, *suspects]
                 )
             except _NoGroupError:
                 return total

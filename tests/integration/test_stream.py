@@ -64,8 +64,8 @@ def test_another_consumer_cannot_finish_what_is_not_its_own(streams: Streams) ->
 
 def test_entries_of_a_batch_whose_worker_died_run_alone_and_pay_no_attempt(streams: Streams) -> None:
     _add(streams, 2)
-    streams.read(["q"], "w", 2, 100)
-    assert streams.hand_over("q", "w", "killed by signal 9") == 2
+    delivered = streams.read(["q"], "w", 2, 100)
+    assert streams.hand_over("q", "w", "killed by signal 9", [d.entry_id for d in delivered]) == 2
     again = [unpack_entry(d.packed, LIMIT) for d in streams.read(["q"], "w2", 5, 100)]
     assert [(e.seq, e.attempt, e.alone, e.reason) for e in again] == [
         (0, 1, True, "killed by signal 9"),
@@ -74,13 +74,24 @@ def test_entries_of_a_batch_whose_worker_died_run_alone_and_pay_no_attempt(strea
 
 
 def test_an_entry_that_ran_alone_when_its_worker_died_has_used_an_attempt(streams: Streams) -> None:
+    _add(streams, 2)
+    guilty, innocent = streams.read(["q"], "w", 2, 100)
+    streams.hand_over("q", "w", "timeout after 1 s", [guilty.entry_id])
+    first, second = (unpack_entry(d.packed, LIMIT) for d in streams.read(["q"], "w2", 2, 100))
+    assert (first.attempt, first.alone, first.reason) == (2, True, "timeout after 1 s")
+    assert second == unpack_entry(innocent.packed, LIMIT)
+
+
+def test_a_reclaimed_entry_runs_alone_and_pays_an_attempt_only_when_it_had_been_alone(streams: Streams) -> None:
     streams.ensure_groups(["q"])
-    streams.add("q", 1, [_entry(0, attempt=2, alone=True)])
-    streams.read(["q"], "w", 1, 100)
-    streams.hand_over("q", "w", "timeout after 1 s")
-    (delivery,) = streams.read(["q"], "w2", 1, 100)
-    entry = unpack_entry(delivery.packed, LIMIT)
-    assert (entry.attempt, entry.alone, entry.reason) == (3, True, "timeout after 1 s")
+    streams.add("q", 1, [_entry(0), _entry(1, alone=True)])
+    streams.read(["q"], "w", 2, 100)
+    streams.reclaim("q", "me", 0, "0-0", 10)
+    again = [unpack_entry(d.packed, LIMIT) for d in streams.read(["q"], "w2", 2, 100)]
+    assert [(e.attempt, e.alone, e.reason) for e in again] == [
+        (1, True, "lease ran out after 0 s"),
+        (2, True, "lease ran out after 0 s"),
+    ]
 
 
 def test_entries_handed_back_in_order_come_back_as_they_were(streams: Streams) -> None:
@@ -96,8 +107,8 @@ def test_every_field_survives_being_put_back_by_lua(streams: Streams) -> None:
     streams.ensure_groups(["q"])
     sent = Entry(2**52, 2**31 - 1, "job", "ΑΒΓ.X" * 10, "day", 1_800_000_000_000, 1, False, "")
     streams.add("q", 1, [sent.pack()])
-    streams.read(["q"], "w", 1, 100)
-    streams.hand_over("q", "w", "died")
+    (delivery,) = streams.read(["q"], "w", 1, 100)
+    streams.hand_over("q", "w", "died", [delivery.entry_id, "0-1"])
     (delivery,) = streams.read(["q"], "w2", 1, 100)
     got = unpack_entry(delivery.packed, LIMIT)
     assert got == Entry(2**52, 2**31 - 1, "job", sent.symbol, "day", 1_800_000_000_000, 1, True, "died")
@@ -107,8 +118,8 @@ def test_a_payload_that_is_no_entry_is_put_back_untouched(streams: Streams) -> N
     streams.ensure_groups(["q"])
     for payload in (b"\xc1 not msgpack", b"plain", b"\x93\x01\x02\x03"):
         streams.add("q", 1, [payload])
-        streams.read(["q"], "w", 1, 100)
-        streams.hand_over("q", "w", "died")
+        (delivery,) = streams.read(["q"], "w", 1, 100)
+        streams.hand_over("q", "w", "died", [delivery.entry_id])
         (delivery,) = streams.read(["q"], "w2", 1, 100)
         assert delivery.packed == payload
         streams.discard("q", "w2", [delivery.entry_id])

@@ -53,7 +53,7 @@ class LedgerEntry(Job[LedgerEntryParameters]):
 
 
 class Misbehaving(LedgerEntry):
-    """As its symbol says: RAISE, HANG, EXIT, SIGKILL, PERMANENT, SAVE_RAISES, NO_OUTCOME; any other symbol behaves."""
+    """As its symbol says: RAISE, HANG, STOP, EXIT, SIGKILL, PERMANENT, SAVE_RAISES, NO_OUTCOME; any other symbol behaves."""
 
     name: ClassVar[str] = "misbehaving"
     timeout_seconds: ClassVar[float] = 1.0
@@ -67,6 +67,8 @@ class Misbehaving(LedgerEntry):
                     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
                     while True:
                         time.sleep(60)
+                case "STOP" if item.attempt == 1:
+                    os.kill(os.getpid(), signal.SIGSTOP)
                 case "EXIT":
                     os._exit(3)
                 case "SIGKILL":
@@ -81,6 +83,13 @@ class Misbehaving(LedgerEntry):
         if any(outcome.item.symbol == "SAVE_RAISES" for outcome in completed):
             connection.execute("INSERT INTO effects (run_id, symbol) VALUES (1, NULL)")
         return super().save(connection, completed)
+
+
+class Stopping(Misbehaving):
+    """Misbehaves with much time."""
+
+    name: ClassVar[str] = "stopping"
+    timeout_seconds: ClassVar[float] = 60.0
 
 
 class Flaky(LedgerEntry):

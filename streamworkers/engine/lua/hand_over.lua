@@ -1,8 +1,14 @@
--- Puts the pending entries of one consumer back into the queue; a reason says that the consumer died over them.
--- KEYS: stream. ARGV: group, consumer, reason, limit.
+-- Puts the pending entries of one consumer back into the queue. Those that its handler was executing when it died
+-- are suspects: one alone is guilty and pays an attempt; of several any may be, so each runs alone from now on.
+-- KEYS: stream. ARGV: group, consumer, reason, limit, suspect, suspect, …
 -- Returns the number put back. Bound: limit.
+local charge = #ARGV == 5 and 'yes' or 'no'
+local suspects = {}
+for i = 5, #ARGV do
+    suspects[ARGV[i]] = true
+end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[4], ARGV[2])
 for _, record in ipairs(pending) do
-    put_back(KEYS[1], ARGV[1], record[1], ARGV[3])
+    put_back(KEYS[1], ARGV[1], record[1], suspects[record[1]] and ARGV[3] or '', charge)
 end
 return #pending

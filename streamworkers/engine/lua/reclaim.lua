@@ -1,11 +1,11 @@
--- Puts entries whose lease ran out back into the queue.
+-- Puts entries whose lease ran out back into the queue. Nobody is left to say which of them was being executed.
 -- JUSTID makes Redis 6.2, which reports deleted entries as nil, and 7.0, which drops them, look the same.
 -- KEYS: stream. ARGV: group, own consumer name, lease in ms, cursor, limit, reason.
 -- Returns {next cursor, number put back}. Bound: Redis looks at ten times limit pending entries.
 local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
 local count = 0
 for _, id in ipairs(claimed[2]) do
-    count = count + put_back(KEYS[1], ARGV[1], id, ARGV[6])
+    count = count + put_back(KEYS[1], ARGV[1], id, ARGV[6], 'if_alone')
 end
 -- Everything claimed was put back, so this name owns nothing.
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])

@@ -28,7 +28,7 @@ class RecordingReporter:
 
     def holding(self) -> None: ...
 
-    def call_started(self, timeout_seconds: float) -> None:
+    def call_started(self, queue: str, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         self.timeouts.append(timeout_seconds)
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:

@@ -1,0 +1,265 @@
+"""Real supervisors and workers, killed with real signals in the middle of real runs."""
+
+import os
+import signal
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import (
+    Supervisor,
+    effects_of,
+    items_of,
+    run_status,
+    running_supervisor,
+    start_run,
+    wait_for_end,
+    wait_until,
+)
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger, operations
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.stream import Streams
+
+TESTS = ("--queue", "tests")
+SLOW = {"milliseconds": 10.0}
+
+
+def _symbols(count: int) -> list[str]:
+    return [f"S{number:04}" for number in range(count)]
+
+
+def _is_under_way(connection: Connection, run: Run, done: int) -> bool:
+    return ledger.count_items(connection, run).get("completed", 0) >= done
+
+
+def _finished(supervisor: Supervisor) -> dict[str, float]:
+    counts: dict[str, float] = {}
+    with urllib.request.urlopen(f"{supervisor.metrics_url()}/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("streamworkers_items_finished_total{"):
+                labels, _, value = line.rpartition(" ")
+                outcome = labels.split('outcome="')[1].split('"')[0]
+                counts[outcome] = counts.get(outcome, 0) + float(value)
+    return counts
+
+
+def _probe(supervisor: Supervisor, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"{supervisor.metrics_url()}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", *_symbols(400), parameters=SLOW)
+    with running_supervisor(environment, tmp_path, "--processes", "2", "--metrics-port", "0", *TESTS) as supervisor:
+        for done in (20, 60, 120, 200, 280):
+            wait_until(lambda done=done: _is_under_way(connection, run, done))  # type: ignore[misc]
+            os.kill(supervisor.worker_pids()[0], signal.SIGKILL)
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert effects_of(connection, run) == _symbols(400)
+        assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
+        wait_until(lambda: _finished(supervisor) == {"completed": 400.0}, 5, "the counters add up to the work")
+        assert len([e for e in supervisor.events("worker_ended") if e["reason"] == "killed by signal 9"]) == 5
+        assert supervisor.stop() == 0
+    assert streams.consumers("tests") == {}
+    assert streams.heartbeats() == {}
+
+
+@pytest.mark.parametrize(
+    ("symbol", "reason"),
+    [
+        ("HANG", "timeout after 1 s"),
+        ("SIGKILL", "killed by signal 9"),
+        ("EXIT", "worker exited with code 3"),
+        ("RAISE", "ValueError: RAISE cannot be computed"),
+    ],
+)
+def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
+    symbol: str,
+    reason: str,
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "A", "B", symbol, "C", max_attempts=2)
+    with running_supervisor(environment, tmp_path, "--processes", "1", "--metrics-port", "0", *TESTS) as supervisor:
+        assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
+        items = items_of(connection, run)
+        assert items.pop(symbol) == ("failed", 2, reason)
+        assert items == {name: ("completed", 1, None) for name in "ABC"}
+        assert effects_of(connection, run) == ["A", "B", "C"]
+        wait_until(lambda: _finished(supervisor) == {"completed": 3.0, "failed": 1.0}, 5)
+        operations.replay(connection, streams, [(run.id, 2)])
+        assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
+        assert items_of(connection, run)[symbol] == ("failed", 2, reason)
+        row = connection.execute("SELECT count(*) FROM job_run_items WHERE jsonb_array_length(history) >= 2").fetchone()
+        assert row == (1,)
+
+
+def test_when_a_supervisor_is_killed_its_workers_end_and_another_finishes_the_run(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", *_symbols(300), parameters=SLOW)
+    with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as first:
+        wait_until(lambda: _is_under_way(connection, run, 40))
+        workers = first.worker_pids()
+        first.process.kill()
+        first.process.wait()
+        wait_until(lambda: not any(_is_running(pid) for pid in workers), 5, "the workers notice and end")
+    assert run_status(connection, run) == "RUNNING"
+    with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as second:
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert second.stop() == 0
+    assert effects_of(connection, run) == _symbols(300)
+
+
+def test_sigterm_finishes_the_batch_in_hand_and_hands_the_rest_back(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", *_symbols(300), parameters=SLOW)
+    with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as supervisor:
+        wait_until(lambda: _is_under_way(connection, run, 20))
+        assert supervisor.stop() == 0
+    done = ledger.count_items(connection, run)["completed"]
+    assert 20 <= done < 300
+    backlog = streams.backlog("tests")
+    assert (backlog.waiting, backlog.pending) == (300 - done, 0)
+    assert streams.consumers("tests") == {}
+    with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS):
+        assert wait_for_end(connection, run) == "COMPLETED"
+    assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
+    assert effects_of(connection, run) == _symbols(300)
+
+
+def test_a_batch_that_outlasts_the_grace_time_is_handed_back_without_costing_an_attempt(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", parameters={"milliseconds": 50_000.0})
+    words = ("--processes", "1", "--grace-seconds", "0.2", *TESTS)
+    with running_supervisor(environment, tmp_path, *words) as supervisor:
+        wait_until(lambda: streams.backlog("tests").pending == 1)
+        assert supervisor.stop(10) == 0
+    backlog = streams.backlog("tests")
+    assert (backlog.waiting, backlog.pending) == (1, 0)
+    assert items_of(connection, run) == {"A": ("pending", 0, None)}
+
+
+def test_a_worker_that_stands_still_is_killed_after_its_timeout_and_replaced(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "STOP")
+    with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert [event["reason"] for event in supervisor.events("worker_ended")] == ["timeout after 1 s"]
+    assert items_of(connection, run) == {"STOP": ("completed", 2, None)}
+    assert effects_of(connection, run) == ["STOP"]
+
+
+def test_a_pool_that_slept_past_its_leases_and_wakes_has_no_second_effect(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "stopping", "A", "STOP", "B")
+    with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as sleeper:
+        wait_until(lambda: sleeper.worker_pids() and _is_stopped(sleeper.worker_pids()[0]), what="the worker stops")
+        (worker,) = sleeper.worker_pids()
+        sleeper.process.send_signal(signal.SIGSTOP)
+        with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as other:
+            # A reclaimed item runs alone in its first attempt still, and stops that worker too.
+            wait_until(lambda: other.worker_pids() and _is_stopped(other.worker_pids()[0]), what="the other stops")
+            os.kill(other.worker_pids()[0], signal.SIGCONT)
+            assert wait_for_end(connection, run) == "COMPLETED"
+            os.kill(worker, signal.SIGCONT)
+            sleeper.process.send_signal(signal.SIGCONT)
+            assert sleeper.stop() == 0
+    assert effects_of(connection, run) == ["A", "B", "STOP"]
+
+
+def test_a_run_completes_when_redis_is_emptied_in_the_middle(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", *_symbols(300), parameters=SLOW)
+    with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as supervisor:
+        wait_until(lambda: _is_under_way(connection, run, 60))
+        streams._client.flushall()
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert supervisor.events("items_added_again")
+        assert supervisor.stop() == 0
+    assert effects_of(connection, run) == _symbols(300)
+
+
+def test_a_run_completes_when_its_database_connections_are_cut(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", *_symbols(300), parameters=SLOW)
+    with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as supervisor:
+        for done in (40, 120, 200):
+            wait_until(lambda done=done: _is_under_way(connection, run, done))  # type: ignore[misc]
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert not [event for event in supervisor.events("worker_ended")]
+    assert effects_of(connection, run) == _symbols(300)
+    assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
+
+
+def test_a_worker_is_replaced_after_its_number_of_items(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", *_symbols(60), parameters=SLOW)
+    words = ("--processes", "1", "--max-items", "20", *TESTS)
+    with running_supervisor(environment, tmp_path, *words) as supervisor:
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert len(supervisor.events("worker_started")) >= 2
+    assert effects_of(connection, run) == _symbols(60)
+    assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
+
+
+def test_a_worker_over_its_memory_is_killed_and_replaced(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    del connection, streams, registry
+    words = ("--processes", "1", "--max-memory-mb", "32", *TESTS)
+    with running_supervisor(environment, tmp_path, *words) as supervisor:
+        wait_until(lambda: supervisor.events("worker_ended"), what="the worker is over 32 MB by being there")
+        assert supervisor.events("worker_ended")[0]["reason"] == "over 32 MB"
+
+
+def test_the_probes_and_metrics_tell_how_the_pool_is(
+    connection: Connection, streams: Streams, environment: dict[str, str], tmp_path: Path
+) -> None:
+    del connection
+    with running_supervisor(environment, tmp_path, "--processes", "1", "--metrics-port", "0", *TESTS) as supervisor:
+        wait_until(lambda: _probe(supervisor, "/readyz")[0] == 200)
+        assert _probe(supervisor, "/livez") == (200, "ok\n")
+        assert _probe(supervisor, "/nothing")[0] == 404
+        (heartbeat,) = streams.heartbeats().values()
+        assert b'"tests"' in heartbeat
+        os.kill(supervisor.worker_pids()[0], signal.SIGSTOP)
+        assert _probe(supervisor, "/livez")[0] == 200
+        os.kill(supervisor.worker_pids()[0], signal.SIGCONT)
+        assert supervisor.stop() == 0
+
+
+def _is_stopped(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
