@@ -1,6 +1,7 @@
 """What the benchmarks share: private services, worker processes, waiting for a run, and the printed table."""
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import redis
 from rich.console import Console
 from rich.table import Table
@@ -91,14 +93,18 @@ def workers(bench: Bench, processes: int, queue: str) -> Iterator[None]:
         stop(process)
 
 
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that we started: SIGTERM, and SIGKILL when it has not ended in time."""
+def stop(process: "subprocess.Popen[bytes]", seconds: float = STOP_SECONDS) -> None:
+    """End a process that we started: SIGTERM, and SIGKILL, for its descendants too, when it has not ended in time."""
+    descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    for child in descendants:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str, poll_seconds: float = _POLL_SECONDS) -> None:

@@ -46,6 +46,7 @@ from streamworkers.engine.registry import installed_jobs
 PEERS = PROJECT / "benchmarks" / "peers"
 TARGET_RATE, TARGET_RATIO = 20_000, 5
 RUN_SECONDS, FILL_SECONDS, DRAIN_SECONDS = 120.0, 120.0, 60.0
+PEER_STOP_SECONDS = 5.0
 _COUNT_POLL_SECONDS = 0.005
 
 
@@ -66,18 +67,21 @@ class Peer:
 
 PEER_LIST = (
     Peer(
-        *("Taskiq, Redis Streams", "taskiq_redis", 20_000),
-        [["taskiq", "worker", "--workers", "2", "--ack-type", "when_executed", "--log-level", "ERROR", "taskiq_peer:broker"]],
+        *("Taskiq, Redis Streams", "taskiq_redis", 10_000),
+        [
+            ["taskiq", "worker", "--workers", "2", "--ack-type", "when_executed", "--max-prefetch", "100"]
+            + ["--log-level", "ERROR", "taskiq_peer:broker"]
+        ],
     ),
     Peer("Dramatiq", "dramatiq", 10_000, [["dramatiq", "--processes", "2", "dramatiq_peer"]]),
-    Peer("SAQ", "saq", 10_000, [["saq", "--workers", "2", "saq_peer.settings"]]),
-    Peer("arq", "arq", 10_000, [["arq", "arq_peer.WorkerSettings"]] * 2),
+    Peer("SAQ", "saq", 5000, [["saq", "saq_peer.settings"]] * 2),
+    Peer("arq", "arq", 3000, [["arq", "arq_peer.WorkerSettings"]] * 2),
     Peer(
-        *("Celery, acks_late", "celery", 4000),
+        *("Celery, acks_late", "celery", 2000),
         [["celery", "--quiet", "-A", "celery_peer", "worker", "--concurrency", "2", "--loglevel", "ERROR"]],
     ),
     Peer(
-        *("RQ", "rq", 600),
+        *("RQ", "rq", 400),
         [["rq", "worker", "--quiet", "--url", "{redis_url}"]] * 2,
     ),
 )
@@ -167,7 +171,7 @@ def peer_rate(bench: Bench, peer: Peer, python: Path) -> float:
             return _rate_of_calls(count_file, peer, log_path)
         finally:
             for process in started:
-                stop(process)
+                stop(process, PEER_STOP_SECONDS)
 
 
 def _rate_of_calls(count_file: Path, peer: Peer, log_path: Path) -> float:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
+from psycopg.pq import TransactionStatus
+
 from streamworkers.database import Connection
 from streamworkers.errors import MigrationError
 
@@ -45,7 +48,10 @@ def read_migrations(folder: Path) -> list[Migration]:
         match = _FILE_NAME.match(path.name)
         if match is None:
             raise MigrationError(f"migration file {path.name!r} is not named NNNN_words_in_lower_case.sql")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise MigrationError(f"migration {path.name!r} is not UTF-8") from None
         found.append(Migration(int(match[1]), path.name, text, hashlib.sha256(text.encode()).hexdigest()))
     if not found:
         raise MigrationError(f"no migration files in {folder}")
@@ -60,7 +66,7 @@ def read_migrations(folder: Path) -> list[Migration]:
 def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
     """Apply what is missing, each file in a transaction of its own; returns the names of those applied.
 
-    Raises MigrationError when an applied file has changed or is gone: history is never edited.
+    Raises MigrationError when an applied file has changed or is gone (history is never edited), and when a file fails.
     """
     migrations = read_migrations(folder or migrations_folder())
     connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
@@ -73,16 +79,12 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
         _require_unchanged(migrations, applied)
         names = []
         for migration in migrations[len(applied) :]:
-            with connection.transaction():
-                connection.execute(migration.text.encode())
-                connection.execute(
-                    "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
-                    (migration.number, migration.name, migration.checksum),
-                )
+            _apply(connection, migration)
             names.append(migration.name)
         return names
     finally:
-        connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+        if not connection.broken:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
 
 
 def migration_status(connection: Connection, folder: Path | None = None) -> list[MigrationStatus]:
@@ -94,6 +96,24 @@ def migration_status(connection: Connection, folder: Path | None = None) -> list
     return [MigrationStatus(m.name, applied[m.number][2] if m.number in applied else None) for m in migrations]
 
 
+def _apply(connection: Connection, migration: Migration) -> None:
+    try:
+        with connection.transaction():
+            connection.execute(migration.text.encode())
+            if connection.info.transaction_status != TransactionStatus.INTRANS:
+                raise MigrationError(
+                    f"migration {migration.name!r} ends the transaction that it is applied in: take its COMMIT out"
+                )
+            connection.execute(
+                "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
+                (migration.number, migration.name, migration.checksum),
+            )
+    except psycopg.Error as error:
+        if connection.broken:
+            raise
+        raise MigrationError(f"migration {migration.name!r} failed and was rolled back: {error}") from error
+
+
 def _applied(connection: Connection) -> dict[int, tuple[str, str, datetime]]:
     rows = connection.execute("SELECT number, name, checksum, applied_at FROM schema_migrations ORDER BY number")
     return {number: (name, checksum, applied_at) for number, name, checksum, applied_at in rows}
@@ -102,7 +122,7 @@ def _applied(connection: Connection) -> dict[int, tuple[str, str, datetime]]:
 def _require_unchanged(migrations: list[Migration], applied: dict[int, tuple[str, str, datetime]]) -> None:
     files = {migration.number: migration for migration in migrations}
     for number, (name, checksum, _) in applied.items():
-        if number not in files:
+        if number not in files or files[number].name != name:
             raise MigrationError(
                 f"migration {name!r} was applied but its file is gone; install the release that has it, or a newer one"
             )

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from consumer import Consumer
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, connect, open_pool
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.engine.stream import Streams
@@ -129,6 +131,33 @@ def environment(settings: Settings) -> dict[str, str]:
         "STREAMWORKERS_RETRY_CAP_SECONDS": str(settings.retry_cap_seconds),
         "STREAMWORKERS_LOG_FORMAT": "json",
     }
+
+
+@pytest.fixture
+def consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
+    """A consumer named `one`."""
+    return Consumer(settings, registry, streams, connection, "one")
+
+
+@pytest.fixture
+def second_consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
+    """Another consumer, named `two`."""
+    return Consumer(settings, registry, streams, connection, "two")
+
+
+@pytest.fixture
+def pool(database_url: str) -> Iterator["ConnectionPool[Connection]"]:
+    """A small pool on the test's database."""
+    with open_pool(database_url, application="test", max_size=2) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def market_data() -> Path:
+    """The folder of real bars; a visible skip where it is not there."""
+    if not MARKET_DATA.is_dir():
+        pytest.skip("needs the real bars in ../shared/data")
+    return MARKET_DATA
 
 
 def _database(urls: ServiceUrls, template: str | None) -> Iterator[str]:

@@ -23,7 +23,7 @@ def import_file(file: Path) -> None:
     """
     with Session.open().database() as connection:
         summary = import_universes(connection, file)
-    click.echo(f"{summary.rows_read} rows, {summary.universes} universes:", nl=False)
+    click.echo(f"{summary.rows_read} rows, {len(summary.universes)} universes:", nl=False)
     click.echo(f" {summary.added} symbols added, {summary.removed} removed, {summary.unchanged} unchanged")
     for reject in summary.refused:
         click.echo(f"  refused line {reject.line}: {reject.detail}")

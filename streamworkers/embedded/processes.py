@@ -37,9 +37,9 @@ def processes_in(folder: Path, name: str | None = None) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
-                if name is None or process.name() == name:
-                    found.append(process)
+            is_there = Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE
+            if is_there and name in (None, process.name()):
+                found.append(process)
         except psutil.Error:
             continue
     return found

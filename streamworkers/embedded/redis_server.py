@@ -67,16 +67,11 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it unless it runs, and wait until it answers. Raises ServiceUnreachableError with its log's end."""
-        program = find_redis_server(self._chosen_program)
-        # A start that was killed may have left a server that has not written its pid file yet.
-        wait_until(lambda: self.process() is not None or not processes_in(self.folder, program.name), _PID_FILE_SECONDS)
         if self.process() is not None:
             # It may be loading its file, or be about to end.
             wait_until(lambda: self.answers() or self.process() is None, START_SECONDS)
         if self.process() is None:
-            self.pid_file.unlink(missing_ok=True)
-            self.socket_path.unlink(missing_ok=True)
-            self._launch(program)
+            self._launch(find_redis_server(self._chosen_program))
             wait_until(lambda: self.answers() or not processes_in(self.folder), START_SECONDS)
         if not self.answers():
             raise ServiceUnreachableError(
@@ -104,6 +99,12 @@ class RedisServer:
 
     def _launch(self, program: Path) -> None:
         self.folder.mkdir(mode=0o700, exist_ok=True)
+        # A start that was killed may have left a server that has not written its pid file yet.
+        wait_until(lambda: self.process() is not None or not processes_in(self.folder, program.name), _PID_FILE_SECONDS)
+        if self.process() is not None:
+            return
+        self.pid_file.unlink(missing_ok=True)
+        self.socket_path.unlink(missing_ok=True)
         options = {
             "daemonize": "yes",
             "port": "0",

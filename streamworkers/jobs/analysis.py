@@ -63,7 +63,7 @@ class Analysis(Job[AnalysisParameters]):
 
     def __init__(self) -> None:
         # Checked once for a run, not for each of its batches.
-        self._run_id: int | None = None
+        self._parameters: AnalysisParameters | None = None
         self._indicators: Sequence[IndicatorDefinition] = ()
         self._patterns: Sequence[PatternDefinition] = ()
 
@@ -76,14 +76,13 @@ class Analysis(Job[AnalysisParameters]):
         bound = _native(timeframe, newest_closed(timeframe, datetime.now(UTC)), request.as_of)
         newest = newest_bar_time(connection, request.symbols, timeframe, bound)
         given = AnalysisParameters.model_validate(request.parameters or {})
-        filled = given.model_copy(
-            update={
-                "indicator_definitions": given.indicator_definitions
-                or (_enabled(definitions.list_indicators(connection), timeframe) if self.with_indicators else []),
-                "pattern_definitions": given.pattern_definitions
-                or (_enabled(definitions.list_patterns(connection), timeframe) if self.with_patterns else []),
-            }
-        )
+        indicators = given.indicator_definitions
+        if self.with_indicators and not indicators:
+            indicators = tuple(definitions.enabled_rows(definitions.list_indicators(connection), timeframe.name))
+        patterns = given.pattern_definitions
+        if self.with_patterns and not patterns:
+            patterns = tuple(definitions.enabled_rows(definitions.list_patterns(connection), timeframe.name))
+        filled = given.model_copy(update={"indicator_definitions": indicators, "pattern_definitions": patterns})
         definitions.indicator_definitions(filled.indicator_definitions)
         definitions.pattern_definitions(filled.pattern_definitions)
         return replace(
@@ -136,10 +135,10 @@ class Analysis(Job[AnalysisParameters]):
     def _definitions(
         self, context: Context[AnalysisParameters]
     ) -> tuple[Sequence[IndicatorDefinition], Sequence[PatternDefinition]]:
-        if self._run_id != context.run_id:
+        if self._parameters is not context.parameters:
             self._indicators = definitions.indicator_definitions(context.parameters.indicator_definitions)
             self._patterns = definitions.pattern_definitions(context.parameters.pattern_definitions)
-            self._run_id = context.run_id
+            self._parameters = context.parameters
         return self._indicators, self._patterns
 
     def _analyse(
@@ -191,10 +190,6 @@ class Patterns(Analysis):
 
     name: ClassVar[str] = "patterns"
     with_indicators: ClassVar[bool] = False
-
-
-def _enabled(rows: Sequence[definitions.Row], timeframe: Timeframe) -> list[definitions.Row]:
-    return definitions.enabled_rows(rows, timeframe.name)
 
 
 def _native(timeframe: Timeframe, closed: date | datetime, asked: datetime | None) -> date | datetime:

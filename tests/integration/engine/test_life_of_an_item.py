@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import Consumer
+from consumer import Consumer
 from harness import effects_of, items_of, run_status, start_run
 
 from streamworkers.database import Connection

@@ -1,15 +1,14 @@
 """The background services, a step at a time."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from conftest import Consumer
+from consumer import Consumer
 from harness import effects_of, run_status, start_run
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection, open_pool
+from streamworkers.database import Connection
 from streamworkers.engine import enqueue as enqueue_module
 from streamworkers.engine import ledger
 from streamworkers.engine.metrics import BacklogCollector, PoolMetrics
@@ -20,12 +19,6 @@ from streamworkers.engine.reclaimer import Reclaimer
 from streamworkers.engine.reconciler import Reconciler
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import RedisUnavailableError, Streams
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator["ConnectionPool[Connection]"]:
-    with open_pool(database_url, application="test", max_size=2) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
-"""One consumer, driven by hand, on real services."""
+"""One consumer without a process, driven by hand, on real services."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import pytest
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
@@ -75,15 +73,3 @@ class Consumer:
         deliveries = self.read(queue, count)
         self.execute(deliveries)
         return len(deliveries)
-
-
-@pytest.fixture
-def consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
-    """A consumer named `one`."""
-    return Consumer(settings, registry, streams, connection, "one")
-
-
-@pytest.fixture
-def second_consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
-    """Another consumer, named `two`."""
-    return Consumer(settings, registry, streams, connection, "two")

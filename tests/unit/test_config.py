@@ -1,0 +1,133 @@
+"""Settings: defaults, what is refused and with which words, and that no secret is ever printed."""
+
+import pytest
+
+from streamworkers.config import Settings, load_settings
+from streamworkers.errors import UsageError
+
+SECRET = "hunter2secret"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"STREAMWORKERS_{name.upper()}", raising=False)
+
+
+def test_defaults_hold_without_an_environment() -> None:
+    settings = load_settings()
+    assert settings.redis_url is None
+    assert settings.database_url is None
+    assert str(settings.data_dir) == ".streamworkers"
+    assert settings.lease_ms == 30_000
+
+
+def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMWORKERS_REDIS_URL", "")
+    monkeypatch.setenv("STREAMWORKERS_LEASE_SECONDS", "")
+    assert load_settings().redis_url is None
+    assert load_settings().lease_seconds == 30
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("key_prefix", "a b", "should match pattern"),
+        ("key_prefix", "x" * 65, "should match pattern"),
+        ("lease_seconds", "0.1", "greater than or equal to 0.2"),
+        ("lease_seconds", "nan", "less than or equal to 3600"),
+        ("lease_seconds", "soon", "valid number"),
+        ("target_batch_seconds", "0", "greater than 0"),
+        ("grace_seconds", "-1", "greater than or equal to 0"),
+        ("retry_base_seconds", "0", "greater than 0"),
+        ("retry_cap_seconds", "86401", "less than or equal to 86400"),
+        ("entry_max_bytes", "1.5", "valid integer"),
+        ("entry_max_bytes", "255", "greater than or equal to 256"),
+        ("statement_timeout_seconds", "inf", "less than or equal to 3600"),
+        ("reconcile_seconds", "-5", "greater than 0"),
+        ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("log_format", "xml", "'auto', 'console' or 'json'"),
+    ],
+)
+def test_a_bad_value_is_refused_with_variable_value_and_rule(
+    name: str, value: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"STREAMWORKERS_{name.upper()}", value)
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"STREAMWORKERS_{name.upper()}={value!r}: ")
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:6379/0",
+        "redis://localhost",
+        f"rediss://user:{SECRET}@redis.example.com:6380/2?ssl_cert_reqs=none",
+        f"redis://:{SECRET}@[::1]:6379",
+        "unix:///run/redis.sock",
+        "unix:///a b/redis.sock?db=1",
+    ],
+)
+def test_a_redis_url_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMWORKERS_REDIS_URL", url)
+    found = load_settings().redis_url
+    assert found is not None
+    assert found.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user@/db?host=/run/postgres",
+        f"postgres://user:{SECRET}@db.example.com:5432/db?sslmode=require",
+        f"postgresql://user:{SECRET}@one:5432,two:5432/db",
+        "postgresql://",
+        f"host=/run/postgres dbname=db password={SECRET}",
+    ],
+)
+def test_a_database_url_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMWORKERS_DATABASE_URL", url)
+    found = load_settings().database_url
+    assert found is not None
+    assert found.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("STREAMWORKERS_REDIS_URL", f"http://:{SECRET}@localhost:6379"),
+        ("STREAMWORKERS_REDIS_URL", f"redis:/:{SECRET}@localhost:6379"),
+        ("STREAMWORKERS_REDIS_URL", f"redis://:{SECRET}/x@localhost:6379"),
+        ("STREAMWORKERS_REDIS_URL", f"redis://:x@{SECRET}@localhost:6379"),
+        ("STREAMWORKERS_REDIS_URL", f"redis://:x#{SECRET}@localhost:6379"),
+        ("STREAMWORKERS_REDIS_URL", f"redis://:x?{SECRET}@localhost:6379"),
+        ("STREAMWORKERS_REDIS_URL", f"redis://localhost:{SECRET}"),
+        ("STREAMWORKERS_DATABASE_URL", SECRET),
+        ("STREAMWORKERS_DATABASE_URL", f"mysql://user:{SECRET}@localhost/db"),
+        ("STREAMWORKERS_DATABASE_URL", f"postgresql://user:x/{SECRET}@localhost/db"),
+        ("STREAMWORKERS_DATABASE_URL", f"postgresql://user:x@{SECRET}@localhost/db"),
+        ("STREAMWORKERS_DATABASE_URL", f"postgresql://user:{SECRET}#1@localhost/db"),
+        ("STREAMWORKERS_DATABASE_URL", f"postgresql:/user:{SECRET}@localhost/db"),
+    ],
+)
+def test_a_bad_url_is_refused_by_name_and_rule_and_never_printed(
+    variable: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    message = str(caught.value)
+    assert message.startswith(f"{variable}: it is not ")
+    assert "percent-encoded" in message
+    assert SECRET not in message
+
+
+def test_settings_do_not_show_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMWORKERS_REDIS_URL", f"redis://:{SECRET}@localhost")
+    assert SECRET not in repr(load_settings())
