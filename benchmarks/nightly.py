@@ -68,7 +68,9 @@ def main() -> None:
         symbols = load_bars(bench, words.csv)[: words.items]
         bench.connection.execute("UPDATE pattern_definitions SET enabled = true")
         bench.connection.execute("VACUUM ANALYZE ohlcv_daily")
-        pooled, plain, counts = [], [], (0, 0)
+        pooled: list[float] = []
+        plain: list[float] = []
+        counts: tuple[int, ...] = ()
         with workers(bench, words.processes, "analysis"):
             wait_for_workers(bench, words.processes)
             for number in range(words.rounds + 1):
@@ -76,7 +78,7 @@ def main() -> None:
                 plain_seconds, theirs = plain_round(bench, symbols, words.max_bars)
                 if ours != theirs:
                     raise SystemExit(f"the rows differ: {ours} from the pool, {theirs} from the plain script")
-                counts = ours[:2]
+                counts = ours
                 if number > 0:  # the first round warms up
                     pooled.append(seconds)
                     plain.append(plain_seconds)
@@ -100,7 +102,9 @@ def main() -> None:
 def load_bars(bench: Bench, csv_file: Path | None) -> tuple[str, ...]:
     """Load the bars of a file, or invented ones; returns the symbols."""
     if csv_file is None:
-        return tuple(sorted(load_rows(bench.connection, DAY, synthesize(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, SEED)).symbols))
+        return tuple(
+            sorted(load_rows(bench.connection, DAY, synthesize(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, SEED)).symbols)
+        )
     return tuple(sorted(import_bars(bench.connection, [csv_file], DAY).symbols))
 
 

@@ -69,8 +69,7 @@ PEER_LIST = (
     Peer(
         *("Taskiq, Redis Streams", "taskiq_redis", 10_000),
         [
-            ["taskiq", "worker", "--workers", "2", "--ack-type", "when_executed", "--max-prefetch", "100"]
-            + ["--log-level", "ERROR", "taskiq_peer:broker"]
+            "taskiq worker --workers 2 --ack-type when_executed --max-prefetch 100 --log-level ERROR taskiq_peer:broker".split()
         ],
     ),
     Peer("Dramatiq", "dramatiq", 10_000, [["dramatiq", "--processes", "2", "dramatiq_peer"]]),
@@ -139,7 +138,8 @@ def our_rate(bench: Bench, items: int, processes: int) -> float:
     run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
     with workers(bench, processes, "bench"):
         times = wait_for_run(bench, run.id, RUN_SECONDS)
-    return items / (times.completed_at - times.started_at).total_seconds()
+    seconds: float = (times.completed_at - times.started_at).total_seconds()
+    return items / seconds
 
 
 def peer_rate(bench: Bench, peer: Peer, python: Path) -> float:
@@ -164,7 +164,10 @@ def peer_rate(bench: Bench, peer: Peer, python: Path) -> float:
     with log_path.open("wb") as log_file:
         try:
             for command in peer.commands:
-                line = [str(python.parent / command[0]), *(word.format(redis_url=bench.redis_url) for word in command[1:])]
+                line = [
+                    str(python.parent / command[0]),
+                    *(word.format(redis_url=bench.redis_url) for word in command[1:]),
+                ]
                 started.append(
                     subprocess.Popen(line, env=environment, cwd=bench.folder, stdout=log_file, stderr=log_file)
                 )

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the environment. Raises UsageError naming variable, value and rule."""
     try:
-        return Settings()  # type: ignore[call-arg]  # every field has a default, given by Field
+        return Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])

@@ -102,8 +102,8 @@ def registry() -> Iterator[Registry]:
 def settings(service_urls: ServiceUrls, database_url: str, key_prefix: str) -> Settings:
     """Settings of the test's services with a short lease and quick retries."""
     return Settings(
-        redis_url=service_urls.redis,  # type: ignore[arg-type]  # pydantic makes the secret
-        database_url=database_url,  # type: ignore[arg-type]
+        redis_url=service_urls.redis,
+        database_url=database_url,
         key_prefix=key_prefix,
         lease_seconds=2.0,
         reconcile_seconds=0.3,

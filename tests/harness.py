@@ -88,6 +88,14 @@ def running_supervisor(environment: dict[str, str], folder: Path, *words: str) -
         supervisor.kill_all()
 
 
+def subscribe(streams: Streams, channel: str) -> Any:
+    """A Pub/Sub listener that is subscribed; `get_message` gives what is published from now on."""
+    listener = streams._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    listener.subscribe(channel)
+    listener.get_message(timeout=5)
+    return listener
+
+
 def start_run(
     connection: Connection, streams: Streams, registry: Registry, job: str, *symbols: str, **words: Any
 ) -> Run:

@@ -14,6 +14,7 @@ import psutil
 from streamworkers.errors import ServiceUnreachableError, UsageError
 
 _POLL_SECONDS = 0.02
+_KILL_SECONDS = 10.0
 
 
 def process_from_pid_file(path: Path, folder: Path) -> psutil.Process | None:
@@ -67,13 +68,19 @@ def end_process(process: psutil.Process, seconds: float) -> None:
     """Ask the process to end, and kill it when it has not within `seconds`."""
     try:
         process.terminate()
-        try:
-            process.wait(seconds)
-        except psutil.TimeoutExpired:
+        if not wait_until(lambda: _has_ended(process), seconds):
             process.kill()
-            process.wait(seconds)
+            wait_until(lambda: _has_ended(process), _KILL_SECONDS)
     except psutil.NoSuchProcess:
         return
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    # In a container without an init process nobody reaps what has ended.
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,11 +255,11 @@ def test_the_probes_and_metrics_tell_how_the_pool_is(
 
 
 def _is_stopped(pid: int) -> bool:
-    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
 
 def _is_running(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

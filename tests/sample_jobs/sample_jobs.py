@@ -53,7 +53,7 @@ class LedgerEntry(Job[LedgerEntryParameters]):
 
 
 class Misbehaving(LedgerEntry):
-    """As its symbol says: RAISE, HANG, STOP, EXIT, SIGKILL, PERMANENT, SAVE_RAISES, NO_OUTCOME; any other symbol behaves."""
+    """Does what its symbol says: RAISE, HANG, STOP, EXIT, SIGKILL, PERMANENT, SAVE_RAISES or NO_OUTCOME, or works."""
 
     name: ClassVar[str] = "misbehaving"
     timeout_seconds: ClassVar[float] = 1.0

@@ -18,7 +18,8 @@ from streamworkers.errors import BadInputError, UnknownNameError
 
 def _promote_all(streams: Streams) -> None:
     # Tests do not wait for a retry's time: the score is the due time.
-    for name in streams._client.zrange(streams.keys.delayed("tests"), 0, -1):
+    entries: Any = streams._client.zrange(streams.keys.delayed("tests"), 0, -1)
+    for name in entries:
         streams._client.zadd(streams.keys.delayed("tests"), {name: 0})
     streams.promote("tests", 1000)
 

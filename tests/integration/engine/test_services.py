@@ -4,7 +4,7 @@ import json
 
 import pytest
 from consumer import Consumer
-from harness import effects_of, run_status, start_run
+from harness import effects_of, run_status, start_run, subscribe
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
@@ -175,9 +175,7 @@ def test_events_are_published_in_order_with_an_id_and_leave_the_outbox(
     consumer: Consumer,
     metrics: PoolMetrics,
 ) -> None:
-    listener = streams._client.pubsub(ignore_subscribe_messages=True)
-    listener.subscribe("tests.effects")
-    listener.get_message(timeout=5)
+    listener = subscribe(streams, "tests.effects")
     start_run(connection, streams, registry, "ledger_entry", "A", "B")
     consumer.work()
     assert OutboxRelay(pool, streams, metrics).run_once() is None

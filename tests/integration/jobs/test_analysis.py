@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import talib
 from consumer import Consumer
-from harness import items_of, run_status, start_run
+from harness import items_of, run_status, start_run, subscribe
 from psycopg_pool import ConnectionPool
 
+from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.database import Connection
 from streamworkers.engine import ledger_reports
 from streamworkers.engine.ledger import Run
@@ -152,9 +153,7 @@ def test_a_subscriber_gets_exactly_the_detections_as_json(
     consumer: Consumer,
     pool: "ConnectionPool[Connection]",
 ) -> None:
-    listener = streams._client.pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(PATTERNS_CHANNEL)
-    listener.get_message(timeout=5)
+    listener = subscribe(streams, PATTERNS_CHANNEL)
     run = _analyse(connection, streams, registry, consumer, _symbols(8), parameters={"last_bars": 5})
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
     stored = recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=1000)
@@ -272,7 +271,7 @@ def test_definitions_are_rows_and_fixed_when_the_run_is_enqueued(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     connection.execute("UPDATE indicator_definitions SET enabled = false")
-    definitions.add_indicator(connection, definitions.IndicatorDefinition("rsi_7", "RSI", {"timeperiod": 7}), None)
+    definitions.add_indicator(connection, IndicatorDefinition("rsi_7", "RSI", {"timeperiod": 7}), None)
     start_run(connection, streams, registry, "indicators", "SYN001")
     definitions.enable_indicator(connection, "rsi_7", False)
     consumer.work("analysis")

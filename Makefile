@@ -1,0 +1,52 @@
+# Everything a developer does, from a machine with Python 3.11 or newer and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO_CSV ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: $(INSTALLED) ## Analyse 500 symbols on embedded services; DEMO_CSV=path takes your daily bars
+	$(BIN)/streamworkers demo $(if $(DEMO_CSV),--csv '$(DEMO_CSV)')
+
+test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it starts itself
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Check format, lint, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
+	$(BIN)/python benchmarks/nightly.py
+	$(BIN)/python benchmarks/noop.py
+	$(BIN)/python benchmarks/enqueue.py
+
+lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
+	$(PIP) install uv
+	$(BIN)/uv pip compile --quiet --upgrade --all-extras --universal --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --output-file requirements.lock pyproject.toml
+
+clean: ## Stop the embedded services and remove what was built; their data goes too
+	-test ! -x $(BIN)/streamworkers || $(BIN)/streamworkers embedded stop
+	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "streamworkers needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --no-deps --requirement requirements.lock
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
