@@ -57,7 +57,7 @@ class Peer:
     name: str
     package: str
     items: int
-    commands: Sequence[Sequence[str]]
+    commands: Sequence[str]
 
     @property
     def word(self) -> str:
@@ -65,24 +65,15 @@ class Peer:
         return self.name.split(",")[0].lower()
 
 
+_TASKIQ = "taskiq worker --workers 2 --ack-type when_executed --max-prefetch 100 --log-level ERROR taskiq_peer:broker"
+_CELERY = "celery --quiet -A celery_peer worker --concurrency 2 --loglevel ERROR"
 PEER_LIST = (
-    Peer(
-        *("Taskiq, Redis Streams", "taskiq_redis", 10_000),
-        [
-            "taskiq worker --workers 2 --ack-type when_executed --max-prefetch 100 --log-level ERROR taskiq_peer:broker".split()
-        ],
-    ),
-    Peer("Dramatiq", "dramatiq", 10_000, [["dramatiq", "--processes", "2", "dramatiq_peer"]]),
-    Peer("SAQ", "saq", 5000, [["saq", "saq_peer.settings"]] * 2),
-    Peer("arq", "arq", 3000, [["arq", "arq_peer.WorkerSettings"]] * 2),
-    Peer(
-        *("Celery, acks_late", "celery", 2000),
-        [["celery", "--quiet", "-A", "celery_peer", "worker", "--concurrency", "2", "--loglevel", "ERROR"]],
-    ),
-    Peer(
-        *("RQ", "rq", 400),
-        [["rq", "worker", "--quiet", "--url", "{redis_url}"]] * 2,
-    ),
+    Peer("Taskiq, Redis Streams", "taskiq_redis", 10_000, [_TASKIQ]),
+    Peer("Dramatiq", "dramatiq", 10_000, ["dramatiq --processes 2 dramatiq_peer"]),
+    Peer("SAQ", "saq", 5000, ["saq saq_peer.settings"] * 2),
+    Peer("arq", "arq", 3000, ["arq arq_peer.WorkerSettings"] * 2),
+    Peer("Celery, acks_late", "celery", 2000, [_CELERY]),
+    Peer("RQ", "rq", 400, ["rq worker --quiet --url {redis_url}"] * 2),
 )
 
 
@@ -164,10 +155,8 @@ def peer_rate(bench: Bench, peer: Peer, python: Path) -> float:
     with log_path.open("wb") as log_file:
         try:
             for command in peer.commands:
-                line = [
-                    str(python.parent / command[0]),
-                    *(word.format(redis_url=bench.redis_url) for word in command[1:]),
-                ]
+                program, *rest = command.format(redis_url=bench.redis_url).split()
+                line = [str(python.parent / program), *rest]
                 started.append(
                     subprocess.Popen(line, env=environment, cwd=bench.folder, stdout=log_file, stderr=log_file)
                 )

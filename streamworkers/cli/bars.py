@@ -42,7 +42,7 @@ def bars() -> None:
     """OHLCV bars: import, sample, synthesize, show."""
 
 
-@bars.command("import")
+@bars.command("import", short_help="Import CSV files, plain or .gz.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
 @click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows to this CSV file.")
@@ -79,14 +79,14 @@ def import_files(
         _print_summary(summary, frame.name, rejects)
 
 
-@bars.command()
+@bars.command(short_help="Load real bars of AAPL, FB, GOOG, IBM and MSFT.")
 @_universe_option
 def sample(universe: str | None) -> None:
     """Load real public-domain daily bars of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013, from bokeh_sampledata."""
     _load(sample_bars(), universe)
 
 
-@bars.command()
+@bars.command(short_help="Invent valid daily bars: SYN001, SYN002, …")
 @click.option("--symbols", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many symbols.")
 @click.option("--days", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Sessions of each.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same bars.")

@@ -72,7 +72,7 @@ def show(item: str, as_json: bool) -> None:
     )
 
 
-@dead.command()
+@dead.command(short_help="Run dead items again, from attempt 1.")
 @click.argument("items", nargs=-1)
 @_filters
 @click.option("--all", "everything", is_flag=True, help="All dead items.")
@@ -90,7 +90,7 @@ def replay(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any
     click.echo(f"replayed {count} items")
 
 
-@dead.command()
+@dead.command(short_help="Give dead items up for good.")
 @click.argument("items", nargs=-1)
 @_filters
 @click.option("--all", "everything", is_flag=True, help="All dead items.")

@@ -36,7 +36,7 @@ _READY_SECONDS = 60.0
 _STRONGEST = 10
 
 
-@click.command()
+@click.command(short_help="From an empty folder to detected patterns.")
 @click.option(
     "--csv", "csv_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your daily bars."
 )
@@ -60,15 +60,15 @@ def _run(settings: Settings, csv_file: Path | None, processes: int) -> int:
     session = Session(settings)
     with session.database() as connection, session.streams() as streams:
         migrate(connection)
-        symbols = _load(connection, csv_file)
         with _workers(session, processes) as metrics_url:
+            symbols = _load(connection, csv_file)
             _say(f"analysis of {len(symbols)} symbols on {processes} worker processes")
             request = RunRequest("analysis", symbols, _UNIVERSE, "day")
             run, _ = enqueue(connection, streams, installed_jobs(), request)
             code = wait_for_run(connection, run, timeout=600, as_json=False)
             _say("the strongest patterns (confidence is a rule score, not a probability)")
             _print_strongest(connection)
-            _say(f"metrics were at {metrics_url} while the workers ran; `make demo` stops everything now. To go on:")
+            _say(f"metrics were at {metrics_url} while the workers ran; everything is stopped now. To go on:")
     _print_next_steps()
     return code
 

@@ -21,7 +21,7 @@ def _services(data: Path | None) -> EmbeddedServices:
     return EmbeddedServices(settings.model_copy(update={"data_dir": data}) if data else settings)
 
 
-@click.group()
+@click.group(short_help="A private Redis and PostgreSQL in a folder.")
 def embedded() -> None:
     """A private Redis and PostgreSQL in a folder, with nothing to install.
 

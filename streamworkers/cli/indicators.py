@@ -15,7 +15,7 @@ from streamworkers.cli.session import (
 from streamworkers.jobs import definitions
 
 
-@click.group()
+@click.group(short_help="What the analysis computes: list, add, enable, disable.")
 def indicators() -> None:
     """Indicator definitions: a TA-Lib function or one of our own, with parameters, under a name."""
 
@@ -38,7 +38,7 @@ def list_indicators(only_enabled: bool, as_json: bool) -> None:
     print_table(shown, {**columns, "enabled": "enabled"}, "no indicators")
 
 
-@indicators.command()
+@indicators.command(short_help="Add an indicator.")
 @click.argument("name")
 @click.argument("function")
 @click.argument("params", nargs=-1, metavar="[PARAM=VALUE]...")

@@ -56,8 +56,8 @@ class _LazyGroup(click.Group):
 def cli() -> None:
     """A Redis Streams worker pool for market analysis.
 
-    \b
-    Exit codes: 0 done, 1 the run failed or has failed items, 2 usage, 3 a service is unreachable.
+    Exit codes: 0 done, 1 the run failed or has failed items, 2 usage,
+    3 a service is unreachable.
     """
 
 

@@ -7,7 +7,7 @@ from streamworkers.jobs import definitions, results
 from streamworkers.market.timeframes import timeframe_named
 
 
-@click.group()
+@click.group(short_help="Candle and chart patterns: what was found.")
 def patterns() -> None:
     """Candle and chart patterns: recent detections, and their definitions."""
 

@@ -14,7 +14,7 @@ from streamworkers.jobs import results as result_tables
 from streamworkers.market.timeframes import timeframe_named
 
 
-@click.command()
+@click.command(short_help="The indicators and patterns of a symbol.")
 @click.argument("symbol")
 @click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Most patterns to print.")

@@ -67,7 +67,7 @@ def show(run_id: int, as_json: bool) -> None:
         print_summary(summary)
 
 
-@runs.command()
+@runs.command(short_help="Wait for a run and show its summary.")
 @run_argument
 @timeout_option
 @json_option
@@ -77,7 +77,7 @@ def watch(run_id: int, timeout: float | None, as_json: bool) -> int:
         return wait_for_run(connection, operations.require_run(connection, run_id), timeout=timeout, as_json=as_json)
 
 
-@runs.command()
+@runs.command(short_help="Cancel a run.")
 @run_argument
 def cancel(run_id: int) -> None:
     """Cancel a run: what has not begun never will, what is being worked on is not saved."""

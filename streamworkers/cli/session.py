@@ -36,7 +36,9 @@ _UNBOUNDED_WIDTH = 100_000
 _NUMBER = re.compile(r"-?[\d,.]*")
 
 
-class _Seconds(click.FloatRange):
+class Seconds(click.FloatRange):
+    """A finite number of seconds."""
+
     name = "seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -47,7 +49,7 @@ class _Seconds(click.FloatRange):
 
 
 timeout_option: Callable[[F], F] = click.option(
-    "--timeout", type=_Seconds(0, min_open=True), help="Stop waiting after this many seconds."
+    "--timeout", type=Seconds(0, min_open=True), help="Stop waiting after this many seconds."
 )
 run_argument: Callable[[F], F] = click.argument("run_id", type=click.IntRange(1, 2**63 - 1), metavar="RUN")
 

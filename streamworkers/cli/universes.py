@@ -14,7 +14,7 @@ def universes() -> None:
     """Universes: named sets of symbols."""
 
 
-@universes.command("import")
+@universes.command("import", short_help="Import a CSV file with universe and symbol.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_file(file: Path) -> None:
     """Import a CSV FILE with universe and symbol (optional: type, weight, description).
@@ -45,7 +45,7 @@ def list_universes(as_json: bool) -> None:
     print_table(rows, columns, "no universes yet: `streamworkers universes import FILE`")
 
 
-@universes.command()
+@universes.command(short_help="The symbols of universes, such as sp500:nasdaq100.")
 @click.argument("expression")
 @json_option
 def show(expression: str, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from streamworkers.cli.session import Session
+from streamworkers.cli.session import Seconds, Session
 from streamworkers.database import connect
 from streamworkers.engine.fleet import Limits
 from streamworkers.engine.registry import installed_jobs
@@ -12,7 +12,7 @@ from streamworkers.logs import configure_logs
 from streamworkers.migrations import migration_status
 
 
-@click.command()
+@click.command(short_help="Start a supervisor with worker processes.")
 @click.option("--processes", type=click.IntRange(1, 256), default=2, show_default=True, help="Worker processes.")
 @click.option(
     "--queue",
@@ -23,7 +23,7 @@ from streamworkers.migrations import migration_status
 )
 @click.option("--max-items", type=click.IntRange(1), help="Replace a worker after this many items.")
 @click.option("--max-memory-mb", type=click.FloatRange(32), help="Kill and replace a worker over this memory.")
-@click.option("--grace-seconds", type=click.FloatRange(0), help="Time for the batch in hand after SIGTERM.")
+@click.option("--grace-seconds", type=Seconds(0), help="Time for the batch in hand after SIGTERM.")
 @click.option(
     "--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez, /readyz; 0 picks a free port."
 )

@@ -39,6 +39,7 @@ class Fleet:
         metrics: PoolMetrics,
         bury: Callable[[Estate], None],
         settle: Callable[[Intent, str], None],
+        reported: Callable[[BatchReport], None],
     ) -> None:
         self._slots = slots
         self._owner = owner
@@ -47,6 +48,7 @@ class Fleet:
         self._metrics = metrics
         self._bury = bury
         self._settle = settle
+        self._reported = reported
         self._children: dict[int, Child] = {}
         self._start_at = dict.fromkeys(range(len(slots)), 0.0)
         self._failed_starts = dict.fromkeys(range(len(slots)), 0)
@@ -106,7 +108,9 @@ class Fleet:
     def _hear(self, child: Child) -> None:
         alive = child.listen(time.monotonic())
         for queue, job, values in child.finished:
-            self._metrics.count_batch(queue, job, BatchReport(**values))
+            report = BatchReport(**values)
+            self._metrics.count_batch(queue, job, report)
+            self._reported(report)
         for queue, count in child.refused:
             self._metrics.refused.labels(queue).inc(count)
         for intent in child.unsettled:

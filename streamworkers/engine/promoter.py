@@ -12,7 +12,7 @@ class Promoter:
     """The promoter of some queues."""
 
     name = "promoter"
-    interval_seconds = 1.0
+    interval_seconds = 2.0
 
     def __init__(self, streams: Streams, queues: Sequence[str], metrics: PoolMetrics) -> None:
         self._streams = streams

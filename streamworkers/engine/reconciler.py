@@ -45,22 +45,28 @@ class Reconciler:
         self._last_counts: dict[int, int] = {}
 
     def run_once(self) -> float | None:
-        """Look at every unfinished run of each queue once."""
+        """Look at every unfinished run of each queue once; asks Redis nothing while there is none."""
         with self._pool.connection() as connection:
             for queue in self._queues:
-                # The queue is looked at before the ledger: what is open after it was empty is really lost.
-                backlog = self._streams.backlog(queue)
-                empty = backlog.waiting + backlog.pending + backlog.delayed == 0
-                counts = self._streams.open_items(queue)
-                for run in ledger.unfinished_runs(connection, queue, self._quiet_seconds):
-                    count = counts.pop(run.id, None)
-                    if empty or not run.is_enqueued:
-                        self._heal(connection, run)
-                    elif count is None or count <= 0 or self._last_counts.get(run.id) == count:
-                        self._complete(connection, run)
-                    self._last_counts[run.id] = count or 0
-                self._forget_ended(connection, queue, counts)
+                if ledger.unfinished_runs(connection, queue, self._quiet_seconds):
+                    self._reconcile(connection, queue)
+                elif self._last_counts:
+                    self._forget_ended(connection, queue, self._streams.open_items(queue))
         return None
+
+    def _reconcile(self, connection: Connection, queue: str) -> None:
+        # The queue is looked at before the ledger: what is open after it was empty is really lost.
+        backlog = self._streams.backlog(queue)
+        empty = backlog.waiting + backlog.pending + backlog.delayed == 0
+        counts = self._streams.open_items(queue)
+        for run in ledger.unfinished_runs(connection, queue, self._quiet_seconds):
+            count = counts.pop(run.id, None)
+            if empty or not run.is_enqueued:
+                self._heal(connection, run)
+            elif count is None or count <= 0 or self._last_counts.get(run.id) == count:
+                self._complete(connection, run)
+            self._last_counts[run.id] = count or 0
+        self._forget_ended(connection, queue, counts)
 
     def _heal(self, connection: Connection, run: Run) -> None:
         if self._complete(connection, run):
@@ -80,11 +86,12 @@ class Reconciler:
 
     def _forget_ended(self, connection: Connection, queue: str, counts: dict[int, int]) -> None:
         """Drop the counts of runs that have ended; those of runs just enqueued stay."""
-        for run_id in counts:
+        for run_id in counts.keys() | self._last_counts.keys():
             run = ledger.load_run(connection, run_id)
-            if run is None or run.status not in ("PENDING", "RUNNING"):
-                self._streams.set_open_items(queue, run_id, 0)
+            if run is None or (run.queue == queue and run.status not in ("PENDING", "RUNNING")):
                 self._last_counts.pop(run_id, None)
+                if run_id in counts:
+                    self._streams.set_open_items(queue, run_id, 0)
 
 
 def _open_items(connection: Connection, run: Run) -> Iterator[tuple[int, str, str | None, int]]:

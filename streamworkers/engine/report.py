@@ -17,6 +17,7 @@ class BatchReport:
     snoozed: int = 0
     fenced: int = 0
     dropped: int = 0
+    events: int = 0
     seconds: float = 0.0
     wait_seconds: float = 0.0
 

@@ -32,7 +32,13 @@ class Service(Protocol):
 
 
 class ServiceLoop(threading.Thread):
-    """Runs a service until stopped: jittered, only while it holds the fleet's lease, patient with what is away."""
+    """Runs a service until stopped: jittered, only while it holds the fleet's lease, patient with what is away.
+
+    A loop that is woken, because its own supervisor's workers made something to do, does a step without the lease:
+    every step is atomic, so the lease saves work and guards nothing.
+    """
+
+    SHORTEST_PAUSE_SECONDS = 0.1
 
     def __init__(self, service: Service, streams: Streams, owner: str, metrics: PoolMetrics) -> None:
         super().__init__(name=service.name, daemon=True)
@@ -44,7 +50,8 @@ class ServiceLoop(threading.Thread):
         self._stop_requested = threading.Event()
         self._wake = threading.Event()
         self._rng = random.Random()  # noqa: S311  # spreads the fleet's steps
-        self._lease_ms = round(max(3.0, 3 * service.interval_seconds) * 1000)
+        self._lease_seconds = max(2.0, 3 * service.interval_seconds)
+        self._renew_at = 0.0
 
     def stop(self) -> None:
         """Ask the loop to end after its step."""
@@ -58,11 +65,12 @@ class ServiceLoop(threading.Thread):
     def run(self) -> None:
         """The loop."""
         patience = Patience(self._stop_requested)
+        woken = False
         while not self._stop_requested.is_set():
             self.turned_at = time.monotonic()
             pause = self.service.interval_seconds
             try:
-                if self._streams.hold_service_lease(self.service.name, self._owner, self._lease_ms):
+                if woken or self._holds_lease():
                     asked = self.service.run_once()
                     pause = pause if asked is None else min(asked, pause)
                 patience.succeeded()
@@ -72,5 +80,14 @@ class ServiceLoop(threading.Thread):
                 log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=not expected)
                 patience.failed()
                 continue
-            self._wake.wait(pause * self._rng.uniform(0.8, 1.2))
+            if pause > 0:
+                self._stop_requested.wait(min(pause, self.SHORTEST_PAUSE_SECONDS))
+            woken = self._wake.wait(pause * self._rng.uniform(0.8, 1.2))
             self._wake.clear()
+
+    def _holds_lease(self) -> bool:
+        if time.monotonic() < self._renew_at:
+            return True
+        held = self._streams.hold_service_lease(self.service.name, self._owner, round(self._lease_seconds * 1000))
+        self._renew_at = time.monotonic() + self._lease_seconds / 2 if held else 0.0
+        return held

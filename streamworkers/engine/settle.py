@@ -53,6 +53,7 @@ class Settler:
                 events = list(job.save(connection, mine))
                 if events:
                     ledger.add_events(connection, events)
+                    report.events = len(events)
             moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
         finished = self._finish_decided(run, decisions, closed | moved, report)
         self.reporter.finished(run, report)

@@ -27,6 +27,7 @@ from streamworkers.engine.promoter import Promoter
 from streamworkers.engine.pruner import Pruner
 from streamworkers.engine.reclaimer import Reclaimer
 from streamworkers.engine.reconciler import Reconciler
+from streamworkers.engine.report import BatchReport
 from streamworkers.engine.service import Service, ServiceLoop
 from streamworkers.engine.stream import RedisUnavailableError, Streams
 from streamworkers.errors import BadInputError
@@ -102,12 +103,14 @@ class Supervisor:
             environment,
             options.limits,
             self.metrics,
-            self._leases.bury,
-            self._settle,
+            bury=self._leases.bury,
+            settle=self._settle,
+            reported=self._on_report,
         )
-        self._loops = [
-            ServiceLoop(service, self._streams, self.worker_id, self.metrics) for service in self._services(settings)
-        ]
+        self._loops = {
+            service.name: ServiceLoop(service, self._streams, self.worker_id, self.metrics)
+            for service in self._services(settings)
+        }
         self._health = (
             HealthServer(
                 options.metrics_host,
@@ -138,7 +141,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._fleet.watch(read_end)
-        for thread in (self._leases, *self._loops):
+        for thread in (self._leases, *self._loops.values()):
             thread.start()
         if self._health:
             self._health.start()
@@ -158,7 +161,9 @@ class Supervisor:
         now = time.monotonic()
         turned = {"supervisor": self._turned_at, self._leases.name: self._leases.turned_at}
         turned |= {
-            loop.name: loop.turned_at for loop in self._loops if loop.service.interval_seconds < LIVE_SECONDS / 2
+            loop.name: loop.turned_at
+            for loop in self._loops.values()
+            if loop.service.interval_seconds < LIVE_SECONDS / 2
         }
         return [f"{name} has not turned for {now - at:.0f} s" for name, at in turned.items() if now - at > LIVE_SECONDS]
 
@@ -190,9 +195,9 @@ class Supervisor:
             if self._signals > 1 or time.monotonic() >= deadline:
                 self._fleet.kill()
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
-        for loop in self._loops:
+        for loop in self._loops.values():
             loop.stop()
-        for loop in self._loops:
+        for loop in self._loops.values():
             loop.join(_GOODBYE_SECONDS)
         self._leases.stop(_GOODBYE_SECONDS)
         if self._health:
@@ -202,6 +207,13 @@ class Supervisor:
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         self._signals += 1
+
+    def _on_report(self, report: BatchReport) -> None:
+        """Let what a batch left to do be done now, not at the next usual step."""
+        if report.events:
+            self._loops[OutboxRelay.name].wake()
+        if report.retried or report.snoozed:
+            self._loops[Promoter.name].wake()
 
     def _settle(self, intent: Intent, consumer: str) -> None:
         """Count what a worker had committed when it died before it could tell."""

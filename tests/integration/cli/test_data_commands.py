@@ -1,0 +1,190 @@
+"""Bars, universes, indicators, patterns and results from the command line."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import pytest
+from command_line import Run
+
+GOOD = """Symbol,DATE,Close,Open,High,Low,Volume
+NA,2021-05-13,10.5,10,11,9.5,1000
+NA,2021-05-14,10.75,10.5,11,10,2000
+MSFT,2021-05-14,240,241,245,239,30000
+"""
+BAD_ROWS = """NA,2021-05-12,20,10,11,9,100
+NA,not-a-day,10,10,11,9,100
+"""
+
+
+@pytest.fixture
+def bars_file(tmp_path: Path) -> Path:
+    path = tmp_path / "bars.csv"
+    path.write_text(GOOD)
+    return path
+
+
+def test_bars_are_imported_and_again_nothing_changes(cli: Run, bars_file: Path) -> None:
+    first = cli("bars", "import", bars_file, "--timeframe", "daily")
+    assert first.code == 0
+    assert first.out == (
+        "3 of 3 day bars loaded: 2 symbols, 2021-05-13 to 2021-05-14\n  3 new, 0 changed, 0 unchanged\n"
+    )
+    again = cli("bars", "import", bars_file, "--json").json
+    assert (again["inserted"], again["updated"], again["unchanged"], again["loaded"]) == (0, 0, 3, 3)
+    assert (again["first"], again["last"], again["symbols"]) == ("2021-05-13", "2021-05-14", 2)
+
+
+def test_a_gzip_file_is_imported_into_a_universe(cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv.gz"
+    path.write_bytes(gzip.compress(GOOD.encode()))
+    assert cli("bars", "import", path, "--universe", "mine").code == 0
+    assert cli("universes", "show", "mine", "--json").json["symbols"] == ["MSFT", "NA"]
+
+
+def test_bad_rows_are_counted_shown_and_written(cli: Run, bars_file: Path, tmp_path: Path) -> None:
+    bars_file.write_text(GOOD + BAD_ROWS)
+    rejects = tmp_path / "rejects.csv"
+    answer = cli("bars", "import", bars_file, "--rejects", rejects)
+    assert answer.code == 0
+    assert "3 of 5 day bars loaded" in answer.out
+    assert "  2 refused:" in answer.out
+    assert "bars.csv line 5: " in answer.out
+    assert f"all of them: {rejects}" in answer.out
+    with rejects.open(newline="") as stream:
+        assert [row["line"] for row in csv.DictReader(stream)] == ["5", "6"]
+    assert "--rejects FILE writes all of them" in cli("bars", "import", bars_file).out
+    summary = cli("bars", "import", bars_file, "--json").json
+    assert sum(summary["refused"].values()) == 2
+    assert [example["line"] for example in summary["examples"]] == [5, 6]
+
+
+def test_a_file_of_bad_rows_alone_loads_nothing(cli: Run, bars_file: Path) -> None:
+    bars_file.write_text(GOOD.splitlines()[0] + "\n" + BAD_ROWS)
+    assert "0 of 2 day bars loaded: 0 symbols\n" in cli("bars", "import", bars_file).out
+
+
+def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Path) -> None:
+    answer = cli("bars", "import", bars_file, "--rejects", bars_file)
+    assert answer.code == 2
+    assert "is one of the files to import; it would be overwritten" in answer.err
+    assert bars_file.read_text() == GOOD
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("bars", "import"), "Missing argument 'FILES...'"),
+        (("bars", "import", "nowhere.csv"), "'nowhere.csv' does not exist"),
+        (("bars", "import", "bars.csv", "--timeframe", "2day"), "timeframe '2day' is not one of 1min, hour, day"),
+        (("bars", "import", "bars.csv", "--universe", "a b"), "the universe name 'a b' is not made of letters"),
+        (("bars", "import", "bars.csv", "--rejects", "no/dir.csv"), "cannot be written: No such file or directory"),
+        (("bars", "import", "empty.csv"), "empty.csv is empty; its first line must name the columns"),
+        (("bars", "synthesize", "--symbols", "0"), "0 is not in the range"),
+        (("bars", "synthesize", "--end", "soon"), "'soon' does not match the format"),
+        (("bars", "sample", "--universe", ""), "the universe name '' is not made of letters"),
+        (("bars", "show", "AAPL", "--timeframe", "x"), "timeframe 'x' is not one of"),
+        (("bars", "show", "A\udcff"), "an argument is not UTF-8"),
+        (("universes", "show", "nothing"), "no universe is named 'nothing'; there is no universe yet"),
+        (("universes", "import", "bars.csv"), "universe"),
+        (("indicators", "add", "x", "RSII"), "no indicator function is named 'RSII'; did you mean 'RSI'?"),
+        (("indicators", "add", "x", "RSI", "timeperiod"), "parameter 'timeperiod' is not NAME=VALUE"),
+        (("indicators", "add", "x", "RSI", "timeperiod=0"), "timeperiod"),
+        (("indicators", "add", "rsi_14", "RSI"), "indicator 'rsi_14' exists already; choose another name"),
+        (("indicators", "add", "x", "RSI", "--timeframe", "2day"), "timeframe '2day' is not one of"),
+        (("indicators", "enable", "rsi_15"), "no indicator is named 'rsi_15'; did you mean 'rsi_14'?"),
+        (("patterns", "disable", "hamer"), "no pattern is named 'hamer'; did you mean 'hammer'?"),
+        (("patterns", "recent", "--direction", "up"), "'up' is not one of"),
+        (("patterns", "recent", "--min-confidence", "2"), "2.0 is not in the range"),
+        (("results", "AAPL", "--timeframe", "x"), "timeframe 'x' is not one of"),
+    ],
+)
+def test_what_breaks_a_rule_is_a_usage_error(
+    words: tuple[str, ...], message: str, cli: Run, bars_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.csv").touch()
+    answer = cli(*words)
+    assert answer.code == 2
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+    assert cli("bars", "show", "NA", "--json").json == []
+
+
+def test_bars_are_shown_oldest_first_up_to_the_limit(cli: Run, bars_file: Path) -> None:
+    cli("bars", "import", bars_file)
+    assert [line.split() for line in cli("bars", "show", "NA").out.splitlines()] == [
+        ["time", "open", "high", "low", "close", "volume"],
+        ["2021-05-13", "10.0", "11.0", "9.5", "10.5", "1,000"],
+        ["2021-05-14", "10.5", "11.0", "10.0", "10.75", "2,000"],
+    ]
+    assert cli("bars", "show", "NA", "--limit", "1", "--json").json == [
+        {"time": "2021-05-14", "open": 10.5, "high": 11.0, "low": 10.0, "close": 10.75, "volume": 2000}
+    ]
+    assert cli("bars", "show", "IBM").out == "no day bars of IBM\n"
+
+
+def test_intraday_bars_are_shown_in_new_york(cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "hours.csv"
+    path.write_text("symbol,timestamp,open,high,low,close,volume\nA,2021-05-14T14:30:00Z,1,2,1,2,5\n")
+    assert cli("bars", "import", path, "--timeframe", "hourly").code == 0
+    assert "2021-05-14 10:30" in cli("bars", "show", "A", "--timeframe", "hour").out
+    assert cli("bars", "show", "A", "--timeframe", "hour", "--json").json[0]["time"] == "2021-05-14T14:30:00+00:00"
+
+
+def test_sample_and_synthetic_bars(cli: Run) -> None:
+    sample = cli("bars", "sample", "--universe", "five")
+    assert sample.code == 0
+    assert sample.out.startswith("12,154 day bars of 5 symbols, 2000-03-01 to 2013-03-01: 12,154 new,")
+    assert sample.out.endswith("universe five has them\n")
+    words = ("bars", "synthesize", "--symbols", "3", "--days", "20", "--end", "2013-03-01", "--universe", "made")
+    assert "60 day bars of 3 symbols" in cli(*words).out
+    assert "60 unchanged" in cli(*words).out
+    union = cli("universes", "show", "five:made")
+    assert union.out == "five:made: 8 symbols\nAAPL FB GOOG IBM MSFT SYN001 SYN002 SYN003\n"
+
+
+def test_universes_are_imported_and_listed(cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "universes.csv"
+    path.write_text("universe,symbol,type\na,X,ETF\na,Y,ETF\nb,Y,\nb,Z Z,\n")
+    assert "no universes yet" in cli("universes", "list").out
+    answer = cli("universes", "import", path)
+    assert answer.code == 0
+    assert answer.out.startswith("4 rows, 2 universes: 3 symbols added, 0 removed, 0 unchanged\n  refused line 5: ")
+    rows = cli("universes", "list", "--json").json
+    assert [(row["name"], row["type"], row["symbols"]) for row in rows] == [("a", "ETF", 2), ("b", "UNIVERSE", 1)]
+    assert cli("universes", "list").out.splitlines()[1].split() == ["a", "ETF", "2"]
+    assert cli("universes", "show", "a:b", "--json").json == {"universe": "a:b", "count": 2, "symbols": ["X", "Y"]}
+    assert "did you mean 'a'" not in cli("universes", "show", "a:c").out
+
+
+def test_indicators_are_rows_that_can_be_added_and_switched(cli: Run) -> None:
+    added = cli("indicators", "add", "rsi_7", "RSI", "timeperiod=7", "--timeframe", "daily")
+    assert (added.code, added.out) == (0, "added rsi_7; it is computed from the next run on\n")
+    assert cli("indicators", "disable", "rsi_14").out == "rsi_14 is disabled\n"
+    rows = {row["name"]: row for row in cli("indicators", "list", "--json").json}
+    assert rows["rsi_7"] == {
+        "name": "rsi_7", "function": "RSI", "params": {"timeperiod": 7}, "timeframes": ["day"], "enabled": True
+    }  # fmt: skip
+    assert not rows["rsi_14"]["enabled"]
+    enabled = [row["name"] for row in cli("indicators", "list", "--enabled", "--json").json]
+    assert "rsi_7" in enabled
+    assert "rsi_14" not in enabled
+    assert cli("indicators", "enable", "rsi_14").code == 0
+    lines = [line.split() for line in cli("indicators", "list").out.splitlines()]
+    assert ["rsi_7", "RSI", "timeperiod=7", "day", "yes"] in lines
+    assert ["rsi_14", "RSI", "timeperiod=14", "all", "yes"] in lines
+
+
+def test_patterns_can_be_switched(cli: Run) -> None:
+    assert cli("patterns", "disable", "hammer").out == "hammer is disabled\n"
+    assert "hammer" not in [row["name"] for row in cli("patterns", "list", "--enabled", "--json").json]
+    assert cli("patterns", "enable", "hammer").code == 0
+    assert any(line.split()[::3] == ["hammer", "yes"] for line in cli("patterns", "list").out.splitlines())
+
+
+def test_results_of_nothing_are_empty(cli: Run) -> None:
+    assert cli("results", "AAPL").out == "no indicators of AAPL\n\nno patterns of AAPL\n"
+    empty = {"symbol": "AAPL", "timeframe": "day", "indicators": [], "patterns": []}
+    assert cli("results", "AAPL", "--timeframe", "daily", "--json").json == empty
+    assert cli("patterns", "recent").out == "no patterns found yet\n"
+    assert cli("patterns", "recent", "--json").json == []

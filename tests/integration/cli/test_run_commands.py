@@ -1,0 +1,236 @@
+"""Runs and dead items from the command line, with a real worker where one is needed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from command_line import Run
+from harness import Supervisor, wait_until
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("noop",), "name either --universe or --symbols"),
+        (("noop", "--universe", "u", "--symbols", "A"), "name either --universe or --symbols"),
+        (("noop", "--symbols", ","), "a run needs at least one symbol"),
+        (("noop", "--symbols", "A B"), "symbol 'A B' is not 1 to 64 printable characters without space"),
+        (("noop", "--universe", ""), "the universe name '' is not made of letters"),
+        (("noop", "--universe", "sp500"), "no universe is named 'sp500'; there is no universe yet"),
+        (("nop", "--symbols", "A"), "no job is named 'nop'; did you mean 'noop'?"),
+        (("ledger_entry", "--symbols", "A", "--param", "x"), "parameter 'x' is not NAME=VALUE"),
+        (("ledger_entry", "--symbols", "A", "--param", "x=1"), "parameter x=1 of job 'ledger_entry': Extra inputs"),
+        (
+            ("ledger_entry", "--symbols", "A", "--param", "milliseconds=long"),
+            "parameter milliseconds='long' of job 'ledger_entry': Input should be a valid number",
+        ),
+        (("noop", "--symbols", "A", "--param", "a=1", "--param", "a=2"), "parameter 'a' is given twice"),
+        (("noop", "--symbols", "A", "--as-of", "2021-13-01"), "'2021-13-01' is not a date YYYY-MM-DD or a time"),
+        (("noop", "--symbols", "A", "--as-of", "9999-12-31T23:00-12:00"), "-12:00' is outside of the years 1 to 9999"),
+        (("noop", "--symbols", "A", "--timeframe", "2day"), "timeframe '2day' is not one of 1min, hour, day"),
+        (("noop", "--symbols", "A", "--timeout", "5"), "--timeout is the time to --wait: name both"),
+        (("noop", "--symbols", "A", "--wait", "--timeout", "nan"), "nan is not a finite number"),
+        (("noop", "--symbols", "A", "--max-attempts", "0"), "0 is not in the range"),
+    ],
+)
+def test_an_enqueue_that_breaks_a_rule_makes_no_run(words: tuple[str, ...], message: str, cli: Run) -> None:
+    answer = cli("enqueue", *words)
+    assert answer.code == 2
+    assert message in answer.err
+    assert cli("runs", "list", "--json").json == []
+
+
+def test_an_empty_universe_is_named(cli: Run, database_url: str) -> None:
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO definition_groups (name, type) VALUES ('none', 'UNIVERSE')")
+    answer = cli("enqueue", "noop", "--universe", "none")
+    assert (answer.code, answer.err) == (2, "Error: universe 'none' has no symbols\n")
+
+
+def test_a_run_without_workers_waits_and_can_be_listed_shown_cancelled_and_retried(cli: Run) -> None:
+    answer = cli("enqueue", "ledger_entry", "--symbols", "B, A,A", "--as-of", "2021-05-14", "--timeframe", "daily")
+    assert answer.code == 0
+    assert answer.out == ("run 1: 2 items of ledger_entry in queue tests\nwatch it: streamworkers runs watch 1\n")
+    assert answer.err == "no worker reads queue 'tests' now: start one with `streamworkers worker`\n"
+
+    (row,) = cli("runs", "list", "--json").json
+    assert (row["run_id"], row["status"], row["target"], row["as_of"]) == (1, "PENDING", "B,A", "2021-05-14")
+    table = cli("runs", "list", "--job", "ledger_entry", "--status", "pending").out.splitlines()
+    assert table[0].split()[:3] == ["run", "job", "target"]
+    assert len(table) == 2
+    assert cli("runs", "list", "--status", "FAILED").out == "no runs match\n"
+
+    shown = cli("runs", "show", "1")
+    assert "run 1: ledger_entry over B,A: PENDING" in shown.out
+    assert "0 of 2 closed" in shown.out
+    waited = cli("runs", "watch", "1", "--timeout", "0.1", "--json")
+    assert waited.code == 1
+    assert waited.json["status"] == "PENDING"
+    assert "run 1 has not ended after 0.1 s. Watch it: streamworkers runs watch 1" in waited.err
+
+    cancelled = cli("runs", "cancel", "1")
+    assert (cancelled.code, cancelled.out) == (0, "run 1 cancelled; 2 items had not been done\n")
+    assert cli("runs", "show", "1", "--json").json["items"]["cancelled"] == 2
+    assert "  cancelled  2\n" in cli("runs", "show", "1").out
+    again = cli("runs", "cancel", "1")
+    assert again.code == 2
+    assert "run 1 is CANCELLED, and only a run that is PENDING or RUNNING can be cancelled" in again.err
+    retried = cli("runs", "retry", "1")
+    assert (retried.code, retried.out) == (0, "run 1: 2 items again\n")
+    refused = cli("runs", "retry", "1")
+    assert refused.code == 2
+    assert "run 1 has no item that is failed or cancelled" in refused.err
+
+
+def test_enqueue_as_json_is_the_summary(cli: Run) -> None:
+    summary = cli("enqueue", "noop", "--symbols", "A", "--json", "--max-attempts", "7").json
+    assert (summary["run_id"], summary["status"], summary["max_attempts"]) == (1, "PENDING", 7)
+    assert summary["items"]["open"] == 1
+
+
+@pytest.mark.parametrize("verb", ["show", "watch", "cancel", "retry"])
+@pytest.mark.parametrize(
+    ("run_id", "message"), [("7", "no run is named '7'"), ("0", "not in the range"), ("9" * 30, "not in")]
+)
+def test_a_run_that_is_not_there_is_a_usage_error(verb: str, run_id: str, message: str, cli: Run) -> None:
+    answer = cli("runs", verb, run_id)
+    assert answer.code == 2
+    assert message in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("show", "7"), "'7' is not an item as RUN:SEQ, such as 42:17"),
+        (("show", "1:x"), "'1:x' is not an item as RUN:SEQ"),
+        (("show", "7:0"), "no run is named '7'"),
+        (("show", "1:0"), "item 1:0 is not dead: see `streamworkers dead list --run 1`"),
+        (("replay",), "name items, or filters, or --all: exactly one of the three"),
+        (("replay", "1:0", "--all"), "exactly one of the three"),
+        (("replay", "1:0"), "item 1:0 is not dead"),
+        (("replay", "1:0", "--dry-run"), "item 1:0 is not dead"),
+        (("purge",), "exactly one of the three"),
+        (("purge", "1:99"), "item 1:99 is not dead"),
+        (("list", "--since", "soon"), "'soon' is not a date YYYY-MM-DD"),
+        (("list", "--run", "9" * 30), "not in the range"),
+    ],
+)
+def test_a_dead_command_that_breaks_a_rule_is_a_usage_error(words: tuple[str, ...], message: str, cli: Run) -> None:
+    cli("enqueue", "noop", "--symbols", "A")
+    answer = cli("dead", *words)
+    assert answer.code == 2
+    assert message in answer.err
+
+
+def test_no_dead_items(cli: Run) -> None:
+    assert cli("dead", "list").out == "no dead items\n"
+    assert cli("dead", "list", "--json").json == []
+    assert cli("dead", "replay", "--all").out == "replayed 0 items\n"
+    assert cli("dead", "purge", "--all", "--dry-run").out == "would purge 0 items\n"
+
+
+@pytest.mark.usefixtures("worker")
+def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: Run) -> None:
+    done = cli("enqueue", "ledger_entry", "--symbols", "A,B", "--wait", "--timeout", "60")
+    assert done.code == 0
+    assert "run 1: ledger_entry over A,B: COMPLETED\n" in done.out
+    assert "  items      2 of 2 closed in " in done.out
+
+    answer = cli(
+        "enqueue", "misbehaving", "--symbols", "A,RAISE,PERMANENT", "--max-attempts", "2", "--wait", "--timeout", "60"
+    )
+    assert answer.code == 1
+    assert "run 2: misbehaving over A,RAISE,PERMANENT: COMPLETED_WITH_ERRORS\n" in answer.out
+    assert "  failed     2\n" in answer.out
+    assert "RAISE (attempt 2): ValueError: RAISE cannot be computed" in answer.out
+    assert "  see them: streamworkers dead list --run 2\n" in answer.out
+    assert cli("runs", "watch", "2").code == 1
+    watched = cli("runs", "watch", "2", "--json")
+    assert (watched.code, watched.json["items"]["failed"]) == (1, 2)
+
+    rows = cli("dead", "list", "--run", "2", "--json").json
+    assert [(row["item"], row["symbol"], row["job"]) for row in rows] == [
+        ("2:1", "RAISE", "misbehaving"),
+        ("2:2", "PERMANENT", "misbehaving"),
+    ]
+    assert [len(cli("dead", "list", "--json", *words).json) for words in (
+        ("--symbol", "RAISE"), ("--job", "noop"), ("--error-like", "such thing"), ("--since", "2000-01-01"),
+        ("--since", "2999-01-01T00:00Z"), ("--limit", "1"),
+    )] == [1, 0, 1, 2, 0, 1]  # fmt: skip
+    assert cli("dead", "list").out.splitlines()[0].split() == ["item", "job", "symbol", "attempts", "died", "error"]
+    shown = cli("dead", "show", "2:1")
+    assert shown.out.startswith("2:1: RAISE died in attempt 2: ValueError: RAISE cannot be computed\n")
+    assert "attempt  at" in shown.out
+    assert cli("dead", "show", "2:1", "--json").json["symbol"] == "RAISE"
+
+    assert cli("dead", "replay", "--symbol", "RAISE", "--dry-run").out == "would replay 1 items\n"
+    assert cli("dead", "replay", "2:1").out == "replayed 1 items\n"
+    assert cli("runs", "watch", "2").code == 1
+    assert cli("dead", "show", "2:1", "--json").json["attempt"] == 2
+    assert cli("dead", "purge", "2:2").out == "purged 1 items\n"
+    assert cli("dead", "purge", "--all").out == "purged 1 items\n"
+    assert cli("dead", "list", "--json").json == []
+
+
+@pytest.mark.usefixtures("worker")
+def test_an_analysis_from_bars_to_results(cli: Run, tmp_path: Path) -> None:
+    cli("bars", "synthesize", "--symbols", "2", "--days", "300", "--end", "2013-03-01", "--universe", "made")
+    answer = cli("enqueue", "analysis", "--universe", "made", "--wait", "--timeout", "60", "--param", "last_bars=20")
+    assert answer.code == 0, answer
+    assert "  as of      2013-03-01 (day)\n" in answer.out
+    assert "  completed  2: 2 analysed, 0 stale\n" in answer.out
+
+    results = cli("results", "SYN001", "--limit", "3", "--json").json
+    assert len(results["indicators"]) >= 40
+    assert len(results["patterns"]) == 3
+    text = cli("results", "SYN001").out
+    assert text.splitlines()[0].split()[:3] == ["indicator", "bar", "value"]
+    assert "rsi_14" in text
+    recent = cli("patterns", "recent", "--limit", "2", "--min-confidence", "0.1", "--json").json
+    assert len(recent) == 2
+    assert all(row["confidence"] >= 0.1 for row in recent)
+    bullish = cli("patterns", "recent", "--direction", "bullish").out.splitlines()
+    assert bullish[0].split() == ["bar", "symbol", "pattern", "direction", "confidence", "run"]
+    assert all("bullish" in line for line in bullish[1:])
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cli: Run, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "streamworkers.cli.main", "enqueue", "noop", "--symbols", "A", "--wait"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline().startswith("no worker reads queue 'bench'")
+            waiting.send_signal(signal.SIGINT)
+            out, err = waiting.communicate(timeout=30)
+        finally:
+            waiting.kill()
+    assert waiting.returncode == 130
+    assert "run 1 goes on. Watch it: streamworkers runs watch 1" in err
+    assert "Traceback" not in out + err
+    assert cli("runs", "list", "--json").json[0]["status"] == "PENDING"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--queue", "none"), "no job uses queue 'none'; known: analysis, bench, tests"),
+        (("--queue", "tests", "--queue", "tests=1"), "queue 'tests' is named twice"),
+        (("--queue", "tests=0"), "--queue 'tests=0': '0' is not a number of processes from 1"),
+        (("--queue", "tests=3", "--processes", "2"), "ask for more than 2 processes"),
+        (("--processes", "0"), "0 is not in the range"),
+        (("--grace-seconds", "nan"), "nan is not a finite number"),
+    ],
+)
+def test_a_worker_with_wrong_words_does_not_start(words: tuple[str, ...], message: str, cli: Run) -> None:
+    answer = cli("worker", *words)
+    assert answer.code == 2
+    assert message in answer.err
+
+
+def test_a_worker_serves_the_queues_it_is_told(worker: Supervisor, cli: Run) -> None:
+    assert worker.process.poll() is None
+    wait_until(lambda: cli("enqueue", "noop", "--symbols", "A").err == "", what="its heartbeat names the queue")
