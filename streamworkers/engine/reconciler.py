@@ -20,6 +20,7 @@ from streamworkers.engine.stream import Streams
 
 log = structlog.get_logger()
 _PAGE = 5000
+FORGET_EVERY = 12
 
 
 class Reconciler:
@@ -43,15 +44,17 @@ class Reconciler:
         self._quiet_seconds = quiet_seconds
         self._metrics = metrics
         self._last_counts: dict[int, int] = {}
+        self._steps = 0
 
     def run_once(self) -> float | None:
-        """Look at every unfinished run of each queue once; asks Redis nothing while there is none."""
+        """Look at every unfinished run of each queue once; asks Redis next to nothing while there is none."""
         with self._pool.connection() as connection:
             for queue in self._queues:
                 if ledger.unfinished_runs(connection, queue, self._quiet_seconds):
                     self._reconcile(connection, queue)
-                elif self._last_counts:
+                elif self._last_counts or self._steps % FORGET_EVERY == 0:
                     self._forget_ended(connection, queue, self._streams.open_items(queue))
+        self._steps += 1
         return None
 
     def _reconcile(self, connection: Connection, queue: str) -> None:
