@@ -5,6 +5,7 @@ import contextlib
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -56,6 +57,7 @@ class Bench:
 @contextmanager
 def private_services() -> Iterator[Bench]:
     """Start a Redis and a PostgreSQL of our own in a temporary folder, migrated; both end and go afterwards."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends with us
     folder = Path(tempfile.mkdtemp(prefix="sw-bench-"))
     services = EmbeddedServices(Settings(data_dir=folder))
     try:

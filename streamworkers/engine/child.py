@@ -98,6 +98,7 @@ class Child:
     def kill(self, because: str) -> None:
         """End the process at once; `because` is what its items will tell."""
         self.killed_because = self.killed_because or because
+        self.deadline = float("inf")
         self.process.kill()
 
     def stop(self) -> None:

@@ -216,6 +216,19 @@ def test_a_run_completes_when_its_database_connections_are_cut(
     assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
 
 
+def test_a_handler_sees_that_its_run_was_cancelled_and_its_result_is_not_saved(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "stopping", "WAIT_FOR_CANCEL")
+    with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
+        wait_until(lambda: run_status(connection, run) == "RUNNING")
+        operations.cancel(connection, streams, run.id)
+        wait_until(lambda: streams.backlog("tests").pending == 0, 10, "the handler comes back")
+        assert supervisor.events("worker_ended") == []
+    assert effects_of(connection, run) == []
+    assert items_of(connection, run) == {"WAIT_FOR_CANCEL": ("cancelled", 0, None)}
+
+
 def test_a_worker_is_replaced_after_its_number_of_items(
     connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:

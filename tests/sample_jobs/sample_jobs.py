@@ -53,7 +53,10 @@ class LedgerEntry(Job[LedgerEntryParameters]):
 
 
 class Misbehaving(LedgerEntry):
-    """Does what its symbol says: RAISE, HANG, STOP, EXIT, SIGKILL, PERMANENT, SAVE_RAISES or NO_OUTCOME, or works."""
+    """Does what its symbol says.
+
+    RAISE, HANG, STOP, EXIT, SIGKILL, WAIT_FOR_CANCEL, PERMANENT, SAVE_RAISES, NO_OUTCOME; any other is done.
+    """
 
     name: ClassVar[str] = "misbehaving"
     timeout_seconds: ClassVar[float] = 1.0
@@ -69,6 +72,10 @@ class Misbehaving(LedgerEntry):
                         time.sleep(60)
                 case "STOP" if item.attempt == 1:
                     os.kill(os.getpid(), signal.SIGSTOP)
+                case "WAIT_FOR_CANCEL":
+                    deadline = time.monotonic() + 30
+                    while not context.cancelled and time.monotonic() < deadline:
+                        time.sleep(0.02)
                 case "EXIT":
                     os._exit(3)
                 case "SIGKILL":

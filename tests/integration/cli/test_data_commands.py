@@ -114,8 +114,8 @@ def test_bars_are_shown_oldest_first_up_to_the_limit(cli: Run, bars_file: Path) 
     cli("bars", "import", bars_file)
     assert [line.split() for line in cli("bars", "show", "NA").out.splitlines()] == [
         ["time", "open", "high", "low", "close", "volume"],
-        ["2021-05-13", "10.0", "11.0", "9.5", "10.5", "1,000"],
-        ["2021-05-14", "10.5", "11.0", "10.0", "10.75", "2,000"],
+        ["2021-05-13", "10", "11", "9.5", "10.5", "1,000"],
+        ["2021-05-14", "10.5", "11", "10", "10.75", "2,000"],
     ]
     assert cli("bars", "show", "NA", "--limit", "1", "--json").json == [
         {"time": "2021-05-14", "open": 10.5, "high": 11.0, "low": 10.0, "close": 10.75, "volume": 2000}

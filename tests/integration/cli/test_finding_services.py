@@ -167,3 +167,24 @@ def test_commands_find_running_embedded_services_by_themselves(
     monkeypatch.setenv("STREAMWORKERS_DATA_DIR", str(socket.parent.parent.parent))
     assert bare_cli("migrate", "--status").code == 0
     assert redis_server.RedisServer(socket.parent.parent.parent / "redis", socket.parent, None).answers()
+
+
+def test_what_postgres_refuses_is_one_line_and_exit_code_1(cli: Run, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE job_schedule_runs ADD CHECK (job <> 'noop')")
+    answer = cli("enqueue", "noop", "--symbols", "A")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: PostgreSQL refuses: new row for relation")
+    assert answer.err.count("\n") == 1
+
+
+def test_a_connection_that_breaks_within_a_command_is_exit_code_3(cli: Run, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;"
+            "CREATE TRIGGER hang_up BEFORE INSERT ON job_schedule_runs FOR EACH ROW EXECUTE FUNCTION hang_up()"
+        )
+    answer = cli("enqueue", "noop", "--symbols", "A")
+    assert answer.code == 3
+    assert answer.err.startswith("Error: PostgreSQL does not answer: ")

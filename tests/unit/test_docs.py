@@ -1,0 +1,122 @@
+"""What is written down is true: settings, metrics, commands, jobs, keys and files appear in the docs."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from streamworkers.cli.main import cli
+from streamworkers.config import Settings
+from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.registry import installed_jobs
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return "none"
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def settings_table() -> str:
+    """The table of docs/settings.md, from the code."""
+    rows = [
+        f"| `STREAMWORKERS_{name.upper()}` | {field.description} | {_shown(field.default)} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | meaning | default |", "| --- | --- | --- |", *rows])
+
+
+def metrics_table() -> str:
+    """The table of docs/metrics.md, from the code."""
+    rows = ["| `streamworkers_queue_entries` | gauge | Entries in Redis by where they are | `queue` `state` |"]
+    for collector in PoolMetrics().registry._collector_to_names:
+        metric = next(iter(collector.collect()))
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        labels = " ".join(f"`{label}`" for label in getattr(collector, "_labelnames", ()))
+        rows.append(f"| `{name}` | {metric.type} | {metric.documentation} | {labels} |")
+    return "\n".join(["| name | type | meaning | labels |", "| --- | --- | --- | --- |", *sorted(rows)])
+
+
+def test_the_table_of_settings_is_the_code() -> None:
+    assert settings_table() in _text("docs/settings.md")
+
+
+def test_the_table_of_metrics_is_the_code() -> None:
+    assert metrics_table() in _text("docs/metrics.md")
+
+
+def test_every_command_is_in_the_changelog_and_has_a_help_text() -> None:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        assert f"`{name}`" in _text("CHANGELOG.md")
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str()
+        if isinstance(command, click.Group):
+            assert all(sub.get_short_help_str() for sub in command.commands.values())
+
+
+def test_every_job_is_in_the_readme() -> None:
+    for name in installed_jobs():
+        assert f"| `{name}` |" in _text("README.md")
+
+
+def test_every_command_line_of_the_readme_exists() -> None:
+    context = click.Context(cli)
+    lines = re.findall(r"^\$ streamworkers (.+?)(?:\s+#.*)?$", _text("README.md"), re.MULTILINE)
+    assert len(lines) > 15
+    for line in lines:
+        words = line.split()
+        command = cli.get_command(context, words[0])
+        assert command is not None, line
+        if isinstance(command, click.Group):
+            command = command.commands.get(words[1])
+            assert command is not None, line
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_the_job_of_the_readme_is_a_job() -> None:
+    code = re.search(r"```python\n(.*?)```", _text("README.md"), re.DOTALL)
+    assert code is not None
+    names: dict[str, object] = {}
+    exec(compile(code[1], "README.md", "exec"), names)
+    from streamworkers.engine.registry import Registry
+
+    registry = Registry([names["LastClose"]()])  # type: ignore[operator]
+    assert registry["last_close"].batch_size == 100
+    body = [line for line in code[1].splitlines() if line.strip() and not line.startswith(("from", "import"))]
+    assert len(body) <= 15
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "docs/indicators.md", "docs/patterns.md"])
+def test_every_link_of_the_docs_leads_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", _text(name)):
+        if "://" not in target:
+            assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_every_module_that_the_architecture_names_exists() -> None:
+    for name in re.findall(r"`((?:engine/)[a-z_/]+\.(?:py|lua))`", _text("ARCHITECTURE.md")):
+        assert (ROOT / "streamworkers" / name).exists(), name
+
+
+def test_the_lock_file_pins_every_dependency_with_a_hash_and_names_no_registry() -> None:
+    text = _text("requirements.lock")
+    assert "://" not in text
+    assert all("--hash=sha256:" in part for part in re.split(r"\n(?=[a-z])", text.strip()))
+
+
+def test_the_default_definitions_are_as_many_as_the_changelog_says() -> None:
+    seeds = _text("sql/migrations/0004_default_definitions.sql")
+    counts = {"indicator": 0, "pattern": 0}
+    for kind, rows in re.findall(r"INSERT INTO (\w+)_definitions(.*?);", seeds, re.DOTALL):
+        counts[kind] += len(re.findall(r"^\s*\('", rows, re.MULTILINE))
+    assert f"{counts['indicator']} indicators and {counts['pattern']} patterns" in _text("CHANGELOG.md")
