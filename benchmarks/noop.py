@@ -16,7 +16,6 @@ before it runs it, so that a crash loses it.
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -109,8 +108,9 @@ def main() -> None:
             rows.append([peer.name, f"{peer.items:,}", spread(rates, 0), spread(ratios, 1), _versions[peer.name]])
         else:
             rows.append([peer.name, "", "not installed" if peer.word in words.peers else "left out", "", ""])
-    fastest = max((statistics.median(rates) for rates in theirs.values()), default=0.0)
-    factor = f"{statistics.median(ours) / fastest:.1f}" if fastest else "unknown, no peer is installed"
+    # Against the fastest of the same round: which peer that is may differ.
+    factors = [our / max(rates) for our, *rates in zip(ours, *theirs.values(), strict=True) if rates]
+    factor = spread(factors, 1) if factors else "unknown, no peer is installed"
     print_table(
         "Items that do nothing, on 2 worker processes",
         ["", "items", f"items/s, median of {words.rounds} (min-max)", "ours to theirs", "version"],

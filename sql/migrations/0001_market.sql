@@ -39,7 +39,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('ensure_ohlcv_1min_partition'));
-    IF to_regclass(name) IS NOT NULL THEN
+    -- Asked of the catalogue itself: to_regclass may answer from before the wait.
+    IF EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = 'ohlcv_1min'::regclass AND c.relname = name) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE ohlcv_1min INCLUDING ALL)', name);

@@ -53,7 +53,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('ensure_job_run_items_partition'));
-    IF to_regclass(name) IS NOT NULL THEN
+    -- Asked of the catalogue itself: to_regclass may answer from before the wait.
+    IF EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = 'job_run_items'::regclass AND c.relname = name) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE job_run_items INCLUDING ALL) WITH (fillfactor = 60)', name);

@@ -1,12 +1,11 @@
 """TA-Lib's 61 candle functions: how many bars each spans, the trend it wants before, its direction.
 
-Nine are neutral whatever the sign of their signal, because TA-Lib's sources say so of them ("this does not
-mean it is bullish"): the doji family (doji, long-legged, dragonfly, gravestone, rickshaw man, takuri) is
+Nine are neutral whatever the sign of their signal, which tells nothing of direction: the doji family (doji, long-legged, dragonfly, gravestone, rickshaw man, takuri) is
 always positive, and high wave, spinning top and short line carry only the colour of their bar. All others
 are bullish where the signal is positive and bearish where it is negative.
 
-Trends wanted follow Nison, Japanese Candlestick Charting Techniques, and Bulkowski, Encyclopedia of
-Candlestick Charts; where they disagree or want none, it is "any".
+The trend wanted before a pattern is our reading of how the pattern is commonly defined (reversal, continuation, or
+neither); where definitions disagree it is "any".
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
 """A row of indicator_definitions or pattern_definitions, checked: one that exists can be computed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,6 +12,7 @@ from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS, INDICATOR_FUNC
 from streamworkers.errors import BadInputError, UnknownNameError
 
 _THRESHOLD = RealNumber(0.0, 1.0)
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,8 @@ class PatternDefinition:
 
 
 def _require_name(name: object, kind: str) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise BadInputError(f"name of the {kind} definition is {name!r}, not a word")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BadInputError(f"name of the {kind} definition is {name!r}, not 1 to 64 letters, digits, '_', '-' and '.'")
 
 
 def _require_object(name: str, params: object) -> Mapping[str, object]:

@@ -82,14 +82,14 @@ def dead_items(connection: Connection, wanted: DeadFilter, limit: int) -> list[R
             " AND (%(run_id)s::bigint IS NULL OR r.id = %(run_id)s)"
             " AND (%(job)s::text IS NULL OR r.job = %(job)s)"
             " AND (%(symbol)s::text IS NULL OR i.symbol = %(symbol)s)"
-            " AND (%(error_like)s::text IS NULL OR i.error ILIKE %(error_like)s)"
+            " AND (%(error_like)s::text IS NULL OR strpos(lower(i.error), lower(%(error_like)s)) > 0)"
             " AND (%(since)s::timestamptz IS NULL OR i.finished_at >= %(since)s)"
             " ORDER BY i.run_id DESC, i.seq LIMIT %(limit)s",
             {
                 "run_id": wanted.run_id,
                 "job": wanted.job,
                 "symbol": wanted.symbol,
-                "error_like": f"%{wanted.error_like}%" if wanted.error_like else None,
+                "error_like": wanted.error_like,
                 "since": wanted.since,
                 "limit": limit,
             },

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
+from streamworkers.engine import ledger, ledger_reports
 from streamworkers.engine.enqueue import add_entries
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.stream import Streams
@@ -16,7 +16,8 @@ def require_run(connection: Connection, run_id: int) -> Run:
     """The run of that id. Raises UnknownNameError."""
     run = ledger.load_run(connection, run_id)
     if run is None:
-        raise UnknownNameError("run", str(run_id), ())
+        newest = ledger_reports.list_runs(connection, job=None, status=None, limit=20)
+        raise UnknownNameError("run", str(run_id), (str(row["run_id"]) for row in newest))
     return run
 
 

@@ -78,8 +78,11 @@ class Streams:
                 socket_connect_timeout=5.0,
                 health_check_interval=0,
             )
-        except ValueError as error:
-            raise BadInputError(f"STREAMWORKERS_REDIS_URL is not a Redis URL: {error}") from None
+        except ValueError:
+            # What the parser says may quote a part of a password.
+            raise BadInputError(
+                "STREAMWORKERS_REDIS_URL is not a URL that begins with redis://, rediss:// or unix://"
+            ) from None
         self._client.set_response_callback("XREADGROUP", lambda response, **_: response)
         self._scripts = {name: self._client.register_script(_script_text(name)) for name in _SCRIPTS}
 

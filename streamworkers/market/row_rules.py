@@ -4,7 +4,7 @@ These functions decide; the vectorised pass in `column_check` only spares the ro
 """
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import lru_cache
@@ -72,8 +72,8 @@ def require_symbol(text: str) -> str:
 def bar_time(text: str, *, intraday: bool) -> str:
     """The start of a bar in the form of `BarRows.times`.
 
-    Day, week and month: a date, or the date of a timestamp (of a zoned one, its date in New York). Intraday: a
-    timestamp; one without a zone is New York time, in the repeated hour of autumn its first pass. Raises
+    Day, week and month: a date, or the date of a timestamp; of a zoned one its date in New York, but for midnight,
+    which in any zone stands for a date. Intraday: a timestamp; one without a zone is New York time, in the repeated hour of autumn its first pass. Raises
     BrokenRuleError for anything else, and for a bare date where a timestamp is needed.
     """
     stripped = text.strip()
@@ -85,7 +85,10 @@ def bar_time(text: str, *, intraday: bool) -> str:
     try:
         moment = datetime.fromisoformat(stripped)
         if not intraday:
-            return (moment.astimezone(EXCHANGE_ZONE) if moment.tzinfo else moment).date().isoformat()
+            midnight = moment.timetz().replace(tzinfo=None) == time()
+            return (
+                (moment if moment.tzinfo is None or midnight else moment.astimezone(EXCHANGE_ZONE)).date().isoformat()
+            )
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=EXCHANGE_ZONE)
         return moment.astimezone(UTC).isoformat()

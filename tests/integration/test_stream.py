@@ -237,5 +237,5 @@ def test_a_refusal_by_redis_is_told_with_its_words(streams: Streams) -> None:
 
 
 def test_a_url_that_is_none_is_refused() -> None:
-    with pytest.raises(BadInputError, match="STREAMWORKERS_REDIS_URL is not a Redis URL"):
+    with pytest.raises(BadInputError, match=r"STREAMWORKERS_REDIS_URL is not a URL that begins with redis://"):
         Streams("http://localhost", "x")

@@ -276,9 +276,10 @@ def test_dead_items_are_found_replayed_from_attempt_1_and_purged(
 ) -> None:
     run = start_run(connection, streams, registry, "misbehaving", "RAISE", "A", max_attempts=1)
     _work_until_empty(consumer)
-    (dead,) = ledger_reports.dead_items(connection, DeadFilter(error_like="cannot be"), 10)
+    (dead,) = ledger_reports.dead_items(connection, DeadFilter(error_like="Cannot be"), 10)
     assert (dead["run_id"], dead["seq"], dead["symbol"]) == (run.id, 0, "RAISE")
     assert ledger_reports.dead_items(connection, DeadFilter(job="noop"), 10) == []
+    assert ledger_reports.dead_items(connection, DeadFilter(error_like="cannot_be"), 10) == []
     assert operations.replay(connection, streams, [(run.id, 0)]) == 1
     assert items_of(connection, run)["RAISE"] == ("pending", 0, None)
     _work_until_empty(consumer)
@@ -305,7 +306,7 @@ def test_a_run_that_was_cancelled_can_be_retried(
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
     assert effects_of(connection, run) == ["A", "B"]
-    with pytest.raises(UnknownNameError, match="no run is named '424242'"):
+    with pytest.raises(UnknownNameError, match="no run is named '424242'; known: 1"):
         operations.retry(connection, streams, 424242)
 
 

@@ -106,9 +106,9 @@ def test_a_pattern_that_breaks_a_rule_is_refused_in_words(
 
 def test_a_definition_without_a_name_is_refused() -> None:
     message = _message(IndicatorDefinition, BadInputError, name=" ", function="SMA", params={})
-    assert message == "name of the indicator definition is ' ', not a word"
+    assert message == "name of the indicator definition is ' ', not 1 to 64 letters, digits, '_', '-' and '.'"
     message = _message(PatternDefinition, BadInputError, name=None, function="CDLDOJI", params={})
-    assert message == "name of the pattern definition is None, not a word"
+    assert message == "name of the pattern definition is None, not 1 to 64 letters, digits, '_', '-' and '.'"
 
 
 def test_whole_floats_as_json_may_give_them_become_whole_numbers() -> None:
