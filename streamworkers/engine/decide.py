@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from streamworkers.engine.item import Entry, Item
 from streamworkers.engine.ledger import Closing
@@ -14,8 +15,7 @@ MAX_ERROR_CHARACTERS = 2000
 NO_OUTCOME = "the handler returned no outcome for this item"
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A delivered entry that is ours: where it is in Redis and what it says."""
 
     entry_id: str
@@ -87,7 +87,7 @@ def decide(
                 delay = retry_delay_seconds(
                     entry.attempt, rng, base_seconds=rule.base_seconds, cap_seconds=rule.cap_seconds
                 )
-                again = replace(entry, attempt=entry.attempt + 1, alone=True, reason=outcome.error)
+                again = entry._replace(attempt=entry.attempt + 1, alone=True, reason=outcome.error)
                 decisions.retries.append(Retry(task, delay, again, outcome.error[:MAX_ERROR_CHARACTERS]))
             case Snoozed():
                 delay = max(0.0, (outcome.until - now).total_seconds())

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,15 +105,16 @@ class Executor:
     def _check(self, call: _Call, tasks: Sequence[Task]) -> list[Task]:
         """The tasks worth executing. Those of closed items leave the queue; those out of attempts are dead."""
         run = call.run
-        states = ledger.item_states(call.connection, run, [task.entry.seq for task in tasks])
+        symbols = ledger.open_symbols(call.connection, run, [task.entry.seq for task in tasks])
         worth, gone, exhausted = [], [], Decisions()
         for task in tasks:
-            # Each state is taken once: of an item that was added twice, the second entry is of no use.
-            state = states.pop(task.entry.seq, None)
-            if state is None or not state.is_open or state.symbol != task.entry.symbol:
+            # Each is taken once: of an item that was added twice, the second entry is of no use.
+            if symbols.get(task.entry.seq) != task.entry.symbol:
                 gone.append(task.entry_id)
-            elif task.entry.attempt > run.max_attempts:
-                last = Task(task.entry_id, replace(task.entry, attempt=run.max_attempts))
+                continue
+            del symbols[task.entry.seq]
+            if task.entry.attempt > run.max_attempts:
+                last = Task(task.entry_id, task.entry._replace(attempt=run.max_attempts))
                 exhausted.dead.append((last, task.entry.reason))
             else:
                 worth.append(task)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -40,22 +40,7 @@ class Run:
     is_enqueued: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ItemState:
-    """An item's row, as far as it decides whether an entry is worth working on."""
-
-    symbol: str
-    timeframe: str | None
-    status: str
-
-    @property
-    def is_open(self) -> bool:
-        """True while nobody has closed it."""
-        return self.status in OPEN_STATES
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """A new state of an item: `completed` with a result, `failed` or `retrying` with an error."""
 
     seq: int
@@ -106,8 +91,10 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
 
 
 def mark_enqueued(connection: Connection, run_id: int) -> None:
-    """Note that all entries of a run are in the stream."""
-    connection.execute("UPDATE job_schedule_runs SET enqueued_at = clock_timestamp() WHERE id = %s", (run_id,))
+    """Note that all entries of a run are in the stream. Not worth a disk's wait: lost, it is noted again."""
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit TO off")
+        connection.execute("UPDATE job_schedule_runs SET enqueued_at = clock_timestamp() WHERE id = %s", (run_id,))
 
 
 def load_run(connection: Connection, run_id: int) -> Run | None:
@@ -125,13 +112,15 @@ def mark_running(connection: Connection, run_id: int) -> None:
     )
 
 
-def item_states(connection: Connection, run: Run, seqs: Sequence[int]) -> dict[int, ItemState]:
-    """The states of some items of a run, by seq."""
+def open_symbols(connection: Connection, run: Run, seqs: Sequence[int]) -> dict[int, str]:
+    """The symbols of those of these items that are open, by seq."""
     rows = connection.execute(
-        "SELECT seq, symbol, timeframe, status FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)",
+        "SELECT seq, symbol FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
+        " AND status IN ('pending', 'retrying')",
         (run.run_day, run.id, list(seqs)),
+        binary=True,
     )
-    return {seq: ItemState(symbol, timeframe, status) for seq, symbol, timeframe, status in rows}
+    return dict(rows.fetchall())
 
 
 def complete_items(
@@ -195,8 +184,9 @@ def fail_items(
 def add_events(connection: Connection, events: Sequence[Event]) -> None:
     """Put events into the outbox, in the transaction of what they tell."""
     connection.execute(
-        "INSERT INTO event_outbox (channel, payload) SELECT * FROM unnest(%s::text[], %s::jsonb[])",
-        ([event.channel for event in events], [Jsonb(event.payload) for event in events]),
+        "INSERT INTO event_outbox (channel, payload)"
+        " SELECT channel, payload::jsonb FROM unnest(%b::text[], %b::text[]) AS e(channel, payload)",
+        ([event.channel for event in events], [json.dumps(event.payload) for event in events]),
     )
 
 

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from streamworkers.engine.item import Item
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """The item is done. `value` goes to the job's `save`; `result`, a small JSON object, into the ledger."""
 
     item: Item
@@ -16,8 +15,7 @@ class Completed:
     result: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The item could not be done; it is tried again unless `permanent` or out of attempts."""
 
     item: Item
@@ -25,8 +23,7 @@ class Failed:
     permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snoozed:
+class Snoozed(NamedTuple):
     """The item shall run again at `until` (aware); that costs no attempt."""
 
     item: Item

@@ -28,6 +28,7 @@ class StatusPipe:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._packer = msgpack.Packer()
+        self._unsent = b""
 
     def ready(self) -> None:
         """The process has loaded its jobs."""
@@ -35,7 +36,7 @@ class StatusPipe:
 
     def batch(self, count: int) -> None:
         """Entries were delivered."""
-        self._send(BATCH, count)
+        self._later(BATCH, count)
 
     def idle(self) -> None:
         """Nothing is in hand."""
@@ -55,14 +56,22 @@ class StatusPipe:
 
     def finished(self, run: Run, report: BatchReport) -> None:
         """The items are closed, their entries gone."""
-        self._send(FINISHED, run.queue, run.job, report.as_dict())
+        self._later(FINISHED, run.queue, run.job, report.as_dict())
 
     def refused(self, queue: str, count: int) -> None:
         """Entries that are no items of ours were taken out."""
         self._send(REFUSED, queue, count)
 
+    def _later(self, *message: Any) -> None:
+        """Send with the next message, which follows at once: every write wakes the supervisor.
+
+        Should the process die in between, the ledger tells what it had closed.
+        """
+        self._unsent += self._packer.pack(message)
+
     def _send(self, *message: Any) -> None:
-        data = self._packer.pack(message)
+        data = self._unsent + self._packer.pack(message)
+        self._unsent = b""
         while data:
             data = data[os.write(self._descriptor, data) :]
 

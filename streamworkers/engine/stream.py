@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -27,8 +27,7 @@ class RedisUnavailableError(ServiceUnreachableError):
     """Redis cannot do this now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An entry that was handed to a consumer: its queue, id and payload."""
 
     queue: str
@@ -36,8 +35,7 @@ class Delivery:
     packed: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
+class Delay(NamedTuple):
     """An entry to take out of the stream and to add again, as `packed`, after `delay_ms`."""
 
     entry_id: str

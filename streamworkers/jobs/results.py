@@ -11,11 +11,12 @@ from psycopg.rows import dict_row
 from streamworkers.analysis.patterns import Detection
 from streamworkers.database import Connection
 
+# Arrays go as %(name)b, in binary: psycopg writes them an order of magnitude faster than as text.
 _UPSERT_INDICATORS = """
 INSERT INTO indicator_results AS t (symbol, timeframe, indicator, bar_time, value, value_data, bars_used, run_id)
-SELECT d.symbol, %(timeframe)s, d.indicator, d.bar_time, d.value, d.value_data, d.bars_used, %(run_id)s
-FROM unnest(%(symbols)s::text[], %(indicators)s::text[], %(bar_times)s::timestamptz[], %(values)s::float8[],
-            %(data)s::jsonb[], %(bars_used)s::int[]) AS d(symbol, indicator, bar_time, value, value_data, bars_used)
+SELECT d.symbol, %(timeframe)s, d.indicator, d.bar_time, d.value, d.value_data::jsonb, d.bars_used, %(run_id)s
+FROM unnest(%(symbols)b::text[], %(indicators)b::text[], %(bar_times)b::timestamptz[], %(values)b::float8[],
+            %(data)b::text[], %(bars_used)b::int[]) AS d(symbol, indicator, bar_time, value, value_data, bars_used)
 ON CONFLICT (symbol, timeframe, indicator, bar_time) DO UPDATE
 SET value = excluded.value, value_data = excluded.value_data, bars_used = excluded.bars_used,
     run_id = excluded.run_id, calculated_at = excluded.calculated_at
@@ -25,9 +26,10 @@ WHERE (t.value, t.value_data, t.bars_used) IS DISTINCT FROM (excluded.value, exc
 _UPSERT_PATTERNS = """
 INSERT INTO daily_patterns AS t
     (symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id)
-SELECT d.symbol, %(timeframe)s, d.pattern, d.bar_time, d.direction, d.signal, d.confidence, d.metadata, %(run_id)s
-FROM unnest(%(symbols)s::text[], %(patterns)s::text[], %(bar_times)s::timestamptz[], %(directions)s::text[],
-            %(signals)s::int[], %(confidences)s::float8[], %(metadata)s::jsonb[])
+SELECT d.symbol, %(timeframe)s, d.pattern, d.bar_time, d.direction, d.signal, d.confidence, d.metadata::jsonb,
+       %(run_id)s
+FROM unnest(%(symbols)b::text[], %(patterns)b::text[], %(bar_times)b::timestamptz[], %(directions)b::text[],
+            %(signals)b::int[], %(confidences)b::float8[], %(metadata)b::text[])
      AS d(symbol, pattern, bar_time, direction, signal, confidence, metadata)
 ON CONFLICT (symbol, timeframe, pattern_name, bar_time) DO UPDATE
 SET direction = excluded.direction, signal = excluded.signal, confidence = excluded.confidence,
@@ -41,11 +43,11 @@ RETURNING symbol, pattern_name, bar_time, direction, confidence, metadata, detec
 # goes; patterns that this run did not look for stay.
 _DELETE_GONE = """
 DELETE FROM daily_patterns p
-USING unnest(%(scanned)s::text[], %(first_bars)s::timestamptz[], %(last_bars)s::timestamptz[])
+USING unnest(%(scanned)b::text[], %(first_bars)b::timestamptz[], %(last_bars)b::timestamptz[])
       AS s(symbol, first_bar, last_bar)
 WHERE p.symbol = s.symbol AND p.timeframe = %(timeframe)s AND p.bar_time BETWEEN s.first_bar AND s.last_bar
-  AND p.pattern_name = ANY(%(evaluated)s) AND p.run_id < %(run_id)s
-  AND NOT EXISTS (SELECT FROM unnest(%(symbols)s::text[], %(patterns)s::text[], %(bar_times)s::timestamptz[])
+  AND p.pattern_name = ANY(%(evaluated)b) AND p.run_id < %(run_id)s
+  AND NOT EXISTS (SELECT FROM unnest(%(symbols)b::text[], %(patterns)b::text[], %(bar_times)b::timestamptz[])
                   AS d(symbol, pattern, bar_time)
                   WHERE d.symbol = p.symbol AND d.pattern = p.pattern_name AND d.bar_time = p.bar_time)"""
 

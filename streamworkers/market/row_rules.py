@@ -73,8 +73,9 @@ def bar_time(text: str, *, intraday: bool) -> str:
     """The start of a bar in the form of `BarRows.times`.
 
     Day, week and month: a date, or the date of a timestamp; of a zoned one its date in New York, but for midnight,
-    which in any zone stands for a date. Intraday: a timestamp; one without a zone is New York time, in the repeated hour of autumn its first pass. Raises
-    BrokenRuleError for anything else, and for a bare date where a timestamp is needed.
+    which in any zone stands for a date. Intraday: a timestamp; one without a zone is New York time, in the repeated
+    hour of autumn its first pass. Raises BrokenRuleError for anything else, and for a bare date where a timestamp is
+    needed.
     """
     stripped = text.strip()
     bare = _parsed_date(stripped)

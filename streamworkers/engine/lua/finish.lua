@@ -5,8 +5,15 @@
 -- Returns {done, delayed, open items left of the run (nil when unknown)}. Bound: one batch.
 local group, consumer, run, done_count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
+-- A consumer holds one batch, so all it owns comes in one call; should it own more, the rest is asked for one by one.
+local most = 1000
+local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', most, consumer)
+local known = {}
+for _, record in ipairs(pending) do
+    known[record[1]] = true
+end
 local function owned(id)
-    return #redis.call('XPENDING', KEYS[1], group, id, id, 1, consumer) == 1
+    return known[id] or (#pending == most and #redis.call('XPENDING', KEYS[1], group, id, id, 1, consumer) == 1)
 end
 
 local ours = {}

@@ -184,7 +184,7 @@ def test_without_the_fence_the_same_item_would_have_two_effects(
     late = consumer.read()
     streams.hand_over("tests", "one", "x")
     second_consumer.work()
-    monkeypatch.setattr(ledger.ItemState, "is_open", True)
+    monkeypatch.setattr(ledger, "open_symbols", lambda *_: {0: "A"})
     monkeypatch.setattr(ledger, "complete_items", lambda *words: {closing.seq for closing in words[-1]})
     consumer.execute(late)
     assert effects_of(connection, run) == ["A", "A"]
@@ -254,8 +254,14 @@ def test_an_entry_whose_symbol_is_not_the_items_is_dropped(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
-    streams.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "OTHER", "", 1).pack()])
-    consumer.work()
+    other = Entry(run.id, 0, "ledger_entry", "OTHER", "", 1).pack()
+    (delivery,) = consumer.read()
+    consumer.streams.hand_over("tests", "one")
+    streams.add("tests", run.id, [other])
+    # The wrong one comes first, and must not take the right one's place.
+    deliveries = consumer.read()
+    assert len(deliveries) == 2
+    consumer.execute(sorted(deliveries, key=lambda d: d.packed == delivery.packed))
     assert effects_of(connection, run) == ["A"]
 
 
