@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(30.0, ge=0, le=3600, description="time a batch in hand gets after SIGTERM")
     retry_base_seconds: float = Field(2.0, gt=0, le=3600, description="upper bound of the first retry's delay")
     retry_cap_seconds: float = Field(600.0, gt=0, le=86400, description="upper bound of any retry's delay")
-    entry_max_bytes: int = Field(16_384, ge=256, le=1_048_576, description="largest stream entry that is read")
+    entry_max_bytes: int = Field(16_384, ge=2048, le=1_048_576, description="largest stream entry that is read")
     statement_timeout_seconds: float = Field(
         60.0, ge=0, le=3600, description="PostgreSQL's limit for one statement of a worker; 0 is none"
     )

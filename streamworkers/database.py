@@ -46,6 +46,11 @@ def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
     return {
         "autocommit": True,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        # A host that vanishes without a word is noticed within half a minute, not within hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
         "options": f"-c timezone=UTC -c statement_timeout={round(statement_timeout_seconds * 1000)}",
     }
 

@@ -4,6 +4,7 @@ import click
 
 from streamworkers.cli.session import Seconds, Session
 from streamworkers.database import connect
+from streamworkers.engine.child import SILENCE_SECONDS
 from streamworkers.engine.fleet import Limits
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.engine.supervisor import Supervisor, SupervisorOptions, plan_slots
@@ -44,7 +45,7 @@ def worker(
     registry = installed_jobs()
     options = SupervisorOptions(
         slots=plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues),
-        limits=Limits(max_memory_mb, max_items),
+        limits=Limits(max_memory_mb, max_items, _silence_seconds(settings.statement_timeout_seconds)),
         grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
@@ -56,6 +57,11 @@ def worker(
     with session.streams():
         pass
     Supervisor(settings, session.redis_url, session.database_url, options).run()
+
+
+def _silence_seconds(statement_timeout_seconds: float) -> float:
+    # A worker may wait for one statement as long as PostgreSQL lets it, and save() may be several.
+    return max(SILENCE_SECONDS, 3 * statement_timeout_seconds) if statement_timeout_seconds else float("inf")
 
 
 def _parse_queues(words: tuple[str, ...], known: list[str]) -> dict[str, int | None]:

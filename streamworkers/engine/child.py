@@ -18,6 +18,7 @@ from streamworkers.engine.status_pipe import StatusReader
 # A worker that has something in hand and says nothing for this long, outside of a handler's call, is stuck. It is
 # longer than any statement may take, and a worker that waits for a service says so.
 SILENCE_SECONDS = 90.0
+STOP_SECONDS = 60.0
 START_SECONDS = 120.0
 
 
@@ -43,7 +44,7 @@ class Child:
     reader: StatusReader
     life_descriptor: int
     deadline: float
-    started_at: float
+    silence_seconds: float = SILENCE_SECONDS
     timeout_seconds: float | None = None
     ready: bool = False
     busy: bool = False
@@ -67,16 +68,18 @@ class Child:
 
     def _take(self, message: Sequence[Any], now: float) -> None:
         kind, *values = message
-        self.deadline, self.timeout_seconds = now + SILENCE_SECONDS, None
+        self.deadline, self.timeout_seconds = now + self.silence_seconds, None
         match kind:
             case status_pipe.READY:
                 self.ready, self.deadline = True, float("inf")
             case status_pipe.BATCH:
                 self.busy = True
             case status_pipe.IDLE:
-                self.busy, self.suspects, self.deadline = False, None, float("inf")
+                self.busy, self.suspects = False, None
+                self.deadline = now + STOP_SECONDS if self.stopping else float("inf")
             case status_pipe.HOLDING:
-                self.deadline = now + SILENCE_SECONDS if self.busy else float("inf")
+                if not self.busy:
+                    self.deadline = float("inf")
             case status_pipe.CALL:
                 queue, entry_ids, self.timeout_seconds = values
                 self.suspects = queue, entry_ids
@@ -104,6 +107,8 @@ class Child:
     def stop(self) -> None:
         """Ask the process to finish its batch and end."""
         self.stopping = True
+        if not self.busy:
+            self.deadline = time.monotonic() + STOP_SECONDS
         self.process.send_signal(signal.SIGTERM)
 
     def overdue(self) -> str:
@@ -112,7 +117,9 @@ class Child:
             return f"timeout after {self.timeout_seconds:g} s"
         if not self.ready:
             return f"worker did not start within {START_SECONDS:g} s"
-        return f"worker said nothing for {SILENCE_SECONDS:g} s"
+        if self.stopping and not self.busy:
+            return f"worker did not end within {STOP_SECONDS:g} s"
+        return f"worker said nothing for {self.silence_seconds:g} s"
 
     def memory_mb(self) -> float:
         """Resident memory in MB; 0 for a process that is gone."""
@@ -133,26 +140,25 @@ class Child:
         return f"worker exited with code {code}" if code else ""
 
 
-def start_child(slot: int, consumer: str, queues: Sequence[str], environment: Mapping[str, str]) -> Child:
-    """Start a worker process that reads `queues` as `consumer`."""
-    status_read, status_write = os.pipe()
-    life_read, life_write = os.pipe()
-    words = [
-        sys.executable,
-        "-m",
-        "streamworkers.engine.worker",
-        "--consumer",
-        consumer,
-        "--queues",
-        ",".join(queues),
-    ]
-    words += ["--status-fd", str(status_write), "--life-fd", str(life_read)]
+def start_child(
+    slot: int, consumer: str, queues: Sequence[str], environment: Mapping[str, str], silence_seconds: float
+) -> Child:
+    """Start a worker process that reads `queues` as `consumer`. Raises OSError when the system has no room for it."""
+    opened: list[int] = []
     try:
+        status_read, status_write = opened[0:2] = os.pipe()
+        life_read, life_write = opened[2:4] = os.pipe()
+        words = [sys.executable, "-m", "streamworkers.engine.worker", "--consumer", consumer]
+        words += ["--queues", ",".join(queues), "--status-fd", str(status_write), "--life-fd", str(life_read)]
         process = subprocess.Popen(  # noqa: S603  # our own module, no shell
             words, stdin=subprocess.DEVNULL, pass_fds=(status_write, life_read), env=dict(environment)
         )
-    finally:
-        os.close(status_write)
-        os.close(life_read)
-    now = time.monotonic()
-    return Child(slot, consumer, queues, process, StatusReader(status_read), life_write, now + START_SECONDS, now)
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    os.close(status_write)
+    os.close(life_read)
+    deadline = time.monotonic() + START_SECONDS
+    reader = StatusReader(status_read)
+    return Child(slot, consumer, queues, process, reader, life_write, deadline, silence_seconds=silence_seconds)

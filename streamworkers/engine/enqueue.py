@@ -13,7 +13,7 @@ from streamworkers.engine.item import Entry
 from streamworkers.engine.job import Job, RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.stream import RedisUnavailableError, Streams
 from streamworkers.errors import BadInputError
 
 MAX_ITEMS = 5_000_000
@@ -36,9 +36,28 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     max_attempts = request.max_attempts or job.max_attempts
     run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts)
     if is_new:
-        add_entries(streams, run, ((seq, symbol, run.timeframe, 0) for seq, symbol in enumerate(prepared.symbols)))
-        ledger.mark_enqueued(connection, run.id)
+        items = ((seq, symbol, run.timeframe, 0) for seq, symbol in enumerate(prepared.symbols))
+        finish_enqueue(connection, streams, run, items)
     return run, is_new
+
+
+def finish_enqueue(
+    connection: Connection, streams: Streams, run: Run, items: Iterator[tuple[int, str, str | None, int]]
+) -> None:
+    """Add a run's entries and note it, while the reconciler keeps its hands off.
+
+    Raises RedisUnavailableError naming the run, which is in the ledger already and will be added by the reconciler.
+    """
+    ledger.lock_enqueue(connection, run.id, wait=True)
+    try:
+        add_entries(streams, run, items)
+        ledger.mark_enqueued(connection, run.id)
+    except RedisUnavailableError as error:
+        raise RedisUnavailableError(
+            f"run {run.id} is in the ledger and will start when Redis is back; do not enqueue it again. {error}"
+        ) from error
+    finally:
+        ledger.unlock_enqueue(connection, run.id)
 
 
 def add_entries(streams: Streams, run: Run, items: Iterator[tuple[int, str, str | None, int]]) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import structlog
-from pydantic import ValidationError
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection, is_passing
@@ -17,16 +17,17 @@ from streamworkers.engine.decide import Decisions, RetryRule, Task, decide
 from streamworkers.engine.item import unpack_entry
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger import Run
-from streamworkers.engine.outcome import Failed, Outcome
+from streamworkers.engine.outcome import Failed, Outcome, checked, printable
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.settle import Settler
 from streamworkers.engine.stream import Delivery, RedisUnavailableError
-from streamworkers.errors import BadInputError, PermanentError, UnknownNameError
+from streamworkers.errors import BadInputError, PermanentError
 
 log = structlog.get_logger()
 _RUN_CACHE_SIZE = 64
 _CANCELLED_CHECK_SECONDS = 1.0
+_UNKNOWN_JOB_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,16 @@ class Executor:
         for (queue, run_id), tasks in self._by_run(deliveries).items():
             known = self._run(connection, run_id)
             if known is None or known[0].queue != queue:
-                log.warning("entries_refused", queue=queue, run=run_id, count=len(tasks), reason="no such run or job")
+                log.warning("entries_refused", queue=queue, run=run_id, count=len(tasks), reason="no such run")
                 self.settler.discard(queue, [task.entry_id for task in tasks])
                 continue
             run, parameters = known
+            if parameters is None and run.status in ("PENDING", "RUNNING"):
+                self.settler.put_off(run, tasks, _UNKNOWN_JOB_SECONDS)
+                continue
+            if parameters is None:
+                self.settler.discard(queue, [task.entry_id for task in tasks])
+                continue
             context = Context(
                 run.id, run.timeframe, run.as_of, parameters, connection, _cancelled_check(connection, run.id)
             )
@@ -83,7 +90,8 @@ class Executor:
             groups.setdefault((delivery.queue, entry.run_id), []).append(Task(delivery.entry_id, entry))
         return groups
 
-    def _run(self, connection: Connection, run_id: int) -> tuple[Run, JobParameters] | None:
+    def _run(self, connection: Connection, run_id: int) -> tuple[Run, JobParameters | None] | None:
+        """The run and its parameters; None for these when this process, of another release, cannot execute it."""
         known = self._runs.get(run_id)
         if known is not None:
             return known
@@ -92,9 +100,9 @@ class Executor:
             return None
         try:
             parameters = self.registry[run.job].parameters.model_validate(run.parameters)
-        except (UnknownNameError, ValidationError) as error:
-            log.warning("run_refused", run=run_id, job=run.job, reason=str(error))
-            return None
+        except Exception as error:  # noqa: BLE001  # validators of parameters are not our code
+            log.warning("run_put_off", run=run_id, job=run.job, reason=describe(error))
+            return run, None
         if run.status == "PENDING":
             ledger.mark_running(connection, run_id)
         if len(self._runs) >= _RUN_CACHE_SIZE:
@@ -143,10 +151,12 @@ class Executor:
         self.settler.reporter.call_started(call.run.queue, entry_ids, call.job.timeout_seconds)
         try:
             outcomes = call.job.execute([task.item for task in batch], call.context)
-            return {outcome.item.seq: outcome for outcome in outcomes}
+            return {outcome.item.seq: checked(outcome) for outcome in outcomes}
         except Exception as error:  # not our code: whatever it raises fails its items, not the worker
             # A lost connection of the handler's own, to wherever, is its failure; one of ours is not.
-            if call.connection.closed or (is_passing(error) and getattr(error, "sqlstate", None)):
+            if call.connection.closed:
+                raise _lost(error) from error
+            if is_passing(error) and getattr(error, "sqlstate", None):
                 raise
             if len(batch) > 1:
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
@@ -178,7 +188,9 @@ class Executor:
         try:
             self.settler.settle(call.connection, call.run, call.job, decisions, started_at, report)
         except Exception as error:  # save() is not our code either
-            if must_wait(error) or not decisions.completed or call.connection.closed:
+            if call.connection.closed:
+                raise _lost(error) from error
+            if must_wait(error) or not decisions.completed:
                 raise
             if len(batch) == 1:
                 failed = Failed(batch[0].item, describe(error), isinstance(error, PermanentError))
@@ -207,8 +219,13 @@ def must_wait(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """An exception in one line: its type and message."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _lost(error: BaseException) -> psycopg.OperationalError:
+    """The error to raise when our connection is gone, whatever the handler made of it: one that means waiting."""
+    return psycopg.OperationalError(f"connection lost: {describe(error)}")
 
 
 def _cancelled_check(connection: Connection, run_id: int) -> Callable[[], bool]:

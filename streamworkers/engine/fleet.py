@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from streamworkers.engine.child import Child, Intent, start_child
+from streamworkers.engine.child import SILENCE_SECONDS, Child, Intent, start_child
 from streamworkers.engine.lease_keeper import Estate, Holder
 from streamworkers.engine.metrics import PoolMetrics
 from streamworkers.engine.report import BatchReport
@@ -21,10 +21,14 @@ _LONGEST_RESTART_PAUSE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a worker is replaced: over this memory at once, after this many items when it is idle."""
+    """When a worker is replaced: over this memory at once, after this many items when it is idle.
+
+    `silence_seconds` is how long one that has something in hand, but is not in a handler's call, may say nothing.
+    """
 
     max_memory_mb: float | None = None
     max_items: int | None = None
+    silence_seconds: float = SILENCE_SECONDS
 
 
 class Fleet:
@@ -100,7 +104,12 @@ class Fleet:
     def _start(self, slot: int) -> None:
         self._started += 1
         consumer = f"{self._owner}.{self._started}"
-        child = start_child(slot, consumer, self._slots[slot], self._environment)
+        try:
+            child = start_child(slot, consumer, self._slots[slot], self._environment, self._limits.silence_seconds)
+        except OSError as error:
+            log.warning("worker_not_started", consumer=consumer, error=str(error))
+            self._start_at[slot] = time.monotonic() + self._growing_pause(slot)
+            return
         self._children[slot] = child
         self._selector.register(child.reader.descriptor, selectors.EVENT_READ, child)
         log.info("worker_started", consumer=consumer, pid=child.process.pid, queues=list(child.queues))
@@ -138,15 +147,18 @@ class Fleet:
             pid=child.process.pid,
             reason=reason,
         )
-        self._start_at[child.slot] = time.monotonic() + self._restart_pause(child)
+        self._start_at[child.slot] = time.monotonic() + self._restart_pause(child, reason)
 
-    def _restart_pause(self, child: Child) -> float:
-        """Nothing for a worker that had started well; a growing pause for one that never gets ready."""
-        if child.ready:
+    def _restart_pause(self, child: Child, reason: str) -> float:
+        """Nothing for a worker that worked; a growing pause for one that dies before it gets to any work."""
+        if child.ready and (not reason or child.items_done or child.suspects):
             self._failed_starts[child.slot] = 0
             return 0.0
-        self._failed_starts[child.slot] += 1
-        bound = min(_LONGEST_RESTART_PAUSE, 0.5 * 2.0 ** self._failed_starts[child.slot])
+        return self._growing_pause(child.slot)
+
+    def _growing_pause(self, slot: int) -> float:
+        self._failed_starts[slot] += 1
+        bound = min(_LONGEST_RESTART_PAUSE, 0.25 * 2.0 ** min(self._failed_starts[slot], 10))
         return random.uniform(bound / 2, bound)  # noqa: S311  # spreads restarts
 
     def _next_deadline(self) -> float:
@@ -158,7 +170,12 @@ class Fleet:
 
     def _enforce(self, now: float) -> None:
         for child in self.children():
-            if now >= child.deadline:
+            if child.process.poll() is not None:
+                # A process that its handler started may keep the pipe open: its end is not waited for.
+                self._hear(child)
+                if child.slot in self._children:
+                    self._mourn(child)
+            elif now >= child.deadline:
                 # What it has said meanwhile may save it.
                 self._hear(child)
                 if now >= child.deadline and child.killed_because is None:

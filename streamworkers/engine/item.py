@@ -13,6 +13,7 @@ ENTRY_VERSION = 1
 _FIELD_TYPES = (int, int, int, str, str, str, int, int, bool, str)
 _FIELD_NAMES = ["version", "run_id", "seq", "job", "symbol", "timeframe", "enqueued_ms", "attempt", "alone", "reason"]
 MAX_REASON_CHARACTERS = 300
+MAX_ATTEMPT = 10_000
 
 
 class Item(NamedTuple):
@@ -77,4 +78,7 @@ def unpack_entry(packed: bytes, max_bytes: int) -> Entry:
         for name, value, kind in zip(_FIELD_NAMES, fields, _FIELD_TYPES, strict=True):
             if type(value) is not kind:
                 raise BadInputError(f"entry's {name} is {value!r}, not {kind.__name__}")
-    return Entry(*fields[1:])
+    entry = Entry(*fields[1:])
+    if not (1 <= entry.attempt <= MAX_ATTEMPT and 0 <= entry.seq < 2**31 and 0 < entry.run_id < 2**63):
+        raise BadInputError(f"entry's run {entry.run_id}, seq {entry.seq} or attempt {entry.attempt} is out of range")
+    return entry

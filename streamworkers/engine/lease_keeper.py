@@ -91,7 +91,8 @@ class LeaseKeeper(threading.Thread):
             except RedisUnavailableError as error:
                 log.warning("service_away", thread=self.name, error=describe(error))
             try:
-                wait = min(interval, 0.5) if self._unsettled else max(0.0, beat_at - time.monotonic())
+                wait = 0.5 if self._unsettled else 10.0
+                wait = min(wait, interval, max(0.0, beat_at - time.monotonic()))
                 estate = self._estates.get(timeout=wait)
             except queue.Empty:
                 continue

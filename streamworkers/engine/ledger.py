@@ -5,7 +5,7 @@ closed first owns its effects: that UPDATE is the fence, and nothing else guards
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from streamworkers.engine.job import RunRequest
 from streamworkers.engine.outcome import Event
 
 OPEN_STATES = ("pending", "retrying")
+_PAGE = 5000
+_ENQUEUE_LOCKS = 0x5357  # any fixed number: the class of our advisory locks
 _SELECT_RUN = (
     "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,"
     " enqueued_at IS NOT NULL FROM job_schedule_runs"
@@ -182,7 +184,10 @@ def fail_items(
 
 
 def add_events(connection: Connection, events: Sequence[Event]) -> None:
-    """Put events into the outbox, in the transaction of what they tell."""
+    """Put events into the outbox, in the transaction of what they tell. Raises TypeError for one that is no object."""
+    for event in events:
+        if not isinstance(event.payload, dict):
+            raise TypeError(f"payload {event.payload!r} of an event for {event.channel} is not a dict")
     connection.execute(
         "INSERT INTO event_outbox (channel, payload)"
         " SELECT channel, payload::jsonb FROM unnest(%b::text[], %b::text[]) AS e(channel, payload)",
@@ -214,19 +219,21 @@ def complete_run(connection: Connection, run: Run) -> tuple[str | None, int]:
 
     Returns the state that this call gave it, or None when it was not this call that closed it, and the open items.
     """
-    counts = count_items(connection, run)
-    open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
-    if open_count:
-        return None, open_count
-    completed, failed = counts.get("completed", 0), counts.get("failed", 0)
-    status = "COMPLETED" if failed == 0 else "COMPLETED_WITH_ERRORS" if completed else "FAILED"
-    row = connection.execute(
-        "UPDATE job_schedule_runs SET status = %s, completed_at = clock_timestamp(),"
-        " started_at = coalesce(started_at, created_at), completed_count = %s, failed_count = %s, cancelled_count = %s"
-        " WHERE id = %s AND status IN ('PENDING', 'RUNNING') RETURNING status",
-        (status, completed, failed, counts.get("cancelled", 0), run.id),
-    ).fetchone()
-    return (row[0] if row else None), 0
+    with connection.transaction():
+        if not _lock_run(connection, run.id):
+            return None, 0
+        counts = count_items(connection, run)
+        open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
+        if open_count:
+            return None, open_count
+        completed, failed = counts.get("completed", 0), counts.get("failed", 0)
+        status = "COMPLETED" if failed == 0 else "COMPLETED_WITH_ERRORS" if completed else "FAILED"
+        connection.execute(
+            "UPDATE job_schedule_runs SET status = %s, completed_at = clock_timestamp(), completed_count = %s,"
+            " started_at = coalesce(started_at, created_at), failed_count = %s, cancelled_count = %s WHERE id = %s",
+            (status, completed, failed, counts.get("cancelled", 0), run.id),
+        )
+    return status, 0
 
 
 def unfinished_runs(connection: Connection, queue: str, quiet_seconds: float) -> list[Run]:
@@ -249,6 +256,14 @@ def open_items(connection: Connection, run: Run, after_seq: int, limit: int) -> 
         " AND status IN ('pending', 'retrying') ORDER BY seq LIMIT %s",
         (run.run_day, run.id, after_seq, limit),
     ).fetchall()
+
+
+def all_open_items(connection: Connection, run: Run) -> Iterator[tuple[int, str, str | None, int]]:
+    """Every open item of a run as `open_items` gives it, a page at a time."""
+    last = -1
+    while page := open_items(connection, run, last, _PAGE):
+        yield from page
+        last = page[-1][0]
 
 
 def cancel_run(connection: Connection, run: Run) -> int | None:
@@ -277,10 +292,11 @@ def cancel_run(connection: Connection, run: Run) -> int | None:
 def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: Sequence[int] | None) -> list[int]:
     """Open closed items of a run again at attempt 1, keeping their history, and the run with them; returns the seqs."""
     with connection.transaction():
+        _lock_run(connection, run.id)
         rows = connection.execute(
             "UPDATE job_run_items SET status = 'pending', attempt = 0, error = NULL, finished_at = NULL"
             " WHERE run_day = %s AND run_id = %s AND status = ANY(%s) AND (%s::int[] IS NULL OR seq = ANY(%s))"
-            " RETURNING seq",
+            " AND NOT coalesce(result ? 'purged', false) RETURNING seq",
             (run.run_day, run.id, list(states), seqs, seqs),
         )
         reopened = sorted(seq for (seq,) in rows)
@@ -296,8 +312,10 @@ def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: 
 def purge_items(connection: Connection, run: Run, seqs: Sequence[int]) -> int:
     """Give dead items up for good: they become `cancelled` and keep their error; the run's counts follow."""
     with connection.transaction():
+        _lock_run(connection, run.id)
         cursor = connection.execute(
-            "UPDATE job_run_items SET status = 'cancelled' WHERE run_day = %s AND run_id = %s AND status = 'failed'"
+            "UPDATE job_run_items SET status = 'cancelled', result = '{\"purged\": true}'"
+            " WHERE run_day = %s AND run_id = %s AND status = 'failed'"
             " AND seq = ANY(%s)",
             (run.run_day, run.id, list(seqs)),
         )
@@ -316,6 +334,29 @@ def ensure_partitions(connection: Connection, days_ahead: int) -> None:
         " FROM generate_series(0, %s) AS day",
         (days_ahead,),
     )
+
+
+def _lock_run(connection: Connection, run_id: int) -> bool:
+    """Lock a run's row to the end of the transaction, before its items are counted or opened; False if it has ended."""
+    row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
+    return row is not None and row[0] in ("PENDING", "RUNNING")
+
+
+def lock_enqueue(connection: Connection, run_id: int, *, wait: bool) -> bool:
+    """Take the right to add a run's entries, held until `unlock_enqueue` or the end of the session.
+
+    It keeps the reconciler from adding what an enqueuer is still adding; a dead one loses it at once.
+    """
+    if wait:
+        connection.execute("SELECT pg_advisory_lock(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id))
+        return True
+    row = connection.execute("SELECT pg_try_advisory_lock(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id)).fetchone()
+    return bool(row and row[0])
+
+
+def unlock_enqueue(connection: Connection, run_id: int) -> None:
+    """Give the right up."""
+    connection.execute("SELECT pg_advisory_unlock(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id))
 
 
 def _by_attempt(closings: Sequence[Closing]) -> dict[int, list[Closing]]:

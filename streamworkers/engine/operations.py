@@ -4,12 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger, ledger_reports
-from streamworkers.engine.enqueue import add_entries
+from streamworkers.engine.enqueue import finish_enqueue
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
-
-_PAGE = 5000
 
 
 def require_run(connection: Connection, run_id: int) -> Run:
@@ -62,11 +60,9 @@ def _reopen(
     if not reopened:
         raise BadInputError(f"run {run.id} has no item that is {' or '.join(states)}")
     wanted = set(reopened)
-    last = -1
-    while page := ledger.open_items(connection, run, last, _PAGE):
-        add_entries(streams, run, (item for item in page if item[0] in wanted))
-        last = page[-1][0]
-    ledger.mark_enqueued(connection, run.id)
+    finish_enqueue(
+        connection, streams, run, (item for item in ledger.all_open_items(connection, run) if item[0] in wanted)
+    )
     return len(reopened)
 
 

@@ -15,6 +15,7 @@ class OutboxRelay:
     """Moves rows of `event_outbox` to their Pub/Sub channels."""
 
     name = "outbox"
+    scope = "all"
     interval_seconds = 2.0
 
     def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams, metrics: PoolMetrics) -> None:

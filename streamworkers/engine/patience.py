@@ -1,7 +1,14 @@
 """Waiting for a service to come back: exponential, jittered, bounded, and ended at once by a stop."""
 
 import random
-import threading
+from typing import Protocol
+
+
+class Stop(Protocol):
+    """What ends a pause: an event, or something like it."""
+
+    def wait(self, seconds: float, /) -> bool:
+        """Pause; True when stopped meanwhile."""
 
 
 class Patience:
@@ -10,7 +17,7 @@ class Patience:
     FIRST_SECONDS = 0.1
     LONGEST_SECONDS = 5.0
 
-    def __init__(self, stop: threading.Event, rng: random.Random | None = None) -> None:
+    def __init__(self, stop: Stop, rng: random.Random | None = None) -> None:
         self._stop = stop
         self._rng = rng or random.Random()  # noqa: S311  # spreads reconnects, guards nothing
         self._failures = 0

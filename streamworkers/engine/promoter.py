@@ -15,6 +15,7 @@ class Promoter:
     interval_seconds = 2.0
 
     def __init__(self, streams: Streams, queues: Sequence[str], metrics: PoolMetrics) -> None:
+        self.scope = ",".join(queues)
         self._streams = streams
         self._queues = queues
         self._metrics = metrics

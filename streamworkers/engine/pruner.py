@@ -26,6 +26,7 @@ class Pruner:
         queues: Sequence[str],
         live_supervisors: Callable[[], set[str]],
     ) -> None:
+        self.scope = ",".join(queues)
         self._pool = pool
         self._streams = streams
         self._queues = queues

@@ -20,6 +20,7 @@ class Reclaimer:
     def __init__(
         self, streams: Streams, queues: Sequence[str], owner: str, lease_ms: int, metrics: PoolMetrics
     ) -> None:
+        self.scope = ",".join(queues)
         self.interval_seconds = lease_ms / 4000
         self._streams = streams
         self._owner = owner

@@ -24,6 +24,10 @@ class Service(Protocol):
         """A word for logs, metrics and the fleet-wide lease."""
 
     @property
+    def scope(self) -> str:
+        """What it works on; supervisors that work on the same share the lease, others have their own."""
+
+    @property
     def interval_seconds(self) -> float:
         """The usual pause between two steps."""
 
@@ -52,6 +56,7 @@ class ServiceLoop(threading.Thread):
         self._rng = random.Random()  # noqa: S311  # spreads the fleet's steps
         self._lease_seconds = max(2.0, 3 * service.interval_seconds)
         self._renew_at = 0.0
+        self._yield_until = 0.0
 
     def stop(self) -> None:
         """Ask the loop to end after its step."""
@@ -78,6 +83,8 @@ class ServiceLoop(threading.Thread):
                 self._metrics.service_failures.labels(self.service.name).inc()
                 expected = isinstance(error, RedisUnavailableError) or is_passing(error)
                 log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=not expected)
+                # Another supervisor may be able to do what this one cannot now.
+                self._renew_at, self._yield_until = 0.0, time.monotonic() + self._lease_seconds
                 patience.failed()
                 continue
             if pause > 0:
@@ -88,6 +95,9 @@ class ServiceLoop(threading.Thread):
     def _holds_lease(self) -> bool:
         if time.monotonic() < self._renew_at:
             return True
-        held = self._streams.hold_service_lease(self.service.name, self._owner, round(self._lease_seconds * 1000))
+        if time.monotonic() < self._yield_until:
+            return False
+        lease = f"{self.service.name}:{self.service.scope}"
+        held = self._streams.hold_service_lease(lease, self._owner, round(self._lease_seconds * 1000))
         self._renew_at = time.monotonic() + self._lease_seconds / 2 if held else 0.0
         return held

@@ -9,7 +9,7 @@ import structlog
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.decide import Decisions
+from streamworkers.engine.decide import Decisions, Task
 from streamworkers.engine.job import Job
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.report import BatchReport, Reporter
@@ -42,6 +42,8 @@ class Settler:
         Raises whatever the job's `save` or PostgreSQL raises, in which case nothing has changed, or, when the
         connection was lost at the commit, perhaps everything: checking the items again tells.
         """
+        if decisions.dead or decisions.retries:
+            decisions, report.fenced = self._still_ours(run, decisions)
         completions, failures = decisions.completions(), decisions.failures()
         self.reporter.committing(run, [closing.seq for closing in (*completions, *failures)])
         with connection.transaction():
@@ -64,6 +66,20 @@ class Settler:
         finished = self._finish(run, entry_ids, ())
         self.reporter.finished(run, BatchReport(dropped=len(entry_ids)))
         self.complete_run(connection, run, finished)
+
+    def put_off(self, run: Run, tasks: Sequence[Task], seconds: float) -> None:
+        """Delay entries as they are, for a worker that can execute them."""
+        delays = [Delay(task.entry_id, round(seconds * 1000), task.entry.pack()) for task in tasks]
+        self._finish(run, (), delays)
+        self.reporter.finished(run, BatchReport(snoozed=len(delays)))
+
+    def _still_ours(self, run: Run, decisions: Decisions) -> tuple[Decisions, int]:
+        """Without the failures of entries that were taken over: their new owner may succeed. And their number."""
+        owned = self._patiently(lambda: self.streams.owned(run.queue, self.consumer))
+        dead = [(task, error) for task, error in decisions.dead if task.entry_id in owned]
+        retries = [retry for retry in decisions.retries if retry.task.entry_id in owned]
+        lost = len(decisions.dead) + len(decisions.retries) - len(dead) - len(retries)
+        return Decisions(decisions.completed, dead, retries), lost
 
     def discard(self, queue: str, entry_ids: Sequence[str]) -> None:
         """Take out entries that are no items of ours."""
@@ -96,7 +112,7 @@ class Settler:
         report.failed = sum(task.entry.seq in owned for task, _ in decisions.dead)
         report.snoozed = sum(retry.error is None for retry in decisions.retries)
         report.retried = len(delays) - report.snoozed
-        report.fenced = len(done) - report.completed - report.failed
+        report.fenced += len(done) - report.completed - report.failed
         return self._finish(run, done, delays)
 
     def _finish(self, run: Run, done: Sequence[str], delays: Sequence[Delay]) -> Finished:

@@ -36,7 +36,7 @@ class StatusPipe:
 
     def batch(self, count: int) -> None:
         """Entries were delivered."""
-        self._later(BATCH, count)
+        self._send(BATCH, count)
 
     def idle(self) -> None:
         """Nothing is in hand."""

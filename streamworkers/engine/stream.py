@@ -20,6 +20,7 @@ from streamworkers.errors import BadInputError, ServiceUnreachableError
 
 ADD_CHUNK = 500
 TAKE_OVER_CHUNK = 100
+MOST_PENDING = 5000
 _SOCKET_SECONDS = 10.0
 
 
@@ -109,8 +110,10 @@ class Streams:
         for start in range(0, len(packed), ADD_CHUNK):
             self._run("add", keys, [run_id, *packed[start : start + ADD_CHUNK]])
 
-    def read(self, queues: Sequence[str], consumer: str, count: int, block_ms: int) -> list[Delivery]:
-        """Up to `count` new entries of one of the queues, in the order given, or after `block_ms` none.
+    def read(
+        self, queues: Sequence[str], consumer: str, count: int | Mapping[str, int], block_ms: int
+    ) -> list[Delivery]:
+        """Up to `count` (of each queue) new entries of one of the queues, in the order given, or after `block_ms` none.
 
         A blocking read of several queues may deliver one entry of each.
         """
@@ -119,10 +122,10 @@ class Streams:
                 with _translated():
                     if len(queues) > 1:
                         for queue in queues:
-                            if found := self._read([queue], consumer, count, None):
+                            if found := self._read([queue], consumer, _count_of(count, queue), None):
                                 return found
-                        count = 1
-                    return self._read(queues, consumer, count, block_ms)
+                        return self._read(queues, consumer, 1, block_ms)
+                    return self._read(queues, consumer, _count_of(count, queues[0]), block_ms)
             except _NoGroupError:
                 self.ensure_groups(queues)
 
@@ -151,6 +154,17 @@ class Streams:
         except _NoGroupError:
             return Finished(0, 0, None)
         return Finished(gone, delayed, open_left)
+
+    def owned(self, queue: str, consumer: str) -> set[str]:
+        """The ids of the entries that a consumer has pending: at most its batch."""
+        try:
+            with _translated():
+                rows: Any = self._client.xpending_range(
+                    self.keys.stream(queue), GROUP, "-", "+", MOST_PENDING, consumer
+                )
+        except _NoGroupError:
+            return set()
+        return {row["message_id"].decode() for row in rows}
 
     def discard(self, queue: str, consumer: str, entry_ids: Sequence[str]) -> int:
         """Take out entries that belong to no item; returns how many were still this consumer's."""
@@ -311,6 +325,10 @@ _SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "leave": ("leave",),
     "hold_lease": ("hold_lease",),
 }
+
+
+def _count_of(count: int | Mapping[str, int], queue: str) -> int:
+    return count if isinstance(count, int) else count[queue]
 
 
 @cache

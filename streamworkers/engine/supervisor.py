@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -216,7 +217,10 @@ class Supervisor:
             self._loops[Promoter.name].wake()
 
     def _settle(self, intent: Intent, consumer: str) -> None:
-        """Count what a worker had committed when it died before it could tell."""
+        """Count what a worker had committed when it died before it could tell; the main thread may not wait for it."""
+        threading.Thread(target=self._count_closed, args=(intent, consumer), name="settle", daemon=True).start()
+
+    def _count_closed(self, intent: Intent, consumer: str) -> None:
         try:
             with self._pool.connection() as connection:
                 closed = ledger.closed_by(connection, intent.run_day, intent.run_id, intent.seqs, consumer)

@@ -35,6 +35,28 @@ class _StopReading(BaseException):  # not an error
     """Raised out of a blocking read by the stop signal; whatever the reply held is handed back by the supervisor."""
 
 
+class StopFlag:
+    """An event that a signal handler may set at any moment; threading.Event holds a lock that it may interrupt."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Ask for the stop."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """True once it was asked for."""
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Pause, but not beyond the stop; True when it was asked for."""
+        deadline = time.monotonic() + seconds
+        while not self._set and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
+        return self._set
+
+
 class Worker:
     """The loop of one consumer over its queues."""
 
@@ -52,7 +74,7 @@ class Worker:
         self._queues = list(queues)
         self._consumer = consumer
         self._pipe = pipe
-        self._stop = threading.Event()
+        self._stop = StopFlag()
         self._reading = False
         self._patience = Patience(self._stop)
         self._sizers = {
@@ -83,7 +105,7 @@ class Worker:
     def _read(self) -> list[Delivery]:
         # Queues take turns at being looked at first, so that a busy one cannot starve the others.
         self._queues.append(self._queues.pop(0))
-        count = self._sizers[self._queues[0]].count
+        count = {queue: self._sizers[queue].count for queue in self._queues}
         self._reading = True
         try:
             if self._stop.is_set():
@@ -148,6 +170,9 @@ def main() -> None:
     parser.add_argument("--status-fd", type=int, required=True)
     parser.add_argument("--life-fd", type=int, required=True)
     words = parser.parse_args()
+    for descriptor in (words.status_fd, words.life_fd):
+        # A process that a handler starts must not keep the pipes open after our death.
+        os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_supervisor, args=(words.life_fd,), name="life", daemon=True).start()
     settings = load_settings()

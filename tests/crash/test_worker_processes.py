@@ -80,6 +80,7 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
     [
         ("HANG", "timeout after 1 s"),
         ("SIGKILL", "killed by signal 9"),
+        ("FORK_AND_DIE", "killed by signal 9"),
         ("EXIT", "worker exited with code 3"),
         ("RAISE", "ValueError: RAISE cannot be computed"),
     ],

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -55,13 +56,14 @@ class LedgerEntry(Job[LedgerEntryParameters]):
 class Misbehaving(LedgerEntry):
     """Does what its symbol says.
 
-    RAISE, HANG, STOP, EXIT, SIGKILL, WAIT_FOR_CANCEL, PERMANENT, SAVE_RAISES, NO_OUTCOME; any other is done.
+    RAISE, HANG, STOP, FORK_AND_DIE, EXIT, SIGKILL, WAIT_FOR_CANCEL, PERMANENT, SAVE_RAISES, BAD_TEXT, BAD_EVENT, NAIVE_SNOOZE,
+    NOT_AN_OUTCOME, NO_OUTCOME; any other is done.
     """
 
     name: ClassVar[str] = "misbehaving"
     timeout_seconds: ClassVar[float] = 1.0
 
-    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:  # noqa: C901  # a case for each way
         for item in items:
             match item.symbol:
                 case "RAISE":
@@ -72,6 +74,8 @@ class Misbehaving(LedgerEntry):
                         time.sleep(60)
                 case "STOP" if item.attempt == 1:
                     os.kill(os.getpid(), signal.SIGSTOP)
+                case "FORK_AND_DIE":
+                    _fork_and_die()
                 case "WAIT_FOR_CANCEL":
                     deadline = time.monotonic() + 30
                     while not context.cancelled and time.monotonic() < deadline:
@@ -82,6 +86,14 @@ class Misbehaving(LedgerEntry):
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "PERMANENT":
                     raise PermanentError("no such thing")
+                case "BAD_TEXT":
+                    raise ValueError("nul \x00 and half \ud800")
+                case "NAIVE_SNOOZE":
+                    yield Snoozed(item, datetime(2026, 1, 1))  # noqa: DTZ001  # that is the misbehaviour
+                    continue
+                case "NOT_AN_OUTCOME":
+                    yield "done"  # type: ignore[misc]
+                    continue
                 case "NO_OUTCOME":
                     continue
             yield Completed(item, item.symbol)
@@ -89,7 +101,19 @@ class Misbehaving(LedgerEntry):
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
         if any(outcome.item.symbol == "SAVE_RAISES" for outcome in completed):
             connection.execute("INSERT INTO effects (run_id, symbol) VALUES (1, NULL)")
+        if any(outcome.item.symbol == "BAD_EVENT" for outcome in completed):
+            return [Event("x", [1])]  # type: ignore[arg-type]
         return super().save(connection, completed)
+
+
+def _fork_and_die() -> None:
+    """Leave a process behind that has our pipes open, for a few seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if os.fork() == 0:
+            signal.alarm(5)
+            signal.pause()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Stopping(Misbehaving):

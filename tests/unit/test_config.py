@@ -46,7 +46,7 @@ def test_every_setting_says_what_it_is() -> None:
         ("retry_base_seconds", "0", "greater than 0"),
         ("retry_cap_seconds", "86401", "less than or equal to 86400"),
         ("entry_max_bytes", "1.5", "valid integer"),
-        ("entry_max_bytes", "255", "greater than or equal to 256"),
+        ("entry_max_bytes", "255", "greater than or equal to 2048"),
         ("statement_timeout_seconds", "inf", "less than or equal to 3600"),
         ("reconcile_seconds", "-5", "greater than 0"),
         ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),

@@ -6,13 +6,14 @@ import pytest
 from consumer import Consumer
 from harness import effects_of, items_of, run_status, start_run
 
+from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger, ledger_reports, operations
 from streamworkers.engine.item import Entry, unpack_entry
 from streamworkers.engine.ledger_reports import DeadFilter
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.stream import RedisUnavailableError, Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 
 
@@ -263,6 +264,77 @@ def test_an_entry_whose_symbol_is_not_the_items_is_dropped(
     assert len(deliveries) == 2
     consumer.execute(sorted(deliveries, key=lambda d: d.packed == delivery.packed))
     assert effects_of(connection, run) == ["A"]
+
+
+def test_a_run_that_this_release_cannot_execute_is_put_off_and_not_thrown_away(
+    connection: Connection, streams: Streams, registry: Registry, settings: Settings, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    older = Consumer(settings, Registry([]), streams, connection, "older")
+    assert older.work() == 1
+    assert (streams.backlog("tests").delayed, older.reporter.refusals) == (1, 0)
+    _work_until_empty(consumer)
+    assert run_status(connection, run) == "COMPLETED"
+
+
+def test_a_late_failure_of_a_worker_that_lost_its_item_does_not_kill_it(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, second_consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "PERMANENT", "A")
+    late = consumer.read()
+    streams.hand_over("tests", "one")
+    held = second_consumer.read()
+    consumer.execute([delivery for delivery in late if b"PERMANENT" in delivery.packed])
+    assert items_of(connection, run)["PERMANENT"] == ("pending", 0, None)
+    assert consumer.reporter.total("fenced") == 1
+    second_consumer.execute(held)
+    assert items_of(connection, run)["PERMANENT"][0] == "failed"
+
+
+def test_an_error_text_that_postgresql_cannot_store_is_stored_escaped(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "BAD_TEXT", max_attempts=1)
+    consumer.work()
+    assert items_of(connection, run)["BAD_TEXT"] == ("failed", 1, "ValueError: nul \\x00 and half \\ud800")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "error"),
+    [
+        ("NAIVE_SNOOZE", "TypeError: NAIVE_SNOOZE is snoozed until 2026-01-01 00:00:00, which has no time zone"),
+        ("NOT_AN_OUTCOME", "AttributeError: 'str' object has no attribute 'item'"),
+        ("BAD_EVENT", "TypeError: payload [1] of an event for x is not a dict"),
+    ],
+)
+def test_an_outcome_that_cannot_be_acted_on_fails_its_item_alone(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, symbol: str, error: str
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", symbol, "A", max_attempts=1)
+    consumer.work()
+    assert items_of(connection, run) == {symbol: ("failed", 1, error), "A": ("completed", 1, None)}
+
+
+def test_a_purged_item_is_not_retried(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "PERMANENT")
+    consumer.work()
+    operations.purge(connection, [(run.id, 0)])
+    with pytest.raises(BadInputError, match=r"run \d+ has no item that is failed or cancelled"):
+        operations.retry(connection, streams, run.id)
+
+
+def test_when_redis_is_away_at_enqueue_the_error_names_the_run_that_will_start(
+    connection: Connection, registry: Registry
+) -> None:
+    away = Streams("unix:///nowhere/redis.sock", "x")
+    with pytest.raises(
+        RedisUnavailableError, match=r"run 1 is in the ledger and will start when Redis is back; do not"
+    ):
+        start_run(connection, away, registry, "noop", "A")
+    away.close()
+    assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
 
 
 def test_a_cancelled_run_is_neither_started_nor_saved(

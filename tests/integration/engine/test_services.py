@@ -4,13 +4,14 @@ import json
 
 import pytest
 from consumer import Consumer
-from harness import effects_of, run_status, start_run, subscribe
+from harness import effects_of, run_status, start_run, subscribe, wait_until
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection
+from streamworkers.database import Connection, connect
 from streamworkers.engine import enqueue as enqueue_module
 from streamworkers.engine import ledger
+from streamworkers.engine import reconciler as reconciler_module
 from streamworkers.engine.metrics import BacklogCollector, PoolMetrics
 from streamworkers.engine.outbox import OutboxRelay
 from streamworkers.engine.promoter import Promoter
@@ -18,6 +19,7 @@ from streamworkers.engine.pruner import Pruner
 from streamworkers.engine.reclaimer import Reclaimer
 from streamworkers.engine.reconciler import Reconciler
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.service import ServiceLoop
 from streamworkers.engine.stream import RedisUnavailableError, Streams
 
 
@@ -152,6 +154,42 @@ def test_entries_of_a_dead_worker_are_reclaimed_after_their_lease(
     assert _value(metrics, "entries_reclaimed_total", queue="tests") == 2
     second_consumer.work()
     assert run_status(connection, run) == "COMPLETED"
+
+
+def test_supervisors_of_different_queues_do_not_share_a_lease(streams: Streams, metrics: PoolMetrics) -> None:
+    first = ServiceLoop(Promoter(streams, ["a"], metrics), streams, "first", metrics)
+    second = ServiceLoop(Promoter(streams, ["b"], metrics), streams, "second", metrics)
+    third = ServiceLoop(Promoter(streams, ["a"], metrics), streams, "third", metrics)
+    assert [loop._holds_lease() for loop in (first, second, third, first)] == [True, True, False, True]
+
+
+def test_a_long_list_of_lost_items_is_added_in_bounded_steps(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
+    start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(10)])
+    streams._client.delete(streams.keys.stream("tests"))
+    counts = []
+    for expected_pause in (0.0, 0.0, None, None):
+        assert reconciler.run_once() == expected_pause
+        counts.append(streams.backlog("tests").waiting)
+    assert counts == [4, 8, 10, 10]
+
+
+def test_what_an_enqueuer_is_still_adding_is_left_to_it(
+    connection: Connection, database_url: str, streams: Streams, registry: Registry, reconciler: Reconciler
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    streams._client.delete(streams.keys.stream("tests"))
+    with connect(database_url) as enqueuer:
+        ledger.lock_enqueue(enqueuer, run.id, wait=True)
+        reconciler.run_once()
+        assert streams.backlog("tests").waiting == 0
+    wait_until(lambda: reconciler.run_once() is None and streams.backlog("tests").waiting == 1)
 
 
 def test_the_promoter_says_when_the_next_entry_is_due(

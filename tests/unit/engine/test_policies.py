@@ -138,7 +138,7 @@ def test_processes_that_do_not_add_up_are_refused(processes: int, queues: dict[s
 @given(
     st.builds(
         Entry,
-        run_id=st.integers(0, 2**53),
+        run_id=st.integers(1, 2**53),
         seq=st.integers(0, 2**31 - 1),
         job=st.text(max_size=20),
         symbol=st.text(max_size=20),
@@ -166,6 +166,10 @@ def test_bytes_that_are_no_entry_are_refused_and_nothing_else_is_raised(data: by
         (b"\xc1", "entry is not msgpack"),
         (b"\x91\x02", "is not of version 1"),
         (b"\x92\x01\x02", "entry has 2 fields, version 1 has 10"),
+        (
+            Entry(1, 0, "j", "s", "", 1, attempt=-5).pack(),
+            "entry's run 1, seq 0 or attempt -5 is out of range",
+        ),
         (b"\x9a\x01\xa1x\x00\xa1j\xa1s\xa0\x01\x01\xc2\xa0", "entry's run_id is 'x', not int"),
     ],
 )
