@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ REPOSITORY = Path(__file__).parent.parent
 SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
 MARKET_DATA = REPOSITORY.parent / "shared" / "data"
 _TEMPLATE = "migrated_template"
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end the session as Ctrl-C does, so that its services are stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""`streamworkers demo` as a new user runs it, and as an impatient one ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import wait_until
+
+from streamworkers.config import Settings
+from streamworkers.embedded import EmbeddedServices
+from streamworkers.market.providers.synthetic import synthesize
+
+
+@pytest.fixture
+def bars_csv(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.csv"
+    with path.open("w", encoding="utf-8") as handle:
+        handle.write("symbol,date,open,high,low,close,volume\n")
+        for rows in synthesize(20, 120, 3):
+            columns = (rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume)
+            handle.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
+        handle.write("BAD,2024-01-02,10,9,8,10,1\n")
+    return path
+
+
+@contextmanager
+def _demo(tmp_path: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """The demo as a process; whatever it leaves running is ended."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")}
+    environment["STREAMWORKERS_DATA_DIR"] = str(tmp_path / "data")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamworkers.cli.main", "demo", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+        EmbeddedServices(Settings(data_dir=tmp_path / "data")).stop()
+
+
+def _left_running(folder: Path) -> list[str]:
+    """Processes that work in the folder or name it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and str(folder) in f"{process.cwd()} {process.cmdline()}":
+                found.append(f"{process.pid} {process.cmdline()}")
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_the_demo_analyses_the_users_bars_and_leaves_nothing_running(tmp_path: Path, bars_csv: Path) -> None:
+    with _demo(tmp_path, "--csv", str(bars_csv)) as process:
+        output, _ = process.communicate(timeout=100)
+        assert process.returncode == 0, output
+        assert "2,400 bars of mine.csv loaded, 1 refused" in output
+        assert "20 of 20 closed" in output
+        assert "the strongest patterns" in output
+        assert _left_running(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, bars_csv: Path, number: signal.Signals) -> None:
+    log = tmp_path / "data" / "demo-worker.log"
+    with _demo(tmp_path, "--csv", str(bars_csv)) as process:
+        wait_until(lambda: log.exists() and "supervisor_started" in log.read_text(encoding="utf-8"))
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert _left_running(tmp_path / "data") == []
