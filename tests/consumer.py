@@ -73,3 +73,12 @@ class Consumer:
         deliveries = self.read(queue, count)
         self.execute(deliveries)
         return len(deliveries)
+
+    def work_until_empty(self, queue: str = "tests") -> None:
+        """Work until the queue is empty, delayed entries included: their time is made to be now, not waited for."""
+        delayed = self.streams.keys.delayed(queue)
+        while self.work(queue) or self.streams.backlog(queue).delayed:
+            entries: Any = self.streams._client.zrange(delayed, 0, -1)
+            for entry in entries:
+                self.streams._client.zadd(delayed, {entry: 0})
+            self.streams.promote(queue, 1000)

@@ -8,29 +8,11 @@ from harness import effects_of, items_of, run_status, start_run
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports, operations
+from streamworkers.engine import ledger, ledger_reports
 from streamworkers.engine.item import Entry, unpack_entry
-from streamworkers.engine.ledger_reports import DeadFilter
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import RedisUnavailableError, Streams
-from streamworkers.errors import BadInputError, UnknownNameError
-
-
-def _promote_all(streams: Streams) -> None:
-    # Tests do not wait for a retry's time: the score is the due time.
-    entries: Any = streams._client.zrange(streams.keys.delayed("tests"), 0, -1)
-    for name in entries:
-        streams._client.zadd(streams.keys.delayed("tests"), {name: 0})
-    streams.promote("tests", 1000)
-
-
-def _work_until_empty(consumer: Consumer) -> None:
-    while True:
-        if consumer.work() == 0:
-            if consumer.streams.backlog("tests").delayed == 0:
-                return
-            _promote_all(consumer.streams)
+from streamworkers.engine.stream import Streams
 
 
 def test_every_item_of_a_run_is_executed_once_and_the_run_completes(
@@ -65,7 +47,7 @@ def test_an_item_whose_handler_raises_dies_and_its_neighbours_complete(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "misbehaving", "A", "RAISE", "B")
-    _work_until_empty(consumer)
+    consumer.work_until_empty()
     assert items_of(connection, run) == {
         "A": ("completed", 1, None),
         "B": ("completed", 1, None),
@@ -80,7 +62,7 @@ def test_the_error_of_every_attempt_is_kept(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "misbehaving", "RAISE")
-    _work_until_empty(consumer)
+    consumer.work_until_empty()
     assert run_status(connection, run) == "FAILED"
     item = ledger_reports.dead_item(connection, run, 0)
     assert item is not None
@@ -99,7 +81,7 @@ def test_an_item_that_cannot_be_saved_dies_and_its_neighbours_are_saved(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "misbehaving", "A", "SAVE_RAISES", "B", max_attempts=2)
-    _work_until_empty(consumer)
+    consumer.work_until_empty()
     states = items_of(connection, run)
     assert (states["A"][0], states["B"][0]) == ("completed", "completed")
     assert states["SAVE_RAISES"][:2] == ("failed", 2)
@@ -119,7 +101,7 @@ def test_an_item_that_fails_once_completes_in_its_second_attempt(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "flaky", "A", "B")
-    _work_until_empty(consumer)
+    consumer.work_until_empty()
     assert items_of(connection, run) == {"A": ("completed", 2, None), "B": ("completed", 2, None)}
 
 
@@ -273,7 +255,7 @@ def test_a_run_that_this_release_cannot_execute_is_put_off_and_not_thrown_away(
     older = Consumer(settings, Registry([]), streams, connection, "older")
     assert older.work() == 1
     assert (streams.backlog("tests").delayed, older.reporter.refusals) == (1, 0)
-    _work_until_empty(consumer)
+    consumer.work_until_empty()
     assert run_status(connection, run) == "COMPLETED"
 
 
@@ -313,108 +295,3 @@ def test_an_outcome_that_cannot_be_acted_on_fails_its_item_alone(
     run = start_run(connection, streams, registry, "misbehaving", symbol, "A", max_attempts=1)
     consumer.work()
     assert items_of(connection, run) == {symbol: ("failed", 1, error), "A": ("completed", 1, None)}
-
-
-def test_a_purged_item_is_not_retried(
-    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
-) -> None:
-    run = start_run(connection, streams, registry, "misbehaving", "PERMANENT")
-    consumer.work()
-    operations.purge(connection, [(run.id, 0)])
-    with pytest.raises(BadInputError, match=r"run \d+ has no item that is failed or cancelled"):
-        operations.retry(connection, streams, run.id)
-
-
-def test_when_redis_is_away_at_enqueue_the_error_names_the_run_that_will_start(
-    connection: Connection, registry: Registry
-) -> None:
-    away = Streams("unix:///nowhere/redis.sock", "x")
-    with pytest.raises(
-        RedisUnavailableError, match=r"run 1 is in the ledger and will start when Redis is back; do not"
-    ):
-        start_run(connection, away, registry, "noop", "A")
-    away.close()
-    assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
-
-
-def test_a_cancelled_run_is_neither_started_nor_saved(
-    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
-) -> None:
-    waiting = start_run(connection, streams, registry, "ledger_entry", "A", "B")
-    assert operations.cancel(connection, streams, waiting.id) == 2
-    consumer.work()
-    assert effects_of(connection, waiting) == []
-    assert run_status(connection, waiting) == "CANCELLED"
-    with pytest.raises(BadInputError, match=r"run \d+ is CANCELLED, and only a run that is PENDING or RUNNING"):
-        operations.cancel(connection, streams, waiting.id)
-
-
-def test_dead_items_are_found_replayed_from_attempt_1_and_purged(
-    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
-) -> None:
-    run = start_run(connection, streams, registry, "misbehaving", "RAISE", "A", max_attempts=1)
-    _work_until_empty(consumer)
-    (dead,) = ledger_reports.dead_items(connection, DeadFilter(error_like="Cannot be"), 10)
-    assert (dead["run_id"], dead["seq"], dead["symbol"]) == (run.id, 0, "RAISE")
-    assert ledger_reports.dead_items(connection, DeadFilter(job="noop"), 10) == []
-    assert ledger_reports.dead_items(connection, DeadFilter(error_like="cannot_be"), 10) == []
-    assert operations.replay(connection, streams, [(run.id, 0)]) == 1
-    assert items_of(connection, run)["RAISE"] == ("pending", 0, None)
-    _work_until_empty(consumer)
-    item = ledger_reports.dead_item(connection, run, 0)
-    assert item is not None
-    assert [entry["attempt"] for entry in item["history"]] == [1, 1]
-    assert run_status(connection, run) == "COMPLETED_WITH_ERRORS"
-    assert operations.purge(connection, [(run.id, 0)]) == 1
-    assert ledger_reports.dead_items(connection, DeadFilter(), 10) == []
-    report = ledger_reports.run_report(connection, run.id)
-    assert report is not None
-    assert (report["failed_count"], report["cancelled_count"]) == (0, 1)
-    with pytest.raises(BadInputError, match=r"run \d+ has no item that is failed"):
-        operations.replay(connection, streams, [(run.id, 0)])
-
-
-def test_a_run_that_was_cancelled_can_be_retried(
-    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
-) -> None:
-    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
-    operations.cancel(connection, streams, run.id)
-    consumer.work()
-    assert operations.retry(connection, streams, run.id) == 2
-    consumer.work()
-    assert run_status(connection, run) == "COMPLETED"
-    assert effects_of(connection, run) == ["A", "B"]
-    with pytest.raises(UnknownNameError, match="no run is named '424242'; known: 1"):
-        operations.retry(connection, streams, 424242)
-
-
-def test_the_same_idempotency_key_gives_the_same_run(
-    connection: Connection, streams: Streams, registry: Registry
-) -> None:
-    first = start_run(connection, streams, registry, "noop", "A", idempotency_key="tonight")
-    second = start_run(connection, streams, registry, "noop", "A", "B", idempotency_key="tonight")
-    assert first.id == second.id
-    assert streams.backlog("bench").waiting == 1
-
-
-@pytest.mark.parametrize(
-    ("symbols", "words", "message"),
-    [
-        ([], {}, "a run needs at least one symbol"),
-        (["A", "A"], {}, "symbol 'A' is named twice"),
-        (["A B"], {}, "symbol 'A B' is not 1 to 64 printable characters without space"),
-        (["A"], {"parameters": {"millisecond": 1}}, "parameter millisecond=1 of job 'ledger_entry'"),
-        (["A"], {"parameters": {"milliseconds": "x"}}, "parameter milliseconds='x' of job 'ledger_entry'"),
-    ],
-)
-def test_a_bad_request_is_refused_before_anything_is_written(
-    connection: Connection,
-    streams: Streams,
-    registry: Registry,
-    symbols: list[str],
-    words: dict[str, object],
-    message: str,
-) -> None:
-    with pytest.raises(BadInputError, match=message):
-        start_run(connection, streams, registry, "ledger_entry", *symbols, **words)
-    assert connection.execute("SELECT count(*) FROM job_schedule_runs").fetchone() == (0,)
