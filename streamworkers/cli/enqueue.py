@@ -65,9 +65,9 @@ def enqueue(
             max_attempts=max_attempts,
         )
         run, _ = enqueue_run(connection, streams, installed_jobs(), request)
-        warn_without_workers(streams, run.queue)
         if wait:
-            return wait_for_run(connection, run, timeout=timeout, as_json=as_json)
+            return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
+        warn_without_workers(streams, run.queue)
         if as_json:
             print_json(summary_of(connection, run))
         else:

@@ -97,5 +97,7 @@ def retry(run_id: int, wait: bool) -> int:
         count = operations.retry(connection, streams, run_id)
         click.echo(f"run {run_id}: {count} items again")
         run = operations.require_run(connection, run_id)
+        if wait:
+            return wait_for_run(connection, run, timeout=None, as_json=False, streams=streams)
         warn_without_workers(streams, run.queue)
-        return wait_for_run(connection, run, timeout=None, as_json=False) if wait else 0
+    return 0

@@ -33,12 +33,16 @@ def warn_without_workers(streams: Streams, queue: str) -> None:
         click.echo(f"no worker reads queue {queue!r} now: start one with `streamworkers worker`", err=True)
 
 
-def wait_for_run(connection: Connection, run: Run, *, timeout: float | None, as_json: bool) -> int:
+def wait_for_run(
+    connection: Connection, run: Run, *, timeout: float | None, as_json: bool, streams: Streams | None = None
+) -> int:
     """Show progress until the run ends, then its summary; returns the exit code.
 
-    Ctrl-C and `timeout` end the waiting, not the run.
+    Ctrl-C and `timeout` end the waiting, not the run. With `streams` it says first when nobody reads the run's queue.
     """
     try:
+        if streams is not None:
+            warn_without_workers(streams, run.queue)
         ended = _watch(connection, run, timeout)
     except KeyboardInterrupt:
         click.echo(f"\nrun {run.id} goes on. Watch it: streamworkers runs watch {run.id}", err=True)
@@ -95,7 +99,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     click.echo(
         f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)"
     )
-    click.echo(f"  completed  {items['completed']}: {items['analysed']} analysed, {items['stale']} stale")
+    parts = f": {items['analysed']} analysed, {items['stale']} stale" if summary["as_of"] else ""
+    click.echo(f"  completed  {items['completed']}{parts}")
     if summary["stale"]:
         names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]
         click.echo(f"  stale      {_some(names)}")
