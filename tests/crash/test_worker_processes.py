@@ -68,7 +68,7 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
         assert wait_for_end(connection, run) == "COMPLETED"
         assert effects_of(connection, run) == _symbols(400)
         assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
-        wait_until(lambda: _finished(supervisor) == {"completed": 400.0}, 5, "the counters add up to the work")
+        wait_until(lambda: _finished(supervisor) == {"completed": 400.0}, 20, "the counters add up to the work")
         assert len([e for e in supervisor.events("worker_ended") if e["reason"] == "killed by signal 9"]) == 5
         assert supervisor.stop() == 0
     assert streams.consumers("tests") == {}
@@ -78,7 +78,7 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
 @pytest.mark.parametrize(
     ("symbol", "reason"),
     [
-        ("HANG", "timeout after 1 s"),
+        ("HANG", "timeout after 3 s"),
         ("SIGKILL", "killed by signal 9"),
         ("FORK_AND_DIE", "killed by signal 9"),
         ("EXIT", "worker exited with code 3"),
@@ -101,7 +101,7 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
         assert items.pop(symbol) == ("failed", 2, reason)
         assert items == dict.fromkeys("ABC", ("completed", 1, None))
         assert effects_of(connection, run) == ["A", "B", "C"]
-        wait_until(lambda: _finished(supervisor) == {"completed": 3.0, "failed": 1.0}, 5)
+        wait_until(lambda: _finished(supervisor) == {"completed": 3.0, "failed": 1.0}, 20)
         operations.replay(connection, streams, [(run.id, 2)])
         assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
         assert items_of(connection, run)[symbol] == ("failed", 2, reason)
@@ -118,7 +118,7 @@ def test_when_a_supervisor_is_killed_its_workers_end_and_another_finishes_the_ru
         workers = first.worker_pids()
         first.process.kill()
         first.process.wait()
-        wait_until(lambda: not any(_is_running(pid) for pid in workers), 5, "the workers notice and end")
+        wait_until(lambda: not any(_is_running(pid) for pid in workers), 20, "the workers notice and end")
     assert run_status(connection, run) == "RUNNING"
     with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as second:
         assert wait_for_end(connection, run) == "COMPLETED"
@@ -163,7 +163,7 @@ def test_a_worker_that_stands_still_is_killed_after_its_timeout_and_replaced(
     run = start_run(connection, streams, registry, "misbehaving", "STOP")
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED"
-        assert [event["reason"] for event in supervisor.events("worker_ended")] == ["timeout after 1 s"]
+        assert [event["reason"] for event in supervisor.events("worker_ended")] == ["timeout after 3 s"]
     assert items_of(connection, run) == {"STOP": ("completed", 2, None)}
     assert effects_of(connection, run) == ["STOP"]
 
@@ -224,7 +224,7 @@ def test_a_handler_sees_that_its_run_was_cancelled_and_its_result_is_not_saved(
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
         wait_until(lambda: run_status(connection, run) == "RUNNING")
         operations.cancel(connection, streams, run.id)
-        wait_until(lambda: streams.backlog("tests").pending == 0, 10, "the handler comes back")
+        wait_until(lambda: streams.backlog("tests").pending == 0, 20, "the handler comes back")
         assert supervisor.events("worker_ended") == []
     assert effects_of(connection, run) == []
     assert items_of(connection, run) == {"WAIT_FOR_CANCEL": ("cancelled", 0, None)}

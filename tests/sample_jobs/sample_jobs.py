@@ -61,7 +61,7 @@ class Misbehaving(LedgerEntry):
     """
 
     name: ClassVar[str] = "misbehaving"
-    timeout_seconds: ClassVar[float] = 1.0
+    timeout_seconds: ClassVar[float] = 3.0
 
     def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
         for item in items:
