@@ -134,7 +134,7 @@ def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
             counts = ledger.count_items(connection, run)
             open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
             progress.update(bar, completed=run.item_count - open_count, failed=counts.get("failed", 0))
-            if now is None or now.status not in ("PENDING", "RUNNING"):
+            if now is None or not now.is_open:
                 return True
             if started >= deadline:
                 return False

@@ -63,11 +63,11 @@ class Executor:
                 self.settler.discard(queue, [task.entry_id for task in tasks])
                 continue
             run, parameters = known
-            if parameters is None and run.status in ("PENDING", "RUNNING"):
-                self.settler.put_off(run, tasks, _UNKNOWN_JOB_SECONDS)
-                continue
             if parameters is None:
-                self.settler.discard(queue, [task.entry_id for task in tasks])
+                if run.is_open:
+                    self.settler.put_off(run, tasks, _UNKNOWN_JOB_SECONDS)
+                else:
+                    self.settler.discard(queue, [task.entry_id for task in tasks])
                 continue
             context = Context(
                 run.id, run.timeframe, run.as_of, parameters, connection, _cancelled_check(connection, run.id)

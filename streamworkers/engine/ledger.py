@@ -17,6 +17,7 @@ from streamworkers.engine.job import RunRequest
 from streamworkers.engine.outcome import Event
 
 OPEN_STATES = ("pending", "retrying")
+OPEN_RUN_STATES = ("PENDING", "RUNNING")
 _PAGE = 5000
 _ENQUEUE_LOCKS = 0x5357  # any fixed number: the class of our advisory locks
 _SELECT_RUN = (
@@ -40,6 +41,11 @@ class Run:
     max_attempts: int
     item_count: int
     is_enqueued: bool
+
+    @property
+    def is_open(self) -> bool:
+        """True until the run has ended."""
+        return self.status in OPEN_RUN_STATES
 
 
 class Closing(NamedTuple):
@@ -339,7 +345,7 @@ def ensure_partitions(connection: Connection, days_ahead: int) -> None:
 def _lock_run(connection: Connection, run_id: int) -> bool:
     """Lock a run's row to the end of the transaction, before its items are counted or opened; False if it has ended."""
     row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
-    return row is not None and row[0] in ("PENDING", "RUNNING")
+    return row is not None and row[0] in OPEN_RUN_STATES
 
 
 def lock_enqueue(connection: Connection, run_id: int, *, wait: bool) -> bool:

@@ -13,6 +13,7 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
+from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import add_entries
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.metrics import PoolMetrics
@@ -71,7 +72,7 @@ class Reconciler:
             if empty or not run.is_enqueued or run.id in self._added_to:
                 more = self._heal(connection, run) or more
             elif count is None or count <= 0 or self._last_counts.get(run.id) == count:
-                self._complete(connection, run)
+                complete_run(connection, self._streams, run)
             self._last_counts[run.id] = count or 0
         self._forget_ended(connection, queue, counts)
         return more
@@ -83,7 +84,7 @@ class Reconciler:
         try:
             last = self._added_to.get(run.id)
             if last is None:
-                if self._complete(connection, run):
+                if complete_run(connection, self._streams, run) == 0:
                     return False
                 self._streams.set_open_items(run.queue, run.id, 0)
             page = ledger.open_items(connection, run, -1 if last is None else last, ADD_LIMIT)
@@ -99,18 +100,11 @@ class Reconciler:
         finally:
             ledger.unlock_enqueue(connection, run.id)
 
-    def _complete(self, connection: Connection, run: Run) -> bool:
-        status, open_count = ledger.complete_run(connection, run)
-        self._streams.set_open_items(run.queue, run.id, open_count)
-        if status is not None:
-            log.info("run_completed", run=run.id, job=run.job, status=status)
-        return open_count == 0
-
     def _forget_ended(self, connection: Connection, queue: str, counts: dict[int, int]) -> None:
         """Drop the counts of runs that have ended; those of runs just enqueued stay."""
         for run_id in counts.keys() | self._last_counts.keys():
             run = ledger.load_run(connection, run_id)
-            if run is None or (run.queue == queue and run.status not in ("PENDING", "RUNNING")):
+            if run is None or (run.queue == queue and not run.is_open):
                 self._last_counts.pop(run_id, None)
                 self._added_to.pop(run_id, None)
                 if run_id in counts:

@@ -7,11 +7,10 @@ from typing import Protocol
 
 import structlog
 
-from streamworkers.database import is_passing
-from streamworkers.engine.executor import describe
+from streamworkers.engine.executor import describe, must_wait
 from streamworkers.engine.metrics import PoolMetrics
 from streamworkers.engine.patience import Patience
-from streamworkers.engine.stream import RedisUnavailableError, Streams
+from streamworkers.engine.stream import Streams
 
 log = structlog.get_logger()
 
@@ -81,8 +80,8 @@ class ServiceLoop(threading.Thread):
                 patience.succeeded()
             except Exception as error:  # a service never stops silently: it says what is wrong and goes on
                 self._metrics.service_failures.labels(self.service.name).inc()
-                expected = isinstance(error, RedisUnavailableError) or is_passing(error)
-                log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=not expected)
+                unexpected = not must_wait(error)
+                log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=unexpected)
                 # Another supervisor may be able to do what this one cannot now.
                 self._renew_at, self._yield_until = 0.0, time.monotonic() + self._lease_seconds
                 patience.failed()

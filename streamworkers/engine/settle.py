@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-import structlog
-
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
+from streamworkers.engine.completion import complete_run
 from streamworkers.engine.decide import Decisions, Task
 from streamworkers.engine.job import Job
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.report import BatchReport, Reporter
 from streamworkers.engine.stream import Delay, Finished, RedisUnavailableError, Streams
 
-log = structlog.get_logger()
 T = TypeVar("T")
 
 
@@ -59,13 +57,13 @@ class Settler:
             moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
         finished = self._finish_decided(run, decisions, closed | moved, report)
         self.reporter.finished(run, report)
-        self.complete_run(connection, run, finished)
+        self._complete_if_last(connection, run, finished)
 
     def drop(self, connection: Connection, run: Run, entry_ids: Sequence[str]) -> None:
         """Take out entries whose items are closed already."""
         finished = self._finish(run, entry_ids, ())
         self.reporter.finished(run, BatchReport(dropped=len(entry_ids)))
-        self.complete_run(connection, run, finished)
+        self._complete_if_last(connection, run, finished)
 
     def put_off(self, run: Run, tasks: Sequence[Task], seconds: float) -> None:
         """Delay entries as they are, for a worker that can execute them."""
@@ -86,7 +84,7 @@ class Settler:
         self._patiently(lambda: self.streams.discard(queue, self.consumer, entry_ids))
         self.reporter.refused(queue, len(entry_ids))
 
-    def complete_run(self, connection: Connection, run: Run, finished: Finished) -> None:
+    def _complete_if_last(self, connection: Connection, run: Run, finished: Finished) -> None:
         """Ask the ledger whether the run is done when the count in Redis says that it may be.
 
         The count is a hint: entries that were added twice make it too low, a lost Redis forgets it. So it is set
@@ -94,10 +92,7 @@ class Settler:
         """
         if finished.open_left is None or finished.open_left > 0:
             return
-        status, open_count = ledger.complete_run(connection, run)
-        self._patiently(lambda: self.streams.set_open_items(run.queue, run.id, open_count))
-        if status is not None:
-            log.info("run_completed", run=run.id, job=run.job, status=status)
+        self._patiently(lambda: complete_run(connection, self.streams, run))
 
     def _finish_decided(self, run: Run, decisions: Decisions, owned: set[int], report: BatchReport) -> Finished:
         done = [task.entry_id for task, _ in (*decisions.completed, *decisions.dead)]

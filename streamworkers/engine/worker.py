@@ -69,7 +69,6 @@ class Worker:
         consumer: str,
         pipe: StatusPipe,
     ) -> None:
-        self._settings = settings
         self._streams = streams
         self._queues = list(queues)
         self._consumer = consumer

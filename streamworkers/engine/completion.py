@@ -1,0 +1,19 @@
+"""The end of a run: the ledger decides, and the count in Redis is set to what the ledger says."""
+
+import structlog
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.stream import Streams
+
+log = structlog.get_logger()
+
+
+def complete_run(connection: Connection, streams: Streams, run: Run) -> int:
+    """Close a run if none of its items is open; returns how many are. Safe to repeat."""
+    status, open_count = ledger.complete_run(connection, run)
+    if status is not None:
+        log.info("run_completed", run=run.id, job=run.job, status=status)
+    streams.set_open_items(run.queue, run.id, open_count)
+    return open_count
