@@ -7,7 +7,14 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from streamworkers.embedded.processes import Account, log_tail, process_from_pid_file, processes_in, wait_until
+from streamworkers.embedded.processes import (
+    Account,
+    log_tail,
+    process_from_pid_file,
+    processes_given,
+    processes_in,
+    wait_until,
+)
 from streamworkers.errors import ServiceUnreachableError, UsageError
 
 DATABASE = "streamworkers"
@@ -43,6 +50,7 @@ class PostgresServer:
         self.socket_folder = socket_folder
         self.data = folder / "data"
         self.log_file = folder / "postgres.log"
+        self._unfinished = folder / "data.unfinished"
         self._chosen_programs = programs
 
     @property
@@ -60,6 +68,7 @@ class PostgresServer:
         account = Account.for_paths([programs / "postgres", self.folder])
         self.folder.mkdir(mode=0o700, exist_ok=True)
         account.own(self.folder)
+        self._await_orphaned_programs()
         if not self.data.exists():
             self._create_cluster(programs, account)
         if self.process() is not None:
@@ -81,6 +90,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop it, rolling back what is open; the data stays."""
+        self._await_orphaned_programs()
         if self.process() is not None:
             programs = find_postgres_programs(self._chosen_programs)
             self._control(programs, Account.for_paths([programs / "postgres", self.folder]), "stop", "-m", "fast")
@@ -110,9 +120,17 @@ class PostgresServer:
         ]
         account.run(command, timeout_seconds=_START_SECONDS + 10)
 
+    def _await_orphaned_programs(self) -> None:
+        # They go on when their caller was killed: an initdb would tear down the cluster that is made in its place, and
+        # a server on its way has no pid file yet.
+        wait_until(
+            lambda: not processes_given("initdb", self._unfinished) and not processes_given("pg_ctl", self.data),
+            _START_SECONDS,
+        )
+
     def _create_cluster(self, programs: Path, account: Account) -> None:
         # A cluster half made by an interrupted command must never be taken for a whole one.
-        unfinished = self.folder / "data.unfinished"
+        unfinished = self._unfinished
         account.run(["rm", "-rf", unfinished], timeout_seconds=60)
         command: list[str | Path] = [
             programs / "initdb",
@@ -124,7 +142,7 @@ class PostgresServer:
             "--encoding=utf8",
             "--locale=C",
         ]
-        account.run(command, timeout_seconds=120)
+        account.run(command, timeout_seconds=_START_SECONDS)
         settings = {
             "timezone": "'UTC'",
             "log_timezone": "'UTC'",

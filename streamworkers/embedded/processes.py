@@ -46,6 +46,15 @@ def processes_in(folder: Path, name: str | None = None) -> list[psutil.Process]:
     return found
 
 
+def processes_given(name: str, path: Path) -> list[psutil.Process]:
+    """The live processes of that name that have `path` among the words of their command."""
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == name and str(path) in (process.info["cmdline"] or ())
+    ]
+
+
 def log_tail(path: Path) -> str:
     """The last words of a log, on one line."""
     try:

@@ -19,7 +19,7 @@ from harness import wait_until
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices, redis_server
-from streamworkers.embedded.processes import Account, process_from_pid_file
+from streamworkers.embedded.processes import Account, process_from_pid_file, processes_given
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -129,7 +129,8 @@ def test_start_and_stop_at_once_end_in_one_state_of_both(shared: EmbeddedService
 @pytest.mark.parametrize("verb", ["start", "stop"])
 def test_what_a_killed_start_left_behind_is_found(verb: str, services: EmbeddedServices, folder: Path) -> None:
     start = _command("start", data=services.folder)
-    wait_until(services.redis.pid_file.exists, what="Redis has its pid file")
+    unfinished = services.folder / "postgres" / "data.unfinished"
+    wait_until(lambda: bool(processes_given("initdb", unfinished)), what="PostgreSQL is being made")
     start.kill()
     start.communicate(timeout=30)
     wait_until(lambda: services.redis.process() is not None, what="the orphan is found")
@@ -139,8 +140,6 @@ def test_what_a_killed_start_left_behind_is_found(verb: str, services: EmbeddedS
         assert services.redis.process() == orphan
         assert all(status.answers for status in services.status())
     else:
-        # An initdb that was on its way ends by itself.
-        wait_until(lambda: not _programs("initdb", services.folder), what="initdb ends")
         services.stop()
         assert [status.pid for status in services.status()] == [None, None]
 
@@ -390,11 +389,3 @@ def _processes_below(folder: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def _programs(name: str, folder: Path) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["name", "cmdline"])
-        if process.info["name"] == name and any(str(folder) in word for word in process.info["cmdline"] or ())
-    ]
