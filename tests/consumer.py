@@ -21,6 +21,7 @@ class RecordingReporter:
 
     reports: list[BatchReport] = field(default_factory=list)
     timeouts: list[float] = field(default_factory=list)
+    calls: list[list[str]] = field(default_factory=list)
     intents: list[list[int]] = field(default_factory=list)
     refusals: int = 0
 
@@ -28,6 +29,7 @@ class RecordingReporter:
 
     def call_started(self, queue: str, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         self.timeouts.append(timeout_seconds)
+        self.calls.append(list(entry_ids))
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         self.intents.append(list(seqs))

@@ -1,14 +1,24 @@
 """`streamworkers dead`: items that gave up, kept until they are replayed or purged."""
 
+import base64
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import click
 
-from streamworkers.cli.session import F, Session, json_option, limit_option, parse_moment, print_json, print_table
+from streamworkers.cli.session import (
+    F,
+    Session,
+    json_option,
+    limit_option,
+    messages,
+    parse_moment,
+    print_json,
+    print_table,
+)
 from streamworkers.database import Connection
-from streamworkers.engine import ledger_reports, operations
+from streamworkers.engine import ledger, ledger_reports, operations
 from streamworkers.engine.ledger_reports import DeadFilter
 from streamworkers.errors import BadInputError
 
@@ -48,12 +58,15 @@ def list_dead(limit: int, as_json: bool, **words: Any) -> None:
     """Dead items, newest runs first."""
     with Session.open().database() as connection:
         rows = ledger_reports.dead_items(connection, _filter(words), limit)
+        refused = ledger_reports.refused_entries(connection, None, 1)
     rows = [{"item": f"{row['run_id']}:{row['seq']}", **row} for row in rows]
     if as_json:
         print_json(rows)
         return
     columns = {"item": "item", "job": "job", "symbol": "symbol", "attempt": "attempts", "finished_at": "died"}
     print_table(rows, {**columns, "error": "error"}, "no dead items")
+    if refused:
+        messages.print("there are refused entries too: streamworkers dead entries list", markup=False)
 
 
 @dead.command()
@@ -104,6 +117,58 @@ def purge(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any)
             return
         count = operations.purge(connection, chosen)
     click.echo(f"purged {count} items")
+
+
+@dead.group()
+def entries() -> None:
+    """Refused entries: what was found in a queue and is no item of ours. Their bytes are kept."""
+
+
+@entries.command("list")
+@click.option("--queue", help="Only entries of this queue.")
+@limit_option
+@json_option
+def list_entries(queue: str | None, limit: int, as_json: bool) -> None:
+    """Refused entries, the newest first."""
+    with Session.open().database() as connection:
+        rows = ledger_reports.refused_entries(connection, queue, limit)
+    columns = {"id": "id", "queue": "queue", "entry_id": "entry", "size": "bytes", "refused_at": "refused"}
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, {**columns, "reason": "error"}, "no refused entries")
+
+
+@entries.command("show")
+@click.argument("entry", type=click.IntRange(1, 2**63 - 1))
+@click.option("--raw", is_flag=True, help="Write the bytes as they are, to be piped.")
+@json_option
+def show_entry(entry: int, raw: bool, as_json: bool) -> None:
+    """One refused entry with its bytes: escaped, raw, or in base64 with --json."""
+    with Session.open().database() as connection:
+        row = ledger_reports.refused_entry(connection, entry)
+    if row is None:
+        raise BadInputError(f"no refused entry has the id {entry}: see `streamworkers dead entries list`")
+    payload = row.pop("payload")
+    if raw:
+        click.echo(payload, nl=False)
+    elif as_json:
+        print_json({**row, "payload_base64": base64.b64encode(payload).decode()})
+    else:
+        click.echo(f"{row['queue']} {row['entry_id']}, {row['size']} bytes: {row['reason']}")
+        click.echo(payload.decode("ascii", "backslashreplace") if payload.isascii() else repr(payload)[2:-1])
+
+
+@entries.command("purge")
+@click.argument("ids", nargs=-1, type=click.IntRange(1, 2**63 - 1))
+@click.option("--all", "everything", is_flag=True, help="All refused entries.")
+def purge_entries(ids: tuple[int, ...], everything: bool) -> None:
+    """Delete refused entries, by id or all."""
+    if bool(ids) == everything:
+        raise BadInputError("name ids or --all: exactly one of the two")
+    with Session.open().database() as connection:
+        count = ledger.purge_refused(connection, None if everything else ids)
+    click.echo(f"purged {count} entries")
 
 
 def _choose(

@@ -27,6 +27,7 @@ from streamworkers.market.universes import resolve
 @click.option("--as-of", help="The last bar the run may see: a date or an ISO time.  [default: the newest closed bar]")
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts before an item is dead.")
+@click.option("--key", help="An idempotency key: while a run has it, the same command gives that run and starts none.")
 @click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
 @timeout_option
 @json_option
@@ -38,6 +39,7 @@ def enqueue(
     as_of: str | None,
     parameters: tuple[str, ...],
     max_attempts: int | None,
+    key: str | None,
     wait: bool,
     timeout: float | None,
     as_json: bool,
@@ -63,13 +65,16 @@ def enqueue(
             as_of=moment,
             parameters=values,
             max_attempts=max_attempts,
+            idempotency_key=key,
         )
-        run, _ = enqueue_run(connection, streams, installed_jobs(), request)
+        run, is_new = enqueue_run(connection, streams, installed_jobs(), request)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         warn_without_workers(streams, run.queue)
         if as_json:
             print_json(summary_of(connection, run))
+        elif not is_new:
+            click.echo(f"run {run.id} has the key {key!r} already and is {run.status}; nothing was started")
         else:
             click.echo(f"run {run.id}: {run.item_count} items of {job} in queue {run.queue}")
             click.echo(f"watch it: streamworkers runs watch {run.id}")

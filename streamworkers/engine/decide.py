@@ -87,9 +87,9 @@ def decide(
                 delay = retry_delay_seconds(
                     entry.attempt, rng, base_seconds=rule.base_seconds, cap_seconds=rule.cap_seconds
                 )
-                again = entry._replace(attempt=entry.attempt + 1, alone=True, reason=outcome.error)
+                again = entry._replace(attempt=entry.attempt + 1, alone=True, reason=outcome.error, left_ms=0)
                 decisions.retries.append(Retry(task, delay, again, outcome.error[:MAX_ERROR_CHARACTERS]))
             case Snoozed():
                 delay = max(0.0, (outcome.until - now).total_seconds())
-                decisions.retries.append(Retry(task, delay, entry, None))
+                decisions.retries.append(Retry(task, delay, entry._replace(left_ms=0), None))
     return decisions

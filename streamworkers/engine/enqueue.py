@@ -19,6 +19,7 @@ from streamworkers.errors import BadInputError
 MAX_ITEMS = 5_000_000
 _PIPELINE = 10_000
 _MAX_SYMBOL_CHARACTERS = 64
+MAX_KEY_CHARACTERS = 200
 
 
 def enqueue(connection: Connection, streams: Streams, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
@@ -27,14 +28,17 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     The run and its items are one transaction. A crash after it loses nothing: the reconciler finds a run without
     `enqueued_at` and adds its entries. With an idempotency key that is taken, nothing new happens.
 
-    Raises UnknownNameError for the job, BadInputError for parameters or symbols that break a rule.
+    Raises UnknownNameError for the job, BadInputError for parameters, symbols or a key that break a rule.
     """
     job = registry[request.job]
+    _require_key(request.idempotency_key)
     _require_symbols(request.symbols)
     _require_parameters(job, request.parameters or {})
     prepared = job.prepare(connection, request)
     max_attempts = request.max_attempts or job.max_attempts
     run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts)
+    if run.job != job.name:
+        raise BadInputError(f"key {request.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
     if is_new:
         items = ((seq, symbol, run.timeframe, 0) for seq, symbol in enumerate(prepared.symbols))
         finish_enqueue(connection, streams, run, items)
@@ -72,6 +76,11 @@ def add_entries(streams: Streams, run: Run, items: Iterator[tuple[int, str, str 
         streams.add(run.queue, run.id, packed)
         total += len(packed)
     return total
+
+
+def _require_key(key: str | None) -> None:
+    if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
+        raise BadInputError(f"key {key[:80]!r} is not 1 to {MAX_KEY_CHARACTERS} printable characters")
 
 
 def _require_symbols(symbols: Sequence[str]) -> None:

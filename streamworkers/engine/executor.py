@@ -14,10 +14,10 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, is_passing
 from streamworkers.engine import ledger
 from streamworkers.engine.decide import Decisions, RetryRule, Task, decide
-from streamworkers.engine.item import unpack_entry
+from streamworkers.engine.item import NewerEntryError, unpack_entry
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger import Run
-from streamworkers.engine.outcome import Failed, Outcome, checked, printable
+from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, checked, printable
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.settle import Settler
@@ -27,17 +27,21 @@ from streamworkers.errors import BadInputError, PermanentError
 log = structlog.get_logger()
 _RUN_CACHE_SIZE = 64
 _CANCELLED_CHECK_SECONDS = 1.0
-_UNKNOWN_JOB_SECONDS = 10.0
+_OTHER_RELEASE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
     """Everything that stays the same for the batches of one run."""
 
-    connection: Connection
     run: Run
     job: Job[Any]
     context: Context[Any]
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of this worker, the handler's too."""
+        return self.context.connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class Executor:
     registry: Registry
     settler: Settler
     rng: random.Random
-    _runs: dict[int, tuple[Run, JobParameters]] = field(default_factory=dict)
+    _runs: dict[int, Run] = field(default_factory=dict)
+    _parameters: dict[int, JobParameters] = field(default_factory=dict)
 
     def execute(self, connection: Connection, deliveries: Sequence[Delivery], should_stop: Callable[[], bool]) -> None:
         """Work through what was delivered; what is left when `should_stop` says so stays pending.
@@ -56,64 +61,86 @@ class Executor:
         May be called again with the same deliveries after an error that passes: items that were closed meanwhile
         are seen to be closed, and nothing happens to them twice.
         """
-        for (queue, run_id), tasks in self._by_run(deliveries).items():
-            known = self._run(connection, run_id)
-            if known is None or known[0].queue != queue:
-                log.warning("entries_refused", queue=queue, run=run_id, count=len(tasks), reason="no such run")
-                self.settler.discard(queue, [task.entry_id for task in tasks])
-                continue
-            run, parameters = known
-            if parameters is None:
-                if run.is_open:
-                    self.settler.put_off(run, tasks, _UNKNOWN_JOB_SECONDS)
-                else:
-                    self.settler.discard(queue, [task.entry_id for task in tasks])
-                continue
-            context = Context(
-                run.id, run.timeframe, run.as_of, parameters, connection, _cancelled_check(connection, run.id)
-            )
-            call = _Call(connection, run, self.registry[run.job], context)
-            for batch in batches(self._check(call, tasks), call.job.batch_size):
-                if should_stop():
-                    return
-                self._execute_batch(call, batch)
+        by_id = {delivery.entry_id: delivery for delivery in deliveries}
+        for (queue, run_id), tasks in self._by_run(connection, deliveries).items():
+            run = self._run(connection, run_id)
+            strangers = [task for task in tasks if run is None or run.queue != queue or run.job != task.entry.job]
+            if strangers:
+                reason = f"there is no run {run_id} of job {strangers[0].entry.job!r} in queue {queue!r}"
+                self.settler.refuse(connection, [by_id[task.entry_id] for task in strangers], reason)
+            if run is not None:
+                ours = [task for task in tasks if task not in strangers] if strangers else tasks
+                self._execute_run(connection, run, ours, should_stop)
 
-    def _by_run(self, deliveries: Sequence[Delivery]) -> Mapping[tuple[str, int], list[Task]]:
+    def _by_run(self, connection: Connection, deliveries: Sequence[Delivery]) -> Mapping[tuple[str, int], list[Task]]:
+        """Tasks by queue and run; what is no entry of ours, or of a newer release, goes where it belongs."""
         groups: dict[tuple[str, int], list[Task]] = {}
         for delivery in deliveries:
             try:
                 entry = unpack_entry(delivery.packed, self.settings.entry_max_bytes)
+            except NewerEntryError as error:
+                log.warning("entry_put_off", queue=delivery.queue, entry=delivery.entry_id, reason=str(error))
+                self.settler.leave_as_is(delivery, _OTHER_RELEASE_SECONDS)
             except BadInputError as error:
-                log.warning("entry_refused", queue=delivery.queue, entry=delivery.entry_id, reason=str(error))
-                self.settler.discard(delivery.queue, [delivery.entry_id])
-                continue
-            groups.setdefault((delivery.queue, entry.run_id), []).append(Task(delivery.entry_id, entry))
+                self.settler.refuse(connection, [delivery], str(error))
+            else:
+                groups.setdefault((delivery.queue, entry.run_id), []).append(Task(delivery.entry_id, entry))
         return groups
 
-    def _run(self, connection: Connection, run_id: int) -> tuple[Run, JobParameters | None] | None:
-        """The run and its parameters; None for these when this process, of another release, cannot execute it."""
-        known = self._runs.get(run_id)
-        if known is not None:
-            return known
-        run = ledger.load_run(connection, run_id)
-        if run is None:
-            return None
-        try:
-            parameters = self.registry[run.job].parameters.model_validate(run.parameters)
-        except Exception as error:  # noqa: BLE001  # validators of parameters are not our code
-            log.warning("run_put_off", run=run_id, job=run.job, reason=describe(error))
-            return run, None
-        if run.status == "PENDING":
-            ledger.mark_running(connection, run_id)
-        if len(self._runs) >= _RUN_CACHE_SIZE:
-            self._runs.pop(next(iter(self._runs)))
-        self._runs[run_id] = run, parameters
-        return run, parameters
+    def _run(self, connection: Connection, run_id: int) -> Run | None:
+        run = self._runs.get(run_id)
+        if run is None and (run := ledger.load_run(connection, run_id)) is not None:
+            if run.status == "PENDING":
+                ledger.mark_running(connection, run_id)
+            if len(self._runs) >= _RUN_CACHE_SIZE:
+                oldest = next(iter(self._runs))
+                del self._runs[oldest]
+                self._parameters.pop(oldest, None)
+            self._runs[run_id] = run
+        return run
 
-    def _check(self, call: _Call, tasks: Sequence[Task]) -> list[Task]:
+    def _execute_run(
+        self, connection: Connection, run: Run, tasks: Sequence[Task], should_stop: Callable[[], bool]
+    ) -> None:
+        worth = self._check(connection, run, tasks)
+        if not worth:
+            return
+        if run.job not in self.registry:
+            self._put_off(run, worth, f"no installed package has job {run.job!r}")
+            return
+        job = self.registry[run.job]
+        call: _Call | None = None
+        for batch in batches(worth, job.batch_size):
+            if should_stop():
+                return
+            call = call or self._call(connection, run, job, batch)
+            if call is not None:
+                self._execute_batch(call, batch)
+
+    def _call(self, connection: Connection, run: Run, job: Job[Any], batch: Sequence[Task]) -> _Call | None:
+        """What the run's handler is called with; None when its parameters are of another release.
+
+        Their validators are the job's code, so the process may die of them as it may of the handler.
+        """
+        parameters = self._parameters.get(run.id)
+        if parameters is None:
+            self.settler.reporter.call_started(run.queue, [task.entry_id for task in batch], job.timeout_seconds)
+            try:
+                parameters = job.parameters.model_validate(run.parameters)
+            except Exception as error:  # noqa: BLE001  # not our code
+                self._put_off(run, batch, describe(error))
+                return None
+            self._parameters[run.id] = parameters
+        cancelled = _cancelled_check(connection, run.id)
+        return _Call(run, job, Context(run.id, run.timeframe, run.as_of, parameters, connection, cancelled))
+
+    def _put_off(self, run: Run, tasks: Sequence[Task], reason: str) -> None:
+        log.warning("run_put_off", run=run.id, job=run.job, reason=reason)
+        self.settler.put_off(run, tasks, _OTHER_RELEASE_SECONDS)
+
+    def _check(self, connection: Connection, run: Run, tasks: Sequence[Task]) -> list[Task]:
         """The tasks worth executing. Those of closed items leave the queue; those out of attempts are dead."""
-        run = call.run
-        symbols = ledger.open_symbols(call.connection, run, [task.entry.seq for task in tasks])
+        symbols = ledger.open_symbols(connection, run, [task.entry.seq for task in tasks])
         worth, gone, exhausted = [], [], Decisions()
         for task in tasks:
             # Each is taken once: of an item that was added twice, the second entry is of no use.
@@ -127,9 +154,9 @@ class Executor:
             else:
                 worth.append(task)
         if gone:
-            self.settler.drop(call.connection, run, gone)
+            self.settler.drop(connection, run, gone)
         if exhausted.dead:
-            self.settler.settle(call.connection, run, call.job, exhausted, datetime.now(UTC), BatchReport())
+            self.settler.settle(connection, run, _save_nothing, exhausted, datetime.now(UTC), BatchReport())
         return worth
 
     def _execute_batch(self, call: _Call, batch: Sequence[Task]) -> None:
@@ -142,6 +169,7 @@ class Executor:
         report = BatchReport(
             seconds=time.monotonic() - started,
             wait_seconds=max(0.0, started_at.timestamp() - batch[0].entry.enqueued_ms / 1000),
+            takeover_seconds=_takeover_seconds(batch, started_at),
         )
         self._settle(call, batch, outcomes, started_at, report)
 
@@ -186,7 +214,7 @@ class Executor:
                 error=retry.error,
             )
         try:
-            self.settler.settle(call.connection, call.run, call.job, decisions, started_at, report)
+            self.settler.settle(call.connection, call.run, call.job.save, decisions, started_at, report)
         except Exception as error:  # save() is not our code either
             if call.connection.closed:
                 raise _lost(error) from error
@@ -212,6 +240,12 @@ def batches(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
             yield [task]
 
 
+def _takeover_seconds(batch: Sequence[Task], started_at: datetime) -> float:
+    """The longest time that an entry of the batch lay idle between two workers; 0 when none changed hands."""
+    left_ms = min((task.entry.left_ms for task in batch if task.entry.left_ms), default=0)
+    return max(0.0, started_at.timestamp() - left_ms / 1000) if left_ms else 0.0
+
+
 def must_wait(error: BaseException) -> bool:
     """True when a service is away or overloaded, so that the same work can succeed later as it is."""
     return isinstance(error, RedisUnavailableError) or is_passing(error)
@@ -221,6 +255,10 @@ def describe(error: BaseException) -> str:
     """An exception in one line: its type and message."""
     text = printable(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _save_nothing(_connection: Connection, _completed: Sequence[Completed]) -> tuple[Event, ...]:
+    return ()
 
 
 def _lost(error: BaseException) -> psycopg.OperationalError:

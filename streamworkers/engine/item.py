@@ -9,11 +9,29 @@ import msgpack
 
 from streamworkers.errors import BadInputError
 
-ENTRY_VERSION = 1
-_FIELD_TYPES = (int, int, int, str, str, str, int, int, bool, str)
-_FIELD_NAMES = ["version", "run_id", "seq", "job", "symbol", "timeframe", "enqueued_ms", "attempt", "alone", "reason"]
+# A version only ever appends fields, so that scripts of an older release can move entries of a newer one.
+ENTRY_VERSION = 2
+_FIELDS_OF_VERSION = {1: 10, 2: 11}
+_FIELDS = (
+    ("version", int),
+    ("run_id", int),
+    ("seq", int),
+    ("job", str),
+    ("symbol", str),
+    ("timeframe", str),
+    ("enqueued_ms", int),
+    ("attempt", int),
+    ("alone", bool),
+    ("reason", str),
+    ("left_ms", int),
+)
+_FIELD_TYPES = {version: tuple(kind for _, kind in _FIELDS[:count]) for version, count in _FIELDS_OF_VERSION.items()}
 MAX_REASON_CHARACTERS = 300
 MAX_ATTEMPT = 10_000
+
+
+class NewerEntryError(BadInputError):
+    """The entry is of a newer release, whose workers can read it."""
 
 
 class Item(NamedTuple):
@@ -30,7 +48,8 @@ class Entry(NamedTuple):
     """What a stream entry says of an item.
 
     `attempt` is the number of the attempt that this delivery is, from 1. `alone` asks that the item runs in a call
-    of its own, because an earlier call with it in its batch did not come back; `reason` says how that one ended.
+    of its own, because an earlier call with it in its batch did not come back; `reason` says how that one ended, and
+    `left_ms` when, in Unix milliseconds, its worker was last known to have it (0: it was never taken over).
     The order of the packed fields is known to `lua/`, which moves entries from one worker to the next.
     """
 
@@ -43,6 +62,7 @@ class Entry(NamedTuple):
     attempt: int = 1
     alone: bool = False
     reason: str = ""
+    left_ms: int = 0
 
     def pack(self) -> bytes:
         """The entry as msgpack."""
@@ -57,25 +77,33 @@ class Entry(NamedTuple):
             self.attempt,
             self.alone,
             self.reason[:MAX_REASON_CHARACTERS],
+            self.left_ms,
         )
         packed: bytes = msgpack.packb(fields)
         return packed
 
 
 def unpack_entry(packed: bytes, max_bytes: int) -> Entry:
-    """The entry in a payload. Raises BadInputError for anything that is not one, naming the rule it breaks."""
+    """The entry in a payload, of this version or an earlier one.
+
+    Raises NewerEntryError for one of a later version, and BadInputError for anything else, naming the rule it breaks.
+    """
     if len(packed) > max_bytes:
         raise BadInputError(f"entry of {len(packed)} bytes is over the limit of {max_bytes}")
     try:
         fields: Any = msgpack.unpackb(packed, strict_map_key=True, use_list=False)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise BadInputError(f"entry is not msgpack: {type(error).__name__} in {packed[:40]!r}") from None
-    if not isinstance(fields, tuple) or not fields or fields[0] != ENTRY_VERSION:
-        raise BadInputError(f"entry {packed[:40]!r} is not of version {ENTRY_VERSION}")
-    if len(fields) != len(_FIELD_TYPES):
-        raise BadInputError(f"entry has {len(fields)} fields, version {ENTRY_VERSION} has {len(_FIELD_TYPES)}")
-    if tuple(map(type, fields)) != _FIELD_TYPES:
-        for name, value, kind in zip(_FIELD_NAMES, fields, _FIELD_TYPES, strict=True):
+    version = fields[0] if isinstance(fields, tuple) and fields else None
+    types = _FIELD_TYPES.get(version) if type(version) is int else None
+    if types is None:
+        if type(version) is int and version > ENTRY_VERSION:
+            raise NewerEntryError(f"entry is of version {version}, this release reads up to {ENTRY_VERSION}")
+        raise BadInputError(f"entry {packed[:40]!r} is of no version from 1 to {ENTRY_VERSION}")
+    if len(fields) != len(types):
+        raise BadInputError(f"entry has {len(fields)} fields, version {version} has {len(types)}")
+    if tuple(map(type, fields)) != types:
+        for (name, kind), value in zip(_FIELDS, fields, strict=False):
             if type(value) is not kind:
                 raise BadInputError(f"entry's {name} is {value!r}, not {kind.__name__}")
     entry = Entry(*fields[1:])

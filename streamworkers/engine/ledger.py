@@ -14,10 +14,12 @@ from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.outcome import Event
+from streamworkers.engine.outcome import Event, printable
+from streamworkers.engine.stream import Delivery
 
 OPEN_STATES = ("pending", "retrying")
 OPEN_RUN_STATES = ("PENDING", "RUNNING")
+REFUSED_BYTES = 1 << 20
 _PAGE = 5000
 _ENQUEUE_LOCKS = 0x5357  # any fixed number: the class of our advisory locks
 _SELECT_RUN = (
@@ -199,6 +201,37 @@ def add_events(connection: Connection, events: Sequence[Event]) -> None:
         " SELECT channel, payload::jsonb FROM unnest(%b::text[], %b::text[]) AS e(channel, payload)",
         ([event.channel for event in events], [json.dumps(event.payload) for event in events]),
     )
+
+
+def keep_refused(connection: Connection, queue: str, deliveries: Sequence[Delivery], reason: str) -> None:
+    """Keep what was found in a queue and is no item of ours: at most the first `REFUSED_BYTES` of each."""
+    connection.execute(
+        "INSERT INTO refused_entries (queue, entry_id, reason, size, payload)"
+        " SELECT %b, d.entry_id, %b, d.size, d.payload"
+        " FROM unnest(%b::text[], %b::int[], %b::bytea[]) AS d(entry_id, size, payload)",
+        (
+            queue,
+            printable(reason),
+            [delivery.entry_id for delivery in deliveries],
+            [len(delivery.packed) for delivery in deliveries],
+            [delivery.packed[:REFUSED_BYTES] for delivery in deliveries],
+        ),
+    )
+
+
+def forget_refused(connection: Connection, keep: int) -> int:
+    """Drop all but the newest `keep` refused entries; returns how many."""
+    return connection.execute(
+        "DELETE FROM refused_entries WHERE id <= (SELECT max(id) FROM refused_entries) - %s", (keep,)
+    ).rowcount
+
+
+def purge_refused(connection: Connection, ids: Sequence[int] | None) -> int:
+    """Delete refused entries, all when `ids` is None; returns how many."""
+    return connection.execute(
+        "DELETE FROM refused_entries WHERE %b::bigint[] IS NULL OR id = ANY(%b)",
+        (ids and list(ids), ids and list(ids)),
+    ).rowcount
 
 
 def closed_by(connection: Connection, run_day: date, run_id: int, seqs: Sequence[int], worker: str) -> dict[str, int]:

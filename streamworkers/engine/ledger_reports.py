@@ -109,3 +109,27 @@ def dead_item(connection: Connection, run: Run, seq: int) -> Row | None:
         )
         .fetchone()
     )
+
+
+def refused_entries(connection: Connection, queue: str | None, limit: int) -> list[Row]:
+    """Entries that were found in a queue and are no items of ours, the newest first, without their bytes."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT id, queue, entry_id, reason, size, refused_at FROM refused_entries"
+            " WHERE %(queue)s::text IS NULL OR queue = %(queue)s ORDER BY id DESC LIMIT %(limit)s",
+            {"queue": queue, "limit": limit},
+        )
+        .fetchall()
+    )
+
+
+def refused_entry(connection: Connection, entry: int) -> Row | None:
+    """One refused entry with its bytes, or None."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT id, queue, entry_id, reason, size, refused_at, payload FROM refused_entries WHERE id = %s", (entry,)
+        )
+        .fetchone()
+    )

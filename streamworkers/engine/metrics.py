@@ -54,6 +54,14 @@ class PoolMetrics:
             registry=self.registry,
         )
 
+        self.takeover_seconds = Histogram(
+            "streamworkers_takeover_duration_seconds",
+            "Time from the last sign of a worker that died to the next call with what it had been executing",
+            ("queue",),
+            buckets=_WAIT_BUCKETS,
+            registry=self.registry,
+        )
+
     def count_batch(self, queue: str, job: str, report: BatchReport) -> None:
         """Add a worker's report."""
         for outcome in ("completed", "failed"):
@@ -65,6 +73,8 @@ class PoolMetrics:
         if report.seconds:
             self.batch_seconds.labels(queue, job).observe(report.seconds)
             self.wait_seconds.labels(queue, job).observe(report.wait_seconds)
+        if report.takeover_seconds:
+            self.takeover_seconds.labels(queue).observe(report.takeover_seconds)
 
     def _counter(self, name: str, documentation: str, labels: Iterable[str]) -> Counter:
         return Counter(f"streamworkers_{name}", documentation, tuple(labels), registry=self.registry)

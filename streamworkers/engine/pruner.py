@@ -1,4 +1,4 @@
-"""Keeps house: partitions for the days ahead, no consumers of workers that are gone."""
+"""Keeps house: partitions for the days ahead, no consumers of workers that are gone, bounded lists."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,6 +11,7 @@ from streamworkers.engine.stream import Streams
 
 log = structlog.get_logger()
 DAYS_AHEAD = 7
+REFUSED_KEPT = 10_000
 
 
 class Pruner:
@@ -36,6 +37,7 @@ class Pruner:
         """One round. A consumer with entries pending is never deleted: the reclaimer empties it first."""
         with self._pool.connection() as connection:
             ledger.ensure_partitions(connection, DAYS_AHEAD)
+            ledger.forget_refused(connection, REFUSED_KEPT)
         live = self._live_supervisors()
         for queue in self._queues:
             for consumer, pending in self._streams.consumers(queue).items():

@@ -29,6 +29,9 @@ class Registry(Mapping[str, Job[Any]]):
         except KeyError:
             raise UnknownNameError("job", name, self._jobs) from None
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._jobs
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._jobs)
 

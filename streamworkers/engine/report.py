@@ -20,6 +20,7 @@ class BatchReport:
     events: int = 0
     seconds: float = 0.0
     wait_seconds: float = 0.0
+    takeover_seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values."""

@@ -1,20 +1,24 @@
 """The end of a batch: commit under the fence, take the entries out, complete the run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
+
+import structlog
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.decide import Decisions, Task
-from streamworkers.engine.job import Job
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.outcome import Completed, Event
 from streamworkers.engine.report import BatchReport, Reporter
-from streamworkers.engine.stream import Delay, Finished, RedisUnavailableError, Streams
+from streamworkers.engine.stream import NO_RUN, Delay, Delivery, Finished, RedisUnavailableError, Streams
 
 T = TypeVar("T")
+Save: TypeAlias = Callable[[Connection, Sequence[Completed]], Iterable[Event]]
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Settler:
         self,
         connection: Connection,
         run: Run,
-        job: Job[Any],
+        save: Save,
         decisions: Decisions,
         started_at: datetime,
         report: BatchReport,
@@ -50,7 +54,7 @@ class Settler:
             )
             mine = [outcome for task, outcome in decisions.completed if task.entry.seq in closed]
             if mine:
-                events = list(job.save(connection, mine))
+                events = list(save(connection, mine))
                 if events:
                     ledger.add_events(connection, events)
                     report.events = len(events)
@@ -66,7 +70,7 @@ class Settler:
         self._complete_if_last(connection, run, finished)
 
     def put_off(self, run: Run, tasks: Sequence[Task], seconds: float) -> None:
-        """Delay entries as they are, for a worker that can execute them."""
+        """Delay entries, for a worker that can execute them."""
         delays = [Delay(task.entry_id, round(seconds * 1000), task.entry.pack()) for task in tasks]
         self._finish(run, (), delays)
         self.reporter.finished(run, BatchReport(snoozed=len(delays)))
@@ -79,8 +83,19 @@ class Settler:
         lost = len(decisions.dead) + len(decisions.retries) - len(dead) - len(retries)
         return Decisions(decisions.completed, dead, retries), lost
 
-    def discard(self, queue: str, entry_ids: Sequence[str]) -> None:
-        """Take out entries that are no items of ours."""
+    def leave_as_is(self, delivery: Delivery, seconds: float) -> None:
+        """Delay an entry that this release cannot read, untouched, for a worker that can."""
+        delay = Delay(delivery.entry_id, round(seconds * 1000), delivery.packed)
+        self._patiently(lambda: self.streams.finish(delivery.queue, self.consumer, NO_RUN, (), [delay]))
+
+    def refuse(self, connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Keep entries of one queue that are no items of ours in the ledger, and take them out of the queue.
+
+        Should the process die in between, they are kept twice.
+        """
+        queue, entry_ids = deliveries[0].queue, [delivery.entry_id for delivery in deliveries]
+        log.warning("entries_refused", queue=queue, entries=entry_ids, reason=reason)
+        ledger.keep_refused(connection, queue, deliveries, reason)
         self._patiently(lambda: self.streams.discard(queue, self.consumer, entry_ids))
         self.reporter.refused(queue, len(entry_ids))
 

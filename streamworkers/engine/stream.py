@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgpack
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -21,7 +22,9 @@ from streamworkers.errors import BadInputError, ServiceUnreachableError
 ADD_CHUNK = 500
 TAKE_OVER_CHUNK = 100
 MOST_PENDING = 5000
+NO_RUN = 0
 _SOCKET_SECONDS = 10.0
+_FIELD = b"e"
 
 
 class RedisUnavailableError(ServiceUnreachableError):
@@ -29,7 +32,10 @@ class RedisUnavailableError(ServiceUnreachableError):
 
 
 class Delivery(NamedTuple):
-    """An entry that was handed to a consumer: its queue, id and payload."""
+    """An entry that was handed to a consumer: its queue, id and payload.
+
+    The payload of an entry that nobody of ours can have added, with other fields, is all of them in msgpack.
+    """
 
     queue: str
     entry_id: str
@@ -138,7 +144,7 @@ class Streams:
             *words, "STREAMS", *streams, *[">"] * len(streams)
         )
         return [
-            Delivery(streams[stream.decode()], entry_id.decode(), fields[1] if fields else b"")
+            Delivery(streams[stream.decode()], entry_id.decode(), payload_of(fields))
             for stream, entries in response or ()
             for entry_id, fields in entries
         ]
@@ -168,7 +174,7 @@ class Streams:
 
     def discard(self, queue: str, consumer: str, entry_ids: Sequence[str]) -> int:
         """Take out entries that belong to no item; returns how many were still this consumer's."""
-        return self.finish(queue, consumer, 0, entry_ids, ()).done
+        return self.finish(queue, consumer, NO_RUN, entry_ids, ()).done
 
     def hand_over(self, queue: str, consumer: str, reason: str = "", suspects: Sequence[str] = ()) -> int:
         """Put all pending entries of a consumer back, as they were but for the suspects.
@@ -325,6 +331,14 @@ _SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "leave": ("leave",),
     "hold_lease": ("hold_lease",),
 }
+
+
+def payload_of(fields: Sequence[bytes]) -> bytes:
+    """The payload of an entry from its fields, name and value in turn."""
+    if len(fields) == 2 and fields[0] == _FIELD:
+        return fields[1]
+    packed: bytes = msgpack.packb(list(fields))
+    return packed
 
 
 def _count_of(count: int | Mapping[str, int], queue: str) -> int:

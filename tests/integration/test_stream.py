@@ -1,5 +1,6 @@
 """The verbs on Redis, one by one, against a real Redis."""
 
+import msgpack
 import pytest
 
 from streamworkers.engine.item import Entry, unpack_entry
@@ -111,7 +112,52 @@ def test_every_field_survives_being_put_back_by_lua(streams: Streams) -> None:
     streams.hand_over("q", "w", "died", [delivery.entry_id, "0-1"])
     (delivery,) = streams.read(["q"], "w2", 1, 100)
     got = unpack_entry(delivery.packed, LIMIT)
-    assert got == Entry(2**52, 2**31 - 1, "job", sent.symbol, "day", 1_800_000_000_000, 1, True, "died")
+    assert got.left_ms > 1_700_000_000_000
+    assert got == sent._replace(alone=True, reason="died", left_ms=got.left_ms)
+
+
+def test_a_reclaimed_entry_tells_since_when_nobody_had_it(streams: Streams) -> None:
+    _add(streams, 1)
+    streams.read(["q"], "w", 1, 100)
+    streams.reclaim("q", "me", 0, "0-0", 10)
+    (delivery,) = streams.read(["q"], "w2", 1, 100)
+    left_ms = unpack_entry(delivery.packed, LIMIT).left_ms
+    assert left_ms > int(delivery.entry_id.partition("-")[0]) - 60_000
+    assert left_ms <= int(delivery.entry_id.partition("-")[0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (1, 7, 3, "job", "A", "day", 1_800_000_000_000, 1, False, ""),
+        (3, 7, 3, "job", "A", "day", 1_800_000_000_000, 1, False, "", 0, "more", {"in": "later"}),
+    ],
+)
+def test_an_entry_of_another_release_is_put_back_with_what_it_has(streams: Streams, fields: tuple[object, ...]) -> None:
+    streams.ensure_groups(["q"])
+    streams.add("q", 1, [msgpack.packb(fields)])
+    (delivery,) = streams.read(["q"], "w", 1, 100)
+    streams.hand_over("q", "w", "died", [delivery.entry_id])
+    (delivery,) = streams.read(["q"], "w2", 1, 100)
+    again = msgpack.unpackb(delivery.packed)
+    assert again[7:10] == [2, True, "died"]
+    assert (again[:7], again[11:]) == (list(fields[:7]), list(fields[11:]))
+
+
+def test_an_entry_with_fields_of_a_stranger_is_delivered_and_put_back_as_one_payload(streams: Streams) -> None:
+    streams.ensure_groups(["q"])
+    many = {str(number): "x" for number in range(6000)}
+    for fields in ({"e": b"1", "f": b"2"}, {"x": b"\xff"}, many):
+        streams._client.xadd(streams.keys.stream("q"), fields)  # type: ignore[arg-type]
+        (delivery,) = streams.read(["q"], "w", 1, 100)
+        words = [word for pair in fields.items() for word in pair]
+        assert msgpack.unpackb(delivery.packed) == [
+            word if isinstance(word, bytes) else word.encode() for word in words
+        ]
+        assert streams.hand_over("q", "w", "died", [delivery.entry_id]) == 1
+        (delivery,) = streams.read(["q"], "w2", 1, 100)
+        assert len(msgpack.unpackb(delivery.packed, raw=True)) == len(words)
+        streams.discard("q", "w2", [delivery.entry_id])
 
 
 def test_a_payload_that_is_no_entry_is_put_back_untouched(streams: Streams) -> None:

@@ -10,6 +10,10 @@ import pytest
 from command_line import Run
 from harness import Supervisor, wait_until
 
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.stream import Delivery
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -234,3 +238,53 @@ def test_a_worker_with_wrong_words_does_not_start(words: tuple[str, ...], messag
 def test_a_worker_serves_the_queues_it_is_told(worker: Supervisor, cli: Run) -> None:
     assert worker.process.poll() is None
     wait_until(lambda: cli("enqueue", "noop", "--symbols", "A").err == "", what="its heartbeat names the queue")
+
+
+def test_refused_entries_are_listed_shown_and_purged(cli: Run, connection: Connection) -> None:
+    assert cli("dead", "entries", "list").out == "no refused entries\n"
+    for number, payload in enumerate((b"plain", b"\xc1\x00")):
+        ledger.keep_refused(connection, "tests", [Delivery("tests", f"{number}-0", payload)], "is no entry")
+    listed = cli("dead", "entries", "list")
+    assert listed.out.splitlines()[0].split() == ["id", "queue", "entry", "bytes", "refused", "error"]
+    assert [row["entry_id"] for row in cli("dead", "entries", "list", "--queue", "tests", "--json").json] == [
+        "1-0",
+        "0-0",
+    ]
+    assert cli("dead", "entries", "list", "--queue", "other", "--json").json == []
+    assert "there are refused entries too: streamworkers dead entries list" in cli("dead", "list").err
+    assert cli("dead", "entries", "show", "1").out == "tests 0-0, 5 bytes: is no entry\nplain\n"
+    assert cli("dead", "entries", "show", "2").out == "tests 1-0, 2 bytes: is no entry\n\\xc1\\x00\n"
+    assert cli("dead", "entries", "show", "2", "--json").json["payload_base64"] == "wQA="
+    assert cli("dead", "entries", "show", "1", "--raw").out == "plain"
+    assert cli("dead", "entries", "purge", "1").out == "purged 1 entries\n"
+    assert cli("dead", "entries", "purge", "--all").out == "purged 1 entries\n"
+    assert cli("dead", "entries", "list").out == "no refused entries\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("show", "7"), "no refused entry has the id 7: see `streamworkers dead entries list`"),
+        (("purge",), "name ids or --all: exactly one of the two"),
+        (("purge", "1", "--all"), "name ids or --all: exactly one of the two"),
+    ],
+)
+def test_a_command_on_refused_entries_that_breaks_a_rule_is_a_usage_error(
+    words: tuple[str, ...], message: str, cli: Run
+) -> None:
+    answer = cli("dead", "entries", *words)
+    assert (answer.code, message in answer.err) == (2, True), answer
+
+
+def test_the_same_key_gives_the_same_run(cli: Run) -> None:
+    first = cli("enqueue", "ledger_entry", "--symbols", "A,B", "--key", "tonight")
+    assert first.out.startswith("run 1: 2 items")
+    again = cli("enqueue", "ledger_entry", "--symbols", "A,B", "--key", "tonight")
+    assert again.out == "run 1 has the key 'tonight' already and is PENDING; nothing was started\n"
+    assert cli("enqueue", "ledger_entry", "--symbols", "A,B", "--key", "tonight", "--json").json["run_id"] == 1
+    other = cli("enqueue", "noop", "--symbols", "A", "--key", "tonight")
+    assert (other.code, other.err) == (2, "Error: key 'tonight' belongs to run 1 of job 'ledger_entry'\n")
+    for key in ("", "x" * 201, "a\nb"):
+        answer = cli("enqueue", "noop", "--symbols", "A", "--key", key)
+        assert (answer.code, "is not 1 to 200 printable characters" in answer.err) == (2, True)
+    assert len(cli("runs", "list", "--json").json) == 1

@@ -1,18 +1,23 @@
 """From enqueue to closed, step by step, on real Redis and PostgreSQL."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import msgpack
 import pytest
 from consumer import Consumer
 from harness import effects_of, items_of, run_status, start_run
+from pydantic import model_validator
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger, ledger_reports
-from streamworkers.engine.item import Entry, unpack_entry
+from streamworkers.engine.item import Entry, Item, unpack_entry
+from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.outcome import Outcome
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.stream import Delivery, Streams
 
 
 def test_every_item_of_a_run_is_executed_once_and_the_run_completes(
@@ -214,23 +219,108 @@ def test_an_item_delivered_more_often_than_it_may_be_is_dead_with_the_last_reaso
 
 
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "reason"),
     [
-        b"\xc1",
-        Entry(999_999, 0, "ledger_entry", "A", "", 1).pack(),
-        b"x" * 20_000,
+        (b"\xc1", r"entry is not msgpack: FormatError in b'\xc1'"),
+        (b"x" * 20_000, "entry of 20000 bytes is over the limit of 16384"),
+        (
+            Entry(999_999, 0, "ledger_entry", "A", "", 1).pack(),
+            "there is no run 999999 of job 'ledger_entry' in queue 'tests'",
+        ),
+        (Entry(1, 0, "other", "A", "", 1).pack(), "there is no run 1 of job 'other' in queue 'tests'"),
     ],
 )
-def test_entries_that_are_no_items_are_refused_and_the_rest_goes_on(
-    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, payload: bytes
+def test_entries_that_are_no_items_are_kept_with_their_bytes_and_the_rest_goes_on(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, payload: bytes, reason: str
 ) -> None:
-    streams.ensure_groups(["tests"])
-    streams._client.xadd(streams.keys.stream("tests"), {"e": payload})
     run = start_run(connection, streams, registry, "ledger_entry", "A")
+    streams._client.xadd(streams.keys.stream("tests"), {"e": payload})
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
     assert consumer.reporter.refusals == 1
     assert streams.backlog("tests").pending == 0
+    (row,) = ledger_reports.refused_entries(connection, "tests", 10)
+    assert (row["reason"], row["size"]) == (reason, len(payload))
+    kept = ledger_reports.refused_entry(connection, row["id"])
+    assert kept is not None
+    assert kept["payload"] == payload
+
+
+def test_a_run_of_another_queue_is_refused_too(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    streams.add("bench", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
+    consumer.work("bench")
+    assert [row["queue"] for row in ledger_reports.refused_entries(connection, None, 10)] == ["bench"]
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+
+
+def test_only_the_newest_refused_entries_and_their_first_mebibyte_are_kept(connection: Connection) -> None:
+    for number in range(5):
+        ledger.keep_refused(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
+    assert ledger.forget_refused(connection, keep=2) == 3
+    rows = ledger_reports.refused_entries(connection, "q", 10)
+    assert [row["entry_id"] for row in rows] == ["4-0", "3-0"]
+    assert rows[0]["size"] == (1 << 20) + 1
+    kept = ledger_reports.refused_entry(connection, rows[0]["id"])
+    assert kept is not None
+    assert kept["payload"] == b"x" * (1 << 20)
+
+
+def test_an_entry_of_a_newer_release_is_left_for_a_worker_that_can_read_it(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    newer = msgpack.packb((3, run.id, 0, "in another order"))
+    streams._client.xadd(streams.keys.stream("tests"), {"e": newer})
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+    assert consumer.reporter.refusals == 0
+    assert streams._client.zrange(streams.keys.delayed("tests"), 0, -1) == [newer]
+    assert streams.backlog("tests").pending == 0
+
+
+class _ProcessDied(BaseException):
+    """What stands for the end of the process: nothing catches it."""
+
+
+class DeadlyParameters(JobParameters):
+    """Parameters in whose validation the process dies."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _die(cls, values: Any) -> Any:
+        raise _ProcessDied
+
+
+class Deadly(Job[DeadlyParameters]):
+    """A job of which no worker survives the parameters."""
+
+    name: ClassVar[str] = "ledger_entry"
+    queue: ClassVar[str] = "tests"
+    parameters: ClassVar[type[JobParameters]] = DeadlyParameters
+
+    def execute(self, items: Sequence[Item], context: Context[DeadlyParameters]) -> list[Outcome]:
+        raise AssertionError(f"{len(items)} items of run {context.run_id} came through")
+
+
+def test_an_item_whose_parameters_kill_the_process_is_dead_after_its_attempts(
+    connection: Connection, streams: Streams, registry: Registry, settings: Settings, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    for _ in range(20):
+        dying = Consumer(settings, Registry([Deadly()]), streams, connection, "dying")
+        try:
+            dying.work(count=1)
+        except _ProcessDied:
+            streams.hand_over("tests", "dying", "killed by signal 11", dying.reporter.calls[-1])
+    assert items_of(connection, run) == {
+        "A": ("failed", 3, "killed by signal 11"),
+        "B": ("failed", 3, "killed by signal 11"),
+    }
+    assert run_status(connection, run) == "FAILED"
 
 
 def test_an_entry_whose_symbol_is_not_the_items_is_dropped(

@@ -4,6 +4,7 @@ import random
 import threading
 from datetime import UTC, datetime, timedelta
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from streamworkers.engine.batch_size import BatchSizer
 from streamworkers.engine.decide import NO_OUTCOME, RetryRule, Task, decide
 from streamworkers.engine.executor import batches
-from streamworkers.engine.item import Entry, Item, unpack_entry
+from streamworkers.engine.item import Entry, Item, NewerEntryError, unpack_entry
 from streamworkers.engine.outcome import Completed, Failed, Snoozed
 from streamworkers.engine.patience import Patience
 from streamworkers.engine.retry_policy import retry_delay_seconds
@@ -147,6 +148,7 @@ def test_processes_that_do_not_add_up_are_refused(processes: int, queues: dict[s
         attempt=st.integers(1, 100),
         alone=st.booleans(),
         reason=st.text(max_size=50),
+        left_ms=st.integers(0, 2**53),
     )
 )
 def test_an_entry_survives_packing(entry: Entry) -> None:
@@ -164,7 +166,11 @@ def test_bytes_that_are_no_entry_are_refused_and_nothing_else_is_raised(data: by
     [
         (b"\x01" * 300, "entry of 300 bytes is over the limit of 256"),
         (b"\xc1", "entry is not msgpack"),
-        (b"\x91\x02", "is not of version 1"),
+        (b"\x90", "is of no version from 1 to 2"),
+        (b"\x91\x00", "is of no version from 1 to 2"),
+        (b"\x91\xc3", "is of no version from 1 to 2"),
+        (b"\x91\xa1e", "is of no version from 1 to 2"),
+        (b"\x91\x02", "entry has 1 fields, version 2 has 11"),
         (b"\x92\x01\x02", "entry has 2 fields, version 1 has 10"),
         (
             Entry(1, 0, "j", "s", "", 1, attempt=-5).pack(),
@@ -176,6 +182,16 @@ def test_bytes_that_are_no_entry_are_refused_and_nothing_else_is_raised(data: by
 def test_a_refused_entry_names_the_rule_it_breaks(packed: bytes, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         unpack_entry(packed, 256)
+
+
+def test_an_entry_of_the_previous_version_is_read() -> None:
+    packed = msgpack.packb((1, 7, 3, "job", "A", "day", 1_800_000_000_000, 2, True, "killed by signal 9"))
+    assert unpack_entry(packed, 256) == Entry(7, 3, "job", "A", "day", 1_800_000_000_000, 2, True, "killed by signal 9")
+
+
+def test_an_entry_of_a_newer_version_is_told_from_one_that_is_wrong() -> None:
+    with pytest.raises(NewerEntryError, match="entry is of version 3, this release reads up to 2"):
+        unpack_entry(msgpack.packb((3, "whatever", "comes")), 256)
 
 
 def test_a_long_reason_is_cut_so_that_entries_stay_small() -> None:
