@@ -21,7 +21,8 @@ OPEN_STATES = ("pending", "retrying")
 OPEN_RUN_STATES = ("PENDING", "RUNNING")
 REFUSED_BYTES = 1 << 20
 _PAGE = 5000
-_ENQUEUE_LOCKS = 0x5357  # any fixed number: the class of our advisory locks
+_ENQUEUE_LOCKS = 0x5357  # any fixed numbers: the classes of our advisory locks
+_SYMBOL_LOCKS = 0x5358
 _SELECT_RUN = (
     "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,"
     " enqueued_at IS NOT NULL FROM job_schedule_runs"
@@ -189,6 +190,29 @@ def fail_items(
         ),
     )
     return {seq for (seq,) in rows}
+
+
+def superseded(connection: Connection, run_id: int, symbols: Sequence[str]) -> set[str]:
+    """The symbols that a newer run of the same job, timeframe, as-of and parameters has completed already.
+
+    For a `save` whose rows belong to a symbol, not to a run: what the newer run left as it found it bears an older
+    run's id, so the rows alone do not tell. The symbols are locked to the end of the transaction, so that of two runs
+    at once the later one sees the other.
+    """
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(%s, key)"
+        " FROM (SELECT DISTINCT hashtext(symbol) AS key FROM unnest(%s::text[]) AS symbol ORDER BY key) AS keys",
+        (_SYMBOL_LOCKS, list(symbols)),
+    )
+    rows = connection.execute(
+        "SELECT i.symbol FROM job_schedule_runs mine JOIN job_schedule_runs newer ON newer.id > mine.id"
+        " AND (newer.job, newer.parameters) = (mine.job, mine.parameters)"
+        " AND (newer.timeframe, newer.as_of) IS NOT DISTINCT FROM (mine.timeframe, mine.as_of)"
+        " JOIN job_run_items i ON i.run_day = newer.run_day AND i.run_id = newer.id"
+        " WHERE mine.id = %s AND i.status = 'completed' AND i.symbol = ANY(%s)",
+        (run_id, list(symbols)),
+    )
+    return {symbol for (symbol,) in rows}
 
 
 def add_events(connection: Connection, events: Sequence[Event]) -> None:

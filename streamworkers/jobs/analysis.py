@@ -12,6 +12,7 @@ from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefin
 from streamworkers.analysis.indicators import indicator_values
 from streamworkers.analysis.patterns import detect
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
@@ -113,11 +114,14 @@ class Analysis(Job[AnalysisParameters]):
                 yield self._analyse(item, series, timeframe, indicators, patterns, parameters.last_bars)
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
-        """Store the values and detections; each new or changed detection is an event."""
+        """Store the values and detections, unless a newer run has; each new or changed detection is an event."""
         done = [(outcome.item, outcome.value) for outcome in completed if outcome.value is not None]
         if not done:
             return []
-        run_id, timeframe = done[0][0].run_id, done[0][1].timeframe.name
+        run_id, timeframe, evaluated = done[0][0].run_id, done[0][1].timeframe.name, done[0][1].evaluated
+        newer = ledger.superseded(connection, run_id, [item.symbol for item, _ in done])
+        if newer:
+            done = [(item, value) for item, value in done if item.symbol not in newer]
         rows = [row for _, value in done for row in value.indicators]
         results.save_indicators(connection, run_id, timeframe, rows)
         if not self.with_patterns:
@@ -128,7 +132,7 @@ class Analysis(Job[AnalysisParameters]):
             timeframe,
             [row for _, value in done for row in value.patterns],
             [value.scan for _, value in done],
-            done[0][1].evaluated,
+            evaluated,
         )
         return [_event(row, timeframe, run_id) for row in changed]
 

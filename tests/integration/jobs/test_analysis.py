@@ -253,6 +253,26 @@ def test_a_result_never_overwrites_one_of_a_newer_run(
 
 
 @pytest.mark.usefixtures("bars")
+def test_a_late_older_run_changes_nothing_that_a_newer_one_found_as_it_was(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    connection.execute("UPDATE ohlcv_daily SET volume = 1000 WHERE date = %s", (END,))
+    _analyse(connection, streams, registry, consumer, _symbols(2))
+    before = _results(connection)
+    older = start_run(connection, streams, registry, "analysis", *_symbols(2))
+    late = consumer.read("analysis")
+    newer = start_run(connection, streams, registry, "analysis", "SYN001")
+    consumer.work("analysis")
+    assert _results(connection) == before
+    connection.execute("UPDATE ohlcv_daily SET volume = 900000000, close = low WHERE date = %s", (END,))
+    consumer.execute(late)
+    assert run_status(connection, older) == run_status(connection, newer) == "COMPLETED"
+    after = _results(connection)
+    assert [row for row in after if "SYN001" in row] == [row for row in before if "SYN001" in row]
+    assert after != before  # SYN002, which no newer run has done, is written
+
+
+@pytest.mark.usefixtures("bars")
 def test_indicators_and_patterns_run_alone_too(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
