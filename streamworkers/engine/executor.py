@@ -16,7 +16,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.decide import Decisions, RetryRule, Task, decide
 from streamworkers.engine.item import NewerEntryError, unpack_entry
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import Closing, Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, checked, printable
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.report import BatchReport
@@ -139,7 +139,10 @@ class Executor:
         self.settler.put_off(run, tasks, _OTHER_RELEASE_SECONDS)
 
     def _check(self, connection: Connection, run: Run, tasks: Sequence[Task]) -> list[Task]:
-        """The tasks worth executing. Those of closed items leave the queue; those out of attempts are dead."""
+        """The tasks worth executing. Those of closed items leave the queue; those out of attempts are dead.
+
+        An attempt of which a worker died is recorded here, by the first who can.
+        """
         symbols = ledger.open_symbols(connection, run, [task.entry.seq for task in tasks])
         worth, gone, exhausted = [], [], Decisions()
         for task in tasks:
@@ -153,6 +156,13 @@ class Executor:
                 exhausted.dead.append((last, task.entry.reason))
             else:
                 worth.append(task)
+        crashed = [
+            Closing(entry.seq, entry.attempt - 1, "retrying", error=entry.reason)
+            for entry in (task.entry for task in worth)
+            if entry.left_ms and entry.attempt > 1
+        ]
+        if crashed:
+            ledger.fail_items(connection, run, None, None, crashed, unless_recorded=True)
         if gone:
             self.settler.drop(connection, run, gone)
         if exhausted.dead:

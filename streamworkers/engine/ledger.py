@@ -27,6 +27,9 @@ _SELECT_RUN = (
     "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,"
     " enqueued_at IS NOT NULL FROM job_schedule_runs"
 )
+_SELECT_UNFINISHED = _SELECT_RUN.replace(
+    " FROM ", ", floor(extract(epoch FROM enqueued_at) * 1000)::bigint FROM "
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ class Run:
     def is_open(self) -> bool:
         """True until the run has ended."""
         return self.status in OPEN_RUN_STATES
+
+
+class Unfinished(NamedTuple):
+    """An open run, and when all its entries were in the stream, in Unix milliseconds, if they ever were."""
+
+    run: Run
+    enqueued_ms: int | None
 
 
 class Closing(NamedTuple):
@@ -164,9 +174,18 @@ def complete_items(
 
 
 def fail_items(
-    connection: Connection, run: Run, worker: str, started_at: datetime, closings: Sequence[Closing]
+    connection: Connection,
+    run: Run,
+    worker: str | None,
+    started_at: datetime | None,
+    closings: Sequence[Closing],
+    *,
+    unless_recorded: bool = False,
 ) -> set[int]:
-    """Move open items to `failed` or `retrying`, keeping each error in the history; returns the seqs moved."""
+    """Move open items to `failed` or `retrying`, keeping each error in the history; returns the seqs moved.
+
+    `unless_recorded` leaves out those of which this attempt or a later one is recorded already.
+    """
     seqs = [closing.seq for closing in closings]
     rows = connection.execute(
         "UPDATE job_run_items i SET status = d.status, attempt = d.attempt, worker = %s, started_at = %s,"
@@ -175,7 +194,7 @@ def fail_items(
         "   'attempt', d.attempt, 'worker', %s::text, 'at', clock_timestamp(), 'error', d.error)"
         " FROM unnest(%s::int[], %s::smallint[], %s::text[], %s::text[]) AS d(seq, attempt, status, error)"
         " WHERE i.run_day = %s AND i.run_id = %s AND i.seq = ANY(%s) AND i.seq = d.seq"
-        " AND i.status IN ('pending', 'retrying') RETURNING i.seq",
+        " AND i.status IN ('pending', 'retrying') AND (NOT %s OR i.attempt < d.attempt) RETURNING i.seq",
         (
             worker,
             started_at,
@@ -187,6 +206,7 @@ def fail_items(
             run.run_day,
             run.id,
             seqs,
+            unless_recorded,
         ),
     )
     return {seq for (seq,) in rows}
@@ -299,17 +319,19 @@ def complete_run(connection: Connection, run: Run) -> tuple[str | None, int]:
     return status, 0
 
 
-def unfinished_runs(connection: Connection, queue: str, quiet_seconds: float) -> list[Run]:
-    """Open runs of a queue that nobody enqueued in the last `quiet_seconds`, oldest first.
+def unfinished_runs(
+    connection: Connection, queue: str, before: datetime, after_id: int, limit: int
+) -> list[Unfinished]:
+    """The next open runs of a queue, by id, that nobody enqueued since `before`.
 
     The pause keeps the reconciler's hands off an enqueue under way.
     """
     rows = connection.execute(
-        _SELECT_RUN + " WHERE queue = %s AND status IN ('PENDING', 'RUNNING')"
-        " AND coalesce(enqueued_at, created_at) < clock_timestamp() - make_interval(secs => %s) ORDER BY id",
-        (queue, quiet_seconds),
+        _SELECT_UNFINISHED + " WHERE queue = %s AND status IN ('PENDING', 'RUNNING') AND id > %s"
+        " AND coalesce(enqueued_at, created_at) < %s ORDER BY id LIMIT %s",
+        (queue, after_id, before, limit),
     )
-    return [Run(*row) for row in rows]
+    return [Unfinished(Run(*row[:-1]), row[-1]) for row in rows]
 
 
 def open_items(connection: Connection, run: Run, after_seq: int, limit: int) -> list[tuple[int, str, str | None, int]]:
@@ -420,6 +442,53 @@ def lock_enqueue(connection: Connection, run_id: int, *, wait: bool) -> bool:
 def unlock_enqueue(connection: Connection, run_id: int) -> None:
     """Give the right up."""
     connection.execute("SELECT pg_advisory_unlock(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id))
+
+
+def moment_before(connection: Connection, seconds: float) -> datetime:
+    """The moment that many seconds ago, by PostgreSQL's clock."""
+    row = connection.execute("SELECT clock_timestamp() - make_interval(secs => %s)", (seconds,)).fetchone()
+    assert row is not None
+    moment: datetime = row[0]
+    return moment
+
+
+def unfinished_run(connection: Connection, run_id: int) -> Unfinished | None:
+    """The run of that id as `unfinished_runs` gives it, or None when it has ended."""
+    row = connection.execute(
+        _SELECT_UNFINISHED + " WHERE id = %s AND status IN ('PENDING', 'RUNNING')", (run_id,)
+    ).fetchone()
+    return Unfinished(Run(*row[:-1]), row[-1]) if row else None
+
+
+def open_run_ids(connection: Connection, queue: str, run_ids: Sequence[int]) -> set[int]:
+    """Those of these runs that are open and of this queue."""
+    rows = connection.execute(
+        "SELECT id FROM job_schedule_runs WHERE id = ANY(%s) AND queue = %s AND status IN ('PENDING', 'RUNNING')",
+        (list(run_ids), queue),
+    )
+    return {run_id for (run_id,) in rows}
+
+
+def settle_ended_run(connection: Connection, run: Run) -> bool:
+    """Make an ended run agree with items of it that are open: cancelled with it, or it is open again for them.
+
+    Returns whether it is open again, and to be enqueued.
+    """
+    with connection.transaction():
+        if _lock_run(connection, run.id):
+            return False
+        now = load_run(connection, run.id)
+        if now is None or now.status != "CANCELLED":
+            return bool(reopen_items(connection, run, OPEN_STATES, None))
+        stray = connection.execute(
+            "UPDATE job_run_items SET status = 'cancelled', finished_at = clock_timestamp()"
+            " WHERE run_day = %s AND run_id = %s AND status IN ('pending', 'retrying')",
+            (run.run_day, run.id),
+        ).rowcount
+        connection.execute(
+            "UPDATE job_schedule_runs SET cancelled_count = cancelled_count + %s WHERE id = %s", (stray, run.id)
+        )
+    return False
 
 
 def _by_attempt(closings: Sequence[Closing]) -> dict[int, list[Closing]]:

@@ -349,6 +349,41 @@ def test_a_run_that_this_release_cannot_execute_is_put_off_and_not_thrown_away(
     assert run_status(connection, run) == "COMPLETED"
 
 
+class Dying(Job[JobParameters]):
+    """A job whose handler kills the process."""
+
+    name: ClassVar[str] = "misbehaving"
+    queue: ClassVar[str] = "tests"
+
+    def execute(self, items: Sequence[Item], context: Context[JobParameters]) -> list[Outcome]:
+        raise _ProcessDied
+
+
+def test_every_attempt_that_a_worker_died_of_is_in_the_history_and_not_forgotten_with_redis(
+    connection: Connection, streams: Streams, registry: Registry, settings: Settings, consumer: Consumer
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "RAISE", max_attempts=4)
+    dying = Consumer(settings, Registry([Dying()]), streams, connection, "dying")
+    for reason in ("killed by signal 9", "timeout after 3 s"):
+        with pytest.raises(_ProcessDied):
+            dying.work()
+        streams.hand_over("tests", "dying", reason, dying.reporter.calls[-1])
+    assert items_of(connection, run)["RAISE"] == ("retrying", 1, "killed by signal 9")
+    with pytest.raises(_ProcessDied):
+        dying.work()
+    streams.hand_over("tests", "dying")
+    assert items_of(connection, run)["RAISE"] == ("retrying", 2, "timeout after 3 s")
+    consumer.work_until_empty()
+    row = ledger_reports.dead_item(connection, run, 0)
+    assert row is not None
+    assert [(step["attempt"], step["error"], step["worker"]) for step in row["history"]] == [
+        (1, "killed by signal 9", None),
+        (2, "timeout after 3 s", None),
+        (3, "ValueError: RAISE cannot be computed", "one"),
+        (4, "ValueError: RAISE cannot be computed", "one"),
+    ]
+
+
 def test_a_late_failure_of_a_worker_that_lost_its_item_does_not_kill_it(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, second_consumer: Consumer
 ) -> None:
