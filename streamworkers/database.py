@@ -11,6 +11,7 @@ from streamworkers.errors import BadInputError, ServiceUnreachableError
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_TIMEOUT_SECONDS = 5
+_WRITABLE: dict[str, Any] = {"target_session_attrs": "read-write"}
 
 # Faults of the server or of the moment. The work is right and stays pending until they pass.
 _PASSING_ERRORS = (
@@ -55,13 +56,16 @@ def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
     }
 
 
-def connect(url: str, *, application: str = "streamworkers", statement_timeout_seconds: float = 0) -> Connection:
-    """Open one autocommit connection.
+def connect(
+    url: str, *, application: str = "streamworkers", statement_timeout_seconds: float = 0, writable: bool = False
+) -> Connection:
+    """Open one autocommit connection; a `writable` one takes a server that only reads for none.
 
     Raises ServiceUnreachableError when nobody answers at `url`, BadInputError when it cannot be taken apart.
     """
+    options = connection_options(statement_timeout_seconds) | (_WRITABLE if writable else {})
     try:
-        return psycopg.connect(url, application_name=application, **connection_options(statement_timeout_seconds))
+        return psycopg.connect(url, application_name=application, **options)
     except psycopg.OperationalError as error:
         raise ServiceUnreachableError(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from None
     except psycopg.ProgrammingError:
@@ -75,7 +79,10 @@ def connect(url: str, *, application: str = "streamworkers", statement_timeout_s
 def open_pool(
     url: str, *, application: str, max_size: int, statement_timeout_seconds: float = 0
 ) -> ConnectionPool[Connection]:
-    """A pool of autocommit connections, each checked when it is handed out; it does not wait for the first."""
+    """A pool of autocommit connections, each checked when it is handed out; it does not wait for the first.
+
+    A server that only reads is taken for none, so that after a failover no connection stays with the wrong one.
+    """
     return ConnectionPool(
         url,
         min_size=1,
@@ -84,6 +91,6 @@ def open_pool(
         max_idle=60,
         reconnect_timeout=0,
         check=ConnectionPool.check_connection,
-        kwargs={"application_name": application, **connection_options(statement_timeout_seconds)},
+        kwargs={"application_name": application, **connection_options(statement_timeout_seconds), **_WRITABLE},
         open=True,
     )

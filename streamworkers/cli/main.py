@@ -17,6 +17,7 @@ _COMMANDS = {
     "bars": "streamworkers.cli.bars:bars",
     "dead": "streamworkers.cli.dead:dead",
     "demo": "streamworkers.cli.demo:demo",
+    "doctor": "streamworkers.cli.doctor:doctor",
     "embedded": "streamworkers.cli.embedded:embedded",
     "enqueue": "streamworkers.cli.enqueue:enqueue",
     "indicators": "streamworkers.cli.indicators:indicators",

@@ -150,9 +150,14 @@ def start_child(
         life_read, life_write = opened[2:4] = os.pipe()
         words = [sys.executable, "-m", "streamworkers.engine.worker", "--consumer", consumer]
         words += ["--queues", ",".join(queues), "--status-fd", str(status_write), "--life-fd", str(life_read)]
-        process = subprocess.Popen(  # noqa: S603  # our own module, no shell
-            words, stdin=subprocess.DEVNULL, pass_fds=(status_write, life_read), env=dict(environment)
-        )
+        # Ctrl-C is the supervisor's affair; until the worker says so itself it has the signal blocked.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process = subprocess.Popen(  # noqa: S603  # our own module, no shell
+                words, stdin=subprocess.DEVNULL, pass_fds=(status_write, life_read), env=dict(environment)
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except OSError:
         for descriptor in opened:
             os.close(descriptor)

@@ -42,7 +42,11 @@ class Estate:
 
 
 class LeaseKeeper(threading.Thread):
-    """The thread that talks to Redis on behalf of this supervisor's workers."""
+    """The thread that talks to Redis on behalf of this supervisor's workers.
+
+    `trouble` says why the last beat failed, '' when it did not: a Redis that is full or read-only answers, but takes
+    no beat.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class LeaseKeeper(threading.Thread):
     ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self.turned_at = time.monotonic()
+        self.trouble = ""
         self._streams = streams
         self._owner = owner
         self._lease_ms = lease_ms
@@ -84,11 +89,13 @@ class LeaseKeeper(threading.Thread):
                 if now >= beat_at and not stopping:
                     beat_at = now + interval
                     self._beat()
+                    self.trouble = ""
                 self._settle_estates()
                 if stopping:
                     self._streams.end_heartbeat(self._owner)
                     return
             except RedisUnavailableError as error:
+                self.trouble = str(error)
                 log.warning("service_away", thread=self.name, error=describe(error))
             try:
                 wait = 0.5 if self._unsettled else 10.0

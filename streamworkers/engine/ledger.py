@@ -27,9 +27,7 @@ _SELECT_RUN = (
     "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,"
     " enqueued_at IS NOT NULL FROM job_schedule_runs"
 )
-_SELECT_UNFINISHED = _SELECT_RUN.replace(
-    " FROM ", ", floor(extract(epoch FROM enqueued_at) * 1000)::bigint FROM "
-)
+_SELECT_UNFINISHED = _SELECT_RUN.replace(" FROM ", ", floor(extract(epoch FROM enqueued_at) * 1000)::bigint FROM ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,3 +133,32 @@ def refused_entry(connection: Connection, entry: int) -> Row | None:
         )
         .fetchone()
     )
+
+
+def run_states(connection: Connection) -> list[Row]:
+    """Every run that is open or has open items, with their number, in one snapshot.
+
+    No index holds an item's state, so it reads all items that are kept.
+    """
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT r.id AS run_id, r.job, r.queue, r.status, coalesce(o.open_count, 0) AS open_count,"
+            " r.status IN ('PENDING', 'RUNNING') AS is_open"
+            " FROM job_schedule_runs r LEFT JOIN (SELECT run_day, run_id, count(*) AS open_count FROM job_run_items"
+            "  WHERE status IN ('pending', 'retrying') GROUP BY run_day, run_id) o"
+            " ON o.run_day = r.run_day AND o.run_id = r.id"
+            " WHERE r.status IN ('PENDING', 'RUNNING') OR o.open_count > 0 ORDER BY r.id"
+        )
+        .fetchall()
+    )
+
+
+def late_events(connection: Connection, seconds: float) -> int:
+    """The number of events that have waited in the outbox for longer."""
+    row = connection.execute(
+        "SELECT count(*) FROM event_outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
+        (seconds,),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])

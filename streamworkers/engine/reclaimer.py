@@ -8,7 +8,8 @@ from streamworkers.engine.metrics import PoolMetrics
 from streamworkers.engine.stream import Streams
 
 log = structlog.get_logger()
-LIMIT = 100
+LIMIT = 50
+LONGEST_INTERVAL_SECONDS = 4.0
 _START = "0-0"
 
 
@@ -21,7 +22,7 @@ class Reclaimer:
         self, streams: Streams, queues: Sequence[str], owner: str, lease_ms: int, metrics: PoolMetrics
     ) -> None:
         self.scope = ",".join(queues)
-        self.interval_seconds = lease_ms / 4000
+        self.interval_seconds = min(lease_ms / 4000, LONGEST_INTERVAL_SECONDS)
         self._streams = streams
         self._owner = owner
         self._lease_ms = lease_ms

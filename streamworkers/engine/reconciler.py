@@ -2,26 +2,87 @@
 
 One rule heals a FLUSHALL, a lost second of the append-only file, a failover and a crash in the middle of an enqueue:
 when a queue is empty and the ledger still holds open items of its runs, those items are added again. A run whose
-enqueue never finished is added again even while the queue is busy. An item added twice costs time, never a second
-effect.
+enqueue never finished is added again even while the queue is busy.
+
+A queue that is never empty may hide what it lost. So a run is *stalled* whose turn has come and whose open items have
+not become fewer for a while, and then a census tells which of them Redis holds nowhere: those are added again. While
+it finds nothing missing, as with a handler that takes long, the next one waits twice as long.
+
+An item added twice costs time, never a second effect.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
 
 import structlog
 from psycopg_pool import ConnectionPool
 
+from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
+from streamworkers.engine.census import Census, portions
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import add_entries
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import Run, Unfinished
 from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.stream import Backlog, Streams
 
 log = structlog.get_logger()
 ADD_LIMIT = 20_000
+RUN_LIMIT = 200
+COUNT_LIMIT = 1_000_000
+CENSUS_CHUNKS = 50
 FORGET_EVERY = 12
+_STALE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StallRule:
+    """When a census is worth its cost. The defaults are right for the default lease, and only dearer for others."""
+
+    stall_seconds: float = 65.0
+    longest_pause_seconds: float = 600.0
+    entry_max_bytes: int = 16_384
+
+    @classmethod
+    def of(cls, settings: Settings) -> "StallRule":
+        """The rule for a pool: what a dead worker held needs a lease, and a step of the reclaimer, to come back."""
+        return cls(stall_seconds=2 * settings.lease_seconds + 5.0, entry_max_bytes=settings.entry_max_bytes)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What was last seen of a run; times by the monotonic clock."""
+
+    count: int | None
+    fewer_at: float
+    look_at: float
+    pause: float
+    open_count: int | None = None
+
+
+@dataclass(slots=True)
+class _Round:
+    """One pass over the unfinished runs of a queue, by id, in as many steps as it takes."""
+
+    before: datetime
+    backlog: Backlog | None = None
+    after_id: int = 0
+    added_to: dict[int, int] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    stalled: list[Unfinished] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Inquiry:
+    """A census of stalled runs, and how far its result has been acted on."""
+
+    census: Census
+    runs: list[Unfinished]
+    after_seq: int = -1
+    added: int = 0
 
 
 class Reconciler:
@@ -37,6 +98,7 @@ class Reconciler:
         interval_seconds: float,
         quiet_seconds: float,
         metrics: PoolMetrics,
+        rule: StallRule | None = None,
     ) -> None:
         self.scope = ",".join(queues)
         self.interval_seconds = interval_seconds
@@ -45,67 +107,180 @@ class Reconciler:
         self._queues = queues
         self._quiet_seconds = quiet_seconds
         self._metrics = metrics
-        self._last_counts: dict[int, int] = {}
-        self._added_to: dict[int, int] = {}
+        self._rule = rule or StallRule()
+        self._watches: dict[str, dict[int, _Watch]] = {queue: {} for queue in queues}
+        self._rounds: dict[str, _Round] = {}
+        self._inquiries: dict[str, _Inquiry] = {}
         self._steps = 0
+        self._stepped_at = monotonic()
 
     def run_once(self) -> float | None:
-        """Look at every unfinished run of each queue once; asks Redis next to nothing while there is none."""
+        """A step for each queue, 0 while there is more; asks Redis next to nothing while no run is unfinished."""
+        if monotonic() - self._stepped_at > _STALE_SECONDS + 2 * self.interval_seconds:
+            # Somebody else had the lease meanwhile: what this one had begun to find out is out of date.
+            self._rounds.clear()
+            self._inquiries.clear()
         more = False
         with self._pool.connection() as connection:
             for queue in self._queues:
-                if ledger.unfinished_runs(connection, queue, self._quiet_seconds):
-                    more = self._reconcile(connection, queue) or more
-                elif self._last_counts or self._steps % FORGET_EVERY == 0:
-                    self._forget_ended(connection, queue, self._streams.open_items(queue))
+                step = self._act_on_census if queue in self._inquiries else self._go_round
+                more = step(connection, queue) or more
         self._steps += 1
+        self._stepped_at = monotonic()
         return 0.0 if more else None
 
-    def _reconcile(self, connection: Connection, queue: str) -> bool:
-        # The queue is looked at before the ledger: what is open after it was empty is really lost.
-        backlog = self._streams.backlog(queue)
-        empty = backlog.waiting + backlog.pending + backlog.delayed == 0
-        counts = self._streams.open_items(queue)
-        more = False
-        for run in ledger.unfinished_runs(connection, queue, self._quiet_seconds):
-            count = counts.pop(run.id, None)
-            if empty or not run.is_enqueued or run.id in self._added_to:
-                more = self._heal(connection, run) or more
-            elif count is None or count <= 0 or self._last_counts.get(run.id) == count:
-                complete_run(connection, self._streams, run)
-            self._last_counts[run.id] = count or 0
-        self._forget_ended(connection, queue, counts)
-        return more
-
-    def _heal(self, connection: Connection, run: Run) -> bool:
-        """Add the next open items of a run again, unless somebody is enqueuing it; True while there are more."""
-        if not ledger.lock_enqueue(connection, run.id, wait=False):
-            return False
-        try:
-            last = self._added_to.get(run.id)
-            if last is None:
-                if complete_run(connection, self._streams, run) == 0:
-                    return False
-                self._streams.set_open_items(run.queue, run.id, 0)
-            page = ledger.open_items(connection, run, -1 if last is None else last, ADD_LIMIT)
-            added = add_entries(self._streams, run, iter(page))
-            self._metrics.reconciled.labels(run.queue).inc(added)
-            log.warning("items_added_again", run=run.id, queue=run.queue, count=added)
-            if len(page) == ADD_LIMIT:
-                self._added_to[run.id] = page[-1][0]
+    def _go_round(self, connection: Connection, queue: str) -> bool:
+        """Look at the next runs of a queue; True when there is more to do."""
+        turn = self._rounds.get(queue)
+        if turn is None:
+            turn = self._rounds[queue] = _Round(ledger.moment_before(connection, self._quiet_seconds))
+        runs = ledger.unfinished_runs(connection, queue, turn.before, turn.after_id, RUN_LIMIT)
+        if runs:
+            # A run of this round had all its entries in the queue before this: open and in an empty one, it is lost.
+            turn.backlog = turn.backlog or self._streams.backlog(queue)
+            if not self._look_at(connection, turn, runs) or len(runs) == RUN_LIMIT:
                 return True
-            self._added_to.pop(run.id, None)
-            ledger.mark_enqueued(connection, run.id)
-            return False
+        del self._rounds[queue]
+        self._forget_ended(connection, queue, turn.seen)
+        if asked := next(portions(turn.stalled), None):
+            census = Census(self._streams, queue, [run for run, _ in asked], self._rule.entry_max_bytes)
+            self._inquiries[queue] = _Inquiry(census, asked)
+        return bool(asked)
+
+    def _look_at(self, connection: Connection, turn: _Round, runs: Sequence[Unfinished]) -> bool:
+        """Heal or watch each of these runs; False when the step has done its part before the last one."""
+        assert turn.backlog is not None
+        queue = runs[0].run.queue
+        empty = turn.backlog.waiting + turn.backlog.pending + turn.backlog.delayed == 0
+        counts = self._streams.open_items_of(queue, [run.id for run, _ in runs])
+        last_ms = self._streams.last_delivered_ms(queue) or 0
+        to_add, to_count = ADD_LIMIT, COUNT_LIMIT
+        for unfinished in runs:
+            run, enqueued_ms = unfinished
+            turn.seen.add(run.id)
+            if empty or enqueued_ms is None:
+                to_add -= self._add_again(connection, turn, run, to_add)
+                if to_add <= 0:
+                    return False
+            elif to_count > 0:
+                has_turn = turn.backlog.waiting <= 0 or last_ms > enqueued_ms
+                if self._is_worth_counting(run, counts[run.id], has_turn):
+                    to_count -= run.item_count
+                    if self._is_stalled(run, complete_run(connection, self._streams, run)):
+                        turn.stalled.append(unfinished)
+            turn.after_id = run.id
+        return True
+
+    def _add_again(self, connection: Connection, turn: _Round, run: Run, limit: int) -> int:
+        """Add the next open items of a run again, unless somebody is enqueuing it; `limit` when there may be more."""
+        if not ledger.lock_enqueue(connection, run.id, wait=False):
+            return 0
+        try:
+            last_seq = turn.added_to.pop(run.id, None)
+            if last_seq is None:
+                if complete_run(connection, self._streams, run) == 0:
+                    return 0
+                self._streams.set_open_items(run.queue, run.id, 0)
+            page = ledger.open_items(connection, run, -1 if last_seq is None else last_seq, limit)
+            self._count_added(run, add_entries(self._streams, run, iter(page)), "lost")
+            if len(page) == limit:
+                turn.added_to[run.id] = page[-1][0]
+            else:
+                ledger.mark_enqueued(connection, run.id)
+            return len(page)
         finally:
             ledger.unlock_enqueue(connection, run.id)
 
-    def _forget_ended(self, connection: Connection, queue: str, counts: dict[int, int]) -> None:
-        """Drop the counts of runs that have ended; those of runs just enqueued stay."""
-        for run_id in counts.keys() | self._last_counts.keys():
-            run = ledger.load_run(connection, run_id)
-            if run is None or (run.queue == queue and not run.is_open):
-                self._last_counts.pop(run_id, None)
-                self._added_to.pop(run_id, None)
-                if run_id in counts:
-                    self._streams.set_open_items(queue, run_id, 0)
+    def _is_worth_counting(self, run: Run, count: int | None, has_turn: bool) -> bool:
+        """Whether to ask the ledger for a run's open items, by what its count in Redis does."""
+        now = monotonic()
+        watches = self._watches[run.queue]
+        watch = watches.get(run.id)
+        if watch is None or watch.count != count:
+            open_count = watch.open_count if watch else None
+            watches[run.id] = _Watch(count, now, now, self.interval_seconds, open_count)
+        elif not has_turn:
+            # Its last entry was not read yet: it waits behind others.
+            watch.fewer_at = now
+        elif now >= watch.look_at:
+            return True
+        return count is None or count <= 0
+
+    def _is_stalled(self, run: Run, open_count: int) -> bool:
+        """Note how many items the ledger says are open; True when they have not become fewer for too long."""
+        now = monotonic()
+        watch = self._watches[run.queue][run.id]
+        if open_count == 0:
+            return False
+        if watch.open_count is not None and open_count < watch.open_count:
+            watch.fewer_at, watch.pause = now, self.interval_seconds
+        watch.count = watch.open_count = open_count
+        stalls_at = watch.fewer_at + self._rule.stall_seconds
+        watch.look_at = now + watch.pause if now >= stalls_at else min(now + watch.pause, stalls_at)
+        watch.pause = min(2 * watch.pause, self._rule.longest_pause_seconds)
+        return now >= stalls_at
+
+    def _act_on_census(self, connection: Connection, queue: str) -> bool:
+        """Go on with a census, or add what it did not see of its next run; True until all is done."""
+        inquiry = self._inquiries[queue]
+        if not inquiry.census.step(CENSUS_CHUNKS):
+            return True
+        unfinished = inquiry.runs[0]
+        added, last_seq = add_missing(connection, self._streams, inquiry.census, unfinished, inquiry.after_seq)
+        self._count_added(unfinished.run, added, "stalled")
+        inquiry.added += added
+        if last_seq is not None:
+            inquiry.after_seq = last_seq
+            return True
+        if inquiry.added:
+            note_added(connection, self._streams, unfinished.run)
+            self._watches[queue].pop(unfinished.run.id, None)
+        inquiry.runs.pop(0)
+        inquiry.after_seq, inquiry.added = -1, 0
+        if not inquiry.runs:
+            del self._inquiries[queue]
+        return bool(inquiry.runs)
+
+    def _count_added(self, run: Run, added: int, reason: str) -> None:
+        if added:
+            self._metrics.reconciled.labels(run.queue).inc(added)
+            log.warning("items_added_again", run=run.id, queue=run.queue, count=added, reason=reason)
+
+    def _forget_ended(self, connection: Connection, queue: str, seen: set[int]) -> None:
+        """At the end of a round: drop what is kept of runs that have ended; that of runs just enqueued stays."""
+        watches = self._watches[queue]
+        ended = watches.keys() - seen
+        for run_id in ended:
+            del watches[run_id]
+        if ended or self._steps % FORGET_EVERY == 0:
+            counted = self._streams.open_items(queue).keys()
+            for run_id in counted - ledger.open_run_ids(connection, queue, list(counted)):
+                self._streams.set_open_items(queue, run_id, 0)
+
+
+def add_missing(
+    connection: Connection, streams: Streams, census: Census, unfinished: Unfinished, after_seq: int
+) -> tuple[int, int | None]:
+    """Add those of the next open items of a run that a census saw nowhere; returns their number and the last seq.
+
+    The last seq is None at the end of the run. Nothing is added to a run that is being enqueued, or was since the
+    census began, by whoever retried, replayed or healed it.
+    """
+    run = unfinished.run
+    if not ledger.lock_enqueue(connection, run.id, wait=False):
+        return 0, None
+    try:
+        now = ledger.unfinished_run(connection, run.id)
+        if now is None or now.enqueued_ms != unfinished.enqueued_ms:
+            return 0, None
+        page = ledger.open_items(connection, run, after_seq, ADD_LIMIT)
+        added = add_entries(streams, run, (item for item in page if not census.holds(run.id, item[0])))
+    finally:
+        ledger.unlock_enqueue(connection, run.id)
+    return added, page[-1][0] if len(page) == ADD_LIMIT else None
+
+
+def note_added(connection: Connection, streams: Streams, run: Run) -> None:
+    """After the last of `add_missing`: the count follows the ledger, and the run's turn is yet to come."""
+    complete_run(connection, streams, run)
+    ledger.mark_enqueued(connection, run.id)

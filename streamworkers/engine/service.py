@@ -13,6 +13,7 @@ from streamworkers.engine.patience import Patience
 from streamworkers.engine.stream import Streams
 
 log = structlog.get_logger()
+_MOST_JITTER = 1.2
 
 
 class Service(Protocol):
@@ -57,6 +58,11 @@ class ServiceLoop(threading.Thread):
         self._renew_at = 0.0
         self._yield_until = 0.0
 
+    @property
+    def longest_pause_seconds(self) -> float:
+        """How long it may rest between two steps when all is well."""
+        return self.service.interval_seconds * _MOST_JITTER
+
     def stop(self) -> None:
         """Ask the loop to end after its step."""
         self._stop_requested.set()
@@ -88,7 +94,7 @@ class ServiceLoop(threading.Thread):
                 continue
             if pause > 0:
                 self._stop_requested.wait(min(pause, self.SHORTEST_PAUSE_SECONDS))
-            woken = self._wake.wait(pause * self._rng.uniform(0.8, 1.2))
+            woken = self._wake.wait(pause * self._rng.uniform(0.8, _MOST_JITTER))
             self._wake.clear()
 
     def _holds_lease(self) -> bool:

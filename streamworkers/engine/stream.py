@@ -4,6 +4,7 @@ Every verb raises RedisUnavailableError when Redis is away, loading, full or rea
 Each is safe to repeat: adding twice costs time, and whatever takes entries out asks first who owns them.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +21,14 @@ from streamworkers.engine.keys import GROUP, Keys
 from streamworkers.errors import BadInputError, ServiceUnreachableError
 
 ADD_CHUNK = 500
-TAKE_OVER_CHUNK = 100
+TAKE_OVER_CHUNK = 50
 MOST_PENDING = 5000
+SCAN_CHUNK = 1000
 NO_RUN = 0
 _SOCKET_SECONDS = 10.0
 _FIELD = b"e"
+# What Redis 6.2 puts before the error of a command that a script called.
+_SCRIPT_PREFIX = re.compile(r"^(ERR )?Error running script \(call to f_\w+\): (@user_script: ?\d+: )+-?")
 
 
 class RedisUnavailableError(ServiceUnreachableError):
@@ -308,6 +312,82 @@ class Streams:
                 pipe.publish(channel, text)
             pipe.execute()
 
+    def scan_delayed(self, queue: str, cursor: int) -> tuple[int, list[bytes]]:
+        """Some of the delayed entries; and the cursor to go on from, 0 at the end. Some may come twice."""
+        with _translated():
+            answer: Any = self._client.zscan(self.keys.delayed(queue), cursor, count=SCAN_CHUNK)
+        return int(answer[0]), [packed for packed, _ in answer[1]]
+
+    def scan_stream(self, queue: str, after_id: str) -> list[Delivery]:
+        """The next `SCAN_CHUNK` entries after an id, waiting and pending; fewer at the end."""
+        with _translated():
+            rows: Any = self._client.xrange(self.keys.stream(queue), f"({after_id}", "+", SCAN_CHUNK)
+        return [
+            Delivery(queue, entry_id.decode(), payload_of([part for pair in fields.items() for part in pair]))
+            for entry_id, fields in rows
+        ]
+
+    def last_delivered_ms(self, queue: str) -> int | None:
+        """When the newest entry that was ever delivered was added, in Unix ms; None without a group."""
+        try:
+            with _translated():
+                groups: Any = self._client.xinfo_groups(self.keys.stream(queue))
+        except _NoKeyError:
+            return None
+        ids = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
+        return int(ids[0].partition(b"-")[0]) if ids else None
+
+    def open_items_of(self, queue: str, run_ids: Sequence[int]) -> dict[int, int | None]:
+        """The open items of these runs as counted in Redis; None for one that is not."""
+        with _translated():
+            counts: Any = self._client.hmget(self.keys.open_items(queue), [str(run_id) for run_id in run_ids])
+        return {run_id: None if count is None else int(count) for run_id, count in zip(run_ids, counts, strict=True)}
+
+    def queues(self) -> set[str]:
+        """The queues that have a stream, a delayed set or counts."""
+        names: set[str] = set()
+        with _translated():
+            for key in self._client.scan_iter(match=f"{self.keys.prefix}:{{*}}:*", count=1000):
+                names.add(key.decode()[len(self.keys.prefix) + 2 :].rpartition("}")[0])
+        return names
+
+    def silences_ms(self, queue: str, consumer: str) -> list[int]:
+        """For each entry that a consumer has pending, how long ago its lease was last renewed."""
+        try:
+            with _translated():
+                rows: Any = self._client.xpending_range(
+                    self.keys.stream(queue), GROUP, "-", "+", MOST_PENDING, consumer
+                )
+        except _NoGroupError:
+            return []
+        return [row["time_since_delivered"] for row in rows]
+
+    def overdue(self, queue: str, late_ms: int) -> int:
+        """How many delayed entries should have been promoted more than `late_ms` ago."""
+        with _translated():
+            clock: Any = self._client.time()
+            count: Any = self._client.zcount(
+                self.keys.delayed(queue), "-inf", clock[0] * 1000 + clock[1] // 1000 - late_ms
+            )
+        return int(count)
+
+    def remove(self, queue: str, entry_ids: Sequence[str], delayed: Sequence[bytes]) -> None:
+        """Take entries out of a queue, whoever has them: only for those that belong to no open item."""
+        with _translated():
+            pipe = self._client.pipeline(transaction=True)
+            if entry_ids:
+                pipe.xack(self.keys.stream(queue), GROUP, *entry_ids)
+                pipe.xdel(self.keys.stream(queue), *entry_ids)
+            if delayed:
+                pipe.zrem(self.keys.delayed(queue), *delayed)
+            pipe.execute()
+
+    def end_lasting(self, name: str) -> None:
+        """Delete a key that has no TTL."""
+        with _translated():
+            if self._client.ttl(name) == -1:
+                self._client.delete(name)
+
     def _run(self, script: str, keys: Sequence[str], words: Sequence[Any]) -> Any:
         with _translated():
             return self._scripts[script](keys=keys, args=words)
@@ -356,7 +436,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except redis.ResponseError as error:
-        text = str(error)
+        text = _SCRIPT_PREFIX.sub("", str(error))
         if "NOGROUP" in text or text.startswith("UNBLOCKED"):
             raise _NoGroupError(text) from None
         if "no such key" in text:

@@ -15,7 +15,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection, open_pool
+from streamworkers.database import Connection, connect, open_pool
 from streamworkers.engine import ledger
 from streamworkers.engine.child import Intent
 from streamworkers.engine.executor import describe
@@ -27,11 +27,11 @@ from streamworkers.engine.outbox import OutboxRelay
 from streamworkers.engine.promoter import Promoter
 from streamworkers.engine.pruner import Pruner
 from streamworkers.engine.reclaimer import Reclaimer
-from streamworkers.engine.reconciler import Reconciler
+from streamworkers.engine.reconciler import Reconciler, StallRule
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.service import Service, ServiceLoop
 from streamworkers.engine.stream import RedisUnavailableError, Streams
-from streamworkers.errors import BadInputError
+from streamworkers.errors import BadInputError, ServiceUnreachableError
 
 log = structlog.get_logger()
 LIVE_SECONDS = 60.0
@@ -77,6 +77,7 @@ class Supervisor:
         self._signals = 0
         self._turned_at = time.monotonic()
         self._streams = Streams(redis_url, settings.key_prefix)
+        self._database_url = database_url
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url,
             application=self.worker_id,
@@ -129,7 +130,15 @@ class Supervisor:
         return [
             Promoter(streams, queues, metrics),
             Reclaimer(streams, queues, self.worker_id, settings.lease_ms, metrics),
-            Reconciler(self._pool, streams, queues, settings.reconcile_seconds, settings.reconcile_seconds, metrics),
+            Reconciler(
+                self._pool,
+                streams,
+                queues,
+                interval_seconds=settings.reconcile_seconds,
+                quiet_seconds=settings.reconcile_seconds,
+                metrics=metrics,
+                rule=StallRule.of(settings),
+            ),
             OutboxRelay(self._pool, streams, metrics),
             Pruner(self._pool, streams, queues, lambda: set(streams.heartbeats())),
         ]
@@ -158,15 +167,15 @@ class Supervisor:
         log.info("supervisor_stopped", worker=self.worker_id)
 
     def not_live(self) -> list[str]:
-        """Loops that have not turned for a minute; a process manager should restart the supervisor."""
+        """Loops that have not turned for a minute beyond their pause; the supervisor should be started again."""
         now = time.monotonic()
-        turned = {"supervisor": self._turned_at, self._leases.name: self._leases.turned_at}
-        turned |= {
-            loop.name: loop.turned_at
-            for loop in self._loops.values()
-            if loop.service.interval_seconds < LIVE_SECONDS / 2
-        }
-        return [f"{name} has not turned for {now - at:.0f} s" for name, at in turned.items() if now - at > LIVE_SECONDS]
+        turned = [("supervisor", self._turned_at, 0.0), (self._leases.name, self._leases.turned_at, 0.0)]
+        turned += [(loop.name, loop.turned_at, loop.longest_pause_seconds) for loop in self._loops.values()]
+        return [
+            f"{name} has not turned for {now - at:.0f} s"
+            for name, at, pause in turned
+            if now - at > LIVE_SECONDS + pause
+        ]
 
     def not_ready(self) -> list[str]:
         """What keeps work from being done now."""
@@ -175,11 +184,13 @@ class Supervisor:
             self._streams.ping()
         except RedisUnavailableError as error:
             wrong.append(str(error))
+        else:
+            if trouble := self._leases.trouble:
+                wrong.append(trouble)
         try:
-            with self._pool.connection() as connection:
-                connection.execute("SELECT 1")
-        except psycopg.Error as error:
-            wrong.append(f"PostgreSQL does not answer: {describe(error)}")
+            connect(self._database_url, application=self.worker_id, writable=True).close()
+        except ServiceUnreachableError as error:
+            wrong.append(str(error))
         if not any(child.ready for child in self._fleet.children()):
             wrong.append("no worker process is ready")
         return wrong
@@ -198,8 +209,9 @@ class Supervisor:
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
         for loop in self._loops.values():
             loop.stop()
+        deadline = time.monotonic() + _GOODBYE_SECONDS
         for loop in self._loops.values():
-            loop.join(_GOODBYE_SECONDS)
+            loop.join(max(0.0, deadline - time.monotonic()))
         self._leases.stop(_GOODBYE_SECONDS)
         if self._health:
             self._health.stop()

@@ -4,9 +4,11 @@ Run as `python -m streamworkers.engine.worker`; only the supervisor starts it.
 """
 
 import argparse
+import ctypes
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -29,6 +31,7 @@ from streamworkers.logs import configure_logs
 
 log = structlog.get_logger()
 READ_BLOCK_MS = 5000
+_PR_SET_PDEATHSIG = 1
 
 
 class _StopReading(BaseException):  # not an error
@@ -76,6 +79,8 @@ class Worker:
         self._stop = StopFlag()
         self._reading = False
         self._patience = Patience(self._stop)
+        self._lease_seconds = settings.lease_seconds
+        self._put_back_at = 0.0
         self._sizers = {
             queue: BatchSizer(settings.target_batch_seconds, registry.largest_batch(queue)) for queue in queues
         }
@@ -109,29 +114,29 @@ class Worker:
         try:
             if self._stop.is_set():
                 return []
+            if time.monotonic() >= self._put_back_at:
+                self._put_back_what_got_lost()
             deliveries = self._streams.read(self._queues, self._consumer, count, READ_BLOCK_MS)
         except RedisUnavailableError as error:
             self._reading = False
-            self._recover_from(error)
+            self._put_back_at = 0.0
+            self._hold(error)
             return []
         finally:
             self._reading = False
         self._patience.succeeded()
         return deliveries
 
-    def _recover_from(self, error: Exception) -> None:
-        """After a failed read: wait, then give back what Redis may have delivered in a reply that got lost."""
-        while True:
-            self._hold(error)
-            if self._stop.is_set():
-                return
-            try:
-                for queue in self._queues:
-                    self._streams.hand_over(queue, self._consumer)
-            except RedisUnavailableError as again:
-                error = again
-            else:
-                return
+    def _put_back_what_got_lost(self) -> None:
+        """Between batches nothing is in hand: what Redis counts as ours was in a reply that never arrived.
+
+        At once after a failed read, and once in a lease, because a request that was on its way when we gave it up may
+        be carried out later than that.
+        """
+        for queue in self._queues:
+            if count := self._streams.hand_over(queue, self._consumer):
+                log.warning("entries_put_back", queue=queue, consumer=self._consumer, count=count)
+        self._put_back_at = time.monotonic() + self._lease_seconds
 
     def _execute(self, pool: "ConnectionPool[Connection]", deliveries: Sequence[Delivery]) -> None:
         started = time.monotonic()
@@ -173,6 +178,8 @@ def main() -> None:
         # A process that a handler starts must not keep the pipes open after our death.
         os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _let_the_kernel_end_us()
     threading.Thread(target=_die_with_supervisor, args=(words.life_fd,), name="life", daemon=True).start()
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
@@ -198,6 +205,15 @@ def main() -> None:
     ) as pool:
         worker.run(pool)
     streams.close()
+
+
+def _let_the_kernel_end_us() -> None:
+    """On Linux the kernel ends us with our supervisor, also while a handler holds the interpreter.
+
+    The thread that waits for the pipe does the same everywhere else, and for a supervisor that died before this.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def _die_with_supervisor(descriptor: int) -> None:

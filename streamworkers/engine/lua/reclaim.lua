@@ -3,8 +3,8 @@
 -- KEYS: stream. ARGV: group, own consumer name, lease in ms, cursor, limit, reason.
 -- Returns {next cursor, number put back}. Bound: Redis looks at ten times limit pending entries.
 local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
--- It may have been silent for a little longer: the reclaimer comes by a few times in a lease.
-local left_ms = now_ms() - tonumber(ARGV[3])
+-- It may have been silent for a little longer: the reclaimer comes by every few seconds.
+local left_ms = #claimed[2] > 0 and now_ms() - tonumber(ARGV[3])
 local count = 0
 for _, id in ipairs(claimed[2]) do
     count = count + put_back(KEYS[1], ARGV[1], id, ARGV[6], 'if_alone', left_ms)

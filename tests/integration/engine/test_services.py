@@ -1,6 +1,8 @@
 """The background services, a step at a time."""
 
 import json
+from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from consumer import Consumer
@@ -12,12 +14,14 @@ from streamworkers.database import Connection, connect
 from streamworkers.engine import enqueue as enqueue_module
 from streamworkers.engine import ledger
 from streamworkers.engine import reconciler as reconciler_module
+from streamworkers.engine.item import unpack_entry
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.metrics import BacklogCollector, PoolMetrics
 from streamworkers.engine.outbox import OutboxRelay
 from streamworkers.engine.promoter import Promoter
 from streamworkers.engine.pruner import Pruner
 from streamworkers.engine.reclaimer import Reclaimer
-from streamworkers.engine.reconciler import Reconciler
+from streamworkers.engine.reconciler import Reconciler, StallRule
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.service import ServiceLoop
 from streamworkers.engine.stream import RedisUnavailableError, Streams
@@ -31,6 +35,43 @@ def metrics() -> PoolMetrics:
 @pytest.fixture
 def reconciler(pool: "ConnectionPool[Connection]", streams: Streams, metrics: PoolMetrics) -> Reconciler:
     return Reconciler(pool, streams, ["tests"], 1.0, 0.0, metrics)
+
+
+@pytest.fixture
+def hasty(pool: "ConnectionPool[Connection]", streams: Streams, metrics: PoolMetrics) -> Reconciler:
+    """A reconciler to which a run is stalled as soon as its open items have not become fewer between two looks."""
+    return Reconciler(pool, streams, ["tests"], 1.0, 0.0, metrics, StallRule(stall_seconds=0.0))
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Turns the reconciler's clock on by so many seconds; it stands still otherwise."""
+    times = [1000.0]
+    monkeypatch.setattr(reconciler_module, "monotonic", lambda: times[0])
+
+    def turn_on(seconds: float) -> None:
+        times[0] += seconds
+
+    return turn_on
+
+
+def _lose(streams: Streams, symbol: str) -> None:
+    """Take one entry out by hand, whoever has it, as a lost second of the append-only file would."""
+    (entry_id,) = [e.entry_id for e in streams.scan_stream("tests", "0-0") if symbol.encode() in e.packed]
+    streams._client.xack(streams.keys.stream("tests"), "workers", entry_id)
+    streams._client.xdel(streams.keys.stream("tests"), entry_id)
+
+
+def _steps(reconciler: Reconciler, most: int = 20) -> int:
+    """Do steps until there is nothing more to do now; returns how many."""
+    for count in range(1, most + 1):
+        if reconciler.run_once() is None:
+            return count
+    pytest.fail(f"not done in {most} steps")
+
+
+def _symbols_waiting(streams: Streams) -> list[str]:
+    return [unpack_entry(e.packed, 16_384).symbol for e in streams.scan_stream("tests", "0-0")]
 
 
 def _value(metrics: PoolMetrics, name: str, **labels: str) -> float:
@@ -178,6 +219,305 @@ def test_a_long_list_of_lost_items_is_added_in_bounded_steps(
         assert reconciler.run_once() == expected_pause
         counts.append(streams.backlog("tests").waiting)
     assert counts == [4, 8, 10, 10]
+
+
+def test_an_entry_lost_from_a_queue_that_never_empties_is_added_again(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    second_consumer: Consumer,
+    hasty: Reconciler,
+    metrics: PoolMetrics,
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "LOST", "C")
+    _lose(streams, "LOST")
+    consumer.work(count=2)
+    busy = start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(10)])
+    for _ in range(4):
+        second_consumer.work(count=2)
+        _steps(hasty)
+    assert run_status(connection, busy) == "RUNNING"
+    assert _value(metrics, "items_reconciled_total", queue="tests") == 1
+    assert _symbols_waiting(streams).count("LOST") == 1
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+    assert effects_of(connection, run) == ["A", "C", "LOST"]
+    assert run_status(connection, busy) == "COMPLETED"
+    assert len(effects_of(connection, busy)) == 10
+
+
+def test_without_the_rule_for_stalled_runs_what_a_busy_queue_lost_stays_lost(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    hasty: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Reconciler, "_is_stalled", lambda *_: False)
+    start_run(connection, streams, registry, "ledger_entry", "LOST", "C")
+    _lose(streams, "LOST")
+    consumer.work(count=1)
+    start_run(connection, streams, registry, "ledger_entry", "S1", "S2")
+    consumer.read(count=1)
+    for _ in range(6):
+        _steps(hasty)
+    assert "LOST" not in _symbols_waiting(streams)
+
+
+def test_a_lost_entry_is_found_when_all_others_are_delayed(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, hasty: Reconciler
+) -> None:
+    start_run(connection, streams, registry, "snoozing", "LATE", parameters={"ready_at": 32503680000})
+    consumer.work()
+    start_run(connection, streams, registry, "ledger_entry", "LOST")
+    _lose(streams, "LOST")
+    for _ in range(3):
+        _steps(hasty)
+    assert _symbols_waiting(streams) == ["LOST"]
+    streams._client.delete(streams.keys.delayed("tests"))
+
+
+def test_nothing_is_added_while_a_handler_takes_long_and_censuses_become_rare(
+    connection: Connection,
+    pool: "ConnectionPool[Connection]",
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    second_consumer: Consumer,
+    metrics: PoolMetrics,
+    pass_time: Callable[[float], None],
+) -> None:
+    start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    start_run(connection, streams, registry, "snoozing", "LATE", parameters={"ready_at": 32503680000})
+    consumer.read(count=2)
+    second_consumer.work()
+    patient = Reconciler(pool, streams, ["tests"], 1.0, 0.0, metrics, StallRule(65.0, 600.0))
+    censuses: list[int] = []
+    for second in range(0, 3600, 5):
+        if _steps(patient) > 1:
+            censuses.append(second)
+        pass_time(5.0)
+    streams._client.delete(streams.keys.delayed("tests"))
+    assert _value(metrics, "items_reconciled_total", queue="tests") == 0
+    pauses = [later - earlier for earlier, later in pairwise(censuses)]
+    assert 65 <= censuses[0] <= 75
+    assert pauses == sorted(pauses)
+    assert 595 <= pauses[-1] <= 605
+    assert len(censuses) <= 10
+
+
+def test_a_run_whose_items_become_fewer_in_the_ledger_alone_is_not_stalled(
+    connection: Connection,
+    pool: "ConnectionPool[Connection]",
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    metrics: PoolMetrics,
+    pass_time: Callable[[float], None],
+) -> None:
+    start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(10)])
+    consumer.read()
+    patient = Reconciler(pool, streams, ["tests"], 1.0, 0.0, metrics, StallRule(65.0))
+    for seq in range(9):
+        for _ in range(6):
+            assert _steps(patient) == 1
+            pass_time(5.0)
+        connection.execute("UPDATE job_run_items SET status = 'completed' WHERE seq = %s", (seq,))
+    most_steps = 0
+    for _ in range(40):
+        most_steps = max(most_steps, _steps(patient))
+        pass_time(5.0)
+    assert most_steps > 1
+
+
+def test_a_run_that_waits_behind_others_is_neither_counted_nor_looked_for(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    hasty: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    waiting = start_run(connection, streams, registry, "ledger_entry", "C", "LOST")
+    consumer.read(count=1)
+    _lose(streams, "LOST")
+    counted: list[int] = []
+    count = ledger.complete_run
+
+    def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
+        counted.append(run.id)
+        return count(connection, run)
+
+    monkeypatch.setattr(ledger, "complete_run", counting)
+    for _ in range(5):
+        assert _steps(hasty) == 1
+    assert counted == []
+    assert "LOST" not in _symbols_waiting(streams)
+    consumer.read()
+    for _ in range(3):
+        _steps(hasty)
+    assert waiting.id in counted
+    assert "LOST" in _symbols_waiting(streams)
+
+
+def test_the_ledger_is_counted_rarely_while_nothing_changes_and_at_once_when_something_did(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: Callable[[float], None],
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
+    held = consumer.read()
+    counted = [0]
+    count = ledger.complete_run
+
+    def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
+        counted[0] += 1
+        return count(connection, run)
+
+    monkeypatch.setattr(ledger, "complete_run", counting)
+    for _ in range(60):
+        _steps(reconciler)
+        pass_time(1.0)
+    assert 4 <= counted[0] <= 7
+    before = counted[0]
+    consumer.execute(held[:1])
+    _steps(reconciler)
+    _steps(reconciler)
+    assert counted[0] == before + 1
+    assert run_status(connection, run) == "RUNNING"
+
+
+def test_what_was_enqueued_again_during_the_census_is_left_to_its_enqueuer(
+    connection: Connection, database_url: str, streams: Streams, registry: Registry, hasty: Reconciler
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "LOST", "B")
+    start_run(connection, streams, registry, "ledger_entry", "C")
+    streams.ensure_groups(["tests"])
+    assert len(streams.read(["tests"], "someone", 3, 1)) == 3
+    _lose(streams, "LOST")
+    assert (hasty.run_once(), hasty.run_once()) == (None, 0.0)
+    with connect(database_url) as enqueuer:
+        ledger.lock_enqueue(enqueuer, run.id, wait=True)
+        _steps(hasty)
+        assert "LOST" not in _symbols_waiting(streams)
+        ledger.mark_enqueued(enqueuer, run.id)
+    hasty._watches["tests"].clear()
+    assert (hasty.run_once(), hasty.run_once()) == (None, 0.0)
+    ledger.mark_enqueued(connection, run.id)
+    _steps(hasty)
+    assert "LOST" not in _symbols_waiting(streams)
+
+
+def test_many_lost_items_of_a_busy_queue_are_added_in_bounded_steps_and_counted_right(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    hasty: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
+    run = start_run(connection, streams, registry, "ledger_entry", *[f"L{n}" for n in range(10)])
+    streams._client.delete(streams.keys.stream("tests"))
+    start_run(connection, streams, registry, "ledger_entry", "S")
+    consumer.read(count=1)
+    waiting = []
+    for _ in range(6):
+        hasty.run_once()
+        waiting.append(streams.backlog("tests").waiting)
+    assert waiting == [0, 0, 4, 8, 10, 10]
+    assert streams.open_items("tests")[run.id] == 10
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+
+
+def test_runs_are_looked_at_a_page_at_a_time_and_all_of_an_empty_queue_are_healed(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciler_module, "RUN_LIMIT", 2)
+    for _ in range(5):
+        start_run(connection, streams, registry, "ledger_entry", "A")
+    streams._client.delete(streams.keys.stream("tests"))
+    steps = [(reconciler.run_once(), streams.backlog("tests").waiting) for _ in range(3)]
+    assert steps == [(0.0, 2), (0.0, 4), (None, 5)]
+
+
+def test_a_run_cancelled_while_it_was_added_again_takes_nothing_from_the_next(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
+    first = start_run(connection, streams, registry, "ledger_entry", *[f"F{n}" for n in range(9)])
+    start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
+    streams._client.delete(streams.keys.stream("tests"))
+    assert reconciler.run_once() == 0.0
+    ledger.cancel_run(connection, first)
+    _steps(reconciler)
+    assert _symbols_waiting(streams) == ["F0", "F1", "F2", "F3", "A", "B", "C"]
+
+
+def test_a_step_counts_a_bounded_number_of_items_and_every_run_gets_its_turn(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: Callable[[float], None],
+) -> None:
+    monkeypatch.setattr(reconciler_module, "COUNT_LIMIT", 1)
+    runs = [start_run(connection, streams, registry, "ledger_entry", "A") for _ in range(3)]
+    consumer.read()
+    counted: list[int] = []
+    count = ledger.complete_run
+
+    def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
+        counted.append(run.id)
+        return count(connection, run)
+
+    monkeypatch.setattr(ledger, "complete_run", counting)
+    for steps in range(5):
+        assert reconciler.run_once() is None
+        assert len(counted) <= steps
+        pass_time(0.1)
+    assert counted == [run.id for run in runs]
+
+
+def test_a_round_that_was_left_for_long_begins_again(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: Callable[[float], None],
+) -> None:
+    monkeypatch.setattr(reconciler_module, "RUN_LIMIT", 1)
+    for _ in range(3):
+        start_run(connection, streams, registry, "ledger_entry", "A")
+    streams._client.delete(streams.keys.stream("tests"))
+    assert reconciler.run_once() == 0.0
+    pass_time(60.0)
+    _steps(reconciler)
+    assert streams.backlog("tests").waiting == 1
+
+
+def test_a_stall_is_two_leases_and_some_seconds(settings: Settings) -> None:
+    assert StallRule.of(settings) == StallRule(9.0, 600.0, settings.entry_max_bytes)
+    assert StallRule.of(Settings()) == StallRule()
 
 
 def test_what_an_enqueuer_is_still_adding_is_left_to_it(

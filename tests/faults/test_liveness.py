@@ -1,0 +1,73 @@
+"""`/livez` speaks up for every loop of a supervisor that stands still, also for those that rest long."""
+
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from faults.faulty_pool import DATABASE
+from harness import wait_until
+from psycopg.conninfo import make_conninfo
+
+from streamworkers.config import Settings
+from streamworkers.database import connect
+from streamworkers.embedded import EmbeddedServices
+from streamworkers.engine import supervisor as supervisor_module
+from streamworkers.engine.fleet import Limits
+from streamworkers.engine.supervisor import Supervisor, SupervisorOptions
+
+pytestmark = pytest.mark.timeout(300)
+QUICK = {"supervisor", "lease-keeper", "promoter", "reclaimer", "reconciler", "outbox"}
+SLOW = {"pruner"}
+
+
+@pytest.fixture
+def database_url(faulty_services: EmbeddedServices) -> str:
+    faulty_services.start()
+    return make_conninfo(faulty_services.postgres.url, dbname=DATABASE)
+
+
+@pytest.fixture
+def supervisor(faulty_services: EmbeddedServices, database_url: str) -> Iterator[Supervisor]:
+    """A supervisor in this process, without workers; its threads are not started."""
+    settings = Settings(key_prefix="liveness", lease_seconds=2.0, reconcile_seconds=0.3)
+    options = SupervisorOptions((), Limits(), grace_seconds=1.0, metrics_host="127.0.0.1", metrics_port=None)
+    made = Supervisor(settings, faulty_services.redis.url, database_url, options)
+    yield made
+    made._pool.close()
+    made._streams.close()
+
+
+def test_every_loop_that_does_not_turn_is_named(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _not_live(supervisor) == set()
+    now = time.monotonic()
+    for later, names in ((55.0, set[str]()), (75.0, QUICK), (125.0, QUICK), (140.0, QUICK | SLOW)):
+        clock = SimpleNamespace(monotonic=lambda later=later: now + later)
+        monkeypatch.setattr(supervisor_module, "time", clock)
+        assert _not_live(supervisor) == names
+
+
+def test_a_loop_that_hangs_is_named_and_the_others_are_not(
+    supervisor: Supervisor, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "LIVE_SECONDS", 2.0)
+    threads = [supervisor._leases, *supervisor._loops.values()]
+    for thread in threads:
+        thread.start()
+
+    def named() -> set[str]:
+        supervisor._turn(0.01)
+        return _not_live(supervisor)
+
+    try:
+        with connect(database_url) as connection, connection.transaction():
+            connection.execute("LOCK TABLE event_outbox IN ACCESS EXCLUSIVE MODE")
+            wait_until(lambda: named() == {"outbox"}, 60, "the outbox relay waits for the table")
+        wait_until(lambda: named() == set(), 60, "it goes on")
+    finally:
+        supervisor._shut_down()
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def _not_live(supervisor: Supervisor) -> set[str]:
+    return {line.split(" has not turned for ")[0] for line in supervisor.not_live()}

@@ -1,0 +1,254 @@
+"""Redis restarts, empties, refuses, vanishes and hangs in the middle of a run, and the run completes by itself."""
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+import pytest
+import redis
+from faults.faulty_pool import LEASE_SECONDS, OUTAGE_SECONDS, FaultyPool, assert_for
+from harness import wait_until
+
+from streamworkers.engine import ledger
+
+pytestmark = pytest.mark.timeout(300)
+Outage = Callable[[FaultyPool], AbstractContextManager[None]]
+
+
+def _stop(pool: FaultyPool) -> None:
+    pool.services.redis.stop()
+
+
+def _kill(pool: FaultyPool) -> None:
+    process = pool.services.redis.process()
+    assert process is not None
+    process.kill()
+    wait_until(lambda: pool.services.redis.process() is None, what="Redis is dead")
+
+
+@pytest.mark.parametrize("end", [_stop, _kill])
+def test_redis_restarts_with_its_file(pool: FaultyPool, end: Callable[[FaultyPool], None]) -> None:
+    run = pool.start_run()
+    pool.wait_for_completed(run, 40)
+    end(pool)
+    pool.services.redis.start()
+    pool.assert_nothing_lost(run)
+
+
+def test_redis_restarts_without_its_file(pool: FaultyPool) -> None:
+    run = pool.start_run()
+    pool.wait_for_completed(run, 40)
+    _kill(pool)
+    for path in pool.services.redis.folder.glob("appendonly*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    pool.services.redis.start()
+    assert pool.client.xlen(pool.streams.keys.stream("tests")) == 0
+    pool.assert_nothing_lost(run)
+    assert pool.events("items_added_again")
+
+
+def _flush_everything(pool: FaultyPool) -> None:
+    pool.client.flushall()
+
+
+def _flush_scripts(pool: FaultyPool) -> None:
+    pool.client.script_flush()
+
+
+def _destroy_the_group(pool: FaultyPool) -> None:
+    assert pool.client.xgroup_destroy(pool.streams.keys.stream("tests"), "workers") == 1
+
+
+def _delete_the_stream(pool: FaultyPool) -> None:
+    assert pool.client.delete(pool.streams.keys.stream("tests")) == 1
+
+
+def _cut_connections(pool: FaultyPool) -> None:
+    pool.redis.cut()
+
+
+LOSSES = [_flush_everything, _flush_scripts, _destroy_the_group, _delete_the_stream, _cut_connections]
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_a_loss_in_the_middle_of_a_run(pool: FaultyPool, lose: Callable[[FaultyPool], None]) -> None:
+    run = pool.start_run(150)
+    pool.wait_for_completed(run, 40)
+    lose(pool)
+    pool.assert_nothing_lost(run)
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_a_loss_while_workers_are_blocked_in_a_read(pool: FaultyPool, lose: Callable[[FaultyPool], None]) -> None:
+    pool.wait_for_blocked_readers()
+    lose(pool)
+    run = pool.start_run(40)
+    pool.assert_nothing_lost(run)
+
+
+@contextmanager
+def _refused(pool: FaultyPool) -> Iterator[None]:
+    pool.redis.refuse()
+    yield
+    pool.redis.resume()
+
+
+@contextmanager
+def _stopped(pool: FaultyPool) -> Iterator[None]:
+    _stop(pool)
+    yield
+    pool.services.redis.start()
+
+
+@contextmanager
+def _read_only(pool: FaultyPool) -> Iterator[None]:
+    pool.client.replicaof("127.0.0.1", 1)
+    try:
+        yield
+    finally:
+        pool.client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def _busy_with_a_script(pool: FaultyPool) -> Iterator[None]:
+    pool.client.config_set("lua-time-limit", 20)
+    with _command_in_background(pool, "EVAL", "while true do end", 0):
+        _wait_for_refusal(pool, "BUSY")
+        try:
+            yield
+        finally:
+            pool.client.script_kill()
+
+
+@contextmanager
+def _command_in_background(pool: FaultyPool, *words: str | int) -> Iterator[None]:
+    def send() -> None:
+        with redis.Redis.from_url(pool.services.redis.url, socket_timeout=100) as client, suppress(redis.ResponseError):
+            client.execute_command(*words)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _wait_for_refusal(pool: FaultyPool, word: str) -> None:
+    def is_refused() -> bool:
+        try:
+            pool.client.set("there?", "", ex=1)
+        except redis.RedisError as error:
+            return word in str(error)
+        return False
+
+    wait_until(is_refused, 30, f"Redis says {word}")
+
+
+@pytest.mark.parametrize("outage", [_refused, _stopped, _busy_with_a_script, _read_only])
+def test_redis_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage) -> None:
+    run = pool.start_run(150)
+    pool.wait_for_completed(run, 30)
+    with outage(pool):
+        wait_until(lambda: len(_consumers_that_wait(pool)) == 2, 30, "both workers have noticed")
+        wait_until(lambda: _is_told(pool), 30, "the probes have noticed")
+        with pool.no_spinning():
+            assert_for(OUTAGE_SECONDS, lambda: _is_told(pool), "the pool is alive and not ready")
+        assert pool.probe("/metrics")[0] == 200
+    pool.assert_nothing_lost(run)
+    wait_until(lambda: pool.probe("/readyz")[0] == 200, 30, "the pool is ready again")
+
+
+def test_redis_loads_its_file_for_longer_than_a_lease(pool: FaultyPool) -> None:
+    # While it loads, a server looks after its clients once in two megabytes.
+    fillers = {f"filler-{number}": os.urandom(2_500_000) for number in range(12)}
+    pool.client.mset(fillers)
+    try:
+        pool.client.config_set("key-load-delay", round(1.5 * OUTAGE_SECONDS / len(fillers) * 1_000_000))
+    except redis.ResponseError as error:
+        pytest.skip(f"this Redis cannot be made to load slowly: {error}")
+    try:
+        run = pool.start_run(150)
+        pool.wait_for_completed(run, 30)
+        with _command_in_background(pool, "DEBUG", "RELOAD"):
+            wait_until(lambda: len(_consumers_that_wait(pool)) == 2, 30, "both workers have noticed")
+        assert any("loading" in event["error"] for event in pool.events("service_away"))
+        pool.assert_nothing_lost(run)
+    finally:
+        pool.client.config_set("key-load-delay", 0)
+        pool.client.delete(*fillers)
+
+
+def test_redis_is_a_black_hole_for_longer_than_any_wait(pool: FaultyPool) -> None:
+    run = pool.start_run(150)
+    pool.wait_for_completed(run, 30)
+    pool.redis.hang()
+    with pool.no_spinning():
+        assert _is_told(pool)
+        wait_until(lambda: len(_consumers_that_wait(pool)) == 2, 30, "both workers have noticed")
+    assert min(pool.idle_ms(), default=0) >= 1000 * LEASE_SECONDS
+    pool.redis.resume()
+    pool.assert_nothing_lost(run)
+
+
+def test_connections_are_cut_in_the_middle_of_replies(pool: FaultyPool) -> None:
+    run = pool.start_run(400)
+    for size in (0, 1, 9, 60, 300, 1000) * 2:
+        pool.cut_a_reply(pool.redis, size)
+    assert pool.completed(run) < 400
+    pool.assert_nothing_lost(run)
+    assert len(_consumers_that_wait(pool)) == 2
+
+
+def test_entries_of_a_reply_that_never_arrived_are_put_back_also_while_the_worker_is_busy(pool: FaultyPool) -> None:
+    run = pool.start_run(1000)
+    pool.wait_for_completed(run, 20)
+    consumer = pool.supervisor.events("worker_started")[-1]["consumer"]
+    lost = {delivery.entry_id for delivery in pool.streams.read(["tests"], consumer, 5, 1)}
+    assert len(lost) == 5
+    wait_until(lambda: not lost & pool.streams.owned("tests", consumer), 30, "what nobody holds is put back")
+    assert pool.streams.backlog("tests").waiting > 100, "the workers are still busy"
+    pool.assert_nothing_lost(run)
+
+
+def test_redis_is_out_of_memory(pool: FaultyPool) -> None:
+    run = pool.start_run(150)
+    pool.wait_for_completed(run, 30)
+    pool.client.config_set("maxmemory", 1)
+    try:
+        answer = pool.command("enqueue", "ledger_entry", "--symbols", "A,B")
+        assert answer.code == 3
+        refused = re.fullmatch(
+            r"Error: run (\d+) is in the ledger and will start when Redis is back; do not enqueue it again\."
+            r" Redis refuses: OOM command not allowed[^\n]*\n",
+            answer.err,
+        )
+        assert refused, answer.err
+        wait_until(lambda: _is_told(pool), 30, "the probes have noticed")
+        with pool.no_spinning():
+            assert_for(OUTAGE_SECONDS, lambda: _is_told(pool), "the pool is alive and not ready")
+    finally:
+        pool.client.config_set("maxmemory", 0)
+    for started in (run, ledger.load_run(pool.connection, int(refused[1]))):
+        assert started is not None
+        pool.assert_nothing_lost(started)
+
+
+def test_a_command_says_that_redis_does_not_answer(pool: FaultyPool) -> None:
+    pool.redis.refuse()
+    answer = pool.command("enqueue", "ledger_entry", "--symbols", "A")
+    assert answer.code == 3
+    assert answer.err.startswith("Error: Redis does not answer: ")
+    assert pool.unfinished_runs() == 0
+
+
+def _is_told(pool: FaultyPool) -> bool:
+    code, text = pool.probe("/readyz")
+    return code == 503 and "Redis" in text and pool.probe("/livez") == (200, "ok\n")
+
+
+def _consumers_that_wait(pool: FaultyPool) -> set[str]:
+    return {event["consumer"] for event in pool.events("service_away") if "consumer" in event}

@@ -1,0 +1,320 @@
+"""`streamworkers doctor`: every kind of fault made for real, found and mended; and nothing in a pool in health."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command_line import Run as Command
+from consumer import Consumer
+from harness import Supervisor, effects_of, run_status, running_supervisor, start_run, wait_for_end, wait_until
+
+from streamworkers.database import Connection
+from streamworkers.engine import doctor as doctor_module
+from streamworkers.engine import ledger, operations
+from streamworkers.engine.doctor import KINDS
+from streamworkers.engine.item import Entry
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.stream import Streams
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A pool without processes, to be made ill."""
+
+    connection: Connection
+    streams: Streams
+    registry: Registry
+    consumer: Consumer
+
+    def start(self, *symbols: str) -> Run:
+        """A run that was enqueued a minute ago."""
+        self.streams.ensure_groups(["tests"])
+        run = start_run(self.connection, self.streams, self.registry, "ledger_entry", *symbols)
+        self.connection.execute(
+            "UPDATE job_schedule_runs SET enqueued_at = enqueued_at - interval '1 min' WHERE id = %s", (run.id,)
+        )
+        return run
+
+    def pretend_to_serve(self) -> None:
+        """A heartbeat says that somebody reads the queue."""
+        self.streams.heartbeat("somebody", json.dumps({"queues": ["tests"]}).encode(), 600_000)
+
+    def lose_entries(self, count: int) -> list[bytes]:
+        """Take the first entries out of the stream; their payloads."""
+        entries = self.streams.scan_stream("tests", "0-0")[:count]
+        self.streams.remove("tests", [entry.entry_id for entry in entries], [])
+        return [entry.packed for entry in entries]
+
+    def change_run(self, run: Run, change: str) -> None:
+        """Write into a run's row by hand."""
+        self.connection.execute(f"UPDATE job_schedule_runs SET {change} WHERE id = {run.id}")
+
+
+@pytest.fixture
+def patient(connection: Connection, streams: Streams, registry: Registry, consumer: Consumer) -> Patient:
+    return Patient(connection, streams, registry, consumer)
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second look follows at once: nothing moves while a patient without processes is examined."""
+    monkeypatch.setattr(doctor_module, "SECOND_LOOK_SECONDS", 0.0)
+
+
+def _strand(patient: Patient) -> None:
+    patient.pretend_to_serve()
+    patient.start("A", "B", "C")
+    patient.lose_entries(2)
+
+
+def _add_strays(patient: Patient) -> None:
+    run = patient.start("A", "B")
+    packed = [entry.packed for entry in patient.streams.scan_stream("tests", "0-0")]
+    patient.consumer.work()
+    patient.streams.leave("tests", "one")
+    stranger = Entry(77, 0, "ledger_entry", "A", "", 1).pack()
+    patient.streams.add("tests", run.id, [*packed, stranger, b"\xc1"])
+    patient.streams.set_open_items("tests", run.id, 0)
+    patient.streams._client.zadd(patient.streams.keys.delayed("tests"), {b"delayed rubbish": 32503680000000})
+
+
+def _leave_a_consumer(patient: Patient) -> None:
+    patient.start("A")
+    patient.consumer.work()
+
+
+def _lose_the_group(patient: Patient) -> None:
+    patient.pretend_to_serve()
+    patient.start("A")
+    patient.streams._client.xgroup_destroy(patient.streams.keys.stream("tests"), "workers")
+
+
+def _have_no_reader(patient: Patient) -> None:
+    patient.start("A")
+
+
+def _forget_to_complete(patient: Patient) -> None:
+    run = patient.start("A")
+    patient.lose_entries(1)
+    patient.connection.execute("UPDATE job_run_items SET status = 'completed' WHERE run_id = %s", (run.id,))
+
+
+def _end_too_early(patient: Patient) -> None:
+    patient.pretend_to_serve()
+    for state in ("COMPLETED", "CANCELLED"):
+        run = patient.start("A", "B")
+        patient.lose_entries(2)
+        patient.streams.set_open_items("tests", run.id, 0)
+        patient.change_run(run, f"status = '{state}', completed_at = now(), cancelled_count = 0")
+
+
+def _count_what_is_not(patient: Patient) -> None:
+    patient.streams.set_open_items("tests", 4242, 5)
+
+
+def _keep_events(patient: Patient) -> None:
+    patient.connection.execute(
+        "INSERT INTO event_outbox (channel, payload, created_at)"
+        " SELECT 'tests.x', '{}', now() - interval '2 min' FROM generate_series(1, 1200)"
+    )
+
+
+def _uninstall_the_job(patient: Patient) -> None:
+    patient.pretend_to_serve()
+    run = patient.start("A")
+    patient.change_run(run, "job = 'gone'")
+
+
+def _uninstall_the_queue(patient: Patient) -> None:
+    patient.streams.ensure_groups(["nowhere"])
+    patient.streams.add("nowhere", 77, [Entry(77, 0, "gone", "A", "", 1).pack()])
+    patient.streams.set_open_items("nowhere", 77, 0)
+
+
+def _leak_a_lease(patient: Patient) -> None:
+    patient.streams._client.set(patient.streams.keys.service_lease("promoter:x"), "somebody")
+
+
+def _stop_promoting(patient: Patient) -> None:
+    patient.pretend_to_serve()
+    patient.start("A")
+    (packed,) = patient.lose_entries(1)
+    patient.streams._client.zadd(patient.streams.keys.delayed("tests"), {packed: 1})
+
+
+FAULTS: dict[str, Callable[[Patient], None]] = {
+    "stranded_items": _strand,
+    "entries_without_items": _add_strays,
+    "dead_consumer": _leave_a_consumer,
+    "missing_group": _lose_the_group,
+    "unread_queue": _have_no_reader,
+    "open_run_without_open_items": _forget_to_complete,
+    "ended_run_with_open_items": _end_too_early,
+    "stale_count": _count_what_is_not,
+    "outbox_backlog": _keep_events,
+    "unknown_job": _uninstall_the_job,
+    "unknown_queue": _uninstall_the_queue,
+    "leaked_key": _leak_a_lease,
+    "overdue_delayed": _stop_promoting,
+}
+BY_HAND: dict[str, Callable[[Patient], object]] = {
+    "unread_queue": Patient.pretend_to_serve,
+    "unknown_job": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
+}
+
+
+def test_every_kind_has_a_fault_here() -> None:
+    assert list(FAULTS) == list(KINDS)
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_found_and_mended_and_then_all_is_well(kind: str, patient: Patient, cli: Command) -> None:
+    assert cli("doctor").code == 0
+    FAULTS[kind](patient)
+    found = cli("doctor", "--json")
+    assert found.code == 1
+    assert kind in [row["kind"] for row in found.json]
+    assert not any(row["fixed"] for row in found.json)
+    assert cli("doctor", "--json").json == found.json
+
+    mended = cli("doctor", "--fix", "--json")
+    if kind in BY_HAND:
+        assert mended.code == 1
+        BY_HAND[kind](patient)
+    else:
+        assert [row["fixed"] for row in mended.json if row["kind"] == kind] == [True] * len(
+            [row for row in found.json if row["kind"] == kind]
+        )
+        assert mended.code == 0, mended
+    well = cli("doctor", "--json")
+    assert (well.code, [row for row in well.json if row["severity"] != "note"]) == (0, [])
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_what_was_stranded_is_done_once_and_the_count_is_right(patient: Patient, cli: Command) -> None:
+    _strand(patient)
+    assert cli("doctor", "--fix").code == 0
+    assert patient.streams.open_items("tests") == {1: 3}
+    assert cli("doctor", "--fix").out == "all is well\n"
+    assert patient.streams.backlog("tests").waiting == 3
+    patient.consumer.work()
+    assert patient.connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [("A",), ("B",), ("C",)]
+    assert patient.connection.execute("SELECT status FROM job_schedule_runs").fetchall() == [("COMPLETED",)]
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_what_belongs_to_no_run_is_kept_and_what_belongs_to_an_open_item_stays(patient: Patient, cli: Command) -> None:
+    _add_strays(patient)
+    patient.start("STAYS")
+    answer = cli("doctor", "--fix", "--json")
+    assert answer.code == 1
+    assert [row["kind"] for row in answer.json if not row["fixed"]] == ["unread_queue"]
+    assert [b"STAYS" in entry.packed for entry in patient.streams.scan_stream("tests", "0-0")] == [True]
+    assert patient.streams.backlog("tests").delayed == 0
+    rows = patient.connection.execute("SELECT payload FROM refused_entries ORDER BY id").fetchall()
+    assert sorted(row[0] for row in rows) == sorted(
+        [b"delayed rubbish", Entry(77, 0, "ledger_entry", "A", "", 1).pack(), b"\xc1"]
+    )
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_a_run_that_ended_too_early_is_opened_and_enqueued_and_a_cancelled_one_stays_so(
+    patient: Patient, cli: Command
+) -> None:
+    _end_too_early(patient)
+    assert cli("doctor", "--fix").code == 0
+    states = patient.connection.execute("SELECT status, cancelled_count FROM job_schedule_runs ORDER BY id").fetchall()
+    assert states == [("RUNNING", None), ("CANCELLED", 2)]
+    assert patient.streams.backlog("tests").waiting == 2
+    patient.consumer.work()
+    assert patient.connection.execute("SELECT status FROM job_schedule_runs WHERE id = 1").fetchone() == ("COMPLETED",)
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_a_key_that_nobody_knows_is_named_and_left_alone(patient: Patient, cli: Command) -> None:
+    key = f"{patient.streams.keys.prefix}:something"
+    patient.streams._client.set(key, "x")
+    answer = cli("doctor", "--fix", "--json")
+    assert answer.code == 1
+    (row,) = answer.json
+    assert (row["kind"], row["where"], row["fixed"]) == ("leaked_key", f"key {key}", False)
+    assert row["advice"] == KINDS["leaked_key"].by_hand
+    patient.streams._client.delete(key)
+    assert cli("doctor").code == 0
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_the_table_says_what_is_wrong_and_what_fix_would_do(patient: Patient, cli: Command) -> None:
+    patient.streams.set_open_items("tests", 4242, 5)
+    lines = cli("doctor").out.splitlines()
+    assert lines[0].split() == ["severity", "kind", "where", "fixed", "what"]
+    assert lines[1].split()[:5] == ["warning", "stale_count", "run", "4242", "no"]
+    assert lines[1].endswith("Redis counts 5 open items of it in queue tests (--fix: forgets the count)")
+    assert cli("doctor", "--fix").out.splitlines()[1].endswith("(done: forgets the count)")
+    assert cli("doctor").out == "all is well\n"
+
+
+def test_a_service_that_is_away_is_exit_code_3(cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("STREAMWORKERS_REDIS_URL", f"unix://{tmp_path}/none.sock")
+        answer = cli("doctor", "--fix")
+        assert (answer.code, answer.out) == (3, "")
+        assert answer.err.startswith("Error: Redis does not answer")
+    monkeypatch.setenv("STREAMWORKERS_DATABASE_URL", f"postgresql://x@/x?host={tmp_path}")
+    answer = cli("doctor", "--json")
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.err.startswith("Error: PostgreSQL does not answer")
+
+
+def test_a_busy_pool_in_health_is_well_ten_times_in_a_row(
+    worker: Supervisor, connection: Connection, streams: Streams, registry: Registry, cli: Command
+) -> None:
+    symbols = [f"S{number:05}" for number in range(20_000)]
+    long_run = start_run(connection, streams, registry, "ledger_entry", *symbols, parameters={"milliseconds": 20.0})
+    flaky = start_run(connection, streams, registry, "flaky", *symbols[:2000])
+    wait_until(lambda: ledger.count_items(connection, long_run).get("completed", 0) > 0, 60, "the run is under way")
+    for _ in range(10):
+        answer = cli("doctor", "--json")
+        assert (answer.code, [row for row in answer.json if row["severity"] != "note"]) == (0, [])
+    assert run_status(connection, long_run) == "RUNNING"
+    for run in (long_run, flaky):
+        operations.cancel(connection, streams, run.id)
+    assert worker.events("worker_ended") == []
+
+
+def test_a_queue_is_unread_until_a_worker_starts(
+    environment: dict[str, str],
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    cli: Command,
+    tmp_path: Path,
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    first = cli("doctor", "--json")
+    assert (first.code, {row["kind"] for row in first.json}) == (1, {"unread_queue", "missing_group"})
+    with running_supervisor(environment, tmp_path, "--processes", "1") as supervisor:
+        assert wait_for_end(connection, run) == "COMPLETED"
+        wait_until(lambda: cli("doctor").code == 0, what="all is well")
+        assert supervisor.stop() == 0
+    assert cli("doctor").code == 0
+    assert effects_of(connection, run) == ["A", "B"]
+
+
+def test_doctor_fix_beside_a_pool_at_work_doubles_nothing(
+    worker: Supervisor, connection: Connection, streams: Streams, registry: Registry, cli: Command
+) -> None:
+    symbols = [f"S{number:04}" for number in range(600)]
+    run = start_run(connection, streams, registry, "ledger_entry", *symbols, parameters={"milliseconds": 10.0})
+    wait_until(lambda: ledger.count_items(connection, run).get("completed", 0) > 0, 60, "the run is under way")
+    answers = []
+    while run_status(connection, run) == "RUNNING":
+        answers.append(cli("doctor", "--fix").code)
+    assert wait_for_end(connection, run) == "COMPLETED"
+    assert set(answers) == {0}
+    assert effects_of(connection, run) == symbols
+    assert worker.events("items_added_again") == []
