@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import json
+import math
 import os
 import platform
 import shutil
@@ -13,9 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
+from typing import IO, Any
 
 import psutil
 import redis
@@ -50,20 +54,25 @@ class Bench:
         """Forget all runs, results and entries, so that each round starts from the same state."""
         self.client.flushall()
         self.connection.execute(
-            "TRUNCATE job_schedule_runs, job_run_items, event_outbox, indicator_results, daily_patterns"
+            "TRUNCATE job_schedule_runs, job_run_items, event_outbox, indicator_results, daily_patterns, effects"
         )
 
 
 @contextmanager
-def private_services() -> Iterator[Bench]:
-    """Start a Redis and a PostgreSQL of our own in a temporary folder, migrated; both end and go afterwards."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends with us
+def private_services(redis_server: Path | None = None) -> Iterator[Bench]:
+    """Start a Redis, of that program if one is given, and a PostgreSQL, migrated; both end and go afterwards.
+
+    They live in a temporary folder. Tables are those of the migrations, and `effects` that a sample job writes to.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end_in_order)
     folder = Path(tempfile.mkdtemp(prefix="sw-bench-"))
-    services = EmbeddedServices(Settings(data_dir=folder))
+    services = EmbeddedServices(Settings(data_dir=folder, embedded_redis_server=redis_server))
     try:
         services.start()
         with connect(services.postgres.url, application="benchmark") as connection:
             migrate(connection)
+            connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
             streams = Streams(services.redis.url, "streamworkers")
             client = redis.Redis.from_url(services.redis.url)
             try:
@@ -76,23 +85,87 @@ def private_services() -> Iterator[Bench]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _end_in_order(number: int, _frame: FrameType | None) -> None:
+    """End the benchmark and what it started; the same signal again, as `timeout` sends it, must not end the ending."""
+    for other in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 @contextmanager
 def workers(bench: Bench, processes: int, queue: str) -> Iterator[None]:
     """A supervisor whose worker processes all read `queue`; ended by SIGTERM and waited for."""
-    environment = {
-        **os.environ,
-        "STREAMWORKERS_REDIS_URL": bench.redis_url,
-        "STREAMWORKERS_DATABASE_URL": bench.database_url,
-        "STREAMWORKERS_LOG_LEVEL": "warning",
-        "STREAMWORKERS_LOG_FORMAT": "json",
-        "PYTHONPATH": os.pathsep.join([str(SAMPLE_JOBS), os.environ.get("PYTHONPATH", "")]),
-    }
-    words = [sys.executable, "-m", "streamworkers.cli.main", "worker"]
-    process = subprocess.Popen([*words, "--processes", str(processes), "--queue", queue], env=environment)
+    process = _start_supervisor(bench, ["--processes", str(processes), "--queue", queue], None, LOG_LEVEL="warning")
     try:
         yield
     finally:
         stop(process)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A supervisor that a benchmark looks into: its process and the log that it and its workers write."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The logged events of a name so far, each with its moment, `at`, in Unix seconds."""
+        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
+        found = [event for event in map(json.loads, filter(_is_json, lines)) if event["event"] == name]
+        return [{**event, "at": datetime.fromisoformat(event["timestamp"]).timestamp()} for event in found]
+
+    def workers(self) -> dict[int, str]:
+        """The consumers of the workers that run, by process id."""
+        ended = {event["pid"] for event in self.events("worker_ended")}
+        return {event["pid"]: event["consumer"] for event in self.events("worker_started") if event["pid"] not in ended}
+
+    def wait_until_ready(self, bench: Bench, count: int) -> None:
+        """Wait until `count` of its workers have loaded their jobs and connected, after which they read."""
+        query = "SELECT count(DISTINCT application_name) >= %s FROM pg_stat_activity WHERE application_name = ANY(%s)"
+
+        def connected() -> bool:
+            if self.process.poll() is not None:
+                sys.exit(f"the pool has ended; its log ends: {self.log.read_text(errors='replace')[-2000:]}")
+            row = bench.connection.execute(query, (count, list(self.workers().values()))).fetchone()
+            return row == (True,)
+
+        wait_until(connected, READY_SECONDS, f"{count} workers ready")
+
+
+@contextmanager
+def running_pool(bench: Bench, *words: str, **settings: object) -> Iterator[Pool]:
+    """A supervisor started with `words`, and with settings such as `LEASE_SECONDS`; stopped in the end if it runs."""
+    log = bench.folder / f"pool-{len(list(bench.folder.glob('pool-*.log')))}.log"
+    with log.open("wb") as log_file:
+        process = _start_supervisor(bench, words, log_file, **settings)
+    pool = Pool(process, log)
+    try:
+        yield pool
+    finally:
+        stop(process)
+        for pid in pool.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _start_supervisor(
+    bench: Bench, words: Sequence[str], log_file: IO[bytes] | None, **settings: object
+) -> "subprocess.Popen[bytes]":
+    environment = {
+        **os.environ,
+        "STREAMWORKERS_REDIS_URL": bench.redis_url,
+        "STREAMWORKERS_DATABASE_URL": bench.database_url,
+        "STREAMWORKERS_LOG_FORMAT": "json",
+        **{f"STREAMWORKERS_{name}": str(value) for name, value in settings.items()},
+        "PYTHONPATH": os.pathsep.join([str(SAMPLE_JOBS), os.environ.get("PYTHONPATH", "")]),
+    }
+    line = [sys.executable, "-m", "streamworkers.cli.main", "worker", *words]
+    return subprocess.Popen(line, env=environment, stderr=log_file)
+
+
+def _is_json(line: str) -> bool:
+    return line.startswith("{")
 
 
 def stop(process: "subprocess.Popen[bytes]", seconds: float = STOP_SECONDS) -> None:
@@ -163,6 +236,43 @@ def spread(values: Sequence[float], digits: int) -> str:
     """The median, and the least and largest where there are several."""
     middle = f"{statistics.median(values):,.{digits}f}"
     return middle if len(values) < 2 else f"{middle}  ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that so large a share of the values does not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured thing: what it is, each measurement, and the most that the target allows, if there is one."""
+
+    what: str
+    values: Sequence[float]
+    at_most: float | None = None
+    digits: int = 2
+
+    @property
+    def verdict(self) -> str:
+        """Whether every measurement is within the target; nothing without a target or a measurement."""
+        if self.at_most is None or not self.values:
+            return ""
+        return "yes" if max(self.values) <= self.at_most else "NO"
+
+    def as_row(self) -> list[str]:
+        """The figure as a row of the table."""
+        target = "" if self.at_most is None else f"{self.at_most:g}"
+        measured = spread(self.values, self.digits) if self.values else "none"
+        return [self.what, measured, str(len(self.values)), target, self.verdict]
+
+
+def print_figures(title: str, figures: Sequence[Figure], notes: Sequence[str], *, as_json: bool) -> None:
+    """Print figures as a table, or everything as one JSON object."""
+    if as_json:
+        print(json.dumps({"title": title, "notes": notes, "figures": [asdict(figure) for figure in figures]}, indent=2))
+        return
+    columns = ["", "median (min-max)", "measured", "at most", "reached"]
+    print_table(title, columns, [figure.as_row() for figure in figures], notes)
 
 
 def machine(bench: Bench) -> str:
