@@ -1,0 +1,123 @@
+"""Jobs of the chaos run. What an item does is the first word of its symbol; what it did is written down outside.
+
+Every execution leaves two lines in a file of its process, `CHAOS_EVIDENCE/PID`: `S run seq attempt seconds` when it
+starts, `E run seq attempt seconds` when it returns or raises. They are written at once, so that they survive SIGKILL.
+Seconds are those of the machine's monotonic clock, which all its processes share.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from streamworkers.database import Connection
+from streamworkers.engine.item import Item
+from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
+
+EVIDENCE_VARIABLE = "CHAOS_EVIDENCE"
+
+
+class ChaosParameters(JobParameters):
+    """Milliseconds of a usual item; a slow one takes eight times as long, a busy one three times."""
+
+    milliseconds: float = 5.0
+
+
+class Mixed(Job[ChaosParameters]):
+    """Small batches of everything: FAST, SLOW, BUSY, FLAKY, SNOOZE, and the poisonous RAISE, HANG and KILL."""
+
+    name: ClassVar[str] = "chaos_mixed"
+    queue: ClassVar[str] = "chaos"
+    batch_size: ClassVar[int] = 10
+    timeout_seconds: ClassVar[float] = 2.0
+    parameters: ClassVar[type[JobParameters]] = ChaosParameters
+
+    def execute(self, items: Sequence[Item], context: Context[ChaosParameters]) -> Iterator[Outcome]:
+        for item in items:
+            _write_down("S", item)
+            try:
+                outcome = _behave(item, context)
+            finally:
+                _write_down("E", item)
+            yield outcome
+
+    def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
+        connection.cursor().executemany(
+            "INSERT INTO effects (run_id, seq, symbol, pid, attempt) VALUES (%s, %s, %s, %s, %s)",
+            [(item.run_id, item.seq, item.symbol, os.getpid(), item.attempt) for item, *_ in completed],
+        )
+        return [Event("chaos.effects", {"run_id": item.run_id, "seq": item.seq}) for item, *_ in completed]
+
+
+class Bulk(Mixed):
+    """Large batches, in a queue of their own."""
+
+    name: ClassVar[str] = "chaos_bulk"
+    queue: ClassVar[str] = "chaos_bulk"
+    batch_size: ClassVar[int] = 200
+    timeout_seconds: ClassVar[float] = 30.0
+
+
+class Long(Mixed):
+    """Items that outlast a lease, one at a time; with `SLEEP`, until a cancel or their time ends them."""
+
+    name: ClassVar[str] = "chaos_long"
+    batch_size: ClassVar[int] = 1
+    timeout_seconds: ClassVar[float] = 30.0
+
+
+def _behave(item: Item, context: Context[ChaosParameters]) -> Outcome:
+    seconds = context.parameters.milliseconds / 1000
+    match item.symbol.partition("-")[0]:
+        case "FAST":
+            time.sleep(seconds)
+        case "SLOW":
+            time.sleep(8 * seconds)
+        case "BUSY":
+            _hold_the_interpreter(3 * seconds)
+        case "SLEEP":
+            deadline = time.monotonic() + 8 * seconds
+            while not context.cancelled and time.monotonic() < deadline:
+                time.sleep(0.02)
+        case "FLAKY" if item.attempt == 1:
+            return Failed(item, "not yet")
+        case "SNOOZE" if int(time.time() * 2) % 2:
+            return Snoozed(item, datetime.now(UTC) + timedelta(seconds=0.5))
+        case "RAISE":
+            raise ValueError(f"{item.symbol} cannot be computed")
+        case "HANG":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            while True:
+                time.sleep(60)
+        case "KILL":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return Completed(item)
+
+
+def _hold_the_interpreter(seconds: float) -> None:
+    """Sort in one call after another, each of which lets no other thread run."""
+    numbers = list(range(20_000, 0, -1))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        sorted(numbers, key=hash)
+
+
+def _write_down(mark: str, item: Item) -> None:
+    line = f"{mark} {item.run_id} {item.seq} {item.attempt} {time.monotonic():.4f}\n"
+    os.write(_evidence(), line.encode())
+
+
+def _evidence() -> int:
+    """The process's file, opened at its first item."""
+    global _descriptor
+    if _descriptor is None:
+        path = Path(os.environ[EVIDENCE_VARIABLE]) / str(os.getpid())
+        _descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    return _descriptor
+
+
+_descriptor: int | None = None

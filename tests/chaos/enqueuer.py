@@ -1,0 +1,46 @@
+"""A short-lived process that enqueues one run and ends: `python -m chaos.enqueuer`, the request as JSON on its input.
+
+It says `ready` when everything is loaded and connected, so that whoever wants to kill it in the middle of the enqueue
+knows when that begins, and prints the run's id in the end.
+"""
+
+import json
+import sys
+
+import psycopg
+
+from streamworkers.config import load_settings
+from streamworkers.database import connect
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.registry import installed_jobs
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import ServiceUnreachableError
+
+AWAY = 75
+
+
+def main() -> int:
+    """Enqueue; exit code 75 when a service is away, and the same request may be made again."""
+    words = json.load(sys.stdin)
+    words["symbols"] = tuple(words["symbols"])
+    request = RunRequest(**words)
+    settings = load_settings()
+    assert settings.redis_url is not None
+    assert settings.database_url is not None
+    registry = installed_jobs()
+    streams = Streams(settings.redis_url.get_secret_value(), settings.key_prefix)
+    try:
+        with connect(settings.database_url.get_secret_value(), application="chaos-enqueuer") as connection:
+            print("ready", flush=True)
+            run, _ = enqueue(connection, streams, registry, request)
+    except (ServiceUnreachableError, psycopg.OperationalError):
+        return AWAY
+    finally:
+        streams.close()
+    print(run.id, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Carries the faults of a plan out, and notes each when it is over."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from chaos.plan import CANCELLED_KEY, Fault
+from chaos.stage import Slot, Stage
+from streamworkers.embedded.postgres_server import PostgresServer
+from streamworkers.embedded.redis_server import RedisServer
+from streamworkers.engine import operations
+from streamworkers.engine.ledger_reports import DeadFilter, dead_items
+from streamworkers.errors import BadInputError
+
+T = TypeVar("T")
+KILLS = ("kill_worker", "kill_supervisor")
+_AGAIN_SECONDS = 0.25
+_LOOK_SECONDS = 0.03
+_MOST_REPLAYED = 6
+
+
+class Faults:
+    """The faults of one stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._instant: dict[str, Callable[[], None]] = {
+            "redis_restart": self._restart_redis,
+            "redis_kill": self._kill_redis,
+            "redis_flushall": lambda: self._ask_redis("FLUSHALL"),
+            "redis_script_flush": lambda: self._ask_redis("SCRIPT", "FLUSH"),
+            "redis_client_kill": lambda: self._ask_redis("CLIENT", "KILL", "TYPE", "normal"),
+            "postgres_restart": self._restart_postgres,
+            "postgres_kill": self._kill_postgres,
+            "postgres_terminate": self._terminate_backends,
+            "redis_cut": stage.redis_proxy.cut,
+            "postgres_cut": stage.postgres_proxy.cut,
+        }
+        self._cut_reply = {"redis_cut_reply": stage.redis_proxy, "postgres_cut_reply": stage.postgres_proxy}
+        self._lasting: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
+            "redis_hang": (stage.redis_proxy.hang, stage.redis_proxy.resume),
+            "redis_refuse": (stage.redis_proxy.refuse, stage.redis_proxy.resume),
+            "postgres_hang": (stage.postgres_proxy.hang, stage.postgres_proxy.resume),
+            "postgres_refuse": (stage.postgres_proxy.refuse, stage.postgres_proxy.resume),
+        }
+
+    def schedule(self, faults: Sequence[Fault]) -> None:
+        """Let all of them happen, one after the other, each after its pause at the earliest.
+
+        Three of four also wait until the pool has executed something since the one before, and somebody is executing,
+        so that they meet a pool at work on a slow machine too.
+        """
+        if not faults:
+            return
+        first, *others = faults
+        executed = self._stage.executed()
+        latest = self._stage.now() + first.pause + self._stage.plan.patience_seconds
+
+        def begin() -> None:
+            has_worked = self._stage.executed() > executed and any(
+                self._stage.is_executing(pid) for slot in self._stage.healthy_slots() for pid in slot.worker_pids()
+            )
+            if not (first.is_blind or has_worked) and self._stage.now() < latest:
+                self._stage.after(_LOOK_SECONDS, begin)
+                return
+            self.begin(first)
+            self.schedule(others)
+
+        self._stage.after(first.pause, begin)
+
+    def begin(self, fault: Fault) -> None:
+        """Do it, or begin it and end it after its seconds. One that finds no target is skipped, and said so."""
+        stage, began = self._stage, self._stage.now()
+        if fault.kind in self._instant:
+            self._instant[fault.kind]()
+            stage.happened(fault.kind, began)
+        elif fault.kind in self._cut_reply:
+            self._cut_reply[fault.kind].cut_after(fault.target % 200)
+            stage.happened(fault.kind, began)
+        elif fault.kind in self._lasting:
+            start, end = self._lasting[fault.kind]
+            start()
+            stage.after(fault.seconds, lambda: self._end(fault.kind, began, end))
+        elif fault.kind == "cancel":
+            self._cancel(fault)
+        elif fault.kind == "replay":
+            self._replay(fault)
+        elif slots := stage.healthy_slots():
+            self._strike(fault, _chosen(fault, slots, lambda slot: any(map(stage.is_executing, slot.worker_pids()))))
+        else:
+            stage.record.skipped.append(fault.kind)
+
+    def _strike(self, fault: Fault, slot: Slot) -> None:
+        """A fault of a supervisor or of one of its workers."""
+        stage, began, workers = self._stage, self._stage.now(), slot.worker_pids()
+        match fault.kind:
+            case "kill_worker" if workers:
+                pid = _chosen(fault, workers, stage.is_executing)
+                _signal([pid], signal.SIGKILL)
+                stage.happened(fault.kind, began, frozenset([pid]))
+            case "kill_supervisor":
+                stage.happened(fault.kind, began, stage.kill_supervisor(slot))
+            case "term_supervisor":
+                stage.terminate_supervisor(slot)
+                stage.happened(fault.kind, began, frozenset(workers))
+            case "stop_worker" if workers:
+                pid = _chosen(fault, workers, stage.is_executing)
+                stage.after(fault.seconds, self.stop(fault.kind, [pid]))
+            case "stop_tree":
+                assert slot.supervisor is not None
+                slot.stopped = True
+                pids = [slot.supervisor.process.pid, *workers]
+                stage.after(fault.seconds, self.stop(fault.kind, pids, slot))
+            case _:
+                stage.record.skipped.append(fault.kind)
+
+    def stop(self, kind: str, pids: list[int], slot: Slot | None = None) -> Callable[[], None]:
+        """SIGSTOP; returns what wakes them up. `slot` is that of a supervisor which is among them."""
+        began = self._stage.now()
+        supervisor = slot.supervisor if slot is not None else None
+        _signal(pids, signal.SIGSTOP)
+
+        def wake() -> None:
+            _signal(pids, signal.SIGCONT)
+            if slot is not None and slot.supervisor is supervisor:
+                slot.stopped = False
+            self._stage.happened(kind, began, frozenset(pids))
+
+        return wake
+
+    def _end(self, kind: str, began: float, end: Callable[[], None]) -> None:
+        end()
+        self._stage.happened(kind, began)
+
+    def _ask_redis(self, *words: str) -> None:
+        self._stage.client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def _restart_redis(self) -> None:
+        self._stage.services.redis.stop()
+        self._stage.services.redis.start()
+
+    def _kill_redis(self) -> None:
+        self._kill_server(self._stage.services.redis)
+
+    def _restart_postgres(self) -> None:
+        self._stage.services.postgres.stop()
+        self._stage.services.postgres.start()
+
+    def _kill_postgres(self) -> None:
+        self._kill_server(self._stage.services.postgres)
+
+    def _kill_server(self, server: RedisServer | PostgresServer) -> None:
+        process = server.process()
+        assert process is not None
+        process.kill()
+        self._stage.wait_until(lambda: server.process() is None, 10.0, f"{server.name} dies")
+        server.start()
+
+    def _terminate_backends(self) -> None:
+        with self._stage.connection() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    def _cancel(self, fault: Fault) -> None:
+        """Cancel the run that is there for it, as soon as it has begun."""
+        stage, began = self._stage, self._stage.now()
+        with stage.connection() as connection:
+            row = connection.execute(
+                "SELECT id, status FROM job_schedule_runs WHERE idempotency_key = %s", (CANCELLED_KEY,)
+            ).fetchone()
+            if row is None or row[1] == "PENDING":
+                stage.after(_AGAIN_SECONDS, lambda: self.begin(fault))
+                return
+            try:
+                operations.cancel(connection, stage.streams, row[0])
+            except BadInputError:
+                stage.record.skipped.append(fault.kind)
+                return
+        stage.happened(fault.kind, began)
+
+    def _replay(self, fault: Fault) -> None:
+        """Open some dead items again, as soon as there are any."""
+        stage, began = self._stage, self._stage.now()
+        with stage.connection() as connection:
+            dead = [(row["run_id"], row["seq"]) for row in dead_items(connection, DeadFilter(), _MOST_REPLAYED)]
+            if not dead:
+                stage.after(_AGAIN_SECONDS, lambda: self.begin(fault))
+                return
+            stage.record.replayed |= set(dead)
+            operations.replay(connection, stage.streams, dead)
+        stage.happened(fault.kind, began)
+
+
+def _chosen(fault: Fault, candidates: Sequence[T], is_at_work: Callable[[T], bool]) -> T:
+    """A candidate by the fault's target: one that is at work, if any is, unless the fault is blind."""
+    at_work = [candidate for candidate in candidates if is_at_work(candidate)] if not fault.is_blind else []
+    among = at_work or candidates
+    return among[fault.target // 4 % len(among)]
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,52 @@
+"""Listens to the events of a chaos run, past the proxies, and knows when it could not hear."""
+
+import json
+import threading
+import time
+from collections import Counter
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+CHANNEL = "chaos.effects"
+
+
+class Listener(threading.Thread):
+    """Counts events by `event_id`. Pub/Sub forgets: what is published while Redis restarts reaches nobody."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name="listener", daemon=True)
+        self.heard: Counter[str] = Counter()
+        self.deaf: list[tuple[float, float]] = []
+        self._client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5.0)
+        self._stop_requested = threading.Event()
+        self._heard_at = time.time()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop_requested.set()
+        self.join(10)
+        self._client.close()
+
+    def run(self) -> None:
+        """Subscribe, listen, and subscribe again after each loss."""
+        while not self._stop_requested.is_set():
+            try:
+                self._listen()
+            except redis.RedisError:
+                self._stop_requested.wait(0.05)
+
+    def _listen(self) -> None:
+        with self._client.pubsub() as subscription:  # type: ignore[no-untyped-call]
+            subscription.subscribe(CHANNEL)
+            confirmed = False
+            while not self._stop_requested.is_set():
+                message = subscription.get_message(timeout=0.2)
+                if message is not None and message["type"] == "subscribe":
+                    self.deaf.append((self._heard_at, time.time()))
+                    confirmed = True
+                elif message is not None and message["type"] == "message":
+                    self.heard[json.loads(message["data"])["event_id"]] += 1
+                if confirmed:
+                    self._heard_at = time.time()

@@ -1,0 +1,189 @@
+"""What a chaos run will do, made from its seed: the work that is enqueued, and the schedule of faults."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+FULL_SECONDS = 300.0
+LONG_OUTAGE_SECONDS = 60.0
+POISON = {"RAISE": "ValueError", "HANG": "timeout after 2 s", "KILL": "killed by signal 9"}
+CANCELLED_KEY = "to-be-cancelled"
+
+# How often each fault happens in the full form.
+FULL_FAULTS: Mapping[str, int] = {
+    "kill_worker": 48,
+    "kill_supervisor": 12,
+    "stop_worker": 4,
+    "stop_tree": 4,
+    "term_supervisor": 6,
+    "redis_restart": 4,
+    "redis_kill": 3,
+    "redis_flushall": 3,
+    "redis_script_flush": 2,
+    "redis_client_kill": 3,
+    "postgres_restart": 3,
+    "postgres_kill": 2,
+    "postgres_terminate": 4,
+    "redis_cut": 3,
+    "postgres_cut": 3,
+    "redis_cut_reply": 4,
+    "postgres_cut_reply": 4,
+    "redis_hang": 2,
+    "postgres_hang": 2,
+    "redis_refuse": 2,
+    "postgres_refuse": 2,
+    "cancel": 1,
+    "replay": 1,
+}
+SHORT_FAULTS: Mapping[str, int] = {
+    "kill_worker": 4,
+    "kill_supervisor": 2,
+    "stop_tree": 1,
+    "term_supervisor": 1,
+    "redis_kill": 1,
+    "redis_flushall": 1,
+    "redis_script_flush": 1,
+    "redis_cut_reply": 1,
+    "postgres_kill": 1,
+    "postgres_terminate": 1,
+    "postgres_cut": 1,
+    "cancel": 1,
+    "replay": 1,
+}
+# Late in the schedule, when there is something to replay.
+_LATE = {"replay"}
+# Seconds by which these last longer than a lease. A Redis that swallows everything outlasts the patience of its
+# clients, 10 s, so that their requests arrive when they have given up.
+_LASTING = {
+    "stop_worker": 0.0,
+    "stop_tree": 0.0,
+    "redis_hang": 8.5,
+    "redis_refuse": 0.0,
+    "postgres_hang": 0.0,
+    "postgres_refuse": 0.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """A run that is enqueued at a moment of the schedule, by a process that is killed in the middle or is not."""
+
+    at: float
+    key: str
+    job: str
+    symbols: tuple[str, ...]
+    milliseconds: float
+    max_attempts: int
+    killed_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong some seconds after the fault before, for some seconds or at once.
+
+    A blind one does not care whether it meets anybody at work.
+    """
+
+    pause: float
+    kind: str
+    target: int
+    seconds: float = 0.0
+
+    @property
+    def is_blind(self) -> bool:
+        """One of four, by the target."""
+        return self.target % 4 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A chaos run.
+
+    `stuck_seconds` without progress after the last fault mean that it will not end. A fault waits `patience_seconds`
+    for a pool that is at work.
+    """
+
+    seed: int
+    seconds: float
+    supervisors: int
+    processes: int
+    lease_seconds: float
+    stuck_seconds: float
+    enqueues: Sequence[Enqueue] = ()
+    faults: Sequence[Fault] = ()
+    patience_seconds: float = 20.0
+
+
+def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = False) -> Plan:
+    """The full form; its faults and its work in proportion to its length."""
+    rng = random.Random(seed)
+    lease_seconds = 2.5
+    scale = seconds / FULL_SECONDS
+    counts = {kind: max(1, round(count * scale)) for kind, count in FULL_FAULTS.items()}
+    enqueues = _workload(rng, seconds, max(4, round(90 * scale)), max(2, round(8 * scale)), 600, 25.0)
+    faults = _schedule(rng, counts, seconds, lease_seconds)
+    if long_outages:
+        for number, kind in enumerate(("redis_refuse", "postgres_refuse")):
+            at = seconds + number * (LONG_OUTAGE_SECONDS + 10)
+            symbols = tuple(f"FAST-{index:04}" for index in range(2000))
+            enqueues.append(Enqueue(at, f"outage-{number}", "chaos_bulk", symbols, 10.0, 5))
+            faults.append(Fault(LONG_OUTAGE_SECONDS + 10 if number else 2.0, kind, 0, LONG_OUTAGE_SECONDS))
+    return Plan(seed, seconds, 3, 2, lease_seconds, 45.0, enqueues, faults)
+
+
+def short_plan(seed: int, seconds: float = 14.0) -> Plan:
+    """The form that every run of the tests includes."""
+    rng = random.Random(seed)
+    lease_seconds = 2.0
+    enqueues = _workload(rng, seconds, 7, 1, 200, 12.0)
+    faults = _schedule(rng, SHORT_FAULTS, seconds, lease_seconds)
+    return Plan(seed, seconds, 2, 2, lease_seconds, 25.0, enqueues, faults, patience_seconds=4.0)
+
+
+def _workload(
+    rng: random.Random, seconds: float, mixed: int, bulk: int, bulk_items: int, milliseconds: float
+) -> list[Enqueue]:
+    """Runs over the first nine tenths of the time; a third of their enqueuers is killed."""
+    last = seconds * 0.9
+    runs = [_mixed_run(rng, number, last * number / mixed, milliseconds) for number in range(mixed)]
+    for number in range(bulk):
+        symbols = tuple(f"FAST-{index:04}" for index in range(bulk_items))
+        at = last * (number + rng.random()) / bulk
+        runs.append(
+            Enqueue(at, f"bulk-{number}", "chaos_bulk", symbols, milliseconds / 3, 5, _moment_of_death(rng, 0.15))
+        )
+    long_items = tuple(f"SLEEP-{index:02}" for index in range(max(6, round(seconds / 20))))
+    runs.append(Enqueue(seconds * 0.1, CANCELLED_KEY, "chaos_long", long_items, 150.0, 5))
+    return sorted(runs, key=lambda run: run.at)
+
+
+def _mixed_run(rng: random.Random, number: int, at: float, milliseconds: float) -> Enqueue:
+    words = rng.choices(["FAST", "SLOW", "BUSY", "FLAKY", "SNOOZE"], [60, 8, 5, 5, 5], k=rng.randint(40, 110))
+    # Every third run has one item that raises, hangs or kills its process.
+    if number % 3 == 0:
+        words[rng.randrange(len(words))] = list(POISON)[number // 3 % len(POISON)]
+    symbols = tuple(f"{word}-{index:03}" for index, word in enumerate(words))
+    return Enqueue(at, f"mixed-{number}", "chaos_mixed", symbols, milliseconds, 3, _moment_of_death(rng, 0.06))
+
+
+def _moment_of_death(rng: random.Random, longest_seconds: float) -> float | None:
+    """Seconds after it was ready to enqueue that an enqueuer is killed; None for two thirds of them."""
+    seconds = rng.uniform(0.0, longest_seconds)
+    return seconds if rng.random() < 1 / 3 else None
+
+
+def _schedule(rng: random.Random, counts: Mapping[str, int], seconds: float, lease_seconds: float) -> list[Fault]:
+    """Each fault as often as `counts` says, in random order, with random pauses, targets and lengths."""
+    kinds = [kind for kind, count in counts.items() if kind not in _LATE for _ in range(count)]
+    rng.shuffle(kinds)
+    kinds += [kind for kind in counts if kind in _LATE]
+    step = seconds / len(kinds)
+    return [
+        Fault(
+            step * rng.uniform(0.2, 1.8),
+            kind,
+            rng.randrange(1000),
+            _LASTING[kind] + lease_seconds + rng.uniform(0.5, 2.5) if kind in _LASTING else 0.0,
+        )
+        for kind in kinds
+    ]

@@ -1,0 +1,56 @@
+"""Takes one guarantee out of every process that has this folder on its path: the negative controls of the chaos run.
+
+Python imports a module of this name when it starts. `CHAOS_WITHOUT` says which guarantee.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import Closing, Run
+from streamworkers.engine.reconciler import Reconciler
+from streamworkers.engine.stream import Streams
+
+
+def _complete_unfenced(
+    connection: Connection, run: Run, worker: str, started_at: datetime, closings: Sequence[Closing]
+) -> set[int]:
+    """`ledger.complete_items` without a look at the item's state: every commit counts."""
+    results = {closing.seq: closing.result for closing in closings if closing.result is not None}
+    rows = connection.execute(
+        "UPDATE job_run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"
+        " finished_at = clock_timestamp(), result = %s::jsonb -> seq::text, error = NULL"
+        " WHERE run_day = %s AND run_id = %s AND seq = ANY(%s) RETURNING seq",
+        (
+            closings[0].attempt,
+            worker,
+            started_at,
+            json.dumps(results) if results else None,
+            run.run_day,
+            run.id,
+            [closing.seq for closing in closings],
+        ),
+    )
+    return {seq for (seq,) in rows}
+
+
+def _reclaim_nothing(self: Streams, queue: str, owner: str, lease_ms: int, cursor: str, limit: int) -> tuple[str, int]:
+    return "0-0", 0
+
+
+def _reconcile_nothing(self: Reconciler) -> float | None:
+    return None
+
+
+match os.environ.get("CHAOS_WITHOUT"):
+    case "fence":
+        ledger.complete_items = _complete_unfenced
+    case "reclaim":
+        Streams.reclaim = _reclaim_nothing  # type: ignore[method-assign]
+    case "reconciler":
+        Reconciler.run_once = _reconcile_nothing  # type: ignore[method-assign]
+    case unknown:
+        raise SystemExit(f"CHAOS_WITHOUT={unknown!r} is not one of fence, reclaim, reconciler")

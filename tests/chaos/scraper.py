@@ -1,0 +1,59 @@
+"""Reads the counters and open files of every supervisor of a chaos run, again and again."""
+
+import http.client
+import threading
+import urllib.request
+from collections import defaultdict
+
+import psutil
+
+_PAUSE_SECONDS = 1.0
+
+
+class Scraper(threading.Thread):
+    """Keeps the last counters that each supervisor told, by process id; those of a killed one lack its last second."""
+
+    def __init__(self) -> None:
+        super().__init__(name="scraper", daemon=True)
+        self.counters: dict[int, defaultdict[str, float]] = {}
+        self.open_files: dict[int, list[int]] = {}
+        self._ports: dict[int, int] = {}
+        self._stop_requested = threading.Event()
+
+    def watch(self, pid: int, port: int) -> None:
+        """Read a supervisor from now on, until it has gone."""
+        self._ports[pid] = port
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop_requested.set()
+        self.join(10)
+
+    def total(self, name: str) -> int:
+        """A counter over all supervisors that there were."""
+        return round(sum(counters[f"streamworkers_{name}_total"] for counters in self.counters.values()))
+
+    def run(self) -> None:
+        """The loop."""
+        while not self._stop_requested.wait(_PAUSE_SECONDS):
+            for pid, port in list(self._ports.items()):
+                try:
+                    process = psutil.Process(pid)
+                    if process.status() == psutil.STATUS_STOPPED:
+                        continue
+                    self.counters[pid] = _read(port)
+                    self.open_files.setdefault(pid, []).append(process.num_fds())
+                except psutil.NoSuchProcess:
+                    del self._ports[pid]
+                except (OSError, http.client.HTTPException, psutil.Error):
+                    continue
+
+
+def _read(port: int) -> "defaultdict[str, float]":
+    counters: defaultdict[str, float] = defaultdict(float)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+        for line in answer.read().decode().splitlines():
+            name, _, rest = line.partition("{")
+            if name.endswith("_total") and not line.startswith("#"):
+                counters[name] += float(rest.rpartition(" ")[2])
+    return counters

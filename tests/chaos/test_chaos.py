@@ -1,0 +1,210 @@
+"""A short chaos run in every run of the tests; and the proof that it would notice, by taking one guarantee out."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import wait_until
+
+from chaos.chaos_jobs.chaos_jobs import Long
+from chaos.evidence import Execution, read_executions
+from chaos.faults import Faults
+from chaos.plan import FULL_FAULTS, Plan, full_plan, short_plan
+from chaos.run import finish, run_chaos
+from chaos.stage import EVIDENCE_VARIABLE, Slot, Stage
+from streamworkers.database import Connection
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.registry import Registry
+
+TESTS = Path(__file__).parent.parent
+SEED = 20
+
+
+@pytest.mark.timeout(240)
+def test_a_short_chaos_run_loses_nothing_doubles_nothing_and_leaves_nothing_behind() -> None:
+    verdict = run_chaos(short_plan(SEED))
+    assert (verdict.lost, verdict.doubled, verdict.violations) == ([], [], []), "\n".join(verdict.histories)
+    assert int(verdict.figures["… of them SIGKILL of a worker or supervisor"]) >= 4
+    assert int(verdict.figures["executions"]) > int(verdict.figures["items"]) > 400
+    assert {"redis_kill", "redis_flushall", "postgres_kill", "stop_tree", "cancel", "replay"} <= verdict.faults.keys()
+
+
+@pytest.mark.timeout(240)
+def test_the_product_passes_the_schedules_that_bring_each_control_down() -> None:
+    with _stage(None) as stage:
+        for number, schedule in enumerate(SCHEDULES.values()):
+            schedule(stage, f"schedule-{number}")
+        verdict = finish(stage)
+    assert (verdict.lost, verdict.doubled, verdict.violations) == ([], [], []), "\n".join(verdict.histories)
+    assert int(verdict.figures["executions"]) > int(verdict.figures["items"])
+
+
+@pytest.mark.timeout(120)
+def test_without_the_fence_a_worker_that_wakes_up_doubles_its_effects() -> None:
+    with _stage("fence") as stage:
+        stopped = _stop_past_the_lease(stage, "control")
+        verdict = finish(stage)
+    assert stopped.key in verdict.doubled
+    assert verdict.lost == []
+    assert f"  executed by {stopped.pid}" in "\n".join(verdict.histories)
+
+
+@pytest.mark.timeout(120)
+def test_without_the_reclaimer_what_a_killed_supervisor_held_is_stranded() -> None:
+    with _stage("reclaim") as stage:
+        _kill_a_supervisor(stage, "control")
+        verdict = finish(stage)
+    assert verdict.lost != []
+    assert any("nothing moves" in violation for violation in verdict.violations)
+
+
+@pytest.mark.timeout(120)
+def test_without_the_reconciler_an_emptied_redis_loses_work() -> None:
+    with _stage("reconciler") as stage:
+        run = _empty_redis(stage, "control")
+        verdict = finish(stage)
+    assert len(verdict.lost) >= run.item_count / 2
+    assert any("nothing moves" in violation for violation in verdict.violations)
+
+
+def test_a_seed_fixes_the_plan_and_the_full_plan_is_as_harsh_as_it_says() -> None:
+    assert full_plan(1) == full_plan(1)
+    assert full_plan(1).faults != full_plan(2).faults
+    assert full_plan(1).enqueues != full_plan(2).enqueues
+    plan = full_plan(1)
+    counts = {kind: sum(fault.kind == kind for fault in plan.faults) for kind in FULL_FAULTS}
+    assert counts == FULL_FAULTS
+    assert counts["kill_worker"] + counts["kill_supervisor"] >= 50
+    assert counts["redis_restart"] + counts["redis_kill"] >= 5
+    assert counts["redis_flushall"] >= 2
+    assert counts["postgres_restart"] + counts["postgres_kill"] >= 3
+    assert sum(len(run.symbols) for run in plan.enqueues) > 5000
+    assert sum(fault.pause for fault in plan.faults) == pytest.approx(plan.seconds, rel=0.15)
+
+
+@pytest.mark.timeout(120)
+def test_an_interrupted_run_leaves_no_process_and_no_folder() -> None:
+    # Not pytest's own folder: the path of a Unix socket has to be short.
+    folder = Path(tempfile.mkdtemp(prefix="sw-"))
+    folder.chmod(0o711)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chaos", "--short"],
+        env={"PYTHONPATH": str(TESTS), "TMPDIR": str(folder), "PATH": os.environ["PATH"]},
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: list(folder.glob("sw-chaos-*/evidence/*")), 60, "workers execute")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.wait()
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    assert [process for process in psutil.process_iter() if str(folder) in _environment_and_folder(process)] == []
+
+
+def _environment_and_folder(process: psutil.Process) -> str:
+    try:
+        return f"{process.environ().get(EVIDENCE_VARIABLE)} {process.cwd()}"
+    except psutil.Error:
+        return ""
+
+
+def _stage(without: str | None) -> Stage:
+    """Two supervisors of one worker each; what does not move for longer than all leases together is stranded."""
+    stuck_seconds = 30.0 if without is None else 6.0
+    return Stage(Plan(0, 0.0, 2, 1, 1.0, stuck_seconds), without=without)
+
+
+def _start_run(stage: Stage, key: str, *symbols: str) -> Run:
+    """Enqueue items of a second or so, each executed by itself."""
+    with stage.connection() as connection:
+        request = RunRequest(Long.name, symbols, key, parameters={"milliseconds": 150.0})
+        run, _ = enqueue(connection, stage.streams, Registry([Long()]), request)
+    stage.record.runs[key] = run.id
+    return run
+
+
+def _under_way(stage: Stage, run: Run) -> list[Execution]:
+    """Executions of a run that have begun and not ended."""
+    return [
+        execution
+        for execution in read_executions(stage.evidence)
+        if execution.key[0] == run.id and execution.ended is None
+    ]
+
+
+def _catch_holder(stage: Stage, run: Run) -> tuple[Execution, Slot]:
+    """Wait for a worker in the middle of an item, and its slot."""
+    found: list[tuple[Execution, Slot]] = []
+
+    def look() -> bool:
+        found.extend(
+            (execution, slot)
+            for execution in _under_way(stage, run)
+            for slot in stage.healthy_slots()
+            if execution.pid in slot.worker_pids()
+        )
+        return bool(found)
+
+    stage.wait_until(look, 60.0, "a worker executes an item")
+    return found[0]
+
+
+def _stop_past_the_lease(stage: Stage, key: str) -> Execution:
+    """Stop a supervisor and its worker in the middle of an item until another has completed it, and wake them up."""
+    run = _start_run(stage, key, *(f"SLOW-{number}" for number in range(4)))
+    while True:
+        execution, slot = _catch_holder(stage, run)
+        assert slot.supervisor is not None
+        slot.stopped = True
+        wake = Faults(stage).stop("stop_tree", [slot.supervisor.process.pid, execution.pid], slot)
+        if execution in _under_way(stage, run):
+            break
+        wake()
+
+    with stage.connection() as connection:
+        stage.wait_until(lambda: _is_completed(connection, execution), 60.0, "another worker completes the item")
+    assert execution in _under_way(stage, run)
+    wake()
+    stage.wait_until(lambda: execution not in _under_way(stage, run), 60.0, "the sleeper ends its item")
+    return execution
+
+
+def _is_completed(connection: Connection, execution: Execution) -> bool:
+    row = connection.execute(
+        "SELECT status FROM job_run_items WHERE run_id = %s AND seq = %s", execution.key
+    ).fetchone()
+    return row == ("completed",)
+
+
+def _kill_a_supervisor(stage: Stage, key: str) -> None:
+    """Kill a supervisor whose worker is in the middle of an item."""
+    run = _start_run(stage, key, *(f"SLOW-{number}" for number in range(4)))
+    _, slot = _catch_holder(stage, run)
+    began = stage.now()
+    stage.happened("kill_supervisor", began, stage.kill_supervisor(slot))
+
+
+def _empty_redis(stage: Stage, key: str) -> Run:
+    """Empty Redis when the first of many items is being executed."""
+    run = _start_run(stage, key, *(f"FAST-{number}" for number in range(30)))
+    _catch_holder(stage, run)
+    stage.client.flushall()
+    return run
+
+
+SCHEDULES: dict[str, Callable[[Stage, str], object]] = {
+    "fence": _stop_past_the_lease,
+    "reclaim": _kill_a_supervisor,
+    "reconciler": _empty_redis,
+}

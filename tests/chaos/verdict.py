@@ -1,0 +1,278 @@
+"""From the evidence of a chaos run to its figures, and to what went wrong."""
+
+import statistics
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from chaos.evidence import Evidence, Execution, ItemKey
+from chaos.listener import Listener
+from chaos.plan import POISON, Plan
+from chaos.stage import GRACE_SECONDS, Incident, Record
+
+_SERVICES = ("redis_", "postgres_")
+_REASONS_OF_FAULTS = ("lease ran out after", "killed by signal 9", "timeout after", "worker exited with code 70")
+_CLOCK_SECONDS = 2.0
+# A worker may be at what it read for that long.
+_BATCH_SECONDS = 15.0
+_MOST_FILES_MORE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """What was left when everything had ended."""
+
+    keys: tuple[str, ...] = ()
+    entries: int = 0
+    consumers: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
+    connections: int = 0
+
+
+@dataclass
+class Verdict:
+    """Figures by name, recovery times by kind of fault, and what broke a guarantee, with histories of the items."""
+
+    figures: dict[str, str | int] = field(default_factory=dict)
+    faults: dict[str, list[float]] = field(default_factory=dict)
+    lost: list[ItemKey] = field(default_factory=list)
+    doubled: list[ItemKey] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    histories: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """True when no guarantee was broken."""
+        return not (self.lost or self.doubled or self.violations)
+
+
+class Judge:
+    """Looks at one run's evidence."""
+
+    def __init__(self, plan: Plan, record: Record, evidence: Evidence, clock_offset: float) -> None:
+        self._plan = plan
+        self._record = record
+        self._evidence = evidence
+        # The monotonic clock plus this is the wall's.
+        self._offset = clock_offset
+        self.verdict = Verdict()
+
+    def judge_items(self) -> None:
+        """Lost and doubled work, and the end of each item."""
+        evidence, verdict = self._evidence, self.verdict
+        for key, item in evidence.items.items():
+            effects = len(evidence.effects.get(key, []))
+            if item.status in ("pending", "retrying") or (item.status == "completed" and effects == 0):
+                verdict.lost.append(key)
+            if effects > 1 or (effects == 1 and item.status in ("failed", "cancelled")):
+                verdict.doubled.append(key)
+        self._judge_enqueues()
+        executions = [execution for group in evidence.executions.values() for execution in group]
+        verdict.figures |= {
+            "runs": len(self._record.runs),
+            "items": len(evidence.items),
+            "executions": len(executions),
+            "executions cut short": sum(execution.ended is None for execution in executions),
+            "lost": len(verdict.lost),
+            "effects doubled": len(verdict.doubled),
+        }
+        self._judge_deaths()
+        self._explain([*verdict.lost, *verdict.doubled])
+        if evidence.open_runs:
+            verdict.violations.append(f"runs still open: {evidence.open_runs}")
+
+    def _judge_enqueues(self) -> None:
+        symbols: dict[int, set[str]] = {}
+        for (run_id, _), item in self._evidence.items.items():
+            symbols.setdefault(run_id, set()).add(item.symbol)
+        for enqueue in self._plan.enqueues:
+            run_id = self._record.runs.get(enqueue.key, -1)
+            if symbols.pop(run_id, None) != set(enqueue.symbols):
+                self.verdict.violations.append(f"run {run_id} of {enqueue.key} has not the items that were enqueued")
+        if self._plan.enqueues and symbols:
+            self.verdict.violations.append(f"runs that nobody enqueued, or twice: {sorted(symbols)}")
+
+    def _judge_deaths(self) -> None:
+        verdict, reasons = self.verdict, Counter[str]()
+        wrong: list[ItemKey] = []
+        poisonous = [item for item in self._evidence.items.values() if item.word in POISON]
+        for item in self._evidence.items.values():
+            error = item.error or ""
+            if item.word not in POISON and item.status == "failed":
+                wrong.append(item.key)
+                verdict.violations.append(f"innocent item {item.key} {item.symbol} is dead: {error}")
+            elif item.word in POISON and item.status in ("completed", "cancelled"):
+                wrong.append(item.key)
+                verdict.violations.append(f"poisonous item {item.key} {item.symbol} is {item.status}")
+            elif item.word in POISON:
+                reasons["own" if error.startswith(POISON[item.word]) else "fault"] += 1
+                if not error.startswith((POISON[item.word], *_REASONS_OF_FAULTS)):
+                    wrong.append(item.key)
+                    verdict.violations.append(f"poisonous item {item.key} {item.symbol} died of {error!r}")
+        self._explain(wrong)
+        verdict.figures |= {
+            "poisonous items": len(poisonous),
+            "dead for their own reason": reasons["own"],
+            "dead for the reason of a fault that hit their last attempt": reasons["fault"],
+            "items judged wrongly": len(wrong),
+        }
+        self._judge_deliveries(item.key for item in poisonous if item.word in ("KILL", "HANG"))
+
+    def _judge_deliveries(self, keys: Iterable[ItemKey]) -> None:
+        """An item that ends its process: at most `max_attempts` executions and one in company, apart from faults."""
+        most = 0
+        attempts = {self._record.runs[enqueue.key]: enqueue.max_attempts for enqueue in self._plan.enqueues}
+        for key in keys:
+            executions = self._evidence.executions.get(key, [])
+            by_fault = sum(self._cut_by(execution) is not None for execution in executions)
+            by_fault += len(self._evidence.added_again.get(key[0], [])) * attempts[key[0]]
+            lives = 2 if key in self._record.replayed else 1
+            own = len(executions) - by_fault
+            if lives == 1:
+                most = max(most, own)
+            if own > lives * (attempts[key[0]] + 1):
+                self.verdict.violations.append(f"poisonous item {key} was executed {len(executions)} times")
+                self._explain([key])
+        self.verdict.figures["most executions of an item that ends its process, without those that faults ended"] = most
+
+    def judge_reclaims(self) -> None:
+        """Items that a second process began while a first was still at them, and why."""
+        causes = Counter[str]()
+        for key, executions in self._evidence.executions.items():
+            for first, second in pairwise(executions):
+                if first.ended is None or second.began >= first.ended or first.pid == second.pid:
+                    continue
+                cause = self._why_taken(key, first, second)
+                causes[cause] += 1
+                if cause == "unexplained":
+                    self.verdict.violations.append(f"item {key} was taken from a live and healthy holder")
+                    self._explain([key])
+        self.verdict.figures["taken from a live holder"] = sum(causes.values())
+        for cause in ("holder stopped", "Redis away or emptied", "added again", "unexplained"):
+            self.verdict.figures[f"… {cause}"] = causes[cause]
+
+    def _why_taken(self, key: ItemKey, first: Execution, second: Execution) -> str:
+        since = first.began - 2 * self._plan.lease_seconds - _BATCH_SECONDS
+        before = [i for i in self._record.incidents if i.began <= second.began and i.ended >= since]
+        # One that was stopped loses what it holds, and goes on with the rest of its batch when it wakes.
+        if any(i.kind.startswith("stop_") and i.pids & {first.pid, second.pid} for i in before):
+            return "holder stopped"
+        if any(at <= second.began + self._offset for at in self._evidence.added_again.get(key[0], [])):
+            return "added again"
+        if any(incident.kind.startswith("redis_") for incident in before):
+            return "Redis away or emptied"
+        return "unexplained"
+
+    def judge_times(self) -> None:
+        """Redelivery after a holder's death, and recovery after each kind of fault."""
+        figures, lease = self.verdict.figures, self._plan.lease_seconds
+        figures["lease"] = f"{lease:g} s"
+        deaths = {
+            kind: [incident for incident in self._record.incidents if incident.kind == kind]
+            for kind in ("kill_worker", "kill_supervisor")
+        }
+        figures["put back after a worker's death"] = spread(self._put_back(deaths["kill_worker"]))
+        figures["reclaimed after a supervisor's death"] = spread(self._reclaimed(deaths["kill_supervisor"]))
+        figures["executed again after a worker's death"] = spread(self._redeliveries(deaths["kill_worker"]))
+        figures["executed again after a supervisor's death"] = spread(self._redeliveries(deaths["kill_supervisor"]))
+        closings = sorted(item.finished for item in self._evidence.items.values() if item.finished is not None)
+        openings = sorted(item.created for item in self._evidence.items.values())
+        for incident in sorted(self._record.incidents, key=lambda incident: incident.kind):
+            times = self.verdict.faults.setdefault(incident.kind, [])
+            index = bisect_right(closings, incident.ended_wall)
+            if index < len(closings) and bisect_left(openings, incident.ended_wall) > index:
+                times.append(closings[index] - incident.ended_wall)
+
+    def judge_events(self, listener: Listener) -> None:
+        """Events heard against events written in the transactions of the effects."""
+        heard, told = listener.heard, self._evidence.events
+        deaf = [(begin - _CLOCK_SECONDS, end + _CLOCK_SECONDS) for begin, end in listener.deaf]
+        unheard = [at for event, at in told.items() if event not in heard]
+        missing = [at for at in unheard if at is None or not any(begin <= at <= end for begin, end in deaf)]
+        unknown = len(heard.keys() - told.keys())
+        self.verdict.figures |= {
+            "events written": len(told),
+            "events heard": len(heard),
+            "… heard again": heard.total() - len(heard),
+            "… published while the listener had no connection": len(unheard) - len(missing),
+            "… lost": len(missing),
+        }
+        if missing or unknown or self._evidence.events_waiting:
+            self.verdict.violations.append(
+                f"events: {len(missing)} lost, {unknown} that nobody wrote, {self._evidence.events_waiting} left"
+            )
+
+    def judge_ends(self, leaks: Leaks, open_files: Mapping[int, Sequence[int]], alive: Iterable[int]) -> None:
+        """Supervisors that were asked to end, and what was left after all had."""
+        verdict, goodbyes = self.verdict, self._record.goodbyes
+        for goodbye in goodbyes:
+            away = self._service_was_away(goodbye.at - goodbye.seconds, goodbye.at)
+            if goodbye.code != 0 or (goodbye.seconds > GRACE_SECONDS and not away):
+                verdict.violations.append(f"after SIGTERM: code {goodbye.code} after {goodbye.seconds:.1f} s")
+        verdict.violations += self._record.unexpected
+        files = [(counts[0], max(counts[-3:])) for pid in alive if (counts := open_files.get(pid))]
+        verdict.figures |= {
+            "supervisors ended by SIGTERM": len(goodbyes),
+            "… longest": f"{max((goodbye.seconds for goodbye in goodbyes), default=0):.1f} s",
+            "open files of the last supervisors, first and last look": " ".join(f"{a}→{b}" for a, b in files),
+            "Redis keys, entries, consumers left": f"{len(leaks.keys)}, {leaks.entries}, {len(leaks.consumers)}",
+            "processes, connections left": f"{len(leaks.processes)}, {leaks.connections}",
+        }
+        if leaks != Leaks():
+            verdict.violations.append(f"left behind: {leaks}")
+        if any(last - first > _MOST_FILES_MORE for first, last in files):
+            verdict.violations.append(f"supervisors have more and more files open: {files}")
+
+    def _service_was_away(self, begin: float, end: float) -> bool:
+        return any(
+            incident.kind.startswith(_SERVICES) and incident.began <= end and incident.ended >= begin - 10.0
+            for incident in self._record.incidents
+        )
+
+    def _put_back(self, deaths: Iterable[Incident]) -> list[float]:
+        """Seconds from each worker's death until its supervisor had put back what it held."""
+        handed_over = self._evidence.handed_over
+        return [handed_over[pid] - death.ended_wall for death in deaths for pid in death.pids if pid in handed_over]
+
+    def _reclaimed(self, deaths: Iterable[Incident]) -> list[float]:
+        """Seconds from each supervisor's death until leases that had run out were next seen, if it held anything."""
+        waits = []
+        for death in deaths:
+            later = [at for at in self._evidence.reclaimed if at >= death.ended_wall]
+            if later and any(True for _ in self._cut_in(death)):
+                waits.append(later[0] - death.ended_wall)
+        return waits
+
+    def _redeliveries(self, deaths: Iterable[Incident]) -> list[float]:
+        """Seconds from each death to the next execution of the item that the dead were executing."""
+        return [following.began - death.began for death in deaths for following in self._cut_in(death)]
+
+    def _cut_in(self, death: Incident) -> Iterable[Execution]:
+        """The next execution of each item that the dead were executing."""
+        for executions in self._evidence.executions.values():
+            for cut, following in pairwise(executions):
+                if cut.ended is None and cut.pid in death.pids and following.began >= death.began >= cut.began:
+                    yield following
+
+    def _cut_by(self, execution: Execution) -> Incident | None:
+        """The fault that ended or stopped an execution's process."""
+        until = execution.ended if execution.ended is not None else float("inf")
+        for incident in self._record.incidents:
+            if execution.pid in incident.pids and execution.began <= incident.ended and incident.began <= until:
+                return incident
+        return None
+
+    def _explain(self, keys: Iterable[ItemKey]) -> None:
+        for key in keys:
+            self.verdict.histories += self._evidence.history(key)
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median, 95th percentile and maximum, and of how many."""
+    if not seconds:
+        return "none seen"
+    ordered = sorted(seconds)
+    high = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+    return f"p50 {statistics.median(ordered):.2f} s, p95 {high:.2f} s, max {ordered[-1]:.2f} s ({len(ordered)})"
