@@ -60,6 +60,7 @@ class LeaseKeeper(threading.Thread):
         super().__init__(name="lease-keeper", daemon=True)
         self.turned_at = time.monotonic()
         self.trouble = ""
+        self._trouble_at = float("-inf")
         self._streams = streams
         self._owner = owner
         self._lease_ms = lease_ms
@@ -72,6 +73,10 @@ class LeaseKeeper(threading.Thread):
     def bury(self, estate: Estate) -> None:
         """Put back what an ended worker held, now, or as soon as Redis answers."""
         self._estates.put(estate)
+
+    def was_away(self) -> bool:
+        """True when Redis took no beat at some time in the last two leases."""
+        return time.monotonic() - self._trouble_at < 2 * self._lease_ms / 1000
 
     def stop(self, seconds: float) -> None:
         """Put back what is left, say goodbye, and end; gives up after `seconds` when Redis is away."""
@@ -95,7 +100,7 @@ class LeaseKeeper(threading.Thread):
                     self._streams.end_heartbeat(self._owner)
                     return
             except RedisUnavailableError as error:
-                self.trouble = str(error)
+                self.trouble, self._trouble_at = str(error), time.monotonic()
                 log.warning("service_away", thread=self.name, error=describe(error))
             try:
                 wait = 0.5 if self._unsettled else 10.0

@@ -1,6 +1,9 @@
-"""Takes entries over whose lease ran out: those of workers whose supervisor died with them."""
+"""Takes entries over whose lease ran out: those of workers whose supervisor died with them.
 
-from collections.abc import Sequence
+After Redis was away every lease has run out, also of workers that are well, so nobody is made to pay an attempt then.
+"""
+
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -14,12 +17,21 @@ _START = "0-0"
 
 
 class Reclaimer:
-    """The reclaimer of some queues; it keeps its place in each between steps."""
+    """The reclaimer of some queues; it keeps its place in each between steps.
+
+    `was_away` says whether Redis could not be asked at some time in the last two leases.
+    """
 
     name = "reclaimer"
 
     def __init__(
-        self, streams: Streams, queues: Sequence[str], owner: str, lease_ms: int, metrics: PoolMetrics
+        self,
+        streams: Streams,
+        queues: Sequence[str],
+        owner: str,
+        lease_ms: int,
+        metrics: PoolMetrics,
+        was_away: Callable[[], bool] = lambda: False,
     ) -> None:
         self.scope = ",".join(queues)
         self.interval_seconds = min(lease_ms / 4000, LONGEST_INTERVAL_SECONDS)
@@ -27,13 +39,16 @@ class Reclaimer:
         self._owner = owner
         self._lease_ms = lease_ms
         self._metrics = metrics
+        self._was_away = was_away
         self._cursors = dict.fromkeys(queues, _START)
 
     def run_once(self) -> float | None:
         """Take over up to LIMIT entries of each queue; returns 0 while a queue has more to look at."""
         more = False
         for queue, cursor in self._cursors.items():
-            next_cursor, count = self._streams.reclaim(queue, self._owner, self._lease_ms, cursor, LIMIT)
+            next_cursor, count = self._streams.reclaim(
+                queue, self._owner, self._lease_ms, cursor, LIMIT, charge=not self._was_away()
+            )
             self._cursors[queue] = next_cursor
             more = more or next_cursor != _START
             if count:

@@ -198,10 +198,15 @@ class Streams:
             if count < TAKE_OVER_CHUNK:
                 return total
 
-    def reclaim(self, queue: str, owner: str, lease_ms: int, cursor: str, limit: int) -> tuple[str, int]:
-        """Put back up to `limit` entries whose lease ran out; returns the cursor to go on from and the count."""
+    def reclaim(
+        self, queue: str, owner: str, lease_ms: int, cursor: str, limit: int, *, charge: bool = True
+    ) -> tuple[str, int]:
+        """Put back up to `limit` entries whose lease ran out; returns the cursor to go on from and the count.
+
+        With `charge`, those that ran alone have used up an attempt.
+        """
         reason = f"lease ran out after {lease_ms / 1000:g} s"
-        words = [GROUP, f"reclaimer:{owner}", lease_ms, cursor, limit, reason]
+        words = [GROUP, f"reclaimer:{owner}", lease_ms, cursor, limit, reason, "if_alone" if charge else "no"]
         try:
             next_cursor, count = self._run("reclaim", [self.keys.stream(queue)], words)
         except _NoGroupError:

@@ -129,7 +129,7 @@ class Supervisor:
         streams, queues, metrics = self._streams, self._queues, self.metrics
         return [
             Promoter(streams, queues, metrics),
-            Reclaimer(streams, queues, self.worker_id, settings.lease_ms, metrics),
+            Reclaimer(streams, queues, self.worker_id, settings.lease_ms, metrics, self._leases.was_away),
             Reconciler(
                 self._pool,
                 streams,

@@ -13,6 +13,8 @@ from faults.faulty_pool import LEASE_SECONDS, OUTAGE_SECONDS, FaultyPool, assert
 from harness import wait_until
 
 from streamworkers.engine import ledger
+from streamworkers.engine.item import Entry
+from streamworkers.engine.job import RunRequest
 
 pytestmark = pytest.mark.timeout(300)
 Outage = Callable[[FaultyPool], AbstractContextManager[None]]
@@ -160,6 +162,19 @@ def test_redis_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage)
         assert pool.probe("/metrics")[0] == 200
     pool.assert_nothing_lost(run)
     wait_until(lambda: pool.probe("/readyz")[0] == 200, 30, "the pool is ready again")
+
+
+def test_nobody_pays_an_attempt_for_a_lease_that_ran_out_because_redis_was_away(pool: FaultyPool) -> None:
+    request = RunRequest("ledger_entry", ("A",), "test", parameters={"milliseconds": 5000 * LEASE_SECONDS})
+    run, _ = ledger.create_run(pool.connection, request, "tests", max_attempts=1)
+    pool.streams.add("tests", run.id, [Entry(run.id, 0, run.job, "A", "", 1, alone=True).pack()])
+    ledger.mark_enqueued(pool.connection, run.id)
+    wait_until(pool.idle_ms, what="it is being executed, alone and in its last attempt")
+    pool.redis.refuse()
+    wait_until(lambda: min(pool.idle_ms()) > 1500 * LEASE_SECONDS, what="its lease has run out")
+    pool.redis.resume()
+    wait_until(lambda: pool.events("entries_reclaimed"), 60, "the lease is found to have run out")
+    pool.assert_nothing_lost(run)
 
 
 def test_redis_loads_its_file_for_longer_than_a_lease(pool: FaultyPool) -> None:

@@ -95,6 +95,16 @@ def test_a_reclaimed_entry_runs_alone_and_pays_an_attempt_only_when_it_had_been_
     ]
 
 
+def test_after_redis_was_away_a_reclaimed_entry_pays_nothing(streams: Streams) -> None:
+    streams.ensure_groups(["q"])
+    streams.add("q", 1, [_entry(0, attempt=3, alone=True)])
+    streams.read(["q"], "w", 1, 100)
+    streams.reclaim("q", "me", 0, "0-0", 10, charge=False)
+    (delivery,) = streams.read(["q"], "w2", 1, 100)
+    entry = unpack_entry(delivery.packed, LIMIT)
+    assert (entry.attempt, entry.alone, entry.reason) == (3, True, "lease ran out after 0 s")
+
+
 def test_entries_handed_back_in_order_come_back_as_they_were(streams: Streams) -> None:
     streams.ensure_groups(["q"])
     sent = _entry(0, attempt=2, alone=True, reason="x")
