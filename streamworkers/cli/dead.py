@@ -119,7 +119,7 @@ def purge(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any)
     click.echo(f"purged {count} items")
 
 
-@dead.group()
+@dead.group(short_help="Refused entries: no items of ours, with their bytes.")
 def entries() -> None:
     """Refused entries: what was found in a queue and is no item of ours. Their bytes are kept."""
 
@@ -139,7 +139,7 @@ def list_entries(queue: str | None, limit: int, as_json: bool) -> None:
         print_table(rows, {**columns, "reason": "error"}, "no refused entries")
 
 
-@entries.command("show")
+@entries.command("show", short_help="One refused entry with its bytes.")
 @click.argument("entry", type=click.IntRange(1, 2**63 - 1))
 @click.option("--raw", is_flag=True, help="Write the bytes as they are, to be piped.")
 @json_option
