@@ -5,19 +5,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_CSV ?=
+CHAOS ?=
+MATRIX ?=
+PYTEST_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock clean
+.PHONY: help demo test test-matrix chaos lint format bench lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 demo: $(INSTALLED) ## Analyse 500 symbols on embedded services; DEMO_CSV=path takes your daily bars
 	$(BIN)/streamworkers demo $(if $(DEMO_CSV),--csv '$(DEMO_CSV)')
 
 test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it starts itself
 	$(BIN)/python -m pytest
+
+test-matrix: $(INSTALLED) ## Run them on Redis 6.2 and 7.0, PostgreSQL 15 and 18; MATRIX='redis-7.0 postgres-15', PYTEST_ARGS
+	PYTHONPATH=tests $(BIN)/python -m matrix $(MATRIX) -- $(PYTEST_ARGS)
+
+chaos: $(INSTALLED) ## Kill, stop and empty everything for five minutes, and count; CHAOS='--seed 2' takes options
+	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
 
 lint: $(INSTALLED) ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
@@ -41,7 +50,7 @@ lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 
 clean: ## Stop the embedded services and remove what was built; their data goes too
 	-test ! -x $(BIN)/streamworkers || $(BIN)/streamworkers embedded stop
-	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis .matrix
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml

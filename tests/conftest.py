@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from consumer import Consumer
+from hypothesis import settings as profile
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
@@ -27,6 +28,13 @@ REPOSITORY = Path(__file__).parent.parent
 SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
 MARKET_DATA = REPOSITORY.parent / "shared" / "data"
 _TEMPLATE = "migrated_template"
+
+# `--hypothesis-profile=long` looks for hours, elsewhere each time; the usual one is the same in every run.
+profile.register_profile(
+    "usual", deadline=None, print_blob=True, derandomize=True, max_examples=150, stateful_step_count=30
+)
+profile.register_profile("long", deadline=None, print_blob=True, max_examples=5000, stateful_step_count=50)
+profile.load_profile("usual")
 
 
 def pytest_configure() -> None:

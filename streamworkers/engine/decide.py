@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streamworkers.engine.item import Entry, Item
 from streamworkers.engine.ledger import Closing
@@ -48,17 +48,20 @@ class Decisions:
 
     def completions(self) -> list[Closing]:
         """Rows to close as completed."""
-        return [Closing(t.entry.seq, t.entry.attempt, "completed", outcome.result) for t, outcome in self.completed]
+        return [_closing(task, "completed", result=outcome.result) for task, outcome in self.completed]
 
     def failures(self) -> list[Closing]:
         """Rows to move to failed or retrying."""
-        dead = [Closing(task.entry.seq, task.entry.attempt, "failed", error=error) for task, error in self.dead]
+        dead = [_closing(task, "failed", error=error) for task, error in self.dead]
         again = [
-            Closing(retry.task.entry.seq, retry.task.entry.attempt, "retrying", error=retry.error)
-            for retry in self.retries
-            if retry.error is not None
+            _closing(retry.task, "retrying", error=retry.error) for retry in self.retries if retry.error is not None
         ]
         return dead + again
+
+
+def _closing(task: Task, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> Closing:
+    entry = task.entry
+    return Closing(entry.seq, entry.opening, entry.attempt, status, result, error)
 
 
 @dataclass(frozen=True, slots=True)

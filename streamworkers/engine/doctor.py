@@ -313,7 +313,7 @@ class Doctor:
         """How many of a run's open items a census saw, and how many it did not."""
         counts = [0, 0]
         for item in ledger.all_open_items(self._connection, run):
-            counts[0 if census.holds(run.id, item[0]) else 1] += 1
+            counts[0 if census.holds(run.id, item.seq) else 1] += 1
         return counts[0], counts[1]
 
     def _is_left_alone(self, unfinished: Unfinished) -> bool:

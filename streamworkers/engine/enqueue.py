@@ -11,7 +11,7 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.item import Entry
 from streamworkers.engine.job import Job, RunRequest
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import OpenItem, Run
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import RedisUnavailableError, Streams
 from streamworkers.errors import BadInputError
@@ -40,14 +40,12 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     if run.job != job.name:
         raise BadInputError(f"key {request.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
     if is_new:
-        items = ((seq, symbol, run.timeframe, 0) for seq, symbol in enumerate(prepared.symbols))
+        items = (OpenItem(seq, symbol, run.timeframe) for seq, symbol in enumerate(prepared.symbols))
         finish_enqueue(connection, streams, run, items)
     return run, is_new
 
 
-def finish_enqueue(
-    connection: Connection, streams: Streams, run: Run, items: Iterator[tuple[int, str, str | None, int]]
-) -> None:
+def finish_enqueue(connection: Connection, streams: Streams, run: Run, items: Iterator[OpenItem]) -> None:
     """Add a run's entries and note it, while the reconciler keeps its hands off.
 
     Raises RedisUnavailableError naming the run, which is in the ledger already and will be added by the reconciler.
@@ -64,14 +62,16 @@ def finish_enqueue(
         ledger.unlock_enqueue(connection, run.id)
 
 
-def add_entries(streams: Streams, run: Run, items: Iterator[tuple[int, str, str | None, int]]) -> int:
-    """Add an entry for each (seq, symbol, timeframe, attempts used) of a run; returns how many."""
+def add_entries(streams: Streams, run: Run, items: Iterator[OpenItem]) -> int:
+    """Add an entry for each of these items of a run; returns how many."""
     total = 0
     enqueued_ms = time.time_ns() // 1_000_000
     while chunk := list(islice(items, _PIPELINE)):
         packed = [
-            Entry(run.id, seq, run.job, symbol, timeframe or "", enqueued_ms, attempts + 1, attempts > 0).pack()
-            for seq, symbol, timeframe, attempts in chunk
+            Entry(
+                run.id, seq, run.job, symbol, timeframe or "", enqueued_ms, used + 1, alone=used > 0, opening=opening
+            ).pack()
+            for seq, symbol, timeframe, used, opening in chunk
         ]
         streams.add(run.queue, run.id, packed)
         total += len(packed)

@@ -147,7 +147,7 @@ class Executor:
         worth, gone, exhausted = [], [], Decisions()
         for task in tasks:
             # Each is taken once: of an item that was added twice, the second entry is of no use.
-            if symbols.get(task.entry.seq) != task.entry.symbol:
+            if symbols.get(task.entry.seq) != (task.entry.symbol, task.entry.opening):
                 gone.append(task.entry_id)
                 continue
             del symbols[task.entry.seq]
@@ -157,7 +157,7 @@ class Executor:
             else:
                 worth.append(task)
         crashed = [
-            Closing(entry.seq, entry.attempt - 1, "retrying", error=entry.reason)
+            Closing(entry.seq, entry.opening, entry.attempt - 1, "retrying", error=entry.reason)
             for entry in (task.entry for task in worth)
             if entry.left_ms and entry.attempt > 1
         ]

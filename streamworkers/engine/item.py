@@ -11,7 +11,7 @@ from streamworkers.errors import BadInputError
 
 # A version only ever appends fields, so that scripts of an older release can move entries of a newer one.
 ENTRY_VERSION = 2
-_FIELDS_OF_VERSION = {1: 10, 2: 11}
+_FIELDS_OF_VERSION = {1: 10, 2: 12}
 _FIELDS = (
     ("version", int),
     ("run_id", int),
@@ -24,6 +24,7 @@ _FIELDS = (
     ("alone", bool),
     ("reason", str),
     ("left_ms", int),
+    ("opening", int),
 )
 _FIELD_TYPES = {version: tuple(kind for _, kind in _FIELDS[:count]) for version, count in _FIELDS_OF_VERSION.items()}
 MAX_REASON_CHARACTERS = 300
@@ -49,7 +50,8 @@ class Entry(NamedTuple):
 
     `attempt` is the number of the attempt that this delivery is, from 1. `alone` asks that the item runs in a call
     of its own, because an earlier call with it in its batch did not come back; `reason` says how that one ended, and
-    `left_ms` when, in Unix milliseconds, its worker was last known to have it (0: it was never taken over).
+    `left_ms` when, in Unix milliseconds, its worker was last known to have it (0: it was never taken over). `opening`
+    is how often the item had been opened again when the entry was added; one of an earlier opening is of no use.
     The order of the packed fields is known to `lua/`, which moves entries from one worker to the next.
     """
 
@@ -63,6 +65,7 @@ class Entry(NamedTuple):
     alone: bool = False
     reason: str = ""
     left_ms: int = 0
+    opening: int = 0
 
     def pack(self) -> bytes:
         """The entry as msgpack."""
@@ -78,6 +81,7 @@ class Entry(NamedTuple):
             self.alone,
             self.reason[:MAX_REASON_CHARACTERS],
             self.left_ms,
+            self.opening,
         )
         packed: bytes = msgpack.packb(fields)
         return packed

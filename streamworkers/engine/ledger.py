@@ -59,10 +59,24 @@ class Unfinished(NamedTuple):
     enqueued_ms: int | None
 
 
-class Closing(NamedTuple):
-    """A new state of an item: `completed` with a result, `failed` or `retrying` with an error."""
+class OpenItem(NamedTuple):
+    """An item to work on: the attempts that it has used, and how often it was opened again."""
 
     seq: int
+    symbol: str
+    timeframe: str | None
+    attempt: int = 0
+    opening: int = 0
+
+
+class Closing(NamedTuple):
+    """A new state of an item: `completed` with a result, `failed` or `retrying` with an error.
+
+    It holds for one opening of the item: what was begun before a replay or a retry changes nothing after it.
+    """
+
+    seq: int
+    opening: int
     attempt: int
     status: str
     result: dict[str, Any] | None = None
@@ -131,15 +145,15 @@ def mark_running(connection: Connection, run_id: int) -> None:
     )
 
 
-def open_symbols(connection: Connection, run: Run, seqs: Sequence[int]) -> dict[int, str]:
-    """The symbols of those of these items that are open, by seq."""
+def open_symbols(connection: Connection, run: Run, seqs: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """The symbol and the opening of those of these items that are open, by seq."""
     rows = connection.execute(
-        "SELECT seq, symbol FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
+        "SELECT seq, symbol, opening FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
         " AND status IN ('pending', 'retrying')",
         (run.run_day, run.id, list(seqs)),
         binary=True,
     )
-    return dict(rows.fetchall())
+    return {seq: (symbol, opening) for seq, symbol, opening in rows}
 
 
 def complete_items(
@@ -151,12 +165,13 @@ def complete_items(
     is planned from the run's side, which reads the whole run for every batch.
     """
     closed: set[int] = set()
-    for attempt, group in _by_attempt(closings).items():
+    for (attempt, opening), group in _by_attempt(closings).items():
         results = {closing.seq: closing.result for closing in group if closing.result is not None}
         rows = connection.execute(
             "UPDATE job_run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"
             " finished_at = clock_timestamp(), result = %s::jsonb -> seq::text, error = NULL"
-            " WHERE run_day = %s AND run_id = %s AND seq = ANY(%s) AND status IN ('pending', 'retrying') RETURNING seq",
+            " WHERE run_day = %s AND run_id = %s AND seq = ANY(%s) AND opening = %s"
+            " AND status IN ('pending', 'retrying') RETURNING seq",
             (
                 attempt,
                 worker,
@@ -165,6 +180,7 @@ def complete_items(
                 run.run_day,
                 run.id,
                 [closing.seq for closing in group],
+                opening,
             ),
         )
         closed.update(seq for (seq,) in rows)
@@ -190,14 +206,16 @@ def fail_items(
         " finished_at = CASE d.status WHEN 'failed' THEN clock_timestamp() END, error = d.error,"
         " history = coalesce(i.history, '[]') || jsonb_build_object("
         "   'attempt', d.attempt, 'worker', %s::text, 'at', clock_timestamp(), 'error', d.error)"
-        " FROM unnest(%s::int[], %s::smallint[], %s::text[], %s::text[]) AS d(seq, attempt, status, error)"
-        " WHERE i.run_day = %s AND i.run_id = %s AND i.seq = ANY(%s) AND i.seq = d.seq"
+        " FROM unnest(%s::int[], %s::int[], %s::smallint[], %s::text[], %s::text[])"
+        "  AS d(seq, opening, attempt, status, error)"
+        " WHERE i.run_day = %s AND i.run_id = %s AND i.seq = ANY(%s) AND (i.seq, i.opening) = (d.seq, d.opening)"
         " AND i.status IN ('pending', 'retrying') AND (NOT %s OR i.attempt < d.attempt) RETURNING i.seq",
         (
             worker,
             started_at,
             worker,
             seqs,
+            [closing.opening for closing in closings],
             [closing.attempt for closing in closings],
             [closing.status for closing in closings],
             [closing.error for closing in closings],
@@ -332,21 +350,22 @@ def unfinished_runs(
     return [Unfinished(Run(*row[:-1]), row[-1]) for row in rows]
 
 
-def open_items(connection: Connection, run: Run, after_seq: int, limit: int) -> list[tuple[int, str, str | None, int]]:
-    """The next open items of a run as (seq, symbol, timeframe, attempts recorded)."""
-    return connection.execute(
-        "SELECT seq, symbol, timeframe, attempt FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq > %s"
-        " AND status IN ('pending', 'retrying') ORDER BY seq LIMIT %s",
+def open_items(connection: Connection, run: Run, after_seq: int, limit: int) -> list[OpenItem]:
+    """The next open items of a run, by seq."""
+    rows = connection.execute(
+        "SELECT seq, symbol, timeframe, attempt, opening FROM job_run_items"
+        " WHERE run_day = %s AND run_id = %s AND seq > %s AND status IN ('pending', 'retrying') ORDER BY seq LIMIT %s",
         (run.run_day, run.id, after_seq, limit),
-    ).fetchall()
+    )
+    return [OpenItem(*row) for row in rows]
 
 
-def all_open_items(connection: Connection, run: Run) -> Iterator[tuple[int, str, str | None, int]]:
+def all_open_items(connection: Connection, run: Run) -> Iterator[OpenItem]:
     """Every open item of a run as `open_items` gives it, a page at a time."""
     last = -1
     while page := open_items(connection, run, last, _PAGE):
         yield from page
-        last = page[-1][0]
+        last = page[-1].seq
 
 
 def cancel_run(connection: Connection, run: Run) -> int | None:
@@ -377,7 +396,8 @@ def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: 
     with connection.transaction():
         _lock_run(connection, run.id)
         rows = connection.execute(
-            "UPDATE job_run_items SET status = 'pending', attempt = 0, error = NULL, finished_at = NULL"
+            "UPDATE job_run_items SET status = 'pending', opening = opening + 1, attempt = 0, error = NULL,"
+            " finished_at = NULL"
             " WHERE run_day = %s AND run_id = %s AND status = ANY(%s) AND (%s::int[] IS NULL OR seq = ANY(%s))"
             " AND NOT coalesce(result ? 'purged', false) RETURNING seq",
             (run.run_day, run.id, list(states), seqs, seqs),
@@ -489,8 +509,8 @@ def settle_ended_run(connection: Connection, run: Run) -> bool:
     return False
 
 
-def _by_attempt(closings: Sequence[Closing]) -> dict[int, list[Closing]]:
-    groups: dict[int, list[Closing]] = {}
+def _by_attempt(closings: Sequence[Closing]) -> dict[tuple[int, int], list[Closing]]:
+    groups: dict[tuple[int, int], list[Closing]] = {}
     for closing in closings:
-        groups.setdefault(closing.attempt, []).append(closing)
+        groups.setdefault((closing.attempt, closing.opening), []).append(closing)
     return groups

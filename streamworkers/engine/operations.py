@@ -61,7 +61,7 @@ def _reopen(
         raise BadInputError(f"run {run.id} has no item that is {' or '.join(states)}")
     wanted = set(reopened)
     finish_enqueue(
-        connection, streams, run, (item for item in ledger.all_open_items(connection, run) if item[0] in wanted)
+        connection, streams, run, (item for item in ledger.all_open_items(connection, run) if item.seq in wanted)
     )
     return len(reopened)
 

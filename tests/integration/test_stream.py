@@ -140,7 +140,7 @@ def test_a_reclaimed_entry_tells_since_when_nobody_had_it(streams: Streams) -> N
     "fields",
     [
         (1, 7, 3, "job", "A", "day", 1_800_000_000_000, 1, False, ""),
-        (3, 7, 3, "job", "A", "day", 1_800_000_000_000, 1, False, "", 0, "more", {"in": "later"}),
+        (3, 7, 3, "job", "A", "day", 1_800_000_000_000, 1, False, "", 0, 5, "more", {"in": "later"}),
     ],
 )
 def test_an_entry_of_another_release_is_put_back_with_what_it_has(streams: Streams, fields: tuple[object, ...]) -> None:

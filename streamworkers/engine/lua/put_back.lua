@@ -4,7 +4,7 @@
 -- used up an attempt: 'yes', 'no', or 'if_alone', when it had been alone already; `left_ms` is when the worker was last
 -- known to have it. Without a reason, and when it is no entry of ours, it comes back as it was.
 -- Fields of an entry, from 1: version, run_id, seq, job, symbol, timeframe, enqueued_ms, attempt, alone, reason, and
--- from version 2 on left_ms; later versions append.
+-- from version 2 on left_ms and opening; later versions append.
 local function put_back(stream, group, id, reason, charge, left_ms)
     local found = redis.call('XRANGE', stream, id, id)
     if #found == 1 then

@@ -37,7 +37,9 @@ def _complete_unfenced(
     return {seq for (seq,) in rows}
 
 
-def _reclaim_nothing(self: Streams, queue: str, owner: str, lease_ms: int, cursor: str, limit: int) -> tuple[str, int]:
+def _reclaim_nothing(
+    self: Streams, queue: str, owner: str, lease_ms: int, cursor: str, limit: int, *, charge: bool = True
+) -> tuple[str, int]:
     return "0-0", 0
 
 

@@ -1,8 +1,8 @@
 """The doctor beside a pool that moves: what is a fault, what is a note, and what it leaves to others."""
 
 import json
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from consumer import Consumer
@@ -43,7 +43,8 @@ def between(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callab
     """Lets something happen between the first look and the second."""
 
     def happen(event: Callable[[], object]) -> None:
-        monkeypatch.setattr(time, "sleep", lambda _seconds: event())
+        # The doctor's own pause, not that of whatever the event executes.
+        monkeypatch.setattr(doctor_module, "time", SimpleNamespace(sleep=lambda _seconds: event()))
 
     return happen
 

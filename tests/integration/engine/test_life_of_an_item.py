@@ -172,7 +172,7 @@ def test_without_the_fence_the_same_item_would_have_two_effects(
     late = consumer.read()
     streams.hand_over("tests", "one", "x")
     second_consumer.work()
-    monkeypatch.setattr(ledger, "open_symbols", lambda *_: {0: "A"})
+    monkeypatch.setattr(ledger, "open_symbols", lambda *_: {0: ("A", 0)})
     monkeypatch.setattr(ledger, "complete_items", lambda *words: {closing.seq for closing in words[-1]})
     consumer.execute(late)
     assert effects_of(connection, run) == ["A", "A"]

@@ -149,6 +149,7 @@ def test_processes_that_do_not_add_up_are_refused(processes: int, queues: dict[s
         alone=st.booleans(),
         reason=st.text(max_size=50),
         left_ms=st.integers(0, 2**53),
+        opening=st.integers(0, 2**15 - 1),
     )
 )
 def test_an_entry_survives_packing(entry: Entry) -> None:
@@ -170,7 +171,7 @@ def test_bytes_that_are_no_entry_are_refused_and_nothing_else_is_raised(data: by
         (b"\x91\x00", "is of no version from 1 to 2"),
         (b"\x91\xc3", "is of no version from 1 to 2"),
         (b"\x91\xa1e", "is of no version from 1 to 2"),
-        (b"\x91\x02", "entry has 1 fields, version 2 has 11"),
+        (b"\x91\x02", "entry has 1 fields, version 2 has 12"),
         (b"\x92\x01\x02", "entry has 2 fields, version 1 has 10"),
         (
             Entry(1, 0, "j", "s", "", 1, attempt=-5).pack(),

