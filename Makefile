@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_CSV ?=
+# Most tests wait for processes to start, end or be missed, so more of them than cores run side by side.
+TEST_PROCESSES ?= 4
 CHAOS ?=
 MATRIX ?=
 PYTEST_ARGS ?=
@@ -20,7 +22,7 @@ demo: $(INSTALLED) ## Analyse 500 symbols on embedded services; DEMO_CSV=path ta
 	$(BIN)/streamworkers demo $(if $(DEMO_CSV),--csv '$(DEMO_CSV)')
 
 test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it starts itself
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 test-matrix: $(INSTALLED) ## Run them on Redis 6.2 and 7.0, PostgreSQL 15 and 18; MATRIX='redis-7.0 postgres-15', PYTEST_ARGS
 	PYTHONPATH=tests $(BIN)/python -m matrix $(MATRIX) -- $(PYTEST_ARGS)
