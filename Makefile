@@ -25,7 +25,7 @@ test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it sta
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 test-matrix: $(INSTALLED) ## Run them on Redis 6.2 and 7.0, PostgreSQL 15 and 18; MATRIX='redis-7.0 postgres-15', PYTEST_ARGS
-	PYTHONPATH=tests $(BIN)/python -m matrix $(MATRIX) -- $(PYTEST_ARGS)
+	PYTHONPATH=tests $(BIN)/python -m matrix $(MATRIX) -- --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 chaos: $(INSTALLED) ## Kill, stop and empty everything for five minutes, and count; CHAOS='--seed 2' takes options
 	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
