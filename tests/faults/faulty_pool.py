@@ -163,14 +163,20 @@ class FaultyPool:
         )
         return Answer(done.returncode, done.stderr)
 
-    def cut_a_reply(self, proxy: TcpProxy, size: int) -> None:
-        """Cut a connection when `size` bytes of a reply have passed; of another when the first one falls silent."""
-        before, deadline = proxy.cuts, time.monotonic() + 60
-        while proxy.cuts == before:
-            assert time.monotonic() < deadline, "no connection gets so much"
-            proxy.cut_after(size)
-            patience = time.monotonic() + 0.3
-            wait_until(lambda: proxy.cuts > before or time.monotonic() > patience)  # noqa: B023  # called at once
+    def cut_replies(self, proxy: TcpProxy) -> list[Run]:
+        """Cut connections in the middle of replies, at many places; returns the runs that the workers were at."""
+        runs = [self.start_run(400)]
+        for size in (0, 1, 9, 60, 300, 1000) * 2:
+            before, deadline = proxy.cuts, time.monotonic() + 60
+            while proxy.cuts == before:
+                assert time.monotonic() < deadline, f"no connection gets {size} bytes"
+                if self.completed(runs[-1]) > 200:
+                    runs.append(self.start_run(400))
+                # Of another connection when the first one falls silent.
+                proxy.cut_after(size)
+                patience = time.monotonic() + 0.3
+                wait_until(lambda: proxy.cuts > before or time.monotonic() > patience)  # noqa: B023  # called at once
+        return runs
 
     def idle_ms(self) -> list[int]:
         """For how long each pending entry's lease has not been renewed."""
