@@ -44,6 +44,9 @@ bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
 	$(BIN)/python benchmarks/nightly.py
 	$(BIN)/python benchmarks/noop.py
 	$(BIN)/python benchmarks/enqueue.py
+	$(BIN)/python benchmarks/recovery.py
+	$(BIN)/python benchmarks/reclaim.py
+	$(BIN)/python benchmarks/idle.py
 
 lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 	$(PIP) install uv
