@@ -98,7 +98,9 @@ class FaultyPool:
         for supervisor in self._supervisors:
             supervisor.kill_all()
         self.client.flushall()
-        self.connection.execute("UPDATE job_schedule_runs SET status = 'CANCELLED' WHERE completed_at IS NULL")
+        self.connection.execute(
+            "UPDATE job_schedule_runs SET status = 'CANCELLED', completed_at = now() WHERE completed_at IS NULL"
+        )
         log = self._folder / f"worker-{len(self._supervisors)}.log"
         words = ("--processes", "2", "--queue", "tests", "--metrics-port", "0")
         self._supervisors.append(Supervisor(self.environment, log, words))
