@@ -1,11 +1,12 @@
 """Every setting, read once from the environment into one frozen object."""
 
+import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamworkers.errors import UsageError
@@ -18,6 +19,9 @@ _REDIS_URL = re.compile(rf"(rediss?://{_AUTHORITY}(/\d*)?(\?[^@#\s]*)?|unix://([
 _DATABASE_URL = re.compile(rf"postgres(ql)?://{_AUTHORITY}(/[^@/?#\s]*)?(\?[^#\s]*)?")
 _KEYWORDS = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
 _ENCODE = "other characters than letters, digits and -._~ in its password are percent-encoded"
+
+
+ClockTime = Annotated[str, Field(pattern=r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$")]
 
 
 class Settings(BaseSettings):
@@ -49,8 +53,42 @@ class Settings(BaseSettings):
         60.0, ge=0, le=3600, description="PostgreSQL's limit for one statement of a worker; 0 is none"
     )
     reconcile_seconds: float = Field(5.0, gt=0, le=3600, description="pause between two looks of the reconciler")
+    scheduler_poll_seconds: float = Field(
+        1.0, gt=0, le=60, description="longest time until the scheduler sees a change that it was not told of"
+    )
+    status_ttl_seconds: int = Field(
+        604_800,
+        ge=60,
+        le=31_536_000,
+        description="how long the status of a requested job is kept",
+    )
+    job_universes: str = Field("nasdaq100:sp500:dow30", description="universes of the standing jobs")
+    job_indicator_calc_time: ClockTime = Field("18:10", description="`daily_indicator_calculation`, New York")
+    job_pattern_detection_time: ClockTime = Field("18:20", description="`daily_pattern_detection`, New York")
+    job_maintenance_time: ClockTime = Field("02:00", description="`weekly_cache_maintenance`, Sundays, New York")
+    job_cleanup_time: ClockTime = Field("03:00", description="`daily_database_cleanup`, New York")
+    job_min_coverage: float = Field(
+        0.99, ge=0, le=1, description="share of the indicators' items that pattern detection waits for"
+    )
+    min_etfs: int = Field(24, ge=0, description="groups of type ETF there should be")
+    min_universes: int = Field(3, ge=0, description="groups of type UNIVERSE there should be")
+    pattern_retention_days: int = Field(90, ge=1, le=36_500, description="patterns are kept so long")
+    indicator_retention_days: int = Field(180, ge=1, le=36_500, description="indicator results are kept so long")
+    run_item_retention_days: int = Field(30, ge=1, le=36_500, description="items of runs are kept so long")
+    run_retention_days: int = Field(365, ge=1, le=36_500, description="runs and ticks are kept so long")
+    health_retention_days: int = Field(30, ge=1, le=36_500, description="health history is kept so long")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: JSON unless on a terminal")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_bare_job_times(cls, values: Any) -> Any:
+        """`JOB_…_TIME` is also read without the prefix: so the times were named before there was one."""
+        for name in cls.model_fields:
+            bare = os.environ.get(name.upper(), "") if name.startswith("job_") and name.endswith("_time") else ""
+            if bare and name not in values:
+                values[name] = bare
+        return values
 
     @field_validator("redis_url")
     @classmethod

@@ -7,6 +7,7 @@
     │   ├── UnknownNameError       no job, indicator, universe, … of that name; suggests the nearest
     │   └── BadInputError          a value in a file, entry or definition breaks a rule
     ├── ServiceUnreachableError    Redis or PostgreSQL does not answer, or nothing says where it is
+    │   └── RedisUnavailableError  Redis is away, loading, full or read-only: try again later
     ├── MigrationError             the schema and the migration files disagree
     └── ItemError                  raised by handlers
         └── PermanentError         trying again cannot help: the item is dead at once
@@ -50,6 +51,10 @@ class BadInputError(UsageError):
 
 class ServiceUnreachableError(StreamworkersError):
     """Redis or PostgreSQL does not answer, or nothing says where it is."""
+
+
+class RedisUnavailableError(ServiceUnreachableError):
+    """Redis cannot do this now."""
 
 
 class MigrationError(StreamworkersError):

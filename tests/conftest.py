@@ -38,7 +38,11 @@ profile.load_profile("usual")
 
 
 def pytest_configure() -> None:
-    """Let SIGTERM end the session as Ctrl-C does, so that its services are stopped."""
+    """Let SIGTERM end the session as Ctrl-C does, so that its services are stopped.
+
+    Ctrl-C itself is ignored by what a shell starts in the background, and by all that this starts in turn.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ from streamworkers.cli.session import (
     json_option,
     limit_option,
     messages,
-    parse_moment,
+    parse_since,
     print_json,
     print_table,
 )
@@ -39,9 +38,7 @@ def _filters(command: F) -> F:
 
 
 def _filter(words: dict[str, Any]) -> DeadFilter:
-    since: datetime | None = None
-    if words["since"]:
-        since = parse_moment(words["since"] + "T00:00" if len(words["since"]) == 10 else words["since"])
+    since = parse_since(words["since"]) if words["since"] else None
     return DeadFilter(words["run_id"], words["job"], words["symbol"], words["error_like"], since)
 
 

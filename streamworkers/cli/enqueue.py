@@ -45,7 +45,15 @@ def enqueue(
     as_json: bool,
 ) -> int:
     """Start a run of JOB over a universe or some symbols."""
-    if (universe is None) == (symbols is None):
+    registry = installed_jobs()
+    parts = registry[job].parts
+    if universe is not None and (symbols is not None or parts):
+        raise BadInputError(
+            f"job {job!r} is not about symbols: it has the parts {', '.join(parts)}, for --symbols to name some of"
+            if parts
+            else "name either --universe or --symbols"
+        )
+    if universe is None and symbols is None and not parts:
         raise BadInputError("name either --universe or --symbols")
     if timeout is not None and not wait:
         raise BadInputError("--timeout is the time to --wait: name both")
@@ -54,7 +62,7 @@ def enqueue(
     values = parse_parameters(parameters)
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
-        names = _parse_symbols(symbols or "") if universe is None else resolve(connection, universe)
+        names = _parse_symbols(symbols) if symbols is not None else resolve(connection, universe) if universe else parts
         if universe is not None and not names:
             raise BadInputError(f"universe {universe!r} has no symbols")
         request = RunRequest(
@@ -67,7 +75,7 @@ def enqueue(
             max_attempts=max_attempts,
             idempotency_key=key,
         )
-        run, is_new = enqueue_run(connection, streams, installed_jobs(), request)
+        run, is_new = enqueue_run(connection, streams, registry, request)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         warn_without_workers(streams, run.queue)

@@ -15,6 +15,7 @@ EXIT_UNREACHABLE = 3
 
 _COMMANDS = {
     "bars": "streamworkers.cli.bars:bars",
+    "cleanup": "streamworkers.cli.cleanup:cleanup",
     "dead": "streamworkers.cli.dead:dead",
     "demo": "streamworkers.cli.demo:demo",
     "doctor": "streamworkers.cli.doctor:doctor",
@@ -25,6 +26,8 @@ _COMMANDS = {
     "patterns": "streamworkers.cli.patterns:patterns",
     "results": "streamworkers.cli.results:results",
     "runs": "streamworkers.cli.runs:runs",
+    "scheduler": "streamworkers.cli.scheduler:scheduler",
+    "schedules": "streamworkers.cli.schedules:schedules",
     "universes": "streamworkers.cli.universes:universes",
     "version": "streamworkers.cli.version:version",
     "worker": "streamworkers.cli.worker:worker",

@@ -1,11 +1,15 @@
 """`streamworkers runs`."""
 
+from typing import Any
+
 import click
 
+from scheduler.history import tick_counts
 from streamworkers.cli.session import (
     Session,
     json_option,
     limit_option,
+    parse_since,
     print_json,
     print_table,
     run_argument,
@@ -13,25 +17,27 @@ from streamworkers.cli.session import (
     timeout_option,
 )
 from streamworkers.cli.waiting import print_summary, summary_of, wait_for_run, warn_without_workers
-from streamworkers.engine import ledger_reports, operations
+from streamworkers.engine import ledger, ledger_reports, operations
 
 _STATES = ["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
 
 
 @click.group()
 def runs() -> None:
-    """Runs: list, show, watch, cancel, retry."""
+    """Runs: list, stats, show, watch, cancel, retry."""
 
 
 @runs.command("list")
 @click.option("--job", help="Only runs of this job.")
 @click.option("--status", type=click.Choice(_STATES, case_sensitive=False), help="Only runs in this state.")
+@click.option("--since", help="Only runs made since: a date or an ISO time.")
 @limit_option
 @json_option
-def list_runs(job: str | None, status: str | None, limit: int, as_json: bool) -> None:
+def list_runs(job: str | None, status: str | None, since: str | None, limit: int, as_json: bool) -> None:
     """The newest runs."""
+    moment = parse_since(since) if since else None
     with Session.open().database() as connection:
-        rows = ledger_reports.list_runs(connection, job=job, status=status, limit=limit)
+        rows = ledger_reports.list_runs(connection, job=job, status=status, limit=limit, since=moment)
     rows = [{**row, "as_of": show_bar_time(row["as_of"], row["timeframe"]) or None} for row in rows]
     if as_json:
         print_json(rows)
@@ -39,6 +45,7 @@ def list_runs(job: str | None, status: str | None, limit: int, as_json: bool) ->
     columns = {
         "run_id": "run",
         "job": "job",
+        "schedule": "schedule",
         "target": "target",
         "as_of": "as of",
         "status": "status",
@@ -50,8 +57,41 @@ def list_runs(job: str | None, status: str | None, limit: int, as_json: bool) ->
     for row in rows:
         row["seconds"] = f"{row['seconds']:,.2f}"
     print_table(
-        rows, columns, "no runs match" if job or status else "no runs yet: start one with `streamworkers enqueue`"
+        rows,
+        columns,
+        "no runs match" if job or status or since else "no runs yet: start one with `streamworkers enqueue`",
     )
+
+
+@runs.command(short_help="Success, durations and ticks of each job.")
+@click.option("--days", type=click.IntRange(1, 3650), default=14, show_default=True, help="Of the last so many days.")
+@json_option
+def stats(days: int, as_json: bool) -> None:
+    """Of each job: its ended runs, how many succeeded and how long they took; and of each schedule its ticks."""
+    with Session.open().database() as connection:
+        since = ledger.moment_before(connection, days * 86_400)
+        jobs = ledger_reports.run_statistics(connection, since)
+        ticks = tick_counts(connection, since)
+    for row in jobs:
+        row["success_rate"] = row["succeeded"] / row["runs"]
+    if as_json:
+        print_json({"days": days, "jobs": jobs, "ticks": ticks})
+        return
+    for row in jobs:
+        row["success"] = f"{row['success_rate']:.1%}"
+        for name in ("p50_seconds", "p95_seconds", "max_seconds"):
+            row[name] = f"{row[name]:,.2f}"
+    columns = {"job": "job", "runs": "runs", "success": "success", "items_failed": "failed items"}
+    times = {"p50_seconds": "p50 s", "p95_seconds": "p95 s", "max_seconds": "max s"}
+    print_table(jobs, columns | times, f"no run ended in the last {days} days")
+    by_schedule: dict[str, dict[str, Any]] = {}
+    for row in ticks:
+        by_schedule.setdefault(row["schedule"], {"schedule": row["schedule"]})[row["state"]] = row["ticks"]
+    if by_schedule:
+        click.echo()
+        states = ("started", "waiting", "missed", "skipped", "refused")
+        rows = [{"schedule": name, **dict.fromkeys(states, 0), **row} for name, row in by_schedule.items()]
+        print_table(rows, {"schedule": "schedule", **{state: state for state in states}}, "")
 
 
 @runs.command()

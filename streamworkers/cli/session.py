@@ -19,9 +19,10 @@ from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.stream import Streams
-from streamworkers.errors import BadInputError, ServiceUnreachableError
+from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
 from streamworkers.logs import configure_logs
 from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named
+from streamworkers.migrations import migration_status
 
 F = TypeVar("F", bound=Callable[..., Any])
 console = Console()
@@ -107,6 +108,13 @@ class Session:
         return status.url
 
 
+def require_schema(connection: Connection) -> None:
+    """Raises UsageError when migrations wait to be applied."""
+    waiting = [status.name for status in migration_status(connection) if status.applied_at is None]
+    if waiting:
+        raise UsageError(f"the database lacks {', '.join(waiting)}: run `streamworkers migrate`")
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON; dates in ISO form."""
     click.echo(json.dumps(value, default=_as_text, indent=2))
@@ -158,6 +166,11 @@ def parse_moment(text: str, timeframe: Timeframe | None = None) -> datetime:
     except OverflowError:
         raise BadInputError(f"{text!r} is outside of the years 1 to 9999") from None
     return moment
+
+
+def parse_since(text: str) -> datetime:
+    """The same for the beginning of a period: a bare date is its first moment in New York."""
+    return parse_moment(f"{text}T00:00" if len(text) == 10 else text)
 
 
 def parse_parameters(words: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from scheduler.history import tick_of_run
 from streamworkers.cli.session import messages, print_json, show_bar_time
 from streamworkers.database import Connection
 from streamworkers.engine import ledger, ledger_reports
@@ -86,6 +87,7 @@ def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
         "stale": [{"symbol": symbol, "last_bar": last} for symbol, last in stale],
         "incomplete": [{"symbol": symbol, "missing": names} for symbol, names in missing],
         "failed": ledger_reports.failed_items(connection, run, _LISTED),
+        "tick": tick_of_run(connection, run.id),
     }
 
 
@@ -93,6 +95,14 @@ def print_summary(summary: dict[str, Any]) -> None:
     """The summary for people."""
     items = summary["items"]
     click.echo(f"run {summary['run_id']}: {summary['job']} over {_shortened(summary['target'])}: {summary['status']}")
+    if summary["schedule"]:
+        when = f" for {summary['scheduled_for'].astimezone():%Y-%m-%d %H:%M:%S %Z}" if summary["scheduled_for"] else ""
+        click.echo(f"  schedule   {summary['schedule']}{when} ({summary['trigger']})")
+        if summary["tick"] and summary["tick"]["reason"]:
+            click.echo(f"  started    {summary['tick']['reason']}")
+        missing = (summary["tick"] or {}).get("detail") or {}
+        if missing.get("missing"):
+            click.echo(f"  missing    {_some(missing['missing'])}")
     if summary["as_of"]:
         click.echo(f"  as of      {summary['as_of']} ({summary['timeframe']})")
     rate = items["closed"] / summary["seconds"] if summary["seconds"] else 0.0

@@ -2,15 +2,13 @@
 
 import click
 
-from streamworkers.cli.session import Seconds, Session
-from streamworkers.database import connect
+from streamworkers.cli.session import Seconds, Session, require_schema
 from streamworkers.engine.child import SILENCE_SECONDS
 from streamworkers.engine.fleet import Limits
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.engine.supervisor import Supervisor, SupervisorOptions, plan_slots
-from streamworkers.errors import BadInputError, UsageError
+from streamworkers.errors import BadInputError
 from streamworkers.logs import configure_logs
-from streamworkers.migrations import migration_status
 
 
 @click.command(short_help="Start a supervisor with worker processes.")
@@ -50,10 +48,8 @@ def worker(
         metrics_host=metrics_host,
         metrics_port=metrics_port,
     )
-    with connect(session.database_url) as connection:
-        waiting = [status.name for status in migration_status(connection) if status.applied_at is None]
-    if waiting:
-        raise UsageError(f"the database lacks {', '.join(waiting)}: run `streamworkers migrate`")
+    with session.database() as connection:
+        require_schema(connection)
     with session.streams():
         pass
     Supervisor(settings, session.redis_url, session.database_url, options).run()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -13,8 +14,8 @@ from streamworkers.engine.item import Entry
 from streamworkers.engine.job import Job, RunRequest
 from streamworkers.engine.ledger import OpenItem, Run
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import RedisUnavailableError, Streams
-from streamworkers.errors import BadInputError
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
 MAX_ITEMS = 5_000_000
 _PIPELINE = 10_000
@@ -30,19 +31,20 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
 
     Raises UnknownNameError for the job, BadInputError for parameters, symbols or a key that break a rule.
     """
-    job = registry[request.job]
-    _require_key(request.idempotency_key)
-    _require_symbols(request.symbols)
-    _require_parameters(job, request.parameters or {})
-    prepared = job.prepare(connection, request)
-    max_attempts = request.max_attempts or job.max_attempts
-    run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts)
-    if run.job != job.name:
-        raise BadInputError(f"key {request.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
+    prepared = _prepared(connection, registry, request)
+    run, is_new = _record(connection, registry, prepared)
     if is_new:
         items = (OpenItem(seq, symbol, run.timeframe) for seq, symbol in enumerate(prepared.symbols))
         finish_enqueue(connection, streams, run, items)
     return run, is_new
+
+
+def record_run(connection: Connection, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
+    """The ledger's half of `enqueue`, for a caller whose transaction holds more than the run; same errors.
+
+    After the commit `finish_enqueue` adds the entries, or else the reconciler does.
+    """
+    return _record(connection, registry, _prepared(connection, registry, request))
 
 
 def finish_enqueue(connection: Connection, streams: Streams, run: Run, items: Iterator[OpenItem]) -> None:
@@ -78,6 +80,27 @@ def add_entries(streams: Streams, run: Run, items: Iterator[OpenItem]) -> int:
     return total
 
 
+def _prepared(connection: Connection, registry: Registry, request: RunRequest) -> RunRequest:
+    job = registry[request.job]
+    symbols = request.symbols or job.parts
+    _require_key(request.idempotency_key)
+    _require_symbols(symbols)
+    for symbol in symbols if job.parts else ():
+        if symbol not in job.parts:
+            raise UnknownNameError(f"part of job {job.name!r}", symbol, job.parts)
+    require_parameters(job, request.parameters or {})
+    return job.prepare(connection, replace(request, symbols=symbols))
+
+
+def _record(connection: Connection, registry: Registry, prepared: RunRequest) -> tuple[Run, bool]:
+    job = registry[prepared.job]
+    max_attempts = prepared.max_attempts or job.max_attempts
+    run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts)
+    if run.job != job.name:
+        raise BadInputError(f"key {prepared.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
+    return run, is_new
+
+
 def _require_key(key: str | None) -> None:
     if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
         raise BadInputError(f"key {key[:80]!r} is not 1 to {MAX_KEY_CHARACTERS} printable characters")
@@ -98,7 +121,8 @@ def _require_symbols(symbols: Sequence[str]) -> None:
         raise BadInputError(f"symbol {repeated!r} is named twice; each symbol of a run is one item")
 
 
-def _require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:
+def require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:
+    """Raises BadInputError naming the parameter that a job does not have, or that breaks its rule."""
     try:
         job.parameters.model_validate(parameters)
     except ValidationError as error:

@@ -21,8 +21,8 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, chec
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Delivery, RedisUnavailableError
-from streamworkers.errors import BadInputError, PermanentError
+from streamworkers.engine.stream import Delivery
+from streamworkers.errors import BadInputError, PermanentError, RedisUnavailableError
 
 log = structlog.get_logger()
 _RUN_CACHE_SIZE = 64
@@ -132,7 +132,8 @@ class Executor:
                 return None
             self._parameters[run.id] = parameters
         cancelled = _cancelled_check(connection, run.id)
-        return _Call(run, job, Context(run.id, run.timeframe, run.as_of, parameters, connection, cancelled))
+        context = Context(run.id, run.timeframe, run.as_of, parameters, connection, self.settler.streams, cancelled)
+        return _Call(run, job, context)
 
     def _put_off(self, run: Run, tasks: Sequence[Task], reason: str) -> None:
         log.warning("run_put_off", run=run.id, job=run.job, reason=reason)

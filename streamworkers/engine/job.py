@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from streamworkers.database import Connection
 from streamworkers.engine.item import Item
 from streamworkers.engine.outcome import Completed, Event, Outcome
+from streamworkers.engine.stream import Streams
 
 
 class JobParameters(BaseModel):
@@ -23,8 +24,26 @@ P = TypeVar("P", bound=JobParameters)
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Why there is a run: a person, a tick of a schedule, or an event.
+
+    `external_id` is the job id of who asked for it, under which its status is shown.
+    """
+
+    trigger: Literal["manual", "schedule", "event"] = "manual"
+    schedule_id: int | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
+    external_id: str | None = None
+    requested_by: str | None = None
+
+
+MANUAL = Origin()
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run as it is asked for, before anything is written."""
+    """A run as it is asked for, before anything is written. No symbols are all parts of a job that has parts."""
 
     job: str
     symbols: tuple[str, ...]
@@ -34,17 +53,23 @@ class RunRequest:
     parameters: dict[str, Any] | None = None
     max_attempts: int | None = None
     idempotency_key: str | None = None
+    origin: Origin = MANUAL
+
+    def moment(self) -> datetime:
+        """When the run should have been: its tick, else now. What it may see is what was there then."""
+        return self.origin.scheduled_for or datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Context(Generic[P]):
-    """What a handler may use while it executes: its run, its parameters, and a connection to read with."""
+    """What a handler may use while it executes: its run, its parameters, a connection to read with, and the queues."""
 
     run_id: int
     timeframe: str | None
     as_of: datetime | None
     parameters: P
     connection: Connection
+    streams: Streams
     is_cancelled: Callable[[], bool]
 
     @property
@@ -58,6 +83,7 @@ class Job(ABC, Generic[P]):
 
     `batch_size` is the most items of one call to `execute`; `timeout_seconds` the longest that a call may take before
     the supervisor kills the process; `max_attempts` counts the deliveries after which a failing item is dead.
+    A job that is not about symbols names its `parts`: each is an item in the place of a symbol.
     """
 
     name: ClassVar[str]
@@ -66,6 +92,7 @@ class Job(ABC, Generic[P]):
     timeout_seconds: ClassVar[float] = 60.0
     max_attempts: ClassVar[int] = 3
     parameters: ClassVar[type[JobParameters]] = JobParameters
+    parts: ClassVar[tuple[str, ...]] = ()
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Complete a request when it is enqueued, for example with definitions that all its items shall share."""

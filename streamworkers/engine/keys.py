@@ -4,6 +4,20 @@ from dataclasses import dataclass
 
 GROUP = "workers"
 
+# What other programs know us by; no prefix of ours.
+DATA_LOAD_CHANNEL = "tickstock.jobs.data_load"
+DATA_LOAD_STREAM = "tickstock.jobs.data_load.stream"  # STREAM: the same messages for those that must not be lost
+DATA_LOAD_GROUP = "scheduler"
+DATA_LOAD_COMPLETE = "data_load_complete"  # the event on both
+PATTERNS_CHANNEL = "tickstock.events.patterns"
+MONITORING_CHANNEL = "tickstock:monitoring"
+ERRORS_CHANNEL = "tickstock:errors"
+
+
+def job_status(job_id: str) -> str:
+    """HASH with TTL: how far the job is that another program asked for."""
+    return f"tickstock.jobs.status:{job_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -34,3 +48,7 @@ class Keys:
     def service_lease(self, service: str) -> str:
         """STRING with TTL: the supervisor that runs a background service for the fleet."""
         return f"{self.prefix}:lease:{service}"
+
+    def said(self, what: str) -> str:
+        """STRING with TTL: one of several processes has said something that all of them know."""
+        return f"{self.prefix}:said:{what}"

@@ -15,7 +15,8 @@ import structlog
 
 from streamworkers.engine.executor import describe
 from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.stream import RedisUnavailableError, Streams
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import RedisUnavailableError
 
 log = structlog.get_logger()
 

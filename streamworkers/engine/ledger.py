@@ -6,7 +6,7 @@ closed first owns its effects: that UPDATE is the fence, and nothing else guards
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -14,18 +14,21 @@ from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import RunRequest
+from streamworkers.engine.keys import ERRORS_CHANNEL
 from streamworkers.engine.outcome import Event, printable
 from streamworkers.engine.stream import Delivery
 
 OPEN_STATES = ("pending", "retrying")
 OPEN_RUN_STATES = ("PENDING", "RUNNING")
 REFUSED_BYTES = 1 << 20
+FAILURES_TOLD = 10
+SCHEDULES_NOTIFY = "streamworkers_schedules"  # PostgreSQL's channel; the triggers of `job_schedules` use it too
 _PAGE = 5000
 _ENQUEUE_LOCKS = 0x5357  # any fixed numbers: the classes of our advisory locks
 _SYMBOL_LOCKS = 0x5358
 _SELECT_RUN = (
     "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,"
-    " enqueued_at IS NOT NULL FROM job_schedule_runs"
+    " enqueued_at IS NOT NULL, schedule FROM job_schedule_runs"
 )
 _SELECT_UNFINISHED = _SELECT_RUN.replace(" FROM ", ", floor(extract(epoch FROM enqueued_at) * 1000)::bigint FROM ")
 
@@ -45,6 +48,7 @@ class Run:
     max_attempts: int
     item_count: int
     is_enqueued: bool
+    schedule: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -91,7 +95,8 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
     with connection.transaction():
         row = connection.execute(
             "INSERT INTO job_schedule_runs (job, queue, target, timeframe, as_of, parameters, idempotency_key,"
-            " item_count, max_attempts) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " item_count, max_attempts, trigger, schedule_id, schedule, scheduled_for, external_id, requested_by)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
             (
                 request.job,
@@ -103,6 +108,7 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
                 request.idempotency_key,
                 len(request.symbols),
                 max_attempts,
+                *astuple(request.origin),
             ),
         ).fetchone()
         if row is None:
@@ -121,6 +127,21 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
             for seq, symbol in enumerate(request.symbols):
                 copy.write_row((run.run_day, run.id, seq, symbol, request.timeframe))
     return run, True
+
+
+def newest_with_key(connection: Connection, idempotency_keys: Sequence[str]) -> datetime | None:
+    """When the newest run was made that has one of these keys; None without any."""
+    row = connection.execute(
+        "SELECT max(created_at) FROM job_schedule_runs WHERE idempotency_key = ANY(%s)", (list(idempotency_keys),)
+    ).fetchone()
+    assert row is not None
+    moment: datetime | None = row[0]
+    return moment
+
+
+def mark_told(connection: Connection, run_ids: Sequence[int]) -> None:
+    """Note that who asked for these runs has been told how they ended."""
+    connection.execute("UPDATE job_schedule_runs SET status_told = true WHERE id = ANY(%s)", (list(run_ids),))
 
 
 def mark_enqueued(connection: Connection, run_id: int) -> None:
@@ -332,6 +353,9 @@ def complete_run(connection: Connection, run: Run) -> tuple[str | None, int]:
             " started_at = coalesce(started_at, created_at), failed_count = %s, cancelled_count = %s WHERE id = %s",
             (status, completed, failed, counts.get("cancelled", 0), run.id),
         )
+        if failed:
+            add_events(connection, [_failure_event(connection, run, status, failed)])
+        _tell_scheduler(connection, run)
     return status, 0
 
 
@@ -388,6 +412,7 @@ def cancel_run(connection: Connection, run: Run) -> int | None:
             "UPDATE job_schedule_runs SET completed_count = %s, failed_count = %s, cancelled_count = %s WHERE id = %s",
             (counts.get("completed", 0), counts.get("failed", 0), counts.get("cancelled", 0), run.id),
         )
+        _tell_scheduler(connection, run)
     return cursor.rowcount
 
 
@@ -406,7 +431,8 @@ def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: 
         if reopened:
             connection.execute(
                 "UPDATE job_schedule_runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL,"
-                " completed_count = NULL, failed_count = NULL, cancelled_count = NULL WHERE id = %s",
+                " completed_count = NULL, failed_count = NULL, cancelled_count = NULL, status_told = false"
+                " WHERE id = %s",
                 (run.id,),
             )
     return reopened
@@ -437,6 +463,38 @@ def ensure_partitions(connection: Connection, days_ahead: int) -> None:
         " FROM generate_series(0, %s) AS day",
         (days_ahead,),
     )
+
+
+def _failure_event(connection: Connection, run: Run, status: str, failed: int) -> Event:
+    """That items of a run failed, and why the first of them did."""
+    rows = connection.execute(
+        "SELECT symbol, timeframe, attempt, error FROM job_run_items"
+        " WHERE run_day = %s AND run_id = %s AND status = 'failed' ORDER BY seq LIMIT %s",
+        (run.run_day, run.id, FAILURES_TOLD),
+    ).fetchall()
+    return Event(
+        ERRORS_CHANNEL,
+        {
+            "schema_version": 1,
+            "kind": "run_failed",
+            "run_id": run.id,
+            "job": run.job,
+            "schedule": run.schedule,
+            "status": status,
+            "items": run.item_count,
+            "failed": failed,
+            "failures": [
+                {"symbol": symbol, "timeframe": timeframe, "attempt": attempt, "error": error}
+                for symbol, timeframe, attempt, error in rows
+            ],
+        },
+    )
+
+
+def _tell_scheduler(connection: Connection, run: Run) -> None:
+    """Wake those that wait for the end of a scheduled run: they would look within a second anyway."""
+    if run.schedule is not None:
+        connection.execute("SELECT pg_notify(%s, '')", (SCHEDULES_NOTIFY,))
 
 
 def _lock_run(connection: Connection, run_id: int) -> bool:

@@ -13,7 +13,8 @@ Row = dict[str, Any]
 
 _RUN_REPORT = (
     "SELECT id AS run_id, job, queue, status, target, timeframe, as_of, item_count, completed_count, failed_count,"
-    " cancelled_count, created_at, enqueued_at, started_at, completed_at, max_attempts, idempotency_key,"
+    " cancelled_count, created_at, enqueued_at, started_at, completed_at, max_attempts, idempotency_key, trigger,"
+    " schedule, scheduled_for, external_id, requested_by,"
     " extract(epoch FROM coalesce(completed_at, clock_timestamp()) - created_at)::float8 AS seconds"
     " FROM job_schedule_runs"
 )
@@ -30,17 +31,48 @@ class DeadFilter:
     since: datetime | None = None
 
 
-def list_runs(connection: Connection, *, job: str | None, status: str | None, limit: int) -> list[Row]:
-    """The newest runs."""
+def list_runs(
+    connection: Connection, *, job: str | None, status: str | None, limit: int, since: datetime | None = None
+) -> list[Row]:
+    """The newest runs; `since` leaves out those that were made earlier."""
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
             _RUN_REPORT + " WHERE (%(job)s::text IS NULL OR job = %(job)s)"
-            " AND (%(status)s::text IS NULL OR status = %(status)s) ORDER BY id DESC LIMIT %(limit)s",
-            {"job": job, "status": status, "limit": limit},
+            " AND (%(status)s::text IS NULL OR status = %(status)s)"
+            " AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s) ORDER BY id DESC LIMIT %(limit)s",
+            {"job": job, "status": status, "limit": limit, "since": since},
         )
         .fetchall()
     )
+
+
+def run_statistics(connection: Connection, since: datetime) -> list[Row]:
+    """Of each job: its ended runs since then, how many succeeded, and how long they took, in seconds."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT job, count(*) AS runs, count(*) FILTER (WHERE status = 'COMPLETED') AS succeeded,"
+            " count(*) FILTER (WHERE status = 'COMPLETED_WITH_ERRORS') AS with_errors,"
+            " count(*) FILTER (WHERE status = 'FAILED') AS failed,"
+            " count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled,"
+            " sum(completed_count)::bigint AS items_completed, sum(failed_count)::bigint AS items_failed,"
+            " percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50_seconds,"
+            " percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95_seconds, max(seconds) AS max_seconds"
+            " FROM (SELECT *, extract(epoch FROM completed_at - started_at)::float8 AS seconds"
+            "  FROM job_schedule_runs WHERE completed_at >= %s) ended GROUP BY job ORDER BY job",
+            (since,),
+        )
+        .fetchall()
+    )
+
+
+def dead_by_queue(connection: Connection) -> dict[str, int]:
+    """The dead items of ended runs, by queue; queues without any are absent."""
+    rows = connection.execute(
+        "SELECT queue, sum(failed_count)::bigint FROM job_schedule_runs WHERE failed_count > 0 GROUP BY queue"
+    )
+    return dict(rows.fetchall())
 
 
 def run_report(connection: Connection, run_id: int) -> Row | None:
@@ -132,6 +164,28 @@ def refused_entry(connection: Connection, entry: int) -> Row | None:
             "SELECT id, queue, entry_id, reason, size, refused_at, payload FROM refused_entries WHERE id = %s", (entry,)
         )
         .fetchone()
+    )
+
+
+def untold_runs(connection: Connection, jobs: int) -> list[Row]:
+    """The runs of up to so many job ids whose end has not been told, with their open items and the last one closed."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT r.id AS run_id, r.external_id, r.job, r.status, r.created_at, r.started_at, r.completed_at,"
+            " r.item_count, r.failed_count, c.closed, l.symbol AS last_symbol, l.timeframe AS last_timeframe"
+            " FROM job_schedule_runs r"
+            " CROSS JOIN LATERAL (SELECT count(*) AS closed FROM job_run_items i"
+            "  WHERE i.run_day = r.run_day AND i.run_id = r.id AND i.status IN ('completed', 'failed', 'cancelled')) c"
+            " LEFT JOIN LATERAL (SELECT symbol, timeframe FROM job_run_items i"
+            "  WHERE i.run_day = r.run_day AND i.run_id = r.id AND i.finished_at IS NOT NULL"
+            "  ORDER BY i.finished_at DESC LIMIT 1) l ON true"
+            " WHERE r.external_id IS NOT NULL AND NOT r.status_told AND r.external_id IN"
+            "  (SELECT external_id FROM job_schedule_runs WHERE external_id IS NOT NULL AND NOT status_told"
+            "   GROUP BY external_id ORDER BY min(id) LIMIT %s) ORDER BY r.id",
+            (jobs,),
+        )
+        .fetchall()
     )
 
 

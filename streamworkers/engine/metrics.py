@@ -11,17 +11,30 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streamworkers.engine.report import BatchReport
-from streamworkers.engine.stream import RedisUnavailableError, Streams
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import RedisUnavailableError
 
 _DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600)
 
 
-class PoolMetrics:
-    """Every metric of the pool. Labels are queues, jobs, services, causes and channels, all of bounded number."""
+class ServiceMetrics:
+    """What every process with background services counts."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.events_published = self._counter("events_published", "Events published", ("channel",))
+        self.service_failures = self._counter("service_failures", "Failed steps of background services", ("service",))
+
+    def _counter(self, name: str, documentation: str, labels: Iterable[str]) -> Counter:
+        return Counter(f"streamworkers_{name}", documentation, tuple(labels), registry=self.registry)
+
+
+class PoolMetrics(ServiceMetrics):
+    """Every metric of the pool. Labels are queues, jobs, services, causes and channels, all of bounded number."""
+
+    def __init__(self) -> None:
+        super().__init__()
         labels = ("queue", "job")
         self.finished = self._counter("items_finished", "Items closed, by outcome", (*labels, "outcome"))
         self.retried = self._counter("items_retried", "Failed attempts that will be repeated", labels)
@@ -33,8 +46,6 @@ class PoolMetrics:
         self.reclaimed = self._counter("entries_reclaimed", "Entries whose lease ran out", ("queue",))
         self.promoted = self._counter("entries_promoted", "Delayed entries whose time came", ("queue",))
         self.reconciled = self._counter("items_reconciled", "Lost items added again", ("queue",))
-        self.events_published = self._counter("events_published", "Events published", ("channel",))
-        self.service_failures = self._counter("service_failures", "Failed steps of background services", ("service",))
         self.worker_ends = self._counter("worker_ends", "Worker processes that ended, by cause", ("cause",))
         self.workers = Gauge(
             "streamworkers_workers", "Worker processes by what they do", ("state",), registry=self.registry
@@ -75,9 +86,6 @@ class PoolMetrics:
             self.wait_seconds.labels(queue, job).observe(report.wait_seconds)
         if report.takeover_seconds:
             self.takeover_seconds.labels(queue).observe(report.takeover_seconds)
-
-    def _counter(self, name: str, documentation: str, labels: Iterable[str]) -> Counter:
-        return Counter(f"streamworkers_{name}", documentation, tuple(labels), registry=self.registry)
 
 
 class BacklogCollector(Collector):

@@ -5,7 +5,7 @@ import json
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.metrics import ServiceMetrics
 from streamworkers.engine.stream import Streams
 
 LIMIT = 500
@@ -18,7 +18,7 @@ class OutboxRelay:
     scope = "all"
     interval_seconds = 2.0
 
-    def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams, metrics: PoolMetrics) -> None:
+    def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams, metrics: ServiceMetrics) -> None:
         self._pool = pool
         self._streams = streams
         self._metrics = metrics

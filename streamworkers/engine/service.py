@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from streamworkers.engine.executor import describe, must_wait
-from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.metrics import ServiceMetrics
 from streamworkers.engine.patience import Patience
 from streamworkers.engine.stream import Streams
 
@@ -44,7 +44,7 @@ class ServiceLoop(threading.Thread):
 
     SHORTEST_PAUSE_SECONDS = 0.1
 
-    def __init__(self, service: Service, streams: Streams, owner: str, metrics: PoolMetrics) -> None:
+    def __init__(self, service: Service, streams: Streams, owner: str, metrics: ServiceMetrics) -> None:
         super().__init__(name=service.name, daemon=True)
         self.service = service
         self.turned_at = time.monotonic()

@@ -14,7 +14,8 @@ from streamworkers.engine.decide import Decisions, Task
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.outcome import Completed, Event
 from streamworkers.engine.report import BatchReport, Reporter
-from streamworkers.engine.stream import NO_RUN, Delay, Delivery, Finished, RedisUnavailableError, Streams
+from streamworkers.engine.stream import NO_RUN, Delay, Delivery, Finished, Streams
+from streamworkers.errors import RedisUnavailableError
 
 T = TypeVar("T")
 Save: TypeAlias = Callable[[Connection, Sequence[Completed]], Iterable[Event]]

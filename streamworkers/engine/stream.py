@@ -1,12 +1,10 @@
-"""The pool's verbs on Redis. The only module that talks to it.
+"""The pool's verbs on Redis: queues, leases, heartbeats, events. What other programs say is in `messages.py`.
 
 Every verb raises RedisUnavailableError when Redis is away, loading, full or read-only; callers wait and try again.
 Each is safe to repeat: adding twice costs time, and whatever takes entries out asks first who owns them.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,25 +12,16 @@ from typing import Any, NamedTuple
 
 import msgpack
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from streamworkers.engine.keys import GROUP, Keys
-from streamworkers.errors import BadInputError, ServiceUnreachableError
+from streamworkers.engine.redis_access import NoGroupError, NoKeyError, open_client, translated
 
 ADD_CHUNK = 500
 TAKE_OVER_CHUNK = 50
 MOST_PENDING = 5000
 SCAN_CHUNK = 1000
 NO_RUN = 0
-_SOCKET_SECONDS = 10.0
 _FIELD = b"e"
-# What Redis 6.2 puts before the error of a command that a script called.
-_SCRIPT_PREFIX = re.compile(r"^(ERR )?Error running script \(call to f_\w+\): (@user_script: ?\d+: )+-?")
-
-
-class RedisUnavailableError(ServiceUnreachableError):
-    """Redis cannot do this now."""
 
 
 class Delivery(NamedTuple):
@@ -77,21 +66,7 @@ class Streams:
 
     def __init__(self, url: str, prefix: str) -> None:
         self.keys = Keys(prefix)
-        try:
-            # No silent retries: a repeated XREADGROUP would lose the first one's entries from sight.
-            self._client: redis.Redis = redis.Redis.from_url(
-                url,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=_SOCKET_SECONDS,
-                socket_connect_timeout=5.0,
-                health_check_interval=0,
-            )
-        except ValueError:
-            # What the parser says may quote a part of a password.
-            raise BadInputError(
-                "STREAMWORKERS_REDIS_URL is not a URL that begins with redis://, rediss:// or unix://"
-            ) from None
+        self._client = open_client(url)
         self._client.set_response_callback("XREADGROUP", lambda response, **_: response)
         self._scripts = {name: self._client.register_script(_script_text(name)) for name in _SCRIPTS}
 
@@ -101,13 +76,13 @@ class Streams:
 
     def ping(self) -> None:
         """Return when Redis answers."""
-        with _translated():
+        with translated():
             self._client.ping()
 
     def ensure_groups(self, queues: Iterable[str]) -> None:
         """Make streams and their consumer group; at `0`, so that what was added before is delivered."""
         for queue in queues:
-            with _translated():
+            with translated():
                 try:
                     self._client.xgroup_create(self.keys.stream(queue), GROUP, id="0", mkstream=True)
                 except redis.ResponseError as error:
@@ -129,14 +104,14 @@ class Streams:
         """
         while True:
             try:
-                with _translated():
+                with translated():
                     if len(queues) > 1:
                         for queue in queues:
                             if found := self._read([queue], consumer, _count_of(count, queue), None):
                                 return found
                         return self._read(queues, consumer, 1, block_ms)
                     return self._read(queues, consumer, _count_of(count, queues[0]), block_ms)
-            except _NoGroupError:
+            except NoGroupError:
                 self.ensure_groups(queues)
 
     def _read(self, queues: Sequence[str], consumer: str, count: int, block_ms: int | None) -> list[Delivery]:
@@ -161,18 +136,18 @@ class Streams:
             words += [delay.entry_id, delay.delay_ms, delay.packed]
         try:
             gone, delayed, open_left = self._run("finish", keys, words)
-        except _NoGroupError:
+        except NoGroupError:
             return Finished(0, 0, None)
         return Finished(gone, delayed, open_left)
 
     def owned(self, queue: str, consumer: str) -> set[str]:
         """The ids of the entries that a consumer has pending: at most its batch."""
         try:
-            with _translated():
+            with translated():
                 rows: Any = self._client.xpending_range(
                     self.keys.stream(queue), GROUP, "-", "+", MOST_PENDING, consumer
                 )
-        except _NoGroupError:
+        except NoGroupError:
             return set()
         return {row["message_id"].decode() for row in rows}
 
@@ -192,7 +167,7 @@ class Streams:
                 count: int = self._run(
                     "hand_over", [self.keys.stream(queue)], [GROUP, consumer, reason, TAKE_OVER_CHUNK, *suspects]
                 )
-            except _NoGroupError:
+            except NoGroupError:
                 return total
             total += count
             if count < TAKE_OVER_CHUNK:
@@ -209,7 +184,7 @@ class Streams:
         words = [GROUP, f"reclaimer:{owner}", lease_ms, cursor, limit, reason, "if_alone" if charge else "no"]
         try:
             next_cursor, count = self._run("reclaim", [self.keys.stream(queue)], words)
-        except _NoGroupError:
+        except NoGroupError:
             self.ensure_groups([queue])
             return "0-0", 0
         return next_cursor.decode(), count
@@ -221,7 +196,7 @@ class Streams:
             words = [GROUP, consumer, lease_ms, first, TAKE_OVER_CHUNK]
             try:
                 renewed: tuple[int, bytes] = self._run("renew", [self.keys.stream(queue)], words)
-            except _NoGroupError:
+            except NoGroupError:
                 return total
             count, last = renewed
             total += count
@@ -238,21 +213,21 @@ class Streams:
         """Delete a consumer unless it has entries pending."""
         try:
             return bool(self._run("leave", [self.keys.stream(queue)], [GROUP, consumer]))
-        except _NoGroupError:
+        except NoGroupError:
             return True
 
     def consumers(self, queue: str) -> dict[str, int]:
         """Consumers of a queue and how many entries each has pending."""
         try:
-            with _translated():
+            with translated():
                 rows: Any = self._client.xinfo_consumers(self.keys.stream(queue), GROUP)
-        except (_NoGroupError, _NoKeyError):
+        except (NoGroupError, NoKeyError):
             return {}
         return {row["name"].decode(): row["pending"] for row in rows}
 
     def backlog(self, queue: str) -> Backlog:
         """How many entries of a queue wait, are being worked on, and are delayed."""
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=True)
             pipe.xlen(self.keys.stream(queue))
             pipe.zcard(self.keys.delayed(queue))
@@ -264,15 +239,35 @@ class Streams:
         pending = summary["pending"] if isinstance(summary, dict) else 0
         return Backlog(length - pending, pending, delayed)
 
+    def oldest_age_seconds(self, queue: str) -> float:
+        """How long ago the oldest entry of a stream was added, by Redis' clock; 0 for none."""
+        with translated():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.xrange(self.keys.stream(queue), count=1)
+            pipe.time()
+            answer: Any = pipe.execute()
+        oldest, (seconds, microseconds) = answer
+        if not oldest:
+            return 0.0
+        added_ms = int(oldest[0][0].partition(b"-")[0])
+        return max(0.0, float(seconds + microseconds / 1e6 - added_ms / 1000))
+
+    def server_state(self) -> dict[str, Any]:
+        """What Redis says of its memory and of its file: the fields that tell whether it is about to lose something."""
+        with translated():
+            told: Any = {**self._client.info("memory"), **self._client.info("persistence")}
+        known = ("used_memory", "maxmemory", "maxmemory_policy", "aof_enabled", "aof_last_write_status", "loading")
+        return {name: told[name] for name in known if name in told}
+
     def open_items(self, queue: str) -> dict[int, int]:
         """The open items of each run as counted in Redis."""
-        with _translated():
+        with translated():
             counts: Any = self._client.hgetall(self.keys.open_items(queue))
         return {int(run): int(count) for run, count in counts.items()}
 
     def set_open_items(self, queue: str, run_id: int, count: int) -> None:
         """Set the count of a run to what the ledger says; at 0 forget the run."""
-        with _translated():
+        with translated():
             if count > 0:
                 self._client.hset(self.keys.open_items(queue), str(run_id), str(count))
             else:
@@ -284,18 +279,18 @@ class Streams:
 
     def heartbeat(self, worker_id: str, payload: bytes, ttl_ms: int) -> None:
         """Say that a supervisor lives."""
-        with _translated():
+        with translated():
             self._client.set(self.keys.worker(worker_id), payload, px=ttl_ms)
 
     def end_heartbeat(self, worker_id: str) -> None:
         """Say that a supervisor has gone."""
-        with _translated():
+        with translated():
             self._client.delete(self.keys.worker(worker_id))
 
     def heartbeats(self) -> dict[str, bytes]:
         """The last words of every live supervisor, by worker id."""
         prefix_length = len(self.keys.worker(""))
-        with _translated():
+        with translated():
             names = list(self._client.scan_iter(match=self.keys.workers(), count=1000))
             if not names:
                 return {}
@@ -305,13 +300,13 @@ class Streams:
     def leaked_keys(self) -> list[str]:
         """Keys under the prefix that are neither a queue's own nor end by themselves: a sign of a defect."""
         suffixes = (":stream", ":delayed", ":open")
-        with _translated():
+        with translated():
             names = [name.decode() for name in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000)]
             return [name for name in names if not name.endswith(suffixes) and self._client.ttl(name) == -1]
 
     def publish(self, messages: Sequence[tuple[str, str]]) -> None:
         """Publish (channel, text) messages in order."""
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=False)
             for channel, text in messages:
                 pipe.publish(channel, text)
@@ -319,13 +314,13 @@ class Streams:
 
     def scan_delayed(self, queue: str, cursor: int) -> tuple[int, list[bytes]]:
         """Some of the delayed entries; and the cursor to go on from, 0 at the end. Some may come twice."""
-        with _translated():
+        with translated():
             answer: Any = self._client.zscan(self.keys.delayed(queue), cursor, count=SCAN_CHUNK)
         return int(answer[0]), [packed for packed, _ in answer[1]]
 
     def scan_stream(self, queue: str, after_id: str) -> list[Delivery]:
         """The next `SCAN_CHUNK` entries after an id, waiting and pending; fewer at the end."""
-        with _translated():
+        with translated():
             rows: Any = self._client.xrange(self.keys.stream(queue), f"({after_id}", "+", SCAN_CHUNK)
         return [
             Delivery(queue, entry_id.decode(), payload_of([part for pair in fields.items() for part in pair]))
@@ -335,23 +330,23 @@ class Streams:
     def last_delivered_ms(self, queue: str) -> int | None:
         """When the newest entry that was ever delivered was added, in Unix ms; None without a group."""
         try:
-            with _translated():
+            with translated():
                 groups: Any = self._client.xinfo_groups(self.keys.stream(queue))
-        except _NoKeyError:
+        except NoKeyError:
             return None
         ids = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
         return int(ids[0].partition(b"-")[0]) if ids else None
 
     def open_items_of(self, queue: str, run_ids: Sequence[int]) -> dict[int, int | None]:
         """The open items of these runs as counted in Redis; None for one that is not."""
-        with _translated():
+        with translated():
             counts: Any = self._client.hmget(self.keys.open_items(queue), [str(run_id) for run_id in run_ids])
         return {run_id: None if count is None else int(count) for run_id, count in zip(run_ids, counts, strict=True)}
 
     def queues(self) -> set[str]:
         """The queues that have a stream, a delayed set or counts."""
         names: set[str] = set()
-        with _translated():
+        with translated():
             for key in self._client.scan_iter(match=f"{self.keys.prefix}:{{*}}:*", count=1000):
                 names.add(key.decode()[len(self.keys.prefix) + 2 :].rpartition("}")[0])
         return names
@@ -359,17 +354,17 @@ class Streams:
     def silences_ms(self, queue: str, consumer: str) -> list[int]:
         """For each entry that a consumer has pending, how long ago its lease was last renewed."""
         try:
-            with _translated():
+            with translated():
                 rows: Any = self._client.xpending_range(
                     self.keys.stream(queue), GROUP, "-", "+", MOST_PENDING, consumer
                 )
-        except _NoGroupError:
+        except NoGroupError:
             return []
         return [row["time_since_delivered"] for row in rows]
 
     def overdue(self, queue: str, late_ms: int) -> int:
         """How many delayed entries should have been promoted more than `late_ms` ago."""
-        with _translated():
+        with translated():
             clock: Any = self._client.time()
             count: Any = self._client.zcount(
                 self.keys.delayed(queue), "-inf", clock[0] * 1000 + clock[1] // 1000 - late_ms
@@ -378,7 +373,7 @@ class Streams:
 
     def remove(self, queue: str, entry_ids: Sequence[str], delayed: Sequence[bytes]) -> None:
         """Take entries out of a queue, whoever has them: only for those that belong to no open item."""
-        with _translated():
+        with translated():
             pipe = self._client.pipeline(transaction=True)
             if entry_ids:
                 pipe.xack(self.keys.stream(queue), GROUP, *entry_ids)
@@ -389,21 +384,13 @@ class Streams:
 
     def end_lasting(self, name: str) -> None:
         """Delete a key that has no TTL."""
-        with _translated():
+        with translated():
             if self._client.ttl(name) == -1:
                 self._client.delete(name)
 
     def _run(self, script: str, keys: Sequence[str], words: Sequence[Any]) -> Any:
-        with _translated():
+        with translated():
             return self._scripts[script](keys=keys, args=words)
-
-
-class _NoGroupError(Exception):
-    """The stream or its group is gone, as after FLUSHALL."""
-
-
-class _NoKeyError(Exception):
-    """The stream was never made."""
 
 
 _SCRIPTS: Mapping[str, tuple[str, ...]] = {
@@ -434,18 +421,3 @@ def _count_of(count: int | Mapping[str, int], queue: str) -> int:
 def _script_text(name: str) -> str:
     folder = Path(__file__).parent / "lua"
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in _SCRIPTS[name])
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except redis.ResponseError as error:
-        text = _SCRIPT_PREFIX.sub("", str(error))
-        if "NOGROUP" in text or text.startswith("UNBLOCKED"):
-            raise _NoGroupError(text) from None
-        if "no such key" in text:
-            raise _NoKeyError(text) from None
-        raise RedisUnavailableError(f"Redis refuses: {text}") from error
-    except redis.RedisError as error:
-        raise RedisUnavailableError(f"Redis does not answer: {error}") from error

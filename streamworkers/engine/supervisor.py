@@ -30,8 +30,8 @@ from streamworkers.engine.reclaimer import Reclaimer
 from streamworkers.engine.reconciler import Reconciler, StallRule
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.service import Service, ServiceLoop
-from streamworkers.engine.stream import RedisUnavailableError, Streams
-from streamworkers.errors import BadInputError, ServiceUnreachableError
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import BadInputError, RedisUnavailableError, ServiceUnreachableError
 
 log = structlog.get_logger()
 LIVE_SECONDS = 60.0

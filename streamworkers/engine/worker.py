@@ -25,8 +25,8 @@ from streamworkers.engine.patience import Patience
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.engine.settle import Settler
 from streamworkers.engine.status_pipe import StatusPipe
-from streamworkers.engine.stream import Delivery, RedisUnavailableError, Streams
-from streamworkers.errors import UsageError
+from streamworkers.engine.stream import Delivery, Streams
+from streamworkers.errors import RedisUnavailableError, UsageError
 from streamworkers.logs import configure_logs
 
 log = structlog.get_logger()

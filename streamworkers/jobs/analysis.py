@@ -15,6 +15,7 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
+from streamworkers.engine.keys import PATTERNS_CHANNEL
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
 from streamworkers.errors import BadInputError
 from streamworkers.jobs import definitions, results
@@ -23,7 +24,6 @@ from streamworkers.market.bars import newest_bar_time, read_series
 from streamworkers.market.series import BarSeries
 from streamworkers.market.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, newest_closed, timeframe_named
 
-PATTERNS_CHANNEL = "tickstock.events.patterns"
 SCHEMA_VERSION = 1
 
 
@@ -74,7 +74,7 @@ class Analysis(Job[AnalysisParameters]):
         The as-of becomes the newest closed bar, not after the one asked for, that any of the symbols has.
         """
         timeframe = timeframe_named(request.timeframe or "day")
-        bound = _native(timeframe, newest_closed(timeframe, datetime.now(UTC)), request.as_of)
+        bound = _native(timeframe, newest_closed(timeframe, request.moment()), request.as_of)
         newest = newest_bar_time(connection, request.symbols, timeframe, bound)
         given = AnalysisParameters.model_validate(request.parameters or {})
         indicators = given.indicator_definitions

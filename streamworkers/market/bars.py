@@ -45,6 +45,16 @@ CROSS JOIN LATERAL (
     SELECT t.{time} FROM {table} t WHERE t.symbol = w.symbol AND t.{time} <= %s ORDER BY t.{time} DESC LIMIT 1
 ) b"""
 
+# An index that begins with the symbol has no short way to the newest time; but each next symbol is one step away.
+_NEWEST_OF_ALL = """
+WITH RECURSIVE symbols (symbol) AS (
+    (SELECT symbol FROM {table} ORDER BY symbol LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.symbol FROM {table} t WHERE t.symbol > s.symbol ORDER BY t.symbol LIMIT 1)
+    FROM symbols s WHERE s.symbol IS NOT NULL
+)
+SELECT max((SELECT max(t.{time}) FROM {table} t WHERE t.symbol = s.symbol)) FROM symbols s WHERE s.symbol IS NOT NULL"""
+
 _RECENT = """
 SELECT {time}, open, high, low, close, volume FROM {table} WHERE symbol = %s ORDER BY {time} DESC LIMIT %s"""
 
@@ -94,6 +104,13 @@ def newest_bar_time(
 ) -> date | datetime | None:
     """The time of the newest bar that any of the symbols has up to and including `not_after`, None without one."""
     return max(last_bar_times(connection, symbols, timeframe, not_after).values(), default=None)
+
+
+def newest_bar_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> date | datetime | None:
+    """The time of the newest bar that any symbol has, None without one. Reads the index from symbol to symbol."""
+    row = connection.execute(_query(_NEWEST_OF_ALL, timeframe)).fetchone()
+    assert row is not None
+    return None if row[0] is None else _in_utc(row[0])
 
 
 def recent_bars(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, limit: int) -> list[Bar]:

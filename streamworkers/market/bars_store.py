@@ -135,6 +135,11 @@ def load_rows(
     )
 
 
+def ensure_minute_partition(executor: psycopg.Connection | psycopg.Cursor, moment: datetime) -> None:
+    """Make the partition of 1-minute bars of the moment's month, where there is none."""
+    executor.execute("SELECT ensure_ohlcv_1min_partition(%s)", (moment,))
+
+
 def _removed_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator[Reject]:
     for line, kept, symbol, time, row in cursor.stream(query, size=1000):
         detail = f"duplicate in the file: {symbol} at {time} stands on line {kept} already, which is kept"
@@ -150,7 +155,7 @@ def _move(
     cursor.execute(sql.SQL("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE").format(**names))
     if timeframe.name == "1min":
         for month in sorted(seen.months):
-            cursor.execute("SELECT ensure_ohlcv_1min_partition(%s::timestamptz)", (f"{month}-01T00:00:00+00:00",))
+            ensure_minute_partition(cursor, datetime.fromisoformat(f"{month}-01T00:00:00+00:00"))
     updated = cursor.execute(sql.SQL(_UPDATE_CHANGED).format(**names)).rowcount
     inserted = cursor.execute(sql.SQL(_INSERT_NEW).format(**names)).rowcount
     return updated, inserted

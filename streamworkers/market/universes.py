@@ -1,7 +1,7 @@
 """Universes: named sets of symbols, kept as groups with memberships."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import psycopg
 
@@ -32,25 +32,43 @@ def list_universes(connection: psycopg.Connection) -> list[tuple[str, str, str, 
     ).fetchall()
 
 
+def universe_names(expression: str) -> list[str]:
+    """The names in `sp500:nasdaq100`. Raises BadInputError where it holds no name or one that is none."""
+    return [require_universe_name(name.strip()) for name in expression.split(":")]
+
+
 def resolve(connection: psycopg.Connection, expression: str) -> tuple[str, ...]:
     """The symbols of `sp500:nasdaq100`: the distinct union of the named universes, sorted by code point.
 
     A name that groups of several types share means all of them. Raises UnknownNameError for a name that no universe
     has, BadInputError where the expression holds no name or one that is none.
     """
-    names = [require_universe_name(name.strip()) for name in expression.split(":")]
-    known = {name for (name,) in connection.execute("SELECT name FROM definition_groups").fetchall()}
+    names = universe_names(expression)
+    found = memberships(connection, names)
     for name in names:
-        if name not in known:
-            raise UnknownNameError("universe", name, known)
+        if name not in found:
+            known = connection.execute("SELECT name FROM definition_groups").fetchall()
+            raise UnknownNameError("universe", name, (name for (name,) in known))
+    return union(found, names)
+
+
+def memberships(connection: psycopg.Connection, names: Collection[str] | None = None) -> dict[str, frozenset[str]]:
+    """The symbols of each of these universes that is there, or of all."""
     rows = connection.execute(
         """
-        SELECT DISTINCT m.symbol FROM group_memberships m JOIN definition_groups g ON g.id = m.group_id
-        WHERE g.name = ANY(%s)
+        SELECT g.name, coalesce(array_agg(m.symbol) FILTER (WHERE m.symbol IS NOT NULL), '{}')
+        FROM definition_groups g LEFT JOIN group_memberships m ON m.group_id = g.id
+        WHERE %(names)s::text[] IS NULL OR g.name = ANY(%(names)s)
+        GROUP BY g.name
         """,
-        (names,),
+        {"names": None if names is None else list(names)},
     ).fetchall()
-    return tuple(sorted(symbol for (symbol,) in rows))
+    return {name: frozenset(symbols) for name, symbols in rows}
+
+
+def union(members: Mapping[str, frozenset[str]], names: Collection[str]) -> tuple[str, ...]:
+    """The distinct symbols of the named universes, sorted by code point."""
+    return tuple(sorted(frozenset[str]().union(*(members[name] for name in names))))
 
 
 def add_symbols(

@@ -9,7 +9,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from streamworkers.engine.keys import ERRORS_CHANNEL
+
 CHANNEL = "chaos.effects"
+_CHANNELS = (CHANNEL, ERRORS_CHANNEL)
 
 
 class Listener(threading.Thread):
@@ -39,11 +42,13 @@ class Listener(threading.Thread):
 
     def _listen(self) -> None:
         with self._client.pubsub() as subscription:  # type: ignore[no-untyped-call]
-            subscription.subscribe(CHANNEL)
+            subscription.subscribe(*_CHANNELS)
             confirmed = False
             while not self._stop_requested.is_set():
                 message = subscription.get_message(timeout=0.2)
                 if message is not None and message["type"] == "subscribe":
+                    if message["data"] < len(_CHANNELS):
+                        continue
                     self.deaf.append((self._heard_at, time.time()))
                     confirmed = True
                 elif message is not None and message["type"] == "message":

@@ -5,8 +5,8 @@ import pytest
 
 from streamworkers.engine.item import Entry, unpack_entry
 from streamworkers.engine.keys import GROUP
-from streamworkers.engine.stream import Delay, RedisUnavailableError, Streams
-from streamworkers.errors import BadInputError
+from streamworkers.engine.stream import Delay, Streams
+from streamworkers.errors import BadInputError, RedisUnavailableError
 
 LIMIT = 16_384
 

@@ -24,8 +24,8 @@ from streamworkers.engine.reconciler import Reconciler, StallRule
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Backlog, Delivery, RedisUnavailableError, Streams
-from streamworkers.errors import PermanentError
+from streamworkers.engine.stream import Backlog, Delivery, Streams
+from streamworkers.errors import PermanentError, RedisUnavailableError
 
 QUEUE = "model"
 WISHES = ("complete", "fail", "raise", "give_up", "snooze", "say_nothing", "spoil_save")

@@ -12,7 +12,8 @@ from streamworkers.engine.census import Census, item_of, portions
 from streamworkers.engine.item import ENTRY_VERSION, Entry
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import RedisUnavailableError, Streams
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import RedisUnavailableError
 
 LIMIT = 16_384
 FAR = {"ready_at": 32503680000}

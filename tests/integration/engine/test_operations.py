@@ -8,8 +8,8 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger_reports, operations
 from streamworkers.engine.ledger_reports import DeadFilter
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import RedisUnavailableError, Streams
-from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
 
 def test_a_purged_item_is_not_retried(

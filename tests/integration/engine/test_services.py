@@ -24,7 +24,8 @@ from streamworkers.engine.reclaimer import Reclaimer
 from streamworkers.engine.reconciler import Reconciler, StallRule
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.service import ServiceLoop
-from streamworkers.engine.stream import RedisUnavailableError, Streams
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import RedisUnavailableError
 
 
 @pytest.fixture

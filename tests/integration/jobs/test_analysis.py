@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.database import Connection
 from streamworkers.engine import ledger_reports
+from streamworkers.engine.keys import PATTERNS_CHANNEL
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.metrics import PoolMetrics
 from streamworkers.engine.outbox import OutboxRelay
@@ -23,7 +24,6 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import UsageError
 from streamworkers.jobs import definitions
-from streamworkers.jobs.analysis import PATTERNS_CHANNEL
 from streamworkers.jobs.results import latest_indicators, recent_patterns
 from streamworkers.market.bars import read_series
 from streamworkers.market.bars_import import import_bars

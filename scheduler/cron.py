@@ -1,0 +1,106 @@
+"""Cron expressions: five fields, or six with seconds first, in a time zone, by the rules of Debian's cron.
+
+A fixed time of day (neither minute nor hour begins with `*`) fires once a day: in the hour that a spring leaves out it
+fires when that hour would have begun, and in the hour that an autumn repeats it fires the first time. Everything else
+follows real time. With six fields the same holds, and the seconds count within the minute.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from streamworkers.errors import BadInputError
+
+ALIASES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_MOST_CHARACTERS = 200
+# Far enough back that a local time before a change of the clocks is met on its own side of it.
+_LEAD = timedelta(hours=3)
+_FIELDS = {
+    "second": "0-59",
+    "minute": "0-59",
+    "hour": "0-23",
+    "day of month": "1-31, L (the last day) or LW (the last weekday)",
+    "month": "1-12 or JAN-DEC",
+    "day of week": "0-7 or SUN-SAT (0 and 7 are Sunday), MON#1 (the first Monday) or 5L (the last Friday)",
+}
+_FORM = "each number alone, as a list a,b, a range a-b from low to high, or with a step /n from 1"
+_EXAMPLE_DAY = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Cron:
+    """A cron expression that has been checked. Raises BadInputError naming field, value and rule."""
+
+    def __init__(self, expression: str) -> None:
+        fields = _fields_of(expression)
+        _require_fields(expression, fields)
+        self._fixed = not fields[-5].startswith("*") and not fields[-4].startswith("*")
+        self._seconds = _seconds_of(fields[0]) if self._fixed and len(fields) == 6 else [0]
+        self._expression = " ".join(fields[-5:] if self._fixed else fields)
+        try:
+            next(CronSim(self._expression, _EXAMPLE_DAY))
+        except (CronSimError, StopIteration):
+            raise BadInputError(
+                f"cron {expression!r} never fires: no year has the day {fields[-3]} in the month {fields[-2]}"
+            ) from None
+
+    def after(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+        """The times after an aware moment, in UTC, each later than the one before, without end."""
+        last = moment.astimezone(UTC)
+        start = last - _LEAD if self._fixed else last
+        for local in CronSim(self._expression, start.astimezone(zone)):
+            minute = local.astimezone(UTC)
+            for second in self._seconds:
+                tick = minute + timedelta(seconds=second)
+                if tick > last:
+                    yield tick
+                    last = tick
+
+
+def _fields_of(expression: str) -> list[str]:
+    text = expression.strip()
+    if len(text) > _MOST_CHARACTERS:
+        raise BadInputError(f"cron {text[:40]!r}… is longer than {_MOST_CHARACTERS} characters")
+    if text.startswith("@"):
+        if text.lower() not in ALIASES:
+            raise BadInputError(f"cron {expression!r} is not one of {', '.join(ALIASES)}")
+        text = ALIASES[text.lower()]
+    fields = text.split()
+    if len(fields) not in (5, 6):
+        raise BadInputError(
+            f"cron {expression!r} has {len(fields)} fields, not 5 (minute, hour, day of month, month, day of week)"
+            " or 6 with seconds first"
+        )
+    return fields
+
+
+def _require_fields(expression: str, fields: list[str]) -> None:
+    names = list(_FIELDS)[-len(fields) :]
+    for place, (name, value) in enumerate(zip(names, fields, strict=True)):
+        alone = ["*"] * len(fields)
+        alone[place] = value
+        try:
+            CronSim(" ".join(alone), _EXAMPLE_DAY)
+        except (CronSimError, ValueError, TypeError, AssertionError):
+            raise BadInputError(
+                f"cron {expression!r}: {name} {value!r} is not * or of {_FIELDS[name]}; {_FORM}"
+            ) from None
+
+
+def _seconds_of(field: str) -> list[int]:
+    """The seconds of a minute that a field of seconds means."""
+    seconds: list[int] = []
+    for tick in CronSim(f"{field} 0 0 * * *", _EXAMPLE_DAY - timedelta(seconds=1)):
+        if tick.date() != _EXAMPLE_DAY.date():
+            return seconds
+        seconds.append(tick.second)
+    raise AssertionError("a cron iteration ends")

@@ -1,0 +1,68 @@
+"""The six standing jobs, with times and limits from the settings."""
+
+from scheduler.definition import ScheduleDefinition, Target
+from streamworkers.config import Settings
+from streamworkers.engine.keys import DATA_LOAD_COMPLETE
+
+EXCHANGE_CALENDAR = "XNYS"
+
+
+def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
+    """Definitions in the order in which they may be inserted."""
+    universes = Target(universe=settings.job_universes)
+    return [
+        ScheduleDefinition(
+            name="daily_indicator_calculation",
+            job_type="indicators",
+            target=universes,
+            timeframe="day",
+            cron=_at(settings.job_indicator_calc_time, "1-5"),
+            calendar=EXCHANGE_CALENDAR,
+        ),
+        ScheduleDefinition(
+            name="daily_pattern_detection",
+            job_type="patterns",
+            target=universes,
+            timeframe="day",
+            cron=_at(settings.job_pattern_detection_time, "1-5"),
+            calendar=EXCHANGE_CALENDAR,
+            after="daily_indicator_calculation",
+            min_coverage=settings.job_min_coverage,
+            after_timeout_seconds=3600,
+        ),
+        ScheduleDefinition(
+            name="post_import_analysis",
+            job_type="analysis",
+            on_event=DATA_LOAD_COMPLETE,
+            max_instances=1000,
+        ),
+        ScheduleDefinition(
+            name="weekly_cache_maintenance",
+            job_type="cache_maintenance",
+            task_params={"min_etfs": settings.min_etfs, "min_universes": settings.min_universes},
+            cron=_at(settings.job_maintenance_time, "0"),
+        ),
+        ScheduleDefinition(
+            name="daily_database_cleanup",
+            job_type="database_cleanup",
+            task_params={
+                "pattern_days": settings.pattern_retention_days,
+                "indicator_days": settings.indicator_retention_days,
+                "run_item_days": settings.run_item_retention_days,
+                "run_days": settings.run_retention_days,
+                "health_days": settings.health_retention_days,
+            },
+            cron=_at(settings.job_cleanup_time, "*"),
+        ),
+        ScheduleDefinition(
+            name="hourly_health_monitoring",
+            job_type="health_check",
+            cron="@hourly",
+            catch_up="skip",
+        ),
+    ]
+
+
+def _at(clock: str, days: str) -> str:
+    hour, _, minute = clock.partition(":")
+    return f"{int(minute)} {int(hour)} * * {days}"

@@ -1,0 +1,122 @@
+"""A schedule as people write it: typed and checked, the same from the command line, from YAML and from the table."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scheduler.planner import CatchUp, Policy
+from scheduler.timing import Timing, zone_named
+from streamworkers.engine.enqueue import require_parameters
+from streamworkers.engine.keys import DATA_LOAD_COMPLETE
+from streamworkers.engine.registry import Registry
+from streamworkers.errors import BadInputError
+from streamworkers.market.row_rules import require_symbol
+from streamworkers.market.timeframes import timeframe_named
+from streamworkers.market.universes import universe_names
+
+EVENTS = (DATA_LOAD_COMPLETE,)
+MOST_SYMBOLS = 10_000
+_NAME = r"^[a-z][a-z0-9_]{0,63}$"
+_MOST_SECONDS = 604_800
+
+
+class Target(BaseModel):
+    """What a schedule's runs are about: a universe expression, or symbols."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    universe: str | None = None
+    symbols: tuple[str, ...] | None = Field(None, max_length=MOST_SYMBOLS)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Target":
+        if (self.universe is None) == (self.symbols is None):
+            raise ValueError("a target is either a universe or symbols")
+        return self
+
+    def described(self) -> str:
+        """As a run shows it."""
+        return self.universe if self.universe is not None else ",".join(self.symbols or ())
+
+
+class ScheduleDefinition(BaseModel):
+    """Every field that people set; the defaults are those of the table `job_schedules`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=_NAME)
+    job_type: str
+    target: Target | None = None
+    timeframe: str | None = None
+    task_params: dict[str, Any] = Field(default_factory=dict)
+    cron: str | None = None
+    on_event: str | None = None
+    timezone: str = "America/New_York"
+    calendar: str | None = None
+    enabled: bool = True
+    catch_up: CatchUp = "latest"
+    misfire_grace_seconds: int = Field(300, ge=0, le=_MOST_SECONDS)
+    max_instances: int = Field(1, ge=1, le=1000)
+    coalesce: bool = True
+    after: str | None = Field(None, pattern=_NAME)
+    min_coverage: float = Field(1.0, ge=0, le=1)
+    after_timeout_seconds: int = Field(3600, ge=0, le=_MOST_SECONDS)
+    after_timeout_action: Literal["start", "skip"] = "start"
+    jitter_seconds: int = Field(0, ge=0, le=86_400)
+    user_id: str | None = Field(None, max_length=200)
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> "ScheduleDefinition":
+        """From untyped fields. Raises BadInputError naming schedule, field, value and rule."""
+        try:
+            return cls.model_validate(dict(fields))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "it"
+            rule = first["msg"].removeprefix("Value error, ")
+            raise BadInputError(
+                f"schedule {str(fields.get('name'))[:80]!r}: {place} {str(first['input'])[:120]!r}: {rule}"
+            ) from None
+
+    @cached_property
+    def timing(self) -> Timing | None:
+        """When it ticks; None for one that only events start. Raises BadInputError for words that break a rule."""
+        return None if self.cron is None else Timing.parse(self.cron, self.timezone, self.calendar)
+
+    @property
+    def policy(self) -> Policy:
+        """How it treats ticks that could not be started in time."""
+        return Policy(self.catch_up, self.misfire_grace_seconds, self.coalesce)
+
+    def require_sound(self, registry: Registry) -> None:
+        """Check what types cannot. Raises UnknownNameError or BadInputError naming value and rule."""
+        try:
+            self._require_sound(registry)
+        except BadInputError as error:
+            raise BadInputError(f"schedule {self.name!r}: {error}") from None
+
+    def _require_sound(self, registry: Registry) -> None:
+        job = registry[self.job_type]
+        require_parameters(job, self.task_params)
+        zone_named(self.timezone)
+        if self.timeframe is not None:
+            timeframe_named(self.timeframe)
+        if self.cron is None and self.on_event is None:
+            raise BadInputError("it needs a cron, or the event that starts it")
+        if self.on_event is not None and self.on_event not in EVENTS:
+            raise BadInputError(f"event {self.on_event!r} is not one of {', '.join(EVENTS)}")
+        if self.after == self.name:
+            raise BadInputError("it cannot come after itself")
+        if self.after is not None and self.cron is None:
+            raise BadInputError("only a schedule with a cron can come after another")
+        if self.timing is not None and next(self.timing.after(datetime.now(UTC)), None) is None:
+            raise BadInputError(f"cron {self.cron!r} has no tick left in calendar {self.calendar}")
+        if self.target is None and not job.parts and self.on_event is None:
+            raise BadInputError(f"job {job.name!r} is about symbols: name a universe or symbols")
+        if self.target is not None and self.target.universe is not None:
+            universe_names(self.target.universe)
+        for symbol in (self.target.symbols or ()) if self.target is not None and not job.parts else ():
+            require_symbol(symbol)

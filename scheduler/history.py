@@ -1,0 +1,109 @@
+"""What people and Prometheus ask of the schedules' tables. Reads only."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg.rows import dict_row
+
+from scheduler.store import database_clock, list_schedules
+from streamworkers.database import Connection
+from streamworkers.errors import UsageError
+
+Row = dict[str, Any]
+
+
+class ScheduleGauges(NamedTuple):
+    """How a schedule stands now; None for what it does not have."""
+
+    name: str
+    enabled: bool
+    next_seconds: float | None
+    last_success: float | None
+    waiting: int
+    calendar_days: int | None
+
+
+def last_runs(connection: Connection) -> dict[int, Row]:
+    """The newest tick of each schedule, by the schedule's id, with the run that it started, and the last success."""
+    rows = (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT s.id, t.scheduled_for, t.state, t.reason, t.run_id, r.status,"
+            " (SELECT max(completed_at) FROM job_schedule_runs o WHERE o.schedule_id = s.id AND o.status = 'COMPLETED')"
+            "  AS last_success,"
+            " (SELECT count(*) FROM job_schedule_ticks w WHERE w.schedule_id = s.id AND w.state = 'waiting') AS waiting"
+            " FROM job_schedules s LEFT JOIN LATERAL (SELECT * FROM job_schedule_ticks n WHERE n.schedule_id = s.id"
+            "  ORDER BY n.scheduled_for DESC LIMIT 1) t ON true LEFT JOIN job_schedule_runs r ON r.id = t.run_id"
+        )
+        .fetchall()
+    )
+    return {row["id"]: row for row in rows}
+
+
+def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
+    """How every schedule stands."""
+    now = database_clock(connection)
+    newest = last_runs(connection)
+    gauges = []
+    for schedule in list_schedules(connection):
+        row = newest.get(schedule.id, {})
+        success = row.get("last_success")
+        definition = schedule.definition
+        gauges.append(
+            ScheduleGauges(
+                schedule.name,
+                definition is not None and definition.enabled,
+                (schedule.next_run_at - now).total_seconds() if schedule.next_run_at else None,
+                success.timestamp() if success else None,
+                row.get("waiting", 0),
+                _calendar_days(schedule.definition, now),
+            )
+        )
+    return gauges
+
+
+def ticks_of(connection: Connection, schedule_id: int, limit: int) -> list[Row]:
+    """The newest ticks of a schedule, with the run that each started."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT t.scheduled_for, t.session, t.state, t.ticks, t.reason, t.detail, t.decided_at, t.run_id, r.status,"
+            " r.item_count, r.failed_count, extract(epoch FROM r.completed_at - r.started_at)::float8 AS seconds"
+            " FROM job_schedule_ticks t LEFT JOIN job_schedule_runs r ON r.id = t.run_id"
+            " WHERE t.schedule_id = %s ORDER BY t.scheduled_for DESC LIMIT %s",
+            (schedule_id, limit),
+        )
+        .fetchall()
+    )
+
+
+def tick_of_run(connection: Connection, run_id: int) -> Row | None:
+    """What the tick of a run says of why and how it was started, or None."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute("SELECT reason, detail FROM job_schedule_ticks WHERE run_id = %s", (run_id,))
+        .fetchone()
+    )
+
+
+def tick_counts(connection: Connection, since: datetime) -> list[Row]:
+    """Ticks by schedule and state since a moment, with the job of the schedule."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT s.name AS schedule, s.job_type AS job, t.state, sum(t.ticks)::bigint AS ticks"
+            " FROM job_schedule_ticks t JOIN job_schedules s ON s.id = t.schedule_id WHERE t.scheduled_for >= %s"
+            " GROUP BY s.name, s.job_type, t.state ORDER BY s.name, t.state",
+            (since,),
+        )
+        .fetchall()
+    )
+
+
+def _calendar_days(definition: Any, now: datetime) -> int | None:
+    try:
+        timing = definition.timing if definition is not None else None
+    except UsageError:
+        return None
+    days: int | None = timing.calendar_days_left(now) if timing is not None else None
+    return days

@@ -1,0 +1,165 @@
+"""What other programs say: a message is bytes until it has been found to be one of those that are known. Pure."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from streamworkers.engine.keys import DATA_LOAD_COMPLETE
+from streamworkers.errors import BadInputError
+from streamworkers.market.row_rules import require_symbol
+from streamworkers.market.timeframes import timeframe_named
+
+MAX_BYTES = 1 << 20
+MAX_SYMBOLS = 10_000
+LOAD_REQUEST = "csv_universe_load"
+_ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
+
+
+class RefusedError(BadInputError):
+    """A message that nothing can be made of; `reason` is one of a few words, for counting."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class LoadComplete:
+    """Bars of these symbols were loaded, in these timeframes."""
+
+    symbols: tuple[str, ...]
+    timeframes: tuple[str, ...]
+    run_analysis: bool
+    job_id: str | None
+    event_id: str | None
+    requested_by: str | None
+    digest: str
+
+    def key(self, timeframe: str) -> str | None:
+        """What identifies the run of a timeframe however often it is asked for; None when only the content can."""
+        if self.job_id is not None:
+            return f"{DATA_LOAD_COMPLETE}:job:{self.job_id}:{timeframe}"
+        if self.event_id is not None:
+            return f"{DATA_LOAD_COMPLETE}:event:{self.event_id}:{timeframe}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """Somebody asks for bars to be loaded."""
+
+    job_id: str
+    requested_by: str | None
+
+
+def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
+    """The message in these bytes. Raises RefusedError naming value and rule."""
+    fields = _object(raw)
+    kind = fields.get("event_type", fields.get("job_type"))
+    if kind == DATA_LOAD_COMPLETE:
+        return LoadComplete(
+            symbols=_symbols(fields),
+            timeframes=_timeframes(fields),
+            run_analysis=_flag(fields, "run_analysis", default=True),
+            job_id=_id(fields, "job_id"),
+            event_id=_id(fields, "event_id"),
+            requested_by=_text(fields, "requested_by"),
+            digest=_digest(fields),
+        )
+    if kind == LOAD_REQUEST:
+        job_id = _id(fields, "job_id")
+        if job_id is None:
+            raise RefusedError("bad_field", f"a {LOAD_REQUEST} needs a job_id")
+        return LoadRequest(job_id, _text(fields, "requested_by"))
+    known = f"event_type {DATA_LOAD_COMPLETE!r} or job_type {LOAD_REQUEST!r}"
+    raise RefusedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
+
+
+def job_id_of(raw: bytes) -> str | None:
+    """The job id of a message that may be anything, to say there that it was refused; None without a good one."""
+    try:
+        return _id(_object(raw), "job_id")
+    except RefusedError:
+        return None
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    if len(raw) > MAX_BYTES:
+        raise RefusedError("too_large", f"the message has {len(raw):,} bytes, more than {MAX_BYTES:,}")
+    try:
+        fields: Any = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        kind = type(error).__name__
+        raise RefusedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({kind})") from None
+    if not isinstance(fields, dict):
+        raise RefusedError("not_an_object", f"the message is {_shown(fields)}, not a JSON object")
+    return fields
+
+
+def _symbols(fields: dict[str, Any]) -> tuple[str, ...]:
+    symbols = fields.get("symbols")
+    if not isinstance(symbols, list) or not symbols:
+        raise RefusedError("bad_field", f"symbols {_shown(symbols)} is not a list of at least one symbol")
+    if len(symbols) > MAX_SYMBOLS:
+        raise RefusedError("bad_field", f"there are {len(symbols):,} symbols, more than {MAX_SYMBOLS:,}")
+    for symbol in symbols:
+        if not isinstance(symbol, str):
+            raise RefusedError("bad_field", f"the symbol {_shown(symbol)} is not a text")
+        try:
+            require_symbol(symbol)
+        except BadInputError as error:
+            raise RefusedError("bad_field", str(error)) from None
+    return tuple(dict.fromkeys(symbols))
+
+
+def _timeframes(fields: dict[str, Any]) -> tuple[str, ...]:
+    given = fields.get("timeframes", [fields.get("timeframe", "day")])
+    if not isinstance(given, list) or not given:
+        raise RefusedError("bad_field", f"timeframes {_shown(given)} is not a list of at least one timeframe")
+    names = []
+    for name in given:
+        if not isinstance(name, str):
+            raise RefusedError("bad_field", f"the timeframe {_shown(name)} is not a text")
+        try:
+            names.append(timeframe_named(name).name)
+        except BadInputError as error:
+            raise RefusedError("bad_field", str(error)) from None
+    return tuple(dict.fromkeys(names))
+
+
+def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:
+    value = fields.get(name, default)
+    if not isinstance(value, bool):
+        raise RefusedError("bad_field", f"{name} {_shown(value)} is not true or false")
+    return value
+
+
+def _id(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise RefusedError("bad_field", f"{name} {_shown(value)} is not 1 to 100 letters, digits or _.:@/-")
+    return value
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 200:
+        raise RefusedError("bad_field", f"{name} {_shown(value)} is not at most 200 printable characters")
+    return value
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    """The same for messages of the same content, whenever they were sent and in whatever order their fields are."""
+    content = {name: value for name, value in fields.items() if name not in ("timestamp", "sent_at")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

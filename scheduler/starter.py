@@ -1,0 +1,109 @@
+"""Makes a run of a schedule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from scheduler import store
+from scheduler.definition import ScheduleDefinition
+from scheduler.store import Schedule
+from scheduler.timing import Tick, zone_named
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.enqueue import finish_enqueue, record_run
+from streamworkers.engine.job import Origin, RunRequest
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import BadInputError
+from streamworkers.market.timeframes import timeframe_named
+from streamworkers.market.universes import resolve
+
+BY_HAND = "triggered by hand"
+Resolve = Callable[[Connection, str], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run has other than its schedule says."""
+
+    symbols: tuple[str, ...] | None = None
+    timeframe: str | None = None
+    as_of: datetime | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+
+
+AS_SCHEDULED = Changes()
+
+
+def record_scheduled_run(
+    connection: Connection,
+    registry: Registry,
+    resolve: Resolve,
+    schedule: Schedule,
+    origin: Origin,
+    changes: Changes = AS_SCHEDULED,
+) -> tuple[Run, bool]:
+    """Write a run and its items, in the caller's transaction; returns it and whether it is new.
+
+    Raises UnknownNameError and BadInputError as `enqueue` does, and for a universe that is not there or empty.
+    """
+    definition = schedule.require_definition()
+    symbols, target = _symbols(connection, resolve, definition, changes)
+    timeframe = changes.timeframe or definition.timeframe
+    request = RunRequest(
+        job=definition.job_type,
+        symbols=symbols,
+        target=target,
+        timeframe=timeframe_named(timeframe).name if timeframe else None,
+        as_of=changes.as_of,
+        parameters=definition.task_params | changes.parameters,
+        idempotency_key=changes.idempotency_key,
+        origin=origin,
+    )
+    return record_run(connection, registry, request)
+
+
+def trigger(
+    connection: Connection, streams: Streams, registry: Registry, name: str, changes: Changes = AS_SCHEDULED
+) -> Run:
+    """Start a run of a schedule now, paused or not.
+
+    Raises UnknownNameError, and BadInputError when as many as `max_instances` are at work already.
+    """
+    with connection.transaction():
+        schedule = store.lock_schedule(connection, name)
+        definition = schedule.require_definition()
+        count, oldest = store.open_instances(connection, schedule)
+        if count >= definition.max_instances:
+            what = f"run {oldest} is open" if oldest else "a tick of it waits"
+            raise BadInputError(
+                f"schedule {name!r} has max_instances {definition.max_instances}, and {what}: wait for it, or cancel it"
+            )
+        now = store.database_clock(connection)
+        tick = Tick(now, now.astimezone(zone_named(definition.timezone)).date())
+        store.decide_tick(connection, schedule, tick, "started", now, reason=BY_HAND)
+        origin = Origin("manual", schedule.id, schedule.name, tick.moment)
+        run, _ = record_scheduled_run(connection, registry, resolve, schedule, origin, changes)
+        store.change_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=run.id)
+    finish_enqueue(connection, streams, run, ledger.all_open_items(connection, run))
+    return run
+
+
+def _symbols(
+    connection: Connection, resolve: Resolve, definition: ScheduleDefinition, changes: Changes
+) -> tuple[tuple[str, ...], str]:
+    if changes.symbols is not None:
+        return changes.symbols, ",".join(changes.symbols)
+    target = definition.target
+    if target is None:
+        return (), definition.job_type
+    if target.symbols is not None:
+        return target.symbols, target.described()
+    assert target.universe is not None
+    symbols = resolve(connection, target.universe)
+    if not symbols:
+        raise BadInputError(f"universe {target.universe!r} has no symbols")
+    return symbols, target.universe

@@ -1,0 +1,262 @@
+"""Turns ticks into runs, exactly once each, with any number of replicas.
+
+A due schedule's row is locked, its ticks are decided, and the decisions, the runs and the next tick are one
+transaction; another replica passes over the locked row. A tick is a row with a key, so that even without the lock it
+could not start twice. Entries go to Redis after the commit; when that fails the reconciler adds them.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from scheduler import store
+from scheduler.dependency import judge
+from scheduler.metrics import SchedulerMetrics
+from scheduler.planner import Decision, plan
+from scheduler.starter import Resolve, record_scheduled_run
+from scheduler.store import Schedule, WaitingTick
+from scheduler.timing import Tick, Timing, jittered
+from streamworkers.database import Connection, is_passing
+from streamworkers.engine import ledger
+from streamworkers.engine.enqueue import finish_enqueue
+from streamworkers.engine.executor import describe
+from streamworkers.engine.job import Origin
+from streamworkers.engine.keys import ERRORS_CHANNEL
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.outcome import Event, printable
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import RedisUnavailableError, UsageError
+
+log = structlog.get_logger()
+Clock = Callable[[Connection], datetime]
+_REPLAN = timedelta(days=1)
+_BROKEN = timedelta(minutes=1)
+_REDIS_PAUSE_SECONDS = 5.0
+_MOST_STEPS = 200
+
+
+@dataclass
+class Ticker:
+    """Decides on what is due. `clock` is PostgreSQL's, so that replicas agree."""
+
+    pool: "ConnectionPool[Connection]"
+    streams: Streams
+    registry: Registry
+    resolve: Resolve
+    metrics: SchedulerMetrics
+    clock: Clock = store.database_clock
+    on_redis_away: Callable[[RedisUnavailableError], None] = lambda error: None
+    _redis_away_until: float = field(default=0.0, init=False)
+
+    def run_once(self) -> float:
+        """Decide on all ticks that are due, and on those that wait; returns seconds until the next is due, or 3600."""
+        with self.pool.connection() as connection:
+            steps = 0
+            while steps < _MOST_STEPS and self._step(connection):
+                steps += 1
+            self._look_at_waiting(connection)
+            due = store.next_due(connection)
+            if steps == _MOST_STEPS:
+                return 0.0
+            return 3600.0 if due is None else max(0.0, (due - self.clock(connection)).total_seconds())
+
+    def _step(self, connection: Connection) -> bool:
+        """Decide on one due schedule; False when none is due."""
+        started: list[Run] = []
+        with connection.transaction():
+            now = self.clock(connection)
+            schedule = store.lock_due(connection, now)
+            if schedule is None:
+                return False
+            try:
+                timing = schedule.require_definition().timing
+                assert timing is not None
+            except UsageError as error:
+                self._note_problem(connection, schedule, now, str(error))
+                return True
+            started = self._decide(connection, schedule, timing, now)
+        self._enqueue(connection, started)
+        return True
+
+    def _decide(self, connection: Connection, schedule: Schedule, timing: Timing, now: datetime) -> list[Run]:
+        definition = schedule.require_definition()
+
+        def due_at(moment: datetime) -> datetime:
+            return jittered(moment, schedule.id, definition.jitter_seconds)
+
+        ticks = (
+            timing.from_moment(schedule.next_run_at) if schedule.next_run_at else timing.after(schedule.planned_from)
+        )
+        planned = plan(ticks, due_at, now, definition.policy)
+        started = []
+        for decision in planned.decisions:
+            run = self._carry_out(connection, schedule, decision, due_at(decision.tick.moment), now)
+            if run is not None:
+                started.append(run)
+        following = planned.following
+        problem = None
+        if following is None:
+            problem = f"calendar {definition.calendar} ends, and no tick is left in it"
+            log.warning("schedule_ends", schedule=schedule.name, problem=problem)
+        store.set_planned(
+            connection,
+            schedule,
+            None if following is None else following.moment,
+            now + _REPLAN if following is None else due_at(following.moment),
+            problem,
+            planned_from=now if following is None else None,
+        )
+        return started
+
+    def _carry_out(
+        self, connection: Connection, schedule: Schedule, decision: Decision, due_at: datetime, now: datetime
+    ) -> Run | None:
+        definition = schedule.require_definition()
+        if decision.state != "start":
+            state, reason = str(decision.state), decision.reason
+        elif definition.after is not None:
+            state, reason = "waiting", f"for {definition.after}"
+        else:
+            state, reason = self._room(connection, schedule, None)
+        if not store.decide_tick(connection, schedule, decision.tick, state, now, reason=reason, ticks=decision.ticks):
+            return None
+        if state == "started":
+            self.metrics.lateness_seconds.labels(schedule.name).observe(max(0.0, (now - due_at).total_seconds()))
+            return self._start(connection, schedule, decision.tick)
+        self._tell(schedule, decision.tick, state, reason, decision.ticks)
+        return None
+
+    def _room(self, connection: Connection, schedule: Schedule, waiting: Tick | None) -> tuple[str, str | None]:
+        """`started` where an instance may start now, else `skipped`, or `waiting` for a schedule that skips none."""
+        definition = schedule.require_definition()
+        count, oldest = store.open_instances(connection, schedule, before=waiting)
+        if count < definition.max_instances:
+            return "started", None
+        what = f"run {oldest} is open" if oldest else "an earlier tick waits"
+        reason = f"{what}, and max_instances is {definition.max_instances}"
+        return ("waiting" if definition.catch_up == "all" else "skipped"), reason
+
+    def _start(
+        self,
+        connection: Connection,
+        schedule: Schedule,
+        tick: Tick,
+        reason: str | None = None,
+        detail: dict[str, object] | None = None,
+    ) -> Run | None:
+        """Make the run of a tick whose row is there, or note why there can be none."""
+        origin = Origin("schedule", schedule.id, schedule.name, tick.moment)
+        try:
+            with connection.transaction():
+                run, _ = record_scheduled_run(connection, self.registry, self.resolve, schedule, origin)
+        except Exception as error:  # whatever one schedule's job raises, the others go on
+            if is_passing(error):
+                raise
+            is_usage = isinstance(error, UsageError)
+            refusal = printable(str(error) if is_usage else describe(error))
+            log.warning("tick_refused", schedule=schedule.name, error=refusal, exc_info=not is_usage)
+            store.change_tick(connection, schedule, tick, "refused", reason=refusal, detail=detail)
+            self.metrics.ticks.labels(schedule.name, "refused").inc()
+            ledger.add_events(connection, [_refusal_event(schedule, tick, refusal)])
+            return None
+        store.change_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
+        self._tell(schedule, tick, "started", reason, 1, run.id)
+        return run
+
+    def _look_at_waiting(self, connection: Connection) -> None:
+        after = (datetime.min.replace(tzinfo=UTC), 0)
+        while True:
+            started: list[Run] = []
+            with connection.transaction():
+                waiting = store.lock_waiting(connection, after)
+                if waiting is None:
+                    return
+                after = (waiting.tick.moment, waiting.schedule.id)
+                run = self._decide_waiting(connection, waiting, self.clock(connection))
+                started = [run] if run is not None else []
+            self._enqueue(connection, started)
+
+    def _decide_waiting(self, connection: Connection, waiting: WaitingTick, now: datetime) -> Run | None:
+        schedule, tick = waiting.schedule, waiting.tick
+        definition = schedule.definition
+        if definition is None or not definition.enabled:
+            self._change(connection, schedule, tick, "skipped", "the schedule was paused while the tick waited")
+            return None
+        reason, detail = None, None
+        if definition.after is not None:
+            awaited = store.awaited_run(connection, definition.after, tick.session, tick.moment)
+            deadline = waiting.decided_at + timedelta(seconds=definition.after_timeout_seconds)
+            verdict = judge(awaited, definition.min_coverage, now, deadline, definition.after_timeout_action)
+            if verdict.action == "wait":
+                return None
+            reason, detail = verdict.reason, awaited.as_detail()
+            if verdict.action == "skip":
+                self._change(connection, schedule, tick, "skipped", reason, detail)
+                return None
+        state, no_room = self._room(connection, schedule, tick)
+        if state == "waiting":
+            return None
+        if state == "skipped":
+            self._change(connection, schedule, tick, "skipped", no_room, detail)
+            return None
+        return self._start(connection, schedule, tick, reason, detail)
+
+    def _change(
+        self,
+        connection: Connection,
+        schedule: Schedule,
+        tick: Tick,
+        state: str,
+        reason: str | None,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        store.change_tick(connection, schedule, tick, state, reason=reason, detail=detail)
+        self._tell(schedule, tick, state, reason, 1)
+
+    def _note_problem(self, connection: Connection, schedule: Schedule, now: datetime, problem: str) -> None:
+        log.warning("schedule_broken", schedule=schedule.name, problem=problem)
+        store.set_planned(connection, schedule, schedule.next_run_at, now + _BROKEN, printable(problem))
+
+    def _tell(
+        self, schedule: Schedule, tick: Tick, state: str, reason: str | None, ticks: int, run_id: int | None = None
+    ) -> None:
+        self.metrics.ticks.labels(schedule.name, state).inc(ticks)
+        log.info(
+            "tick_decided",
+            state=state,
+            schedule=schedule.name,
+            scheduled_for=tick.moment.isoformat(),
+            run=run_id,
+            reason=reason,
+            ticks=ticks,
+        )
+
+    def _enqueue(self, connection: Connection, runs: Sequence[Run]) -> None:
+        """Add the entries of runs that are committed; while Redis is away leave that to the reconciler."""
+        for run in runs:
+            if time.monotonic() < self._redis_away_until:
+                return
+            try:
+                finish_enqueue(connection, self.streams, run, ledger.all_open_items(connection, run))
+            except RedisUnavailableError as error:
+                self._redis_away_until = time.monotonic() + _REDIS_PAUSE_SECONDS
+                log.warning("enqueue_put_off", run=run.id, error=describe(error))
+                self.on_redis_away(error)
+
+
+def _refusal_event(schedule: Schedule, tick: Tick, refusal: str) -> Event:
+    return Event(
+        ERRORS_CHANNEL,
+        {
+            "schema_version": 1,
+            "kind": "tick_refused",
+            "schedule": schedule.name,
+            "scheduled_for": tick.moment.isoformat(),
+            "reason": refusal,
+        },
+    )

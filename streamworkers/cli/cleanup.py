@@ -1,0 +1,43 @@
+"""`streamworkers cleanup`."""
+
+from datetime import UTC, datetime
+
+import click
+from pydantic import ValidationError
+
+from streamworkers.cli.session import Session, json_option, print_json, print_table
+from streamworkers.errors import BadInputError
+from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
+
+
+@click.command(short_help="Remove what is older than its retention.")
+@click.option("--dry-run", is_flag=True, help="Count what would go, and remove nothing.")
+@json_option
+def cleanup(dry_run: bool, as_json: bool) -> None:
+    """Remove results, items, runs and history older than the settings say, now and here.
+
+    The job `database_cleanup` does the same in a worker, each night by the schedule `daily_database_cleanup`.
+    """
+    session = Session.open()
+    settings = session.settings
+    try:
+        parameters = CleanupParameters(
+            pattern_days=settings.pattern_retention_days,
+            indicator_days=settings.indicator_retention_days,
+            run_item_days=settings.run_item_retention_days,
+            run_days=settings.run_retention_days,
+            health_days=settings.health_retention_days,
+            dry_run=dry_run,
+        )
+    except ValidationError as error:
+        raise BadInputError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    with session.database() as connection:
+        done = [clean(connection, part, parameters, datetime.now(UTC)) for part in PARTS]
+    verb = "would_remove" if dry_run else "removed"
+    rows = [
+        {"table": cleaning.part, verb: cleaning.rows, "partitions": ", ".join(cleaning.partitions)} for cleaning in done
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, {"table": "table", verb: verb.replace("_", " "), "partitions": "partitions"}, "")

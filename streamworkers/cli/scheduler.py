@@ -1,0 +1,37 @@
+"""`streamworkers scheduler`."""
+
+import click
+
+from scheduler import store
+from scheduler.service import Scheduler, SchedulerOptions
+from streamworkers.cli.session import Session, messages, require_schema
+from streamworkers.engine.registry import installed_jobs
+
+
+@click.command(short_help="Start a scheduler: ticks and events become runs.")
+@click.option("--once", is_flag=True, help="Do what is due now, and return: for a cron of the system.")
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez, /readyz; 0 picks a free port."
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve them on.")
+def scheduler(once: bool, metrics_port: int | None, metrics_host: str) -> None:
+    """Start a scheduler, which turns ticks of schedules and events into runs.
+
+    Any number of them may run: each tick and each message becomes one run. It runs until SIGTERM or Ctrl-C.
+    """
+    session = Session.open()
+    with session.database() as connection:
+        require_schema(connection)
+        if not store.list_schedules(connection):
+            messages.print("there are no schedules yet: streamworkers schedules install-defaults", markup=False)
+    with session.streams():
+        pass
+    options = SchedulerOptions(metrics_host, None if once else metrics_port)
+    service = Scheduler(session.settings, session.redis_url, session.database_url, installed_jobs(), options)
+    if not once:
+        service.run()
+        return
+    try:
+        service.run_once()
+    finally:
+        service.close()

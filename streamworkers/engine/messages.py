@@ -1,0 +1,156 @@
+"""Messages from and to other programs: what they publish, what they leave in a stream, and how we answer.
+
+Every verb raises RedisUnavailableError when Redis is away, loading, full or read-only. Whatever is read here was
+written by somebody else and is bytes until somebody has looked at it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+
+from streamworkers.engine import keys
+from streamworkers.engine.redis_access import NoGroupError, open_client, translated
+from streamworkers.errors import RedisUnavailableError
+
+MESSAGE_FIELD = b"message"
+_CONFIRM_SECONDS = 5.0
+_PING_SECONDS = 10.0
+
+
+class InboxEntry(NamedTuple):
+    """An entry of an inbox stream: its id, and the bytes of its field `message`, None where it has none."""
+
+    entry_id: str
+    message: bytes | None
+
+
+class Subscription:
+    """A subscription to one channel, confirmed by Redis; what is published from now on comes out of `next_message`."""
+
+    def __init__(self, client: redis.Redis, channel: str) -> None:
+        self._pubsub: Any = client.pubsub()  # type: ignore[no-untyped-call]
+        self._heard_at = self._pinged_at = time.monotonic()
+        with translated():
+            self._pubsub.subscribe(channel)
+            while (answer := self._pubsub.get_message(timeout=_CONFIRM_SECONDS)) is not None:
+                if answer["type"] == "subscribe":
+                    return
+        raise RedisUnavailableError(f"Redis does not confirm the subscription to {channel}")
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._pubsub.close()
+
+    def next_message(self, seconds: float) -> bytes | None:
+        """The next message within so many seconds, or None.
+
+        Raises RedisUnavailableError also when the connection is dead without a word: it is asked every ten seconds.
+        """
+        now = time.monotonic()
+        if now - self._heard_at > 3 * _PING_SECONDS:
+            raise RedisUnavailableError("Redis does not answer: the subscription is silent")
+        with translated():
+            if now - max(self._heard_at, self._pinged_at) > _PING_SECONDS:
+                self._pubsub.ping()
+                self._pinged_at = now
+            answer = self._pubsub.get_message(timeout=seconds)
+        if answer is None:
+            return None
+        self._heard_at = time.monotonic()
+        return answer["data"] if answer["type"] == "message" else None
+
+
+class Messages:
+    """The traffic with other programs over one Redis. Thread-safe."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._keys = keys.Keys(prefix)
+        self._client = open_client(url)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def subscribe(self, channel: str) -> Subscription:
+        """Listen to a channel."""
+        return Subscription(self._client, channel)
+
+    def publish(self, channel: str, text: str) -> None:
+        """Publish a message."""
+        with translated():
+            self._client.publish(channel, text)
+
+    def read_inbox(
+        self, stream: str, group: str, consumer: str, count: int, *, block_ms: int | None = None, own: bool = False
+    ) -> list[InboxEntry]:
+        """Up to `count` entries that nobody of the group has, waiting up to `block_ms`; makes the group, at `0`.
+
+        With `own`, those instead that this consumer was given before and has not finished.
+        """
+        try:
+            with translated():
+                start = "0" if own else ">"
+                answer: Any = self._client.xreadgroup(group, consumer, {stream: start}, count=count, block=block_ms)
+        except NoGroupError:
+            self._make_group(stream, group)
+            return []
+        return [_inbox_entry(entry_id, fields) for _, entries in answer or () for entry_id, fields in entries]
+
+    def reclaim_inbox(self, stream: str, group: str, consumer: str, idle_ms: int, count: int) -> list[InboxEntry]:
+        """Take over up to `count` entries that somebody of the group has had for longer than `idle_ms`."""
+        try:
+            with translated():
+                answer: Any = self._client.xautoclaim(stream, group, consumer, idle_ms, count=count)
+        except NoGroupError:
+            return []
+        return [_inbox_entry(entry_id, fields) for entry_id, fields in answer[1] if entry_id is not None and fields]
+
+    def finish_inbox(self, stream: str, group: str, entry_ids: Sequence[str]) -> None:
+        """Take entries out of an inbox that have been dealt with."""
+        with translated():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.xack(stream, group, *entry_ids)
+            pipe.xdel(stream, *entry_ids)
+            pipe.execute()
+
+    def leave_inbox(self, stream: str, group: str, consumer: str) -> None:
+        """Forget a consumer of the group unless it has entries that are not dealt with."""
+        try:
+            with translated():
+                if not self._client.xpending_range(stream, group, "-", "+", 1, consumer):
+                    self._client.xgroup_delconsumer(stream, group, consumer)
+        except NoGroupError:
+            return
+
+    def set_status(self, job_id: str, fields: dict[str, Any], ttl_seconds: int, *, only_new: bool = False) -> None:
+        """Set fields of the status hash of a job that somebody asked for; it lives `ttl_seconds` from now.
+
+        `only_new` leaves a hash alone that is there already.
+        """
+        name = keys.job_status(job_id)
+        with translated():
+            if only_new and self._client.exists(name):
+                return
+            pipe = self._client.pipeline(transaction=True)
+            pipe.hset(name, mapping=fields)  # type: ignore[arg-type]  # the stub wants every kind of key
+            pipe.expire(name, ttl_seconds)
+            pipe.execute()
+
+    def is_first(self, what: str, ttl_seconds: int) -> bool:
+        """True for the first of all processes that asks this of `what` within `ttl_seconds`."""
+        with translated():
+            return bool(self._client.set(self._keys.said(what), "1", nx=True, ex=ttl_seconds))
+
+    def _make_group(self, stream: str, group: str) -> None:
+        with translated():
+            try:
+                self._client.xgroup_create(stream, group, id="0", mkstream=True)
+            except redis.ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+
+def _inbox_entry(entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> InboxEntry:
+    return InboxEntry(entry_id.decode(), (fields or {}).get(MESSAGE_FIELD))

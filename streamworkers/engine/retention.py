@@ -1,0 +1,63 @@
+"""What of the ledger may go when it is old: partitions of items, then the runs and ticks themselves.
+
+Nothing of an open run goes, however old it is. Each step is bounded; a caller repeats it while it removes something.
+"""
+
+from datetime import date, datetime
+
+from psycopg import sql
+
+from streamworkers.database import Connection
+
+_LOCK_WAIT = "2s"
+_CANDIDATES = {
+    "job_schedule_runs": "completed_at < %s",
+    "job_schedule_ticks": "decided_at < %s AND state <> 'waiting'",
+    "msg_system_health": "checked_at < %s",
+}
+
+
+def old_item_partitions(connection: Connection, before: date) -> list[tuple[str, int]]:
+    """Partitions of `job_run_items` of days before that one, no run of which is open, and the rows they should have."""
+    rows = connection.execute(
+        "SELECT c.relname, day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid,"
+        " LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day) named"
+        " WHERE i.inhparent = 'job_run_items'::regclass AND day < %s"
+        " AND NOT EXISTS (SELECT FROM job_schedule_runs r WHERE r.run_day = day"
+        "                 AND r.status IN ('PENDING', 'RUNNING')) ORDER BY day",
+        (before,),
+    ).fetchall()
+    return [
+        (name, count)
+        for name, day in rows
+        for (count,) in connection.execute(
+            "SELECT coalesce(sum(item_count), 0) FROM job_schedule_runs WHERE run_day = %s", (day,)
+        )
+    ]
+
+
+def drop_item_partition(connection: Connection, name: str) -> None:
+    """Drop a partition. Waits for its lock for two seconds at most, so that no worker waits behind it for longer.
+
+    Raises psycopg.errors.LockNotAvailable, after which it may be tried again.
+    """
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_LOCK_WAIT))
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def count_old(connection: Connection, table: str, before: datetime) -> int:
+    """How many rows of a table of the ledger `remove_old` would remove in all."""
+    row = connection.execute(_statement("SELECT count(*) FROM {table} WHERE {old}", table), (before,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def remove_old(connection: Connection, table: str, before: datetime, limit: int) -> int:
+    """Remove up to `limit` old rows of one of the three tables; returns how many."""
+    statement = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {old} LIMIT %s))"
+    return connection.execute(_statement(statement, table), (before, limit)).rowcount
+
+
+def _statement(text: str, table: str) -> sql.Composed:
+    return sql.SQL(text).format(table=sql.Identifier(table), old=sql.SQL(_CANDIDATES[table]))
