@@ -47,6 +47,7 @@ bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
 	$(BIN)/python benchmarks/recovery.py
 	$(BIN)/python benchmarks/reclaim.py
 	$(BIN)/python benchmarks/idle.py
+	$(BIN)/python benchmarks/schedules.py
 
 lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 	$(PIP) install uv

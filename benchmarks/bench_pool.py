@@ -54,7 +54,8 @@ class Bench:
         """Forget all runs, results and entries, so that each round starts from the same state."""
         self.client.flushall()
         self.connection.execute(
-            "TRUNCATE job_schedule_runs, job_run_items, event_outbox, indicator_results, daily_patterns, effects"
+            "TRUNCATE job_schedule_runs, job_schedule_ticks, job_run_items, event_outbox, indicator_results,"
+            " daily_patterns, effects"
         )
 
 
@@ -149,8 +150,25 @@ def running_pool(bench: Bench, *words: str, **settings: object) -> Iterator[Pool
                 os.kill(pid, signal.SIGKILL)
 
 
+@contextmanager
+def running_scheduler(bench: Bench) -> Iterator["subprocess.Popen[bytes]"]:
+    """A scheduler, stopped in the end; what it logs goes to a file in the bench's folder."""
+    with (bench.folder / "scheduler.log").open("wb") as log_file:
+        process = _start("scheduler", bench, [], log_file)
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
 def _start_supervisor(
     bench: Bench, words: Sequence[str], log_file: IO[bytes] | None, **settings: object
+) -> "subprocess.Popen[bytes]":
+    return _start("worker", bench, words, log_file, **settings)
+
+
+def _start(
+    command: str, bench: Bench, words: Sequence[str], log_file: IO[bytes] | None, **settings: object
 ) -> "subprocess.Popen[bytes]":
     environment = {
         **os.environ,
@@ -160,7 +178,7 @@ def _start_supervisor(
         **{f"STREAMWORKERS_{name}": str(value) for name, value in settings.items()},
         "PYTHONPATH": os.pathsep.join([str(SAMPLE_JOBS), os.environ.get("PYTHONPATH", "")]),
     }
-    line = [sys.executable, "-m", "streamworkers.cli.main", "worker", *words]
+    line = [sys.executable, "-m", "streamworkers.cli.main", command, *words]
     return subprocess.Popen(line, env=environment, stderr=log_file)
 
 

@@ -7,6 +7,7 @@ follows real time. With six fields the same holds, and the seconds count within 
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -43,6 +44,10 @@ class Cron:
     def __init__(self, expression: str) -> None:
         fields = _fields_of(expression)
         _require_fields(expression, fields)
+        for place, values in ((-5, 60), (-4, 24)):
+            # 0-23 is every hour as `*` is, and follows real time as `*` does.
+            if _count_of(fields[place], place) == values:
+                fields[place] = "*"
         self._fixed = not fields[-5].startswith("*") and not fields[-4].startswith("*")
         self._seconds = _seconds_of(fields[0]) if self._fixed and len(fields) == 6 else [0]
         self._expression = " ".join(fields[-5:] if self._fixed else fields)
@@ -94,6 +99,15 @@ def _require_fields(expression: str, fields: list[str]) -> None:
             raise BadInputError(
                 f"cron {expression!r}: {name} {value!r} is not * or of {_FIELDS[name]}; {_FORM}"
             ) from None
+
+
+def _count_of(field: str, place: int) -> int:
+    """How many minutes of an hour (place -5), or hours of a day (-4), a field means."""
+    fields = ["0", "0", "*", "*", "*"]
+    fields[place] = field
+    end = _EXAMPLE_DAY + (timedelta(hours=1) if place == -5 else timedelta(days=1))
+    ticks = CronSim(" ".join(fields), _EXAMPLE_DAY - timedelta(seconds=1))
+    return sum(1 for _ in takewhile(lambda tick: tick < end, ticks))
 
 
 def _seconds_of(field: str) -> list[int]:

@@ -1,11 +1,12 @@
 """A schedule as people write it: typed and checked, the same from the command line, from YAML and from the table."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from scheduler.planner import CatchUp, Policy
 from scheduler.timing import Timing, zone_named
@@ -14,6 +15,7 @@ from streamworkers.engine.keys import DATA_LOAD_COMPLETE
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
 from streamworkers.market.row_rules import require_symbol
+from streamworkers.market.sessions import require_calendar
 from streamworkers.market.timeframes import timeframe_named
 from streamworkers.market.universes import universe_names
 
@@ -29,7 +31,7 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     universe: str | None = None
-    symbols: tuple[str, ...] | None = Field(None, max_length=MOST_SYMBOLS)
+    symbols: tuple[str, ...] | None = Field(None, min_length=1, max_length=MOST_SYMBOLS)
 
     @model_validator(mode="after")
     def _is_one(self) -> "Target":
@@ -68,6 +70,15 @@ class ScheduleDefinition(BaseModel):
     jitter_seconds: int = Field(0, ge=0, le=86_400)
     user_id: str | None = Field(None, max_length=200)
 
+    @field_validator("task_params")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"it is not JSON: {error}") from None
+        return value
+
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> "ScheduleDefinition":
         """From untyped fields. Raises BadInputError naming schedule, field, value and rule."""
@@ -102,6 +113,8 @@ class ScheduleDefinition(BaseModel):
         job = registry[self.job_type]
         require_parameters(job, self.task_params)
         zone_named(self.timezone)
+        if self.calendar is not None:
+            require_calendar(self.calendar)
         if self.timeframe is not None:
             timeframe_named(self.timeframe)
         if self.cron is None and self.on_event is None:

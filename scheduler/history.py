@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import dict_row
 
+from scheduler.definition import ScheduleDefinition
 from scheduler.store import database_clock, list_schedules
 from streamworkers.database import Connection
 from streamworkers.errors import UsageError
@@ -13,14 +14,14 @@ Row = dict[str, Any]
 
 
 class ScheduleGauges(NamedTuple):
-    """How a schedule stands now; None for what it does not have."""
+    """How a schedule stands now, in the order of its metrics; None for what it does not have."""
 
     name: str
-    enabled: bool
     next_seconds: float | None
     last_success: float | None
-    waiting: int
     calendar_days: int | None
+    enabled: bool
+    waiting: int
 
 
 def last_runs(connection: Connection) -> dict[int, Row]:
@@ -52,11 +53,11 @@ def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
         gauges.append(
             ScheduleGauges(
                 schedule.name,
-                definition is not None and definition.enabled,
                 (schedule.next_run_at - now).total_seconds() if schedule.next_run_at else None,
                 success.timestamp() if success else None,
+                _calendar_days(definition, now),
+                definition is not None and definition.enabled,
                 row.get("waiting", 0),
-                _calendar_days(schedule.definition, now),
             )
         )
     return gauges
@@ -100,10 +101,9 @@ def tick_counts(connection: Connection, since: datetime) -> list[Row]:
     )
 
 
-def _calendar_days(definition: Any, now: datetime) -> int | None:
+def _calendar_days(definition: ScheduleDefinition | None, now: datetime) -> int | None:
     try:
         timing = definition.timing if definition is not None else None
     except UsageError:
         return None
-    days: int | None = timing.calendar_days_left(now) if timing is not None else None
-    return days
+    return timing.calendar_days_left(now) if timing is not None else None

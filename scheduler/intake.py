@@ -17,7 +17,7 @@ from scheduler.store import Schedule
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue
-from streamworkers.engine.executor import describe
+from streamworkers.engine.executor import describe, must_wait
 from streamworkers.engine.job import Origin
 from streamworkers.engine.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
 from streamworkers.engine.ledger import Run
@@ -28,7 +28,7 @@ from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNa
 
 log = structlog.get_logger()
 LOAD_JOB = "load_ohlcv"
-SAME_CONTENT_SECONDS = 600
+SLOT_SECONDS = 600
 _REFUSED_ONCE_SECONDS = 60
 
 Kind = Literal["started", "duplicate", "ignored", "refused"]
@@ -46,7 +46,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Accepts messages. Raises what PostgreSQL raises, and RedisUnavailableError: the message may be given again."""
+    """Accepts messages. Raises what passes, as when PostgreSQL or Redis is away: the message may be given again."""
 
     pool: "ConnectionPool[Connection]"
     streams: Streams
@@ -56,14 +56,14 @@ class Intake:
     metrics: SchedulerMetrics
     status_ttl_seconds: int
 
-    def accept(self, raw: bytes | None, source: str) -> Outcome:
-        """Make of a message what can be made of it."""
+    def accept(self, raw: bytes | None, source: str, sent_at: float) -> Outcome:
+        """Make of a message what can be made of it; `sent_at`, in Unix seconds, is when it was sent or first heard."""
         try:
             if raw is None:
                 raise RefusedError("no_message", "the entry has no field `message`")
             match parse_message(raw):
                 case LoadComplete() as message:
-                    outcome = self._load_complete(message)
+                    outcome = self._load_complete(message, sent_at)
                 case LoadRequest():
                     raise RefusedError(
                         "unknown_job", f"job {LOAD_JOB!r}, which loads bars, is not installed: load them yourself"
@@ -71,6 +71,11 @@ class Intake:
         except (BadInputError, UnknownNameError) as error:
             reason = error.reason if isinstance(error, RefusedError) else "bad_field"
             outcome = self._refuse(raw or b"", source, reason, str(error))
+        except Exception as error:  # one message never keeps its listener from the next
+            if must_wait(error):
+                raise
+            log.exception("message_failed", source=source, error=describe(error))
+            outcome = self._refuse(raw or b"", source, "internal_error", describe(error))
         self.metrics.messages.labels(source, outcome.kind, outcome.reason).inc()
         log.info(
             "message_taken",
@@ -82,7 +87,7 @@ class Intake:
         )
         return outcome
 
-    def _load_complete(self, message: LoadComplete) -> Outcome:
+    def _load_complete(self, message: LoadComplete, sent_at: float) -> Outcome:
         if not message.run_analysis:
             return Outcome("ignored", "run_analysis", "run_analysis is false")
         with self.pool.connection() as connection:
@@ -92,15 +97,18 @@ class Intake:
                     "no_schedule",
                     f"no schedule is started by {DATA_LOAD_COMPLETE}: `streamworkers schedules install-defaults`",
                 )
-            awake = [schedule for schedule in schedules if schedule.require_definition().enabled]
+            sound = [schedule for schedule in schedules if schedule.definition is not None]
+            if not sound:
+                schedules[0].require_definition()
+            awake = [schedule for schedule in sound if schedule.require_definition().enabled]
             if not awake:
-                return Outcome("ignored", "paused", f"schedule {schedules[0].name} is paused")
+                return Outcome("ignored", "paused", f"schedule {sound[0].name} is paused")
             started: list[Run] = []
             with connection.transaction():
                 # All runs of a message or none: it is given again as a whole.
                 for schedule in awake:
                     for timeframe in message.timeframes:
-                        run = self._record(connection, schedule, message, timeframe)
+                        run = self._record(connection, schedule, message, timeframe, sent_at)
                         if run is not None:
                             started.append(run)
             for run in started:
@@ -109,12 +117,18 @@ class Intake:
             return Outcome("duplicate", "known", "its runs are there already")
         return Outcome("started", "new", "", tuple(run.id for run in started))
 
-    def _record(self, connection: Connection, schedule: Schedule, message: LoadComplete, timeframe: str) -> Run | None:
+    def _record(
+        self, connection: Connection, schedule: Schedule, message: LoadComplete, timeframe: str, sent_at: float
+    ) -> Run | None:
         """The run of a message in a timeframe, or None when it is there already."""
         key = message.key(timeframe)
-        key = self._content_key(connection, schedule, message, timeframe) if key is None else f"{schedule.name}:{key}"
-        if key is None:
-            return None
+        if key is not None:
+            key = f"{schedule.name}:{key}"
+        else:
+            key, *beside = _content_keys(schedule.name, message, timeframe, sent_at)
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (message.digest,))
+            if ledger.is_key_taken(connection, beside):
+                return None
         run, is_new = record_scheduled_run(
             connection,
             self.registry,
@@ -124,23 +138,6 @@ class Intake:
             Changes(symbols=message.symbols, timeframe=timeframe, idempotency_key=key),
         )
         return run if is_new else None
-
-    def _content_key(
-        self, connection: Connection, schedule: Schedule, message: LoadComplete, timeframe: str
-    ) -> str | None:
-        """A key for a message without an id; None when the same content came within `SAME_CONTENT_SECONDS`.
-
-        A key holds for a slot of time. At a slot's beginning the one before may still forbid a repetition.
-        """
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (message.digest,))
-        now = store.database_clock(connection)
-        slot = int(now.timestamp() // SAME_CONTENT_SECONDS)
-        stem = f"{schedule.name}:{DATA_LOAD_COMPLETE}:content:{message.digest}:{timeframe}"
-        keys = [f"{stem}:{slot}", f"{stem}:{slot - 1}"]
-        before = ledger.newest_with_key(connection, keys)
-        if before is not None and (now - before).total_seconds() < SAME_CONTENT_SECONDS:
-            return None
-        return keys[0]
 
     def _begin(self, connection: Connection, run: Run, message: LoadComplete) -> None:
         if message.job_id is not None or message.event_id is not None:
@@ -154,9 +151,6 @@ class Intake:
 
     def _refuse(self, raw: bytes, source: str, reason: str, detail: str) -> Outcome:
         """Say once what was wrong, though every replica heard it."""
-        digest = hashlib.sha256(raw).hexdigest()
-        if not self.messages.is_first(f"refused:{source}:{digest}", _REFUSED_ONCE_SECONDS):
-            return Outcome("duplicate", "refused", detail)
         payload = {
             "schema_version": 1,
             "kind": "message_refused",
@@ -165,9 +159,21 @@ class Intake:
             "detail": detail,
             "message": raw[:500].decode("utf-8", "replace"),
         }
-        self.messages.publish(ERRORS_CHANNEL, json.dumps(payload))
+        what = f"refused:{source}:{hashlib.sha256(raw).hexdigest()}"
+        if not self.messages.publish_once(what, _REFUSED_ONCE_SECONDS, ERRORS_CHANNEL, json.dumps(payload)):
+            return Outcome("duplicate", "refused", detail)
         job_id = job_id_of(raw)
         if job_id is not None:
             fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(job_id, fields, self.status_ttl_seconds, only_new=True)
         return Outcome("refused", reason, detail)
+
+
+def _content_keys(schedule: str, message: LoadComplete, timeframe: str, sent_at: float) -> list[str]:
+    """The key of a message without an id, and those of the slots of time beside it.
+
+    The same content within `SLOT_SECONDS` is in the same slot or in one beside it.
+    """
+    slot = int(sent_at // SLOT_SECONDS)
+    stem = f"{schedule}:{DATA_LOAD_COMPLETE}:content:{message.digest}:{timeframe}"
+    return [f"{stem}:{number}" for number in (slot, slot - 1, slot + 1)]

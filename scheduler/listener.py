@@ -10,12 +10,10 @@ from abc import ABC, abstractmethod
 from contextlib import closing
 from typing import ClassVar
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from scheduler.intake import Intake
-from streamworkers.engine.executor import describe
+from streamworkers.engine.executor import describe, must_wait
 from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM
 from streamworkers.engine.messages import InboxEntry, Messages
 from streamworkers.engine.patience import Patience
@@ -27,7 +25,7 @@ TURN_SECONDS = 1.0
 # A replica that died in the middle of a message is given up after this; to do one twice makes no second run.
 RECLAIM_IDLE_MS = 30_000
 RECLAIM_EVERY_SECONDS = 10.0
-_AWAY = (RedisUnavailableError, psycopg.Error, PoolTimeout)
+FORGET_IDLE_MS = 3_600_000
 
 
 class Listener(threading.Thread, ABC):
@@ -52,11 +50,8 @@ class Listener(threading.Thread, ABC):
         while not self._stop_requested.is_set():
             try:
                 self._listen()
-            except _AWAY as error:
-                log.warning("listener_lost", source=self.source, error=describe(error))
-                self._patience.failed()
             except Exception as error:  # a listener never stops silently: it says what is wrong and goes on
-                log.exception("listener_failed", source=self.source, error=describe(error))
+                log.warning("listener_lost", source=self.source, error=describe(error), exc_info=not must_wait(error))
                 self._patience.failed()
 
     @abstractmethod
@@ -89,10 +84,13 @@ class ChannelListener(Listener):
 
     def _accept(self, raw: bytes) -> None:
         """Nobody sends it again, so it is held until it has been taken; Redis keeps what comes meanwhile."""
+        heard_at = time.time()
         while self._turn():
             try:
-                self._intake.accept(raw, self.source)
-            except _AWAY as error:
+                self._intake.accept(raw, self.source, heard_at)
+            except Exception as error:
+                if not must_wait(error):
+                    raise
                 log.warning("message_held", source=self.source, error=describe(error))
                 self._patience.failed()
             else:
@@ -118,13 +116,16 @@ class StreamListener(Listener):
             log.warning("consumer_left_behind", source=self.source, consumer=self._consumer, error=describe(error))
 
     def read_once(self) -> int:
-        """Deal with what is in the stream now, also what a dead replica left; returns how many entries."""
+        """Deal with what is in the stream now, also what a dead replica left, and leave; returns how many entries."""
         words = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
         count = 0
         while entries := self._messages.read_inbox(*words, READ_COUNT):
             self._deal_with(entries)
             count += len(entries)
-        return count + self._reclaim()
+        while reclaimed := self._reclaim():
+            count += reclaimed
+        self._messages.leave_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
+        return count
 
     def _listen(self) -> None:
         words = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
@@ -135,6 +136,7 @@ class StreamListener(Listener):
         while self._turn():
             if time.monotonic() >= reclaim_at:
                 self._reclaim()
+                self._messages.prune_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, FORGET_IDLE_MS)
                 reclaim_at = time.monotonic() + RECLAIM_EVERY_SECONDS
             self._deal_with(self._messages.read_inbox(*words, READ_COUNT, block_ms=round(TURN_SECONDS * 1000)))
 
@@ -147,5 +149,5 @@ class StreamListener(Listener):
     def _deal_with(self, entries: list[InboxEntry]) -> None:
         for entry in entries:
             self._turn()
-            self._intake.accept(entry.message, self.source)
+            self._intake.accept(entry.message, self.source, entry.sent_at)
             self._messages.finish_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, [entry.entry_id])

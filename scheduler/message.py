@@ -13,6 +13,7 @@ from streamworkers.market.timeframes import timeframe_named
 
 MAX_BYTES = 1 << 20
 MAX_SYMBOLS = 10_000
+_SHOWN_CHARACTERS = 80
 LOAD_REQUEST = "csv_universe_load"
 _ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
 
@@ -123,7 +124,7 @@ def _timeframes(fields: dict[str, Any]) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise RefusedError("bad_field", f"the timeframe {_shown(name)} is not a text")
         try:
-            names.append(timeframe_named(name).name)
+            names.append(timeframe_named(name[:_SHOWN_CHARACTERS]).name)
         except BadInputError as error:
             raise RefusedError("bad_field", str(error)) from None
     return tuple(dict.fromkeys(names))
@@ -162,4 +163,4 @@ def _digest(fields: dict[str, Any]) -> str:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}…"

@@ -3,7 +3,7 @@
 What is read from Redis and PostgreSQL is the same from every replica: `max by` gives the truth, whatever their number.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import psycopg
 from prometheus_client import Counter, Histogram
@@ -15,8 +15,6 @@ from scheduler import history
 from streamworkers.database import Connection
 from streamworkers.engine.ledger_reports import dead_by_queue
 from streamworkers.engine.metrics import ServiceMetrics
-from streamworkers.engine.stream import Streams
-from streamworkers.errors import RedisUnavailableError
 
 _LATENESS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 3600)
 
@@ -54,70 +52,40 @@ class SchedulerMetrics(ServiceMetrics):
 
 
 class ScheduleCollector(Collector):
-    """Reads the schedules when Prometheus asks; says nothing while PostgreSQL is away."""
+    """Reads the schedules and the ledger when Prometheus asks; says nothing while PostgreSQL is away."""
 
     def __init__(self, pool: "ConnectionPool[Connection]") -> None:
         self._pool = pool
 
+    def describe(self) -> list[GaugeMetricFamily]:
+        """What is read, without values."""
+        families = (
+            ("schedule_next_tick_seconds", "Time to the next tick, negative when late", "schedule"),
+            (
+                "schedule_last_success_timestamp_seconds",
+                "When a run of the schedule last completed without errors, in Unix time",
+                "schedule",
+            ),
+            ("schedule_calendar_days", "Days for which its calendar knows sessions", "schedule"),
+            ("schedule_enabled", "1, or 0 while it is paused", "schedule"),
+            ("schedule_waiting_ticks", "Ticks that wait for another run, or for room", "schedule"),
+            ("queue_dead_items", "Dead items of ended runs", "queue"),
+        )
+        return [GaugeMetricFamily(f"streamworkers_{name}", text, labels=[label]) for name, text, label in families]
+
     def collect(self) -> Iterable[Metric]:
-        """Time to the next tick, last success, waiting ticks, days left of calendars, dead items."""
-        next_seconds = GaugeMetricFamily(
-            "streamworkers_schedule_next_tick_seconds", "Time to the next tick, negative when late", labels=["schedule"]
-        )
-        success = GaugeMetricFamily(
-            "streamworkers_schedule_last_success_timestamp_seconds",
-            "When a run of the schedule last completed without errors, in Unix time",
-            labels=["schedule"],
-        )
-        enabled = GaugeMetricFamily("streamworkers_schedule_enabled", "1, or 0 while it is paused", labels=["schedule"])
-        waiting = GaugeMetricFamily(
-            "streamworkers_schedule_waiting_ticks", "Ticks that wait for another run, or for room", labels=["schedule"]
-        )
-        calendar = GaugeMetricFamily(
-            "streamworkers_schedule_calendar_days",
-            "Days for which its calendar knows sessions",
-            labels=["schedule"],
-        )
-        dead = GaugeMetricFamily("streamworkers_queue_dead_items", "Dead items of ended runs", labels=["queue"])
+        """The same with values; a schedule that has no value of a kind has no sample of it."""
         try:
             with self._pool.connection() as connection:
-                rows = history.schedule_gauges(connection)
+                schedules = history.schedule_gauges(connection)
                 dead_items = dead_by_queue(connection)
         except (psycopg.Error, PoolTimeout):
-            return
-        for row in rows:
-            labels = (row.name,)
-            enabled.add_metric(labels, float(row.enabled))
-            waiting.add_metric(labels, row.waiting)
-            for family, value in (
-                (next_seconds, row.next_seconds),
-                (success, row.last_success),
-                (calendar, row.calendar_days),
-            ):
+            return []
+        *of_schedules, dead = self.describe()
+        for name, *values in schedules:
+            for family, value in zip(of_schedules, values, strict=True):
                 if value is not None:
-                    family.add_metric(labels, value)
+                    family.add_metric((name,), float(value))
         for queue, count in dead_items.items():
             dead.add_metric((queue,), count)
-        yield from (next_seconds, success, enabled, waiting, calendar, dead)
-
-
-class QueueAgeCollector(Collector):
-    """Reads the age of each queue's oldest entry when Prometheus asks; says nothing while Redis is away."""
-
-    def __init__(self, streams: Streams, queues: Callable[[], Iterable[str]]) -> None:
-        self._streams = streams
-        self._queues = queues
-
-    def collect(self) -> Iterable[Metric]:
-        """One gauge, by queue."""
-        ages = GaugeMetricFamily(
-            "streamworkers_queue_oldest_age_seconds",
-            "Age of the oldest entry in the stream, waiting or pending; 0 for none",
-            labels=["queue"],
-        )
-        try:
-            for queue in self._queues():
-                ages.add_metric((queue,), self._streams.oldest_age_seconds(queue))
-        except RedisUnavailableError:
-            return
-        yield ages
+        return [*of_schedules, dead]

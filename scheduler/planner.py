@@ -8,7 +8,7 @@ its reason; where they are too many, many of them in one row.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -52,31 +52,33 @@ def plan(ticks: Iterator[Tick], due_at: Callable[[datetime], datetime], now: dat
     `ticks` begins with the first tick that is not decided; `due_at` says when a tick is due (its moment and jitter).
     """
     overdue: list[Tick] = []
+    late: list[tuple[Tick, float]] = []
     following: Tick | None = None
+    due = datetime.min.replace(tzinfo=UTC)
     for tick in islice(ticks, STEP + MOST_CAUGHT_UP + 1):
-        if due_at(tick.moment) > now:
+        # Ticks are decided in their order: one with little jitter is not due before the one ahead of it.
+        due = max(due, due_at(tick.moment))
+        if due > now:
             following = tick
             break
         overdue.append(tick)
+        if (late_seconds := (now - due).total_seconds()) > policy.grace_seconds:
+            late.append((tick, late_seconds))
     else:
         if len(overdue) > STEP + MOST_CAUGHT_UP:
             # Whatever the policy, none of the first is among the newest that it could start.
             reason = f"{STEP} ticks from {overdue[0].moment:%Y-%m-%d %H:%M:%S} UTC on are too old to be caught up"
             return Plan([Decision(overdue[STEP - 1], "missed", reason, STEP)], overdue[STEP])
-    late = [tick for tick in overdue if (now - due_at(tick.moment)).total_seconds() > policy.grace_seconds]
-    return Plan([*_caught_up(late, overdue, due_at, now, policy), *_on_time(overdue[len(late) :], policy)], following)
+    return Plan([*_caught_up(late, overdue, policy), *_on_time(overdue[len(late) :], policy)], following)
 
 
-def _caught_up(
-    late: list[Tick], overdue: list[Tick], due_at: Callable[[datetime], datetime], now: datetime, policy: Policy
-) -> Iterator[Decision]:
+def _caught_up(late: list[tuple[Tick, float]], overdue: list[Tick], policy: Policy) -> Iterator[Decision]:
     newest_started = {"skip": 0, "latest": 1, "all": MOST_CAUGHT_UP}[policy.catch_up]
     first_started = max(0, len(overdue) - newest_started)
-    for place, tick in enumerate(late):
+    for place, (tick, seconds) in enumerate(late):
         if place >= first_started:
             yield Decision(tick, "start")
             continue
-        seconds = (now - due_at(tick.moment)).total_seconds()
         reason = f"{seconds:,.0f} s late, over the grace of {policy.grace_seconds:,.0f} s"
         match policy.catch_up:
             case "skip":

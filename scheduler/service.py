@@ -17,7 +17,8 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from scheduler.intake import Intake
 from scheduler.listener import ChannelListener, StreamListener
-from scheduler.metrics import QueueAgeCollector, ScheduleCollector, SchedulerMetrics
+from scheduler.metrics import ScheduleCollector, SchedulerMetrics
+from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
 from scheduler.ticker import Ticker
 from streamworkers.config import Settings
@@ -106,11 +107,11 @@ class Scheduler:
         # Events of refused ticks must go out also where no worker runs.
         relay = OutboxRelay(self._pool, self._streams, self.metrics)
         self._services = [
-            ServiceLoop(service, self._streams, self.scheduler_id, self.metrics) for service in (self.follower, relay)
+            ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)
+            for service in (self.follower, PoolWatch(self._pool, self._streams), relay)
         ]
         self.metrics.registry.register(ScheduleCollector(self._pool))
         self.metrics.registry.register(BacklogCollector(self._streams, registry.queues))
-        self.metrics.registry.register(QueueAgeCollector(self._streams, lambda: registry.queues))
         self._health = (
             HealthServer(
                 options.metrics_host, options.metrics_port, self.metrics.registry, self.not_live, self.not_ready
@@ -148,9 +149,12 @@ class Scheduler:
 
         Raises what the services raise when they are away.
         """
-        self.ticker.run_once()
+        while self.ticker.run_once() == 0.0:
+            continue
         count = self._stream_listener.read_once()
-        self.follower.run_once()
+        for service in self._services:
+            while service.service.run_once() == 0.0:
+                continue
         return count
 
     def close(self) -> None:

@@ -76,11 +76,11 @@ def trigger(
     with connection.transaction():
         schedule = store.lock_schedule(connection, name)
         definition = schedule.require_definition()
-        count, oldest = store.open_instances(connection, schedule)
-        if count >= definition.max_instances:
-            what = f"run {oldest} is open" if oldest else "a tick of it waits"
+        instances = store.open_instances(connection, schedule)
+        if instances.total >= definition.max_instances:
             raise BadInputError(
-                f"schedule {name!r} has max_instances {definition.max_instances}, and {what}: wait for it, or cancel it"
+                f"schedule {name!r} has max_instances {definition.max_instances}, and {instances.described()}:"
+                " wait for it, or cancel it"
             )
         now = store.database_clock(connection)
         tick = Tick(now, now.astimezone(zone_named(definition.timezone)).date())

@@ -39,7 +39,7 @@ def announce(messages: Messages, connection: Connection, submission: Submission,
         "started_at": "",
         "completed_at": "",
     }
-    messages.set_status(submission.job_id, fields, ttl_seconds)
+    messages.set_status(submission.job_id, fields, ttl_seconds, only_new=True)
 
 
 class StatusFollower:

@@ -1,9 +1,9 @@
 """The tables `job_schedules` and `job_schedule_ticks`: all SQL about them is here, and in `history.py` for reading."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -85,10 +85,10 @@ def save_schedule(connection: Connection, definition: ScheduleDefinition, *, old
     """
     values = _row(definition)
     with connection.transaction():
-        connection.execute(_LOCK_EDITS)
+        lock_edits(connection)
         if definition.name != old_name and find_schedule(connection, definition.name) is not None:
             raise BadInputError(f"there is a schedule {definition.name!r} already")
-        _require_no_circle(connection, definition)
+        _require_no_circle(connection, definition, old_name)
         if old_name is None:
             statement = sql.SQL("INSERT INTO job_schedules ({}) VALUES ({})").format(
                 _COLUMNS, sql.SQL(", ").join(map(sql.Placeholder, _FIELDS))
@@ -111,11 +111,16 @@ def set_enabled(connection: Connection, name: str, enabled: bool) -> None:
 def remove_schedule(connection: Connection, name: str) -> None:
     """Remove a schedule with its ticks; its runs stay. Raises BadInputError while another comes after it."""
     with connection.transaction():
-        connection.execute(_LOCK_EDITS)
+        lock_edits(connection)
         rows = connection.execute("SELECT name FROM job_schedules WHERE after = %s ORDER BY name", (name,)).fetchall()
         if rows:
             raise BadInputError(f"schedule {name!r} is awaited by {', '.join(other for (other,) in rows)}")
         connection.execute("DELETE FROM job_schedules WHERE name = %s", (name,))
+
+
+def lock_edits(connection: Connection) -> None:
+    """Keep other edits out to the end of the transaction; before any schedule is locked."""
+    connection.execute(_LOCK_EDITS)
 
 
 def lock_due(connection: Connection, now: datetime) -> Schedule | None:
@@ -195,22 +200,42 @@ def change_tick(
     )
 
 
-def lock_waiting(connection: Connection, after: tuple[datetime, int]) -> WaitingTick | None:
-    """The next waiting tick after (moment, schedule id), with its schedule, both locked; None when there is none."""
+def lock_waiting(connection: Connection, after: tuple[datetime, int], but: Sequence[int]) -> WaitingTick | None:
+    """The next waiting tick after (moment, schedule id), with its schedule, both locked; None when there is none.
+
+    Ticks of the schedules in `but` are passed over.
+    """
     statement = sql.SQL(
         "SELECT {}, s.id, next_run_at, due_at, planned_from, problem, t.scheduled_for, t.session, t.decided_at"
         " FROM job_schedule_ticks t JOIN job_schedules s ON s.id = t.schedule_id"
-        " WHERE t.state = 'waiting' AND (t.scheduled_for, t.schedule_id) > (%s, %s)"
+        " WHERE t.state = 'waiting' AND (t.scheduled_for, t.schedule_id) > (%s, %s) AND t.schedule_id <> ALL(%s)"
         " ORDER BY t.scheduled_for, t.schedule_id LIMIT 1 FOR UPDATE OF t, s SKIP LOCKED"
     ).format(_COLUMNS)
-    row = connection.cursor(row_factory=dict_row).execute(statement, after).fetchone()
+    row = connection.cursor(row_factory=dict_row).execute(statement, (*after, list(but))).fetchone()
     if row is None:
         return None
     return WaitingTick(_schedule(row), Tick(row["scheduled_for"], row["session"]), row["decided_at"])
 
 
-def open_instances(connection: Connection, schedule: Schedule, *, before: Tick | None = None) -> tuple[int, int | None]:
-    """The open runs of a schedule and its ticks that wait, all or those before one, and the oldest of those runs."""
+class Instances(NamedTuple):
+    """The open runs of a schedule, the oldest of them, and its ticks that wait."""
+
+    open_runs: int
+    oldest: int | None
+    waiting: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.open_runs + self.waiting
+
+    def described(self) -> str:
+        """One of them, in words."""
+        return f"run {self.oldest} is open" if self.oldest else "an earlier tick waits"
+
+
+def open_instances(connection: Connection, schedule: Schedule, *, before: Tick | None = None) -> Instances:
+    """What a schedule has under way; of its ticks that wait all, or those before one."""
     row = connection.execute(
         "SELECT count(*), min(id) FROM job_schedule_runs WHERE schedule_id = %s AND status IN ('PENDING', 'RUNNING')",
         (schedule.id,),
@@ -222,19 +247,25 @@ def open_instances(connection: Connection, schedule: Schedule, *, before: Tick |
     ).fetchone()
     assert row is not None
     assert waiting is not None
-    return row[0] + waiting[0], row[1]
+    return Instances(row[0], row[1], waiting[0])
 
 
 def awaited_run(connection: Connection, parent: str, session: date, moment: datetime) -> Awaited:
-    """How far the other schedule is in a session: its newest tick up to a moment, else its first after it."""
+    """How far the other schedule is in a session.
+
+    What counts is the newest of its ticks up to a moment that has a run, or one after it, as when a person started it
+    again: the one that covers most. Ticks without a run are looked at only while there is none.
+    """
     row = connection.execute(
-        "SELECT t.state, t.reason, r.id, r.status, r.item_count, r.run_day"
-        " FROM job_schedules s JOIN job_schedule_ticks t ON t.schedule_id = s.id"
-        " LEFT JOIN job_schedule_runs r ON r.id = t.run_id"
-        " WHERE s.name = %(parent)s AND t.session = %(session)s"
-        " ORDER BY t.scheduled_for <= %(moment)s DESC,"
-        "  CASE WHEN t.scheduled_for <= %(moment)s THEN %(moment)s - t.scheduled_for"
-        "       ELSE t.scheduled_for - %(moment)s END LIMIT 1",
+        "WITH ticks AS (SELECT t.scheduled_for, t.state, t.reason, r.id, r.status, r.item_count, r.run_day,"
+        "  coalesce(r.completed_count, 0)::float8 / greatest(r.item_count, 1) AS coverage"
+        "  FROM job_schedules s JOIN job_schedule_ticks t ON t.schedule_id = s.id"
+        "  LEFT JOIN job_schedule_runs r ON r.id = t.run_id"
+        "  WHERE s.name = %(parent)s AND t.session = %(session)s)"
+        " SELECT state, reason, id, status, item_count, run_day FROM ticks"
+        " WHERE scheduled_for >= coalesce((SELECT max(scheduled_for) FROM ticks"
+        "  WHERE id IS NOT NULL AND scheduled_for <= %(moment)s), '-infinity')"
+        " ORDER BY id IS NOT NULL DESC, coverage DESC, scheduled_for DESC LIMIT 1",
         {"parent": parent, "session": session, "moment": moment},
     ).fetchone()
     if row is None:
@@ -260,18 +291,21 @@ def database_clock(connection: Connection) -> datetime:
     return moment
 
 
-def _require_no_circle(connection: Connection, definition: ScheduleDefinition) -> None:
-    followers = {schedule.name: schedule.definition for schedule in list_schedules(connection)}
-    followers[definition.name] = definition
+def _require_no_circle(connection: Connection, definition: ScheduleDefinition, old_name: str | None) -> None:
+    rows = connection.execute("SELECT name, after FROM job_schedules").fetchall()
+    # As it will be: a schedule that comes after one that is renamed follows it.
+    renamed = {old_name: definition.name} if old_name is not None else {}
+    awaited = {name: renamed.get(after, after) for name, after in rows if name != old_name}
+    known = list(awaited)
+    awaited[definition.name] = definition.after
     path, at = [definition.name], definition.after
     while at is not None:
-        if at not in followers:
-            raise UnknownNameError("schedule", at, followers)
+        if at not in awaited:
+            raise UnknownNameError("schedule", at, known)
+        if at in path:
+            raise BadInputError(f"schedules come after each other in a circle: {' after '.join([*path, at])}")
         path.append(at)
-        if at == definition.name:
-            raise BadInputError(f"schedules come after each other in a circle: {' after '.join(path)}")
-        parent = followers[at]
-        at = parent.after if parent is not None else None
+        at = awaited[at]
 
 
 def _row(definition: ScheduleDefinition) -> dict[str, Any]:

@@ -14,9 +14,10 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler import store
+from scheduler.definition import ScheduleDefinition
 from scheduler.dependency import judge
 from scheduler.metrics import SchedulerMetrics
-from scheduler.planner import Decision, plan
+from scheduler.planner import MOST_CAUGHT_UP, Decision, plan
 from scheduler.starter import Resolve, record_scheduled_run
 from scheduler.store import Schedule, WaitingTick
 from scheduler.timing import Tick, Timing, jittered
@@ -31,12 +32,14 @@ from streamworkers.engine.outcome import Event, printable
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import RedisUnavailableError, UsageError
+from streamworkers.market.sessions import WARN_DAYS
 
 log = structlog.get_logger()
 Clock = Callable[[Connection], datetime]
 _REPLAN = timedelta(days=1)
 _BROKEN = timedelta(minutes=1)
 _REDIS_PAUSE_SECONDS = 5.0
+_BUSY_SECONDS = 0.02
 _MOST_STEPS = 200
 
 
@@ -63,7 +66,8 @@ class Ticker:
             due = store.next_due(connection)
             if steps == _MOST_STEPS:
                 return 0.0
-            return 3600.0 if due is None else max(0.0, (due - self.clock(connection)).total_seconds())
+            # What is due still is being decided by somebody else.
+            return 3600.0 if due is None else max(_BUSY_SECONDS, (due - self.clock(connection)).total_seconds())
 
     def _step(self, connection: Connection) -> bool:
         """Decide on one due schedule; False when none is due."""
@@ -74,12 +78,14 @@ class Ticker:
             if schedule is None:
                 return False
             try:
-                timing = schedule.require_definition().timing
-                assert timing is not None
-            except UsageError as error:
-                self._note_problem(connection, schedule, now, str(error))
-                return True
-            started = self._decide(connection, schedule, timing, now)
+                with connection.transaction():
+                    timing = schedule.require_definition().timing
+                    assert timing is not None
+                    started = self._decide(connection, schedule, timing, now)
+            except Exception as error:  # whatever is wrong with one schedule, the others go on
+                if is_passing(error):
+                    raise
+                self._note_problem(connection, schedule, now, error)
         self._enqueue(connection, started)
         return True
 
@@ -99,10 +105,9 @@ class Ticker:
             if run is not None:
                 started.append(run)
         following = planned.following
-        problem = None
-        if following is None:
-            problem = f"calendar {definition.calendar} ends, and no tick is left in it"
-            log.warning("schedule_ends", schedule=schedule.name, problem=problem)
+        problem = _calendar_problem(definition, timing, following, now)
+        if problem is not None and problem != schedule.problem:
+            log.warning("calendar_ends", schedule=schedule.name, problem=problem)
         store.set_planned(
             connection,
             schedule,
@@ -134,12 +139,15 @@ class Ticker:
     def _room(self, connection: Connection, schedule: Schedule, waiting: Tick | None) -> tuple[str, str | None]:
         """`started` where an instance may start now, else `skipped`, or `waiting` for a schedule that skips none."""
         definition = schedule.require_definition()
-        count, oldest = store.open_instances(connection, schedule, before=waiting)
-        if count < definition.max_instances:
+        instances = store.open_instances(connection, schedule, before=waiting)
+        if instances.total < definition.max_instances:
             return "started", None
-        what = f"run {oldest} is open" if oldest else "an earlier tick waits"
-        reason = f"{what}, and max_instances is {definition.max_instances}"
-        return ("waiting" if definition.catch_up == "all" else "skipped"), reason
+        reason = f"{instances.described()}, and max_instances is {definition.max_instances}"
+        if definition.catch_up != "all":
+            return "skipped", reason
+        if waiting is None and instances.waiting >= MOST_CAUGHT_UP:
+            return "skipped", f"{instances.waiting} ticks wait already"
+        return "waiting", reason
 
     def _start(
         self,
@@ -170,18 +178,21 @@ class Ticker:
 
     def _look_at_waiting(self, connection: Connection) -> None:
         after = (datetime.min.replace(tzinfo=UTC), 0)
+        full: list[int] = []
         while True:
-            started: list[Run] = []
             with connection.transaction():
-                waiting = store.lock_waiting(connection, after)
+                waiting = store.lock_waiting(connection, after, full)
                 if waiting is None:
                     return
                 after = (waiting.tick.moment, waiting.schedule.id)
-                run = self._decide_waiting(connection, waiting, self.clock(connection))
-                started = [run] if run is not None else []
-            self._enqueue(connection, started)
+                run = self._decide_waiting(connection, waiting, self.clock(connection), full)
+            if run is not None:
+                self._enqueue(connection, [run])
 
-    def _decide_waiting(self, connection: Connection, waiting: WaitingTick, now: datetime) -> Run | None:
+    def _decide_waiting(
+        self, connection: Connection, waiting: WaitingTick, now: datetime, full: list[int]
+    ) -> Run | None:
+        """Start, skip or leave a tick that waits; a schedule without room is added to `full`."""
         schedule, tick = waiting.schedule, waiting.tick
         definition = schedule.definition
         if definition is None or not definition.enabled:
@@ -200,6 +211,7 @@ class Ticker:
                 return None
         state, no_room = self._room(connection, schedule, tick)
         if state == "waiting":
+            full.append(schedule.id)
             return None
         if state == "skipped":
             self._change(connection, schedule, tick, "skipped", no_room, detail)
@@ -218,8 +230,10 @@ class Ticker:
         store.change_tick(connection, schedule, tick, state, reason=reason, detail=detail)
         self._tell(schedule, tick, state, reason, 1)
 
-    def _note_problem(self, connection: Connection, schedule: Schedule, now: datetime, problem: str) -> None:
-        log.warning("schedule_broken", schedule=schedule.name, problem=problem)
+    def _note_problem(self, connection: Connection, schedule: Schedule, now: datetime, error: Exception) -> None:
+        is_usage = isinstance(error, UsageError)
+        problem = str(error) if is_usage else describe(error)
+        log.warning("schedule_broken", schedule=schedule.name, problem=problem, exc_info=not is_usage)
         store.set_planned(connection, schedule, schedule.next_run_at, now + _BROKEN, printable(problem))
 
     def _tell(
@@ -247,6 +261,18 @@ class Ticker:
                 self._redis_away_until = time.monotonic() + _REDIS_PAUSE_SECONDS
                 log.warning("enqueue_put_off", run=run.id, error=describe(error))
                 self.on_redis_away(error)
+
+
+def _calendar_problem(
+    definition: ScheduleDefinition, timing: Timing, following: Tick | None, now: datetime
+) -> str | None:
+    """That the calendar ends, or will soon: its rules are in a package, which a newer version of may know more."""
+    days = timing.calendar_days_left(now)
+    if following is None:
+        return f"calendar {definition.calendar} ends, and no tick is left in it: install a newer exchange_calendars"
+    if days is not None and days < WARN_DAYS:
+        return f"calendar {definition.calendar} is known for {days} more days: install a newer exchange_calendars"
+    return None
 
 
 def _refusal_event(schedule: Schedule, tick: Tick, refusal: str) -> Event:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from scheduler.cron import Cron
-from scheduler.sessions import Sessions, require_calendar, sessions_around
 from streamworkers.errors import BadInputError
+from streamworkers.market.sessions import Sessions, require_calendar, sessions_around
 
 _SESSION_MOMENT = re.compile(r"session_(open|close)(?:([+-])((?:\d{1,5}[hms])+))?")
 _PART = re.compile(r"(\d+)([hms])")

@@ -14,7 +14,7 @@ MAX_BYTES = 1 << 20
 def to_yaml(definitions: Sequence[ScheduleDefinition]) -> str:
     """A list with a mapping for each schedule, without what is as it is by default."""
     rows = [{"name": d.name, **d.model_dump(mode="json", exclude_defaults=True)} for d in definitions]
-    text: str = yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.safe_dump(rows, sort_keys=False, allow_unicode=False, width=120)
     return text
 
 
@@ -27,7 +27,8 @@ def from_yaml(text: str) -> list[ScheduleDefinition]:
         raise BadInputError(f"a YAML text of {len(text):,} characters is over the limit of {MAX_BYTES:,}")
     try:
         rows: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # What is tagged as a number or a date and is none fails in the constructors, in ways of their own.
         raise BadInputError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(rows, list) or not rows:
         raise BadInputError("it is not a YAML list with a mapping for each schedule")
@@ -45,10 +46,10 @@ def from_yaml(text: str) -> list[ScheduleDefinition]:
 def _parents_first(definitions: dict[str, ScheduleDefinition]) -> list[ScheduleDefinition]:
     ordered: dict[str, ScheduleDefinition] = {}
     for definition in definitions.values():
-        chain = []
+        chain: dict[str, ScheduleDefinition] = {}
         at: ScheduleDefinition | None = definition
-        while at is not None and at.name not in ordered and at not in chain:
-            chain.append(at)
+        while at is not None and at.name not in ordered and at.name not in chain:
+            chain[at.name] = at
             at = definitions.get(at.after) if at.after is not None else None
-        ordered.update((link.name, link) for link in reversed(chain))
+        ordered.update(reversed(chain.items()))
     return list(ordered.values())

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -30,14 +30,16 @@ def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str
         time.sleep(0.01)
 
 
-class Supervisor:
-    """A `streamworkers worker` process and what it logs."""
+class Service:
+    """A process of `streamworkers` that runs until it is stopped, and what it logs."""
+
+    command: ClassVar[str]
 
     def __init__(self, environment: dict[str, str], log: Path, words: Sequence[str]) -> None:
         self.log = log
         with log.open("wb") as log_file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamworkers.cli.main", "worker", *words],
+                [sys.executable, "-m", "streamworkers.cli.main", self.command, *words],
                 env=environment,
                 stderr=log_file,
                 stdout=log_file,
@@ -50,15 +52,11 @@ class Supervisor:
         parsed = [json.loads(line) for line in lines if line.startswith("{")]
         return [event for event in parsed if event["event"] == name]
 
-    def worker_pids(self) -> list[int]:
-        """Process ids of the workers that have been started and have not ended."""
-        ended = {event["pid"] for event in self.events("worker_ended")}
-        return [event["pid"] for event in self.events("worker_started") if event["pid"] not in ended]
-
     def metrics_url(self) -> str:
         """Where /metrics and the probes are."""
-        wait_until(lambda: self.events("supervisor_started"), what="the supervisor starts")
-        return f"http://127.0.0.1:{self.events('supervisor_started')[0]['metrics_port']}"
+        started = f"{self.command.replace('worker', 'supervisor')}_started"
+        wait_until(lambda: self.events(started), what=f"the {self.command} starts")
+        return f"http://127.0.0.1:{self.events(started)[0]['metrics_port']}"
 
     def stop(self, seconds: float = 30.0) -> int:
         """SIGTERM, and the exit code."""
@@ -70,6 +68,27 @@ class Supervisor:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+class Scheduler(Service):
+    """A `streamworkers scheduler`."""
+
+    command: ClassVar[str] = "scheduler"
+
+
+class Supervisor(Service):
+    """A `streamworkers worker`."""
+
+    command: ClassVar[str] = "worker"
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that have been started and have not ended."""
+        ended = {event["pid"] for event in self.events("worker_ended")}
+        return [event["pid"] for event in self.events("worker_started") if event["pid"] not in ended]
+
+    def kill_all(self) -> None:
+        """End it, and the workers that it left."""
+        super().kill_all()
         for pid in self.worker_pids():
             try:
                 os.kill(pid, signal.SIGKILL)

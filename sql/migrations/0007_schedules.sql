@@ -34,10 +34,26 @@ CREATE TABLE job_schedules (
 
 -- A change of the definition, by whomever, makes the scheduler plan anew from this moment on.
 CREATE FUNCTION job_schedules_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    tick_day date;
 BEGIN
     NEW.updated_at := clock_timestamp();
-    IF (NEW.cron, NEW.timezone, NEW.calendar, NEW.enabled, NEW.jitter_seconds)
-       IS DISTINCT FROM (OLD.cron, OLD.timezone, OLD.calendar, OLD.enabled, OLD.jitter_seconds) THEN
+    IF NEW.jitter_seconds <> OLD.jitter_seconds THEN
+        NEW.due_at := NULL;
+    END IF;
+    IF (NEW.cron, NEW.timezone, NEW.calendar, NEW.enabled)
+       IS DISTINCT FROM (OLD.cron, OLD.timezone, OLD.calendar, OLD.enabled) THEN
+        IF OLD.enabled AND OLD.next_run_at <= clock_timestamp() THEN
+            -- Its time had come and nobody had decided on it: it is not lost without a word.
+            BEGIN
+                tick_day := (OLD.next_run_at AT TIME ZONE OLD.timezone)::date;
+            EXCEPTION WHEN invalid_parameter_value THEN
+                tick_day := (OLD.next_run_at AT TIME ZONE 'UTC')::date;
+            END;
+            INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, reason)
+            VALUES (OLD.id, OLD.next_run_at, tick_day, 'missed', 'the schedule was changed before it was decided on')
+            ON CONFLICT DO NOTHING;
+        END IF;
         NEW.next_run_at := NULL;
         NEW.due_at := NULL;
         NEW.problem := NULL;
@@ -78,6 +94,7 @@ ALTER TABLE job_schedule_runs
     ADD COLUMN status_told   boolean NOT NULL DEFAULT false,   -- the status hash shows how it ended
     ADD UNIQUE (schedule_id, scheduled_for);
 CREATE INDEX job_schedule_runs_untold ON job_schedule_runs (id) WHERE external_id IS NOT NULL AND NOT status_told;
+CREATE INDEX job_schedule_runs_succeeded ON job_schedule_runs (schedule_id, completed_at) WHERE status = 'COMPLETED';
 CREATE INDEX job_schedule_runs_ended ON job_schedule_runs (completed_at) WHERE completed_at IS NOT NULL;
 
 -- What became of each tick. One row, one decision: whoever inserts it first has made it.

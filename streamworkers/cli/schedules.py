@@ -162,6 +162,7 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
     fields = _fields(words)
     registry = installed_jobs()
     with Session.open().database() as connection, connection.transaction():
+        store.lock_edits(connection)
         before = store.lock_schedule(connection, name).require_definition()
         kept = {field: value for field, value in before.model_dump().items() if field not in cleared}
         if "task_params" in fields:
@@ -172,7 +173,7 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
         _answer(connection, definition.name, "changed", as_json)
 
 
-@schedules.command()
+@schedules.command(short_help="Remove a schedule; its runs stay.")
 @name_argument
 @json_option
 def remove(name: str, as_json: bool) -> None:
@@ -183,7 +184,7 @@ def remove(name: str, as_json: bool) -> None:
     _done({"name": name, "removed": True}, f"schedule {name} removed", as_json)
 
 
-@schedules.command()
+@schedules.command(short_help="Start nothing of a schedule until `resume`.")
 @name_argument
 @json_option
 def pause(name: str, as_json: bool) -> None:
@@ -191,7 +192,7 @@ def pause(name: str, as_json: bool) -> None:
     _set_enabled(name, enabled=False, as_json=as_json)
 
 
-@schedules.command()
+@schedules.command(short_help="Go on with a paused schedule.")
 @name_argument
 @json_option
 def resume(name: str, as_json: bool) -> None:
@@ -260,7 +261,7 @@ def next_ticks(name: str, count: int, start: str | None, as_json: bool) -> None:
         messages.print(f"the calendar {definition.calendar} ends there", markup=False)
 
 
-@schedules.command()
+@schedules.command(short_help="Ticks of a schedule, and what became of them.")
 @name_argument
 @limit_option
 @json_option
@@ -338,6 +339,7 @@ def _install(connection: Connection, definitions: list[ScheduleDefinition], *, r
         definition.require_sound(registry)
     outcomes = []
     with connection.transaction():
+        store.lock_edits(connection)
         for definition in definitions:
             before = store.find_schedule(connection, definition.name)
             if before is None:

@@ -1,5 +1,6 @@
 """Watching a run to its end, and its summary."""
 
+import json
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ from streamworkers.engine.stream import Streams
 EXIT_INTERRUPTED = 130
 _NAMED = 10
 _LISTED = 100_000
+_RESULTS_SHOWN = 20
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -88,6 +90,7 @@ def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
         "incomplete": [{"symbol": symbol, "missing": names} for symbol, names in missing],
         "failed": ledger_reports.failed_items(connection, run, _LISTED),
         "tick": tick_of_run(connection, run.id),
+        "results": dict(ledger_reports.item_results(connection, run)) if _is_small(run) else {},
     }
 
 
@@ -117,6 +120,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["incomplete"]:
         names = [f"{row['symbol']} ({len(row['missing'])} missing)" for row in summary["incomplete"]]
         click.echo(f"  short      {_some(names)}")
+    for part, result in summary["results"].items():
+        click.echo(f"  {part}: {json.dumps(result)}")
     if items["cancelled"]:
         click.echo(f"  cancelled  {items['cancelled']}")
     if items["failed"]:
@@ -151,6 +156,11 @@ def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
             # Counting a large run takes time of the database that the workers need more.
             cost = time.monotonic() - started
             time.sleep(min(max(_SHORTEST_PAUSE, 10 * cost), _LONGEST_PAUSE, max(0.0, deadline - started)))
+
+
+def _is_small(run: Run) -> bool:
+    """A run whose items are parts of a job, not symbols: what each of them says is of interest."""
+    return run.as_of is None and run.item_count <= _RESULTS_SHOWN
 
 
 def _some(names: list[str]) -> str:

@@ -129,19 +129,21 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
     return run, True
 
 
-def newest_with_key(connection: Connection, idempotency_keys: Sequence[str]) -> datetime | None:
-    """When the newest run was made that has one of these keys; None without any."""
+def is_key_taken(connection: Connection, idempotency_keys: Sequence[str]) -> bool:
+    """True when a run has one of these keys."""
     row = connection.execute(
-        "SELECT max(created_at) FROM job_schedule_runs WHERE idempotency_key = ANY(%s)", (list(idempotency_keys),)
+        "SELECT EXISTS (SELECT FROM job_schedule_runs WHERE idempotency_key = ANY(%s))", (list(idempotency_keys),)
     ).fetchone()
     assert row is not None
-    moment: datetime | None = row[0]
-    return moment
+    return bool(row[0])
 
 
 def mark_told(connection: Connection, run_ids: Sequence[int]) -> None:
-    """Note that who asked for these runs has been told how they ended."""
-    connection.execute("UPDATE job_schedule_runs SET status_told = true WHERE id = ANY(%s)", (list(run_ids),))
+    """Note that who asked for these runs has been told how they ended, unless one was opened again meanwhile."""
+    connection.execute(
+        "UPDATE job_schedule_runs SET status_told = true WHERE id = ANY(%s) AND status NOT IN ('PENDING', 'RUNNING')",
+        (list(run_ids),),
+    )
 
 
 def mark_enqueued(connection: Connection, run_id: int) -> None:

@@ -89,6 +89,15 @@ def items_with_result(connection: Connection, run: Run, key: str, limit: int) ->
     ).fetchall()
 
 
+def item_results(connection: Connection, run: Run) -> list[tuple[str, Any]]:
+    """(symbol, result) of every completed item that has a result, by seq."""
+    return connection.execute(
+        "SELECT symbol, result FROM job_run_items WHERE run_day = %s AND run_id = %s AND status = 'completed'"
+        " AND result IS NOT NULL ORDER BY seq",
+        (run.run_day, run.id),
+    ).fetchall()
+
+
 def failed_items(connection: Connection, run: Run, limit: int) -> list[Row]:
     """Dead items of a run by seq: symbol, timeframe, attempt, error."""
     return (
@@ -168,7 +177,10 @@ def refused_entry(connection: Connection, entry: int) -> Row | None:
 
 
 def untold_runs(connection: Connection, jobs: int) -> list[Row]:
-    """The runs of up to so many job ids whose end has not been told, with their open items and the last one closed."""
+    """The runs of up to so many job ids whose end has not been told, with their closed items and the last of them.
+
+    Those that have ended come first, then the oldest.
+    """
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
@@ -182,7 +194,8 @@ def untold_runs(connection: Connection, jobs: int) -> list[Row]:
             "  ORDER BY i.finished_at DESC LIMIT 1) l ON true"
             " WHERE r.external_id IS NOT NULL AND NOT r.status_told AND r.external_id IN"
             "  (SELECT external_id FROM job_schedule_runs WHERE external_id IS NOT NULL AND NOT status_told"
-            "   GROUP BY external_id ORDER BY min(id) LIMIT %s) ORDER BY r.id",
+            "   GROUP BY external_id ORDER BY bool_or(status IN ('PENDING', 'RUNNING')), min(id) LIMIT %s)"
+            " ORDER BY r.id",
             (jobs,),
         )
         .fetchall()

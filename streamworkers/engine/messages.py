@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import redis
 
 from streamworkers.engine import keys
-from streamworkers.engine.redis_access import NoGroupError, open_client, translated
+from streamworkers.engine.redis_access import NoGroupError, NoKeyError, open_client, script_text, translated
 from streamworkers.errors import RedisUnavailableError
 
 MESSAGE_FIELD = b"message"
@@ -24,6 +24,11 @@ class InboxEntry(NamedTuple):
 
     entry_id: str
     message: bytes | None
+
+    @property
+    def sent_at(self) -> float:
+        """When it was added, in Unix seconds by Redis' clock."""
+        return int(self.entry_id.partition("-")[0]) / 1000
 
 
 class Subscription:
@@ -48,18 +53,19 @@ class Subscription:
 
         Raises RedisUnavailableError also when the connection is dead without a word: it is asked every ten seconds.
         """
-        now = time.monotonic()
-        if now - self._heard_at > 3 * _PING_SECONDS:
-            raise RedisUnavailableError("Redis does not answer: the subscription is silent")
         with translated():
-            if now - max(self._heard_at, self._pinged_at) > _PING_SECONDS:
+            answer = self._pubsub.get_message(timeout=seconds)
+            now = time.monotonic()
+            if answer is not None:
+                self._heard_at = now
+                return answer["data"] if answer["type"] == "message" else None
+            is_asked = self._pinged_at > self._heard_at
+            if is_asked and now - self._pinged_at > 2 * _PING_SECONDS:
+                raise RedisUnavailableError("Redis does not answer: the subscription is silent")
+            if not is_asked and now - self._heard_at > _PING_SECONDS:
                 self._pubsub.ping()
                 self._pinged_at = now
-            answer = self._pubsub.get_message(timeout=seconds)
-        if answer is None:
-            return None
-        self._heard_at = time.monotonic()
-        return answer["data"] if answer["type"] == "message" else None
+        return None
 
 
 class Messages:
@@ -68,6 +74,8 @@ class Messages:
     def __init__(self, url: str, prefix: str) -> None:
         self._keys = keys.Keys(prefix)
         self._client = open_client(url)
+        self._leave = self._client.register_script(script_text("leave"))
+        self._publish_once = self._client.register_script(script_text("publish_once"))
 
     def close(self) -> None:
         """Close all connections."""
@@ -89,13 +97,14 @@ class Messages:
 
         With `own`, those instead that this consumer was given before and has not finished.
         """
+        words: Any = {stream: "0" if own else ">"}
         try:
             with translated():
-                start = "0" if own else ">"
-                answer: Any = self._client.xreadgroup(group, consumer, {stream: start}, count=count, block=block_ms)
+                answer: Any = self._client.xreadgroup(group, consumer, words, count=count, block=block_ms)
         except NoGroupError:
             self._make_group(stream, group)
-            return []
+            with translated():
+                answer = self._client.xreadgroup(group, consumer, words, count=count)
         return [_inbox_entry(entry_id, fields) for _, entries in answer or () for entry_id, fields in entries]
 
     def reclaim_inbox(self, stream: str, group: str, consumer: str, idle_ms: int, count: int) -> list[InboxEntry]:
@@ -115,33 +124,46 @@ class Messages:
             pipe.xdel(stream, *entry_ids)
             pipe.execute()
 
-    def leave_inbox(self, stream: str, group: str, consumer: str) -> None:
+    def leave_inbox(self, stream: str, group: str, consumer: str) -> bool:
         """Forget a consumer of the group unless it has entries that are not dealt with."""
         try:
             with translated():
-                if not self._client.xpending_range(stream, group, "-", "+", 1, consumer):
-                    self._client.xgroup_delconsumer(stream, group, consumer)
+                return bool(self._leave(keys=[stream], args=[group, consumer]))
         except NoGroupError:
-            return
+            return True
 
     def set_status(self, job_id: str, fields: dict[str, Any], ttl_seconds: int, *, only_new: bool = False) -> None:
         """Set fields of the status hash of a job that somebody asked for; it lives `ttl_seconds` from now.
 
-        `only_new` leaves a hash alone that is there already.
+        `only_new` leaves fields alone that are there already.
         """
         name = keys.job_status(job_id)
         with translated():
-            if only_new and self._client.exists(name):
-                return
             pipe = self._client.pipeline(transaction=True)
+            if only_new:
+                for field, value in fields.items():
+                    pipe.hsetnx(name, field, value)
+                pipe.expire(name, ttl_seconds)
+                pipe.execute()
+                return
             pipe.hset(name, mapping=fields)  # type: ignore[arg-type]  # the stub wants every kind of key
             pipe.expire(name, ttl_seconds)
             pipe.execute()
 
-    def is_first(self, what: str, ttl_seconds: int) -> bool:
-        """True for the first of all processes that asks this of `what` within `ttl_seconds`."""
+    def publish_once(self, what: str, ttl_seconds: int, channel: str, text: str) -> bool:
+        """Publish unless some process has published the same `what` within `ttl_seconds`; whether it did."""
         with translated():
-            return bool(self._client.set(self._keys.said(what), "1", nx=True, ex=ttl_seconds))
+            return bool(self._publish_once(keys=[self._keys.said(what)], args=[ttl_seconds, channel, text]))
+
+    def prune_inbox(self, stream: str, group: str, idle_ms: int) -> int:
+        """Forget consumers of the group that have had nothing to do with it for so long; returns how many."""
+        try:
+            with translated():
+                rows: Any = self._client.xinfo_consumers(stream, group)
+        except (NoGroupError, NoKeyError):
+            return 0
+        idle = [row["name"] for row in rows if row["pending"] == 0 and row["idle"] >= idle_ms]
+        return sum(self.leave_inbox(stream, group, name.decode()) for name in idle)
 
     def _make_group(self, stream: str, group: str) -> None:
         with translated():

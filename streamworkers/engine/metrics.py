@@ -95,17 +95,29 @@ class BacklogCollector(Collector):
         self._streams = streams
         self._queues = list(queues)
 
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Entries by queue and state, and the age of the oldest, without values."""
+        return [
+            GaugeMetricFamily(
+                "streamworkers_queue_entries", "Entries in Redis by where they are", labels=("queue", "state")
+            ),
+            GaugeMetricFamily(
+                "streamworkers_queue_oldest_age_seconds",
+                "Age of the oldest entry in the stream, waiting or pending; 0 for none",
+                labels=("queue",),
+            ),
+        ]
+
     def collect(self) -> Iterable[Metric]:
-        """One gauge: entries by queue and state."""
-        entries = GaugeMetricFamily(
-            "streamworkers_queue_entries", "Entries in Redis by where they are", labels=("queue", "state")
-        )
+        """The same with values."""
+        entries, ages = self.describe()
         try:
             for queue in self._queues:
                 backlog = self._streams.backlog(queue)
                 entries.add_metric((queue, "waiting"), backlog.waiting)
                 entries.add_metric((queue, "pending"), backlog.pending)
                 entries.add_metric((queue, "delayed"), backlog.delayed)
+                ages.add_metric((queue,), self._streams.oldest_age_seconds(queue))
         except RedisUnavailableError:
-            return
-        yield entries
+            return []
+        return [entries, ages]

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 import redis
 from redis.backoff import NoBackoff
@@ -40,6 +42,13 @@ def open_client(url: str) -> redis.Redis:
         raise BadInputError(
             "STREAMWORKERS_REDIS_URL is not a URL that begins with redis://, rediss:// or unix://"
         ) from None
+
+
+@cache
+def script_text(*parts: str) -> str:
+    """The text of a Lua script, from the files in `lua/` that it consists of."""
+    folder = Path(__file__).parent / "lua"
+    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
 @contextmanager

@@ -6,15 +6,13 @@ Each is safe to repeat: adding twice costs time, and whatever takes entries out 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
 import redis
 
 from streamworkers.engine.keys import GROUP, Keys
-from streamworkers.engine.redis_access import NoGroupError, NoKeyError, open_client, translated
+from streamworkers.engine.redis_access import NoGroupError, NoKeyError, open_client, script_text, translated
 
 ADD_CHUNK = 500
 TAKE_OVER_CHUNK = 50
@@ -68,7 +66,7 @@ class Streams:
         self.keys = Keys(prefix)
         self._client = open_client(url)
         self._client.set_response_callback("XREADGROUP", lambda response, **_: response)
-        self._scripts = {name: self._client.register_script(_script_text(name)) for name in _SCRIPTS}
+        self._scripts = {name: self._client.register_script(script_text(*parts)) for name, parts in _SCRIPTS.items()}
 
     def close(self) -> None:
         """Close all connections."""
@@ -415,9 +413,3 @@ def payload_of(fields: Sequence[bytes]) -> bytes:
 
 def _count_of(count: int | Mapping[str, int], queue: str) -> int:
     return count if isinstance(count, int) else count[queue]
-
-
-@cache
-def _script_text(name: str) -> str:
-    folder = Path(__file__).parent / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in _SCRIPTS[name])

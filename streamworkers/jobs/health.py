@@ -172,7 +172,7 @@ def _queues(connection: Connection, streams: Streams, rules: HealthParameters) -
             "pending": backlog.pending,
             "delayed": backlog.delayed,
             "dead": dead.get(queue, 0),
-            "oldest_seconds": round(streams.oldest_age_seconds(queue), 1),
+            "oldest_seconds": round(streams.oldest_age_seconds(queue), 3),
         }
     late = [queue for queue, figures in detail.items() if figures["oldest_seconds"] > rules.queue_age_seconds]
     if late:
@@ -206,7 +206,7 @@ def _schedules(connection: Connection, rules: HealthParameters, now: datetime) -
     problems: Mapping[str, str] = detail["problems"]
     if problems:
         name, problem = next(iter(problems.items()))
-        return Finding("schedules", "critical", f"schedule {name} cannot be planned: {problem}", detail)
+        return Finding("schedules", "critical", f"schedule {name}: {problem}", detail)
     bad = detail["missed"] + detail["refused"]
     if bad or detail["overdue"]:
         message = f"{detail['missed']} ticks missed, {detail['refused']} refused, {detail['overdue']} overdue"

@@ -197,7 +197,7 @@ def _kill_a_supervisor(stage: Stage, key: str) -> None:
 
 def _empty_redis(stage: Stage, key: str) -> Run:
     """Empty Redis when the first of many items is being executed."""
-    run = _start_run(stage, key, *(f"FAST-{number}" for number in range(30)))
+    run = _start_run(stage, key, *(f"FAST-{number}" for number in range(80)))
     _catch_holder(stage, run)
     stage.client.flushall()
     return run

@@ -1,6 +1,5 @@
 """Invented daily bars for demonstrations and measurements: valid, plausible, the same for the same seed."""
 
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from math import exp, sqrt
@@ -8,8 +7,9 @@ from math import exp, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from streamworkers.errors import BadInputError, UsageError
+from streamworkers.errors import BadInputError
 from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.sessions import sessions_between
 from streamworkers.market.timeframes import TIMEFRAMES, newest_closed
 
 _VARIANCE_MEMORY = 0.90  # weights of a GARCH(1,1) process: yesterday's variance, yesterday's squared return, the rest
@@ -39,25 +39,15 @@ def synthesize(symbols: int, days: int, seed: int, end: date | None = None) -> I
 
 
 def _sessions(days: int, end: date | None) -> list[str]:
-    try:
-        import exchange_calendars
-    except ImportError as error:
-        raise UsageError(
-            "synthetic bars need the package exchange_calendars; pip install 'streamworkers[demo]'"
-        ) from error
     last = end or newest_closed(TIMEFRAMES["day"], datetime.now(UTC))
     try:
         first = last - timedelta(days=days * 3 // 2 + 30)
-        with warnings.catch_warnings():
-            # The package calls what pandas 3.1 deprecates; that is no concern of ours or of whoever calls us.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            calendar = exchange_calendars.get_calendar("XNYS", start=first.isoformat(), end=last.isoformat())
-    except (OverflowError, ValueError) as error:
+    except OverflowError as error:
         raise BadInputError(f"there are no {days} sessions of the exchange up to {last}: {error}") from error
-    sessions: list[str] = calendar.sessions.strftime("%Y-%m-%d").tolist()
+    sessions = sessions_between("XNYS", first, last).days
     if len(sessions) < days:
         raise BadInputError(f"there are no {days} sessions of the exchange up to {last}, only {len(sessions)}")
-    return sessions[-days:]
+    return [day.isoformat() for day in sessions[-days:]]
 
 
 def _bars(symbol: str, lines_before: int, dates: list[str], random: np.random.Generator) -> BarRows:

@@ -4,13 +4,15 @@ The library knows rules, not the future: a calendar is asked for two years ahead
 by one is told how many days of it are left.
 """
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
-from streamworkers.errors import UnknownNameError
+from streamworkers.errors import BadInputError, UnknownNameError
 
 YEARS_AHEAD = 2
 WARN_DAYS = 60
@@ -61,23 +63,44 @@ def require_calendar(name: str) -> str:
 
 def sessions_around(name: str, moment: datetime) -> Sessions:
     """The sessions of a calendar from the year before a moment to `YEARS_AHEAD` years after it, as far as it goes."""
-    return _sessions(name, moment.astimezone(UTC).year)
+    return _sessions_of_years(name, moment.astimezone(UTC).year)
+
+
+def sessions_between(name: str, first: date, last: date) -> Sessions:
+    """The sessions of a calendar from a day to a day, both included, as far as it goes.
+
+    Raises UnknownNameError for the name.
+    """
+    require_calendar(name)
+    with warnings.catch_warnings():
+        # The package calls what pandas 3.1 deprecates; that is no concern of ours or of whoever calls us.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from exchange_calendars import get_calendar
+
+        try:
+            calendar = get_calendar(name, start=first.isoformat(), end=last.isoformat())
+        except Exception:  # noqa: BLE001  # its rules may not go so far in one direction or the other; some say so oddly
+            calendar = _all_that_it_has(name)
+            last = min(last, calendar.last_session.date())
+    table = calendar.schedule
+    rows = zip(table.index, table["open"], table["close"], strict=True)
+    sessions = tuple(
+        Session(day.date(), opens.to_pydatetime().astimezone(UTC), closes.to_pydatetime().astimezone(UTC))
+        for day, opens, closes in rows
+        if first <= day.date() <= last
+    )
+    return Sessions(name, tuple(session.day for session in sessions), sessions, last)
+
+
+def _all_that_it_has(name: str) -> Any:
+    from exchange_calendars import get_calendar
+
+    try:
+        return get_calendar(name)
+    except Exception as error:  # whatever the package raises, the calendar is of no use
+        raise BadInputError(f"calendar {name!r} cannot be made: {' '.join(str(error).split())[:200]}") from error
 
 
 @lru_cache(maxsize=_MOST_CALENDARS)
-def _sessions(name: str, year: int) -> Sessions:
-    from exchange_calendars import get_calendar
-
-    first, last = date(year - 1, 1, 1), date(year + YEARS_AHEAD, 12, 31)
-    try:
-        calendar = get_calendar(require_calendar(name), start=first.isoformat(), end=last.isoformat())
-    except ValueError:
-        # Its rules do not go so far in one direction or the other; this is all they have.
-        calendar = get_calendar(name)
-        last = min(last, calendar.last_session.date())
-    table = calendar.schedule
-    sessions = tuple(
-        Session(day.date(), opens.to_pydatetime().astimezone(UTC), closes.to_pydatetime().astimezone(UTC))
-        for day, opens, closes in zip(table.index, table["open"], table["close"], strict=True)
-    )
-    return Sessions(name, tuple(session.day for session in sessions), sessions, last)
+def _sessions_of_years(name: str, year: int) -> Sessions:
+    return sessions_between(name, date(year - 1, 1, 1), date(year + YEARS_AHEAD, 12, 31))

@@ -1,0 +1,43 @@
+"""Says what no worker can say: that there is none."""
+
+import time
+from datetime import UTC, datetime
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.stream import Streams
+from streamworkers.jobs.health import Finding, monitoring_event, save_findings
+
+log = structlog.get_logger()
+AGAIN_SECONDS = 600.0
+
+
+class PoolWatch:
+    """A background service: while no supervisor lives, the health checks that would say so wait for one too."""
+
+    name = "pool-watch"
+    scope = "all"
+    interval_seconds = 30.0
+
+    def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams) -> None:
+        self._pool = pool
+        self._streams = streams
+        self._told_at: float | None = None
+
+    def run_once(self) -> float | None:
+        """Look for heartbeats; without any, keep and publish that, and again every ten minutes."""
+        if self._streams.heartbeats():
+            self._told_at = None
+            return None
+        now = time.monotonic()
+        if self._told_at is None or now - self._told_at >= AGAIN_SECONDS:
+            finding = Finding("workers", "critical", "no worker is alive", {"found_by": "scheduler"})
+            log.warning("no_worker")
+            with self._pool.connection() as connection, connection.transaction():
+                save_findings(connection, [finding], None)
+                ledger.add_events(connection, [monitoring_event([finding], None, datetime.now(UTC))])
+            self._told_at = now
+        return None

@@ -1,0 +1,352 @@
+"""Schedules from the command line."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from command_line import Run
+
+from scheduler import store
+from streamworkers.database import Connection
+from streamworkers.market.universes import add_symbols
+
+DEFAULTS = [
+    "daily_indicator_calculation",
+    "daily_pattern_detection",
+    "post_import_analysis",
+    "weekly_cache_maintenance",
+    "daily_database_cleanup",
+    "hourly_health_monitoring",
+]
+
+
+def _add(cli: Run, name: str = "job", *words: str) -> None:
+    given = ("schedules", "add", name, "--job", "noop", "--symbols", "A,B", "--cron", "0 12 * * *", *words)
+    answer = cli(*given)
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("x",), "name the job: --job"),
+        (("X", "--job", "noop", "--cron", "@daily", "--symbols", "A"), "schedule 'X': name 'X': String should match"),
+        (("x", "--job", "nop", "--cron", "@daily", "--symbols", "A"), "no job is named 'nop'; did you mean 'noop'?"),
+        (("x", "--job", "noop", "--cron", "@daily"), "job 'noop' is about symbols: name a universe or symbols"),
+        (("x", "--job", "noop", "--symbols", "A"), "it needs a cron, or the event that starts it"),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--universe", "u", "--cron", "@daily"),
+            "name either --universe or --symbols",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "0 25 * * *"),
+            "schedule 'x': cron '0 25 * * *': hour '25' is not * or of 0-23",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "session_close+10m"),
+            "'session_close+10m' needs a calendar, such as XNYS, that knows the sessions",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--timezone", "New York"),
+            "timezone 'New York' is not a name of the tz database, such as America/New_York",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--calendar", "NYSE!"),
+            "no calendar is named 'NYSE!'; did you mean 'NYSE'?",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--after", "y"),
+            "no schedule is named 'y'; there is no schedule yet",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--max-instances", "0"),
+            "schedule 'x': max_instances '0': Input should be greater than or equal to 1",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--param", "a=1"),
+            "schedule 'x': parameter a=1 of job 'noop': Extra inputs are not permitted",
+        ),
+    ],
+)
+def test_a_schedule_that_breaks_a_rule_is_refused(words: tuple[str, ...], message: str, cli: Run) -> None:
+    answer = cli("schedules", "add", *words)
+    assert answer.code == 2
+    assert message in answer.err
+    assert cli("schedules", "list").out == "no schedules yet: streamworkers schedules install-defaults\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show",),
+        ("edit",),
+        ("remove",),
+        ("pause",),
+        ("resume",),
+        ("trigger",),
+        ("next",),
+        ("history",),
+    ],
+)
+def test_a_schedule_that_is_not_there_is_a_usage_error(words: tuple[str, ...], cli: Run) -> None:
+    _add(cli)
+    answer = cli("schedules", *words, "jop")
+    assert (answer.code, answer.err) == (2, "Error: no schedule is named 'jop'; did you mean 'job'?\n")
+
+
+def test_a_schedule_is_added_listed_shown_edited_and_removed(cli: Run) -> None:
+    answer = cli(
+        *("schedules", "add", "job", "--job", "ledger_entry", "--universe", "u", "--cron", "10 18 * * 1-5"),
+        *("--calendar", "XNYS", "--param", "milliseconds=5", "--jitter-seconds", "30"),
+    )
+    assert answer.code == 0
+    assert re.fullmatch(r"schedule job added; its next tick is \d{4}-\d\d-\d\d 18:10:00 E[DS]T\n", answer.out)
+    (row,) = cli("schedules", "list", "--json").json
+    assert (row["cron"], row["calendar"], row["target"]) == (
+        "10 18 * * 1-5",
+        "XNYS",
+        {"universe": "u", "symbols": None},
+    )
+    assert cli("schedules", "list").out.splitlines()[1].startswith("job   ledger_entry  10 18 * * 1-5  XNYS")
+    again = cli("schedules", "add", "job", "--job", "noop", "--symbols", "A", "--cron", "@daily")
+    assert (again.code, again.err) == (2, "Error: there is a schedule 'job' already\n")
+
+    changed = cli("schedules", "edit", "job", "--cron", "session_close+5m", "--param", "milliseconds=7", "--json").json
+    assert changed["cron"] == "session_close+5m"
+    assert changed["task_params"] == {"milliseconds": 7}
+    assert changed["jitter_seconds"] == 30
+    cleared = cli(
+        "schedules", "edit", "job", "--clear", "task_params", "--cron", "@hourly", "--name", "other", "--json"
+    )
+    assert (cleared.json["name"], cleared.json["task_params"]) == ("other", {})
+    broken = cli("schedules", "edit", "other", "--clear", "cron")
+    assert "it needs a cron, or the event that starts it" in broken.err
+    shown = cli("schedules", "show", "other").out
+    assert "misfire_grace_seconds  300" in shown
+    assert cli("schedules", "show", "other", "--json").json["cron"] == "@hourly"
+    assert cli("schedules", "remove", "other").out == "schedule other removed\n"
+    assert cli("schedules", "list", "--json").json == []
+
+
+def test_schedules_that_await_each_other_are_kept_in_order(cli: Run) -> None:
+    _add(cli, "a")
+    _add(cli, "b", "--after", "a")
+    _add(cli, "c", "--after", "b")
+    answer = cli("schedules", "edit", "a", "--after", "c")
+    assert (answer.code, answer.err) == (
+        2,
+        "Error: schedules come after each other in a circle: a after c after b after a\n",
+    )
+    assert cli("schedules", "edit", "a", "--after", "a").err == "Error: schedule 'a': it cannot come after itself\n"
+    answer = cli("schedules", "edit", "b", "--name", "y", "--after", "c")
+    assert (answer.code, answer.err) == (2, "Error: schedules come after each other in a circle: y after c after y\n")
+    assert cli("schedules", "remove", "a").err == "Error: schedule 'a' is awaited by b\n"
+    assert cli("schedules", "edit", "a", "--name", "z").code == 0
+    assert cli("schedules", "show", "b", "--json").json["after"] == "z"
+
+
+def test_pausing_is_kept_and_resuming_plans_from_now(cli: Run, connection: Connection) -> None:
+    _add(cli)
+    connection.execute("UPDATE job_schedules SET next_run_at = '2020-01-01', due_at = '2020-01-01'")
+    assert cli("schedules", "pause", "job").out == "schedule job paused\n"
+    assert cli("schedules", "list").out.splitlines()[1].split()[-2:] == ["paused", "missed"]
+    assert cli("schedules", "resume", "job").out.startswith("schedule job resumed; its next tick is 20")
+    row = connection.execute("SELECT enabled, due_at FROM job_schedules").fetchone()
+    assert row == (True, None)
+    assert cli("schedules", "pause", "job", "--json").json["enabled"] is False
+
+
+def test_the_next_ticks_are_told_in_both_times_across_a_change_of_the_clocks(cli: Run) -> None:
+    _add(cli)
+    rows = cli("schedules", "next", "job", "--count", "3", "--from", "2026-03-07", "--json").json
+    assert [(row["local"], row["utc"]) for row in rows] == [
+        ("2026-03-07T12:00:00-05:00", "2026-03-07T17:00:00Z"),
+        ("2026-03-08T12:00:00-04:00", "2026-03-08T16:00:00Z"),
+        ("2026-03-09T12:00:00-04:00", "2026-03-09T16:00:00Z"),
+    ]
+    table = cli("schedules", "next", "job", "--count", "2").out.splitlines()
+    assert table[0].split() == ["America/New_York", "UTC"]
+    assert len(table) == 3
+    cli("schedules", "pause", "job")
+    assert cli("schedules", "next", "job").err == "schedule job is paused\n"
+    cli("schedules", "edit", "job", "--cron", "session_open", "--calendar", "XBOM")
+    assert "the calendar XBOM ends there" in cli("schedules", "next", "job", "--count", "1000").err
+    cli("schedules", "add", "e", "--job", "noop", "--on-event", "data_load_complete")
+    answer = cli("schedules", "next", "e")
+    assert answer.err == "Error: schedule 'e' has no cron: it is started by data_load_complete\n"
+
+
+def test_a_schedule_is_triggered_by_hand(cli: Run) -> None:
+    _add(cli)
+    answer = cli("schedules", "trigger", "job")
+    assert answer.out == "run 1: 2 items of noop in queue bench\nwatch it: streamworkers runs watch 1\n"
+    assert answer.err == "no worker reads queue 'bench' now: start one with `streamworkers worker`\n"
+    again = cli("schedules", "trigger", "job")
+    assert again.code == 2
+    assert "max_instances 1, and run 1 is open: wait for it, or cancel it" in again.err
+    assert "  started    triggered by hand\n" in cli("runs", "show", "1").out
+    (row,) = cli("runs", "list", "--json").json
+    assert (row["schedule"], row["trigger"]) == ("job", "manual")
+    cli("runs", "cancel", "1")
+    waited = cli("schedules", "trigger", "job", "--wait", "--timeout", "0.1")
+    assert waited.code == 1
+    assert "run 2 has not ended after 0.1 s" in waited.err
+    assert cli("schedules", "trigger", "job", "--timeout", "1").err == (
+        "Error: --timeout is the time to --wait: name both\n"
+    )
+    (newest, oldest) = cli("schedules", "history", "job", "--json").json
+    assert (newest["run_id"], oldest["run_id"], oldest["status"]) == (2, 1, "CANCELLED")
+    assert cli("schedules", "history", "job").out.splitlines()[1].endswith("triggered by hand")
+
+
+def test_schedules_go_to_yaml_and_back(cli: Run, tmp_path: Path) -> None:
+    _add(cli, "z_parent")
+    _add(cli, "a_child", "--after", "z_parent", "--min-coverage", "0.9", "--paused")
+    text = cli("schedules", "export").out
+    assert [row["name"] for row in yaml.safe_load(text)] == ["a_child", "z_parent"]
+    before = cli("schedules", "export", "--json").json
+    file = tmp_path / "schedules.yaml"
+    assert cli("schedules", "export", file).out == f"2 schedules in {file}\n"
+    assert file.read_text() == text
+    for name in ("a_child", "z_parent"):
+        cli("schedules", "remove", name)
+    outcomes = cli("schedules", "import", file, "--json").json
+    assert outcomes == [{"name": "z_parent", "outcome": "added"}, {"name": "a_child", "outcome": "added"}]
+    assert cli("schedules", "export", "--json").json == before
+    file.write_text(text.replace("0 12 * * *", "0 13 * * *", 1))
+    assert cli("schedules", "import", file).out.splitlines()[1:] == ["z_parent  unchanged", "a_child   changed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "it is not YAML: while parsing"),
+        ("a: 1", "it is not a YAML list with a mapping for each schedule"),
+        ("- 1", "schedule 1 of the list is '1', not a mapping of names to values"),
+        ("- {name: a}", "schedule 'a': job_type"),
+        ("- {name: a, job_type: noop, colour: red}", "schedule 'a': colour 'red': Extra inputs are not permitted"),
+        ("- &a {name: a, job_type: noop, on_event: data_load_complete}\n- *a", "'a' stands in the list twice"),
+        ("- !!python/object/apply:os.system ['true']", "it is not YAML: could not determine a constructor"),
+    ],
+)
+def test_yaml_that_breaks_a_rule_changes_nothing(text: str, message: str, cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "schedules.yaml"
+    file.write_text(text)
+    answer = cli("schedules", "import", file)
+    assert answer.code == 2
+    assert message in answer.err
+    assert cli("schedules", "list", "--json").json == []
+    file.write_bytes(b"\xff")
+    assert f"Error: {file} is not UTF-8\n" == cli("schedules", "import", file).err
+
+
+def test_one_bad_schedule_of_a_file_keeps_all_others_out(cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "schedules.yaml"
+    file.write_text(
+        "- {name: a, job_type: noop, on_event: data_load_complete}\n- {name: b, job_type: gone, cron: '@daily'}\n"
+    )
+    assert "no job is named 'gone'" in cli("schedules", "import", file).err
+    assert cli("schedules", "list", "--json").json == []
+
+
+def test_the_six_standing_jobs_are_installed_with_times_from_the_settings(
+    cli: Run, monkeypatch: pytest.MonkeyPatch, connection: Connection
+) -> None:
+    monkeypatch.setenv("JOB_INDICATOR_CALC_TIME", "17:45")
+    monkeypatch.setenv("STREAMWORKERS_JOB_CLEANUP_TIME", "4:05")
+    monkeypatch.setenv("STREAMWORKERS_PATTERN_RETENTION_DAYS", "60")
+    add_symbols(connection, "sp500", ["A"])
+    answer = cli("schedules", "install-defaults", "--json")
+    assert [row["name"] for row in answer.json] == DEFAULTS
+    assert answer.err == ("universes without symbols: nasdaq100, dow30: streamworkers universes import FILE\n")
+    rows = {row["name"]: row for row in cli("schedules", "list", "--json").json}
+    assert rows["daily_indicator_calculation"]["cron"] == "45 17 * * 1-5"
+    assert rows["daily_indicator_calculation"]["calendar"] == "XNYS"
+    assert rows["daily_indicator_calculation"]["target"]["universe"] == "nasdaq100:sp500:dow30"
+    assert rows["daily_pattern_detection"]["cron"] == "20 18 * * 1-5"
+    assert rows["daily_pattern_detection"]["after"] == "daily_indicator_calculation"
+    assert rows["daily_database_cleanup"]["cron"] == "5 4 * * *"
+    assert rows["daily_database_cleanup"]["task_params"]["pattern_days"] == 60
+    assert rows["weekly_cache_maintenance"]["task_params"] == {"min_etfs": 24, "min_universes": 3}
+    assert rows["post_import_analysis"]["on_event"] == "data_load_complete"
+    cli("schedules", "edit", "daily_database_cleanup", "--cron", "@daily")
+    monkeypatch.delenv("JOB_INDICATOR_CALC_TIME")
+    assert {row["outcome"] for row in cli("schedules", "install-defaults", "--json").json} == {"unchanged"}
+    replaced = {row["name"]: row["outcome"] for row in cli("schedules", "install-defaults", "--replace", "--json").json}
+    assert [name for name, outcome in replaced.items() if outcome == "changed"] == [
+        "daily_indicator_calculation",
+        "daily_database_cleanup",
+    ]
+    monkeypatch.setenv("JOB_MAINTENANCE_TIME", "25:00")
+    broken = cli("schedules", "install-defaults")
+    assert broken.code == 2
+    assert "STREAMWORKERS_JOB_MAINTENANCE_TIME='25:00': String should match pattern" in broken.err
+
+
+def test_once_does_what_is_due_and_returns(cli: Run, connection: Connection) -> None:
+    assert "there are no schedules yet: streamworkers schedules install-defaults" in cli("scheduler", "--once").err
+    _add(cli, "due", "--catch-up", "latest")
+    connection.execute("UPDATE job_schedules SET planned_from = now() - interval '2 days'")
+    assert cli("scheduler", "--once").code == 0
+    (row,) = cli("runs", "list", "--json").json
+    assert (row["schedule"], row["trigger"]) == ("due", "schedule")
+    assert store.require_schedule(connection, "due").next_run_at is not None
+
+
+def test_statistics_of_runs_and_ticks(cli: Run, connection: Connection) -> None:
+    assert cli("runs", "stats").out == "no run ended in the last 14 days\n"
+    _add(cli)
+    cli("schedules", "trigger", "job")
+    connection.execute(
+        "UPDATE job_schedule_runs SET status = 'COMPLETED', completed_count = 2, failed_count = 0,"
+        " started_at = created_at, completed_at = created_at + interval '3 seconds'"
+    )
+    connection.execute(
+        "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, ticks)"
+        " SELECT id, now() - interval '1 day', now(), 'missed', 4 FROM job_schedules"
+    )
+    told = cli("runs", "stats", "--days", "2", "--json").json
+    (row,) = told["jobs"]
+    assert (row["job"], row["runs"], row["success_rate"], row["p95_seconds"], row["max_seconds"]) == (
+        "noop",
+        1,
+        1,
+        3,
+        3,
+    )
+    assert [(tick["state"], tick["ticks"]) for tick in told["ticks"]] == [("missed", 4), ("started", 1)]
+    lines = cli("runs", "stats").out.splitlines()
+    assert lines[1].split() == ["noop", "1", "100.0%", "0", "3.00", "3.00", "3.00"]
+    assert lines[-1].split() == ["job", "1", "0", "4", "0", "0"]
+    assert len(cli("runs", "list", "--since", "2020-01-01", "--json").json) == 1
+    assert cli("runs", "list", "--since", "2100-01-01").out == "no runs match\n"
+
+
+def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.execute(
+        "INSERT INTO msg_system_health (checked_at, component, status, message) VALUES ('2020-01-01', 'x', 'ok', '')"
+    )
+    rows = {row["table"]: row for row in cli("cleanup", "--dry-run", "--json").json}
+    assert rows["msg_system_health"]["would_remove"] == 1
+    assert "msg_system_health              1" in cli("cleanup", "--dry-run").out
+    assert {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}["msg_system_health"] == 1
+    monkeypatch.setenv("STREAMWORKERS_RUN_RETENTION_DAYS", "3")
+    assert cli("cleanup").err == "Error: run_days 3 is below run_item_days 30: items go first\n"
+
+
+def test_a_job_with_parts_needs_no_symbols(cli: Run) -> None:
+    assert cli("enqueue", "database_cleanup", "--json").json["items"]["total"] == 7
+    assert cli("enqueue", "database_cleanup", "--symbols", "daily_patterns", "--json").json["items"]["total"] == 1
+    answer = cli("enqueue", "database_cleanup", "--symbols", "ohlcv_daily")
+    assert "no part of job 'database_cleanup' is named 'ohlcv_daily'" in answer.err
+    answer = cli("enqueue", "health_check", "--universe", "u")
+    assert "job 'health_check' is not about symbols: it has the parts system" in answer.err
+
+
+def test_json_of_every_listing_is_json(cli: Run) -> None:
+    _add(cli)
+    for words in (("list",), ("show", "job"), ("next", "job"), ("history", "job"), ("export",), ("resume", "job")):
+        json.dumps(cli("schedules", *words, "--json").json)
+    assert cli("schedules", "remove", "job", "--json").json == {"name": "job", "removed": True}

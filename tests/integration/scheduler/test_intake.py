@@ -1,0 +1,340 @@
+"""Messages of other programs become runs, once each."""
+
+import json
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from harness import subscribe, wait_until
+from psycopg_pool import ConnectionPool
+
+from scheduler import store
+from scheduler.definition import ScheduleDefinition
+from scheduler.intake import SLOT_SECONDS, Intake, Outcome
+from scheduler.listener import RECLAIM_IDLE_MS, ChannelListener, StreamListener
+from scheduler.metrics import SchedulerMetrics
+from scheduler.pool_watch import PoolWatch
+from scheduler.status import StatusFollower
+from streamworkers.database import Connection
+from streamworkers.engine import keys, ledger, operations
+from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
+from streamworkers.engine.messages import Messages
+from streamworkers.engine.stream import Streams
+
+SENT_AT = 1_800_000_100.0
+
+
+@pytest.fixture(autouse=True)
+def post_import(connection: Connection) -> None:
+    """The schedule that the event starts, of a job that does nothing."""
+    fields = {"name": "post_import_analysis", "job_type": "noop", "on_event": "data_load_complete"}
+    store.save_schedule(connection, ScheduleDefinition.parse(fields))
+
+
+@pytest.fixture
+def errors(streams: Streams) -> Iterator[Any]:
+    """What is published on `tickstock:errors`."""
+    listener = subscribe(streams, ERRORS_CHANNEL)
+    yield listener
+    listener.close()
+
+
+def _message(**fields: Any) -> bytes:
+    given = {"event_type": "data_load_complete", "symbols": ["A", "B"], "timeframe": "daily", "run_analysis": True}
+    return json.dumps(given | fields).encode()
+
+
+def _runs(connection: Connection) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT job, timeframe, target, trigger, schedule, external_id FROM job_schedule_runs ORDER BY id"
+    ).fetchall()
+
+
+def _status(messages: Messages, job_id: str) -> dict[str, str]:
+    found: Any = messages._client.hgetall(keys.job_status(job_id))
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def test_a_load_that_is_complete_starts_one_run_however_often_it_is_told(
+    intake: Intake, connection: Connection, streams: Streams, messages: Messages
+) -> None:
+    message = _message(job_id="load-1", requested_by="desk")
+    first = intake.accept(message, "pubsub", SENT_AT)
+    assert first == Outcome("started", "new", "", first.runs)
+    again = _message(job_id="load-1", requested_by="desk", timestamp="later")
+    assert intake.accept(message, "pubsub", SENT_AT).kind == "duplicate"
+    assert intake.accept(again, "stream", SENT_AT).kind == "duplicate"
+    assert _runs(connection) == [("noop", "day", "A,B", "event", "post_import_analysis", "load-1")]
+    assert streams.backlog("bench").waiting == 2
+    status = _status(messages, "load-1")
+    assert (status["status"], status["progress"], status["message"]) == ("submitted", "0", "run 1: 2 items of noop")
+    assert 0 < messages._client.ttl(keys.job_status("load-1")) <= 600
+
+
+def test_each_timeframe_of_a_load_is_a_run(intake: Intake, connection: Connection) -> None:
+    intake.accept(_message(job_id="x", timeframes=["1min", "hour"]), "pubsub", SENT_AT)
+    assert [row[1] for row in _runs(connection)] == ["1min", "hour"]
+    assert intake.accept(_message(job_id="x", timeframe="hour"), "pubsub", SENT_AT).kind == "duplicate"
+    assert intake.accept(_message(job_id="x", timeframe="day"), "pubsub", SENT_AT).kind == "started"
+
+
+def test_a_message_without_an_id_is_known_by_its_content_for_a_while(intake: Intake, connection: Connection) -> None:
+    assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
+    assert intake.accept(_message(timestamp="2026-01-01T00:00:00"), "stream", SENT_AT).kind == "duplicate"
+    assert intake.accept(_message(symbols=["C"]), "pubsub", SENT_AT).kind == "started"
+    for seconds in (-SLOT_SECONDS, -1, 1, SLOT_SECONDS):
+        assert intake.accept(_message(), "pubsub", SENT_AT + seconds).kind == "duplicate"
+    assert intake.accept(_message(), "pubsub", SENT_AT + 2 * SLOT_SECONDS).kind == "started"
+    assert len(_runs(connection)) == 3
+
+
+def test_a_message_that_was_held_for_long_is_the_one_that_others_took_at_once(
+    intake: Intake, connection: Connection
+) -> None:
+    assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
+    connection.execute("UPDATE job_schedule_runs SET created_at = created_at - interval '1 day'")
+    assert intake.accept(_message(), "stream", SENT_AT).kind == "duplicate"
+
+
+def test_a_message_that_a_job_cannot_bear_is_refused_and_the_next_is_heard(
+    intake: Intake, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("prepare")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(intake.registry["noop"]), "prepare", fail)
+        outcome = intake.accept(_message(job_id="x"), "pubsub", SENT_AT)
+    assert (outcome.kind, outcome.reason, outcome.detail) == (
+        "refused",
+        "internal_error",
+        "ZeroDivisionError: prepare",
+    )
+    assert intake.accept(_message(job_id="y"), "pubsub", SENT_AT).kind == "started"
+
+
+def test_a_schedule_that_was_broken_by_hand_keeps_no_other_from_the_event(
+    intake: Intake, connection: Connection
+) -> None:
+    fields = {"name": "broken", "job_type": "noop", "on_event": "data_load_complete"}
+    store.save_schedule(connection, ScheduleDefinition.parse(fields))
+    connection.execute(
+        'UPDATE job_schedules SET target = \'{"universe": "u", "symbols": ["A"]}\' WHERE name = \'broken\''
+    )
+    assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
+    store.remove_schedule(connection, "post_import_analysis")
+    outcome = intake.accept(_message(symbols=["Z"]), "pubsub", SENT_AT)
+    assert (outcome.kind, outcome.reason) == ("refused", "bad_field")
+    assert "a target is either a universe or symbols" in outcome.detail
+
+
+@pytest.mark.parametrize("words", [{"job_id": "j"}, {"event_id": "e"}, {}])
+def test_replicas_that_hear_a_message_at_once_start_one_run(
+    words: dict[str, str], intake: Intake, connection: Connection
+) -> None:
+    for number in range(5):
+        barrier, outcomes = threading.Barrier(3), list[str]()
+
+        def hear(raw: bytes, barrier: threading.Barrier, outcomes: list[str]) -> None:
+            barrier.wait()
+            outcomes.append(intake.accept(raw, "pubsub", SENT_AT).kind)
+
+        raw = _message(**{name: f"{value}{number}" for name, value in words.items()}, symbols=[f"S{number}"])
+        threads = [threading.Thread(target=hear, args=(raw, barrier, outcomes)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["duplicate", "duplicate", "started"]
+    assert len(_runs(connection)) == 5
+
+
+def test_what_is_not_to_be_analysed_or_paused_is_ignored(intake: Intake, connection: Connection) -> None:
+    assert intake.accept(_message(run_analysis=False), "pubsub", SENT_AT).reason == "run_analysis"
+    store.set_enabled(connection, "post_import_analysis", False)
+    outcome = intake.accept(_message(), "pubsub", SENT_AT)
+    assert (outcome.kind, outcome.detail) == ("ignored", "schedule post_import_analysis is paused")
+    assert _runs(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "detail"),
+    [
+        (b"{", "not_json", "the message is not JSON: b'{' (JSONDecodeError)"),
+        (b"[1]", "not_an_object", "the message is [1], not a JSON object"),
+        (b'{"event_type": "x"}', "unknown_type", "the message is of type 'x', not event_type 'data_load_complete'"),
+        (_message(symbols=[]), "bad_field", "symbols [] is not a list of at least one symbol"),
+        (b"x" * 1_048_577, "too_large", "the message has 1,048,577 bytes, more than 1,048,576"),
+        (None, "no_message", "the entry has no field `message`"),
+        (_message(job_type="csv_universe_load", event_type=None), "unknown_type", "the message is of type None"),
+    ],
+)
+def test_what_is_no_good_is_refused_told_once_and_counted(
+    raw: bytes | None,
+    reason: str,
+    detail: str,
+    intake: Intake,
+    connection: Connection,
+    errors: Any,
+    metrics: SchedulerMetrics,
+) -> None:
+    outcome = intake.accept(raw, "pubsub", SENT_AT)
+    assert (outcome.kind, outcome.reason) == ("refused", reason)
+    assert outcome.detail.startswith(detail)
+    assert intake.accept(raw, "pubsub", SENT_AT).kind == "duplicate"
+    told = json.loads(errors.get_message(timeout=5)["data"])
+    assert (told["kind"], told["reason"], told["source"]) == ("message_refused", reason, "pubsub")
+    assert told["detail"].startswith(detail)
+    assert errors.get_message(timeout=0.1) is None
+    labels = {"source": "pubsub", "outcome": "refused", "reason": reason}
+    assert metrics.registry.get_sample_value("streamworkers_messages_total", labels) == 1.0
+    assert _runs(connection) == []
+
+
+def test_a_load_request_is_refused_until_there_is_a_job_for_it(intake: Intake, messages: Messages) -> None:
+    raw = json.dumps({"job_type": "csv_universe_load", "job_id": "load-9", "symbols": ["A"]}).encode()
+    outcome = intake.accept(raw, "pubsub", SENT_AT)
+    assert (outcome.kind, outcome.reason) == ("refused", "unknown_job")
+    assert outcome.detail == "job 'load_ohlcv', which loads bars, is not installed: load them yourself"
+    assert _status(messages, "load-9")["status"] == "failed"
+    assert _status(messages, "load-9")["message"] == outcome.detail
+
+
+def test_without_a_schedule_for_the_event_the_message_says_how_to_get_one(
+    intake: Intake, connection: Connection
+) -> None:
+    store.remove_schedule(connection, "post_import_analysis")
+    outcome = intake.accept(_message(), "pubsub", SENT_AT)
+    assert outcome.reason == "no_schedule"
+    assert outcome.detail == (
+        "no schedule is started by data_load_complete: `streamworkers schedules install-defaults`"
+    )
+
+
+def test_fifty_malformed_messages_are_refused_and_the_next_one_runs(
+    intake: Intake, connection: Connection, messages: Messages, streams: Streams
+) -> None:
+    rng = random.Random(50)
+    good = _message(job_id="good")
+    for number in range(50):
+        broken = bytearray(good)
+        for _ in range(rng.randint(1, 4)):
+            broken[rng.randrange(len(broken))] = rng.randrange(256)
+        broken[0:1] = rng.choice([b"", b"[", b"\xff", b"{{"])
+        messages._client.xadd(DATA_LOAD_STREAM, {"message" if number % 5 else "other": bytes(broken)})
+    messages._client.xadd(DATA_LOAD_STREAM, {"message": good})
+    listener = StreamListener(messages, intake, "one")
+    assert listener.read_once() == 51
+    assert len(_runs(connection)) == 1
+    assert messages._client.xlen(DATA_LOAD_STREAM) == 0
+    assert messages._client.xpending(DATA_LOAD_STREAM, DATA_LOAD_GROUP)["pending"] == 0
+
+
+def test_what_a_dead_replica_had_read_is_done_by_another(
+    intake: Intake, connection: Connection, messages: Messages
+) -> None:
+    messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="left")})
+    words = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, "dead")
+    assert len(messages.read_inbox(*words, 10)) == 1
+    listener = StreamListener(messages, intake, "one")
+    assert listener.read_once() == 0
+    (pending,) = messages._client.xpending_range(DATA_LOAD_STREAM, DATA_LOAD_GROUP, "-", "+", 10)
+    messages._client.execute_command(  # type: ignore[no-untyped-call]
+        *("XCLAIM", DATA_LOAD_STREAM, DATA_LOAD_GROUP, "dead", 0, pending["message_id"], "IDLE", RECLAIM_IDLE_MS)
+    )
+    assert listener.read_once() == 1
+    assert len(_runs(connection)) == 1
+
+
+def test_the_status_follows_the_run_to_its_end(
+    intake: Intake,
+    connection: Connection,
+    messages: Messages,
+    streams: Streams,
+    pool: "ConnectionPool[Connection]",
+) -> None:
+    (run_id,) = intake.accept(_message(job_id="s"), "pubsub", SENT_AT).runs
+    follower = StatusFollower(pool, messages, 600)
+    pause = follower.run_once()
+    assert pause is not None
+    assert pause >= 0.5
+    assert _status(messages, "s")["status"] == "submitted"
+    connection.execute("UPDATE job_run_items SET status = 'completed', finished_at = now() WHERE symbol = 'A'")
+    ledger.mark_running(connection, run_id)
+    follower.run_once()
+    status = _status(messages, "s")
+    assert (status["status"], status["progress"]) == ("running", "50")
+    assert status["message"] == "A day: 1 of 2 items of noop"
+    connection.execute("UPDATE job_run_items SET status = 'failed', error = 'x' WHERE symbol = 'B'")
+    run = operations.require_run(connection, run_id)
+    ledger.complete_run(connection, run)
+    follower.run_once()
+    status = _status(messages, "s")
+    assert (status["status"], status["progress"]) == ("completed_with_errors", "100")
+    assert status["message"] == "2 of 2 items of noop, 1 failed"
+    assert status["submitted_at"] < status["started_at"] < status["completed_at"]
+    assert follower.run_once() is None
+    operations.retry(connection, streams, run_id)
+    follower.run_once()
+    assert _status(messages, "s")["status"] == "running"
+
+
+def test_the_channel_is_heard_and_the_stream_read_by_threads_that_find_redis_again(
+    intake: Intake, connection: Connection, messages: Messages, streams: Streams, metrics: SchedulerMetrics
+) -> None:
+    listeners = (ChannelListener(messages, intake), StreamListener(messages, intake, "one"))
+
+    def connections(source: str) -> float:
+        labels = {"source": source}
+        return metrics.registry.get_sample_value("streamworkers_listener_connections_total", labels) or 0.0
+
+    for listener in listeners:
+        listener.start()
+    try:
+        wait_until(lambda: connections("pubsub") == connections("stream") == 1.0, 10)
+        messages.publish(DATA_LOAD_CHANNEL, _message(job_id="1").decode())
+        messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="2")})
+        wait_until(lambda: len(_runs(connection)) == 2, 10)
+        for kind in ("pubsub", "normal"):
+            streams._client.client_kill_filter(_type=kind, skipme=True)
+        wait_until(lambda: connections("pubsub") > 1.0, 20)
+        messages.publish(DATA_LOAD_CHANNEL, _message(job_id="3").decode())
+        messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="4")})
+        wait_until(lambda: len(_runs(connection)) == 4, 20)
+    finally:
+        for listener in listeners:
+            listener.stop()
+        for listener in listeners:
+            listener.join(10)
+    groups: Any = messages._client.xinfo_consumers(DATA_LOAD_STREAM, DATA_LOAD_GROUP)
+    assert groups == []
+
+
+def test_without_a_worker_the_scheduler_says_so_once_in_a_while(
+    connection: Connection, streams: Streams, pool: "ConnectionPool[Connection]"
+) -> None:
+    watch = PoolWatch(pool, streams)
+    for _ in range(3):
+        watch.run_once()
+    rows = connection.execute("SELECT component, status, message, run_id FROM msg_system_health").fetchall()
+    assert rows == [("workers", "critical", "no worker is alive", None)]
+    assert connection.execute("SELECT channel FROM event_outbox").fetchall() == [("tickstock:monitoring",)]
+    streams.heartbeat("w", b"{}", 60_000)
+    watch.run_once()
+    streams.end_heartbeat("w")
+    watch.run_once()
+    assert connection.execute("SELECT count(*) FROM msg_system_health").fetchone() == (2,)
+
+
+def test_consumers_that_have_been_idle_for_long_are_forgotten(intake: Intake, messages: Messages) -> None:
+    words = (DATA_LOAD_STREAM, DATA_LOAD_GROUP)
+    messages._client.xadd(DATA_LOAD_STREAM, {"message": b"{"})
+    messages.read_inbox(*words, "busy", 10)
+    messages._client.xgroup_createconsumer(*words, "idle")
+    assert messages.prune_inbox(*words, 3_600_000) == 0
+    assert messages.prune_inbox(*words, 0) == 1
+    rows: Any = messages._client.xinfo_consumers(*words)
+    assert [row["name"] for row in rows] == [b"busy"]
+    assert messages.prune_inbox("no-such-stream", DATA_LOAD_GROUP, 0) == 0

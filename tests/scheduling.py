@@ -1,0 +1,54 @@
+"""What tests of the scheduler share: a clock that they turn, and what became of ticks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from scheduler import history
+from scheduler.store import Schedule
+from streamworkers.database import Connection
+
+NEW_YORK = ZoneInfo("America/New_York")
+MONDAY = datetime(2040, 10, 1, 12, 0, tzinfo=NEW_YORK)  # to come: PostgreSQL has a clock too
+Add = Callable[..., Schedule]
+
+
+@dataclass
+class Clock:
+    """A clock for all replicas of a test."""
+
+    now: datetime = MONDAY
+
+    def __call__(self, connection: Connection) -> datetime:
+        return self.now
+
+    def forward(self, **words: float) -> None:
+        """Turn it on by hours, minutes, seconds."""
+        self.now += timedelta(**words)
+
+
+def ticks_of(connection: Connection, schedule: Schedule) -> list[tuple[str, str, str | None]]:
+    """(time in New York, state, reason) of the ticks of a schedule, oldest first."""
+    rows = history.ticks_of(connection, schedule.id, 100_000)
+    return [
+        (row["scheduled_for"].astimezone(NEW_YORK).strftime("%d %H:%M"), row["state"], row["reason"])
+        for row in reversed(rows)
+    ]
+
+
+def runs_of(connection: Connection, schedule: Schedule) -> list[int]:
+    """The runs of a schedule."""
+    rows = connection.execute("SELECT id FROM job_schedule_runs WHERE schedule_id = %s ORDER BY id", (schedule.id,))
+    return [run_id for (run_id,) in rows]
+
+
+def end_runs(connection: Connection, status: str = "COMPLETED") -> None:
+    """Close all open runs and their items, as workers would."""
+    state = "completed" if status == "COMPLETED" else "failed"
+    connection.execute("UPDATE job_run_items SET status = %s WHERE status IN ('pending', 'retrying')", (state,))
+    connection.execute(
+        "UPDATE job_schedule_runs SET status = %s, completed_at = clock_timestamp(), started_at = created_at"
+        " WHERE status IN ('PENDING', 'RUNNING')",
+        (status,),
+    )

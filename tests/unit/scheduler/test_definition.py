@@ -1,0 +1,457 @@
+"""Schedules as people write them: what is refused and why, and what YAML makes of them."""
+
+from datetime import timedelta
+from typing import Any, get_args
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler.cron import Cron
+from scheduler.definition import MOST_SYMBOLS, ScheduleDefinition, Target
+from scheduler.planner import CatchUp, Policy
+from scheduler.timing import SessionMoment
+from scheduler.yaml_file import MAX_BYTES, from_yaml, to_yaml
+from streamworkers.engine.registry import Registry
+from streamworkers.errors import BadInputError, UnknownNameError
+
+NIGHTLY: dict[str, Any] = {
+    "name": "nightly",
+    "job_type": "noop",
+    "target": {"universe": "sp500:nasdaq100"},
+    "cron": "10 18 * * *",
+    "calendar": "XNYS",
+}
+NAME_RULE = "String should match pattern '^[a-z][a-z0-9_]{0,63}$'"
+
+
+def nightly(**fields: Any) -> ScheduleDefinition:
+    return ScheduleDefinition.parse(NIGHTLY | fields)
+
+
+def named(name: str, after: str | None = None) -> dict[str, Any]:
+    return {"name": name, "job_type": "noop", "cron": "0 0 * * *", **({"after": after} if after else {})}
+
+
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    return [definition.name for definition in from_yaml(yaml.safe_dump(rows))]
+
+
+def test_a_schedule_needs_a_name_and_a_job_and_has_defaults_for_the_rest() -> None:
+    definition = ScheduleDefinition.parse({"name": "n", "job_type": "noop"})
+    assert definition.model_dump(exclude={"name", "job_type"}) == {
+        "target": None,
+        "timeframe": None,
+        "task_params": {},
+        "cron": None,
+        "on_event": None,
+        "timezone": "America/New_York",
+        "calendar": None,
+        "enabled": True,
+        "catch_up": "latest",
+        "misfire_grace_seconds": 300,
+        "max_instances": 1,
+        "coalesce": True,
+        "after": None,
+        "min_coverage": 1.0,
+        "after_timeout_seconds": 3600,
+        "after_timeout_action": "start",
+        "jitter_seconds": 0,
+        "user_id": None,
+    }
+    assert definition.timing is None
+
+
+def test_a_schedule_knows_its_timing_and_its_policy() -> None:
+    definition = nightly(catch_up="all", misfire_grace_seconds=60, coalesce=False)
+    assert definition.policy == Policy("all", 60, False)
+    assert definition.timing is not None
+    assert (definition.timing.zone.key, definition.timing.calendar) == ("America/New_York", "XNYS")
+    assert isinstance(definition.timing.rule, Cron)
+    session_rule = nightly(cron="session_close+10m").timing
+    assert session_rule is not None
+    assert session_rule.rule == SessionMoment("close", timedelta(minutes=10))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "Nightly"}, f"schedule 'Nightly': name 'Nightly': {NAME_RULE}"),
+        ({"name": ""}, f"schedule '': name '': {NAME_RULE}"),
+        ({"name": "1st"}, f"schedule '1st': name '1st': {NAME_RULE}"),
+        ({"name": "a\n"}, f"schedule 'a\\n': name 'a\\n': {NAME_RULE}"),
+        ({"name": "n" * 65}, f"schedule '{'n' * 65}': name '{'n' * 65}': {NAME_RULE}"),
+        ({"name": "N" * 500}, f"schedule '{'N' * 80}': name '{'N' * 120}': {NAME_RULE}"),
+        ({"name": None}, "schedule 'None': name 'None': Input should be a valid string"),
+        ({"job_type": 7}, "schedule 'nightly': job_type '7': Input should be a valid string"),
+        ({"jitter": 5}, "schedule 'nightly': jitter '5': Extra inputs are not permitted"),
+        ({"target": {}}, "schedule 'nightly': target '{}': a target is either a universe or symbols"),
+        (
+            {"target": {"universe": "a", "symbols": ["B"]}},
+            "schedule 'nightly': target \"{'universe': 'a', 'symbols': ['B']}\": a target is either a universe or ",
+        ),
+        ({"target": {"univers": "a"}}, "schedule 'nightly': target.univers 'a': Extra inputs are not permitted"),
+        (
+            {"target": "sp500"},
+            "schedule 'nightly': target 'sp500': Input should be a valid dictionary or instance of Target",
+        ),
+        ({"target": {"symbols": "AAPL"}}, "schedule 'nightly': target.symbols 'AAPL': Input should be a valid tuple"),
+        ({"target": {"symbols": ["A", 7]}}, "schedule 'nightly': target.symbols.1 '7': Input should be a valid string"),
+        ({"task_params": [1]}, "schedule 'nightly': task_params '[1]': Input should be a valid dictionary"),
+        ({"task_params": {1: 2}}, "schedule 'nightly': task_params.1.[key] '1': Input should be a valid string"),
+        (
+            {"enabled": "perhaps"},
+            "schedule 'nightly': enabled 'perhaps': Input should be a valid boolean, unable to interpret",
+        ),
+        ({"catch_up": "some"}, "schedule 'nightly': catch_up 'some': Input should be 'skip', 'latest' or 'all'"),
+        (
+            {"coalesce": 2},
+            "schedule 'nightly': coalesce '2': Input should be a valid boolean, unable to interpret input",
+        ),
+        ({"after": "Bars"}, f"schedule 'nightly': after 'Bars': {NAME_RULE}"),
+        (
+            {"after_timeout_action": "wait"},
+            "schedule 'nightly': after_timeout_action 'wait': Input should be 'start' or 'skip'",
+        ),
+        (
+            {"user_id": "u" * 201},
+            f"schedule 'nightly': user_id '{'u' * 120}': String should have at most 200 characters",
+        ),
+        *(
+            ({name: value}, f"schedule 'nightly': {name} '{value}': Input should be {rule}")
+            for name, value, rule in (
+                ("misfire_grace_seconds", -1, "greater than or equal to 0"),
+                ("misfire_grace_seconds", 604_801, "less than or equal to 604800"),
+                ("misfire_grace_seconds", "soon", "a valid integer, unable to parse string as an integer"),
+                ("misfire_grace_seconds", 1.5, "a valid integer, got a number with a fractional part"),
+                ("max_instances", 0, "greater than or equal to 1"),
+                ("max_instances", 1001, "less than or equal to 1000"),
+                ("min_coverage", -0.1, "greater than or equal to 0"),
+                ("min_coverage", 1.1, "less than or equal to 1"),
+                ("min_coverage", float("nan"), "less than or equal to 1"),
+                ("after_timeout_seconds", -1, "greater than or equal to 0"),
+                ("after_timeout_seconds", 604_801, "less than or equal to 604800"),
+                ("jitter_seconds", -1, "greater than or equal to 0"),
+                ("jitter_seconds", 86_401, "less than or equal to 86400"),
+            )
+        ),
+    ],
+)
+def test_a_field_that_breaks_its_rule_is_refused_by_schedule_field_value_and_rule(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInputError) as raised:
+        nightly(**fields)
+    assert str(raised.value).startswith(message)
+
+
+def test_too_many_symbols_are_refused_without_repeating_them() -> None:
+    with pytest.raises(BadInputError) as raised:
+        nightly(target={"symbols": ["A"] * (MOST_SYMBOLS + 1)})
+    assert str(raised.value).startswith("schedule 'nightly': target.symbols \"['A', 'A', ")
+    assert "at most 10000 items" in str(raised.value)
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("missing", ["name", "job_type"])
+def test_a_schedule_without_name_or_job_is_refused(missing: str) -> None:
+    with pytest.raises(BadInputError) as raised:
+        ScheduleDefinition.parse({name: value for name, value in NIGHTLY.items() if name != missing})
+    named_as = "None" if missing == "name" else "nightly"
+    assert str(raised.value).startswith(f"schedule '{named_as}': {missing} ")
+    assert str(raised.value).endswith(": Field required")
+
+
+def test_values_at_their_bounds_are_accepted() -> None:
+    for name, low, high in (
+        ("misfire_grace_seconds", 0, 604_800),
+        ("max_instances", 1, 1000),
+        ("min_coverage", 0.0, 1.0),
+        ("after_timeout_seconds", 0, 604_800),
+        ("jitter_seconds", 0, 86_400),
+    ):
+        assert [getattr(nightly(**{name: value}), name) for value in (low, high)] == [low, high]
+    assert nightly(name="n" * 64, user_id="u" * 200).name == "n" * 64
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"calendar": None},
+        {"cron": "session_close+10m"},
+        {"timeframe": "daily"},
+        {"after": "bars"},
+        {"cron": None, "calendar": None, "on_event": "data_load_complete"},
+        {"cron": None, "calendar": None, "on_event": "data_load_complete", "target": None},
+        {"on_event": "data_load_complete"},
+        {"target": {"symbols": ["AAPL", "BRK.B", "NA"]}},
+        {"job_type": "health_check", "target": None},
+        {"job_type": "ledger_entry", "task_params": {"milliseconds": 5}},
+    ],
+)
+def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]) -> None:
+    nightly(**fields).require_sound(registry)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"task_params": {"x": 1}}, "parameter x=1 of job 'noop': Extra inputs are not permitted"),
+        (
+            {"job_type": "ledger_entry", "task_params": {"milliseconds": "long"}},
+            "parameter milliseconds='long' of job 'ledger_entry': Input should be a valid number",
+        ),
+        (
+            {"timezone": "Mars/Olympus"},
+            "timezone 'Mars/Olympus' is not a name of the tz database, such as America/New_York",
+        ),
+        (
+            {"cron": None, "calendar": None, "on_event": "data_load_complete", "timezone": "Mars/Olympus"},
+            "timezone 'Mars/Olympus' is not a name of the tz database, such as America/New_York",
+        ),
+        ({"timeframe": "fortnight"}, "timeframe 'fortnight' is not one of 1min, hour, day, week, month"),
+        ({"cron": None}, "it needs a cron, or the event that starts it"),
+        ({"on_event": "data_load_started"}, "event 'data_load_started' is not one of data_load_complete"),
+        ({"after": "nightly"}, "it cannot come after itself"),
+        (
+            {"cron": None, "calendar": None, "on_event": "data_load_complete", "after": "bars"},
+            "only a schedule with a cron can come after another",
+        ),
+        ({"cron": "99 * * * *"}, "cron '99 * * * *': minute '99' is not * or of 0-59;"),
+        ({"cron": ""}, "cron '' has 0 fields, not 5"),
+        ({"cron": "session_close+10x"}, "'session_close+10x' is not session_open or session_close, alone or with"),
+        ({"cron": "session_close", "calendar": None}, "'session_close' needs a calendar, such as XNYS, that knows the"),
+        ({"cron": "0 0 1 1 *"}, "cron '0 0 1 1 *' has no tick left in calendar XNYS"),
+        ({"target": None}, "job 'noop' is about symbols: name a universe or symbols"),
+        (
+            {"target": {"universe": "sp500:"}},
+            "the universe name '' is not made of letters, digits, '_', '-' and '.' alone",
+        ),
+        (
+            {"target": {"universe": "a b"}},
+            "the universe name 'a b' is not made of letters, digits, '_', '-' and '.' alone",
+        ),
+        ({"target": {"symbols": ["A", "A B"]}}, "the symbol 'A B' holds blanks or control characters"),
+        ({"target": {"symbols": [""]}}, "the symbol is empty"),
+    ],
+)
+def test_an_unsound_schedule_is_refused_by_its_name_and_the_rule(
+    registry: Registry, fields: dict[str, Any], message: str
+) -> None:
+    definition = nightly(**fields)
+    with pytest.raises(BadInputError) as raised:
+        definition.require_sound(registry)
+    assert str(raised.value).startswith(f"schedule 'nightly': {message}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"job_type": "nop"}, "no job is named 'nop'; did you mean 'noop'?"),
+        ({"calendar": "XNYSE"}, "no calendar is named 'XNYSE'; did you mean 'XNYS'?"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(registry: Registry, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnknownNameError) as raised:
+        nightly(**fields).require_sound(registry)
+    assert str(raised.value) == message
+
+
+def test_a_schedule_without_a_single_symbol_is_refused(registry: Registry) -> None:
+    # A run of no symbols is refused at every tick: a schedule of them can never start one.
+    with pytest.raises(BadInputError):
+        nightly(target={"symbols": []}).require_sound(registry)
+
+
+def test_an_unknown_calendar_is_refused_also_without_a_cron(registry: Registry) -> None:
+    with pytest.raises(UnknownNameError):
+        nightly(cron=None, on_event="data_load_complete", calendar="XNYSE").require_sound(registry)
+
+
+def test_a_target_describes_itself_as_its_run_shows_it() -> None:
+    assert Target(universe="sp500:nasdaq100").described() == "sp500:nasdaq100"
+    assert Target(symbols=("AAPL", "MSFT")).described() == "AAPL,MSFT"
+
+
+def test_yaml_holds_what_is_not_as_it_is_by_default() -> None:
+    assert to_yaml([nightly(min_coverage=0.9), ScheduleDefinition.parse(named("on", "null"))]) == (
+        "- name: nightly\n"
+        "  job_type: noop\n"
+        "  target:\n"
+        "    universe: sp500:nasdaq100\n"
+        "  cron: 10 18 * * *\n"
+        "  calendar: XNYS\n"
+        "  min_coverage: 0.9\n"
+        "- name: 'on'\n"
+        "  job_type: noop\n"
+        "  cron: 0 0 * * *\n"
+        "  after: 'null'\n"
+    )
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True) | st.sampled_from(
+    ["on", "no", "null", "true", "e1", "y"]
+)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
+    ["1", "1e3", "2024-01-01", "~", "=", "0x1"]
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+)
+PARAMETERS = st.dictionaries(
+    TEXTS, st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=4), max_size=3
+)
+TARGETS = st.builds(Target, universe=TEXTS) | st.builds(
+    Target, symbols=st.lists(TEXTS, min_size=1, max_size=4).map(tuple)
+)
+DEFINITIONS = st.builds(
+    ScheduleDefinition,
+    name=NAMES,
+    job_type=TEXTS,
+    target=st.none() | TARGETS,
+    timeframe=st.none() | TEXTS,
+    task_params=PARAMETERS,
+    cron=st.none() | TEXTS,
+    on_event=st.none() | TEXTS,
+    timezone=TEXTS,
+    calendar=st.none() | TEXTS,
+    enabled=st.booleans(),
+    catch_up=st.sampled_from(get_args(CatchUp)),
+    misfire_grace_seconds=st.integers(0, 604_800),
+    max_instances=st.integers(1, 1000),
+    coalesce=st.booleans(),
+    after=st.none() | NAMES,
+    min_coverage=st.floats(0, 1),
+    after_timeout_seconds=st.integers(0, 604_800),
+    after_timeout_action=st.sampled_from(["start", "skip"]),
+    jitter_seconds=st.integers(0, 86_400),
+    user_id=st.none() | TEXTS,
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(DEFINITIONS, min_size=1, max_size=3, unique_by=lambda definition: definition.name))
+def test_what_export_writes_is_what_import_reads(definitions: list[ScheduleDefinition]) -> None:
+    read = from_yaml(to_yaml(definitions))
+    assert {definition.name: definition for definition in read} == {d.name: d for d in definitions}
+    assert len(read) == len(definitions)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *(
+            (text, "it is not a YAML list with a mapping for each schedule")
+            for text in ("", "[]", "name: x", "7", "null")
+        ),
+        ("- name: x\n  - y", "it is not YAML: "),
+        ("- [", "it is not YAML: while parsing a flow node"),
+        ("- 2024-02-31", "it is not YAML: day is out of range for month"),
+        ("- !!python/object:os.system {}", "it is not YAML: could not determine a constructor for the tag"),
+        ("- ? [a]\n  : b", "it is not YAML: while constructing a mapping"),
+        ("- *a", "it is not YAML: found undefined alias 'a'"),
+        ("- \x00", "it is not YAML: unacceptable character #x0000"),
+        ("- a\n---\n- b", "it is not YAML: expected a single document in the stream"),
+        ("- " + "[" * 5000, "it is not YAML: maximum recursion depth exceeded"),
+        ("#" * (MAX_BYTES + 1), "a YAML text of 1,048,577 characters is over the limit of 1,048,576"),
+        ("- nightly", "schedule 1 of the list is 'nightly', not a mapping of names to values"),
+        ("- &a [*a]", "schedule 1 of the list is '[[...]]', not a mapping of names to values"),
+        ("- {name: x, job_type: noop}\n- 7", "schedule 2 of the list is '7', not a mapping of names to values"),
+        ("- {name: x, 7: y}", "schedule 1 of the list is '{'name': 'x', 7: 'y'}', not a mapping of names to values"),
+        (f"- {'x' * 200}", f"schedule 1 of the list is '{'x' * 80}', not a mapping of names to values"),
+        ("- {name: x}", "schedule 'x': job_type '{'name': 'x'}': Field required"),
+        ("- {name: 7, job_type: noop}", "schedule '7': name '7': Input should be a valid string"),
+        ("- {name: x, job_type: noop, colour: red}", "schedule 'x': colour 'red': Extra inputs are not permitted"),
+        ("- {name: x, job_type: noop}\n- {name: x, job_type: nop}", "schedule 'x' stands in the list twice"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_text_that_is_no_list_of_schedules_is_refused_by_place_value_and_rule(text: str, message: str) -> None:
+    with pytest.raises(BadInputError) as raised:
+        from_yaml(text)
+    assert str(raised.value).replace('"', "'").startswith(message)
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "scalar", ["!!bool perhaps", "!!int ''", "!!float ''", "!!timestamp noon", "!!binary '%'", "0b", "0x"]
+)
+def test_a_value_that_is_not_of_its_yaml_type_is_refused(scalar: str) -> None:
+    with pytest.raises(BadInputError):
+        from_yaml(f"- {scalar}")
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-01-02", "2026-01-02 10:00:00", "!!set {a, b}", "!!binary aGk=", ".nan", ".inf", "{1: 2}"]
+)
+def test_a_parameter_that_json_cannot_hold_is_refused(value: str, registry: Registry) -> None:
+    # The table keeps parameters as jsonb.
+    text = to_yaml([nightly(job_type="ledger_entry")]) + f"  task_params: {{milliseconds: {value}}}\n"
+    with pytest.raises(BadInputError, match="milliseconds"):
+        from_yaml(text)[0].require_sound(registry)
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=60) | st.text("-[]{}:,&*!|>'\"?# \nabx01.~", max_size=40))
+def test_any_text_is_read_or_refused_and_nothing_else_is_raised(text: str) -> None:
+    try:
+        definitions = from_yaml(text)
+    except BadInputError:
+        return
+    assert from_yaml(to_yaml(definitions)) == definitions
+
+
+@pytest.mark.parametrize(
+    ("rows", "ordered"),
+    [
+        ([named("a"), named("b", "a")], ["a", "b"]),
+        ([named("b", "a"), named("a")], ["a", "b"]),
+        ([named("c", "b"), named("x"), named("b", "a"), named("a")], ["a", "b", "c", "x"]),
+        ([named("b", "a"), named("c", "a"), named("a")], ["a", "b", "c"]),
+        ([named("b", "elsewhere"), named("a")], ["b", "a"]),
+    ],
+)
+def test_what_others_come_after_comes_first(rows: list[dict[str, Any]], ordered: list[str]) -> None:
+    assert names(rows) == ordered
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [named("a", "a")],
+        [named("a", "b"), named("b", "a")],
+        [named("a", "b"), named("b", "c"), named("c", "a"), named("d", "b"), named("e", "d")],
+    ],
+)
+def test_a_circle_is_read_to_its_end(rows: list[dict[str, Any]]) -> None:
+    assert sorted(names(rows)) == sorted(row["name"] for row in rows)
+
+
+@given(
+    st.integers(1, 12).flatmap(lambda size: st.lists(st.none() | st.integers(0, size), min_size=size, max_size=size))
+)
+def test_of_any_list_all_are_read_and_parents_come_first_where_there_is_no_circle(parents: list[int | None]) -> None:
+    rows = [named(f"s{n}", None if parent is None else f"s{parent}") for n, parent in enumerate(parents)]
+    ordered = names(rows)
+    assert sorted(ordered) == sorted(row["name"] for row in rows)
+    if all(_root_of(n, parents) is not None for n in range(len(parents))):
+        places = {name: place for place, name in enumerate(ordered)}
+        assert all(places[row["after"]] < places[row["name"]] for row in rows if row.get("after") in places)
+
+
+def _root_of(start: int, parents: list[int | None]) -> int | None:
+    """Where a chain of parents ends, None for one that goes round in a circle."""
+    at = start
+    for _ in parents:
+        parent = parents[at]
+        if parent is None or parent >= len(parents):
+            return at
+        at = parent
+    return None
+
+
+def test_a_long_chain_is_read() -> None:
+    rows = [named(f"s{n}", f"s{n + 1}") for n in range(300)]
+    assert names(rows) == [f"s{n}" for n in reversed(range(300))]

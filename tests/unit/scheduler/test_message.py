@@ -1,0 +1,301 @@
+"""What other programs say is taken when it is known, and refused with a reason when it is not."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler.message import MAX_BYTES, MAX_SYMBOLS, LoadComplete, LoadRequest, RefusedError, job_id_of, parse_message
+from streamworkers.errors import BadInputError
+
+COMPLETE: dict[str, Any] = {"event_type": "data_load_complete", "symbols": ["AAPL", "MSFT"], "timeframe": "day"}
+REQUEST: dict[str, Any] = {"job_type": "csv_universe_load", "job_id": "load-1"}
+ID_FORM = "is not 1 to 100 letters, digits or _.:@/-"
+KNOWN = "not event_type 'data_load_complete' or job_type 'csv_universe_load'"
+
+
+def raw(message: dict[str, Any], **fields: Any) -> bytes:
+    """The message with these fields in addition or in the place of its own."""
+    return json.dumps(message | fields).encode()
+
+
+def complete(**fields: Any) -> LoadComplete:
+    parsed = parse_message(raw(COMPLETE, **fields))
+    assert isinstance(parsed, LoadComplete)
+    return parsed
+
+
+def without(message: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in message.items() if key != name}
+
+
+def test_a_completed_load_is_read_with_all_its_fields() -> None:
+    parsed = complete(run_analysis=False, job_id="load-1", event_id="e/1@host:7_x.y", requested_by="Zoë of the desk")
+    assert parsed == LoadComplete(
+        symbols=("AAPL", "MSFT"),
+        timeframes=("day",),
+        run_analysis=False,
+        job_id="load-1",
+        event_id="e/1@host:7_x.y",
+        requested_by="Zoë of the desk",
+        digest=parsed.digest,
+    )
+
+
+def test_a_completed_load_needs_its_symbols_alone() -> None:
+    parsed = parse_message(b'{"event_type": "data_load_complete", "symbols": ["NA"]}')
+    assert isinstance(parsed, LoadComplete)
+    assert (parsed.symbols, parsed.timeframes, parsed.run_analysis) == (("NA",), ("day",), True)
+    assert (parsed.job_id, parsed.event_id, parsed.requested_by) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "timeframes"),
+    [
+        ({"timeframe": "1min"}, ("1min",)),
+        ({"timeframe": "Daily"}, ("day",)),
+        ({"timeframes": ["hour", "day"]}, ("hour", "day")),
+        ({"timeframes": ["week"], "timeframe": "nonsense"}, ("week",)),
+        ({"timeframes": ["day", "daily", "hourly", "DAY"]}, ("day", "hour")),
+    ],
+)
+def test_timeframes_are_named_alone_or_in_a_list_by_name_or_alias(
+    fields: dict[str, Any], timeframes: tuple[str, ...]
+) -> None:
+    assert complete(**fields).timeframes == timeframes
+
+
+def test_symbols_named_twice_count_once_in_the_order_of_their_first_naming() -> None:
+    assert complete(symbols=["MSFT", "AAPL", "MSFT", "BRK.B"]).symbols == ("MSFT", "AAPL", "BRK.B")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_message_is_read_in_every_encoding_of_json(encoding: str) -> None:
+    parsed = parse_message(json.dumps(COMPLETE | {"symbols": ["Ä"]}, ensure_ascii=False).encode(encoding))
+    assert isinstance(parsed, LoadComplete)
+    assert parsed.symbols == ("Ä",)
+
+
+@pytest.mark.parametrize("type_field", ["job_type", "event_type"])
+def test_a_request_to_load_is_read(type_field: str) -> None:
+    message = raw({type_field: "csv_universe_load", "job_id": "load-1", "universe": "sp500"})
+    assert parse_message(message) == LoadRequest("load-1", None)
+    assert parse_message(raw(REQUEST, requested_by="desk")) == LoadRequest("load-1", "desk")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "text"),
+    [
+        (b"", "not_json", "the message is not JSON: b'' (JSONDecodeError)"),
+        (b"hello", "not_json", "the message is not JSON: b'hello' (JSONDecodeError)"),
+        (b"\xff\x00\xff", "not_json", "the message is not JSON: b'\\xff\\x00\\xff' (UnicodeDecodeError)"),
+        (b"1" * 5000, "not_json", f"the message is not JSON: b'{'1' * 75}… (ValueError)"),
+        (b"[" * 100_000, "not_json", f"the message is not JSON: b'{'[' * 75}… (RecursionError)"),
+        (b'{"a": 1} x', "not_json", "the message is not JSON: b'{\"a\": 1} x' (JSONDecodeError)"),
+        (b" " * (MAX_BYTES + 1), "too_large", "the message has 1,048,577 bytes, more than 1,048,576"),
+        (b"null", "not_an_object", "the message is None, not a JSON object"),
+        (b'["data_load_complete"]', "not_an_object", "the message is ['data_load_complete'], not a JSON object"),
+        (json.dumps("x" * 100).encode(), "not_an_object", f"the message is '{'x' * 76}…, not a JSON object"),
+        (b"{}", "unknown_type", f"the message is of type None, {KNOWN}"),
+        (
+            raw(COMPLETE, event_type="data_load_started"),
+            "unknown_type",
+            f"the message is of type 'data_load_started', {KNOWN}",
+        ),
+        (
+            raw(COMPLETE, event_type=["data_load_complete"]),
+            "unknown_type",
+            f"the message is of type ['data_load_complete'], {KNOWN}",
+        ),
+        (raw(REQUEST, event_type=None), "unknown_type", f"the message is of type None, {KNOWN}"),
+        (raw(REQUEST, job_type="x" * 100), "unknown_type", f"the message is of type '{'x' * 76}…, {KNOWN}"),
+        (raw(without(REQUEST, "job_id")), "bad_field", "a csv_universe_load needs a job_id"),
+        (raw(REQUEST, job_id=None), "bad_field", "a csv_universe_load needs a job_id"),
+        (raw(without(COMPLETE, "symbols")), "bad_field", "symbols None is not a list of at least one symbol"),
+        (raw(COMPLETE, symbols=[]), "bad_field", "symbols [] is not a list of at least one symbol"),
+        (raw(COMPLETE, symbols="AAPL"), "bad_field", "symbols 'AAPL' is not a list of at least one symbol"),
+        (raw(COMPLETE, symbols={"AAPL": 1}), "bad_field", "symbols {'AAPL': 1} is not a list of at least one symbol"),
+        (raw(COMPLETE, symbols=["AAPL", 7]), "bad_field", "the symbol 7 is not a text"),
+        (raw(COMPLETE, symbols=["AAPL", None]), "bad_field", "the symbol None is not a text"),
+        (raw(COMPLETE, symbols=[""]), "bad_field", "the symbol is empty"),
+        (raw(COMPLETE, symbols=["A B"]), "bad_field", "the symbol 'A B' holds blanks or control characters"),
+        (raw(COMPLETE, symbols=["\ud800"]), "bad_field", "the symbol '\\ud800' holds blanks or control characters"),
+        (raw(COMPLETE, symbols=["A" * 33]), "bad_field", f"the symbol '{'A' * 33}' has 33 characters, more than 32"),
+        (raw(COMPLETE, symbols=["A"] * (MAX_SYMBOLS + 1)), "bad_field", "there are 10,001 symbols, more than 10,000"),
+        (
+            raw(COMPLETE, timeframe="fortnight"),
+            "bad_field",
+            "timeframe 'fortnight' is not one of 1min, hour, day, week, month",
+        ),
+        (raw(COMPLETE, timeframe=None), "bad_field", "the timeframe None is not a text"),
+        (raw(COMPLETE, timeframe=["day"]), "bad_field", "the timeframe ['day'] is not a text"),
+        (raw(COMPLETE, timeframes=[]), "bad_field", "timeframes [] is not a list of at least one timeframe"),
+        (raw(COMPLETE, timeframes="day"), "bad_field", "timeframes 'day' is not a list of at least one timeframe"),
+        (raw(COMPLETE, timeframes=["day", 1]), "bad_field", "the timeframe 1 is not a text"),
+        (raw(COMPLETE, run_analysis="yes"), "bad_field", "run_analysis 'yes' is not true or false"),
+        (raw(COMPLETE, run_analysis=None), "bad_field", "run_analysis None is not true or false"),
+        (raw(COMPLETE, run_analysis=1), "bad_field", "run_analysis 1 is not true or false"),
+        (raw(COMPLETE, job_id=""), "bad_field", f"job_id '' {ID_FORM}"),
+        (raw(COMPLETE, job_id=7), "bad_field", f"job_id 7 {ID_FORM}"),
+        (raw(COMPLETE, job_id="a b"), "bad_field", f"job_id 'a b' {ID_FORM}"),
+        (raw(COMPLETE, job_id="a\n"), "bad_field", f"job_id 'a\\n' {ID_FORM}"),
+        (raw(COMPLETE, event_id="ä"), "bad_field", f"event_id 'ä' {ID_FORM}"),
+        (raw(COMPLETE, event_id="x" * 101), "bad_field", f"event_id '{'x' * 76}… {ID_FORM}"),
+        (raw(REQUEST, job_id="*"), "bad_field", f"job_id '*' {ID_FORM}"),
+        (raw(COMPLETE, requested_by=7), "bad_field", "requested_by 7 is not at most 200 printable characters"),
+        (
+            raw(COMPLETE, requested_by="a\x00"),
+            "bad_field",
+            "requested_by 'a\\x00' is not at most 200 printable characters",
+        ),
+        (
+            raw(REQUEST, requested_by="x" * 201),
+            "bad_field",
+            f"requested_by '{'x' * 76}… is not at most 200 printable characters",
+        ),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_refusal_has_a_reason_to_count_and_names_the_value_and_the_rule(
+    message: bytes, reason: str, text: str
+) -> None:
+    with pytest.raises(RefusedError) as raised:
+        parse_message(message)
+    assert (raised.value.reason, str(raised.value)) == (reason, text)
+    assert isinstance(raised.value, BadInputError)
+
+
+@pytest.mark.parametrize(
+    "field", ["symbols", "timeframe", "timeframes", "job_id", "event_id", "requested_by", "run_analysis"]
+)
+def test_a_refusal_does_not_repeat_a_value_of_any_length(field: str) -> None:
+    for value in ("x" * 100_000, ["x" * 100_000], {"x": "x" * 100_000}):
+        with pytest.raises(RefusedError) as raised:
+            parse_message(raw(COMPLETE, **{field: value}))
+        assert len(str(raised.value)) < 250
+
+
+def test_the_largest_messages_are_read() -> None:
+    assert len(complete(symbols=[f"S{n}" for n in range(MAX_SYMBOLS)]).symbols) == MAX_SYMBOLS
+    message = raw(COMPLETE)
+    assert parse_message(message + b" " * (MAX_BYTES - len(message))) == parse_message(message)
+    parsed = complete(job_id="x" * 100, requested_by="x" * 200, symbols=["x" * 32])
+    assert (len(parsed.job_id or ""), len(parsed.requested_by or "")) == (100, 200)
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({"job_id": "load-1"}, "data_load_complete:job:load-1:hour"),
+        ({"event_id": "e-1"}, "data_load_complete:event:e-1:hour"),
+        ({"job_id": "load-1", "event_id": "e-1"}, "data_load_complete:job:load-1:hour"),
+        ({"job_id": None, "event_id": "e-1"}, "data_load_complete:event:e-1:hour"),
+        ({}, None),
+    ],
+)
+def test_a_run_is_identified_by_its_job_or_event_and_timeframe(fields: dict[str, Any], key: str | None) -> None:
+    assert complete(**fields).key("hour") == key
+
+
+def test_a_job_and_an_event_of_the_same_name_are_not_the_same_run() -> None:
+    assert complete(job_id="x").key("day") != complete(event_id="x").key("day")
+    assert complete(job_id="x").key("day") != complete(job_id="x").key("hour")
+
+
+@given(st.permutations(list(COMPLETE.items())), st.sampled_from(["timestamp", "sent_at"]), st.integers() | st.text())
+def test_a_digest_does_not_depend_on_the_order_of_fields_or_on_when_it_was_sent(
+    items: list[tuple[str, Any]], name: str, value: object
+) -> None:
+    resent = parse_message(json.dumps({name: value, **dict(items)}, indent=1).encode())
+    assert resent == complete()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"symbols": ["AAPL"]},
+        {"symbols": ["MSFT", "AAPL"]},
+        {"timeframe": "hour"},
+        {"run_analysis": False},
+        {"requested_by": "desk"},
+        {"unknown": 1},
+        {"unknown": {"timestamp": 1}},
+    ],
+)
+def test_a_digest_changes_with_any_other_content(fields: dict[str, Any]) -> None:
+    assert complete(**fields).digest != complete().digest
+    assert complete(unknown={"timestamp": 2}).digest != complete(unknown={"timestamp": 1}).digest
+
+
+@pytest.mark.parametrize(
+    ("message", "job_id"),
+    [
+        (raw(REQUEST), "load-1"),
+        (raw(COMPLETE, job_id="load-2", symbols=[]), "load-2"),
+        (b'{"job_id": "x"}', "x"),
+        (b"{}", None),
+        (b'{"job_id": "a b"}', None),
+        (b'{"job_id": 7}', None),
+        (b"[1]", None),
+        (b"\xff", None),
+        (b" " * (MAX_BYTES + 1), None),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_the_job_id_of_a_refused_message_is_found_where_there_is_a_good_one(message: bytes, job_id: str | None) -> None:
+    assert job_id_of(message) == job_id
+
+
+@pytest.mark.parametrize("field", ["event_type", "symbols", "unknown"])
+def test_a_value_of_any_depth_is_read_or_refused(field: str) -> None:
+    reasons = set()
+    for depth in range(1, 1100):
+        nested = f'{{"event_type": "data_load_complete", "symbols": ["A"], "{field}": {"[" * depth}{"]" * depth}}}'
+        try:
+            parse_message(nested.encode())
+        except RefusedError as refused:
+            reasons.add(refused.reason)
+    assert reasons - {"not_json"} == {"event_type": {"unknown_type"}, "symbols": {"bad_field"}, "unknown": set()}[field]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=8,
+)
+FIELDS = ["symbols", "timeframe", "timeframes", "run_analysis", "job_id", "event_id", "requested_by", "timestamp", "x"]
+PLAUSIBLE = JSON | st.sampled_from(["day", "load-1", ["AAPL"], ["day"], True, "2026-01-02"])
+MESSAGES = st.builds(
+    lambda head, fields: head | fields,
+    st.sampled_from([COMPLETE, REQUEST, {}]),
+    st.dictionaries(st.sampled_from(FIELDS), PLAUSIBLE, max_size=5),
+)
+
+
+def _read_or_refused(message: bytes) -> None:
+    try:
+        parsed = parse_message(message)
+    except RefusedError as refused:
+        assert refused.reason in {"too_large", "not_json", "not_an_object", "unknown_type", "bad_field"}  # noqa: PT017
+        assert str(refused).isprintable()  # noqa: PT017
+        return
+    assert parsed.job_id == job_id_of(message)
+    if isinstance(parsed, LoadComplete):
+        assert len(set(parsed.symbols)) == len(parsed.symbols) > 0
+        assert set(parsed.timeframes) <= {"1min", "hour", "day", "week", "month"}
+        assert len(parsed.digest) == 64
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_and_nothing_else_is_raised(message: bytes) -> None:
+    _read_or_refused(message)
+
+
+@settings(max_examples=400)
+@given(MESSAGES | JSON)
+def test_any_json_is_read_or_refused_and_nothing_else_is_raised(value: object) -> None:
+    _read_or_refused(json.dumps(value).encode())
+    _read_or_refused(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
