@@ -62,12 +62,13 @@ def enqueue(
     values = parse_parameters(parameters)
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
-        names = _parse_symbols(symbols) if symbols is not None else resolve(connection, universe) if universe else parts
-        if universe is not None and not names:
+        if universe is None:
+            names = parts if symbols is None else _parse_symbols(symbols)
+        elif not (names := resolve(connection, universe)):
             raise BadInputError(f"universe {universe!r} has no symbols")
         request = RunRequest(
             job=job,
-            symbols=tuple(names),
+            symbols=names,
             target=universe or ",".join(names),
             timeframe=frame.name if frame else None,
             as_of=moment,
@@ -89,5 +90,5 @@ def enqueue(
     return 0
 
 
-def _parse_symbols(text: str) -> list[str]:
-    return list(dict.fromkeys(symbol.strip() for symbol in text.split(",") if symbol.strip()))
+def _parse_symbols(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(symbol.strip() for symbol in text.split(",") if symbol.strip()))

@@ -45,8 +45,8 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
     columns = {
         "run_id": "run",
         "job": "job",
-        "schedule": "schedule",
         "target": "target",
+        "schedule": "schedule",
         "as_of": "as of",
         "status": "status",
         "item_count": "items",
