@@ -22,6 +22,8 @@ class ScheduleGauges(NamedTuple):
     calendar_days: int | None
     enabled: bool
     waiting: int
+    last_tick_age: float | None
+    last_tick_coverage: float | None
 
 
 def last_runs(connection: Connection) -> dict[int, Row]:
@@ -29,7 +31,9 @@ def last_runs(connection: Connection) -> dict[int, Row]:
     rows = (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT s.id, t.scheduled_for, t.state, t.reason, t.run_id, r.status,"
+            "SELECT s.id, t.scheduled_for, t.state, t.reason, t.run_id, r.status, r.item_count, r.run_day,"
+            " CASE WHEN r.completed_at IS NULL THEN (SELECT count(*) FROM job_run_items i WHERE i.run_day = r.run_day"
+            "  AND i.run_id = r.id AND i.status = 'completed') ELSE r.completed_count END AS completed_count,"
             " (SELECT max(completed_at) FROM job_schedule_runs o WHERE o.schedule_id = s.id AND o.status = 'COMPLETED')"
             "  AS last_success,"
             " (SELECT count(*) FROM job_schedule_ticks w WHERE w.schedule_id = s.id AND w.state = 'waiting') AS waiting"
@@ -58,6 +62,8 @@ def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
                 _calendar_days(definition, now),
                 definition is not None and definition.enabled,
                 row.get("waiting", 0),
+                (now - row["scheduled_for"]).total_seconds() if row.get("scheduled_for") else None,
+                _coverage(row) if row.get("scheduled_for") else None,
             )
         )
     return gauges
@@ -99,6 +105,10 @@ def tick_counts(connection: Connection, since: datetime) -> list[Row]:
         )
         .fetchall()
     )
+
+
+def _coverage(row: Row) -> float:
+    return (row["completed_count"] or 0) / row["item_count"] if row["item_count"] else 0.0
 
 
 def _calendar_days(definition: ScheduleDefinition | None, now: datetime) -> int | None:

@@ -69,6 +69,12 @@ class ScheduleCollector(Collector):
             ("schedule_calendar_days", "Days for which its calendar knows sessions", "schedule"),
             ("schedule_enabled", "1, or 0 while it is paused", "schedule"),
             ("schedule_waiting_ticks", "Ticks that wait for another run, or for room", "schedule"),
+            ("schedule_last_tick_age_seconds", "Time since the newest tick whose time has come", "schedule"),
+            (
+                "schedule_last_tick_coverage_ratio",
+                "Completed items of all items of the run of the newest tick; 0 while it has none",
+                "schedule",
+            ),
             ("queue_dead_items", "Dead items of ended runs", "queue"),
         )
         return [GaugeMetricFamily(f"streamworkers_{name}", text, labels=[label]) for name, text, label in families]

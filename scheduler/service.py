@@ -20,6 +20,7 @@ from scheduler.listener import ChannelListener, StreamListener
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
+from scheduler.system_metrics import SystemCollector
 from scheduler.ticker import Ticker
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
@@ -27,7 +28,7 @@ from streamworkers.engine.executor import describe
 from streamworkers.engine.health import HealthServer
 from streamworkers.engine.ledger import SCHEDULES_NOTIFY
 from streamworkers.engine.messages import Messages
-from streamworkers.engine.metrics import BacklogCollector
+from streamworkers.engine.metrics import BacklogCollector, PoolCollector
 from streamworkers.engine.outbox import OutboxRelay
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.service import ServiceLoop
@@ -111,6 +112,8 @@ class Scheduler:
             for service in (self.follower, PoolWatch(self._pool, self._streams), relay)
         ]
         self.metrics.registry.register(ScheduleCollector(self._pool))
+        self.metrics.registry.register(SystemCollector(self._pool, self._streams))
+        self.metrics.registry.register(PoolCollector(self._pool))
         self.metrics.registry.register(BacklogCollector(self._streams, registry.queues))
         self._health = (
             HealthServer(

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         0.25, gt=0, le=60, description="work a worker takes at once; smaller is fairer, larger is cheaper"
     )
     grace_seconds: float = Field(30.0, ge=0, le=3600, description="time a batch in hand gets after SIGTERM")
+    last_scrape_seconds: float = Field(
+        0.0, ge=0, le=300, description="after its work is done a stopping supervisor waits so long to be scraped again"
+    )
     retry_base_seconds: float = Field(2.0, gt=0, le=3600, description="upper bound of the first retry's delay")
     retry_cap_seconds: float = Field(600.0, gt=0, le=86400, description="upper bound of any retry's delay")
     entry_max_bytes: int = Field(16_384, ge=2048, le=1_048_576, description="largest stream entry that is read")

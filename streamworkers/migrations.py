@@ -34,11 +34,34 @@ class MigrationStatus:
     applied_at: datetime | None
 
 
-def migrations_folder() -> Path:
-    """Where the files are: inside an installed package, beside it in a checkout."""
+def sql_folder() -> Path:
+    """Where the SQL files are: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parent
-    installed = package / "sql" / "migrations"
-    return installed if installed.is_dir() else package.parent / "sql" / "migrations"
+    installed = package / "sql"
+    return installed if installed.is_dir() else package.parent / "sql"
+
+
+def migrations_folder() -> Path:
+    """Where the numbered files are."""
+    return sql_folder() / "migrations"
+
+
+def create_roles(connection: Connection) -> None:
+    """Make the groups `streamworkers_app` and `streamworkers_readonly`, where missing, and grant them their rights.
+
+    Raises MigrationError when this role may not create roles, or the schema is not up to date.
+    """
+    try:
+        with connection.transaction():
+            connection.execute((sql_folder() / "roles.sql").read_bytes())
+            connection.execute("SELECT grant_streamworkers_roles()")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MigrationError(
+            f"this role may not create roles or grant rights ({error.diag.message_primary}): run it as the owner,"
+            " with CREATEROLE"
+        ) from error
+    except psycopg.errors.UndefinedFunction:
+        raise MigrationError("the schema is older than the roles: run `streamworkers migrate` first") from None
 
 
 def read_migrations(folder: Path) -> list[Migration]:
@@ -81,6 +104,8 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
         for migration in migrations[len(applied) :]:
             _apply(connection, migration)
             names.append(migration.name)
+        if names and connection.execute("SELECT to_regproc('grant_streamworkers_roles')").fetchone() != (None,):
+            connection.execute("SELECT grant_streamworkers_roles()")
         return names
     finally:
         if not connection.broken:

@@ -27,7 +27,7 @@ class RecordingReporter:
 
     def holding(self) -> None: ...
 
-    def call_started(self, queue: str, entry_ids: Sequence[str], timeout_seconds: float) -> None:
+    def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         self.timeouts.append(timeout_seconds)
         self.calls.append(list(entry_ids))
 

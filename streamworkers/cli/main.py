@@ -28,6 +28,8 @@ _COMMANDS = {
     "runs": "streamworkers.cli.runs:runs",
     "scheduler": "streamworkers.cli.scheduler:scheduler",
     "schedules": "streamworkers.cli.schedules:schedules",
+    "status": "streamworkers.cli.status:status",
+    "top": "streamworkers.cli.top:top",
     "universes": "streamworkers.cli.universes:universes",
     "version": "streamworkers.cli.version:version",
     "worker": "streamworkers.cli.worker:worker",

@@ -3,17 +3,23 @@
 import click
 
 from streamworkers.cli.session import Session, json_option, print_json, print_table
+from streamworkers.errors import BadInputError
+from streamworkers.migrations import create_roles, migration_status
 from streamworkers.migrations import migrate as apply_migrations
-from streamworkers.migrations import migration_status
 
 
 @click.command()
 @click.option("--status", "show_status", is_flag=True, help="Show what is applied; change nothing.")
+@click.option("--roles", is_flag=True, help="Also make the groups streamworkers_app and streamworkers_readonly.")
 @json_option
-def migrate(show_status: bool, as_json: bool) -> None:
-    """Bring the database schema up to date."""
+def migrate(show_status: bool, roles: bool, as_json: bool) -> None:
+    """Bring the database schema up to date, as the owner of the database."""
+    if show_status and roles:
+        raise BadInputError("--status changes nothing, and --roles does: name one of them")
     with Session.open().database() as connection:
         applied = [] if show_status else apply_migrations(connection)
+        if roles:
+            create_roles(connection)
         rows = [{"migration": status.name, "applied_at": status.applied_at} for status in migration_status(connection)]
     if as_json:
         print_json(rows)

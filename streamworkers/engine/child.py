@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -33,6 +33,13 @@ class Intent:
     seqs: list[int]
 
 
+class Usage(NamedTuple):
+    """Resident memory in bytes, and processor seconds since the start."""
+
+    memory_bytes: int
+    cpu_seconds: float
+
+
 @dataclass(slots=True)
 class Child:
     """A running worker: its process, its pipes, and what it last said."""
@@ -54,6 +61,7 @@ class Child:
     stopping: bool = False
     killed_because: str | None = None
     finished: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    started: list[tuple[str, str, int]] = field(default_factory=list)
     refused: list[tuple[str, int]] = field(default_factory=list)
     unsettled: list[Intent] = field(default_factory=list)
 
@@ -81,9 +89,11 @@ class Child:
                 if not self.busy:
                     self.deadline = float("inf")
             case status_pipe.CALL:
-                queue, entry_ids, self.timeout_seconds = values
+                queue, job, entry_ids, self.timeout_seconds = values
                 self.suspects = queue, entry_ids
-                self.deadline = now + values[2]
+                if job is not None:
+                    self.started.append((queue, job, len(entry_ids)))
+                self.deadline = now + values[3]
             case status_pipe.COMMITTING:
                 run_id, run_day, queue, job, seqs = values
                 self.intent = Intent(run_id, date.fromisoformat(run_day), queue, job, seqs)
@@ -121,12 +131,14 @@ class Child:
             return f"worker did not end within {STOP_SECONDS:g} s"
         return f"worker said nothing for {self.silence_seconds:g} s"
 
-    def memory_mb(self) -> float:
-        """Resident memory in MB; 0 for a process that is gone."""
+    def usage(self) -> Usage:
+        """What the process uses; nothing for one that is gone."""
         try:
-            return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
+            process = psutil.Process(self.process.pid)
+            times = process.cpu_times()
+            return Usage(process.memory_info().rss, times.user + times.system)
         except psutil.Error:
-            return 0.0
+            return Usage(0, 0.0)
 
     def reap(self) -> str:
         """Wait for the process's end, close its pipes, and say how it ended; '' for a clean end."""

@@ -124,7 +124,8 @@ class Executor:
         """
         parameters = self._parameters.get(run.id)
         if parameters is None:
-            self.settler.reporter.call_started(run.queue, [task.entry_id for task in batch], job.timeout_seconds)
+            entry_ids = [task.entry_id for task in batch]
+            self.settler.reporter.call_started(run.queue, None, entry_ids, job.timeout_seconds)
             try:
                 parameters = job.parameters.model_validate(run.parameters)
             except Exception as error:  # noqa: BLE001  # not our code
@@ -187,7 +188,7 @@ class Executor:
     def _call_handler(self, call: _Call, batch: Sequence[Task]) -> Mapping[int, Outcome] | None:
         """Outcomes by seq; None when the call raised and each item shall be tried by itself."""
         entry_ids = [task.entry_id for task in batch]
-        self.settler.reporter.call_started(call.run.queue, entry_ids, call.job.timeout_seconds)
+        self.settler.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
         try:
             outcomes = call.job.execute([task.item for task in batch], call.context)
             return {outcome.item.seq: checked(outcome) for outcome in outcomes}

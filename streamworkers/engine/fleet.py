@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from streamworkers.engine.child import SILENCE_SECONDS, Child, Intent, start_child
+from streamworkers.engine.child import SILENCE_SECONDS, Child, Intent, Usage, start_child
 from streamworkers.engine.lease_keeper import Estate, Holder
 from streamworkers.engine.metrics import PoolMetrics
 from streamworkers.engine.report import BatchReport
@@ -73,6 +73,10 @@ class Fleet:
         """The consumers that have entries in hand, whose leases are to be renewed."""
         return [Holder(child.consumer, child.queues) for child in self.children() if child.busy]
 
+    def usages(self) -> dict[int, Usage]:
+        """What each worker uses, by its slot."""
+        return {child.slot: child.usage() for child in self.children()}
+
     def turn(self, longest_seconds: float) -> None:
         """Start what is due, hear what workers say, kill who is overdue; waits at most `longest_seconds`."""
         now = time.monotonic()
@@ -116,6 +120,8 @@ class Fleet:
 
     def _hear(self, child: Child) -> None:
         alive = child.listen(time.monotonic())
+        for queue, job, count in child.started:
+            self._metrics.count_call(queue, job, count)
         for queue, job, values in child.finished:
             report = BatchReport(**values)
             self._metrics.count_batch(queue, job, report)
@@ -124,6 +130,7 @@ class Fleet:
             self._metrics.refused.labels(queue).inc(count)
         for intent in child.unsettled:
             self._settle(intent, child.consumer)
+        child.started.clear()
         child.finished.clear()
         child.refused.clear()
         child.unsettled.clear()
@@ -185,7 +192,7 @@ class Fleet:
         if self._limits.max_memory_mb is not None and now - self._memory_checked_at >= _MEMORY_CHECK_SECONDS:
             self._memory_checked_at = now
             for child in self.children():
-                if child.memory_mb() > self._limits.max_memory_mb:
+                if child.usage().memory_bytes > 1e6 * self._limits.max_memory_mb:
                     child.kill(f"over {self._limits.max_memory_mb:g} MB")
 
 

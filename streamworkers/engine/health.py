@@ -1,6 +1,7 @@
 """`/metrics`, `/livez` and `/readyz` of a supervisor."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ class HealthServer:
     def __init__(self, host: str, port: int, registry: CollectorRegistry, live: Check, ready: Check) -> None:
         self._metrics_app = make_wsgi_app(registry)
         self._checks = {"/livez": live, "/readyz": ready}
+        self._scraped = threading.Condition()
+        self._scraped_at = float("-inf")
         try:
             self._server = make_server(host, port, self._answer, _ThreadingServer, _QuietHandler)
         except OSError as error:
@@ -48,6 +51,11 @@ class HealthServer:
         """Serve in a thread."""
         self._thread.start()
 
+    def wait_for_scrape(self, since: float, seconds: float) -> bool:
+        """Wait until a scrape has begun after `since` (monotonic) and ended; False when none has within `seconds`."""
+        with self._scraped:
+            return self._scraped.wait_for(lambda: self._scraped_at >= since, seconds)
+
     def stop(self) -> None:
         """Stop serving."""
         self._server.shutdown()
@@ -56,7 +64,11 @@ class HealthServer:
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
+            began_at = time.monotonic()
             body: Iterable[bytes] = self._metrics_app(environ, start_response)
+            with self._scraped:
+                self._scraped_at = began_at
+                self._scraped.notify_all()
             return body
         check = self._checks.get(path)
         if check is None:

@@ -126,6 +126,12 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
             copy.set_types(["date", "int8", "int4", "text", "text"])
             for seq, symbol in enumerate(request.symbols):
                 copy.write_row((run.run_day, run.id, seq, symbol, request.timeframe))
+        # Last, so that no other enqueue of the job waits for this one's items.
+        connection.execute(
+            "INSERT INTO job_totals AS t (queue, job, items_enqueued) VALUES (%s, %s, %s)"
+            " ON CONFLICT (queue, job) DO UPDATE SET items_enqueued = t.items_enqueued + excluded.items_enqueued",
+            (queue, run.job, run.item_count),
+        )
     return run, True
 
 

@@ -47,6 +47,23 @@ def list_runs(
     )
 
 
+def open_runs(connection: Connection, limit: int) -> list[Row]:
+    """The newest open runs, with their closed and failed items."""
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT r.id AS run_id, r.job, r.queue, r.status, r.target, r.schedule, r.created_at, r.item_count,"
+            " c.closed, c.failed FROM job_schedule_runs r CROSS JOIN LATERAL"
+            " (SELECT count(*) FILTER (WHERE status NOT IN ('pending', 'retrying')) AS closed,"
+            "   count(*) FILTER (WHERE status = 'failed') AS failed"
+            "  FROM job_run_items i WHERE i.run_day = r.run_day AND i.run_id = r.id) c"
+            " WHERE r.status IN ('PENDING', 'RUNNING') ORDER BY r.id DESC LIMIT %s",
+            (limit,),
+        )
+        .fetchall()
+    )
+
+
 def run_statistics(connection: Connection, since: datetime) -> list[Row]:
     """Of each job: its ended runs since then, how many succeeded, and how long they took, in seconds."""
     return (

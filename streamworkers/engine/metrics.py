@@ -4,17 +4,22 @@ Workers tell what they did through their status pipe, so one process counts for 
 a worker that is killed: what it had committed but not told is read from the ledger.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from psycopg_pool import ConnectionPool
 
+from streamworkers import __version__
+from streamworkers.database import Connection
+from streamworkers.engine.child import Usage
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import RedisUnavailableError
 
 _DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600)
 
 
@@ -23,6 +28,8 @@ class ServiceMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        build = Gauge("streamworkers_build_info", "1, with the version", ("version",), registry=self.registry)
+        build.labels(__version__).set(1)
         self.events_published = self._counter("events_published", "Events published", ("channel",))
         self.service_failures = self._counter("service_failures", "Failed steps of background services", ("service",))
 
@@ -36,6 +43,7 @@ class PoolMetrics(ServiceMetrics):
     def __init__(self) -> None:
         super().__init__()
         labels = ("queue", "job")
+        self.started = self._counter("items_started", "Items given to a handler; again at each attempt", labels)
         self.finished = self._counter("items_finished", "Items closed, by outcome", (*labels, "outcome"))
         self.retried = self._counter("items_retried", "Failed attempts that will be repeated", labels)
         self.snoozed = self._counter("items_snoozed", "Items put off by their handler", labels)
@@ -49,6 +57,12 @@ class PoolMetrics(ServiceMetrics):
         self.worker_ends = self._counter("worker_ends", "Worker processes that ended, by cause", ("cause",))
         self.workers = Gauge(
             "streamworkers_workers", "Worker processes by what they do", ("state",), registry=self.registry
+        )
+        self.slots = Gauge("streamworkers_worker_slots", "Worker processes there should be", registry=self.registry)
+        self.batch_items = Histogram(
+            *("streamworkers_batch_items", "Items of one call of a handler", labels),
+            buckets=_SIZE_BUCKETS,
+            registry=self.registry,
         )
         self.batch_seconds = Histogram(
             *("streamworkers_batch_duration_seconds", "Time of one call of a handler", labels),
@@ -72,6 +86,11 @@ class PoolMetrics(ServiceMetrics):
             buckets=_WAIT_BUCKETS,
             registry=self.registry,
         )
+
+    def count_call(self, queue: str, job: str, items: int) -> None:
+        """A worker has given so many items to a handler."""
+        self.started.labels(queue, job).inc(items)
+        self.batch_items.labels(queue, job).observe(items)
 
     def count_batch(self, queue: str, job: str, report: BatchReport) -> None:
         """Add a worker's report."""
@@ -121,3 +140,63 @@ class BacklogCollector(Collector):
         except RedisUnavailableError:
             return []
         return [entries, ages]
+
+
+class PoolCollector(Collector):
+    """What a process's connections to PostgreSQL do, read when Prometheus asks."""
+
+    def __init__(self, pool: "ConnectionPool[Connection]") -> None:
+        self._pool = pool
+
+    def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily]:
+        """Connections by state, requests that wait, and what was waited for, without values."""
+        return (
+            GaugeMetricFamily(
+                "streamworkers_pool_connections", "Connections to PostgreSQL of this process", labels=("state",)
+            ),
+            GaugeMetricFamily("streamworkers_pool_requests_waiting", "Requests that wait for a connection"),
+            CounterMetricFamily("streamworkers_pool_requests", "Requests for a connection", labels=("outcome",)),
+            CounterMetricFamily("streamworkers_pool_wait_seconds", "Time that requests waited for a connection"),
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        """The same with values."""
+        connections, waiting, requests, waited = self.describe()
+        stats = self._pool.get_stats()
+        idle = stats.get("pool_available", 0)
+        connections.add_metric(("idle",), idle)
+        connections.add_metric(("busy",), stats.get("pool_size", 0) - idle)
+        waiting.add_metric((), stats.get("requests_waiting", 0))
+        failed = stats.get("requests_errors", 0)
+        requests.add_metric(("failed",), failed)
+        requests.add_metric(("served",), stats.get("requests_num", 0) - failed)
+        waited.add_metric((), stats.get("requests_wait_ms", 0) / 1000)
+        return [connections, waiting, requests, waited]
+
+
+class WorkerCollector(Collector):
+    """What each worker process uses, by its slot, read when Prometheus asks."""
+
+    def __init__(self, usages: Callable[[], Mapping[int, Usage]]) -> None:
+        self._usages = usages
+
+    def describe(self) -> tuple[GaugeMetricFamily, CounterMetricFamily]:
+        """Memory and processor time, without values."""
+        return (
+            GaugeMetricFamily(
+                "streamworkers_worker_resident_memory_bytes", "Memory of a worker process", labels=("slot",)
+            ),
+            CounterMetricFamily(
+                "streamworkers_worker_cpu_seconds",
+                "Processor time of the worker process in a slot; begins anew with each process",
+                labels=("slot",),
+            ),
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        """The same with values."""
+        memory, cpu = self.describe()
+        for slot, usage in self._usages().items():
+            memory.add_metric((str(slot),), usage.memory_bytes)
+            cpu.add_metric((str(slot),), usage.cpu_seconds)
+        return memory, cpu

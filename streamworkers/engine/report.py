@@ -33,8 +33,11 @@ class Reporter(Protocol):
     def holding(self) -> None:
         """A service is away; the process waits and is well."""
 
-    def call_started(self, queue: str, entry_ids: Sequence[str], timeout_seconds: float) -> None:
-        """A handler has the process now, with these entries; end it when it does not come back in time."""
+    def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
+        """A handler has the process now, with these entries; end it when it does not come back in time.
+
+        Without a job it is not their execution yet, but the check of their run's parameters.
+        """
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """The handler came back; these items are about to be closed."""

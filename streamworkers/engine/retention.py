@@ -43,7 +43,7 @@ def drop_item_partition(connection: Connection, name: str) -> None:
     """
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_LOCK_WAIT))
-        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+        connection.execute("SELECT drop_job_run_items_partition(to_date(right(%s, 8), 'YYYYMMDD'))", (name,))
 
 
 def count_old(connection: Connection, table: str, before: datetime) -> int:

@@ -46,9 +46,9 @@ class StatusPipe:
         """A service is away; the process waits and is well."""
         self._send(HOLDING)
 
-    def call_started(self, queue: str, entry_ids: Sequence[str], timeout_seconds: float) -> None:
+    def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         """A handler has the process now."""
-        self._send(CALL, queue, entry_ids, timeout_seconds)
+        self._send(CALL, queue, job, entry_ids, timeout_seconds)
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """These items are about to be closed."""

@@ -251,11 +251,19 @@ class Streams:
         return max(0.0, float(seconds + microseconds / 1e6 - added_ms / 1000))
 
     def server_state(self) -> dict[str, Any]:
-        """What Redis says of its memory and of its file: the fields that tell whether it is about to lose something."""
+        """What Redis says of its memory, its file and its work, in its own words, and `slow_calls`."""
         with translated():
-            told: Any = {**self._client.info("memory"), **self._client.info("persistence")}
-        known = ("used_memory", "maxmemory", "maxmemory_policy", "aof_enabled", "aof_last_write_status", "loading")
-        return {name: told[name] for name in known if name in told}
+            pipe = self._client.pipeline(transaction=False)
+            for section in ("memory", "persistence", "clients", "stats"):
+                pipe.info(section)
+            pipe.slowlog_len()
+            *sections, slow_calls = pipe.execute()
+        told: dict[str, Any] = {name: value for section in sections for name, value in section.items()}
+        known = (
+            *("used_memory", "maxmemory", "maxmemory_policy", "aof_enabled", "aof_last_write_status", "loading"),
+            *("connected_clients", "total_commands_processed"),
+        )
+        return {name: told[name] for name in known if name in told} | {"slow_calls": slow_calls}
 
     def open_items(self, queue: str) -> dict[int, int]:
         """The open items of each run as counted in Redis."""

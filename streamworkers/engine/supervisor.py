@@ -22,7 +22,7 @@ from streamworkers.engine.executor import describe
 from streamworkers.engine.fleet import Fleet, Limits
 from streamworkers.engine.health import HealthServer
 from streamworkers.engine.lease_keeper import LeaseKeeper
-from streamworkers.engine.metrics import BacklogCollector, PoolMetrics
+from streamworkers.engine.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
 from streamworkers.engine.outbox import OutboxRelay
 from streamworkers.engine.promoter import Promoter
 from streamworkers.engine.pruner import Pruner
@@ -74,6 +74,7 @@ class Supervisor:
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = PoolMetrics()
         self._options = options
+        self._last_scrape_seconds = settings.last_scrape_seconds
         self._signals = 0
         self._turned_at = time.monotonic()
         self._streams = Streams(redis_url, settings.key_prefix)
@@ -86,6 +87,9 @@ class Supervisor:
         )
         self._queues = sorted({queue for queues in options.slots for queue in queues})
         self.metrics.registry.register(BacklogCollector(self._streams, self._queues))
+        self.metrics.registry.register(PoolCollector(self._pool))
+        self.metrics.registry.register(WorkerCollector(lambda: self._fleet.usages()))
+        self.metrics.slots.set(len(options.slots))
         self._leases = LeaseKeeper(
             self._streams,
             self.worker_id,
@@ -207,6 +211,7 @@ class Supervisor:
             if self._signals > 1 or time.monotonic() >= deadline:
                 self._fleet.kill()
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
+        self._show_last_figures()
         for loop in self._loops.values():
             loop.stop()
         deadline = time.monotonic() + _GOODBYE_SECONDS
@@ -217,6 +222,15 @@ class Supervisor:
             self._health.stop()
         self._pool.close()
         self._streams.close()
+
+    def _show_last_figures(self) -> None:
+        """Counters end with the process: let Prometheus have the last of them, so that sums over all stay right."""
+        since = time.monotonic()
+        deadline = since + self._last_scrape_seconds
+        while self._health and self._signals < 2 and (left := deadline - time.monotonic()) > 0:
+            self._turned_at = time.monotonic()
+            if self._health.wait_for_scrape(since, min(_TURN_SECONDS, left)):
+                return
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         self._signals += 1

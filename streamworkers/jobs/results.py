@@ -152,6 +152,16 @@ def patterns_of(connection: Connection, symbol: str, timeframe: str, limit: int)
     ).fetchall()
 
 
+def recent_detections(connection: Connection, hours: float) -> list[tuple[tuple[str, str], int]]:
+    """((pattern, direction), number) of what was detected in the last hours, at whatever bar."""
+    rows = connection.execute(
+        "SELECT pattern_name, direction, count(*) FROM daily_patterns"
+        " WHERE detected_at >= clock_timestamp() - make_interval(secs => %s) GROUP BY pattern_name, direction",
+        (3600 * hours,),
+    )
+    return [((name, direction), count) for name, direction, count in rows]
+
+
 def recent_patterns(
     connection: Connection, *, timeframe: str, min_confidence: float, direction: str | None, limit: int
 ) -> list[dict[str, Any]]:

@@ -179,7 +179,7 @@ class Reports:
 
     def holding(self) -> None: ...
 
-    def call_started(self, queue: str, entry_ids: Sequence[str], timeout_seconds: float) -> None:
+    def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         del queue, timeout_seconds
         self.suspects = list(entry_ids)
         self._stage.reach("call")

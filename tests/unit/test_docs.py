@@ -10,9 +10,11 @@ from prometheus_client import CollectorRegistry
 from psycopg_pool import ConnectionPool
 
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
+from scheduler.system_metrics import SystemCollector
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
-from streamworkers.engine.metrics import BacklogCollector, PoolMetrics
+from streamworkers.database import Connection
+from streamworkers.engine.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.engine.stream import Streams
 
@@ -41,10 +43,14 @@ def settings_table() -> str:
 def _registries() -> dict[str, CollectorRegistry]:
     """Everything that a worker's supervisor and a scheduler say on /metrics; nothing is connected."""
     streams = Streams("redis://127.0.0.1:1", "nowhere")
+    closed: ConnectionPool[Connection] = ConnectionPool("", open=False)
     pool, scheduling = PoolMetrics(), SchedulerMetrics()
     for metrics in (pool, scheduling):
         metrics.registry.register(BacklogCollector(streams, []))
-    scheduling.registry.register(ScheduleCollector(ConnectionPool("", open=False)))
+        metrics.registry.register(PoolCollector(closed))
+    pool.registry.register(WorkerCollector(dict))
+    scheduling.registry.register(ScheduleCollector(closed))
+    scheduling.registry.register(SystemCollector(closed, streams))
     return {"worker": pool.registry, "scheduler": scheduling.registry}
 
 

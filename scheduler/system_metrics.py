@@ -1,0 +1,133 @@
+"""What the ledger, the data, PostgreSQL and Redis say of themselves, read when Prometheus asks a scheduler."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, time
+from typing import NamedTuple, TypeAlias
+
+import psycopg
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from streamworkers.database import Connection
+from streamworkers.engine import health_reports
+from streamworkers.engine.stream import Streams
+from streamworkers.errors import RedisUnavailableError
+from streamworkers.jobs.results import recent_detections
+from streamworkers.market.bars import newest_bar_of_all
+from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES
+
+DETECTION_HOURS = 24
+Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
+Sample: TypeAlias = tuple[Sequence[str], float]
+
+
+class _Kind(NamedTuple):
+    """A metric: its name without the prefix, what it means, its labels, whether it is a counter."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+    is_counter: bool = False
+
+    def family(self) -> Family:
+        """The metric without values."""
+        kind = CounterMetricFamily if self.is_counter else GaugeMetricFamily
+        return kind(f"streamworkers_{self.name}", self.text, labels=self.labels)
+
+
+_ENQUEUED = _Kind("items_enqueued", "Items enqueued since ever", ("queue", "job"), is_counter=True)
+_RUNS = _Kind("runs", "Runs that the ledger keeps, by state", ("job", "status"))
+_OUTBOX = _Kind("outbox_events", "Events that wait to be published")
+_OUTBOX_AGE = _Kind("outbox_oldest_age_seconds", "Age of the oldest event that waits; 0 for none")
+_LAST_BAR = _Kind("last_bar_timestamp_seconds", "Start of the newest bar of a timeframe, in Unix time", ("timeframe",))
+_DETECTED = _Kind(
+    "patterns_detected", f"Patterns detected in the last {DETECTION_HOURS} hours", ("pattern", "direction")
+)
+_WRITTEN = _Kind("table_rows_written", "Rows inserted into a table, or updated", ("table",), is_counter=True)
+_TABLE = _Kind("table_bytes", "Size of a table with its indexes and partitions", ("table",))
+_CONNECTIONS = _Kind("postgres_connections", "Connections to PostgreSQL, of all programs")
+_MOST_CONNECTIONS = _Kind("postgres_max_connections", "Connections that PostgreSQL allows")
+_SIZE = _Kind("postgres_size_bytes", "Size of the database")
+_TRANSACTIONS = _Kind("postgres_transactions", "Transactions of the database", is_counter=True)
+_MEMORY = _Kind("redis_memory_bytes", "Memory that Redis uses")
+_MOST_MEMORY = _Kind("redis_max_memory_bytes", "Memory that Redis may use; 0: no limit")
+_CLIENTS = _Kind("redis_connections", "Connections to Redis, of all programs")
+_SLOW = _Kind("redis_slow_calls", "Commands in Redis' slow log")
+_COMMANDS = _Kind("redis_commands", "Commands that Redis has processed", is_counter=True)
+_SUPERVISORS = _Kind("supervisors", "Supervisors whose heartbeat is fresh")
+
+_OF_POSTGRES = (
+    *(_ENQUEUED, _RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
+    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS),
+)
+_OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS)
+
+
+class SystemCollector(Collector):
+    """Says nothing of a service that is away."""
+
+    def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams) -> None:
+        self._pool = pool
+        self._streams = streams
+
+    def describe(self) -> list[Family]:
+        """Every metric, without values."""
+        return [kind.family() for kind in (*_OF_POSTGRES, *_OF_REDIS)]
+
+    def collect(self) -> Iterable[Metric]:
+        """The same with values."""
+        yield from _read(self._of_postgres, (psycopg.Error, PoolTimeout))
+        yield from _read(self._of_redis, (RedisUnavailableError,))
+
+    def _of_postgres(self) -> dict[_Kind, Sequence[Sample]]:
+        with self._pool.connection() as connection:
+            enqueued = health_reports.items_enqueued(connection)
+            runs = health_reports.runs_by_state(connection)
+            waiting, oldest = health_reports.outbox_state(connection)
+            tables = health_reports.table_state(connection)
+            database = health_reports.database_state(connection)
+            bars = {name: newest_bar_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
+            detected = recent_detections(connection, DETECTION_HOURS)
+        return {
+            _ENQUEUED: enqueued,
+            _RUNS: runs,
+            _OUTBOX: [((), waiting)],
+            _OUTBOX_AGE: [((), oldest)],
+            _LAST_BAR: [((name,), _unix(bar)) for name, bar in bars.items() if bar is not None],
+            _DETECTED: detected,
+            _WRITTEN: [((table,), rows) for table, rows, _ in tables],
+            _TABLE: [((table,), size) for table, _, size in tables],
+            _CONNECTIONS: [((), database["connections"])],
+            _MOST_CONNECTIONS: [((), database["max_connections"])],
+            _SIZE: [((), database["size_bytes"])],
+            _TRANSACTIONS: [((), database["transactions"])],
+        }
+
+    def _of_redis(self) -> dict[_Kind, Sequence[Sample]]:
+        state = self._streams.server_state()
+        return {
+            _MEMORY: [((), state["used_memory"])],
+            _MOST_MEMORY: [((), state.get("maxmemory", 0))],
+            _CLIENTS: [((), state["connected_clients"])],
+            _SLOW: [((), state["slow_calls"])],
+            _COMMANDS: [((), state["total_commands_processed"])],
+            _SUPERVISORS: [((), len(self._streams.heartbeats()))],
+        }
+
+
+def _read(read: Callable[[], dict[_Kind, Sequence[Sample]]], away: tuple[type[Exception], ...]) -> Iterable[Metric]:
+    try:
+        found = read()
+    except away:
+        return
+    for kind, samples in found.items():
+        family = kind.family()
+        for labels, value in samples:
+            family.add_metric(labels, value)
+        yield family
+
+
+def _unix(bar: date | datetime) -> float:
+    moment = bar if isinstance(bar, datetime) else datetime.combine(bar, time(), EXCHANGE_ZONE)
+    return moment.astimezone(UTC).timestamp()

@@ -1,0 +1,213 @@
+"""What `top` and `status` show: gathered from both services, and laid out for a terminal of any size."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from scheduler import history
+from streamworkers.database import Connection
+from streamworkers.engine import ledger_reports
+from streamworkers.engine.ledger_reports import DeadFilter
+from streamworkers.engine.stream import Streams
+from streamworkers.jobs.health import Finding, HealthParameters, examine, worst
+
+MOST_FAILURES = 5
+MOST_RUNS = 8
+MOST_SUPERVISORS = 10
+_STYLES = {"ok": "green", "degraded": "yellow", "critical": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """One queue: entries by where they are, dead items, and the age of the oldest entry."""
+
+    name: str
+    waiting: int
+    pending: int
+    delayed: int
+    dead: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorRow:
+    """One supervisor that lives: its workers, how many are busy, and its queues."""
+
+    name: str
+    workers: int
+    busy: int
+    queues: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything at one moment, also by a clock that only goes forward, for rates."""
+
+    at: datetime
+    monotonic: float
+    findings: list[Finding]
+    queues: list[QueueRow]
+    supervisors: list[SupervisorRow]
+    runs: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
+    ticks: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """`ok`, `degraded` or `critical`: that of the worst component."""
+        return worst(self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "status": self.status,
+            "at": self.at,
+            "components": [asdict(found) for found in self.findings],
+            "queues": [asdict(row) for row in self.queues],
+            "supervisors": [asdict(row) for row in self.supervisors],
+            "open_runs": self.runs,
+            "recent_failures": self.failures,
+            "next_ticks": [{"schedule": name, "in_seconds": seconds} for name, seconds in self.ticks],
+        }
+
+
+def gather(connection: Connection, streams: Streams) -> Overview:
+    """Look at everything once."""
+    now = datetime.now(UTC)
+    dead = ledger_reports.dead_by_queue(connection)
+    names = sorted(streams.queues() | dead.keys())
+    return Overview(
+        at=now,
+        monotonic=time.monotonic(),
+        findings=examine(connection, streams, HealthParameters(), now),
+        queues=[_queue(streams, name, dead.get(name, 0)) for name in names],
+        supervisors=_supervisors(streams),
+        runs=ledger_reports.open_runs(connection, MOST_RUNS),
+        failures=ledger_reports.dead_items(connection, DeadFilter(), MOST_FAILURES),
+        ticks=sorted(
+            (
+                (gauges.name, gauges.next_seconds)
+                for gauges in history.schedule_gauges(connection)
+                if gauges.enabled and gauges.next_seconds is not None
+            ),
+            key=lambda tick: tick[1],
+        ),
+    )
+
+
+def render(now: Overview, before: Overview | None, height: int) -> RenderableType:
+    """The overview for a terminal of that many lines; rates are those since `before`."""
+    parts: list[RenderableType] = [_headline(now)]
+    for title, table, rows in (
+        ("queues", _queues_table(now), len(now.queues)),
+        ("runs", _runs_table(now, before), len(now.runs)),
+        ("supervisors", _supervisors_table(now), min(len(now.supervisors), MOST_SUPERVISORS)),
+        ("recent failures", _failures_table(now), len(now.failures)),
+        ("next ticks", _ticks_table(now), min(len(now.ticks), 5)),
+    ):
+        room = height - sum(_height(part) for part in parts)
+        if rows and rows + 3 <= room:
+            parts += [Text(), Text(title, style="bold"), table]
+    return Group(*parts)
+
+
+def _height(part: RenderableType) -> int:
+    return part.row_count + 1 if isinstance(part, Table) else str(part).count("\n") + 1
+
+
+def _headline(now: Overview) -> Text:
+    text = Text(f"streamworkers {now.at.astimezone():%Y-%m-%d %H:%M:%S}  ")
+    text.append(now.status, style=_STYLES[now.status])
+    for found in now.findings:
+        if found.status != "ok":
+            text.append(f"\n{found.component}: {found.message}", style=_STYLES[found.status])
+    return text
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _queues_table(now: Overview) -> Table:
+    numbers = ("waiting", "pending", "delayed", "dead", "oldest s")
+    table = _table("queue", *numbers, right=numbers)
+    for row in now.queues:
+        counts = (row.waiting, row.pending, row.delayed, row.dead)
+        table.add_row(row.name, *(f"{count:,}" for count in counts), f"{row.oldest_seconds:,.0f}")
+    return table
+
+
+def _runs_table(now: Overview, before: Overview | None) -> Table:
+    table = _table("run", "job", "target", "progress", "done", "failed", "items/s", right=("done", "failed", "items/s"))
+    earlier = {run["run_id"]: run["closed"] for run in before.runs} if before else {}
+    for run in now.runs:
+        rate = ""
+        if before is not None and run["run_id"] in earlier:
+            passed = now.monotonic - before.monotonic
+            rate = f"{(run['closed'] - earlier[run['run_id']]) / passed:,.0f}" if passed > 0 else ""
+        table.add_row(
+            str(run["run_id"]),
+            run["job"],
+            run["target"][:20],
+            ProgressBar(total=max(1, run["item_count"]), completed=run["closed"], width=16),
+            f"{run['closed']:,}/{run['item_count']:,}",
+            str(run["failed"]),
+            rate,
+        )
+    return table
+
+
+def _supervisors_table(now: Overview) -> Table:
+    table = _table("supervisor", "workers", "busy", "queues", right=("workers", "busy"))
+    for row in now.supervisors[:MOST_SUPERVISORS]:
+        table.add_row(row.name, str(row.workers), str(row.busy), " ".join(row.queues))
+    return table
+
+
+def _failures_table(now: Overview) -> Table:
+    table = _table("item", "job", "symbol", "error")
+    for row in now.failures:
+        error = " ".join((row["error"] or "").split())
+        table.add_row(f"{row['run_id']}:{row['seq']}", row["job"], row["symbol"], error)
+    return table
+
+
+def _ticks_table(now: Overview) -> Table:
+    table = _table("schedule", "in", right=("in",))
+    for name, seconds in now.ticks[:5]:
+        table.add_row(name, _duration(seconds))
+    return table
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(abs(seconds)), 3600)
+    minutes, left = divmod(rest, 60)
+    text = f"{hours}h {minutes:02}m" if hours else f"{minutes}m {left:02}s"
+    return f"-{text}" if seconds < 0 else text
+
+
+def _queue(streams: Streams, name: str, dead: int) -> QueueRow:
+    backlog = streams.backlog(name)
+    age = round(streams.oldest_age_seconds(name), 1)
+    return QueueRow(name, backlog.waiting, backlog.pending, backlog.delayed, dead, age)
+
+
+def _supervisors(streams: Streams) -> list[SupervisorRow]:
+    rows = []
+    for name, payload in sorted(streams.heartbeats().items()):
+        told: Mapping[str, Any] = json.loads(payload)
+        workers = told.get("workers", ())
+        busy = sum(bool(worker.get("busy")) for worker in workers)
+        rows.append(SupervisorRow(name, len(workers), busy, tuple(told.get("queues", ()))))
+    return rows
