@@ -16,6 +16,8 @@ from streamworkers.database import Connection
 from streamworkers.engine.ledger_reports import dead_by_queue
 from streamworkers.engine.metrics import ServiceMetrics
 
+TICK_STATES = ("started", "waiting", "missed", "skipped", "refused")
+_USUAL_MESSAGES = (("started", "new"), ("duplicate", "known"), ("ignored", "run_analysis"), ("refused", "bad_field"))
 _LATENESS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 3600)
 
 
@@ -43,12 +45,20 @@ class SchedulerMetrics(ServiceMetrics):
             ("source", "outcome", "reason"),
             registry=self.registry,
         )
+        for source in ("pubsub", "stream"):
+            for outcome, reason in _USUAL_MESSAGES:
+                self.messages.labels(source, outcome, reason)
         self.reconnects = Counter(
             "streamworkers_listener_connections",
             "Connections of the listeners: above one, a connection was lost",
             ("source",),
             registry=self.registry,
         )
+
+    def begin_at_zero(self, schedule: str) -> None:
+        """Show the counters of a schedule before any of its ticks."""
+        for state in TICK_STATES:
+            self.ticks.labels(schedule, state)
 
 
 class ScheduleCollector(Collector):

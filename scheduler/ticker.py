@@ -98,6 +98,7 @@ class Ticker:
         ticks = (
             timing.from_moment(schedule.next_run_at) if schedule.next_run_at else timing.after(schedule.planned_from)
         )
+        self.metrics.begin_at_zero(schedule.name)
         planned = plan(ticks, due_at, now, definition.policy)
         started = []
         for decision in planned.decisions:

@@ -8,7 +8,7 @@ from streamworkers.migrations import create_roles, migration_status
 from streamworkers.migrations import migrate as apply_migrations
 
 
-@click.command()
+@click.command(short_help="Bring the database schema up to date.")
 @click.option("--status", "show_status", is_flag=True, help="Show what is applied; change nothing.")
 @click.option("--roles", is_flag=True, help="Also make the groups streamworkers_app and streamworkers_readonly.")
 @json_option

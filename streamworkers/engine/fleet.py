@@ -11,7 +11,7 @@ import structlog
 
 from streamworkers.engine.child import SILENCE_SECONDS, Child, Intent, Usage, start_child
 from streamworkers.engine.lease_keeper import Estate, Holder
-from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.metrics import WORKER_ENDS, PoolMetrics
 from streamworkers.engine.report import BatchReport
 
 log = structlog.get_logger()
@@ -197,7 +197,4 @@ class Fleet:
 
 
 def _cause(reason: str) -> str:
-    for word in ("timeout", "signal", "exited", "over", "nothing", "start"):
-        if word in reason:
-            return word
-    return "stopped"
+    return next((word for word in WORKER_ENDS if word in reason), "stopped")

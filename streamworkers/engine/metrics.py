@@ -4,7 +4,7 @@ Workers tell what they did through their status pipe, so one process counts for 
 a worker that is killed: what it had committed but not told is read from the ledger.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,6 +18,7 @@ from streamworkers.engine.report import BatchReport
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import RedisUnavailableError
 
+WORKER_ENDS = ("timeout", "signal", "exited", "over", "nothing", "start", "stopped")
 _DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600)
@@ -86,6 +87,21 @@ class PoolMetrics(ServiceMetrics):
             buckets=_WAIT_BUCKETS,
             registry=self.registry,
         )
+
+    def begin_at_zero(self, jobs: Mapping[str, Sequence[str]]) -> None:
+        """Show every counter of these queues and their jobs from the start: the rate of one that appears at 1 is 0."""
+        for queue, names in jobs.items():
+            for counter in (self.refused, self.reclaimed, self.promoted, self.reconciled):
+                counter.labels(queue)
+            for cause in ("died", "stopped"):
+                self.handed_over.labels(queue, cause)
+            for job in names:
+                for counter in (self.started, self.retried, self.snoozed, self.fenced, self.dropped):
+                    counter.labels(queue, job)
+                for outcome in ("completed", "failed"):
+                    self.finished.labels(queue, job, outcome)
+        for cause in WORKER_ENDS:
+            self.worker_ends.labels(cause)
 
     def count_call(self, queue: str, job: str, items: int) -> None:
         """A worker has given so many items to a handler."""

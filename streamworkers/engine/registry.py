@@ -43,6 +43,10 @@ class Registry(Mapping[str, Job[Any]]):
         """The queues that these jobs use, in alphabetical order."""
         return sorted({job.queue for job in self._jobs.values()})
 
+    def jobs_by_queue(self) -> dict[str, list[str]]:
+        """The names of the jobs of each queue."""
+        return {queue: [name for name, job in self._jobs.items() if job.queue == queue] for queue in self.queues}
+
     def largest_batch(self, queue: str) -> int:
         """The most items that any job of a queue takes at once."""
         return max((job.batch_size for job in self._jobs.values() if job.queue == queue), default=1)

@@ -41,9 +41,13 @@ _GOODBYE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SupervisorOptions:
-    """What `streamworkers worker` was asked for. `slots` holds the queues of each worker process."""
+    """What `streamworkers worker` was asked for.
+
+    `slots` holds the queues of each worker process, `jobs` the jobs of each queue that is known.
+    """
 
     slots: Sequence[Sequence[str]]
+    jobs: Mapping[str, Sequence[str]]
     limits: Limits
     grace_seconds: float
     metrics_host: str
@@ -90,6 +94,7 @@ class Supervisor:
         self.metrics.registry.register(PoolCollector(self._pool))
         self.metrics.registry.register(WorkerCollector(lambda: self._fleet.usages()))
         self.metrics.slots.set(len(options.slots))
+        self.metrics.begin_at_zero({queue: options.jobs.get(queue, ()) for queue in self._queues})
         self._leases = LeaseKeeper(
             self._streams,
             self.worker_id,

@@ -66,6 +66,7 @@ def test_counters_add_up_to_the_ledger_after_kills_recycling_and_scale_in(
     symbols = [f"S{number:05}" for number in range(ITEMS)]
     run = start_run(connection, streams, registry, "ledger_entry", *symbols, parameters={"milliseconds": 4.0})
     rng, scraper = random.Random(5), Scraper()
+    finished = "streamworkers_items_finished_total completed"
     scraper.start()
 
     def completed() -> int:
@@ -92,9 +93,7 @@ def test_counters_add_up_to_the_ledger_after_kills_recycling_and_scale_in(
             if number in (KILLS // 3, 2 * KILLS // 3):
                 assert pool.pop(0).stop() == 0
         wait_until(lambda: completed() == ITEMS, 120, "all items are completed")
-        wait_until(
-            lambda: scraper.total("streamworkers_items_finished_total completed") >= ITEMS, 20, "they are counted"
-        )
+        wait_until(lambda: scraper.total(finished) >= ITEMS, 20, "they are counted")
         for supervisor in pool:
             assert supervisor.stop() == 0
     counts = Counter(status for (status,) in connection.execute("SELECT status FROM job_run_items").fetchall())

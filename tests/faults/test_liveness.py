@@ -31,7 +31,7 @@ def database_url(faulty_services: EmbeddedServices) -> str:
 def supervisor(faulty_services: EmbeddedServices, database_url: str) -> Iterator[Supervisor]:
     """A supervisor in this process, without workers; its threads are not started."""
     settings = Settings(key_prefix="liveness", lease_seconds=2.0, reconcile_seconds=0.3)
-    options = SupervisorOptions((), Limits(), grace_seconds=1.0, metrics_host="127.0.0.1", metrics_port=None)
+    options = SupervisorOptions((), {}, Limits(), grace_seconds=1.0, metrics_host="127.0.0.1", metrics_port=None)
     made = Supervisor(settings, faulty_services.redis.url, database_url, options)
     yield made
     made._pool.close()

@@ -1,0 +1,116 @@
+"""A real Prometheus with this repository's rules, on a free port of the loopback address."""
+
+import json
+import socket
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from debian_packages import prometheus_programs
+from harness import wait_until
+
+RULES = Path(__file__).parent.parent.parent / "prometheus" / "rules"
+SCRAPE_SECONDS = 1
+
+
+class QueryError(Exception):
+    """Prometheus refuses an expression; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """Where it answers."""
+
+    url: str
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The samples of an expression now. Raises QueryError."""
+        found: list[dict[str, Any]] = self._get("query", query=expression)["result"]
+        return found
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
+        """The series of an expression over a time. Raises QueryError."""
+        words = {"query": expression, "start": str(start), "end": str(end), "step": str(step)}
+        found: list[dict[str, Any]] = self._get("query_range", **words)["result"]
+        return found
+
+    def alerts(self) -> dict[str, str]:
+        """The state, `pending` or `firing`, of every alert that is not quiet."""
+        found: list[dict[str, Any]] = self._get("alerts")["alerts"]
+        return {alert["labels"]["alertname"]: alert["state"] for alert in found}
+
+    def targets_up(self) -> int:
+        """How many targets answer."""
+        found = self._get("targets", state="active")["activeTargets"]
+        return sum(target["health"] == "up" for target in found)
+
+    def _get(self, path: str, **words: str) -> Any:
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(words)}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise QueryError(f"{words.get('query')}: {json.load(error)['error']}") from None
+
+
+@contextmanager
+def running_prometheus(folder: Path, targets: dict[str, Sequence[str]]) -> Iterator[Prometheus]:
+    """Scrape these addresses, by component, each second, with the rules of the repository; stopped in the end."""
+    program, _ = prometheus_programs()
+    config = {
+        "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"},
+        "rule_files": [str(RULES / "*.yml")],
+        "scrape_configs": [
+            {
+                "job_name": f"streamworkers-{component}",
+                "honor_labels": True,
+                "static_configs": [{"targets": list(addresses), "labels": {"component": component}}],
+            }
+            for component, addresses in targets.items()
+        ],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = _free_port()
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'prometheus-data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    server = Prometheus(f"http://127.0.0.1:{port}")
+    count = sum(len(addresses) for addresses in targets.values())
+    try:
+        wait_until(lambda: _answers(server) and server.targets_up() == count, 60, "Prometheus scrapes all targets")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(server: Prometheus) -> bool:
+    try:
+        server.query("1")
+    except (OSError, QueryError):
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,166 @@
+"""A pool and a scheduler at work, with everything happening that a board or an alert can show, and who scrapes them."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import redis
+from harness import Scheduler, Supervisor, running_supervisor, wait_until
+
+from scheduler import store
+from scheduler.defaults import default_schedules
+from scheduler.definition import ScheduleDefinition
+from scheduler.starter import trigger
+from streamworkers.config import Settings
+from streamworkers.database import Connection, connect
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.keys import DATA_LOAD_CHANNEL
+from streamworkers.engine.registry import installed_jobs
+from streamworkers.engine.stream import Streams
+from streamworkers.market.bars_import import import_bars
+from streamworkers.market.bars_store import load_rows
+from streamworkers.market.providers.synthetic import synthesize
+from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.market.universes import add_symbols
+from streamworkers.market.universes_import import import_universes
+from watching.prometheus_server import Prometheus, running_prometheus
+
+SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS = 30, 400
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is running, and who looks at it."""
+
+    connection: Connection
+    streams: Streams
+    supervisors: list[Supervisor]
+    prometheus: Prometheus
+    began_at: float
+
+
+@contextmanager
+def watched_system(
+    environment: dict[str, str], folder: Path, market_data: Path | None, *, processes: int = 2
+) -> Iterator[Stage]:
+    """Two supervisors, a scheduler and a Prometheus over real bars, or invented ones, after a busy while."""
+    database_url, redis_url = (environment[f"STREAMWORKERS_{name}_URL"] for name in ("DATABASE", "REDIS"))
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(database_url, application="watching"))
+        streams = Streams(redis_url, environment["STREAMWORKERS_KEY_PREFIX"])
+        stack.callback(streams.close)
+        _load(connection, market_data)
+        for definition in default_schedules(Settings()):
+            store.save_schedule(connection, definition)
+        _add_odd_schedules(connection)
+        words = ("--processes", str(processes), "--metrics-port", "0")
+        supervisors = [stack.enter_context(running_supervisor(environment, folder, *words)) for _ in range(2)]
+        scheduler = Scheduler(environment, folder / "scheduler.log", ("--metrics-port", "0"))
+        stack.callback(scheduler.kill_all)
+        targets = {
+            "worker": [supervisor.metrics_url().removeprefix("http://") for supervisor in supervisors],
+            "scheduler": [scheduler.metrics_url().removeprefix("http://")],
+        }
+        began_at = time.time()
+        prometheus = stack.enter_context(running_prometheus(folder, targets))
+        found = Stage(connection, streams, supervisors, prometheus, began_at)
+        _be_busy(found, redis_url)
+        yield found
+
+
+def _load(connection: Connection, market_data: Path | None) -> None:
+    if market_data is not None:
+        import_bars(connection, [market_data / "sp500_daily_2016_2021.csv.gz"], TIMEFRAMES["day"])
+        import_universes(connection, market_data / "universes.csv")
+    else:
+        last = date.fromisoformat("2026-01-09")
+        loaded = load_rows(connection, TIMEFRAMES["day"], synthesize(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, 1, last))
+        for name in ("sp500", "nasdaq100", "dow30"):
+            add_symbols(connection, name, loaded.symbols)
+    # Dated as if they had come today, a little of every timeframe.
+    connection.execute(
+        "INSERT INTO ohlcv_hourly (symbol, timestamp, open, high, low, close, volume)"
+        " SELECT symbol, date_trunc('hour', now()) - make_interval(hours => n::int), 10, 11, 9, 10.5, 1000"
+        " FROM generate_series(1, 48) AS n, (SELECT DISTINCT symbol FROM group_memberships LIMIT 20) s"
+    )
+    connection.execute(
+        "SELECT ensure_ohlcv_1min_partition(now()), ensure_ohlcv_1min_partition(now() - interval '1 hour')"
+    )
+    connection.execute(
+        "INSERT INTO ohlcv_1min (symbol, timestamp, open, high, low, close, volume)"
+        " SELECT symbol, date_trunc('minute', now()) - make_interval(mins => n::int), 10, 11, 9, 10.5, 1000"
+        " FROM generate_series(1, 50) AS n, (SELECT DISTINCT symbol FROM group_memberships LIMIT 20) s"
+    )
+    for table, unit in (("ohlcv_weekly", "week"), ("ohlcv_monthly", "month")):
+        connection.execute(
+            f"INSERT INTO {table} (symbol, date, open, high, low, close, volume)"
+            f" SELECT DISTINCT ON (symbol, date_trunc('{unit}', date)) symbol, date_trunc('{unit}', date)::date,"
+            " open, high, low, close, volume FROM ohlcv_daily"
+        )
+
+
+def _add_odd_schedules(connection: Connection) -> None:
+    """One that ticks all the time, one that always is too late or busy, one whose ticks are refused."""
+    common: dict[str, Any] = {"target": {"symbols": ["A", "B"]}, "cron": "* * * * * *"}
+    for given in (
+        {"name": "every_second", "job_type": "noop", "max_instances": 50},
+        {"name": "too_busy", "job_type": "snoozing", "task_params": {"ready_at": 4e9}},
+        {"name": "refused", "job_type": "noop", "target": {"universe": "nobody"}, "cron": "*/5 * * * * *"},
+    ):
+        store.save_schedule(connection, ScheduleDefinition.parse(common | given))
+    connection.execute(
+        "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, reason)"
+        " SELECT id, now() - interval '1 hour', now(), 'missed', 'too late' FROM job_schedules WHERE name = 'too_busy'"
+    )
+
+
+def _be_busy(stage: Stage, redis_url: str) -> None:
+    """The nightly run, failures of every kind, a killed worker, messages good and bad; until all of it is scraped."""
+    connection, streams, registry = stage.connection, stage.streams, installed_jobs()
+    nightly = trigger(connection, streams, registry, "daily_indicator_calculation")
+    patterns = trigger(connection, streams, registry, "daily_pattern_detection")
+
+    def start(job: str, *symbols: str, **words: Any) -> int:
+        run, _ = enqueue(connection, streams, registry, RunRequest(job, tuple(symbols), "watching", **words))
+        return run.id
+
+    runs = [nightly.id, patterns.id, start("health_check"), start("cache_maintenance"), start("database_cleanup")]
+    runs.append(start("misbehaving", "A", "RAISE", "PERMANENT", "B", max_attempts=2))
+    runs.append(start("flaky", *(f"F{number}" for number in range(10))))
+    slow = start("ledger_entry", *(f"S{number}" for number in range(300)), parameters={"milliseconds": 20.0})
+    client = redis.Redis.from_url(redis_url)
+    client.xadd(streams.keys.stream("tests"), {"e": b"nothing of ours"})
+    client.publish(DATA_LOAD_CHANNEL, "{")
+    symbols = [row[0] for row in connection.execute("SELECT DISTINCT symbol FROM group_memberships LIMIT 5")]
+    message = {"event_type": "data_load_complete", "job_id": f"w-{time.time()}", "symbols": symbols, "timeframe": "day"}
+    client.publish(DATA_LOAD_CHANNEL, json.dumps(message))
+    client.close()
+    wait_until(lambda: _closed(connection, slow) > 50, 60, "workers are at work")
+    os.kill(stage.supervisors[0].worker_pids()[0], signal.SIGKILL)
+    for run in (*runs, slow):
+        wait_until(lambda run=run: _has_ended(connection, run), 180, f"run {run} ends")  # type: ignore[misc]
+    # Figures of a while: a rate needs some scrapes.
+    until = datetime.now(UTC) + timedelta(seconds=5)
+    wait_until(lambda: datetime.now(UTC) >= until, 10, "some more scrapes")
+
+
+def _closed(connection: Connection, run: int) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM job_run_items WHERE run_id = %s AND status NOT IN ('pending', 'retrying')", (run,)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _has_ended(connection: Connection, run: int) -> bool:
+    row = connection.execute("SELECT completed_at IS NOT NULL FROM job_schedule_runs WHERE id = %s", (run,)).fetchone()
+    assert row is not None
+    return bool(row[0])
