@@ -17,7 +17,7 @@ from streamworkers.cli.session import (
     print_table,
 )
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports, operations
+from streamworkers.engine import ledger_reports, operations, refused
 from streamworkers.engine.ledger_reports import DeadFilter
 from streamworkers.errors import BadInputError
 
@@ -164,7 +164,7 @@ def purge_entries(ids: tuple[int, ...], everything: bool) -> None:
     if bool(ids) == everything:
         raise BadInputError("name ids or --all: exactly one of the two")
     with Session.open().database() as connection:
-        count = ledger.purge_refused(connection, None if everything else ids)
+        count = refused.purge_refused(connection, None if everything else ids)
     click.echo(f"purged {count} entries")
 
 

@@ -14,9 +14,8 @@ from scheduler import starter, store
 from scheduler.defaults import default_schedules
 from scheduler.definition import EVENTS, ScheduleDefinition
 from scheduler.starter import Changes
-from scheduler.store import Schedule
-from scheduler.timing import zone_named
 from scheduler.yaml_file import from_yaml, to_yaml
+from streamworkers.cli.schedule_rows import local_time, shown, with_last
 from streamworkers.cli.session import (
     F,
     Session,
@@ -97,13 +96,13 @@ def schedules() -> None:
 def list_schedules(as_json: bool) -> None:
     """All schedules, with their next and last ticks."""
     with Session.open().database() as connection:
-        rows = [_shown(schedule, row) for schedule, row in _with_last(connection)]
+        rows = [shown(schedule, row) for schedule, row in with_last(connection)]
     if as_json:
         print_json(rows)
         return
     for row in rows:
         row["when"] = row["cron"] or f"on {row['on_event']}"
-        row["next"] = _local(row["next_run_at"], row["timezone"]) if row["enabled"] else "paused"
+        row["next"] = local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else "paused"
         row["last"] = " ".join(str(word) for word in (row["last_state"], row["last_run_status"]) if word)
     columns = {
         "name": "name",
@@ -126,7 +125,7 @@ def show(name: str, as_json: bool) -> None:
     """One schedule with all its fields."""
     with Session.open().database() as connection:
         store.require_schedule(connection, name)
-        row = next(_shown(schedule, last) for schedule, last in _with_last(connection) if schedule.name == name)
+        row = next(shown(schedule, last) for schedule, last in with_last(connection) if schedule.name == name)
     if as_json:
         print_json(row)
         return
@@ -370,8 +369,8 @@ def _set_enabled(name: str, *, enabled: bool, as_json: bool) -> None:
 
 def _answer(connection: Connection, name: str, verb: str, as_json: bool) -> None:
     schedule = store.require_schedule(connection, name)
-    row = _shown(schedule, {})
-    following = _local(row["next_run_at"], row["timezone"]) if row["enabled"] else ""
+    row = shown(schedule, {})
+    following = local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else ""
     _done(row, f"schedule {name} {verb}" + (f"; its next tick is {following}" if following else ""), as_json)
 
 
@@ -380,43 +379,3 @@ def _done(row: dict[str, Any], text: str, as_json: bool) -> None:
         print_json(row)
     else:
         click.echo(text)
-
-
-def _with_last(connection: Connection) -> list[tuple[Schedule, dict[str, Any]]]:
-    last = reports.last_runs(connection)
-    return [(schedule, last.get(schedule.id, {})) for schedule in store.list_schedules(connection)]
-
-
-def _shown(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
-    """A schedule as JSON has it. The next tick is computed where no scheduler has planned it yet."""
-    definition = schedule.definition
-    fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
-    fields |= {"name": schedule.name, "timezone": "UTC", "enabled": False}
-    if definition is not None:
-        fields = definition.model_dump(mode="json")
-    return {
-        "id": schedule.id,
-        **fields,
-        "next_run_at": schedule.next_run_at or _first_tick(definition),
-        "problem": schedule.problem or schedule.broken,
-        "last_tick": last.get("scheduled_for"),
-        "last_state": last.get("state"),
-        "last_run": last.get("run_id"),
-        "last_run_status": last.get("status"),
-        "last_success": last.get("last_success"),
-        "waiting_ticks": last.get("waiting"),
-    }
-
-
-def _first_tick(definition: ScheduleDefinition | None) -> datetime | None:
-    try:
-        if definition is None or definition.timing is None or not definition.enabled:
-            return None
-        tick = next(definition.timing.after(datetime.now(UTC)), None)
-    except UsageError:
-        return None
-    return None if tick is None else tick.moment
-
-
-def _local(moment: datetime | None, timezone: str) -> str:
-    return "" if moment is None else moment.astimezone(zone_named(timezone)).strftime("%Y-%m-%d %H:%M:%S %Z")

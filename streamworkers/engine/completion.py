@@ -3,7 +3,7 @@
 import structlog
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
+from streamworkers.engine import run_changes
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.stream import Streams
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 def complete_run(connection: Connection, streams: Streams, run: Run) -> int:
     """Close a run if none of its items is open; returns how many are. Safe to repeat."""
-    status, open_count = ledger.complete_run(connection, run)
+    status, open_count = run_changes.complete_run(connection, run)
     if status is not None:
         log.info("run_completed", run=run.id, job=run.job, status=status)
     streams.set_open_items(run.queue, run.id, open_count)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports
+from streamworkers.engine import ledger, ledger_reports, refused, run_changes
 from streamworkers.engine.census import Census, portions
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import finish_enqueue
@@ -340,7 +340,7 @@ class Doctor:
 
     def _settle_ended(self, run_id: int) -> None:
         run = ledger.load_run(self._connection, run_id)
-        if run is not None and ledger.settle_ended_run(self._connection, run):
+        if run is not None and run_changes.settle_ended_run(self._connection, run):
             finish_enqueue(self._connection, self._streams, run, ledger.all_open_items(self._connection, run))
 
     def _complete(self, run_id: int) -> None:
@@ -387,7 +387,7 @@ class Doctor:
     def _strays(self, entries: Sequence[Delivery]) -> list[Delivery]:
         """Those that belong to no open item; what belongs to no run at all is kept in the ledger first."""
         strays: list[Delivery] = []
-        refused: dict[str, list[Delivery]] = {}
+        strangers: dict[str, list[Delivery]] = {}
         by_run: dict[int, dict[int, list[Delivery]]] = {}
         for delivery in entries:
             try:
@@ -395,18 +395,18 @@ class Doctor:
             except NewerEntryError:
                 continue
             except BadInputError as error:
-                refused.setdefault(str(error), []).append(delivery)
+                strangers.setdefault(str(error), []).append(delivery)
             else:
                 by_run.setdefault(entry.run_id, {}).setdefault(entry.seq, []).append(delivery)
         for run_id, by_seq in by_run.items():
             run = ledger.load_run(self._connection, run_id)
             if run is None:
-                refused[f"there is no run {run_id}"] = [each for group in by_seq.values() for each in group]
+                strangers[f"there is no run {run_id}"] = [each for group in by_seq.values() for each in group]
                 continue
             still_open = ledger.open_symbols(self._connection, run, list(by_seq))
             strays += [each for seq, group in by_seq.items() if seq not in still_open for each in group]
-        for reason, deliveries in refused.items():
-            ledger.keep_refused(self._connection, deliveries[0].queue, deliveries, reason)
+        for reason, deliveries in strangers.items():
+            refused.keep_refused(self._connection, deliveries[0].queue, deliveries, reason)
             strays += deliveries
         return strays
 

@@ -1,4 +1,5 @@
-"""The job tables as the pool writes them. All SQL about runs and items is here and in `ledger_reports`.
+"""The job tables as the pool writes them. All SQL about runs and items is here, in `run_changes`, and in
+`ledger_reports`.
 
 An item is open (`pending`, `retrying`) or closed (`completed`, `failed`, `cancelled`). Whoever moves it from open to
 closed first owns its effects: that UPDATE is the fence, and nothing else guards against a second effect.
@@ -14,14 +15,10 @@ from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.keys import ERRORS_CHANNEL
-from streamworkers.engine.outcome import Event, printable
-from streamworkers.engine.stream import Delivery
+from streamworkers.engine.outcome import Event
 
 OPEN_STATES = ("pending", "retrying")
 OPEN_RUN_STATES = ("PENDING", "RUNNING")
-REFUSED_BYTES = 1 << 20
-FAILURES_TOLD = 10
 SCHEDULES_NOTIFY = "streamworkers_schedules"  # PostgreSQL's channel; the triggers of `job_schedules` use it too
 _PAGE = 5000
 _ENQUEUE_LOCKS = 0x5357  # any fixed numbers: the classes of our advisory locks
@@ -292,37 +289,6 @@ def add_events(connection: Connection, events: Sequence[Event]) -> None:
     )
 
 
-def keep_refused(connection: Connection, queue: str, deliveries: Sequence[Delivery], reason: str) -> None:
-    """Keep what was found in a queue and is no item of ours: at most the first `REFUSED_BYTES` of each."""
-    connection.execute(
-        "INSERT INTO refused_entries (queue, entry_id, reason, size, payload)"
-        " SELECT %b, d.entry_id, %b, d.size, d.payload"
-        " FROM unnest(%b::text[], %b::int[], %b::bytea[]) AS d(entry_id, size, payload)",
-        (
-            queue,
-            printable(reason),
-            [delivery.entry_id for delivery in deliveries],
-            [len(delivery.packed) for delivery in deliveries],
-            [delivery.packed[:REFUSED_BYTES] for delivery in deliveries],
-        ),
-    )
-
-
-def forget_refused(connection: Connection, keep: int) -> int:
-    """Drop all but the newest `keep` refused entries; returns how many."""
-    return connection.execute(
-        "DELETE FROM refused_entries WHERE id <= (SELECT max(id) FROM refused_entries) - %s", (keep,)
-    ).rowcount
-
-
-def purge_refused(connection: Connection, ids: Sequence[int] | None) -> int:
-    """Delete refused entries, all when `ids` is None; returns how many."""
-    return connection.execute(
-        "DELETE FROM refused_entries WHERE %b::bigint[] IS NULL OR id = ANY(%b)",
-        (ids and list(ids), ids and list(ids)),
-    ).rowcount
-
-
 def closed_by(connection: Connection, run_day: date, run_id: int, seqs: Sequence[int], worker: str) -> dict[str, int]:
     """How many of these items a worker closed, by state: what a process achieved that died before it could tell."""
     rows = connection.execute(
@@ -340,31 +306,6 @@ def count_items(connection: Connection, run: Run) -> dict[str, int]:
         (run.run_day, run.id),
     )
     return dict(rows.fetchall())
-
-
-def complete_run(connection: Connection, run: Run) -> tuple[str | None, int]:
-    """Close a run none of whose items is open.
-
-    Returns the state that this call gave it, or None when it was not this call that closed it, and the open items.
-    """
-    with connection.transaction():
-        if not _lock_run(connection, run.id):
-            return None, 0
-        counts = count_items(connection, run)
-        open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
-        if open_count:
-            return None, open_count
-        completed, failed = counts.get("completed", 0), counts.get("failed", 0)
-        status = "COMPLETED" if failed == 0 else "COMPLETED_WITH_ERRORS" if completed else "FAILED"
-        connection.execute(
-            "UPDATE job_schedule_runs SET status = %s, completed_at = clock_timestamp(), completed_count = %s,"
-            " started_at = coalesce(started_at, created_at), failed_count = %s, cancelled_count = %s WHERE id = %s",
-            (status, completed, failed, counts.get("cancelled", 0), run.id),
-        )
-        if failed:
-            add_events(connection, [_failure_event(connection, run, status, failed)])
-        _tell_scheduler(connection, run)
-    return status, 0
 
 
 def unfinished_runs(
@@ -400,70 +341,6 @@ def all_open_items(connection: Connection, run: Run) -> Iterator[OpenItem]:
         last = page[-1].seq
 
 
-def cancel_run(connection: Connection, run: Run) -> int | None:
-    """Close a run and its open items as cancelled; returns the number of items, or None when it had ended."""
-    with connection.transaction():
-        row = connection.execute(
-            "UPDATE job_schedule_runs SET status = 'CANCELLED', completed_at = clock_timestamp() WHERE id = %s"
-            " AND status IN ('PENDING', 'RUNNING') RETURNING id",
-            (run.id,),
-        ).fetchone()
-        if row is None:
-            return None
-        cursor = connection.execute(
-            "UPDATE job_run_items SET status = 'cancelled', finished_at = clock_timestamp()"
-            " WHERE run_day = %s AND run_id = %s AND status IN ('pending', 'retrying')",
-            (run.run_day, run.id),
-        )
-        counts = count_items(connection, run)
-        connection.execute(
-            "UPDATE job_schedule_runs SET completed_count = %s, failed_count = %s, cancelled_count = %s WHERE id = %s",
-            (counts.get("completed", 0), counts.get("failed", 0), counts.get("cancelled", 0), run.id),
-        )
-        _tell_scheduler(connection, run)
-    return cursor.rowcount
-
-
-def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: Sequence[int] | None) -> list[int]:
-    """Open closed items of a run again at attempt 1, keeping their history, and the run with them; returns the seqs."""
-    with connection.transaction():
-        _lock_run(connection, run.id)
-        rows = connection.execute(
-            "UPDATE job_run_items SET status = 'pending', opening = opening + 1, attempt = 0, error = NULL,"
-            " finished_at = NULL"
-            " WHERE run_day = %s AND run_id = %s AND status = ANY(%s) AND (%s::int[] IS NULL OR seq = ANY(%s))"
-            " AND NOT coalesce(result ? 'purged', false) RETURNING seq",
-            (run.run_day, run.id, list(states), seqs, seqs),
-        )
-        reopened = sorted(seq for (seq,) in rows)
-        if reopened:
-            connection.execute(
-                "UPDATE job_schedule_runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL,"
-                " completed_count = NULL, failed_count = NULL, cancelled_count = NULL, status_told = false"
-                " WHERE id = %s",
-                (run.id,),
-            )
-    return reopened
-
-
-def purge_items(connection: Connection, run: Run, seqs: Sequence[int]) -> int:
-    """Give dead items up for good: they become `cancelled` and keep their error; the run's counts follow."""
-    with connection.transaction():
-        _lock_run(connection, run.id)
-        cursor = connection.execute(
-            "UPDATE job_run_items SET status = 'cancelled', result = '{\"purged\": true}'"
-            " WHERE run_day = %s AND run_id = %s AND status = 'failed'"
-            " AND seq = ANY(%s)",
-            (run.run_day, run.id, list(seqs)),
-        )
-        connection.execute(
-            "UPDATE job_schedule_runs SET failed_count = failed_count - %s, cancelled_count = cancelled_count + %s"
-            " WHERE id = %s AND completed_at IS NOT NULL",
-            (cursor.rowcount, cursor.rowcount, run.id),
-        )
-    return cursor.rowcount
-
-
 def ensure_partitions(connection: Connection, days_ahead: int) -> None:
     """Make the partitions of today and the days ahead, so that no enqueue has to."""
     connection.execute(
@@ -471,44 +348,6 @@ def ensure_partitions(connection: Connection, days_ahead: int) -> None:
         " FROM generate_series(0, %s) AS day",
         (days_ahead,),
     )
-
-
-def _failure_event(connection: Connection, run: Run, status: str, failed: int) -> Event:
-    """That items of a run failed, and why the first of them did."""
-    rows = connection.execute(
-        "SELECT symbol, timeframe, attempt, error FROM job_run_items"
-        " WHERE run_day = %s AND run_id = %s AND status = 'failed' ORDER BY seq LIMIT %s",
-        (run.run_day, run.id, FAILURES_TOLD),
-    ).fetchall()
-    return Event(
-        ERRORS_CHANNEL,
-        {
-            "schema_version": 1,
-            "kind": "run_failed",
-            "run_id": run.id,
-            "job": run.job,
-            "schedule": run.schedule,
-            "status": status,
-            "items": run.item_count,
-            "failed": failed,
-            "failures": [
-                {"symbol": symbol, "timeframe": timeframe, "attempt": attempt, "error": error}
-                for symbol, timeframe, attempt, error in rows
-            ],
-        },
-    )
-
-
-def _tell_scheduler(connection: Connection, run: Run) -> None:
-    """Wake those that wait for the end of a scheduled run: they would look within a second anyway."""
-    if run.schedule is not None:
-        connection.execute("SELECT pg_notify(%s, '')", (SCHEDULES_NOTIFY,))
-
-
-def _lock_run(connection: Connection, run_id: int) -> bool:
-    """Lock a run's row to the end of the transaction, before its items are counted or opened; False if it has ended."""
-    row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
-    return row is not None and row[0] in OPEN_RUN_STATES
 
 
 def lock_enqueue(connection: Connection, run_id: int, *, wait: bool) -> bool:
@@ -551,28 +390,6 @@ def open_run_ids(connection: Connection, queue: str, run_ids: Sequence[int]) -> 
         (list(run_ids), queue),
     )
     return {run_id for (run_id,) in rows}
-
-
-def settle_ended_run(connection: Connection, run: Run) -> bool:
-    """Make an ended run agree with items of it that are open: cancelled with it, or it is open again for them.
-
-    Returns whether it is open again, and to be enqueued.
-    """
-    with connection.transaction():
-        if _lock_run(connection, run.id):
-            return False
-        now = load_run(connection, run.id)
-        if now is None or now.status != "CANCELLED":
-            return bool(reopen_items(connection, run, OPEN_STATES, None))
-        stray = connection.execute(
-            "UPDATE job_run_items SET status = 'cancelled', finished_at = clock_timestamp()"
-            " WHERE run_day = %s AND run_id = %s AND status IN ('pending', 'retrying')",
-            (run.run_day, run.id),
-        ).rowcount
-        connection.execute(
-            "UPDATE job_schedule_runs SET cancelled_count = cancelled_count + %s WHERE id = %s", (stray, run.id)
-        )
-    return False
 
 
 def _by_attempt(closings: Sequence[Closing]) -> dict[tuple[int, int], list[Closing]]:

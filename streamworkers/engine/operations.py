@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports
+from streamworkers.engine import ledger, ledger_reports, run_changes
 from streamworkers.engine.enqueue import finish_enqueue
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.stream import Streams
@@ -25,7 +25,7 @@ def cancel(connection: Connection, streams: Streams, run_id: int) -> int:
     Its entries stay in Redis until workers meet and drop them; a handler at work is fenced off at its commit.
     """
     run = require_run(connection, run_id)
-    count = ledger.cancel_run(connection, run)
+    count = run_changes.cancel_run(connection, run)
     if count is None:
         raise BadInputError(f"run {run_id} is {run.status}, and only a run that is PENDING or RUNNING can be cancelled")
     streams.set_open_items(run.queue, run.id, 0)
@@ -49,14 +49,15 @@ def replay(connection: Connection, streams: Streams, items: Iterable[tuple[int, 
 def purge(connection: Connection, items: Iterable[tuple[int, int]]) -> int:
     """Give dead items, given as (run id, seq), up for good; returns how many."""
     return sum(
-        ledger.purge_items(connection, require_run(connection, run_id), seqs) for run_id, seqs in _by_run(items).items()
+        run_changes.purge_items(connection, require_run(connection, run_id), seqs)
+        for run_id, seqs in _by_run(items).items()
     )
 
 
 def _reopen(
     connection: Connection, streams: Streams, run: Run, states: Sequence[str], seqs: Sequence[int] | None
 ) -> int:
-    reopened = ledger.reopen_items(connection, run, states, None if seqs is None else list(seqs))
+    reopened = run_changes.reopen_items(connection, run, states, None if seqs is None else list(seqs))
     if not reopened:
         raise BadInputError(f"run {run.id} has no item that is {' or '.join(states)}")
     wanted = set(reopened)

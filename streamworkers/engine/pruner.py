@@ -6,7 +6,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
+from streamworkers.engine import ledger, refused
 from streamworkers.engine.stream import Streams
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class Pruner:
         """One round. A consumer with entries pending is never deleted: the reclaimer empties it first."""
         with self._pool.connection() as connection:
             ledger.ensure_partitions(connection, DAYS_AHEAD)
-            ledger.forget_refused(connection, REFUSED_KEPT)
+            refused.forget_refused(connection, REFUSED_KEPT)
         live = self._live_supervisors()
         for queue in self._queues:
             for consumer, pending in self._streams.consumers(queue).items():

@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 import structlog
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
+from streamworkers.engine import ledger, refused
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.decide import Decisions, Task
 from streamworkers.engine.ledger import Run
@@ -96,7 +96,7 @@ class Settler:
         """
         queue, entry_ids = deliveries[0].queue, [delivery.entry_id for delivery in deliveries]
         log.warning("entries_refused", queue=queue, entries=entry_ids, reason=reason)
-        ledger.keep_refused(connection, queue, deliveries, reason)
+        refused.keep_refused(connection, queue, deliveries, reason)
         self._patiently(lambda: self.streams.discard(queue, self.consumer, entry_ids))
         self.reporter.refused(queue, len(entry_ids))
 

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports
+from streamworkers.engine import ledger, ledger_reports, refused
 from streamworkers.engine.item import Entry, Item, unpack_entry
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Outcome
@@ -259,8 +259,8 @@ def test_a_run_of_another_queue_is_refused_too(
 
 def test_only_the_newest_refused_entries_and_their_first_mebibyte_are_kept(connection: Connection) -> None:
     for number in range(5):
-        ledger.keep_refused(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
-    assert ledger.forget_refused(connection, keep=2) == 3
+        refused.keep_refused(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
+    assert refused.forget_refused(connection, keep=2) == 3
     rows = ledger_reports.refused_entries(connection, "q", 10)
     assert [row["entry_id"] for row in rows] == ["4-0", "3-0"]
     assert rows[0]["size"] == (1 << 20) + 1

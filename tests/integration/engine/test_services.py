@@ -12,7 +12,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine import enqueue as enqueue_module
-from streamworkers.engine import ledger
+from streamworkers.engine import ledger, run_changes
 from streamworkers.engine import reconciler as reconciler_module
 from streamworkers.engine.item import unpack_entry
 from streamworkers.engine.ledger import Run
@@ -346,13 +346,13 @@ def test_a_run_that_waits_behind_others_is_neither_counted_nor_looked_for(
     consumer.read(count=1)
     _lose(streams, "LOST")
     counted: list[int] = []
-    count = ledger.complete_run
+    count = run_changes.complete_run
 
     def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
         counted.append(run.id)
         return count(connection, run)
 
-    monkeypatch.setattr(ledger, "complete_run", counting)
+    monkeypatch.setattr(run_changes, "complete_run", counting)
     for _ in range(5):
         assert _steps(hasty) == 1
     assert counted == []
@@ -376,13 +376,13 @@ def test_the_ledger_is_counted_rarely_while_nothing_changes_and_at_once_when_som
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
     held = consumer.read()
     counted = [0]
-    count = ledger.complete_run
+    count = run_changes.complete_run
 
     def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
         counted[0] += 1
         return count(connection, run)
 
-    monkeypatch.setattr(ledger, "complete_run", counting)
+    monkeypatch.setattr(run_changes, "complete_run", counting)
     for _ in range(60):
         _steps(reconciler)
         pass_time(1.0)
@@ -466,7 +466,7 @@ def test_a_run_cancelled_while_it_was_added_again_takes_nothing_from_the_next(
     start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
     streams._client.delete(streams.keys.stream("tests"))
     assert reconciler.run_once() == 0.0
-    ledger.cancel_run(connection, first)
+    run_changes.cancel_run(connection, first)
     _steps(reconciler)
     assert _symbols_waiting(streams) == ["F0", "F1", "F2", "F3", "A", "B", "C"]
 
@@ -484,13 +484,13 @@ def test_a_step_counts_a_bounded_number_of_items_and_every_run_gets_its_turn(
     runs = [start_run(connection, streams, registry, "ledger_entry", "A") for _ in range(3)]
     consumer.read()
     counted: list[int] = []
-    count = ledger.complete_run
+    count = run_changes.complete_run
 
     def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
         counted.append(run.id)
         return count(connection, run)
 
-    monkeypatch.setattr(ledger, "complete_run", counting)
+    monkeypatch.setattr(run_changes, "complete_run", counting)
     for steps in range(5):
         assert reconciler.run_once() is None
         assert len(counted) <= steps

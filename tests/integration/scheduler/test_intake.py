@@ -18,7 +18,7 @@ from scheduler.metrics import SchedulerMetrics
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
 from streamworkers.database import Connection
-from streamworkers.engine import keys, ledger, operations
+from streamworkers.engine import keys, ledger, operations, run_changes
 from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
 from streamworkers.engine.messages import Messages
 from streamworkers.engine.stream import Streams
@@ -269,7 +269,7 @@ def test_the_status_follows_the_run_to_its_end(
     assert status["message"] == "A day: 1 of 2 items of noop"
     connection.execute("UPDATE job_run_items SET status = 'failed', error = 'x' WHERE symbol = 'B'")
     run = operations.require_run(connection, run_id)
-    ledger.complete_run(connection, run)
+    run_changes.complete_run(connection, run)
     follower.run_once()
     status = _status(messages, "s")
     assert (status["status"], status["progress"]) == ("completed_with_errors", "100")

@@ -1,0 +1,54 @@
+"""Schedules as the command line shows them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from scheduler import history as reports
+from scheduler import store
+from scheduler.definition import ScheduleDefinition
+from scheduler.store import Schedule
+from scheduler.timing import zone_named
+from streamworkers.database import Connection
+from streamworkers.errors import UsageError
+
+
+def with_last(connection: Connection) -> list[tuple[Schedule, dict[str, Any]]]:
+    """Every schedule with its newest tick."""
+    last = reports.last_runs(connection)
+    return [(schedule, last.get(schedule.id, {})) for schedule in store.list_schedules(connection)]
+
+
+def shown(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
+    """A schedule as JSON has it. The next tick is computed where no scheduler has planned it yet."""
+    definition = schedule.definition
+    fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
+    fields |= {"name": schedule.name, "timezone": "UTC", "enabled": False}
+    if definition is not None:
+        fields = definition.model_dump(mode="json")
+    return {
+        "id": schedule.id,
+        **fields,
+        "next_run_at": schedule.next_run_at or _first_tick(definition),
+        "problem": schedule.problem or schedule.broken,
+        "last_tick": last.get("scheduled_for"),
+        "last_state": last.get("state"),
+        "last_run": last.get("run_id"),
+        "last_run_status": last.get("status"),
+        "last_success": last.get("last_success"),
+        "waiting_ticks": last.get("waiting"),
+    }
+
+
+def _first_tick(definition: ScheduleDefinition | None) -> datetime | None:
+    try:
+        if definition is None or definition.timing is None or not definition.enabled:
+            return None
+        tick = next(definition.timing.after(datetime.now(UTC)), None)
+    except UsageError:
+        return None
+    return None if tick is None else tick.moment
+
+
+def local_time(moment: datetime | None, timezone: str) -> str:
+    """A moment as people of a zone say it; nothing for none."""
+    return "" if moment is None else moment.astimezone(zone_named(timezone)).strftime("%Y-%m-%d %H:%M:%S %Z")

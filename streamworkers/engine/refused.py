@@ -1,0 +1,40 @@
+"""Entries that were found in a queue and are no items of ours: kept with their bytes, until somebody has looked."""
+
+from collections.abc import Sequence
+
+from streamworkers.database import Connection
+from streamworkers.engine.outcome import printable
+from streamworkers.engine.stream import Delivery
+
+REFUSED_BYTES = 1 << 20
+
+
+def keep_refused(connection: Connection, queue: str, deliveries: Sequence[Delivery], reason: str) -> None:
+    """Keep what was found in a queue and is no item of ours: at most the first `REFUSED_BYTES` of each."""
+    connection.execute(
+        "INSERT INTO refused_entries (queue, entry_id, reason, size, payload)"
+        " SELECT %b, d.entry_id, %b, d.size, d.payload"
+        " FROM unnest(%b::text[], %b::int[], %b::bytea[]) AS d(entry_id, size, payload)",
+        (
+            queue,
+            printable(reason),
+            [delivery.entry_id for delivery in deliveries],
+            [len(delivery.packed) for delivery in deliveries],
+            [delivery.packed[:REFUSED_BYTES] for delivery in deliveries],
+        ),
+    )
+
+
+def forget_refused(connection: Connection, keep: int) -> int:
+    """Drop all but the newest `keep` refused entries; returns how many."""
+    return connection.execute(
+        "DELETE FROM refused_entries WHERE id <= (SELECT max(id) FROM refused_entries) - %s", (keep,)
+    ).rowcount
+
+
+def purge_refused(connection: Connection, ids: Sequence[int] | None) -> int:
+    """Delete refused entries, all when `ids` is None; returns how many."""
+    return connection.execute(
+        "DELETE FROM refused_entries WHERE %b::bigint[] IS NULL OR id = ANY(%b)",
+        (ids and list(ids), ids and list(ids)),
+    ).rowcount
