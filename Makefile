@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix chaos lint format bench lock clean
+.PHONY: help demo test test-matrix chaos lint format dashboards rules dashboards-preview bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -35,10 +35,20 @@ lint: $(INSTALLED) ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m grafana --check
 
 format: $(INSTALLED) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+dashboards: $(INSTALLED) ## Write Grafana's boards as JSON from their code
+	$(BIN)/python -m grafana
+
+rules: $(INSTALLED) ## Write the alerts for Kubernetes from prometheus/rules
+	$(BIN)/python deploy/kubernetes/make_prometheus_rule.py
+
+dashboards-preview: $(INSTALLED) ## Run a pool that a real Prometheus scrapes, and draw every board into .preview/
+	PREVIEW_FOLDER=.preview $(BIN)/python -m pytest tests/watching --numprocesses 0
 
 bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
 	$(BIN)/python benchmarks/nightly.py
@@ -56,7 +66,7 @@ lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 
 clean: ## Stop the embedded services and remove what was built; their data goes too
 	-test ! -x $(BIN)/streamworkers || $(BIN)/streamworkers embedded stop
-	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis .matrix
+	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis .matrix .preview
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml

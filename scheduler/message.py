@@ -11,6 +11,11 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.row_rules import require_symbol
 from streamworkers.market.timeframes import timeframe_named
 
+# Why a message is refused, in a word. The first four are of its form, the last ones are not its own fault.
+REASONS = (
+    *("not_json", "not_an_object", "too_large", "no_message", "unknown_type", "bad_field"),
+    *("no_schedule", "unknown_job", "internal_error"),
+)
 MAX_BYTES = 1 << 20
 MAX_SYMBOLS = 10_000
 _SHOWN_CHARACTERS = 80

@@ -12,12 +12,17 @@ from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from scheduler import history
+from scheduler.message import REASONS
 from streamworkers.database import Connection
 from streamworkers.engine.ledger_reports import dead_by_queue
 from streamworkers.engine.metrics import ServiceMetrics
 
 TICK_STATES = ("started", "waiting", "missed", "skipped", "refused")
-_USUAL_MESSAGES = (("started", "new"), ("duplicate", "known"), ("ignored", "run_analysis"), ("refused", "bad_field"))
+_OUTCOMES = (
+    *(("started", "new"), ("duplicate", "known"), ("duplicate", "refused")),
+    *(("ignored", "run_analysis"), ("ignored", "paused")),
+    *(("refused", reason) for reason in REASONS),
+)
 _LATENESS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 3600)
 
 
@@ -46,7 +51,7 @@ class SchedulerMetrics(ServiceMetrics):
             registry=self.registry,
         )
         for source in ("pubsub", "stream"):
-            for outcome, reason in _USUAL_MESSAGES:
+            for outcome, reason in _OUTCOMES:
                 self.messages.labels(source, outcome, reason)
         self.reconnects = Counter(
             "streamworkers_listener_connections",

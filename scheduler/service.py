@@ -75,6 +75,7 @@ class Scheduler:
     ) -> None:
         self.scheduler_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = SchedulerMetrics()
+        self.metrics.service_failures.labels("ticker")
         self._settings = settings
         self._database_url = database_url
         self._registry = registry

@@ -178,6 +178,12 @@ def market_data() -> Path:
     return MARKET_DATA
 
 
+@pytest.fixture(scope="session")
+def market_data_or_none() -> Path | None:
+    """The folder of real bars where it is; elsewhere invented ones do as well."""
+    return MARKET_DATA if MARKET_DATA.is_dir() else None
+
+
 def _database(urls: ServiceUrls, template: str | None) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(

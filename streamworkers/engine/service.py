@@ -51,6 +51,7 @@ class ServiceLoop(threading.Thread):
         self._streams = streams
         self._owner = owner
         self._metrics = metrics
+        metrics.service_failures.labels(service.name)
         self._stop_requested = threading.Event()
         self._wake = threading.Event()
         self._rng = random.Random()  # noqa: S311  # spreads the fleet's steps

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from psycopg_pool import ConnectionPool
 
+from scheduler.message import REASONS
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.system_metrics import SystemCollector
 from streamworkers.cli.main import cli
@@ -73,6 +74,11 @@ def test_the_table_of_settings_is_the_code() -> None:
 @pytest.mark.parametrize("process", ["worker", "scheduler"])
 def test_the_tables_of_metrics_are_the_code(process: str) -> None:
     assert metrics_table(process) in _text("docs/metrics.md")
+
+
+def test_every_reason_to_refuse_a_message_is_in_the_docs() -> None:
+    text = _text("docs/events.md")
+    assert [reason for reason in REASONS if f"`{reason}`" not in text] == []
 
 
 def test_every_command_is_in_the_changelog_and_has_a_help_text() -> None:

@@ -1,33 +1,38 @@
 """The boards as Grafana would ask them: every query with its variables and macros filled in, and what came back."""
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
-from grafana_macros import expand
+from grafana_macros import Range, Value, expand_promql, expand_sql
 from psycopg.rows import dict_row
 
+from grafana.boards import all_boards
 from streamworkers.database import Connection
 from watching.prometheus_server import Prometheus, QueryError
 
-DASHBOARDS = Path(__file__).parent.parent.parent / "grafana" / "dashboards"
-_INTERVALS = {"__rate_interval": "10s", "__interval": "5s", "__range": "300s", "__range_s": "300"}
+RATE_INTERVAL = "20s"
 
 
 @dataclass(frozen=True)
 class Query:
     """A query of a panel, as it is written, and in which language."""
 
-    board: str
     panel: str
-    panel_type: str
     kind: str
     text: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel and its queries."""
+
+    board: str
+    title: str
+    type: str
+    queries: tuple[Query, ...]
 
 
 @dataclass(frozen=True)
@@ -45,50 +50,62 @@ class Answer:
         return not self.series and not self.rows
 
 
-def boards() -> dict[str, dict[str, Any]]:
-    """Every board by its uid."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(DASHBOARDS.glob("*.json"))]
-    return {board["uid"]: board for board in found}
+def panels() -> Iterator[Panel]:
+    """Every panel of every board that asks something."""
+    for board in all_boards():
+        for panel in board.model()["panels"]:
+            targets = panel.get("targets", ())
+            found = [
+                Query(panel["title"], kind, target[name])
+                for target in targets
+                for kind, name in (("promql", "expr"), ("sql", "rawSql"))
+                if name in target
+            ]
+            if found:
+                yield Panel(board.uid, panel["title"], panel["type"], tuple(found))
 
 
-def panels(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The panels of a board, also those inside of rows."""
-    for panel in board["panels"]:
-        if panel["type"] == "row":
-            yield from panel.get("panels", ())
-        else:
-            yield panel
+def variables_of(connection: Connection) -> dict[str, Value]:
+    """A choice for every variable: everything, or what is there to be seen."""
 
+    def column(statement: str) -> list[str]:
+        return [str(value) for (value,) in connection.execute(statement)]
 
-def queries(board: Mapping[str, Any]) -> Iterator[Query]:
-    """Every query of every panel of a board."""
-    for panel in panels(board):
-        for target in panel.get("targets", ()):
-            kind = "promql" if "expr" in target else "sql"
-            yield Query(
-                board["uid"], panel["title"], panel["type"], kind, target["expr" if kind == "promql" else "rawSql"]
-            )
+    return {
+        "universe": "*",
+        "symbol": column("SELECT symbol FROM daily_patterns ORDER BY detected_at DESC, confidence DESC LIMIT 1")[0],
+        "timeframe": "day",
+        "indicator": "sma_50",
+        "confidence": "0",
+        "queue": ".*",
+        "job": column("SELECT DISTINCT job FROM job_schedule_runs"),
+        "drain": "600",
+        "run": column("SELECT id FROM job_schedule_runs WHERE failed_count > 0 ORDER BY id LIMIT 1")[0],
+        "schedule": column("SELECT name FROM job_schedules"),
+    }
 
 
 def ask(
-    query: Query, prometheus: Prometheus, connection: Connection, variables: Mapping[str, str], start: float, end: float
+    query: Query, prometheus: Prometheus, connection: Connection, variables: Mapping[str, Value], span: Range
 ) -> Answer:
     """Put a query to the real thing."""
     try:
         if query.kind == "promql":
+            start, end = span.start.timestamp(), span.end.timestamp()
+            expression = expand_promql(query.text, _alternatives(variables), RATE_INTERVAL)
             step = max(1.0, (end - start) / 200)
-            found = prometheus.query_range(fill_in(query.text), start, end, step)
-            return Answer(query, series=found)
-        begin, stop = (datetime.fromtimestamp(moment, UTC) for moment in (start, end))
-        cursor = connection.cursor(row_factory=dict_row)
-        statement = expand(query.text, begin, stop, variables)
-        return Answer(query, rows=cursor.execute(statement).fetchall())
+            return Answer(query, series=prometheus.query_range(expression, start, end, step))
+        rows = connection.cursor(row_factory=dict_row).execute(expand_sql(query.text, variables, span)).fetchall()
+        return Answer(query, rows=rows)
     except (QueryError, psycopg.Error) as error:
         return Answer(query, error=str(error))
 
 
-def fill_in(expression: str) -> str:
-    """A PromQL expression with every variable meaning everything."""
-    for name, value in _INTERVALS.items():
-        expression = re.sub(rf"\$\{{?{name}\}}?(?![A-Za-z_])", value, expression)
-    return re.sub(r"\$\{?[a-z_]+(:[a-z]+)?\}?", ".*", expression)
+def _alternatives(variables: Mapping[str, Value]) -> dict[str, Value]:
+    """The same choices for PromQL, where all of many is one expression."""
+    return {name: value if isinstance(value, str) else ".*" for name, value in variables.items()}
+
+
+def moment(seconds: float) -> datetime:
+    """A Unix time as an aware moment."""
+    return datetime.fromtimestamp(seconds, UTC)

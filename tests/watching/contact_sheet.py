@@ -13,25 +13,26 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
-from watching.boards import Answer
+from watching.boards import Answer, Panel
 
 _COLUMNS = 3
 _PANEL_SIZE = (6.4, 3.0)
 _ROWS, _CELLS, _CHARACTERS = 9, 7, 22
 
 
-def draw(title: str, panels: Sequence[tuple[str, str, Sequence[Answer]]], path: Path) -> None:
-    """Draw (panel title, panel type, answers) in a grid and write it as PNG."""
+def draw(title: str, panels: Sequence[tuple[Panel, Sequence[Answer]]], path: Path) -> None:
+    """Draw panels with their answers in a grid and write it as PNG."""
     lines = math.ceil(len(panels) / _COLUMNS)
     figure, grid = plt.subplots(
         lines, _COLUMNS, figsize=(_COLUMNS * _PANEL_SIZE[0], lines * _PANEL_SIZE[1]), squeeze=False
     )
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, (name, kind, answers) in zip(grid.flat, panels, strict=False):
-        axes.set_title(f"{name}  [{kind}]", fontsize=9, loc="left")
-        _draw_panel(axes, kind, answers)
+    for axes, (panel, answers) in zip(grid.flat, panels, strict=False):
+        axes.set_title(f"{panel.title}  [{panel.type}]", fontsize=9, loc="left")
+        _draw_panel(axes, panel.type, answers)
     figure.suptitle(title, fontsize=13)
     figure.tight_layout()
     figure.savefig(path, dpi=70)
@@ -68,7 +69,7 @@ def _lines(axes: Axes, series: Sequence[Mapping[str, Any]], rows: Sequence[Mappi
     for one in series[:12]:
         values = [(datetime.fromtimestamp(at, UTC), float(value)) for at, value in one["values"]]
         label = " ".join(value for name, value in one["metric"].items() if name not in ("__name__", "instance"))
-        axes.plot(*zip(*values, strict=True), label=label[:30], linewidth=1)
+        axes.plot(*zip(*values, strict=True), label=label[:30] or "value", linewidth=1)
     groups: dict[str, list[tuple[datetime, float]]] = {}
     for row in rows:
         word = " ".join(str(value) for name, value in row.items() if isinstance(value, str) and name != "time")
@@ -76,9 +77,9 @@ def _lines(axes: Axes, series: Sequence[Mapping[str, Any]], rows: Sequence[Mappi
             if name != "time" and value is not None and not isinstance(value, str | bool | datetime):
                 groups.setdefault(f"{word} {name}".strip(), []).append((_moment(row["time"]), float(value)))
     for label, points in list(groups.items())[:12]:
-        axes.plot(*zip(*sorted(points), strict=True), marker=".", label=label[:30], linewidth=1)
+        axes.plot(*zip(*sorted(points), strict=True), marker=".", label=label[:30] or "value", linewidth=1)
     axes.tick_params(labelsize=6)
-    if axes.has_data():
+    if axes.lines:
         axes.legend(fontsize=6, loc="upper left")
 
 
@@ -96,7 +97,7 @@ def _cells(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.text(0.05, 0.4, str(rows[0][names[0]]), fontsize=22)
         return
     cells = [[shorten(str(row[name]), _CHARACTERS, placeholder="…") for name in names] for row in rows[:_ROWS]]
-    table = axes.table(cellText=cells, colLabels=names, loc="upper left", cellLoc="left", bbox=(0, 0, 1, 1))
+    table = axes.table(cellText=cells, colLabels=names, loc="upper left", cellLoc="left", bbox=Bbox.unit())
     table.auto_set_font_size(False)
     table.set_fontsize(6)
 

@@ -23,7 +23,7 @@ from streamworkers.database import Connection, connect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.keys import DATA_LOAD_CHANNEL
-from streamworkers.engine.registry import installed_jobs
+from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
 from streamworkers.market.bars_import import import_bars
 from streamworkers.market.bars_store import load_rows
@@ -42,14 +42,16 @@ class Stage:
 
     connection: Connection
     streams: Streams
+    registry: Registry
     supervisors: list[Supervisor]
     prometheus: Prometheus
     began_at: float
+    leaving: ExitStack
 
 
 @contextmanager
 def watched_system(
-    environment: dict[str, str], folder: Path, market_data: Path | None, *, processes: int = 2
+    environment: dict[str, str], folder: Path, registry: Registry, market_data: Path | None, *, hasten: float = 1.0
 ) -> Iterator[Stage]:
     """Two supervisors, a scheduler and a Prometheus over real bars, or invented ones, after a busy while."""
     database_url, redis_url = (environment[f"STREAMWORKERS_{name}_URL"] for name in ("DATABASE", "REDIS"))
@@ -61,7 +63,7 @@ def watched_system(
         for definition in default_schedules(Settings()):
             store.save_schedule(connection, definition)
         _add_odd_schedules(connection)
-        words = ("--processes", str(processes), "--metrics-port", "0")
+        words = ("--processes", "2", "--metrics-port", "0")
         supervisors = [stack.enter_context(running_supervisor(environment, folder, *words)) for _ in range(2)]
         scheduler = Scheduler(environment, folder / "scheduler.log", ("--metrics-port", "0"))
         stack.callback(scheduler.kill_all)
@@ -70,8 +72,8 @@ def watched_system(
             "scheduler": [scheduler.metrics_url().removeprefix("http://")],
         }
         began_at = time.time()
-        prometheus = stack.enter_context(running_prometheus(folder, targets))
-        found = Stage(connection, streams, supervisors, prometheus, began_at)
+        prometheus = stack.enter_context(running_prometheus(folder, targets, hasten))
+        found = Stage(connection, streams, registry, supervisors, prometheus, began_at, stack)
         _be_busy(found, redis_url)
         yield found
 
@@ -124,7 +126,7 @@ def _add_odd_schedules(connection: Connection) -> None:
 
 def _be_busy(stage: Stage, redis_url: str) -> None:
     """The nightly run, failures of every kind, a killed worker, messages good and bad; until all of it is scraped."""
-    connection, streams, registry = stage.connection, stage.streams, installed_jobs()
+    connection, streams, registry = stage.connection, stage.streams, stage.registry
     nightly = trigger(connection, streams, registry, "daily_indicator_calculation")
     patterns = trigger(connection, streams, registry, "daily_pattern_detection")
 
@@ -137,12 +139,14 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     runs.append(start("flaky", *(f"F{number}" for number in range(10))))
     slow = start("ledger_entry", *(f"S{number}" for number in range(300)), parameters={"milliseconds": 20.0})
     client = redis.Redis.from_url(redis_url)
+    client.config_set("maxmemory", 1 << 30)
     client.xadd(streams.keys.stream("tests"), {"e": b"nothing of ours"})
     client.publish(DATA_LOAD_CHANNEL, "{")
     symbols = [row[0] for row in connection.execute("SELECT DISTINCT symbol FROM group_memberships LIMIT 5")]
     message = {"event_type": "data_load_complete", "job_id": f"w-{time.time()}", "symbols": symbols, "timeframe": "day"}
     client.publish(DATA_LOAD_CHANNEL, json.dumps(message))
-    client.close()
+    stage.leaving.callback(client.close)
+    stage.leaving.callback(client.config_set, "maxmemory", 0)
     wait_until(lambda: _closed(connection, slow) > 50, 60, "workers are at work")
     os.kill(stage.supervisors[0].worker_pids()[0], signal.SIGKILL)
     for run in (*runs, slow):

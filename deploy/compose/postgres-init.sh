@@ -1,0 +1,23 @@
+#!/bin/sh
+# Runs once, on an empty data folder, as the superuser: three logins, each with its own password and no more rights than
+# its work needs. The groups get their grants from `streamworkers migrate --roles`.
+set -e
+: "${OWNER_PASSWORD:?}" "${APP_PASSWORD:?}" "${READONLY_PASSWORD:?}"
+psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
+\getenv owner_password OWNER_PASSWORD
+\getenv app_password APP_PASSWORD
+\getenv readonly_password READONLY_PASSWORD
+SELECT format('CREATE ROLE %I NOLOGIN', name)
+FROM unnest(ARRAY['streamworkers_app', 'streamworkers_readonly']) AS name
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
+CREATE ROLE streamworkers_owner LOGIN PASSWORD :'owner_password';
+CREATE ROLE streamworkers_worker LOGIN PASSWORD :'app_password' IN ROLE streamworkers_app;
+CREATE ROLE streamworkers_grafana LOGIN PASSWORD :'readonly_password' IN ROLE streamworkers_readonly;
+ALTER ROLE streamworkers_grafana SET default_transaction_read_only = on;
+ALTER ROLE streamworkers_grafana SET statement_timeout = '30s';
+SELECT format('ALTER DATABASE %I OWNER TO streamworkers_owner', current_database()) \gexec
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database()) \gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO streamworkers_app, streamworkers_readonly', current_database()) \gexec
+-- The import of bars copies into a temporary table first.
+SELECT format('GRANT TEMPORARY ON DATABASE %I TO streamworkers_app', current_database()) \gexec
+SQL

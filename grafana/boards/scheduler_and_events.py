@@ -1,0 +1,389 @@
+"""Scheduler and events: do ticks and messages become runs in time, and what do health checks say?"""
+
+from grafana.dashboard import Board
+from grafana.layout import Section
+from grafana.panels import (
+    ALWAYS_WELL,
+    About,
+    Look,
+    Size,
+    above,
+    any_is_bad,
+    below,
+    column,
+    stat,
+    stat_field,
+    state_column,
+    state_timeline,
+    table,
+    timeseries,
+    to_run,
+    values_as,
+)
+from grafana.queries import promql, promql_now, sql, sql_series
+from grafana.variables import rows_of
+
+_SCHEDULE = 'schedule=~"${schedule:regex}"'
+_OF_SCHEDULES = "s.name = ANY (ARRAY[${schedule:sqlstring}]::text[])"
+_HEALTH = {0: ("ok", "green"), 1: ("degraded", "orange"), 2: ("critical", "red")}
+
+_TICKS = f"""
+    SELECT s.name AS schedule, t.scheduled_for AS "due", t.state, t.reason, t.ticks, t.run_id AS run,
+           r.status, extract(epoch FROM r.started_at - t.scheduled_for)::double precision AS "started after",
+           extract(epoch FROM t.decided_at - t.scheduled_for)::double precision AS "decided after"
+    FROM job_schedule_ticks t
+    JOIN job_schedules s ON s.id = t.schedule_id
+    LEFT JOIN job_schedule_runs r ON r.id = t.run_id
+    WHERE $__timeFilter(t.scheduled_for) AND {_OF_SCHEDULES}
+    ORDER BY t.state = 'started', t.scheduled_for DESC
+    LIMIT 500
+"""
+_LOST = f"""
+    SELECT coalesce(sum(t.ticks) FILTER (WHERE t.state = 'missed'), 0) AS "missed",
+           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'skipped'), 0) AS "skipped",
+           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'refused'), 0) AS "refused",
+           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'waiting'), 0) AS "waiting",
+           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'started'), 0) AS "started"
+    FROM job_schedule_ticks t
+    JOIN job_schedules s ON s.id = t.schedule_id
+    WHERE $__timeFilter(t.scheduled_for) AND {_OF_SCHEDULES}
+"""
+_SCHEDULES = f"""
+    SELECT s.name AS schedule, s.job_type AS job, coalesce(s.cron, 'event ' || s.on_event) AS "when", s.timezone,
+           s.calendar, s.enabled, s.next_run_at AS "next tick", s.after, s.catch_up AS "catches up",
+           s.target::text AS target, s.problem
+    FROM job_schedules s
+    WHERE {_OF_SCHEDULES}
+    ORDER BY s.name
+"""
+_HEALTH_OVER_TIME = """
+    SELECT checked_at AS time, component AS metric,
+           CASE status WHEN 'ok' THEN 0 WHEN 'degraded' THEN 1 ELSE 2 END AS status
+    FROM msg_system_health
+    WHERE $__timeFilter(checked_at)
+    ORDER BY 1
+"""
+_HEALTH_NOW = """
+    SELECT DISTINCT ON (component) component, status, message, checked_at AS "checked", run_id AS run
+    FROM msg_system_health
+    WHERE checked_at <= $__timeTo()::timestamptz AND checked_at > $__timeTo()::timestamptz - interval '1 day'
+    ORDER BY component, checked_at DESC
+"""
+_UNWELL = """
+    SELECT checked_at AS "checked", component, status, message, detail::text AS detail
+    FROM msg_system_health
+    WHERE $__timeFilter(checked_at) AND status <> 'ok'
+    ORDER BY checked_at DESC
+    LIMIT 200
+"""
+
+
+def _ticks() -> Section:
+    lateness = [
+        promql(
+            f"histogram_quantile({share}, sum by (le)"
+            f" (rate(streamworkers_schedule_lateness_seconds_bucket{{{_SCHEDULE}}}[$__rate_interval])))",
+            name,
+        )
+        for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+    ]
+    became = f"sum by (schedule, state) (increase(streamworkers_schedule_ticks_total{{{_SCHEDULE}}}[$__rate_interval]))"
+    ticks = (
+        state_column("state"),
+        state_column("status"),
+        column("due", "dateTimeAsIso"),
+        column("started after", "s", steps=above(60, 300)),
+        column("decided after", "s"),
+        column("run", width=80, to=to_run()),
+    )
+    return Section(
+        1,
+        "Ticks",
+        [
+            stat(
+                About(
+                    11,
+                    "What became of ticks",
+                    "Did every tick start its run? Missed ones came later than their policy allows, refused ones could"
+                    " not be made into a run; the table gives the reason of each.",
+                ),
+                [sql(_LOST)],
+                Look(
+                    unit="short",
+                    thresholds=any_is_bad(),
+                    columns=(stat_field("started", ALWAYS_WELL), stat_field("waiting", ALWAYS_WELL)),
+                ),
+                Size(12, 5),
+            ),
+            stat(
+                About(
+                    12,
+                    "Time to the next tick",
+                    "When does each schedule start its next run? Negative means late: is a scheduler running?",
+                ),
+                [
+                    promql_now(
+                        f"max by (schedule) (streamworkers_schedule_next_tick_seconds{{{_SCHEDULE}}})", "{{schedule}}"
+                    )
+                ],
+                Look(unit="s", thresholds=(("red", None), ("orange", -60), ("green", 0))),
+                Size(12, 5),
+            ),
+            timeseries(
+                About(
+                    13,
+                    "Lateness p50, p95, p99",
+                    "How long after their time do runs start? Seconds are well; minutes mean that no scheduler was up,"
+                    " or that the database is slow.",
+                ),
+                lateness,
+                Look(unit="s", minimum=0, thresholds=above(60, 300)),
+                Size(12, 8),
+            ),
+            timeseries(
+                About(14, "Ticks by what became of them", "When were ticks missed, skipped or refused, and of whom?"),
+                [promql(became, "{{schedule}} {{state}}")],
+                Look(unit="short", minimum=0),
+                Size(12, 8),
+                style="bars",
+                stacked=True,
+            ),
+            table(
+                About(
+                    15,
+                    "Ticks, those without a run first",
+                    "Why did a tick start no run? Mend the reason, then start it by hand with `streamworkers enqueue`.",
+                ),
+                [sql(_TICKS)],
+                Look(unit="short", columns=ticks, no_value="no tick in this range"),
+                Size(24, 9),
+            ),
+        ],
+    )
+
+
+def _schedules() -> Section:
+    def by_schedule(metric: str) -> str:
+        return f"max by (schedule) ({metric}{{{_SCHEDULE}}})"
+
+    success = f"time() - {by_schedule('streamworkers_schedule_last_success_timestamp_seconds')}"
+    age = by_schedule("streamworkers_schedule_last_tick_age_seconds")
+    waiting = by_schedule("streamworkers_schedule_waiting_ticks")
+    coverage = by_schedule("streamworkers_schedule_last_tick_coverage_ratio")
+    days = by_schedule("streamworkers_schedule_calendar_days")
+    paused = f"count(max by (schedule) (streamworkers_schedule_enabled{{{_SCHEDULE}}}) == 0) or vector(0)"
+    return Section(
+        2,
+        "Schedules",
+        [
+            table(
+                About(
+                    21,
+                    "Schedules",
+                    "What is planned, and what cannot be? A problem says why: mend it with `streamworkers schedules"
+                    " edit`, then see `streamworkers schedules next NAME`.",
+                ),
+                [sql(_SCHEDULES)],
+                Look(unit="none", columns=(column("next tick", "dateTimeAsIso"),), no_value="no schedule"),
+                Size(24, 8),
+            ),
+            timeseries(
+                About(
+                    22,
+                    "Since the last success, and since the last tick",
+                    "Has a schedule not succeeded for too long? If its ticks come, its runs fail: see Runs.",
+                ),
+                [promql(success, "{{schedule}}: success"), promql(age, "{{schedule}}: tick")],
+                Look(unit="s", minimum=0),
+                Size(6, 8),
+            ),
+            timeseries(
+                About(
+                    23,
+                    "Coverage of the newest tick",
+                    "How far did the run of the newest tick of each schedule come, and when was it complete?",
+                ),
+                [promql(coverage, "{{schedule}}")],
+                Look(unit="percentunit", minimum=0, maximum=1, thresholds=below(0.95, 0.99)),
+                Size(6, 8),
+            ),
+            timeseries(
+                About(
+                    24,
+                    "Ticks that wait",
+                    "Does a tick wait for another run, or for room? One that waits for hours: look at what it comes"
+                    " after.",
+                ),
+                [promql(waiting, "{{schedule}}")],
+                Look(unit="short", decimals=0, minimum=0),
+                Size(4, 8),
+            ),
+            stat(
+                About(
+                    26,
+                    "Paused",
+                    "How many schedules are paused? They start nothing until `streamworkers schedules resume NAME`.",
+                ),
+                [promql_now(paused, "paused")],
+                Look(unit="short", decimals=0, thresholds=(("green", None), ("orange", 1))),
+                Size(4, 8),
+            ),
+            stat(
+                About(
+                    25,
+                    "Calendar ahead",
+                    "For how many days are sessions known? Under 30: update the package `exchange_calendars`.",
+                ),
+                [promql_now(days, "{{schedule}}")],
+                Look(unit="d", decimals=0, thresholds=below(30, 90), no_value="no calendar in use"),
+                Size(4, 8),
+            ),
+        ],
+    )
+
+
+def _events() -> Section:
+    outcomes = "sum by (source, outcome) (rate(streamworkers_messages_total[$__rate_interval]))"
+    reasons = 'sum by (source, reason) (increase(streamworkers_messages_total{outcome=~"refused|ignored"}[1h])) > 0'
+    published = "sum by (channel) (rate(streamworkers_events_published_total[$__rate_interval]))"
+    connections = "sum by (source) (increase(streamworkers_listener_connections_total[1h]))"
+    failures = "sum by (service) (increase(streamworkers_service_failures_total[$__rate_interval]))"
+    return Section(
+        3,
+        "Messages and events",
+        [
+            timeseries(
+                About(
+                    31,
+                    "Messages by outcome",
+                    "What became of what other programs said? Duplicates are normal, since each is said twice; refused"
+                    " ones are not.",
+                ),
+                [promql(outcomes, "{{source}} {{outcome}}")],
+                Look(unit="ops", minimum=0),
+                Size(12, 8),
+            ),
+            timeseries(
+                About(
+                    32,
+                    "Refused and ignored in an hour, by reason",
+                    "Why were messages not taken? Tell the program that sends them; docs/events.md has the form.",
+                ),
+                [promql(reasons, "{{source}} {{reason}}")],
+                Look(unit="short", minimum=0, no_value="none"),
+                Size(12, 8),
+                style="bars",
+            ),
+            timeseries(
+                About(33, "Events published", "Are events still sent? None after runs: see the outbox beside it."),
+                [promql(published, "{{channel}}")],
+                Look(unit="ops", minimum=0),
+                Size(6, 8),
+            ),
+            timeseries(
+                About(
+                    34,
+                    "Events in the outbox",
+                    "Do events wait to be published? A number that grows: Redis takes none, or no pool runs.",
+                ),
+                [
+                    promql("max(streamworkers_outbox_events)", "events"),
+                ],
+                Look(unit="short", decimals=0, minimum=0),
+                Size(4, 8),
+            ),
+            timeseries(
+                About(
+                    35,
+                    "Age of the oldest event",
+                    "For how long has an event waited? Over a minute: look at the failures of the service `outbox`.",
+                ),
+                [promql("max(streamworkers_outbox_oldest_age_seconds)", "oldest")],
+                Look(unit="s", minimum=0, thresholds=above(60, 300)),
+                Size(4, 8),
+            ),
+            timeseries(
+                About(
+                    36,
+                    "Connections of listeners in an hour",
+                    "Is the connection to Redis stable? More than one or two an hour means that it is lost again and"
+                    " again.",
+                ),
+                [promql(connections, "{{source}}")],
+                Look(unit="short", minimum=0),
+                Size(4, 8),
+            ),
+            timeseries(
+                About(
+                    37,
+                    "Failed steps of background services",
+                    "Which service fails? One now and then is repeated by itself; a steady rate is in the logs as"
+                    " `service_failed`.",
+                ),
+                [promql(failures, "{{service}}")],
+                Look(unit="short", minimum=0),
+                Size(6, 8),
+                style="bars",
+            ),
+        ],
+    )
+
+
+def _health() -> Section:
+    return Section(
+        4,
+        "Health",
+        [
+            state_timeline(
+                About(
+                    41,
+                    "Health over time",
+                    "When was a component unwell, and which others at the same time? The one that began is the cause.",
+                ),
+                [sql_series(_HEALTH_OVER_TIME)],
+                Look(unit="none", mappings=(values_as(_HEALTH),), thresholds=above(1, 2), no_value="no check"),
+                Size(12, 9),
+            ),
+            table(
+                About(
+                    42,
+                    "Newest finding of each component",
+                    "How is each component? A `checked` that is old: the schedule of `health_check` does not run.",
+                ),
+                [sql(_HEALTH_NOW)],
+                Look(
+                    unit="none",
+                    columns=(
+                        state_column("status"),
+                        column("checked", "dateTimeAsIso"),
+                        column("run", width=80, to=to_run()),
+                    ),
+                    no_value="no check within a day",
+                ),
+                Size(12, 9),
+            ),
+            table(
+                About(43, "Findings", "What was wrong, and with which figures? docs/operations.md says what to do."),
+                [sql(_UNWELL)],
+                Look(
+                    unit="none",
+                    columns=(state_column("status"), column("checked", "dateTimeAsIso")),
+                    no_value="all was well",
+                ),
+                Size(24, 8),
+            ),
+        ],
+    )
+
+
+def board() -> Board:
+    """By schedule."""
+    schedules = "SELECT name FROM job_schedules ORDER BY name"
+    return Board(
+        uid="streamworkers-scheduler",
+        title="Scheduler and events",
+        description="Do ticks and messages become runs in time, and what do health checks say?",
+        sections=[_ticks(), _schedules(), _events(), _health()],
+        variables=[rows_of("schedule", schedules, several=True)],
+        since="now-24h",
+    )

@@ -1,0 +1,337 @@
+"""Redis and PostgreSQL: have they room, and are they quick?"""
+
+from grafana.dashboard import Board
+from grafana.layout import Section
+from grafana.panels import (
+    About,
+    Look,
+    Size,
+    above,
+    barchart,
+    below,
+    column,
+    gauge,
+    stat,
+    stat_field,
+    table,
+    timeseries,
+)
+from grafana.queries import promql, promql_now, sql
+
+# Each table with the one whose partition it is, or itself.
+_PARTS = """
+    WITH parts AS (
+        SELECT c.oid, coalesce((SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid LIMIT 1), c.oid) AS root
+        FROM pg_class c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+    )
+"""
+_TABLES = (
+    _PARTS
+    + """
+    SELECT root::regclass::text AS "table", sum(pg_total_relation_size(p.oid)) AS "bytes",
+           sum(pg_indexes_size(p.oid)) AS "indexes", coalesce(sum(s.n_live_tup), 0) AS "rows",
+           coalesce(sum(s.n_dead_tup)::double precision / nullif(sum(s.n_live_tup + s.n_dead_tup), 0), 0)
+               AS "dead share",
+           count(*) - 1 AS partitions, max(greatest(s.last_vacuum, s.last_autovacuum)) AS "last vacuum",
+           max(greatest(s.last_analyze, s.last_autoanalyze)) AS "last analyze"
+    FROM parts p
+    LEFT JOIN pg_stat_user_tables s ON s.relid = p.oid
+    GROUP BY root
+    ORDER BY 2 DESC
+"""
+)
+_LARGEST = (
+    _PARTS
+    + """
+    SELECT root::regclass::text AS "table", sum(pg_total_relation_size(oid)) AS "bytes"
+    FROM parts
+    GROUP BY root
+    ORDER BY 2 DESC
+    LIMIT 15
+"""
+)
+_CONNECTIONS = """
+    SELECT coalesce(nullif(application_name, ''), 'unnamed') AS program, count(*) AS connections
+    FROM pg_stat_activity
+    WHERE datname = current_database()
+    GROUP BY 1
+    ORDER BY 2 DESC
+"""
+_DATABASE = """
+    SELECT coalesce(blks_hit::double precision / nullif(blks_hit + blks_read, 0), 0) AS "read from memory",
+           coalesce(xact_rollback::double precision / nullif(xact_commit + xact_rollback, 0), 0) AS "rolled back"
+    FROM pg_stat_database
+    WHERE datname = current_database()
+"""
+_TROUBLE = """
+    SELECT deadlocks, conflicts, temp_files AS "spilled to disk"
+    FROM pg_stat_database
+    WHERE datname = current_database()
+"""
+_LEDGER = """
+    SELECT (SELECT count(*) FROM event_outbox) AS "events waiting",
+           (SELECT count(*) FROM refused_entries) AS "refused entries kept"
+"""
+
+
+def _redis() -> Section:
+    memory = "max(streamworkers_redis_memory_bytes)"
+    limit = "max(streamworkers_redis_max_memory_bytes)"
+    return Section(
+        1,
+        "Redis",
+        [
+            gauge(
+                About(
+                    11,
+                    "Memory in use",
+                    "How full is Redis, of its limit? Without a limit it shows 0. Over 80 %: drain the queues or raise"
+                    " `maxmemory`; full, it refuses every enqueue.",
+                ),
+                [promql_now(f"{memory} / ({limit} > 0) or vector(0)", "of its limit")],
+                Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.8, 0.9)),
+                Size(6, 8),
+            ),
+            timeseries(
+                About(
+                    12,
+                    "Memory",
+                    "Does Redis grow? It holds the backlog, about a few hundred bytes an item: growth without a backlog"
+                    " is of another program.",
+                ),
+                [promql(memory, "used"), promql(f"{limit} > 0", "limit")],
+                Look(unit="bytes", minimum=0),
+                Size(9, 8),
+            ),
+            timeseries(
+                About(
+                    13,
+                    "Commands",
+                    "How busy is Redis? An idle pool makes about ten a second; thousands without items are a client"
+                    " that loops.",
+                ),
+                [promql("max(rate(streamworkers_redis_commands_total[$__rate_interval]))", "commands")],
+                Look(unit="ops", minimum=0),
+                Size(9, 8),
+            ),
+            timeseries(
+                About(
+                    14,
+                    "Connections and supervisors",
+                    "Who is connected? Connections that grow while the supervisors do not are a leak.",
+                ),
+                [
+                    promql("max(streamworkers_redis_connections)", "connections"),
+                    promql("max(streamworkers_supervisors)", "supervisors"),
+                ],
+                Look(unit="short", decimals=0, minimum=0),
+                Size(12, 7),
+            ),
+            timeseries(
+                About(
+                    15,
+                    "Slow calls",
+                    "Are there commands that took longer than `slowlog-log-slower-than`? See which: `SLOWLOG GET 10`.",
+                ),
+                [promql("max(streamworkers_redis_slow_calls)", "in SLOWLOG")],
+                Look(unit="short", decimals=0, minimum=0, thresholds=above(10, 100)),
+                Size(12, 7),
+            ),
+        ],
+    )
+
+
+def _postgres() -> Section:
+    used = "max(streamworkers_postgres_connections)"
+    most = "max(streamworkers_postgres_max_connections)"
+    return Section(
+        2,
+        "PostgreSQL",
+        [
+            gauge(
+                About(
+                    21,
+                    "Connections in use",
+                    "How many of the connections are taken? Over 80 %: fewer workers per server, or a pooler.",
+                ),
+                [promql_now(f"{used} / {most}", "of the most")],
+                Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.8, 0.9)),
+                Size(6, 8),
+            ),
+            timeseries(
+                About(
+                    22, "Connections", "Does the number of connections follow that of workers? If it only grows: leak."
+                ),
+                [promql(used, "used"), promql(most, "the most")],
+                Look(unit="short", decimals=0, minimum=0),
+                Size(9, 8),
+            ),
+            timeseries(
+                About(
+                    23,
+                    "Transactions",
+                    "How busy is the database? A fall while items wait means that it is slow or locked.",
+                ),
+                [promql("max(rate(streamworkers_postgres_transactions_total[$__rate_interval]))", "transactions")],
+                Look(unit="ops", minimum=0),
+                Size(9, 8),
+            ),
+            barchart(
+                About(24, "Connections by program", "Who holds the connections? The names are `application_name`."),
+                [sql(_CONNECTIONS)],
+                Look(unit="short", decimals=0),
+                Size(12, 7),
+                x="program",
+            ),
+            stat(
+                About(
+                    25,
+                    "Reads and roll-backs",
+                    "Does the working set fit into memory, and how much is rolled back? Under 95 % from memory: raise"
+                    " `shared_buffers`.",
+                ),
+                [sql(_DATABASE)],
+                Look(
+                    unit="percentunit",
+                    decimals=2,
+                    columns=(stat_field("read from memory", below(0.9, 0.95)),),
+                ),
+                Size(4, 7),
+            ),
+            stat(
+                About(
+                    26,
+                    "Trouble",
+                    "Were there deadlocks, or sorts too large for memory, since the statistics began? Deadlocks are"
+                    " repeated by the pool; many are a defect to report.",
+                ),
+                [sql(_TROUBLE)],
+                Look(unit="short", decimals=0),
+                Size(4, 7),
+            ),
+            stat(
+                About(
+                    27,
+                    "Kept for later",
+                    "What waits in the ledger to be published, or to be looked at? Refused entries: `streamworkers dead"
+                    " entries list`.",
+                ),
+                [sql(_LEDGER)],
+                Look(unit="short", decimals=0),
+                Size(4, 7),
+            ),
+        ],
+    )
+
+
+def _pools() -> Section:
+    requests = "sum by (outcome) (rate(streamworkers_pool_requests_total[$__rate_interval]))"
+    mean = (
+        "sum(rate(streamworkers_pool_wait_seconds_total[$__rate_interval]))"
+        " / (sum(rate(streamworkers_pool_requests_total[$__rate_interval])) > 0)"
+    )
+    return Section(
+        3,
+        "Connection pools of supervisors",
+        [
+            timeseries(
+                About(
+                    31,
+                    "Connections, and requests that wait",
+                    "Is the pool of a supervisor exhausted? Requests that wait while none is idle: PostgreSQL is slow.",
+                ),
+                [
+                    promql("sum by (state) (streamworkers_pool_connections)", "{{state}}"),
+                    promql("sum(streamworkers_pool_requests_waiting)", "waiting requests"),
+                ],
+                Look(unit="short", decimals=0, minimum=0),
+                Size(8, 8),
+            ),
+            timeseries(
+                About(
+                    32, "Requests", "Do requests for a connection fail? Then background services stand still: see logs."
+                ),
+                [promql(requests, "{{outcome}}")],
+                Look(unit="ops", minimum=0),
+                Size(8, 8),
+            ),
+            timeseries(
+                About(33, "Mean wait for a connection", "How long does a request wait? Milliseconds are well."),
+                [promql(mean, "wait")],
+                Look(unit="s", minimum=0, thresholds=above(0.1, 1)),
+                Size(8, 8),
+            ),
+        ],
+    )
+
+
+def _sizes() -> Section:
+    written = "max by (table) (rate(streamworkers_table_rows_written_total[$__rate_interval]))"
+    columns = (
+        column("bytes", "bytes"),
+        column("indexes", "bytes"),
+        column("dead share", "percentunit", steps=above(0.2, 0.4)),
+        column("last vacuum", "dateTimeAsIso"),
+        column("last analyze", "dateTimeAsIso"),
+    )
+    return Section(
+        4,
+        "Sizes",
+        [
+            timeseries(
+                About(41, "Size of the database", "When is the disk full at this pace? docs/operations.md has sizing."),
+                [promql("max(streamworkers_postgres_size_bytes)", "database")],
+                Look(unit="bytes", minimum=0),
+                Size(8, 8),
+            ),
+            timeseries(
+                About(
+                    42,
+                    "Size of tables",
+                    "Which table grows? Results and items go by their retention: does `database_cleanup` run?",
+                ),
+                [promql("max by (table) (streamworkers_table_bytes)", "{{table}}")],
+                Look(unit="bytes", minimum=0),
+                Size(8, 8),
+            ),
+            timeseries(
+                About(
+                    43,
+                    "Rows written",
+                    "What is written, and how much? Bars without results: the analysis stands still.",
+                ),
+                [promql(written, "{{table}}")],
+                Look(unit="wps", minimum=0),
+                Size(8, 8),
+            ),
+            barchart(
+                About(44, "Largest tables", "Where are the bytes, partitions and indexes included?"),
+                [sql(_LARGEST)],
+                Look(unit="bytes"),
+                Size(8, 10),
+                x="table",
+            ),
+            table(
+                About(
+                    45,
+                    "Tables",
+                    "Does vacuum keep up? A large share of dead rows with an old vacuum: a transaction holds it back.",
+                ),
+                [sql(_TABLES)],
+                Look(unit="short", columns=columns),
+                Size(16, 10),
+            ),
+        ],
+    )
+
+
+def board() -> Board:
+    """As far as the pool's own metrics and SQL views show it."""
+    return Board(
+        uid="streamworkers-stores",
+        title="Redis and PostgreSQL",
+        description="Have Redis and PostgreSQL room, and are they quick?",
+        sections=[_redis(), _postgres(), _pools(), _sizes()],
+        since="now-6h",
+    )

@@ -1,0 +1,72 @@
+"""A board and its JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grafana.annotations import annotations
+from grafana.layout import Section, arrange
+from grafana.queries import Json
+from grafana.variables import datasource
+
+TAG = "streamworkers"
+# That of Grafana 10 and 11: newer ones bring it up to theirs when they load it.
+SCHEMA_VERSION = 39
+TIME_ZONE = "America/New_York"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """What a board shows. Its `uid` is its address and never changes."""
+
+    uid: str
+    title: str
+    description: str
+    sections: Sequence[Section]
+    variables: Sequence[Json] = ()
+    since: str = "now-6h"
+    refresh: str = "30s"
+
+    def model(self) -> Json:
+        """The board in Grafana's classic JSON."""
+        chosen = [datasource("prometheus", "Prometheus"), datasource("postgres", "PostgreSQL"), *self.variables]
+        return {
+            "id": None,
+            "uid": self.uid,
+            "title": self.title,
+            "description": self.description,
+            "tags": [TAG],
+            "schemaVersion": SCHEMA_VERSION,
+            "version": 1,
+            "editable": True,
+            "graphTooltip": 1,
+            "fiscalYearStartMonth": 0,
+            "weekStart": "",
+            "timezone": TIME_ZONE,
+            "time": {"from": self.since, "to": "now"},
+            "timepicker": {},
+            "refresh": self.refresh,
+            "links": [_other_boards()],
+            "templating": {"list": chosen},
+            "annotations": {"list": annotations()},
+            "panels": arrange(self.sections),
+        }
+
+    def text(self) -> str:
+        """The JSON as it is committed."""
+        return json.dumps(self.model(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _other_boards() -> Json:
+    return {
+        "type": "dashboards",
+        "title": "streamworkers",
+        "tags": [TAG],
+        "asDropdown": False,
+        "includeVars": True,
+        "keepTime": False,
+        "targetBlank": False,
+        "icon": "external link",
+        "tooltip": "",
+        "url": "",
+    }

@@ -1,0 +1,1 @@
+"""The topology of docker-compose.yml, without containers."""

@@ -1,0 +1,164 @@
+"""The stack of docker-compose.yml runs: its processes on loopback, with the roles that its init script makes."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from conftest import ServiceUrls
+from harness import wait_until
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from streamworkers.config import Settings
+from streamworkers.database import connect
+from streamworkers.embedded.postgres_server import find_postgres_programs
+from topology.compose import REPOSITORY, compose_text, our_services, services, variables_of
+from topology.processes import ServiceProcess
+
+_LOGINS = ("streamworkers_owner", "streamworkers_worker", "streamworkers_grafana")
+_VALUES = {
+    name: f"{name.lower()}-of-a-test"
+    for name, (operator, _) in variables_of(compose_text()).items()
+    if operator == ":?"
+}
+_ITEMS = 400
+_SYMBOLS = ",".join(f"S{number}" for number in range(_ITEMS))
+
+Start = Callable[[str], ServiceProcess]
+
+
+@pytest.fixture
+def database(empty_database_url: str) -> Iterator[str]:
+    """A database after the first start of the postgres service: its init script has made the logins."""
+    service = services(_VALUES)["postgres"]
+    [script] = [Path(volume.split(":")[0]) for volume in service["volumes"] if "docker-entrypoint-initdb.d" in volume]
+    parts = conninfo_to_dict(empty_database_url)
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "POSTGRES_USER", "dbname": "POSTGRES_DB"}
+    programs = find_postgres_programs(Settings().embedded_postgres_bin)
+    environment = {
+        **service["environment"],
+        **{variable: str(parts[part]) for part, variable in names.items() if part in parts},
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+    }
+    with connect(empty_database_url) as admin:
+        try:
+            subprocess.run(["sh", str(REPOSITORY / script)], env=environment, check=True, timeout=30)
+            yield empty_database_url
+        finally:
+            admin.execute(
+                sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(sql.Identifier(str(parts["dbname"])))
+            )
+            for login in _LOGINS:
+                if admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (login,)).fetchone() is not None:
+                    admin.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(login)))
+                    admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+
+
+@pytest.fixture
+def start(database: str, service_urls: ServiceUrls, key_prefix: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts one replica of a service."""
+    ours = our_services(_VALUES)
+    started: list[ServiceProcess] = []
+
+    def one_of(name: str) -> ServiceProcess:
+        environment = _on_this_host(ours[name]["environment"], database, service_urls)
+        environment["STREAMWORKERS_KEY_PREFIX"] = key_prefix
+        process = ServiceProcess(ours[name], environment, tmp_path / f"{name}-{len(started)}.log")
+        started.append(process)
+        return process
+
+    yield one_of
+    for process in started:
+        process.kill_all()
+
+
+def test_the_stack_runs_with_one_worker_and_with_four_and_ends_in_time(
+    start: Start, database: str, record_property: Callable[[str, object], None]
+) -> None:
+    migrate = start("migrate")
+    assert migrate.ended() == 0, migrate.log.read_text(encoding="utf-8")
+    with connect(_as(database, "owner")) as owner:
+        owner.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
+    scheduler, workers = start("scheduler"), [start("worker")]
+    for process in (scheduler, *workers):
+        process.wait_until_healthy()
+    assert _shares(database, _run(workers[0], database), workers) == [1.0]
+
+    workers += [start("worker") for _ in range(3)]
+    for worker in workers:
+        worker.wait_until_healthy()
+    shares = _shares(database, _run(workers[0], database), workers)
+    record_property("share per worker", shares)
+    assert min(shares) >= 0.1, shares
+    assert sum(shares) == pytest.approx(1)
+
+    _stop_all([scheduler, *workers])
+
+
+def test_grafanas_login_reads_and_writes_nothing(start: Start, database: str) -> None:
+    assert start("migrate").ended() == 0
+    with connect(_as(database, "grafana")) as reader:
+        assert reader.execute("SELECT count(*) FROM job_schedule_runs").fetchone() == (0,)
+        reader.execute("SET default_transaction_read_only = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("DELETE FROM job_schedule_runs")
+
+
+def _run(worker: ServiceProcess, database: str) -> int:
+    """Enqueue a run in a worker's container, and wait until it has done every item once; its id."""
+    summary = json.loads(
+        worker.call("enqueue", "ledger_entry", "--symbols", _SYMBOLS, "--param", "milliseconds=30", "--json")
+    )
+    run_id = int(summary["run_id"])
+    with connect(database) as connection:
+
+        def status() -> str:
+            row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s", (run_id,)).fetchone()
+            assert row is not None
+            return str(row[0])
+
+        wait_until(lambda: status() not in ("PENDING", "RUNNING"), what=f"run {run_id} ends")
+        assert status() == "COMPLETED"
+        effects = connection.execute(
+            "SELECT count(*), count(DISTINCT symbol) FROM effects WHERE run_id = %s", (run_id,)
+        ).fetchone()
+    assert effects == (_ITEMS, _ITEMS)
+    return run_id
+
+
+def _shares(database: str, run_id: int, workers: list[ServiceProcess]) -> list[float]:
+    """Part of a run's items that each of these supervisors has done."""
+    with connect(database) as connection:
+        rows = connection.execute("SELECT worker FROM job_run_items WHERE run_id = %s", (run_id,)).fetchall()
+    done = [sum(by.startswith(worker.supervisor_id()) for (by,) in rows) for worker in workers]
+    return [items / len(rows) for items in done]
+
+
+def _stop_all(processes: list[ServiceProcess]) -> None:
+    """SIGTERM to all at once, as `docker compose stop` does; each ends with 0 before it would be killed."""
+    since = time.monotonic()
+    for process in processes:
+        process.process.terminate()
+    for process in processes:
+        left = since + process.stop_seconds - time.monotonic()
+        assert process.process.wait(left) == 0, process.log.read_text(encoding="utf-8")
+
+
+def _on_this_host(environment: dict[str, Any], database: str, urls: ServiceUrls) -> dict[str, str]:
+    """The URLs of a service with the file's logins on the services of the test."""
+    moved: dict[str, str] = {}
+    if "STREAMWORKERS_REDIS_URL" in environment:
+        moved["STREAMWORKERS_REDIS_URL"] = urls.redis
+    login = conninfo_to_dict(environment["STREAMWORKERS_DATABASE_URL"])
+    moved["STREAMWORKERS_DATABASE_URL"] = make_conninfo(database, user=login["user"], password=login["password"])
+    return moved
+
+
+def _as(database: str, login: str) -> str:
+    return make_conninfo(database, user=f"streamworkers_{login}")

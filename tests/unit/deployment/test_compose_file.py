@@ -1,0 +1,200 @@
+"""docker-compose.yml is valid, keeps its secrets out, and names only what exists."""
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import click
+import pytest
+from topology.compose import (
+    COMPOSE_FILE,
+    OUR_IMAGE,
+    REPOSITORY,
+    compose_text,
+    our_services,
+    seconds,
+    services,
+    variables_of,
+)
+
+from streamworkers.cli.main import cli
+from streamworkers.config import Settings, load_settings
+
+REQUIRED = {name: "given" for name, (operator, _) in variables_of(compose_text()).items() if operator == ":?"}
+SERVICES = services(REQUIRED)
+OURS = our_services(REQUIRED)
+PINNED = re.compile(r"([a-z0-9-]+/)?[a-z0-9-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?")
+
+
+def test_it_is_valid_by_the_compose_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE_FILE)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_the_services_are_those_of_the_whole_stack() -> None:
+    assert set(SERVICES) == {"redis", "postgres", "migrate", "scheduler", "worker", "prometheus", "grafana"}
+    assert set(OURS) == {"migrate", "scheduler", "worker"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_image_is_pinned_by_version(name: str) -> None:
+    assert PINNED.fullmatch(SERVICES[name]["image"])
+
+
+def test_our_image_has_the_version_of_the_package() -> None:
+    version = re.search(r'(?m)^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    assert version is not None
+    assert {service["image"] for service in OURS.values()} == {f"{OUR_IMAGE}:{version[1]}"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nothing_listens_beyond_this_host(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert isinstance(port, str)
+        assert port.startswith("127.0.0.1:")
+    assert SERVICES[name].get("network_mode") is None
+
+
+def test_no_secret_has_a_default() -> None:
+    for name, (operator, rest) in variables_of(compose_text()).items():
+        assert operator == ":?" or (name.endswith("_PORT") and operator == ":-" and rest.isdecimal()), name
+    secrets = [line for line in compose_text().splitlines() if re.search(r"PASSWORD:|AUTH:|://[^/ ]*:[^/ ]*@", line)]
+    assert len(secrets) >= 10
+    assert [line for line in secrets if ":?" not in line] == []
+
+
+@pytest.mark.parametrize("variable", REQUIRED)
+def test_without_a_variable_it_is_refused(variable: str) -> None:
+    with pytest.raises(ValueError, match=variable):
+        services({**REQUIRED, variable: ""})
+
+
+def test_the_example_of_env_lists_every_variable_without_a_value() -> None:
+    lines = (REPOSITORY / ".env.example").read_text(encoding="utf-8").splitlines()
+    assert sorted(line for line in lines if line and not line.startswith("#")) == sorted(
+        f"{name}=" for name in REQUIRED
+    )
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_and_option_exists(name: str) -> None:
+    command, *words = OURS[name]["command"]
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    found.make_context(command, words)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_exists_and_has_a_value_that_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = OURS[name]["environment"]
+    for variable, value in environment.items():
+        assert variable.removeprefix("STREAMWORKERS_").lower() in Settings.model_fields, variable
+        monkeypatch.setenv(variable, value)
+    load_settings()
+
+
+def test_each_service_logs_in_as_the_least_that_it_needs() -> None:
+    users = {
+        name: re.findall(r"postgresql://([a-z_]+):", service["environment"]["STREAMWORKERS_DATABASE_URL"])[0]
+        for name, service in OURS.items()
+    }
+    assert users == {
+        "migrate": "streamworkers_owner",
+        "scheduler": "streamworkers_worker",
+        "worker": "streamworkers_worker",
+    }
+    script = (REPOSITORY / "deploy/compose/postgres-init.sh").read_text(encoding="utf-8")
+    assert set(users.values()) < set(re.findall(r"CREATE ROLE (\w+) LOGIN", script))
+    assert set(re.findall(r"getenv \w+ (\w+)", script)) <= set(SERVICES["postgres"]["environment"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_can_do_little(name: str) -> None:
+    service = OURS[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
+    assert "volumes" not in service
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_bounded(name: str) -> None:
+    limits = SERVICES[name]["deploy"]["resources"]["limits"]
+    assert float(limits["cpus"]) > 0
+    assert re.fullmatch(r"\d+[MG]", limits["memory"])
+
+
+@pytest.mark.parametrize("name", ["scheduler", "worker"])
+def test_replicas_need_no_name_and_no_port_of_their_own(name: str) -> None:
+    assert SERVICES[name]["deploy"]["replicas"] >= 2
+    assert {"container_name", "hostname", "ports"}.isdisjoint(SERVICES[name])
+
+
+@pytest.mark.parametrize("name", ["scheduler", "worker"])
+def test_a_container_is_killed_only_after_its_grace(name: str) -> None:
+    grace = float(SERVICES[name]["environment"]["STREAMWORKERS_GRACE_SECONDS"])
+    assert seconds(SERVICES[name]["stop_grace_period"]) >= grace + 10
+
+
+def test_durations_are_read_as_compose_reads_them() -> None:
+    assert [seconds(text) for text in ("45s", "1m30s", "1h", "10")] == [45, 90, 3600, 10]
+
+
+@pytest.mark.parametrize("name", ["scheduler", "worker"])
+def test_the_health_check_asks_the_port_that_is_served(name: str) -> None:
+    command = SERVICES[name]["command"]
+    port = command[command.index("--metrics-port") + 1]
+    assert f"http://127.0.0.1:{port}/livez" in SERVICES[name]["healthcheck"]["test"][-1]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_that_stays_has_a_health_check(name: str) -> None:
+    check = SERVICES[name]["healthcheck"]
+    assert check == {"disable": True} if name == "migrate" else check["test"][0] in ("CMD", "CMD-SHELL")
+
+
+def test_what_is_waited_for_exists_and_can_come_true() -> None:
+    for service in SERVICES.values():
+        for other, how in service.get("depends_on", {}).items():
+            stays = SERVICES[other]["healthcheck"] != {"disable": True}
+            assert how["condition"] == ("service_healthy" if stays else "service_completed_successfully")
+
+
+def test_what_is_mounted_from_the_repository_is_there_and_read_only() -> None:
+    mounts = [
+        volume for service in SERVICES.values() for volume in service.get("volumes", []) if volume.startswith(".")
+    ]
+    assert len(mounts) >= 4
+    for mount in mounts:
+        source, _, mode = mount.split(":")
+        assert (REPOSITORY / source).exists(), source
+        assert mode == "ro"
+
+
+def test_redis_keeps_what_it_has() -> None:
+    words: list[Any] = SERVICES["redis"]["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert options["--requirepass"] == "given"
+
+
+def test_grafana_gets_what_its_provisioning_asks_for() -> None:
+    grafana = SERVICES["grafana"]
+    files = sorted((REPOSITORY / "grafana" / "provisioning").rglob("*.yml"))
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
+    asked = set(re.findall(r"\$\{(\w+)\}", text))
+    assert asked
+    assert asked <= set(grafana["environment"])
+    assert set(re.findall(r"(?m)^ *path: (/\S+)", text)) <= {volume.split(":")[1] for volume in grafana["volumes"]}
+    assert grafana["environment"]["STREAMWORKERS_GRAFANA_DATABASE_USER"] == "streamworkers_grafana"
+
+
+def test_prometheus_scrapes_the_services_at_the_ports_they_serve() -> None:
+    text = (REPOSITORY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    for name in ("scheduler", "worker"):
+        command = SERVICES[name]["command"]
+        assert re.search(rf"names: \[{name}\]\s+type: A\s+port: {command[command.index('--metrics-port') + 1]}\b", text)

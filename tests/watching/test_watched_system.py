@@ -1,0 +1,87 @@
+"""A real run, scraped by a real Prometheus: whatever a board, a rule or an alert asks is answered."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from grafana_macros import Range
+from psycopg import sql
+
+from streamworkers.database import Connection, connect
+from streamworkers.engine.registry import Registry
+from streamworkers.migrations import create_roles
+from watching.boards import Answer, Panel, ask, moment, panels, variables_of
+from watching.contact_sheet import draw
+from watching.prometheus_server import RULES
+from watching.stage import Stage, watched_system
+
+# What there is only when something is wrong, and then for a short while.
+MAY_BE_EMPTY = {
+    ("streamworkers-tonight", "Alerts firing"),
+}
+
+
+# It looks back: what a Prometheus sees in its first quarter of an hour may have happened long before.
+RECORDED_LATER = {"queue_job:streamworkers_items_failed:ratio15m"}
+
+
+@pytest.mark.timeout(600)
+def test_every_query_of_boards_rules_and_alerts_is_answered_by_a_running_system(
+    environment: dict[str, str],
+    connection: Connection,
+    database_url: str,
+    registry: Registry,
+    tmp_path: Path,
+    market_data_or_none: Path | None,
+) -> None:
+    folder = Path(os.environ.get("PREVIEW_FOLDER", tmp_path / "preview"))
+    folder.mkdir(parents=True, exist_ok=True)
+    create_roles(connection)
+    with watched_system(environment, tmp_path, registry, market_data_or_none) as stage, connect(database_url) as reader:
+        reader.execute(sql.SQL("SET ROLE {}").format(sql.Identifier("streamworkers_readonly")))
+        boards = _answers(stage, reader)
+        for uid, answered in boards.items():
+            draw(uid, answered, folder / f"{uid}.png")
+        wrong = [
+            f"{panel.board} / {panel.title}: {answer.error or 'nothing came back'}: {answer.query.text}"
+            for answered in boards.values()
+            for panel, answers in answered
+            for answer in answers
+            if answer.error or (answer.is_empty and (panel.board, panel.title) not in MAY_BE_EMPTY)
+        ]
+        wrong += _wrong_rules(stage)
+    if wrong:
+        pytest.fail("\n\n".join(wrong))
+    assert len(boards) == 6
+    assert all((folder / f"{uid}.png").stat().st_size > 10_000 for uid in boards)
+
+
+def _answers(stage: Stage, reader: Connection) -> dict[str, list[tuple[Panel, list[Answer]]]]:
+    variables = variables_of(stage.connection)
+    recent = Range(moment(stage.began_at), moment(time.time()), "5s")
+    found: dict[str, list[tuple[Panel, list[Answer]]]] = {}
+    for panel in panels():
+        # Bars are older than the run that looks at them.
+        years = Range(moment(stage.began_at - 12 * 365 * 86_400), moment(time.time() + 60), "1d")
+        answers = [
+            ask(query, stage.prometheus, reader, variables, years if query.kind == "sql" else recent)
+            for query in panel.queries
+        ]
+        found.setdefault(panel.board, []).append((panel, answers))
+    return found
+
+
+def _wrong_rules(stage: Stage) -> list[str]:
+    """Rules that Prometheus could not evaluate, and recording rules that recorded nothing."""
+    wrong = []
+    for path in sorted(RULES.glob("*.yml")):
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            for rule in group["rules"]:
+                stage.prometheus.query(rule["expr"])
+                if rule.get("record") in RECORDED_LATER:
+                    continue
+                if "record" in rule and not stage.prometheus.query(rule["record"]):
+                    wrong.append(f"{path.name}: {rule['record']} records nothing")
+    return wrong
