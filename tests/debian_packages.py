@@ -58,18 +58,18 @@ def _fetch(package: str, folder: Path) -> None:
     try:
         _download(package, archives)
     except UsageError:
-        _run(["apt-get", "--quiet", "update"], archives, _APT_SECONDS)
+        output_of(["apt-get", "--quiet", "update"], archives, _APT_SECONDS)
         _download(package, archives)
     for archive in sorted(archives.glob("*.deb")):
-        _run(["dpkg", "--extract", archive, folder], archives, _EXTRACT_SECONDS)
+        output_of(["dpkg", "--extract", archive, folder], archives, _EXTRACT_SECONDS)
     shutil.rmtree(archives)
 
 
 def _download(package: str, archives: Path) -> None:
     """Download what an installation would; the package itself, when it is installed already."""
-    plan = _run(["apt-get", "--simulate", "--no-install-recommends", "install", package], archives, _APT_SECONDS)
+    plan = output_of(["apt-get", "--simulate", "--no-install-recommends", "install", package], archives, _APT_SECONDS)
     names = re.findall(r"^Inst (\S+)", plan, re.MULTILINE) or [package]
-    _run(["apt-get", "download", *names], archives, _APT_SECONDS)
+    output_of(["apt-get", "download", *names], archives, _APT_SECONDS)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: Sequence[str | Path], folder: Path, seconds: float) -> str:
+def output_of(command: Sequence[str | Path], folder: Path, seconds: float) -> str:
     """What a program prints. Raises UsageError with its last words when it fails, or does not end in time."""
     words = " ".join(str(part) for part in command[:3])
     try:

@@ -1,24 +1,23 @@
 """Where the servers of a version are: those that the `embedded` extra brings, the machine's, or Debian's packages.
 
-Debian's packages are unpacked into a folder of the repository, which git ignores; nothing is installed.
+Debian's packages are unpacked, not installed: see `debian_packages`.
 """
 
 import importlib.util
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from debian_packages import output_of, unpacked
 
 from streamworkers.embedded.postgres_server import find_postgres_programs
 from streamworkers.errors import UsageError
 
-FOLDER = Path(__file__).parent.parent.parent / ".matrix"
 REDIS_VARIABLE = "STREAMWORKERS_EMBEDDED_REDIS_SERVER"
 POSTGRES_VARIABLE = "STREAMWORKERS_EMBEDDED_POSTGRES_BIN"
 _DEBIANS_POSTGRES = Path("usr/lib/postgresql")
-_APT_SECONDS = 600.0
 _VERSION_SECONDS = 30.0
 
 
@@ -35,7 +34,7 @@ def debian_redis(version: str) -> Path:
     found = shutil.which("redis-server")
     if found is not None and version_of(Path(found)) == version:
         return Path(found)
-    folder = _unpacked("redis-server", f"redis-{version}")
+    folder = unpacked("redis-server", f"redis-{version}")
     return _of_version(_wrapped(folder, Path("usr/bin"), ["redis-server"]) / "redis-server", version)
 
 
@@ -51,7 +50,7 @@ def debian_postgres(version: str) -> Path:
     programs = _DEBIANS_POSTGRES / version / "bin"
     if (Path("/") / programs / "pg_ctl").is_file():
         return Path("/") / programs
-    folder = _unpacked(f"postgresql-{version}", f"postgres-{version}")
+    folder = unpacked(f"postgresql-{version}", f"postgres-{version}")
     return _wrapped(folder, programs, ["initdb", "pg_ctl", "postgres"])
 
 
@@ -67,7 +66,7 @@ POSTGRES: Mapping[str, Callable[[], Path]] = {
 
 def version_of(program: Path) -> str:
     """The release that a server says it is of: `7.0` of Redis 7.0.15, `15` of PostgreSQL 15.3."""
-    said = _run([program, "--version"], Path.cwd(), _VERSION_SECONDS)
+    said = output_of([program, "--version"], Path.cwd(), _VERSION_SECONDS)
     found = re.search(r"v=(\d+\.\d+)|PostgreSQL\) (\d+)", said)
     return (found[1] or found[2]) if found else said
 
@@ -77,28 +76,6 @@ def _of_version(program: Path, version: str) -> Path:
     if actual != version:
         raise UsageError(f"{program} is of release {actual}, not {version}")
     return program
-
-
-def _unpacked(package: str, name: str) -> Path:
-    """The folder of that name with a Debian package in it, and whatever of what it needs the machine has not."""
-    folder = FOLDER / name
-    if folder.is_dir():
-        return folder
-    if missing := [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]:
-        raise UsageError(
-            f"{name} is not on this machine, and to fetch it without installing it takes Debian's {missing[0]}:"
-            f" install {name} yourself, or leave it out with MATRIX='redis-6.2 postgres-18'"
-        )
-    unfinished = FOLDER / f"{name}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    archives = unfinished / "archives"
-    archives.mkdir(parents=True)
-    plan = _run(["apt-get", "--simulate", "--no-install-recommends", "install", package], archives, _APT_SECONDS)
-    _run(["apt-get", "download", *re.findall(r"^Inst (\S+)", plan, re.MULTILINE)], archives, _APT_SECONDS)
-    for archive in sorted(archives.glob("*.deb")):
-        _run(["dpkg", "--extract", archive, unfinished], archives, _APT_SECONDS)
-    shutil.rmtree(archives)
-    return unfinished.rename(folder)
 
 
 def _wrapped(folder: Path, programs: Path, names: Sequence[str]) -> Path:
@@ -117,12 +94,3 @@ def _wrapped(folder: Path, programs: Path, names: Sequence[str]) -> Path:
         )
         script.chmod(0o755)
     return scripts
-
-
-def _run(command: Sequence[str | Path], folder: Path, seconds: float) -> str:
-    """What a program prints. Raises UsageError with its last words when it fails."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
-    if done.returncode != 0:
-        words = " ".join(f"{done.stdout} {done.stderr}".split())[-600:]
-        raise UsageError(f"{Path(command[0]).name} {command[1]} failed: {words}")
-    return done.stdout

@@ -1,5 +1,6 @@
 """What Prometheus is given to read is right: by promtool, by the code's metrics, and by the runbook."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from streamworkers.errors import UsageError
 REPOSITORY = Path(__file__).parent.parent.parent.parent
 FOLDER = REPOSITORY / "prometheus"
 CASES = sorted((FOLDER / "tests").glob("*.yml"))
-BOARDS = ("tonight", "queues", "runs", "market", "scheduler", "stores")
+BOARDS = REPOSITORY / "grafana" / "dashboards"
 _PROMTOOL_SECONDS = 100.0
 _WORDS = {"for", "and", "or", "unless", "on", "by", "group_left", "offset", "bool"}
 
@@ -30,6 +31,10 @@ class Case:
 
     query: str
     labels: list[dict[str, str]]
+
+
+def _panels(board: str) -> set[int]:
+    return {panel["id"] for panel in json.loads((BOARDS / f"{board}.json").read_text(encoding="utf-8"))["panels"]}
 
 
 @pytest.fixture(scope="session")
@@ -140,9 +145,11 @@ def test_an_alert_says_what_it_is_what_to_do_and_where_to_look(name: str) -> Non
     assert set(annotations) == {"summary", "description", "dashboard", "runbook"}
     document, _, anchor = annotations["runbook"].partition("#")
     assert anchor in _anchors((REPOSITORY / document).read_text(encoding="utf-8"))
-    board = re.fullmatch(r"/d/streamworkers-(\w+)(?:\?var-\w+=\{\{ \$labels\.\w+ \}\})?", annotations["dashboard"])
-    assert board is not None
-    assert board[1] in BOARDS
+    panel = re.fullmatch(
+        r"/d/(streamworkers-\w+)\?(?:var-\w+=\{\{ \$labels\.\w+ \}\}&)?viewPanel=(\d+)", annotations["dashboard"]
+    )
+    assert panel is not None
+    assert int(panel[2]) in _panels(panel[1])
     assert re.search("`[^`]+`", annotations["description"]) or "prometheus/targets" in annotations["description"]
 
 
