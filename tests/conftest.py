@@ -6,12 +6,12 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 from consumer import Consumer
+from harness import ServiceUrls
 from hypothesis import settings as profile
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -44,14 +44,6 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-
-
-@dataclass(frozen=True)
-class ServiceUrls:
-    """Where the services of this test session are."""
-
-    redis: str
-    postgres: str
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,14 @@ from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
+
+
+@dataclass(frozen=True)
+class ServiceUrls:
+    """Where the services of this test session are."""
+
+    redis: str
+    postgres: str
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:

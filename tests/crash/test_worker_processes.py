@@ -43,6 +43,8 @@ def _finished(supervisor: Supervisor) -> dict[str, float]:
         for line in answer.read().decode().splitlines():
             if line.startswith("streamworkers_items_finished_total{"):
                 labels, _, value = line.rpartition(" ")
+                if not float(value):
+                    continue
                 outcome = labels.split('outcome="')[1].split('"')[0]
                 counts[outcome] = counts.get(outcome, 0) + float(value)
     return counts

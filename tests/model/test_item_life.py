@@ -26,7 +26,7 @@ from model.actor import ANYWHERE, Actor
 from model.pool import KILLED, QUEUE, WISHES, ItemKey, Services, Worker
 from streamworkers.config import Settings
 from streamworkers.database import Connection, open_pool
-from streamworkers.engine import executor, ledger, operations
+from streamworkers.engine import executor, ledger, operations, run_changes
 from streamworkers.engine import reconciler as reconciler_module
 from streamworkers.engine import stream as stream_module
 from streamworkers.engine.decide import Decisions, RetryRule, decide
@@ -514,5 +514,5 @@ def test_with_one_attempt_too_few_a_death_before_its_time_is_found(
 def test_with_a_run_ended_too_early_an_open_item_in_it_is_found(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "OPEN_STATES", ("pending",))
+    monkeypatch.setattr(run_changes, "OPEN_STATES", ("pending",))
     assert _counterexample(services, "works", "reconciles").startswith("ended with open items")

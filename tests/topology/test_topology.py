@@ -10,8 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import ServiceUrls
-from harness import wait_until
+from harness import ServiceUrls, wait_until
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
