@@ -3,12 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler import store
+from scheduler.load_complete import LOAD_JOB
 from scheduler.message import LoadComplete, LoadRequest, RefusedError, job_id_of, parse_message
 from scheduler.metrics import SchedulerMetrics
 from scheduler.starter import Changes, Resolve, record_scheduled_run
@@ -16,9 +17,9 @@ from scheduler.status import Submission, announce
 from scheduler.store import Schedule
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.enqueue import finish_enqueue
+from streamworkers.engine.enqueue import finish_enqueue, record_run
 from streamworkers.engine.executor import describe, must_wait
-from streamworkers.engine.job import Origin
+from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.messages import Messages
@@ -27,7 +28,6 @@ from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
 log = structlog.get_logger()
-LOAD_JOB = "load_ohlcv"
 SLOT_SECONDS = 600
 _REFUSED_ONCE_SECONDS = 60
 
@@ -64,10 +64,8 @@ class Intake:
             match parse_message(raw):
                 case LoadComplete() as message:
                     outcome = self._load_complete(message, sent_at)
-                case LoadRequest():
-                    raise RefusedError(
-                        "unknown_job", f"job {LOAD_JOB!r}, which loads bars, is not installed: load them yourself"
-                    )
+                case LoadRequest() as request:
+                    outcome = self._load(request)
         except (BadInputError, UnknownNameError) as error:
             reason = error.reason if isinstance(error, RefusedError) else "bad_field"
             outcome = self._refuse(raw or b"", source, reason, str(error))
@@ -112,10 +110,35 @@ class Intake:
                         if run is not None:
                             started.append(run)
             for run in started:
-                self._begin(connection, run, message)
+                self._begin(connection, run, message.job_id or message.event_id)
         if not started:
             return Outcome("duplicate", "known", "its runs are there already")
         return Outcome("started", "new", "", tuple(run.id for run in started))
+
+    def _load(self, request: LoadRequest) -> Outcome:
+        """Start the run that was asked for."""
+        if LOAD_JOB not in self.registry:
+            raise RefusedError("unknown_job", f"job {LOAD_JOB!r}, which loads bars, is not installed")
+        parameters: dict[str, Any] = {"run_analysis": request.run_analysis}
+        parameters |= {name: value for name in ("years", "provider") if (value := getattr(request, name)) is not None}
+        with self.pool.connection() as connection:
+            symbols = request.symbols
+            if request.universe is not None:
+                symbols = tuple(dict.fromkeys((*self.resolve(connection, request.universe), *symbols)))
+            wanted = RunRequest(
+                job=LOAD_JOB,
+                symbols=symbols,
+                target=request.universe or ",".join(symbols),
+                parameters=parameters,
+                idempotency_key=request.key,
+                origin=Origin("event", external_id=request.job_id, requested_by=request.requested_by),
+                timeframes=request.timeframes,
+            )
+            run, is_new = record_run(connection, self.registry, wanted)
+            if not is_new:
+                return Outcome("duplicate", "known", "its run is there already")
+            self._begin(connection, run, request.job_id)
+        return Outcome("started", "new", "", (run.id,))
 
     def _record(
         self, connection: Connection, schedule: Schedule, message: LoadComplete, timeframe: str, sent_at: float
@@ -139,10 +162,9 @@ class Intake:
         )
         return run if is_new else None
 
-    def _begin(self, connection: Connection, run: Run, message: LoadComplete) -> None:
-        if message.job_id is not None or message.event_id is not None:
-            submission = Submission(message.job_id or message.event_id or "", run)
-            announce(self.messages, connection, submission, self.status_ttl_seconds)
+    def _begin(self, connection: Connection, run: Run, job_id: str | None) -> None:
+        if job_id is not None:
+            announce(self.messages, connection, Submission(job_id, run), self.status_ttl_seconds)
         try:
             finish_enqueue(connection, self.streams, run, ledger.all_open_items(connection, run))
         except RedisUnavailableError as error:

@@ -18,6 +18,7 @@ REASONS = (
 )
 MAX_BYTES = 1 << 20
 MAX_SYMBOLS = 10_000
+MAX_YEARS = 100
 _SHOWN_CHARACTERS = 80
 LOAD_REQUEST = "csv_universe_load"
 _ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
@@ -54,10 +55,21 @@ class LoadComplete:
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """Somebody asks for bars to be loaded."""
+    """Somebody asks for bars to be loaded: of a universe, of symbols, or of both; `years` None is what is new."""
 
     job_id: str
+    universe: str | None
+    symbols: tuple[str, ...]
+    timeframes: tuple[str, ...]
+    years: float | None
+    provider: str | None
+    run_analysis: bool
     requested_by: str | None
+
+    @property
+    def key(self) -> str:
+        """What identifies its run however often it is asked for."""
+        return f"{LOAD_REQUEST}:job:{self.job_id}"
 
 
 def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
@@ -78,7 +90,19 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
         job_id = _id(fields, "job_id")
         if job_id is None:
             raise RefusedError("bad_field", f"a {LOAD_REQUEST} needs a job_id")
-        return LoadRequest(job_id, _text(fields, "requested_by"))
+        universe = _text(fields, "universe_key") or None
+        if universe is None and not fields.get("symbols"):
+            raise RefusedError("bad_field", f"a {LOAD_REQUEST} needs a universe_key or symbols")
+        return LoadRequest(
+            job_id=job_id,
+            universe=universe,
+            symbols=_symbols(fields) if fields.get("symbols") else (),
+            timeframes=_timeframes(fields),
+            years=_years(fields),
+            provider=_text(fields, "provider") or None,
+            run_analysis=_flag(fields, "run_analysis", default=True),
+            requested_by=_text(fields, "requested_by"),
+        )
     known = f"event_type {DATA_LOAD_COMPLETE!r} or job_type {LOAD_REQUEST!r}"
     raise RefusedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
 
@@ -120,8 +144,18 @@ def _symbols(fields: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(symbols))
 
 
+def _years(fields: dict[str, Any]) -> float | None:
+    value = fields.get("years")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_YEARS:
+        raise RefusedError("bad_field", f"years {_shown(value)} is not a number above 0 and up to {MAX_YEARS}")
+    return float(value)
+
+
 def _timeframes(fields: dict[str, Any]) -> tuple[str, ...]:
     given = fields.get("timeframes", [fields.get("timeframe", "day")])
+    given = ["day"] if given is None else given
     if not isinstance(given, list) or not given:
         raise RefusedError("bad_field", f"timeframes {_shown(given)} is not a list of at least one timeframe")
     names = []

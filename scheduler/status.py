@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg_pool import ConnectionPool
 
+from scheduler.load_complete import announce_loads
 from streamworkers.database import Connection
 from streamworkers.engine import ledger, ledger_reports
 from streamworkers.engine.ledger import OPEN_RUN_STATES, Run
@@ -64,7 +65,9 @@ class StatusFollower:
                 runs = list(group)
                 self._messages.set_status(job_id, status_of(runs), self._ttl_seconds)
                 if not any(run["status"] in OPEN_RUN_STATES for run in runs):
-                    ledger.mark_told(connection, [run["run_id"] for run in runs])
+                    with connection.transaction():
+                        told = ledger.mark_told(connection, [run["run_id"] for run in runs])
+                        announce_loads(connection, job_id, [run for run in runs if run["run_id"] in told])
         # Counting the items of a large run takes time of the database that the workers need more.
         return max(UPDATE_SECONDS, 10 * (time.monotonic() - started)) if rows else None
 

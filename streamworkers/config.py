@@ -73,6 +73,46 @@ class Settings(BaseSettings):
     job_min_coverage: float = Field(
         0.99, ge=0, le=1, description="share of the indicators' items that pattern detection waits for"
     )
+    load_provider: str = Field(
+        "massive", pattern=r"^[a-z][a-z0-9_]{0,63}$", description="provider of bars when none is named"
+    )
+    load_years: float = Field(
+        2.0, gt=0, le=100, description="years of bars to load of a symbol that has none, when no range is named"
+    )
+    load_overlap_bars: int = Field(
+        1, ge=1, le=1000, description="stored bars that an incremental load asks for again; for 1min, days"
+    )
+    load_hours: Literal["regular", "extended"] = Field(
+        "regular", description="1-minute and hourly bars of the regular session, or of all trading"
+    )
+    load_hour_anchor: Literal["clock", "open"] = Field(
+        "clock", description="hourly bars begin at full hours, or at 09:30 and each hour after it"
+    )
+    load_derive: bool = Field(True, description="make hours of minutes, weeks and months of days when both are loaded")
+    load_settle_seconds: float = Field(
+        900.0, ge=0, le=86_400, description="a bar counts as closed so long after the end of its window"
+    )
+    load_threads: int = Field(8, ge=1, le=64, description="symbols that a worker loads at once")
+    load_grouped_from: int = Field(
+        20, ge=1, description="from so many symbols on, new days are loaded with one call for all symbols"
+    )
+    massive_api_key: SecretStr | None = Field(None, description="key of the Massive API, for the provider `massive`")
+    massive_base_url: str = Field(
+        "https://api.massive.com", pattern=r"^https?://[^@/?#\s]+/?$", description="where the Massive API is"
+    )
+    massive_calls_per_minute: int = Field(
+        5, ge=0, le=100_000, description="calls that the whole fleet may make in any 60 s; 0 is any number"
+    )
+    massive_timeout_seconds: float = Field(30.0, gt=0, le=600, description="longest wait for a part of an answer")
+    massive_page_limit: int = Field(
+        50_000, ge=100, le=50_000, description="base bars of one call; the API allows 50,000"
+    )
+    massive_max_body_mb: int = Field(64, ge=1, le=1024, description="largest answer that is read")
+    csv_path: str | None = Field(
+        None,
+        description="files of the provider `csv`: a folder, a file, or a path with `{symbol}` and `{timeframe}` in it",
+    )
+    synthetic_seed: int = Field(1, ge=0, description="seed of the provider `synthetic`")
     min_etfs: int = Field(24, ge=0, description="groups of type ETF there should be")
     min_universes: int = Field(3, ge=0, description="groups of type UNIVERSE there should be")
     pattern_retention_days: int = Field(90, ge=1, le=36_500, description="patterns are kept so long")

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from scheduler.history import tick_of_run
+from scheduler.load_complete import LOAD_JOB
 from streamworkers.cli.session import messages, print_json, show_bar_time
 from streamworkers.database import Connection
 from streamworkers.engine import ledger, ledger_reports
@@ -72,6 +73,7 @@ def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
     counts = ledger.count_items(connection, run)
     stale = ledger_reports.items_with_result(connection, run, "stale", _LISTED)
     missing = ledger_reports.items_with_result(connection, run, "missing", _LISTED)
+    bars = ledger_reports.bars_by_timeframe(connection, run) if run.job == LOAD_JOB else []
     completed = counts.get("completed", 0)
     return {
         **report,
@@ -89,6 +91,7 @@ def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
         "stale": [{"symbol": symbol, "last_bar": last} for symbol, last in stale],
         "incomplete": [{"symbol": symbol, "missing": names} for symbol, names in missing],
         "failed": ledger_reports.failed_items(connection, run, _LISTED),
+        "bars": [{name: value for name, value in row.items() if name != "symbols"} for row in bars],
         "tick": tick_of_run(connection, run.id),
         "results": dict(ledger_reports.item_results(connection, run)) if _is_small(run) else {},
     }
@@ -107,13 +110,16 @@ def print_summary(summary: dict[str, Any]) -> None:
         if missing.get("missing"):
             click.echo(f"  missing    {_some(missing['missing'])}")
     if summary["as_of"]:
-        click.echo(f"  as of      {summary['as_of']} ({summary['timeframe']})")
+        click.echo(f"  as of      {summary['as_of']}" + (f" ({summary['timeframe']})" if summary["timeframe"] else ""))
     rate = items["closed"] / summary["seconds"] if summary["seconds"] else 0.0
     click.echo(
         f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)"
     )
-    parts = f": {items['analysed']} analysed, {items['stale']} stale" if summary["as_of"] else ""
+    is_analysis = summary["as_of"] and not summary["bars"]
+    parts = f": {items['analysed']} analysed, {items['stale']} stale" if is_analysis else ""
     click.echo(f"  completed  {items['completed']}{parts}")
+    for row in summary["bars"]:
+        click.echo(f"  {row['timeframe']:<9}  {_bars_loaded(row)}")
     if summary["stale"]:
         names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]
         click.echo(f"  stale      {_some(names)}")
@@ -127,7 +133,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     if items["failed"]:
         click.echo(f"  failed     {items['failed']}")
         for row in summary["failed"][:_NAMED]:
-            click.echo(f"    {row['symbol']} (attempt {row['attempt']}): {row['error']}")
+            name = row["symbol"] if summary["timeframe"] else " ".join(filter(None, (row["symbol"], row["timeframe"])))
+            click.echo(f"    {name} (attempt {row['attempt']}): {row['error']}")
         click.echo(f"  see them: streamworkers dead list --run {summary['run_id']}")
 
 
@@ -156,6 +163,15 @@ def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
             # Counting a large run takes time of the database that the workers need more.
             cost = time.monotonic() - started
             time.sleep(min(max(_SHORTEST_PAUSE, 10 * cost), _LONGEST_PAUSE, max(0.0, deadline - started)))
+
+
+def _bars_loaded(row: dict[str, Any]) -> str:
+    """What was loaded in a timeframe, in words."""
+    words = [f"{row['bars']:,} bars of {row['completed']} symbols"]
+    words += [f"{row['failed']} failed"] if row["failed"] else []
+    words += [f"{row['missing_bars']:,} bars fewer than the sessions give"] if row["missing_bars"] else []
+    words += [f"{row['with_refused']} symbols with refused bars"] if row["with_refused"] else []
+    return ", ".join(words)
 
 
 def _is_small(run: Run) -> bool:

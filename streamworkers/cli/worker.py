@@ -44,6 +44,7 @@ def worker(
     options = SupervisorOptions(
         slots=plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues),
         jobs=registry.jobs_by_queue(),
+        counters=registry.counters,
         limits=Limits(max_memory_mb, max_items, _silence_seconds(settings.statement_timeout_seconds)),
         grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         metrics_host=metrics_host,

@@ -34,7 +34,7 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     prepared = _prepared(connection, registry, request)
     run, is_new = _record(connection, registry, prepared)
     if is_new:
-        items = (OpenItem(seq, symbol, run.timeframe) for seq, symbol in enumerate(prepared.symbols))
+        items = (OpenItem(seq, symbol, timeframe) for seq, (symbol, timeframe) in enumerate(prepared.items()))
         finish_enqueue(connection, streams, run, items)
     return run, is_new
 
@@ -85,6 +85,7 @@ def _prepared(connection: Connection, registry: Registry, request: RunRequest) -
     symbols = request.symbols or job.parts
     _require_key(request.idempotency_key)
     _require_symbols(symbols)
+    _require_size(replace(request, symbols=symbols))
     for symbol in symbols if job.parts else ():
         if symbol not in job.parts:
             raise UnknownNameError(f"part of job {job.name!r}", symbol, job.parts)
@@ -109,8 +110,6 @@ def _require_key(key: str | None) -> None:
 def _require_symbols(symbols: Sequence[str]) -> None:
     if not symbols:
         raise BadInputError("a run needs at least one symbol")
-    if len(symbols) > MAX_ITEMS:
-        raise BadInputError(f"a run of {len(symbols)} items is over the limit of {MAX_ITEMS}")
     for symbol in symbols:
         if not symbol or len(symbol) > _MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
             raise BadInputError(
@@ -119,6 +118,13 @@ def _require_symbols(symbols: Sequence[str]) -> None:
     if len(set(symbols)) != len(symbols):
         repeated = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
         raise BadInputError(f"symbol {repeated!r} is named twice; each symbol of a run is one item")
+
+
+def _require_size(request: RunRequest) -> None:
+    if request.item_count > MAX_ITEMS:
+        raise BadInputError(f"a run of {request.item_count} items is over the limit of {MAX_ITEMS}")
+    if len(set(request.timeframes)) != len(request.timeframes):
+        raise BadInputError(f"a timeframe is named twice in {', '.join(request.timeframes)}")
 
 
 def require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:

@@ -173,6 +173,7 @@ class Executor:
 
     def _execute_batch(self, call: _Call, batch: Sequence[Task]) -> None:
         started_at, started = datetime.now(UTC), time.monotonic()
+        call.context.tallies.clear()
         outcomes = self._call_handler(call, batch)
         if outcomes is None:
             for task in batch:
@@ -182,6 +183,7 @@ class Executor:
             seconds=time.monotonic() - started,
             wait_seconds=max(0.0, started_at.timestamp() - batch[0].entry.enqueued_ms / 1000),
             takeover_seconds=_takeover_seconds(batch, started_at),
+            tallies=[(list(name), count) for name, count in call.context.tallies.items()],
         )
         self._settle(call, batch, outcomes, started_at, report)
 

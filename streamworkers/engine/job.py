@@ -1,8 +1,9 @@
 """What a job is: one class, found by its name."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -21,6 +22,15 @@ class JobParameters(BaseModel):
 
 
 P = TypeVar("P", bound=JobParameters)
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounter:
+    """A counter of a job's own for Prometheus, `streamworkers_…_total`; its labels take few values."""
+
+    name: str
+    documentation: str
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,10 @@ MANUAL = Origin()
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run as it is asked for, before anything is written. No symbols are all parts of a job that has parts."""
+    """A run as it is asked for, before anything is written. No symbols are all parts of a job that has parts.
+
+    With several `timeframes` each symbol is an item in each of them, and the run itself has none.
+    """
 
     job: str
     symbols: tuple[str, ...]
@@ -54,6 +67,17 @@ class RunRequest:
     max_attempts: int | None = None
     idempotency_key: str | None = None
     origin: Origin = MANUAL
+    timeframes: tuple[str, ...] = ()
+
+    @property
+    def item_count(self) -> int:
+        """How many items the run will have."""
+        return len(self.symbols) * max(1, len(self.timeframes))
+
+    def items(self) -> Iterator[tuple[str, str | None]]:
+        """Symbol and timeframe of every item; all timeframes of a symbol follow each other."""
+        timeframes = self.timeframes or (self.timeframe,)
+        return ((symbol, timeframe) for symbol in self.symbols for timeframe in timeframes)
 
     def moment(self) -> datetime:
         """When the run should have been: its tick, else now. What it may see is what was there then."""
@@ -62,7 +86,10 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class Context(Generic[P]):
-    """What a handler may use while it executes: its run, its parameters, a connection to read with, and the queues."""
+    """What a handler may use while it executes: its run, its parameters, a connection to read with, and the queues.
+
+    `tallies` counts what the job's `counters` name, by the name and its labels.
+    """
 
     run_id: int
     timeframe: str | None
@@ -71,6 +98,7 @@ class Context(Generic[P]):
     connection: Connection
     streams: Streams
     is_cancelled: Callable[[], bool]
+    tallies: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     @property
     def cancelled(self) -> bool:
@@ -83,7 +111,8 @@ class Job(ABC, Generic[P]):
 
     `batch_size` is the most items of one call to `execute`; `timeout_seconds` the longest that a call may take before
     the supervisor kills the process; `max_attempts` counts the deliveries after which a failing item is dead.
-    A job that is not about symbols names its `parts`: each is an item in the place of a symbol.
+    A job that is not about symbols names its `parts`: each is an item in the place of a symbol. One that mostly waits
+    for others says by `target_batch_seconds` how long a batch may take, in the place of the setting of that name.
     """
 
     name: ClassVar[str]
@@ -93,6 +122,8 @@ class Job(ABC, Generic[P]):
     max_attempts: ClassVar[int] = 3
     parameters: ClassVar[type[JobParameters]] = JobParameters
     parts: ClassVar[tuple[str, ...]] = ()
+    target_batch_seconds: ClassVar[float | None] = None
+    counters: ClassVar[tuple[JobCounter, ...]] = ()
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Complete a request when it is enqueued, for example with definitions that all its items shall share."""

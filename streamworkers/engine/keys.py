@@ -49,6 +49,10 @@ class Keys:
         """STRING with TTL: the supervisor that runs a background service for the fleet."""
         return f"{self.prefix}:lease:{service}"
 
+    def rate_limit(self, name: str) -> str:
+        """ZSET: the calls to a service that count against its limit, scored by Unix milliseconds."""
+        return f"{self.prefix}:rate:{name}"
+
     def said(self, what: str) -> str:
         """STRING with TTL: one of several processes has said something that all of them know."""
         return f"{self.prefix}:said:{what}"

@@ -103,7 +103,7 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
                 request.as_of,
                 Jsonb(request.parameters or {}),
                 request.idempotency_key,
-                len(request.symbols),
+                request.item_count,
                 max_attempts,
                 *astuple(request.origin),
             ),
@@ -121,8 +121,8 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
             "COPY job_run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
         ) as copy:
             copy.set_types(["date", "int8", "int4", "text", "text"])
-            for seq, symbol in enumerate(request.symbols):
-                copy.write_row((run.run_day, run.id, seq, symbol, request.timeframe))
+            for seq, (symbol, timeframe) in enumerate(request.items()):
+                copy.write_row((run.run_day, run.id, seq, symbol, timeframe))
         # Last, so that no other enqueue of the job waits for this one's items.
         connection.execute(
             "INSERT INTO job_totals AS t (queue, job, items_enqueued) VALUES (%s, %s, %s)"
@@ -141,12 +141,17 @@ def is_key_taken(connection: Connection, idempotency_keys: Sequence[str]) -> boo
     return bool(row[0])
 
 
-def mark_told(connection: Connection, run_ids: Sequence[int]) -> None:
-    """Note that who asked for these runs has been told how they ended, unless one was opened again meanwhile."""
-    connection.execute(
-        "UPDATE job_schedule_runs SET status_told = true WHERE id = ANY(%s) AND status NOT IN ('PENDING', 'RUNNING')",
+def mark_told(connection: Connection, run_ids: Sequence[int]) -> set[int]:
+    """Note that who asked for these runs has been told how they ended, unless one was opened again meanwhile.
+
+    Returns those of which this call was the first to note it.
+    """
+    rows = connection.execute(
+        "UPDATE job_schedule_runs SET status_told = true WHERE id = ANY(%s) AND status NOT IN ('PENDING', 'RUNNING')"
+        " AND NOT status_told RETURNING id",
         (list(run_ids),),
     )
+    return {run_id for (run_id,) in rows}
 
 
 def mark_enqueued(connection: Connection, run_id: int) -> None:

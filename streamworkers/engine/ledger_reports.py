@@ -219,6 +219,27 @@ def untold_runs(connection: Connection, jobs: int) -> list[Row]:
     )
 
 
+def bars_by_timeframe(connection: Connection, run: Run) -> list[Row]:
+    """What a run that loads bars has loaded, by timeframe: items by how they ended, and sums of what their results say.
+
+    `symbols` are those of completed items.
+    """
+    return (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            "SELECT timeframe, count(*) AS items, count(*) FILTER (WHERE status = 'completed') AS completed,"
+            " count(*) FILTER (WHERE status = 'failed') AS failed,"
+            " coalesce(sum((result ->> 'bars')::bigint), 0)::bigint AS bars,"
+            " coalesce(sum((result ->> 'missing_bars')::bigint), 0)::bigint AS missing_bars,"
+            " count(*) FILTER (WHERE result ? 'refused') AS with_refused,"
+            " coalesce(array_agg(symbol ORDER BY seq) FILTER (WHERE status = 'completed'), '{}') AS symbols"
+            " FROM job_run_items WHERE run_day = %s AND run_id = %s GROUP BY timeframe ORDER BY min(seq)",
+            (run.run_day, run.id),
+        )
+        .fetchall()
+    )
+
+
 def run_states(connection: Connection) -> list[Row]:
     """Every run that is open or has open items, with their number, in one snapshot.
 

@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers import __version__
 from streamworkers.database import Connection
 from streamworkers.engine.child import Usage
+from streamworkers.engine.job import JobCounter
 from streamworkers.engine.report import BatchReport
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import RedisUnavailableError
@@ -39,10 +40,16 @@ class ServiceMetrics:
 
 
 class PoolMetrics(ServiceMetrics):
-    """Every metric of the pool. Labels are queues, jobs, services, causes and channels, all of bounded number."""
+    """Every metric of the pool, and the counters of the jobs it has.
 
-    def __init__(self) -> None:
+    Labels are queues, jobs, services, causes and channels, all of bounded number.
+    """
+
+    def __init__(self, job_counters: Iterable[JobCounter] = ()) -> None:
         super().__init__()
+        self._of_jobs = {
+            counter.name: self._counter(counter.name, counter.documentation, counter.labels) for counter in job_counters
+        }
         labels = ("queue", "job")
         self.started = self._counter("items_started", "Items given to a handler; again at each attempt", labels)
         self.finished = self._counter("items_finished", "Items closed, by outcome", (*labels, "outcome"))
@@ -121,6 +128,9 @@ class PoolMetrics(ServiceMetrics):
             self.wait_seconds.labels(queue, job).observe(report.wait_seconds)
         if report.takeover_seconds:
             self.takeover_seconds.labels(queue).observe(report.takeover_seconds)
+        for (name, *labels), count in report.tallies:
+            if (counter := self._of_jobs.get(name)) is not None:
+                (counter.labels(*labels) if labels else counter).inc(count)
 
 
 class BacklogCollector(Collector):

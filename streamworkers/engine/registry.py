@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Any
 
-from streamworkers.engine.job import Job, JobParameters
+from streamworkers.engine.job import Job, JobCounter, JobParameters
 from streamworkers.errors import BadInputError, UnknownNameError
 
 ENTRY_POINT_GROUP = "streamworkers.jobs"
@@ -50,6 +51,16 @@ class Registry(Mapping[str, Job[Any]]):
     def largest_batch(self, queue: str) -> int:
         """The most items that any job of a queue takes at once."""
         return max((job.batch_size for job in self._jobs.values() if job.queue == queue), default=1)
+
+    def target_batch_seconds(self, queue: str, usual: float) -> float:
+        """How long a batch of a queue may take: what the most patient of its jobs asks for, else the usual time."""
+        asked = [job.target_batch_seconds for job in self._jobs.values() if job.queue == queue]
+        return max((seconds for seconds in asked if seconds is not None), default=usual)
+
+    @property
+    def counters(self) -> list[JobCounter]:
+        """The counters of all jobs; those that several share are one."""
+        return sorted({counter for job in self._jobs.values() for counter in job.counters}, key=attrgetter("name"))
 
 
 def installed_jobs() -> Registry:

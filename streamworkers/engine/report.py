@@ -1,7 +1,7 @@
 """What a worker process tells its supervisor, as it works: the contract between the two."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from streamworkers.engine.ledger import Run
@@ -9,7 +9,7 @@ from streamworkers.engine.ledger import Run
 
 @dataclass(slots=True)
 class BatchReport:
-    """Counts of one batch, in items, and its times."""
+    """Counts of one batch, in items, and its times; `tallies` are of the job's own counters, name and labels first."""
 
     completed: int = 0
     failed: int = 0
@@ -21,6 +21,7 @@ class BatchReport:
     seconds: float = 0.0
     wait_seconds: float = 0.0
     takeover_seconds: float = 0.0
+    tallies: list[tuple[list[str], int]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values."""

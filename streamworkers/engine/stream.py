@@ -283,6 +283,19 @@ class Streams:
         """Take or keep the fleet-wide lease of a background service; False when another owner has it."""
         return bool(self._run("hold_lease", [self.keys.service_lease(service)], [owner, length_ms]))
 
+    def reserve_call(self, service: str, token: str, limit: int, window_ms: int, longest_ms: int) -> int:
+        """Take one of the `limit` calls to a service that the fleet may make in any window; 0 when it is ours to make.
+
+        Else the milliseconds after which one may be free. `longest_ms` is how long a call whose end nobody tells may
+        take.
+        """
+        words = ["reserve", token, limit, window_ms, longest_ms]
+        return int(self._run("rate_limit", [self.keys.rate_limit(service)], words))
+
+    def finish_call(self, service: str, token: str) -> None:
+        """A call is over; its window begins now."""
+        self._run("rate_limit", [self.keys.rate_limit(service)], ["finished", token])
+
     def heartbeat(self, worker_id: str, payload: bytes, ttl_ms: int) -> None:
         """Say that a supervisor lives."""
         with translated():
@@ -408,6 +421,7 @@ _SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "promote": ("promote",),
     "leave": ("leave",),
     "hold_lease": ("hold_lease",),
+    "rate_limit": ("rate_limit",),
 }
 
 

@@ -21,6 +21,7 @@ from streamworkers.engine.child import Intent
 from streamworkers.engine.executor import describe
 from streamworkers.engine.fleet import Fleet, Limits
 from streamworkers.engine.health import HealthServer
+from streamworkers.engine.job import JobCounter
 from streamworkers.engine.lease_keeper import LeaseKeeper
 from streamworkers.engine.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
 from streamworkers.engine.outbox import OutboxRelay
@@ -43,7 +44,8 @@ _GOODBYE_SECONDS = 5.0
 class SupervisorOptions:
     """What `streamworkers worker` was asked for.
 
-    `slots` holds the queues of each worker process, `jobs` the jobs of each queue that is known.
+    `slots` holds the queues of each worker process, `jobs` the jobs of each queue that is known, `counters` those of
+    the jobs themselves.
     """
 
     slots: Sequence[Sequence[str]]
@@ -52,6 +54,7 @@ class SupervisorOptions:
     grace_seconds: float
     metrics_host: str
     metrics_port: int | None
+    counters: Sequence[JobCounter] = ()
 
 
 def plan_slots(processes: int, queues: Mapping[str, int | None], known: Sequence[str]) -> list[list[str]]:
@@ -76,7 +79,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, redis_url: str, database_url: str, options: SupervisorOptions) -> None:
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.metrics = PoolMetrics()
+        self.metrics = PoolMetrics(options.counters)
         self._options = options
         self._last_scrape_seconds = settings.last_scrape_seconds
         self._signals = 0

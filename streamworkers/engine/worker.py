@@ -82,7 +82,10 @@ class Worker:
         self._lease_seconds = settings.lease_seconds
         self._put_back_at = 0.0
         self._sizers = {
-            queue: BatchSizer(settings.target_batch_seconds, registry.largest_batch(queue)) for queue in queues
+            queue: BatchSizer(
+                registry.target_batch_seconds(queue, settings.target_batch_seconds), registry.largest_batch(queue)
+            )
+            for queue in queues
         }
         settler = Settler(streams, consumer, pipe, self._hold_unless_stopping)
         self._executor = Executor(settings, registry, settler, random.Random())  # noqa: S311  # jitter only

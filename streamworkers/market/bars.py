@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from streamworkers.errors import BadInputError
+from streamworkers.market.bar_arrays import NO_BARS, BarArrays
 from streamworkers.market.series import BarSeries
 from streamworkers.market.timeframes import Timeframe
 
@@ -111,6 +112,39 @@ def newest_bar_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> d
     row = connection.execute(_query(_NEWEST_OF_ALL, timeframe)).fetchone()
     assert row is not None
     return None if row[0] is None else _in_utc(row[0])
+
+
+def days_between(connection: psycopg.Connection, symbol: str, first: date, before: date) -> BarArrays:
+    """The stored day bars of a symbol from `first` on, up to but not including `before`."""
+    rows = connection.execute(
+        "SELECT date, open::float8, high::float8, low::float8, close::float8, volume FROM ohlcv_daily"
+        " WHERE symbol = %s AND date >= %s AND date < %s ORDER BY date",
+        (symbol, first, before),
+        binary=True,
+    ).fetchall()
+    if not rows:
+        return NO_BARS
+    days, opened, high, low, close, volume = zip(*rows, strict=True)
+    starts = np.array(days, "datetime64[D]").astype(np.int64)
+    prices = [np.array(column, np.float64) for column in (opened, high, low, close)]
+    return BarArrays(starts, prices[0], prices[1], prices[2], prices[3], np.array(volume, np.int64))
+
+
+def bar_starts(
+    connection: psycopg.Connection, symbol: str, timeframe: Timeframe, first: date | datetime, last: date | datetime
+) -> NDArray[np.int64]:
+    """The starts of the stored bars of a symbol from `first` to `last`, as `BarArrays` has them."""
+    query = sql.SQL(
+        "SELECT coalesce(string_agg(int8send(({start})::bigint), ''::bytea ORDER BY {time}), '')"
+        " FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s"
+    ).format(
+        table=sql.Identifier(timeframe.table),
+        time=sql.Identifier(timeframe.time_column),
+        start=sql.SQL("extract(epoch FROM timestamp) * 1000" if timeframe.intraday else "date - DATE '1970-01-01'"),
+    )
+    row = connection.execute(query, (symbol, first, last), binary=True).fetchone()
+    assert row is not None
+    return np.frombuffer(row[0], ">i8").astype(np.int64)
 
 
 def recent_bars(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, limit: int) -> list[Bar]:

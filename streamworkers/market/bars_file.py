@@ -27,35 +27,47 @@ _PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the seven fields of a bar stand in a row of `width` fields."""
+    """Where the fields of a bar stand in a row of `width` fields: all seven, or all but the symbol, which is given."""
 
     width: int
     positions: tuple[int, ...]
+    symbol: str | None = None
+
+    def with_symbols(self, columns: list[list[str]], count: int) -> list[list[str]]:
+        """The columns of all seven fields."""
+        return columns if self.symbol is None else [[self.symbol] * count, *columns]
 
 
-def read_bars(path: Path, timeframe: Timeframe, progress: ReadProgress | None = None) -> Iterator[RowChunk]:
+def read_bars(
+    path: Path, timeframe: Timeframe, progress: ReadProgress | None = None, *, symbol: str | None = None
+) -> Iterator[RowChunk]:
     """The rows of the file in chunks of some thousand, each row either checked and good or refused with a reason.
 
     The header may name its columns in any order and case: symbol, one of date, timestamp, datetime, time, and open,
-    high, low, close, volume; others are ignored. Blank lines are no rows. `progress` gets the compressed bytes
-    read so far. Raises BadInputError as `read_line_blocks` does, and where a column is missing or ambiguous.
+    high, low, close, volume; others are ignored. With `symbol` there may be no column for it: all rows are of that
+    one. Blank lines are no rows. `progress` gets the compressed bytes read so far. Raises BadInputError as
+    `read_line_blocks` does, and where a column is missing or ambiguous.
     """
     layout: _Layout | None = None
     for block in read_line_blocks(path, progress):
         if layout is None:
-            layout = _layout(path, block.lines[0])
+            layout = _layout(path, block.lines[0], symbol)
             block = LineBlock(block.first_line + 1, block.lines[1:])
         yield _checked_block(block, layout, intraday=timeframe.intraday)
 
 
-def _layout(path: Path, header: str) -> _Layout:
+def _layout(path: Path, header: str, symbol: str | None) -> _Layout:
     names = header_names(path, header)
     stamps = [name for name in names if name in TIME_COLUMNS]
     if len(stamps) > 1:
         raise BadInputError(f"{path} has more than one column of times: {', '.join(stamps)}; keep one")
-    columns = ("symbol", stamps[0] if stamps else "date", *_PRICE_COLUMNS)
+    columns: tuple[str, ...] = ("symbol", stamps[0] if stamps else "date", *_PRICE_COLUMNS)
+    if symbol is not None and "symbol" not in names:
+        columns = columns[1:]
+    else:
+        symbol = None
     require_columns(path, names, columns)
-    return _Layout(len(names), tuple(names.index(name) for name in columns))
+    return _Layout(len(names), tuple(names.index(name) for name in columns), symbol)
 
 
 def _checked_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> RowChunk:
@@ -70,7 +82,7 @@ def _checked_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> RowC
     # One flat split and a stride for each column: a list for every row would cost four times as much.
     fields = joined.split(",")
     columns = [fields[position :: layout.width] for position in layout.positions]
-    return checked_columns(numbers, columns, texts, intraday=intraday)
+    return checked_columns(numbers, layout.with_symbols(columns, len(texts)), texts, intraday=intraday)
 
 
 def _checked_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layout, *, intraday: bool) -> RowChunk:
@@ -90,5 +102,6 @@ def _checked_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layou
             rejects.append(Reject(number, Rule.FIELD_COUNT, detail, text))
     columns = [[fields[position] for _, _, fields in kept] for position in layout.positions]
     numbers, texts = [number for number, _, _ in kept], [text for _, text, _ in kept]
+    columns = layout.with_symbols(columns, len(texts))
     checked = checked_columns(numbers, columns, texts, intraday=intraday)
     return RowChunk(checked.rows, sorted(rejects + checked.rejects, key=attrgetter("line")))

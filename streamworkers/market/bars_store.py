@@ -93,8 +93,12 @@ def load_rows(
     timeframe: Timeframe,
     chunks: Iterable[BarRows],
     on_duplicate: OnDuplicate | None = None,
+    *,
+    keep_stored: bool = False,
 ) -> LoadCounts:
     """Insert the bars that are new and update those that differ, all in one transaction or savepoint.
+
+    With `keep_stored` those that are there stay as they are, whatever they are.
 
     Of several rows for one symbol and time the first is kept; each later one is counted and given to `on_duplicate`.
     Prices that differ only in trailing zeros are equal. An error raised by `chunks` undoes everything and is raised
@@ -121,7 +125,7 @@ def load_rows(
                 duplicates += 1
                 if on_duplicate:
                     on_duplicate(reject)
-        updated, inserted = _move(cursor, timeframe, names, seen)
+        updated, inserted = _move(cursor, timeframe, names, seen, keep_stored=keep_stored)
         # A load inside a longer transaction must leave the name free for the next one.
         cursor.execute("DROP TABLE pg_temp.incoming_bars")
     return LoadCounts(
@@ -147,7 +151,7 @@ def _removed_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator
 
 
 def _move(
-    cursor: psycopg.Cursor, timeframe: Timeframe, names: dict[str, sql.Composable], seen: _Seen
+    cursor: psycopg.Cursor, timeframe: Timeframe, names: dict[str, sql.Composable], seen: _Seen, *, keep_stored: bool
 ) -> tuple[int, int]:
     """(updated, inserted): from the temporary table into the real one, nothing where it is empty."""
     if not seen.rows:
@@ -156,7 +160,7 @@ def _move(
     if timeframe.name == "1min":
         for month in sorted(seen.months):
             ensure_minute_partition(cursor, datetime.fromisoformat(f"{month}-01T00:00:00+00:00"))
-    updated = cursor.execute(sql.SQL(_UPDATE_CHANGED).format(**names)).rowcount
+    updated = 0 if keep_stored else cursor.execute(sql.SQL(_UPDATE_CHANGED).format(**names)).rowcount
     inserted = cursor.execute(sql.SQL(_INSERT_NEW).format(**names)).rowcount
     return updated, inserted
 

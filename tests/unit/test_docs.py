@@ -45,7 +45,8 @@ def _registries() -> dict[str, CollectorRegistry]:
     """Everything that a worker's supervisor and a scheduler say on /metrics; nothing is connected."""
     streams = Streams("redis://127.0.0.1:1", "nowhere")
     closed: ConnectionPool[Connection] = ConnectionPool("", open=False)
-    pool, scheduling = PoolMetrics(), SchedulerMetrics()
+    own = [counter for counter in installed_jobs().counters if counter.name.startswith("provider_")]
+    pool, scheduling = PoolMetrics(own), SchedulerMetrics()
     for metrics in (pool, scheduling):
         metrics.registry.register(BacklogCollector(streams, []))
         metrics.registry.register(PoolCollector(closed))

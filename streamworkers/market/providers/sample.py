@@ -1,10 +1,15 @@
 """Real daily bars in the public domain: AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013, from bokeh_sampledata."""
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import ClassVar
 
 from streamworkers.errors import UsageError
 from streamworkers.market.bar_rows import BarRows
 from streamworkers.market.column_check import checked_columns
+from streamworkers.market.providers.provider import Asked, Page, Provider
+from streamworkers.market.providers.rows import page_of
+from streamworkers.market.timeframes import TIMEFRAMES
 
 SAMPLE_SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
@@ -30,3 +35,21 @@ def sample_bars() -> Iterator[BarRows]:
         texts = list(map(",".join, zip(*columns, strict=True)))
         yield checked_columns(numbers, columns, texts, intraday=False).rows
         lines += len(days)
+
+
+class Sample(Provider):
+    """The provider `sample`: the same bars, for those who load as they would from a real provider."""
+
+    name: ClassVar[str] = "sample"
+    adjusted: ClassVar[bool | None] = False
+
+    @cached_property
+    def _bars(self) -> dict[str, BarRows]:
+        return {rows.symbols[0]: rows for rows in sample_bars()}
+
+    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
+        """One page; none of a symbol that is not in the sample."""
+        del cursor
+        rows = self._bars.get(asked.symbol)
+        if rows is not None:
+            yield page_of(asked, TIMEFRAMES["day"], rows)

@@ -3,18 +3,22 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from math import exp, sqrt
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.providers.provider import Asked, Page, Provider
+from streamworkers.market.providers.rows import page_of
 from streamworkers.market.sessions import sessions_between
 from streamworkers.market.timeframes import TIMEFRAMES, newest_closed
 
 _VARIANCE_MEMORY = 0.90  # weights of a GARCH(1,1) process: yesterday's variance, yesterday's squared return, the rest
 _VARIANCE_SHOCK = 0.08
 _DRIFT = 0.0003
+_BEGIN = date(2000, 1, 3)
 _GAP_SHARE = 0.4  # the part of a day's variance that falls between two sessions
 
 
@@ -38,6 +42,43 @@ def synthesize(symbols: int, days: int, seed: int, end: date | None = None) -> I
     return generate()
 
 
+class Synthetic(Provider):
+    """The provider `synthetic`: invented daily bars of any symbol, from 2000 on, by `STREAMWORKERS_SYNTHETIC_SEED`.
+
+    A bar is the same whenever and in whatever range it is asked for.
+    """
+
+    name: ClassVar[str] = "synthetic"
+
+    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
+        """One page."""
+        del cursor
+        dates = [day.isoformat() for day in sessions_between("XNYS", _BEGIN, max(asked.last, _BEGIN)).days]
+        if dates:
+            draws = _Draws([self.settings.synthetic_seed, *asked.symbol.encode()])
+            yield page_of(asked, TIMEFRAMES["day"], _bars(asked.symbol, 0, dates, draws))
+
+
+class _Draws:
+    """Random numbers, each request from a stream of its own: more numbers of one do not change those of another."""
+
+    def __init__(self, seed: list[int]) -> None:
+        self._seed = seed
+        self._requests = 0
+
+    def _next(self) -> np.random.Generator:
+        self._requests += 1
+        return np.random.default_rng([*self._seed, self._requests])
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number between the two."""
+        return float(self._next().uniform(low, high))
+
+    def standard_normal(self, count: int) -> NDArray[np.float64]:
+        """Normal numbers; the first ones are the same for any `count`."""
+        return self._next().standard_normal(count)
+
+
 def _sessions(days: int, end: date | None) -> list[str]:
     last = end or newest_closed(TIMEFRAMES["day"], datetime.now(UTC))
     try:
@@ -50,7 +91,7 @@ def _sessions(days: int, end: date | None) -> list[str]:
     return [day.isoformat() for day in sessions[-days:]]
 
 
-def _bars(symbol: str, lines_before: int, dates: list[str], random: np.random.Generator) -> BarRows:
+def _bars(symbol: str, lines_before: int, dates: list[str], random: np.random.Generator | _Draws) -> BarRows:
     count = len(dates)
     start = float(random.uniform(20, 400))
     usual_volatility = float(random.uniform(0.010, 0.025))

@@ -11,7 +11,7 @@ from scheduler.message import MAX_BYTES, MAX_SYMBOLS, LoadComplete, LoadRequest,
 from streamworkers.errors import BadInputError
 
 COMPLETE: dict[str, Any] = {"event_type": "data_load_complete", "symbols": ["AAPL", "MSFT"], "timeframe": "day"}
-REQUEST: dict[str, Any] = {"job_type": "csv_universe_load", "job_id": "load-1"}
+REQUEST: dict[str, Any] = {"job_type": "csv_universe_load", "job_id": "load-1", "universe_key": "sp500"}
 ID_FORM = "is not 1 to 100 letters, digits or _.:@/-"
 KNOWN = "not event_type 'data_load_complete' or job_type 'csv_universe_load'"
 
@@ -80,9 +80,14 @@ def test_a_message_is_read_in_every_encoding_of_json(encoding: str) -> None:
 
 @pytest.mark.parametrize("type_field", ["job_type", "event_type"])
 def test_a_request_to_load_is_read(type_field: str) -> None:
-    message = raw({type_field: "csv_universe_load", "job_id": "load-1", "universe": "sp500"})
-    assert parse_message(message) == LoadRequest("load-1", None)
-    assert parse_message(raw(REQUEST, requested_by="desk")) == LoadRequest("load-1", "desk")
+    message = raw({type_field: "csv_universe_load", "job_id": "load-1", "universe_key": "sp500"})
+    assert parse_message(message) == LoadRequest("load-1", "sp500", (), ("day",), None, None, True, None)
+    full = {"symbols": ["A", "B", "A"], "timeframes": ["1min", "daily"], "years": 0.02, "provider": "massive"}
+    message = raw(REQUEST, requested_by="desk", run_analysis=False, source="web", **full)
+    assert parse_message(message) == LoadRequest(
+        "load-1", "sp500", ("A", "B"), ("1min", "day"), 0.02, "massive", False, "desk"
+    )
+    assert parse_message(message).key == "csv_universe_load:job:load-1"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +149,10 @@ def test_a_request_to_load_is_read(type_field: str) -> None:
         (raw(COMPLETE, event_id="ä"), "bad_field", f"event_id 'ä' {ID_FORM}"),
         (raw(COMPLETE, event_id="x" * 101), "bad_field", f"event_id '{'x' * 76}… {ID_FORM}"),
         (raw(REQUEST, job_id="*"), "bad_field", f"job_id '*' {ID_FORM}"),
+        (raw(REQUEST, universe_key=None), "bad_field", "a csv_universe_load needs a universe_key or symbols"),
+        (raw(REQUEST, years=0), "bad_field", "years 0 is not a number above 0 and up to 100"),
+        (raw(REQUEST, years="2"), "bad_field", "years '2' is not a number above 0 and up to 100"),
+        (raw(REQUEST, run_analysis="yes"), "bad_field", "run_analysis 'yes' is not true or false"),
         (raw(COMPLETE, requested_by=7), "bad_field", "requested_by 7 is not at most 200 printable characters"),
         (
             raw(COMPLETE, requested_by="a\x00"),

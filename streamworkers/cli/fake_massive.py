@@ -1,0 +1,102 @@
+"""`streamworkers fake-massive`."""
+
+import signal
+import threading
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamworkers.cli.session import Seconds
+from streamworkers.errors import BadInputError
+from streamworkers.fake_massive.api import DEFAULT_KEY, FakeMassive
+from streamworkers.fake_massive.market import DEFAULT_SYMBOLS, parse_split
+from streamworkers.fake_massive.misbehaviour import KINDS, parse_misbehaviour
+from streamworkers.fake_massive.server import running_fake_massive
+
+
+@click.command(short_help="Serve invented bars as the Massive API would.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 picks a free one.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed is another market.")
+@click.option("--api-key", "api_keys", multiple=True, help=f"A key that is accepted.  [default: {DEFAULT_KEY}]")
+@click.option("--symbols", metavar="A,B,…", help="The market's symbols; any other has bars too.")
+@click.option("--unknown", multiple=True, metavar="SYMBOL", help="A symbol without bars.")
+@click.option("--listed-from", multiple=True, metavar="SYMBOL:DATE", help="When the bars of a symbol begin.")
+@click.option(
+    "--split", "splits", multiple=True, metavar="SYMBOL:DATE:FROM:TO", help="A split, as AAPL:2025-06-10:1:4."
+)
+@click.option(
+    "--extended-share",
+    type=click.FloatRange(0, 1),
+    default=0.6,
+    show_default=True,
+    help="Share of pre- and post-market minutes with a bar.",
+)
+@click.option("--now", metavar="ISO", help="Stop its clock, as 2025-11-28T12:00-05:00.")
+@click.option("--latency-ms", type=Seconds(0), default=0, show_default=True, help="Wait before each answer.")
+@click.option("--calls-per-minute", type=click.IntRange(1), help="Answer 429 to more calls than that.")
+@click.option(
+    "--misbehave",
+    "misbehaviours",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Misbehave; add ,ticker=T ,calls=N ,share=S or ,path=P to say when.",
+)
+@click.option("--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), help="Append calls as JSON lines.")
+def fake_massive(host: str, port: int, log_file: Path | None, misbehaviours: tuple[str, ...], **words: Any) -> None:
+    """Serve invented bars as the Massive API would, until SIGTERM or Ctrl-C.
+
+    The one line on standard output is the base URL. The same seed gives the same bars.
+    """
+    fake = FakeMassive(
+        seed=words["seed"],
+        symbols=_symbols(words["symbols"]),
+        splits=[parse_split(text) for text in words["splits"]],
+        unknown=words["unknown"],
+        listed_from=dict(_listing(text) for text in words["listed_from"]),
+        extended_share=words["extended_share"],
+        now=_moment(words["now"]),
+        api_keys=words["api_keys"] or (DEFAULT_KEY,),
+        latency=words["latency_ms"] / 1000,
+        calls_per_minute=words["calls_per_minute"],
+        misbehaviours=[parse_misbehaviour(text) for text in misbehaviours],
+        log_file=log_file,
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with running_fake_massive(fake, host=host, port=port) as server:
+        click.echo(server.url)
+        stop.wait()
+
+
+# The names are in the code once; help shows them below the options.
+fake_massive.epilog = "\b\nMisbehaviours:\n" + "\n".join(f"  {name}" for name in KINDS)
+
+
+def _symbols(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return DEFAULT_SYMBOLS
+    symbols = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not symbols:
+        raise BadInputError(f"--symbols {text!r} names no symbol")
+    return symbols
+
+
+def _listing(text: str) -> tuple[str, date]:
+    symbol, _, day = text.rpartition(":")
+    try:
+        if symbol:
+            return symbol, date.fromisoformat(day)
+    except ValueError:
+        pass
+    raise BadInputError(f"--listed-from {text!r} is not SYMBOL:YYYY-MM-DD")
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInputError(f"--now {text!r} is not a moment, as 2025-11-28T12:00-05:00") from None

@@ -1,0 +1,30 @@
+"""A fake Massive API (formerly Polygon.io) for tests, demos and benchmarks.
+
+A real HTTP server over an invented market whose bars follow from a seed. It has the shapes of the real API, its
+limits, paging and splits, and misbehaves on demand.
+"""
+
+from streamworkers.fake_massive.api import DEFAULT_KEY, FakeMassive
+from streamworkers.fake_massive.bars import Bars
+from streamworkers.fake_massive.calls import Call
+from streamworkers.fake_massive.market import DEFAULT_SYMBOLS, DOW_30, FakeMarket, Split, parse_split
+from streamworkers.fake_massive.misbehaviour import KINDS, Misbehaviour, parse_misbehaviour
+from streamworkers.fake_massive.server import RunningFakeMassive, fake_massive_process, running_fake_massive
+
+__all__ = [
+    "DEFAULT_KEY",
+    "DEFAULT_SYMBOLS",
+    "DOW_30",
+    "KINDS",
+    "Bars",
+    "Call",
+    "FakeMarket",
+    "FakeMassive",
+    "Misbehaviour",
+    "RunningFakeMassive",
+    "Split",
+    "fake_massive_process",
+    "parse_misbehaviour",
+    "parse_split",
+    "running_fake_massive",
+]

@@ -1,0 +1,173 @@
+"""The fake Massive API as a Starlette application: HTTP around `FakeMassive`, and the control of it."""
+
+import asyncio
+import ipaddress
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from streamworkers.errors import BadInputError, UsageError
+from streamworkers.fake_massive.api import Arrival, FakeMassive
+from streamworkers.fake_massive.misbehaviour import Answer, Misbehaviour
+
+CONTROL_PATH: Final = "/__control__"
+LOG_PATH: Final = "/__log__"
+_CHUNK = 1 << 20
+
+
+class _Rule(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    value: float | str | None = None
+    tickers: list[str] = []
+    calls: int | None = None
+    share: float = 1.0
+    path: str = "/"
+
+
+class _Control(msgspec.Struct, forbid_unknown_fields=True):
+    """What can be changed while the server runs; what is not given stays. None means: no limit, the real clock."""
+
+    clear: bool = False
+    misbehave: list[_Rule] = []
+    forget_calls: bool = False
+    now: datetime | msgspec.UnsetType | None = msgspec.UNSET
+    latency: float | msgspec.UnsetType = msgspec.UNSET
+    calls_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Delivery(Response):
+    """Sends an answer as it is meant to be: late, in pieces, or cut. A client that left is no longer served."""
+
+    def __init__(self, answer: Answer, stopping: asyncio.Event) -> None:
+        self._answer, self._stopping = answer, stopping
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._answer
+        if answer.hold_seconds and not await _held(answer.hold_seconds, receive, self._stopping):
+            return
+        length = len(answer.body) if answer.declared_length is None else answer.declared_length
+        headers = {"content-type": answer.content_type, "content-length": str(length), **dict(answer.headers)}
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+        for start in range(0, len(answer.body), _CHUNK):
+            await send({"type": "http.response.body", "body": answer.body[start : start + _CHUNK], "more_body": True})
+        if length == len(answer.body):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        # Otherwise the response stays unfinished, upon which uvicorn closes the connection.
+
+
+async def _held(seconds: float, receive: Receive, stopping: asyncio.Event) -> bool:
+    """Wait; False when the client left or the server stops before the time is over."""
+
+    async def until_the_client_leaves() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    ends = [asyncio.create_task(until_the_client_leaves()), asyncio.create_task(stopping.wait())]
+    done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in ends:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    return not done
+
+
+def build_app(fake: FakeMassive, stopping: asyncio.Event) -> Starlette:
+    """The application; once `stopping` is set, answers that are held back are given up."""
+
+    async def health(request: Request) -> Response:
+        return Response(b'{"status":"OK"}', media_type="application/json")
+
+    async def log(request: Request) -> Response:
+        if not _is_local(request):
+            return _said(403, "only for this machine")
+        return Response(msgspec.json.encode({"calls": fake.log.calls()}), media_type="application/json")
+
+    async def control(request: Request) -> Response:
+        if not _is_local(request):
+            return _said(403, "only for this machine")
+        if request.method == "POST":
+            try:
+                _apply(fake, msgspec.json.decode(await request.body(), type=_Control))
+            except (msgspec.DecodeError, UsageError) as error:
+                return _said(400, str(error))
+        return Response(msgspec.json.encode(_state(fake)), media_type="application/json")
+
+    async def api(request: Request) -> Response:
+        scope = request.scope
+        arrival = Arrival(
+            request.method,
+            f"{request.url.scheme}://{request.url.netloc}",
+            scope["raw_path"].decode("latin-1"),
+            scope["query_string"].decode("latin-1"),
+            request.headers.get("authorization"),
+        )
+        return _Delivery(await run_in_threadpool(fake.answer, arrival), stopping)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", health),
+            Route(LOG_PATH, log),
+            Route(CONTROL_PATH, control, methods=["GET", "POST"]),
+            Route("/{path:path}", api),
+        ]
+    )
+
+
+def _is_local(request: Request) -> bool:
+    return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+
+
+def _said(status: int, error: str) -> Response:
+    body = msgspec.json.encode({"status": "ERROR", "error": error})
+    return Response(body, status, media_type="application/json")
+
+
+def _apply(fake: FakeMassive, wanted: _Control) -> None:
+    """Make the changes, all or none of the misbehaviours. Raises UsageError for what breaks a rule."""
+    rules = [
+        Misbehaviour(rule.name, rule.value, frozenset(rule.tickers), rule.calls, rule.share, rule.path)
+        for rule in wanted.misbehave
+    ]
+    if isinstance(wanted.now, datetime) and wanted.now.tzinfo is None:
+        raise BadInputError(f"now {wanted.now.isoformat()} has no offset from UTC")
+    if not isinstance(wanted.now, msgspec.UnsetType):
+        fake.set_now(wanted.now)
+    if not isinstance(wanted.latency, msgspec.UnsetType):
+        fake.set_latency(wanted.latency)
+    if not isinstance(wanted.calls_per_minute, msgspec.UnsetType):
+        fake.set_calls_per_minute(wanted.calls_per_minute)
+    if wanted.clear:
+        fake.rules.clear()
+    for rule in rules:
+        fake.rules.add(rule)
+    if wanted.forget_calls:
+        fake.log.clear()
+
+
+def _state(fake: FakeMassive) -> dict[str, object]:
+    return {
+        "now": fake.now(),
+        "latency": fake.latency,
+        "calls": len(fake.log.calls()),
+        "misbehaviours": [
+            {
+                "name": rule.name,
+                "value": rule.value,
+                "tickers": sorted(rule.tickers),
+                "calls": rule.calls,
+                "share": rule.share,
+                "path": rule.path,
+            }
+            for rule in fake.rules.list()
+        ],
+    }

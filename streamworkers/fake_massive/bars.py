@@ -1,0 +1,158 @@
+"""Bars as columns: how they are adjusted for splits, put together into wider ones, and written as JSON."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_DECIMALS = 4
+_LEAST_PRICE = 10.0**-_DECIMALS
+
+
+class _Row(msgspec.Struct):
+    v: float
+    vw: float
+    o: float
+    c: float
+    h: float
+    l: float  # noqa: E741  # the API's own name
+    t: int
+    n: int
+
+
+class _NamedRow(msgspec.Struct):
+    T: str
+    v: float
+    vw: float
+    o: float
+    c: float
+    h: float
+    l: float  # noqa: E741  # the API's own name
+    t: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Bars in ascending order of time, each column of the same length.
+
+    `start_ms` is the start of a bar's window in Unix milliseconds, prices are in dollars, `volume` in shares (whole
+    numbers, except after the adjustment by a reverse split).
+    """
+
+    start_ms: Ints
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    vwap: Floats
+    trades: Ints
+
+    def __len__(self) -> int:
+        return len(self.start_ms)
+
+    def part(self, first: int, end: int) -> "Bars":
+        """The bars from a position to before another."""
+        return self._at(slice(first, end))
+
+    def backwards(self) -> "Bars":
+        """The same bars, the newest first."""
+        return self._at(slice(None, None, -1))
+
+    @property
+    def columns(self) -> tuple[Ints, Floats, Floats, Floats, Floats, Floats, Floats, Ints]:
+        """All columns, in the order of the fields."""
+        return (self.start_ms, self.open, self.high, self.low, self.close, self.volume, self.vwap, self.trades)
+
+    def adjusted(self, ratio: float | Floats) -> "Bars":
+        """Prices divided by a ratio (to four decimals) and volumes multiplied by it; one ratio, or one for each bar."""
+        if isinstance(ratio, float) and ratio == 1.0:
+            return self
+        return Bars(
+            self.start_ms,
+            _divided(self.open, ratio),
+            _divided(self.high, ratio),
+            _divided(self.low, ratio),
+            _divided(self.close, ratio),
+            _rounded(self.volume * ratio),
+            _divided(self.vwap, ratio),
+            self.trades,
+        )
+
+    def merged(self, firsts: Ints, start_ms: Ints) -> "Bars":
+        """Wider bars: one from each position in `firsts` to before the next, with the starts `start_ms`."""
+        if not len(firsts):
+            return self.part(0, 0)
+        ends = np.append(firsts[1:], len(self))
+        volume = np.add.reduceat(self.volume, firsts)
+        return Bars(
+            start_ms,
+            self.open[firsts],
+            np.maximum.reduceat(self.high, firsts),
+            np.minimum.reduceat(self.low, firsts),
+            self.close[ends - 1],
+            _rounded(volume),
+            _rounded(np.add.reduceat(self.vwap * self.volume, firsts) / volume),
+            np.add.reduceat(self.trades, firsts),
+        )
+
+    def json_rows(self) -> bytes:
+        """The bars as JSON objects with commas between them and no brackets around them."""
+        return msgspec.json.encode(list(map(_Row, *self._json_columns())))[1:-1]
+
+    def json_rows_of(self, tickers: Iterable[str]) -> bytes:
+        """As `json_rows`, with a ticker in each."""
+        return msgspec.json.encode(list(map(_NamedRow, tickers, *self._json_columns())))[1:-1]
+
+    def _at(self, which: slice) -> "Bars":
+        return Bars(
+            self.start_ms[which],
+            self.open[which],
+            self.high[which],
+            self.low[which],
+            self.close[which],
+            self.volume[which],
+            self.vwap[which],
+            self.trades[which],
+        )
+
+    def _json_columns(self) -> list[list[float]]:
+        start_ms, opened, high, low, close, volume, vwap, trades = self.columns
+        return [column.tolist() for column in (volume, vwap, opened, close, high, low, start_ms, trades)]
+
+
+def no_bars() -> Bars:
+    """Bars of length 0."""
+    ints, floats = np.empty(0, np.int64), np.empty(0)
+    return Bars(ints, floats, floats, floats, floats, floats, floats, ints)
+
+
+def joined(parts: list[Bars]) -> Bars:
+    """Several runs of bars after one another."""
+    if not parts:
+        return no_bars()
+    columns = zip(*(part.columns for part in parts), strict=True)
+    return Bars(*(np.concatenate(column) for column in columns))
+
+
+def first_of_each(keys: Ints) -> Ints:
+    """The positions at which a sorted column has a new value."""
+    if not len(keys):
+        return np.empty(0, np.int64)
+    return np.concatenate(([0], np.flatnonzero(np.diff(keys)) + 1)).astype(np.int64)
+
+
+def _rounded(values: Floats) -> Floats:
+    rounded: Floats = np.round(values, _DECIMALS)
+    return rounded
+
+
+def _divided(prices: Floats, ratio: float | Floats) -> Floats:
+    # Rounding is monotonic, so low <= open, close <= high still holds.
+    return np.maximum(_rounded(prices / ratio), _LEAST_PRICE)

@@ -1,0 +1,451 @@
+"""An invented stock market whose every bar follows from (seed, symbol, session) alone.
+
+A day's open, high, low, close and volume are cheap functions of the date (a sum of sines and hashed noise), and its
+minutes are drawn so that they add up to exactly these: years of daily bars cost no minute.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamworkers.errors import BadInputError
+from streamworkers.fake_massive.bars import Bars, Floats, Ints, first_of_each, joined, no_bars
+from streamworkers.fake_massive.trading_days import (
+    DAY_MINUTES,
+    FIRST_DAY,
+    MINUTE_MS,
+    PRE_MARKET_MINUTE,
+    TradingDays,
+    day_and_minute,
+    midnight_ms,
+    milliseconds,
+    trading_days,
+    week_start,
+)
+
+DOW_30 = (
+    "AAPL", "AMGN", "AMZN", "AXP", "BA", "CAT", "CRM", "CSCO", "CVX", "DIS", "GS", "HD", "HON", "IBM", "JNJ",
+    "JPM", "KO", "MCD", "MMM", "MRK", "MSFT", "NKE", "NVDA", "PG", "SHW", "TRV", "UNH", "V", "VZ", "WMT",
+)  # fmt: skip
+DEFAULT_SYMBOLS = (*DOW_30, "AMD", "BRK.B", "DIA", "GOOG", "GOOGL", "INTC", "META", "NFLX", "QQQ", "SPY", "TSLA")
+_PERIODS = np.array([1931.0, 421.0, 97.0, 23.7, 8.3])  # of the sines, in days
+_AMPLITUDES = np.array([0.35, 0.15, 0.06, 0.025, 0.010])
+_NOISE = 0.02
+_REACH = 0.015  # how far a day's high and low are from its open and close at most, as a share
+_EXTENDED_DRIFT = 0.01
+_EXTENDED_WEIGHT = 0.05
+_SHARES_A_TRADE = 80
+_USUAL_MINUTES = 732
+Keys = NDArray[np.uint64]
+_CACHED_SESSIONS = 512
+_SPLIT = re.compile(r"([^:]+):(\d{4}-\d\d-\d\d):([\d.]+):([\d.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """From `execution_date` on there are `split_to` shares for each `split_from`. Raises BadInputError below 0."""
+
+    ticker: str
+    execution_date: date
+    split_from: float
+    split_to: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.split_from < math.inf and 0 < self.split_to < math.inf):
+            raise BadInputError(f"split of {self.ticker}: {self.split_from:g}:{self.split_to:g} has a part not above 0")
+
+    @property
+    def ratio(self) -> float:
+        """Shares after the split for each before it."""
+        return self.split_to / self.split_from
+
+
+def parse_split(text: str) -> Split:
+    """A split written as `AAPL:2025-06-10:1:4`. Raises BadInputError for any other text."""
+    found = _SPLIT.fullmatch(text)
+    try:
+        if found is not None:
+            return Split(found[1], date.fromisoformat(found[2]), float(found[3]), float(found[4]))
+    except ValueError:
+        pass
+    raise BadInputError(f"split {text!r} is not TICKER:YYYY-MM-DD:FROM:TO, as AAPL:2025-06-10:1:4")
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """Sessions in raw cents and shares, one value for each in every column."""
+
+    open: Ints
+    high: Ints
+    low: Ints
+    close: Ints
+    minutes: Ints
+    volume: Ints
+    trades: Ints
+
+    def bars(self, start_ms: Ints) -> Bars:
+        """The same in dollars."""
+        opens, highs, lows, closes = (column / 100 for column in (self.open, self.high, self.low, self.close))
+        vwap = _typical(opens, highs, lows, closes)
+        return Bars(start_ms, opens, highs, lows, closes, self.volume.astype(float), vwap, self.trades)
+
+
+class FakeMarket:
+    """The truth that the fake API serves; every method gives the same answer for the same arguments.
+
+    `extended_share` is the part of the pre-market and post-market minutes that have a bar. `unknown` symbols have no
+    bars, those of `listed_from` none before their day; all others have them from `FIRST_DAY` on. Methods take `now`
+    (aware): later minutes do not exist, and splits after its date do not adjust. Without it all sessions have ended
+    and all splits happened. Raises BadInputError for an `extended_share` beyond 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        symbols: Iterable[str] = DEFAULT_SYMBOLS,
+        splits: Iterable[Split] = (),
+        unknown: Iterable[str] = (),
+        listed_from: Mapping[str, date] | None = None,
+        extended_share: float = 0.6,
+    ) -> None:
+        if not 0 <= extended_share <= 1:
+            raise BadInputError(f"extended_share is {extended_share:g}; it must be from 0 to 1")
+        self.seed = seed
+        self.symbols = tuple(sorted(set(symbols)))
+        self.splits = tuple(sorted(splits, key=lambda split: (split.execution_date, split.ticker)))
+        self.unknown = frozenset(unknown)
+        self.listed_from = dict(listed_from or {})
+        self._extended_share = extended_share
+        self._last = datetime.now(UTC).date()
+        self._key = lru_cache(maxsize=65_536)(self._new_key)
+        self._session = lru_cache(maxsize=_CACHED_SESSIONS)(self._new_session)
+
+    def sessions(self, first: date, last: date) -> list[date]:
+        """The days from `FIRST_DAY` on that have a session, from a day to a day, both included."""
+        table = self.table
+        return [date.fromordinal(int(table.ordinal[position])) for position in table.between(first, last)]
+
+    def minutes(self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False) -> Bars:
+        """The minute bars of a day from 04:00 to 20:00 (17:00 after an early close); a minute exists once it ended."""
+        positions = self.positions(symbol, day, day)
+        if not len(positions):
+            return no_bars()
+        bars = self._session(symbol, positions[0])
+        if now is not None:
+            bars = bars.part(0, int(np.searchsorted(bars.start_ms, milliseconds(now) - MINUTE_MS, "right")))
+        return bars.adjusted(self.ratio(symbol, day, now)) if adjusted else bars
+
+    def hours(
+        self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False, minutes: int = 60
+    ) -> Bars:
+        """The bars of a day of so many minutes each, counted from 00:00 in New York; the last may be unfinished."""
+        bars = self.minutes(symbol, day, now=now)
+        bars = wider(bars, midnight_ms(day), minutes)
+        return bars.adjusted(self.ratio(symbol, day, now)) if adjusted else bars
+
+    def days(
+        self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
+    ) -> Bars:
+        """The daily bars from a day to a day, both included; that of a session at `now` is unfinished.
+
+        Prices are of the regular session; volume and trades of all minutes. `vwap` is the mean of the four prices.
+        """
+        positions = self.positions(symbol, first, last)
+        closed = positions
+        parts = []
+        if now is not None:
+            now_ms = milliseconds(now)
+            ended = int(np.searchsorted(self.table.midnight_ms, now_ms, "right"))
+            while ended and self.table.end_ms(ended - 1) > now_ms:
+                ended -= 1
+            closed = range(positions.start, max(positions.start, min(positions.stop, ended)))
+            parts = [self._unfinished(symbol, position, now) for position in positions[len(closed) :][:1]]
+        bars = joined([self._whole_days(symbol, closed), *parts])
+        if not adjusted or not len(bars):
+            return bars
+        ordinals = self.table.ordinal[np.searchsorted(self.table.midnight_ms, bars.start_ms)]
+        return bars.adjusted(self._ratios(symbol, ordinals, _date_of(now)))
+
+    def weeks(
+        self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
+    ) -> Bars:
+        """The weekly bars of the days from `first` to `last`; they start on Sundays at 00:00 in New York."""
+        return by_calendar(self.days(symbol, first, last, now=now, adjusted=adjusted), "week")
+
+    def months(
+        self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
+    ) -> Bars:
+        """The monthly bars of the days from `first` to `last`; they start on the first of a month at 00:00."""
+        return by_calendar(self.days(symbol, first, last, now=now, adjusted=adjusted), "month")
+
+    def grouped(
+        self, day: date, *, now: datetime | None = None, adjusted: bool = False
+    ) -> tuple[tuple[str, ...], Bars]:
+        """The daily bars of one day for all of `symbols` that have one, with their symbols in the same order."""
+        known = [symbol for symbol in self.symbols if len(self.positions(symbol, day, day))]
+        if not known:
+            return (), no_bars()
+        position = self.table.between(day, day)[0]
+        if now is not None and self.table.end_ms(position) > milliseconds(now):
+            found = {symbol: self.days(symbol, day, day, now=now, adjusted=adjusted) for symbol in known}
+            return tuple(symbol for symbol in known if len(found[symbol])), joined(list(found.values()))
+        ordinals = self.table.ordinal[position : position + 1]
+        split = {split.ticker for split in self.splits}
+        raw_ratios = self._ratios_of(known, split, ordinals, date.max)
+        keys = np.array([self._key(symbol) for symbol in known], np.uint64)
+        days = _days(keys, ordinals, raw_ratios, self.minute_counts(range(position, position + 1)))
+        bars = days.bars(np.repeat(self.table.midnight_ms[position], len(known)))
+        return tuple(known), bars.adjusted(self._ratios_of(known, split, ordinals, _date_of(now))) if adjusted else bars
+
+    def ratio(self, symbol: str, day: date, now: datetime | None = None) -> float:
+        """By what prices of a day are divided when they are adjusted for the splits after it and up to `now`."""
+        return float(self._ratios(symbol, np.array([day.toordinal()]), _date_of(now))[0])
+
+    @property
+    def table(self) -> TradingDays:
+        """All sessions."""
+        return trading_days(self._last)
+
+    def know_until(self, day: date) -> None:
+        """Have sessions up to a day at least; without it they reach a year beyond the real today."""
+        self._last = max(self._last, day)
+
+    def positions(self, symbol: str, first: date, last: date) -> range:
+        """The positions in `table` of the sessions on which a symbol trades, from a day to a day."""
+        if symbol in self.unknown:
+            return range(0)
+        return self.table.between(max(first, self.listed_from.get(symbol, FIRST_DAY)), last)
+
+    def minute_counts(self, positions: range) -> Ints:
+        """How many minute bars sessions have when they have ended; shape (len(positions),), whatever the symbol."""
+        table, chosen = self.table, slice(positions.start, positions.stop)
+        opens, closes, ends = table.open_minute[chosen], table.close_minute[chosen], table.end_minute[chosen]
+        extended = self._present(opens - PRE_MARKET_MINUTE) + self._present(ends - closes)
+        counts: Ints = closes - opens + extended
+        return counts
+
+    def _present(self, slots: Ints) -> Ints:
+        present: Ints = np.rint(slots * self._extended_share).astype(np.int64)
+        return present
+
+    def _new_key(self, symbol: str) -> int:
+        return int.from_bytes(hashlib.blake2b(f"{self.seed}/{symbol}".encode(), digest_size=8).digest(), "little")
+
+    def _ratios(self, symbol: str, ordinals: Ints, until: date) -> Floats:
+        ratios = np.ones(len(ordinals))
+        for split in self.splits:
+            if split.ticker == symbol and split.execution_date <= until:
+                ratios[ordinals < split.execution_date.toordinal()] *= split.ratio
+        return ratios
+
+    def _ratios_of(self, symbols: list[str], split: set[str], ordinals: Ints, until: date) -> Floats:
+        return np.array([self._ratios(symbol, ordinals, until)[0] if symbol in split else 1.0 for symbol in symbols])
+
+    def _days(self, symbol: str, positions: range) -> _Days:
+        ordinals = self.table.ordinal[positions.start : positions.stop]
+        ratios = self._ratios(symbol, ordinals, date.max)
+        return _days(np.array([self._key(symbol)], np.uint64), ordinals, ratios, self.minute_counts(positions))
+
+    def _whole_days(self, symbol: str, positions: range) -> Bars:
+        if not len(positions):
+            return no_bars()
+        starts = self.table.midnight_ms[positions.start : positions.stop]
+        return self._days(symbol, positions).bars(starts)
+
+    def _unfinished(self, symbol: str, position: int, now: datetime) -> Bars:
+        table = self.table
+        bars = self.minutes(symbol, date.fromordinal(int(table.ordinal[position])), now=now)
+        clock = (bars.start_ms - table.midnight_ms[position]) // MINUTE_MS
+        opens, closes = np.searchsorted(clock, (table.open_minute[position], table.close_minute[position]))
+        regular = bars.part(int(opens), int(closes))
+        if not len(regular):
+            return no_bars()
+        day = regular.merged(np.zeros(1, np.int64), table.midnight_ms[position : position + 1])
+        volume, trades = bars.volume.sum(keepdims=True), bars.trades.sum(keepdims=True)
+        vwap = _typical(day.open, day.high, day.low, day.close)
+        return Bars(day.start_ms, day.open, day.high, day.low, day.close, volume, vwap, trades)
+
+    def _new_session(self, symbol: str, position: int) -> Bars:
+        table, days = self.table, self._days(symbol, range(position, position + 1))
+        opens, closes, ends = (
+            int(column[position]) for column in (table.open_minute, table.close_minute, table.end_minute)
+        )
+        low, high, first, last = (int(column[0]) for column in (days.low, days.high, days.open, days.close))
+        random = np.random.default_rng([self._key(symbol), int(table.ordinal[position])])
+        before = _chosen(random, PRE_MARKET_MINUTE, opens, self._extended_share)
+        after = _chosen(random, closes, ends, self._extended_share)
+        drift = 1 + _EXTENDED_DRIFT * random.uniform(-1, 1, 2)
+        regular = _regular(random, _Bounds(first, last, low, high), closes - opens)
+        morning = _wandering(random, round(first * drift[0]), first, len(before))
+        evening = _wandering(random, last, round(last * drift[1]), len(after))
+        weights = _weights(random, len(before), closes - opens, len(after))
+        clock = np.concatenate((before, np.arange(opens, closes), after))
+        prices = _Prices(*(np.concatenate(columns) / 100 for columns in zip(morning, regular, evening, strict=True)))
+        return Bars(
+            table.midnight_ms[position] + clock * MINUTE_MS,
+            *prices,
+            _shared_out(int(days.volume[0]), weights).astype(float),
+            _typical(*prices),
+            _shared_out(int(days.trades[0]), weights),
+        )
+
+
+def wider(minutes: Bars, midnight: int, width: int) -> Bars:
+    """The minutes of one day put together into bars of `width` minutes, counted from midnight (Unix ms)."""
+    windows = (minutes.start_ms - midnight) // MINUTE_MS // width
+    firsts = first_of_each(windows)
+    return minutes.merged(firsts, midnight + windows[firsts] * width * MINUTE_MS)
+
+
+def by_calendar(days: Bars, timespan: str) -> Bars:
+    """Daily bars put together into those of `week` or `month`; `day` leaves them as they are."""
+    if timespan == "day":
+        return days
+    keys = window_ordinals(days, timespan)
+    firsts = first_of_each(keys)
+    starts = [midnight_ms(date.fromordinal(int(key))) for key in keys[firsts]]
+    return days.merged(firsts, np.array(starts, np.int64))
+
+
+def window_ordinals(days: Bars, timespan: str) -> Ints:
+    """The ordinal of the first day of the `day`, `week` or `month` that each daily bar is in."""
+    # Midnight in New York is in the morning of the same date in UTC.
+    since_1970 = days.start_ms // (DAY_MINUTES * MINUTE_MS)
+    ordinals = since_1970 + date(1970, 1, 1).toordinal()
+    if timespan == "day":
+        return ordinals
+    if timespan == "week":
+        return ordinals - ordinals % 7
+    months = since_1970.astype("datetime64[D]").astype("datetime64[M]")
+    return months.astype("datetime64[D]").astype(np.int64) + date(1970, 1, 1).toordinal()
+
+
+def window_day(day: date, timespan: str) -> date:
+    """The first day of the `day`, `week` or `month` that a day is in."""
+    if timespan == "day":
+        return day
+    return week_start(day) if timespan == "week" else day.replace(day=1)
+
+
+class _Prices(NamedTuple):
+    """Columns of prices in dollars."""
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What a session has to come to, in cents."""
+
+    open: int
+    close: int
+    low: int
+    high: int
+
+
+def _regular(random: np.random.Generator, bounds: _Bounds, minutes: int) -> tuple[Ints, Ints, Ints, Ints]:
+    span = bounds.high - bounds.low
+    bridge = _bridge(random, minutes)
+    straight = np.linspace(bounds.open, bounds.close, minutes + 1)
+    path = np.rint(straight + 0.5 * span * bridge).clip(bounds.low, bounds.high).astype(np.int64)
+    opens, highs, lows, closes = _with_wicks(random, path, bounds.low, bounds.high)
+    highs[np.argmax(highs)] = bounds.high
+    lows[np.argmin(lows)] = bounds.low
+    return opens, highs, lows, closes
+
+
+def _wandering(random: np.random.Generator, first: int, last: int, minutes: int) -> tuple[Ints, Ints, Ints, Ints]:
+    straight = np.linspace(first, last, minutes + 1)
+    path = np.rint(straight + 0.004 * first * _bridge(random, minutes)).clip(1).astype(np.int64)
+    return _with_wicks(random, path, 1, 10**9)
+
+
+def _with_wicks(random: np.random.Generator, path: Ints, low: int, high: int) -> tuple[Ints, Ints, Ints, Ints]:
+    opens, closes = path[:-1].copy(), path[1:]
+    opens[1:] = (opens[1:] + random.integers(-1, 2, len(opens))[1:]).clip(low, high)
+    wicks = random.exponential(0.0004 * float(path[0]) + 0.5, (2, len(closes))).astype(np.int64)
+    highs = (np.maximum(opens, closes) + wicks[0]).clip(None, high)
+    lows = (np.minimum(opens, closes) - wicks[1]).clip(low)
+    return opens, highs, lows, closes
+
+
+def _bridge(random: np.random.Generator, steps: int) -> Floats:
+    """A random walk from 0 to 0 whose farthest point is 1 away; shape (steps + 1,)."""
+    walk = np.concatenate(([0.0], np.cumsum(random.standard_normal(steps))))
+    walk -= np.linspace(0.0, walk[-1], steps + 1)
+    return walk / max(float(np.abs(walk).max()), 1e-9)
+
+
+def _chosen(random: np.random.Generator, first: int, end: int, share: float) -> Ints:
+    count = round((end - first) * share)
+    return first + np.sort(random.permutation(end - first)[:count])
+
+
+def _shared_out(total: int, weights: Floats) -> Ints:
+    """Whole numbers of 1 and more that sum to a total, about in proportion to weights."""
+    reached = np.cumsum(weights)
+    steps = np.floor(reached / reached[-1] * (total - len(weights))).astype(np.int64)
+    numbers: Ints = 1 + np.diff(steps, prepend=0)
+    return numbers
+
+
+def _days(keys: Keys, ordinals: Ints, ratios: Floats, minutes: Ints) -> _Days:
+    """Days of one symbol or one day of many: shapes (1,) and (n,), or (n,) and (1,), for keys and ordinals."""
+    opens = _cents(_level(keys, ordinals) * ratios)
+    closes = _cents(_level(keys, ordinals + 1) * ratios)
+    up, down, busy = (_uniform(keys, ordinals, stream) for stream in (1, 2, 3))
+    highs = np.rint(np.maximum(opens, closes) * (1 + _REACH * up)).astype(np.int64)
+    lows = np.maximum(np.rint(np.minimum(opens, closes) * (1 - _REACH * down)), 1).astype(np.int64)
+    usual = np.exp(12 + 4 * _uniform(keys, np.zeros(1, np.int64), 4))
+    more = np.rint(usual * (0.5 + busy) * minutes / _USUAL_MINUTES / ratios).astype(np.int64)
+    return _Days(opens, highs, lows, closes, minutes, minutes + more, minutes + more // _SHARES_A_TRADE)
+
+
+def _cents(dollars: Floats) -> Ints:
+    cents: Ints = np.maximum(np.rint(dollars * 100), 1).astype(np.int64)
+    return cents
+
+
+def _level(keys: Keys, ordinals: Ints) -> Floats:
+    """The price in dollars with which a day opens."""
+    phases = _uniform(keys[:, None], np.arange(len(_PERIODS)), 5) * math.tau
+    waves = np.sin(ordinals[:, None] * (math.tau / _PERIODS) + phases) @ _AMPLITUDES
+    first, noise = _uniform(keys, np.zeros(1, np.int64), 6), _uniform(keys, ordinals, 7) - 0.5
+    level: Floats = 25 * np.exp(2.7 * first + waves + _NOISE * noise)
+    return level
+
+
+def _uniform(keys: Keys, numbers: Ints, stream: int) -> Floats:
+    """Hashed numbers in [0, 1), by the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
+    offset = keys + np.array([stream * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
+    mixed = numbers.astype(np.uint64) * np.uint64(0xD1342543DE82EF95) + offset
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2**53
+
+
+def _weights(random: np.random.Generator, before: int, regular: int, after: int) -> Floats:
+    """How busy the minutes of a session are: more so at its open and close, hardly before and after."""
+    shape = 1 + 2 * np.linspace(-1, 1, regular) ** 2
+    usual = np.concatenate((np.full(before, _EXTENDED_WEIGHT), shape, np.full(after, _EXTENDED_WEIGHT)))
+    return usual * random.uniform(0.4, 1.6, len(usual))
+
+
+def _typical(opens: Floats, highs: Floats, lows: Floats, closes: Floats) -> Floats:
+    return np.round((opens + highs + lows + closes) / 4, 4)
+
+
+def _date_of(now: datetime | None) -> date:
+    return date.max if now is None else day_and_minute(milliseconds(now))[0]

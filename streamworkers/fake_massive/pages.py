@@ -1,0 +1,214 @@
+"""One page of aggregates: what a request asks for, what of it fits under its limit, and where it goes on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from streamworkers.errors import BadInputError
+from streamworkers.fake_massive.bars import Bars, Ints, first_of_each
+from streamworkers.fake_massive.market import FakeMarket, by_calendar, wider, window_day, window_ordinals
+from streamworkers.fake_massive.trading_days import DAY_MINUTES, MINUTE_MS, day_and_minute, midnight_ms, milliseconds
+
+MOST_BARS = 50_000
+DEFAULT_BARS = 5_000
+_INTRADAY = {"minute": 1, "hour": 60}
+_CALENDAR = ("day", "week", "month")
+_CACHED_DAYS = 1024  # of about 64 KB
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatesRequest:
+    """A range of windows, already snapped: it begins and ends with whole windows.
+
+    `first` and `last` are dates in New York, `first_minute` and `end_minute` minutes since 00:00 on them; the range
+    ends before the latter.
+    """
+
+    ticker: str
+    multiplier: int
+    timespan: str
+    first: date
+    first_minute: int
+    last: date
+    end_minute: int
+    adjusted: bool = True
+    ascending: bool = True
+    limit: int = DEFAULT_BARS
+
+    @property
+    def first_ms(self) -> int:
+        """The start of the range in Unix milliseconds."""
+        return midnight_ms(self.first) + self.first_minute * MINUTE_MS
+
+    @property
+    def intraday(self) -> bool:
+        """True for minute and hour, whose base aggregates are minutes; those of the others are days."""
+        return self.timespan in _INTRADAY
+
+    @property
+    def width(self) -> int:
+        """Minutes in a window of minute or hour."""
+        return self.multiplier * _INTRADAY[self.timespan]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """JSON rows of bars with commas between them, how many there are and of how many base aggregates they are made.
+
+    `next_ms` is where the rest begins (ascending) or ends (descending), None when there is none.
+    """
+
+    rows: bytes
+    count: int
+    base_count: int
+    next_ms: int | None
+
+
+def read_request(ticker: str, multiplier: str, timespan: str, first: str, last: str) -> AggregatesRequest:
+    """The request of a path, snapped to windows. Raises BadInputError for what the API answers with 400."""
+    if timespan not in (*_INTRADAY, *_CALENDAR):
+        known = ", ".join((*_INTRADAY, *_CALENDAR))
+        raise BadInputError(f"timespan {timespan!r} is not one of {known}")
+    if not (multiplier.isdecimal() and 1 <= int(multiplier) <= 100_000):
+        raise BadInputError(f"multiplier {multiplier!r} is not a whole number from 1")
+    width = int(multiplier) * _INTRADAY.get(timespan, DAY_MINUTES)
+    if width > DAY_MINUTES:
+        raise BadInputError(f"windows of {multiplier} {timespan} are not served: at most a day, or 1 {timespan}")
+    (first_day, first_minute), (last_day, last_minute) = _moment(first, "from", 0), _moment(last, "to", DAY_MINUTES - 1)
+    if (last_day, last_minute) < (first_day, first_minute):
+        raise BadInputError(f"'to' {last} is before 'from' {first}")
+    request = AggregatesRequest(ticker, int(multiplier), timespan, first_day, 0, last_day, DAY_MINUTES)
+    if request.intraday:
+        end_minute = min((last_minute // width + 1) * width, DAY_MINUTES)
+        return replace(request, first_minute=first_minute // width * width, end_minute=end_minute)
+    return replace(request, first=window_day(first_day, timespan), last=_window_end(last_day, timespan))
+
+
+def _moment(text: str, name: str, minute: int) -> tuple[date, int]:
+    try:
+        if text.isascii() and text.removeprefix("-").isdigit():
+            return day_and_minute(int(text))
+        if len(text) == len("2025-01-31"):
+            return date.fromisoformat(text), minute
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise BadInputError(f"{name!r} {text!r} is neither YYYY-MM-DD nor Unix milliseconds")
+
+
+def _window_end(day: date, timespan: str) -> date:
+    if timespan == "day":
+        return day
+    if timespan == "week":
+        return window_day(day, "week") + timedelta(days=6)
+    return window_day(day.replace(day=28) + timedelta(days=4), "month") - timedelta(days=1)
+
+
+class Pages:
+    """Answers requests from a market; whole sessions that have ended are kept as JSON, the newest used ones only."""
+
+    def __init__(self, market: FakeMarket) -> None:
+        self._market = market
+        self._session_json = lru_cache(maxsize=_CACHED_DAYS)(self._new_session_json)
+
+    def page(self, request: AggregatesRequest, now: datetime) -> Page:
+        """The first bars of a range, or the last ones when it is descending, as many as its limit allows.
+
+        The limit counts base aggregates. It cuts between windows; one window is given even where it has more of them.
+        """
+        return self._intraday(request, now) if request.intraday else self._calendar(request, now)
+
+    def _intraday(self, request: AggregatesRequest, now: datetime) -> Page:
+        rows, count, base = [], 0, 0
+        for day, whole in self._sessions(request, now):
+            room = request.limit - base
+            if whole is not None and whole <= room and request.ascending:
+                ratio = self._ratio(request, day, now)
+                encoded, bars_count = self._session_json(request.ticker, day, request.width, ratio)
+                rows.append(encoded)
+                count, base = count + bars_count, base + whole
+                continue
+            minutes = self._minutes_in_range(request, day, now)
+            kept = _whole_windows(self._windows(request, day, minutes), room, request.ascending, must=not base)
+            bars = wider(minutes.part(*kept), midnight_ms(day), request.width)
+            bars = bars.adjusted(self._ratio(request, day, now))
+            if len(bars):
+                rows.append((bars if request.ascending else bars.backwards()).json_rows())
+            count, base = count + len(bars), base + kept[1] - kept[0]
+            if kept[1] - kept[0] < len(minutes):
+                rest = int(minutes.start_ms[kept[1] if request.ascending else kept[0] - 1])
+                return Page(b",".join(rows), count, base, self._snapped(request, day, rest))
+        return Page(b",".join(rows), count, base, None)
+
+    def _sessions(self, request: AggregatesRequest, now: datetime) -> Iterator[tuple[date, int | None]]:
+        """Sessions of the range in its order, with the number of their minutes, None where only a part is served."""
+        positions = self._market.positions(request.ticker, request.first, min(request.last, day_of(now)))
+        table, now_ms = self._market.table, milliseconds(now)
+        counts = self._market.minute_counts(positions).tolist()
+        pairs = list(zip(positions, counts, strict=True))
+        for position, count in pairs if request.ascending else reversed(pairs):
+            day = date.fromordinal(int(table.ordinal[position]))
+            cut = (day == request.first and request.first_minute > 0) or (
+                day == request.last and request.end_minute < DAY_MINUTES
+            )
+            yield day, None if cut or table.end_ms(position) > now_ms else count
+
+    def _minutes_in_range(self, request: AggregatesRequest, day: date, now: datetime) -> Bars:
+        minutes = self._market.minutes(request.ticker, day, now=now)
+        clock = (minutes.start_ms - midnight_ms(day)) // MINUTE_MS
+        low = request.first_minute if day == request.first else 0
+        end = request.end_minute if day == request.last else DAY_MINUTES
+        bounds = np.searchsorted(clock, (low, end))
+        return minutes.part(int(bounds[0]), int(bounds[1]))
+
+    def _windows(self, request: AggregatesRequest, day: date, minutes: Bars) -> Ints:
+        return (minutes.start_ms - midnight_ms(day)) // MINUTE_MS // request.width
+
+    def _snapped(self, request: AggregatesRequest, day: date, ms: int) -> int:
+        """The first (ascending) or last (descending) millisecond of the window that a minute is in."""
+        window = (ms - midnight_ms(day)) // MINUTE_MS // request.width
+        if request.ascending:
+            return midnight_ms(day) + window * request.width * MINUTE_MS
+        return midnight_ms(day) + min((window + 1) * request.width, DAY_MINUTES) * MINUTE_MS - 1
+
+    def _ratio(self, request: AggregatesRequest, day: date, now: datetime) -> float:
+        return self._market.ratio(request.ticker, day, now) if request.adjusted else 1.0
+
+    def _new_session_json(self, ticker: str, day: date, width: int, ratio: float) -> tuple[bytes, int]:
+        bars = wider(self._market.minutes(ticker, day), midnight_ms(day), width).adjusted(ratio)
+        return bars.json_rows(), len(bars)
+
+    def _calendar(self, request: AggregatesRequest, now: datetime) -> Page:
+        first, last = request.first, min(request.last, day_of(now))
+        days = self._market.days(request.ticker, first, last, now=now, adjusted=request.adjusted)
+        keys = window_ordinals(days, request.timespan)
+        low, end = _whole_windows(keys, request.limit, request.ascending, must=True)
+        bars = by_calendar(days.part(low, end), request.timespan)
+        next_ms = None
+        if end - low < len(days):
+            rest = date.fromordinal(int(keys[end] if request.ascending else keys[low - 1]))
+            next_ms = midnight_ms(rest)
+        rows = (bars if request.ascending else bars.backwards()).json_rows()
+        return Page(rows, len(bars), end - low, next_ms)
+
+
+def _whole_windows(windows: Ints, room: int, ascending: bool, *, must: bool) -> tuple[int, int]:
+    """From where to where the windows of base aggregates fit into `room`, at least one of them when one `must`."""
+    count = len(windows)
+    if count <= room or not count:
+        return 0, count
+    edges = np.append(first_of_each(windows), count)
+    if ascending:
+        fitting = edges[edges <= room]
+        end = int(fitting[-1])
+        return 0, int(edges[1]) if must and not end else end
+    fitting = edges[edges >= count - room]
+    low = int(fitting[0])
+    return (int(edges[-2]) if must and low == count else low), count
+
+
+def day_of(now: datetime) -> date:
+    """The date in New York at a moment."""
+    return day_and_minute(milliseconds(now.astimezone(UTC)))[0]

@@ -1,0 +1,90 @@
+"""The sessions of New York as columns, and what a moment is on its clocks."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from streamworkers.fake_massive.bars import Ints
+from streamworkers.market.sessions import sessions_between
+from streamworkers.market.timeframes import EXCHANGE_ZONE
+
+MINUTE_MS = 60_000
+DAY_MINUTES = 24 * 60
+FIRST_DAY = date(2003, 9, 10)
+PRE_MARKET_MINUTE = 4 * 60
+_POST_MARKET_MINUTES = 4 * 60
+_YEARS_AT_ONCE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TradingDays:
+    """Sessions in order, one value for each in every column; minutes are counted from 00:00 in New York.
+
+    `open_minute` and `close_minute` bound the regular session, `end_minute` the post-market, which is four hours
+    long, also after an early close.
+    """
+
+    ordinal: Ints
+    midnight_ms: Ints
+    open_minute: Ints
+    close_minute: Ints
+    end_minute: Ints
+
+    def between(self, first: date, last: date) -> range:
+        """The positions of the sessions from a day to a day, both included."""
+        low = int(np.searchsorted(self.ordinal, first.toordinal(), "left"))
+        return range(low, max(low, int(np.searchsorted(self.ordinal, last.toordinal(), "right"))))
+
+    def end_ms(self, position: int) -> int:
+        """When the post-market of a session ends, in Unix milliseconds."""
+        return int(self.midnight_ms[position]) + int(self.end_minute[position]) * MINUTE_MS
+
+
+def trading_days(last: date) -> TradingDays:
+    """The sessions from `FIRST_DAY` to a few years after a day at most, always the same ones for the same day."""
+    return _until_year((last.year // _YEARS_AT_ONCE + 1) * _YEARS_AT_ONCE)
+
+
+@lru_cache(maxsize=4)
+def _until_year(year: int) -> TradingDays:
+    sessions = sessions_between("XNYS", FIRST_DAY, date(year, 12, 31)).sessions
+    midnights = np.array([midnight_ms(session.day) for session in sessions], np.int64)
+
+    def minutes(moments: list[datetime]) -> Ints:
+        return (np.array([milliseconds(moment) for moment in moments], np.int64) - midnights) // MINUTE_MS
+
+    closes = minutes([session.closes for session in sessions])
+    return TradingDays(
+        np.array([session.day.toordinal() for session in sessions], np.int64),
+        midnights,
+        minutes([session.opens for session in sessions]),
+        closes,
+        closes + _POST_MARKET_MINUTES,
+    )
+
+
+def milliseconds(moment: datetime) -> int:
+    """Unix milliseconds of an aware moment, rounded down."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+@lru_cache(maxsize=16_384)
+def midnight_ms(day: date) -> int:
+    """Unix milliseconds of 00:00 in New York."""
+    return milliseconds(datetime.combine(day, time(), tzinfo=EXCHANGE_ZONE))
+
+
+def day_and_minute(ms: int) -> tuple[date, int]:
+    """The date in New York at a moment, and the minutes of its clocks since 00:00.
+
+    Raises OverflowError, ValueError or OSError for moments beyond the calendar.
+    """
+    local = datetime.fromtimestamp(ms / 1000, tz=UTC).astimezone(EXCHANGE_ZONE)
+    return local.date(), local.hour * 60 + local.minute
+
+
+def week_start(day: date) -> date:
+    """The Sunday on or before a day."""
+    return day - timedelta(days=day.isoweekday() % 7)

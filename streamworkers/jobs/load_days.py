@@ -1,0 +1,108 @@
+"""The nightly update with one call for all symbols: the provider's day of all, and stored days for what is wider."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.market.bar_arrays import NO_BARS, BarArrays, joined
+from streamworkers.market.bar_rows import Reject
+from streamworkers.market.bars import days_between
+from streamworkers.market.load_plan import Fetch, Rules
+from streamworkers.market.providers.provider import Asked, Page, Provider
+from streamworkers.market.row_rules import Rule
+from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.market.windows import days_since_epoch
+
+MOST_DAYS = 5
+DayOfAll = Mapping[str, Page]
+
+
+class _Row(msgspec.Struct, array_like=True):
+    """What an answer says of a symbol: its bar, or the rule that it breaks."""
+
+    bar: tuple[float, float, float, float, int] | None
+    refused: tuple[str, str] | None = None
+
+
+def pack_day(pages: DayOfAll) -> bytes:
+    """An answer for a table, for `unpack_day`."""
+    rows = {}
+    for symbol, page in pages.items():
+        bars = page.bars
+        bar = None
+        if len(bars):
+            prices = (column[0].item() for column in (bars.open, bars.high, bars.low, bars.close))
+            bar = (*prices, int(bars.volume[0]))
+        rows[symbol] = (bar, (str(page.refused[0].rule), page.refused[0].detail) if page.refused else None)
+    return msgspec.json.encode(rows)
+
+
+def unpack_day(packed: bytes, day: date) -> DayOfAll:
+    """The answer again."""
+    start = np.array([days_since_epoch(day)], np.int64)
+    return {symbol: _page(start, row) for symbol, row in msgspec.json.decode(packed, type=dict[str, _Row]).items()}
+
+
+def days_wanted(fetch: Fetch, rules: Rules) -> list[date]:
+    """The days that a fetch needs from the provider, when it is one that a few days of all symbols serve; else none."""
+    wants = [want for want in fetch.wants if want.timeframe.name == "day"]
+    if fetch.asked.timeframe.name != "day" or len(wants) != 1:
+        return []
+    if any(want.replaces or want.only is not None for want in fetch.wants):
+        return []
+    starts = rules.expected(TIMEFRAMES["day"], wants[0].span)
+    days: list[date] = starts.astype("datetime64[D]").tolist()
+    return days if len(days) <= MOST_DAYS else []
+
+
+class DaysOfAll(Provider):
+    """Answers for one batch from days of all symbols, and for what came before these from stored bars."""
+
+    name: ClassVar[str] = "days_of_all"
+
+    def __init__(self, settings: Settings, days: Mapping[date, DayOfAll]) -> None:
+        super().__init__(settings)
+        self._days = days
+        self._stored: dict[str, BarArrays] = {}
+
+    def add_stored(self, connection: Connection, fetches: Sequence[Fetch], rules: Rules) -> list[Fetch]:
+        """Read the stored days before the fresh ones; returns the fetches whose days are all there.
+
+        A symbol that is missing from a day may be one that the answer for all does not cover: it is asked for itself.
+        """
+        first_fresh = min(self._days, default=None)
+        good = []
+        for fetch in fetches:
+            asked = fetch.asked
+            if any(asked.symbol not in day for day in self._days.values()):
+                continue
+            if first_fresh is None or asked.first >= first_fresh:
+                good.append(fetch)
+                continue
+            frame = TIMEFRAMES["day"]
+            have = days_between(connection, asked.symbol, asked.first, first_fresh)
+            should = rules.windows(asked.first, first_fresh).expected(frame, asked.first, first_fresh)
+            if np.isin(should[should < days_since_epoch(first_fresh)], have.starts).all():
+                self._stored[asked.symbol] = have
+                good.append(fetch)
+        return good
+
+    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
+        """One page."""
+        del cursor
+        found = [self._days[day].get(asked.symbol) for day in sorted(self._days)]
+        parts = [self._stored.get(asked.symbol, NO_BARS), *(page.bars for page in found if page is not None)]
+        yield Page(joined(parts), [one for page in found if page is not None for one in page.refused])
+
+
+def _page(start: Any, row: _Row) -> Page:
+    refused = [Reject(1, Rule(row.refused[0]), row.refused[1], "")] if row.refused else []
+    if row.bar is None:
+        return Page(NO_BARS, refused)
+    opened, high, low, close = (np.array([price]) for price in row.bar[:4])
+    return Page(BarArrays(start, opened, high, low, close, np.array([row.bar[4]], np.int64)), refused)

@@ -1,0 +1,126 @@
+"""What is stored of each symbol and timeframe, and as what it was loaded: the SQL of `bar_bases` and of stored ends."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from streamworkers.market.timeframes import Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What makes two bars of one series: adjusted alike, of the same hours."""
+
+    adjusted: bool | None
+    hours: str
+    hour_anchor: str
+
+    def differs(self, other: "Basis", timeframe: Timeframe) -> str | None:
+        """How a series of this basis differs from one of another, in a few words; None when it does not."""
+        if self.adjusted is not other.adjusted:
+            return f"adjusted was {self.adjusted}"
+        if timeframe.intraday and self.hours != other.hours:
+            return f"hours were {self.hours}"
+        if timeframe.name == "hour" and self.hour_anchor != other.hour_anchor:
+            return f"hours were anchored at the {self.hour_anchor}"
+        return None
+
+
+class Stored(NamedTuple):
+    """What the tables hold of a symbol in a timeframe: its first and last bar, and as what it was loaded, if it was."""
+
+    first: date | datetime
+    last: date | datetime
+    provider: str | None
+    basis: Basis | None
+    adjusted_on: date | None
+    last_split: date | None
+    fetched_at: datetime | None
+
+
+class NewBase(NamedTuple):
+    """As what the bars of a symbol in a timeframe were loaded now."""
+
+    symbol: str
+    timeframe: str
+    provider: str
+    basis: Basis
+    adjusted_on: date
+    last_split: date | None
+    fetched_at: datetime
+    run_id: int
+
+
+_STORED = """
+SELECT s.symbol, o.first, l.last, b.provider, b.adjusted, b.hours, b.hour_anchor, b.adjusted_on, b.last_split,
+       b.fetched_at
+FROM unnest(%s::text[]) AS s (symbol)
+CROSS JOIN LATERAL (SELECT {time} AS first FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} LIMIT 1) o
+CROSS JOIN LATERAL (SELECT {time} AS last FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} DESC LIMIT 1) l
+LEFT JOIN bar_bases b ON b.symbol = s.symbol AND b.timeframe = %s"""
+
+# What was fetched later wins; the row's lock makes two saves of the same bars take turns.
+_NOTE = """
+INSERT INTO bar_bases AS b (symbol, timeframe, provider, adjusted, hours, hour_anchor, adjusted_on, last_split,
+                            fetched_at, run_id)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::text[], %s::text[], %s::date[], %s::date[],
+                     %s::timestamptz[], %s::bigint[]) AS n (symbol, timeframe) ORDER BY symbol, timeframe
+ON CONFLICT (symbol, timeframe) DO UPDATE SET provider = excluded.provider, adjusted = excluded.adjusted,
+    hours = excluded.hours, hour_anchor = excluded.hour_anchor, adjusted_on = excluded.adjusted_on,
+    last_split = excluded.last_split, fetched_at = excluded.fetched_at, run_id = excluded.run_id
+WHERE b.fetched_at <= excluded.fetched_at RETURNING symbol, timeframe"""
+
+
+def stored(connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequence[str]) -> dict[str, Stored]:
+    """What is stored of these symbols; those without a bar are missing."""
+    query = sql.SQL(_STORED).format(table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column))
+    found = {}
+    for (
+        symbol,
+        first,
+        last,
+        provider,
+        adjusted,
+        hours,
+        anchor,
+        adjusted_on,
+        last_split,
+        fetched_at,
+    ) in connection.execute(query, (list(symbols), timeframe.name)):
+        basis = None if provider is None else Basis(adjusted, hours, anchor)
+        found[symbol] = Stored(first, last, provider, basis, adjusted_on, last_split, fetched_at)
+    return found
+
+
+def oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Sequence[str]) -> date | None:
+    """The day from which on splits matter to what is stored of these symbols; None when nothing is adjusted."""
+    row = connection.execute(
+        "SELECT min(adjusted_on) FROM bar_bases WHERE adjusted AND provider = %s AND symbol = ANY(%s)",
+        (provider, list(symbols)),
+    ).fetchone()
+    assert row is not None
+    oldest: date | None = row[0]
+    return oldest
+
+
+def note_bases(connection: psycopg.Connection, bases: Iterable[NewBase]) -> set[tuple[str, str]]:
+    """Note as what bars are about to be stored; returns (symbol, timeframe) of those that nobody fetched later."""
+    rows = list(bases)
+    flat = [
+        (r.symbol, r.timeframe, r.provider, r.basis.adjusted, r.basis.hours, r.basis.hour_anchor, *r[4:]) for r in rows
+    ]
+    return set(connection.execute(_NOTE, [list(column) for column in zip(*flat, strict=True)]).fetchall())
+
+
+def remove_bars(
+    connection: psycopg.Connection, timeframe: Timeframe, symbol: str, first: date | datetime, last: date | datetime
+) -> int:
+    """Remove bars of a symbol, `first` and `last` included, in the caller's transaction; returns how many."""
+    query = sql.SQL("DELETE FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s").format(
+        table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
+    )
+    return connection.execute(query, (symbol, first, last)).rowcount

@@ -1,0 +1,135 @@
+"""One fetch from its first page to bars that are ready for their tables: filtered, derived, counted. Threads run it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamworkers.market.bar_arrays import Aggregator, BarArrays, Mask
+from streamworkers.market.load_pages import StagedPage
+from streamworkers.market.load_plan import Fetch, Rules, Want
+from streamworkers.market.providers.provider import Provider, ProviderError
+from streamworkers.market.spool import BarSpool, pack_small, unpack_small
+from streamworkers.market.timeframes import bar_moment
+from streamworkers.market.windows import Windows, day_of, days_since_epoch, whole_windows
+
+_DETAIL_CHARACTERS = 200
+
+
+class StoppedError(ProviderError):
+    """The fetch was stopped between two pages; what it has is kept."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What a fetch gave for one want.
+
+    `refused` counts bars that broke a rule, by rule, with one `example`; `off_session` are day bars of days without a
+    session; `missing` is how many closed bars there should be more than there are.
+    """
+
+    want: Want
+    spool: BarSpool = field(default_factory=BarSpool)
+    refused: Counter[str] = field(default_factory=Counter)
+    example: str | None = None
+    off_session: int = 0
+    missing: int = 0
+
+
+class _Sieve:
+    """Keeps of the fetched bars what one want is about, made wider where it needs to be."""
+
+    def __init__(self, want: Want, fetch: Fetch, windows: Windows, rules: Rules) -> None:
+        self.loaded = Loaded(want)
+        self._windows, self._rules = windows, rules
+        frame = want.timeframe
+        self._wide: Aggregator | None = None
+        if frame.name != fetch.asked.timeframe.name:
+            self._wide = Aggregator(lambda starts: windows.window_of(frame, starts))
+        first, last = (days_since_epoch(day) for day in whole_windows(frame, want.span.first, want.span.last))
+        self._bounds = first, last + 1
+        if frame.intraday:
+            midnights = [bar_moment(frame, day_of(day)) for day in self._bounds]
+            self._bounds = round(midnights[0].timestamp() * 1000), round(midnights[1].timestamp() * 1000)
+
+    def take(self, bars: BarArrays) -> None:
+        """More bars, in order."""
+        self._keep(bars if self._wide is None else self._wide.add(bars))
+
+    def finish(self) -> Loaded:
+        """After the last bar: what is there, and how much of what should be is not."""
+        if self._wide is not None:
+            self._keep(self._wide.finish())
+        want = self.loaded.want
+        expected = self._rules.expected(want.timeframe, want.span) if want.only is None else want.only
+        self.loaded.missing = max(0, len(expected) - self.loaded.spool.count)
+        return self.loaded
+
+    def _keep(self, bars: BarArrays) -> None:
+        if not len(bars):
+            return
+        kept: Mask = (bars.starts >= self._bounds[0]) & (bars.starts < self._bounds[1])
+        if self.loaded.want.only is not None:
+            kept &= np.isin(bars.starts, self.loaded.want.only)
+        kept &= self._rules.closed(self._windows, self.loaded.want.timeframe, bars.starts)
+        self.loaded.spool.add(bars.where(kept))
+
+
+def run_fetch(
+    fetch: Fetch,
+    provider: Provider,
+    rules: Rules,
+    staged: Sequence[StagedPage],
+    should_stop: Callable[[], bool],
+    keep: Callable[[list[StagedPage]], None],
+) -> list[Loaded]:
+    """Ask the provider, page by page, and sort out what each want gets.
+
+    `staged` are the pages that an earlier call got so far. When the provider fails or has to be waited for, or
+    `should_stop` says so between two pages, `keep` is given all pages so far and the error is raised.
+    """
+    frame = fetch.asked.timeframe
+    windows = rules.windows(fetch.asked.first, fetch.asked.last)
+    sieves = [_Sieve(want, fetch, windows, rules) for want in fetch.wants]
+    raw = BarSpool()
+    kept: list[StagedPage] = []
+    off_session = 0
+    try:
+        for bars, page in _pages(fetch, provider, staged):
+            raw.add(bars)
+            kept.append(page)
+            belongs = windows.belongs(frame, bars.starts)
+            off_session += int(np.count_nonzero(~belongs))
+            for sieve in sieves:
+                sieve.take(bars.where(belongs))
+            if page.cursor and should_stop():
+                raise StoppedError(f"stopped after {len(kept)} pages")
+        results = [sieve.finish() for sieve in sieves]
+    except BaseException as error:
+        if isinstance(error, ProviderError):
+            keep([page._replace(packed=pack_small(bars)) for page, bars in zip(kept, raw, strict=True)])
+        for sieve in sieves:
+            sieve.loaded.spool.close()
+        raise
+    finally:
+        raw.close()
+    refused = [one for page in kept for one in page.refused]
+    for loaded in results:
+        loaded.refused.update(rule for rule, _ in refused)
+        loaded.example = refused[0][1] if refused else None
+        loaded.off_session = 0 if frame.intraday else off_session
+    return results
+
+
+def _pages(fetch: Fetch, provider: Provider, staged: Sequence[StagedPage]) -> Iterator[tuple[BarArrays, StagedPage]]:
+    """The pages that are there already, then those after them."""
+    cursor = None
+    for page in staged:
+        cursor = page.cursor
+        yield unpack_small(page.packed), page
+    if staged and cursor is None:
+        return
+    for fetched in provider.pages(fetch.asked, cursor):
+        refused = [(str(one.rule), one.detail[:_DETAIL_CHARACTERS]) for one in fetched.refused]
+        yield fetched.bars, StagedPage(b"", fetched.cursor, refused)

@@ -1,0 +1,144 @@
+"""The provider `csv`: bars of files, with the rules of `bars import`.
+
+`STREAMWORKERS_CSV_PATH` is a path with `{symbol}` or `{timeframe}` in it, or a folder, which stands for
+`{timeframe}/{symbol}.csv` in it. The file of one symbol needs no column for it, and a file may be there with `.gz` at
+the end of its name. One of many symbols, because its path has no `{symbol}`, is read once by each worker and kept apart
+by symbol.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, ClassVar
+
+from streamworkers.config import Settings
+from streamworkers.errors import BadInputError, UsageError
+from streamworkers.market.bar_rows import BarRows, Reject
+from streamworkers.market.bars_file import read_bars
+from streamworkers.market.providers.provider import UNCOUNTED, Asked, Calls, Page, Provider, UnsupportedError
+from streamworkers.market.providers.rows import page_of
+from streamworkers.market.timeframes import TIMEFRAMES, Timeframe
+
+_FOLDER_LAYOUT = "{timeframe}/{symbol}.csv"
+_FIELDS = 7
+
+
+class CsvFiles(Provider):
+    """Bars of CSV files; it has those timeframes whose files are there."""
+
+    name: ClassVar[str] = "csv"
+    native: ClassVar[frozenset[str]] = frozenset(TIMEFRAMES)
+
+    def __init__(self, settings: Settings, calls: Calls = UNCOUNTED) -> None:
+        super().__init__(settings, calls)
+        if settings.csv_path is None:
+            raise UsageError("the provider csv needs a folder, a file or a path in STREAMWORKERS_CSV_PATH")
+        template = settings.csv_path
+        if "{" not in template and Path(template).is_dir():
+            template = str(Path(template) / _FOLDER_LAYOUT)
+        self._template = template
+        self._sorted: dict[Path, _SortedFile] = {}
+        self._lock = threading.Lock()
+
+    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
+        """One page; rows of the file that break a rule are refused with their line."""
+        del cursor
+        path = self._path(asked)
+        try:
+            if "{symbol}" in self._template:
+                parts, refused = _read_one(path, asked.timeframe, asked.symbol)
+            else:
+                parts, refused = self._file(path, asked.timeframe).of(asked.symbol)
+        except BadInputError as error:
+            raise UnsupportedError(str(error)) from None
+        yield Page(page_of(asked, asked.timeframe, *parts).bars, refused)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._sorted.values():
+            file.close()
+
+    def _path(self, asked: Asked) -> Path:
+        if "/" in asked.symbol or asked.symbol.startswith("."):
+            raise UnsupportedError(f"the symbol {asked.symbol!r} is no name of a file")
+        try:
+            path = Path(self._template.format(symbol=asked.symbol, timeframe=asked.timeframe.name))
+        except (KeyError, IndexError, ValueError):
+            raise UnsupportedError(
+                f"STREAMWORKERS_CSV_PATH={self._template!r}: only {{symbol}} and {{timeframe}} may stand in braces"
+            ) from None
+        for candidate in (path, path.with_name(f"{path.name}.gz")):
+            if candidate.is_file():
+                return candidate
+        raise UnsupportedError(f"there is no file {path}, nor one with .gz")
+
+    def _file(self, path: Path, timeframe: Timeframe) -> "_SortedFile":
+        with self._lock:
+            if path not in self._sorted or not self._sorted[path].is_of(path):
+                self._sorted[path] = _SortedFile(path, timeframe)
+            return self._sorted[path]
+
+
+def _read_one(path: Path, timeframe: Timeframe, symbol: str) -> tuple[list[BarRows], list[Reject]]:
+    parts: list[BarRows] = []
+    refused: list[Reject] = []
+    for chunk in read_bars(path, timeframe, symbol=symbol):
+        strangers = set(chunk.rows.symbols) - {symbol}
+        if strangers:
+            raise BadInputError(f"{path} holds bars of {sorted(strangers)[0]!r}, not of {symbol!r} alone")
+        parts.append(chunk.rows)
+        refused += chunk.rejects
+    return parts, refused
+
+
+class _SortedFile:
+    """The good rows of a file in one that nobody else sees, findable by symbol; what was refused is of all symbols."""
+
+    def __init__(self, path: Path, timeframe: Timeframe) -> None:
+        self._stamp = _stamp(path)
+        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115  # closed by close()
+        self._places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._refused: list[Reject] = []
+        self._lock = threading.Lock()
+        for chunk in read_bars(path, timeframe):
+            self._refused += chunk.rejects
+            self._add(chunk.rows)
+
+    def is_of(self, path: Path) -> bool:
+        """False once the file has changed."""
+        return _stamp(path) == self._stamp
+
+    def of(self, symbol: str) -> tuple[list[BarRows], list[Reject]]:
+        """The rows of a symbol, and the refused rows that name it."""
+        with self._lock:
+            texts = []
+            for place, length in self._places.get(symbol, ()):
+                self._file.seek(place)
+                texts.append(self._file.read(length).decode())
+        return [_rows(symbol, text) for text in texts], [row for row in self._refused if symbol in row.row.split(",")]
+
+    def close(self) -> None:
+        """Forget the rows."""
+        self._file.close()
+
+    def _add(self, rows: BarRows) -> None:
+        columns = (rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume)
+        lines = map("\t".join, zip(map(str, rows.lines), *columns, strict=True))
+        for symbol, group in groupby(zip(rows.symbols, lines, strict=True), key=lambda pair: pair[0]):
+            packed = "\n".join(line for _, line in group).encode()
+            self._places[symbol].append((self._file.tell(), len(packed)))
+            self._file.write(packed)
+
+
+def _rows(symbol: str, text: str) -> BarRows:
+    fields = text.replace("\n", "\t").split("\t")
+    numbers, *columns = (fields[place::_FIELDS] for place in range(_FIELDS))
+    return BarRows(list(map(int, numbers)), [symbol] * len(numbers), *columns)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size

@@ -1,0 +1,340 @@
+"""Bars of the Massive API (formerly Polygon.io): stocks in the United States, prices adjusted for splits.
+
+Its windows are those of New York, extended hours included; its weeks begin on Sunday, ours on Monday. An answer is
+believed only when it is whole: of the symbol and the adjustment asked for, as many bars as it says, in order, inside
+the range. The key is sent in a header and is nowhere else: not in a URL, a log, an error.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any, ClassVar, TypeVar
+
+import httpx
+import msgspec
+import numpy as np
+
+from streamworkers.config import Settings
+from streamworkers.errors import UsageError
+from streamworkers.market.bar_arrays import Starts, checked_bars
+from streamworkers.market.providers.provider import (
+    UNCOUNTED,
+    Asked,
+    AuthError,
+    BadPayloadError,
+    Calls,
+    OutOfCallsError,
+    Page,
+    PlanError,
+    Provider,
+    Split,
+    TransientError,
+    UnsupportedError,
+)
+from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.windows import days_since_epoch, whole_windows
+
+T = TypeVar("T")
+_TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}
+_SPLITS_PAGE = 1000
+_MOST_PAGES = 2000  # at 50,000 minutes each, more than there ever were
+_GOOD = frozenset({"OK", "DELAYED"})
+_SHOWN = 200
+_RETRY_SECONDS = 30.0
+_MOST_RETRY_SECONDS = 3600.0
+_DAY_MS = 86_400_000
+
+
+class _Bar(msgspec.Struct):
+    t: int
+    o: float
+    h: float
+    l: float  # noqa: E741  # the API's name
+    c: float
+    v: float
+    T: str = ""
+
+
+class _Bars(msgspec.Struct):
+    status: str
+    resultsCount: int = 0  # noqa: N815  # the API's name
+    results: list[_Bar] | None = None
+    ticker: str = ""
+    adjusted: bool | None = None
+    next_url: str | None = None
+
+
+class _Split(msgspec.Struct):
+    ticker: str
+    execution_date: date
+    split_from: float
+    split_to: float
+
+
+class _Splits(msgspec.Struct):
+    status: str
+    results: list[_Split] | None = None
+    next_url: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    status: str = ""
+    error: str = ""
+    message: str = ""
+
+
+class Massive(Provider):
+    """The provider `massive`; settings `STREAMWORKERS_MASSIVE_…`."""
+
+    name: ClassVar[str] = "massive"
+    native: ClassVar[frozenset[str]] = frozenset(_TIMESPANS)
+    adjusted: ClassVar[bool | None] = True
+
+    def __init__(self, settings: Settings, calls: Calls = UNCOUNTED) -> None:
+        super().__init__(settings, calls)
+        key = settings.massive_api_key
+        if key is None:
+            raise UsageError("the provider massive needs a key in STREAMWORKERS_MASSIVE_API_KEY")
+        self.calls_per_minute = settings.massive_calls_per_minute
+        self._base = httpx.URL(settings.massive_base_url)
+        self._max_bytes = settings.massive_max_body_mb << 20
+        self._client = httpx.Client(
+            base_url=self._base,
+            headers={"Authorization": f"Bearer {key.get_secret_value()}", "Accept-Encoding": "gzip"},
+            timeout=httpx.Timeout(settings.massive_timeout_seconds, connect=5.0),
+            limits=httpx.Limits(max_connections=settings.load_threads),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
+        """One page for each call; the cursor is the path of the next one."""
+        first, last = whole_windows(asked.timeframe, asked.first, asked.last)
+        if asked.timeframe.name == "week":
+            last -= timedelta(days=1)  # its Sunday would be in their next week
+        symbol = httpx.URL("/").copy_with(path=f"/{asked.symbol}").raw_path.decode()[1:].replace("/", "%2F")
+        path = cursor or (
+            f"/v2/aggs/ticker/{symbol}/range/1/{_TIMESPANS[asked.timeframe.name]}/{first}/{last}"
+            f"?adjusted=true&sort=asc&limit={self.settings.massive_page_limit}"
+        )
+        seen = {path}
+        after = -1
+        for number in range(_MOST_PAGES):
+            answer = self._get(path, _Bars)
+            if answer.ticker != asked.symbol:
+                raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {asked.symbol!r}")
+            if answer.adjusted is not True:
+                raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as it was asked for")
+            bars = _whole_results(answer)
+            starts = _own_starts(asked.timeframe, [bar.t for bar in bars])
+            _require_order(asked.timeframe, starts, after, (first, last))
+            path = self._next(answer.next_url, seen)
+            after = int(starts[-1]) if len(starts) else after
+            yield _page(asked.symbol, asked.timeframe, starts, bars, path or None, number)
+            if not path:
+                return
+        raise BadPayloadError(f"the answer has more than {_MOST_PAGES:,} pages")
+
+    def splits(self, first: date, last: date) -> list[Split]:
+        """All splits in that time, a thousand a call."""
+        path = (
+            f"/v3/reference/splits?execution_date.gte={first}&execution_date.lte={last}"
+            f"&order=asc&sort=execution_date&limit={_SPLITS_PAGE}"
+        )
+        found: list[Split] = []
+        seen = {path}
+        while path:
+            answer = self._get(path, _Splits)
+            for row in answer.results or ():
+                if not (row.split_from > 0 and row.split_to > 0 and first <= row.execution_date <= last):
+                    raise BadPayloadError(f"the split {_shown(row)} is none, or was not asked for")
+                found.append(Split(row.ticker, row.execution_date, row.split_from, row.split_to))
+            path = self._next(answer.next_url, seen)
+        return found
+
+    def day_of_all(self, day: date) -> Mapping[str, Page]:
+        """The grouped daily bars, which bear the time of the close."""
+        answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", _Bars)
+        if answer.adjusted is not True:
+            raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as it was asked for")
+        bars = _whole_results(answer)
+        timeframe, starts = TIMEFRAMES["day"], np.array([days_since_epoch(day)], np.int64)
+        pages: dict[str, Page] = {}
+        for number, bar in enumerate(bars):
+            if datetime.fromtimestamp(bar.t / 1000, EXCHANGE_ZONE).date() != day:
+                raise BadPayloadError(f"the bar of {_shown(bar.T)} is of {bar.t} ms, which is not on {day}")
+            if not bar.T or bar.T in pages:
+                raise BadPayloadError(f"the symbol {_shown(bar.T)} of {day} is empty or named twice")
+            pages[bar.T] = _page(bar.T, timeframe, starts, [bar], None, number)
+        return pages
+
+    def _get(self, path: str, kind: type[T]) -> T:
+        """The answer of one call, whole and of the right form."""
+        token = self.calls.reserve()
+        word = "error"
+        try:
+            with self._client.stream("GET", path) as response:
+                word = str(response.status_code)
+                body = self._body(response)
+                self._require_good(response, body)
+            answer = _decoded(body, kind)
+            status = str(getattr(answer, "status", ""))
+            if status not in _GOOD:
+                word = "refused"
+                raise _refusal_error(status, body, response.status_code)
+        except httpx.TimeoutException as error:
+            word = "timeout"
+            raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
+        except httpx.HTTPError as error:
+            # Its text may name a host, never the key; a body that ends too early is one of these.
+            raise TransientError(f"massive: {type(error).__name__}: {_shown(str(error))}") from None
+        except BadPayloadError:
+            word = "bad_payload"
+            raise
+        finally:
+            self.calls.finished(token)
+            self.calls.counted(word)
+        return answer
+
+    def _body(self, response: httpx.Response) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_bytes():
+            size += len(part)
+            if size > self._max_bytes:
+                raise BadPayloadError(f"the answer is larger than {self._max_bytes:,} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _require_good(self, response: httpx.Response, body: bytes) -> None:
+        code = response.status_code
+        if code == 200:
+            return
+        if code == 429:
+            until = datetime.now(UTC) + timedelta(seconds=_retry_after(response.headers.get("Retry-After")))
+            raise OutOfCallsError("massive allows no more calls now (HTTP 429)", until)
+        if code in (401, 403) or code == 404:
+            raise _refusal_error("", body, code)
+        if code >= 500 or code == 408:
+            raise TransientError(f"massive answered HTTP {code}: {_said(body)}")
+        if 300 <= code < 400:
+            raise BadPayloadError(f"massive answered HTTP {code}, which leads elsewhere; that is not followed")
+        raise UnsupportedError(f"massive refused the call with HTTP {code}: {_said(body)}")
+
+    def _next(self, url: str | None, seen: set[str]) -> str:
+        """The path of the next page, '' at the end; only on the host that was configured, and each but once."""
+        if not url:
+            return ""
+        try:
+            there = self._base.join(url)
+        except httpx.InvalidURL:
+            raise BadPayloadError(f"next_url {_shown(url)} is no URL") from None
+        if (there.scheme, there.host, there.port) != (self._base.scheme, self._base.host, self._base.port):
+            raise BadPayloadError(f"next_url leads to host {there.host!r}, not to {self._base.host!r}")
+        path = there.raw_path.decode("ascii")
+        if path in seen:
+            raise BadPayloadError("next_url leads to a page that was read already")
+        seen.add(path)
+        return path
+
+
+def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], cursor: str | None, number: int) -> Page:
+    columns = np.array([(bar.o, bar.h, bar.l, bar.c, bar.v) for bar in bars], np.float64).reshape(-1, 5).T
+    good, refused = checked_bars(
+        symbol, timeframe, starts, list(columns[:4]), columns[4], first_line=number * 100_000 + 1
+    )
+    return Page(good, refused, cursor)
+
+
+def _whole_results(answer: _Bars) -> list[_Bar]:
+    results = answer.results or []
+    if len(results) != answer.resultsCount:
+        raise BadPayloadError(f"the answer holds {len(results)} bars and says {answer.resultsCount}")
+    return results
+
+
+def _own_starts(timeframe: Timeframe, times: list[int]) -> Starts:
+    """Their window starts as ours: dates of New York, weeks from Monday."""
+    starts = np.array(times, np.int64)
+    if timeframe.intraday or not len(starts):
+        return starts
+    dates = [datetime.fromtimestamp(time / 1000, EXCHANGE_ZONE) for time in times]
+    odd = next((moment for moment in dates if (moment.hour, moment.minute, moment.second) != (0, 0, 0)), None)
+    if odd is not None:
+        raise BadPayloadError(f"a {timeframe.name} bar begins at {odd.isoformat()}, not at midnight of New York")
+    shift = timedelta(days=1 if timeframe.name == "week" else 0)
+    return np.array([days_since_epoch((moment + shift).date()) for moment in dates], np.int64)
+
+
+def _require_order(timeframe: Timeframe, starts: Starts, after: int, span: tuple[date, date]) -> None:
+    """Times rise, from page to page too, and are windows inside what was asked for."""
+    if not len(starts):
+        return
+    if int(starts[0]) <= after or (np.diff(starts) <= 0).any():
+        raise BadPayloadError("the times of the bars do not rise")
+    if timeframe.intraday:
+        width = 60_000 if timeframe.name == "1min" else 3_600_000
+        bounds = [
+            round(datetime(day.year, day.month, day.day, tzinfo=EXCHANGE_ZONE).timestamp() * 1000)
+            for day in (span[0], span[1] + timedelta(days=1))
+        ]
+        if (starts % width).any():
+            raise BadPayloadError(f"a {timeframe.name} bar does not begin where its window does")
+    else:
+        bounds = [days_since_epoch(span[0]), days_since_epoch(span[1]) + 1]
+    if starts[0] < bounds[0] or starts[-1] >= bounds[1]:
+        raise BadPayloadError(f"a bar is outside the range from {span[0]} to {span[1]} that was asked for")
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise BadPayloadError(f"the answer of {len(body):,} bytes is not what it should be: {error}") from None
+
+
+def _refusal_error(status: str, body: bytes, code: int) -> Exception:
+    said = _said(body)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        status = msgspec.json.decode(body, type=_Refusal).status or status
+    if status == "NOT_AUTHORIZED" or (code == 403 and status != "ERROR"):
+        return PlanError(f"the plan of the key does not include this: {said}")
+    if code in (401, 403):
+        return AuthError(f"massive refused the key in STREAMWORKERS_MASSIVE_API_KEY: {said}")
+    if code == 404:
+        return UnsupportedError(f"massive has nothing there (HTTP 404): {said}")
+    return TransientError(f"massive answered with status {status!r}: {said}")
+
+
+def _said(body: bytes) -> str:
+    """What an answer says in words, short."""
+    try:
+        refusal = msgspec.json.decode(body, type=_Refusal)
+        return _shown(refusal.error or refusal.message or refusal.status)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _shown(body[:_SHOWN].decode("utf-8", "replace"))
+
+
+def _retry_after(header: str | None) -> float:
+    """Seconds to wait, by a header that holds seconds or a date; half a minute where it holds neither."""
+    if header is None:
+        return _RETRY_SECONDS
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return _RETRY_SECONDS
+    return min(max(seconds, 1.0), _MOST_RETRY_SECONDS) if isfinite(seconds) else _RETRY_SECONDS
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

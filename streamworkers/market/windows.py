@@ -1,0 +1,160 @@
+"""Which bars there are: the windows of each timeframe within the sessions of the exchange, and when they have ended.
+
+All moments are Unix milliseconds and all dates days since 1970-01-01, as in `BarArrays`; days, hours and weeks are
+those of New York, whatever zone the machine is in.
+
+- 1min: the minutes of the regular session; of `extended` hours those before and after it too.
+- hour: clock hours (the first of a regular session is 09:00, with what follows 09:30), or hours from the opening on.
+- day: the sessions. week: its Monday, also where that is a holiday. month: its first.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import numpy as np
+
+from streamworkers.market.bar_arrays import Mask, Starts
+from streamworkers.market.sessions import Sessions, sessions_between
+from streamworkers.market.timeframes import TIMEFRAMES, Timeframe
+
+EXCHANGE_CALENDAR = "XNYS"
+Hours = Literal["regular", "extended"]
+HourAnchor = Literal["clock", "open"]
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+_MARGIN = timedelta(days=40)  # a month that a range only touches is looked at whole
+_THURSDAY = 3  # 1970-01-01 was one
+_EPOCH = date(1970, 1, 1)
+# What is wider is made of what is narrower.
+NARROWER = {"hour": "1min", "week": "day", "month": "day"}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a range of days, for one choice of hours."""
+
+    sessions: Sessions
+    hours: Hours = "regular"
+    hour_anchor: HourAnchor = "clock"
+
+    @cached_property
+    def _days(self) -> Starts:
+        return np.array([days_since_epoch(day) for day in self.sessions.days], np.int64)
+
+    @cached_property
+    def _opens(self) -> Starts:
+        return np.array([_ms(session.opens) for session in self.sessions.sessions], np.int64)
+
+    @cached_property
+    def _closes(self) -> Starts:
+        return np.array([_ms(session.closes) for session in self.sessions.sessions], np.int64)
+
+    def belongs(self, timeframe: Timeframe, starts: Starts) -> Mask:
+        """Which of these 1-minute or day bars are of a session, in the hours that count. Others are all kept."""
+        if timeframe.name == "day":
+            return np.isin(starts, self._days)
+        if timeframe.name != "1min" or self.hours == "extended" or not len(self._opens):
+            return np.ones(len(starts), np.bool_)
+        session = np.searchsorted(self._opens, starts, side="right") - 1
+        return (session >= 0) & (starts < self._closes[np.maximum(session, 0)])
+
+    def window_of(self, timeframe: Timeframe, starts: Starts) -> Starts:
+        """The start of the bar of this timeframe that each narrower bar is part of."""
+        match timeframe.name:
+            case "hour" if self.hour_anchor == "open" and len(self._opens):
+                # The opening of the day: the last one before the minute, or, before the first minute of a day, its own.
+                session = np.searchsorted(self._opens - 12 * HOUR_MS, starts, side="right") - 1
+                anchor = self._opens[np.maximum(session, 0)]
+                return anchor + (starts - anchor) // HOUR_MS * HOUR_MS
+            case "hour":
+                # New York is whole hours from UTC.
+                return starts - starts % HOUR_MS
+            case "week":
+                return starts - (starts + _THURSDAY) % 7
+            case "month":
+                months = starts.astype("datetime64[D]").astype("datetime64[M]")
+                return months.astype("datetime64[D]").astype(np.int64)
+        return starts
+
+    def ends(self, timeframe: Timeframe, starts: Starts) -> Starts:
+        """The moment at which each bar's window has ended, in Unix milliseconds: that of a day is its session's close.
+
+        The wide ones end with the last session in them.
+        """
+        if timeframe.name == "1min":
+            return starts + MINUTE_MS
+        if timeframe.name == "hour":
+            ends = starts + HOUR_MS
+            if self.hours == "extended" or not len(self._opens):
+                return ends
+            session = np.maximum(np.searchsorted(self._opens, ends, side="left") - 1, 0)
+            return np.where(starts < self._closes[session], np.minimum(ends, self._closes[session]), ends)
+        after = starts + {"day": 1, "week": 7}.get(timeframe.name, 0)
+        if timeframe.name == "month":
+            months = starts.astype("datetime64[D]").astype("datetime64[M]") + 1
+            after = months.astype("datetime64[D]").astype(np.int64)
+        last = np.searchsorted(self._days, after, side="left") - 1
+        midnight = after * 24 * HOUR_MS
+        if not len(self._days):
+            return midnight
+        known = (last >= 0) & (self._days[np.maximum(last, 0)] >= starts)
+        return np.where(known, self._closes[np.maximum(last, 0)], midnight)
+
+    def expected(self, timeframe: Timeframe, first: date, last: date) -> Starts:
+        """The starts of the bars that the regular sessions from `first` to `last` give; whole windows at both ends."""
+        first, last = whole_windows(timeframe, first, last)
+        inside = (self._days >= days_since_epoch(first)) & (self._days <= days_since_epoch(last))
+        if not timeframe.intraday:
+            return np.unique(self.window_of(timeframe, self._days[inside]))
+        minutes = [
+            np.arange(opens, closes, MINUTE_MS)
+            for opens, closes in zip(self._opens[inside].tolist(), self._closes[inside].tolist(), strict=True)
+        ]
+        if not minutes:
+            return np.zeros(0, np.int64)
+        return np.unique(self.window_of(timeframe, np.concatenate(minutes)))
+
+
+@lru_cache(maxsize=64)
+def _sessions(first: date, last: date) -> Sessions:
+    return sessions_between(EXCHANGE_CALENDAR, first, last)
+
+
+def windows_between(first: date, last: date, hours: Hours = "regular", hour_anchor: HourAnchor = "clock") -> Windows:
+    """The windows that touch the days from `first` to `last`."""
+    # Whole years, so that few calendars are made.
+    begin, end = (first - _MARGIN).replace(month=1, day=1), (last + _MARGIN).replace(month=12, day=31)
+    return Windows(_sessions(begin, end), hours, hour_anchor)
+
+
+def whole_windows(timeframe: Timeframe, first: date, last: date) -> tuple[date, date]:
+    """The range, widened to whole weeks or months for bars of these."""
+    if timeframe.name == "week":
+        return first - timedelta(days=first.weekday()), last + timedelta(days=6 - last.weekday())
+    if timeframe.name == "month":
+        next_month = (last.replace(day=1) + timedelta(days=31)).replace(day=1)
+        return first.replace(day=1), next_month - timedelta(days=1)
+    return first, last
+
+
+def narrower(timeframe: Timeframe) -> Timeframe | None:
+    """The timeframe that bars of this one can be made of; None for 1min and day."""
+    name = NARROWER.get(timeframe.name)
+    return TIMEFRAMES[name] if name else None
+
+
+def days_since_epoch(day: date) -> int:
+    """A date as `BarArrays.starts` has it."""
+    return (day - _EPOCH).days
+
+
+def day_of(days: int) -> date:
+    """The date in `BarArrays.starts`."""
+    return _EPOCH + timedelta(days=days)
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
