@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from streamworkers.cli.bar_coverage import coverage, gaps
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -39,7 +40,11 @@ _universe_option = click.option("--universe", callback=_checked_name, help="Also
 
 @click.group()
 def bars() -> None:
-    """OHLCV bars: import, sample, synthesize, show."""
+    """OHLCV bars: import, sample, synthesize, show, and what is missing."""
+
+
+bars.add_command(coverage)
+bars.add_command(gaps)
 
 
 @bars.command("import", short_help="Import CSV files, plain or .gz.")

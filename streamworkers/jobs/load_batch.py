@@ -19,6 +19,7 @@ from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
 from streamworkers.errors import BadInputError, ItemError, PermanentError
 from streamworkers.jobs.load_days import DaysOfAll, days_wanted, pack_day, unpack_day
 from streamworkers.market import bar_bases
+from streamworkers.market.bar_arrays import moment_of
 from streamworkers.market.bar_bases import Basis, NewBase, Stored
 from streamworkers.market.bars import bar_starts
 from streamworkers.market.load_pages import StagedPage, shared_answer, stage_pages, staged_pages
@@ -27,7 +28,7 @@ from streamworkers.market.loading import Loaded, StoppedError, run_fetch
 from streamworkers.market.providers.provider import OutOfCallsError, PlanError, Provider, Split
 from streamworkers.market.spool import BarSpool
 from streamworkers.market.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, timeframe_named
-from streamworkers.market.windows import day_of, whole_windows
+from streamworkers.market.windows import whole_windows
 
 BEGIN_SECONDS = 30.0  # what was not begun within that time goes back to the queue
 STOP_SECONDS = 240.0  # between two pages; well below the time limit of a call
@@ -125,9 +126,9 @@ class LoadBatch:
 
     def _splits(self) -> dict[str, list[Split]]:
         """Splits of the run's symbols since their bars were stored, asked for once in a run."""
-        if self.splits_since is None or self.provider.adjusted is not True:
+        first, last = self.splits_since, self.rules.today
+        if first is None or first >= last or self.provider.adjusted is not True:
             return {}
-        first, last = self.splits_since, max(self.rules.today, self.splits_since)
         packed = self._shared(f"splits:{first}:{last}", partial(self._fetch_splits, first, last))
         by_symbol: dict[str, list[Split]] = {}
         for split in msgspec.json.decode(packed, type=list[Split] | None) or ():
@@ -244,7 +245,7 @@ class LoadBatch:
         result: dict[str, Any] = {"bars": spool.count}
         replaces = None
         if spool.first is not None and spool.last is not None:
-            first, last = (_moment(want.timeframe, start) for start in (spool.first, spool.last))
+            first, last = (moment_of(want.timeframe, start) for start in (spool.first, spool.last))
             result |= {"first": _shown(first), "last": _shown(last)}
             replaces = (first, _bound(want.timeframe, want.span.last, 1)) if want.replaces else None
         if fetch.asked.timeframe != want.timeframe:
@@ -276,10 +277,6 @@ def _failed(item: Item, error: BaseException) -> Failed:
 
 def _in(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
-
-
-def _moment(frame: Timeframe, start: int) -> date | datetime:
-    return datetime.fromtimestamp(start / 1000, UTC) if frame.intraday else day_of(start)
 
 
 def _bound(frame: Timeframe, moment: date | datetime, days: int) -> date | datetime:

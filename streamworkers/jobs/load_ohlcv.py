@@ -107,7 +107,6 @@ class LoadOhlcv(Job[LoadParameters]):
 
     def __init__(self) -> None:
         self._providers: dict[str, Provider] = {}
-        self._settings: Settings | None = None
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Fix the timeframes, the moment, and what the settings of whoever asks say."""
@@ -149,7 +148,7 @@ class LoadOhlcv(Job[LoadParameters]):
         """Ask the provider for all items, several symbols at once."""
         assert context.as_of is not None
         parameters = context.parameters
-        settings = self._settings = self._settings or load_settings()
+        settings = load_settings()
         provider = self._provider(parameters.provider, settings)
         provider.calls = _fleet_calls(provider, context, settings)
         yield from LoadBatch(
@@ -184,9 +183,19 @@ class LoadOhlcv(Job[LoadParameters]):
         forget_pages(connection, values[0][0], [key for _, value in values for key in value.page_keys])
         return ()
 
+    def close(self) -> None:
+        """Let go of the providers' connections; they are opened again when they are needed."""
+        for provider in self._providers.values():
+            provider.close()
+        self._providers.clear()
+
     def _provider(self, name: str, settings: Settings) -> Provider:
-        if name not in self._providers:
-            self._providers[name] = provider_named(name)(settings)
+        known = self._providers.get(name)
+        if known is not None and known.settings == settings:
+            return known
+        if known is not None:
+            known.close()
+        self._providers[name] = provider_named(name)(settings)
         return self._providers[name]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -169,6 +170,13 @@ def _wide(bars: BarArrays, starts: Starts) -> BarArrays:
         bars.close[ends],
         np.add.reduceat(bars.volume, begins),
     )
+
+
+def moment_of(timeframe: Timeframe, start: int) -> date | datetime:
+    """A start as the timeframe's table has it."""
+    if timeframe.intraday:
+        return datetime.fromtimestamp(start / 1000, UTC)
+    return date(1970, 1, 1) + timedelta(days=start)
 
 
 def _times(timeframe: Timeframe, starts: Starts) -> list[str]:

@@ -216,17 +216,20 @@ def _replacement(
 
 
 def _is_up_to_date(timeframe: Timeframe, rules: Rules, found: Stored, span: Span) -> bool:
-    """True when no newer bar has closed, and the last stored one had closed when it was fetched."""
-    if rules.include_open:
-        return False
+    """True when no newer bar has closed, and the last stored one had closed when it was fetched or is still open."""
+    if rules.include_open or (timeframe.intraday and rules.hours == "extended"):
+        return False  # which bars there are before and after a session, nobody knows beforehand
     last = _start_of(found.last)
     expected = rules.expected(timeframe, span)
     if len(expected) and int(expected[-1]) > last:
         return False
     if found.fetched_at is None:
         return True
-    ends = rules.windows(span.first, span.last).ends(timeframe, np.array([last], np.int64))
-    return found.fetched_at.timestamp() * 1000 >= int(ends[0]) + rules.settle_seconds * 1000
+    windows, stored = rules.windows(span.first, span.last), np.array([last], np.int64)
+    if not rules.closed(windows, timeframe, stored)[0]:
+        return True
+    end = int(windows.ends(timeframe, stored)[0])
+    return found.fetched_at.timestamp() * 1000 >= end + rules.settle_seconds * 1000
 
 
 def _gaps(

@@ -4,6 +4,7 @@ The library knows rules, not the future: a calendar is asked for two years ahead
 by one is told how many days of it are left.
 """
 
+import threading
 import warnings
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from streamworkers.errors import BadInputError, UnknownNameError
 YEARS_AHEAD = 2
 WARN_DAYS = 60
 _MOST_CALENDARS = 64
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def sessions_between(name: str, first: date, last: date) -> Sessions:
     Raises UnknownNameError for the name.
     """
     require_calendar(name)
-    with warnings.catch_warnings():
+    # The package keeps one calendar of a name for all threads, and the filters of warnings are global too.
+    with _one_at_a_time, warnings.catch_warnings():
         # The package calls what pandas 3.1 deprecates; that is no concern of ours or of whoever calls us.
         warnings.simplefilter("ignore", DeprecationWarning)
         from exchange_calendars import get_calendar

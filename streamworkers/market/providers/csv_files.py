@@ -40,7 +40,7 @@ class CsvFiles(Provider):
         if "{" not in template and Path(template).is_dir():
             template = str(Path(template) / _FOLDER_LAYOUT)
         self._template = template
-        self._sorted: dict[Path, _SortedFile] = {}
+        self._sorted: dict[tuple[Path, str], _SortedFile] = {}
         self._lock = threading.Lock()
 
     def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
@@ -66,7 +66,7 @@ class CsvFiles(Provider):
             raise UnsupportedError(f"the symbol {asked.symbol!r} is no name of a file")
         try:
             path = Path(self._template.format(symbol=asked.symbol, timeframe=asked.timeframe.name))
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             raise UnsupportedError(
                 f"STREAMWORKERS_CSV_PATH={self._template!r}: only {{symbol}} and {{timeframe}} may stand in braces"
             ) from None
@@ -76,10 +76,11 @@ class CsvFiles(Provider):
         raise UnsupportedError(f"there is no file {path}, nor one with .gz")
 
     def _file(self, path: Path, timeframe: Timeframe) -> "_SortedFile":
+        key = path, timeframe.name
         with self._lock:
-            if path not in self._sorted or not self._sorted[path].is_of(path):
-                self._sorted[path] = _SortedFile(path, timeframe)
-            return self._sorted[path]
+            if key not in self._sorted or not self._sorted[key].is_of(path):
+                self._sorted[key] = _SortedFile(path, timeframe)
+            return self._sorted[key]
 
 
 def _read_one(path: Path, timeframe: Timeframe, symbol: str) -> tuple[list[BarRows], list[Reject]]:
@@ -122,6 +123,10 @@ class _SortedFile:
 
     def close(self) -> None:
         """Forget the rows."""
+        self._file.close()
+
+    def __del__(self) -> None:
+        # That of a file which has changed: some thread may still read it.
         self._file.close()
 
     def _add(self, rows: BarRows) -> None:

@@ -5,12 +5,14 @@ believed only when it is whole: of the symbol and the adjustment asked for, as m
 the range. The key is sent in a header and is nowhere else: not in a URL, a log, an error.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import count
 from math import isfinite
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -34,7 +36,7 @@ from streamworkers.market.providers.provider import (
     UnsupportedError,
 )
 from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import days_since_epoch, whole_windows
+from streamworkers.market.windows import day_of, days_since_epoch, whole_windows
 
 T = TypeVar("T")
 _TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}
@@ -44,16 +46,17 @@ _GOOD = frozenset({"OK", "DELAYED"})
 _SHOWN = 200
 _RETRY_SECONDS = 30.0
 _MOST_RETRY_SECONDS = 3600.0
-_DAY_MS = 86_400_000
+_KEY = re.compile(r"[!-~]+")  # a header may hold nothing else, and the error would show it
+_UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # to the end of 9999
 
 
 class _Bar(msgspec.Struct):
-    t: int
-    o: float
-    h: float
-    l: float  # noqa: E741  # the API's name
-    c: float
-    v: float
+    t: _UnixMs
+    o: float | None
+    h: float | None
+    l: float | None  # noqa: E741  # the API's name
+    c: float | None
+    v: float | None
     T: str = ""
 
 
@@ -97,12 +100,15 @@ class Massive(Provider):
         key = settings.massive_api_key
         if key is None:
             raise UsageError("the provider massive needs a key in STREAMWORKERS_MASSIVE_API_KEY")
+        self._key = key.get_secret_value()
+        if not _KEY.fullmatch(self._key):
+            raise UsageError("the key in STREAMWORKERS_MASSIVE_API_KEY is empty or holds blanks, line ends, non-ASCII")
         self.calls_per_minute = settings.massive_calls_per_minute
         self._base = httpx.URL(settings.massive_base_url)
         self._max_bytes = settings.massive_max_body_mb << 20
         self._client = httpx.Client(
             base_url=self._base,
-            headers={"Authorization": f"Bearer {key.get_secret_value()}", "Accept-Encoding": "gzip"},
+            headers={"Authorization": f"Bearer {self._key}", "Accept-Encoding": "gzip"},
             timeout=httpx.Timeout(settings.massive_timeout_seconds, connect=5.0),
             limits=httpx.Limits(max_connections=settings.load_threads),
             follow_redirects=False,
@@ -118,14 +124,13 @@ class Massive(Provider):
         first, last = whole_windows(asked.timeframe, asked.first, asked.last)
         if asked.timeframe.name == "week":
             last -= timedelta(days=1)  # its Sunday would be in their next week
-        symbol = httpx.URL("/").copy_with(path=f"/{asked.symbol}").raw_path.decode()[1:].replace("/", "%2F")
         path = cursor or (
-            f"/v2/aggs/ticker/{symbol}/range/1/{_TIMESPANS[asked.timeframe.name]}/{first}/{last}"
+            f"/v2/aggs/ticker/{quote(asked.symbol, safe='')}/range/1/{_TIMESPANS[asked.timeframe.name]}/{first}/{last}"
             f"?adjusted=true&sort=asc&limit={self.settings.massive_page_limit}"
         )
         seen = {path}
         after = -1
-        for number in range(_MOST_PAGES):
+        for number in count():
             answer = self._get(path, _Bars)
             if answer.ticker != asked.symbol:
                 raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {asked.symbol!r}")
@@ -139,7 +144,6 @@ class Massive(Provider):
             yield _page(asked.symbol, asked.timeframe, starts, bars, path or None, number)
             if not path:
                 return
-        raise BadPayloadError(f"the answer has more than {_MOST_PAGES:,} pages")
 
     def splits(self, first: date, last: date) -> list[Split]:
         """All splits in that time, a thousand a call."""
@@ -182,17 +186,17 @@ class Massive(Provider):
             with self._client.stream("GET", path) as response:
                 word = str(response.status_code)
                 body = self._body(response)
-                self._require_good(response, body)
+                self._require_good(response, self._without_key(body))
             answer = _decoded(body, kind)
             status = str(getattr(answer, "status", ""))
             if status not in _GOOD:
                 word = "refused"
-                raise _refusal_error(status, body, response.status_code)
+                raise _refusal_error(status, self._without_key(body), response.status_code)
         except httpx.TimeoutException as error:
             word = "timeout"
             raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
         except httpx.HTTPError as error:
-            # Its text may name a host, never the key; a body that ends too early is one of these.
+            # Its text may name a host, never the key, whose form was checked; a body that ends early is one of these.
             raise TransientError(f"massive: {type(error).__name__}: {_shown(str(error))}") from None
         except BadPayloadError:
             word = "bad_payload"
@@ -211,6 +215,10 @@ class Massive(Provider):
                 raise BadPayloadError(f"the answer is larger than {self._max_bytes:,} bytes")
             parts.append(part)
         return b"".join(parts)
+
+    def _without_key(self, body: bytes) -> bytes:
+        """An answer that may be quoted: some servers repeat what they were sent."""
+        return body.replace(self._key.encode(), b"***")
 
     def _require_good(self, response: httpx.Response, body: bytes) -> None:
         code = response.status_code
@@ -233,13 +241,15 @@ class Massive(Provider):
             return ""
         try:
             there = self._base.join(url)
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, ValueError):
             raise BadPayloadError(f"next_url {_shown(url)} is no URL") from None
         if (there.scheme, there.host, there.port) != (self._base.scheme, self._base.host, self._base.port):
-            raise BadPayloadError(f"next_url leads to host {there.host!r}, not to {self._base.host!r}")
+            raise BadPayloadError(f"next_url leads to {_origin(there)}, not to {_origin(self._base)}")
         path = there.raw_path.decode("ascii")
         if path in seen:
             raise BadPayloadError("next_url leads to a page that was read already")
+        if len(seen) >= _MOST_PAGES:
+            raise BadPayloadError(f"the answer has more than {_MOST_PAGES:,} pages")
         seen.add(path)
         return path
 
@@ -288,6 +298,9 @@ def _require_order(timeframe: Timeframe, starts: Starts, after: int, span: tuple
             raise BadPayloadError(f"a {timeframe.name} bar does not begin where its window does")
     else:
         bounds = [days_since_epoch(span[0]), days_since_epoch(span[1]) + 1]
+        odd = next((day for day in map(day_of, starts.tolist()) if whole_windows(timeframe, day, day)[0] != day), None)
+        if odd is not None:
+            raise BadPayloadError(f"a {timeframe.name} bar begins on {odd:%A}, {odd}, where no window of ours does")
     if starts[0] < bounds[0] or starts[-1] >= bounds[1]:
         raise BadPayloadError(f"a bar is outside the range from {span[0]} to {span[1]} that was asked for")
 
@@ -301,8 +314,7 @@ def _decoded(body: bytes, kind: type[T]) -> T:
 
 def _refusal_error(status: str, body: bytes, code: int) -> Exception:
     said = _said(body)
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
-        status = msgspec.json.decode(body, type=_Refusal).status or status
+    status = _refusal(body).status or status
     if status == "NOT_AUTHORIZED" or (code == 403 and status != "ERROR"):
         return PlanError(f"the plan of the key does not include this: {said}")
     if code in (401, 403):
@@ -314,11 +326,16 @@ def _refusal_error(status: str, body: bytes, code: int) -> Exception:
 
 def _said(body: bytes) -> str:
     """What an answer says in words, short."""
+    refusal = _refusal(body)
+    words = refusal.error or refusal.message or refusal.status
+    return _shown(words or body[:_SHOWN].decode("utf-8", "replace"))
+
+
+def _refusal(body: bytes) -> _Refusal:
     try:
-        refusal = msgspec.json.decode(body, type=_Refusal)
-        return _shown(refusal.error or refusal.message or refusal.status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _shown(body[:_SHOWN].decode("utf-8", "replace"))
+        return msgspec.json.decode(body, type=_Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Refusal()
 
 
 def _retry_after(header: str | None) -> float:
@@ -333,6 +350,10 @@ def _retry_after(header: str | None) -> float:
         except (ValueError, TypeError):
             return _RETRY_SECONDS
     return min(max(seconds, 1.0), _MOST_RETRY_SECONDS) if isfinite(seconds) else _RETRY_SECONDS
+
+
+def _origin(url: httpx.URL) -> str:
+    return _shown(f"{url.scheme}://{url.netloc.decode('ascii')}")
 
 
 def _shown(value: Any) -> str:

@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from streamworkers.database import Connection
 from streamworkers.engine import keys, ledger, operations, run_changes
 from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
 from streamworkers.engine.messages import Messages
+from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
 
 SENT_AT = 1_800_000_100.0
@@ -193,11 +195,14 @@ def test_what_is_no_good_is_refused_told_once_and_counted(
     assert _runs(connection) == []
 
 
-def test_a_load_request_is_refused_until_there_is_a_job_for_it(intake: Intake, messages: Messages) -> None:
+def test_a_load_request_is_refused_where_there_is_no_job_for_it(
+    intake: Intake, messages: Messages, registry: Registry
+) -> None:
+    intake = replace(intake, registry=Registry(job for name, job in registry.items() if name != "load_ohlcv"))
     raw = json.dumps({"job_type": "csv_universe_load", "job_id": "load-9", "symbols": ["A"]}).encode()
     outcome = intake.accept(raw, "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason) == ("refused", "unknown_job")
-    assert outcome.detail == "job 'load_ohlcv', which loads bars, is not installed: load them yourself"
+    assert outcome.detail == "job 'load_ohlcv', which loads bars, is not installed"
     assert _status(messages, "load-9")["status"] == "failed"
     assert _status(messages, "load-9")["message"] == outcome.detail
 

@@ -1,0 +1,61 @@
+"""A fleet makes no more calls to a service than it may, in any window of time, however many ask at once."""
+
+import threading
+import time
+
+from streamworkers.engine.stream import Streams
+
+LIMIT, WINDOW_MS, LONGEST_MS = 5, 400, 10_000
+
+
+def test_of_many_that_ask_at_once_as_many_get_a_call_as_there_are(streams: Streams) -> None:
+    waits = [streams.reserve_call("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS) for number in range(12)]
+    assert waits[:LIMIT] == [0] * LIMIT
+    # Nobody said that the first ones are over: they count until they must be.
+    assert all(LONGEST_MS < wait <= LONGEST_MS + WINDOW_MS + 1 for wait in waits[LIMIT:])
+
+
+def test_the_window_of_a_call_begins_with_its_end(streams: Streams) -> None:
+    for number in range(LIMIT):
+        streams.reserve_call("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS)
+    streams.finish_call("x", "t0")
+    wait = streams.reserve_call("x", "next", LIMIT, WINDOW_MS, LONGEST_MS)
+    assert 0 < wait <= WINDOW_MS + 1
+    # The end of a call that does not count any more changes nothing.
+    streams.finish_call("x", "stranger")
+    assert streams.reserve_call("x", "next", LIMIT, WINDOW_MS, LONGEST_MS) > 0
+
+
+def test_no_window_holds_more_calls_than_allowed(streams: Streams) -> None:
+    made: list[float] = []
+    lock = threading.Lock()
+    deadline = time.monotonic() + 3.0
+
+    def ask(number: int) -> None:
+        count = 0
+        while time.monotonic() < deadline:
+            token = f"{number}-{count}"
+            wait_ms = streams.reserve_call("x", token, LIMIT, WINDOW_MS, LONGEST_MS)
+            if wait_ms:
+                threading.Event().wait(min(wait_ms, 50) / 1000)
+                continue
+            with lock:
+                made.append(time.monotonic())
+            streams.finish_call("x", token)
+            count += 1
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made.sort()
+    assert len(made) > 2 * LIMIT
+    gaps = [later - earlier for earlier, later in zip(made, made[LIMIT:], strict=False)]
+    assert min(gaps) * 1000 >= WINDOW_MS
+
+
+def test_services_have_limits_of_their_own(streams: Streams) -> None:
+    for service in ("x", "y"):
+        assert streams.reserve_call(service, "t", 1, WINDOW_MS, LONGEST_MS) == 0
+        assert streams.reserve_call(service, "u", 1, WINDOW_MS, LONGEST_MS) > 0

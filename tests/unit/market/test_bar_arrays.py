@@ -1,0 +1,195 @@
+"""Bars as arrays: packed and back, judged by the rules for rows, made wider whatever pieces they come in."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamworkers.errors import BadInputError
+from streamworkers.market.bar_arrays import (
+    NO_BARS,
+    Aggregator,
+    BarArrays,
+    Starts,
+    Values,
+    arrays_of_rows,
+    bar_rows,
+    checked_bars,
+    joined,
+    moment_of,
+    unpack_bars,
+)
+from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.column_check import checked_columns
+from streamworkers.market.row_rules import BrokenRuleError, Rule, checked_row
+from streamworkers.market.timeframes import TIMEFRAMES
+
+MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
+MONDAY_MS = 1_764_167_400_000  # 2025-11-26 09:30 in New York
+
+
+def bars_of(starts: list[int], seed: int = 1) -> BarArrays:
+    random = np.random.default_rng(seed)
+    low, span = random.uniform(10, 20, len(starts)), random.uniform(0, 2, (3, len(starts)))
+    opened, close = low + span[0], low + span[1]
+    return BarArrays(
+        np.array(starts, np.int64),
+        opened,
+        np.maximum(opened, close) + span[2],
+        low,
+        close,
+        random.integers(0, 1000, len(starts)),
+    )
+
+
+def columns(bars: BarArrays) -> list[list[float]]:
+    return [getattr(bars, name).tolist() for name in BarArrays.__slots__]
+
+
+def by_tens(starts: Starts) -> Starts:
+    return starts - starts % 10
+
+
+def one(price: float) -> Values:
+    return np.array([price])
+
+
+@given(st.lists(st.integers(0, 2**62), max_size=40, unique=True).map(sorted))
+def test_packed_bars_come_back_as_they_were(starts: list[int]) -> None:
+    bars = bars_of(starts)
+    again = unpack_bars(bars.pack())
+    assert columns(again) == columns(bars)
+    assert len(again) == len(starts)
+
+
+def test_bytes_that_are_no_bars_are_refused() -> None:
+    with pytest.raises(BadInputError) as raised:
+        unpack_bars(bars_of([1, 2]).pack()[:-1])
+    assert str(raised.value) == "95 bytes are not 6 columns of bars"
+
+
+def test_joined_bars_follow_one_another_and_a_mask_chooses_among_them() -> None:
+    first, second = bars_of([1, 2], 1), bars_of([5], 2)
+    both = joined([first, NO_BARS, second])
+    assert columns(both) == [left + right for left, right in zip(columns(first), columns(second), strict=True)]
+    assert columns(both.where(both.starts != 2)) == [[column[0], column[2]] for column in columns(both)]
+    assert both.where(both.starts > 0) is both
+    assert len(both.where(both.starts > 9)) == 0
+
+
+@given(
+    st.lists(st.integers(0, 200), max_size=60, unique=True).map(sorted),
+    st.lists(st.integers(0, 60), max_size=8).map(sorted),
+)
+def test_wide_bars_are_the_same_however_the_narrow_ones_are_cut_into_pieces(starts: list[int], cuts: list[int]) -> None:
+    bars = bars_of(starts)
+    aggregator, parts = Aggregator(by_tens), []
+    for begin, end in zip([0, *cuts], [*cuts, len(bars)], strict=True):
+        places = np.arange(len(bars))
+        parts.append(aggregator.add(bars.where((places >= begin) & (places < end))))
+    parts.append(aggregator.finish())
+    assert columns(joined(parts)) == columns(plainly_wide(bars))
+    assert len(aggregator.finish()) == 0
+
+
+def plainly_wide(bars: BarArrays) -> BarArrays:
+    """The same without vectors and without pieces."""
+    groups: dict[int, list[Any]] = {}
+    for start, *values in zip(*columns(bars), strict=True):
+        opened, high, low, close, volume = values
+        group = groups.setdefault(int(start) // 10 * 10, [opened, high, low, close, 0])
+        group[1], group[2], group[3] = max(group[1], high), min(group[2], low), close
+        group[4] += volume
+    rows = [(start, *group) for start, group in groups.items()]
+    table = list(zip(*rows, strict=True)) if rows else [()] * 6
+    return BarArrays(
+        np.array(table[0], np.int64), *(np.array(column, float) for column in table[1:5]), np.array(table[5], np.int64)
+    )
+
+
+def test_a_wide_bar_is_given_only_when_a_bar_of_a_later_window_has_come() -> None:
+    aggregator = Aggregator(by_tens)
+    assert len(aggregator.add(bars_of([1, 2]))) == 0
+    assert len(aggregator.add(NO_BARS)) == 0
+    assert len(aggregator.add(bars_of([9]))) == 0
+    assert aggregator.add(bars_of([30])).starts.tolist() == [0]
+    assert aggregator.finish().starts.tolist() == [30]
+
+
+BAD = [
+    ((np.nan, 2.0, 1.0, 1.5, 5.0), Rule.NOT_FINITE, "open 'nan' is not a finite number"),
+    ((1.5, np.inf, 1.0, 1.5, 5.0), Rule.NOT_FINITE, "high 'inf' is not a finite number"),
+    ((1.5, 2.0, -1.0, 1.5, 5.0), Rule.NEGATIVE, "low '-1.0' is negative"),
+    ((1.5, 2.0, 1.0, 1.5, -5.0), Rule.NEGATIVE, "volume '-5' is negative"),
+    ((1.5, 2.0, 1.0, 1.5, np.nan), Rule.NOT_FINITE, "volume 'nan' is not a finite number"),
+    (
+        (1.5, 2.0, 1.0, 1.5, 2.0**63),
+        Rule.BAD_VOLUME,
+        "volume '9223372036854775808' is larger than 9223372036854775807",
+    ),
+    ((1.5, 1.2, 1.0, 1.1, 5.0), Rule.HIGH_TOO_LOW, "high 1.2 is below open 1.5"),
+    ((1.5, 2.0, 1.6, 1.7, 5.0), Rule.LOW_TOO_HIGH, "low 1.6 is above open 1.5"),
+]
+
+
+@pytest.mark.parametrize(("bar", "rule", "detail"), BAD)
+def test_a_bad_bar_of_a_provider_is_refused_by_its_rule_and_the_others_are_given(
+    bar: tuple[float, ...], rule: Rule, detail: str
+) -> None:
+    good = (1.5, 2.0, 1.0, 1.5, 5.0)
+    *prices, volume = (np.array(column) for column in zip(good, bar, good, strict=True))
+    bars, rejects = checked_bars("AAPL", DAY, np.array([20418, 20419, 20420]), prices, volume, first_line=7)
+    assert bars.starts.tolist() == [20418, 20420]
+    assert [(reject.line, reject.rule, reject.detail) for reject in rejects] == [(8, rule, detail)]
+    assert rejects[0].row.startswith("AAPL,2025-11-27,")
+
+
+@given(st.tuples(*[st.floats(-5, 5) | st.sampled_from([0.0, -0.0, np.nan, np.inf, -np.inf, 1e300])] * 5))
+def test_bars_are_judged_as_the_rows_of_a_file_with_volumes_rounded(bar: tuple[float, ...]) -> None:
+    *prices, volume = (one(value) for value in bar)
+    bars, rejects = checked_bars("A", DAY, np.array([20419]), prices, volume)
+    row = ("A", "2025-11-27", *map(repr, bar[:4]), f"{bar[4]:.0f}")
+    try:
+        checked_row(row, intraday=False)
+    except BrokenRuleError as error:
+        assert [(reject.rule, reject.detail) for reject in rejects] == [(error.rule, str(error))]
+        assert len(bars) == 0
+    else:
+        assert rejects == []
+        assert bars.volume.tolist() == [round(bar[4])]
+
+
+def test_volumes_of_split_adjusted_bars_become_whole_shares() -> None:
+    flat = [np.full(4, 1.0)] * 4
+    bars, rejects = checked_bars("A", DAY, np.arange(4), flat, np.array([0.4, 1.5, 2.5, 1e15 + 0.5]))
+    assert (bars.volume.tolist(), rejects) == ([0, 2, 2, 10**15], [])
+
+
+@pytest.mark.parametrize(
+    ("frame", "start", "text"), [(MINUTE, MONDAY_MS, "2025-11-26T14:30:00+00:00"), (DAY, 20418, "2025-11-26")]
+)
+def test_arrays_become_rows_that_pass_the_rules_and_arrays_again(frame: Any, start: int, text: str) -> None:
+    bars = bars_of([start, start + 60_000])
+    bars.open[0] = bars.low[0] = 0.1 + 0.2
+    rows = bar_rows("BRK.B", frame, bars, first_line=11)
+    assert (rows.lines, rows.symbols, rows.times[0]) == ([11, 12], ["BRK.B"] * 2, text)
+    assert rows.open[0] == "0.30000000000000004"
+    fields = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
+    assert checked_columns(rows.lines, fields, rows.times, intraday=frame.intraday).rejects == []
+    assert columns(arrays_of_rows(frame, rows)) == columns(bars)
+
+
+@pytest.mark.parametrize("frame", TIMEFRAMES.values(), ids=str)
+def test_no_bars_are_no_rows(frame: Any) -> None:
+    rows = bar_rows("A", frame, NO_BARS)
+    assert rows == BarRows([], [], [], [], [], [], [], [])
+    assert len(arrays_of_rows(frame, rows)) == 0
+    assert [len(part) for part in checked_bars("A", frame, NO_BARS.starts, [np.zeros(0)] * 4, np.zeros(0))] == [0, 0]
+
+
+def test_a_start_is_the_moment_or_date_of_its_table() -> None:
+    assert moment_of(HOUR, MONDAY_MS) == datetime(2025, 11, 26, 14, 30, tzinfo=UTC)
+    assert [moment_of(frame, 20418) for frame in (DAY, WEEK, MONTH)] == [date(2025, 11, 26)] * 3
