@@ -31,7 +31,7 @@ def _range_options(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(short_help="Expected, present and missing bars by symbol.")
 @click.option("--universe", required=True, help="A universe, or several: 'dow30:nasdaq100' is the distinct union.")
 @_range_options
 @click.option("--all", "show_all", is_flag=True, help="List complete symbols too.")
@@ -81,7 +81,7 @@ def coverage(
     return 1 if short else 0
 
 
-@click.command()
+@click.command(short_help="Where a symbol lacks bars.")
 @click.argument("symbol")
 @_range_options
 @limit_option

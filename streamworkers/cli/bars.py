@@ -40,7 +40,7 @@ _universe_option = click.option("--universe", callback=_checked_name, help="Also
 
 @click.group()
 def bars() -> None:
-    """OHLCV bars: import, sample, synthesize, show, and what is missing."""
+    """OHLCV bars: import, invent, show, look for gaps."""
 
 
 bars.add_command(coverage)

@@ -4,12 +4,13 @@ import hashlib
 import hmac
 import itertools
 import math
+import operator
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -20,8 +21,16 @@ from streamworkers.errors import BadInputError
 from streamworkers.fake_massive.calls import Call, CallLog, SlidingWindow, without_keys
 from streamworkers.fake_massive.market import DEFAULT_SYMBOLS, FakeMarket, Split
 from streamworkers.fake_massive.misbehaviour import Answer, Asked, Misbehaviour, Rules, misbehave, too_many_requests
-from streamworkers.fake_massive.pages import DEFAULT_BARS, MOST_BARS, AggregatesRequest, Pages, day_of, read_request
-from streamworkers.fake_massive.trading_days import MINUTE_MS
+from streamworkers.fake_massive.pages import (
+    DEFAULT_BARS,
+    MOST_BARS,
+    AggregatesRequest,
+    Pages,
+    date_in,
+    number_in,
+    read_request,
+)
+from streamworkers.fake_massive.trading_days import MINUTE_MS, day_of
 
 DEFAULT_KEY: Final = "fake-massive-key"
 _AGGREGATES = re.compile(r"/v2/aggs/ticker/([^/]+)/range/([^/]+)/([^/]+)/([^/]+)/([^/]+)")
@@ -29,7 +38,7 @@ _GROUPED = re.compile(r"/v2/aggs/grouped/locale/us/market/stocks/([^/]+)")
 _SPLITS = re.compile(r"/v3/reference/splits")
 _TICKERS = re.compile(r"/v3/reference/tickers")
 _MOST_ROWS, _DEFAULT_SPLITS, _DEFAULT_TICKERS = 1000, 10, 100
-_COMPARISONS = ("", ".gte", ".gt", ".lte", ".lt")
+_COMPARISONS = {"": operator.eq, ".gte": operator.ge, ".gt": operator.gt, ".lte": operator.le, ".lt": operator.lt}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,8 @@ class FakeMassive:
             extended_share=extended_share,
         )
         self.api_keys = tuple(api_keys)
+        if not self.api_keys or "" in self.api_keys:
+            raise BadInputError("api_keys must be one key or more, and none of them empty")
         self.rules = Rules(seed, misbehaviours)
         self._pages = Pages(self.market)
         self._limit_window_seconds = limit_window_seconds
@@ -103,7 +114,7 @@ class FakeMassive:
 
     def now(self) -> datetime:
         """The moment on the API's clock."""
-        return datetime.now(UTC) if self._now is None else self._now
+        return self._now or datetime.now(UTC)
 
     def set_now(self, now: datetime | None) -> None:
         """Stop the clock at an aware moment; None lets it be the real one. Raises BadInputError for a naive one."""
@@ -131,7 +142,8 @@ class FakeMassive:
         request_id = self._request_id()
         endpoint, words = _endpoint(arrival.raw_path)
         parameters = _parameters(arrival.query)
-        ticker = words[0] if endpoint == "aggregates" else parameters.get("ticker")
+        named = words[0] if endpoint == "aggregates" else parameters.get("ticker")
+        ticker = None if named is None else without_keys(named, self.api_keys)
         asked = Asked(f"{arrival.base_url}{shown}", shown, endpoint, ticker, request_id)
         found, answer = self._decided(arrival, asked, words, parameters)
         if self.latency:
@@ -148,7 +160,8 @@ class FakeMassive:
         """The name of the misbehaviour that the call met, and the answer."""
         try:
             self._check_key(arrival, parameters)
-            wait = 0.0 if self._limiter is None else self._limiter.wait_seconds(time.monotonic())
+            limiter = self._limiter
+            wait = 0.0 if limiter is None else limiter.wait_seconds(time.monotonic())
             if wait:
                 return None, too_many_requests(asked.request_id, (("Retry-After", str(math.ceil(wait))),))
             if asked.endpoint == "aggregates":
@@ -213,12 +226,9 @@ class FakeMassive:
         return _with_rows(counts, rows, {"status": "OK", "request_id": request_id, "count": count})
 
     def _splits(self, arrival: Arrival, parameters: dict[str, str], request_id: str) -> bytes:
-        low, high = _date_range(parameters, "execution_date")
-        ticker = parameters.get("ticker")
+        is_wanted, ticker = _day_filter(parameters, "execution_date"), parameters.get("ticker")
         chosen = [
-            split
-            for split in self.market.splits
-            if low <= split.execution_date <= high and ticker in (None, split.ticker)
+            split for split in self.market.splits if is_wanted(split.execution_date) and ticker in (None, split.ticker)
         ]
         if not _is_ascending(parameters, "order", "desc"):
             chosen.reverse()
@@ -306,9 +316,10 @@ def _aggregates_request(words: list[str], parameters: dict[str, str]) -> Aggrega
 
 def _limit(parameters: dict[str, str], default: int, most: int) -> int:
     text = parameters.get("limit", str(default))
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= most):
+    number = number_in(text)
+    if not 1 <= number <= most:
         raise BadInputError(f"limit {text!r} is not a whole number from 1 to {most}")
-    return int(text)
+    return number
 
 
 def _is_true(parameters: dict[str, str], name: str, *, default: bool) -> bool:
@@ -331,24 +342,19 @@ def _is_ascending(parameters: dict[str, str], name: str, default: str) -> bool:
 
 def _date(text: str, name: str) -> date:
     try:
-        if len(text) == len("2025-01-31"):
-            return date.fromisoformat(text)
+        return date_in(text)
     except ValueError:
-        pass
-    raise BadInputError(f"{name} {text!r} is not YYYY-MM-DD")
+        raise BadInputError(f"{name} {text!r} is not YYYY-MM-DD") from None
 
 
-def _date_range(parameters: dict[str, str], name: str) -> tuple[date, date]:
-    """The days that `name`, `name.gte`, `.gt`, `.lte` and `.lt` leave, both included."""
-    given = {end: _date(parameters[name + end], name + end) for end in _COMPARISONS if name + end in parameters}
-    one_day = timedelta(days=1)
-    lows = [given.get("", date.min), given.get(".gte", date.min)]
-    highs = [given.get("", date.max), given.get(".lte", date.max)]
-    if ".gt" in given:
-        lows.append(given[".gt"] + one_day)
-    if ".lt" in given:
-        highs.append(given[".lt"] - one_day)
-    return max(lows), min(highs)
+def _day_filter(parameters: dict[str, str], name: str) -> Callable[[date], bool]:
+    """Whether `name`, `name.gte`, `.gt`, `.lte` and `.lt`, as far as they are given, leave a day."""
+    bounds = [
+        (compare, _date(parameters[name + end], name + end))
+        for end, compare in _COMPARISONS.items()
+        if name + end in parameters
+    ]
+    return lambda day: all(compare(day, bound) for compare, bound in bounds)
 
 
 def _with_rows(before: dict[str, Any], rows: bytes, after: dict[str, Any]) -> bytes:
@@ -362,8 +368,7 @@ def _listing(
     arrival: Arrival, parameters: dict[str, str], rows: list[dict[str, Any]], default: int, request_id: str
 ) -> bytes:
     """A page of reference data; where it goes on is in the cursor of its next_url alone."""
-    limit, offset = _limit(parameters, default, _MOST_ROWS), parameters.get("offset", "0")
-    start = int(offset) if offset.isascii() and offset.isdecimal() else 0
+    limit, start = _limit(parameters, default, _MOST_ROWS), max(number_in(parameters.get("offset", "0")), 0)
     body: dict[str, Any] = {"results": rows[start : start + limit], "status": "OK", "request_id": request_id}
     if start + limit < len(rows):
         cursor = urlencode({**parameters, "offset": str(start + limit)}).encode().hex()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from streamworkers.errors import BadInputError, UsageError
+from streamworkers.errors import UsageError
 from streamworkers.fake_massive.api import Arrival, FakeMassive
 from streamworkers.fake_massive.misbehaviour import Answer, Misbehaviour
 
@@ -138,8 +138,6 @@ def _apply(fake: FakeMassive, wanted: _Control) -> None:
         Misbehaviour(rule.name, rule.value, frozenset(rule.tickers), rule.calls, rule.share, rule.path)
         for rule in wanted.misbehave
     ]
-    if isinstance(wanted.now, datetime) and wanted.now.tzinfo is None:
-        raise BadInputError(f"now {wanted.now.isoformat()} has no offset from UTC")
     if not isinstance(wanted.now, msgspec.UnsetType):
         fake.set_now(wanted.now)
     if not isinstance(wanted.latency, msgspec.UnsetType):

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from urllib.parse import quote
 
 import msgspec
 
@@ -41,8 +41,9 @@ class CallLog:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._calls: deque[Call] = deque(maxlen=_MOST_CALLS)
+        self._path = path
         try:
-            self._file: BinaryIO | None = None if path is None else path.open("ab", buffering=0)
+            self._write(b"")
         except OSError as error:
             raise BadInputError(f"log {str(path)!r} cannot be written: {error.strerror}") from error
 
@@ -50,8 +51,7 @@ class CallLog:
         """Write one down."""
         with self._lock:
             self._calls.append(call)
-            if self._file is not None:
-                self._file.write(msgspec.json.encode(call) + b"\n")
+            self._write(msgspec.json.encode(call) + b"\n")
 
     def calls(self) -> list[Call]:
         """A copy of what is in memory, in the order in which calls were answered."""
@@ -63,19 +63,17 @@ class CallLog:
         with self._lock:
             self._calls.clear()
 
-    def close(self) -> None:
-        """Close the file; calls that come later are kept in memory only."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+    def _write(self, line: bytes) -> None:
+        if self._path is not None:
+            with self._path.open("ab") as file:
+                file.write(line)
 
 
 def without_keys(text: str, keys: Iterable[str]) -> str:
     """A path with query in which keys, and whatever `apiKey` says, are replaced by `***`."""
     text = _KEY_IN_QUERY.sub(r"\1***", text)
     for key in keys:
-        text = text.replace(key, "***")
+        text = text.replace(key, "***").replace(quote(key, safe=""), "***")
     return text
 
 

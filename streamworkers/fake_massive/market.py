@@ -24,7 +24,7 @@ from streamworkers.fake_massive.trading_days import (
     MINUTE_MS,
     PRE_MARKET_MINUTE,
     TradingDays,
-    day_and_minute,
+    day_of,
     midnight_ms,
     milliseconds,
     trading_days,
@@ -51,7 +51,7 @@ _SPLIT = re.compile(r"([^:]+):(\d{4}-\d\d-\d\d):([\d.]+):([\d.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """From `execution_date` on there are `split_to` shares for each `split_from`. Raises BadInputError below 0."""
+    """From `execution_date` on there are `split_to` shares for each `split_from`. Raises BadInputError for one not above 0."""
 
     ticker: str
     execution_date: date
@@ -448,4 +448,4 @@ def _typical(opens: Floats, highs: Floats, lows: Floats, closes: Floats) -> Floa
 
 
 def _date_of(now: datetime | None) -> date:
-    return date.max if now is None else day_and_minute(milliseconds(now))[0]
+    return date.max if now is None else day_of(now)

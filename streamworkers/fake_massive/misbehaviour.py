@@ -177,7 +177,8 @@ def parse_misbehaviour(text: str) -> Misbehaviour:
             else:
                 raise BadInputError(f"misbehaviour {text!r}: {word!r} is none of ticker=, calls=, share=, path=")
         except ValueError:
-            raise BadInputError(f"misbehaviour {text!r}: {given!r} is not a number") from None
+            what = "a whole number" if key == "calls" else "a number"
+            raise BadInputError(f"misbehaviour {text!r}: {key} {given!r} is not {what}") from None
     return rule
 
 

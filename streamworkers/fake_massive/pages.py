@@ -1,8 +1,9 @@
 """One page of aggregates: what a request asks for, what of it fits under its limit, and where it goes on."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -10,13 +11,23 @@ import numpy as np
 from streamworkers.errors import BadInputError
 from streamworkers.fake_massive.bars import Bars, Ints, first_of_each
 from streamworkers.fake_massive.market import FakeMarket, by_calendar, wider, window_day, window_ordinals
-from streamworkers.fake_massive.trading_days import DAY_MINUTES, MINUTE_MS, day_and_minute, midnight_ms, milliseconds
+from streamworkers.fake_massive.trading_days import (
+    DAY_MINUTES,
+    MINUTE_MS,
+    day_and_minute,
+    day_of,
+    midnight_ms,
+    milliseconds,
+)
 
 MOST_BARS = 50_000
 DEFAULT_BARS = 5_000
 _INTRADAY = {"minute": 1, "hour": 60}
 _CALENDAR = ("day", "week", "month")
 _CACHED_DAYS = 1024  # of about 64 KB
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+_EARLIEST, _LATEST = date(1970, 1, 1), date(9998, 12, 31)  # windows begin before and end after these days
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,7 @@ def read_request(ticker: str, multiplier: str, timespan: str, first: str, last: 
     if timespan not in (*_INTRADAY, *_CALENDAR):
         known = ", ".join((*_INTRADAY, *_CALENDAR))
         raise BadInputError(f"timespan {timespan!r} is not one of {known}")
-    if not (multiplier.isdecimal() and 1 <= int(multiplier) <= 100_000):
+    if not 1 <= number_in(multiplier) <= 100_000:
         raise BadInputError(f"multiplier {multiplier!r} is not a whole number from 1")
     width = int(multiplier) * _INTRADAY.get(timespan, DAY_MINUTES)
     if width > DAY_MINUTES:
@@ -87,15 +98,25 @@ def read_request(ticker: str, multiplier: str, timespan: str, first: str, last: 
     return replace(request, first=window_day(first_day, timespan), last=_window_end(last_day, timespan))
 
 
+def number_in(text: str) -> int:
+    """The whole number that a text is; -1 for any other text, and for more digits than any number here has."""
+    return int(text) if _NUMBER.fullmatch(text) else -1
+
+
+def date_in(text: str) -> date:
+    """The date that a text is. Raises ValueError for all but YYYY-MM-DD."""
+    if not _DATE.fullmatch(text):
+        raise ValueError(text)
+    return date.fromisoformat(text)
+
+
 def _moment(text: str, name: str, minute: int) -> tuple[date, int]:
     try:
-        if text.isascii() and text.removeprefix("-").isdigit():
-            return day_and_minute(int(text))
-        if len(text) == len("2025-01-31"):
-            return date.fromisoformat(text), minute
+        is_number = _NUMBER.fullmatch(text.removeprefix("-"))
+        day, minute = day_and_minute(int(text)) if is_number else (date_in(text), minute)
     except (ValueError, OverflowError, OSError):
-        pass
-    raise BadInputError(f"{name!r} {text!r} is neither YYYY-MM-DD nor Unix milliseconds")
+        raise BadInputError(f"{name!r} {text!r} is neither YYYY-MM-DD nor Unix milliseconds") from None
+    return min(max(day, _EARLIEST), _LATEST), minute
 
 
 def _window_end(day: date, timespan: str) -> date:
@@ -207,8 +228,3 @@ def _whole_windows(windows: Ints, room: int, ascending: bool, *, must: bool) -> 
     fitting = edges[edges >= count - room]
     low = int(fitting[0])
     return (int(edges[-2]) if must and low == count else low), count
-
-
-def day_of(now: datetime) -> date:
-    """The date in New York at a moment."""
-    return day_and_minute(milliseconds(now.astimezone(UTC)))[0]

@@ -94,7 +94,6 @@ class RunningFakeMassive:
         if self._thread.ident is not None:
             self._thread.join()
         self._socket.close()
-        self.fake.log.close()
 
     def _run(self) -> None:
         try:
@@ -180,5 +179,6 @@ def _server(fake: FakeMassive, up: threading.Event) -> "uvicorn.Server":
         backlog=_BACKLOG,
         timeout_keep_alive=60,
         server_header=False,
+        proxy_headers=False,
     )
     return Server(config)

@@ -16,6 +16,7 @@ FIRST_DAY = date(2003, 9, 10)
 PRE_MARKET_MINUTE = 4 * 60
 _POST_MARKET_MINUTES = 4 * 60
 _YEARS_AT_ONCE = 5
+_LAST_YEAR = 2200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,11 @@ class TradingDays:
 
 
 def trading_days(last: date) -> TradingDays:
-    """The sessions from `FIRST_DAY` to a few years after a day at most, always the same ones for the same day."""
-    return _until_year((last.year // _YEARS_AT_ONCE + 1) * _YEARS_AT_ONCE)
+    """The sessions from `FIRST_DAY` to a few years after a day at most, always the same ones for the same day.
+
+    None are after 2200.
+    """
+    return _until_year(min((last.year // _YEARS_AT_ONCE + 1) * _YEARS_AT_ONCE, _LAST_YEAR))
 
 
 @lru_cache(maxsize=4)
@@ -83,6 +87,11 @@ def day_and_minute(ms: int) -> tuple[date, int]:
     """
     local = datetime.fromtimestamp(ms / 1000, tz=UTC).astimezone(EXCHANGE_ZONE)
     return local.date(), local.hour * 60 + local.minute
+
+
+def day_of(moment: datetime) -> date:
+    """The date in New York at an aware moment."""
+    return moment.astimezone(EXCHANGE_ZONE).date()
 
 
 def week_start(day: date) -> date:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from math import exp, sqrt
 from typing import ClassVar
 
@@ -53,10 +54,15 @@ class Synthetic(Provider):
     def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
         """One page."""
         del cursor
-        dates = [day.isoformat() for day in sessions_between("XNYS", _BEGIN, max(asked.last, _BEGIN)).days]
+        dates = [day.isoformat() for day in _days_until(asked.last.year) if day <= asked.last]
         if dates:
             draws = _Draws([self.settings.synthetic_seed, *asked.symbol.encode()])
             yield page_of(asked, TIMEFRAMES["day"], _bars(asked.symbol, 0, dates, draws))
+
+
+@lru_cache(maxsize=8)
+def _days_until(year: int) -> tuple[date, ...]:
+    return sessions_between("XNYS", _BEGIN, date(max(year, _BEGIN.year), 12, 31)).days
 
 
 class _Draws:

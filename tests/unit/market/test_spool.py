@@ -14,7 +14,8 @@ from streamworkers.market.spool import BarSpool, pack_small, unpack_small
 
 def bars_of(first: int, count: int) -> BarArrays:
     starts = np.arange(first, first + count)
-    return BarArrays(starts, *(starts * share for share in (1.0, 1.5, 0.5, 1.25)), starts * 3)
+    price = starts.astype(np.float64)
+    return BarArrays(starts, price, price + 2, price - 1, price + 1, starts * 3)
 
 
 def same(left: BarArrays, right: BarArrays) -> bool:
@@ -24,7 +25,8 @@ def same(left: BarArrays, right: BarArrays) -> bool:
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 9_000), max_size=6))
 def test_parts_come_out_in_order_and_as_often_as_they_are_asked_for(counts: list[int]) -> None:
-    spool, parts = BarSpool(), []
+    spool = BarSpool()
+    parts: list[BarArrays] = []
     for count in counts:
         parts.append(bars_of(sum(counts[: len(parts)]), count))
         spool.add(parts[-1])
