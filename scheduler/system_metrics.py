@@ -57,11 +57,13 @@ _SLOW = _Kind("redis_slow_calls", "Commands in Redis' slow log")
 _COMMANDS = _Kind("redis_commands", "Commands that Redis has processed", is_counter=True)
 _SUPERVISORS = _Kind("supervisors", "Supervisors whose heartbeat is fresh")
 
+_CALLS = _Kind("provider_counted_calls", "Calls that count against a provider's limit of a minute", ("provider",))
+
 _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
     *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS),
 )
-_OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS)
+_OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _CALLS)
 
 
 class SystemCollector(Collector):
@@ -113,6 +115,7 @@ class SystemCollector(Collector):
             _SLOW: [((), state["slow_calls"])],
             _COMMANDS: [((), state["total_commands_processed"])],
             _SUPERVISORS: [((), len(self._streams.heartbeats()))],
+            _CALLS: [((provider,), calls) for provider, calls in self._streams.counted_calls().items()],
         }
 
 

@@ -16,7 +16,19 @@ from streamworkers.fake_massive.misbehaviour import KINDS, parse_misbehaviour
 from streamworkers.fake_massive.server import running_fake_massive
 
 
-@click.command(short_help="Serve invented bars as the Massive API would.")
+class _WithMisbehaviours(click.Command):
+    """Lists the misbehaviours below the options of its help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [
+            (name, kind.meaning if kind.default is None else f"{kind.meaning}  [default: {_shown(kind.default)}]")
+            for name, kind in KINDS.items()
+        ]
+        with formatter.section("Misbehaviours"):
+            formatter.write_dl(rows)
+
+
+@click.command(cls=_WithMisbehaviours, short_help="Serve invented bars as the Massive API would.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 picks a free one.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed is another market.")
@@ -72,8 +84,8 @@ def fake_massive(host: str, port: int, log_file: Path | None, misbehaviours: tup
         stop.wait()
 
 
-# The names are in the code once; help shows them below the options.
-fake_massive.epilog = "\b\nMisbehaviours:\n" + "\n".join(f"  {name}" for name in KINDS)
+def _shown(default: float | str) -> str:
+    return default if isinstance(default, str) else f"{default:g}"
 
 
 def _symbols(text: str | None) -> tuple[str, ...]:

@@ -296,6 +296,13 @@ class Streams:
         """A call is over; its window begins now."""
         self._run("rate_limit", [self.keys.rate_limit(service)], ["finished", token])
 
+    def counted_calls(self) -> dict[str, int]:
+        """How many calls count against the limit of each service that has one now, those that may just have ended too."""
+        prefix_length = len(self.keys.rate_limit(""))
+        with translated():
+            names = list(self._client.scan_iter(match=self.keys.rate_limit("*"), count=1000))
+            return {name.decode()[prefix_length:]: self._client.zcard(name) for name in names}
+
     def heartbeat(self, worker_id: str, payload: bytes, ttl_ms: int) -> None:
         """Say that a supervisor lives."""
         with translated():

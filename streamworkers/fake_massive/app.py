@@ -58,11 +58,12 @@ class _Delivery(Response):
         headers = {"content-type": answer.content_type, "content-length": str(length), **dict(answer.headers)}
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-        for start in range(0, len(answer.body), _CHUNK):
-            await send({"type": "http.response.body", "body": answer.body[start : start + _CHUNK], "more_body": True})
-        if length == len(answer.body):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        # Otherwise the response stays unfinished, upon which uvicorn closes the connection.
+        # A cut response is never finished, upon which uvicorn closes the connection.
+        cut = length != len(answer.body)
+        for start in range(0, max(len(answer.body), 1), _CHUNK):
+            more = cut or start + _CHUNK < len(answer.body)
+            body = answer.body[start : start + _CHUNK]
+            await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def _held(seconds: float, receive: Receive, stopping: asyncio.Event) -> bool:

@@ -51,7 +51,10 @@ _SPLIT = re.compile(r"([^:]+):(\d{4}-\d\d-\d\d):([\d.]+):([\d.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """From `execution_date` on there are `split_to` shares for each `split_from`. Raises BadInputError for one not above 0."""
+    """From `execution_date` on there are `split_to` shares for each `split_from`.
+
+    Raises BadInputError for a part that is not above 0.
+    """
 
     ticker: str
     execution_date: date

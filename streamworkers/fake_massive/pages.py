@@ -144,7 +144,7 @@ class Pages:
     def _intraday(self, request: AggregatesRequest, now: datetime) -> Page:
         rows, count, base = [], 0, 0
         for day, whole in self._sessions(request, now):
-            room = request.limit - base
+            room = max(request.limit - base, 0)
             if whole is not None and whole <= room and request.ascending:
                 ratio = self._ratio(request, day, now)
                 encoded, bars_count = self._session_json(request.ticker, day, request.width, ratio)
@@ -210,7 +210,7 @@ class Pages:
         next_ms = None
         if end - low < len(days):
             rest = date.fromordinal(int(keys[end] if request.ascending else keys[low - 1]))
-            next_ms = midnight_ms(rest)
+            next_ms = midnight_ms(rest if request.ascending else _window_end(rest, request.timespan))
         rows = (bars if request.ascending else bars.backwards()).json_rows()
         return Page(rows, len(bars), end - low, next_ms)
 

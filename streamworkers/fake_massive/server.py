@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
@@ -32,12 +32,15 @@ class RunningFakeMassive:
     def __init__(self, fake: FakeMassive, host: str = "127.0.0.1", port: int = 0) -> None:
         self.fake = fake
         self._up, self._ended = threading.Event(), threading.Event()
+        self._error: OSError | None = None
         self._server = _server(fake, self._up)
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise BadInputError(f"port {port} on {host} cannot be used: {error.strerror or error}") from error
+        # asyncio sets this only on sockets that know their protocol; without it each small answer takes 40 ms.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
         self._thread = threading.Thread(target=self._run, name=f"fake-massive-{self.port}", daemon=True)
@@ -84,9 +87,11 @@ class RunningFakeMassive:
 
     def start(self) -> None:
         """Serve; returns when it does. Raises ServiceUnreachableError when that fails."""
+        # The calendar takes a second to load, for which no call should have to wait.
+        self.market.sessions(date.min, date.min)
         self._thread.start()
         if not self._up.wait(_START_SECONDS) or self._ended.is_set():
-            raise ServiceUnreachableError(f"the fake Massive API did not start on {self.url}")
+            raise ServiceUnreachableError(f"the fake Massive API did not start on {self.url}: {self._error}")
 
     def stop(self) -> None:
         """Answer what is being answered, give up what is held back, close all connections, end the thread."""
@@ -98,6 +103,8 @@ class RunningFakeMassive:
     def _run(self) -> None:
         try:
             self._server.run(sockets=[self._socket])
+        except OSError as error:
+            self._error = error
         finally:
             self._ended.set()
             self._up.set()

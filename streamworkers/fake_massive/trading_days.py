@@ -16,7 +16,7 @@ FIRST_DAY = date(2003, 9, 10)
 PRE_MARKET_MINUTE = 4 * 60
 _POST_MARKET_MINUTES = 4 * 60
 _YEARS_AT_ONCE = 5
-_LAST_YEAR = 2200
+_LAST_YEAR = 2100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class TradingDays:
 def trading_days(last: date) -> TradingDays:
     """The sessions from `FIRST_DAY` to a few years after a day at most, always the same ones for the same day.
 
-    None are after 2200.
+    None are after 2100.
     """
     return _until_year(min((last.year // _YEARS_AT_ONCE + 1) * _YEARS_AT_ONCE, _LAST_YEAR))
 

@@ -23,10 +23,12 @@ PARTS = (
     "job_schedule_ticks",
     "job_schedule_runs",
     "msg_system_health",
+    "load_pages",
     "partitions_ahead",
 )
 DAYS_AHEAD = 7
-_RESULT_TIMES = {"daily_patterns": "detected_at", "indicator_results": "calculated_at"}
+_PAGE_DAYS = 7  # a load that still waits for its next call asks for older ones again anyway
+_TIMES = {"daily_patterns": "detected_at", "indicator_results": "calculated_at", "load_pages": "fetched_at"}
 
 
 class CleanupParameters(JobParameters):
@@ -71,6 +73,7 @@ def clean(
         "job_schedule_ticks": parameters.run_days,
         "job_schedule_runs": parameters.run_days,
         "msg_system_health": parameters.health_days,
+        "load_pages": _PAGE_DAYS,
         "partitions_ahead": 0,
     }[part]
     before = now - timedelta(days=days)
@@ -79,9 +82,9 @@ def clean(
     if part == "job_run_items":
         return _drop_partitions(connection, before, parameters.dry_run, is_cancelled)
     if parameters.dry_run:
-        count = _count_results if part in _RESULT_TIMES else retention.count_old
+        count = _count_old if part in _TIMES else retention.count_old
         return Cleaning(part, count(connection, part, before))
-    remove = _remove_results if part in _RESULT_TIMES else retention.remove_old
+    remove = _remove_old if part in _TIMES else retention.remove_old
     total = 0
     while not is_cancelled():
         removed = remove(connection, part, before, parameters.batch_rows)
@@ -135,16 +138,16 @@ def _make_partitions(connection: Connection, now: datetime, dry_run: bool) -> Cl
     return Cleaning("partitions_ahead", 0)
 
 
-def _count_results(connection: Connection, table: str, before: datetime) -> int:
-    row = connection.execute(_of_results("SELECT count(*) FROM {table} WHERE {time} < %s", table), (before,)).fetchone()
+def _count_old(connection: Connection, table: str, before: datetime) -> int:
+    row = connection.execute(_statement("SELECT count(*) FROM {table} WHERE {time} < %s", table), (before,)).fetchone()
     assert row is not None
     return int(row[0])
 
 
-def _remove_results(connection: Connection, table: str, before: datetime, limit: int) -> int:
+def _remove_old(connection: Connection, table: str, before: datetime, limit: int) -> int:
     statement = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {time} < %s LIMIT %s))"
-    return connection.execute(_of_results(statement, table), (before, limit)).rowcount
+    return connection.execute(_statement(statement, table), (before, limit)).rowcount
 
 
-def _of_results(text: str, table: str) -> sql.Composed:
-    return sql.SQL(text).format(table=sql.Identifier(table), time=sql.Identifier(_RESULT_TIMES[table]))
+def _statement(text: str, table: str) -> sql.Composed:
+    return sql.SQL(text).format(table=sql.Identifier(table), time=sql.Identifier(_TIMES[table]))

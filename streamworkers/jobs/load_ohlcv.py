@@ -20,9 +20,8 @@ from streamworkers.engine.outcome import Completed, Event, Outcome
 from streamworkers.errors import BadInputError, ItemError
 from streamworkers.jobs.load_batch import LoadBatch, SavedBars
 from streamworkers.market import bar_bases
-from streamworkers.market.bar_arrays import bar_rows
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.bars_store import load_rows
+from streamworkers.market.bar_arrays import bar_rows, moment_of
+from streamworkers.market.bars_store import Series, store_series
 from streamworkers.market.load_pages import forget_pages
 from streamworkers.market.load_plan import Rules, Span, base_of
 from streamworkers.market.providers.provider import Calls, OutOfCallsError, Provider, provider_named
@@ -31,6 +30,7 @@ from streamworkers.market.windows import HourAnchor, Hours
 
 CALL_WINDOW_MS = 60_000
 _ROWS_OF_A_STATEMENT = 300_000
+_ROWS_OF_A_PART = 10_000  # as text they take twenty times the memory that they take as numbers
 
 
 class LoadParameters(JobParameters):
@@ -179,7 +179,7 @@ class LoadOhlcv(Job[LoadParameters]):
                 # What another load fetched later stays; ours adds what that one had not asked for.
                 chosen = [value for value in group if ((value.base.symbol, frame.name) in ours) is is_ours]
                 for part in _parts(chosen):
-                    load_rows(connection, frame, _rows(part), keep_stored=not is_ours)
+                    store_series(connection, frame, [_series(value) for value in part], keep_stored=not is_ours)
         forget_pages(connection, values[0][0], [key for _, value in values for key in value.page_keys])
         return ()
 
@@ -204,6 +204,8 @@ def _parts(values: Sequence[SavedBars]) -> Iterator[list[SavedBars]]:
     part: list[SavedBars] = []
     rows = 0
     for value in values:
+        if not value.spool.count:
+            continue
         if part and rows + value.spool.count > _ROWS_OF_A_STATEMENT:
             yield part
             part, rows = [], 0
@@ -213,12 +215,12 @@ def _parts(values: Sequence[SavedBars]) -> Iterator[list[SavedBars]]:
         yield part
 
 
-def _rows(values: Sequence[SavedBars]) -> Iterator[BarRows]:
-    line = 1
-    for value in values:
-        for bars in value.spool:
-            yield bar_rows(value.base.symbol, value.timeframe, bars, line)
-            line += len(bars)
+def _series(value: SavedBars) -> Series:
+    frame, spool = value.timeframe, value.spool
+    assert spool.first is not None
+    assert spool.last is not None
+    rows = (bar_rows(value.base.symbol, frame, part) for bars in spool for part in bars.parts(_ROWS_OF_A_PART))
+    return Series(value.base.symbol, moment_of(frame, spool.first), moment_of(frame, spool.last), rows)
 
 
 def _fleet_calls(provider: Provider, context: Context[LoadParameters], settings: Settings) -> Calls:

@@ -1,6 +1,6 @@
 """Bars of one symbol as arrays: what providers give, what is made of it, and how it becomes rows for a table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
@@ -45,6 +45,11 @@ class BarArrays:
         if mask.all():
             return self
         return BarArrays(*(getattr(self, column.name)[mask] for column in fields(self)))
+
+    def parts(self, size: int) -> "Iterator[BarArrays]":
+        """The bars, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield BarArrays(*(getattr(self, column.name)[start : start + size] for column in fields(self)))
 
     def pack(self) -> bytes:
         """The bars as bytes for `unpack_bars`."""

@@ -25,13 +25,14 @@ class BarRows:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def copy_text(self) -> str:
-        """The rows as text for COPY: line, symbol, time, open, high, low, close, volume."""
+    def copy_text(self, *, with_lines: bool = True) -> str:
+        """The rows as text for COPY: line, if wanted, symbol, time, open, high, low, close, volume."""
         symbols = self.symbols
         if any("\\" in symbol for symbol in set(symbols)):
             symbols = [symbol.replace("\\", "\\\\") for symbol in symbols]
+        lines = (map(str, self.lines),) if with_lines else ()
         columns = (
-            map(str, self.lines),
+            *lines,
             symbols,
             self.times,
             self.open,

@@ -6,9 +6,10 @@ lock makes the pair an upsert and its counts exact; `INSERT … ON CONFLICT DO U
 because it inserts speculatively, and touches the unchanged rows as well by locking them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -49,6 +50,11 @@ INSERT INTO {table} (symbol, {time}, open, high, low, close, volume)
 SELECT symbol, {time}, open, high, low, close, volume FROM pg_temp.incoming_bars i
 WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = i.symbol AND t.{time} = i.{time})
 ORDER BY line"""
+
+
+_FREE = """
+SELECT s.symbol FROM unnest(%s::text[], %s::{kind}, %s::{kind}) AS s (symbol, first, last)
+WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = s.symbol AND t.{time} BETWEEN s.first AND s.last)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,60 @@ def load_rows(
         first=_parsed(seen.first, timeframe),
         last=_parsed(seen.last, timeframe),
     )
+
+
+class Series(NamedTuple):
+    """Bars of one symbol in order of time: their first and last time, and the rows, gone through once."""
+
+    symbol: str
+    first: date | datetime
+    last: date | datetime
+    rows: Iterable[BarRows]
+
+
+def store_series(
+    connection: psycopg.Connection, timeframe: Timeframe, series: Sequence[Series], *, keep_stored: bool = False
+) -> None:
+    """What `load_rows` does, for whole series; those between whose ends nothing is stored are copied right in."""
+    table, time = sql.Identifier(timeframe.table), sql.Identifier(timeframe.time_column)
+    kind = sql.SQL("timestamptz[]" if timeframe.intraday else "date[]")
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table))
+        cursor.execute(
+            sql.SQL(_FREE).format(table=table, time=time, kind=kind),
+            ([one.symbol for one in series], [one.first for one in series], [one.last for one in series]),
+        )
+        free = {symbol for (symbol,) in cursor.fetchall()}
+        new = [one for one in series if one.symbol in free]
+        if new:
+            if timeframe.name == "1min":
+                _ensure_minute_partitions(cursor, new)
+            columns = sql.SQL("{table} (symbol, {time}, open, high, low, close, volume)").format(table=table, time=time)
+            with cursor.copy(sql.SQL("COPY {} FROM STDIN").format(columns)) as copy:
+                for one in new:
+                    for rows in one.rows:
+                        copy.write(rows.copy_text(with_lines=False))
+        others = [one for one in series if one.symbol not in free]
+        if others:
+            load_rows(connection, timeframe, _numbered(others), keep_stored=keep_stored)
+
+
+def _numbered(series: Iterable[Series]) -> Iterator[BarRows]:
+    """The rows of all of them, their lines numbered through."""
+    line = 1
+    for one in series:
+        for rows in one.rows:
+            yield replace(rows, lines=list(range(line, line + len(rows))))
+            line += len(rows)
+
+
+def _ensure_minute_partitions(cursor: psycopg.Cursor, series: Iterable[Series]) -> None:
+    first = min(one.first.strftime("%Y-%m") for one in series)
+    last = max(one.last.strftime("%Y-%m") for one in series)
+    year, month = map(int, first.split("-"))
+    while (name := f"{year:04d}-{month:02d}") <= last:
+        ensure_minute_partition(cursor, datetime.fromisoformat(f"{name}-01T00:00:00+00:00"))
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
 
 
 def ensure_minute_partition(executor: psycopg.Connection | psycopg.Cursor, moment: datetime) -> None:

@@ -103,7 +103,7 @@ def run_fetch(
             off_session += int(np.count_nonzero(~belongs))
             for sieve in sieves:
                 sieve.take(bars.where(belongs))
-            if page.cursor and should_stop():
+            if page.cursor and len(kept) >= len(staged) and should_stop():
                 raise StoppedError(f"stopped after {len(kept)} pages")
         results = [sieve.finish() for sieve in sieves]
     except BaseException as error:

@@ -20,7 +20,7 @@ import numpy as np
 
 from streamworkers.config import Settings
 from streamworkers.errors import UsageError
-from streamworkers.market.bar_arrays import Starts, checked_bars
+from streamworkers.market.bar_arrays import Starts, Values, checked_bars
 from streamworkers.market.providers.provider import (
     UNCOUNTED,
     Asked,
@@ -155,7 +155,9 @@ class Massive(Provider):
         seen = {path}
         while path:
             answer = self._get(path, _Splits)
-            for row in answer.results or ():
+            if answer.results is None:
+                raise BadPayloadError("the answer holds no list of splits")
+            for row in answer.results:
                 if not (row.split_from > 0 and row.split_to > 0 and first <= row.execution_date <= last):
                     raise BadPayloadError(f"the split {_shown(row)} is none, or was not asked for")
                 found.append(Split(row.ticker, row.execution_date, row.split_from, row.split_to))
@@ -196,6 +198,7 @@ class Massive(Provider):
             word = "timeout"
             raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
         except httpx.HTTPError as error:
+            word = "error"
             # Its text may name a host, never the key, whose form was checked; a body that ends early is one of these.
             raise TransientError(f"massive: {type(error).__name__}: {_shown(str(error))}") from None
         except BadPayloadError:
@@ -243,8 +246,8 @@ class Massive(Provider):
             there = self._base.join(url)
         except (httpx.InvalidURL, ValueError):
             raise BadPayloadError(f"next_url {_shown(url)} is no URL") from None
-        if (there.scheme, there.host, there.port) != (self._base.scheme, self._base.host, self._base.port):
-            raise BadPayloadError(f"next_url leads to {_origin(there)}, not to {_origin(self._base)}")
+        if _origin(there) != _origin(self._base):
+            raise BadPayloadError(f"next_url leads to host {_shown(_origin(there))}, not to {_origin(self._base)!r}")
         path = there.raw_path.decode("ascii")
         if path in seen:
             raise BadPayloadError("next_url leads to a page that was read already")
@@ -255,11 +258,15 @@ class Massive(Provider):
 
 
 def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], cursor: str | None, number: int) -> Page:
-    columns = np.array([(bar.o, bar.h, bar.l, bar.c, bar.v) for bar in bars], np.float64).reshape(-1, 5).T
-    good, refused = checked_bars(
-        symbol, timeframe, starts, list(columns[:4]), columns[4], first_line=number * 100_000 + 1
-    )
+    prices = [_column([getattr(bar, name) for bar in bars]) for name in "ohlc"]
+    volume = _column([bar.v for bar in bars])
+    good, refused = checked_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
     return Page(good, refused, cursor)
+
+
+def _column(values: list[float | None]) -> Values:
+    """Numbers; what is null is none."""
+    return np.array(values, np.float64)
 
 
 def _whole_results(answer: _Bars) -> list[_Bar]:
@@ -353,7 +360,7 @@ def _retry_after(header: str | None) -> float:
 
 
 def _origin(url: httpx.URL) -> str:
-    return _shown(f"{url.scheme}://{url.netloc.decode('ascii')}")
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def _shown(value: Any) -> str:

@@ -55,6 +55,14 @@ def test_no_window_holds_more_calls_than_allowed(streams: Streams) -> None:
     assert min(gaps) * 1000 >= WINDOW_MS
 
 
+def test_how_many_calls_count_is_told_for_each_service(streams: Streams) -> None:
+    assert streams.counted_calls() == {}
+    for number in range(3):
+        streams.reserve_call("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS)
+    streams.reserve_call("y", "t", LIMIT, WINDOW_MS, LONGEST_MS)
+    assert streams.counted_calls() == {"x": 3, "y": 1}
+
+
 def test_services_have_limits_of_their_own(streams: Streams) -> None:
     for service in ("x", "y"):
         assert streams.reserve_call(service, "t", 1, WINDOW_MS, LONGEST_MS) == 0

@@ -1,0 +1,194 @@
+"""Loading bars: rows a second into each table against a bare COPY, and whole loads of 30 symbols in five timeframes."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+from bench_pool import Bench, machine, positive, print_table, private_services, running_pool, spread, wait_for_run
+
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.registry import installed_jobs
+from streamworkers.fake_massive import DEFAULT_KEY
+from streamworkers.fake_massive.server import fake_massive_process
+from streamworkers.market.bar_arrays import BarArrays, bar_rows
+from streamworkers.market.bar_rows import BarRows
+from streamworkers.market.bars_store import Series, store_series
+from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.windows import windows_between
+
+SYMBOLS = tuple(f"S{number:02d}" for number in range(30))
+NOW = datetime(2025, 11, 25, 20, 30, tzinfo=EXCHANGE_ZONE)
+LAST = date(2025, 11, 25)
+SPANS = {"1 day": 1, "1 week": 7, "1 year": 365}
+ALLOWED = {"1 day": 300, "1 week": 600, "1 year": 1800}
+LATENCIES_MS = (0, 50)
+ROWS_OF = {"1min": 300_000, "hour": 100_000, "day": 100_000, "week": 50_000, "month": 20_000}
+RUN_SECONDS = 3600.0
+
+
+class Whole(NamedTuple):
+    """One load: its seconds, its calls, its rows, and the largest memory of a worker in MB."""
+
+    seconds: float
+    calls: int
+    rows: int
+    memory_mb: float
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds of the tables")
+    parser.add_argument("--processes", type=positive, default=2, help="worker processes of a load")
+    parser.add_argument("--spans", nargs="*", choices=list(SPANS), default=list(SPANS))
+    words = parser.parse_args()
+    with private_services() as bench:
+        about = machine(bench)
+        tables = [table_row(bench, frame, words.rounds) for frame in TIMEFRAMES.values()]
+        print_table(
+            "Rows a second into each table",
+            ["table", "rows", "bare COPY, thousand/s", "load, thousand/s", "ratio", "again, unchanged"],
+            tables,
+            ["to reach: a ratio of 0.7", about],
+        )
+        loads = []
+        for name in words.spans:
+            for latency in LATENCIES_MS:
+                found = whole_load(bench, SPANS[name], latency, words.processes)
+                loads.append(
+                    [
+                        name,
+                        f"{latency} ms",
+                        f"{found.seconds:.1f} s",
+                        f"{ALLOWED[name]} s",
+                        f"{found.calls:,}",
+                        f"{found.rows:,}",
+                        f"{found.memory_mb:.0f} MB",
+                    ]
+                )
+        print_table(
+            f"30 symbols x 5 timeframes, {words.processes} workers, enqueue to run completed",
+            ["span", "latency", "time", "was allowed", "calls", "rows", "largest worker"],
+            loads,
+            [about],
+        )
+
+
+def table_row(bench: Bench, frame: Timeframe, rounds: int) -> list[str]:
+    """Rates of one table: both sides in turn, each into an empty table."""
+    copy, load, again = [], [], []
+    chunks = list(bars_of(frame, ROWS_OF[frame.name]))
+    series = [
+        Series(rows.symbols[0], _time(frame, rows.times[0]), _time(frame, rows.times[-1]), [rows]) for rows in chunks
+    ]
+    rows = sum(map(len, chunks))
+    for _ in range(rounds):
+        copy.append(rows / copied(bench, frame, chunks) / 1000)
+        bench.connection.execute(f"TRUNCATE {frame.table}".encode())
+        started = time.perf_counter()
+        store_series(bench.connection, frame, series)
+        load.append(rows / (time.perf_counter() - started) / 1000)
+        started = time.perf_counter()
+        store_series(bench.connection, frame, series)
+        again.append(rows / (time.perf_counter() - started) / 1000)
+    bench.connection.execute(f"TRUNCATE {frame.table}".encode())
+    ratios = [ours / theirs for ours, theirs in zip(load, copy, strict=True)]
+    return [frame.table, f"{rows:,}", spread(copy, 0), spread(load, 0), spread(ratios, 2), spread(again, 0)]
+
+
+def copied(bench: Bench, frame: Timeframe, chunks: list[BarRows]) -> float:
+    """Seconds of COPY of the same rows into a table like that one, with its key."""
+    bench.connection.execute(f"CREATE TABLE bare (LIKE {frame.table} INCLUDING ALL)".encode())
+    try:
+        started = time.perf_counter()
+        columns = f"symbol, {frame.time_column}, open, high, low, close, volume"
+        with (
+            bench.connection.transaction(),
+            bench.connection.cursor() as cursor,
+            cursor.copy(f"COPY bare ({columns}) FROM STDIN".encode()) as copy,
+        ):
+            for rows in chunks:
+                copy.write(rows.copy_text(with_lines=False))
+        return time.perf_counter() - started
+    finally:
+        bench.connection.execute("DROP TABLE bare")
+
+
+def _time(frame: Timeframe, text: str) -> date | datetime:
+    return datetime.fromisoformat(text) if frame.intraday else date.fromisoformat(text)
+
+
+def bars_of(frame: Timeframe, rows: int) -> Iterator[BarRows]:
+    """So many rows at least, of as many symbols as it takes; the values are plain, their number is what counts."""
+    first = LAST - timedelta(days=365 if frame.intraday else 365 * 10)
+    starts = windows_between(first, LAST).expected(frame, first, LAST)
+    random = np.random.default_rng(1)
+    done = 0
+    while done < rows:
+        close = np.round(100 + np.cumsum(random.normal(0, 0.05, len(starts))), 2)
+        bars = BarArrays(
+            starts,
+            close,
+            np.round(close + 0.11, 2),
+            np.round(close - 0.09, 2),
+            close,
+            random.integers(1, 10**6, len(starts)),
+        )
+        yield bar_rows(f"T{done}", frame, bars)
+        done += len(starts)
+
+
+def whole_load(bench: Bench, days: int, latency_ms: int, processes: int) -> Whole:
+    """Load everything of the last so many days into empty tables."""
+    bench.empty()
+    tables = [frame.table for frame in TIMEFRAMES.values()]
+    bench.connection.execute(f"TRUNCATE {', '.join(tables)}, bar_bases".encode())
+    log = bench.folder / f"calls-{days}-{latency_ms}.jsonl"
+    server = ("--now", NOW.isoformat(), "--latency-ms", str(latency_ms), "--log", str(log))
+    with fake_massive_process(*server) as url:
+        settings = {"MASSIVE_BASE_URL": url, "MASSIVE_API_KEY": DEFAULT_KEY, "MASSIVE_CALLS_PER_MINUTE": 0}
+        with running_pool(bench, "--processes", str(processes), "--queue", "load", **settings) as pool:
+            pool.wait_until_ready(bench, processes)
+            first = LAST - timedelta(days=days - 1)
+            request = RunRequest(
+                "load_ohlcv",
+                SYMBOLS,
+                "benchmark",
+                as_of=NOW,
+                parameters={
+                    "provider": "massive",
+                    "first": first.isoformat(),
+                    "last": LAST.isoformat(),
+                    "include_open": True,
+                },
+                timeframes=tuple(TIMEFRAMES),
+            )
+            called_at = time.time()
+            run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
+            times = wait_for_run(bench, run.id, RUN_SECONDS)
+            memory = max(_peak_mb(pid) for pid in pool.workers())
+    rows = 0
+    for table in tables:
+        row = bench.connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
+        rows += row[0] if row else 0
+    calls = sum(1 for line in log.read_text(encoding="utf-8").splitlines() if "path" in json.loads(line))
+    return Whole(times.completed_at.timestamp() - called_at, calls, rows, memory)
+
+
+def _peak_mb(pid: int) -> float:
+    """The most memory that a process has had, in MB."""
+    status = Path(f"/proc/{pid}/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
+if __name__ == "__main__":
+    main()
