@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from consumer import Consumer
-from harness import ServiceUrls
+from harness import SAMPLE_JOBS, ServiceUrls
 from hypothesis import settings as profile
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -25,7 +25,6 @@ from streamworkers.engine.stream import Streams
 from streamworkers.migrations import migrate
 
 REPOSITORY = Path(__file__).parent.parent
-SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
 MARKET_DATA = REPOSITORY.parent / "shared" / "data"
 _TEMPLATE = "migrated_template"
 

@@ -21,6 +21,8 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
 
+SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
+
 
 @dataclass(frozen=True)
 class ServiceUrls:

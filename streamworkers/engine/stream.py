@@ -297,7 +297,7 @@ class Streams:
         self._run("rate_limit", [self.keys.rate_limit(service)], ["finished", token])
 
     def counted_calls(self) -> dict[str, int]:
-        """How many calls count against the limit of each service that has one now, those that may just have ended too."""
+        """How many calls count against the limit of each service that was called of late."""
         prefix_length = len(self.keys.rate_limit(""))
         with translated():
             names = list(self._client.scan_iter(match=self.keys.rate_limit("*"), count=1000))

@@ -209,7 +209,11 @@ class LoadBatch:
         items = [by_seq[want.number] for want in fetch.wants]
         error = future.exception()
         if error is None:
-            for loaded in future.result():
+            results = future.result()
+            # What was refused of a fetch is told with each of its items, and counted once.
+            for rule, count in results[0].refused.items():
+                self.context.tallies["provider_bars_refused", self.provider.name, rule] += count
+            for loaded in results:
                 yield self._completed(by_seq[loaded.want.number], loaded, fetch)
             return
         if pages := self._kept.pop(fetch.key, None):
@@ -229,9 +233,6 @@ class LoadBatch:
 
     def _completed(self, item: Item, loaded: Loaded, fetch: Fetch) -> Outcome:
         want, spool = loaded.want, loaded.spool
-        if loaded.example is not None:
-            for rule, count in loaded.refused.items():
-                self.context.tallies["provider_bars_refused", self.provider.name, rule] += count
         if not spool.count and loaded.missing:
             detail = f"; {sum(loaded.refused.values())} were refused: {loaded.example}" if loaded.example else ""
             spool.close()

@@ -41,8 +41,8 @@ class LoadParameters(JobParameters):
     """
 
     provider: str = ""
-    first: date | None = None
-    last: date | None = None
+    first: date | None = Field(None, ge=date(1900, 1, 1), le=date(2100, 12, 31))
+    last: date | None = Field(None, ge=date(1900, 1, 1), le=date(2100, 12, 31))
     years: float | None = Field(None, gt=0, le=100)
     hours: Hours | None = None
     hour_anchor: HourAnchor | None = None
@@ -169,6 +169,9 @@ class LoadOhlcv(Job[LoadParameters]):
         if not values:
             return ()
         ours = bar_bases.note_bases(connection, [value.base for _, value in values])
+        late = [value.base for _, value in values if (value.base.symbol, value.base.timeframe) not in ours]
+        if others := bar_bases.other_series(connection, late):
+            raise ItemError(f"bars of {', '.join(sorted(others))} were loaded anew meanwhile, as another series")
         for frame in TIMEFRAMES.values():
             group = [value for _, value in values if value.timeframe == frame]
             for value in group:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from streamworkers.market.timeframes import Timeframe
+from streamworkers.market.timeframes import TIMEFRAMES, Timeframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,23 @@ def note_bases(connection: psycopg.Connection, bases: Iterable[NewBase]) -> set[
         (r.symbol, r.timeframe, r.provider, r.basis.adjusted, r.basis.hours, r.basis.hour_anchor, *r[4:]) for r in rows
     ]
     return set(connection.execute(_NOTE, [list(column) for column in zip(*flat, strict=True)]).fetchall())
+
+
+def other_series(connection: psycopg.Connection, bases: Iterable[NewBase]) -> set[str]:
+    """The symbols of those of these bases that are of another series than the one that is stored."""
+    found = set()
+    for base in bases:
+        row = connection.execute(
+            "SELECT adjusted, hours, hour_anchor, last_split FROM bar_bases"
+            " WHERE symbol = %s AND timeframe = %s AND provider = %s",
+            (base.symbol, base.timeframe, base.provider),
+        ).fetchone()
+        if row is None:
+            continue
+        *basis, last_split = row
+        if last_split != base.last_split or Basis(*basis).differs(base.basis, TIMEFRAMES[base.timeframe]):
+            found.add(base.symbol)
+    return found
 
 
 def remove_bars(

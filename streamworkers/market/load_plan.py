@@ -167,11 +167,12 @@ def base_of(
 ) -> Timeframe:
     """The timeframe to ask for: the narrower one where it is asked for anyway, or where it must be.
 
-    A provider's hours are those of extended trading by the clock; others can only be made of minutes.
+    Where a provider's hours are those of extended trading by the clock, others can only be made of its minutes.
     """
     narrow = narrower(timeframe)
     if narrow is not None and narrow.name in provider.native:
-        must = timeframe.name == "hour" and (rules.hours, rules.hour_anchor) != ("extended", "clock")
+        as_given = (rules.hours, rules.hour_anchor) == ("extended", "clock")
+        must = timeframe.name == "hour" and provider.hours_by_clock and not as_given
         if must or timeframe.name not in provider.native or (rules.derive and narrow.name in beside):
             return narrow
     if timeframe.name not in provider.native:

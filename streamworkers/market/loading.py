@@ -42,6 +42,8 @@ class _Sieve:
 
     def __init__(self, want: Want, fetch: Fetch, windows: Windows, rules: Rules) -> None:
         self.loaded = Loaded(want)
+        self._expected = rules.expected(want.timeframe, want.span) if want.only is None else want.only
+        self._present = 0
         self._windows, self._rules = windows, rules
         frame = want.timeframe
         self._wide: Aggregator | None = None
@@ -61,9 +63,7 @@ class _Sieve:
         """After the last bar: what is there, and how much of what should be is not."""
         if self._wide is not None:
             self._keep(self._wide.finish())
-        want = self.loaded.want
-        expected = self._rules.expected(want.timeframe, want.span) if want.only is None else want.only
-        self.loaded.missing = max(0, len(expected) - self.loaded.spool.count)
+        self.loaded.missing = len(self._expected) - self._present
         return self.loaded
 
     def _keep(self, bars: BarArrays) -> None:
@@ -73,7 +73,9 @@ class _Sieve:
         if self.loaded.want.only is not None:
             kept &= np.isin(bars.starts, self.loaded.want.only)
         kept &= self._rules.closed(self._windows, self.loaded.want.timeframe, bars.starts)
-        self.loaded.spool.add(bars.where(kept))
+        bars = bars.where(kept)
+        self._present += int(np.count_nonzero(np.isin(bars.starts, self._expected, assume_unique=True)))
+        self.loaded.spool.add(bars)
 
 
 def run_fetch(

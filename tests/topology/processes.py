@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conftest import SAMPLE_JOBS
-from harness import Supervisor, wait_until
+from harness import SAMPLE_JOBS, Supervisor, wait_until
 
 from topology.compose import seconds
 

@@ -94,6 +94,7 @@ class Massive(Provider):
     name: ClassVar[str] = "massive"
     native: ClassVar[frozenset[str]] = frozenset(_TIMESPANS)
     adjusted: ClassVar[bool | None] = True
+    hours_by_clock: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, calls: Calls = UNCOUNTED) -> None:
         super().__init__(settings, calls)
@@ -132,7 +133,7 @@ class Massive(Provider):
         after = -1
         for number in count():
             answer = self._get(path, _Bars)
-            if answer.ticker != asked.symbol:
+            if answer.ticker != asked.symbol and (answer.ticker or answer.results):
                 raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {asked.symbol!r}")
             if answer.adjusted is not True:
                 raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as it was asked for")

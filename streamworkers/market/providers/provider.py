@@ -104,12 +104,15 @@ class Provider(ABC):
     """A source of bars. One instance serves the threads of one worker.
 
     `native` are the timeframes it has bars of; wider ones are made of those. `adjusted` says whether its prices are
-    adjusted for splits (None: nobody knows), `calls_per_minute` how many calls the fleet may make (0: any number).
+    adjusted for splits (None: nobody knows). `hours_by_clock` says that its hourly bars are those of extended trading
+    by the clock, so that others have to be made of its minutes. `calls_per_minute` is how many calls the fleet may
+    make (0: any number).
     """
 
     name: ClassVar[str]
     native: ClassVar[frozenset[str]] = frozenset({"day"})
     adjusted: ClassVar[bool | None] = None
+    hours_by_clock: ClassVar[bool] = False
     calls_per_minute: int = 0
 
     def __init__(self, settings: Settings, calls: Calls = UNCOUNTED) -> None:

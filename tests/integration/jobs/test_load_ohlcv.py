@@ -257,6 +257,41 @@ def test_what_another_load_fetched_later_stays_and_gets_what_it_lacks(
     assert loader.connection.execute("SELECT run_id FROM bar_bases").fetchall() == [(4711,)]
 
 
+def test_a_load_of_another_series_than_was_stored_meanwhile_is_done_again(
+    server: RunningFakeMassive, loader: Loader
+) -> None:
+    loader.load("IBM", first="2025-11-10", last="2025-11-14")
+    loader.connection.execute("UPDATE bar_bases SET fetched_at = now() + interval '1 hour', last_split = '2025-11-20'")
+    run = loader.load("IBM", "MSFT", first="2025-11-17", last="2025-11-21", now=later(days=1))
+    found = results(loader.connection, run)
+    assert found["MSFT", "day"][0] == "completed"
+    assert (found["IBM", "day"][0], found["IBM", "day"][2]) == ("completed", None)
+    loader.connection.execute("UPDATE bar_bases SET adjusted = false, fetched_at = now() + interval '1 hour'")
+    run = loader.load("IBM", first="2025-11-17", last="2025-11-21")
+    assert results(loader.connection, run)["IBM", "day"] == (
+        "failed",
+        None,
+        "ItemError: bars of IBM were loaded anew meanwhile, as another series",
+    )
+
+
+def test_bars_beyond_the_session_do_not_stand_in_for_those_that_are_missing(
+    monkeypatch: pytest.MonkeyPatch, loader: Loader
+) -> None:
+    with massive(monkeypatch) as server:
+        server.misbehave("bad_bar")
+        run = loader.load("IBM", timeframes=("1min",), hours="extended", first="2025-11-24", last="2025-11-24")
+    result = results(loader.connection, run)["IBM", "1min"][1] or {}
+    assert result["bars"] > 390
+    assert result.get("missing_bars", 0) == 390 - len(
+        [
+            row
+            for row in stored_bars(loader.connection, "1min")
+            if 9.5 <= row[1].astimezone(NEW_YORK).hour + row[1].astimezone(NEW_YORK).minute / 60 < 16
+        ]
+    )
+
+
 def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMassive, loader: Loader) -> None:
     loader.load("IBM", timeframes=("1min",), first="2025-11-20", last="2025-11-21")
     run = loader.load("IBM", timeframes=("1min",), first="2025-11-24", last="2025-11-25", hours="extended")
@@ -280,7 +315,7 @@ def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMa
         ("duplicate_bars", None, "BadPayloadError: the answer holds"),
         ("unordered_bars", None, "BadPayloadError: the times of the bars do not rise"),
         ("out_of_range_bars", None, "BadPayloadError: "),
-        ("foreign_next_url", None, "BadPayloadError: next_url leads to 'http://other-host.invalid'"),
+        ("foreign_next_url", None, "BadPayloadError: next_url leads to host 'http://other-host.invalid', not to "),
         ("loop_next_url", None, "BadPayloadError: next_url leads to a page that was read already"),
         ("wrong_ticker", None, "BadPayloadError: the bars are of "),
         ("wrong_adjusted", None, "BadPayloadError: adjusted is False, not true as it was asked for"),

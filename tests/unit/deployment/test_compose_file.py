@@ -21,6 +21,7 @@ from topology.compose import (
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings, load_settings
 
+OPTIONAL = [name for name, given in variables_of(compose_text()).items() if given == (":-", "")]
 REQUIRED = {name: "given" for name, (operator, _) in variables_of(compose_text()).items() if operator == ":?"}
 SERVICES = services(REQUIRED)
 OURS = our_services(REQUIRED)
@@ -59,7 +60,8 @@ def test_nothing_listens_beyond_this_host(name: str) -> None:
 
 def test_no_secret_has_a_default() -> None:
     for name, (operator, rest) in variables_of(compose_text()).items():
-        assert operator == ":?" or (name.endswith("_PORT") and operator == ":-" and rest.isdecimal()), name
+        is_port = name.endswith("_PORT") and operator == ":-" and rest.isdecimal()
+        assert operator == ":?" or is_port or (operator, rest) == (":-", ""), name
     secrets = [line for line in compose_text().splitlines() if re.search(r"PASSWORD:|AUTH:|://[^/ ]*:[^/ ]*@", line)]
     assert len(secrets) >= 10
     assert [line for line in secrets if ":?" not in line] == []
@@ -74,7 +76,7 @@ def test_without_a_variable_it_is_refused(variable: str) -> None:
 def test_the_example_of_env_lists_every_variable_without_a_value() -> None:
     lines = (REPOSITORY / ".env.example").read_text(encoding="utf-8").splitlines()
     assert sorted(line for line in lines if line and not line.startswith("#")) == sorted(
-        f"{name}=" for name in REQUIRED
+        f"{name}=" for name in [*REQUIRED, *OPTIONAL]
     )
 
 
