@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from streamworkers.cli.session import Session, json_option, print_json, timeout_option
-from streamworkers.cli.waiting import summary_of, wait_for_run, warn_without_workers
+from streamworkers.cli.session import Session, json_option, timeout_option
+from streamworkers.cli.waiting import tell_of_run, wait_for_run
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.registry import installed_jobs
@@ -97,14 +97,7 @@ def load(
             click.echo("the analysis follows the load where a scheduler runs: `streamworkers scheduler`", err=True)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
-        warn_without_workers(streams, run.queue)
-        if as_json:
-            print_json(summary_of(connection, run))
-        elif not is_new:
-            click.echo(f"run {run.id} has the key {key!r} already and is {run.status}; nothing was started")
-        else:
-            click.echo(f"run {run.id}: {run.item_count} items of load_ohlcv in queue {run.queue}")
-            click.echo(f"watch it: streamworkers runs watch {run.id}")
+        tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
 
 

@@ -37,6 +37,18 @@ def warn_without_workers(streams: Streams, queue: str) -> None:
         click.echo(f"no worker reads queue {queue!r} now: start one with `streamworkers worker`", err=True)
 
 
+def tell_of_run(connection: Connection, streams: Streams, run: Run, key: str | None, *, as_json: bool) -> None:
+    """Say that a run was started, or that an earlier one has its `key`, and what is missing for it to go on."""
+    warn_without_workers(streams, run.queue)
+    if as_json:
+        print_json(summary_of(connection, run))
+    elif key is not None:
+        click.echo(f"run {run.id} has the key {key!r} already and is {run.status}; nothing was started")
+    else:
+        click.echo(f"run {run.id}: {run.item_count} items of {run.job} in queue {run.queue}")
+        click.echo(f"watch it: streamworkers runs watch {run.id}")
+
+
 def wait_for_run(
     connection: Connection, run: Run, *, timeout: float | None, as_json: bool, streams: Streams | None = None
 ) -> int:
