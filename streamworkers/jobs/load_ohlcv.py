@@ -37,10 +37,12 @@ class LoadParameters(JobParameters):
     """What to load. Settings fill in what is not named when the run is made, so that all its items agree.
 
     `first` and `last` are dates of New York, both included; or `years` before now. With neither, what follows the last
-    stored bar. `only_gaps` loads the bars that the exchange's sessions give and that are not stored.
+    stored bar. `only_gaps` loads the bars that the exchange's sessions give and that are not stored. `timeframes` are
+    for those who can name but one of them otherwise, as a schedule.
     """
 
     provider: str = ""
+    timeframes: tuple[str, ...] = ()
     first: date | None = Field(None, ge=date(1900, 1, 1), le=date(2100, 12, 31))
     last: date | None = Field(None, ge=date(1900, 1, 1), le=date(2100, 12, 31))
     years: float | None = Field(None, gt=0, le=100)
@@ -112,12 +114,13 @@ class LoadOhlcv(Job[LoadParameters]):
         """Fix the timeframes, the moment, and what the settings of whoever asks say."""
         settings = load_settings()
         given = LoadParameters.model_validate(request.parameters or {})
-        names = request.timeframes or (request.timeframe or "day",)
+        names = request.timeframes or given.timeframes or (request.timeframe or "day",)
         timeframes = tuple(dict.fromkeys(timeframe_named(name).name for name in names))
         now = request.as_of or request.moment()
         filled = given.model_copy(
             update={
                 "provider": given.provider or settings.load_provider,
+                "timeframes": (),
                 "hours": given.hours or settings.load_hours,
                 "hour_anchor": given.hour_anchor or settings.load_hour_anchor,
                 "derive": settings.load_derive if given.derive is None else given.derive,

@@ -473,6 +473,17 @@ def test_without_a_key_every_item_says_so(monkeypatch: pytest.MonkeyPatch, loade
     }
 
 
+def test_several_timeframes_may_be_a_parameter_as_of_a_schedule(server: RunningFakeMassive, loader: Loader) -> None:
+    words: dict[str, Any] = {"first": "2025-11-17", "last": "2025-11-21"}
+    run = start_run(
+        *(loader.connection, loader.streams, loader.registry, "load_ohlcv", "IBM"),
+        as_of=NOW,
+        parameters=words | {"timeframes": ["day", "week"]},
+    )
+    loader.consumer.work_until_empty("load")
+    assert set(results(loader.connection, run)) == {("IBM", "day"), ("IBM", "week")}
+
+
 def test_the_other_providers_load_days_and_make_weeks_and_months_of_them(loader: Loader) -> None:
     run = loader.load(
         "AAPL", timeframes=("day", "week", "month"), provider="sample", first="2012-01-01", last="2012-12-31"
