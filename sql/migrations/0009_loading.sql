@@ -12,6 +12,7 @@ CREATE TABLE bar_bases (
     adjusted_on date        NOT NULL,
     last_split  date,
     fetched_at  timestamptz NOT NULL,
+    newest_fetched_at timestamptz,  -- when the newest stored bar was fetched: it may have been open then
     run_id      bigint      NOT NULL,
     PRIMARY KEY (symbol, timeframe)
 );

@@ -68,6 +68,8 @@ class LoadBatch:
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
     _kept: dict[str, list[StagedPage]] = field(default_factory=dict)
+    _found: dict[int, Stored] = field(default_factory=dict)
+    _splits_unknown: bool = False
     _waits: int = 0
 
     @property
@@ -110,6 +112,8 @@ class LoadBatch:
                 if found is not None and found.provider not in (None, self.provider.name):
                     # Another provider's bars are no reason to fetch everything again: this one may have less.
                     found = found._replace(basis=None)
+                if found is not None:
+                    self._found[item.seq] = found
                 present = self._present(item.symbol, frame, found) if self.rules.only_gaps else None
                 wanted = plan(
                     item.seq, item.symbol, frame, self.rules, basis, found, splits.get(item.symbol, ()), present
@@ -126,11 +130,13 @@ class LoadBatch:
 
     def _splits(self) -> dict[str, list[Split]]:
         """Splits of the run's symbols since their bars were stored, asked for once in a run."""
-        first, last = self.splits_since, self.rules.today
+        # Up to now, not to the run's moment: the prices are adjusted as of now.
+        first, last = self.splits_since, max(self.rules.today, self._begun_at.astimezone(EXCHANGE_ZONE).date())
         if first is None or first >= last or self.provider.adjusted is not True:
             return {}
         packed = self._shared(f"splits:{first}:{last}", partial(self._fetch_splits, first, last))
         by_symbol: dict[str, list[Split]] = {}
+        self._splits_unknown = packed == _NO_ANSWER
         for split in msgspec.json.decode(packed, type=list[Split] | None) or ():
             by_symbol.setdefault(split.symbol, []).append(split)
         return by_symbol
@@ -145,8 +151,10 @@ class LoadBatch:
                 return DaysOfAll(self.provider.settings, {}), set()
             found[day] = unpack_day(packed, day)
         days = DaysOfAll(self.provider.settings, found)
+        wants = [want for fetch in asked for want in fetch.wants if want.timeframe.name == "day"]
+        own = {want.symbol for want in wants if (have := self._found.get(want.number)) and have.basis is not None}
         served = days.add_stored(
-            self.context.connection, [fetch for fetch in asked if by_key.get(fetch.key)], self.rules
+            self.context.connection, [fetch for fetch in asked if by_key.get(fetch.key)], self.rules, own
         )
         return days, {fetch.key for fetch in served}
 
@@ -259,17 +267,37 @@ class LoadBatch:
             result |= {"refused": dict(loaded.refused), "example": loaded.example}
         if want.replaces:
             result["replaced"] = want.replaces
-        base = NewBase(
+        if self._splits_unknown:
+            result["splits"] = "unknown"
+        return Completed(
+            item, SavedBars(want.timeframe, spool, self._base(want, spool), replaces, (fetch.key,)), result
+        )
+
+    def _base(self, want: Want, spool: BarSpool) -> NewBase:
+        """As what these bars will be stored."""
+        found = self._found.get(want.number)
+        adjusted_on = self._begun_at.astimezone(EXCHANGE_ZONE).date()
+        newest: datetime | None = self._begun_at
+        planned_on = None
+        if found is not None:
+            if found.basis is not None:
+                planned_on = found.basis, found.last_split
+            if self._splits_unknown and not want.replaces:
+                adjusted_on = found.adjusted_on or adjusted_on
+            if spool.last is None or moment_of(want.timeframe, spool.last) < found.last:
+                newest = found.fetched_at
+        return NewBase(
             want.symbol,
             want.timeframe.name,
             self.provider.name,
             Basis(self.provider.adjusted, self.rules.hours, self.rules.hour_anchor),
-            self._begun_at.astimezone(EXCHANGE_ZONE).date(),
+            adjusted_on,
             want.last_split,
             self._begun_at,
+            newest,
             self.context.run_id,
+            planned_on,
         )
-        return Completed(item, SavedBars(want.timeframe, spool, base, replaces, (fetch.key,)), result)
 
 
 def _failed(item: Item, error: BaseException) -> Failed:

@@ -1,6 +1,6 @@
 """The nightly update with one call for all symbols: the provider's day of all, and stored days for what is wider."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar
 
@@ -70,10 +70,13 @@ class DaysOfAll(Provider):
         self._days = days
         self._stored: dict[str, BarArrays] = {}
 
-    def add_stored(self, connection: Connection, fetches: Sequence[Fetch], rules: Rules) -> list[Fetch]:
+    def add_stored(
+        self, connection: Connection, fetches: Sequence[Fetch], rules: Rules, own: Container[str]
+    ) -> list[Fetch]:
         """Read the stored days before the fresh ones; returns the fetches whose days are all there.
 
-        A symbol that is missing from a day may be one that the answer for all does not cover: it is asked for itself.
+        `own` are the symbols whose stored days are of the provider's series: those of others go into no week of it. A
+        symbol that is missing from a day may be one that the answer for all does not cover: it is asked for itself.
         """
         first_fresh = min(self._days, default=None)
         good = []
@@ -83,6 +86,8 @@ class DaysOfAll(Provider):
                 continue
             if first_fresh is None or asked.first >= first_fresh:
                 good.append(fetch)
+                continue
+            if asked.symbol not in own:
                 continue
             frame = TIMEFRAMES["day"]
             have = days_between(connection, asked.symbol, asked.first, first_fresh)

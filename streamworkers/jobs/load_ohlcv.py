@@ -21,7 +21,7 @@ from streamworkers.errors import BadInputError, ItemError
 from streamworkers.jobs.load_batch import LoadBatch, SavedBars
 from streamworkers.market import bar_bases
 from streamworkers.market.bar_arrays import bar_rows, moment_of
-from streamworkers.market.bars_store import Series, store_series
+from streamworkers.market.bars_store import Series, lock_bars, store_series
 from streamworkers.market.load_pages import forget_pages
 from streamworkers.market.load_plan import Rules, Span, base_of
 from streamworkers.market.providers.provider import Calls, OutOfCallsError, Provider, provider_named
@@ -171,12 +171,14 @@ class LoadOhlcv(Job[LoadParameters]):
         ]
         if not values:
             return ()
-        ours = bar_bases.note_bases(connection, [value.base for _, value in values])
-        late = [value.base for _, value in values if (value.base.symbol, value.base.timeframe) not in ours]
-        if others := bar_bases.other_series(connection, late):
+        bases = [value.base for _, value in values]
+        if others := bar_bases.conflicts(connection, bases):
             raise ItemError(f"bars of {', '.join(sorted(others))} were loaded anew meanwhile, as another series")
+        ours = bar_bases.note_bases(connection, bases)
         for frame in TIMEFRAMES.values():
             group = [value for _, value in values if value.timeframe == frame]
+            if group:
+                lock_bars(connection, frame)
             for value in group:
                 newest = (value.base.symbol, frame.name) in ours
                 if newest and value.replaces is not None:

@@ -30,8 +30,14 @@ class Basis:
         return None
 
 
+_PLACE_LOCKS = 0x535A  # any fixed number: the class of our advisory locks
+
+
 class Stored(NamedTuple):
-    """What the tables hold of a symbol in a timeframe: its first and last bar, and as what it was loaded, if it was."""
+    """What the tables hold of a symbol in a timeframe: its first and last bar, and as what it was loaded, if it was.
+
+    `fetched_at` is when the last bar was, if that is known.
+    """
 
     first: date | datetime
     last: date | datetime
@@ -43,7 +49,11 @@ class Stored(NamedTuple):
 
 
 class NewBase(NamedTuple):
-    """As what the bars of a symbol in a timeframe were loaded now."""
+    """As what the bars of a symbol in a timeframe were loaded now.
+
+    `newest_fetched_at` is when the newest bar that will be stored was fetched. `planned_on` are basis and last split of
+    the stored bars that the load was planned on, None where there were none of this provider.
+    """
 
     symbol: str
     timeframe: str
@@ -52,12 +62,19 @@ class NewBase(NamedTuple):
     adjusted_on: date
     last_split: date | None
     fetched_at: datetime
+    newest_fetched_at: datetime | None
     run_id: int
+    planned_on: tuple[Basis, date | None] | None = None
+
+    @property
+    def series(self) -> tuple[Basis, date | None]:
+        """What makes its bars one series."""
+        return self.basis, self.last_split
 
 
 _STORED = """
 SELECT s.symbol, o.first, l.last, b.provider, b.adjusted, b.hours, b.hour_anchor, b.adjusted_on, b.last_split,
-       b.fetched_at
+       b.newest_fetched_at
 FROM unnest(%s::text[]) AS s (symbol)
 CROSS JOIN LATERAL (SELECT {time} AS first FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} LIMIT 1) o
 CROSS JOIN LATERAL (SELECT {time} AS last FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} DESC LIMIT 1) l
@@ -66,12 +83,14 @@ LEFT JOIN bar_bases b ON b.symbol = s.symbol AND b.timeframe = %s"""
 # What was fetched later wins; the row's lock makes two saves of the same bars take turns.
 _NOTE = """
 INSERT INTO bar_bases AS b (symbol, timeframe, provider, adjusted, hours, hour_anchor, adjusted_on, last_split,
-                            fetched_at, run_id)
+                            fetched_at, newest_fetched_at, run_id)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::text[], %s::text[], %s::date[], %s::date[],
-                     %s::timestamptz[], %s::bigint[]) AS n (symbol, timeframe) ORDER BY symbol, timeframe
+                     %s::timestamptz[], %s::timestamptz[], %s::bigint[]) AS n (symbol, timeframe)
+ORDER BY symbol, timeframe
 ON CONFLICT (symbol, timeframe) DO UPDATE SET provider = excluded.provider, adjusted = excluded.adjusted,
     hours = excluded.hours, hour_anchor = excluded.hour_anchor, adjusted_on = excluded.adjusted_on,
-    last_split = excluded.last_split, fetched_at = excluded.fetched_at, run_id = excluded.run_id
+    last_split = excluded.last_split, fetched_at = excluded.fetched_at,
+    newest_fetched_at = excluded.newest_fetched_at, run_id = excluded.run_id
 WHERE b.fetched_at <= excluded.fetched_at RETURNING symbol, timeframe"""
 
 
@@ -111,26 +130,44 @@ def note_bases(connection: psycopg.Connection, bases: Iterable[NewBase]) -> set[
     """Note as what bars are about to be stored; returns (symbol, timeframe) of those that nobody fetched later."""
     rows = list(bases)
     flat = [
-        (r.symbol, r.timeframe, r.provider, r.basis.adjusted, r.basis.hours, r.basis.hour_anchor, *r[4:]) for r in rows
+        (r.symbol, r.timeframe, r.provider, r.basis.adjusted, r.basis.hours, r.basis.hour_anchor, *r[4:9]) for r in rows
     ]
     return set(connection.execute(_NOTE, [list(column) for column in zip(*flat, strict=True)]).fetchall())
 
 
-def other_series(connection: psycopg.Connection, bases: Iterable[NewBase]) -> set[str]:
-    """The symbols of those of these bases that are of another series than the one that is stored."""
+def conflicts(connection: psycopg.Connection, bases: Sequence[NewBase]) -> set[str]:
+    """The symbols of which another series is stored than the one that these bars continue or replace.
+
+    Their places in `bar_bases` are locked to the end of the transaction, so that of two saves the later one sees the
+    other.
+    """
+    places = [f"{base.symbol}:{base.timeframe}" for base in bases]
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(%s, key)"
+        " FROM (SELECT DISTINCT hashtext(place) AS key FROM unnest(%s::text[]) AS place ORDER BY key) AS keys",
+        (_PLACE_LOCKS, places),
+    )
+    rows = connection.execute(
+        "SELECT symbol || ':' || timeframe, provider, adjusted, hours, hour_anchor, last_split, fetched_at"
+        " FROM bar_bases WHERE symbol = ANY(%s)",
+        (list({base.symbol for base in bases}),),
+    )
+    known = {place: (provider, (Basis(*basis), split), at) for place, provider, *basis, split, at in rows}
     found = set()
-    for base in bases:
-        row = connection.execute(
-            "SELECT adjusted, hours, hour_anchor, last_split FROM bar_bases"
-            " WHERE symbol = %s AND timeframe = %s AND provider = %s",
-            (base.symbol, base.timeframe, base.provider),
-        ).fetchone()
-        if row is None:
+    for place, base in zip(places, bases, strict=True):
+        if place not in known:
             continue
-        *basis, last_split = row
-        if last_split != base.last_split or Basis(*basis).differs(base.basis, TIMEFRAMES[base.timeframe]):
+        provider, series, fetched_at = known[place]
+        if provider != base.provider or _same(series, base.series, base.timeframe):
+            continue
+        is_planned = base.planned_on is not None and _same(series, base.planned_on, base.timeframe)
+        if fetched_at > base.fetched_at or not is_planned:
             found.add(base.symbol)
     return found
+
+
+def _same(one: tuple[Basis, date | None], other: tuple[Basis, date | None], timeframe: str) -> bool:
+    return one[1] == other[1] and one[0].differs(other[0], TIMEFRAMES[timeframe]) is None
 
 
 def remove_bars(

@@ -161,7 +161,7 @@ def store_series(
     table, time = sql.Identifier(timeframe.table), sql.Identifier(timeframe.time_column)
     kind = sql.SQL("timestamptz[]" if timeframe.intraday else "date[]")
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table))
+        lock_bars(connection, timeframe)
         cursor.execute(
             sql.SQL(_FREE).format(table=table, time=time, kind=kind),
             ([one.symbol for one in series], [one.first for one in series], [one.last for one in series]),
@@ -179,6 +179,13 @@ def store_series(
         others = [one for one in series if one.symbol not in free]
         if others:
             load_rows(connection, timeframe, _numbered(others), keep_stored=keep_stored)
+
+
+def lock_bars(connection: psycopg.Connection, timeframe: Timeframe) -> None:
+    """Keep other writers of a table out to the end of the transaction; before the first change, or two may wait for
+    each other.
+    """
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.Identifier(timeframe.table)))
 
 
 def _numbered(series: Iterable[Series]) -> Iterator[BarRows]:

@@ -16,6 +16,7 @@ from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.fake_massive import FakeMassive, RunningFakeMassive
 from streamworkers.fake_massive.market import Split
+from streamworkers.market.bar_bases import Basis, NewBase, conflicts, note_bases
 from streamworkers.market.sessions import sessions_between
 
 _BACKWARDS = "{'first': '2025-11-02', 'last': '2024-11-01'}"
@@ -163,7 +164,7 @@ def test_a_bar_that_was_stored_open_is_replaced_when_it_has_closed(
         loader.load("IBM", now=noon, first="2025-11-24", last="2025-11-25", include_open=True)
         opened = stored_bars(loader.connection, "day")[-1]
         # The basis says when it was fetched; then it was noon.
-        loader.connection.execute("UPDATE bar_bases SET fetched_at = %s", (noon,))
+        loader.connection.execute("UPDATE bar_bases SET fetched_at = %s, newest_fetched_at = %s", (noon, noon))
         server.fake.set_now(NOW)
         loader.load("IBM")
     closed = stored_bars(loader.connection, "day")[-1]
@@ -178,7 +179,9 @@ def test_the_nightly_update_of_a_universe_takes_a_call_for_each_day_not_for_each
     with massive(monkeypatch, fake) as server:
         frames = ("day", "week")
         loader.load(*THIRTY, timeframes=frames, first="2025-11-03", last="2025-11-25")
-        loader.connection.execute("UPDATE bar_bases SET fetched_at = %s, adjusted_on = '2025-11-25'", (NOW,))
+        loader.connection.execute(
+            "UPDATE bar_bases SET fetched_at = %s, newest_fetched_at = %s, adjusted_on = '2025-11-25'", (NOW, NOW)
+        )
         server.forget_calls()
         friday = datetime(2025, 11, 28, 14, 0, tzinfo=NEW_YORK)  # it closed at 13:00, after a holiday
         run = loader.load(*THIRTY, timeframes=frames, now=friday)
@@ -222,6 +225,72 @@ def test_a_split_makes_the_whole_series_be_loaded_again(monkeypatch: pytest.Monk
     }
     assert "replaced" not in (found["MSFT", "day"][1] or {})
     server.forget_calls()
+
+
+def test_a_split_after_the_moment_of_the_run_is_seen_too(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
+    with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])):
+        loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
+        loader.connection.execute("UPDATE bar_bases SET adjusted_on = '2025-11-14'")
+        run = loader.load("IBM", now=later(days=-6))  # it waited until after the 20th
+    assert (results(loader.connection, run)["IBM", "day"][1] or {})["replaced"] == "split 1 to 4 on 2025-11-20"
+
+
+def test_without_word_of_splits_the_stored_bars_stay_adjusted_as_of_then(
+    monkeypatch: pytest.MonkeyPatch, loader: Loader
+) -> None:
+    with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])) as server:
+        loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
+        loader.connection.execute("UPDATE bar_bases SET adjusted_on = '2025-11-14'")
+        server.misbehave("not_authorized", path="/v3/reference/splits")
+        run = loader.load("IBM", now=later(days=-1))
+        assert (results(loader.connection, run)["IBM", "day"][1] or {})["splits"] == "unknown"
+        assert loader.connection.execute("SELECT adjusted_on FROM bar_bases").fetchall() == [(date(2025, 11, 14),)]
+        server.clear()
+        run = loader.load("IBM")
+    assert (results(loader.connection, run)["IBM", "day"][1] or {})["replaced"] == "split 1 to 4 on 2025-11-20"
+
+
+def test_days_of_another_source_go_into_no_week_of_this_one(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
+    with massive(monkeypatch, FakeMassive(now=NOW, symbols=THIRTY)) as server:
+        loader.load(*THIRTY, first="2025-11-03", last="2025-11-21")
+        loader.connection.execute("UPDATE ohlcv_daily SET volume = 7; DELETE FROM bar_bases")
+        loader.load(*THIRTY, timeframes=("day", "week"))
+        truth = server.market.weeks("S07", date(2025, 11, 10), date(2025, 11, 14), adjusted=True)
+    weeks = {row[:2]: row[6] for row in stored_bars(loader.connection, "week")}
+    assert weeks["S07", date(2025, 11, 10)] == truth.volume[0]
+
+
+def test_an_open_bar_is_not_forgotten_because_older_ones_were_loaded_after_it(
+    monkeypatch: pytest.MonkeyPatch, loader: Loader
+) -> None:
+    noon = NOW.replace(hour=12)
+    with massive(monkeypatch, FakeMassive(now=noon)) as server:
+        loader.load("IBM", now=noon, first="2025-11-24", last="2025-11-25", include_open=True)
+        loader.connection.execute("UPDATE bar_bases SET fetched_at = %s, newest_fetched_at = %s", (noon, noon))
+        opened = stored_bars(loader.connection, "day")[-1]
+        server.set_now(NOW)
+        loader.load("IBM", first="2025-10-01", last="2025-10-31")
+        loader.load("IBM")
+    closed = stored_bars(loader.connection, "day")[-1]
+    assert closed[1] == opened[1]
+    assert closed[6] > opened[6]
+
+
+def test_a_save_that_was_planned_on_a_series_which_is_gone_is_refused(connection: Connection) -> None:
+    regular, extended = Basis(True, "regular", "clock"), Basis(True, "extended", "clock")
+    base = NewBase("IBM", "1min", "massive", regular, date(2025, 11, 25), None, NOW, NOW, 1, (regular, None))
+    with connection.transaction():
+        assert conflicts(connection, [base]) == set()
+        note_bases(connection, [base._replace(basis=extended, fetched_at=later(hours=-1))])
+        assert conflicts(connection, [base]) == {"IBM"}
+        # One that replaces what it was planned on, and was fetched last, may.
+        assert conflicts(connection, [base._replace(planned_on=(extended, None))]) == set()
+        assert conflicts(connection, [base._replace(planned_on=(extended, None), fetched_at=later(hours=-2))]) == {
+            "IBM"
+        }
+        # Days have no hours.
+        note_bases(connection, [base._replace(timeframe="day", basis=extended)])
+        assert conflicts(connection, [base._replace(timeframe="day")]) == set()
 
 
 def test_gaps_are_filled_and_nothing_else_is_touched(server: RunningFakeMassive, loader: Loader) -> None:
