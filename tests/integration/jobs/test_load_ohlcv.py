@@ -251,7 +251,7 @@ def test_without_word_of_splits_the_stored_bars_stay_adjusted_as_of_then(
 
 
 def test_days_of_another_source_go_into_no_week_of_this_one(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
-    with massive(monkeypatch, FakeMassive(now=NOW, symbols=THIRTY)) as server:
+    with massive(monkeypatch, FakeMassive(now=NOW, symbols=THIRTY), load_years=0.04) as server:
         loader.load(*THIRTY, first="2025-11-03", last="2025-11-21")
         loader.connection.execute("UPDATE ohlcv_daily SET volume = 7; DELETE FROM bar_bases")
         loader.load(*THIRTY, timeframes=("day", "week"))
