@@ -1,23 +1,31 @@
 """Bars get from a provider into their tables: what is asked for, exactly once, and every item says how it ended."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from typing import Any
 
 import pytest
 from consumer import Consumer
 from harness import run_status, start_run
-from loading import NEW_YORK, NOW, THIRTY, counts, later, massive, results, stored_bars
+from loading import NEW_YORK, NOW, THIRTY, bars_of_days, counts, later, massive, results, stored_bars
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, connect
+from streamworkers.engine.item import Item
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.outcome import Completed
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.fake_massive import FakeMassive, RunningFakeMassive
 from streamworkers.fake_massive.market import Split
+from streamworkers.jobs.load_batch import SavedBars
+from streamworkers.jobs.load_ohlcv import LoadOhlcv
 from streamworkers.market.bar_bases import Basis, NewBase, conflicts, note_bases
 from streamworkers.market.sessions import sessions_between
+from streamworkers.market.spool import BarSpool
+from streamworkers.market.timeframes import TIMEFRAMES
 
 _BACKWARDS = "{'first': '2025-11-02', 'last': '2024-11-01'}"
 _OF_THE_JOB = "of job 'load_ohlcv': Value error,"
@@ -291,6 +299,29 @@ def test_a_save_that_was_planned_on_a_series_which_is_gone_is_refused(connection
         # Days have no hours.
         note_bases(connection, [base._replace(timeframe="day", basis=extended)])
         assert conflicts(connection, [base._replace(timeframe="day")]) == set()
+
+
+def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(database_url: str) -> None:
+    regular = Basis(True, "regular", "clock")
+    rounds = threading.Barrier(2)
+
+    def save_often(symbol: str, run_id: int) -> None:
+        with connect(database_url) as connection:
+            for _ in range(20):
+                bars = bars_of_days(20_000, 50)
+                spool = BarSpool()
+                spool.add(bars)
+                base = NewBase(symbol, "day", "massive", regular, date(2025, 11, 25), None, NOW, NOW, run_id)
+                value = SavedBars(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), ())
+                rounds.wait(30)
+                with connection.transaction():
+                    LoadOhlcv().save(connection, [Completed(Item(run_id, 0, symbol, "day", 1), value)])
+
+    with ThreadPoolExecutor(2) as pool:
+        for saving in [pool.submit(save_often, "IBM", 1), pool.submit(save_often, "MSFT", 2)]:
+            saving.result(60)
+    with connect(database_url) as connection:
+        assert counts(connection) == {"day": {"IBM": 50, "MSFT": 50}}
 
 
 def test_gaps_are_filled_and_nothing_else_is_touched(server: RunningFakeMassive, loader: Loader) -> None:
