@@ -56,7 +56,6 @@ _CLIENTS = _Kind("redis_connections", "Connections to Redis, of all programs")
 _SLOW = _Kind("redis_slow_calls", "Commands in Redis' slow log")
 _COMMANDS = _Kind("redis_commands", "Commands that Redis has processed", is_counter=True)
 _SUPERVISORS = _Kind("supervisors", "Supervisors whose heartbeat is fresh")
-
 _CALLS = _Kind("provider_counted_calls", "Calls that count against a provider's limit of a minute", ("provider",))
 
 _OF_POSTGRES = (

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table, show_bar_time
+from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table, show_bar_time
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.market.coverage import coverage as measured
@@ -17,14 +17,13 @@ from streamworkers.market.timeframes import Timeframe, bar_moment, timeframe_nam
 from streamworkers.market.universes import resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
-_DAY = click.DateTime(["%Y-%m-%d"])
 _YEAR = 365
 
 
 def _range_options(command: F) -> F:
     for option in (
-        click.option("--to", "last", type=_DAY, help="Last day.  [default: today]"),
-        click.option("--from", "first", type=_DAY, help="First day.  [default: a year before the last]"),
+        click.option("--to", "last", type=Day, help="Last day.  [default: today]"),
+        click.option("--from", "first", type=Day, help="First day.  [default: a year before the last]"),
         click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month."),
     ):
         command = option(command)

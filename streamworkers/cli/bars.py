@@ -10,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from streamworkers.cli.bar_coverage import coverage, gaps
 from streamworkers.cli.session import (
+    Day,
     Session,
     json_option,
     limit_option,
@@ -95,7 +96,7 @@ def sample(universe: str | None) -> None:
 @click.option("--symbols", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many symbols.")
 @click.option("--days", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Sessions of each.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same bars.")
-@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), help="Last session.  [default: the newest closed one]")
+@click.option("--end", type=Day, help="Last session.  [default: the newest closed one]")
 @_universe_option
 def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | None) -> None:
     """Invent valid daily bars on the sessions of the New York exchange: SYN001, SYN002, …"""

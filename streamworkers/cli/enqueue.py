@@ -7,6 +7,7 @@ from streamworkers.cli.session import (
     json_option,
     parse_moment,
     parse_parameters,
+    parse_words,
     timeout_option,
 )
 from streamworkers.cli.waiting import tell_of_run, wait_for_run
@@ -62,7 +63,7 @@ def enqueue(
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
         if universe is None:
-            names = parts if symbols is None else _parse_symbols(symbols)
+            names = parts if symbols is None else parse_words(symbols)
         elif not (names := resolve(connection, universe)):
             raise BadInputError(f"universe {universe!r} has no symbols")
         request = RunRequest(
@@ -80,7 +81,3 @@ def enqueue(
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
-
-
-def _parse_symbols(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(symbol.strip() for symbol in text.split(",") if symbol.strip()))

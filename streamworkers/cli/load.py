@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from streamworkers.cli.session import Session, json_option, timeout_option
+from streamworkers.cli.session import Day, Session, json_option, parse_words, timeout_option
 from streamworkers.cli.waiting import tell_of_run, wait_for_run
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
@@ -15,16 +15,14 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.timeframes import timeframe_named
 from streamworkers.market.universes import resolve
 
-_DAY = click.DateTime(["%Y-%m-%d"])
-
 
 @click.command(short_help="Load bars from a provider.")
 @click.option("--universe", help="A universe, or several: 'dow30:nasdaq100' is the distinct union.")
 @click.option("--symbols", help="Symbols, separated by commas.")
 @click.option("--timeframes", default="day", show_default=True, help="Of 1min, hour, day, week, month, by commas.")
 @click.option("--years", type=click.FloatRange(0, 100, min_open=True), help="The last so many years: 0.02 is a week.")
-@click.option("--from", "first", type=_DAY, help="First day, in New York.")
-@click.option("--to", "last", type=_DAY, help="Last day.  [default: today]")
+@click.option("--from", "first", type=Day, help="First day, in New York.")
+@click.option("--to", "last", type=Day, help="Last day.  [default: today]")
 @click.option("--provider", help="massive, csv, sample, synthetic, or one of another package.  [default: a setting]")
 @click.option("--session", "hours", type=click.Choice(["regular", "extended"]), help="Hours of 1-minute and hour bars.")
 @click.option("--include-open", is_flag=True, help="Store bars too whose window has not ended.")
@@ -63,7 +61,7 @@ def load(
         raise BadInputError("name either --years or --from")
     if last is not None and first is None and years is None:
         raise BadInputError("--to needs --from or --years")
-    frames = tuple(dict.fromkeys(timeframe_named(name).name for name in _words(timeframes)))
+    frames = tuple(dict.fromkeys(timeframe_named(name).name for name in parse_words(timeframes)))
     if not frames:
         raise BadInputError(f"--timeframes {timeframes!r} names no timeframe")
     parameters: dict[str, Any] = {
@@ -80,7 +78,7 @@ def load(
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
         if symbols is not None:
-            names = tuple(dict.fromkeys(_words(symbols)))
+            names = parse_words(symbols)
         elif not (names := resolve(connection, universe or "")):
             raise BadInputError(f"universe {universe!r} has no symbols")
         request = RunRequest(
@@ -99,10 +97,6 @@ def load(
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _day(moment: datetime | None) -> str | None:

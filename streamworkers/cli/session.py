@@ -37,6 +37,9 @@ _UNBOUNDED_WIDTH = 100_000
 _NUMBER = re.compile(r"-?[\d,.]*")
 
 
+Day = click.DateTime(["%Y-%m-%d"])
+
+
 class Seconds(click.FloatRange):
     """A finite number of seconds."""
 
@@ -166,6 +169,11 @@ def parse_moment(text: str, timeframe: Timeframe | None = None) -> datetime:
     except OverflowError:
         raise BadInputError(f"{text!r} is outside of the years 1 to 9999") from None
     return moment
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """What stands between commas, each once."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 def parse_since(text: str) -> datetime:

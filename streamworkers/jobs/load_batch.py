@@ -19,7 +19,6 @@ from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
 from streamworkers.errors import BadInputError, ItemError, PermanentError
 from streamworkers.jobs.load_days import DaysOfAll, days_wanted, pack_day, unpack_day
 from streamworkers.market import bar_bases
-from streamworkers.market.bar_arrays import moment_of
 from streamworkers.market.bar_bases import Basis, NewBase, Stored
 from streamworkers.market.bars import bar_starts
 from streamworkers.market.load_pages import StagedPage, shared_answer, stage_pages, staged_pages
@@ -28,7 +27,7 @@ from streamworkers.market.loading import Loaded, StoppedError, run_fetch
 from streamworkers.market.providers.provider import OutOfCallsError, PlanError, Provider, Split
 from streamworkers.market.spool import BarSpool
 from streamworkers.market.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, timeframe_named
-from streamworkers.market.windows import whole_windows
+from streamworkers.market.windows import moment_of, whole_windows
 
 BEGIN_SECONDS = 30.0  # what was not begun within that time goes back to the queue
 STOP_SECONDS = 240.0  # between two pages; well below the time limit of a call
@@ -47,7 +46,7 @@ class SavedBars:
     spool: BarSpool
     base: NewBase
     replaces: tuple[date | datetime, date | datetime] | None
-    page_keys: tuple[str, ...]
+    page_key: str
 
 
 class _BusyError(ItemError):
@@ -269,9 +268,7 @@ class LoadBatch:
             result["replaced"] = want.replaces
         if self._splits_unknown:
             result["splits"] = "unknown"
-        return Completed(
-            item, SavedBars(want.timeframe, spool, self._base(want, spool), replaces, (fetch.key,)), result
-        )
+        return Completed(item, SavedBars(want.timeframe, spool, self._base(want, spool), replaces, fetch.key), result)
 
     def _base(self, want: Want, spool: BarSpool) -> NewBase:
         """As what these bars will be stored."""

@@ -1,7 +1,7 @@
 """The nightly update with one call for all symbols: the provider's day of all, and stored days for what is wider."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,10 +11,11 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.market.bar_arrays import NO_BARS, BarArrays, joined
 from streamworkers.market.bar_rows import Reject
-from streamworkers.market.bars import days_between
+from streamworkers.market.bars import read_series
 from streamworkers.market.load_plan import Fetch, Rules
 from streamworkers.market.providers.provider import Asked, Page, Provider
 from streamworkers.market.row_rules import Rule
+from streamworkers.market.series import BarSeries
 from streamworkers.market.timeframes import TIMEFRAMES
 from streamworkers.market.windows import days_since_epoch
 
@@ -78,21 +79,21 @@ class DaysOfAll(Provider):
         `own` are the symbols whose stored days are of the provider's series: those of others go into no week of it. A
         symbol that is missing from a day may be one that the answer for all does not cover: it is asked for itself.
         """
-        first_fresh = min(self._days, default=None)
-        good = []
-        for fetch in fetches:
+        covered = [fetch for fetch in fetches if all(fetch.asked.symbol in day for day in self._days.values())]
+        if not covered or not self._days:
+            return covered
+        first_fresh = min(self._days)
+        good = [fetch for fetch in covered if fetch.asked.first >= first_fresh]
+        older = [fetch for fetch in covered if fetch.asked.first < first_fresh and fetch.asked.symbol in own]
+        if not older:
+            return good
+        frame, last = TIMEFRAMES["day"], first_fresh - timedelta(days=1)
+        most = (first_fresh - min(fetch.asked.first for fetch in older)).days
+        found = read_series(connection, [fetch.asked.symbol for fetch in older], frame, last, most)
+        for fetch in older:
             asked = fetch.asked
-            if any(asked.symbol not in day for day in self._days.values()):
-                continue
-            if first_fresh is None or asked.first >= first_fresh:
-                good.append(fetch)
-                continue
-            if asked.symbol not in own:
-                continue
-            frame = TIMEFRAMES["day"]
-            have = days_between(connection, asked.symbol, asked.first, first_fresh)
-            should = rules.windows(asked.first, first_fresh).expected(frame, asked.first, first_fresh)
-            if np.isin(should[should < days_since_epoch(first_fresh)], have.starts).all():
+            have = _bars_from(found[asked.symbol], asked.first) if asked.symbol in found else NO_BARS
+            if np.isin(rules.windows(asked.first, last).expected(frame, asked.first, last), have.starts).all():
                 self._stored[asked.symbol] = have
                 good.append(fetch)
         return good
@@ -103,6 +104,14 @@ class DaysOfAll(Provider):
         found = [self._days[day].get(asked.symbol) for day in sorted(self._days)]
         parts = [self._stored.get(asked.symbol, NO_BARS), *(page.bars for page in found if page is not None)]
         yield Page(joined(parts), [one for page in found if page is not None for one in page.refused])
+
+
+def _bars_from(series: BarSeries, first: date) -> BarArrays:
+    """The day bars of a series from a day on."""
+    starts = series.times.astype("datetime64[D]").astype(np.int64)
+    volume = series.volume.astype(np.int64)
+    bars = BarArrays(starts, series.open, series.high, series.low, series.close, volume)
+    return bars.where(starts >= days_since_epoch(first))
 
 
 def _page(start: Any, row: _Row) -> Page:

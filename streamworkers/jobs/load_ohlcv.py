@@ -20,13 +20,13 @@ from streamworkers.engine.outcome import Completed, Event, Outcome
 from streamworkers.errors import BadInputError, ItemError
 from streamworkers.jobs.load_batch import LoadBatch, SavedBars
 from streamworkers.market import bar_bases
-from streamworkers.market.bar_arrays import bar_rows, moment_of
+from streamworkers.market.bar_arrays import bar_rows
 from streamworkers.market.bars_store import Series, lock_bars, store_series
 from streamworkers.market.load_pages import forget_pages
 from streamworkers.market.load_plan import Rules, Span, base_of
 from streamworkers.market.providers.provider import Calls, OutOfCallsError, Provider, provider_named
 from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, timeframe_named
-from streamworkers.market.windows import HourAnchor, Hours
+from streamworkers.market.windows import HourAnchor, Hours, moment_of
 
 CALL_WINDOW_MS = 60_000
 _ROWS_OF_A_STATEMENT = 300_000
@@ -188,7 +188,7 @@ class LoadOhlcv(Job[LoadParameters]):
                 chosen = [value for value in group if ((value.base.symbol, frame.name) in ours) is is_ours]
                 for part in _parts(chosen):
                     store_series(connection, frame, [_series(value) for value in part], keep_stored=not is_ours)
-        forget_pages(connection, values[0][0], [key for _, value in values for key in value.page_keys])
+        forget_pages(connection, values[0][0], [value.page_key for _, value in values])
         return ()
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,14 +41,15 @@ class BarArrays:
 
     def where(self, mask: Mask) -> "BarArrays":
         """The bars for which the mask is true."""
-        if mask.all():
-            return self
-        return BarArrays(*(getattr(self, column.name)[mask] for column in fields(self)))
+        return self if mask.all() else self.at(mask)
+
+    def at(self, places: Mask | Starts | slice) -> "BarArrays":
+        """The bars at these places, as an array is indexed."""
+        return BarArrays(*(getattr(self, column.name)[places] for column in fields(self)))
 
     def parts(self, size: int) -> "Iterator[BarArrays]":
         """The bars, at most `size` at a time."""
-        for start in range(0, len(self), size):
-            yield BarArrays(*(getattr(self, column.name)[start : start + size] for column in fields(self)))
+        return (self.at(slice(start, start + size)) for start in range(0, len(self), size))
 
     def pack(self) -> bytes:
         """The bars as bytes for `unpack_bars`."""
@@ -152,9 +152,8 @@ class Aggregator:
         bars = joined([self._held, bars])
         starts = self._window(bars.starts)
         cut = int(np.searchsorted(starts, starts[-1]))
-        everything = np.arange(len(bars))
-        self._held = bars.where(everything >= cut)
-        return _wide(bars.where(everything < cut), starts[:cut])
+        self._held = bars.at(slice(cut, None))
+        return _wide(bars.at(slice(cut)), starts[:cut])
 
     def finish(self) -> BarArrays:
         """The last wide bar, of what no later bar has followed."""
@@ -175,13 +174,6 @@ def _wide(bars: BarArrays, starts: Starts) -> BarArrays:
         bars.close[ends],
         np.add.reduceat(bars.volume, begins),
     )
-
-
-def moment_of(timeframe: Timeframe, start: int) -> date | datetime:
-    """A start as the timeframe's table has it."""
-    if timeframe.intraday:
-        return datetime.fromtimestamp(start / 1000, UTC)
-    return date(1970, 1, 1) + timedelta(days=start)
 
 
 def _times(timeframe: Timeframe, starts: Starts) -> list[str]:

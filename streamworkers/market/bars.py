@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_arrays import NO_BARS, BarArrays
 from streamworkers.market.series import BarSeries
 from streamworkers.market.timeframes import Timeframe
 
@@ -112,22 +111,6 @@ def newest_bar_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> d
     row = connection.execute(_query(_NEWEST_OF_ALL, timeframe)).fetchone()
     assert row is not None
     return None if row[0] is None else _in_utc(row[0])
-
-
-def days_between(connection: psycopg.Connection, symbol: str, first: date, before: date) -> BarArrays:
-    """The stored day bars of a symbol from `first` on, up to but not including `before`."""
-    rows = connection.execute(
-        "SELECT date, open::float8, high::float8, low::float8, close::float8, volume FROM ohlcv_daily"
-        " WHERE symbol = %s AND date >= %s AND date < %s ORDER BY date",
-        (symbol, first, before),
-        binary=True,
-    ).fetchall()
-    if not rows:
-        return NO_BARS
-    days, opened, high, low, close, volume = zip(*rows, strict=True)
-    starts = np.array(days, "datetime64[D]").astype(np.int64)
-    prices = [np.array(column, np.float64) for column in (opened, high, low, close)]
-    return BarArrays(starts, prices[0], prices[1], prices[2], prices[3], np.array(volume, np.int64))
 
 
 def bar_starts(

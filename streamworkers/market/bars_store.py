@@ -170,7 +170,7 @@ def store_series(
         new = [one for one in series if one.symbol in free]
         if new:
             if timeframe.name == "1min":
-                _ensure_minute_partitions(cursor, new)
+                _ensure_minute_partitions(cursor, _months_of(new))
             columns = sql.SQL("{table} (symbol, {time}, open, high, low, close, volume)").format(table=table, time=time)
             with cursor.copy(sql.SQL("COPY {} FROM STDIN").format(columns)) as copy:
                 for one in new:
@@ -197,13 +197,19 @@ def _numbered(series: Iterable[Series]) -> Iterator[BarRows]:
             line += len(rows)
 
 
-def _ensure_minute_partitions(cursor: psycopg.Cursor, series: Iterable[Series]) -> None:
+def _months_of(series: Iterable[Series]) -> Iterator[str]:
+    """Every month from the first bar to the last, as `YYYY-MM`."""
     first = min(one.first.strftime("%Y-%m") for one in series)
     last = max(one.last.strftime("%Y-%m") for one in series)
     year, month = map(int, first.split("-"))
     while (name := f"{year:04d}-{month:02d}") <= last:
-        ensure_minute_partition(cursor, datetime.fromisoformat(f"{name}-01T00:00:00+00:00"))
+        yield name
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+
+
+def _ensure_minute_partitions(cursor: psycopg.Cursor, months: Iterable[str]) -> None:
+    for month in months:
+        ensure_minute_partition(cursor, datetime.fromisoformat(f"{month}-01T00:00:00+00:00"))
 
 
 def ensure_minute_partition(executor: psycopg.Connection | psycopg.Cursor, moment: datetime) -> None:
@@ -223,10 +229,9 @@ def _move(
     """(updated, inserted): from the temporary table into the real one, nothing where it is empty."""
     if not seen.rows:
         return 0, 0
-    cursor.execute(sql.SQL("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE").format(**names))
+    lock_bars(cursor.connection, timeframe)
     if timeframe.name == "1min":
-        for month in sorted(seen.months):
-            ensure_minute_partition(cursor, datetime.fromisoformat(f"{month}-01T00:00:00+00:00"))
+        _ensure_minute_partitions(cursor, sorted(seen.months))
     updated = 0 if keep_stored else cursor.execute(sql.SQL(_UPDATE_CHANGED).format(**names)).rowcount
     inserted = cursor.execute(sql.SQL(_INSERT_NEW).format(**names)).rowcount
     return updated, inserted

@@ -9,10 +9,11 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from streamworkers.market.bar_arrays import Starts, moment_of
+from streamworkers.market.bar_arrays import Starts
 from streamworkers.market.bars import bar_starts
 from streamworkers.market.load_plan import Rules, Span
 from streamworkers.market.timeframes import Timeframe
+from streamworkers.market.windows import MINUTE_MS, moment_of
 
 _PRESENT = """
 SELECT symbol, count(*) FROM {table} WHERE symbol = ANY(%s) AND {time} = ANY(%s) GROUP BY symbol"""
@@ -58,7 +59,7 @@ def coverage(
             if span.first <= session.day <= span.last
         ]
         # The session under way ends, for this, with its newest closed minute.
-        newest = moment_of(timeframe, int(expected[-1]) + 60_000) if len(expected) else rules.now
+        newest = moment_of(timeframe, int(expected[-1]) + MINUTE_MS) if len(expected) else rules.now
         closes = [min(session.closes, newest) for session in sessions]
         rows: Any = connection.execute(_PRESENT_MINUTES, ([s.opens for s in sessions], closes, names))
     else:

@@ -7,6 +7,7 @@ made of minutes, weeks and months of days.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -19,8 +20,9 @@ from streamworkers.market.windows import (
     HourAnchor,
     Hours,
     Windows,
-    days_since_epoch,
+    moment_of,
     narrower,
+    start_of,
     whole_windows,
     windows_between,
 )
@@ -74,9 +76,7 @@ class Rules:
 
     def expected(self, timeframe: Timeframe, span: Span) -> Starts:
         """The closed bars that the sessions of these days give."""
-        windows = self.windows(span.first, span.last)
-        starts = windows.expected(timeframe, span.first, span.last)
-        return starts[self.closed(windows, timeframe, starts)]
+        return _expected(self, timeframe, span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ def _is_up_to_date(timeframe: Timeframe, rules: Rules, found: Stored, span: Span
     """True when no newer bar has closed, and the last stored one had closed when it was fetched or is still open."""
     if rules.include_open or (timeframe.intraday and rules.hours == "extended"):
         return False  # which bars there are before and after a session, nobody knows beforehand
-    last = _start_of(found.last)
+    last = start_of(found.last)
     expected = rules.expected(timeframe, span)
     if len(expected) and int(expected[-1]) > last:
         return False
@@ -245,7 +245,7 @@ def _gaps(
     missing = expected if present is None else np.setdiff1d(expected, present)
     if not len(missing):
         return Nothing(number, f"no gap from {span.first} to {span.last}")
-    narrow = Span(_day_of(timeframe, int(missing[0])), _day_of(timeframe, int(missing[-1])))
+    narrow = Span(*(_date_of(moment_of(timeframe, int(missing[place]))) for place in (0, -1)))
     return Want(number, symbol, timeframe, narrow, last_split, only=missing)
 
 
@@ -253,13 +253,11 @@ def _date_of(moment: date | datetime) -> date:
     return moment.astimezone(EXCHANGE_ZONE).date() if isinstance(moment, datetime) else moment
 
 
-def _start_of(moment: date | datetime) -> int:
-    return round(moment.timestamp() * 1000) if isinstance(moment, datetime) else days_since_epoch(moment)
-
-
-def _day_of(timeframe: Timeframe, start: int) -> date:
-    unit = np.datetime64(start, "ms" if timeframe.intraday else "D")
-    if timeframe.intraday:
-        return datetime.fromtimestamp(start / 1000, EXCHANGE_ZONE).date()
-    day: date = unit.item()
-    return day
+@lru_cache(maxsize=16)
+def _expected(rules: Rules, timeframe: Timeframe, span: Span) -> Starts:
+    """The same for all symbols of a run; a year of minutes is a megabyte, so few are kept."""
+    windows = rules.windows(span.first, span.last)
+    starts = windows.expected(timeframe, span.first, span.last)
+    starts = starts[rules.closed(windows, timeframe, starts)]
+    starts.flags.writeable = False
+    return starts

@@ -11,8 +11,7 @@ from streamworkers.market.load_pages import StagedPage
 from streamworkers.market.load_plan import Fetch, Rules, Want
 from streamworkers.market.providers.provider import Provider, ProviderError
 from streamworkers.market.spool import BarSpool, pack_small, unpack_small
-from streamworkers.market.timeframes import bar_moment
-from streamworkers.market.windows import Windows, day_of, days_since_epoch, whole_windows
+from streamworkers.market.windows import Windows, bounds_of, whole_windows
 
 _DETAIL_CHARACTERS = 200
 
@@ -49,11 +48,7 @@ class _Sieve:
         self._wide: Aggregator | None = None
         if frame.name != fetch.asked.timeframe.name:
             self._wide = Aggregator(lambda starts: windows.window_of(frame, starts))
-        first, last = (days_since_epoch(day) for day in whole_windows(frame, want.span.first, want.span.last))
-        self._bounds = first, last + 1
-        if frame.intraday:
-            midnights = [bar_moment(frame, day_of(day)) for day in self._bounds]
-            self._bounds = round(midnights[0].timestamp() * 1000), round(midnights[1].timestamp() * 1000)
+        self._bounds = bounds_of(frame, *whole_windows(frame, want.span.first, want.span.last))
 
     def take(self, bars: BarArrays) -> None:
         """More bars, in order."""

@@ -9,7 +9,7 @@ those of New York, whatever zone the machine is in.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from streamworkers.market.bar_arrays import Mask, Starts
 from streamworkers.market.sessions import Sessions, sessions_between
-from streamworkers.market.timeframes import TIMEFRAMES, Timeframe
+from streamworkers.market.timeframes import TIMEFRAMES, Timeframe, bar_moment
 
 EXCHANGE_CALENDAR = "XNYS"
 Hours = Literal["regular", "extended"]
@@ -46,11 +46,11 @@ class Windows:
 
     @cached_property
     def _opens(self) -> Starts:
-        return np.array([_ms(session.opens) for session in self.sessions.sessions], np.int64)
+        return np.array([start_of(session.opens) for session in self.sessions.sessions], np.int64)
 
     @cached_property
     def _closes(self) -> Starts:
-        return np.array([_ms(session.closes) for session in self.sessions.sessions], np.int64)
+        return np.array([start_of(session.closes) for session in self.sessions.sessions], np.int64)
 
     def belongs(self, timeframe: Timeframe, starts: Starts) -> Mask:
         """Which of these 1-minute or day bars are of a session, in the hours that count. Others are all kept."""
@@ -119,15 +119,15 @@ class Windows:
 
 
 @lru_cache(maxsize=64)
-def _sessions(first: date, last: date) -> Sessions:
-    return sessions_between(EXCHANGE_CALENDAR, first, last)
+def _windows(first: date, last: date, hours: Hours, hour_anchor: HourAnchor) -> Windows:
+    return Windows(sessions_between(EXCHANGE_CALENDAR, first, last), hours, hour_anchor)
 
 
 def windows_between(first: date, last: date, hours: Hours = "regular", hour_anchor: HourAnchor = "clock") -> Windows:
     """The windows that touch the days from `first` to `last`."""
-    # Whole years, so that few calendars are made.
+    # Whole years, so that few calendars, and columns of their sessions, are made.
     begin, end = (first - _MARGIN).replace(month=1, day=1), (last + _MARGIN).replace(month=12, day=31)
-    return Windows(_sessions(begin, end), hours, hour_anchor)
+    return _windows(begin, end, hours, hour_anchor)
 
 
 def whole_windows(timeframe: Timeframe, first: date, last: date) -> tuple[date, date]:
@@ -156,5 +156,20 @@ def day_of(days: int) -> date:
     return _EPOCH + timedelta(days=days)
 
 
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
+def moment_of(timeframe: Timeframe, start: int) -> date | datetime:
+    """A start as the timeframe's table has it."""
+    return datetime.fromtimestamp(start / 1000, UTC) if timeframe.intraday else day_of(start)
+
+
+def start_of(moment: date | datetime) -> int:
+    """The start that `moment_of` gives the moment of."""
+    return round(moment.timestamp() * 1000) if isinstance(moment, datetime) else days_since_epoch(moment)
+
+
+def bounds_of(timeframe: Timeframe, first: date, last: date) -> tuple[int, int]:
+    """Bars from `first` to `last`, dates of New York and both included, start at the first number or later, and before
+    the second.
+    """
+    days = first, last + timedelta(days=1)
+    begin, end = (start_of(bar_moment(timeframe, day) if timeframe.intraday else day) for day in days)
+    return begin, end

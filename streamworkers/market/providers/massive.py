@@ -36,7 +36,7 @@ from streamworkers.market.providers.provider import (
     UnsupportedError,
 )
 from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import day_of, days_since_epoch, whole_windows
+from streamworkers.market.windows import HOUR_MS, MINUTE_MS, bounds_of, day_of, days_since_epoch, whole_windows
 
 T = TypeVar("T")
 _TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}
@@ -297,19 +297,15 @@ def _require_order(timeframe: Timeframe, starts: Starts, after: int, span: tuple
     if int(starts[0]) <= after or (np.diff(starts) <= 0).any():
         raise BadPayloadError("the times of the bars do not rise")
     if timeframe.intraday:
-        width = 60_000 if timeframe.name == "1min" else 3_600_000
-        bounds = [
-            round(datetime(day.year, day.month, day.day, tzinfo=EXCHANGE_ZONE).timestamp() * 1000)
-            for day in (span[0], span[1] + timedelta(days=1))
-        ]
+        width = MINUTE_MS if timeframe.name == "1min" else HOUR_MS
         if (starts % width).any():
             raise BadPayloadError(f"a {timeframe.name} bar does not begin where its window does")
     else:
-        bounds = [days_since_epoch(span[0]), days_since_epoch(span[1]) + 1]
         odd = next((day for day in map(day_of, starts.tolist()) if whole_windows(timeframe, day, day)[0] != day), None)
         if odd is not None:
             raise BadPayloadError(f"a {timeframe.name} bar begins on {odd:%A}, {odd}, where no window of ours does")
-    if starts[0] < bounds[0] or starts[-1] >= bounds[1]:
+    begin, end = bounds_of(timeframe, *span)
+    if starts[0] < begin or starts[-1] >= end:
         raise BadPayloadError(f"a bar is outside the range from {span[0]} to {span[1]} that was asked for")
 
 

@@ -312,7 +312,7 @@ def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(dat
                 spool = BarSpool()
                 spool.add(bars)
                 base = NewBase(symbol, "day", "massive", regular, date(2025, 11, 25), None, NOW, NOW, run_id)
-                value = SavedBars(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), ())
+                value = SavedBars(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), "")
                 rounds.wait(30)
                 with connection.transaction():
                     LoadOhlcv().save(connection, [Completed(Item(run_id, 0, symbol, "day", 1), value)])

@@ -19,13 +19,13 @@ from streamworkers.market.bar_arrays import (
     bar_rows,
     checked_bars,
     joined,
-    moment_of,
     unpack_bars,
 )
 from streamworkers.market.bar_rows import BarRows
 from streamworkers.market.column_check import checked_columns
 from streamworkers.market.row_rules import BrokenRuleError, Rule, checked_row
 from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.market.windows import moment_of
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 MONDAY_MS = 1_764_167_400_000  # 2025-11-26 09:30 in New York
