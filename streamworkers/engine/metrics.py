@@ -96,8 +96,9 @@ class PoolMetrics(ServiceMetrics):
         )
 
     def begin_at_zero(self, jobs: Mapping[str, Sequence[str]]) -> None:
-        """Show every counter of these queues and their jobs from the start: the rate of one that appears at 1 is 0."""
+        """Show what counts events of these queues and jobs from the start: the rate of one that appears at 1 is 0."""
         for queue, names in jobs.items():
+            self.takeover_seconds.labels(queue)
             for counter in (self.refused, self.reclaimed, self.promoted, self.reconciled):
                 counter.labels(queue)
             for cause in ("died", "stopped"):

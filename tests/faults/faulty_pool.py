@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +166,16 @@ class FaultyPool:
         )
         return Answer(done.returncode, done.stderr)
 
-    def cut_replies(self, proxy: TcpProxy) -> list[Run]:
-        """Cut connections in the middle of replies, at many places; returns the runs that the workers were at."""
-        runs = [self.start_run(400)]
-        for size in (0, 1, 9, 60, 300, 1000) * 2:
+    def cut_replies(self, proxy: TcpProxy, until: Callable[[], bool]) -> list[Run]:
+        """Cut connections in the middle of replies, at many places, twice and until the pool shows that it met them.
+
+        Which connection is cut is the traffic's choice. Returns the runs that the workers were at.
+        """
+        runs, sizes, enough = [self.start_run(400)], (0, 1, 9, 60, 300, 1000), time.monotonic() + 60
+        for cuts, size in enumerate(cycle(sizes)):
+            if cuts >= 2 * len(sizes) and until():
+                break
+            assert time.monotonic() < enough, f"not met by the pool: {cuts} cuts"
             before, deadline = proxy.cuts, time.monotonic() + 60
             while proxy.cuts == before:
                 assert time.monotonic() < deadline, f"no connection gets {size} bytes"

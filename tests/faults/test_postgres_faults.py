@@ -81,7 +81,7 @@ def test_connections_are_lost_several_times(pool: FaultyPool, lose: Callable[[Fa
 
 
 def test_connections_are_cut_in_the_middle_of_replies(pool: FaultyPool) -> None:
-    for run in pool.cut_replies(pool.postgres):
+    for run in pool.cut_replies(pool.postgres, until=lambda: bool(pool.events("service_away"))):
         pool.assert_nothing_lost(run)
 
 

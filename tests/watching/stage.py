@@ -137,7 +137,6 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     runs = [nightly.id, patterns.id, start("health_check"), start("cache_maintenance"), start("database_cleanup")]
     runs.append(start("misbehaving", "A", "RAISE", "PERMANENT", "B", max_attempts=2))
     runs.append(start("flaky", *(f"F{number}" for number in range(10))))
-    slow = start("ledger_entry", *(f"S{number}" for number in range(300)), parameters={"milliseconds": 20.0})
     client = redis.Redis.from_url(redis_url)
     client.config_set("maxmemory", 1 << 30)
     client.xadd(streams.keys.stream("tests"), {"e": b"nothing of ours"})
@@ -147,10 +146,15 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     client.publish(DATA_LOAD_CHANNEL, json.dumps(message))
     stage.leaving.callback(client.close)
     stage.leaving.callback(client.config_set, "maxmemory", 0)
-    wait_until(lambda: _closed(connection, slow) > 50, 60, "workers are at work")
-    os.kill(stage.supervisors[0].worker_pids()[0], signal.SIGKILL)
-    for run in (*runs, slow):
-        wait_until(lambda run=run: _has_ended(connection, run), 180, f"run {run} ends")  # type: ignore[misc]
+    slow_items = [f"S{number}" for number in range(300)]
+    while not stage.prometheus.query("sum(streamworkers_takeover_duration_seconds_count) > 0"):
+        # One that is killed between two batches leaves nothing to take over.
+        slow = start("ledger_entry", *slow_items, parameters={"milliseconds": 20.0})
+        wait_until(lambda run=slow: _closed(connection, run) > 50, 60, "workers are at work")  # type: ignore[misc]
+        os.kill(stage.supervisors[0].worker_pids()[0], signal.SIGKILL)
+        _wait_for_end(connection, slow)
+    for run in runs:
+        _wait_for_end(connection, run)
     # Figures of a while: a rate needs some scrapes.
     until = datetime.now(UTC) + timedelta(seconds=5)
     wait_until(lambda: datetime.now(UTC) >= until, 10, "some more scrapes")
@@ -164,7 +168,6 @@ def _closed(connection: Connection, run: int) -> int:
     return int(row[0])
 
 
-def _has_ended(connection: Connection, run: int) -> bool:
-    row = connection.execute("SELECT completed_at IS NOT NULL FROM job_schedule_runs WHERE id = %s", (run,)).fetchone()
-    assert row is not None
-    return bool(row[0])
+def _wait_for_end(connection: Connection, run: int) -> None:
+    ended = "SELECT FROM job_schedule_runs WHERE id = %s AND completed_at IS NOT NULL"
+    wait_until(lambda: connection.execute(ended, (run,)).fetchone() is not None, 180, f"run {run} ends")
