@@ -10,7 +10,8 @@ if ARGV[1] == 'finished' then
     return 0
 end
 local limit, window, longest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+-- Both times are cut to whole milliseconds: only when they differ by more has a whole window passed.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - window))
 local count = redis.call('ZCARD', KEYS[1])
 if count < limit then
     redis.call('ZADD', KEYS[1], now + longest, ARGV[2])

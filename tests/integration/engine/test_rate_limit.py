@@ -55,6 +55,18 @@ def test_no_window_holds_more_calls_than_allowed(streams: Streams) -> None:
     assert min(gaps) * 1000 >= WINDOW_MS
 
 
+def test_a_window_is_not_shorter_by_the_part_of_a_millisecond_that_the_clock_cuts_off(streams: Streams) -> None:
+    window_ms, gaps = 3, []
+    assert streams.reserve_call("x", "0", 1, window_ms, LONGEST_MS) == 0
+    for number in range(200):
+        over = time.monotonic()
+        streams.finish_call("x", str(number))
+        while streams.reserve_call("x", str(number + 1), 1, window_ms, LONGEST_MS):
+            pass
+        gaps.append(time.monotonic() - over)
+    assert min(gaps) * 1000 >= window_ms
+
+
 def test_how_many_calls_count_is_told_for_each_service(streams: Streams) -> None:
     assert streams.counted_calls() == {}
     for number in range(3):
