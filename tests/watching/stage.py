@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import redis
-from harness import Scheduler, Supervisor, running_supervisor, wait_until
+from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
 
 from scheduler import store
 from scheduler.defaults import default_schedules
@@ -20,9 +21,8 @@ from scheduler.definition import ScheduleDefinition
 from scheduler.starter import trigger
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
-from streamworkers.engine.enqueue import enqueue
-from streamworkers.engine.job import RunRequest
 from streamworkers.engine.keys import DATA_LOAD_CHANNEL
+from streamworkers.engine.ledger import count_items
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.stream import Streams
 from streamworkers.market.bars_import import import_bars
@@ -130,11 +130,8 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     nightly = trigger(connection, streams, registry, "daily_indicator_calculation")
     patterns = trigger(connection, streams, registry, "daily_pattern_detection")
 
-    def start(job: str, *symbols: str, **words: Any) -> int:
-        run, _ = enqueue(connection, streams, registry, RunRequest(job, tuple(symbols), "watching", **words))
-        return run.id
-
-    runs = [nightly.id, patterns.id, start("health_check"), start("cache_maintenance"), start("database_cleanup")]
+    start = partial(start_run, connection, streams, registry)
+    runs = [nightly, patterns, start("health_check"), start("cache_maintenance"), start("database_cleanup")]
     runs.append(start("misbehaving", "A", "RAISE", "PERMANENT", "B", max_attempts=2))
     runs.append(start("flaky", *(f"F{number}" for number in range(10))))
     client = redis.Redis.from_url(redis_url)
@@ -150,24 +147,11 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     while not stage.prometheus.query("sum(streamworkers_takeover_duration_seconds_count) > 0"):
         # One that is killed between two batches leaves nothing to take over.
         slow = start("ledger_entry", *slow_items, parameters={"milliseconds": 20.0})
-        wait_until(lambda run=slow: _closed(connection, run) > 50, 60, "workers are at work")  # type: ignore[misc]
+        wait_until(lambda run=slow: count_items(connection, run).get("completed", 0) > 50, 60, "workers are at work")  # type: ignore[misc]
         os.kill(stage.supervisors[0].worker_pids()[0], signal.SIGKILL)
-        _wait_for_end(connection, slow)
+        wait_for_end(connection, slow, 180)
     for run in runs:
-        _wait_for_end(connection, run)
+        wait_for_end(connection, run, 180)
     # Figures of a while: a rate needs some scrapes.
     until = datetime.now(UTC) + timedelta(seconds=5)
     wait_until(lambda: datetime.now(UTC) >= until, 10, "some more scrapes")
-
-
-def _closed(connection: Connection, run: int) -> int:
-    row = connection.execute(
-        "SELECT count(*) FROM job_run_items WHERE run_id = %s AND status NOT IN ('pending', 'retrying')", (run,)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _wait_for_end(connection: Connection, run: int) -> None:
-    ended = "SELECT FROM job_schedule_runs WHERE id = %s AND completed_at IS NOT NULL"
-    wait_until(lambda: connection.execute(ended, (run,)).fetchone() is not None, 180, f"run {run} ends")

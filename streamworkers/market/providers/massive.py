@@ -135,8 +135,6 @@ class Massive(Provider):
             answer = self._get(path, _Bars)
             if answer.ticker != asked.symbol and (answer.ticker or answer.results):
                 raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {asked.symbol!r}")
-            if answer.adjusted is not True:
-                raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as it was asked for")
             bars = _whole_results(answer)
             starts = _own_starts(asked.timeframe, [bar.t for bar in bars])
             _require_order(asked.timeframe, starts, after, (first, last))
@@ -168,8 +166,6 @@ class Massive(Provider):
     def day_of_all(self, day: date) -> Mapping[str, Page]:
         """The grouped daily bars, which bear the time of the close."""
         answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", _Bars)
-        if answer.adjusted is not True:
-            raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as it was asked for")
         bars = _whole_results(answer)
         timeframe, starts = TIMEFRAMES["day"], np.array([days_since_epoch(day)], np.int64)
         pages: dict[str, Page] = {}
@@ -231,7 +227,7 @@ class Massive(Provider):
         if code == 429:
             until = datetime.now(UTC) + timedelta(seconds=_retry_after(response.headers.get("Retry-After")))
             raise OutOfCallsError("massive allows no more calls now (HTTP 429)", until)
-        if code in (401, 403) or code == 404:
+        if code in (401, 403, 404):
             raise _refusal_error("", body, code)
         if code >= 500 or code == 408:
             raise TransientError(f"massive answered HTTP {code}: {_said(body)}")
@@ -271,6 +267,9 @@ def _column(values: list[float | None]) -> Values:
 
 
 def _whole_results(answer: _Bars) -> list[_Bar]:
+    """The bars of an answer that is of the adjustment asked for, as many as it says."""
+    if answer.adjusted is not True:
+        raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as it was asked for")
     results = answer.results or []
     if len(results) != answer.resultsCount:
         raise BadPayloadError(f"the answer holds {len(results)} bars and says {answer.resultsCount}")
