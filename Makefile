@@ -70,9 +70,9 @@ clean: ## Stop the embedded services and remove what was built; their data goes 
 	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis .matrix .preview
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml fakes/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "streamworkers needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes --no-deps --requirement requirements.lock
-	$(PIP) install --no-build-isolation --no-deps --editable .
+	$(PIP) install --no-build-isolation --no-deps --editable . --editable fakes
 	@touch $@

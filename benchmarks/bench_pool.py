@@ -29,7 +29,7 @@ from rich.table import Table
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.migrations import migrate
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -178,7 +178,7 @@ def _start(
         **{f"STREAMWORKERS_{name}": str(value) for name, value in settings.items()},
         "PYTHONPATH": os.pathsep.join([str(SAMPLE_JOBS), os.environ.get("PYTHONPATH", "")]),
     }
-    line = [sys.executable, "-m", "streamworkers.cli.main", command, *words]
+    line = [sys.executable, "-m", "streamworkers", command, *words]
     return subprocess.Popen(line, env=environment, stderr=log_file)
 
 

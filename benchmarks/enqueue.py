@@ -12,10 +12,9 @@ import time
 from datetime import UTC, datetime
 
 from bench_pool import SAMPLE_JOBS, Bench, machine, positive, print_table, private_services, spread
-
 from streamworkers.engine.enqueue import enqueue
-from streamworkers.engine.item import Entry
 from streamworkers.engine.job import RunRequest
+from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.registry import Registry, installed_jobs
 
 TARGET_RATE = 40_000

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
+from psycopg.conninfo import make_conninfo
+
 from bench_pool import (
     SAMPLE_JOBS,
     Bench,
@@ -26,8 +28,6 @@ from bench_pool import (
     running_pool,
     wait_for_run,
 )
-from psycopg.conninfo import make_conninfo
-
 from streamworkers.database import connect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest

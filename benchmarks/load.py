@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-from bench_pool import Bench, machine, positive, print_table, private_services, running_pool, spread, wait_for_run
 
+from bench_pool import Bench, machine, positive, print_table, private_services, running_pool, spread, wait_for_run
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.fake_massive import DEFAULT_KEY
-from streamworkers.fake_massive.server import fake_massive_process
-from streamworkers.market.bar_arrays import BarArrays, bar_rows
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.bars_store import Series, store_series
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import windows_between
+from streamworkers.market.bars.arrays import BarArrays, bar_rows
+from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.bars.write import Series, store_series
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.windows import windows_between
+from streamworkers_fakes.massive import DEFAULT_KEY
+from streamworkers_fakes.massive.server import fake_massive_process
 
 SYMBOLS = tuple(f"S{number:02d}" for number in range(30))
 NOW = datetime(2025, 11, 25, 20, 30, tzinfo=EXCHANGE_ZONE)

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+
 from bench_pool import (
     PROJECT,
     Bench,
@@ -28,19 +29,18 @@ from bench_pool import (
     wait_until,
     workers,
 )
-
 from streamworkers.analysis.indicators import indicator_values
 from streamworkers.analysis.patterns import detect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.jobs import definitions
-from streamworkers.jobs.results import IndicatorRow, PatternRow, Scan, save_indicators, save_patterns
-from streamworkers.market.bars import newest_bar_time, read_series
-from streamworkers.market.bars_import import import_bars
-from streamworkers.market.bars_store import load_rows
-from streamworkers.market.providers.synthetic import synthesize
-from streamworkers.market.timeframes import TIMEFRAMES, bar_moment, newest_closed
+from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.market.bars.read import newest_bar_time, read_series
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, newest_closed
+from streamworkers.market.files.bars_import import import_bars
+from streamworkers.results import definitions
+from streamworkers.results.store import IndicatorRow, PatternRow, Scan, save_indicators, save_patterns
 
 REAL_BARS = PROJECT.parent / "shared" / "data" / "sp500_daily_2016_2021.csv.gz"
 DAY = TIMEFRAMES["day"]

@@ -37,7 +37,6 @@ from bench_pool import (
     wait_until,
     workers,
 )
-
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs

@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from bench_pool import Bench, machine, percentile, positive, print_table, private_services
 
-from streamworkers.engine.item import Entry
-from streamworkers.engine.keys import GROUP
-from streamworkers.engine.reclaimer import LIMIT
-from streamworkers.engine.stream import TAKE_OVER_CHUNK
+from bench_pool import Bench, machine, percentile, positive, print_table, private_services
+from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.redis.keys import GROUP
+from streamworkers.engine.redis.queue import TAKE_OVER_CHUNK
+from streamworkers.engine.services.reclaimer import LIMIT
 
 QUEUE = "bench"
 CONSUMERS = 4

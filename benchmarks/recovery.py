@@ -28,6 +28,7 @@ from datetime import datetime
 from typing import Any
 
 import psutil
+
 from bench_pool import (
     SAMPLE_JOBS,
     STOP_SECONDS,
@@ -42,12 +43,11 @@ from bench_pool import (
     wait_for_run,
     wait_until,
 )
-
-from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue
-from streamworkers.engine.item import unpack_entry
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.registry import installed_jobs
 
 QUEUE = "tests"

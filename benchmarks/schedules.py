@@ -14,6 +14,7 @@ import sys
 import time
 
 import psutil
+
 from bench_pool import (
     SAMPLE_JOBS,
     Bench,
@@ -27,15 +28,14 @@ from bench_pool import (
     wait_until,
 )
 from idle import SETTLE_SECONDS, read
-
-from scheduler import store
-from scheduler.defaults import default_schedules
-from scheduler.definition import ScheduleDefinition
 from streamworkers.config import Settings
 from streamworkers.database import connect
-from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
-from streamworkers.market.universe_cache import UniverseCache
-from streamworkers.market.universes import add_symbols
+from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
+from streamworkers.market.universes.cache import UniverseCache
+from streamworkers.market.universes.store import add_symbols
+from streamworkers.schedules import store
+from streamworkers.schedules.defaults import default_schedules
+from streamworkers.schedules.definition import ScheduleDefinition
 
 SCHEDULES = 10
 SINGLE_MESSAGES = 100

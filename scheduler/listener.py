@@ -12,11 +12,11 @@ from typing import ClassVar
 
 import structlog
 
-from scheduler.intake import Intake
-from streamworkers.engine.executor import describe, must_wait
-from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM
-from streamworkers.engine.messages import InboxEntry, Messages
-from streamworkers.engine.patience import Patience
+from scheduler.messages_to_runs import Intake
+from streamworkers.engine.backoff import Patience
+from streamworkers.engine.redis.inbox import InboxEntry, Messages
+from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM
+from streamworkers.engine.worker.executor import describe, must_wait
 from streamworkers.errors import RedisUnavailableError
 
 log = structlog.get_logger()

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from streamworkers.engine.keys import DATA_LOAD_COMPLETE
+from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.errors import BadInputError
-from streamworkers.market.row_rules import require_symbol
-from streamworkers.market.timeframes import timeframe_named
+from streamworkers.market.bars.rules import require_symbol
+from streamworkers.market.calendar.timeframes import timeframe_named
 
 # Why a message is refused, in a word. The first four are of its form, the last ones are not its own fault.
 REASONS = (

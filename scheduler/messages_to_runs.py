@@ -8,24 +8,24 @@ from typing import Any, Literal
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler import store
 from scheduler.load_complete import LOAD_JOB
 from scheduler.message import LoadComplete, LoadRequest, RefusedError, job_id_of, parse_message
 from scheduler.metrics import SchedulerMetrics
-from scheduler.starter import Changes, Resolve, record_scheduled_run
 from scheduler.status import Submission, announce
-from scheduler.store import Schedule
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, record_run
-from streamworkers.engine.executor import describe, must_wait
 from streamworkers.engine.job import Origin, RunRequest
-from streamworkers.engine.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.messages import Messages
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.inbox import Messages
+from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.worker.executor import describe, must_wait
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
+from streamworkers.schedules import store
+from streamworkers.schedules.run_factory import Changes, Resolve, record_scheduled_run
+from streamworkers.schedules.store import Schedule
 
 log = structlog.get_logger()
 SLOT_SECONDS = 600

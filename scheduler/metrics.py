@@ -11,11 +11,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from scheduler import history
 from scheduler.message import REASONS
 from streamworkers.database import Connection
-from streamworkers.engine.ledger_reports import dead_by_queue
-from streamworkers.engine.metrics import ServiceMetrics
+from streamworkers.engine.host.metrics import ServiceMetrics
+from streamworkers.engine.ledger.reports import dead_by_queue
+from streamworkers.schedules import reports as history
 
 TICK_STATES = ("started", "waiting", "missed", "skipped", "refused")
 _OUTCOMES = (

@@ -7,8 +7,8 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.jobs.health import Finding, monitoring_event, save_findings
 
 log = structlog.get_logger()

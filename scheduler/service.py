@@ -15,8 +15,8 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from scheduler.intake import Intake
 from scheduler.listener import ChannelListener, StreamListener
+from scheduler.messages_to_runs import Intake
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
@@ -24,18 +24,18 @@ from scheduler.system_metrics import SystemCollector
 from scheduler.ticker import Ticker
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
-from streamworkers.engine.executor import describe
-from streamworkers.engine.health import HealthServer
-from streamworkers.engine.ledger import SCHEDULES_NOTIFY
-from streamworkers.engine.messages import Messages
-from streamworkers.engine.metrics import BacklogCollector, PoolCollector
-from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.engine.host.http import HealthServer
+from streamworkers.engine.host.metrics import BacklogCollector, PoolCollector
+from streamworkers.engine.ledger.runs import SCHEDULES_NOTIFY
+from streamworkers.engine.redis.inbox import Messages
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.service import ServiceLoop
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.services.loop import ServiceLoop
+from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError, ServiceUnreachableError
 from streamworkers.jobs.health import Finding, save_findings
-from streamworkers.market.universe_cache import UniverseCache
+from streamworkers.market.universes.cache import UniverseCache
 
 log = structlog.get_logger()
 LIVE_SECONDS = 60.0

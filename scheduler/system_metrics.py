@@ -10,12 +10,12 @@ from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from streamworkers.database import Connection
-from streamworkers.engine import health_reports
-from streamworkers.engine.stream import Streams
+from streamworkers.diagnosis import reports as health_reports
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.errors import RedisUnavailableError
-from streamworkers.jobs.results import recent_detections
-from streamworkers.market.bars import newest_bar_of_all
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES
+from streamworkers.market.bars.read import newest_bar_of_all
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
+from streamworkers.results.store import recent_detections
 
 DETECTION_HOURS = 24
 Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily

@@ -13,26 +13,26 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler import store
-from scheduler.definition import ScheduleDefinition
-from scheduler.dependency import judge
 from scheduler.metrics import SchedulerMetrics
-from scheduler.planner import MOST_CAUGHT_UP, Decision, plan
-from scheduler.starter import Resolve, record_scheduled_run
-from scheduler.store import Schedule, WaitingTick
-from scheduler.timing import Tick, Timing, jittered
 from streamworkers.database import Connection, is_passing
-from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue
-from streamworkers.engine.executor import describe
 from streamworkers.engine.job import Origin
-from streamworkers.engine.keys import ERRORS_CHANNEL
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Event, printable
+from streamworkers.engine.redis.keys import ERRORS_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError, UsageError
-from streamworkers.market.sessions import WARN_DAYS
+from streamworkers.market.calendar.sessions import WARN_DAYS
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.dependency import judge
+from streamworkers.schedules.planner import MOST_CAUGHT_UP, Decision, plan
+from streamworkers.schedules.run_factory import Resolve, record_scheduled_run
+from streamworkers.schedules.store import Schedule, WaitingTick
+from streamworkers.schedules.timing import Tick, Timing, jittered
 
 log = structlog.get_logger()
 Clock = Callable[[Connection], datetime]

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from consumer import Consumer
-from harness import SAMPLE_JOBS, ServiceUrls
 from hypothesis import settings as profile
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
+from consumer import Consumer
+from harness import SAMPLE_JOBS, ServiceUrls
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.embedded import EmbeddedServices
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry, installed_jobs
-from streamworkers.engine.stream import Streams
 from streamworkers.migrations import migrate
 
 REPOSITORY = Path(__file__).parent.parent

@@ -7,12 +7,12 @@ from typing import Any
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.executor import Executor
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.host.report import BatchReport
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.report import BatchReport
-from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Delivery, Streams
+from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.executor import Executor
 
 
 @dataclass

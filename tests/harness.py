@@ -17,9 +17,9 @@ import pytest
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 
 SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
 
@@ -50,7 +50,7 @@ class Service:
         self.log = log
         with log.open("wb") as log_file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamworkers.cli.main", self.command, *words],
+                [sys.executable, "-m", "streamworkers", self.command, *words],
                 env=environment,
                 stderr=log_file,
                 stdout=log_file,

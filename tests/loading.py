@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import Run
-from streamworkers.fake_massive import DEFAULT_KEY, FakeMassive, RunningFakeMassive, running_fake_massive
-from streamworkers.market.bar_arrays import BarArrays
-from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.market.bars.arrays import BarArrays
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers_fakes.massive import DEFAULT_KEY, FakeMassive, RunningFakeMassive, running_fake_massive
 
 NEW_YORK = ZoneInfo("America/New_York")
 NOW = datetime(2025, 11, 25, 18, 0, tzinfo=NEW_YORK)  # a Tuesday

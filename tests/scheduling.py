@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from scheduler import history
-from scheduler.store import Schedule
 from streamworkers.database import Connection
+from streamworkers.schedules import reports as history
+from streamworkers.schedules.store import Schedule
 
 NEW_YORK = ZoneInfo("America/New_York")
 MONDAY = datetime(2040, 10, 1, 12, 0, tzinfo=NEW_YORK)  # to come: PostgreSQL has a clock too

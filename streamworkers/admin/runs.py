@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports, run_changes
 from streamworkers.engine.enqueue import finish_enqueue
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger import transitions as run_changes
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 
 

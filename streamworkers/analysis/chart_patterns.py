@@ -21,7 +21,7 @@ from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.rolling import quiet, ratio, shifted
 from streamworkers.analysis.ta_functions import ta_function
-from streamworkers.market.series import BarSeries, FloatArray
+from streamworkers.market.bars.series import BarSeries, FloatArray
 
 SignalArray = NDArray[np.int32]
 _EQUAL_WITHIN = 1e-9

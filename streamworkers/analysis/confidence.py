@@ -24,7 +24,7 @@ import talib
 
 from streamworkers.analysis.own_indicators import relative_volume
 from streamworkers.analysis.pattern_traits import PatternTraits
-from streamworkers.market.series import BarSeries, FloatArray
+from streamworkers.market.bars.series import BarSeries, FloatArray
 
 CONFIDENCE_METHOD = "rule-v1"
 CONFIDENCE_WEIGHTS = {"trend": 0.35, "confirmation": 0.25, "volume": 0.25, "range": 0.15}

@@ -12,7 +12,7 @@ from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.errors import BadInputError
-from streamworkers.market.series import BarSeries, FloatArray
+from streamworkers.market.bars.series import BarSeries, FloatArray
 
 
 class BarValue(NamedTuple):

@@ -16,7 +16,7 @@ import talib
 
 from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber
 from streamworkers.analysis.rolling import quiet, ratio, rolling_sum, shifted
-from streamworkers.market.series import BarSeries, FloatArray
+from streamworkers.market.bars.series import BarSeries, FloatArray
 
 _ANCHOR_MONTHS = {"year": 12, "quarter": 3, "month": 1}
 

@@ -20,7 +20,7 @@ from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.errors import BadInputError
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 Direction = Literal["bullish", "bearish", "neutral"]
 

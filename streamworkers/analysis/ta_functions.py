@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamworkers.analysis.parameters import ParameterValue, real_number, require_known, whole_number
 from streamworkers.errors import BadInputError
-from streamworkers.market.series import BarSeries, FloatArray
+from streamworkers.market.bars.series import BarSeries, FloatArray
 
 # The stubs of talib leave out the two functions that describe all others.
 _describe: Callable[..., Any] = vars(talib.abstract)["Function"]

@@ -10,11 +10,11 @@ import click
 from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table, show_bar_time
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
-from streamworkers.market.coverage import coverage as measured
-from streamworkers.market.coverage import gaps as found_gaps
-from streamworkers.market.load_plan import Rules, Span
-from streamworkers.market.timeframes import Timeframe, bar_moment, timeframe_named
-from streamworkers.market.universes import resolve
+from streamworkers.loading.coverage import coverage as measured
+from streamworkers.loading.coverage import gaps as found_gaps
+from streamworkers.loading.plan import Rules, Span
+from streamworkers.market.calendar.timeframes import Timeframe, bar_moment, timeframe_named
+from streamworkers.market.universes.store import resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
 _YEAR = 365

@@ -20,14 +20,14 @@ from streamworkers.cli.session import (
     show_bar_time,
 )
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.bars import recent_bars
-from streamworkers.market.bars_import import ImportSummary, import_bars
-from streamworkers.market.bars_store import load_rows
-from streamworkers.market.providers.sample import sample_bars
-from streamworkers.market.providers.synthetic import synthesize as synthetic_bars
-from streamworkers.market.timeframes import TIMEFRAMES, bar_moment, timeframe_named
-from streamworkers.market.universes import add_symbols, require_universe_name
+from streamworkers.loading.providers.sample import sample_bars
+from streamworkers.loading.providers.synthetic import synthesize as synthetic_bars
+from streamworkers.market.bars.read import recent_bars
+from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, timeframe_named
+from streamworkers.market.files.bars_import import ImportSummary, import_bars
+from streamworkers.market.universes.store import add_symbols, require_universe_name
 
 
 def _checked_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

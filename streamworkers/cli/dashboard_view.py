@@ -12,12 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scheduler import history
 from streamworkers.database import Connection
-from streamworkers.engine import ledger_reports
-from streamworkers.engine.ledger_reports import DeadFilter
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.reports import DeadFilter
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.jobs.health import Finding, HealthParameters, examine, worst
+from streamworkers.schedules import reports as history
 
 MOST_FAILURES = 5
 MOST_RUNS = 8

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from streamworkers.admin import runs as operations
 from streamworkers.cli.session import (
     F,
     Session,
@@ -17,8 +18,9 @@ from streamworkers.cli.session import (
     print_table,
 )
 from streamworkers.database import Connection
-from streamworkers.engine import ledger_reports, operations, refused
-from streamworkers.engine.ledger_reports import DeadFilter
+from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.errors import BadInputError
 
 _MOST = 1_000_000

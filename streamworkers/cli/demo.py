@@ -21,14 +21,14 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import ServiceUnreachableError
-from streamworkers.jobs.results import recent_patterns
-from streamworkers.market.bars_import import import_bars
-from streamworkers.market.bars_store import load_rows
-from streamworkers.market.providers.sample import sample_bars
-from streamworkers.market.providers.synthetic import synthesize
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.universes import add_symbols, resolve
+from streamworkers.loading.providers.sample import sample_bars
+from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.files.bars_import import import_bars
+from streamworkers.market.universes.store import add_symbols, resolve
 from streamworkers.migrations import migrate
+from streamworkers.results.store import recent_patterns
 
 _UNIVERSE = "demo"
 _SYNTHETIC, _DAYS, _SEED = 495, 750, 1
@@ -100,7 +100,7 @@ def _workers(session: Session, processes: int) -> Iterator[str]:
         "STREAMWORKERS_LOG_FORMAT": "json",
         "STREAMWORKERS_LOG_LEVEL": "info",
     }
-    words = [sys.executable, "-m", "streamworkers.cli.main", "worker", "--processes", str(processes)]
+    words = [sys.executable, "-m", "streamworkers", "worker", "--processes", str(processes)]
     log_path = session.settings.data_dir / "demo-worker.log"
     with log_path.open("wb") as log_file:
         process = subprocess.Popen(  # noqa: S603  # our own command, no shell

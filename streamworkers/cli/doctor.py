@@ -4,10 +4,10 @@ import click
 
 from streamworkers.cli.session import Session, json_option, print_json, print_table
 from streamworkers.database import open_pool
-from streamworkers.engine.doctor import Doctor
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.diagnosis.doctor import Doctor
+from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.registry import installed_jobs
+from streamworkers.engine.services.outbox_relay import OutboxRelay
 
 
 @click.command(short_help="Say what is wrong with the pool; mend it.")

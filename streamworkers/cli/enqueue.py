@@ -15,8 +15,8 @@ from streamworkers.engine.enqueue import enqueue as enqueue_run
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
-from streamworkers.market.timeframes import timeframe_named
-from streamworkers.market.universes import resolve
+from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.universes.store import resolve
 
 
 @click.command()

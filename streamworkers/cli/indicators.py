@@ -12,7 +12,7 @@ from streamworkers.cli.session import (
     show_parameters,
     show_timeframes,
 )
-from streamworkers.jobs import definitions
+from streamworkers.results import definitions
 
 
 @click.group(short_help="What the analysis computes: list, add, enable, disable.")

@@ -12,8 +12,8 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
-from streamworkers.market.timeframes import timeframe_named
-from streamworkers.market.universes import resolve
+from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.universes.store import resolve
 
 
 @click.command(short_help="Load bars from a provider.")

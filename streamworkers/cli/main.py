@@ -2,7 +2,8 @@
 
 import importlib
 import sys
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
 import click
 import psycopg
@@ -13,28 +14,29 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 
+COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that add a command
+# The short help stands here too, so that `streamworkers --help` imports no command; a test compares both.
 _COMMANDS = {
-    "bars": "streamworkers.cli.bars:bars",
-    "cleanup": "streamworkers.cli.cleanup:cleanup",
-    "dead": "streamworkers.cli.dead:dead",
-    "demo": "streamworkers.cli.demo:demo",
-    "doctor": "streamworkers.cli.doctor:doctor",
-    "embedded": "streamworkers.cli.embedded:embedded",
-    "enqueue": "streamworkers.cli.enqueue:enqueue",
-    "fake-massive": "streamworkers.cli.fake_massive:fake_massive",
-    "indicators": "streamworkers.cli.indicators:indicators",
-    "load": "streamworkers.cli.load:load",
-    "migrate": "streamworkers.cli.migrate:migrate",
-    "patterns": "streamworkers.cli.patterns:patterns",
-    "results": "streamworkers.cli.results:results",
-    "runs": "streamworkers.cli.runs:runs",
-    "scheduler": "streamworkers.cli.scheduler:scheduler",
-    "schedules": "streamworkers.cli.schedules:schedules",
-    "status": "streamworkers.cli.status:status",
-    "top": "streamworkers.cli.top:top",
-    "universes": "streamworkers.cli.universes:universes",
-    "version": "streamworkers.cli.version:version",
-    "worker": "streamworkers.cli.worker:worker",
+    "bars": "OHLCV bars: import, invent, show, look for gaps.",
+    "cleanup": "Remove what is older than its retention.",
+    "dead": "Dead items: those that used up their attempts.",
+    "demo": "From an empty folder to detected patterns.",
+    "doctor": "Say what is wrong with the pool; mend it.",
+    "embedded": "A private Redis and PostgreSQL in a folder.",
+    "enqueue": "Start a run of JOB over a universe or some symbols.",
+    "indicators": "What the analysis computes: list, add, enable, disable.",
+    "load": "Load bars from a provider.",
+    "migrate": "Bring the database schema up to date.",
+    "patterns": "Candle and chart patterns: what was found.",
+    "results": "The indicators and patterns of a symbol.",
+    "runs": "Runs: list, stats, show, watch, cancel, retry.",
+    "scheduler": "Start a scheduler: ticks and events become runs.",
+    "schedules": "Schedules: what starts runs, and when.",
+    "status": "How everything is, on one screen.",
+    "top": "Queues, workers and runs, live in the terminal.",
+    "universes": "Universes: named sets of symbols.",
+    "version": "Print the versions of streamworkers and Python.",
+    "worker": "Start a supervisor with worker processes.",
 }
 
 
@@ -42,22 +44,35 @@ class _LazyGroup(click.Group):
     """Imports a command when it is used: `version` should not wait for TA-Lib."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return sorted({*_COMMANDS, *_added_commands()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        target = _COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, _, name = target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        if cmd_name in _COMMANDS:
+            name = cmd_name.replace("-", "_")
+            module = importlib.import_module(f"streamworkers.cli.{name}")
+            command: click.Command = getattr(module, name)
+            return command
+        added = _added_commands().get(cmd_name)
+        return None if added is None else cast("click.Command", added.load())
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            command = None if name in _COMMANDS else self.get_command(ctx, name)
+            rows.append((name, _COMMANDS[name] if command is None else command.get_short_help_str(limit=60)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS and not args[0].startswith("-"):
-            raise UnknownNameError("command", args[0], _COMMANDS)
+        if not args[0].startswith("-") and args[0] not in (known := self.list_commands(ctx)):
+            raise UnknownNameError("command", args[0], known)
         return super().resolve_command(ctx, args)
+
+
+def _added_commands() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=COMMAND_GROUP)}
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,7 +113,3 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, code: int) -> None:
     click.echo(f"Error: {message}", err=True)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,9 @@
 import click
 
 from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table, show_bar_time
-from streamworkers.jobs import definitions, results
-from streamworkers.market.timeframes import timeframe_named
+from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.results import definitions
+from streamworkers.results import store as results
 
 
 @click.group(short_help="Candle and chart patterns: what was found.")

@@ -10,8 +10,8 @@ from streamworkers.cli.session import (
     print_table,
     show_bar_time,
 )
-from streamworkers.jobs import results as result_tables
-from streamworkers.market.timeframes import timeframe_named
+from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.results import store as result_tables
 
 
 @click.command(short_help="The indicators and patterns of a symbol.")

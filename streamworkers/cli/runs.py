@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from scheduler.history import tick_counts
+from streamworkers.admin import runs as operations
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -17,7 +17,9 @@ from streamworkers.cli.session import (
     timeout_option,
 )
 from streamworkers.cli.waiting import print_summary, summary_of, wait_for_run, warn_without_workers
-from streamworkers.engine import ledger, ledger_reports, operations
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.schedules.reports import tick_counts
 
 _STATES = ["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
 

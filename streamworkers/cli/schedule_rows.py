@@ -3,13 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from scheduler import history as reports
-from scheduler import store
-from scheduler.definition import ScheduleDefinition
-from scheduler.store import Schedule
-from scheduler.timing import zone_named
 from streamworkers.database import Connection
 from streamworkers.errors import UsageError
+from streamworkers.schedules import reports, store
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.timing import zone_named
 
 
 def with_last(connection: Connection) -> list[tuple[Schedule, dict[str, Any]]]:

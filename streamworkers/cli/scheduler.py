@@ -2,10 +2,10 @@
 
 import click
 
-from scheduler import store
 from scheduler.service import Scheduler, SchedulerOptions
 from streamworkers.cli.session import Session, messages, require_schema
 from streamworkers.engine.registry import installed_jobs
+from streamworkers.schedules import store
 
 
 @click.command(short_help="Start a scheduler: ticks and events become runs.")

@@ -9,12 +9,6 @@ from typing import Any
 
 import click
 
-from scheduler import history as reports
-from scheduler import starter, store
-from scheduler.defaults import default_schedules
-from scheduler.definition import EVENTS, ScheduleDefinition
-from scheduler.starter import Changes
-from scheduler.yaml_file import from_yaml, to_yaml
 from streamworkers.cli.schedule_rows import local_time, shown, with_last
 from streamworkers.cli.session import (
     F,
@@ -33,8 +27,14 @@ from streamworkers.cli.waiting import summary_of, wait_for_run, warn_without_wor
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError, UsageError
-from streamworkers.market.timeframes import timeframe_named
-from streamworkers.market.universes import memberships, universe_names
+from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.universes.store import memberships, universe_names
+from streamworkers.schedules import reports, store
+from streamworkers.schedules import run_factory as starter
+from streamworkers.schedules.defaults import default_schedules
+from streamworkers.schedules.definition import EVENTS, ScheduleDefinition
+from streamworkers.schedules.run_factory import Changes
+from streamworkers.schedules.yaml_file import from_yaml, to_yaml
 
 name_argument: Callable[[F], F] = click.argument("name")
 _CLEARABLE = ("target", "timeframe", "cron", "on_event", "calendar", "after", "user_id", "task_params")

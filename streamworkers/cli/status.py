@@ -2,7 +2,7 @@
 
 import click
 
-from streamworkers.cli.overview import gather, render
+from streamworkers.cli.dashboard_view import gather, render
 from streamworkers.cli.session import Session, console, json_option, print_json
 
 _EVERYTHING = 10_000

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import click
 from rich.live import Live
 
-from streamworkers.cli.overview import Overview, gather, render
+from streamworkers.cli.dashboard_view import Overview, gather, render
 from streamworkers.cli.session import Session, console
 from streamworkers.database import Connection
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.queue import Streams
 
 REFRESH_SECONDS = 0.5
 # A rate over less than this is mostly noise.

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from streamworkers.cli.session import Session, console, json_option, print_json, print_table
-from streamworkers.market import universes as store
-from streamworkers.market.universes_import import import_universes
+from streamworkers.market.universes import store
+from streamworkers.market.universes.csv_import import import_universes
 
 
 @click.group()

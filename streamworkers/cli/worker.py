@@ -3,10 +3,10 @@
 import click
 
 from streamworkers.cli.session import Seconds, Session, require_schema
-from streamworkers.engine.child import SILENCE_SECONDS
-from streamworkers.engine.fleet import Limits
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.engine.supervisor import Supervisor, SupervisorOptions, plan_slots
+from streamworkers.engine.supervisor.child import SILENCE_SECONDS
+from streamworkers.engine.supervisor.fleet import Limits
+from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions, plan_slots
 from streamworkers.errors import BadInputError
 from streamworkers.logs import configure_logs
 

@@ -15,16 +15,19 @@ from typing import Any, NamedTuple
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports, refused, run_changes
-from streamworkers.engine.census import Census, portions
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import finish_enqueue
-from streamworkers.engine.item import NewerEntryError, unpack_entry
-from streamworkers.engine.ledger import Run, Unfinished
-from streamworkers.engine.outbox import OutboxRelay
-from streamworkers.engine.reconciler import add_missing, note_added
+from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger import transitions as run_changes
+from streamworkers.engine.ledger.runs import Run, Unfinished
+from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
+from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Delivery, Streams
+from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.engine.services.queue_scan import Census, portions
+from streamworkers.engine.services.reconciler import add_missing, note_added
 from streamworkers.errors import BadInputError
 
 NOTE, WARNING, ERROR = "note", "warning", "error"

@@ -3,9 +3,9 @@
 import structlog
 
 from streamworkers.database import Connection
-from streamworkers.engine import run_changes
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.ledger import transitions as run_changes
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Streams
 
 log = structlog.get_logger()
 

@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
-from streamworkers.engine.item import Entry
 from streamworkers.engine.job import Job, RunRequest
-from streamworkers.engine.ledger import OpenItem, Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import OpenItem, Run
+from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
 MAX_ITEMS = 5_000_000

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from streamworkers.database import Connection
-from streamworkers.engine.item import Item
 from streamworkers.engine.outcome import Completed, Event, Outcome
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.redis.queue import Streams
 
 
 class JobParameters(BaseModel):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
-from streamworkers.engine.item import Item
+from streamworkers.engine.redis.entry import Item
 
 
 class Completed(NamedTuple):

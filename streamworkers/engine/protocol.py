@@ -9,8 +9,8 @@ from typing import Any
 
 import msgpack
 
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.report import BatchReport
+from streamworkers.engine.host.report import BatchReport
+from streamworkers.engine.ledger.runs import Run
 
 READY = "ready"
 BATCH = "batch"

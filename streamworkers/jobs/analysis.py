@@ -12,17 +12,24 @@ from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefin
 from streamworkers.analysis.indicators import indicator_values
 from streamworkers.analysis.patterns import detect
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
-from streamworkers.engine.keys import PATTERNS_CHANNEL
+from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
+from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.redis.keys import PATTERNS_CHANNEL
 from streamworkers.errors import BadInputError
-from streamworkers.jobs import definitions, results
-from streamworkers.jobs.results import IndicatorRow, PatternRow, Scan
-from streamworkers.market.bars import newest_bar_time, read_series
-from streamworkers.market.series import BarSeries
-from streamworkers.market.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, newest_closed, timeframe_named
+from streamworkers.market.bars.read import newest_bar_time, read_series
+from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.calendar.timeframes import (
+    EXCHANGE_ZONE,
+    Timeframe,
+    bar_moment,
+    newest_closed,
+    timeframe_named,
+)
+from streamworkers.results import definitions
+from streamworkers.results import store as results
+from streamworkers.results.store import IndicatorRow, PatternRow, Scan
 
 SCHEMA_VERSION = 1
 

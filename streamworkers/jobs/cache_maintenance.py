@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from streamworkers.database import Connection
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Event, Outcome
+from streamworkers.engine.redis.entry import Item
 from streamworkers.jobs.health import Finding, monitoring_event, save_findings
-from streamworkers.jobs.results import latest_indicators, recent_patterns
-from streamworkers.market.bars import newest_bar_of_all, read_series
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.universe_cache import NOTIFY_CHANNEL
-from streamworkers.market.universes import list_universes, memberships
+from streamworkers.market.bars.read import newest_bar_of_all, read_series
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.universes.cache import NOTIFY_CHANNEL
+from streamworkers.market.universes.store import list_universes, memberships
+from streamworkers.results.store import latest_indicators, recent_patterns
 
 PARTS = ("universe_cache", "common_queries", "quality")
 _SYMBOLS_AT_ONCE = 50

@@ -10,11 +10,12 @@ from psycopg import sql
 from pydantic import Field, model_validator
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, retention
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.ledger import retention
+from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.outcome import Completed, Outcome
-from streamworkers.market.bars_store import ensure_minute_partition
+from streamworkers.engine.redis.entry import Item
+from streamworkers.market.bars.write import ensure_minute_partition
 
 PARTS = (
     "daily_patterns",

@@ -10,15 +10,16 @@ from psycopg.types.json import Jsonb
 from pydantic import Field
 
 from streamworkers.database import Connection
-from streamworkers.engine import health_reports, ledger_reports
-from streamworkers.engine.item import Item
+from streamworkers.diagnosis import reports as health_reports
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.keys import MONITORING_CHANNEL
+from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.outcome import Completed, Event, Outcome
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.redis.keys import MONITORING_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.errors import StreamworkersError
-from streamworkers.market.bars import newest_bar_of_all
-from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.market.bars.read import newest_bar_of_all
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 Status = Literal["ok", "degraded", "critical"]
 SCHEMA_VERSION = 1

@@ -14,19 +14,19 @@ from pydantic import Field, model_validator
 
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Outcome
+from streamworkers.engine.redis.entry import Item
 from streamworkers.errors import BadInputError, ItemError
-from streamworkers.jobs.load_batch import LoadBatch, SavedBars
-from streamworkers.market import bar_bases
-from streamworkers.market.bar_arrays import bar_rows
-from streamworkers.market.bars_store import Series, lock_bars, store_series
-from streamworkers.market.load_pages import forget_pages
-from streamworkers.market.load_plan import Rules, Span, base_of
-from streamworkers.market.providers.provider import Calls, OutOfCallsError, Provider, provider_named
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, timeframe_named
-from streamworkers.market.windows import HourAnchor, Hours, moment_of
+from streamworkers.loading import provenance as bar_bases
+from streamworkers.loading.batch import LoadBatch, SavedBars
+from streamworkers.loading.checkpoints import forget_pages
+from streamworkers.loading.plan import Rules, Span, base_of
+from streamworkers.loading.providers.provider import Calls, OutOfCallsError, Provider, provider_named
+from streamworkers.market.bars.arrays import bar_rows
+from streamworkers.market.bars.write import Series, lock_bars, store_series
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, timeframe_named
+from streamworkers.market.calendar.windows import HourAnchor, Hours, moment_of
 
 CALL_WINDOW_MS = 60_000
 _ROWS_OF_A_STATEMENT = 300_000

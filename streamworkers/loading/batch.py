@@ -13,21 +13,21 @@ from typing import Any
 import msgspec
 import structlog
 
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context
 from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
+from streamworkers.engine.redis.entry import Item
 from streamworkers.errors import BadInputError, ItemError, PermanentError
-from streamworkers.jobs.load_days import DaysOfAll, days_wanted, pack_day, unpack_day
-from streamworkers.market import bar_bases
-from streamworkers.market.bar_bases import Basis, NewBase, Stored
-from streamworkers.market.bars import bar_starts
-from streamworkers.market.load_pages import StagedPage, shared_answer, stage_pages, staged_pages
-from streamworkers.market.load_plan import Fetch, Nothing, Rules, Want, fetches, plan
-from streamworkers.market.loading import Loaded, StoppedError, run_fetch
-from streamworkers.market.providers.provider import OutOfCallsError, PlanError, Provider, Split
-from streamworkers.market.spool import BarSpool
-from streamworkers.market.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, timeframe_named
-from streamworkers.market.windows import moment_of, whole_windows
+from streamworkers.loading import provenance as bar_bases
+from streamworkers.loading.checkpoints import StagedPage, shared_answer, stage_pages, staged_pages
+from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
+from streamworkers.loading.grouped_days import DaysOfAll, days_wanted, pack_day, unpack_day
+from streamworkers.loading.plan import Fetch, Nothing, Rules, Want, fetches, plan
+from streamworkers.loading.provenance import Basis, NewBase, Stored
+from streamworkers.loading.providers.provider import OutOfCallsError, PlanError, Provider, Split
+from streamworkers.loading.spool import BarSpool
+from streamworkers.market.bars.read import bar_starts
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, timeframe_named
+from streamworkers.market.calendar.windows import moment_of, whole_windows
 
 BEGIN_SECONDS = 30.0  # what was not begun within that time goes back to the queue
 STOP_SECONDS = 240.0  # between two pages; well below the time limit of a call

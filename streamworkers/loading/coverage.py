@@ -9,11 +9,11 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from streamworkers.market.bar_arrays import Starts
-from streamworkers.market.bars import bar_starts
-from streamworkers.market.load_plan import Rules, Span
-from streamworkers.market.timeframes import Timeframe
-from streamworkers.market.windows import MINUTE_MS, moment_of
+from streamworkers.loading.plan import Rules, Span
+from streamworkers.market.bars.arrays import Starts
+from streamworkers.market.bars.read import bar_starts
+from streamworkers.market.calendar.timeframes import Timeframe
+from streamworkers.market.calendar.windows import MINUTE_MS, moment_of
 
 _PRESENT = """
 SELECT symbol, count(*) FROM {table} WHERE symbol = ANY(%s) AND {time} = ANY(%s) GROUP BY symbol"""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamworkers.market.bar_arrays import Aggregator, BarArrays, Mask
-from streamworkers.market.load_pages import StagedPage
-from streamworkers.market.load_plan import Fetch, Rules, Want
-from streamworkers.market.providers.provider import Provider, ProviderError
-from streamworkers.market.spool import BarSpool, pack_small, unpack_small
-from streamworkers.market.windows import Windows, bounds_of, whole_windows
+from streamworkers.loading.checkpoints import StagedPage
+from streamworkers.loading.plan import Fetch, Rules, Want
+from streamworkers.loading.providers.provider import Provider, ProviderError
+from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
+from streamworkers.market.bars.arrays import Aggregator, BarArrays, Mask
+from streamworkers.market.calendar.windows import Windows, bounds_of, whole_windows
 
 _DETAIL_CHARACTERS = 200
 

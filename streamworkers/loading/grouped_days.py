@@ -9,15 +9,15 @@ import numpy as np
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.market.bar_arrays import NO_BARS, BarArrays, joined
-from streamworkers.market.bar_rows import Reject
-from streamworkers.market.bars import read_series
-from streamworkers.market.load_plan import Fetch, Rules
-from streamworkers.market.providers.provider import Asked, Page, Provider
-from streamworkers.market.row_rules import Rule
-from streamworkers.market.series import BarSeries
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.windows import days_since_epoch
+from streamworkers.loading.plan import Fetch, Rules
+from streamworkers.loading.providers.provider import Asked, Page, Provider
+from streamworkers.market.bars.arrays import NO_BARS, BarArrays, joined
+from streamworkers.market.bars.read import read_series
+from streamworkers.market.bars.rules import Rule
+from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.text_rows import Reject
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.calendar.windows import days_since_epoch
 
 MOST_DAYS = 5
 DayOfAll = Mapping[str, Page]

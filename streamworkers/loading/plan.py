@@ -12,11 +12,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from streamworkers.market.bar_arrays import Mask, Starts
-from streamworkers.market.bar_bases import Basis, Stored
-from streamworkers.market.providers.provider import Asked, Provider, Split, UnsupportedError
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import (
+from streamworkers.loading.provenance import Basis, Stored
+from streamworkers.loading.providers.provider import Asked, Provider, Split, UnsupportedError
+from streamworkers.market.bars.arrays import Mask, Starts
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.windows import (
     HourAnchor,
     Hours,
     Windows,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from streamworkers.market.timeframes import TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 
 
 @dataclass(frozen=True, slots=True)

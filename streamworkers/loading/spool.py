@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 
-from streamworkers.market.bar_arrays import BarArrays, unpack_bars
+from streamworkers.market.bars.arrays import BarArrays, unpack_bars
 
 _MEMORY_BYTES = 1 << 20
 _LENGTH_BYTES = 8

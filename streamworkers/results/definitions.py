@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.market.timeframes import TIMEFRAMES, timeframe_named
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
 
 Row = dict[str, Any]
 

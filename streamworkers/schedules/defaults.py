@@ -1,8 +1,8 @@
 """The six standing jobs, with times and limits from the settings."""
 
-from scheduler.definition import ScheduleDefinition, Target
 from streamworkers.config import Settings
-from streamworkers.engine.keys import DATA_LOAD_COMPLETE
+from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
+from streamworkers.schedules.definition import ScheduleDefinition, Target
 
 EXCHANGE_CALENDAR = "XNYS"
 

@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from scheduler.planner import CatchUp, Policy
-from scheduler.timing import Timing, zone_named
 from streamworkers.engine.enqueue import require_parameters
-from streamworkers.engine.keys import DATA_LOAD_COMPLETE
+from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
-from streamworkers.market.row_rules import require_symbol
-from streamworkers.market.sessions import require_calendar
-from streamworkers.market.timeframes import timeframe_named
-from streamworkers.market.universes import universe_names
+from streamworkers.market.bars.rules import require_symbol
+from streamworkers.market.calendar.sessions import require_calendar
+from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.universes.store import universe_names
+from streamworkers.schedules.planner import CatchUp, Policy
+from streamworkers.schedules.timing import Timing, zone_named
 
 EVENTS = (DATA_LOAD_COMPLETE,)
 MOST_SYMBOLS = 10_000

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from scheduler.timing import Tick
+from streamworkers.schedules.timing import Tick
 
 MOST_CAUGHT_UP = 100
 STEP = 1000

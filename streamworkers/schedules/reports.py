@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import dict_row
 
-from scheduler.definition import ScheduleDefinition
-from scheduler.store import database_clock, list_schedules
 from streamworkers.database import Connection
 from streamworkers.errors import UsageError
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.store import database_clock, list_schedules
 
 Row = dict[str, Any]
 

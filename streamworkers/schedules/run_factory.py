@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from scheduler import store
-from scheduler.definition import ScheduleDefinition
-from scheduler.store import Schedule
-from scheduler.timing import Tick, zone_named
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, record_run
 from streamworkers.engine.job import Origin, RunRequest
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError
-from streamworkers.market.timeframes import timeframe_named
-from streamworkers.market.universes import resolve
+from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.universes.store import resolve
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.timing import Tick, zone_named
 
 BY_HAND = "triggered by hand"
 Resolve = Callable[[Connection, str], tuple[str, ...]]

@@ -9,11 +9,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from scheduler.definition import ScheduleDefinition
-from scheduler.dependency import Awaited
-from scheduler.timing import Tick
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.dependency import Awaited
+from streamworkers.schedules.timing import Tick
 
 MISSING_TOLD = 1000
 _FIELDS = tuple(ScheduleDefinition.model_fields)

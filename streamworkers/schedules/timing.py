@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from scheduler.cron import Cron
 from streamworkers.errors import BadInputError
-from streamworkers.market.sessions import Sessions, require_calendar, sessions_around
+from streamworkers.market.calendar.sessions import Sessions, require_calendar, sessions_around
+from streamworkers.schedules.cron import Cron
 
 _SESSION_MOMENT = re.compile(r"session_(open|close)(?:([+-])((?:\d{1,5}[hms])+))?")
 _PART = re.compile(r"(\d+)([hms])")

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from scheduler.definition import ScheduleDefinition
 from streamworkers.errors import BadInputError
+from streamworkers.schedules.definition import ScheduleDefinition
 
 MAX_BYTES = 1 << 20
 

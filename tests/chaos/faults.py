@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from chaos.plan import CANCELLED_KEY, Fault
 from chaos.stage import Slot, Stage
+from streamworkers.admin import runs as operations
 from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.embedded.redis_server import RedisServer
-from streamworkers.engine import operations
-from streamworkers.engine.ledger_reports import DeadFilter, dead_items
+from streamworkers.engine.ledger.reports import DeadFilter, dead_items
 from streamworkers.errors import BadInputError
 
 T = TypeVar("T")

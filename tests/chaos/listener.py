@@ -9,7 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from streamworkers.engine.keys import ERRORS_CHANNEL
+from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 
 CHANNEL = "chaos.effects"
 _CHANNELS = (CHANNEL, ERRORS_CHANNEL)

@@ -11,7 +11,7 @@ from chaos.plan import Plan
 from chaos.stage import QUEUES, Stage
 from chaos.verdict import Judge, Leaks, Verdict
 from streamworkers.database import open_pool
-from streamworkers.engine.pruner import Pruner
+from streamworkers.engine.services.pruner import Pruner
 
 _LEAK_SECONDS = 15.0
 

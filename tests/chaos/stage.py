@@ -18,18 +18,18 @@ from typing import Self
 
 import psutil
 import redis
-from harness import Supervisor
-from tcp_proxy import TcpProxy
 
 from chaos.enqueuer import AWAY
 from chaos.listener import Listener
 from chaos.plan import Enqueue, Plan
 from chaos.scraper import Scraper
+from harness import Supervisor
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.migrations import migrate
+from tcp_proxy import TcpProxy
 
 HERE = Path(__file__).parent
 EVIDENCE_VARIABLE = "CHAOS_EVIDENCE"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import wait_until
 
 from chaos.chaos_jobs.chaos_jobs import Long
 from chaos.evidence import Execution, read_executions
@@ -18,10 +17,11 @@ from chaos.faults import Faults
 from chaos.plan import FULL_FAULTS, Plan, full_plan, short_plan
 from chaos.run import finish, run_chaos
 from chaos.stage import EVIDENCE_VARIABLE, Slot, Stage
+from harness import wait_until
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.registry import Registry
 
 TESTS = Path(__file__).parent.parent

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import wait_until
 
+from harness import wait_until
 from streamworkers.config import Settings
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.market.providers.synthetic import synthesize
+from streamworkers.loading.providers.synthetic import synthesize
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def _demo(tmp_path: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")}
     environment["STREAMWORKERS_DATA_DIR"] = str(tmp_path / "data")
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamworkers.cli.main", "demo", *words],
+        [sys.executable, "-m", "streamworkers", "demo", *words],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness import running_supervisor, start_run, wait_for_end, wait_until
 from loading import NOW, THIRTY, loader_environment, stored_bars
-
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
-from streamworkers.fake_massive import FakeMassive, RunningFakeMassive, running_fake_massive
+from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive, running_fake_massive
 
 FRAMES = ("1min", "hour", "day", "week", "month")
 SYMBOLS = THIRTY[:16]

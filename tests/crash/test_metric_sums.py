@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness import Supervisor, running_supervisor, start_run, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness import Supervisor, running_supervisor, start_run, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 
 ITEMS = int(os.environ.get("SUM_ITEMS", "1500"))
 KILLS = int(os.environ.get("SUM_KILLS", "6"))

@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from harness import Scheduler, running_supervisor, wait_until
 
-from scheduler import store
-from scheduler.definition import ScheduleDefinition
+from harness import Scheduler, running_supervisor, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
-from streamworkers.engine.messages import Messages
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.inbox import Messages
+from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
+from streamworkers.engine.redis.queue import Streams
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
 
 SECONDS = float(os.environ.get("SCHEDULER_SECONDS", "12"))
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import psutil
 import pytest
-from harness import Supervisor, effects_of, items_of, running_supervisor, start_run, wait_for_end, wait_until
 
+from harness import Supervisor, effects_of, items_of, running_supervisor, start_run, wait_for_end, wait_until
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine import ledger
-from streamworkers.engine.item import unpack_entry
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.entry import unpack_entry
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 from streamworkers.migrations import migrate
 
 TESTS = ("--queue", "tests")

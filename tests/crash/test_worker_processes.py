@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from harness import (
     Supervisor,
     effects_of,
@@ -18,12 +19,12 @@ from harness import (
     wait_for_end,
     wait_until,
 )
-
+from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, operations
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 
 TESTS = ("--queue", "tests")
 SLOW = {"milliseconds": 10.0}

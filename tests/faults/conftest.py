@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.faulty_pool import DATABASE, ROLE, FaultyPool
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from faults.faulty_pool import DATABASE, ROLE, FaultyPool
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from harness import Supervisor, effects_of, items_of, start_run, wait_for_end, wait_until
 from psycopg.conninfo import make_conninfo
-from tcp_proxy import TcpProxy
 
+from harness import Supervisor, effects_of, items_of, start_run, wait_for_end, wait_until
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine import ledger
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.queue import Backlog, Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Backlog, Streams
+from tcp_proxy import TcpProxy
 
 LEASE_SECONDS = 2.0
 OUTAGE_SECONDS = 1.5 * LEASE_SECONDS
@@ -157,7 +157,7 @@ class FaultyPool:
     def command(self, *words: str) -> Answer:
         """Run a command that finds the services where the pool does."""
         done = subprocess.run(
-            [sys.executable, "-m", "streamworkers.cli.main", *words],
+            [sys.executable, "-m", "streamworkers", *words],
             env=self.environment,
             capture_output=True,
             text=True,

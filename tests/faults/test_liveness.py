@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from faults.faulty_pool import DATABASE
-from harness import wait_until
 from psycopg.conninfo import make_conninfo
 
+from faults.faulty_pool import DATABASE
+from harness import wait_until
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine import supervisor as supervisor_module
-from streamworkers.engine.fleet import Limits
-from streamworkers.engine.supervisor import Supervisor, SupervisorOptions
+from streamworkers.engine.supervisor import supervisor as supervisor_module
+from streamworkers.engine.supervisor.fleet import Limits
+from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions
 
 pytestmark = pytest.mark.timeout(300)
 QUICK = {"supervisor", "lease-keeper", "promoter", "reclaimer", "reconciler", "outbox"}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+
 from faults.faulty_pool import DATABASE, LEASE_SECONDS, OUTAGE_SECONDS, ROLE, FaultyPool, assert_for
 from harness import effects_of, wait_until
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from harness import wait_until
 
+from harness import wait_until
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices, redis_server
@@ -357,7 +357,7 @@ def test_a_program_of_postgres_that_hangs_or_fails_is_reported() -> None:
 
 def _command(*words: str, data: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "streamworkers.cli.main", "embedded", *words, "--data", str(data)],
+        [sys.executable, "-m", "streamworkers", "embedded", *words, "--data", str(data)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

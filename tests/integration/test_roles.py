@@ -5,18 +5,18 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from consumer import Consumer
-from harness import run_status, start_run
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from consumer import Consumer
+from harness import run_status, start_run
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
-from streamworkers.engine import retention
+from streamworkers.engine.ledger import retention
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 from streamworkers.errors import MigrationError
-from streamworkers.market.universes import add_symbols
+from streamworkers.market.universes.store import add_symbols
 from streamworkers.migrations import create_roles
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
 from harness import wait_until
 from tcp_proxy import TcpProxy
 

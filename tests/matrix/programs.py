@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from debian_packages import output_of, unpacked
-
 from streamworkers.embedded.postgres_server import find_postgres_programs
 from streamworkers.errors import UsageError
 

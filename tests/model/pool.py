@@ -11,20 +11,20 @@ from psycopg_pool import ConnectionPool
 from model.actor import Actor, Stage
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.executor import Executor, must_wait
-from streamworkers.engine.item import Entry, Item, unpack_entry
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.keys import GROUP
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
-from streamworkers.engine.promoter import Promoter
-from streamworkers.engine.reclaimer import Reclaimer
-from streamworkers.engine.reconciler import Reconciler, StallRule
+from streamworkers.engine.redis.entry import Entry, Item, unpack_entry
+from streamworkers.engine.redis.keys import GROUP
+from streamworkers.engine.redis.queue import Backlog, Delivery, Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.report import BatchReport
-from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Backlog, Delivery, Streams
+from streamworkers.engine.services.promoter import Promoter
+from streamworkers.engine.services.reclaimer import Reclaimer
+from streamworkers.engine.services.reconciler import Reconciler, StallRule
+from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.executor import Executor, must_wait
 from streamworkers.errors import PermanentError, RedisUnavailableError
 
 QUEUE = "model"

@@ -24,19 +24,22 @@ from psycopg import sql
 
 from model.actor import ANYWHERE, Actor
 from model.pool import KILLED, QUEUE, WISHES, ItemKey, Services, Worker
+from streamworkers.admin import runs as operations
 from streamworkers.config import Settings
 from streamworkers.database import Connection, open_pool
-from streamworkers.engine import executor, ledger, operations, run_changes
-from streamworkers.engine import reconciler as reconciler_module
-from streamworkers.engine import stream as stream_module
-from streamworkers.engine.decide import Decisions, RetryRule, decide
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import Closing, Run
-from streamworkers.engine.promoter import Promoter
-from streamworkers.engine.reclaimer import Reclaimer
-from streamworkers.engine.reconciler import Reconciler
-from streamworkers.engine.stream import Backlog, Streams
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger import transitions as run_changes
+from streamworkers.engine.ledger.runs import Closing, Run
+from streamworkers.engine.redis import queue as stream_module
+from streamworkers.engine.redis.queue import Backlog, Streams
+from streamworkers.engine.services import reconciler as reconciler_module
+from streamworkers.engine.services.promoter import Promoter
+from streamworkers.engine.services.reclaimer import Reclaimer
+from streamworkers.engine.services.reconciler import Reconciler
+from streamworkers.engine.worker import executor
+from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
 
 CLOSED = ("completed", "failed", "cancelled")
 ENDED = ("COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED")

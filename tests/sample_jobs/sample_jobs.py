@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from streamworkers.database import Connection
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
+from streamworkers.engine.redis.entry import Item
 from streamworkers.errors import PermanentError
 
 

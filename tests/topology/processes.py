@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import SAMPLE_JOBS, Supervisor, wait_until
-
 from topology.compose import seconds
 
-_STREAMWORKERS = (sys.executable, "-m", "streamworkers.cli.main")
+_STREAMWORKERS = (sys.executable, "-m", "streamworkers")
 _CHECK_SECONDS = 10.0
 
 

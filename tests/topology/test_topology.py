@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from harness import ServiceUrls, wait_until
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from harness import ServiceUrls, wait_until
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded.postgres_server import find_postgres_programs

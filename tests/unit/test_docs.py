@@ -15,9 +15,9 @@ from scheduler.system_metrics import SystemCollector
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.engine.stream import Streams
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from streamworkers.engine.doctor import KINDS
+from streamworkers.diagnosis.doctor import KINDS
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from matrix.__main__ import Result, main, pairs, result_of, table
 
 REPORT = '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1" time="2.5"/></testsuites>'

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from grafana_macros import Range, Value, expand_promql, expand_sql
 from psycopg.rows import dict_row
 
 from grafana.boards import all_boards
+from grafana_macros import Range, Value, expand_promql, expand_sql
 from streamworkers.database import Connection
 from watching.prometheus_server import Prometheus, QueryError
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from debian_packages import prometheus_programs
 from harness import wait_until
 

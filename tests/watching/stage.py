@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
 
-from scheduler import store
-from scheduler.defaults import default_schedules
-from scheduler.definition import ScheduleDefinition
-from scheduler.starter import trigger
+from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
-from streamworkers.engine.keys import DATA_LOAD_CHANNEL
-from streamworkers.engine.ledger import count_items
+from streamworkers.engine.ledger.runs import count_items
+from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
-from streamworkers.market.bars_import import import_bars
-from streamworkers.market.bars_store import load_rows
-from streamworkers.market.providers.synthetic import synthesize
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.universes import add_symbols
-from streamworkers.market.universes_import import import_universes
+from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.files.bars_import import import_bars
+from streamworkers.market.universes.csv_import import import_universes
+from streamworkers.market.universes.store import add_symbols
+from streamworkers.schedules import store
+from streamworkers.schedules.defaults import default_schedules
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.run_factory import trigger
 from watching.prometheus_server import Prometheus, running_prometheus
 
 SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS = 30, 400

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import start_run, wait_until
 
+from harness import start_run, wait_until
 from streamworkers.database import Connection
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 from streamworkers.migrations import create_roles
 from watching.stage import watched_system
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from grafana_macros import Range
 from psycopg import sql
 
+from grafana_macros import Range
 from streamworkers.database import Connection, connect
 from streamworkers.engine.registry import Registry
 from streamworkers.migrations import create_roles

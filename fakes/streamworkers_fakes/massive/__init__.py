@@ -4,12 +4,12 @@ A real HTTP server over an invented market whose bars follow from a seed. It has
 limits, paging and splits, and misbehaves on demand.
 """
 
-from streamworkers.fake_massive.api import DEFAULT_KEY, FakeMassive
-from streamworkers.fake_massive.bars import Bars
-from streamworkers.fake_massive.calls import Call
-from streamworkers.fake_massive.market import DEFAULT_SYMBOLS, DOW_30, FakeMarket, Split, parse_split
-from streamworkers.fake_massive.misbehaviour import KINDS, Misbehaviour, parse_misbehaviour
-from streamworkers.fake_massive.server import RunningFakeMassive, fake_massive_process, running_fake_massive
+from streamworkers_fakes.massive.api import DEFAULT_KEY, FakeMassive
+from streamworkers_fakes.massive.bars import Bars
+from streamworkers_fakes.massive.calls import Call
+from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, DOW_30, FakeMarket, Split, parse_split
+from streamworkers_fakes.massive.misbehaviour import KINDS, Misbehaviour, parse_misbehaviour
+from streamworkers_fakes.massive.server import RunningFakeMassive, fake_massive_process, running_fake_massive
 
 __all__ = [
     "DEFAULT_KEY",

@@ -18,10 +18,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import msgspec
 
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive.calls import Call, CallLog, SlidingWindow, without_keys
-from streamworkers.fake_massive.market import DEFAULT_SYMBOLS, FakeMarket, Split
-from streamworkers.fake_massive.misbehaviour import Answer, Asked, Misbehaviour, Rules, misbehave, too_many_requests
-from streamworkers.fake_massive.pages import (
+from streamworkers_fakes.massive.calls import Call, CallLog, SlidingWindow, without_keys
+from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, FakeMarket, Split
+from streamworkers_fakes.massive.misbehaviour import Answer, Asked, Misbehaviour, Rules, misbehave, too_many_requests
+from streamworkers_fakes.massive.pages import (
     DEFAULT_BARS,
     MOST_BARS,
     AggregatesRequest,
@@ -30,7 +30,7 @@ from streamworkers.fake_massive.pages import (
     number_in,
     read_request,
 )
-from streamworkers.fake_massive.trading_days import MINUTE_MS, day_of
+from streamworkers_fakes.massive.trading_days import MINUTE_MS, day_of
 
 DEFAULT_KEY: Final = "fake-massive-key"
 _AGGREGATES = re.compile(r"/v2/aggs/ticker/([^/]+)/range/([^/]+)/([^/]+)/([^/]+)/([^/]+)")

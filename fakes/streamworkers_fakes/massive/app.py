@@ -15,8 +15,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from streamworkers.errors import UsageError
-from streamworkers.fake_massive.api import Arrival, FakeMassive
-from streamworkers.fake_massive.misbehaviour import Answer, Misbehaviour
+from streamworkers_fakes.massive.api import Arrival, FakeMassive
+from streamworkers_fakes.massive.misbehaviour import Answer, Misbehaviour
 
 CONTROL_PATH: Final = "/__control__"
 LOG_PATH: Final = "/__log__"

@@ -10,10 +10,10 @@ import click
 
 from streamworkers.cli.session import Seconds
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive.api import DEFAULT_KEY, FakeMassive
-from streamworkers.fake_massive.market import DEFAULT_SYMBOLS, parse_split
-from streamworkers.fake_massive.misbehaviour import KINDS, parse_misbehaviour
-from streamworkers.fake_massive.server import running_fake_massive
+from streamworkers_fakes.massive.api import DEFAULT_KEY, FakeMassive
+from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, parse_split
+from streamworkers_fakes.massive.misbehaviour import KINDS, parse_misbehaviour
+from streamworkers_fakes.massive.server import running_fake_massive
 
 
 class _WithMisbehaviours(click.Command):

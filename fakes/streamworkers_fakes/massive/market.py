@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive.bars import Bars, Floats, Ints, first_of_each, joined, no_bars
-from streamworkers.fake_massive.trading_days import (
+from streamworkers_fakes.massive.bars import Bars, Floats, Ints, first_of_each, joined, no_bars
+from streamworkers_fakes.massive.trading_days import (
     DAY_MINUTES,
     FIRST_DAY,
     MINUTE_MS,

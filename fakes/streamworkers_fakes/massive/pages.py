@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive.bars import Bars, Ints, first_of_each
-from streamworkers.fake_massive.market import FakeMarket, by_calendar, wider, window_day, window_ordinals
-from streamworkers.fake_massive.trading_days import (
+from streamworkers_fakes.massive.bars import Bars, Ints, first_of_each
+from streamworkers_fakes.massive.market import FakeMarket, by_calendar, wider, window_day, window_ordinals
+from streamworkers_fakes.massive.trading_days import (
     DAY_MINUTES,
     MINUTE_MS,
     day_and_minute,

@@ -11,10 +11,10 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
-from streamworkers.fake_massive.api import FakeMassive
-from streamworkers.fake_massive.calls import Call
-from streamworkers.fake_massive.market import FakeMarket
-from streamworkers.fake_massive.misbehaviour import Misbehaviour, parse_misbehaviour
+from streamworkers_fakes.massive.api import FakeMassive
+from streamworkers_fakes.massive.calls import Call
+from streamworkers_fakes.massive.market import FakeMarket
+from streamworkers_fakes.massive.misbehaviour import Misbehaviour, parse_misbehaviour
 
 if TYPE_CHECKING:
     import uvicorn
@@ -138,7 +138,7 @@ def fake_massive_process(*words: str) -> Iterator[str]:
 
     Raises ServiceUnreachableError when it does not start.
     """
-    command = [sys.executable, "-m", "streamworkers.cli.main", "fake-massive", *words]
+    command = [sys.executable, "-m", "streamworkers", "fake-massive", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603  # ours
     assert process.stdout is not None
     try:
@@ -157,10 +157,10 @@ def _server(fake: FakeMassive, up: threading.Event) -> "uvicorn.Server":
     try:
         import uvicorn
 
-        from streamworkers.fake_massive.app import build_app
+        from streamworkers_fakes.massive.app import build_app
     except ImportError as error:
         raise UsageError(
-            "the fake Massive API needs the packages starlette and uvicorn; pip install 'streamworkers[demo]'"
+            "the fake Massive API needs the packages starlette and uvicorn; pip install 'streamworkers[fakes]'"
         ) from error
 
     stopping = asyncio.Event()

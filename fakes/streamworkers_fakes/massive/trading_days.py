@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from streamworkers.fake_massive.bars import Ints
-from streamworkers.market.sessions import sessions_between
-from streamworkers.market.timeframes import EXCHANGE_ZONE
+from streamworkers.market.calendar.sessions import sessions_between
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
+from streamworkers_fakes.massive.bars import Ints
 
 MINUTE_MS = 60_000
 DAY_MINUTES = 24 * 60

@@ -13,10 +13,10 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers import __version__
 from streamworkers.database import Connection
-from streamworkers.engine.child import Usage
+from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
-from streamworkers.engine.report import BatchReport
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.supervisor.child import Usage
 from streamworkers.errors import RedisUnavailableError
 
 WORKER_ENDS = ("timeout", "signal", "exited", "over", "nothing", "start", "stopped")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.runs import Run
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from streamworkers.database import Connection
 from streamworkers.engine.outcome import printable
-from streamworkers.engine.stream import Delivery
+from streamworkers.engine.redis.queue import Delivery
 
 REFUSED_BYTES = 1 << 20
 

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.runs import Run
 
 Row = dict[str, Any]
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from streamworkers.database import Connection
-from streamworkers.engine.keys import ERRORS_CHANNEL
-from streamworkers.engine.ledger import (
+from streamworkers.engine.ledger.runs import (
     OPEN_RUN_STATES,
     OPEN_STATES,
     SCHEDULES_NOTIFY,
@@ -14,6 +13,7 @@ from streamworkers.engine.ledger import (
     load_run,
 )
 from streamworkers.engine.outcome import Event
+from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 
 FAILURES_TOLD = 10
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import redis
 
-from streamworkers.engine import keys
-from streamworkers.engine.redis_access import NoGroupError, NoKeyError, open_client, script_text, translated
+from streamworkers.engine.redis import keys
+from streamworkers.engine.redis.client import NoGroupError, NoKeyError, open_client, script_text, translated
 from streamworkers.errors import RedisUnavailableError
 
 MESSAGE_FIELD = b"message"

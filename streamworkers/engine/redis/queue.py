@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import msgpack
 import redis
 
-from streamworkers.engine.keys import GROUP, Keys
-from streamworkers.engine.redis_access import NoGroupError, NoKeyError, open_client, script_text, translated
+from streamworkers.engine.redis.client import NoGroupError, NoKeyError, open_client, script_text, translated
+from streamworkers.engine.redis.keys import GROUP, Keys
 
 ADD_CHUNK = 500
 TAKE_OVER_CHUNK = 50

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import structlog
 
-from streamworkers.engine.executor import describe, must_wait
-from streamworkers.engine.metrics import ServiceMetrics
-from streamworkers.engine.patience import Patience
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.backoff import Patience
+from streamworkers.engine.host.metrics import ServiceMetrics
+from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.worker.executor import describe, must_wait
 
 log = structlog.get_logger()
 _MOST_JITTER = 1.2

@@ -5,8 +5,8 @@ import json
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.metrics import ServiceMetrics
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.host.metrics import ServiceMetrics
+from streamworkers.engine.redis.queue import Streams
 
 LIMIT = 500
 

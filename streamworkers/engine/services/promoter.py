@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.queue import Streams
 
 LIMIT = 500
 

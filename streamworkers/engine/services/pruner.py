@@ -6,8 +6,9 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, refused
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.redis.queue import Streams
 
 log = structlog.get_logger()
 DAYS_AHEAD = 7

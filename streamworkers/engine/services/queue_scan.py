@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgpack
 
-from streamworkers.engine.item import NewerEntryError, unpack_entry
-from streamworkers.engine.ledger import Run, Unfinished
-from streamworkers.engine.stream import SCAN_CHUNK, Streams
+from streamworkers.engine.ledger.runs import Run, Unfinished
+from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
+from streamworkers.engine.redis.queue import SCAN_CHUNK, Streams
 from streamworkers.errors import BadInputError
 
 CENSUS_ITEMS = 10_000_000

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.queue import Streams
 
 log = structlog.get_logger()
 LIMIT = 50

@@ -21,13 +21,13 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
-from streamworkers.engine.census import Census, portions
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import add_entries
-from streamworkers.engine.ledger import Run, Unfinished
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.stream import Backlog, Streams
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run, Unfinished
+from streamworkers.engine.redis.queue import Backlog, Streams
+from streamworkers.engine.services.queue_scan import Census, portions
 
 log = structlog.get_logger()
 ADD_LIMIT = 20_000

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from streamworkers.engine import status_pipe
-from streamworkers.engine.status_pipe import StatusReader
+from streamworkers.engine import protocol as status_pipe
+from streamworkers.engine.protocol import StatusReader
 
 # A worker that has something in hand and says nothing for this long, outside of a handler's call, is stuck. It is
 # longer than any statement may take, and a worker that waits for a service says so.
@@ -160,7 +160,7 @@ def start_child(
     try:
         status_read, status_write = opened[0:2] = os.pipe()
         life_read, life_write = opened[2:4] = os.pipe()
-        words = [sys.executable, "-m", "streamworkers.engine.worker", "--consumer", consumer]
+        words = [sys.executable, "-m", "streamworkers.engine.worker.main", "--consumer", consumer]
         words += ["--queues", ",".join(queues), "--status-fd", str(status_write), "--life-fd", str(life_read)]
         # Ctrl-C is the supervisor's affair; until the worker says so itself it has the signal blocked.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

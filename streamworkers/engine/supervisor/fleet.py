@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from streamworkers.engine.child import SILENCE_SECONDS, Child, Intent, Usage, start_child
-from streamworkers.engine.lease_keeper import Estate, Holder
-from streamworkers.engine.metrics import WORKER_ENDS, PoolMetrics
-from streamworkers.engine.report import BatchReport
+from streamworkers.engine.host.metrics import WORKER_ENDS, PoolMetrics
+from streamworkers.engine.host.report import BatchReport
+from streamworkers.engine.supervisor.child import SILENCE_SECONDS, Child, Intent, Usage, start_child
+from streamworkers.engine.supervisor.lease_keeper import Estate, Holder
 
 log = structlog.get_logger()
 _MEMORY_CHECK_SECONDS = 1.0

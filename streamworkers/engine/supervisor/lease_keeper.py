@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from streamworkers.engine.executor import describe
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError
 
 log = structlog.get_logger()

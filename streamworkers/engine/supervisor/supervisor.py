@@ -16,22 +16,22 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
-from streamworkers.engine import ledger
-from streamworkers.engine.child import Intent
-from streamworkers.engine.executor import describe
-from streamworkers.engine.fleet import Fleet, Limits
-from streamworkers.engine.health import HealthServer
+from streamworkers.engine.host.http import HealthServer
+from streamworkers.engine.host.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
-from streamworkers.engine.lease_keeper import LeaseKeeper
-from streamworkers.engine.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
-from streamworkers.engine.outbox import OutboxRelay
-from streamworkers.engine.promoter import Promoter
-from streamworkers.engine.pruner import Pruner
-from streamworkers.engine.reclaimer import Reclaimer
-from streamworkers.engine.reconciler import Reconciler, StallRule
-from streamworkers.engine.report import BatchReport
-from streamworkers.engine.service import Service, ServiceLoop
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.services.loop import Service, ServiceLoop
+from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.engine.services.promoter import Promoter
+from streamworkers.engine.services.pruner import Pruner
+from streamworkers.engine.services.reclaimer import Reclaimer
+from streamworkers.engine.services.reconciler import Reconciler, StallRule
+from streamworkers.engine.supervisor.child import Intent
+from streamworkers.engine.supervisor.fleet import Fleet, Limits
+from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
+from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import BadInputError, RedisUnavailableError, ServiceUnreachableError
 
 log = structlog.get_logger()

@@ -8,13 +8,14 @@ from typing import TypeAlias, TypeVar
 import structlog
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, refused
 from streamworkers.engine.completion import complete_run
-from streamworkers.engine.decide import Decisions, Task
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.host.report import BatchReport, Reporter
+from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Completed, Event
-from streamworkers.engine.report import BatchReport, Reporter
-from streamworkers.engine.stream import NO_RUN, Delay, Delivery, Finished, Streams
+from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished, Streams
+from streamworkers.engine.worker.decide import Decisions, Task
 from streamworkers.errors import RedisUnavailableError
 
 T = TypeVar("T")

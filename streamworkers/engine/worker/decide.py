@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from streamworkers.engine.item import Entry, Item
-from streamworkers.engine.ledger import Closing
+from streamworkers.engine.ledger.runs import Closing
 from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
-from streamworkers.engine.retry_policy import retry_delay_seconds
+from streamworkers.engine.redis.entry import Entry, Item
+from streamworkers.engine.worker.retry_policy import retry_delay_seconds
 
 MAX_ERROR_CHARACTERS = 2000
 NO_OUTCOME = "the handler returned no outcome for this item"

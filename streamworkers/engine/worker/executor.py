@@ -12,16 +12,16 @@ import structlog
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection, is_passing
-from streamworkers.engine import ledger
-from streamworkers.engine.decide import Decisions, RetryRule, Task, decide
-from streamworkers.engine.item import NewerEntryError, unpack_entry
+from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.ledger import Closing, Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Closing, Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, checked, printable
+from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
+from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.report import BatchReport
-from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Delivery
+from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.decide import Decisions, RetryRule, Task, decide
 from streamworkers.errors import BadInputError, PermanentError, RedisUnavailableError
 
 log = structlog.get_logger()

@@ -1,6 +1,6 @@
 """A worker: one process that reads entries, executes them, and reads again. Its supervisor watches it from outside.
 
-Run as `python -m streamworkers.engine.worker`; only the supervisor starts it.
+Run as `python -m streamworkers.engine.worker.main`; only the supervisor starts it.
 """
 
 import argparse
@@ -19,13 +19,13 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, open_pool
-from streamworkers.engine.batch_size import BatchSizer
-from streamworkers.engine.executor import Executor, describe, must_wait
-from streamworkers.engine.patience import Patience
+from streamworkers.engine.backoff import Patience
+from streamworkers.engine.protocol import StatusPipe
+from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry, installed_jobs
-from streamworkers.engine.settle import Settler
-from streamworkers.engine.status_pipe import StatusPipe
-from streamworkers.engine.stream import Delivery, Streams
+from streamworkers.engine.worker.batch_size import BatchSizer
+from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.executor import Executor, describe, must_wait
 from streamworkers.errors import RedisUnavailableError, UsageError
 from streamworkers.logs import configure_logs
 
@@ -171,7 +171,7 @@ class Worker:
 
 def main() -> None:
     """Entry of the process: connect, load the jobs, work, and end with the supervisor."""
-    parser = argparse.ArgumentParser(prog="streamworkers.engine.worker")
+    parser = argparse.ArgumentParser(prog="streamworkers.engine.worker.main")
     parser.add_argument("--consumer", required=True)
     parser.add_argument("--queues", required=True)
     parser.add_argument("--status-fd", type=int, required=True)

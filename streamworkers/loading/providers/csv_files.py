@@ -16,11 +16,11 @@ from typing import IO, ClassVar
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UsageError
-from streamworkers.market.bar_rows import BarRows, Reject
-from streamworkers.market.bars_file import read_bars
-from streamworkers.market.providers.provider import UNCOUNTED, Asked, Calls, Page, Provider, UnsupportedError
-from streamworkers.market.providers.rows import page_of
-from streamworkers.market.timeframes import TIMEFRAMES, Timeframe
+from streamworkers.loading.providers.provider import UNCOUNTED, Asked, Calls, Page, Provider, UnsupportedError
+from streamworkers.loading.providers.rows import page_of
+from streamworkers.market.bars.text_rows import BarRows, Reject
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
+from streamworkers.market.files.bars_file import read_bars
 
 _FOLDER_LAYOUT = "{timeframe}/{symbol}.csv"
 _FIELDS = 7

@@ -20,8 +20,7 @@ import numpy as np
 
 from streamworkers.config import Settings
 from streamworkers.errors import UsageError
-from streamworkers.market.bar_arrays import Starts, Values, checked_bars
-from streamworkers.market.providers.provider import (
+from streamworkers.loading.providers.provider import (
     UNCOUNTED,
     Asked,
     AuthError,
@@ -35,8 +34,9 @@ from streamworkers.market.providers.provider import (
     TransientError,
     UnsupportedError,
 )
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import HOUR_MS, MINUTE_MS, bounds_of, day_of, days_since_epoch, whole_windows
+from streamworkers.market.bars.arrays import Starts, Values, checked_bars
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.windows import HOUR_MS, MINUTE_MS, bounds_of, day_of, days_since_epoch, whole_windows
 
 T = TypeVar("T")
 _TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}

@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, ItemError, PermanentError, UnknownNameError
-from streamworkers.market.bar_arrays import BarArrays
-from streamworkers.market.bar_rows import Reject
-from streamworkers.market.timeframes import Timeframe
+from streamworkers.market.bars.arrays import BarArrays
+from streamworkers.market.bars.text_rows import Reject
+from streamworkers.market.calendar.timeframes import Timeframe
 
 ENTRY_POINT_GROUP = "streamworkers.providers"
 

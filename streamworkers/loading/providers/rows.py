@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from streamworkers.market.bar_arrays import NO_BARS, arrays_of_rows, joined
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.providers.provider import Asked, Page
-from streamworkers.market.timeframes import Timeframe
-from streamworkers.market.windows import bounds_of, whole_windows
+from streamworkers.loading.providers.provider import Asked, Page
+from streamworkers.market.bars.arrays import NO_BARS, arrays_of_rows, joined
+from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.calendar.timeframes import Timeframe
+from streamworkers.market.calendar.windows import bounds_of, whole_windows
 
 
 def page_of(asked: Asked, timeframe: Timeframe, *parts: BarRows) -> Page:

@@ -5,11 +5,11 @@ from functools import cached_property
 from typing import ClassVar
 
 from streamworkers.errors import UsageError
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.column_check import checked_columns
-from streamworkers.market.providers.provider import Asked, Page, Provider
-from streamworkers.market.providers.rows import page_of
-from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.loading.providers.provider import Asked, Page, Provider
+from streamworkers.loading.providers.rows import page_of
+from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 SAMPLE_SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 

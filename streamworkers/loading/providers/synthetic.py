@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.providers.provider import Asked, Page, Provider
-from streamworkers.market.providers.rows import page_of
-from streamworkers.market.sessions import sessions_between
-from streamworkers.market.timeframes import TIMEFRAMES, newest_closed
+from streamworkers.loading.providers.provider import Asked, Page, Provider
+from streamworkers.loading.providers.rows import page_of
+from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.calendar.sessions import sessions_between
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, newest_closed
 
 _VARIANCE_MEMORY = 0.90  # weights of a GARCH(1,1) process: yesterday's variance, yesterday's squared return, the rest
 _VARIANCE_SHOCK = 0.08

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_rows import BarRows, Reject
-from streamworkers.market.row_rules import BrokenRuleError, checked_row
-from streamworkers.market.timeframes import Timeframe
+from streamworkers.market.bars.rules import BrokenRuleError, checked_row
+from streamworkers.market.bars.text_rows import BarRows, Reject
+from streamworkers.market.calendar.timeframes import Timeframe
 
 Starts: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]

@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamworkers.market.bar_rows import BarRows, Reject, RowChunk
-from streamworkers.market.row_rules import (
-    NUMBER_MAX_LENGTH,
-    BrokenRuleError,
-    checked_row,
-    known_symbol,
-    known_time,
-)
+from streamworkers.market.bars.rules import NUMBER_MAX_LENGTH, BrokenRuleError, checked_row, known_symbol, known_time
+from streamworkers.market.bars.text_rows import BarRows, Reject, RowChunk
 
 _PLAIN_PRICE = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,19})?")
 _PLAIN_VOLUME = re.compile(r"[0-9]{1,18}")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.series import BarSeries
-from streamworkers.market.timeframes import Timeframe
+from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.calendar.timeframes import Timeframe
 
 _WIRE_EPOCH = np.datetime64("2000-01-01", "D")  # PostgreSQL's binary dates and timestamps count from here
 _VALUES = [("open", ">f8"), ("high", ">f8"), ("low", ">f8"), ("close", ">f8"), ("volume", ">f8")]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import isfinite
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.timeframes import EXCHANGE_ZONE
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 SYMBOL_MAX_LENGTH = 32
 NUMBER_MAX_LENGTH = 200

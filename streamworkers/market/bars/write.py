@@ -14,9 +14,9 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from streamworkers.market.bar_rows import BarRows, Reject
-from streamworkers.market.row_rules import Rule
-from streamworkers.market.timeframes import Timeframe
+from streamworkers.market.bars.rules import Rule
+from streamworkers.market.bars.text_rows import BarRows, Reject
+from streamworkers.market.calendar.timeframes import Timeframe
 
 OnDuplicate = Callable[[Reject], None]
 

@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from streamworkers.market.bar_arrays import Mask, Starts
-from streamworkers.market.sessions import Sessions, sessions_between
-from streamworkers.market.timeframes import TIMEFRAMES, Timeframe, bar_moment
+from streamworkers.market.bars.arrays import Mask, Starts
+from streamworkers.market.calendar.sessions import Sessions, sessions_between
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment
 
 EXCHANGE_CALENDAR = "XNYS"
 Hours = Literal["regular", "extended"]

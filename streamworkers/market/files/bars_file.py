@@ -8,9 +8,11 @@ from operator import attrgetter
 from pathlib import Path
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_rows import Reject, RowChunk
-from streamworkers.market.column_check import checked_columns
-from streamworkers.market.csv_lines import (
+from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.rules import Rule
+from streamworkers.market.bars.text_rows import Reject, RowChunk
+from streamworkers.market.calendar.timeframes import Timeframe
+from streamworkers.market.files.csv_lines import (
     LineBlock,
     ReadProgress,
     header_names,
@@ -18,8 +20,6 @@ from streamworkers.market.csv_lines import (
     require_columns,
     split_fields,
 )
-from streamworkers.market.row_rules import Rule
-from streamworkers.market.timeframes import Timeframe
 
 TIME_COLUMNS = ("date", "timestamp", "datetime", "time")
 _PRICE_COLUMNS = ("open", "high", "low", "close", "volume")

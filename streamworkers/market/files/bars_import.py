@@ -10,12 +10,12 @@ from pathlib import Path
 import psycopg
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_rows import BarRows, Reject
-from streamworkers.market.bars_file import read_bars
-from streamworkers.market.bars_store import LoadCounts, load_rows
-from streamworkers.market.csv_lines import ReadProgress
-from streamworkers.market.rejects_file import RejectsFile, open_rejects
-from streamworkers.market.timeframes import Timeframe
+from streamworkers.market.bars.text_rows import BarRows, Reject
+from streamworkers.market.bars.write import LoadCounts, load_rows
+from streamworkers.market.calendar.timeframes import Timeframe
+from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.csv_lines import ReadProgress
+from streamworkers.market.files.rejects_file import RejectsFile, open_rejects
 
 EXAMPLES_KEPT = 5
 

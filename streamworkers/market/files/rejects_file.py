@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_rows import Reject
+from streamworkers.market.bars.text_rows import Reject
 
 REJECT_COLUMNS = ("file", "line", "rule", "detail", "row")
 

@@ -13,7 +13,7 @@ import structlog
 
 from streamworkers.database import Connection
 from streamworkers.errors import ServiceUnreachableError, UnknownNameError
-from streamworkers.market.universes import memberships, resolve, union, universe_names
+from streamworkers.market.universes.store import memberships, resolve, union, universe_names
 
 log = structlog.get_logger()
 NOTIFY_CHANNEL = "streamworkers_universes"  # PostgreSQL's channel; the triggers of both tables use it too

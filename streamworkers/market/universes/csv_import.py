@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 
-from streamworkers.market.bar_rows import Reject
-from streamworkers.market.csv_lines import header_names, read_line_blocks, require_columns, split_fields
-from streamworkers.market.row_rules import BrokenRuleError, Rule, price_text, require_symbol
-from streamworkers.market.universes import UNIVERSE_TYPES, group_id, require_universe_name
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, price_text, require_symbol
+from streamworkers.market.bars.text_rows import Reject
+from streamworkers.market.files.csv_lines import header_names, read_line_blocks, require_columns, split_fields
+from streamworkers.market.universes.store import UNIVERSE_TYPES, group_id, require_universe_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import psycopg
 
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.market.row_rules import BrokenRuleError, Rule, require_symbol
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, require_symbol
 
 UNIVERSE_TYPES = ("ETF", "THEME", "SECTOR", "SEGMENT", "UNIVERSE", "CUSTOM")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")

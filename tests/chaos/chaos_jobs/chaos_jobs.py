@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from streamworkers.database import Connection
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
+from streamworkers.engine.redis.entry import Item
 
 EVIDENCE_VARIABLE = "CHAOS_EVIDENCE"
 

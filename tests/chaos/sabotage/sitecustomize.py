@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
-from streamworkers.engine.ledger import Closing, Run
-from streamworkers.engine.reconciler import Reconciler
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Closing, Run
+from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.services.reconciler import Reconciler
 
 
 def _complete_unfenced(

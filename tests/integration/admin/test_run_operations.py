@@ -1,14 +1,15 @@
 """What people do to runs: enqueue, cancel, retry, replay, purge."""
 
 import pytest
+
 from consumer import Consumer
 from harness import effects_of, items_of, run_status, start_run
-
+from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
-from streamworkers.engine import ledger_reports, operations
-from streamworkers.engine.ledger_reports import DeadFilter
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.reports import DeadFilter
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
 

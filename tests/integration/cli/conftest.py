@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import structlog
+
 from command_line import Answer, Run
 from harness import Supervisor, running_supervisor, wait_until
-
 from streamworkers.cli.main import main
 
 

@@ -5,6 +5,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+
 from command_line import Run
 
 GOOD = """Symbol,DATE,Close,Open,High,Low,Volume

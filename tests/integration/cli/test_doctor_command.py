@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from command_line import Run as Command
 from consumer import Consumer
 from harness import Supervisor, effects_of, run_status, running_supervisor, start_run, wait_for_end, wait_until
-
+from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
-from streamworkers.engine import doctor as doctor_module
-from streamworkers.engine import ledger, operations
-from streamworkers.engine.doctor import KINDS
-from streamworkers.engine.item import Entry
-from streamworkers.engine.ledger import Run
+from streamworkers.diagnosis import doctor as doctor_module
+from streamworkers.diagnosis.doctor import KINDS
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from command_line import Run
 
+from command_line import Run
 from streamworkers.embedded import redis_server
 
 SECRET = "hunter2secret"

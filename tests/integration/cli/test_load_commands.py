@@ -4,13 +4,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from command_line import Run
 from consumer import Consumer
 from harness import Supervisor
 from loading import stored_bars
-
 from streamworkers.database import Connection
-from streamworkers.market.universes import add_symbols
+from streamworkers.market.universes.store import add_symbols
 
 
 @pytest.fixture

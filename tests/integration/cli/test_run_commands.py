@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from command_line import Run
 from harness import Supervisor, wait_until
-
 from streamworkers.database import Connection
-from streamworkers.engine import refused
-from streamworkers.engine.stream import Delivery
+from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.redis.queue import Delivery
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_an_analysis_from_bars_to_results(cli: Run, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cli: Run, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "streamworkers.cli.main", "enqueue", "noop", "--symbols", "A", "--wait"]
+    words = [sys.executable, "-m", "streamworkers", "enqueue", "noop", "--symbols", "A", "--wait"]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
         try:
             assert waiting.stderr is not None

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import Run
 
-from scheduler import store
+from command_line import Run
 from streamworkers.database import Connection
-from streamworkers.market.universes import add_symbols
+from streamworkers.market.universes.store import add_symbols
+from streamworkers.schedules import store
 
 DEFAULTS = [
     "daily_indicator_calculation",

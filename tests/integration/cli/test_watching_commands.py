@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+
 from command_line import Run
 from harness import Supervisor, start_run, wait_until
-
 from streamworkers.database import Connection
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 
 
 def test_status_tells_what_is_wrong_by_its_exit_code(cli: Run) -> None:
@@ -68,7 +68,7 @@ def test_top_fits_a_terminal_follows_and_ends_with_q(
         start_run(connection, streams, registry, "noop", *(f"S{number}-{index}" for index in range(10)))
     main, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamworkers.cli.main", "top"],
+        [sys.executable, "-m", "streamworkers", "top"],
         env=environment | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": str(lines)},
         stdin=terminal,
         stdout=terminal,

@@ -5,22 +5,22 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from consumer import Consumer
-from harness import run_status, start_run
 from psycopg_pool import ConnectionPool
 
+from consumer import Consumer
+from harness import run_status, start_run
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
-from streamworkers.engine import doctor as doctor_module
-from streamworkers.engine import ledger
-from streamworkers.engine import reconciler as reconciler_module
-from streamworkers.engine.doctor import ERROR, NOTE, WARNING, Doctor, Finding
-from streamworkers.engine.item import Entry
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.diagnosis import doctor as doctor_module
+from streamworkers.diagnosis.doctor import ERROR, NOTE, WARNING, Doctor, Finding
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.services import reconciler as reconciler_module
+from streamworkers.engine.services.outbox_relay import OutboxRelay
 
 
 @pytest.fixture

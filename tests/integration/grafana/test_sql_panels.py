@@ -8,10 +8,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from grafana_macros import Range, Value, expand_sql
 from psycopg.types.json import Jsonb
 
 from grafana.boards import all_boards
+from grafana_macros import Range, Value, expand_sql
 from streamworkers.database import Connection
 from streamworkers.migrations import create_roles
 

@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 import talib
-from consumer import Consumer
-from harness import items_of, run_status, start_run, subscribe
 from psycopg_pool import ConnectionPool
 
+from consumer import Consumer
+from harness import items_of, run_status, start_run, subscribe
 from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.database import Connection
-from streamworkers.engine import ledger_reports
-from streamworkers.engine.keys import PATTERNS_CHANNEL
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.keys import PATTERNS_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import UsageError
-from streamworkers.jobs import definitions
-from streamworkers.jobs.results import latest_indicators, recent_patterns
-from streamworkers.market.bars import read_series
-from streamworkers.market.bars_import import import_bars
-from streamworkers.market.bars_store import load_rows
-from streamworkers.market.providers.synthetic import synthesize
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.universes import resolve
-from streamworkers.market.universes_import import import_universes
+from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.market.bars.read import read_series
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.files.bars_import import import_bars
+from streamworkers.market.universes.csv_import import import_universes
+from streamworkers.market.universes.store import resolve
+from streamworkers.results import definitions
+from streamworkers.results.store import latest_indicators, recent_patterns
 
 DAY = TIMEFRAMES["day"]
 END = date(2024, 6, 28)

@@ -7,25 +7,25 @@ from datetime import date, datetime
 from typing import Any
 
 import pytest
+
 from consumer import Consumer
 from harness import run_status, start_run
 from loading import NEW_YORK, NOW, THIRTY, bars_of_days, counts, later, massive, results, stored_bars
-
 from streamworkers.database import Connection, connect
-from streamworkers.engine.item import Item
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Completed
+from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.fake_massive import FakeMassive, RunningFakeMassive
-from streamworkers.fake_massive.market import Split
-from streamworkers.jobs.load_batch import SavedBars
 from streamworkers.jobs.load_ohlcv import LoadOhlcv
-from streamworkers.market.bar_bases import Basis, NewBase, conflicts, note_bases
-from streamworkers.market.sessions import sessions_between
-from streamworkers.market.spool import BarSpool
-from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.loading.batch import SavedBars
+from streamworkers.loading.provenance import Basis, NewBase, conflicts, note_bases
+from streamworkers.loading.spool import BarSpool
+from streamworkers.market.calendar.sessions import sessions_between
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive
+from streamworkers_fakes.massive.market import Split
 
 _BACKWARDS = "{'first': '2025-11-02', 'last': '2024-11-01'}"
 _OF_THE_JOB = "of job 'load_ohlcv': Value error,"

@@ -6,22 +6,22 @@ from typing import Any
 
 import psycopg
 import pytest
-from consumer import Consumer
-from harness import items_of, run_status, start_run, subscribe, wait_until
 from psycopg_pool import ConnectionPool
 from pydantic import ValidationError
 
+from consumer import Consumer
+from harness import items_of, run_status, start_run, subscribe, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine import retention
-from streamworkers.engine.keys import MONITORING_CHANNEL
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.ledger import retention
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.keys import MONITORING_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
 from streamworkers.jobs.health import Finding, HealthParameters, examine, worst
-from streamworkers.market.universes import add_symbols
+from streamworkers.market.universes.store import add_symbols
 
 NOW = datetime.now(UTC)
 ALL = CleanupParameters()

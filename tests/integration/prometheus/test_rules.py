@@ -11,11 +11,11 @@ from typing import Any
 import click
 import pytest
 import yaml
-from debian_packages import prometheus_programs
-from unit.test_docs import _registries
 
+from debian_packages import prometheus_programs
 from streamworkers.cli.main import cli
 from streamworkers.errors import UsageError
+from unit.test_docs import _registries
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
 FOLDER = REPOSITORY / "prometheus"

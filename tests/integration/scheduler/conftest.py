@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 from psycopg_pool import ConnectionPool
-from scheduling import Add, Clock
 
-from scheduler import store
-from scheduler.definition import ScheduleDefinition
-from scheduler.intake import Intake
+from scheduler.messages_to_runs import Intake
 from scheduler.metrics import SchedulerMetrics
-from scheduler.store import Schedule
 from scheduler.ticker import Ticker
+from scheduling import Add, Clock
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.keys import DATA_LOAD_STREAM
-from streamworkers.engine.messages import Messages
+from streamworkers.engine.redis.inbox import Messages
+from streamworkers.engine.redis.keys import DATA_LOAD_STREAM
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
-from streamworkers.market.universes import resolve
+from streamworkers.market.universes.store import resolve
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.store import Schedule
 
 
 @pytest.fixture

@@ -5,25 +5,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from psycopg_pool import ConnectionPool
+
 from consumer import Consumer
 from harness import subscribe
 from loading import NOW, counts, massive
-from psycopg_pool import ConnectionPool
-
-from scheduler import store
-from scheduler.definition import ScheduleDefinition
-from scheduler.intake import Intake
+from scheduler.messages_to_runs import Intake
 from scheduler.status import StatusFollower
 from streamworkers.database import Connection
-from streamworkers.engine import keys
-from streamworkers.engine.keys import DATA_LOAD_CHANNEL, PATTERNS_CHANNEL
-from streamworkers.engine.messages import Messages
-from streamworkers.engine.metrics import PoolMetrics
-from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis import keys
+from streamworkers.engine.redis.inbox import Messages
+from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, PATTERNS_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
-from streamworkers.fake_massive import FakeMassive
-from streamworkers.market.universes import add_symbols
+from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.market.universes.store import add_symbols
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers_fakes.massive import FakeMassive
 
 
 @pytest.fixture(autouse=True)

@@ -8,22 +8,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from harness import subscribe, wait_until
 from psycopg_pool import ConnectionPool
 
-from scheduler import store
-from scheduler.definition import ScheduleDefinition
-from scheduler.intake import SLOT_SECONDS, Intake, Outcome
+from harness import subscribe, wait_until
 from scheduler.listener import RECLAIM_IDLE_MS, ChannelListener, StreamListener
+from scheduler.messages_to_runs import SLOT_SECONDS, Intake, Outcome
 from scheduler.metrics import SchedulerMetrics
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
+from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
-from streamworkers.engine import keys, ledger, operations, run_changes
-from streamworkers.engine.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
-from streamworkers.engine.messages import Messages
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger import transitions as run_changes
+from streamworkers.engine.redis import keys
+from streamworkers.engine.redis.inbox import Messages
+from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
 
 SENT_AT = 1_800_000_100.0
 

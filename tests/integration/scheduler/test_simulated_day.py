@@ -5,17 +5,18 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from consumer import Consumer
-from scheduling import NEW_YORK, Clock
 
-from scheduler import history, store
-from scheduler.defaults import default_schedules
+from consumer import Consumer
 from scheduler.ticker import Ticker
+from scheduling import NEW_YORK, Clock
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.market.bars_import import import_bars
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.universes_import import import_universes
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.files.bars_import import import_bars
+from streamworkers.market.universes.csv_import import import_universes
+from streamworkers.schedules import reports as history
+from streamworkers.schedules import store
+from streamworkers.schedules.defaults import default_schedules
 
 FRIDAY = datetime(2021, 5, 14, 17, 0, tzinfo=NEW_YORK)
 pytestmark = pytest.mark.market_data

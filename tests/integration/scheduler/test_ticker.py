@@ -5,24 +5,26 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from harness import subscribe, wait_until
 from psycopg_pool import ConnectionPool
-from scheduling import MONDAY, Add, Clock, end_runs, runs_of, ticks_of
 
-from scheduler import history, starter, store
+from harness import subscribe, wait_until
 from scheduler.metrics import SchedulerMetrics
-from scheduler.store import Schedule
 from scheduler.ticker import Ticker
-from scheduler.timing import Tick
+from scheduling import MONDAY, Add, Clock, end_runs, runs_of, ticks_of
 from streamworkers.database import Connection, connect
 from streamworkers.engine.completion import complete_run
-from streamworkers.engine.keys import ERRORS_CHANNEL
-from streamworkers.engine.ledger import load_run
-from streamworkers.engine.outbox import OutboxRelay
+from streamworkers.engine.ledger.runs import load_run
+from streamworkers.engine.redis.keys import ERRORS_CHANNEL
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.market.universes import resolve
+from streamworkers.market.universes.store import resolve
+from streamworkers.schedules import reports as history
+from streamworkers.schedules import run_factory as starter
+from streamworkers.schedules import store
+from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.timing import Tick
 
 
 def _value(metrics: SchedulerMetrics, name: str, **labels: str) -> float:

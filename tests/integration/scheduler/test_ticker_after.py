@@ -3,15 +3,17 @@
 from typing import Any
 
 import pytest
-from scheduling import Add, Clock, end_runs, runs_of, ticks_of
 
-from scheduler import history, starter, store
-from scheduler.store import Schedule
 from scheduler.ticker import Ticker
-from scheduler.timing import Tick
+from scheduling import Add, Clock, end_runs, runs_of, ticks_of
 from streamworkers.database import Connection
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.schedules import reports as history
+from streamworkers.schedules import run_factory as starter
+from streamworkers.schedules import store
+from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.timing import Tick
 
 
 class TestAfter:

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from scheduling import MONDAY, Add, Clock, runs_of, ticks_of
 
-from scheduler import store
 from scheduler.ticker import Ticker
-from scheduler.timing import Timing
+from scheduling import MONDAY, Add, Clock, runs_of, ticks_of
 from streamworkers.database import Connection, connect
+from streamworkers.schedules import store
+from streamworkers.schedules.timing import Timing
 
 
 def test_whatever_one_schedule_raises_the_others_tick(

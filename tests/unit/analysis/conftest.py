@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SEED_FILE = Path(__file__).parents[3] / "sql" / "migrations" / "0004_default_definitions.sql"
 _ROW = re.compile(r"^ +\('(?P<name>\w+)', '(?P<function>\w+)', '(?P<params>\{.*?\})'(?:, (?P<rest>.*?))?\)[,;]$")

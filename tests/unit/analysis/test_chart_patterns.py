@@ -8,7 +8,7 @@ import pytest
 from streamworkers.analysis import chart_patterns as charts
 from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.patterns import detect
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SeriesMaker = Callable[..., BarSeries]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.analysis.indicators import indicator_values
 from streamworkers.analysis.patterns import detect
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SeriesMaker = Callable[..., BarSeries]
 

@@ -14,7 +14,7 @@ from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.indicators import BarValue, compute, indicator_values
 from streamworkers.analysis.ta_functions import INDICATOR_FUNCTIONS, REFUSED_FUNCTIONS
 from streamworkers.errors import BadInputError
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SeriesMaker = Callable[..., BarSeries]
 

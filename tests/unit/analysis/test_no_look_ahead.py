@@ -8,7 +8,7 @@ import pytest
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.analysis.indicators import compute, indicator_values
 from streamworkers.analysis.patterns import detect
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SeriesMaker = Callable[..., BarSeries]
 Cut = Callable[[BarSeries, int], BarSeries]

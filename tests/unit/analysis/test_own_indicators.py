@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamworkers.analysis import own_indicators as own
 from streamworkers.analysis.rolling import rolling_sum
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SeriesMaker = Callable[..., BarSeries]
 

@@ -13,7 +13,7 @@ from streamworkers.analysis.confidence import (
     confidence_parts,
 )
 from streamworkers.analysis.pattern_traits import PatternTraits
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SeriesMaker = Callable[..., BarSeries]
 REVERSAL, CONTINUATION = PatternTraits(1, "opposite"), PatternTraits(1, "same")

@@ -10,7 +10,7 @@ from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.patterns import Detection, detect
 from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS
 from streamworkers.errors import BadInputError
-from streamworkers.market.series import BarSeries
+from streamworkers.market.bars.series import BarSeries
 
 SeriesMaker = Callable[..., BarSeries]
 NEUTRAL = {

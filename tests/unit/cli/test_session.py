@@ -17,7 +17,7 @@ from streamworkers.cli.session import (
     show_timeframes,
 )
 from streamworkers.errors import BadInputError
-from streamworkers.market.timeframes import EXCHANGE_ZONE, timeframe_named
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, timeframe_named
 
 ROWS: list[dict[str, Any]] = [
     {"symbol": "[red]A[/]", "count": 7, "price": Decimal("1.50"), "enabled": True, "error": "w" * 100},

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 import pytest
+
+from streamworkers.cli.main import cli
+from streamworkers.config import Settings, load_settings
 from topology.compose import (
     COMPOSE_FILE,
     OUR_IMAGE,
@@ -17,9 +20,6 @@ from topology.compose import (
     services,
     variables_of,
 )
-
-from streamworkers.cli.main import cli
-from streamworkers.config import Settings, load_settings
 
 OPTIONAL = [name for name, given in variables_of(compose_text()).items() if given == (":-", "")]
 REQUIRED = {name: "given" for name, (operator, _) in variables_of(compose_text()).items() if operator == ":?"}

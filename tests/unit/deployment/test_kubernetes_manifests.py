@@ -17,7 +17,7 @@ import yaml
 
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
-from streamworkers.engine.keys import GROUP, Keys
+from streamworkers.engine.redis.keys import GROUP, Keys
 from streamworkers.engine.registry import installed_jobs
 
 ROOT = Path(__file__).parent.parent.parent.parent

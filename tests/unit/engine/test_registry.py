@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from streamworkers.engine.item import Item
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Outcome
+from streamworkers.engine.redis.entry import Item
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.errors import BadInputError, UnknownNameError
 

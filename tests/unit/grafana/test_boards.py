@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
-from grafana_macros import expand_promql
 from prometheus_client import CollectorRegistry
 
 from grafana.__main__ import FOLDER, differing, main
 from grafana.boards import all_boards
 from grafana.layout import COLUMNS, Section, arrange
 from grafana.panels import Panel, Size
+from grafana_macros import expand_promql
 
-ROOT = Path(__file__).parent.parent.parent.parent
+ROOT = Path(__file__).parents[3]
 PROVISIONING = ROOT / "grafana" / "provisioning"
 UIDS = [
     "streamworkers-tonight",

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.market.bar_bases import Basis, Stored
-from streamworkers.market.load_plan import Fetch, Nothing, Plan, Rules, Span, Want, base_of, fetches, plan
-from streamworkers.market.providers.massive import Massive
-from streamworkers.market.providers.provider import Asked, Page, Provider, Split, UnsupportedError
-from streamworkers.market.providers.sample import Sample
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import moment_of
+from streamworkers.loading.plan import Fetch, Nothing, Plan, Rules, Span, Want, base_of, fetches, plan
+from streamworkers.loading.provenance import Basis, Stored
+from streamworkers.loading.providers.massive import Massive
+from streamworkers.loading.providers.provider import Asked, Page, Provider, Split, UnsupportedError
+from streamworkers.loading.providers.sample import Sample
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.windows import moment_of
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 NOW = datetime(2025, 11, 26, 18, 0, tzinfo=EXCHANGE_ZONE)  # a Wednesday, after the close

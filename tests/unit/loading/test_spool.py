@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamworkers.market.bar_arrays import NO_BARS, BarArrays
-from streamworkers.market.spool import BarSpool, pack_small, unpack_small
+from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
+from streamworkers.market.bars.arrays import NO_BARS, BarArrays
 
 
 def bars_of(first: int, count: int) -> BarArrays:

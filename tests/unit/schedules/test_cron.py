@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.cron import ALIASES, Cron
 from streamworkers.errors import BadInputError
+from streamworkers.schedules.cron import ALIASES, Cron
 
 NEW_YORK, LONDON, SYDNEY = ZoneInfo("America/New_York"), ZoneInfo("Europe/London"), ZoneInfo("Australia/Sydney")
 ZONE_OF_UTC = ZoneInfo("UTC")

@@ -8,13 +8,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.cron import Cron
-from scheduler.definition import MOST_SYMBOLS, ScheduleDefinition, Target
-from scheduler.planner import CatchUp, Policy
-from scheduler.timing import SessionMoment
-from scheduler.yaml_file import MAX_BYTES, from_yaml, to_yaml
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.schedules.cron import Cron
+from streamworkers.schedules.definition import MOST_SYMBOLS, ScheduleDefinition, Target
+from streamworkers.schedules.planner import CatchUp, Policy
+from streamworkers.schedules.timing import SessionMoment
+from streamworkers.schedules.yaml_file import MAX_BYTES, from_yaml, to_yaml
 
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.planner import MOST_CAUGHT_UP, STEP, CatchUp, Plan, Policy, plan
-from scheduler.timing import Tick, jittered
+from streamworkers.schedules.planner import MOST_CAUGHT_UP, STEP, CatchUp, Plan, Policy, plan
+from streamworkers.schedules.timing import Tick, jittered
 
 FIRST = datetime(2026, 1, 2, 10, tzinfo=UTC)
 GRACE = 300.0

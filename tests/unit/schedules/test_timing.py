@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.timing import SessionMoment, Tick, Timing, jittered, zone_named
 from streamworkers.errors import BadInputError, UnknownNameError, UsageError
-from streamworkers.market.sessions import YEARS_AHEAD, require_calendar, sessions_around
+from streamworkers.market.calendar.sessions import YEARS_AHEAD, require_calendar, sessions_around
+from streamworkers.schedules.timing import SessionMoment, Tick, Timing, jittered, zone_named
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAY = timedelta(days=1)

@@ -3,9 +3,9 @@
 import msgpack
 import pytest
 
-from streamworkers.engine.item import Entry, unpack_entry
-from streamworkers.engine.keys import GROUP
-from streamworkers.engine.stream import Delay, Streams
+from streamworkers.engine.redis.entry import Entry, unpack_entry
+from streamworkers.engine.redis.keys import GROUP
+from streamworkers.engine.redis.queue import Delay, Streams
 from streamworkers.errors import BadInputError, RedisUnavailableError
 
 LIMIT = 16_384

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.redis.queue import Streams
 
 LIMIT, WINDOW_MS, LONGEST_MS = 5, 400, 10_000
 

@@ -2,17 +2,17 @@
 
 import msgpack
 import pytest
+
 from consumer import Consumer
 from harness import start_run
-
 from streamworkers.database import Connection
-from streamworkers.engine import census as census_module
-from streamworkers.engine import ledger
-from streamworkers.engine.census import Census, item_of, portions
-from streamworkers.engine.item import ENTRY_VERSION, Entry
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.entry import ENTRY_VERSION, Entry
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.services import queue_scan as census_module
+from streamworkers.engine.services.queue_scan import Census, item_of, portions
 from streamworkers.errors import RedisUnavailableError
 
 LIMIT = 16_384

@@ -5,26 +5,27 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from consumer import Consumer
-from harness import effects_of, run_status, start_run, subscribe, wait_until
 from psycopg_pool import ConnectionPool
 
+from consumer import Consumer
+from harness import effects_of, run_status, start_run, subscribe, wait_until
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine import enqueue as enqueue_module
-from streamworkers.engine import ledger, run_changes
-from streamworkers.engine import reconciler as reconciler_module
-from streamworkers.engine.item import unpack_entry
-from streamworkers.engine.ledger import Run
-from streamworkers.engine.metrics import BacklogCollector, PoolMetrics
-from streamworkers.engine.outbox import OutboxRelay
-from streamworkers.engine.promoter import Promoter
-from streamworkers.engine.pruner import Pruner
-from streamworkers.engine.reclaimer import Reclaimer
-from streamworkers.engine.reconciler import Reconciler, StallRule
+from streamworkers.engine.host.metrics import BacklogCollector, PoolMetrics
+from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.ledger import transitions as run_changes
+from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.redis.entry import unpack_entry
+from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.service import ServiceLoop
-from streamworkers.engine.stream import Streams
+from streamworkers.engine.services import reconciler as reconciler_module
+from streamworkers.engine.services.loop import ServiceLoop
+from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.engine.services.promoter import Promoter
+from streamworkers.engine.services.pruner import Pruner
+from streamworkers.engine.services.reclaimer import Reclaimer
+from streamworkers.engine.services.reconciler import Reconciler, StallRule
 from streamworkers.errors import RedisUnavailableError
 
 

@@ -5,19 +5,21 @@ from typing import Any, ClassVar
 
 import msgpack
 import pytest
-from consumer import Consumer
-from harness import effects_of, items_of, run_status, start_run
 from pydantic import model_validator
 
+from consumer import Consumer
+from harness import effects_of, items_of, run_status, start_run
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine import ledger, ledger_reports, refused
-from streamworkers.engine.item import Entry, Item, unpack_entry
 from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.outcome import Outcome
+from streamworkers.engine.redis.entry import Entry, Item, unpack_entry
+from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.settle import Settler
-from streamworkers.engine.stream import Delivery, Streams
+from streamworkers.engine.worker.commit import Settler
 
 
 def test_every_item_of_a_run_is_executed_once_and_the_run_completes(

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from streamworkers.fake_massive import FakeMassive, RunningFakeMassive, Split, running_fake_massive
+from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive, Split, running_fake_massive
 
 NOW = datetime(2025, 12, 1, 12, 0, tzinfo=ZoneInfo("America/New_York"))  # in the session of a Monday
 SPLITS = (

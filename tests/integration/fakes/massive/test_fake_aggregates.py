@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from streamworkers.fake_massive import Bars, RunningFakeMassive
+from streamworkers_fakes.massive import Bars, RunningFakeMassive
 
 Row = dict[str, Any]
 Walk = Callable[[str], list[dict[str, Any]]]

@@ -11,9 +11,9 @@ import pytest
 
 from streamworkers.cli.main import main
 from streamworkers.errors import ServiceUnreachableError
-from streamworkers.fake_massive import KINDS, FakeMassive, fake_massive_process, parse_split
+from streamworkers_fakes.massive import KINDS, FakeMassive, fake_massive_process, parse_split
 
-COMMAND = [sys.executable, "-W", "error", "-m", "streamworkers.cli.main", "fake-massive"]
+COMMAND = [sys.executable, "-W", "error", "-m", "streamworkers", "fake-massive"]
 
 
 def test_the_process_prints_its_url_and_ends_with_0_on_sigterm(tmp_path: Path) -> None:

@@ -12,16 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import wait_until
 
+from harness import wait_until
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
-from streamworkers.fake_massive import (
-    DEFAULT_KEY,
-    FakeMassive,
-    RunningFakeMassive,
-    running_fake_massive,
-)
-from streamworkers.fake_massive.app import build_app
+from streamworkers_fakes.massive import DEFAULT_KEY, FakeMassive, RunningFakeMassive, running_fake_massive
+from streamworkers_fakes.massive.app import build_app
 
 SPLITS = "/v3/reference/splits"
 PATH = "/v2/aggs/ticker/KO/range/1/day/2025-11-24/2025-11-25"
@@ -238,7 +233,7 @@ def test_without_its_packages_the_server_says_how_to_get_them(monkeypatch: pytes
     with pytest.raises(UsageError) as raised:
         RunningFakeMassive(FakeMassive())
     assert str(raised.value) == (
-        "the fake Massive API needs the packages starlette and uvicorn; pip install 'streamworkers[demo]'"
+        "the fake Massive API needs the packages starlette and uvicorn; pip install 'streamworkers[fakes]'"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamworkers.fake_massive import KINDS, RunningFakeMassive, running_fake_massive
+from streamworkers_fakes.massive import KINDS, RunningFakeMassive, running_fake_massive
 
 Json = dict[str, Any]
 PATH = "/v2/aggs/ticker/KO/range/1/hour/2025-11-24/2025-11-25?limit=50000"

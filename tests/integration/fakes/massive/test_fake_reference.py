@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamworkers.fake_massive import RunningFakeMassive
+from streamworkers_fakes.massive import RunningFakeMassive
 
 Walk = Callable[[str], list[dict[str, Any]]]
 SPLITS = "/v3/reference/splits"

@@ -18,22 +18,13 @@ import pytest
 
 from streamworkers.config import Settings
 from streamworkers.errors import ItemError, PermanentError, UsageError
-from streamworkers.fake_massive import (
-    KINDS,
-    Bars,
-    FakeMassive,
-    RunningFakeMassive,
-    Split,
-    running_fake_massive,
-)
-from streamworkers.market.bar_arrays import NO_BARS, BarArrays, joined
-from streamworkers.market.load_pages import StagedPage
-from streamworkers.market.load_plan import Fetch, Rules, Span, Want
-from streamworkers.market.loading import Loaded, StoppedError, run_fetch
-from streamworkers.market.providers import massive
-from streamworkers.market.providers import provider as providers
-from streamworkers.market.providers.massive import Massive
-from streamworkers.market.providers.provider import (
+from streamworkers.loading.checkpoints import StagedPage
+from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
+from streamworkers.loading.plan import Fetch, Rules, Span, Want
+from streamworkers.loading.providers import massive
+from streamworkers.loading.providers import provider as providers
+from streamworkers.loading.providers.massive import Massive
+from streamworkers.loading.providers.provider import (
     Asked,
     AuthError,
     BadPayloadError,
@@ -45,10 +36,12 @@ from streamworkers.market.providers.provider import (
     TransientError,
     UnsupportedError,
 )
-from streamworkers.market.row_rules import Rule
-from streamworkers.market.spool import pack_small
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import days_since_epoch
+from streamworkers.loading.spool import pack_small
+from streamworkers.market.bars.arrays import NO_BARS, BarArrays, joined
+from streamworkers.market.bars.rules import Rule
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.windows import days_since_epoch
+from streamworkers_fakes.massive import KINDS, Bars, FakeMassive, RunningFakeMassive, Split, running_fake_massive
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 NOW = datetime(2025, 12, 5, 23, 0, tzinfo=UTC)

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.bars import last_bar_times, newest_bar_time, read_series, recent_bars
-from streamworkers.market.bars_store import load_rows
-from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.market.bars.read import last_bar_times, newest_bar_time, read_series, recent_bars
+from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 DAY, HOUR, MINUTE = TIMEFRAMES["day"], TIMEFRAMES["hour"], TIMEFRAMES["1min"]
 JAN = date(2024, 1, 31)

@@ -11,17 +11,17 @@ import psycopg
 import pytest
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars import recent_bars
-from streamworkers.market.bars_import import ImportSummary, import_bars
-from streamworkers.market.bars_store import load_rows
-from streamworkers.market.providers.sample import sample_bars
-from streamworkers.market.providers.synthetic import synthesize
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.universes_import import import_universes
+from streamworkers.loading.providers.sample import sample_bars
+from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.market.bars.read import recent_bars
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.files.bars_import import ImportSummary, import_bars
+from streamworkers.market.universes.csv_import import import_universes
 
 DAY, HOUR, MINUTE = TIMEFRAMES["day"], TIMEFRAMES["hour"], TIMEFRAMES["1min"]
 HEADER = "symbol,date,open,high,low,close,volume\n"
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 Connection = psycopg.Connection
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from harness import wait_until
 
+from harness import wait_until
 from streamworkers.database import Connection, connect
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.market.universe_cache import UniverseCache
-from streamworkers.market.universes import add_symbols, resolve
+from streamworkers.market.universes.cache import UniverseCache
+from streamworkers.market.universes.store import add_symbols, resolve
 
 
 @pytest.fixture

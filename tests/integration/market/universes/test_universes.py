@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.market.universes import add_symbols, list_universes, resolve
-from streamworkers.market.universes_import import import_universes
+from streamworkers.market.universes.csv_import import import_universes
+from streamworkers.market.universes.store import add_symbols, list_universes, resolve
 
 Connection = psycopg.Connection
 

@@ -3,7 +3,7 @@
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamworkers.engine.metrics import PoolMetrics
+from streamworkers.engine.host.metrics import PoolMetrics
 
 
 def test_events_are_counted_from_zero_so_that_the_first_one_is_a_rise() -> None:

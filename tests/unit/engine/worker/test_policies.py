@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.engine.batch_size import BatchSizer
-from streamworkers.engine.decide import NO_OUTCOME, RetryRule, Task, decide
-from streamworkers.engine.executor import batches
-from streamworkers.engine.item import Entry, Item, NewerEntryError, unpack_entry
+from streamworkers.engine.backoff import Patience
 from streamworkers.engine.outcome import Completed, Failed, Snoozed
-from streamworkers.engine.patience import Patience
-from streamworkers.engine.retry_policy import retry_delay_seconds
-from streamworkers.engine.supervisor import plan_slots
+from streamworkers.engine.redis.entry import Entry, Item, NewerEntryError, unpack_entry
+from streamworkers.engine.supervisor.supervisor import plan_slots
+from streamworkers.engine.worker.batch_size import BatchSizer
+from streamworkers.engine.worker.decide import NO_OUTCOME, RetryRule, Task, decide
+from streamworkers.engine.worker.executor import batches
+from streamworkers.engine.worker.retry_policy import retry_delay_seconds
 from streamworkers.errors import BadInputError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from streamworkers.fake_massive import Bars
-from streamworkers.fake_massive.bars import first_of_each, joined, no_bars
+from streamworkers_fakes.massive import Bars
+from streamworkers_fakes.massive.bars import first_of_each, joined, no_bars
 
 
 def two_bars() -> Bars:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive import Call
-from streamworkers.fake_massive.calls import CallLog, SlidingWindow, without_keys
+from streamworkers_fakes.massive import Call
+from streamworkers_fakes.massive.calls import CallLog, SlidingWindow, without_keys
 
 
 def call(path: str) -> Call:

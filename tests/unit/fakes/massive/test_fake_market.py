@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive import Bars, FakeMarket, Split, parse_split
-from streamworkers.fake_massive.trading_days import MINUTE_MS, midnight_ms
-from streamworkers.market.timeframes import EXCHANGE_ZONE
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
+from streamworkers_fakes.massive import Bars, FakeMarket, Split, parse_split
+from streamworkers_fakes.massive.trading_days import MINUTE_MS, midnight_ms
 
 MARKET = FakeMarket(seed=3)
 SESSIONS = MARKET.sessions(date(2003, 9, 10), date(2026, 6, 30))

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive import FakeMarket, Split
-from streamworkers.fake_massive.pages import AggregatesRequest, Pages, read_request
-from streamworkers.fake_massive.trading_days import midnight_ms
-from streamworkers.market.timeframes import EXCHANGE_ZONE
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
+from streamworkers_fakes.massive import FakeMarket, Split
+from streamworkers_fakes.massive.pages import AggregatesRequest, Pages, read_request
+from streamworkers_fakes.massive.trading_days import midnight_ms
 
 NOW = datetime(2025, 12, 3, 12, 34, tzinfo=EXCHANGE_ZONE)
 MARKET = FakeMarket(splits=[Split("AAPL", date(2025, 11, 20), 1, 4)], listed_from={"NEW": date(2025, 11, 20)})

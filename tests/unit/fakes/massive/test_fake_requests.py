@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError
-from streamworkers.fake_massive import FakeMassive
-from streamworkers.fake_massive.pages import number_in, read_request
+from streamworkers_fakes.massive import FakeMassive
+from streamworkers_fakes.massive.pages import number_in, read_request
 
 WORDS = ("KO", "1", "minute", "2025-11-03", "2025-11-28")
 

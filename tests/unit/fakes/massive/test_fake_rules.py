@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.fake_massive import KINDS, Misbehaviour, parse_misbehaviour
-from streamworkers.fake_massive.misbehaviour import Asked, Rules, misbehave
+from streamworkers_fakes.massive import KINDS, Misbehaviour, parse_misbehaviour
+from streamworkers_fakes.massive.misbehaviour import Asked, Rules, misbehave
 
 
 def asked(path: str = "/v2/aggs/x", ticker: str | None = "KO", endpoint: str = "aggregates") -> Asked:

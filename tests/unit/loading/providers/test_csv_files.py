@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from streamworkers.config import Settings
 from streamworkers.errors import UsageError
-from streamworkers.market.bar_arrays import BarArrays
-from streamworkers.market.load_plan import Fetch, Rules, Span, Want
-from streamworkers.market.loading import run_fetch
-from streamworkers.market.providers.csv_files import CsvFiles
-from streamworkers.market.providers.provider import Asked, Page, UnsupportedError
-from streamworkers.market.row_rules import Rule
-from streamworkers.market.timeframes import TIMEFRAMES, Timeframe
-from streamworkers.market.windows import moment_of
+from streamworkers.loading.fetch import run_fetch
+from streamworkers.loading.plan import Fetch, Rules, Span, Want
+from streamworkers.loading.providers.csv_files import CsvFiles
+from streamworkers.loading.providers.provider import Asked, Page, UnsupportedError
+from streamworkers.market.bars.arrays import BarArrays
+from streamworkers.market.bars.rules import Rule
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.windows import moment_of
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 FIRST, LAST = date(2025, 11, 24), date(2025, 11, 28)

@@ -6,10 +6,10 @@ from datetime import date
 import pytest
 
 from streamworkers.errors import BadInputError, UsageError
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.column_check import checked_columns
-from streamworkers.market.providers.sample import sample_bars
-from streamworkers.market.providers.synthetic import synthesize
+from streamworkers.loading.providers.sample import sample_bars
+from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.text_rows import BarRows
 
 END = date(2024, 3, 29)  # Good Friday: the exchange is closed
 

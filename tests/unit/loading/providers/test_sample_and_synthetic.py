@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.market.bar_arrays import NO_BARS, BarArrays, bar_rows, joined
-from streamworkers.market.column_check import checked_columns
-from streamworkers.market.load_plan import Fetch, Rules, Span, Want
-from streamworkers.market.loading import run_fetch
-from streamworkers.market.providers import provider as providers
-from streamworkers.market.providers.provider import (
+from streamworkers.loading.fetch import run_fetch
+from streamworkers.loading.plan import Fetch, Rules, Span, Want
+from streamworkers.loading.providers import provider as providers
+from streamworkers.loading.providers.provider import (
     UNCOUNTED,
     Asked,
     OutOfCallsError,
@@ -24,10 +22,12 @@ from streamworkers.market.providers.provider import (
     installed_providers,
     provider_named,
 )
-from streamworkers.market.providers.sample import SAMPLE_SYMBOLS, Sample
-from streamworkers.market.providers.synthetic import Synthetic
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.windows import day_of, days_since_epoch, windows_between
+from streamworkers.loading.providers.sample import SAMPLE_SYMBOLS, Sample
+from streamworkers.loading.providers.synthetic import Synthetic
+from streamworkers.market.bars.arrays import NO_BARS, BarArrays, bar_rows, joined
+from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.calendar.windows import day_of, days_since_epoch, windows_between
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bar_arrays import (
+from streamworkers.market.bars.arrays import (
     NO_BARS,
     Aggregator,
     BarArrays,
@@ -21,11 +21,11 @@ from streamworkers.market.bar_arrays import (
     joined,
     unpack_bars,
 )
-from streamworkers.market.bar_rows import BarRows
-from streamworkers.market.column_check import checked_columns
-from streamworkers.market.row_rules import BrokenRuleError, Rule, checked_row
-from streamworkers.market.timeframes import TIMEFRAMES
-from streamworkers.market.windows import moment_of
+from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, checked_row
+from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.calendar.windows import moment_of
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 MONDAY_MS = 1_764_167_400_000  # 2025-11-26 09:30 in New York

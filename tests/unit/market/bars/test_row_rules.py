@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamworkers.market.column_check import checked_columns
-from streamworkers.market.row_rules import BrokenRuleError, Rule, bar_time, checked_row
+from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, bar_time, checked_row
 
 GOOD = ("AAPL", "2024-01-02", "10", "12", "9", "11", "100")
 NAMES = ("symbol", "date", "open", "high", "low", "close", "volume")

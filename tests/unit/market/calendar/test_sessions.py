@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
-from streamworkers.market.sessions import Sessions, sessions_between
+from streamworkers.market.calendar.sessions import Sessions, sessions_between
 
 
 def test_threads_that_ask_for_different_ranges_each_get_their_own() -> None:

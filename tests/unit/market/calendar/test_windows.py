@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.market.bar_arrays import Starts
-from streamworkers.market.load_plan import Rules, Span
-from streamworkers.market.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.windows import (
+from streamworkers.loading.plan import Rules, Span
+from streamworkers.market.bars.arrays import Starts
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.windows import (
     HourAnchor,
     Hours,
     day_of,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from streamworkers.errors import BadInputError
-from streamworkers.market import csv_lines
-from streamworkers.market.bar_rows import BarRows, Reject
-from streamworkers.market.bars_file import read_bars
-from streamworkers.market.timeframes import TIMEFRAMES
+from streamworkers.market.bars.text_rows import BarRows, Reject
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.files import csv_lines
+from streamworkers.market.files.bars_file import read_bars
 
 DAY = TIMEFRAMES["day"]
 HEADER = "symbol,date,open,high,low,close,volume\n"

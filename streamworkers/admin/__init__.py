@@ -1,0 +1,1 @@
+"""What people do to runs: cancel, retry, replay, purge."""

@@ -1,0 +1,1 @@
+"""What supervisor and scheduler share: signals, threads, metrics and probes."""

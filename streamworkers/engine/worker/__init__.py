@@ -1,0 +1,1 @@
+"""One worker process: reads entries, executes them, commits their results."""

@@ -1,0 +1,1 @@
+"""Loading bars from providers: what to ask for, fetching, provenance, and storing."""

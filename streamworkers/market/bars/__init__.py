@@ -1,0 +1,1 @@
+"""Bars: one type, how they are read, checked and written."""

@@ -1,0 +1,1 @@
+"""Timeframes, exchange sessions, and the windows of bars."""

@@ -1,0 +1,1 @@
+"""Bars in CSV files, in and out."""

@@ -1,0 +1,1 @@
+"""Universes: named sets of symbols."""

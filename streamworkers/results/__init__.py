@@ -1,0 +1,1 @@
+"""What the analysis computes, and where its results are stored."""
