@@ -458,7 +458,7 @@ def _symbol() -> Section:
                 About(
                     34,
                     "Patterns of $symbol",
-                    "What was detected on it, and by which figures? The rule of each is in docs/patterns.md.",
+                    "What was detected on it, and by which figures? The rule of each is in docs/reference/patterns.md.",
                 ),
                 [sql(_ITS_PATTERNS)],
                 Look(

@@ -267,7 +267,7 @@ def _events() -> Section:
                 About(
                     32,
                     "Refused and ignored in an hour, by reason",
-                    "Why were messages not taken? Tell the program that sends them; docs/events.md has the form.",
+                    "Why were messages not taken? Tell the program that sends them; docs/reference/events.md has the form.",
                 ),
                 [promql(reasons, "{{source}} {{reason}}")],
                 Look(unit="short", minimum=0, no_value="none"),
@@ -363,7 +363,7 @@ def _health() -> Section:
                 Size(12, 9),
             ),
             table(
-                About(43, "Findings", "What was wrong, and with which figures? docs/operations.md says what to do."),
+                About(43, "Findings", "What was wrong, and with which figures? docs/guides/operations.md says what to do."),
                 [sql(_UNWELL)],
                 Look(
                     unit="none",

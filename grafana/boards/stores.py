@@ -280,7 +280,7 @@ def _sizes() -> Section:
         "Sizes",
         [
             timeseries(
-                About(41, "Size of the database", "When is the disk full at this pace? docs/operations.md has sizing."),
+                About(41, "Size of the database", "When is the disk full at this pace? docs/guides/operations.md has sizing."),
                 [promql("max(streamworkers_postgres_size_bytes)", "database")],
                 Look(unit="bytes", minimum=0),
                 Size(8, 8),

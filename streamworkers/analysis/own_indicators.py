@@ -1,4 +1,4 @@
-"""Indicators that TA-Lib lacks or defines otherwise; docs/indicators.md lists their formulas.
+"""Indicators that TA-Lib lacks or defines otherwise; docs/reference/indicators.md lists their formulas.
 
 Every function takes a BarSeries and keyword parameters and returns one array, or a tuple of arrays, of
 float64, each as long as the series and NaN where not defined yet. The value at a bar depends on that bar

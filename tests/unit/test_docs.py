@@ -33,7 +33,7 @@ def _shown(default: object) -> str:
 
 
 def settings_table() -> str:
-    """The table of docs/settings.md, from the code."""
+    """The table of docs/reference/settings.md, from the code."""
     rows = [
         f"| `STREAMWORKERS_{name.upper()}` | {field.description} | {_shown(field.default)} |"
         for name, field in Settings.model_fields.items()
@@ -57,7 +57,7 @@ def _registries() -> dict[str, CollectorRegistry]:
 
 
 def metrics_table(process: str) -> str:
-    """A table of docs/metrics.md, from the code."""
+    """A table of docs/reference/metrics.md, from the code."""
     rows = []
     for collector in _registries()[process]._collector_to_names:
         for metric in collector.describe():  # type: ignore[attr-defined]
@@ -69,16 +69,16 @@ def metrics_table(process: str) -> str:
 
 
 def test_the_table_of_settings_is_the_code() -> None:
-    assert settings_table() in _text("docs/settings.md")
+    assert settings_table() in _text("docs/reference/settings.md")
 
 
 @pytest.mark.parametrize("process", ["worker", "scheduler"])
 def test_the_tables_of_metrics_are_the_code(process: str) -> None:
-    assert metrics_table(process) in _text("docs/metrics.md")
+    assert metrics_table(process) in _text("docs/reference/metrics.md")
 
 
 def test_every_reason_to_refuse_a_message_is_in_the_docs() -> None:
-    text = _text("docs/events.md")
+    text = _text("docs/reference/events.md")
     assert [reason for reason in REASONS if f"`{reason}`" not in text] == []
 
 
@@ -128,7 +128,7 @@ def test_the_job_of_the_readme_is_a_job() -> None:
     assert len(body) <= 15
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "docs/indicators.md", "docs/patterns.md"])
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "docs/reference/indicators.md", "docs/reference/patterns.md"])
 def test_every_link_of_the_docs_leads_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", _text(name)):
         if "://" not in target:

@@ -1,4 +1,4 @@
-"""The table of docs/doctor.md is what the doctor's code says."""
+"""The table of docs/reference/doctor.md is what the doctor's code says."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def kinds_table() -> str:
-    """The table of docs/doctor.md, from the code."""
+    """The table of docs/reference/doctor.md, from the code."""
     rows = [
         f"| `{name}` | {kind.meaning} | {kind.fix or 'nothing'} | {kind.by_hand or 'nothing'} |"
         for name, kind in KINDS.items()
@@ -18,7 +18,7 @@ def kinds_table() -> str:
 
 
 def test_the_table_of_kinds_is_the_code() -> None:
-    assert kinds_table() in (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    assert kinds_table() in (ROOT / "docs" / "reference" / "doctor.md").read_text(encoding="utf-8")
 
 
 def test_every_kind_says_what_can_be_done() -> None:

@@ -188,7 +188,7 @@ def test_every_series_that_a_case_feeds_is_in_the_code() -> None:
 
 def test_every_command_that_an_alert_or_the_runbook_names_exists() -> None:
     texts = [str(alert["annotations"]) for alert in _alerts().values()]
-    texts.append((REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8"))
+    texts.append((REPOSITORY / "docs" / "guides" / "operations.md").read_text(encoding="utf-8"))
     lines = [line for text in texts for line in re.findall(r"(?:`|^\$ )streamworkers ([^`\n#]+)", text, re.MULTILINE)]
     assert len(lines) > 40
     context = click.Context(cli)

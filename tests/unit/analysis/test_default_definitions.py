@@ -39,7 +39,7 @@ def test_all_candle_and_chart_patterns_have_a_row_and_the_noisy_ones_are_off(
 
 
 def test_the_documents_name_every_own_indicator_and_detector() -> None:
-    indicators = (ROOT / "docs" / "indicators.md").read_text()
-    patterns = (ROOT / "docs" / "patterns.md").read_text()
+    indicators = (ROOT / "docs" / "reference" / "indicators.md").read_text()
+    patterns = (ROOT / "docs" / "reference" / "patterns.md").read_text()
     assert [name for name in OWN_INDICATORS if f"`{name}`" not in indicators] == []
     assert [name for name in CHART_PATTERNS if f"`{name}`" not in patterns] == []

@@ -237,7 +237,7 @@ def test_keda_reads_the_stream_and_the_metric_that_the_pool_has() -> None:
     prefix = Settings.model_fields["key_prefix"].default
     assert stream["stream"] in {Keys(prefix).stream(queue) for queue in installed_jobs().queues}
     assert stream["consumerGroup"] == GROUP
-    metrics = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    metrics = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     [name] = re.findall(r"streamworkers_\w+", query["query"])
     assert f"`{name}`" in metrics
     [login] = _of_kind("TriggerAuthentication")
