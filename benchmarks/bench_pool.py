@@ -53,10 +53,7 @@ class Bench:
     def empty(self) -> None:
         """Forget all runs, results and entries, so that each round starts from the same state."""
         self.client.flushall()
-        self.connection.execute(
-            "TRUNCATE job_schedule_runs, job_schedule_ticks, job_run_items, event_outbox, indicator_results,"
-            " daily_patterns, effects"
-        )
+        self.connection.execute("TRUNCATE runs, ticks, run_items, outbox, indicator_results, daily_patterns, effects")
 
 
 @contextmanager
@@ -231,7 +228,7 @@ def wait_for_run(bench: Bench, run_id: int, seconds: float) -> RunTimes:
     deadline = time.monotonic() + seconds
     while True:
         row = bench.connection.execute(
-            "SELECT status, created_at, started_at, completed_at FROM job_schedule_runs WHERE id = %s", (run_id,)
+            "SELECT status, created_at, started_at, completed_at FROM runs WHERE id = %s", (run_id,)
         ).fetchone()
         assert row is not None
         status, *times = row

@@ -72,7 +72,7 @@ def by_hand_seconds(bench: Bench, symbols: tuple[str, ...]) -> float:
     started = time.perf_counter()
     today = datetime.now(UTC).date()
     lines = "".join(f"{today}\t1\t{seq}\t{symbol}\n" for seq, symbol in enumerate(symbols))
-    with bench.connection.cursor().copy("COPY job_run_items (run_day, run_id, seq, symbol) FROM STDIN") as copy:
+    with bench.connection.cursor().copy("COPY run_items (run_day, run_id, seq, symbol) FROM STDIN") as copy:
         copy.write(lines)
     enqueued_ms = time.time_ns() // 1_000_000
     for start in range(0, len(symbols), _PIPELINE):

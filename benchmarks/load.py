@@ -149,7 +149,7 @@ def whole_load(bench: Bench, days: int, latency_ms: int, processes: int) -> Whol
     """Load everything of the last so many days into empty tables."""
     bench.empty()
     tables = [frame.table for frame in TIMEFRAMES.values()]
-    bench.connection.execute(f"TRUNCATE {', '.join(tables)}, bar_bases".encode())
+    bench.connection.execute(f"TRUNCATE {', '.join(tables)}, series_sources".encode())
     log = bench.folder / f"calls-{days}-{latency_ms}.jsonl"
     server = ("--now", NOW.isoformat(), "--latency-ms", str(latency_ms), "--log", str(log))
     with fake_massive_process(*server) as url:

@@ -115,7 +115,7 @@ def pooled_round(bench: Bench, symbols: tuple[str, ...], max_bars: int) -> tuple
     called_at = time.time()
     run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
     times = wait_for_run(bench, run.id, RUN_SECONDS)
-    wait_until(lambda: _is_empty(bench, "event_outbox"), RUN_SECONDS, "all events published")
+    wait_until(lambda: _is_empty(bench, "outbox"), RUN_SECONDS, "all events published")
     return times.completed_at.timestamp() - called_at, checksum(bench)
 
 

@@ -167,14 +167,14 @@ def measure_expired(meter: Meter, state: str) -> None:
     # The last consumer's entries are the farthest from where the reclaimer has been.
     last = f"gone.{CONSUMERS - 1}"
     most = streams.consumers(QUEUE)[last] // TAKE_OVER_CHUNK
-    meter.measure(state, "hand_over", lambda: hand_over_chunk(meter.bench, last), calls=min(meter.calls, most))
+    meter.measure(state, "requeue_consumer", lambda: hand_over_chunk(meter.bench, last), calls=min(meter.calls, most))
     assert streams.backlog(QUEUE).pending < before
 
 
 def hand_over_chunk(bench: Bench, consumer: str) -> None:
     """One step of handing over what a consumer holds that has a huge batch; the verb repeats it to the end."""
     words = [GROUP, consumer, "", TAKE_OVER_CHUNK]
-    assert bench.streams._run("hand_over", [bench.streams.keys.stream(QUEUE)], words) == TAKE_OVER_CHUNK
+    assert bench.streams._run("requeue_consumer", [bench.streams.keys.stream(QUEUE)], words) == TAKE_OVER_CHUNK
 
 
 def measure_own_batch(meter: Meter) -> None:
@@ -186,8 +186,8 @@ def measure_own_batch(meter: Meter) -> None:
     meter.measure(state, "renew", lambda: streams.renew(QUEUE, OWN, FRESH_MS))
     meter.measure(state, "owned", lambda: streams.owned(QUEUE, OWN), command="XPENDING")
 
-    def hand_over() -> None:
-        assert streams.hand_over(QUEUE, OWN) == BATCH
+    def requeue() -> None:
+        assert streams.requeue(QUEUE, OWN) == BATCH
         read_own(meter.bench)
 
     def finish() -> None:
@@ -195,7 +195,7 @@ def measure_own_batch(meter: Meter) -> None:
         assert streams.finish(QUEUE, OWN, 1, ids, ()).done == BATCH
         read_own(meter.bench)
 
-    meter.measure(state, "hand_over", hand_over, calls=rounds)
+    meter.measure(state, "requeue_consumer", requeue, calls=rounds)
     meter.measure(state, "finish", finish, calls=rounds)
     streams.finish(QUEUE, OWN, 1, sorted(streams.owned(QUEUE, OWN)), ())
     meter.measure(state, "leave", lambda: streams.leave(QUEUE, OWN))

@@ -109,7 +109,7 @@ def kill_worker(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         ahead = bench.streams.backlog(QUEUE).waiting
         killed_at, held = kill_holder(bench, pool)
         finish(bench, run)
-        (handed_over, *_) = pool.events("entries_handed_over")
+        (requeued, *_) = pool.events("entries_requeued")
         started, _ = times_of(bench, run, held, since=killed_at)
         # A worker that dies with something in hand is replaced at once; the other one has nothing to do now.
         pool.wait_until_ready(bench, 2)
@@ -120,7 +120,7 @@ def kill_worker(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         small_started, small_ended = times_of(bench, small, small_held, since=small_killed_at)
         stop_in_order(pool)
     return {
-        "held items put back": handed_over["at"] - killed_at,
+        "held items put back": requeued["at"] - killed_at,
         "last held item started, behind a backlog": max(started) - killed_at,
         "  items in that backlog": float(ahead),
         "first held item started": min(small_started) - small_killed_at,
@@ -178,7 +178,7 @@ def stop_pool(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
     with running_pool(bench, *WORDS, LEASE_SECONDS=lease_seconds) as following:
         finish(bench, run)
         row = bench.connection.execute(
-            "SELECT max(attempt), min(started_at) FILTER (WHERE started_at > %s) FROM job_run_items WHERE run_id = %s",
+            "SELECT max(attempt), min(started_at) FILTER (WHERE started_at > %s) FROM run_items WHERE run_id = %s",
             (moment(next_at), run.id),
         ).fetchone()
         assert row is not None
@@ -209,10 +209,10 @@ def measured_hand_back(bench: Bench, run: Run, pool: Pool, waiting: Pool) -> Map
     pool.process.terminate()
     finish(bench, run)
     row = bench.connection.execute(
-        "SELECT min(started_at) FROM job_run_items WHERE run_id = %s AND worker = ANY(%s)",
+        "SELECT min(started_at) FROM run_items WHERE run_id = %s AND worker = ANY(%s)",
         (run.id, list(waiting.workers().values())),
     ).fetchone()
-    handed_back = pool.events("entries_handed_over")
+    handed_back = pool.events("entries_requeued")
     assert row is not None
     if not handed_back or row[0] is None:
         sys.exit("the pool had done all its items before it was stopped; nothing was measured")
@@ -236,7 +236,7 @@ def flush_redis(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         if not added:
             sys.exit("nothing had to be added again; nothing was measured")
         row = bench.connection.execute(
-            "SELECT min(finished_at), count(*) FROM job_run_items WHERE run_id = %s AND started_at > %s",
+            "SELECT min(finished_at), count(*) FROM run_items WHERE run_id = %s AND started_at > %s",
             (run.id, moment(added[0])),
         ).fetchone()
         assert row is not None
@@ -281,7 +281,7 @@ def run_size(bench: Bench, run: Run) -> int:
 def workers_at_work(bench: Bench, run: Run) -> list[str]:
     """The consumers that have completed items of the run."""
     rows = bench.connection.execute(
-        "SELECT DISTINCT worker FROM job_run_items WHERE run_id = %s AND worker IS NOT NULL", (run.id,)
+        "SELECT DISTINCT worker FROM run_items WHERE run_id = %s AND worker IS NOT NULL", (run.id,)
     )
     return [worker for (worker,) in rows]
 
@@ -315,7 +315,7 @@ def held_by(bench: Bench, consumer: str) -> set[int]:
 def times_of(bench: Bench, run: Run, seqs: Collection[int], since: float) -> tuple[list[float], list[float]]:
     """When these items, started after a moment, were started and finished, in Unix seconds."""
     rows = bench.connection.execute(
-        "SELECT started_at, finished_at FROM job_run_items WHERE run_id = %s AND seq = ANY(%s) AND started_at > %s",
+        "SELECT started_at, finished_at FROM run_items WHERE run_id = %s AND seq = ANY(%s) AND started_at > %s",
         (run.id, list(seqs), moment(since)),
     ).fetchall()
     if not rows:

@@ -58,7 +58,7 @@ def main() -> None:
         figures = universes(bench)
         for definition in default_schedules(Settings()):
             store.save_schedule(bench.connection, definition)
-        bench.connection.execute("UPDATE job_schedules SET job_type = 'noop' WHERE on_event IS NOT NULL")
+        bench.connection.execute("UPDATE schedules SET job = 'noop' WHERE on_event IS NOT NULL")
         with running_scheduler(bench) as process:
             wait_until(lambda: bench.client.pubsub_numsub(DATA_LOAD_CHANNEL)[0][1], READY_SECONDS, "a scheduler")
             figures += lateness(bench, words.seconds)
@@ -71,14 +71,13 @@ def main() -> None:
 def lateness(bench: Bench, seconds: int) -> list[Figure]:
     """Seconds from each tick to its decision, over schedules that tick each second."""
     for number in range(SCHEDULES):
-        fields = {"name": f"every_second_{number}", "job_type": "noop", "target": {"symbols": ["A"]}}
+        fields = {"name": f"every_second_{number}", "job": "noop", "target": {"symbols": ["A"]}}
         given = fields | {"cron": "* * * * * *", "max_instances": 1000, "catch_up": "all"}
         store.save_schedule(bench.connection, ScheduleDefinition.parse(given))
     time.sleep(seconds)
-    bench.connection.execute("UPDATE job_schedules SET enabled = false WHERE name LIKE 'every_second%%'")
+    bench.connection.execute("UPDATE schedules SET enabled = false WHERE name LIKE 'every_second%%'")
     rows = bench.connection.execute(
-        "SELECT extract(epoch FROM decided_at - scheduled_for)::float8 * 1000 FROM job_schedule_ticks"
-        " WHERE state = 'started'"
+        "SELECT extract(epoch FROM decided_at - scheduled_for)::float8 * 1000 FROM ticks WHERE state = 'started'"
     ).fetchall()
     late = [milliseconds for (milliseconds,) in rows]
     return [
@@ -96,9 +95,7 @@ def messages(bench: Bench, count: int) -> list[Figure]:
         return json.dumps({"event_type": "data_load_complete", "job_id": name, "symbols": symbols, "timeframe": "day"})
 
     def runs(stem: str) -> int:
-        row = bench.connection.execute(
-            "SELECT count(*) FROM job_schedule_runs WHERE external_id LIKE %s", (f"{stem}-%",)
-        ).fetchone()
+        row = bench.connection.execute("SELECT count(*) FROM runs WHERE external_id LIKE %s", (f"{stem}-%",)).fetchone()
         assert row is not None
         return int(row[0])
 
@@ -108,8 +105,7 @@ def messages(bench: Bench, count: int) -> list[Figure]:
     pipe.execute()
     wait_until(lambda: runs("many") == count, 60 + count / 20, "all messages are accepted")
     row = bench.connection.execute(
-        "SELECT extract(epoch FROM max(created_at) - min(created_at))::float8 FROM job_schedule_runs"
-        " WHERE external_id LIKE 'many-%'"
+        "SELECT extract(epoch FROM max(created_at) - min(created_at))::float8 FROM runs WHERE external_id LIKE 'many-%'"
     ).fetchone()
     assert row is not None
     single = []
@@ -119,7 +115,7 @@ def messages(bench: Bench, count: int) -> list[Figure]:
         wait_until(lambda number=number: runs("one") > number, 10.0, "a message is accepted", 0.0)  # type: ignore[misc]
         single.append(1000 * (time.perf_counter() - before))
     # With no worker they would stay open, and their status be followed.
-    bench.connection.execute("UPDATE job_schedule_runs SET status = 'CANCELLED', status_told = true")
+    bench.connection.execute("UPDATE runs SET status = 'CANCELLED', status_notified = true")
     return [
         Figure(f"messages from the stream, of {count}, /s", [count / row[0]], digits=0),
         Figure("one message from Pub/Sub to its run, p50, ms", [percentile(single, 0.5)], digits=1),

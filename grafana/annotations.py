@@ -9,7 +9,7 @@ _RUNS = """
            completed_at AS timeend,
            'run ' || id || ': ' || coalesce(schedule, job) || ' over ' || left(target, 60) || ', ' || status AS text,
            job || ',' || lower(status) AS tags
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(created_at)
     ORDER BY id DESC
     LIMIT 200

@@ -27,7 +27,7 @@ COLOURS = {
     "waiting": "blue",
     "missed": "red",
     "skipped": "orange",
-    "refused": "red",
+    "rejected": "red",
     "ok": "green",
     "degraded": "orange",
     "critical": "red",

@@ -13,7 +13,7 @@ from typing import ClassVar
 import structlog
 
 from scheduler.messages_to_runs import Intake
-from streamworkers.engine.backoff import Patience
+from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.redis.inbox import InboxEntry, Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM
 from streamworkers.engine.worker.executor import describe, must_wait
@@ -39,7 +39,7 @@ class Listener(threading.Thread, ABC):
         self._messages = messages
         self._intake = intake
         self._stop_requested = threading.Event()
-        self._patience = Patience(self._stop_requested)
+        self._backoff = Backoff(self._stop_requested)
 
     def stop(self) -> None:
         """End the thread after the message in hand."""
@@ -52,14 +52,14 @@ class Listener(threading.Thread, ABC):
                 self._listen()
             except Exception as error:  # a listener never stops silently: it says what is wrong and goes on
                 log.warning("listener_lost", source=self.source, error=describe(error), exc_info=not must_wait(error))
-                self._patience.failed()
+                self._backoff.failed()
 
     @abstractmethod
     def _listen(self) -> None:
         """Connect, and give what comes to the intake until stopped. Raises when something goes away."""
 
     def _connected(self) -> None:
-        self._patience.succeeded()
+        self._backoff.succeeded()
         self._intake.metrics.reconnects.labels(self.source).inc()
         log.info("listener_connected", source=self.source)
 
@@ -92,9 +92,9 @@ class ChannelListener(Listener):
                 if not must_wait(error):
                     raise
                 log.warning("message_held", source=self.source, error=describe(error))
-                self._patience.failed()
+                self._backoff.failed()
             else:
-                self._patience.succeeded()
+                self._backoff.succeeded()
                 return
 
 

@@ -11,7 +11,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.timeframes import timeframe_named
 
-# Why a message is refused, in a word. The first four are of its form, the last ones are not its own fault.
+# Why a message is rejected, in a word. The first four are of its form, the last ones are not its own fault.
 REASONS = (
     *("not_json", "not_an_object", "too_large", "no_message", "unknown_type", "bad_field"),
     *("no_schedule", "unknown_job", "internal_error"),
@@ -24,7 +24,7 @@ LOAD_REQUEST = "csv_universe_load"
 _ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
 
 
-class RefusedError(BadInputError):
+class RejectedError(BadInputError):
     """A message that nothing can be made of; `reason` is one of a few words, for counting."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -73,7 +73,7 @@ class LoadRequest:
 
 
 def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
-    """The message in these bytes. Raises RefusedError naming value and rule."""
+    """The message in these bytes. Raises RejectedError naming value and rule."""
     fields = _object(raw)
     kind = fields.get("event_type", fields.get("job_type"))
     if kind == DATA_LOAD_COMPLETE:
@@ -89,10 +89,10 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
     if kind == LOAD_REQUEST:
         job_id = _id(fields, "job_id")
         if job_id is None:
-            raise RefusedError("bad_field", f"a {LOAD_REQUEST} needs a job_id")
+            raise RejectedError("bad_field", f"a {LOAD_REQUEST} needs a job_id")
         universe = _text(fields, "universe_key") or None
         if universe is None and not fields.get("symbols"):
-            raise RefusedError("bad_field", f"a {LOAD_REQUEST} needs a universe_key or symbols")
+            raise RejectedError("bad_field", f"a {LOAD_REQUEST} needs a universe_key or symbols")
         return LoadRequest(
             job_id=job_id,
             universe=universe,
@@ -104,43 +104,43 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
             requested_by=_text(fields, "requested_by"),
         )
     known = f"event_type {DATA_LOAD_COMPLETE!r} or job_type {LOAD_REQUEST!r}"
-    raise RefusedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
+    raise RejectedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
 
 
 def job_id_of(raw: bytes) -> str | None:
-    """The job id of a message that may be anything, to say there that it was refused; None without a good one."""
+    """The job id of a message that may be anything, to say there that it was rejected; None without a good one."""
     try:
         return _id(_object(raw), "job_id")
-    except RefusedError:
+    except RejectedError:
         return None
 
 
 def _object(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_BYTES:
-        raise RefusedError("too_large", f"the message has {len(raw):,} bytes, more than {MAX_BYTES:,}")
+        raise RejectedError("too_large", f"the message has {len(raw):,} bytes, more than {MAX_BYTES:,}")
     try:
         fields: Any = json.loads(raw)
     except (ValueError, RecursionError) as error:
         kind = type(error).__name__
-        raise RefusedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({kind})") from None
+        raise RejectedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({kind})") from None
     if not isinstance(fields, dict):
-        raise RefusedError("not_an_object", f"the message is {_shown(fields)}, not a JSON object")
+        raise RejectedError("not_an_object", f"the message is {_shown(fields)}, not a JSON object")
     return fields
 
 
 def _symbols(fields: dict[str, Any]) -> tuple[str, ...]:
     symbols = fields.get("symbols")
     if not isinstance(symbols, list) or not symbols:
-        raise RefusedError("bad_field", f"symbols {_shown(symbols)} is not a list of at least one symbol")
+        raise RejectedError("bad_field", f"symbols {_shown(symbols)} is not a list of at least one symbol")
     if len(symbols) > MAX_SYMBOLS:
-        raise RefusedError("bad_field", f"there are {len(symbols):,} symbols, more than {MAX_SYMBOLS:,}")
+        raise RejectedError("bad_field", f"there are {len(symbols):,} symbols, more than {MAX_SYMBOLS:,}")
     for symbol in symbols:
         if not isinstance(symbol, str):
-            raise RefusedError("bad_field", f"the symbol {_shown(symbol)} is not a text")
+            raise RejectedError("bad_field", f"the symbol {_shown(symbol)} is not a text")
         try:
             require_symbol(symbol)
         except BadInputError as error:
-            raise RefusedError("bad_field", str(error)) from None
+            raise RejectedError("bad_field", str(error)) from None
     return tuple(dict.fromkeys(symbols))
 
 
@@ -149,7 +149,7 @@ def _years(fields: dict[str, Any]) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_YEARS:
-        raise RefusedError("bad_field", f"years {_shown(value)} is not a number above 0 and up to {MAX_YEARS}")
+        raise RejectedError("bad_field", f"years {_shown(value)} is not a number above 0 and up to {MAX_YEARS}")
     return float(value)
 
 
@@ -157,22 +157,22 @@ def _timeframes(fields: dict[str, Any]) -> tuple[str, ...]:
     given = fields.get("timeframes", [fields.get("timeframe", "day")])
     given = ["day"] if given is None else given
     if not isinstance(given, list) or not given:
-        raise RefusedError("bad_field", f"timeframes {_shown(given)} is not a list of at least one timeframe")
+        raise RejectedError("bad_field", f"timeframes {_shown(given)} is not a list of at least one timeframe")
     names = []
     for name in given:
         if not isinstance(name, str):
-            raise RefusedError("bad_field", f"the timeframe {_shown(name)} is not a text")
+            raise RejectedError("bad_field", f"the timeframe {_shown(name)} is not a text")
         try:
             names.append(timeframe_named(name[:_SHOWN_CHARACTERS]).name)
         except BadInputError as error:
-            raise RefusedError("bad_field", str(error)) from None
+            raise RejectedError("bad_field", str(error)) from None
     return tuple(dict.fromkeys(names))
 
 
 def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:
     value = fields.get(name, default)
     if not isinstance(value, bool):
-        raise RefusedError("bad_field", f"{name} {_shown(value)} is not true or false")
+        raise RejectedError("bad_field", f"{name} {_shown(value)} is not true or false")
     return value
 
 
@@ -181,7 +181,7 @@ def _id(fields: dict[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise RefusedError("bad_field", f"{name} {_shown(value)} is not 1 to 100 letters, digits or _.:@/-")
+        raise RejectedError("bad_field", f"{name} {_shown(value)} is not 1 to 100 letters, digits or _.:@/-")
     return value
 
 
@@ -190,7 +190,7 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.isprintable() or len(value) > 200:
-        raise RefusedError("bad_field", f"{name} {_shown(value)} is not at most 200 printable characters")
+        raise RejectedError("bad_field", f"{name} {_shown(value)} is not at most 200 printable characters")
     return value
 
 

@@ -9,7 +9,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.load_complete import LOAD_JOB
-from scheduler.message import LoadComplete, LoadRequest, RefusedError, job_id_of, parse_message
+from scheduler.message import LoadComplete, LoadRequest, RejectedError, job_id_of, parse_message
 from scheduler.metrics import SchedulerMetrics
 from scheduler.status import Submission, announce
 from streamworkers.database import Connection
@@ -29,9 +29,9 @@ from streamworkers.schedules.store import Schedule
 
 log = structlog.get_logger()
 SLOT_SECONDS = 600
-_REFUSED_ONCE_SECONDS = 60
+_REJECTED_ONCE_SECONDS = 60
 
-Kind = Literal["started", "duplicate", "ignored", "refused"]
+Kind = Literal["started", "duplicate", "ignored", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +60,20 @@ class Intake:
         """Make of a message what can be made of it; `sent_at`, in Unix seconds, is when it was sent or first heard."""
         try:
             if raw is None:
-                raise RefusedError("no_message", "the entry has no field `message`")
+                raise RejectedError("no_message", "the entry has no field `message`")
             match parse_message(raw):
                 case LoadComplete() as message:
                     outcome = self._load_complete(message, sent_at)
                 case LoadRequest() as request:
                     outcome = self._load(request)
         except (BadInputError, UnknownNameError) as error:
-            reason = error.reason if isinstance(error, RefusedError) else "bad_field"
-            outcome = self._refuse(raw or b"", source, reason, str(error))
+            reason = error.reason if isinstance(error, RejectedError) else "bad_field"
+            outcome = self._reject(raw or b"", source, reason, str(error))
         except Exception as error:  # one message never keeps its listener from the next
             if must_wait(error):
                 raise
             log.exception("message_failed", source=source, error=describe(error))
-            outcome = self._refuse(raw or b"", source, "internal_error", describe(error))
+            outcome = self._reject(raw or b"", source, "internal_error", describe(error))
         self.metrics.messages.labels(source, outcome.kind, outcome.reason).inc()
         log.info(
             "message_taken",
@@ -91,7 +91,7 @@ class Intake:
         with self.pool.connection() as connection:
             schedules = store.schedules_for_event(connection, DATA_LOAD_COMPLETE)
             if not schedules:
-                raise RefusedError(
+                raise RejectedError(
                     "no_schedule",
                     f"no schedule is started by {DATA_LOAD_COMPLETE}: `streamworkers schedules install-defaults`",
                 )
@@ -118,7 +118,7 @@ class Intake:
     def _load(self, request: LoadRequest) -> Outcome:
         """Start the run that was asked for."""
         if LOAD_JOB not in self.registry:
-            raise RefusedError("unknown_job", f"job {LOAD_JOB!r}, which loads bars, is not installed")
+            raise RejectedError("unknown_job", f"job {LOAD_JOB!r}, which loads bars, is not installed")
         parameters: dict[str, Any] = {"run_analysis": request.run_analysis}
         parameters |= {name: value for name in ("years", "provider") if (value := getattr(request, name)) is not None}
         with self.pool.connection() as connection:
@@ -169,26 +169,26 @@ class Intake:
             finish_enqueue(connection, self.streams, run, ledger.all_open_items(connection, run))
         except RedisUnavailableError as error:
             # The run is in the ledger, and the reconciler adds it.
-            log.warning("enqueue_put_off", run=run.id, error=describe(error))
+            log.warning("enqueue_deferred", run=run.id, error=describe(error))
 
-    def _refuse(self, raw: bytes, source: str, reason: str, detail: str) -> Outcome:
+    def _reject(self, raw: bytes, source: str, reason: str, detail: str) -> Outcome:
         """Say once what was wrong, though every replica heard it."""
         payload = {
             "schema_version": 1,
-            "kind": "message_refused",
+            "kind": "message_rejected",
             "source": source,
             "reason": reason,
             "detail": detail,
             "message": raw[:500].decode("utf-8", "replace"),
         }
-        what = f"refused:{source}:{hashlib.sha256(raw).hexdigest()}"
-        if not self.messages.publish_once(what, _REFUSED_ONCE_SECONDS, ERRORS_CHANNEL, json.dumps(payload)):
-            return Outcome("duplicate", "refused", detail)
+        what = f"rejected:{source}:{hashlib.sha256(raw).hexdigest()}"
+        if not self.messages.publish_once(what, _REJECTED_ONCE_SECONDS, ERRORS_CHANNEL, json.dumps(payload)):
+            return Outcome("duplicate", "rejected", detail)
         job_id = job_id_of(raw)
         if job_id is not None:
             fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(job_id, fields, self.status_ttl_seconds, only_new=True)
-        return Outcome("refused", reason, detail)
+        return Outcome("rejected", reason, detail)
 
 
 def _content_keys(schedule: str, message: LoadComplete, timeframe: str, sent_at: float) -> list[str]:

@@ -17,11 +17,11 @@ from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.ledger.reports import dead_by_queue
 from streamworkers.schedules import reports as history
 
-TICK_STATES = ("started", "waiting", "missed", "skipped", "refused")
+TICK_STATES = ("started", "waiting", "missed", "skipped", "rejected")
 _OUTCOMES = (
-    *(("started", "new"), ("duplicate", "known"), ("duplicate", "refused")),
+    *(("started", "new"), ("duplicate", "known"), ("duplicate", "rejected")),
     *(("ignored", "run_analysis"), ("ignored", "paused")),
-    *(("refused", reason) for reason in REASONS),
+    *(("rejected", reason) for reason in REASONS),
 )
 _LATENESS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 3600)
 

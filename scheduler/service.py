@@ -25,7 +25,7 @@ from scheduler.ticker import Ticker
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.engine.host.http import HealthServer
-from streamworkers.engine.host.metrics import BacklogCollector, PoolCollector
+from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector
 from streamworkers.engine.ledger.runs import SCHEDULES_NOTIFY
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.queue import Streams
@@ -106,7 +106,7 @@ class Scheduler:
         self.follower = StatusFollower(self._pool, self._messages, settings.status_ttl_seconds)
         self._channel_listener = ChannelListener(self._messages, self.intake)
         self._stream_listener = StreamListener(self._messages, self.intake, self.scheduler_id)
-        # Events of refused ticks must go out also where no worker runs.
+        # Events of rejected ticks must go out also where no worker runs.
         relay = OutboxRelay(self._pool, self._streams, self.metrics)
         self._services = [
             ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)
@@ -114,7 +114,7 @@ class Scheduler:
         ]
         self.metrics.registry.register(ScheduleCollector(self._pool))
         self.metrics.registry.register(SystemCollector(self._pool, self._streams))
-        self.metrics.registry.register(PoolCollector(self._pool))
+        self.metrics.registry.register(DatabasePoolCollector(self._pool))
         self.metrics.registry.register(BacklogCollector(self._streams, registry.queues))
         self._health = (
             HealthServer(

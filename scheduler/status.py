@@ -31,7 +31,7 @@ class Submission:
 
 def announce(messages: Messages, connection: Connection, submission: Submission, ttl_seconds: int) -> None:
     """Say that a job was accepted, before anything is done."""
-    row = connection.execute("SELECT created_at FROM job_schedule_runs WHERE id = %s", (submission.run.id,)).fetchone()
+    row = connection.execute("SELECT created_at FROM runs WHERE id = %s", (submission.run.id,)).fetchone()
     assert row is not None
     fields = {
         "status": "submitted",
@@ -60,14 +60,14 @@ class StatusFollower:
         """One round over at most `MOST_JOBS` jobs; sooner again while there are any."""
         started = time.monotonic()
         with self._pool.connection() as connection:
-            rows = ledger_reports.untold_runs(connection, MOST_JOBS)
+            rows = ledger_reports.runs_to_notify(connection, MOST_JOBS)
             rows.sort(key=lambda row: row["external_id"])
             for job_id, group in groupby(rows, key=lambda row: row["external_id"]):
                 runs = list(group)
                 self._messages.set_status(job_id, status_of(runs), self._ttl_seconds)
                 if not any(run["status"] in OPEN_RUN_STATES for run in runs):
                     with connection.transaction():
-                        told = ledger.mark_told(connection, [run["run_id"] for run in runs])
+                        told = ledger.mark_notified(connection, [run["run_id"] for run in runs])
                         announce_loads(connection, job_id, [run for run in runs if run["run_id"] in told])
         # Counting the items of a large run takes time of the database that the workers need more.
         return max(UPDATE_SECONDS, 10 * (time.monotonic() - started)) if rows else None

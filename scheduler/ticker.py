@@ -167,11 +167,11 @@ class Ticker:
             if is_passing(error):
                 raise
             is_usage = isinstance(error, UsageError)
-            refusal = printable(str(error) if is_usage else describe(error))
-            log.warning("tick_refused", schedule=schedule.name, error=refusal, exc_info=not is_usage)
-            store.change_tick(connection, schedule, tick, "refused", reason=refusal, detail=detail)
-            self.metrics.ticks.labels(schedule.name, "refused").inc()
-            ledger.add_events(connection, [_refusal_event(schedule, tick, refusal)])
+            rejection = printable(str(error) if is_usage else describe(error))
+            log.warning("tick_rejected", schedule=schedule.name, error=rejection, exc_info=not is_usage)
+            store.change_tick(connection, schedule, tick, "rejected", reason=rejection, detail=detail)
+            self.metrics.ticks.labels(schedule.name, "rejected").inc()
+            ledger.add_events(connection, [_rejection_event(schedule, tick, rejection)])
             return None
         store.change_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
         self._tell(schedule, tick, "started", reason, 1, run.id)
@@ -260,7 +260,7 @@ class Ticker:
                 finish_enqueue(connection, self.streams, run, ledger.all_open_items(connection, run))
             except RedisUnavailableError as error:
                 self._redis_away_until = time.monotonic() + _REDIS_PAUSE_SECONDS
-                log.warning("enqueue_put_off", run=run.id, error=describe(error))
+                log.warning("enqueue_deferred", run=run.id, error=describe(error))
                 self.on_redis_away(error)
 
 
@@ -276,14 +276,14 @@ def _calendar_problem(
     return None
 
 
-def _refusal_event(schedule: Schedule, tick: Tick, refusal: str) -> Event:
+def _rejection_event(schedule: Schedule, tick: Tick, rejection: str) -> Event:
     return Event(
         ERRORS_CHANNEL,
         {
             "schema_version": 1,
-            "kind": "tick_refused",
+            "kind": "tick_rejected",
             "schedule": schedule.name,
             "scheduled_for": tick.moment.isoformat(),
-            "reason": refusal,
+            "reason": rejection,
         },
     )

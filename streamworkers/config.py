@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         "clock", description="hourly bars begin at full hours, or at 09:30 and each hour after it"
     )
     load_derive: bool = Field(True, description="make hours of minutes, weeks and months of days when both are loaded")
-    load_settle_seconds: float = Field(
+    load_grace_seconds: float = Field(
         900.0, ge=0, le=86_400, description="a bar counts as closed so long after the end of its window"
     )
     load_threads: int = Field(8, ge=1, le=64, description="symbols that a worker loads at once")

@@ -11,7 +11,7 @@ from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
 
 
@@ -23,7 +23,7 @@ class RecordingReporter:
     timeouts: list[float] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     intents: list[list[int]] = field(default_factory=list)
-    refusals: int = 0
+    rejections: int = 0
 
     def holding(self) -> None: ...
 
@@ -37,8 +37,8 @@ class RecordingReporter:
     def finished(self, run: Run, report: BatchReport) -> None:
         self.reports.append(report)
 
-    def refused(self, queue: str, count: int) -> None:
-        self.refusals += count
+    def rejected(self, queue: str, count: int) -> None:
+        self.rejections += count
 
     def total(self, name: str) -> Any:
         """The sum of a count over all reports."""
@@ -58,8 +58,8 @@ class Consumer:
         self.reporter = RecordingReporter()
         self.streams = streams
         self.connection = connection
-        settler = Settler(streams, name, self.reporter, give_up)
-        self.executor = Executor(settings, registry, settler, random.Random(1))
+        committer = BatchCommitter(streams, name, self.reporter, give_up)
+        self.executor = Executor(settings, registry, committer, random.Random(1))
 
     def read(self, queue: str = "tests", count: int = 100) -> list[Delivery]:
         """What the queue has now."""

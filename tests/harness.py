@@ -136,7 +136,7 @@ def start_run(
 
 def run_status(connection: Connection, run: Run) -> str:
     """The state of a run in the ledger."""
-    row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s", (run.id,)).fetchone()
+    row = connection.execute("SELECT status FROM runs WHERE id = %s", (run.id,)).fetchone()
     assert row is not None
     return str(row[0])
 
@@ -150,7 +150,7 @@ def wait_for_end(connection: Connection, run: Run, seconds: float = 40.0) -> str
 def items_of(connection: Connection, run: Run) -> dict[str, tuple[str, int, str | None]]:
     """(state, attempt, error) of every item of a run by symbol."""
     rows = connection.execute(
-        "SELECT symbol, status, attempt, error FROM job_run_items WHERE run_day = %s AND run_id = %s",
+        "SELECT symbol, status, attempt, error FROM run_items WHERE run_day = %s AND run_id = %s",
         (run.run_day, run.id),
     )
     return {symbol: (status, attempt, error) for symbol, status, attempt, error in rows}

@@ -64,7 +64,7 @@ def counts(connection: Connection) -> dict[str, dict[str, int]]:
 def results(connection: Connection, run: Run) -> dict[tuple[str, str], tuple[str, dict[str, Any] | None, str | None]]:
     """(state, result, error) of every item by symbol and timeframe."""
     rows = connection.execute(
-        "SELECT symbol, timeframe, status, result, error FROM job_run_items WHERE run_id = %s", (run.id,)
+        "SELECT symbol, timeframe, status, result, error FROM run_items WHERE run_id = %s", (run.id,)
     )
     return {(symbol, timeframe): (status, result, error) for symbol, timeframe, status, result, error in rows}
 

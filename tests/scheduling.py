@@ -39,16 +39,16 @@ def ticks_of(connection: Connection, schedule: Schedule) -> list[tuple[str, str,
 
 def runs_of(connection: Connection, schedule: Schedule) -> list[int]:
     """The runs of a schedule."""
-    rows = connection.execute("SELECT id FROM job_schedule_runs WHERE schedule_id = %s ORDER BY id", (schedule.id,))
+    rows = connection.execute("SELECT id FROM runs WHERE schedule_id = %s ORDER BY id", (schedule.id,))
     return [run_id for (run_id,) in rows]
 
 
 def end_runs(connection: Connection, status: str = "COMPLETED") -> None:
     """Close all open runs and their items, as workers would."""
     state = "completed" if status == "COMPLETED" else "failed"
-    connection.execute("UPDATE job_run_items SET status = %s WHERE status IN ('pending', 'retrying')", (state,))
+    connection.execute("UPDATE run_items SET status = %s WHERE status IN ('pending', 'retrying')", (state,))
     connection.execute(
-        "UPDATE job_schedule_runs SET status = %s, completed_at = clock_timestamp(), started_at = created_at"
+        "UPDATE runs SET status = %s, completed_at = clock_timestamp(), started_at = created_at"
         " WHERE status IN ('PENDING', 'RUNNING')",
         (status,),
     )

@@ -1,4 +1,4 @@
-"""A TCP proxy before a real service that cuts, refuses, or swallows connections when a test says so."""
+"""A TCP proxy before a real service that cuts, rejects, or swallows connections when a test says so."""
 
 import selectors
 import socket
@@ -86,11 +86,11 @@ class TcpProxy:
 
         self._do(arm)
 
-    def refuse(self) -> None:
+    def reject(self) -> None:
         """Reset all connections, and each new one as soon as it is made."""
 
         def change() -> None:
-            self._mode = "refuse"
+            self._mode = "reject"
             self._cut_all()
 
         self._do(change)
@@ -162,7 +162,7 @@ class TcpProxy:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = _Link(client)
         self._links.add(link)
-        if self._mode == "refuse":
+        if self._mode == "reject":
             self._cut(link)
         elif self._mode == "forward":
             self._connect(link)

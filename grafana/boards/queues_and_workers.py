@@ -148,9 +148,9 @@ def _rates() -> Section:
         promql(f"sum by (queue) (rate(streamworkers_{name}_total{{{_QUEUE}}}[$__rate_interval]))", "{{queue}} " + shown)
         for name, shown in (
             ("entries_reclaimed", "reclaimed"),
-            ("entries_handed_over", "handed over"),
+            ("entries_requeued", "handed over"),
             ("items_reconciled", "added again"),
-            ("entries_refused", "refused"),
+            ("entries_rejected", "rejected"),
             ("entries_promoted", "promoted"),
         )
     ]
@@ -305,10 +305,10 @@ def _workers() -> Section:
             timeseries(
                 About(
                     47,
-                    "Takeover after a death p50, p95, p99",
+                    "Requeue after a death p50, p95, p99",
                     "How long after a worker died was its work begun elsewhere? It should be at most a lease.",
                 ),
-                _quantiles("streamworkers_takeover_duration_seconds", _QUEUE),
+                _quantiles("streamworkers_requeue_duration_seconds", _QUEUE),
                 Look(unit="s", minimum=0, no_value="nobody died"),
                 Size(8, 8),
             ),

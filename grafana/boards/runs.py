@@ -30,13 +30,13 @@ _STATES = (("COMPLETED", "green"), ("COMPLETED_WITH_ERRORS", "orange"), ("FAILED
 _TOTALS = f"""
     SELECT count(*) AS "runs", coalesce(sum(item_count), 0) AS "items",
            coalesce(sum(failed_count), 0) AS "dead items", count(*) FILTER (WHERE completed_at IS NULL) AS "open"
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(created_at) AND {_OF_JOBS}
 """
 _SUCCESS = f"""
     SELECT avg((status = 'COMPLETED')::int)::double precision AS "runs without errors",
            sum(completed_count)::double precision / nullif(sum(item_count), 0) AS "items completed"
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(created_at) AND {_OF_JOBS} AND completed_at IS NOT NULL AND status <> 'CANCELLED'
 """
 _BY_DAY = f"""
@@ -46,7 +46,7 @@ _BY_DAY = f"""
            count(*) FILTER (WHERE status = 'FAILED') AS "FAILED",
            count(*) FILTER (WHERE status = 'CANCELLED') AS "CANCELLED",
            count(*) FILTER (WHERE completed_at IS NULL) AS "open"
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(created_at) AND {_OF_JOBS}
     GROUP BY 1
     ORDER BY 1
@@ -54,7 +54,7 @@ _BY_DAY = f"""
 _SUCCESS_BY_DAY = f"""
     SELECT $__timeGroupAlias(created_at, '1d'), job AS metric,
            sum(completed_count)::double precision / nullif(sum(item_count), 0) AS "completed"
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(created_at) AND {_OF_JOBS} AND completed_at IS NOT NULL AND status <> 'CANCELLED'
     GROUP BY 1, 2
     ORDER BY 1
@@ -62,7 +62,7 @@ _SUCCESS_BY_DAY = f"""
 _DURATIONS = f"""
     SELECT completed_at AS time, job AS metric,
            extract(epoch FROM completed_at - coalesce(started_at, created_at))::double precision AS seconds
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(completed_at) AND {_OF_JOBS} AND status <> 'CANCELLED'
     ORDER BY 1
 """
@@ -72,15 +72,15 @@ _HISTORY = f"""
            failed_count AS failed, created_at AS "created",
            extract(epoch FROM started_at - created_at)::double precision AS waited,
            extract(epoch FROM completed_at - coalesce(started_at, created_at))::double precision AS duration
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(created_at) AND {_OF_JOBS}
     ORDER BY id DESC
     LIMIT 500
 """
 # Days of the items' partitions are named, so that the others are not opened.
 _ITEMS = f"""
-    FROM job_schedule_runs r
-    JOIN job_run_items i ON i.run_day = r.run_day AND i.run_id = r.id
+    FROM runs r
+    JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id
     WHERE $__timeFilter(r.created_at) AND r.{_OF_JOBS}
       AND i.run_day BETWEEN $__timeFrom()::timestamptz::date - 1 AND $__timeTo()::timestamptz::date + 1
 """
@@ -125,12 +125,12 @@ _THE_RUN = f"""
     SELECT r.id AS run, r.job, r.queue, r.status, r.target, r.timeframe, r.as_of, coalesce(r.schedule, r.trigger)
                AS "started by", r.scheduled_for AS "due", r.created_at AS "created", r.started_at AS "started",
            r.completed_at AS "completed", r.parameters::text AS parameters, r.max_attempts AS "attempts at most"
-    FROM job_schedule_runs r
+    FROM runs r
     WHERE r.id = {_RUN}
 """
 _ITS_ITEMS = f"""
-    FROM job_run_items i
-    JOIN job_schedule_runs r ON i.run_day = r.run_day AND i.run_id = r.id
+    FROM run_items i
+    JOIN runs r ON i.run_day = r.run_day AND i.run_id = r.id
     WHERE r.id = {_RUN}
 """
 _ITS_STATES = (
@@ -421,10 +421,10 @@ def _one_run() -> Section:
 
 def board() -> Board:
     """By job, and for one run."""
-    jobs = "SELECT job FROM job_schedule_runs UNION SELECT job_type FROM job_schedules ORDER BY 1"
+    jobs = "SELECT job FROM runs UNION SELECT job FROM schedules ORDER BY 1"
     chosen = f"""
         SELECT id || ' · ' || job || ' · ' || to_char(created_at, 'YYYY-MM-DD HH24:MI') AS __text, id::text AS __value
-        FROM job_schedule_runs
+        FROM runs
         WHERE {_OF_JOBS}
         ORDER BY id DESC
         LIMIT 1000

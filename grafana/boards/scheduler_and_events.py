@@ -28,50 +28,50 @@ _OF_SCHEDULES = "s.name = ANY (ARRAY[${schedule:sqlstring}]::text[])"
 _HEALTH = {0: ("ok", "green"), 1: ("degraded", "orange"), 2: ("critical", "red")}
 
 _TICKS = f"""
-    SELECT s.name AS schedule, t.scheduled_for AS "due", t.state, t.reason, t.ticks, t.run_id AS run,
+    SELECT s.name AS schedule, t.scheduled_for AS "due", t.state, t.reason, t.tick_count AS ticks, t.run_id AS run,
            r.status, extract(epoch FROM r.started_at - t.scheduled_for)::double precision AS "started after",
            extract(epoch FROM t.decided_at - t.scheduled_for)::double precision AS "decided after"
-    FROM job_schedule_ticks t
-    JOIN job_schedules s ON s.id = t.schedule_id
-    LEFT JOIN job_schedule_runs r ON r.id = t.run_id
+    FROM ticks t
+    JOIN schedules s ON s.id = t.schedule_id
+    LEFT JOIN runs r ON r.id = t.run_id
     WHERE $__timeFilter(t.scheduled_for) AND {_OF_SCHEDULES}
     ORDER BY t.state = 'started', t.scheduled_for DESC
     LIMIT 500
 """
 _LOST = f"""
-    SELECT coalesce(sum(t.ticks) FILTER (WHERE t.state = 'missed'), 0) AS "missed",
-           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'skipped'), 0) AS "skipped",
-           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'refused'), 0) AS "refused",
-           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'waiting'), 0) AS "waiting",
-           coalesce(sum(t.ticks) FILTER (WHERE t.state = 'started'), 0) AS "started"
-    FROM job_schedule_ticks t
-    JOIN job_schedules s ON s.id = t.schedule_id
+    SELECT coalesce(sum(t.tick_count) FILTER (WHERE t.state = 'missed'), 0) AS "missed",
+           coalesce(sum(t.tick_count) FILTER (WHERE t.state = 'skipped'), 0) AS "skipped",
+           coalesce(sum(t.tick_count) FILTER (WHERE t.state = 'rejected'), 0) AS "rejected",
+           coalesce(sum(t.tick_count) FILTER (WHERE t.state = 'waiting'), 0) AS "waiting",
+           coalesce(sum(t.tick_count) FILTER (WHERE t.state = 'started'), 0) AS "started"
+    FROM ticks t
+    JOIN schedules s ON s.id = t.schedule_id
     WHERE $__timeFilter(t.scheduled_for) AND {_OF_SCHEDULES}
 """
 _SCHEDULES = f"""
-    SELECT s.name AS schedule, s.job_type AS job, coalesce(s.cron, 'event ' || s.on_event) AS "when", s.timezone,
+    SELECT s.name AS schedule, s.job AS job, coalesce(s.cron, 'event ' || s.on_event) AS "when", s.timezone,
            s.calendar, s.enabled, s.next_run_at AS "next tick", s.after, s.catch_up AS "catches up",
            s.target::text AS target, s.problem
-    FROM job_schedules s
+    FROM schedules s
     WHERE {_OF_SCHEDULES}
     ORDER BY s.name
 """
 _HEALTH_OVER_TIME = """
     SELECT checked_at AS time, component AS metric,
            CASE status WHEN 'ok' THEN 0 WHEN 'degraded' THEN 1 ELSE 2 END AS status
-    FROM msg_system_health
+    FROM health_checks
     WHERE $__timeFilter(checked_at)
     ORDER BY 1
 """
 _HEALTH_NOW = """
     SELECT DISTINCT ON (component) component, status, message, checked_at AS "checked", run_id AS run
-    FROM msg_system_health
+    FROM health_checks
     WHERE checked_at <= $__timeTo()::timestamptz AND checked_at > $__timeTo()::timestamptz - interval '1 day'
     ORDER BY component, checked_at DESC
 """
 _UNWELL = """
     SELECT checked_at AS "checked", component, status, message, detail::text AS detail
-    FROM msg_system_health
+    FROM health_checks
     WHERE $__timeFilter(checked_at) AND status <> 'ok'
     ORDER BY checked_at DESC
     LIMIT 200
@@ -104,7 +104,7 @@ def _ticks() -> Section:
                 About(
                     11,
                     "What became of ticks",
-                    "Did every tick start its run? Missed ones came later than their policy allows, refused ones could"
+                    "Did every tick start its run? Missed ones came later than their policy allows, rejected ones could"
                     " not be made into a run; the table gives the reason of each.",
                 ),
                 [sql(_LOST)],
@@ -141,7 +141,7 @@ def _ticks() -> Section:
                 Size(12, 8),
             ),
             timeseries(
-                About(14, "Ticks by what became of them", "When were ticks missed, skipped or refused, and of whom?"),
+                About(14, "Ticks by what became of them", "When were ticks missed, skipped or rejected, and of whom?"),
                 [promql(became, "{{schedule}} {{state}}")],
                 Look(unit="short", minimum=0),
                 Size(12, 8),
@@ -244,7 +244,7 @@ def _schedules() -> Section:
 
 def _events() -> Section:
     outcomes = "sum by (source, outcome) (rate(streamworkers_messages_total[$__rate_interval]))"
-    reasons = 'sum by (source, reason) (increase(streamworkers_messages_total{outcome=~"refused|ignored"}[1h])) > 0'
+    reasons = 'sum by (source, reason) (increase(streamworkers_messages_total{outcome=~"rejected|ignored"}[1h])) > 0'
     published = "sum by (channel) (rate(streamworkers_events_published_total[$__rate_interval]))"
     connections = "sum by (source) (increase(streamworkers_listener_connections_total[1h]))"
     failures = "sum by (service) (increase(streamworkers_service_failures_total[$__rate_interval]))"
@@ -256,7 +256,7 @@ def _events() -> Section:
                 About(
                     31,
                     "Messages by outcome",
-                    "What became of what other programs said? Duplicates are normal, since each is said twice; refused"
+                    "What became of what other programs said? Duplicates are normal, since each is said twice; rejected"
                     " ones are not.",
                 ),
                 [promql(outcomes, "{{source}} {{outcome}}")],
@@ -266,8 +266,8 @@ def _events() -> Section:
             timeseries(
                 About(
                     32,
-                    "Refused and ignored in an hour, by reason",
-                    "Why were messages not taken? Tell the program that sends them; docs/reference/events.md has the form.",
+                    "Rejected and ignored in an hour, by reason",
+                    "Why were messages not accepted? The form is in docs/reference/events.md.",
                 ),
                 [promql(reasons, "{{source}} {{reason}}")],
                 Look(unit="short", minimum=0, no_value="none"),
@@ -363,7 +363,7 @@ def _health() -> Section:
                 Size(12, 9),
             ),
             table(
-                About(43, "Findings", "What was wrong, and with which figures? docs/guides/operations.md says what to do."),
+                About(43, "Findings", "What was wrong, with its figures? docs/guides/operations.md says what to do."),
                 [sql(_UNWELL)],
                 Look(
                     unit="none",
@@ -378,7 +378,7 @@ def _health() -> Section:
 
 def board() -> Board:
     """By schedule."""
-    schedules = "SELECT name FROM job_schedules ORDER BY name"
+    schedules = "SELECT name FROM schedules ORDER BY name"
     return Board(
         uid="streamworkers-scheduler",
         title="Scheduler and events",

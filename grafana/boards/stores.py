@@ -70,8 +70,8 @@ _TROUBLE = """
     WHERE datname = current_database()
 """
 _LEDGER = """
-    SELECT (SELECT count(*) FROM event_outbox) AS "events waiting",
-           (SELECT count(*) FROM refused_entries) AS "refused entries kept"
+    SELECT (SELECT count(*) FROM outbox) AS "events waiting",
+           (SELECT count(*) FROM rejected_entries) AS "rejected entries kept"
 """
 
 
@@ -87,7 +87,7 @@ def _redis() -> Section:
                     11,
                     "Memory in use",
                     "How full is Redis, of its limit? Without a limit it shows 0. Over 80 %: drain the queues or raise"
-                    " `maxmemory`; full, it refuses every enqueue.",
+                    " `maxmemory`; full, it rejects every enqueue.",
                 ),
                 [promql_now(f"{memory} / ({limit} > 0) or vector(0)", "of its limit")],
                 Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.8, 0.9)),
@@ -214,8 +214,7 @@ def _postgres() -> Section:
                 About(
                     27,
                     "Kept for later",
-                    "What waits in the ledger to be published, or to be looked at? Refused entries: `streamworkers dead"
-                    " entries list`.",
+                    "Events to publish and entries to look at. Rejected entries: `streamworkers dead entries list`.",
                 ),
                 [sql(_LEDGER)],
                 Look(unit="short", decimals=0),
@@ -226,10 +225,10 @@ def _postgres() -> Section:
 
 
 def _pools() -> Section:
-    requests = "sum by (outcome) (rate(streamworkers_pool_requests_total[$__rate_interval]))"
+    requests = "sum by (outcome) (rate(streamworkers_db_pool_requests_total[$__rate_interval]))"
     mean = (
-        "sum(rate(streamworkers_pool_wait_seconds_total[$__rate_interval]))"
-        " / (sum(rate(streamworkers_pool_requests_total[$__rate_interval])) > 0)"
+        "sum(rate(streamworkers_db_pool_wait_seconds_total[$__rate_interval]))"
+        " / (sum(rate(streamworkers_db_pool_requests_total[$__rate_interval])) > 0)"
     )
     return Section(
         3,
@@ -242,8 +241,8 @@ def _pools() -> Section:
                     "Is the pool of a supervisor exhausted? Requests that wait while none is idle: PostgreSQL is slow.",
                 ),
                 [
-                    promql("sum by (state) (streamworkers_pool_connections)", "{{state}}"),
-                    promql("sum(streamworkers_pool_requests_waiting)", "waiting requests"),
+                    promql("sum by (state) (streamworkers_db_pool_connections)", "{{state}}"),
+                    promql("sum(streamworkers_db_pool_requests_waiting)", "waiting requests"),
                 ],
                 Look(unit="short", decimals=0, minimum=0),
                 Size(8, 8),
@@ -280,7 +279,11 @@ def _sizes() -> Section:
         "Sizes",
         [
             timeseries(
-                About(41, "Size of the database", "When is the disk full at this pace? docs/guides/operations.md has sizing."),
+                About(
+                    41,
+                    "Size of the database",
+                    "When is the disk full at this pace? Sizing: docs/guides/operations.md.",
+                ),
                 [promql("max(streamworkers_postgres_size_bytes)", "database")],
                 Look(unit="bytes", minimum=0),
                 Size(8, 8),

@@ -28,7 +28,7 @@ _RUNS_TODAY = """
            count(*) FILTER (WHERE status = 'COMPLETED_WITH_ERRORS') AS "with errors",
            count(*) FILTER (WHERE status = 'FAILED') AS "failed",
            count(*) FILTER (WHERE status = 'CANCELLED') AS "cancelled"
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(created_at)
 """
 # The counts of a run are written when it ends; while it is open its items say how far it is.
@@ -37,11 +37,11 @@ _PROGRESS = """
         SELECT r.id, r.item_count,
                coalesce(r.completed_count, i.completed, 0) AS completed,
                coalesce(r.failed_count, i.failed, 0) AS failed
-        FROM job_schedule_runs r
+        FROM runs r
         LEFT JOIN LATERAL (
             SELECT count(*) FILTER (WHERE status = 'completed') AS completed,
                    count(*) FILTER (WHERE status = 'failed') AS failed
-            FROM job_run_items
+            FROM run_items
             WHERE run_day = r.run_day AND run_id = r.id
         ) i ON r.completed_at IS NULL
         WHERE $__timeFilter(r.created_at)
@@ -63,7 +63,7 @@ _TABLE_OF_RUNS = (
            extract(epoch FROM coalesce(r.completed_at, now()) - coalesce(r.started_at, r.created_at))
                ::double precision AS duration
     FROM counted c
-    JOIN job_schedule_runs r ON r.id = c.id
+    JOIN runs r ON r.id = c.id
     ORDER BY r.completed_at IS NOT NULL, r.status = 'COMPLETED', r.id DESC
     LIMIT 200
 """
@@ -72,8 +72,8 @@ _WHY = """
     SELECT r.job, coalesce(i.error, 'no reason was kept') AS error, count(*) AS items,
            count(DISTINCT r.id) AS runs, max(i.finished_at) AS "last",
            left(string_agg(DISTINCT i.symbol, ', '), 200) AS symbols
-    FROM job_schedule_runs r
-    JOIN job_run_items i ON i.run_day = r.run_day AND i.run_id = r.id
+    FROM runs r
+    JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id
     WHERE $__timeFilter(r.created_at) AND i.status = 'failed'
     GROUP BY r.job, 2
     ORDER BY items DESC
@@ -81,8 +81,8 @@ _WHY = """
 """
 _FAILED_ITEMS = """
     SELECT r.id AS run, r.job, i.symbol, i.attempt, i.error, i.worker, i.finished_at AS "failed at"
-    FROM job_schedule_runs r
-    JOIN job_run_items i ON i.run_day = r.run_day AND i.run_id = r.id
+    FROM runs r
+    JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id
     WHERE $__timeFilter(r.created_at) AND i.status = 'failed'
     ORDER BY i.finished_at DESC
     LIMIT 500
@@ -91,7 +91,7 @@ _AGAINST_BEFORE = """
     WITH ended AS (
         SELECT id, coalesce(schedule, job) AS schedule, created_at,
                extract(epoch FROM completed_at - coalesce(started_at, created_at))::double precision AS seconds
-        FROM job_schedule_runs
+        FROM runs
         WHERE completed_at IS NOT NULL AND status <> 'CANCELLED'
           AND created_at BETWEEN $__timeTo()::timestamptz - interval '14 days' AND $__timeTo()::timestamptz
     ), newest AS (
@@ -113,19 +113,19 @@ _AGAINST_BEFORE = """
 _DURATIONS = """
     SELECT completed_at AS time, coalesce(schedule, job) AS metric,
            extract(epoch FROM completed_at - coalesce(started_at, created_at))::double precision AS seconds
-    FROM job_schedule_runs
+    FROM runs
     WHERE $__timeFilter(completed_at) AND status <> 'CANCELLED'
     ORDER BY 1
 """
 _NEXT_TICKS = """
-    SELECT s.name AS schedule, s.job_type AS job, coalesce(s.cron, 'event ' || s.on_event) AS "when",
+    SELECT s.name AS schedule, s.job AS job, coalesce(s.cron, 'event ' || s.on_event) AS "when",
            s.enabled, s.next_run_at AS "next tick",
            extract(epoch FROM s.next_run_at - now())::double precision AS "in",
            s.after, last.scheduled_for AS "last tick", last.state, coalesce(s.problem, last.reason) AS "reason"
-    FROM job_schedules s
+    FROM schedules s
     LEFT JOIN LATERAL (
         SELECT scheduled_for, state, reason
-        FROM job_schedule_ticks
+        FROM ticks
         WHERE schedule_id = s.id
         ORDER BY scheduled_for DESC
         LIMIT 1

@@ -22,7 +22,7 @@ _ALL_FUNCTIONS: tuple[str, ...] = tuple(vars(talib)["get_functions"]())
 CANDLE_FUNCTIONS = tuple(name for name in _ALL_FUNCTIONS if name.startswith("CDL"))
 INDICATOR_FUNCTIONS = tuple(name for name in _ALL_FUNCTIONS if not name.startswith("CDL"))
 
-REFUSED_FUNCTIONS = {
+REJECTED_FUNCTIONS = {
     "BETA": "it compares two symbols, and a definition sees the bars of one",
     "MAVP": "it needs a period for each bar, which bars do not carry",
 }
@@ -42,7 +42,7 @@ class TaFunction:
     defaults: Mapping[str, int | float]
 
     def lookback(self, params: Mapping[str, ParameterValue]) -> int:
-        """The index of the first bar with a defined output; -1 where TA-Lib refuses a parameter."""
+        """The index of the first bar with a defined output; -1 where TA-Lib rejects a parameter."""
         return int(_describe(self.name, **params).lookback)
 
     def checked_params(self, params: Mapping[str, object]) -> dict[str, ParameterValue]:
@@ -68,7 +68,7 @@ class TaFunction:
         return in_type and self.lookback({name: number}) >= 0
 
     def _edge(self, name: str, side: int) -> int | float:
-        """The last accepted value on one side of the default: TA-Lib tells its ranges only by refusing."""
+        """The last accepted value on one side of the default: TA-Lib tells its ranges only by rejecting."""
         inside = self.defaults[name]
         whole = isinstance(inside, int)
         outside: int | float = side * (_INT32 + 1 if whole else 1e300)
@@ -120,10 +120,10 @@ def ta_function(name: str) -> TaFunction:
     """The TA-Lib function of that name, which must be one of CANDLE_FUNCTIONS or INDICATOR_FUNCTIONS.
 
     Functions of two price series (ADD, SUB, MULT, DIV) take high and low, as talib.abstract has it; CORREL
-    takes close and volume. Raises BadInputError for the functions in REFUSED_FUNCTIONS.
+    takes close and volume. Raises BadInputError for the functions in REJECTED_FUNCTIONS.
     """
-    if name in REFUSED_FUNCTIONS:
-        raise BadInputError(f"TA-Lib function {name} cannot be an indicator: {REFUSED_FUNCTIONS[name]}")
+    if name in REJECTED_FUNCTIONS:
+        raise BadInputError(f"TA-Lib function {name} cannot be an indicator: {REJECTED_FUNCTIONS[name]}")
     info = _describe(name).info
     inputs: list[str] = []
     for source in info["input_names"].values():

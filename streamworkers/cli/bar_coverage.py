@@ -108,7 +108,7 @@ def gaps(symbol: str, timeframe: str, first: datetime | None, last: datetime | N
 def _rules(settings: Settings, first: datetime | None, last: datetime | None) -> tuple[Rules, Span]:
     """Regular sessions up to now, and the range."""
     rules = Rules(
-        now=datetime.now(UTC), settle_seconds=settings.load_settle_seconds, hour_anchor=settings.load_hour_anchor
+        now=datetime.now(UTC), settle_seconds=settings.load_grace_seconds, hour_anchor=settings.load_hour_anchor
     )
     end = last.date() if last else rules.today
     begin = first.date() if first else end - timedelta(days=_YEAR)

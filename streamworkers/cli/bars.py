@@ -51,7 +51,9 @@ bars.add_command(gaps)
 @bars.command("import", short_help="Import CSV files, plain or .gz.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
-@click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows to this CSV file.")
+@click.option(
+    "--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Write rejected rows to this CSV file."
+)
 @_universe_option
 @json_option
 def import_files(
@@ -59,7 +61,7 @@ def import_files(
 ) -> None:
     """Import CSV FILES, plain or .gz: a header with symbol, date or timestamp, open, high, low, close, volume.
 
-    Bad rows are refused, counted by rule, and written to --rejects with their line; the rest is loaded.
+    Bad rows are rejected, counted by rule, and written to --rejects with their line; the rest is loaded.
     """
     frame = timeframe_named(timeframe)
     if rejects is not None and rejects.exists() and any(rejects.samefile(file) for file in files):
@@ -145,7 +147,7 @@ def _summary_values(summary: ImportSummary) -> dict[str, Any]:
         "inserted": summary.inserted,
         "updated": summary.updated,
         "unchanged": summary.unchanged,
-        "refused": summary.refused,
+        "rejected": summary.rejected,
         "symbols": len(summary.symbols),
         "first": summary.first,
         "last": summary.last,
@@ -161,11 +163,11 @@ def _print_summary(summary: ImportSummary, timeframe: str, rejects: Path | None)
     click.echo(f"{loaded:,} of {summary.rows_read:,} {timeframe} bars loaded: {len(summary.symbols)} symbols", nl=False)
     click.echo(f", {summary.first} to {summary.last}" if loaded else "")
     click.echo(f"  {summary.inserted:,} new, {summary.updated:,} changed, {summary.unchanged:,} unchanged")
-    refused = sum(summary.refused.values())
-    if not refused:
+    rejected = sum(summary.rejected.values())
+    if not rejected:
         return
-    click.echo(f"  {refused:,} refused:")
-    for rule, count in sorted(summary.refused.items()):
+    click.echo(f"  {rejected:,} rejected:")
+    for rule, count in sorted(summary.rejected.items()):
         click.echo(f"    {count:,} {rule}")
     for row in summary.examples:
         click.echo(f"    {row.file.name} line {row.reject.line}: {row.reject.detail}")

@@ -18,7 +18,7 @@ from streamworkers.cli.session import (
     print_table,
 )
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.errors import BadInputError
@@ -57,15 +57,15 @@ def list_dead(limit: int, as_json: bool, **words: Any) -> None:
     """Dead items, newest runs first."""
     with Session.open().database() as connection:
         rows = ledger_reports.dead_items(connection, _filter(words), limit)
-        refused = ledger_reports.refused_entries(connection, None, 1)
+        rejected = ledger_reports.rejected_entries(connection, None, 1)
     rows = [{"item": f"{row['run_id']}:{row['seq']}", **row} for row in rows]
     if as_json:
         print_json(rows)
         return
     columns = {"item": "item", "job": "job", "symbol": "symbol", "attempt": "attempts", "finished_at": "died"}
     print_table(rows, {**columns, "error": "error"}, "no dead items")
-    if refused:
-        messages.print("there are refused entries too: streamworkers dead entries list", markup=False)
+    if rejected:
+        messages.print("there are rejected entries too: streamworkers dead entries list", markup=False)
 
 
 @dead.command()
@@ -118,9 +118,9 @@ def purge(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any)
     click.echo(f"purged {count} items")
 
 
-@dead.group(short_help="Refused entries: no items of ours, with their bytes.")
+@dead.group(short_help="Rejected entries: no items of ours, with their bytes.")
 def entries() -> None:
-    """Refused entries: what was found in a queue and is no item of ours. Their bytes are kept."""
+    """Rejected entries: what was found in a queue and is no item of ours. Their bytes are kept."""
 
 
 @entries.command("list")
@@ -128,26 +128,26 @@ def entries() -> None:
 @limit_option
 @json_option
 def list_entries(queue: str | None, limit: int, as_json: bool) -> None:
-    """Refused entries, the newest first."""
+    """Rejected entries, the newest first."""
     with Session.open().database() as connection:
-        rows = ledger_reports.refused_entries(connection, queue, limit)
-    columns = {"id": "id", "queue": "queue", "entry_id": "entry", "size": "bytes", "refused_at": "refused"}
+        rows = ledger_reports.rejected_entries(connection, queue, limit)
+    columns = {"id": "id", "queue": "queue", "entry_id": "entry", "size": "bytes", "rejected_at": "rejected"}
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, {**columns, "reason": "error"}, "no refused entries")
+        print_table(rows, {**columns, "reason": "error"}, "no rejected entries")
 
 
-@entries.command("show", short_help="One refused entry with its bytes.")
+@entries.command("show", short_help="One rejected entry with its bytes.")
 @click.argument("entry", type=click.IntRange(1, 2**63 - 1))
 @click.option("--raw", is_flag=True, help="Write the bytes as they are, to be piped.")
 @json_option
 def show_entry(entry: int, raw: bool, as_json: bool) -> None:
-    """One refused entry with its bytes: escaped, raw, or in base64 with --json."""
+    """One rejected entry with its bytes: escaped, raw, or in base64 with --json."""
     with Session.open().database() as connection:
-        row = ledger_reports.refused_entry(connection, entry)
+        row = ledger_reports.rejected_entry(connection, entry)
     if row is None:
-        raise BadInputError(f"no refused entry has the id {entry}: see `streamworkers dead entries list`")
+        raise BadInputError(f"no rejected entry has the id {entry}: see `streamworkers dead entries list`")
     payload = row.pop("payload")
     if raw:
         click.echo(payload, nl=False)
@@ -160,13 +160,13 @@ def show_entry(entry: int, raw: bool, as_json: bool) -> None:
 
 @entries.command("purge")
 @click.argument("ids", nargs=-1, type=click.IntRange(1, 2**63 - 1))
-@click.option("--all", "everything", is_flag=True, help="All refused entries.")
+@click.option("--all", "everything", is_flag=True, help="All rejected entries.")
 def purge_entries(ids: tuple[int, ...], everything: bool) -> None:
-    """Delete refused entries, by id or all."""
+    """Delete rejected entries, by id or all."""
     if bool(ids) == everything:
         raise BadInputError("name ids or --all: exactly one of the two")
     with Session.open().database() as connection:
-        count = refused.purge_refused(connection, None if everything else ids)
+        count = rejected.purge_rejected(connection, None if everything else ids)
     click.echo(f"purged {count} entries")
 
 

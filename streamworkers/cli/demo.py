@@ -77,8 +77,8 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
     if csv_file is not None:
         summary = import_bars(connection, [csv_file], TIMEFRAMES["day"])
         add_symbols(connection, _UNIVERSE, summary.symbols)
-        refused = sum(summary.refused.values())
-        _say(f"{summary.rows_read - refused:,} bars of {csv_file.name} loaded, {refused} refused")
+        rejected = sum(summary.rejected.values())
+        _say(f"{summary.rows_read - rejected:,} bars of {csv_file.name} loaded, {rejected} rejected")
     else:
         real = load_rows(connection, TIMEFRAMES["day"], sample_bars())
         last = real.last

@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     except psycopg.OperationalError as error:
         _fail(f"PostgreSQL does not answer: {' '.join(str(error).split())}", EXIT_UNREACHABLE)
     except psycopg.Error as error:
-        _fail(f"PostgreSQL refuses: {error.diag.message_primary or ' '.join(str(error).split())}", EXIT_FAILED)
+        _fail(f"PostgreSQL rejects: {error.diag.message_primary or ' '.join(str(error).split())}", EXIT_FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

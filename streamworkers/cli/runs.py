@@ -91,7 +91,7 @@ def stats(days: int, as_json: bool) -> None:
         by_schedule.setdefault(row["schedule"], {"schedule": row["schedule"]})[row["state"]] = row["ticks"]
     if by_schedule:
         click.echo()
-        states = ("started", "waiting", "missed", "skipped", "refused")
+        states = ("started", "waiting", "missed", "skipped", "rejected")
         rows = [{"schedule": name, **dict.fromkeys(states, 0), **row} for name, row in by_schedule.items()]
         print_table(rows, {"schedule": "schedule", **{state: state for state in states}}, "")
 

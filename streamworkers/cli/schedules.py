@@ -37,12 +37,12 @@ from streamworkers.schedules.run_factory import Changes
 from streamworkers.schedules.yaml_file import from_yaml, to_yaml
 
 name_argument: Callable[[F], F] = click.argument("name")
-_CLEARABLE = ("target", "timeframe", "cron", "on_event", "calendar", "after", "user_id", "task_params")
+_CLEARABLE = ("target", "timeframe", "cron", "on_event", "calendar", "after", "user_id", "parameters")
 
 
 def _definition_options(command: F) -> F:
     options: list[Callable[[F], F]] = [
-        click.option("--job", "job_type", help="The job to run."),
+        click.option("--job", "job", help="The job to run."),
         click.option("--universe", help="A universe, or several: 'sp500:nasdaq100'."),
         click.option("--symbols", help="Symbols, separated by commas."),
         click.option("--timeframe", help="1min, hour, day, week or month."),
@@ -82,7 +82,7 @@ def _fields(words: dict[str, Any]) -> dict[str, Any]:
     if symbols is not None:
         fields["target"] = {"symbols": [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]}
     if parameters:
-        fields["task_params"] = parse_parameters(parameters)
+        fields["parameters"] = parse_parameters(parameters)
     return fields
 
 
@@ -106,7 +106,7 @@ def list_schedules(as_json: bool) -> None:
         row["last"] = " ".join(str(word) for word in (row["last_state"], row["last_run_status"]) if word)
     columns = {
         "name": "name",
-        "job_type": "job",
+        "job": "job",
         "when": "when",
         "calendar": "calendar",
         "next": "next",
@@ -141,7 +141,7 @@ def show(name: str, as_json: bool) -> None:
 def add(name: str, paused: bool, as_json: bool, **words: Any) -> None:
     """Add a schedule NAME: --job, --cron or --on-event, and for jobs about symbols --universe or --symbols."""
     fields = _fields(words)
-    if "job_type" not in fields:
+    if "job" not in fields:
         raise BadInputError("name the job: --job")
     definition = ScheduleDefinition.parse({"name": name, **fields, "enabled": not paused})
     definition.require_sound(installed_jobs())
@@ -164,8 +164,8 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
         store.lock_edits(connection)
         before = store.lock_schedule(connection, name).require_definition()
         kept = {field: value for field, value in before.model_dump().items() if field not in cleared}
-        if "task_params" in fields:
-            fields["task_params"] = kept.get("task_params", {}) | fields["task_params"]
+        if "parameters" in fields:
+            fields["parameters"] = kept.get("parameters", {}) | fields["parameters"]
         definition = ScheduleDefinition.parse(kept | fields | ({"name": new_name} if new_name else {}))
         definition.require_sound(registry)
         store.save_schedule(connection, definition, old_name=name)

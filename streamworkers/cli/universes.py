@@ -25,8 +25,8 @@ def import_file(file: Path) -> None:
         summary = import_universes(connection, file)
     click.echo(f"{summary.rows_read} rows, {len(summary.universes)} universes:", nl=False)
     click.echo(f" {summary.added} symbols added, {summary.removed} removed, {summary.unchanged} unchanged")
-    for reject in summary.refused:
-        click.echo(f"  refused line {reject.line}: {reject.detail}")
+    for reject in summary.rejected:
+        click.echo(f"  rejected line {reject.line}: {reject.detail}")
 
 
 @universes.command("list")

@@ -183,7 +183,7 @@ def _bars_loaded(row: dict[str, Any]) -> str:
     words = [f"{row['bars']:,} bars of {row['completed']} symbols"]
     words += [f"{row['failed']} failed"] if row["failed"] else []
     words += [f"{row['missing_bars']:,} bars fewer than the sessions give"] if row["missing_bars"] else []
-    words += [f"{row['with_refused']} symbols with refused bars"] if row["with_refused"] else []
+    words += [f"{row['with_rejected']} symbols with rejected bars"] if row["with_rejected"] else []
     return ", ".join(words)
 
 

@@ -17,7 +17,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import finish_enqueue
-from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger import transitions as run_changes
@@ -26,7 +26,7 @@ from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
 from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
-from streamworkers.engine.services.queue_scan import Census, portions
+from streamworkers.engine.services.queue_scan import QueueScan, portions
 from streamworkers.engine.services.reconciler import add_missing, note_added
 from streamworkers.errors import BadInputError
 
@@ -149,7 +149,7 @@ class Finding:
 class Doctor:
     """Examines the queues of all installed jobs and whatever else is under the prefix.
 
-    `relay` publishes the outbox. The first look's censuses are kept for the second: an item is stranded when both
+    `relay` publishes the outbox. The first look's scans are kept for the second: an item is stranded when both
     saw it nowhere.
     """
 
@@ -161,7 +161,7 @@ class Doctor:
         self._registry = registry
         self._relay = relay
         self._settings = settings
-        self._first_look: list[Census] = []
+        self._first_look: list[QueueScan] = []
 
     def examine(self) -> list[Finding]:
         """What is wrong, seen twice, the worst first."""
@@ -185,7 +185,7 @@ class Doctor:
         return [replace(finding, fixed=True) for finding in gone] + left
 
     def _look(self) -> list[Finding]:
-        censuses: list[Census] = []
+        scans: list[QueueScan] = []
         rows = ledger_reports.run_states(self._connection)
         queues = sorted(self._streams.queues() | set(self._registry.queues) | {row["queue"] for row in rows})
         consumers = {queue: self._streams.consumers(queue) for queue in queues}
@@ -195,15 +195,15 @@ class Doctor:
         for queue in queues:
             findings += self._look_at_queue(queue, queue in read)
             findings += self._look_at_consumers(queue, consumers[queue], set(live), queue in read)
-            findings += self._look_at_entries(queue, queue in read, censuses)
-        passing = (self._streams.keys.worker(""), self._streams.keys.service_lease(""))
+            findings += self._look_at_entries(queue, queue in read, scans)
+        passing = (self._streams.keys.supervisor(""), self._streams.keys.service_lease(""))
         for key in self._streams.leaked_keys():
             fix = partial(self._streams.end_lasting, key) if key.startswith(passing) else None
             findings.append(Finding("leaked_key", WARNING, f"key {key}", "it stays for ever", fix))
         if late := ledger_reports.late_events(self._connection, LATE_SECONDS):
             what = f"{late} events are older than {LATE_SECONDS:g} s"
             findings.append(Finding("outbox_backlog", WARNING, "outbox", what, self._publish))
-        self._first_look = censuses
+        self._first_look = scans
         return findings
 
     def _look_at_runs(self, rows: Sequence[ledger_reports.Row]) -> list[Finding]:
@@ -212,7 +212,7 @@ class Doctor:
             where = f"run {row['run_id']}"
             if not row["is_open"]:
                 what = f"it is {row['status']}, and {row['open_count']} of its items are open"
-                fix = partial(self._settle_ended, row["run_id"])
+                fix = partial(self._repair_ended, row["run_id"])
                 findings.append(Finding("ended_run_with_open_items", ERROR, where, what, fix))
                 continue
             if not row["open_count"]:
@@ -263,26 +263,26 @@ class Doctor:
             findings.append(Finding("dead_consumer", NOTE if is_passing else WARNING, where, what, bury))
         return findings
 
-    def _look_at_entries(self, queue: str, is_read: bool, censuses: list[Census]) -> list[Finding]:
-        """Take censuses of a queue for all its runs but those just enqueued."""
+    def _look_at_entries(self, queue: str, is_read: bool, scans: list[QueueScan]) -> list[Finding]:
+        """Take scans of a queue for all its runs but those just enqueued."""
         findings = []
         runs = self._unfinished(queue)
         closed, others, foreign = 0, Counter[int](), 0
         for asked in portions(runs) if runs else [[]]:
-            census = Census(self._streams, queue, [run for run, _ in asked], self._settings.entry_max_bytes)
-            census.finish()
-            censuses.append(census)
-            counts = {run.id: self._count_open(census, run) for run, _ in asked}
-            closed += sum(census.held_count(run_id) - held for run_id, (held, _) in counts.items())
-            others, foreign = census.other_runs, census.foreign
+            scan = QueueScan(self._streams, queue, [run for run, _ in asked], self._settings.entry_max_bytes)
+            scan.finish()
+            scans.append(scan)
+            counts = {run.id: self._count_open(scan, run) for run, _ in asked}
+            closed += sum(scan.held_count(run_id) - held for run_id, (held, _) in counts.items())
+            others, foreign = scan.other_runs, scan.foreign
             for earlier in self._first_look:
-                census.add_seen(earlier)
+                scan.add_seen(earlier)
             for unfinished in asked:
                 run = unfinished.run
-                missing = counts[run.id][1] and self._count_open(census, run)[1]
+                missing = counts[run.id][1] and self._count_open(scan, run)[1]
                 if missing and self._is_left_alone(unfinished):
                     what = f"{missing} of its open items are nowhere in queue {queue}"
-                    fix = partial(self._add_missing, census, unfinished)
+                    fix = partial(self._add_missing, scan, unfinished)
                     findings.append(Finding("stranded_items", ERROR, f"run {run.id}", what, fix))
         known = {run.id for run, _ in runs}
         known |= ledger.open_run_ids(self._connection, queue, list(others.keys() - known))
@@ -312,11 +312,11 @@ class Doctor:
             if len(page) < _RUN_PAGE:
                 return runs
 
-    def _count_open(self, census: Census, run: Run) -> tuple[int, int]:
-        """How many of a run's open items a census saw, and how many it did not."""
+    def _count_open(self, scan: QueueScan, run: Run) -> tuple[int, int]:
+        """How many of a run's open items a scan saw, and how many it did not."""
         counts = [0, 0]
         for item in ledger.all_open_items(self._connection, run):
-            counts[0 if census.holds(run.id, item.seq) else 1] += 1
+            counts[0 if scan.holds(run.id, item.seq) else 1] += 1
         return counts[0], counts[1]
 
     def _is_left_alone(self, unfinished: Unfinished) -> bool:
@@ -330,10 +330,10 @@ class Doctor:
         finally:
             ledger.unlock_enqueue(self._connection, run_id)
 
-    def _add_missing(self, census: Census, unfinished: Unfinished) -> None:
+    def _add_missing(self, scan: QueueScan, unfinished: Unfinished) -> None:
         total, last_seq = 0, -1
         while True:
-            added, next_seq = add_missing(self._connection, self._streams, census, unfinished, last_seq)
+            added, next_seq = add_missing(self._connection, self._streams, scan, unfinished, last_seq)
             total += added
             if next_seq is None:
                 break
@@ -341,9 +341,9 @@ class Doctor:
         if total:
             note_added(self._connection, self._streams, unfinished.run)
 
-    def _settle_ended(self, run_id: int) -> None:
+    def _repair_ended(self, run_id: int) -> None:
         run = ledger.load_run(self._connection, run_id)
-        if run is not None and run_changes.settle_ended_run(self._connection, run):
+        if run is not None and run_changes.repair_ended_run(self._connection, run):
             finish_enqueue(self._connection, self._streams, run, ledger.all_open_items(self._connection, run))
 
     def _complete(self, run_id: int) -> None:
@@ -409,7 +409,7 @@ class Doctor:
             still_open = ledger.open_symbols(self._connection, run, list(by_seq))
             strays += [each for seq, group in by_seq.items() if seq not in still_open for each in group]
         for reason, deliveries in strangers.items():
-            refused.keep_refused(self._connection, deliveries[0].queue, deliveries, reason)
+            rejected.keep_rejected(self._connection, deliveries[0].queue, deliveries, reason)
             strays += deliveries
         return strays
 

@@ -33,40 +33,39 @@ def schedule_state(connection: Connection, since: datetime) -> dict[str, Any]:
     """What became of the ticks since then, by state; schedules that cannot be planned; and ticks that are overdue."""
     counts: dict[str, int] = dict(
         connection.execute(
-            "SELECT state, sum(ticks)::bigint FROM job_schedule_ticks WHERE decided_at >= %s GROUP BY state", (since,)
+            "SELECT state, sum(tick_count)::bigint FROM ticks WHERE decided_at >= %s GROUP BY state", (since,)
         ).fetchall()
     )
     problems: dict[str, str] = dict(
         connection.execute(
-            "SELECT name, problem FROM job_schedules WHERE enabled AND problem IS NOT NULL ORDER BY name"
+            "SELECT name, problem FROM schedules WHERE enabled AND problem IS NOT NULL ORDER BY name"
         ).fetchall()
     )
     row = connection.execute(
-        "SELECT count(*) FROM job_schedules WHERE enabled AND due_at < clock_timestamp() - make_interval(secs => %s)",
+        "SELECT count(*) FROM schedules WHERE enabled AND due_at < clock_timestamp() - make_interval(secs => %s)",
         (OVERDUE_SECONDS,),
     ).fetchone()
     assert row is not None
-    states = ("started", "waiting", "missed", "skipped", "refused")
+    states = ("started", "waiting", "missed", "skipped", "rejected")
     return {**{state: counts.get(state, 0) for state in states}, "problems": problems, "overdue": row[0]}
 
 
 def items_enqueued(connection: Connection) -> list[tuple[tuple[str, str], int]]:
     """((queue, job), items) that were ever enqueued."""
-    rows = connection.execute("SELECT queue, job, items_enqueued FROM job_totals ORDER BY queue, job")
+    rows = connection.execute("SELECT queue, job, items_enqueued FROM enqueued_totals ORDER BY queue, job")
     return [((queue, job), count) for queue, job, count in rows]
 
 
 def runs_by_state(connection: Connection) -> list[tuple[tuple[str, str], int]]:
     """((job, state), runs) that the ledger keeps."""
-    rows = connection.execute("SELECT job, status, count(*) FROM job_schedule_runs GROUP BY job, status")
+    rows = connection.execute("SELECT job, status, count(*) FROM runs GROUP BY job, status")
     return [((job, status), count) for job, status, count in rows]
 
 
 def outbox_state(connection: Connection) -> tuple[int, float]:
     """How many events wait, and for how many seconds the oldest of them has."""
     row = connection.execute(
-        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8"
-        " FROM event_outbox"
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM outbox"
     ).fetchone()
     assert row is not None
     return row[0], row[1]

@@ -94,7 +94,7 @@ def _has_ended(process: psutil.Process) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The system account that runs PostgreSQL, which refuses to be run by root.
+    """The system account that runs PostgreSQL, which rejects to be run by root.
 
     `user` is None for an ordinary user, who runs it himself. For root it is `nobody`; when a folder on the way to
     the data or the programs is closed to others, `searching` keeps one right of root, to look through folders

@@ -11,7 +11,7 @@ class Stop(Protocol):
         """Pause; True when stopped meanwhile."""
 
 
-class Patience:
+class Backoff:
     """The pauses between tries while a service is away; `succeeded` starts over."""
 
     FIRST_SECONDS = 0.1

@@ -71,9 +71,17 @@ def add_entries(streams: Streams, run: Run, items: Iterator[OpenItem]) -> int:
     while chunk := list(islice(items, _PIPELINE)):
         packed = [
             Entry(
-                run.id, seq, run.job, symbol, timeframe or "", enqueued_ms, used + 1, alone=used > 0, opening=opening
+                run.id,
+                seq,
+                run.job,
+                symbol,
+                timeframe or "",
+                enqueued_ms,
+                used + 1,
+                isolated=used > 0,
+                generation=generation,
             ).pack()
-            for seq, symbol, timeframe, used, opening in chunk
+            for seq, symbol, timeframe, used, generation in chunk
         ]
         streams.add(run.queue, run.id, packed)
         total += len(packed)

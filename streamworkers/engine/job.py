@@ -16,7 +16,7 @@ from streamworkers.engine.redis.queue import Streams
 
 
 class JobParameters(BaseModel):
-    """Parameters of a job: subclass it and add typed fields. Unknown names and wrong types are refused at enqueue."""
+    """Parameters of a job: subclass it and add typed fields. Unknown names and wrong types are rejected at enqueue."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -19,7 +19,7 @@ HOLDING = "holding"
 CALL = "call"
 COMMITTING = "committing"
 FINISHED = "finished"
-REFUSED = "refused"
+REJECTED = "rejected"
 
 
 class StatusPipe:
@@ -58,9 +58,9 @@ class StatusPipe:
         """The items are closed, their entries gone."""
         self._later(FINISHED, run.queue, run.job, report.as_dict())
 
-    def refused(self, queue: str, count: int) -> None:
+    def rejected(self, queue: str, count: int) -> None:
         """Entries that are no items of ours were taken out."""
-        self._send(REFUSED, queue, count)
+        self._send(REJECTED, queue, count)
 
     def _later(self, *message: Any) -> None:
         """Send with the next message, which follows at once: every write wakes the supervisor.

@@ -20,16 +20,16 @@ from streamworkers.market.bars.write import ensure_minute_partition
 PARTS = (
     "daily_patterns",
     "indicator_results",
-    "job_run_items",
-    "job_schedule_ticks",
-    "job_schedule_runs",
-    "msg_system_health",
-    "load_pages",
+    "run_items",
+    "ticks",
+    "runs",
+    "health_checks",
+    "load_checkpoints",
     "partitions_ahead",
 )
 DAYS_AHEAD = 7
 _PAGE_DAYS = 7  # a load that still waits for its next call asks for older ones again anyway
-_TIMES = {"daily_patterns": "detected_at", "indicator_results": "calculated_at", "load_pages": "fetched_at"}
+_TIMES = {"daily_patterns": "detected_at", "indicator_results": "calculated_at", "load_checkpoints": "fetched_at"}
 
 
 class CleanupParameters(JobParameters):
@@ -70,17 +70,17 @@ def clean(
     days = {
         "daily_patterns": parameters.pattern_days,
         "indicator_results": parameters.indicator_days,
-        "job_run_items": parameters.run_item_days,
-        "job_schedule_ticks": parameters.run_days,
-        "job_schedule_runs": parameters.run_days,
-        "msg_system_health": parameters.health_days,
-        "load_pages": _PAGE_DAYS,
+        "run_items": parameters.run_item_days,
+        "ticks": parameters.run_days,
+        "runs": parameters.run_days,
+        "health_checks": parameters.health_days,
+        "load_checkpoints": _PAGE_DAYS,
         "partitions_ahead": 0,
     }[part]
     before = now - timedelta(days=days)
     if part == "partitions_ahead":
         return _make_partitions(connection, now, parameters.dry_run)
-    if part == "job_run_items":
+    if part == "run_items":
         return _drop_partitions(connection, before, parameters.dry_run, is_cancelled)
     if parameters.dry_run:
         count = _count_old if part in _TIMES else retention.count_old
@@ -128,7 +128,7 @@ def _drop_partitions(
         if not dry_run:
             retention.drop_item_partition(connection, name)
         dropped.append((name, rows))
-    return Cleaning("job_run_items", sum(rows for _, rows in dropped), tuple(name for name, _ in dropped))
+    return Cleaning("run_items", sum(rows for _, rows in dropped), tuple(name for name, _ in dropped))
 
 
 def _make_partitions(connection: Connection, now: datetime, dry_run: bool) -> Cleaning:

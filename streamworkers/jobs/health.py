@@ -58,9 +58,9 @@ def worst(findings: Iterable[Finding]) -> Status:
 
 
 def save_findings(connection: Connection, findings: Sequence[Finding], run_id: int | None) -> None:
-    """Add findings to the history in `msg_system_health`."""
+    """Add findings to the history in `health_checks`."""
     connection.cursor().executemany(
-        "INSERT INTO msg_system_health (component, status, message, detail, run_id) VALUES (%s, %s, %s, %s, %s)",
+        "INSERT INTO health_checks (component, status, message, detail, run_id) VALUES (%s, %s, %s, %s, %s)",
         [(found.component, found.status, found.message, Jsonb(found.detail), run_id) for found in findings],
     )
 
@@ -208,9 +208,9 @@ def _schedules(connection: Connection, rules: HealthParameters, now: datetime) -
     if problems:
         name, problem = next(iter(problems.items()))
         return Finding("schedules", "critical", f"schedule {name}: {problem}", detail)
-    bad = detail["missed"] + detail["refused"]
+    bad = detail["missed"] + detail["rejected"]
     if bad or detail["overdue"]:
-        message = f"{detail['missed']} ticks missed, {detail['refused']} refused, {detail['overdue']} overdue"
+        message = f"{detail['missed']} ticks missed, {detail['rejected']} rejected, {detail['overdue']} overdue"
         return Finding("schedules", "degraded", message, detail)
     return Finding("schedules", "ok", f"{detail['started']} ticks started a run", detail)
 

@@ -18,9 +18,9 @@ from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, Ru
 from streamworkers.engine.outcome import Completed, Event, Outcome
 from streamworkers.engine.redis.entry import Item
 from streamworkers.errors import BadInputError, ItemError
-from streamworkers.loading import provenance as bar_bases
+from streamworkers.loading import provenance as series_sources
 from streamworkers.loading.batch import LoadBatch, SavedBars
-from streamworkers.loading.checkpoints import forget_pages
+from streamworkers.loading.checkpoints import delete_checkpoints
 from streamworkers.loading.plan import Rules, Span, base_of
 from streamworkers.loading.providers.provider import Calls, OutOfCallsError, Provider, provider_named
 from streamworkers.market.bars.arrays import bar_rows
@@ -104,7 +104,7 @@ class LoadOhlcv(Job[LoadParameters]):
         JobCounter("provider_calls", "Calls to a provider of bars, by answer", ("provider", "answer")),
         JobCounter("provider_waits", "Calls put off because the fleet had made its number", ("provider",)),
         JobCounter("provider_bars", "Bars that providers gave and that were stored", ("provider", "timeframe")),
-        JobCounter("provider_bars_refused", "Bars of providers that broke a rule", ("provider", "rule")),
+        JobCounter("provider_bars_rejected", "Bars of providers that broke a rule", ("provider", "rule")),
     )
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class LoadOhlcv(Job[LoadParameters]):
                 "derive": settings.load_derive if given.derive is None else given.derive,
                 "default_years": settings.load_years,
                 "overlap_bars": settings.load_overlap_bars,
-                "settle_seconds": settings.load_settle_seconds,
+                "settle_seconds": settings.load_grace_seconds,
                 "grouped": len(request.symbols) >= settings.load_grouped_from,
             }
         )
@@ -138,7 +138,7 @@ class LoadOhlcv(Job[LoadParameters]):
                 base_of(TIMEFRAMES[name], provider, rules, timeframes)
             except ItemError as error:
                 raise BadInputError(str(error)) from None
-        since = bar_bases.oldest_adjustment(connection, filled.provider, request.symbols)
+        since = series_sources.oldest_adjustment(connection, filled.provider, request.symbols)
         return replace(
             request,
             timeframe=timeframes[0] if len(timeframes) == 1 else None,
@@ -172,9 +172,9 @@ class LoadOhlcv(Job[LoadParameters]):
         if not values:
             return ()
         bases = [value.base for _, value in values]
-        if others := bar_bases.conflicts(connection, bases):
+        if others := series_sources.conflicts(connection, bases):
             raise ItemError(f"bars of {', '.join(sorted(others))} were loaded anew meanwhile, as another series")
-        ours = bar_bases.note_bases(connection, bases)
+        ours = series_sources.record_sources(connection, bases)
         for frame in TIMEFRAMES.values():
             group = [value for _, value in values if value.timeframe == frame]
             if group:
@@ -182,13 +182,13 @@ class LoadOhlcv(Job[LoadParameters]):
             for value in group:
                 newest = (value.base.symbol, frame.name) in ours
                 if newest and value.replaces is not None:
-                    bar_bases.remove_bars(connection, frame, value.base.symbol, *value.replaces)
+                    series_sources.remove_bars(connection, frame, value.base.symbol, *value.replaces)
             for is_ours in (True, False):
                 # What another load fetched later stays; ours adds what that one had not asked for.
                 chosen = [value for value in group if ((value.base.symbol, frame.name) in ours) is is_ours]
                 for part in _parts(chosen):
                     store_series(connection, frame, [_series(value) for value in part], keep_stored=not is_ours)
-        forget_pages(connection, values[0][0], [value.page_key for _, value in values])
+        delete_checkpoints(connection, values[0][0], [value.page_key for _, value in values])
         return ()
 
     def close(self) -> None:

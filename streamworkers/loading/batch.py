@@ -17,12 +17,12 @@ from streamworkers.engine.job import Context
 from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
 from streamworkers.engine.redis.entry import Item
 from streamworkers.errors import BadInputError, ItemError, PermanentError
-from streamworkers.loading import provenance as bar_bases
-from streamworkers.loading.checkpoints import StagedPage, shared_answer, stage_pages, staged_pages
+from streamworkers.loading import provenance as series_sources
+from streamworkers.loading.checkpoints import CheckpointPage, read_checkpoint, shared_answer, write_checkpoint
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
 from streamworkers.loading.grouped_days import DaysOfAll, days_wanted, pack_day, unpack_day
 from streamworkers.loading.plan import Fetch, Nothing, Rules, Want, fetches, plan
-from streamworkers.loading.provenance import Basis, NewBase, Stored
+from streamworkers.loading.provenance import SeriesKind, SeriesSource, Stored
 from streamworkers.loading.providers.provider import OutOfCallsError, PlanError, Provider, Split
 from streamworkers.loading.spool import BarSpool
 from streamworkers.market.bars.read import bar_starts
@@ -44,7 +44,7 @@ class SavedBars:
 
     timeframe: Timeframe
     spool: BarSpool
-    base: NewBase
+    base: SeriesSource
     replaces: tuple[date | datetime, date | datetime] | None
     page_key: str
 
@@ -66,7 +66,7 @@ class LoadBatch:
     splits_since: date | None
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
-    _kept: dict[str, list[StagedPage]] = field(default_factory=dict)
+    _kept: dict[str, list[CheckpointPage]] = field(default_factory=dict)
     _found: dict[int, Stored] = field(default_factory=dict)
     _splits_unknown: bool = False
     _waits: int = 0
@@ -99,13 +99,13 @@ class LoadBatch:
 
     def _plans(self, splits: Mapping[str, Sequence[Split]]) -> Iterator[Want | Outcome]:
         """What is wanted for each item, or its outcome where nothing is."""
-        basis = Basis(self.provider.adjusted, self.rules.hours, self.rules.hour_anchor)
+        basis = SeriesKind(self.provider.adjusted, self.rules.hours, self.rules.hour_anchor)
         by_timeframe: dict[str, list[Item]] = {}
         for item in self.items:
             by_timeframe.setdefault(item.timeframe or "day", []).append(item)
         for name, group in by_timeframe.items():
             frame = timeframe_named(name)
-            stored = bar_bases.stored(self.context.connection, frame, [item.symbol for item in group])
+            stored = series_sources.stored(self.context.connection, frame, [item.symbol for item in group])
             for item in group:
                 found = stored.get(item.symbol)
                 if found is not None and found.provider not in (None, self.provider.name):
@@ -184,7 +184,7 @@ class LoadBatch:
         """Ask for everything, several at once, and tell what came of it."""
         by_seq = {item.seq: item for item in self.items}
         keys = [fetch.key for fetch, _ in asked]
-        staged = staged_pages(self.context.connection, self.context.run_id, keys, self._midnight)
+        staged = read_checkpoint(self.context.connection, self.context.run_id, keys, self._midnight)
         started = time.monotonic()
         with ThreadPoolExecutor(self.threads, "load") as pool:
             futures: dict[Future[list[Loaded]], Fetch] = {
@@ -199,7 +199,9 @@ class LoadBatch:
             finally:
                 self._stop.set()
 
-    def _fetch(self, fetch: Fetch, provider: Provider, staged: Sequence[StagedPage], started: float) -> list[Loaded]:
+    def _fetch(
+        self, fetch: Fetch, provider: Provider, staged: Sequence[CheckpointPage], started: float
+    ) -> list[Loaded]:
         """In a thread."""
         if self._stop.is_set() or time.monotonic() - started > BEGIN_SECONDS:
             raise StoppedError("not begun in time")
@@ -217,14 +219,14 @@ class LoadBatch:
         error = future.exception()
         if error is None:
             results = future.result()
-            # What was refused of a fetch is told with each of its items, and counted once.
-            for rule, count in results[0].refused.items():
-                self.context.tallies["provider_bars_refused", self.provider.name, rule] += count
+            # What was rejected of a fetch is told with each of its items, and counted once.
+            for rule, count in results[0].rejected.items():
+                self.context.tallies["provider_bars_rejected", self.provider.name, rule] += count
             for loaded in results:
                 yield self._completed(by_seq[loaded.want.number], loaded, fetch)
             return
         if pages := self._kept.pop(fetch.key, None):
-            stage_pages(self.context.connection, self.context.run_id, fetch.key, pages)
+            write_checkpoint(self.context.connection, self.context.run_id, fetch.key, pages)
         if isinstance(error, StoppedError):
             yield from (Snoozed(item, datetime.now(UTC)) for item in items)
         elif isinstance(error, OutOfCallsError):
@@ -241,7 +243,7 @@ class LoadBatch:
     def _completed(self, item: Item, loaded: Loaded, fetch: Fetch) -> Outcome:
         want, spool = loaded.want, loaded.spool
         if not spool.count and loaded.missing:
-            detail = f"; {sum(loaded.refused.values())} were refused: {loaded.example}" if loaded.example else ""
+            detail = f"; {sum(loaded.rejected.values())} were rejected: {loaded.example}" if loaded.example else ""
             spool.close()
             return Failed(
                 item,
@@ -262,15 +264,15 @@ class LoadBatch:
             result["missing_bars"] = loaded.missing
         if loaded.off_session:
             result["off_session"] = loaded.off_session
-        if loaded.refused:
-            result |= {"refused": dict(loaded.refused), "example": loaded.example}
+        if loaded.rejected:
+            result |= {"rejected": dict(loaded.rejected), "example": loaded.example}
         if want.replaces:
             result["replaced"] = want.replaces
         if self._splits_unknown:
             result["splits"] = "unknown"
         return Completed(item, SavedBars(want.timeframe, spool, self._base(want, spool), replaces, fetch.key), result)
 
-    def _base(self, want: Want, spool: BarSpool) -> NewBase:
+    def _base(self, want: Want, spool: BarSpool) -> SeriesSource:
         """As what these bars will be stored."""
         found = self._found.get(want.number)
         adjusted_on = self._begun_at.astimezone(EXCHANGE_ZONE).date()
@@ -283,11 +285,11 @@ class LoadBatch:
                 adjusted_on = found.adjusted_on or adjusted_on
             if spool.last is None or moment_of(want.timeframe, spool.last) < found.last:
                 newest = found.fetched_at
-        return NewBase(
+        return SeriesSource(
             want.symbol,
             want.timeframe.name,
             self.provider.name,
-            Basis(self.provider.adjusted, self.rules.hours, self.rules.hour_anchor),
+            SeriesKind(self.provider.adjusted, self.rules.hours, self.rules.hour_anchor),
             adjusted_on,
             want.last_split,
             self._begun_at,

@@ -10,50 +10,51 @@ from psycopg.types.json import Jsonb
 _SHARED_LOCKS = 0x5359  # any fixed number: the class of our advisory locks
 
 
-class StagedPage(NamedTuple):
-    """A part of an answer, the cursor of the next, and the bars of it that were refused: rule and detail of each."""
+class CheckpointPage(NamedTuple):
+    """A part of an answer, the cursor of the next, and the bars of it that were rejected: rule and detail of each."""
 
     packed: bytes
     cursor: str | None = None
-    refused: Sequence[tuple[str, str]] = ()
+    rejected: Sequence[tuple[str, str]] = ()
 
 
-def staged_pages(
+def read_checkpoint(
     connection: psycopg.Connection, run_id: int, keys: Sequence[str], since: datetime
-) -> dict[str, list[StagedPage]]:
+) -> dict[str, list[CheckpointPage]]:
     """The parts of these answers that were kept since then, from the first on without a gap."""
-    found: dict[str, list[StagedPage]] = {}
-    for key, page, packed, cursor, refused in connection.execute(
-        "SELECT key, page, packed, cursor, refused FROM load_pages WHERE run_id = %s AND key = ANY(%s)"
+    found: dict[str, list[CheckpointPage]] = {}
+    for key, page, packed, cursor, rejected in connection.execute(
+        "SELECT key, page, packed, cursor, rejected FROM load_checkpoints WHERE run_id = %s AND key = ANY(%s)"
         " AND fetched_at >= %s ORDER BY key, page",
         (run_id, list(keys), since),
     ):
         pages = found.setdefault(key, [])
         if page == len(pages):
-            pages.append(StagedPage(bytes(packed), cursor, [(rule, detail) for rule, detail in refused]))
+            pages.append(CheckpointPage(bytes(packed), cursor, [(rule, detail) for rule, detail in rejected]))
     return found
 
 
-def stage_pages(connection: psycopg.Connection, run_id: int, key: str, pages: Sequence[StagedPage]) -> None:
+def write_checkpoint(connection: psycopg.Connection, run_id: int, key: str, pages: Sequence[CheckpointPage]) -> None:
     """Keep the parts of an answer that are there so far, in the place of what was kept of it."""
     with connection.transaction():
-        forget_pages(connection, run_id, [key])
+        delete_checkpoints(connection, run_id, [key])
         connection.cursor().executemany(
-            "INSERT INTO load_pages (run_id, key, page, packed, cursor, refused) VALUES (%s, %s, %s, %s, %s, %s)",
-            [(run_id, key, n, page.packed, page.cursor, Jsonb(list(page.refused))) for n, page in enumerate(pages)],
+            "INSERT INTO load_checkpoints (run_id, key, page, packed, cursor, rejected)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [(run_id, key, n, page.packed, page.cursor, Jsonb(list(page.rejected))) for n, page in enumerate(pages)],
         )
 
 
-def forget_pages(connection: psycopg.Connection, run_id: int, keys: Sequence[str]) -> None:
+def delete_checkpoints(connection: psycopg.Connection, run_id: int, keys: Sequence[str]) -> None:
     """They are in the tables now."""
-    connection.execute("DELETE FROM load_pages WHERE run_id = %s AND key = ANY(%s)", (run_id, list(keys)))
+    connection.execute("DELETE FROM load_checkpoints WHERE run_id = %s AND key = ANY(%s)", (run_id, list(keys)))
 
 
 def shared_answer(
     connection: psycopg.Connection, run_id: int, key: str, since: datetime, fetch: Callable[[], bytes]
 ) -> bytes | None:
     """An answer that all items of a run share: whoever needs it first fetches it; None while somebody else does."""
-    found = staged_pages(connection, run_id, [key], since)
+    found = read_checkpoint(connection, run_id, [key], since)
     if key in found:
         return found[key][0].packed
     lock = (_SHARED_LOCKS, f"{run_id}:{key}")
@@ -62,11 +63,11 @@ def shared_answer(
     if not row[0]:
         return None
     try:
-        found = staged_pages(connection, run_id, [key], since)
+        found = read_checkpoint(connection, run_id, [key], since)
         if key in found:
             return found[key][0].packed
         packed = fetch()
-        stage_pages(connection, run_id, key, [StagedPage(packed)])
+        write_checkpoint(connection, run_id, key, [CheckpointPage(packed)])
         return packed
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", lock)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamworkers.loading.checkpoints import StagedPage
+from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.plan import Fetch, Rules, Want
 from streamworkers.loading.providers.provider import Provider, ProviderError
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
@@ -24,13 +24,13 @@ class StoppedError(ProviderError):
 class Loaded:
     """What a fetch gave for one want.
 
-    `refused` counts bars that broke a rule, by rule, with one `example`; `off_session` are day bars of days without a
+    `rejected` counts bars that broke a rule, by rule, with one `example`; `off_session` are day bars of days without a
     session; `missing` is how many closed bars there should be more than there are.
     """
 
     want: Want
     spool: BarSpool = field(default_factory=BarSpool)
-    refused: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     example: str | None = None
     off_session: int = 0
     missing: int = 0
@@ -77,9 +77,9 @@ def run_fetch(
     fetch: Fetch,
     provider: Provider,
     rules: Rules,
-    staged: Sequence[StagedPage],
+    staged: Sequence[CheckpointPage],
     should_stop: Callable[[], bool],
-    keep: Callable[[list[StagedPage]], None],
+    keep: Callable[[list[CheckpointPage]], None],
 ) -> list[Loaded]:
     """Ask the provider, page by page, and sort out what each want gets.
 
@@ -90,7 +90,7 @@ def run_fetch(
     windows = rules.windows(fetch.asked.first, fetch.asked.last)
     sieves = [_Sieve(want, fetch, windows, rules) for want in fetch.wants]
     raw = BarSpool()
-    kept: list[StagedPage] = []
+    kept: list[CheckpointPage] = []
     off_session = 0
     try:
         for bars, page in _pages(fetch, provider, staged):
@@ -111,15 +111,17 @@ def run_fetch(
         raise
     finally:
         raw.close()
-    refused = [one for page in kept for one in page.refused]
+    rejected = [one for page in kept for one in page.rejected]
     for loaded in results:
-        loaded.refused.update(rule for rule, _ in refused)
-        loaded.example = refused[0][1] if refused else None
+        loaded.rejected.update(rule for rule, _ in rejected)
+        loaded.example = rejected[0][1] if rejected else None
         loaded.off_session = 0 if frame.intraday else off_session
     return results
 
 
-def _pages(fetch: Fetch, provider: Provider, staged: Sequence[StagedPage]) -> Iterator[tuple[BarArrays, StagedPage]]:
+def _pages(
+    fetch: Fetch, provider: Provider, staged: Sequence[CheckpointPage]
+) -> Iterator[tuple[BarArrays, CheckpointPage]]:
     """The pages that are there already, then those after them."""
     cursor = None
     for page in staged:
@@ -128,5 +130,5 @@ def _pages(fetch: Fetch, provider: Provider, staged: Sequence[StagedPage]) -> It
     if staged and cursor is None:
         return
     for fetched in provider.pages(fetch.asked, cursor):
-        refused = [(str(one.rule), one.detail[:_DETAIL_CHARACTERS]) for one in fetched.refused]
-        yield fetched.bars, StagedPage(b"", fetched.cursor, refused)
+        rejected = [(str(one.rule), one.detail[:_DETAIL_CHARACTERS]) for one in fetched.rejected]
+        yield fetched.bars, CheckpointPage(b"", fetched.cursor, rejected)

@@ -27,7 +27,7 @@ class _Row(msgspec.Struct, array_like=True):
     """What an answer says of a symbol: its bar, or the rule that it breaks."""
 
     bar: tuple[float, float, float, float, int] | None
-    refused: tuple[str, str] | None = None
+    rejected: tuple[str, str] | None = None
 
 
 def pack_day(pages: DayOfAll) -> bytes:
@@ -39,7 +39,7 @@ def pack_day(pages: DayOfAll) -> bytes:
         if len(bars):
             prices = (column[0].item() for column in (bars.open, bars.high, bars.low, bars.close))
             bar = (*prices, int(bars.volume[0]))
-        rows[symbol] = (bar, (str(page.refused[0].rule), page.refused[0].detail) if page.refused else None)
+        rows[symbol] = (bar, (str(page.rejected[0].rule), page.rejected[0].detail) if page.rejected else None)
     return msgspec.json.encode(rows)
 
 
@@ -103,7 +103,7 @@ class DaysOfAll(Provider):
         del cursor
         found = [self._days[day].get(asked.symbol) for day in sorted(self._days)]
         parts = [self._stored.get(asked.symbol, NO_BARS), *(page.bars for page in found if page is not None)]
-        yield Page(joined(parts), [one for page in found if page is not None for one in page.refused])
+        yield Page(joined(parts), [one for page in found if page is not None for one in page.rejected])
 
 
 def _bars_from(series: BarSeries, first: date) -> BarArrays:
@@ -115,8 +115,8 @@ def _bars_from(series: BarSeries, first: date) -> BarArrays:
 
 
 def _page(start: Any, row: _Row) -> Page:
-    refused = [Reject(1, Rule(row.refused[0]), row.refused[1], "")] if row.refused else []
+    rejected = [Reject(1, Rule(row.rejected[0]), row.rejected[1], "")] if row.rejected else []
     if row.bar is None:
-        return Page(NO_BARS, refused)
+        return Page(NO_BARS, rejected)
     opened, high, low, close = (np.array([price]) for price in row.bar[:4])
-    return Page(BarArrays(start, opened, high, low, close, np.array([row.bar[4]], np.int64)), refused)
+    return Page(BarArrays(start, opened, high, low, close, np.array([row.bar[4]], np.int64)), rejected)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from streamworkers.loading.provenance import Basis, Stored
+from streamworkers.loading.provenance import SeriesKind, Stored
 from streamworkers.loading.providers.provider import Asked, Provider, Split, UnsupportedError
 from streamworkers.market.bars.arrays import Mask, Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
@@ -122,7 +122,7 @@ class Fetch:
 
 
 def plan(
-    number: int, symbol: str, timeframe: Timeframe, rules: Rules, basis: Basis, found: Stored | None,
+    number: int, symbol: str, timeframe: Timeframe, rules: Rules, basis: SeriesKind, found: Stored | None,
     splits: Sequence[Split] = (), present: Starts | None = None,
 ) -> Plan:  # fmt: skip
     """What is to be loaded of a symbol in a timeframe.
@@ -201,7 +201,7 @@ def _next_span(timeframe: Timeframe, rules: Rules, found: Stored | None) -> Span
 
 
 def _replacement(
-    basis: Basis, timeframe: Timeframe, found: Stored | None, splits: Sequence[Split]
+    basis: SeriesKind, timeframe: Timeframe, found: Stored | None, splits: Sequence[Split]
 ) -> tuple[str | None, date | None]:
     """Why the stored bars are of another series than new ones, and the last split that these contain."""
     if found is None or found.basis is None or found.adjusted_on is None:

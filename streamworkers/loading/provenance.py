@@ -1,4 +1,4 @@
-"""What is stored of each symbol and timeframe, and as what it was loaded: the SQL of `bar_bases` and of stored ends."""
+"""Where each stored series came from (provider, adjustment, hours), and its first and last bar."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class SeriesKind:
     """What makes two bars of one series: adjusted alike, of the same hours."""
 
     adjusted: bool | None
     hours: str
     hour_anchor: str
 
-    def differs(self, other: "Basis", timeframe: Timeframe) -> str | None:
+    def differs(self, other: "SeriesKind", timeframe: Timeframe) -> str | None:
         """How a series of this basis differs from one of another, in a few words; None when it does not."""
         if self.adjusted is not other.adjusted:
             return f"adjusted was {self.adjusted}"
@@ -42,13 +42,13 @@ class Stored(NamedTuple):
     first: date | datetime
     last: date | datetime
     provider: str | None
-    basis: Basis | None
+    basis: SeriesKind | None
     adjusted_on: date | None
     last_split: date | None
     fetched_at: datetime | None
 
 
-class NewBase(NamedTuple):
+class SeriesSource(NamedTuple):
     """As what the bars of a symbol in a timeframe were loaded now.
 
     `newest_fetched_at` is when the newest bar that will be stored was fetched. `planned_on` are basis and last split of
@@ -58,16 +58,16 @@ class NewBase(NamedTuple):
     symbol: str
     timeframe: str
     provider: str
-    basis: Basis
+    basis: SeriesKind
     adjusted_on: date
     last_split: date | None
     fetched_at: datetime
     newest_fetched_at: datetime | None
     run_id: int
-    planned_on: tuple[Basis, date | None] | None = None
+    planned_on: tuple[SeriesKind, date | None] | None = None
 
     @property
-    def series(self) -> tuple[Basis, date | None]:
+    def series(self) -> tuple[SeriesKind, date | None]:
         """What makes its bars one series."""
         return self.basis, self.last_split
 
@@ -78,11 +78,11 @@ SELECT s.symbol, o.first, l.last, b.provider, b.adjusted, b.hours, b.hour_anchor
 FROM unnest(%s::text[]) AS s (symbol)
 CROSS JOIN LATERAL (SELECT {time} AS first FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} LIMIT 1) o
 CROSS JOIN LATERAL (SELECT {time} AS last FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} DESC LIMIT 1) l
-LEFT JOIN bar_bases b ON b.symbol = s.symbol AND b.timeframe = %s"""
+LEFT JOIN series_sources b ON b.symbol = s.symbol AND b.timeframe = %s"""
 
 # What was fetched later wins; the row's lock makes two saves of the same bars take turns.
 _NOTE = """
-INSERT INTO bar_bases AS b (symbol, timeframe, provider, adjusted, hours, hour_anchor, adjusted_on, last_split,
+INSERT INTO series_sources AS b (symbol, timeframe, provider, adjusted, hours, hour_anchor, adjusted_on, last_split,
                             fetched_at, newest_fetched_at, run_id)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::text[], %s::text[], %s::date[], %s::date[],
                      %s::timestamptz[], %s::timestamptz[], %s::bigint[]) AS n (symbol, timeframe)
@@ -110,7 +110,7 @@ def stored(connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequen
         last_split,
         fetched_at,
     ) in connection.execute(query, (list(symbols), timeframe.name)):
-        basis = None if provider is None else Basis(adjusted, hours, anchor)
+        basis = None if provider is None else SeriesKind(adjusted, hours, anchor)
         found[symbol] = Stored(first, last, provider, basis, adjusted_on, last_split, fetched_at)
     return found
 
@@ -118,7 +118,7 @@ def stored(connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequen
 def oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Sequence[str]) -> date | None:
     """The day from which on splits matter to what is stored of these symbols; None when nothing is adjusted."""
     row = connection.execute(
-        "SELECT min(adjusted_on) FROM bar_bases WHERE adjusted AND provider = %s AND symbol = ANY(%s)",
+        "SELECT min(adjusted_on) FROM series_sources WHERE adjusted AND provider = %s AND symbol = ANY(%s)",
         (provider, list(symbols)),
     ).fetchone()
     assert row is not None
@@ -126,7 +126,7 @@ def oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Se
     return oldest
 
 
-def note_bases(connection: psycopg.Connection, bases: Iterable[NewBase]) -> set[tuple[str, str]]:
+def record_sources(connection: psycopg.Connection, bases: Iterable[SeriesSource]) -> set[tuple[str, str]]:
     """Note as what bars are about to be stored; returns (symbol, timeframe) of those that nobody fetched later."""
     rows = list(bases)
     flat = [
@@ -135,11 +135,10 @@ def note_bases(connection: psycopg.Connection, bases: Iterable[NewBase]) -> set[
     return set(connection.execute(_NOTE, [list(column) for column in zip(*flat, strict=True)]).fetchall())
 
 
-def conflicts(connection: psycopg.Connection, bases: Sequence[NewBase]) -> set[str]:
+def conflicts(connection: psycopg.Connection, bases: Sequence[SeriesSource]) -> set[str]:
     """The symbols of which another series is stored than the one that these bars continue or replace.
 
-    Their places in `bar_bases` are locked to the end of the transaction, so that of two saves the later one sees the
-    other.
+    Their places in `series_sources` stay locked to the end of the transaction: of two saves the later sees the other.
     """
     places = [f"{base.symbol}:{base.timeframe}" for base in bases]
     connection.execute(
@@ -149,10 +148,10 @@ def conflicts(connection: psycopg.Connection, bases: Sequence[NewBase]) -> set[s
     )
     rows = connection.execute(
         "SELECT symbol || ':' || timeframe, provider, adjusted, hours, hour_anchor, last_split, fetched_at"
-        " FROM bar_bases WHERE symbol = ANY(%s)",
+        " FROM series_sources WHERE symbol = ANY(%s)",
         (list({base.symbol for base in bases}),),
     )
-    known = {place: (provider, (Basis(*basis), split), at) for place, provider, *basis, split, at in rows}
+    known = {place: (provider, (SeriesKind(*basis), split), at) for place, provider, *basis, split, at in rows}
     found = set()
     for place, base in zip(places, bases, strict=True):
         if place not in known:
@@ -166,7 +165,7 @@ def conflicts(connection: psycopg.Connection, bases: Sequence[NewBase]) -> set[s
     return found
 
 
-def _same(one: tuple[Basis, date | None], other: tuple[Basis, date | None], timeframe: str) -> bool:
+def _same(one: tuple[SeriesKind, date | None], other: tuple[SeriesKind, date | None], timeframe: str) -> bool:
     return one[1] == other[1] and one[0].differs(other[0], TIMEFRAMES[timeframe]) is None
 
 

@@ -13,7 +13,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
     return [
         ScheduleDefinition(
             name="daily_indicator_calculation",
-            job_type="indicators",
+            job="indicators",
             target=universes,
             timeframe="day",
             cron=_at(settings.job_indicator_calc_time, "1-5"),
@@ -21,7 +21,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
         ),
         ScheduleDefinition(
             name="daily_pattern_detection",
-            job_type="patterns",
+            job="patterns",
             target=universes,
             timeframe="day",
             cron=_at(settings.job_pattern_detection_time, "1-5"),
@@ -32,20 +32,20 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
         ),
         ScheduleDefinition(
             name="post_import_analysis",
-            job_type="analysis",
+            job="analysis",
             on_event=DATA_LOAD_COMPLETE,
             max_instances=1000,
         ),
         ScheduleDefinition(
             name="weekly_cache_maintenance",
-            job_type="cache_maintenance",
-            task_params={"min_etfs": settings.min_etfs, "min_universes": settings.min_universes},
+            job="cache_maintenance",
+            parameters={"min_etfs": settings.min_etfs, "min_universes": settings.min_universes},
             cron=_at(settings.job_maintenance_time, "0"),
         ),
         ScheduleDefinition(
             name="daily_database_cleanup",
-            job_type="database_cleanup",
-            task_params={
+            job="database_cleanup",
+            parameters={
                 "pattern_days": settings.pattern_retention_days,
                 "indicator_days": settings.indicator_retention_days,
                 "run_item_days": settings.run_item_retention_days,
@@ -56,7 +56,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
         ),
         ScheduleDefinition(
             name="hourly_health_monitoring",
-            job_type="health_check",
+            job="health_check",
             cron="@hourly",
             catch_up="skip",
         ),

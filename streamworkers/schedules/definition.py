@@ -45,15 +45,15 @@ class Target(BaseModel):
 
 
 class ScheduleDefinition(BaseModel):
-    """Every field that people set; the defaults are those of the table `job_schedules`."""
+    """Every field that people set; the defaults are those of the table `schedules`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=_NAME)
-    job_type: str
+    job: str
     target: Target | None = None
     timeframe: str | None = None
-    task_params: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict)
     cron: str | None = None
     on_event: str | None = None
     timezone: str = "America/New_York"
@@ -70,7 +70,7 @@ class ScheduleDefinition(BaseModel):
     jitter_seconds: int = Field(0, ge=0, le=86_400)
     user_id: str | None = Field(None, max_length=200)
 
-    @field_validator("task_params")
+    @field_validator("parameters")
     @classmethod
     def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -110,8 +110,8 @@ class ScheduleDefinition(BaseModel):
             raise BadInputError(f"schedule {self.name!r}: {error}") from None
 
     def _require_sound(self, registry: Registry) -> None:
-        job = registry[self.job_type]
-        require_parameters(job, self.task_params)
+        job = registry[self.job]
+        require_parameters(job, self.parameters)
         zone_named(self.timezone)
         if self.calendar is not None:
             require_calendar(self.calendar)

@@ -32,13 +32,13 @@ def last_runs(connection: Connection) -> dict[int, Row]:
         connection.cursor(row_factory=dict_row)
         .execute(
             "SELECT s.id, t.scheduled_for, t.state, t.reason, t.run_id, r.status, r.item_count, r.run_day,"
-            " CASE WHEN r.completed_at IS NULL THEN (SELECT count(*) FROM job_run_items i WHERE i.run_day = r.run_day"
+            " CASE WHEN r.completed_at IS NULL THEN (SELECT count(*) FROM run_items i WHERE i.run_day = r.run_day"
             "  AND i.run_id = r.id AND i.status = 'completed') ELSE r.completed_count END AS completed_count,"
-            " (SELECT max(completed_at) FROM job_schedule_runs o WHERE o.schedule_id = s.id AND o.status = 'COMPLETED')"
+            " (SELECT max(completed_at) FROM runs o WHERE o.schedule_id = s.id AND o.status = 'COMPLETED')"
             "  AS last_success,"
-            " (SELECT count(*) FROM job_schedule_ticks w WHERE w.schedule_id = s.id AND w.state = 'waiting') AS waiting"
-            " FROM job_schedules s LEFT JOIN LATERAL (SELECT * FROM job_schedule_ticks n WHERE n.schedule_id = s.id"
-            "  ORDER BY n.scheduled_for DESC LIMIT 1) t ON true LEFT JOIN job_schedule_runs r ON r.id = t.run_id"
+            " (SELECT count(*) FROM ticks w WHERE w.schedule_id = s.id AND w.state = 'waiting') AS waiting"
+            " FROM schedules s LEFT JOIN LATERAL (SELECT * FROM ticks n WHERE n.schedule_id = s.id"
+            "  ORDER BY n.scheduled_for DESC LIMIT 1) t ON true LEFT JOIN runs r ON r.id = t.run_id"
         )
         .fetchall()
     )
@@ -74,9 +74,10 @@ def ticks_of(connection: Connection, schedule_id: int, limit: int) -> list[Row]:
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT t.scheduled_for, t.session, t.state, t.ticks, t.reason, t.detail, t.decided_at, t.run_id, r.status,"
+            "SELECT t.scheduled_for, t.session, t.state, t.tick_count AS ticks, t.reason, t.detail,"
+            " t.decided_at, t.run_id, r.status,"
             " r.item_count, r.failed_count, extract(epoch FROM r.completed_at - r.started_at)::float8 AS seconds"
-            " FROM job_schedule_ticks t LEFT JOIN job_schedule_runs r ON r.id = t.run_id"
+            " FROM ticks t LEFT JOIN runs r ON r.id = t.run_id"
             " WHERE t.schedule_id = %s ORDER BY t.scheduled_for DESC LIMIT %s",
             (schedule_id, limit),
         )
@@ -88,7 +89,7 @@ def tick_of_run(connection: Connection, run_id: int) -> Row | None:
     """What the tick of a run says of why and how it was started, or None."""
     return (
         connection.cursor(row_factory=dict_row)
-        .execute("SELECT reason, detail FROM job_schedule_ticks WHERE run_id = %s", (run_id,))
+        .execute("SELECT reason, detail FROM ticks WHERE run_id = %s", (run_id,))
         .fetchone()
     )
 
@@ -98,9 +99,9 @@ def tick_counts(connection: Connection, since: datetime) -> list[Row]:
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT s.name AS schedule, s.job_type AS job, t.state, sum(t.ticks)::bigint AS ticks"
-            " FROM job_schedule_ticks t JOIN job_schedules s ON s.id = t.schedule_id WHERE t.scheduled_for >= %s"
-            " GROUP BY s.name, s.job_type, t.state ORDER BY s.name, t.state",
+            "SELECT s.name AS schedule, s.job AS job, t.state, sum(t.tick_count)::bigint AS ticks"
+            " FROM ticks t JOIN schedules s ON s.id = t.schedule_id WHERE t.scheduled_for >= %s"
+            " GROUP BY s.name, s.job, t.state ORDER BY s.name, t.state",
             (since,),
         )
         .fetchall()

@@ -54,12 +54,12 @@ def record_scheduled_run(
     symbols, target = _symbols(connection, resolve, definition, changes)
     timeframe = changes.timeframe or definition.timeframe
     request = RunRequest(
-        job=definition.job_type,
+        job=definition.job,
         symbols=symbols,
         target=target,
         timeframe=timeframe_named(timeframe).name if timeframe else None,
         as_of=changes.as_of,
-        parameters=definition.task_params | changes.parameters,
+        parameters=definition.parameters | changes.parameters,
         idempotency_key=changes.idempotency_key,
         origin=origin,
     )
@@ -99,7 +99,7 @@ def _symbols(
         return changes.symbols, ",".join(changes.symbols)
     target = definition.target
     if target is None:
-        return (), definition.job_type
+        return (), definition.job
     if target.symbols is not None:
         return target.symbols, target.described()
     assert target.universe is not None

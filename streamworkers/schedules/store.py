@@ -1,4 +1,4 @@
-"""The tables `job_schedules` and `job_schedule_ticks`: all SQL about them is here, and in `history.py` for reading."""
+"""The tables `schedules` and `ticks`: all SQL about them is here, and in `history.py` for reading."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from streamworkers.schedules.timing import Tick
 MISSING_TOLD = 1000
 _FIELDS = tuple(ScheduleDefinition.model_fields)
 _COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _FIELDS))
-_SELECT = sql.SQL("SELECT {}, id, next_run_at, due_at, planned_from, problem FROM job_schedules ").format(_COLUMNS)
-_LOCK_EDITS = "SELECT pg_advisory_xact_lock(hashtext('job_schedules'))"
+_SELECT = sql.SQL("SELECT {}, id, next_run_at, due_at, planned_from, problem FROM schedules ").format(_COLUMNS)
+_LOCK_EDITS = "SELECT pg_advisory_xact_lock(hashtext('schedules'))"
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A row of `job_schedules`: what people set, and what planning made of it.
+    """A row of `schedules`: what people set, and what planning made of it.
 
     `broken` says why the fields of the row are no definition, as after an UPDATE by hand; then there is none.
     """
@@ -90,12 +90,12 @@ def save_schedule(connection: Connection, definition: ScheduleDefinition, *, old
             raise BadInputError(f"there is a schedule {definition.name!r} already")
         _require_no_circle(connection, definition, old_name)
         if old_name is None:
-            statement = sql.SQL("INSERT INTO job_schedules ({}) VALUES ({})").format(
+            statement = sql.SQL("INSERT INTO schedules ({}) VALUES ({})").format(
                 _COLUMNS, sql.SQL(", ").join(map(sql.Placeholder, _FIELDS))
             )
         else:
             assignments = (sql.SQL("{} = {}").format(sql.Identifier(f), sql.Placeholder(f)) for f in _FIELDS)
-            statement = sql.SQL("UPDATE job_schedules SET {} WHERE name = %(old_name)s").format(
+            statement = sql.SQL("UPDATE schedules SET {} WHERE name = %(old_name)s").format(
                 sql.SQL(", ").join(assignments)
             )
         connection.execute(statement, values | {"old_name": old_name})
@@ -103,19 +103,17 @@ def save_schedule(connection: Connection, definition: ScheduleDefinition, *, old
 
 def set_enabled(connection: Connection, name: str, enabled: bool) -> None:
     """Pause or resume a schedule; the ticks of the pause never were."""
-    connection.execute(
-        "UPDATE job_schedules SET enabled = %s WHERE name = %s AND enabled <> %s", (enabled, name, enabled)
-    )
+    connection.execute("UPDATE schedules SET enabled = %s WHERE name = %s AND enabled <> %s", (enabled, name, enabled))
 
 
 def remove_schedule(connection: Connection, name: str) -> None:
     """Remove a schedule with its ticks; its runs stay. Raises BadInputError while another comes after it."""
     with connection.transaction():
         lock_edits(connection)
-        rows = connection.execute("SELECT name FROM job_schedules WHERE after = %s ORDER BY name", (name,)).fetchall()
+        rows = connection.execute("SELECT name FROM schedules WHERE after = %s ORDER BY name", (name,)).fetchall()
         if rows:
             raise BadInputError(f"schedule {name!r} is awaited by {', '.join(other for (other,) in rows)}")
-        connection.execute("DELETE FROM job_schedules WHERE name = %s", (name,))
+        connection.execute("DELETE FROM schedules WHERE name = %s", (name,))
 
 
 def lock_edits(connection: Connection) -> None:
@@ -149,7 +147,7 @@ def set_planned(
 ) -> None:
     """Note the next tick and when to look at the schedule again; without a next tick, from when on there may be one."""
     connection.execute(
-        "UPDATE job_schedules SET next_run_at = %s, due_at = %s, problem = %s,"
+        "UPDATE schedules SET next_run_at = %s, due_at = %s, problem = %s,"
         " planned_from = coalesce(%s, planned_from) WHERE id = %s",
         (next_run_at, due_at, problem, planned_from, schedule.id),
     )
@@ -157,7 +155,7 @@ def set_planned(
 
 def next_due(connection: Connection) -> datetime | None:
     """When the next schedule is due; None without any."""
-    row = connection.execute("SELECT min(due_at) FROM job_schedules WHERE enabled AND cron IS NOT NULL").fetchone()
+    row = connection.execute("SELECT min(due_at) FROM schedules WHERE enabled AND cron IS NOT NULL").fetchone()
     assert row is not None
     found: datetime | None = row[0]
     return found
@@ -175,7 +173,7 @@ def decide_tick(
 ) -> bool:
     """Insert what becomes of a tick; False when that had been decided before."""
     row = connection.execute(
-        "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, reason, ticks, decided_at)"
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, reason, tick_count, decided_at)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
         (schedule.id, tick.moment, tick.session, state, reason, ticks, now),
     ).fetchone()
@@ -194,7 +192,7 @@ def change_tick(
 ) -> None:
     """Set what became of a tick that was inserted before; `detail` None keeps the one that is there."""
     connection.execute(
-        "UPDATE job_schedule_ticks SET state = %s, reason = %s, detail = coalesce(%s, detail), run_id = %s"
+        "UPDATE ticks SET state = %s, reason = %s, detail = coalesce(%s, detail), run_id = %s"
         " WHERE schedule_id = %s AND scheduled_for = %s",
         (state, reason, None if detail is None else Jsonb(detail), run_id, schedule.id, tick.moment),
     )
@@ -207,7 +205,7 @@ def lock_waiting(connection: Connection, after: tuple[datetime, int], but: Seque
     """
     statement = sql.SQL(
         "SELECT {}, s.id, next_run_at, due_at, planned_from, problem, t.scheduled_for, t.session, t.decided_at"
-        " FROM job_schedule_ticks t JOIN job_schedules s ON s.id = t.schedule_id"
+        " FROM ticks t JOIN schedules s ON s.id = t.schedule_id"
         " WHERE t.state = 'waiting' AND (t.scheduled_for, t.schedule_id) > (%s, %s) AND t.schedule_id <> ALL(%s)"
         " ORDER BY t.scheduled_for, t.schedule_id LIMIT 1 FOR UPDATE OF t, s SKIP LOCKED"
     ).format(_COLUMNS)
@@ -237,11 +235,11 @@ class Instances(NamedTuple):
 def open_instances(connection: Connection, schedule: Schedule, *, before: Tick | None = None) -> Instances:
     """What a schedule has under way; of its ticks that wait all, or those before one."""
     row = connection.execute(
-        "SELECT count(*), min(id) FROM job_schedule_runs WHERE schedule_id = %s AND status IN ('PENDING', 'RUNNING')",
+        "SELECT count(*), min(id) FROM runs WHERE schedule_id = %s AND status IN ('PENDING', 'RUNNING')",
         (schedule.id,),
     ).fetchone()
     waiting = connection.execute(
-        "SELECT count(*) FROM job_schedule_ticks WHERE schedule_id = %s AND state = 'waiting'"
+        "SELECT count(*) FROM ticks WHERE schedule_id = %s AND state = 'waiting'"
         " AND scheduled_for < coalesce(%s, 'infinity'::timestamptz)",
         (schedule.id, before and before.moment),
     ).fetchone()
@@ -257,13 +255,13 @@ def awaited_run(connection: Connection, parent: str, session: date, moment: date
     again: the one that covers most. Ticks without a run are looked at only while there is none.
     """
     row = connection.execute(
-        "WITH ticks AS (SELECT t.scheduled_for, t.state, t.reason, r.id, r.status, r.item_count, r.run_day,"
+        "WITH candidates AS (SELECT t.scheduled_for, t.state, t.reason, r.id, r.status, r.item_count, r.run_day,"
         "  coalesce(r.completed_count, 0)::float8 / greatest(r.item_count, 1) AS coverage"
-        "  FROM job_schedules s JOIN job_schedule_ticks t ON t.schedule_id = s.id"
-        "  LEFT JOIN job_schedule_runs r ON r.id = t.run_id"
+        "  FROM schedules s JOIN ticks t ON t.schedule_id = s.id"
+        "  LEFT JOIN runs r ON r.id = t.run_id"
         "  WHERE s.name = %(parent)s AND t.session = %(session)s)"
-        " SELECT state, reason, id, status, item_count, run_day FROM ticks"
-        " WHERE scheduled_for >= coalesce((SELECT max(scheduled_for) FROM ticks"
+        " SELECT state, reason, id, status, item_count, run_day FROM candidates"
+        " WHERE scheduled_for >= coalesce((SELECT max(scheduled_for) FROM candidates"
         "  WHERE id IS NOT NULL AND scheduled_for <= %(moment)s), '-infinity')"
         " ORDER BY id IS NOT NULL DESC, coverage DESC, scheduled_for DESC LIMIT 1",
         {"parent": parent, "session": session, "moment": moment},
@@ -276,7 +274,7 @@ def awaited_run(connection: Connection, parent: str, session: date, moment: date
     counts = connection.execute(
         "SELECT count(*) FILTER (WHERE status = 'completed'),"
         " coalesce((array_agg(symbol ORDER BY seq) FILTER (WHERE status <> 'completed'))[:%s], '{}')"
-        " FROM job_run_items WHERE run_day = %s AND run_id = %s",
+        " FROM run_items WHERE run_day = %s AND run_id = %s",
         (MISSING_TOLD, run_day, run_id),
     ).fetchone()
     assert counts is not None
@@ -292,7 +290,7 @@ def database_clock(connection: Connection) -> datetime:
 
 
 def _require_no_circle(connection: Connection, definition: ScheduleDefinition, old_name: str | None) -> None:
-    rows = connection.execute("SELECT name, after FROM job_schedules").fetchall()
+    rows = connection.execute("SELECT name, after FROM schedules").fetchall()
     # As it will be: a schedule that comes after one that is renamed follows it.
     renamed = {old_name: definition.name} if old_name is not None else {}
     awaited = {name: renamed.get(after, after) for name, after in rows if name != old_name}
@@ -311,7 +309,7 @@ def _require_no_circle(connection: Connection, definition: ScheduleDefinition, o
 def _row(definition: ScheduleDefinition) -> dict[str, Any]:
     values = definition.model_dump()
     values["target"] = Jsonb(definition.target.model_dump(exclude_none=True)) if definition.target else None
-    values["task_params"] = Jsonb(definition.task_params)
+    values["parameters"] = Jsonb(definition.parameters)
     return values
 
 

@@ -49,7 +49,7 @@ class Evidence:
     effects: Mapping[ItemKey, list[tuple[int, int, float]]]
     events: Mapping[str, float | None]
     added_again: Mapping[int, list[float]]
-    handed_over: Mapping[int, float]
+    requeued: Mapping[int, float]
     reclaimed: Sequence[float]
     open_runs: list[int]
     events_waiting: int
@@ -76,7 +76,7 @@ def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidenc
         for row in connection.execute(
             "SELECT i.run_id, i.seq, i.symbol, i.status, i.attempt, i.error, i.worker,"
             " extract(epoch FROM r.created_at)::float8, extract(epoch FROM i.finished_at)::float8"
-            " FROM job_run_items i JOIN job_schedule_runs r ON r.id = i.run_id"
+            " FROM run_items i JOIN runs r ON r.id = i.run_id"
         )
     }
     effects: dict[ItemKey, list[tuple[int, int, float]]] = {}
@@ -87,8 +87,8 @@ def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidenc
     events: dict[str, float | None] = dict(
         connection.execute("SELECT event_id::text, extract(epoch FROM gone_at)::float8 FROM events_told").fetchall()
     )
-    open_runs = connection.execute("SELECT id FROM job_schedule_runs WHERE completed_at IS NULL ORDER BY id").fetchall()
-    waiting = connection.execute("SELECT count(*) FROM event_outbox").fetchone()
+    open_runs = connection.execute("SELECT id FROM runs WHERE completed_at IS NULL ORDER BY id").fetchall()
+    waiting = connection.execute("SELECT count(*) FROM outbox").fetchone()
     assert waiting is not None
     executions: dict[ItemKey, list[Execution]] = {}
     for execution in sorted(read_executions(evidence_folder), key=lambda execution: execution.began):
@@ -99,7 +99,7 @@ def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidenc
         effects=effects,
         events=events,
         added_again=_added_again(logs),
-        handed_over=_handed_over(logs),
+        requeued=_handed_over(logs),
         reclaimed=sorted(_moment(event) for event in log_events(logs, "entries_reclaimed")),
         open_runs=[run_id for (run_id,) in open_runs],
         events_waiting=waiting[0],
@@ -148,7 +148,7 @@ def _added_again(logs: Path) -> dict[int, list[float]]:
 def _handed_over(logs: Path) -> dict[int, float]:
     """When a supervisor put back what a dead worker had held, by the worker's process id."""
     pids = {event["consumer"]: event["pid"] for event in log_events(logs, "worker_started")}
-    return {pids[event["consumer"]]: _moment(event) for event in log_events(logs, "entries_handed_over")}
+    return {pids[event["consumer"]]: _moment(event) for event in log_events(logs, "entries_requeued")}
 
 
 def _moment(event: Mapping[str, Any]) -> float:

@@ -41,9 +41,9 @@ class Faults:
         self._cut_reply = {"redis_cut_reply": stage.redis_proxy, "postgres_cut_reply": stage.postgres_proxy}
         self._lasting: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
             "redis_hang": (stage.redis_proxy.hang, stage.redis_proxy.resume),
-            "redis_refuse": (stage.redis_proxy.refuse, stage.redis_proxy.resume),
+            "redis_reject": (stage.redis_proxy.reject, stage.redis_proxy.resume),
             "postgres_hang": (stage.postgres_proxy.hang, stage.postgres_proxy.resume),
-            "postgres_refuse": (stage.postgres_proxy.refuse, stage.postgres_proxy.resume),
+            "postgres_reject": (stage.postgres_proxy.reject, stage.postgres_proxy.resume),
         }
 
     def schedule(self, faults: Sequence[Fault]) -> None:
@@ -170,7 +170,7 @@ class Faults:
         stage, began = self._stage, self._stage.now()
         with stage.connection() as connection:
             row = connection.execute(
-                "SELECT id, status FROM job_schedule_runs WHERE idempotency_key = %s", (CANCELLED_KEY,)
+                "SELECT id, status FROM runs WHERE idempotency_key = %s", (CANCELLED_KEY,)
             ).fetchone()
             if row is None or row[1] == "PENDING":
                 stage.after(_AGAIN_SECONDS, lambda: self.begin(fault))

@@ -30,8 +30,8 @@ FULL_FAULTS: Mapping[str, int] = {
     "postgres_cut_reply": 4,
     "redis_hang": 2,
     "postgres_hang": 2,
-    "redis_refuse": 2,
-    "postgres_refuse": 2,
+    "redis_reject": 2,
+    "postgres_reject": 2,
     "cancel": 1,
     "replay": 1,
 }
@@ -52,15 +52,15 @@ SHORT_FAULTS: Mapping[str, int] = {
 }
 # Late in the schedule, when there is something to replay.
 _LATE = {"replay"}
-# Seconds by which these last longer than a lease. A Redis that swallows everything outlasts the patience of its
+# Seconds by which these last longer than a lease. A Redis that swallows everything outlasts the backoff of its
 # clients, 10 s, so that their requests arrive when they have given up.
 _LASTING = {
     "stop_worker": 0.0,
     "stop_tree": 0.0,
     "redis_hang": 8.5,
-    "redis_refuse": 0.0,
+    "redis_reject": 0.0,
     "postgres_hang": 0.0,
-    "postgres_refuse": 0.0,
+    "postgres_reject": 0.0,
 }
 
 
@@ -123,7 +123,7 @@ def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = 
     enqueues = _workload(rng, seconds, max(4, round(90 * scale)), max(2, round(8 * scale)), 600, 25.0)
     faults = _schedule(rng, counts, seconds, lease_seconds)
     if long_outages:
-        for number, kind in enumerate(("redis_refuse", "postgres_refuse")):
+        for number, kind in enumerate(("redis_reject", "postgres_reject")):
             at = seconds + number * (LONG_OUTAGE_SECONDS + 10)
             symbols = tuple(f"FAST-{index:04}" for index in range(2000))
             enqueues.append(Enqueue(at, f"outage-{number}", "chaos_bulk", symbols, 10.0, 5))

@@ -51,7 +51,7 @@ def finish(stage: Stage) -> Verdict:
         ("items_fenced", "stale commits fenced off"),
         ("entries_dropped", "entries dropped because their item was closed"),
         ("entries_reclaimed", "entries whose lease ran out"),
-        ("entries_handed_over", "entries handed over"),
+        ("entries_requeued", "entries handed over"),
         ("items_reconciled", "items added again"),
     ):
         verdict.figures[title] = stage.scraper.total(name)
@@ -95,9 +95,9 @@ def _state(stage: Stage) -> dict[str, object]:
     """What is left to do, in the ledger and in Redis."""
     with stage.connection() as connection:
         row = connection.execute(
-            "SELECT (SELECT count(*) FROM job_schedule_runs WHERE completed_at IS NULL),"
-            " (SELECT count(*) FROM job_run_items WHERE status IN ('pending', 'retrying')),"
-            " (SELECT count(*) FROM event_outbox)"
+            "SELECT (SELECT count(*) FROM runs WHERE completed_at IS NULL),"
+            " (SELECT count(*) FROM run_items WHERE status IN ('pending', 'retrying')),"
+            " (SELECT count(*) FROM outbox)"
         ).fetchone()
     assert row is not None
     backlogs = [stage.streams.backlog(queue) for queue in QUEUES]

@@ -181,9 +181,7 @@ def _stop_past_the_lease(stage: Stage, key: str) -> Execution:
 
 
 def _is_completed(connection: Connection, execution: Execution) -> bool:
-    row = connection.execute(
-        "SELECT status FROM job_run_items WHERE run_id = %s AND seq = %s", execution.key
-    ).fetchone()
+    row = connection.execute("SELECT status FROM run_items WHERE run_id = %s AND seq = %s", execution.key).fetchone()
     return row == ("completed",)
 
 

@@ -41,7 +41,7 @@ def _judge(
     item = item or _item()
     plan = Plan(1, 10.0, 1, 1, 2.0, 10.0, [Enqueue(0.0, "key", "chaos_mixed", (item.symbol,), 1.0, 3)])
     kept = Record(runs={"key": RUN}, incidents=list(incidents), **(record or {}))
-    found: dict[str, Any] = {"events": {}, "added_again": {}, "handed_over": {}, "reclaimed": []}
+    found: dict[str, Any] = {"events": {}, "added_again": {}, "requeued": {}, "reclaimed": []}
     found |= {"open_runs": [], "events_waiting": 0} | evidence
     written: dict[ItemKey, list[tuple[int, int, float]]] = {KEY: [(1, 1, 5.0)] * effects}
     return Judge(plan, kept, Evidence({KEY: item}, {KEY: list(executions)}, written, **found), 0.0)
@@ -122,7 +122,7 @@ def test_an_item_taken_from_a_healthy_holder_is_a_violation_and_one_from_a_stopp
     assert not verdict.is_clean
     for incidents, cause in (
         ([_incident("stop_tree", 1.5, 7.0, 1)], "… holder stopped"),
-        ([_incident("redis_refuse", 1.5, 3.9)], "… Redis away or emptied"),
+        ([_incident("redis_reject", 1.5, 3.9)], "… Redis away or emptied"),
     ):
         verdict = _judged(_judge(executions=executions, incidents=incidents))
         assert verdict.figures[cause] == 1
@@ -139,7 +139,7 @@ def test_times_are_measured_from_the_death_to_the_next_start_and_from_the_fault_
     assert str(verdict.figures["reclaimed after a supervisor's death"]).startswith("p50 1.50 s")
     assert verdict.faults == {"kill_supervisor": [3.0]}
     death = _incident("kill_worker", 2.0, 2.0, 1)
-    verdict = _judged(_judge(executions=executions, incidents=[death], handed_over={1: 2.25}))
+    verdict = _judged(_judge(executions=executions, incidents=[death], requeued={1: 2.25}))
     assert str(verdict.figures["put back after a worker's death"]).startswith("p50 0.25 s")
 
 

@@ -177,13 +177,13 @@ class Judge:
         figures["reclaimed after a supervisor's death"] = spread(self._reclaimed(deaths["kill_supervisor"]))
         figures["executed again after a worker's death"] = spread(self._redeliveries(deaths["kill_worker"]))
         figures["executed again after a supervisor's death"] = spread(self._redeliveries(deaths["kill_supervisor"]))
-        closings = sorted(item.finished for item in self._evidence.items.values() if item.finished is not None)
+        updates = sorted(item.finished for item in self._evidence.items.values() if item.finished is not None)
         openings = sorted(item.created for item in self._evidence.items.values())
         for incident in sorted(self._record.incidents, key=lambda incident: incident.kind):
             times = self.verdict.faults.setdefault(incident.kind, [])
-            index = bisect_right(closings, incident.ended_wall)
-            if index < len(closings) and bisect_left(openings, incident.ended_wall) > index:
-                times.append(closings[index] - incident.ended_wall)
+            index = bisect_right(updates, incident.ended_wall)
+            if index < len(updates) and bisect_left(openings, incident.ended_wall) > index:
+                times.append(updates[index] - incident.ended_wall)
 
     def judge_events(self, listener: Listener) -> None:
         """Events heard against events written in the transactions of the effects."""
@@ -233,8 +233,8 @@ class Judge:
 
     def _put_back(self, deaths: Iterable[Incident]) -> list[float]:
         """Seconds from each worker's death until its supervisor had put back what it held."""
-        handed_over = self._evidence.handed_over
-        return [handed_over[pid] - death.ended_wall for death in deaths for pid in death.pids if pid in handed_over]
+        requeued = self._evidence.requeued
+        return [requeued[pid] - death.ended_wall for death in deaths for pid in death.pids if pid in requeued]
 
     def _reclaimed(self, deaths: Iterable[Incident]) -> list[float]:
         """Seconds from each supervisor's death until leases that had run out were next seen, if it held anything."""

@@ -67,7 +67,7 @@ def test_the_demo_analyses_the_users_bars_and_leaves_nothing_running(tmp_path: P
     with _demo(tmp_path, "--csv", str(bars_csv)) as process:
         output, _ = process.communicate(timeout=100)
         assert process.returncode == 0, output
-        assert "2,400 bars of mine.csv loaded, 1 refused" in output
+        assert "2,400 bars of mine.csv loaded, 1 rejected" in output
         assert "20 of 20 closed" in output
         assert "the strongest patterns" in output
         assert _left_running(tmp_path / "data") == []

@@ -41,7 +41,7 @@ def _undisturbed(
     with running_supervisor(environment, folder, "--processes", "2", *LOAD):
         assert wait_for_end(connection, _start(connection, streams, registry)) == "COMPLETED"
     found = {name: stored_bars(connection, name) for name in FRAMES}
-    connection.execute("TRUNCATE ohlcv_1min, ohlcv_hourly, ohlcv_daily, ohlcv_weekly, ohlcv_monthly, bar_bases")
+    connection.execute("TRUNCATE ohlcv_1min, ohlcv_hourly, ohlcv_daily, ohlcv_weekly, ohlcv_monthly, series_sources")
     return found
 
 

@@ -96,11 +96,11 @@ def test_counters_add_up_to_the_ledger_after_kills_recycling_and_scale_in(
         wait_until(lambda: scraper.total(finished) >= ITEMS, 20, "they are counted")
         for supervisor in pool:
             assert supervisor.stop() == 0
-    counts = Counter(status for (status,) in connection.execute("SELECT status FROM job_run_items").fetchall())
+    counts = Counter(status for (status,) in connection.execute("SELECT status FROM run_items").fetchall())
     assert counts == {"completed": ITEMS}
     assert scraper.total(finished) == ITEMS
     assert scraper.total("streamworkers_items_finished_total failed") == 0
     assert scraper.total("streamworkers_items_started_total") >= ITEMS
     assert scraper.total("streamworkers_batch_items_sum") == scraper.total("streamworkers_items_started_total")
-    enqueued = connection.execute("SELECT items_enqueued FROM job_totals WHERE job = 'ledger_entry'").fetchone()
+    enqueued = connection.execute("SELECT items_enqueued FROM enqueued_totals WHERE job = 'ledger_entry'").fetchone()
     assert enqueued == (ITEMS,)

@@ -32,7 +32,7 @@ def _running(environment: dict[str, str], folder: Path, *words: str) -> Iterator
 
 
 def _add(connection: Connection, **fields: object) -> int:
-    given = {"name": "job", "job_type": "noop", "target": {"symbols": ["A"]}} | fields
+    given = {"name": "job", "job": "noop", "target": {"symbols": ["A"]}} | fields
     store.save_schedule(connection, ScheduleDefinition.parse(given))
     return store.require_schedule(connection, str(given["name"])).id
 
@@ -72,9 +72,9 @@ def test_three_schedulers_killed_at_random_make_one_run_of_every_tick(
     assert kills >= SECONDS / 6
     every_second = [moments[0] + timedelta(seconds=number) for number in range(len(moments))]
     assert moments == every_second
-    states = connection.execute("SELECT state, count(*) FROM job_schedule_ticks GROUP BY state").fetchall()
+    states = connection.execute("SELECT state, count(*) FROM ticks GROUP BY state").fetchall()
     assert states == [("started", len(moments))]
-    row = connection.execute("SELECT count(*) FROM job_run_items").fetchone()
+    row = connection.execute("SELECT count(*) FROM run_items").fetchone()
     assert row == (len(moments),)
     deciders = {scheduler.log for scheduler in started if scheduler.events("tick_decided")}
     assert len(deciders) > 1
@@ -83,7 +83,7 @@ def test_three_schedulers_killed_at_random_make_one_run_of_every_tick(
 
 
 def _scheduled(connection: Connection) -> list[datetime]:
-    rows = connection.execute("SELECT scheduled_for FROM job_schedule_runs ORDER BY 1")
+    rows = connection.execute("SELECT scheduled_for FROM runs ORDER BY 1")
     return [moment for (moment,) in rows]
 
 
@@ -94,7 +94,7 @@ def test_a_change_takes_effect_within_a_second_and_a_stop_leaves_nothing(
         url = scheduler.metrics_url()
         _add(connection, cron="0 0 1 1 *")
         wait_until(lambda: _planned(connection), 5)
-        connection.execute("UPDATE job_schedules SET cron = '* * * * * *', max_instances = 100")
+        connection.execute("UPDATE schedules SET cron = '* * * * * *', max_instances = 100")
         wait_until(lambda: len(_scheduled(connection)) >= 2, 10)
         store.set_enabled(connection, "job", False)
         row = connection.execute("SELECT clock_timestamp() + interval '1 second'").fetchone()
@@ -128,7 +128,7 @@ def _now(connection: Connection) -> datetime:
 def test_a_message_that_three_schedulers_hear_twice_is_one_run_that_workers_complete(
     connection: Connection, streams: Streams, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    _add(connection, name="post_import_analysis", job_type="ledger_entry", target=None, on_event="data_load_complete")
+    _add(connection, name="post_import_analysis", job="ledger_entry", target=None, on_event="data_load_complete")
     raw = '{"event_type": "data_load_complete", "job_id": "twice", "symbols": ["A", "B", "C"], "timeframe": "daily"}'
     messages = Messages(environment["STREAMWORKERS_REDIS_URL"], streams.keys.prefix)
     with ExitStack() as stack:
@@ -145,7 +145,7 @@ def test_a_message_that_three_schedulers_hear_twice_is_one_run_that_workers_comp
         wait_until(lambda: sum(len(s.events("message_taken")) for s in schedulers) == 7, 10)
         outcomes = [event["outcome"] for s in schedulers for event in s.events("message_taken")]
         assert sorted(outcomes) == ["duplicate"] * 6 + ["started"]
-        assert connection.execute("SELECT count(*) FROM job_schedule_runs").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
         assert connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [("A",), ("B",), ("C",)]
         assert worker.stop() == 0
         assert [scheduler.stop() for scheduler in schedulers] == [0, 0, 0]

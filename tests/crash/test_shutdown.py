@@ -145,7 +145,7 @@ def test_a_second_signal_ends_the_pool_at_once_and_gives_back_its_items_as_they_
     assert streams.consumers("tests") == {}
     found: Any = streams._client.xrange(streams.keys.stream("tests"))
     entries = [unpack_entry(fields[b"e"], 16_384) for _, fields in found]
-    assert [(entry.attempt, entry.alone, entry.reason) for entry in entries] == [(1, False, "")] * 12
+    assert [(entry.attempt, entry.isolated, entry.reason) for entry in entries] == [(1, False, "")] * 12
     assert set(items_of(connection, run).values()) == {("pending", 0, None)}
 
 

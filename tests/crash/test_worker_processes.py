@@ -108,7 +108,7 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
         operations.replay(connection, streams, [(run.id, 2)])
         assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
         assert items_of(connection, run)[symbol] == ("failed", 2, reason)
-        row = connection.execute("SELECT count(*) FROM job_run_items WHERE jsonb_array_length(history) >= 2").fetchone()
+        row = connection.execute("SELECT count(*) FROM run_items WHERE jsonb_array_length(history) >= 2").fetchone()
         assert row == (1,)
 
 

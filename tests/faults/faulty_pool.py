@@ -99,9 +99,7 @@ class FaultyPool:
         for supervisor in self._supervisors:
             supervisor.kill_all()
         self.client.flushall()
-        self.connection.execute(
-            "UPDATE job_schedule_runs SET status = 'CANCELLED', completed_at = now() WHERE completed_at IS NULL"
-        )
+        self.connection.execute("UPDATE runs SET status = 'CANCELLED', completed_at = now() WHERE completed_at IS NULL")
         log = self._folder / f"worker-{len(self._supervisors)}.log"
         words = ("--processes", "2", "--queue", "tests", "--metrics-port", "0")
         self._supervisors.append(Supervisor(self.environment, log, words))
@@ -113,7 +111,7 @@ class FaultyPool:
 
     def unfinished_runs(self) -> int:
         """How many runs have not ended."""
-        row = self.connection.execute("SELECT count(*) FROM job_schedule_runs WHERE completed_at IS NULL").fetchone()
+        row = self.connection.execute("SELECT count(*) FROM runs WHERE completed_at IS NULL").fetchone()
         assert row is not None
         return int(row[0])
 
@@ -183,8 +181,8 @@ class FaultyPool:
                     runs.append(self.start_run(400))
                 # Of another connection when the first one falls silent.
                 proxy.cut_after(size)
-                patience = time.monotonic() + 0.3
-                wait_until(lambda: proxy.cuts > before or time.monotonic() > patience)  # noqa: B023  # called at once
+                give_up_at = time.monotonic() + 0.3
+                wait_until(lambda: proxy.cuts > before or time.monotonic() > give_up_at)  # noqa: B023  # called at once
         return runs
 
     def idle_ms(self) -> list[int]:

@@ -61,7 +61,7 @@ def test_a_loop_that_hangs_is_named_and_the_others_are_not(
 
     try:
         with connect(database_url) as connection, connection.transaction():
-            connection.execute("LOCK TABLE event_outbox IN ACCESS EXCLUSIVE MODE")
+            connection.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
             wait_until(lambda: named() == {"outbox"}, 60, "the outbox relay waits for the table")
         wait_until(lambda: named() == set(), 60, "it goes on")
     finally:

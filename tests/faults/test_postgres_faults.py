@@ -1,4 +1,4 @@
-"""PostgreSQL restarts, refuses, hangs, fills up and loses connections in the middle of a run; no attempt is spent."""
+"""PostgreSQL restarts, rejects, hangs, fills up and loses connections in the middle of a run; no attempt is spent."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -87,8 +87,8 @@ def test_connections_are_cut_in_the_middle_of_replies(pool: FaultyPool) -> None:
 
 
 @contextmanager
-def _refused(pool: FaultyPool) -> Iterator[None]:
-    pool.postgres.refuse()
+def _rejected(pool: FaultyPool) -> Iterator[None]:
+    pool.postgres.reject()
     yield
     pool.postgres.resume()
 
@@ -120,7 +120,7 @@ def _too_many_connections(pool: FaultyPool) -> Iterator[None]:
         pool.connection.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT -1")
 
 
-@pytest.mark.parametrize("outage", [_refused, _black_hole, _read_only, _too_many_connections])
+@pytest.mark.parametrize("outage", [_rejected, _black_hole, _read_only, _too_many_connections])
 def test_postgres_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage) -> None:
     run = pool.start_run()
     pool.wait_for_completed(run, 40)
@@ -204,7 +204,7 @@ def test_a_commit_is_waited_for_whose_connection_was_lost_while_it_was_under_way
 def test_a_commit_that_nobody_heard_of_is_found_in_the_ledger(pool: FaultyPool) -> None:
     run = pool.start_run(60)
     wait_until(lambda: _is_committing(pool), 60, "the slow commit is under way")
-    pool.postgres.refuse()
+    pool.postgres.reject()
     assert SLOW_SYMBOL not in effects_of(pool.connection, run)
     pool.connection.execute("INSERT INTO waited VALUES ('')")
     wait_until(lambda: SLOW_SYMBOL in effects_of(pool.connection, run), 60, "the server has committed")
@@ -213,7 +213,7 @@ def test_a_commit_that_nobody_heard_of_is_found_in_the_ledger(pool: FaultyPool) 
 
 
 def test_a_command_says_that_postgres_does_not_answer(pool: FaultyPool) -> None:
-    pool.postgres.refuse()
+    pool.postgres.reject()
     answer = pool.command("enqueue", "ledger_entry", "--symbols", "A")
     assert answer.code == 3
     assert answer.err.startswith("Error: PostgreSQL does not answer: ")

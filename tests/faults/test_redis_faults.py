@@ -1,4 +1,4 @@
-"""Redis restarts, empties, refuses, vanishes and hangs in the middle of a run, and the run completes by itself."""
+"""Redis restarts, empties, rejects, vanishes and hangs in the middle of a run, and the run completes by itself."""
 
 import os
 import re
@@ -92,8 +92,8 @@ def test_a_loss_while_workers_are_blocked_in_a_read(pool: FaultyPool, lose: Call
 
 
 @contextmanager
-def _refused(pool: FaultyPool) -> Iterator[None]:
-    pool.redis.refuse()
+def _rejected(pool: FaultyPool) -> Iterator[None]:
+    pool.redis.reject()
     yield
     pool.redis.resume()
 
@@ -118,7 +118,7 @@ def _read_only(pool: FaultyPool) -> Iterator[None]:
 def _busy_with_a_script(pool: FaultyPool) -> Iterator[None]:
     pool.client.config_set("lua-time-limit", 20)
     with _command_in_background(pool, "EVAL", "while true do end", 0):
-        _wait_for_refusal(pool, "BUSY")
+        _wait_for_rejection(pool, "BUSY")
         try:
             yield
         finally:
@@ -139,18 +139,18 @@ def _command_in_background(pool: FaultyPool, *words: str | int) -> Iterator[None
         thread.join()
 
 
-def _wait_for_refusal(pool: FaultyPool, word: str) -> None:
-    def is_refused() -> bool:
+def _wait_for_rejection(pool: FaultyPool, word: str) -> None:
+    def is_rejected() -> bool:
         try:
             pool.client.set("there?", "", ex=1)
         except redis.RedisError as error:
             return word in str(error)
         return False
 
-    wait_until(is_refused, 30, f"Redis says {word}")
+    wait_until(is_rejected, 30, f"Redis says {word}")
 
 
-@pytest.mark.parametrize("outage", [_refused, _stopped, _busy_with_a_script, _read_only])
+@pytest.mark.parametrize("outage", [_rejected, _stopped, _busy_with_a_script, _read_only])
 def test_redis_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage) -> None:
     run = pool.start_run(150)
     pool.wait_for_completed(run, 30)
@@ -167,10 +167,10 @@ def test_redis_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage)
 def test_nobody_pays_an_attempt_for_a_lease_that_ran_out_because_redis_was_away(pool: FaultyPool) -> None:
     request = RunRequest("ledger_entry", ("A",), "test", parameters={"milliseconds": 5000 * LEASE_SECONDS})
     run, _ = ledger.create_run(pool.connection, request, "tests", max_attempts=1)
-    pool.streams.add("tests", run.id, [Entry(run.id, 0, run.job, "A", "", 1, alone=True).pack()])
+    pool.streams.add("tests", run.id, [Entry(run.id, 0, run.job, "A", "", 1, isolated=True).pack()])
     ledger.mark_enqueued(pool.connection, run.id)
     wait_until(pool.idle_ms, what="it is being executed, alone and in its last attempt")
-    pool.redis.refuse()
+    pool.redis.reject()
     wait_until(lambda: min(pool.idle_ms()) > 1500 * LEASE_SECONDS, what="its lease has run out")
     pool.redis.resume()
     wait_until(lambda: pool.events("entries_reclaimed"), 60, "the lease is found to have run out")
@@ -181,7 +181,7 @@ def test_redis_loads_its_file_for_longer_than_a_lease(pool: FaultyPool) -> None:
     # While it loads, a server looks after its clients once in two megabytes.
     fillers = {f"filler-{number}": os.urandom(2_500_000) for number in range(12)}
     try:
-        pool.client.execute_command("DEBUG", "SLEEP", 0)  # from 7.0 on a server may refuse this family
+        pool.client.execute_command("DEBUG", "SLEEP", 0)  # from 7.0 on a server may reject this family
         pool.client.config_set("key-load-delay", round(1.5 * OUTAGE_SECONDS / len(fillers) * 1_000_000))
     except redis.ResponseError as error:
         pytest.skip(f"this Redis cannot be made to load slowly: {error}")
@@ -233,24 +233,24 @@ def test_redis_is_out_of_memory(pool: FaultyPool) -> None:
     try:
         answer = pool.command("enqueue", "ledger_entry", "--symbols", "A,B")
         assert answer.code == 3
-        refused = re.fullmatch(
+        rejected = re.fullmatch(
             r"Error: run (\d+) is in the ledger and will start when Redis is back; do not enqueue it again\."
-            r" Redis refuses: (?:OOM )?command not allowed when used memory[^\n]*\n",
+            r" Redis rejects: (?:OOM )?command not allowed when used memory[^\n]*\n",
             answer.err,
         )
-        assert refused, answer.err
+        assert rejected, answer.err
         wait_until(lambda: _is_told(pool), 30, "the probes have noticed")
         with pool.no_spinning():
             assert_for(OUTAGE_SECONDS, lambda: _is_told(pool), "the pool is alive and not ready")
     finally:
         pool.client.config_set("maxmemory", 0)
-    for started in (run, ledger.load_run(pool.connection, int(refused[1]))):
+    for started in (run, ledger.load_run(pool.connection, int(rejected[1]))):
         assert started is not None
         pool.assert_nothing_lost(started)
 
 
 def test_a_command_says_that_redis_does_not_answer(pool: FaultyPool) -> None:
-    pool.redis.refuse()
+    pool.redis.reject()
     answer = pool.command("enqueue", "ledger_entry", "--symbols", "A")
     assert answer.code == 3
     assert answer.err.startswith("Error: Redis does not answer: ")

@@ -57,7 +57,7 @@ def test_a_server_that_does_not_answer_is_reported_without_its_password(url: str
         f"host=localhost password='{SECRET}",
     ],
 )
-def test_a_url_that_cannot_be_taken_apart_is_refused_and_not_printed(url: str) -> None:
+def test_a_url_that_cannot_be_taken_apart_is_rejected_and_not_printed(url: str) -> None:
     with pytest.raises(BadInputError, match="STREAMWORKERS_DATABASE_URL is not postgresql://") as caught:
         connect(url)
     assert SECRET not in str(caught.value)

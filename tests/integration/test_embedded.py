@@ -241,13 +241,13 @@ def test_the_longest_folder_that_holds_its_sockets_does(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("character", ['"', "$", "`", "\n"])
-def test_a_folder_name_that_a_shell_would_read_is_refused(character: str, folder: Path) -> None:
+def test_a_folder_name_that_a_shell_would_read_is_rejected(character: str, folder: Path) -> None:
     with pytest.raises(BadInputError, match="has one of the characters"):
         EmbeddedServices(Settings(data_dir=folder / f"a{character}b")).start()
     assert list(folder.iterdir()) == []
 
 
-def test_a_data_folder_that_cannot_be_made_is_refused(folder: Path) -> None:
+def test_a_data_folder_that_cannot_be_made_is_rejected(folder: Path) -> None:
     (folder / "file").touch()
     for name in ("file", "file/inside"):
         with pytest.raises(UsageError, match=r"data folder '.*file.*' cannot be used: (File exists|Not a directory)"):
@@ -284,7 +284,7 @@ def test_root_without_setpriv_is_told_which_folder_is_closed(folder: Path, monke
 
 
 @as_root
-def test_a_socket_folder_of_somebody_else_is_refused(folder: Path) -> None:
+def test_a_socket_folder_of_somebody_else_is_rejected(folder: Path) -> None:
     services = EmbeddedServices(Settings(data_dir=folder / ("d" * 200)))
     sockets = services.postgres.socket_folder.parent
     sockets.mkdir()

@@ -55,7 +55,7 @@ def test_status_of_an_empty_database_changes_nothing(empty: Connection, folder: 
     assert _tables(empty) == []
 
 
-def test_a_changed_file_is_refused(empty: Connection, folder: Path) -> None:
+def test_a_changed_file_is_rejected(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0001_first.sql").write_text("CREATE TABLE steps (name varchar);")
     for verb in (migrate, migration_status):
@@ -63,7 +63,7 @@ def test_a_changed_file_is_refused(empty: Connection, folder: Path) -> None:
             verb(empty, folder)
 
 
-def test_an_applied_file_that_is_gone_is_refused(empty: Connection, folder: Path) -> None:
+def test_an_applied_file_that_is_gone_is_rejected(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0002_second.sql").unlink()
     for verb in (migrate, migration_status):
@@ -71,7 +71,7 @@ def test_an_applied_file_that_is_gone_is_refused(empty: Connection, folder: Path
             verb(empty, folder)
 
 
-def test_a_renamed_file_with_the_same_text_is_refused(empty: Connection, folder: Path) -> None:
+def test_a_renamed_file_with_the_same_text_is_rejected(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0002_second.sql").rename(folder / "0002_renamed.sql")
     with pytest.raises(MigrationError, match=r"'0002_second.sql' was applied but its file is gone"):
@@ -79,25 +79,25 @@ def test_a_renamed_file_with_the_same_text_is_refused(empty: Connection, folder:
 
 
 @pytest.mark.parametrize("name", ["3_third.sql", "0003-third.sql", "0003_Third.sql", "third.sql"])
-def test_a_bad_name_is_refused(name: str, folder: Path) -> None:
+def test_a_bad_name_is_rejected(name: str, folder: Path) -> None:
     (folder / name).write_text("SELECT 1")
     with pytest.raises(MigrationError, match=f"{name}' is not named NNNN_words_in_lower_case.sql"):
         read_migrations(folder)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("0004_later.sql", "0003"), ("0001_again.sql", "0002")])
-def test_a_gap_or_a_number_used_twice_is_refused(name: str, expected: str, folder: Path) -> None:
+def test_a_gap_or_a_number_used_twice_is_rejected(name: str, expected: str, folder: Path) -> None:
     (folder / name).write_text("SELECT 1")
     with pytest.raises(MigrationError, match=f"should have number {expected}: numbers run without gaps"):
         read_migrations(folder)
 
 
-def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_files_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="no migration files in "):
         read_migrations(tmp_path)
 
 
-def test_a_file_that_is_not_utf8_is_refused_by_name(folder: Path) -> None:
+def test_a_file_that_is_not_utf8_is_rejected_by_name(folder: Path) -> None:
     (folder / "0003_latin.sql").write_bytes(b"SELECT '\xe9'")
     with pytest.raises(MigrationError, match=r"'0003_latin.sql' is not UTF-8"):
         read_migrations(folder)
@@ -113,7 +113,7 @@ def test_a_failing_file_rolls_back_whole_and_the_earlier_stay(empty: Connection,
     assert migrate(empty, folder) == ["0003_third.sql"]
 
 
-def test_a_file_that_ends_its_transaction_is_refused(empty: Connection, folder: Path) -> None:
+def test_a_file_that_ends_its_transaction_is_rejected(empty: Connection, folder: Path) -> None:
     (folder / "0003_third.sql").write_text("INSERT INTO steps VALUES ('three'); COMMIT;")
     with pytest.raises(MigrationError, match=r"'0003_third.sql' ends the transaction"):
         migrate(empty, folder)

@@ -49,14 +49,14 @@ def reader(connection: Connection, database_url: str) -> Iterator[Connection]:
     "statement",
     [
         "CREATE TABLE mine (x int)",
-        "DROP TABLE job_run_items",
-        "ALTER TABLE job_schedules ADD COLUMN x int",
-        "TRUNCATE job_schedule_runs",
+        "DROP TABLE run_items",
+        "ALTER TABLE schedules ADD COLUMN x int",
+        "TRUNCATE runs",
         "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "INSERT INTO schema_migrations (number, name, checksum) VALUES (999, 'x', 'x')",
         "CREATE ROLE another",
-        "ALTER FUNCTION ensure_job_run_items_partition(date) SECURITY INVOKER",
-        "COPY job_schedules TO PROGRAM 'true'",
+        "ALTER FUNCTION ensure_run_items_partition(date) SECURITY INVOKER",
+        "COPY schedules TO PROGRAM 'true'",
     ],
 )
 def test_who_works_changes_no_table(statement: str, app: Connection) -> None:
@@ -68,12 +68,12 @@ def test_who_works_changes_no_table(statement: str, app: Connection) -> None:
     "statement",
     [
         "INSERT INTO definition_groups (name, type) VALUES ('x', 'UNIVERSE')",
-        "UPDATE job_schedule_runs SET status = 'FAILED'",
+        "UPDATE runs SET status = 'FAILED'",
         "DELETE FROM ohlcv_daily",
         "CREATE TABLE mine (x int)",
-        "SELECT ensure_job_run_items_partition('2031-01-01')",
-        "SELECT drop_job_run_items_partition('2031-01-01')",
-        "SELECT nextval('job_schedules_id_seq')",
+        "SELECT ensure_run_items_partition('2031-01-01')",
+        "SELECT drop_run_items_partition('2031-01-01')",
+        "SELECT nextval('schedules_id_seq')",
     ],
 )
 def test_who_looks_changes_nothing(statement: str, reader: Connection) -> None:
@@ -99,10 +99,10 @@ def test_who_works_can_do_all_work(
     consumer.work_until_empty()
     assert run_status(app, run) == "COMPLETED"
     add_symbols(app, "u", ["A"])
-    app.execute("SELECT ensure_job_run_items_partition('2001-01-01')")
+    app.execute("SELECT ensure_run_items_partition('2001-01-01')")
     app.execute("SELECT ensure_ohlcv_1min_partition('2001-01-01')")
     (partition,) = retention.old_item_partitions(app, run.run_day)
-    assert partition == ("job_run_items_20010101", 0)
+    assert partition == ("run_items_20010101", 0)
     retention.drop_item_partition(app, partition[0])
     assert retention.old_item_partitions(app, run.run_day) == []
     for job in ("health_check", "database_cleanup", "cache_maintenance"):
@@ -114,7 +114,7 @@ def test_who_works_can_do_all_work(
 def test_a_day_with_an_open_run_cannot_be_dropped(app: Connection, streams: Streams, registry: Registry) -> None:
     run = start_run(app, streams, registry, "ledger_entry", "A")
     with pytest.raises(psycopg.errors.ObjectInUse, match=f"a run of {run.run_day} is open"):
-        app.execute("SELECT drop_job_run_items_partition(%s)", (run.run_day,))
+        app.execute("SELECT drop_run_items_partition(%s)", (run.run_day,))
 
 
 def test_tables_of_later_migrations_are_granted_too(connection: Connection, app: Connection) -> None:

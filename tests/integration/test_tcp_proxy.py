@@ -92,9 +92,9 @@ def test_cut_after_hits_only_the_connection_that_gets_a_reply_first(proxy: TcpPr
         assert proxy.connections == 1
 
 
-def test_refuse_resets_old_and_new_connections_until_it_resumes(proxy: TcpProxy) -> None:
+def test_reject_resets_old_and_new_connections_until_it_resumes(proxy: TcpProxy) -> None:
     with _client(proxy) as old:
-        proxy.refuse()
+        proxy.reject()
         with pytest.raises(ConnectionResetError):
             old.recv(1)
     _assert_turned_away(proxy)

@@ -23,7 +23,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.reclaimer import Reclaimer
 from streamworkers.engine.services.reconciler import Reconciler, StallRule
-from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor, must_wait
 from streamworkers.errors import PermanentError, RedisUnavailableError
 
@@ -193,8 +193,8 @@ class Reports:
         self.suspects = ()
         self._stage.reach("finished")
 
-    def refused(self, queue: str, count: int) -> None:
-        raise AssertionError(f"{count} entries of {queue} were refused")
+    def rejected(self, queue: str, count: int) -> None:
+        raise AssertionError(f"{count} entries of {queue} were rejected")
 
 
 class Worker:
@@ -208,8 +208,8 @@ class Worker:
         self._services = services
         self.reports = Reports(services.stage)
         self.job = Scripted(services.stage, services.record)
-        settler = Settler(services.streams, consumer, self.reports, lambda _: None)
-        self._executor = Executor(services.settings, Registry([self.job]), settler, random.Random(1))
+        committer = BatchCommitter(services.streams, consumer, self.reports, lambda _: None)
+        self._executor = Executor(services.settings, Registry([self.job]), committer, random.Random(1))
 
     @property
     def is_busy(self) -> bool:
@@ -267,7 +267,7 @@ class Services:
     def begin_anew(self, stall_seconds: float) -> None:
         """Empty ledger, empty Redis, new services, for which a run stalls after `stall_seconds`."""
         self._stall_seconds = stall_seconds
-        self.connection.execute("DELETE FROM effects; DELETE FROM job_run_items; DELETE FROM job_schedule_runs")
+        self.connection.execute("DELETE FROM effects; DELETE FROM run_items; DELETE FROM runs")
         self.streams.forget_everything()
         self.streams.loses_answer = False
         self.record = Record()
@@ -290,7 +290,7 @@ class Services:
         """Every lease has run out: take all pending entries over. Those that ran alone are charged an attempt."""
         pending = self._pending()
         for entry_id, entry in self.streams.entries().items():
-            if entry_id in pending and entry.alone:
+            if entry_id in pending and entry.isolated:
                 self.record.charge(entry.run_id, entry.seq)
         while self.reclaimer.run_once() is not None:
             pass
@@ -309,7 +309,7 @@ class Services:
         suspects = worker.reports.suspects if reason else ()
         if len(suspects) == 1 and (entry := self.streams.entries().get(suspects[0])):
             self.record.charge(entry.run_id, entry.seq)
-        self.streams.hand_over(QUEUE, worker.consumer, reason, suspects)
+        self.streams.requeue(QUEUE, worker.consumer, reason, suspects)
         self.streams.leave(QUEUE, worker.consumer)
 
     def _pending(self) -> set[str]:

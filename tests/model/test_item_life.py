@@ -31,7 +31,7 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger import transitions as run_changes
-from streamworkers.engine.ledger.runs import Closing, Run
+from streamworkers.engine.ledger.runs import ItemUpdate, Run
 from streamworkers.engine.redis import queue as stream_module
 from streamworkers.engine.redis.queue import Backlog, Streams
 from streamworkers.engine.services import reconciler as reconciler_module
@@ -194,7 +194,7 @@ class ItemLife(RuleBasedStateMachine):
     def loses_what_it_read(self, number: int) -> None:
         worker = _chosen(self._idle(), number)
         worker.read(5)
-        self.streams.hand_over(QUEUE, worker.consumer)
+        self.streams.requeue(QUEUE, worker.consumer)
 
     # What the background services do.
 
@@ -365,11 +365,11 @@ class ItemLife(RuleBasedStateMachine):
         execute = self.services.connection.execute
         items: list[Any] = execute(
             "SELECT run_id, seq, status, attempt, (SELECT count(*) FROM effects e WHERE e.run_id = i.run_id"
-            " AND e.symbol = i.symbol) FROM job_run_items i"
+            " AND e.symbol = i.symbol) FROM run_items i"
         ).fetchall()
         runs: list[Any] = execute(
             "SELECT id, status, item_count, max_attempts, completed_at, completed_count, failed_count, cancelled_count"
-            " FROM job_schedule_runs"
+            " FROM runs"
         ).fetchall()
         return (
             {(row[0], row[1]): ItemRow(*row[2:]) for row in items},
@@ -472,12 +472,12 @@ def _counterexample(services: Services, *rules: str) -> str:
 @pytest.mark.timeout(600)
 def test_without_the_fence_a_second_effect_is_found(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     def complete_items(
-        connection: Connection, run: Run, worker: str, started_at: datetime, closings: Sequence[Closing]
+        connection: Connection, run: Run, worker: str, started_at: datetime, updates: Sequence[ItemUpdate]
     ) -> set[int]:
         rows = connection.execute(
-            "UPDATE job_run_items SET status = 'completed', worker = %s, started_at = %s"
+            "UPDATE run_items SET status = 'completed', worker = %s, started_at = %s"
             " WHERE run_id = %s AND seq = ANY(%s) RETURNING seq",
-            (worker, started_at, run.id, [closing.seq for closing in closings]),
+            (worker, started_at, run.id, [update.seq for update in updates]),
         )
         return {seq for (seq,) in rows}
 

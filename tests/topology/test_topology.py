@@ -103,10 +103,10 @@ def test_the_stack_runs_with_one_worker_and_with_four_and_ends_in_time(
 def test_grafanas_login_reads_and_writes_nothing(start: Start, database: str) -> None:
     assert start("migrate").ended() == 0
     with connect(_as(database, "grafana")) as reader:
-        assert reader.execute("SELECT count(*) FROM job_schedule_runs").fetchone() == (0,)
+        assert reader.execute("SELECT count(*) FROM runs").fetchone() == (0,)
         reader.execute("SET default_transaction_read_only = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            reader.execute("DELETE FROM job_schedule_runs")
+            reader.execute("DELETE FROM runs")
 
 
 def _run(worker: ServiceProcess, database: str) -> int:
@@ -118,7 +118,7 @@ def _run(worker: ServiceProcess, database: str) -> int:
     with connect(database) as connection:
 
         def status() -> str:
-            row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s", (run_id,)).fetchone()
+            row = connection.execute("SELECT status FROM runs WHERE id = %s", (run_id,)).fetchone()
             assert row is not None
             return str(row[0])
 
@@ -134,7 +134,7 @@ def _run(worker: ServiceProcess, database: str) -> int:
 def _shares(database: str, run_id: int, workers: list[ServiceProcess]) -> list[float]:
     """Part of a run's items that each of these supervisors has done."""
     with connect(database) as connection:
-        rows = connection.execute("SELECT worker FROM job_run_items WHERE run_id = %s", (run_id,)).fetchall()
+        rows = connection.execute("SELECT worker FROM run_items WHERE run_id = %s", (run_id,)).fetchall()
     done = [sum(by.startswith(worker.supervisor_id()) for (by,) in rows) for worker in workers]
     return [items / len(rows) for items in done]
 

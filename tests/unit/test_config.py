@@ -1,4 +1,4 @@
-"""Settings: defaults, what is refused and with which words, and that no secret is ever printed."""
+"""Settings: defaults, what is rejected and with which words, and that no secret is ever printed."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_every_setting_says_what_it_is() -> None:
         ("log_format", "xml", "'auto', 'console' or 'json'"),
     ],
 )
-def test_a_bad_value_is_refused_with_variable_value_and_rule(
+def test_a_bad_value_is_rejected_with_variable_value_and_rule(
     name: str, value: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"STREAMWORKERS_{name.upper()}", value)
@@ -116,7 +116,7 @@ def test_a_database_url_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> N
         ("STREAMWORKERS_DATABASE_URL", f"postgresql:/user:{SECRET}@localhost/db"),
     ],
 )
-def test_a_bad_url_is_refused_by_name_and_rule_and_never_printed(
+def test_a_bad_url_is_rejected_by_name_and_rule_and_never_printed(
     variable: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, url)

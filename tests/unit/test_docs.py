@@ -15,7 +15,7 @@ from scheduler.system_metrics import SystemCollector
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.host.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
 from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import installed_jobs
 
@@ -49,7 +49,7 @@ def _registries() -> dict[str, CollectorRegistry]:
     pool, scheduling = PoolMetrics(own), SchedulerMetrics()
     for metrics in (pool, scheduling):
         metrics.registry.register(BacklogCollector(streams, []))
-        metrics.registry.register(PoolCollector(closed))
+        metrics.registry.register(DatabasePoolCollector(closed))
     pool.registry.register(WorkerCollector(dict))
     scheduling.registry.register(ScheduleCollector(closed))
     scheduling.registry.register(SystemCollector(closed, streams))
@@ -77,7 +77,7 @@ def test_the_tables_of_metrics_are_the_code(process: str) -> None:
     assert metrics_table(process) in _text("docs/reference/metrics.md")
 
 
-def test_every_reason_to_refuse_a_message_is_in_the_docs() -> None:
+def test_every_reason_to_reject_a_message_is_in_the_docs() -> None:
     text = _text("docs/reference/events.md")
     assert [reason for reason in REASONS if f"`{reason}`" not in text] == []
 
@@ -128,7 +128,9 @@ def test_the_job_of_the_readme_is_a_job() -> None:
     assert len(body) <= 15
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "docs/reference/indicators.md", "docs/reference/patterns.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "ARCHITECTURE.md", "docs/reference/indicators.md", "docs/reference/patterns.md"]
+)
 def test_every_link_of_the_docs_leads_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", _text(name)):
         if "://" not in target:

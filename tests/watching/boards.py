@@ -78,10 +78,10 @@ def variables_of(connection: Connection) -> dict[str, Value]:
         "indicator": "sma_50",
         "confidence": "0",
         "queue": ".*",
-        "job": column("SELECT DISTINCT job FROM job_schedule_runs"),
+        "job": column("SELECT DISTINCT job FROM runs"),
         "drain": "600",
-        "run": column("SELECT id FROM job_schedule_runs WHERE failed_count > 0 ORDER BY id LIMIT 1")[0],
-        "schedule": column("SELECT name FROM job_schedules"),
+        "run": column("SELECT id FROM runs WHERE failed_count > 0 ORDER BY id LIMIT 1")[0],
+        "schedule": column("SELECT name FROM schedules"),
     }
 
 

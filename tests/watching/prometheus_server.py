@@ -22,7 +22,7 @@ SCRAPE_SECONDS = 1
 
 
 class QueryError(Exception):
-    """Prometheus refuses an expression; the message is its own."""
+    """Prometheus rejects an expression; the message is its own."""
 
 
 @dataclass(frozen=True)

@@ -110,17 +110,17 @@ def _load(connection: Connection, market_data: Path | None) -> None:
 
 
 def _add_odd_schedules(connection: Connection) -> None:
-    """One that ticks all the time, one that always is too late or busy, one whose ticks are refused."""
+    """One that ticks all the time, one that always is too late or busy, one whose ticks are rejected."""
     common: dict[str, Any] = {"target": {"symbols": ["A", "B"]}, "cron": "* * * * * *"}
     for given in (
-        {"name": "every_second", "job_type": "noop", "max_instances": 50},
-        {"name": "too_busy", "job_type": "snoozing", "task_params": {"ready_at": 4e9}},
-        {"name": "refused", "job_type": "noop", "target": {"universe": "nobody"}, "cron": "*/5 * * * * *"},
+        {"name": "every_second", "job": "noop", "max_instances": 50},
+        {"name": "too_busy", "job": "snoozing", "parameters": {"ready_at": 4e9}},
+        {"name": "rejected", "job": "noop", "target": {"universe": "nobody"}, "cron": "*/5 * * * * *"},
     ):
         store.save_schedule(connection, ScheduleDefinition.parse(common | given))
     connection.execute(
-        "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, reason)"
-        " SELECT id, now() - interval '1 hour', now(), 'missed', 'too late' FROM job_schedules WHERE name = 'too_busy'"
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, reason)"
+        " SELECT id, now() - interval '1 hour', now(), 'missed', 'too late' FROM schedules WHERE name = 'too_busy'"
     )
 
 
@@ -144,7 +144,7 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     stage.leaving.callback(client.close)
     stage.leaving.callback(client.config_set, "maxmemory", 0)
     slow_items = [f"S{number}" for number in range(300)]
-    while not stage.prometheus.query("sum(streamworkers_takeover_duration_seconds_count) > 0"):
+    while not stage.prometheus.query("sum(streamworkers_requeue_duration_seconds_count) > 0"):
         # One that is killed between two batches leaves nothing to take over.
         slow = start("ledger_entry", *slow_items, parameters={"milliseconds": 20.0})
         wait_until(lambda run=slow: count_items(connection, run).get("completed", 0) > 50, 60, "workers are at work")  # type: ignore[misc]

@@ -177,7 +177,7 @@ class FakeMassive:
             else:
                 raise _RefusedError(404, "The requested resource was not found", "NOT_FOUND")
         except (_RefusedError, BadInputError) as error:
-            return None, _refusal(error, asked.request_id)
+            return None, _rejection(error, asked.request_id)
         return self._spoilt(asked, body)
 
     def _spoilt(self, asked: Asked, body: bytes) -> tuple[str | None, Answer]:
@@ -376,6 +376,6 @@ def _listing(
     return msgspec.json.encode(body)
 
 
-def _refusal(error: Exception, request_id: str) -> Answer:
+def _rejection(error: Exception, request_id: str) -> Answer:
     status, kind = (error.status, error.kind) if isinstance(error, _RefusedError) else (400, "ERROR")
     return Answer(status, msgspec.json.encode({"status": kind, "request_id": request_id, "error": str(error)}))

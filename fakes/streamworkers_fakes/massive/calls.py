@@ -78,7 +78,7 @@ def without_keys(text: str, keys: Iterable[str]) -> str:
 
 
 class SlidingWindow:
-    """Lets at most `most` calls through in any `seconds`; those it refuses do not count.
+    """Lets at most `most` calls through in any `seconds`; those it rejects do not count.
 
     Raises BadInputError below 1 call or for no time.
     """

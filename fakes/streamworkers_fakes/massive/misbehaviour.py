@@ -249,9 +249,9 @@ _FAILURES = (
 
 def misbehave(rule: Misbehaviour, asked: Asked, good: bytes) -> Answer | None:
     """What is sent in place of a good body, None where that has not what this misbehaviour would spoil."""
-    refusal = _refused(rule, asked)
-    if refusal is not None:
-        return refusal
+    rejection = _rejected(rule, asked)
+    if rejection is not None:
+        return rejection
     if rule.name == "timeout":
         return Answer(200, good, hold_seconds=rule.number)
     if rule.name == "truncated_json":
@@ -266,7 +266,7 @@ def misbehave(rule: Misbehaviour, asked: Asked, good: bytes) -> Answer | None:
     return Answer(200, msgspec.json.encode(payload))
 
 
-def _refused(rule: Misbehaviour, asked: Asked) -> Answer | None:
+def _rejected(rule: Misbehaviour, asked: Asked) -> Answer | None:
     match rule.name:
         case "rate_limit":
             wait = () if rule.value is None else (("Retry-After", f"{rule.number:.0f}"),)

@@ -57,8 +57,8 @@ class PoolMetrics(ServiceMetrics):
         self.snoozed = self._counter("items_snoozed", "Items put off by their handler", labels)
         self.fenced = self._counter("items_fenced", "Results discarded because another worker closed the item", labels)
         self.dropped = self._counter("entries_dropped", "Entries whose item was closed already", labels)
-        self.refused = self._counter("entries_refused", "Entries that belong to no item", ("queue",))
-        self.handed_over = self._counter("entries_handed_over", "Entries of a worker that ended", ("queue", "cause"))
+        self.rejected = self._counter("entries_rejected", "Entries that belong to no item", ("queue",))
+        self.requeued = self._counter("entries_requeued", "Entries of a worker that ended", ("queue", "cause"))
         self.reclaimed = self._counter("entries_reclaimed", "Entries whose lease ran out", ("queue",))
         self.promoted = self._counter("entries_promoted", "Delayed entries whose time came", ("queue",))
         self.reconciled = self._counter("items_reconciled", "Lost items added again", ("queue",))
@@ -87,8 +87,8 @@ class PoolMetrics(ServiceMetrics):
             registry=self.registry,
         )
 
-        self.takeover_seconds = Histogram(
-            "streamworkers_takeover_duration_seconds",
+        self.requeue_seconds = Histogram(
+            "streamworkers_requeue_duration_seconds",
             "Time from the last sign of a worker that died to the next call with what it had been executing",
             ("queue",),
             buckets=_WAIT_BUCKETS,
@@ -98,11 +98,11 @@ class PoolMetrics(ServiceMetrics):
     def begin_at_zero(self, jobs: Mapping[str, Sequence[str]]) -> None:
         """Show what counts events of these queues and jobs from the start: the rate of one that appears at 1 is 0."""
         for queue, names in jobs.items():
-            self.takeover_seconds.labels(queue)
-            for counter in (self.refused, self.reclaimed, self.promoted, self.reconciled):
+            self.requeue_seconds.labels(queue)
+            for counter in (self.rejected, self.reclaimed, self.promoted, self.reconciled):
                 counter.labels(queue)
             for cause in ("died", "stopped"):
-                self.handed_over.labels(queue, cause)
+                self.requeued.labels(queue, cause)
             for job in names:
                 for counter in (self.started, self.retried, self.snoozed, self.fenced, self.dropped):
                     counter.labels(queue, job)
@@ -127,8 +127,8 @@ class PoolMetrics(ServiceMetrics):
         if report.seconds:
             self.batch_seconds.labels(queue, job).observe(report.seconds)
             self.wait_seconds.labels(queue, job).observe(report.wait_seconds)
-        if report.takeover_seconds:
-            self.takeover_seconds.labels(queue).observe(report.takeover_seconds)
+        if report.requeue_seconds:
+            self.requeue_seconds.labels(queue).observe(report.requeue_seconds)
         for (name, *labels), count in report.tallies:
             if (counter := self._of_jobs.get(name)) is not None:
                 (counter.labels(*labels) if labels else counter).inc(count)
@@ -169,7 +169,7 @@ class BacklogCollector(Collector):
         return [entries, ages]
 
 
-class PoolCollector(Collector):
+class DatabasePoolCollector(Collector):
     """What a process's connections to PostgreSQL do, read when Prometheus asks."""
 
     def __init__(self, pool: "ConnectionPool[Connection]") -> None:
@@ -179,11 +179,11 @@ class PoolCollector(Collector):
         """Connections by state, requests that wait, and what was waited for, without values."""
         return (
             GaugeMetricFamily(
-                "streamworkers_pool_connections", "Connections to PostgreSQL of this process", labels=("state",)
+                "streamworkers_db_pool_connections", "Connections to PostgreSQL of this process", labels=("state",)
             ),
-            GaugeMetricFamily("streamworkers_pool_requests_waiting", "Requests that wait for a connection"),
-            CounterMetricFamily("streamworkers_pool_requests", "Requests for a connection", labels=("outcome",)),
-            CounterMetricFamily("streamworkers_pool_wait_seconds", "Time that requests waited for a connection"),
+            GaugeMetricFamily("streamworkers_db_pool_requests_waiting", "Requests that wait for a connection"),
+            CounterMetricFamily("streamworkers_db_pool_requests", "Requests for a connection", labels=("outcome",)),
+            CounterMetricFamily("streamworkers_db_pool_wait_seconds", "Time that requests waited for a connection"),
         )
 
     def collect(self) -> Iterable[Metric]:

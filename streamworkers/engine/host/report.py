@@ -20,7 +20,7 @@ class BatchReport:
     events: int = 0
     seconds: float = 0.0
     wait_seconds: float = 0.0
-    takeover_seconds: float = 0.0
+    requeue_seconds: float = 0.0
     tallies: list[tuple[list[str], int]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,5 +46,5 @@ class Reporter(Protocol):
     def finished(self, run: Run, report: BatchReport) -> None:
         """The items of the last `committing` are closed, and their entries have left the queue."""
 
-    def refused(self, queue: str, count: int) -> None:
+    def rejected(self, queue: str, count: int) -> None:
         """Entries that are no items of ours were taken out of the queue."""

@@ -16,7 +16,7 @@ _RUN_REPORT = (
     " cancelled_count, created_at, enqueued_at, started_at, completed_at, max_attempts, idempotency_key, trigger,"
     " schedule, scheduled_for, external_id, requested_by,"
     " extract(epoch FROM coalesce(completed_at, clock_timestamp()) - created_at)::float8 AS seconds"
-    " FROM job_schedule_runs"
+    " FROM runs"
 )
 
 
@@ -53,10 +53,10 @@ def open_runs(connection: Connection, limit: int) -> list[Row]:
         connection.cursor(row_factory=dict_row)
         .execute(
             "SELECT r.id AS run_id, r.job, r.queue, r.status, r.target, r.schedule, r.created_at, r.item_count,"
-            " c.closed, c.failed FROM job_schedule_runs r CROSS JOIN LATERAL"
+            " c.closed, c.failed FROM runs r CROSS JOIN LATERAL"
             " (SELECT count(*) FILTER (WHERE status NOT IN ('pending', 'retrying')) AS closed,"
             "   count(*) FILTER (WHERE status = 'failed') AS failed"
-            "  FROM job_run_items i WHERE i.run_day = r.run_day AND i.run_id = r.id) c"
+            "  FROM run_items i WHERE i.run_day = r.run_day AND i.run_id = r.id) c"
             " WHERE r.status IN ('PENDING', 'RUNNING') ORDER BY r.id DESC LIMIT %s",
             (limit,),
         )
@@ -77,7 +77,7 @@ def run_statistics(connection: Connection, since: datetime) -> list[Row]:
             " percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50_seconds,"
             " percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95_seconds, max(seconds) AS max_seconds"
             " FROM (SELECT *, extract(epoch FROM completed_at - started_at)::float8 AS seconds"
-            "  FROM job_schedule_runs WHERE completed_at >= %s) ended GROUP BY job ORDER BY job",
+            "  FROM runs WHERE completed_at >= %s) ended GROUP BY job ORDER BY job",
             (since,),
         )
         .fetchall()
@@ -86,9 +86,7 @@ def run_statistics(connection: Connection, since: datetime) -> list[Row]:
 
 def dead_by_queue(connection: Connection) -> dict[str, int]:
     """The dead items of ended runs, by queue; queues without any are absent."""
-    rows = connection.execute(
-        "SELECT queue, sum(failed_count)::bigint FROM job_schedule_runs WHERE failed_count > 0 GROUP BY queue"
-    )
+    rows = connection.execute("SELECT queue, sum(failed_count)::bigint FROM runs WHERE failed_count > 0 GROUP BY queue")
     return dict(rows.fetchall())
 
 
@@ -100,7 +98,7 @@ def run_report(connection: Connection, run_id: int) -> Row | None:
 def items_with_result(connection: Connection, run: Run, key: str, limit: int) -> list[tuple[str, Any]]:
     """(symbol, value) of completed items whose result has a key, by symbol."""
     return connection.execute(
-        "SELECT symbol, result -> %s FROM job_run_items WHERE run_day = %s AND run_id = %s AND status = 'completed'"
+        "SELECT symbol, result -> %s FROM run_items WHERE run_day = %s AND run_id = %s AND status = 'completed'"
         " AND result ? %s ORDER BY symbol LIMIT %s",
         (key, run.run_day, run.id, key, limit),
     ).fetchall()
@@ -109,7 +107,7 @@ def items_with_result(connection: Connection, run: Run, key: str, limit: int) ->
 def item_results(connection: Connection, run: Run) -> list[tuple[str, Any]]:
     """(symbol, result) of every completed item that has a result, by seq."""
     return connection.execute(
-        "SELECT symbol, result FROM job_run_items WHERE run_day = %s AND run_id = %s AND status = 'completed'"
+        "SELECT symbol, result FROM run_items WHERE run_day = %s AND run_id = %s AND status = 'completed'"
         " AND result IS NOT NULL ORDER BY seq",
         (run.run_day, run.id),
     ).fetchall()
@@ -120,7 +118,7 @@ def failed_items(connection: Connection, run: Run, limit: int) -> list[Row]:
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT seq, symbol, timeframe, attempt, error, finished_at FROM job_run_items"
+            "SELECT seq, symbol, timeframe, attempt, error, finished_at FROM run_items"
             " WHERE run_day = %s AND run_id = %s AND status = 'failed' ORDER BY seq LIMIT %s",
             (run.run_day, run.id, limit),
         )
@@ -135,7 +133,7 @@ def dead_items(connection: Connection, wanted: DeadFilter, limit: int) -> list[R
         .execute(
             "SELECT i.run_id, i.seq, r.job, i.symbol, i.timeframe, i.attempt, i.error, i.worker, i.finished_at,"
             " i.history"
-            " FROM job_schedule_runs r JOIN job_run_items i ON i.run_day = r.run_day AND i.run_id = r.id"
+            " FROM runs r JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id"
             " WHERE i.status = 'failed' AND coalesce(r.failed_count, 1) > 0"
             " AND (%(run_id)s::bigint IS NULL OR r.id = %(run_id)s)"
             " AND (%(job)s::text IS NULL OR r.job = %(job)s)"
@@ -162,19 +160,19 @@ def dead_item(connection: Connection, run: Run, seq: int) -> Row | None:
         connection.cursor(row_factory=dict_row)
         .execute(
             "SELECT run_id, seq, symbol, timeframe, attempt, error, worker, started_at, finished_at, history"
-            " FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = %s AND status = 'failed'",
+            " FROM run_items WHERE run_day = %s AND run_id = %s AND seq = %s AND status = 'failed'",
             (run.run_day, run.id, seq),
         )
         .fetchone()
     )
 
 
-def refused_entries(connection: Connection, queue: str | None, limit: int) -> list[Row]:
+def rejected_entries(connection: Connection, queue: str | None, limit: int) -> list[Row]:
     """Entries that were found in a queue and are no items of ours, the newest first, without their bytes."""
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT id, queue, entry_id, reason, size, refused_at FROM refused_entries"
+            "SELECT id, queue, entry_id, reason, size, rejected_at FROM rejected_entries"
             " WHERE %(queue)s::text IS NULL OR queue = %(queue)s ORDER BY id DESC LIMIT %(limit)s",
             {"queue": queue, "limit": limit},
         )
@@ -182,18 +180,19 @@ def refused_entries(connection: Connection, queue: str | None, limit: int) -> li
     )
 
 
-def refused_entry(connection: Connection, entry: int) -> Row | None:
-    """One refused entry with its bytes, or None."""
+def rejected_entry(connection: Connection, entry: int) -> Row | None:
+    """One rejected entry with its bytes, or None."""
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT id, queue, entry_id, reason, size, refused_at, payload FROM refused_entries WHERE id = %s", (entry,)
+            "SELECT id, queue, entry_id, reason, size, rejected_at, payload FROM rejected_entries WHERE id = %s",
+            (entry,),
         )
         .fetchone()
     )
 
 
-def untold_runs(connection: Connection, jobs: int) -> list[Row]:
+def runs_to_notify(connection: Connection, jobs: int) -> list[Row]:
     """The runs of up to so many job ids whose end has not been told, with their closed items and the last of them.
 
     Those that have ended come first, then the oldest.
@@ -203,14 +202,14 @@ def untold_runs(connection: Connection, jobs: int) -> list[Row]:
         .execute(
             "SELECT r.id AS run_id, r.external_id, r.job, r.status, r.created_at, r.started_at, r.completed_at,"
             " r.item_count, r.failed_count, c.closed, l.symbol AS last_symbol, l.timeframe AS last_timeframe"
-            " FROM job_schedule_runs r"
-            " CROSS JOIN LATERAL (SELECT count(*) AS closed FROM job_run_items i"
+            " FROM runs r"
+            " CROSS JOIN LATERAL (SELECT count(*) AS closed FROM run_items i"
             "  WHERE i.run_day = r.run_day AND i.run_id = r.id AND i.status IN ('completed', 'failed', 'cancelled')) c"
-            " LEFT JOIN LATERAL (SELECT symbol, timeframe FROM job_run_items i"
+            " LEFT JOIN LATERAL (SELECT symbol, timeframe FROM run_items i"
             "  WHERE i.run_day = r.run_day AND i.run_id = r.id AND i.finished_at IS NOT NULL"
             "  ORDER BY i.finished_at DESC LIMIT 1) l ON true"
-            " WHERE r.external_id IS NOT NULL AND NOT r.status_told AND r.external_id IN"
-            "  (SELECT external_id FROM job_schedule_runs WHERE external_id IS NOT NULL AND NOT status_told"
+            " WHERE r.external_id IS NOT NULL AND NOT r.status_notified AND r.external_id IN"
+            "  (SELECT external_id FROM runs WHERE external_id IS NOT NULL AND NOT status_notified"
             "   GROUP BY external_id ORDER BY bool_or(status IN ('PENDING', 'RUNNING')), min(id) LIMIT %s)"
             " ORDER BY r.id",
             (jobs,),
@@ -231,9 +230,9 @@ def bars_by_timeframe(connection: Connection, run: Run) -> list[Row]:
             " count(*) FILTER (WHERE status = 'failed') AS failed,"
             " coalesce(sum((result ->> 'bars')::bigint), 0)::bigint AS bars,"
             " coalesce(sum((result ->> 'missing_bars')::bigint), 0)::bigint AS missing_bars,"
-            " count(*) FILTER (WHERE result ? 'refused') AS with_refused,"
+            " count(*) FILTER (WHERE result ? 'rejected') AS with_rejected,"
             " coalesce(array_agg(symbol ORDER BY seq) FILTER (WHERE status = 'completed'), '{}') AS symbols"
-            " FROM job_run_items WHERE run_day = %s AND run_id = %s GROUP BY timeframe ORDER BY min(seq)",
+            " FROM run_items WHERE run_day = %s AND run_id = %s GROUP BY timeframe ORDER BY min(seq)",
             (run.run_day, run.id),
         )
         .fetchall()
@@ -250,7 +249,7 @@ def run_states(connection: Connection) -> list[Row]:
         .execute(
             "SELECT r.id AS run_id, r.job, r.queue, r.status, coalesce(o.open_count, 0) AS open_count,"
             " r.status IN ('PENDING', 'RUNNING') AS is_open"
-            " FROM job_schedule_runs r LEFT JOIN (SELECT run_day, run_id, count(*) AS open_count FROM job_run_items"
+            " FROM runs r LEFT JOIN (SELECT run_day, run_id, count(*) AS open_count FROM run_items"
             "  WHERE status IN ('pending', 'retrying') GROUP BY run_day, run_id) o"
             " ON o.run_day = r.run_day AND o.run_id = r.id"
             " WHERE r.status IN ('PENDING', 'RUNNING') OR o.open_count > 0 ORDER BY r.id"
@@ -262,7 +261,7 @@ def run_states(connection: Connection) -> list[Row]:
 def late_events(connection: Connection, seconds: float) -> int:
     """The number of events that have waited in the outbox for longer."""
     row = connection.execute(
-        "SELECT count(*) FROM event_outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
+        "SELECT count(*) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
         (seconds,),
     ).fetchone()
     assert row is not None

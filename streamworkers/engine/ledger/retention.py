@@ -11,28 +11,26 @@ from streamworkers.database import Connection
 
 _LOCK_WAIT = "2s"
 _CANDIDATES = {
-    "job_schedule_runs": "completed_at < %s",
-    "job_schedule_ticks": "decided_at < %s AND state <> 'waiting'",
-    "msg_system_health": "checked_at < %s",
+    "runs": "completed_at < %s",
+    "ticks": "decided_at < %s AND state <> 'waiting'",
+    "health_checks": "checked_at < %s",
 }
 
 
 def old_item_partitions(connection: Connection, before: date) -> list[tuple[str, int]]:
-    """Partitions of `job_run_items` of days before that one, no run of which is open, and the rows they should have."""
+    """Partitions of `run_items` of days before that one, no run of which is open, and the rows they should have."""
     rows = connection.execute(
         "SELECT c.relname, day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid,"
         " LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day) named"
-        " WHERE i.inhparent = 'job_run_items'::regclass AND day < %s"
-        " AND NOT EXISTS (SELECT FROM job_schedule_runs r WHERE r.run_day = day"
+        " WHERE i.inhparent = 'run_items'::regclass AND day < %s"
+        " AND NOT EXISTS (SELECT FROM runs r WHERE r.run_day = day"
         "                 AND r.status IN ('PENDING', 'RUNNING')) ORDER BY day",
         (before,),
     ).fetchall()
     return [
         (name, count)
         for name, day in rows
-        for (count,) in connection.execute(
-            "SELECT coalesce(sum(item_count), 0) FROM job_schedule_runs WHERE run_day = %s", (day,)
-        )
+        for (count,) in connection.execute("SELECT coalesce(sum(item_count), 0) FROM runs WHERE run_day = %s", (day,))
     ]
 
 
@@ -43,7 +41,7 @@ def drop_item_partition(connection: Connection, name: str) -> None:
     """
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_LOCK_WAIT))
-        connection.execute("SELECT drop_job_run_items_partition(to_date(right(%s, 8), 'YYYYMMDD'))", (name,))
+        connection.execute("SELECT drop_run_items_partition(to_date(right(%s, 8), 'YYYYMMDD'))", (name,))
 
 
 def count_old(connection: Connection, table: str, before: datetime) -> int:

@@ -19,13 +19,13 @@ from streamworkers.engine.outcome import Event
 
 OPEN_STATES = ("pending", "retrying")
 OPEN_RUN_STATES = ("PENDING", "RUNNING")
-SCHEDULES_NOTIFY = "streamworkers_schedules"  # PostgreSQL's channel; the triggers of `job_schedules` use it too
+SCHEDULES_NOTIFY = "streamworkers_schedules"  # PostgreSQL's channel; the triggers of `schedules` use it too
 _PAGE = 5000
 _ENQUEUE_LOCKS = 0x5357  # any fixed numbers: the classes of our advisory locks
 _SYMBOL_LOCKS = 0x5358
 _SELECT_RUN = (
     "SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,"
-    " enqueued_at IS NOT NULL, schedule FROM job_schedule_runs"
+    " enqueued_at IS NOT NULL, schedule FROM runs"
 )
 _SELECT_UNFINISHED = _SELECT_RUN.replace(" FROM ", ", floor(extract(epoch FROM enqueued_at) * 1000)::bigint FROM ")
 
@@ -67,17 +67,17 @@ class OpenItem(NamedTuple):
     symbol: str
     timeframe: str | None
     attempt: int = 0
-    opening: int = 0
+    generation: int = 0
 
 
-class Closing(NamedTuple):
+class ItemUpdate(NamedTuple):
     """A new state of an item: `completed` with a result, `failed` or `retrying` with an error.
 
-    It holds for one opening of the item: what was begun before a replay or a retry changes nothing after it.
+    It holds for one generation of the item: what was begun before a replay or a retry changes nothing after it.
     """
 
     seq: int
-    opening: int
+    generation: int
     attempt: int
     status: str
     result: dict[str, Any] | None = None
@@ -91,7 +91,7 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
     """
     with connection.transaction():
         row = connection.execute(
-            "INSERT INTO job_schedule_runs (job, queue, target, timeframe, as_of, parameters, idempotency_key,"
+            "INSERT INTO runs (job, queue, target, timeframe, as_of, parameters, idempotency_key,"
             " item_count, max_attempts, trigger, schedule_id, schedule, scheduled_for, external_id, requested_by)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
@@ -116,16 +116,16 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
             return Run(*existing), False
         run = load_run(connection, row[0])
         assert run is not None
-        connection.execute("SELECT ensure_job_run_items_partition(%s)", (run.run_day,))
+        connection.execute("SELECT ensure_run_items_partition(%s)", (run.run_day,))
         with connection.cursor().copy(
-            "COPY job_run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
+            "COPY run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
         ) as copy:
             copy.set_types(["date", "int8", "int4", "text", "text"])
             for seq, (symbol, timeframe) in enumerate(request.items()):
                 copy.write_row((run.run_day, run.id, seq, symbol, timeframe))
         # Last, so that no other enqueue of the job waits for this one's items.
         connection.execute(
-            "INSERT INTO job_totals AS t (queue, job, items_enqueued) VALUES (%s, %s, %s)"
+            "INSERT INTO enqueued_totals AS t (queue, job, items_enqueued) VALUES (%s, %s, %s)"
             " ON CONFLICT (queue, job) DO UPDATE SET items_enqueued = t.items_enqueued + excluded.items_enqueued",
             (queue, run.job, run.item_count),
         )
@@ -135,20 +135,20 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
 def is_key_taken(connection: Connection, idempotency_keys: Sequence[str]) -> bool:
     """True when a run has one of these keys."""
     row = connection.execute(
-        "SELECT EXISTS (SELECT FROM job_schedule_runs WHERE idempotency_key = ANY(%s))", (list(idempotency_keys),)
+        "SELECT EXISTS (SELECT FROM runs WHERE idempotency_key = ANY(%s))", (list(idempotency_keys),)
     ).fetchone()
     assert row is not None
     return bool(row[0])
 
 
-def mark_told(connection: Connection, run_ids: Sequence[int]) -> set[int]:
+def mark_notified(connection: Connection, run_ids: Sequence[int]) -> set[int]:
     """Note that who asked for these runs has been told how they ended, unless one was opened again meanwhile.
 
     Returns those of which this call was the first to note it.
     """
     rows = connection.execute(
-        "UPDATE job_schedule_runs SET status_told = true WHERE id = ANY(%s) AND status NOT IN ('PENDING', 'RUNNING')"
-        " AND NOT status_told RETURNING id",
+        "UPDATE runs SET status_notified = true WHERE id = ANY(%s) AND status NOT IN ('PENDING', 'RUNNING')"
+        " AND NOT status_notified RETURNING id",
         (list(run_ids),),
     )
     return {run_id for (run_id,) in rows}
@@ -158,7 +158,7 @@ def mark_enqueued(connection: Connection, run_id: int) -> None:
     """Note that all entries of a run are in the stream. Not worth a disk's wait: lost, it is noted again."""
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit TO off")
-        connection.execute("UPDATE job_schedule_runs SET enqueued_at = clock_timestamp() WHERE id = %s", (run_id,))
+        connection.execute("UPDATE runs SET enqueued_at = clock_timestamp() WHERE id = %s", (run_id,))
 
 
 def load_run(connection: Connection, run_id: int) -> Run | None:
@@ -170,25 +170,24 @@ def load_run(connection: Connection, run_id: int) -> Run | None:
 def mark_running(connection: Connection, run_id: int) -> None:
     """Note that a worker took the first item of a run."""
     connection.execute(
-        "UPDATE job_schedule_runs SET status = 'RUNNING', started_at = clock_timestamp()"
-        " WHERE id = %s AND status = 'PENDING'",
+        "UPDATE runs SET status = 'RUNNING', started_at = clock_timestamp() WHERE id = %s AND status = 'PENDING'",
         (run_id,),
     )
 
 
 def open_symbols(connection: Connection, run: Run, seqs: Sequence[int]) -> dict[int, tuple[str, int]]:
-    """The symbol and the opening of those of these items that are open, by seq."""
+    """The symbol and the generation of those of these items that are open, by seq."""
     rows = connection.execute(
-        "SELECT seq, symbol, opening FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
+        "SELECT seq, symbol, generation FROM run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
         " AND status IN ('pending', 'retrying')",
         (run.run_day, run.id, list(seqs)),
         binary=True,
     )
-    return {seq: (symbol, opening) for seq, symbol, opening in rows}
+    return {seq: (symbol, generation) for seq, symbol, generation in rows}
 
 
 def complete_items(
-    connection: Connection, run: Run, worker: str, started_at: datetime, closings: Sequence[Closing]
+    connection: Connection, run: Run, worker: str, started_at: datetime, updates: Sequence[ItemUpdate]
 ) -> set[int]:
     """Close items as completed; returns the seqs that this call was the first to close.
 
@@ -196,12 +195,12 @@ def complete_items(
     is planned from the run's side, which reads the whole run for every batch.
     """
     closed: set[int] = set()
-    for (attempt, opening), group in _by_attempt(closings).items():
-        results = {closing.seq: closing.result for closing in group if closing.result is not None}
+    for (attempt, generation), group in _by_attempt(updates).items():
+        results = {update.seq: update.result for update in group if update.result is not None}
         rows = connection.execute(
-            "UPDATE job_run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"
+            "UPDATE run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"
             " finished_at = clock_timestamp(), result = %s::jsonb -> seq::text, error = NULL"
-            " WHERE run_day = %s AND run_id = %s AND seq = ANY(%s) AND opening = %s"
+            " WHERE run_day = %s AND run_id = %s AND seq = ANY(%s) AND generation = %s"
             " AND status IN ('pending', 'retrying') RETURNING seq",
             (
                 attempt,
@@ -210,8 +209,8 @@ def complete_items(
                 json.dumps(results) if results else None,
                 run.run_day,
                 run.id,
-                [closing.seq for closing in group],
-                opening,
+                [update.seq for update in group],
+                generation,
             ),
         )
         closed.update(seq for (seq,) in rows)
@@ -223,7 +222,7 @@ def fail_items(
     run: Run,
     worker: str | None,
     started_at: datetime | None,
-    closings: Sequence[Closing],
+    updates: Sequence[ItemUpdate],
     *,
     unless_recorded: bool = False,
 ) -> set[int]:
@@ -231,25 +230,25 @@ def fail_items(
 
     `unless_recorded` leaves out those of which this attempt or a later one is recorded already.
     """
-    seqs = [closing.seq for closing in closings]
+    seqs = [update.seq for update in updates]
     rows = connection.execute(
-        "UPDATE job_run_items i SET status = d.status, attempt = d.attempt, worker = %s, started_at = %s,"
+        "UPDATE run_items i SET status = d.status, attempt = d.attempt, worker = %s, started_at = %s,"
         " finished_at = CASE d.status WHEN 'failed' THEN clock_timestamp() END, error = d.error,"
         " history = coalesce(i.history, '[]') || jsonb_build_object("
         "   'attempt', d.attempt, 'worker', %s::text, 'at', clock_timestamp(), 'error', d.error)"
         " FROM unnest(%s::int[], %s::int[], %s::smallint[], %s::text[], %s::text[])"
-        "  AS d(seq, opening, attempt, status, error)"
-        " WHERE i.run_day = %s AND i.run_id = %s AND i.seq = ANY(%s) AND (i.seq, i.opening) = (d.seq, d.opening)"
+        "  AS d(seq, generation, attempt, status, error)"
+        " WHERE i.run_day = %s AND i.run_id = %s AND i.seq = ANY(%s) AND (i.seq, i.generation) = (d.seq, d.generation)"
         " AND i.status IN ('pending', 'retrying') AND (NOT %s OR i.attempt < d.attempt) RETURNING i.seq",
         (
             worker,
             started_at,
             worker,
             seqs,
-            [closing.opening for closing in closings],
-            [closing.attempt for closing in closings],
-            [closing.status for closing in closings],
-            [closing.error for closing in closings],
+            [update.generation for update in updates],
+            [update.attempt for update in updates],
+            [update.status for update in updates],
+            [update.error for update in updates],
             run.run_day,
             run.id,
             seqs,
@@ -272,10 +271,10 @@ def superseded(connection: Connection, run_id: int, symbols: Sequence[str]) -> s
         (_SYMBOL_LOCKS, list(symbols)),
     )
     rows = connection.execute(
-        "SELECT i.symbol FROM job_schedule_runs mine JOIN job_schedule_runs newer ON newer.id > mine.id"
+        "SELECT i.symbol FROM runs mine JOIN runs newer ON newer.id > mine.id"
         " AND (newer.job, newer.parameters) = (mine.job, mine.parameters)"
         " AND (newer.timeframe, newer.as_of) IS NOT DISTINCT FROM (mine.timeframe, mine.as_of)"
-        " JOIN job_run_items i ON i.run_day = newer.run_day AND i.run_id = newer.id"
+        " JOIN run_items i ON i.run_day = newer.run_day AND i.run_id = newer.id"
         " WHERE mine.id = %s AND i.status = 'completed' AND i.symbol = ANY(%s)",
         (run_id, list(symbols)),
     )
@@ -288,7 +287,7 @@ def add_events(connection: Connection, events: Sequence[Event]) -> None:
         if not isinstance(event.payload, dict):
             raise TypeError(f"payload {event.payload!r} of an event for {event.channel} is not a dict")
     connection.execute(
-        "INSERT INTO event_outbox (channel, payload)"
+        "INSERT INTO outbox (channel, payload)"
         " SELECT channel, payload::jsonb FROM unnest(%b::text[], %b::text[]) AS e(channel, payload)",
         ([event.channel for event in events], [json.dumps(event.payload) for event in events]),
     )
@@ -297,7 +296,7 @@ def add_events(connection: Connection, events: Sequence[Event]) -> None:
 def closed_by(connection: Connection, run_day: date, run_id: int, seqs: Sequence[int], worker: str) -> dict[str, int]:
     """How many of these items a worker closed, by state: what a process achieved that died before it could tell."""
     rows = connection.execute(
-        "SELECT status, count(*) FROM job_run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
+        "SELECT status, count(*) FROM run_items WHERE run_day = %s AND run_id = %s AND seq = ANY(%s)"
         " AND worker = %s AND status IN ('completed', 'failed') GROUP BY status",
         (run_day, run_id, list(seqs), worker),
     )
@@ -307,7 +306,7 @@ def closed_by(connection: Connection, run_day: date, run_id: int, seqs: Sequence
 def count_items(connection: Connection, run: Run) -> dict[str, int]:
     """The number of items of a run by state."""
     rows = connection.execute(
-        "SELECT status, count(*) FROM job_run_items WHERE run_day = %s AND run_id = %s GROUP BY status",
+        "SELECT status, count(*) FROM run_items WHERE run_day = %s AND run_id = %s GROUP BY status",
         (run.run_day, run.id),
     )
     return dict(rows.fetchall())
@@ -331,7 +330,7 @@ def unfinished_runs(
 def open_items(connection: Connection, run: Run, after_seq: int, limit: int) -> list[OpenItem]:
     """The next open items of a run, by seq."""
     rows = connection.execute(
-        "SELECT seq, symbol, timeframe, attempt, opening FROM job_run_items"
+        "SELECT seq, symbol, timeframe, attempt, generation FROM run_items"
         " WHERE run_day = %s AND run_id = %s AND seq > %s AND status IN ('pending', 'retrying') ORDER BY seq LIMIT %s",
         (run.run_day, run.id, after_seq, limit),
     )
@@ -349,8 +348,7 @@ def all_open_items(connection: Connection, run: Run) -> Iterator[OpenItem]:
 def ensure_partitions(connection: Connection, days_ahead: int) -> None:
     """Make the partitions of today and the days ahead, so that no enqueue has to."""
     connection.execute(
-        "SELECT ensure_job_run_items_partition((now() AT TIME ZONE 'UTC')::date + day)"
-        " FROM generate_series(0, %s) AS day",
+        "SELECT ensure_run_items_partition((now() AT TIME ZONE 'UTC')::date + day) FROM generate_series(0, %s) AS day",
         (days_ahead,),
     )
 
@@ -391,14 +389,14 @@ def unfinished_run(connection: Connection, run_id: int) -> Unfinished | None:
 def open_run_ids(connection: Connection, queue: str, run_ids: Sequence[int]) -> set[int]:
     """Those of these runs that are open and of this queue."""
     rows = connection.execute(
-        "SELECT id FROM job_schedule_runs WHERE id = ANY(%s) AND queue = %s AND status IN ('PENDING', 'RUNNING')",
+        "SELECT id FROM runs WHERE id = ANY(%s) AND queue = %s AND status IN ('PENDING', 'RUNNING')",
         (list(run_ids), queue),
     )
     return {run_id for (run_id,) in rows}
 
 
-def _by_attempt(closings: Sequence[Closing]) -> dict[tuple[int, int], list[Closing]]:
-    groups: dict[tuple[int, int], list[Closing]] = {}
-    for closing in closings:
-        groups.setdefault((closing.attempt, closing.opening), []).append(closing)
+def _by_attempt(updates: Sequence[ItemUpdate]) -> dict[tuple[int, int], list[ItemUpdate]]:
+    groups: dict[tuple[int, int], list[ItemUpdate]] = {}
+    for update in updates:
+        groups.setdefault((update.attempt, update.generation), []).append(update)
     return groups

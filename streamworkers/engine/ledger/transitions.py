@@ -15,7 +15,7 @@ from streamworkers.engine.ledger.runs import (
 from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 
-FAILURES_TOLD = 10
+MOST_FAILURES_SENT = 10
 
 
 def complete_run(connection: Connection, run: Run) -> tuple[str | None, int]:
@@ -33,7 +33,7 @@ def complete_run(connection: Connection, run: Run) -> tuple[str | None, int]:
         completed, failed = counts.get("completed", 0), counts.get("failed", 0)
         status = "COMPLETED" if failed == 0 else "COMPLETED_WITH_ERRORS" if completed else "FAILED"
         connection.execute(
-            "UPDATE job_schedule_runs SET status = %s, completed_at = clock_timestamp(), completed_count = %s,"
+            "UPDATE runs SET status = %s, completed_at = clock_timestamp(), completed_count = %s,"
             " started_at = coalesce(started_at, created_at), failed_count = %s, cancelled_count = %s WHERE id = %s",
             (status, completed, failed, counts.get("cancelled", 0), run.id),
         )
@@ -47,20 +47,20 @@ def cancel_run(connection: Connection, run: Run) -> int | None:
     """Close a run and its open items as cancelled; returns the number of items, or None when it had ended."""
     with connection.transaction():
         row = connection.execute(
-            "UPDATE job_schedule_runs SET status = 'CANCELLED', completed_at = clock_timestamp() WHERE id = %s"
+            "UPDATE runs SET status = 'CANCELLED', completed_at = clock_timestamp() WHERE id = %s"
             " AND status IN ('PENDING', 'RUNNING') RETURNING id",
             (run.id,),
         ).fetchone()
         if row is None:
             return None
         cursor = connection.execute(
-            "UPDATE job_run_items SET status = 'cancelled', finished_at = clock_timestamp()"
+            "UPDATE run_items SET status = 'cancelled', finished_at = clock_timestamp()"
             " WHERE run_day = %s AND run_id = %s AND status IN ('pending', 'retrying')",
             (run.run_day, run.id),
         )
         counts = count_items(connection, run)
         connection.execute(
-            "UPDATE job_schedule_runs SET completed_count = %s, failed_count = %s, cancelled_count = %s WHERE id = %s",
+            "UPDATE runs SET completed_count = %s, failed_count = %s, cancelled_count = %s WHERE id = %s",
             (counts.get("completed", 0), counts.get("failed", 0), counts.get("cancelled", 0), run.id),
         )
         _tell_scheduler(connection, run)
@@ -72,7 +72,7 @@ def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: 
     with connection.transaction():
         _lock_run(connection, run.id)
         rows = connection.execute(
-            "UPDATE job_run_items SET status = 'pending', opening = opening + 1, attempt = 0, error = NULL,"
+            "UPDATE run_items SET status = 'pending', generation = generation + 1, attempt = 0, error = NULL,"
             " finished_at = NULL"
             " WHERE run_day = %s AND run_id = %s AND status = ANY(%s) AND (%s::int[] IS NULL OR seq = ANY(%s))"
             " AND NOT coalesce(result ? 'purged', false) RETURNING seq",
@@ -81,8 +81,8 @@ def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: 
         reopened = sorted(seq for (seq,) in rows)
         if reopened:
             connection.execute(
-                "UPDATE job_schedule_runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL,"
-                " completed_count = NULL, failed_count = NULL, cancelled_count = NULL, status_told = false"
+                "UPDATE runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL,"
+                " completed_count = NULL, failed_count = NULL, cancelled_count = NULL, status_notified = false"
                 " WHERE id = %s",
                 (run.id,),
             )
@@ -94,20 +94,20 @@ def purge_items(connection: Connection, run: Run, seqs: Sequence[int]) -> int:
     with connection.transaction():
         _lock_run(connection, run.id)
         cursor = connection.execute(
-            "UPDATE job_run_items SET status = 'cancelled', result = '{\"purged\": true}'"
+            "UPDATE run_items SET status = 'cancelled', result = '{\"purged\": true}'"
             " WHERE run_day = %s AND run_id = %s AND status = 'failed'"
             " AND seq = ANY(%s)",
             (run.run_day, run.id, list(seqs)),
         )
         connection.execute(
-            "UPDATE job_schedule_runs SET failed_count = failed_count - %s, cancelled_count = cancelled_count + %s"
+            "UPDATE runs SET failed_count = failed_count - %s, cancelled_count = cancelled_count + %s"
             " WHERE id = %s AND completed_at IS NOT NULL",
             (cursor.rowcount, cursor.rowcount, run.id),
         )
     return cursor.rowcount
 
 
-def settle_ended_run(connection: Connection, run: Run) -> bool:
+def repair_ended_run(connection: Connection, run: Run) -> bool:
     """Make an ended run agree with items of it that are open: cancelled with it, or it is open again for them.
 
     Returns whether it is open again, and to be enqueued.
@@ -119,22 +119,20 @@ def settle_ended_run(connection: Connection, run: Run) -> bool:
         if now is None or now.status != "CANCELLED":
             return bool(reopen_items(connection, run, OPEN_STATES, None))
         stray = connection.execute(
-            "UPDATE job_run_items SET status = 'cancelled', finished_at = clock_timestamp()"
+            "UPDATE run_items SET status = 'cancelled', finished_at = clock_timestamp()"
             " WHERE run_day = %s AND run_id = %s AND status IN ('pending', 'retrying')",
             (run.run_day, run.id),
         ).rowcount
-        connection.execute(
-            "UPDATE job_schedule_runs SET cancelled_count = cancelled_count + %s WHERE id = %s", (stray, run.id)
-        )
+        connection.execute("UPDATE runs SET cancelled_count = cancelled_count + %s WHERE id = %s", (stray, run.id))
     return False
 
 
 def _failure_event(connection: Connection, run: Run, status: str, failed: int) -> Event:
     """That items of a run failed, and why the first of them did."""
     rows = connection.execute(
-        "SELECT symbol, timeframe, attempt, error FROM job_run_items"
+        "SELECT symbol, timeframe, attempt, error FROM run_items"
         " WHERE run_day = %s AND run_id = %s AND status = 'failed' ORDER BY seq LIMIT %s",
-        (run.run_day, run.id, FAILURES_TOLD),
+        (run.run_day, run.id, MOST_FAILURES_SENT),
     ).fetchall()
     return Event(
         ERRORS_CHANNEL,
@@ -163,5 +161,5 @@ def _tell_scheduler(connection: Connection, run: Run) -> None:
 
 def _lock_run(connection: Connection, run_id: int) -> bool:
     """Lock a run's row to the end of the transaction, before its items are counted or opened; False if it has ended."""
-    row = connection.execute("SELECT status FROM job_schedule_runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
+    row = connection.execute("SELECT status FROM runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
     return row is not None and row[0] in OPEN_RUN_STATES

@@ -62,6 +62,6 @@ def translated() -> Iterator[None]:
             raise NoGroupError(text) from None
         if "no such key" in text:
             raise NoKeyError(text) from None
-        raise RedisUnavailableError(f"Redis refuses: {text}") from error
+        raise RedisUnavailableError(f"Redis rejects: {text}") from error
     except redis.RedisError as error:
         raise RedisUnavailableError(f"Redis does not answer: {error}") from error

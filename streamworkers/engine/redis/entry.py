@@ -21,10 +21,10 @@ _FIELDS = (
     ("timeframe", str),
     ("enqueued_ms", int),
     ("attempt", int),
-    ("alone", bool),
+    ("isolated", bool),
     ("reason", str),
     ("left_ms", int),
-    ("opening", int),
+    ("generation", int),
 )
 _FIELD_TYPES = {version: tuple(kind for _, kind in _FIELDS[:count]) for version, count in _FIELDS_OF_VERSION.items()}
 MAX_REASON_CHARACTERS = 300
@@ -48,10 +48,10 @@ class Item(NamedTuple):
 class Entry(NamedTuple):
     """What a stream entry says of an item.
 
-    `attempt` is the number of the attempt that this delivery is, from 1. `alone` asks that the item runs in a call
-    of its own, because an earlier call with it in its batch did not come back; `reason` says how that one ended, and
-    `left_ms` when, in Unix milliseconds, its worker was last known to have it (0: it was never taken over). `opening`
-    is how often the item had been opened again when the entry was added; one of an earlier opening is of no use.
+    `attempt` counts from 1. An `isolated` item runs in a call of its own, because an earlier call with it in its batch
+    did not return; `reason` says how that call ended, and `left_ms` when its worker was last known to hold the entry, in
+    Unix milliseconds (0: it was never requeued). `generation` is how often the item had been reopened when the entry
+    was added; an entry of an earlier generation is dropped.
     The order of the packed fields is known to `lua/`, which moves entries from one worker to the next.
     """
 
@@ -62,10 +62,10 @@ class Entry(NamedTuple):
     timeframe: str
     enqueued_ms: int
     attempt: int = 1
-    alone: bool = False
+    isolated: bool = False
     reason: str = ""
     left_ms: int = 0
-    opening: int = 0
+    generation: int = 0
 
     def pack(self) -> bytes:
         """The entry as msgpack."""
@@ -78,10 +78,10 @@ class Entry(NamedTuple):
             self.timeframe,
             self.enqueued_ms,
             self.attempt,
-            self.alone,
+            self.isolated,
             self.reason[:MAX_REASON_CHARACTERS],
             self.left_ms,
-            self.opening,
+            self.generation,
         )
         packed: bytes = msgpack.packb(fields)
         return packed

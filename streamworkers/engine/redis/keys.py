@@ -37,13 +37,13 @@ class Keys:
         """HASH: run id → items still open. A hint that says when to ask the ledger, never an answer."""
         return f"{self.prefix}:{{{queue}}}:open"
 
-    def worker(self, worker_id: str) -> str:
+    def supervisor(self, supervisor_id: str) -> str:
         """STRING with TTL: the heartbeat of a supervisor, JSON."""
-        return f"{self.prefix}:worker:{worker_id}"
+        return f"{self.prefix}:supervisor:{supervisor_id}"
 
-    def workers(self) -> str:
+    def supervisors(self) -> str:
         """Pattern of all heartbeats, for SCAN."""
-        return f"{self.prefix}:worker:*"
+        return f"{self.prefix}:supervisor:*"
 
     def service_lease(self, service: str) -> str:
         """STRING with TTL: the supervisor that runs a background service for the fleet."""

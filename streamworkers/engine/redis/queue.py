@@ -153,17 +153,17 @@ class Streams:
         """Take out entries that belong to no item; returns how many were still this consumer's."""
         return self.finish(queue, consumer, NO_RUN, entry_ids, ()).done
 
-    def hand_over(self, queue: str, consumer: str, reason: str = "", suspects: Sequence[str] = ()) -> int:
+    def requeue(self, queue: str, consumer: str, reason: str = "", suspects: Sequence[str] = ()) -> int:
         """Put all pending entries of a consumer back, as they were but for the suspects.
 
         Suspects are the entries that it was executing when it died of `reason`. One alone has used up an attempt; of
-        several each shall run alone, so that an item never dies of its neighbour.
+        several each shall run isolated, so that an item never dies of its neighbour.
         """
         total = 0
         while True:
             try:
                 count: int = self._run(
-                    "hand_over", [self.keys.stream(queue)], [GROUP, consumer, reason, TAKE_OVER_CHUNK, *suspects]
+                    "requeue_consumer", [self.keys.stream(queue)], [GROUP, consumer, reason, TAKE_OVER_CHUNK, *suspects]
                 )
             except NoGroupError:
                 return total
@@ -179,7 +179,7 @@ class Streams:
         With `charge`, those that ran alone have used up an attempt.
         """
         reason = f"lease ran out after {lease_ms / 1000:g} s"
-        words = [GROUP, f"reclaimer:{owner}", lease_ms, cursor, limit, reason, "if_alone" if charge else "no"]
+        words = [GROUP, f"reclaimer:{owner}", lease_ms, cursor, limit, reason, "if_isolated" if charge else "no"]
         try:
             next_cursor, count = self._run("reclaim", [self.keys.stream(queue)], words)
         except NoGroupError:
@@ -303,21 +303,21 @@ class Streams:
             names = list(self._client.scan_iter(match=self.keys.rate_limit("*"), count=1000))
             return {name.decode()[prefix_length:]: self._client.zcard(name) for name in names}
 
-    def heartbeat(self, worker_id: str, payload: bytes, ttl_ms: int) -> None:
+    def heartbeat(self, supervisor_id: str, payload: bytes, ttl_ms: int) -> None:
         """Say that a supervisor lives."""
         with translated():
-            self._client.set(self.keys.worker(worker_id), payload, px=ttl_ms)
+            self._client.set(self.keys.supervisor(supervisor_id), payload, px=ttl_ms)
 
-    def end_heartbeat(self, worker_id: str) -> None:
+    def end_heartbeat(self, supervisor_id: str) -> None:
         """Say that a supervisor has gone."""
         with translated():
-            self._client.delete(self.keys.worker(worker_id))
+            self._client.delete(self.keys.supervisor(supervisor_id))
 
     def heartbeats(self) -> dict[str, bytes]:
         """The last words of every live supervisor, by worker id."""
-        prefix_length = len(self.keys.worker(""))
+        prefix_length = len(self.keys.supervisor(""))
         with translated():
-            names = list(self._client.scan_iter(match=self.keys.workers(), count=1000))
+            names = list(self._client.scan_iter(match=self.keys.supervisors(), count=1000))
             if not names:
                 return {}
             values: Any = self._client.mget(names)
@@ -422,8 +422,8 @@ class Streams:
 _SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "add": ("add",),
     "finish": ("finish",),
-    "hand_over": ("put_back", "hand_over"),
-    "reclaim": ("put_back", "reclaim"),
+    "requeue_consumer": ("requeue_entry", "requeue_consumer"),
+    "reclaim": ("requeue_entry", "reclaim"),
     "renew": ("renew",),
     "promote": ("promote",),
     "leave": ("leave",),

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from streamworkers.engine.backoff import Patience
+from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.worker.executor import describe, must_wait
@@ -75,7 +75,7 @@ class ServiceLoop(threading.Thread):
 
     def run(self) -> None:
         """The loop."""
-        patience = Patience(self._stop_requested)
+        backoff = Backoff(self._stop_requested)
         woken = False
         while not self._stop_requested.is_set():
             self.turned_at = time.monotonic()
@@ -84,14 +84,14 @@ class ServiceLoop(threading.Thread):
                 if woken or self._holds_lease():
                     asked = self.service.run_once()
                     pause = pause if asked is None else min(asked, pause)
-                patience.succeeded()
+                backoff.succeeded()
             except Exception as error:  # a service never stops silently: it says what is wrong and goes on
                 self._metrics.service_failures.labels(self.service.name).inc()
                 unexpected = not must_wait(error)
                 log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=unexpected)
                 # Another supervisor may be able to do what this one cannot now.
                 self._renew_at, self._yield_until = 0.0, time.monotonic() + self._lease_seconds
-                patience.failed()
+                backoff.failed()
                 continue
             if pause > 0:
                 self._stop_requested.wait(min(pause, self.SHORTEST_PAUSE_SECONDS))

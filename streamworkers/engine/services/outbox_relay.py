@@ -12,7 +12,7 @@ LIMIT = 500
 
 
 class OutboxRelay:
-    """Moves rows of `event_outbox` to their Pub/Sub channels."""
+    """Moves rows of `outbox` to their Pub/Sub channels."""
 
     name = "outbox"
     scope = "all"
@@ -30,8 +30,8 @@ class OutboxRelay:
         """
         with self._pool.connection() as connection, connection.transaction():
             rows = connection.execute(
-                "DELETE FROM event_outbox WHERE id IN"
-                " (SELECT id FROM event_outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"
+                "DELETE FROM outbox WHERE id IN"
+                " (SELECT id FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"
                 " RETURNING id, event_id, channel, payload",
                 (LIMIT,),
             ).fetchall()

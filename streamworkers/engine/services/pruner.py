@@ -6,13 +6,13 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.redis.queue import Streams
 
 log = structlog.get_logger()
 DAYS_AHEAD = 7
-REFUSED_KEPT = 10_000
+REJECTED_KEPT = 10_000
 
 
 class Pruner:
@@ -38,7 +38,7 @@ class Pruner:
         """One round. A consumer with entries pending is never deleted: the reclaimer empties it first."""
         with self._pool.connection() as connection:
             ledger.ensure_partitions(connection, DAYS_AHEAD)
-            refused.forget_refused(connection, REFUSED_KEPT)
+            rejected.forget_rejected(connection, REJECTED_KEPT)
         live = self._live_supervisors()
         for queue in self._queues:
             for consumer, pending in self._streams.consumers(queue).items():

@@ -16,12 +16,12 @@ from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
 from streamworkers.engine.redis.queue import SCAN_CHUNK, Streams
 from streamworkers.errors import BadInputError
 
-CENSUS_ITEMS = 10_000_000
+MOST_ITEMS_SCANNED = 10_000_000
 MOST_OTHER_RUNS = 100_000
 _START = "0-0"
 
 
-class Census:
+class QueueScan:
     """Which items of the runs asked for are in a queue. It keeps one byte for each item of these, whatever is there.
 
     `other_runs` counts the entries of runs that were not asked for, `foreign` what is no entry of ours. Both are about
@@ -61,8 +61,8 @@ class Census:
         """The number of items of a run that were seen."""
         return self._held[run_id].count(1)
 
-    def add_seen(self, earlier: "Census") -> None:
-        """Take what an earlier census saw as seen, too: what both miss is not just on its way."""
+    def add_seen(self, earlier: "QueueScan") -> None:
+        """Take what an earlier scan saw as seen, too: what both miss is not just on its way."""
         for run_id, held in earlier._held.items():
             if run_id in self._held:
                 both = int.from_bytes(held) | int.from_bytes(self._held[run_id])
@@ -110,11 +110,11 @@ def item_of(packed: bytes, entry_max_bytes: int) -> tuple[int, int] | None:
 
 
 def portions(runs: Sequence[Unfinished]) -> Iterator[list[Unfinished]]:
-    """Runs in groups that one census may be asked for: up to CENSUS_ITEMS items each, and at least one run."""
+    """Runs in groups that one scan may be asked for: up to MOST_ITEMS_SCANNED items each, and at least one run."""
     group: list[Unfinished] = []
     items = 0
     for unfinished in runs:
-        if group and items + unfinished.run.item_count > CENSUS_ITEMS:
+        if group and items + unfinished.run.item_count > MOST_ITEMS_SCANNED:
             yield group
             group, items = [], 0
         group.append(unfinished)

@@ -5,7 +5,7 @@ when a queue is empty and the ledger still holds open items of its runs, those i
 enqueue never finished is added again even while the queue is busy.
 
 A queue that is never empty may hide what it lost. So a run is *stalled* whose turn has come and whose open items have
-not become fewer for a while, and then a census tells which of them Redis holds nowhere: those are added again. While
+not become fewer for a while, and then a scan tells which of them Redis holds nowhere: those are added again. While
 it finds nothing missing, as with a handler that takes long, the next one waits twice as long.
 
 An item added twice costs time, never a second effect.
@@ -27,20 +27,20 @@ from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run, Unfinished
 from streamworkers.engine.redis.queue import Backlog, Streams
-from streamworkers.engine.services.queue_scan import Census, portions
+from streamworkers.engine.services.queue_scan import QueueScan, portions
 
 log = structlog.get_logger()
 ADD_LIMIT = 20_000
 RUN_LIMIT = 200
 COUNT_LIMIT = 1_000_000
-CENSUS_CHUNKS = 50
+CHUNKS_A_STEP = 50
 FORGET_EVERY = 12
 _STALE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class StallRule:
-    """When a census is worth its cost. The defaults are right for the default lease, and only dearer for others."""
+    """When a scan is worth its cost. The defaults are right for the default lease, and only dearer for others."""
 
     stall_seconds: float = 65.0
     longest_pause_seconds: float = 600.0
@@ -76,10 +76,10 @@ class _Round:
 
 
 @dataclass(slots=True)
-class _Inquiry:
-    """A census of stalled runs, and how far its result has been acted on."""
+class _LossCheck:
+    """A scan of stalled runs, and how far its result has been acted on."""
 
-    census: Census
+    scan: QueueScan
     runs: list[Unfinished]
     after_seq: int = -1
     added: int = 0
@@ -110,7 +110,7 @@ class Reconciler:
         self._rule = rule or StallRule()
         self._watches: dict[str, dict[int, _Watch]] = {queue: {} for queue in queues}
         self._rounds: dict[str, _Round] = {}
-        self._inquiries: dict[str, _Inquiry] = {}
+        self._loss_checks: dict[str, _LossCheck] = {}
         self._steps = 0
         self._stepped_at = monotonic()
 
@@ -119,11 +119,11 @@ class Reconciler:
         if monotonic() - self._stepped_at > _STALE_SECONDS + 2 * self.interval_seconds:
             # Somebody else had the lease meanwhile: what this one had begun to find out is out of date.
             self._rounds.clear()
-            self._inquiries.clear()
+            self._loss_checks.clear()
         more = False
         with self._pool.connection() as connection:
             for queue in self._queues:
-                step = self._act_on_census if queue in self._inquiries else self._go_round
+                step = self._act_on_losses if queue in self._loss_checks else self._go_round
                 more = step(connection, queue) or more
         self._steps += 1
         self._stepped_at = monotonic()
@@ -143,8 +143,8 @@ class Reconciler:
         del self._rounds[queue]
         self._forget_ended(connection, queue, turn.seen)
         if asked := next(portions(turn.stalled), None):
-            census = Census(self._streams, queue, [run for run, _ in asked], self._rule.entry_max_bytes)
-            self._inquiries[queue] = _Inquiry(census, asked)
+            scan = QueueScan(self._streams, queue, [run for run, _ in asked], self._rule.entry_max_bytes)
+            self._loss_checks[queue] = _LossCheck(scan, asked)
         return bool(asked)
 
     def _look_at(self, connection: Connection, turn: _Round, runs: Sequence[Unfinished]) -> bool:
@@ -220,26 +220,26 @@ class Reconciler:
         watch.pause = min(2 * watch.pause, self._rule.longest_pause_seconds)
         return now >= stalls_at
 
-    def _act_on_census(self, connection: Connection, queue: str) -> bool:
-        """Go on with a census, or add what it did not see of its next run; True until all is done."""
-        inquiry = self._inquiries[queue]
-        if not inquiry.census.step(CENSUS_CHUNKS):
+    def _act_on_losses(self, connection: Connection, queue: str) -> bool:
+        """Go on with a scan, or add what it did not see of its next run; True until all is done."""
+        check = self._loss_checks[queue]
+        if not check.scan.step(CHUNKS_A_STEP):
             return True
-        unfinished = inquiry.runs[0]
-        added, last_seq = add_missing(connection, self._streams, inquiry.census, unfinished, inquiry.after_seq)
+        unfinished = check.runs[0]
+        added, last_seq = add_missing(connection, self._streams, check.scan, unfinished, check.after_seq)
         self._count_added(unfinished.run, added, "stalled")
-        inquiry.added += added
+        check.added += added
         if last_seq is not None:
-            inquiry.after_seq = last_seq
+            check.after_seq = last_seq
             return True
-        if inquiry.added:
+        if check.added:
             note_added(connection, self._streams, unfinished.run)
             self._watches[queue].pop(unfinished.run.id, None)
-        inquiry.runs.pop(0)
-        inquiry.after_seq, inquiry.added = -1, 0
-        if not inquiry.runs:
-            del self._inquiries[queue]
-        return bool(inquiry.runs)
+        check.runs.pop(0)
+        check.after_seq, check.added = -1, 0
+        if not check.runs:
+            del self._loss_checks[queue]
+        return bool(check.runs)
 
     def _count_added(self, run: Run, added: int, reason: str) -> None:
         if added:
@@ -259,12 +259,12 @@ class Reconciler:
 
 
 def add_missing(
-    connection: Connection, streams: Streams, census: Census, unfinished: Unfinished, after_seq: int
+    connection: Connection, streams: Streams, scan: QueueScan, unfinished: Unfinished, after_seq: int
 ) -> tuple[int, int | None]:
-    """Add those of the next open items of a run that a census saw nowhere; returns their number and the last seq.
+    """Add those of the next open items of a run that a scan saw nowhere; returns their number and the last seq.
 
     The last seq is None at the end of the run. Nothing is added to a run that is being enqueued, or was since the
-    census began, by whoever retried, replayed or healed it.
+    scan began, by whoever retried, replayed or healed it.
     """
     run = unfinished.run
     if not ledger.lock_enqueue(connection, run.id, wait=False):
@@ -274,7 +274,7 @@ def add_missing(
         if now is None or now.enqueued_ms != unfinished.enqueued_ms:
             return 0, None
         page = ledger.open_items(connection, run, after_seq, ADD_LIMIT)
-        added = add_entries(streams, run, (item for item in page if not census.holds(run.id, item.seq)))
+        added = add_entries(streams, run, (item for item in page if not scan.holds(run.id, item.seq)))
     finally:
         ledger.unlock_enqueue(connection, run.id)
     return added, page[-1].seq if len(page) == ADD_LIMIT else None

@@ -23,7 +23,7 @@ START_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class PendingCommit:
     """Items that a worker was about to close."""
 
     run_id: int
@@ -56,14 +56,14 @@ class Child:
     ready: bool = False
     busy: bool = False
     items_done: int = 0
-    intent: Intent | None = None
+    pending_commit: PendingCommit | None = None
     suspects: tuple[str, list[str]] | None = None
     stopping: bool = False
     killed_because: str | None = None
     finished: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     started: list[tuple[str, str, int]] = field(default_factory=list)
-    refused: list[tuple[str, int]] = field(default_factory=list)
-    unsettled: list[Intent] = field(default_factory=list)
+    rejected: list[tuple[str, int]] = field(default_factory=list)
+    unconfirmed: list[PendingCommit] = field(default_factory=list)
 
     def listen(self, now: float) -> bool:
         """Take in what the worker has said; False when it is gone and has said all."""
@@ -96,17 +96,17 @@ class Child:
                 self.deadline = now + values[3]
             case status_pipe.COMMITTING:
                 run_id, run_day, queue, job, seqs = values
-                self.intent = Intent(run_id, date.fromisoformat(run_day), queue, job, seqs)
+                self.pending_commit = PendingCommit(run_id, date.fromisoformat(run_day), queue, job, seqs)
             case status_pipe.FINISHED:
                 queue, job, report = values
-                if report["dropped"] and self.intent is not None:
+                if report["dropped"] and self.pending_commit is not None:
                     # The connection was lost at a commit that did happen: the ledger knows what it achieved.
-                    self.unsettled.append(self.intent)
-                self.intent = self.suspects = None
+                    self.unconfirmed.append(self.pending_commit)
+                self.pending_commit = self.suspects = None
                 self.items_done += report["completed"] + report["failed"]
                 self.finished.append((queue, job, report))
-            case status_pipe.REFUSED:
-                self.refused.append((values[0], values[1]))
+            case status_pipe.REJECTED:
+                self.rejected.append((values[0], values[1]))
 
     def kill(self, because: str) -> None:
         """End the process at once; `because` is what its items will tell."""

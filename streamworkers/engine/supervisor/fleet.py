@@ -11,8 +11,8 @@ import structlog
 
 from streamworkers.engine.host.metrics import WORKER_ENDS, PoolMetrics
 from streamworkers.engine.host.report import BatchReport
-from streamworkers.engine.supervisor.child import SILENCE_SECONDS, Child, Intent, Usage, start_child
-from streamworkers.engine.supervisor.lease_keeper import Estate, Holder
+from streamworkers.engine.supervisor.child import SILENCE_SECONDS, Child, PendingCommit, Usage, start_child
+from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
 
 log = structlog.get_logger()
 _MEMORY_CHECK_SECONDS = 1.0
@@ -41,8 +41,8 @@ class Fleet:
         environment: Mapping[str, str],
         limits: Limits,
         metrics: PoolMetrics,
-        bury: Callable[[Estate], None],
-        settle: Callable[[Intent, str], None],
+        release: Callable[[DeadWorker], None],
+        confirm: Callable[[PendingCommit, str], None],
         reported: Callable[[BatchReport], None],
     ) -> None:
         self._slots = slots
@@ -50,8 +50,8 @@ class Fleet:
         self._environment = dict(environment)
         self._limits = limits
         self._metrics = metrics
-        self._bury = bury
-        self._settle = settle
+        self._release = release
+        self._confirm = confirm
         self._reported = reported
         self._children: dict[int, Child] = {}
         self._start_at = dict.fromkeys(range(len(slots)), 0.0)
@@ -126,26 +126,26 @@ class Fleet:
             report = BatchReport(**values)
             self._metrics.count_batch(queue, job, report)
             self._reported(report)
-        for queue, count in child.refused:
-            self._metrics.refused.labels(queue).inc(count)
-        for intent in child.unsettled:
-            self._settle(intent, child.consumer)
+        for queue, count in child.rejected:
+            self._metrics.rejected.labels(queue).inc(count)
+        for pending_commit in child.unconfirmed:
+            self._confirm(pending_commit, child.consumer)
         child.started.clear()
         child.finished.clear()
-        child.refused.clear()
-        child.unsettled.clear()
+        child.rejected.clear()
+        child.unconfirmed.clear()
         if not alive:
-            self._mourn(child)
+            self._reap(child)
 
-    def _mourn(self, child: Child) -> None:
+    def _reap(self, child: Child) -> None:
         self._selector.unregister(child.reader.descriptor)
         reason = child.reap()
         if self._stopping:
             reason = ""
         del self._children[child.slot]
-        self._bury(Estate(child.consumer, child.queues, reason, child.suspects))
-        if child.intent is not None:
-            self._settle(child.intent, child.consumer)
+        self._release(DeadWorker(child.consumer, child.queues, reason, child.suspects))
+        if child.pending_commit is not None:
+            self._confirm(child.pending_commit, child.consumer)
         self._metrics.worker_ends.labels(_cause(reason)).inc()
         log.log(
             30 if reason else 20,
@@ -181,7 +181,7 @@ class Fleet:
                 # A process that its handler started may keep the pipe open: its end is not waited for.
                 self._hear(child)
                 if child.slot in self._children:
-                    self._mourn(child)
+                    self._reap(child)
             elif now >= child.deadline:
                 # What it has said meanwhile may save it.
                 self._hear(child)

@@ -30,7 +30,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Estate:
+class DeadWorker:
     """A consumer that has ended, and of what; '' for one that stopped in order.
 
     `suspects` are the queue and the entries that its handler was executing.
@@ -68,12 +68,12 @@ class LeaseKeeper(threading.Thread):
         self._holders = holders
         self._describe_self = describe_self
         self._metrics = metrics
-        self._estates: queue.SimpleQueue[Estate | None] = queue.SimpleQueue()
-        self._unsettled: list[Estate] = []
+        self._dead_workers: queue.SimpleQueue[DeadWorker | None] = queue.SimpleQueue()
+        self._unreleased: list[DeadWorker] = []
 
-    def bury(self, estate: Estate) -> None:
+    def release(self, dead: DeadWorker) -> None:
         """Put back what an ended worker held, now, or as soon as Redis answers."""
-        self._estates.put(estate)
+        self._dead_workers.put(dead)
 
     def was_away(self) -> bool:
         """True when Redis took no beat at some time in the last two leases."""
@@ -81,11 +81,11 @@ class LeaseKeeper(threading.Thread):
 
     def stop(self, seconds: float) -> None:
         """Put back what is left, say goodbye, and end; gives up after `seconds` when Redis is away."""
-        self._estates.put(None)
+        self._dead_workers.put(None)
         self.join(seconds)
 
     def run(self) -> None:
-        """The loop: wake up for an estate, or at a quarter of the lease."""
+        """The loop: wake up for an dead, or at a quarter of the lease."""
         interval = self._lease_ms / 4000
         beat_at = 0.0
         stopping = False
@@ -96,7 +96,7 @@ class LeaseKeeper(threading.Thread):
                     beat_at = now + interval
                     self._beat()
                     self.trouble = ""
-                self._settle_estates()
+                self._release_dead_workers()
                 if stopping:
                     self._streams.end_heartbeat(self._owner)
                     return
@@ -104,15 +104,15 @@ class LeaseKeeper(threading.Thread):
                 self.trouble, self._trouble_at = str(error), time.monotonic()
                 log.warning("service_away", thread=self.name, error=describe(error))
             try:
-                wait = 0.5 if self._unsettled else 10.0
+                wait = 0.5 if self._unreleased else 10.0
                 wait = min(wait, interval, max(0.0, beat_at - time.monotonic()))
-                estate = self._estates.get(timeout=wait)
+                dead = self._dead_workers.get(timeout=wait)
             except queue.Empty:
                 continue
-            if estate is None:
+            if dead is None:
                 stopping = True
             else:
-                self._unsettled.append(estate)
+                self._unreleased.append(dead)
 
     def _beat(self) -> None:
         for holder in self._holders():
@@ -121,21 +121,21 @@ class LeaseKeeper(threading.Thread):
         payload = json.dumps(self._describe_self()).encode()
         self._streams.heartbeat(self._owner, payload, max(3 * self._lease_ms // 4, 3000) + 2000)
 
-    def _settle_estates(self) -> None:
-        while self._unsettled:
-            estate = self._unsettled[0]
-            for name in estate.queues:
-                suspects = estate.suspects[1] if estate.suspects and estate.suspects[0] == name else ()
-                count = self._streams.hand_over(name, estate.consumer, estate.reason, suspects if estate.reason else ())
-                self._streams.leave(name, estate.consumer)
+    def _release_dead_workers(self) -> None:
+        while self._unreleased:
+            dead = self._unreleased[0]
+            for name in dead.queues:
+                suspects = dead.suspects[1] if dead.suspects and dead.suspects[0] == name else ()
+                count = self._streams.requeue(name, dead.consumer, dead.reason, suspects if dead.reason else ())
+                self._streams.leave(name, dead.consumer)
                 if count:
-                    cause = "died" if estate.reason else "stopped"
-                    self._metrics.handed_over.labels(name, cause).inc(count)
+                    cause = "died" if dead.reason else "stopped"
+                    self._metrics.requeued.labels(name, cause).inc(count)
                     log.info(
-                        "entries_handed_over",
+                        "entries_requeued",
                         queue=name,
-                        consumer=estate.consumer,
+                        consumer=dead.consumer,
                         count=count,
-                        reason=estate.reason,
+                        reason=dead.reason,
                     )
-            self._unsettled.pop(0)
+            self._unreleased.pop(0)

@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.engine.host.http import HealthServer
-from streamworkers.engine.host.metrics import BacklogCollector, PoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
 from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.ledger import runs as ledger
@@ -28,7 +28,7 @@ from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.pruner import Pruner
 from streamworkers.engine.services.reclaimer import Reclaimer
 from streamworkers.engine.services.reconciler import Reconciler, StallRule
-from streamworkers.engine.supervisor.child import Intent
+from streamworkers.engine.supervisor.child import PendingCommit
 from streamworkers.engine.supervisor.fleet import Fleet, Limits
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
 from streamworkers.engine.worker.executor import describe
@@ -78,7 +78,7 @@ class Supervisor:
     """Runs until SIGTERM or SIGINT; a second signal ends it, and its workers, at once."""
 
     def __init__(self, settings: Settings, redis_url: str, database_url: str, options: SupervisorOptions) -> None:
-        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.supervisor_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = PoolMetrics(options.counters)
         self._options = options
         self._last_scrape_seconds = settings.last_scrape_seconds
@@ -88,19 +88,19 @@ class Supervisor:
         self._database_url = database_url
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url,
-            application=self.worker_id,
+            application=self.supervisor_id,
             max_size=4,
             statement_timeout_seconds=settings.statement_timeout_seconds,
         )
         self._queues = sorted({queue for queues in options.slots for queue in queues})
         self.metrics.registry.register(BacklogCollector(self._streams, self._queues))
-        self.metrics.registry.register(PoolCollector(self._pool))
+        self.metrics.registry.register(DatabasePoolCollector(self._pool))
         self.metrics.registry.register(WorkerCollector(lambda: self._fleet.usages()))
         self.metrics.slots.set(len(options.slots))
         self.metrics.begin_at_zero({queue: options.jobs.get(queue, ()) for queue in self._queues})
         self._leases = LeaseKeeper(
             self._streams,
-            self.worker_id,
+            self.supervisor_id,
             settings.lease_ms,
             lambda: self._fleet.holders(),
             self._describe,
@@ -113,16 +113,16 @@ class Supervisor:
         }
         self._fleet = Fleet(
             options.slots,
-            self.worker_id,
+            self.supervisor_id,
             environment,
             options.limits,
             self.metrics,
-            bury=self._leases.bury,
-            settle=self._settle,
+            release=self._leases.release,
+            confirm=self._confirm,
             reported=self._on_report,
         )
         self._loops = {
-            service.name: ServiceLoop(service, self._streams, self.worker_id, self.metrics)
+            service.name: ServiceLoop(service, self._streams, self.supervisor_id, self.metrics)
             for service in self._services(settings)
         }
         self._health = (
@@ -141,7 +141,7 @@ class Supervisor:
         streams, queues, metrics = self._streams, self._queues, self.metrics
         return [
             Promoter(streams, queues, metrics),
-            Reclaimer(streams, queues, self.worker_id, settings.lease_ms, metrics, self._leases.was_away),
+            Reclaimer(streams, queues, self.supervisor_id, settings.lease_ms, metrics, self._leases.was_away),
             Reconciler(
                 self._pool,
                 streams,
@@ -169,14 +169,14 @@ class Supervisor:
             self._health.start()
         log.info(
             "supervisor_started",
-            worker=self.worker_id,
+            worker=self.supervisor_id,
             metrics_port=self._health.port if self._health else None,
         )
         while not self._signals:
             self._turn(_TURN_SECONDS)
         self._shut_down()
         signal.set_wakeup_fd(-1)
-        log.info("supervisor_stopped", worker=self.worker_id)
+        log.info("supervisor_stopped", worker=self.supervisor_id)
 
     def not_live(self) -> list[str]:
         """Loops that have not turned for a minute beyond their pause; the supervisor should be started again."""
@@ -200,7 +200,7 @@ class Supervisor:
             if trouble := self._leases.trouble:
                 wrong.append(trouble)
         try:
-            connect(self._database_url, application=self.worker_id, writable=True).close()
+            connect(self._database_url, application=self.supervisor_id, writable=True).close()
         except ServiceUnreachableError as error:
             wrong.append(str(error))
         if not any(child.ready for child in self._fleet.children()):
@@ -212,7 +212,7 @@ class Supervisor:
         self._fleet.turn(longest_seconds)
 
     def _shut_down(self) -> None:
-        log.info("supervisor_stopping", worker=self.worker_id, grace_seconds=self._options.grace_seconds)
+        log.info("supervisor_stopping", worker=self.supervisor_id, grace_seconds=self._options.grace_seconds)
         self._fleet.stop()
         deadline = time.monotonic() + self._options.grace_seconds
         while self._fleet.children():
@@ -250,19 +250,23 @@ class Supervisor:
         if report.retried or report.snoozed:
             self._loops[Promoter.name].wake()
 
-    def _settle(self, intent: Intent, consumer: str) -> None:
+    def _confirm(self, pending_commit: PendingCommit, consumer: str) -> None:
         """Count what a worker had committed when it died before it could tell; the main thread may not wait for it."""
-        threading.Thread(target=self._count_closed, args=(intent, consumer), name="settle", daemon=True).start()
+        threading.Thread(
+            target=self._count_closed, args=(pending_commit, consumer), name="confirm", daemon=True
+        ).start()
 
-    def _count_closed(self, intent: Intent, consumer: str) -> None:
+    def _count_closed(self, pending_commit: PendingCommit, consumer: str) -> None:
         try:
             with self._pool.connection() as connection:
-                closed = ledger.closed_by(connection, intent.run_day, intent.run_id, intent.seqs, consumer)
+                closed = ledger.closed_by(
+                    connection, pending_commit.run_day, pending_commit.run_id, pending_commit.seqs, consumer
+                )
         except psycopg.Error as error:
-            log.warning("counts_lost", consumer=consumer, items=len(intent.seqs), error=describe(error))
+            log.warning("counts_lost", consumer=consumer, items=len(pending_commit.seqs), error=describe(error))
             return
         for outcome, count in closed.items():
-            self.metrics.finished.labels(intent.queue, intent.job, outcome).inc(count)
+            self.metrics.finished.labels(pending_commit.queue, pending_commit.job, outcome).inc(count)
 
     def _describe(self) -> dict[str, object]:
         return {

@@ -10,7 +10,7 @@ import structlog
 from streamworkers.database import Connection
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.host.report import BatchReport, Reporter
-from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Completed, Event
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Settler:
+class BatchCommitter:
     """Carries decisions out for one consumer. `hold` waits while Redis is away."""
 
     streams: Streams
@@ -32,7 +32,7 @@ class Settler:
     reporter: Reporter
     hold: Callable[[Exception], None]
 
-    def settle(
+    def commit(
         self,
         connection: Connection,
         run: Run,
@@ -49,7 +49,7 @@ class Settler:
         if decisions.dead or decisions.retries:
             decisions, report.fenced = self._still_ours(run, decisions)
         completions, failures = decisions.completions(), decisions.failures()
-        self.reporter.committing(run, [closing.seq for closing in (*completions, *failures)])
+        self.reporter.committing(run, [update.seq for update in (*completions, *failures)])
         with connection.transaction():
             closed = (
                 ledger.complete_items(connection, run, self.consumer, started_at, completions) if completions else set()
@@ -71,7 +71,7 @@ class Settler:
         self.reporter.finished(run, BatchReport(dropped=len(entry_ids)))
         self._complete_if_last(connection, run, finished)
 
-    def put_off(self, run: Run, tasks: Sequence[Task], seconds: float) -> None:
+    def defer(self, run: Run, tasks: Sequence[Task], seconds: float) -> None:
         """Delay entries, for a worker that can execute them."""
         delays = [Delay(task.entry_id, round(seconds * 1000), task.entry.pack()) for task in tasks]
         self._finish(run, (), delays)
@@ -79,27 +79,27 @@ class Settler:
 
     def _still_ours(self, run: Run, decisions: Decisions) -> tuple[Decisions, int]:
         """Without the failures of entries that were taken over: their new owner may succeed. And their number."""
-        owned = self._patiently(lambda: self.streams.owned(run.queue, self.consumer))
+        owned = self._with_backoff(lambda: self.streams.owned(run.queue, self.consumer))
         dead = [(task, error) for task, error in decisions.dead if task.entry_id in owned]
         retries = [retry for retry in decisions.retries if retry.task.entry_id in owned]
         lost = len(decisions.dead) + len(decisions.retries) - len(dead) - len(retries)
         return Decisions(decisions.completed, dead, retries), lost
 
-    def leave_as_is(self, delivery: Delivery, seconds: float) -> None:
+    def defer_unread(self, delivery: Delivery, seconds: float) -> None:
         """Delay an entry that this release cannot read, untouched, for a worker that can."""
         delay = Delay(delivery.entry_id, round(seconds * 1000), delivery.packed)
-        self._patiently(lambda: self.streams.finish(delivery.queue, self.consumer, NO_RUN, (), [delay]))
+        self._with_backoff(lambda: self.streams.finish(delivery.queue, self.consumer, NO_RUN, (), [delay]))
 
-    def refuse(self, connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
+    def reject(self, connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
         """Keep entries of one queue that are no items of ours in the ledger, and take them out of the queue.
 
         Should the process die in between, they are kept twice.
         """
         queue, entry_ids = deliveries[0].queue, [delivery.entry_id for delivery in deliveries]
-        log.warning("entries_refused", queue=queue, entries=entry_ids, reason=reason)
-        refused.keep_refused(connection, queue, deliveries, reason)
-        self._patiently(lambda: self.streams.discard(queue, self.consumer, entry_ids))
-        self.reporter.refused(queue, len(entry_ids))
+        log.warning("entries_rejected", queue=queue, entries=entry_ids, reason=reason)
+        rejected.keep_rejected(connection, queue, deliveries, reason)
+        self._with_backoff(lambda: self.streams.discard(queue, self.consumer, entry_ids))
+        self.reporter.rejected(queue, len(entry_ids))
 
     def _complete_if_last(self, connection: Connection, run: Run, finished: Finished) -> None:
         """Ask the ledger whether the run is done when the count in Redis says that it may be.
@@ -109,7 +109,7 @@ class Settler:
         """
         if finished.open_left is None or finished.open_left > 0:
             return
-        self._patiently(lambda: complete_run(connection, self.streams, run))
+        self._with_backoff(lambda: complete_run(connection, self.streams, run))
 
     def _finish_decided(self, run: Run, decisions: Decisions, owned: set[int], report: BatchReport) -> Finished:
         done = [task.entry_id for task, _ in (*decisions.completed, *decisions.dead)]
@@ -128,9 +128,9 @@ class Settler:
         return self._finish(run, done, delays)
 
     def _finish(self, run: Run, done: Sequence[str], delays: Sequence[Delay]) -> Finished:
-        return self._patiently(lambda: self.streams.finish(run.queue, self.consumer, run.id, done, delays))
+        return self._with_backoff(lambda: self.streams.finish(run.queue, self.consumer, run.id, done, delays))
 
-    def _patiently(self, action: Callable[[], T]) -> T:
+    def _with_backoff(self, action: Callable[[], T]) -> T:
         while True:
             try:
                 return action()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from streamworkers.engine.ledger.runs import Closing
+from streamworkers.engine.ledger.runs import ItemUpdate
 from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
 from streamworkers.engine.redis.entry import Entry, Item
 from streamworkers.engine.worker.retry_policy import retry_delay_seconds
@@ -46,11 +46,11 @@ class Decisions:
     dead: list[tuple[Task, str]] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
 
-    def completions(self) -> list[Closing]:
+    def completions(self) -> list[ItemUpdate]:
         """Rows to close as completed."""
         return [_closing(task, "completed", result=outcome.result) for task, outcome in self.completed]
 
-    def failures(self) -> list[Closing]:
+    def failures(self) -> list[ItemUpdate]:
         """Rows to move to failed or retrying."""
         dead = [_closing(task, "failed", error=error) for task, error in self.dead]
         again = [
@@ -59,9 +59,9 @@ class Decisions:
         return dead + again
 
 
-def _closing(task: Task, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> Closing:
+def _closing(task: Task, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> ItemUpdate:
     entry = task.entry
-    return Closing(entry.seq, entry.opening, entry.attempt, status, result, error)
+    return ItemUpdate(entry.seq, entry.generation, entry.attempt, status, result, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def decide(
                 delay = retry_delay_seconds(
                     entry.attempt, rng, base_seconds=rule.base_seconds, cap_seconds=rule.cap_seconds
                 )
-                again = entry._replace(attempt=entry.attempt + 1, alone=True, reason=outcome.error, left_ms=0)
+                again = entry._replace(attempt=entry.attempt + 1, isolated=True, reason=outcome.error, left_ms=0)
                 decisions.retries.append(Retry(task, delay, again, outcome.error[:MAX_ERROR_CHARACTERS]))
             case Snoozed():
                 delay = max(0.0, (outcome.until - now).total_seconds())

@@ -1,4 +1,4 @@
-"""Takes delivered entries from check to settlement: which are worth executing, in which batches, and by whom."""
+"""Takes delivered entries from check to commit: which are worth executing, in which batches, and by whom."""
 
 import random
 import time
@@ -15,12 +15,12 @@ from streamworkers.database import Connection, is_passing
 from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Closing, Run
+from streamworkers.engine.ledger.runs import ItemUpdate, Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, checked, printable
 from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.decide import Decisions, RetryRule, Task, decide
 from streamworkers.errors import BadInputError, PermanentError, RedisUnavailableError
 
@@ -50,7 +50,7 @@ class Executor:
 
     settings: Settings
     registry: Registry
-    settler: Settler
+    committer: BatchCommitter
     rng: random.Random
     _runs: dict[int, Run] = field(default_factory=dict)
     _parameters: dict[int, JobParameters] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Executor:
             strangers = [task for task in tasks if run is None or run.queue != queue or run.job != task.entry.job]
             if strangers:
                 reason = f"there is no run {run_id} of job {strangers[0].entry.job!r} in queue {queue!r}"
-                self.settler.refuse(connection, [by_id[task.entry_id] for task in strangers], reason)
+                self.committer.reject(connection, [by_id[task.entry_id] for task in strangers], reason)
             if run is not None:
                 ours = [task for task in tasks if task not in strangers] if strangers else tasks
                 self._execute_run(connection, run, ours, should_stop)
@@ -79,10 +79,10 @@ class Executor:
             try:
                 entry = unpack_entry(delivery.packed, self.settings.entry_max_bytes)
             except NewerEntryError as error:
-                log.warning("entry_put_off", queue=delivery.queue, entry=delivery.entry_id, reason=str(error))
-                self.settler.leave_as_is(delivery, _OTHER_RELEASE_SECONDS)
+                log.warning("entry_deferred", queue=delivery.queue, entry=delivery.entry_id, reason=str(error))
+                self.committer.defer_unread(delivery, _OTHER_RELEASE_SECONDS)
             except BadInputError as error:
-                self.settler.refuse(connection, [delivery], str(error))
+                self.committer.reject(connection, [delivery], str(error))
             else:
                 groups.setdefault((delivery.queue, entry.run_id), []).append(Task(delivery.entry_id, entry))
         return groups
@@ -106,7 +106,7 @@ class Executor:
         if not worth:
             return
         if run.job not in self.registry:
-            self._put_off(run, worth, f"no installed package has job {run.job!r}")
+            self._defer(run, worth, f"no installed package has job {run.job!r}")
             return
         job = self.registry[run.job]
         call: _Call | None = None
@@ -125,20 +125,20 @@ class Executor:
         parameters = self._parameters.get(run.id)
         if parameters is None:
             entry_ids = [task.entry_id for task in batch]
-            self.settler.reporter.call_started(run.queue, None, entry_ids, job.timeout_seconds)
+            self.committer.reporter.call_started(run.queue, None, entry_ids, job.timeout_seconds)
             try:
                 parameters = job.parameters.model_validate(run.parameters)
             except Exception as error:  # noqa: BLE001  # not our code
-                self._put_off(run, batch, describe(error))
+                self._defer(run, batch, describe(error))
                 return None
             self._parameters[run.id] = parameters
         cancelled = _cancelled_check(connection, run.id)
-        context = Context(run.id, run.timeframe, run.as_of, parameters, connection, self.settler.streams, cancelled)
+        context = Context(run.id, run.timeframe, run.as_of, parameters, connection, self.committer.streams, cancelled)
         return _Call(run, job, context)
 
-    def _put_off(self, run: Run, tasks: Sequence[Task], reason: str) -> None:
-        log.warning("run_put_off", run=run.id, job=run.job, reason=reason)
-        self.settler.put_off(run, tasks, _OTHER_RELEASE_SECONDS)
+    def _defer(self, run: Run, tasks: Sequence[Task], reason: str) -> None:
+        log.warning("run_deferred", run=run.id, job=run.job, reason=reason)
+        self.committer.defer(run, tasks, _OTHER_RELEASE_SECONDS)
 
     def _check(self, connection: Connection, run: Run, tasks: Sequence[Task]) -> list[Task]:
         """The tasks worth executing. Those of closed items leave the queue; those out of attempts are dead.
@@ -149,7 +149,7 @@ class Executor:
         worth, gone, exhausted = [], [], Decisions()
         for task in tasks:
             # Each is taken once: of an item that was added twice, the second entry is of no use.
-            if symbols.get(task.entry.seq) != (task.entry.symbol, task.entry.opening):
+            if symbols.get(task.entry.seq) != (task.entry.symbol, task.entry.generation):
                 gone.append(task.entry_id)
                 continue
             del symbols[task.entry.seq]
@@ -159,16 +159,16 @@ class Executor:
             else:
                 worth.append(task)
         crashed = [
-            Closing(entry.seq, entry.opening, entry.attempt - 1, "retrying", error=entry.reason)
+            ItemUpdate(entry.seq, entry.generation, entry.attempt - 1, "retrying", error=entry.reason)
             for entry in (task.entry for task in worth)
             if entry.left_ms and entry.attempt > 1
         ]
         if crashed:
             ledger.fail_items(connection, run, None, None, crashed, unless_recorded=True)
         if gone:
-            self.settler.drop(connection, run, gone)
+            self.committer.drop(connection, run, gone)
         if exhausted.dead:
-            self.settler.settle(connection, run, _save_nothing, exhausted, datetime.now(UTC), BatchReport())
+            self.committer.commit(connection, run, _save_nothing, exhausted, datetime.now(UTC), BatchReport())
         return worth
 
     def _execute_batch(self, call: _Call, batch: Sequence[Task]) -> None:
@@ -182,15 +182,15 @@ class Executor:
         report = BatchReport(
             seconds=time.monotonic() - started,
             wait_seconds=max(0.0, started_at.timestamp() - batch[0].entry.enqueued_ms / 1000),
-            takeover_seconds=_takeover_seconds(batch, started_at),
+            requeue_seconds=_requeue_seconds(batch, started_at),
             tallies=[(list(name), count) for name, count in call.context.tallies.items()],
         )
-        self._settle(call, batch, outcomes, started_at, report)
+        self._commit(call, batch, outcomes, started_at, report)
 
     def _call_handler(self, call: _Call, batch: Sequence[Task]) -> Mapping[int, Outcome] | None:
         """Outcomes by seq; None when the call raised and each item shall be tried by itself."""
         entry_ids = [task.entry_id for task in batch]
-        self.settler.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
+        self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
         try:
             outcomes = call.job.execute([task.item for task in batch], call.context)
             return {outcome.item.seq: checked(outcome) for outcome in outcomes}
@@ -206,7 +206,7 @@ class Executor:
             permanent = isinstance(error, PermanentError)
             return {batch[0].entry.seq: Failed(batch[0].item, describe(error), permanent)}
 
-    def _settle(
+    def _commit(
         self,
         call: _Call,
         batch: Sequence[Task],
@@ -228,7 +228,7 @@ class Executor:
                 error=retry.error,
             )
         try:
-            self.settler.settle(call.connection, call.run, call.job.save, decisions, started_at, report)
+            self.committer.commit(call.connection, call.run, call.job.save, decisions, started_at, report)
         except Exception as error:  # save() is not our code either
             if call.connection.closed:
                 raise _lost(error) from error
@@ -236,25 +236,25 @@ class Executor:
                 raise
             if len(batch) == 1:
                 failed = Failed(batch[0].item, describe(error), isinstance(error, PermanentError))
-                self._settle(call, batch, {batch[0].entry.seq: failed}, started_at, report)
+                self._commit(call, batch, {batch[0].entry.seq: failed}, started_at, report)
                 return
             log.info("save_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
             for task in batch:
                 one = BatchReport(seconds=report.seconds / len(batch), wait_seconds=report.wait_seconds)
-                self._settle(call, [task], outcomes, started_at, one)
+                self._commit(call, [task], outcomes, started_at, one)
 
 
 def batches(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
     """Batches of at most `size`; a task that asks for it, because an earlier call did not come back, is alone."""
-    together = [task for task in tasks if not task.entry.alone]
+    together = [task for task in tasks if not task.entry.isolated]
     for start in range(0, len(together), size):
         yield together[start : start + size]
     for task in tasks:
-        if task.entry.alone:
+        if task.entry.isolated:
             yield [task]
 
 
-def _takeover_seconds(batch: Sequence[Task], started_at: datetime) -> float:
+def _requeue_seconds(batch: Sequence[Task], started_at: datetime) -> float:
     """The longest time that an entry of the batch lay idle between two workers; 0 when none changed hands."""
     left_ms = min((task.entry.left_ms for task in batch if task.entry.left_ms), default=0)
     return max(0.0, started_at.timestamp() - left_ms / 1000) if left_ms else 0.0

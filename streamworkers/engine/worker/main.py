@@ -19,12 +19,12 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, open_pool
-from streamworkers.engine.backoff import Patience
+from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.protocol import StatusPipe
 from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.engine.worker.batch_size import BatchSizer
-from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor, describe, must_wait
 from streamworkers.errors import RedisUnavailableError, UsageError
 from streamworkers.logs import configure_logs
@@ -78,17 +78,17 @@ class Worker:
         self._pipe = pipe
         self._stop = StopFlag()
         self._reading = False
-        self._patience = Patience(self._stop)
+        self._backoff = Backoff(self._stop)
         self._lease_seconds = settings.lease_seconds
-        self._put_back_at = 0.0
+        self._requeue_at = 0.0
         self._sizers = {
             queue: BatchSizer(
                 registry.target_batch_seconds(queue, settings.target_batch_seconds), registry.largest_batch(queue)
             )
             for queue in queues
         }
-        settler = Settler(streams, consumer, pipe, self._hold_unless_stopping)
-        self._executor = Executor(settings, registry, settler, random.Random())  # noqa: S311  # jitter only
+        committer = BatchCommitter(streams, consumer, pipe, self._hold_unless_stopping)
+        self._executor = Executor(settings, registry, committer, random.Random())  # noqa: S311  # jitter only
 
     def request_stop(self, _signal: int, _frame: FrameType | None) -> None:
         """Signal handler: finish the batch in hand and end; when waiting for entries, end now."""
@@ -117,29 +117,29 @@ class Worker:
         try:
             if self._stop.is_set():
                 return []
-            if time.monotonic() >= self._put_back_at:
-                self._put_back_what_got_lost()
+            if time.monotonic() >= self._requeue_at:
+                self._requeue_lost_replies()
             deliveries = self._streams.read(self._queues, self._consumer, count, READ_BLOCK_MS)
         except RedisUnavailableError as error:
             self._reading = False
-            self._put_back_at = 0.0
+            self._requeue_at = 0.0
             self._hold(error)
             return []
         finally:
             self._reading = False
-        self._patience.succeeded()
+        self._backoff.succeeded()
         return deliveries
 
-    def _put_back_what_got_lost(self) -> None:
+    def _requeue_lost_replies(self) -> None:
         """Between batches nothing is in hand: what Redis counts as ours was in a reply that never arrived.
 
         At once after a failed read, and once in a lease, because a request that was on its way when we gave it up may
         be carried out later than that.
         """
         for queue in self._queues:
-            if count := self._streams.hand_over(queue, self._consumer):
-                log.warning("entries_put_back", queue=queue, consumer=self._consumer, count=count)
-        self._put_back_at = time.monotonic() + self._lease_seconds
+            if count := self._streams.requeue(queue, self._consumer):
+                log.warning("entries_requeued", queue=queue, consumer=self._consumer, count=count)
+        self._requeue_at = time.monotonic() + self._lease_seconds
 
     def _execute(self, pool: "ConnectionPool[Connection]", deliveries: Sequence[Delivery]) -> None:
         started = time.monotonic()
@@ -154,14 +154,14 @@ class Worker:
                 if self._stop.is_set():
                     return
             else:
-                self._patience.succeeded()
+                self._backoff.succeeded()
                 self._sizers[deliveries[0].queue].measured(len(deliveries), time.monotonic() - started)
                 return
 
     def _hold(self, error: Exception) -> None:
         log.warning("service_away", consumer=self._consumer, error=describe(error))
         self._pipe.holding()
-        self._patience.failed()
+        self._backoff.failed()
 
     def _hold_unless_stopping(self, error: Exception) -> None:
         self._hold(error)

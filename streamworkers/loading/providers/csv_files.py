@@ -44,17 +44,17 @@ class CsvFiles(Provider):
         self._lock = threading.Lock()
 
     def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
-        """One page; rows of the file that break a rule are refused with their line."""
+        """One page; rows of the file that break a rule are rejected with their line."""
         del cursor
         path = self._path(asked)
         try:
             if "{symbol}" in self._template:
-                parts, refused = _read_one(path, asked.timeframe, asked.symbol)
+                parts, rejected = _read_one(path, asked.timeframe, asked.symbol)
             else:
-                parts, refused = self._file(path, asked.timeframe).of(asked.symbol)
+                parts, rejected = self._file(path, asked.timeframe).of(asked.symbol)
         except BadInputError as error:
             raise UnsupportedError(str(error)) from None
-        yield Page(page_of(asked, asked.timeframe, *parts).bars, refused)
+        yield Page(page_of(asked, asked.timeframe, *parts).bars, rejected)
 
     def close(self) -> None:
         """Close the files."""
@@ -85,27 +85,27 @@ class CsvFiles(Provider):
 
 def _read_one(path: Path, timeframe: Timeframe, symbol: str) -> tuple[list[BarRows], list[Reject]]:
     parts: list[BarRows] = []
-    refused: list[Reject] = []
+    rejected: list[Reject] = []
     for chunk in read_bars(path, timeframe, symbol=symbol):
         strangers = set(chunk.rows.symbols) - {symbol}
         if strangers:
             raise BadInputError(f"{path} holds bars of {sorted(strangers)[0]!r}, not of {symbol!r} alone")
         parts.append(chunk.rows)
-        refused += chunk.rejects
-    return parts, refused
+        rejected += chunk.rejects
+    return parts, rejected
 
 
 class _SortedFile:
-    """The good rows of a file in one that nobody else sees, findable by symbol; what was refused is of all symbols."""
+    """The good rows of a file in one that nobody else sees, findable by symbol; what was rejected is of all symbols."""
 
     def __init__(self, path: Path, timeframe: Timeframe) -> None:
         self._stamp = _stamp(path)
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115  # closed by close()
         self._places: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        self._refused: list[Reject] = []
+        self._rejected: list[Reject] = []
         self._lock = threading.Lock()
         for chunk in read_bars(path, timeframe):
-            self._refused += chunk.rejects
+            self._rejected += chunk.rejects
             self._add(chunk.rows)
 
     def is_of(self, path: Path) -> bool:
@@ -113,13 +113,13 @@ class _SortedFile:
         return _stamp(path) == self._stamp
 
     def of(self, symbol: str) -> tuple[list[BarRows], list[Reject]]:
-        """The rows of a symbol, and the refused rows that name it."""
+        """The rows of a symbol, and the rejected rows that name it."""
         with self._lock:
             texts = []
             for place, length in self._places.get(symbol, ()):
                 self._file.seek(place)
                 texts.append(self._file.read(length).decode())
-        return [_rows(symbol, text) for text in texts], [row for row in self._refused if symbol in row.row.split(",")]
+        return [_rows(symbol, text) for text in texts], [row for row in self._rejected if symbol in row.row.split(",")]
 
     def close(self) -> None:
         """Forget the rows."""

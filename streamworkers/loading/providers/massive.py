@@ -189,8 +189,8 @@ class Massive(Provider):
             answer = _decoded(body, kind)
             status = str(getattr(answer, "status", ""))
             if status not in _GOOD:
-                word = "refused"
-                raise _refusal_error(status, self._without_key(body), response.status_code)
+                word = "rejected"
+                raise _rejection_error(status, self._without_key(body), response.status_code)
         except httpx.TimeoutException as error:
             word = "timeout"
             raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
@@ -228,12 +228,12 @@ class Massive(Provider):
             until = datetime.now(UTC) + timedelta(seconds=_retry_after(response.headers.get("Retry-After")))
             raise OutOfCallsError("massive allows no more calls now (HTTP 429)", until)
         if code in (401, 403, 404):
-            raise _refusal_error("", body, code)
+            raise _rejection_error("", body, code)
         if code >= 500 or code == 408:
             raise TransientError(f"massive answered HTTP {code}: {_said(body)}")
         if 300 <= code < 400:
             raise BadPayloadError(f"massive answered HTTP {code}, which leads elsewhere; that is not followed")
-        raise UnsupportedError(f"massive refused the call with HTTP {code}: {_said(body)}")
+        raise UnsupportedError(f"massive rejected the call with HTTP {code}: {_said(body)}")
 
     def _next(self, url: str | None, seen: set[str]) -> str:
         """The path of the next page, '' at the end; only on the host that was configured, and each but once."""
@@ -257,8 +257,8 @@ class Massive(Provider):
 def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], cursor: str | None, number: int) -> Page:
     prices = [_column([getattr(bar, name) for bar in bars]) for name in "ohlc"]
     volume = _column([bar.v for bar in bars])
-    good, refused = checked_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
-    return Page(good, refused, cursor)
+    good, rejected = checked_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
+    return Page(good, rejected, cursor)
 
 
 def _column(values: list[float | None]) -> Values:
@@ -315,13 +315,13 @@ def _decoded(body: bytes, kind: type[T]) -> T:
         raise BadPayloadError(f"the answer of {len(body):,} bytes is not what it should be: {error}") from None
 
 
-def _refusal_error(status: str, body: bytes, code: int) -> Exception:
+def _rejection_error(status: str, body: bytes, code: int) -> Exception:
     said = _said(body)
-    status = _refusal(body).status or status
+    status = _rejection(body).status or status
     if status == "NOT_AUTHORIZED" or (code == 403 and status != "ERROR"):
         return PlanError(f"the plan of the key does not include this: {said}")
     if code in (401, 403):
-        return AuthError(f"massive refused the key in STREAMWORKERS_MASSIVE_API_KEY: {said}")
+        return AuthError(f"massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: {said}")
     if code == 404:
         return UnsupportedError(f"massive has nothing there (HTTP 404): {said}")
     return TransientError(f"massive answered with status {status!r}: {said}")
@@ -329,12 +329,12 @@ def _refusal_error(status: str, body: bytes, code: int) -> Exception:
 
 def _said(body: bytes) -> str:
     """What an answer says in words, short."""
-    refusal = _refusal(body)
-    words = refusal.error or refusal.message or refusal.status
+    rejection = _rejection(body)
+    words = rejection.error or rejection.message or rejection.status
     return _shown(words or body[:_SHOWN].decode("utf-8", "replace"))
 
 
-def _refusal(body: bytes) -> _Refusal:
+def _rejection(body: bytes) -> _Refusal:
     try:
         return msgspec.json.decode(body, type=_Refusal)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -69,10 +69,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of the answer, in order of time: good bars, refused ones, and the cursor of the next part."""
+    """A part of the answer, in order of time: good bars, rejected ones, and the cursor of the next part."""
 
     bars: BarArrays
-    refused: list[Reject] = field(default_factory=list)
+    rejected: list[Reject] = field(default_factory=list)
     cursor: str | None = None
 
 

@@ -87,10 +87,10 @@ def checked_bars(
     volume: Values,
     first_line: int = 1,
 ) -> tuple[BarArrays, list[Reject]]:
-    """Sort bars of a provider into good ones and refused ones, by the rules for rows of a file.
+    """Sort bars of a provider into good ones and rejected ones, by the rules for rows of a file.
 
     `prices` are open, high, low, close. Volumes come as doubles, and adjusted ones are seldom whole: they are rounded
-    to shares. `first_line` numbers the bars in what is refused.
+    to shares. `first_line` numbers the bars in what is rejected.
     """
     opened, high, low, close = prices
     with np.errstate(invalid="ignore"):

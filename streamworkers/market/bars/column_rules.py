@@ -20,7 +20,7 @@ Fields = tuple[str, ...]
 def checked_columns(
     lines: Sequence[int], columns: Sequence[Sequence[str]], texts: Sequence[str], *, intraday: bool
 ) -> RowChunk:
-    """Sort rows into good ones and refused ones.
+    """Sort rows into good ones and rejected ones.
 
     `columns` are the seven fields of `checked_row` as columns as long as `lines`; `texts` are the rows as they stand
     in the file. The outcome is exactly that of `checked_row` on every row.

@@ -22,7 +22,7 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 class Rule(StrEnum):
-    """Stable codes of the rules by which a row is refused."""
+    """Stable codes of the rules by which a row is rejected."""
 
     FIELD_COUNT = "field_count"
     BAD_QUOTES = "bad_quotes"
@@ -180,7 +180,7 @@ def known_symbol(text: str) -> bool:
 
 @lru_cache(_CACHED_VALUES)
 def known_time(text: str, intraday: bool) -> str | None:
-    """What `bar_time` gives, None where it refuses; remembers, since a file repeats its times."""
+    """What `bar_time` gives, None where it rejects; remembers, since a file repeats its times."""
     try:
         return bar_time(text, intraday=intraday)
     except BrokenRuleError:

@@ -1,4 +1,4 @@
-"""Bars as text in columns, on their way into a table, and the rows that were refused on the way."""
+"""Bars as text in columns, on their way into a table, and the rows that were rejected on the way."""
 
 from dataclasses import dataclass
 from itertools import repeat
@@ -46,7 +46,7 @@ class BarRows:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that was refused: its line in the file (1 is the header), the rule's code, a sentence, the row."""
+    """A row that was rejected: its line in the file (1 is the header), the rule's code, a sentence, the row."""
 
     line: int
     rule: str
@@ -56,12 +56,12 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class RowChunk:
-    """What one block of a file held: valid rows and refused ones, in the order of the file."""
+    """What one block of a file held: valid rows and rejected ones, in the order of the file."""
 
     rows: BarRows
     rejects: list[Reject]
 
     @property
     def rows_read(self) -> int:
-        """The number of rows in the block, good and refused; blank lines are no rows."""
+        """The number of rows in the block, good and rejected; blank lines are no rows."""
         return len(self.rows) + len(self.rejects)

@@ -41,7 +41,7 @@ class _Layout:
 def read_bars(
     path: Path, timeframe: Timeframe, progress: ReadProgress | None = None, *, symbol: str | None = None
 ) -> Iterator[RowChunk]:
-    """The rows of the file in chunks of some thousand, each row either checked and good or refused with a reason.
+    """The rows of the file in chunks of some thousand, each row either checked and good or rejected with a reason.
 
     The header may name its columns in any order and case: symbol, one of date, timestamp, datetime, time, and open,
     high, low, close, volume; others are ignored. With `symbol` there may be no column for it: all rows are of that

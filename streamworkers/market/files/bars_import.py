@@ -1,4 +1,4 @@
-"""Imports CSV files of bars: what is good is loaded, what is not is refused by line and rule."""
+"""Imports CSV files of bars: what is good is loaded, what is not is rejected by line and rule."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +23,8 @@ ImportProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """A refused row and the file that it stands in."""
+class RejectedRow:
+    """A rejected row and the file that it stands in."""
 
     file: Path
     reject: Reject
@@ -32,9 +32,9 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What an import did; rows_read = inserted + updated + unchanged + the sum of `refused`.
+    """What an import did; rows_read = inserted + updated + unchanged + the sum of `rejected`.
 
-    `refused` counts rows by rule code; `examples` are the first few of them. `first` and `last` are the bar times
+    `rejected` counts rows by rule code; `examples` are the first few of them. `first` and `last` are the bar times
     that the good rows span, None where there were none.
     """
 
@@ -42,11 +42,11 @@ class ImportSummary:
     inserted: int
     updated: int
     unchanged: int
-    refused: dict[str, int]
+    rejected: dict[str, int]
     symbols: frozenset[str]
     first: date | datetime | None
     last: date | datetime | None
-    examples: tuple[RefusedRow, ...]
+    examples: tuple[RejectedRow, ...]
 
 
 @dataclass(slots=True)
@@ -56,17 +56,17 @@ class _Tally:
     rejects_file: RejectsFile
     rows_read: int = 0
     loads: list[LoadCounts] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
-    examples: list[RefusedRow] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    examples: list[RejectedRow] = field(default_factory=list)
 
-    def refuse(self, path: Path, rejects: Sequence[Reject]) -> None:
+    def reject(self, path: Path, rejects: Sequence[Reject]) -> None:
         self.rejects_file.write(str(path), rejects)
-        self.refused.update(str(reject.rule) for reject in rejects)
+        self.rejected.update(str(reject.rule) for reject in rejects)
         room = EXAMPLES_KEPT - len(self.examples)
-        self.examples.extend(RefusedRow(path, reject) for reject in rejects[:room])
+        self.examples.extend(RejectedRow(path, reject) for reject in rejects[:room])
 
-    def refuse_one(self, path: Path, reject: Reject) -> None:
-        self.refuse(path, [reject])
+    def reject_one(self, path: Path, reject: Reject) -> None:
+        self.reject(path, [reject])
 
     def summary(self) -> ImportSummary:
         symbols = frozenset[str]().union(*(load.symbols for load in self.loads))
@@ -75,7 +75,7 @@ class _Tally:
             inserted=sum(load.inserted for load in self.loads),
             updated=sum(load.updated for load in self.loads),
             unchanged=sum(load.unchanged for load in self.loads),
-            refused=dict(self.refused),
+            rejected=dict(self.rejected),
             symbols=symbols,
             first=min((load.first for load in self.loads if load.first is not None), default=None),
             last=max((load.last for load in self.loads if load.last is not None), default=None),
@@ -93,7 +93,7 @@ def import_bars(
 ) -> ImportSummary:
     """Load the files one after the other, each in a transaction of its own.
 
-    `rejects` is made anew and gets every refused row as CSV (file, line, rule, detail, row), duplicates last for
+    `rejects` is made anew and gets every rejected row as CSV (file, line, rule, detail, row), duplicates last for
     each file. `progress` gets the compressed bytes read so far and their total. Raises BadInputError for a file that
     cannot be read as a whole; nothing of that file is loaded, the files before it stay.
     """
@@ -104,7 +104,7 @@ def import_bars(
         for path in files:
             report = _after(done, total, progress)
             rows = _good_rows(path, timeframe, tally, report)
-            tally.loads.append(load_rows(connection, timeframe, rows, partial(tally.refuse_one, path)))
+            tally.loads.append(load_rows(connection, timeframe, rows, partial(tally.reject_one, path)))
             done += _size(path)
     return tally.summary()
 
@@ -117,7 +117,7 @@ def _after(done: int, total: int, progress: ImportProgress | None) -> ReadProgre
 def _good_rows(path: Path, timeframe: Timeframe, tally: _Tally, report: ReadProgress | None) -> Iterator[BarRows]:
     for chunk in read_bars(path, timeframe, report):
         tally.rows_read += chunk.rows_read
-        tally.refuse(path, chunk.rejects)
+        tally.reject(path, chunk.rejects)
         yield chunk.rows
 
 

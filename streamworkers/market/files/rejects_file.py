@@ -1,4 +1,4 @@
-"""The CSV file in which an import leaves the rows that it refused."""
+"""The CSV file in which an import leaves the rows that it rejected."""
 
 import csv
 import io
@@ -14,13 +14,13 @@ REJECT_COLUMNS = ("file", "line", "rule", "detail", "row")
 
 
 class RejectsFile:
-    """Writes refused rows as whole lines, so that a crash leaves none half written; without a path it drops them."""
+    """Writes rejected rows as whole lines, so that a crash leaves none half written; without a path it drops them."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         self._stream = stream
 
     def write(self, source: str, rejects: Sequence[Reject]) -> None:
-        """Add a line for each refused row of the file `source`."""
+        """Add a line for each rejected row of the file `source`."""
         self._write_lines([(source, reject.line, reject.rule, reject.detail, reject.row) for reject in rejects])
 
     def write_header(self) -> None:
@@ -48,7 +48,7 @@ def open_rejects(path: Path | None) -> Iterator[RejectsFile]:
     try:
         stream = path.open("wb")
     except OSError as error:
-        raise BadInputError(f"the file for refused rows {path} cannot be written: {error.strerror}") from error
+        raise BadInputError(f"the file for rejected rows {path} cannot be written: {error.strerror}") from error
     with stream:
         rejects = RejectsFile(stream)
         rejects.write_header()

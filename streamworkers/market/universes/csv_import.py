@@ -17,7 +17,7 @@ from streamworkers.market.universes.store import UNIVERSE_TYPES, group_id, requi
 class UniversesSummary:
     """What an import of universes did; the counts are memberships, a changed weight counts as unchanged.
 
-    `refused` are the refused rows in the order of the file.
+    `rejected` are the rejected rows in the order of the file.
     """
 
     rows_read: int
@@ -25,7 +25,7 @@ class UniversesSummary:
     added: int
     removed: int
     unchanged: int
-    refused: tuple[Reject, ...]
+    rejected: tuple[Reject, ...]
 
 
 @dataclass(slots=True)
@@ -40,18 +40,18 @@ def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSum
     """Replace the members of every universe that the file names, all in one transaction.
 
     Columns in any order and case: universe, symbol, and optionally type (UNIVERSE where empty), weight, description.
-    Bad rows are refused and the rest loaded; a universe without one good row is left alone. Raises BadInputError where
+    Bad rows are rejected and the rest loaded; a universe without one good row is left alone. Raises BadInputError where
     the file cannot be read or lacks a column.
     """
     groups: dict[tuple[str, str], _Group] = {}
-    refused: list[Reject] = []
+    rejected: list[Reject] = []
     rows_read = 0
     for line, text, row in _rows(path):
         rows_read += 1
         try:
             _add_row(groups, row)
         except BrokenRuleError as error:
-            refused.append(Reject(line, error.rule, str(error), text))
+            rejected.append(Reject(line, error.rule, str(error), text))
     added = removed = 0
     with connection.transaction():
         for (name, type_name), group in sorted(groups.items()):
@@ -59,7 +59,7 @@ def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSum
             added, removed = added + more, removed + fewer
     members = sum(len(group.weights) for group in groups.values())
     names = tuple(sorted({name for name, _ in groups}))
-    return UniversesSummary(rows_read, names, added, removed, members - added, tuple(refused))
+    return UniversesSummary(rows_read, names, added, removed, members - added, tuple(rejected))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, dict[str, str] | BrokenRuleError]]:

@@ -10,28 +10,28 @@ from datetime import datetime
 
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Closing, Run
+from streamworkers.engine.ledger.runs import ItemUpdate, Run
 from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.services.reconciler import Reconciler
 
 
 def _complete_unfenced(
-    connection: Connection, run: Run, worker: str, started_at: datetime, closings: Sequence[Closing]
+    connection: Connection, run: Run, worker: str, started_at: datetime, updates: Sequence[ItemUpdate]
 ) -> set[int]:
     """`ledger.complete_items` without a look at the item's state: every commit counts."""
-    results = {closing.seq: closing.result for closing in closings if closing.result is not None}
+    results = {update.seq: update.result for update in updates if update.result is not None}
     rows = connection.execute(
-        "UPDATE job_run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"
+        "UPDATE run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"
         " finished_at = clock_timestamp(), result = %s::jsonb -> seq::text, error = NULL"
         " WHERE run_day = %s AND run_id = %s AND seq = ANY(%s) RETURNING seq",
         (
-            closings[0].attempt,
+            updates[0].attempt,
             worker,
             started_at,
             json.dumps(results) if results else None,
             run.run_day,
             run.id,
-            [closing.seq for closing in closings],
+            [update.seq for update in updates],
         ),
     )
     return {seq for (seq,) in rows}

@@ -105,7 +105,7 @@ def test_the_same_idempotency_key_gives_the_same_run(
         (["A"], {"parameters": {"milliseconds": "x"}}, "parameter milliseconds='x' of job 'ledger_entry'"),
     ],
 )
-def test_a_bad_request_is_refused_before_anything_is_written(
+def test_a_bad_request_is_rejected_before_anything_is_written(
     connection: Connection,
     streams: Streams,
     registry: Registry,
@@ -115,4 +115,4 @@ def test_a_bad_request_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(BadInputError, match=message):
         start_run(connection, streams, registry, "ledger_entry", *symbols, **words)
-    assert connection.execute("SELECT count(*) FROM job_schedule_runs").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)

@@ -49,14 +49,14 @@ def test_bad_rows_are_counted_shown_and_written(cli: Run, bars_file: Path, tmp_p
     answer = cli("bars", "import", bars_file, "--rejects", rejects)
     assert answer.code == 0
     assert "3 of 5 day bars loaded" in answer.out
-    assert "  2 refused:" in answer.out
+    assert "  2 rejected:" in answer.out
     assert "bars.csv line 5: " in answer.out
     assert f"all of them: {rejects}" in answer.out
     with rejects.open(newline="") as stream:
         assert [row["line"] for row in csv.DictReader(stream)] == ["5", "6"]
     assert "--rejects FILE writes all of them" in cli("bars", "import", bars_file).out
     summary = cli("bars", "import", bars_file, "--json").json
-    assert sum(summary["refused"].values()) == 2
+    assert sum(summary["rejected"].values()) == 2
     assert [example["line"] for example in summary["examples"]] == [5, 6]
 
 
@@ -150,7 +150,7 @@ def test_universes_are_imported_and_listed(cli: Run, tmp_path: Path) -> None:
     assert "no universes yet" in cli("universes", "list").out
     answer = cli("universes", "import", path)
     assert answer.code == 0
-    assert answer.out.startswith("4 rows, 2 universes: 3 symbols added, 0 removed, 0 unchanged\n  refused line 5: ")
+    assert answer.out.startswith("4 rows, 2 universes: 3 symbols added, 0 removed, 0 unchanged\n  rejected line 5: ")
     rows = cli("universes", "list", "--json").json
     assert [(row["name"], row["type"], row["symbols"]) for row in rows] == [("a", "ETF", 2), ("b", "UNIVERSE", 1)]
     assert cli("universes", "list").out.splitlines()[1].split() == ["a", "ETF", "2"]

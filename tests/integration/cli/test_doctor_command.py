@@ -34,9 +34,7 @@ class Patient:
         """A run that was enqueued a minute ago."""
         self.streams.ensure_groups(["tests"])
         run = start_run(self.connection, self.streams, self.registry, "ledger_entry", *symbols)
-        self.connection.execute(
-            "UPDATE job_schedule_runs SET enqueued_at = enqueued_at - interval '1 min' WHERE id = %s", (run.id,)
-        )
+        self.connection.execute("UPDATE runs SET enqueued_at = enqueued_at - interval '1 min' WHERE id = %s", (run.id,))
         return run
 
     def pretend_to_serve(self) -> None:
@@ -51,7 +49,7 @@ class Patient:
 
     def change_run(self, run: Run, change: str) -> None:
         """Write into a run's row by hand."""
-        self.connection.execute(f"UPDATE job_schedule_runs SET {change} WHERE id = {run.id}")
+        self.connection.execute(f"UPDATE runs SET {change} WHERE id = {run.id}")
 
 
 @pytest.fixture
@@ -100,7 +98,7 @@ def _have_no_reader(patient: Patient) -> None:
 def _forget_to_complete(patient: Patient) -> None:
     run = patient.start("A")
     patient.lose_entries(1)
-    patient.connection.execute("UPDATE job_run_items SET status = 'completed' WHERE run_id = %s", (run.id,))
+    patient.connection.execute("UPDATE run_items SET status = 'completed' WHERE run_id = %s", (run.id,))
 
 
 def _end_too_early(patient: Patient) -> None:
@@ -118,7 +116,7 @@ def _count_what_is_not(patient: Patient) -> None:
 
 def _keep_events(patient: Patient) -> None:
     patient.connection.execute(
-        "INSERT INTO event_outbox (channel, payload, created_at)"
+        "INSERT INTO outbox (channel, payload, created_at)"
         " SELECT 'tests.x', '{}', now() - interval '2 min' FROM generate_series(1, 1200)"
     )
 
@@ -204,7 +202,7 @@ def test_what_was_stranded_is_done_once_and_the_count_is_right(patient: Patient,
     assert patient.streams.backlog("tests").waiting == 3
     patient.consumer.work()
     assert patient.connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [("A",), ("B",), ("C",)]
-    assert patient.connection.execute("SELECT status FROM job_schedule_runs").fetchall() == [("COMPLETED",)]
+    assert patient.connection.execute("SELECT status FROM runs").fetchall() == [("COMPLETED",)]
 
 
 @pytest.mark.usefixtures("no_pause")
@@ -216,7 +214,7 @@ def test_what_belongs_to_no_run_is_kept_and_what_belongs_to_an_open_item_stays(p
     assert [row["kind"] for row in answer.json if not row["fixed"]] == ["unread_queue"]
     assert [b"STAYS" in entry.packed for entry in patient.streams.scan_stream("tests", "0-0")] == [True]
     assert patient.streams.backlog("tests").delayed == 0
-    rows = patient.connection.execute("SELECT payload FROM refused_entries ORDER BY id").fetchall()
+    rows = patient.connection.execute("SELECT payload FROM rejected_entries ORDER BY id").fetchall()
     assert sorted(row[0] for row in rows) == sorted(
         [b"delayed rubbish", Entry(77, 0, "ledger_entry", "A", "", 1).pack(), b"\xc1"]
     )
@@ -228,11 +226,11 @@ def test_a_run_that_ended_too_early_is_opened_and_enqueued_and_a_cancelled_one_s
 ) -> None:
     _end_too_early(patient)
     assert cli("doctor", "--fix").code == 0
-    states = patient.connection.execute("SELECT status, cancelled_count FROM job_schedule_runs ORDER BY id").fetchall()
+    states = patient.connection.execute("SELECT status, cancelled_count FROM runs ORDER BY id").fetchall()
     assert states == [("RUNNING", None), ("CANCELLED", 2)]
     assert patient.streams.backlog("tests").waiting == 2
     patient.consumer.work()
-    assert patient.connection.execute("SELECT status FROM job_schedule_runs WHERE id = 1").fetchone() == ("COMPLETED",)
+    assert patient.connection.execute("SELECT status FROM runs WHERE id = 1").fetchone() == ("COMPLETED",)
 
 
 @pytest.mark.usefixtures("no_pause")

@@ -104,7 +104,7 @@ def test_a_database_without_schema_says_migrate(
     assert "run `streamworkers migrate`" in answer.err
 
 
-def test_a_worker_refuses_a_database_that_lacks_migrations(
+def test_a_worker_rejects_a_database_that_lacks_migrations(
     cli: Run, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STREAMWORKERS_DATABASE_URL", empty_database_url)
@@ -169,12 +169,12 @@ def test_commands_find_running_embedded_services_by_themselves(
     assert redis_server.RedisServer(socket.parent.parent.parent / "redis", socket.parent, None).answers()
 
 
-def test_what_postgres_refuses_is_one_line_and_exit_code_1(cli: Run, database_url: str) -> None:
+def test_what_postgres_rejects_is_one_line_and_exit_code_1(cli: Run, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("ALTER TABLE job_schedule_runs ADD CHECK (job <> 'noop')")
+        connection.execute("ALTER TABLE runs ADD CHECK (job <> 'noop')")
     answer = cli("enqueue", "noop", "--symbols", "A")
     assert answer.code == 1
-    assert answer.err.startswith("Error: PostgreSQL refuses: new row for relation")
+    assert answer.err.startswith("Error: PostgreSQL rejects: new row for relation")
     assert answer.err.count("\n") == 1
 
 
@@ -183,7 +183,7 @@ def test_a_connection_that_breaks_within_a_command_is_exit_code_3(cli: Run, data
         connection.execute(
             "CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;"
-            "CREATE TRIGGER hang_up BEFORE INSERT ON job_schedule_runs FOR EACH ROW EXECUTE FUNCTION hang_up()"
+            "CREATE TRIGGER hang_up BEFORE INSERT ON runs FOR EACH ROW EXECUTE FUNCTION hang_up()"
         )
     answer = cli("enqueue", "noop", "--symbols", "A")
     assert answer.code == 3

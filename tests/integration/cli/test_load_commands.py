@@ -40,7 +40,7 @@ def test_a_load_is_followed_to_its_end_and_says_what_came_and_what_did_not(
     consumer.work_until_empty("load")
     answer = cli("runs", "show", "1")
     assert (
-        "  day        10 bars of 2 symbols, 4 bars fewer than the sessions give, 2 symbols with refused bars"
+        "  day        10 bars of 2 symbols, 4 bars fewer than the sessions give, 2 symbols with rejected bars"
         in answer.out
     )
     assert "  week       4 bars of 2 symbols" in answer.out
@@ -103,13 +103,13 @@ def test_a_key_starts_a_load_once_and_the_analysis_is_promised_where_a_scheduler
         (("--universe", "nothing"), "no universe is named 'nothing'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(words: tuple[str, ...], error: str, cli: Run) -> None:
+def test_what_makes_no_sense_is_rejected(words: tuple[str, ...], error: str, cli: Run) -> None:
     answer = cli("load", *words)
     assert answer.code == 2
     assert error in answer.err
 
 
-def test_a_range_that_ends_before_it_begins_is_refused(cli: Run) -> None:
+def test_a_range_that_ends_before_it_begins_is_rejected(cli: Run) -> None:
     answer = cli("bars", "gaps", "A", "--from", "2025-02-01", "--to", "2025-01-01")
     assert (answer.code, answer.err) == (2, "Error: --from 2025-02-01 is after --to 2025-01-01\n")
 
@@ -119,8 +119,8 @@ def test_pages_of_loads_that_nobody_goes_on_with_are_removed(
 ) -> None:
     for age in (timedelta(days=1), timedelta(days=8)):
         connection.execute(
-            "INSERT INTO load_pages (run_id, key, page, packed, fetched_at) VALUES (1, %s, 0, '', now() - %s)",
+            "INSERT INTO load_checkpoints (run_id, key, page, packed, fetched_at) VALUES (1, %s, 0, '', now() - %s)",
             (str(age), age),
         )
     rows = {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}
-    assert rows["load_pages"] == 1
+    assert rows["load_checkpoints"] == 1

@@ -11,7 +11,7 @@ import pytest
 from command_line import Run
 from harness import Supervisor, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.redis.queue import Delivery
 
 
@@ -85,9 +85,9 @@ def test_a_run_without_workers_waits_and_can_be_listed_shown_cancelled_and_retri
     assert "run 1 is CANCELLED, and only a run that is PENDING or RUNNING can be cancelled" in again.err
     retried = cli("runs", "retry", "1")
     assert (retried.code, retried.out) == (0, "run 1: 2 items again\n")
-    refused = cli("runs", "retry", "1")
-    assert refused.code == 2
-    assert "run 1 has no item that is failed or cancelled" in refused.err
+    rejected = cli("runs", "retry", "1")
+    assert rejected.code == 2
+    assert "run 1 has no item that is failed or cancelled" in rejected.err
 
 
 def test_enqueue_as_json_is_the_summary(cli: Run) -> None:
@@ -240,36 +240,36 @@ def test_a_worker_serves_the_queues_it_is_told(worker: Supervisor, cli: Run) -> 
     wait_until(lambda: cli("enqueue", "noop", "--symbols", "A").err == "", what="its heartbeat names the queue")
 
 
-def test_refused_entries_are_listed_shown_and_purged(cli: Run, connection: Connection) -> None:
-    assert cli("dead", "entries", "list").out == "no refused entries\n"
+def test_rejected_entries_are_listed_shown_and_purged(cli: Run, connection: Connection) -> None:
+    assert cli("dead", "entries", "list").out == "no rejected entries\n"
     for number, payload in enumerate((b"plain", b"\xc1\x00")):
-        refused.keep_refused(connection, "tests", [Delivery("tests", f"{number}-0", payload)], "is no entry")
+        rejected.keep_rejected(connection, "tests", [Delivery("tests", f"{number}-0", payload)], "is no entry")
     listed = cli("dead", "entries", "list")
-    assert listed.out.splitlines()[0].split() == ["id", "queue", "entry", "bytes", "refused", "error"]
+    assert listed.out.splitlines()[0].split() == ["id", "queue", "entry", "bytes", "rejected", "error"]
     assert [row["entry_id"] for row in cli("dead", "entries", "list", "--queue", "tests", "--json").json] == [
         "1-0",
         "0-0",
     ]
     assert cli("dead", "entries", "list", "--queue", "other", "--json").json == []
-    assert "there are refused entries too: streamworkers dead entries list" in cli("dead", "list").err
+    assert "there are rejected entries too: streamworkers dead entries list" in cli("dead", "list").err
     assert cli("dead", "entries", "show", "1").out == "tests 0-0, 5 bytes: is no entry\nplain\n"
     assert cli("dead", "entries", "show", "2").out == "tests 1-0, 2 bytes: is no entry\n\\xc1\\x00\n"
     assert cli("dead", "entries", "show", "2", "--json").json["payload_base64"] == "wQA="
     assert cli("dead", "entries", "show", "1", "--raw").out == "plain"
     assert cli("dead", "entries", "purge", "1").out == "purged 1 entries\n"
     assert cli("dead", "entries", "purge", "--all").out == "purged 1 entries\n"
-    assert cli("dead", "entries", "list").out == "no refused entries\n"
+    assert cli("dead", "entries", "list").out == "no rejected entries\n"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("show", "7"), "no refused entry has the id 7: see `streamworkers dead entries list`"),
+        (("show", "7"), "no rejected entry has the id 7: see `streamworkers dead entries list`"),
         (("purge",), "name ids or --all: exactly one of the two"),
         (("purge", "1", "--all"), "name ids or --all: exactly one of the two"),
     ],
 )
-def test_a_command_on_refused_entries_that_breaks_a_rule_is_a_usage_error(
+def test_a_command_on_rejected_entries_that_breaks_a_rule_is_a_usage_error(
     words: tuple[str, ...], message: str, cli: Run
 ) -> None:
     answer = cli("dead", "entries", *words)

@@ -70,7 +70,7 @@ def _add(cli: Run, name: str = "job", *words: str) -> None:
         ),
     ],
 )
-def test_a_schedule_that_breaks_a_rule_is_refused(words: tuple[str, ...], message: str, cli: Run) -> None:
+def test_a_schedule_that_breaks_a_rule_is_rejected(words: tuple[str, ...], message: str, cli: Run) -> None:
     answer = cli("schedules", "add", *words)
     assert answer.code == 2
     assert message in answer.err
@@ -115,12 +115,10 @@ def test_a_schedule_is_added_listed_shown_edited_and_removed(cli: Run) -> None:
 
     changed = cli("schedules", "edit", "job", "--cron", "session_close+5m", "--param", "milliseconds=7", "--json").json
     assert changed["cron"] == "session_close+5m"
-    assert changed["task_params"] == {"milliseconds": 7}
+    assert changed["parameters"] == {"milliseconds": 7}
     assert changed["jitter_seconds"] == 30
-    cleared = cli(
-        "schedules", "edit", "job", "--clear", "task_params", "--cron", "@hourly", "--name", "other", "--json"
-    )
-    assert (cleared.json["name"], cleared.json["task_params"]) == ("other", {})
+    cleared = cli("schedules", "edit", "job", "--clear", "parameters", "--cron", "@hourly", "--name", "other", "--json")
+    assert (cleared.json["name"], cleared.json["parameters"]) == ("other", {})
     broken = cli("schedules", "edit", "other", "--clear", "cron")
     assert "it needs a cron, or the event that starts it" in broken.err
     shown = cli("schedules", "show", "other").out
@@ -149,11 +147,11 @@ def test_schedules_that_await_each_other_are_kept_in_order(cli: Run) -> None:
 
 def test_pausing_is_kept_and_resuming_plans_from_now(cli: Run, connection: Connection) -> None:
     _add(cli)
-    connection.execute("UPDATE job_schedules SET next_run_at = '2020-01-01', due_at = '2020-01-01'")
+    connection.execute("UPDATE schedules SET next_run_at = '2020-01-01', due_at = '2020-01-01'")
     assert cli("schedules", "pause", "job").out == "schedule job paused\n"
     assert cli("schedules", "list").out.splitlines()[1].split()[-2:] == ["paused", "missed"]
     assert cli("schedules", "resume", "job").out.startswith("schedule job resumed; its next tick is 20")
-    row = connection.execute("SELECT enabled, due_at FROM job_schedules").fetchone()
+    row = connection.execute("SELECT enabled, due_at FROM schedules").fetchone()
     assert row == (True, None)
     assert cli("schedules", "pause", "job", "--json").json["enabled"] is False
 
@@ -225,9 +223,9 @@ def test_schedules_go_to_yaml_and_back(cli: Run, tmp_path: Path) -> None:
         ("a: [", "it is not YAML: while parsing"),
         ("a: 1", "it is not a YAML list with a mapping for each schedule"),
         ("- 1", "schedule 1 of the list is '1', not a mapping of names to values"),
-        ("- {name: a}", "schedule 'a': job_type"),
-        ("- {name: a, job_type: noop, colour: red}", "schedule 'a': colour 'red': Extra inputs are not permitted"),
-        ("- &a {name: a, job_type: noop, on_event: data_load_complete}\n- *a", "'a' stands in the list twice"),
+        ("- {name: a}", "schedule 'a': job"),
+        ("- {name: a, job: noop, colour: red}", "schedule 'a': colour 'red': Extra inputs are not permitted"),
+        ("- &a {name: a, job: noop, on_event: data_load_complete}\n- *a", "'a' stands in the list twice"),
         ("- !!python/object/apply:os.system ['true']", "it is not YAML: could not determine a constructor"),
     ],
 )
@@ -244,9 +242,7 @@ def test_yaml_that_breaks_a_rule_changes_nothing(text: str, message: str, cli: R
 
 def test_one_bad_schedule_of_a_file_keeps_all_others_out(cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "schedules.yaml"
-    file.write_text(
-        "- {name: a, job_type: noop, on_event: data_load_complete}\n- {name: b, job_type: gone, cron: '@daily'}\n"
-    )
+    file.write_text("- {name: a, job: noop, on_event: data_load_complete}\n- {name: b, job: gone, cron: '@daily'}\n")
     assert "no job is named 'gone'" in cli("schedules", "import", file).err
     assert cli("schedules", "list", "--json").json == []
 
@@ -268,8 +264,8 @@ def test_the_six_standing_jobs_are_installed_with_times_from_the_settings(
     assert rows["daily_pattern_detection"]["cron"] == "20 18 * * 1-5"
     assert rows["daily_pattern_detection"]["after"] == "daily_indicator_calculation"
     assert rows["daily_database_cleanup"]["cron"] == "5 4 * * *"
-    assert rows["daily_database_cleanup"]["task_params"]["pattern_days"] == 60
-    assert rows["weekly_cache_maintenance"]["task_params"] == {"min_etfs": 24, "min_universes": 3}
+    assert rows["daily_database_cleanup"]["parameters"]["pattern_days"] == 60
+    assert rows["weekly_cache_maintenance"]["parameters"] == {"min_etfs": 24, "min_universes": 3}
     assert rows["post_import_analysis"]["on_event"] == "data_load_complete"
     cli("schedules", "edit", "daily_database_cleanup", "--cron", "@daily")
     monkeypatch.delenv("JOB_INDICATOR_CALC_TIME")
@@ -288,7 +284,7 @@ def test_the_six_standing_jobs_are_installed_with_times_from_the_settings(
 def test_once_does_what_is_due_and_returns(cli: Run, connection: Connection) -> None:
     assert "there are no schedules yet: streamworkers schedules install-defaults" in cli("scheduler", "--once").err
     _add(cli, "due", "--catch-up", "latest")
-    connection.execute("UPDATE job_schedules SET planned_from = now() - interval '2 days'")
+    connection.execute("UPDATE schedules SET planned_from = now() - interval '2 days'")
     assert cli("scheduler", "--once").code == 0
     (row,) = cli("runs", "list", "--json").json
     assert (row["schedule"], row["trigger"]) == ("due", "schedule")
@@ -300,12 +296,12 @@ def test_statistics_of_runs_and_ticks(cli: Run, connection: Connection) -> None:
     _add(cli)
     cli("schedules", "trigger", "job")
     connection.execute(
-        "UPDATE job_schedule_runs SET status = 'COMPLETED', completed_count = 2, failed_count = 0,"
+        "UPDATE runs SET status = 'COMPLETED', completed_count = 2, failed_count = 0,"
         " started_at = created_at, completed_at = created_at + interval '3 seconds'"
     )
     connection.execute(
-        "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, ticks)"
-        " SELECT id, now() - interval '1 day', now(), 'missed', 4 FROM job_schedules"
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, tick_count)"
+        " SELECT id, now() - interval '1 day', now(), 'missed', 4 FROM schedules"
     )
     told = cli("runs", "stats", "--days", "2", "--json").json
     (row,) = told["jobs"]
@@ -326,12 +322,12 @@ def test_statistics_of_runs_and_ticks(cli: Run, connection: Connection) -> None:
 
 def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     connection.execute(
-        "INSERT INTO msg_system_health (checked_at, component, status, message) VALUES ('2020-01-01', 'x', 'ok', '')"
+        "INSERT INTO health_checks (checked_at, component, status, message) VALUES ('2020-01-01', 'x', 'ok', '')"
     )
     rows = {row["table"]: row for row in cli("cleanup", "--dry-run", "--json").json}
-    assert rows["msg_system_health"]["would_remove"] == 1
-    assert "msg_system_health              1" in cli("cleanup", "--dry-run").out
-    assert {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}["msg_system_health"] == 1
+    assert rows["health_checks"]["would_remove"] == 1
+    assert "health_checks                 1" in cli("cleanup", "--dry-run").out
+    assert {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}["health_checks"] == 1
     monkeypatch.setenv("STREAMWORKERS_RUN_RETENTION_DAYS", "3")
     assert cli("cleanup").err == "Error: run_days 3 is below run_item_days 30: items go first\n"
 

@@ -41,10 +41,10 @@ def test_top_once_shows_runs_failures_and_next_ticks(
     cli: Run, connection: Connection, streams: Streams, registry: Registry
 ) -> None:
     run = start_run(connection, streams, registry, "noop", *(f"S{number}" for number in range(100)))
-    connection.execute("UPDATE job_run_items SET status = 'completed', finished_at = now() WHERE seq < 40")
-    connection.execute("UPDATE job_run_items SET status = 'failed', error = 'no\nbars' WHERE seq = 41")
+    connection.execute("UPDATE run_items SET status = 'completed', finished_at = now() WHERE seq < 40")
+    connection.execute("UPDATE run_items SET status = 'failed', error = 'no\nbars' WHERE seq = 41")
     cli("schedules", "add", "nightly", "--job", "noop", "--symbols", "A", "--cron", "@hourly")
-    connection.execute("UPDATE job_schedules SET next_run_at = now() + interval '90 minutes'")
+    connection.execute("UPDATE schedules SET next_run_at = now() + interval '90 minutes'")
     out = cli("top", "--once").out
     (row,) = [line for line in out.splitlines() if line.startswith(f"{run.id} ")]
     assert row.split()[:3] == [str(run.id), "noop", "test"]
@@ -87,7 +87,7 @@ def test_top_fits_a_terminal_follows_and_ends_with_q(
 
     try:
         wait_until(lambda: shows(b"no worker is alive"), 30, "the first screen")
-        connection.execute("UPDATE job_run_items SET status = 'completed' WHERE run_id = 12 AND seq < 7")
+        connection.execute("UPDATE run_items SET status = 'completed' WHERE run_id = 12 AND seq < 7")
         wait_until(lambda: shows(b"7/10"), 10, "the screen follows")
         frame = screen.decode(errors="replace").rpartition("streamworkers ")[2]
         assert frame.count("\r\n") < lines

@@ -201,7 +201,7 @@ def test_an_enqueue_that_died_before_its_entries_is_finished(
     _serve(streams)
     run = _started(connection, streams, registry, "A")
     _lose_all(streams)
-    connection.execute("UPDATE job_schedule_runs SET enqueued_at = NULL")
+    connection.execute("UPDATE runs SET enqueued_at = NULL")
     assert [finding.fixed for finding in doctor.mend(doctor.examine())] == [True]
     assert streams.backlog("tests").waiting == 1
     now = ledger.load_run(connection, run.id)
@@ -259,7 +259,7 @@ def test_a_dead_consumer_whose_leases_run_is_left_to_the_reclaimer(
     _started(connection, streams, registry, "A")
     streams.read(["tests"], "somebody.1", 1, 1)
     assert doctor.examine() == []
-    streams.hand_over("tests", "somebody.1")
+    streams.requeue("tests", "somebody.1")
     _read_and_die(streams, 0)
     (running,) = doctor.examine()
     assert (running.severity, running.fix) == (NOTE, None)
@@ -314,7 +314,7 @@ def test_a_queue_that_only_the_ledger_knows_is_examined(
 ) -> None:
     run = _started(connection, streams, registry, "A")
     _lose_all(streams)
-    connection.execute("UPDATE job_schedule_runs SET queue = 'former' WHERE id = %s", (run.id,))
+    connection.execute("UPDATE runs SET queue = 'former' WHERE id = %s", (run.id,))
     assert ("stranded_items", ERROR) in _kinds(doctor.examine())
     streams.set_open_items("tests", run.id, 0)
 

@@ -90,9 +90,9 @@ def _results(connection: Connection, run: int) -> None:
 def _run(connection: Connection, schedule: int, age: timedelta, status: str, ended: bool) -> int:
     """A run of three items: one completed, one failed after a retry, one completed or open."""
     made = NOW - age
-    connection.execute("SELECT ensure_job_run_items_partition(%s)", (made.date(),))
+    connection.execute("SELECT ensure_run_items_partition(%s)", (made.date(),))
     row = connection.execute(
-        "INSERT INTO job_schedule_runs (job, queue, status, target, timeframe, item_count, max_attempts, run_day,"
+        "INSERT INTO runs (job, queue, status, target, timeframe, item_count, max_attempts, run_day,"
         " created_at, started_at, completed_at, completed_count, failed_count, cancelled_count, schedule_id, schedule,"
         " scheduled_for, trigger) VALUES ('analysis', 'analysis', %s, 'mine', 'day', 3, 3, %s, %s, %s, %s, %s, %s, %s,"
         " %s, 'nightly', %s, 'schedule') RETURNING id",
@@ -112,7 +112,7 @@ def _run(connection: Connection, schedule: int, age: timedelta, status: str, end
     for seq, symbol, item_status, attempt, worker, error in items:
         closed = made + timedelta(seconds=2 + seq) if item_status != "pending" else None
         connection.execute(
-            "INSERT INTO job_run_items (run_day, run_id, seq, symbol, timeframe, status, attempt, worker, started_at,"
+            "INSERT INTO run_items (run_day, run_id, seq, symbol, timeframe, status, attempt, worker, started_at,"
             " finished_at, error, history) VALUES (%s, %s, %s, %s, 'day', %s, %s, %s, %s, %s, %s, %s)",
             (
                 *(made.date(), run, seq, symbol, item_status, attempt, worker, closed and made, closed, error),
@@ -124,7 +124,7 @@ def _run(connection: Connection, schedule: int, age: timedelta, status: str, end
 
 def _schedule(connection: Connection) -> int:
     row = connection.execute(
-        "INSERT INTO job_schedules (name, job_type, target, timeframe, cron, next_run_at)"
+        "INSERT INTO schedules (name, job, target, timeframe, cron, next_run_at)"
         " VALUES ('nightly', 'analysis', '{\"universe\": \"mine\"}', 'day', '10 18 * * *', %s) RETURNING id",
         (NOW + timedelta(hours=3),),
     ).fetchone()
@@ -137,13 +137,13 @@ def _ticks_and_health(connection: Connection, schedule: int, run: int) -> None:
     for days, state, reason, of_run in ticks:
         due = NOW - timedelta(days=days)
         connection.execute(
-            "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, reason, run_id)"
+            "INSERT INTO ticks (schedule_id, scheduled_for, session, state, reason, run_id)"
             " VALUES (%s, %s, %s, %s, %s, %s)",
             (schedule, due, due.date(), state, reason, of_run),
         )
     for minutes, component, status in ((5, "redis", "ok"), (5, "workers", "critical"), (65, "workers", "degraded")):
         connection.execute(
-            "INSERT INTO msg_system_health (checked_at, component, status, message) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO health_checks (checked_at, component, status, message) VALUES (%s, %s, %s, %s)",
             (NOW - timedelta(minutes=minutes), component, status, f"{component} is {status}"),
         )
 
@@ -277,9 +277,9 @@ def test_a_board_only_reads_and_quotes_what_it_is_given(place: str) -> None:
 def test_the_role_of_grafana_cannot_write(connection: Connection, market: dict[str, Value]) -> None:
     assert market
     for statement in (
-        "DELETE FROM job_schedule_runs",
+        "DELETE FROM runs",
         "CREATE TABLE mine (a int)",
-        "UPDATE job_schedules SET enabled = false",
+        "UPDATE schedules SET enabled = false",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())

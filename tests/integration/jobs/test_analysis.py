@@ -106,11 +106,11 @@ def test_the_same_as_of_again_leaves_every_row_untouched(
 ) -> None:
     _analyse(connection, streams, registry, consumer, _symbols(8))
     before = _rows_with_their_versions(connection)
-    events = connection.execute("SELECT count(*) FROM event_outbox").fetchone()
+    events = connection.execute("SELECT count(*) FROM outbox").fetchone()
     run = _analyse(connection, streams, registry, consumer, _symbols(8), as_of=datetime(2024, 6, 28, 4, tzinfo=UTC))
     assert run_status(connection, run) == "COMPLETED"
     assert _rows_with_their_versions(connection) == before
-    assert connection.execute("SELECT count(*) FROM event_outbox").fetchone() == events
+    assert connection.execute("SELECT count(*) FROM outbox").fetchone() == events
 
 
 @pytest.mark.usefixtures("bars")
@@ -201,7 +201,7 @@ def test_stale_short_and_absent_symbols_say_so(
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_series_that_is_not_finite_is_refused(
+def test_a_series_that_is_not_finite_is_rejected(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     connection.execute("UPDATE ohlcv_daily SET close = 'NaN' WHERE symbol = 'SYN001' AND date = %s", (END,))
@@ -357,7 +357,7 @@ def test_intraday_bars_are_analysed_at_their_moment(
         ),
     ],
 )
-def test_a_request_that_breaks_a_rule_is_refused(
+def test_a_request_that_breaks_a_rule_is_rejected(
     connection: Connection, streams: Streams, registry: Registry, words: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -375,7 +375,7 @@ def test_the_night_of_the_sp500(
     assert run_status(connection, run) == "COMPLETED"
     stale = dict(ledger_reports.items_with_result(connection, run, "stale", 1000))
     assert len(symbols) == 470
-    # Twelve symbols left the exchange; the thirteenth is SCG, whose bar of the last session is refused as impossible.
+    # Twelve symbols left the exchange; the thirteenth is SCG, whose bar of the last session is rejected as impossible.
     assert (len(stale), stale["SCG"]) == (13, "2021-05-13")
     report = ledger_reports.run_report(connection, run.id)
     assert report is not None

@@ -20,7 +20,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.jobs.load_ohlcv import LoadOhlcv
 from streamworkers.loading.batch import SavedBars
-from streamworkers.loading.provenance import Basis, NewBase, conflicts, note_bases
+from streamworkers.loading.provenance import SeriesKind, SeriesSource, conflicts, record_sources
 from streamworkers.loading.spool import BarSpool
 from streamworkers.market.calendar.sessions import sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -172,7 +172,7 @@ def test_a_bar_that_was_stored_open_is_replaced_when_it_has_closed(
         loader.load("IBM", now=noon, first="2025-11-24", last="2025-11-25", include_open=True)
         opened = stored_bars(loader.connection, "day")[-1]
         # The basis says when it was fetched; then it was noon.
-        loader.connection.execute("UPDATE bar_bases SET fetched_at = %s, newest_fetched_at = %s", (noon, noon))
+        loader.connection.execute("UPDATE series_sources SET fetched_at = %s, newest_fetched_at = %s", (noon, noon))
         server.fake.set_now(NOW)
         loader.load("IBM")
     closed = stored_bars(loader.connection, "day")[-1]
@@ -188,7 +188,7 @@ def test_the_nightly_update_of_a_universe_takes_a_call_for_each_day_not_for_each
         frames = ("day", "week")
         loader.load(*THIRTY, timeframes=frames, first="2025-11-03", last="2025-11-25")
         loader.connection.execute(
-            "UPDATE bar_bases SET fetched_at = %s, newest_fetched_at = %s, adjusted_on = '2025-11-25'", (NOW, NOW)
+            "UPDATE series_sources SET fetched_at = %s, newest_fetched_at = %s, adjusted_on = '2025-11-25'", (NOW, NOW)
         )
         server.forget_calls()
         friday = datetime(2025, 11, 28, 14, 0, tzinfo=NEW_YORK)  # it closed at 13:00, after a holiday
@@ -202,7 +202,7 @@ def test_the_nightly_update_of_a_universe_takes_a_call_for_each_day_not_for_each
         ]
         assert run_status(loader.connection, run) == "COMPLETED"
         nightly = [stored_bars(loader.connection, name) for name in frames]
-        loader.connection.execute("TRUNCATE ohlcv_daily, ohlcv_weekly, bar_bases")
+        loader.connection.execute("TRUNCATE ohlcv_daily, ohlcv_weekly, series_sources")
         loader.load(*THIRTY, timeframes=frames, now=friday, first="2025-11-03", last="2025-11-28")
         assert [stored_bars(loader.connection, name) for name in frames] == nightly
         assert counts(loader.connection) == {"day": dict.fromkeys(THIRTY, 19), "week": dict.fromkeys(THIRTY, 4)}
@@ -213,7 +213,9 @@ def test_a_split_makes_the_whole_series_be_loaded_again(monkeypatch: pytest.Monk
     with massive(monkeypatch, fake) as server:
         loader.load("IBM", "MSFT", now=later(days=-7), first="2025-10-01", last="2025-11-18")
         before = stored_bars(loader.connection, "day")
-        loader.connection.execute("UPDATE bar_bases SET adjusted_on = '2025-11-18', fetched_at = %s", (later(days=-7),))
+        loader.connection.execute(
+            "UPDATE series_sources SET adjusted_on = '2025-11-18', fetched_at = %s", (later(days=-7),)
+        )
         fake.set_now(NOW)
         run = loader.load("IBM", "MSFT")
         truth = server.market.days("IBM", date(2025, 10, 1), date(2025, 11, 25), now=NOW, adjusted=True)
@@ -238,7 +240,7 @@ def test_a_split_makes_the_whole_series_be_loaded_again(monkeypatch: pytest.Monk
 def test_a_split_after_the_moment_of_the_run_is_seen_too(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
     with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])):
         loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
-        loader.connection.execute("UPDATE bar_bases SET adjusted_on = '2025-11-14'")
+        loader.connection.execute("UPDATE series_sources SET adjusted_on = '2025-11-14'")
         run = loader.load("IBM", now=later(days=-6))  # it waited until after the 20th
     assert (results(loader.connection, run)["IBM", "day"][1] or {})["replaced"] == "split 1 to 4 on 2025-11-20"
 
@@ -248,11 +250,11 @@ def test_without_word_of_splits_the_stored_bars_stay_adjusted_as_of_then(
 ) -> None:
     with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])) as server:
         loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
-        loader.connection.execute("UPDATE bar_bases SET adjusted_on = '2025-11-14'")
+        loader.connection.execute("UPDATE series_sources SET adjusted_on = '2025-11-14'")
         server.misbehave("not_authorized", path="/v3/reference/splits")
         run = loader.load("IBM", now=later(days=-1))
         assert (results(loader.connection, run)["IBM", "day"][1] or {})["splits"] == "unknown"
-        assert loader.connection.execute("SELECT adjusted_on FROM bar_bases").fetchall() == [(date(2025, 11, 14),)]
+        assert loader.connection.execute("SELECT adjusted_on FROM series_sources").fetchall() == [(date(2025, 11, 14),)]
         server.clear()
         run = loader.load("IBM")
     assert (results(loader.connection, run)["IBM", "day"][1] or {})["replaced"] == "split 1 to 4 on 2025-11-20"
@@ -261,7 +263,7 @@ def test_without_word_of_splits_the_stored_bars_stay_adjusted_as_of_then(
 def test_days_of_another_source_go_into_no_week_of_this_one(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
     with massive(monkeypatch, FakeMassive(now=NOW, symbols=THIRTY), load_years=0.04) as server:
         loader.load(*THIRTY, first="2025-11-03", last="2025-11-21")
-        loader.connection.execute("UPDATE ohlcv_daily SET volume = 7; DELETE FROM bar_bases")
+        loader.connection.execute("UPDATE ohlcv_daily SET volume = 7; DELETE FROM series_sources")
         loader.load(*THIRTY, timeframes=("day", "week"))
         truth = server.market.weeks("S07", date(2025, 11, 10), date(2025, 11, 14), adjusted=True)
     weeks = {row[:2]: row[6] for row in stored_bars(loader.connection, "week")}
@@ -274,7 +276,7 @@ def test_an_open_bar_is_not_forgotten_because_older_ones_were_loaded_after_it(
     noon = NOW.replace(hour=12)
     with massive(monkeypatch, FakeMassive(now=noon)) as server:
         loader.load("IBM", now=noon, first="2025-11-24", last="2025-11-25", include_open=True)
-        loader.connection.execute("UPDATE bar_bases SET fetched_at = %s, newest_fetched_at = %s", (noon, noon))
+        loader.connection.execute("UPDATE series_sources SET fetched_at = %s, newest_fetched_at = %s", (noon, noon))
         opened = stored_bars(loader.connection, "day")[-1]
         server.set_now(NOW)
         loader.load("IBM", first="2025-10-01", last="2025-10-31")
@@ -284,12 +286,12 @@ def test_an_open_bar_is_not_forgotten_because_older_ones_were_loaded_after_it(
     assert closed[6] > opened[6]
 
 
-def test_a_save_that_was_planned_on_a_series_which_is_gone_is_refused(connection: Connection) -> None:
-    regular, extended = Basis(True, "regular", "clock"), Basis(True, "extended", "clock")
-    base = NewBase("IBM", "1min", "massive", regular, date(2025, 11, 25), None, NOW, NOW, 1, (regular, None))
+def test_a_save_that_was_planned_on_a_series_which_is_gone_is_rejected(connection: Connection) -> None:
+    regular, extended = SeriesKind(True, "regular", "clock"), SeriesKind(True, "extended", "clock")
+    base = SeriesSource("IBM", "1min", "massive", regular, date(2025, 11, 25), None, NOW, NOW, 1, (regular, None))
     with connection.transaction():
         assert conflicts(connection, [base]) == set()
-        note_bases(connection, [base._replace(basis=extended, fetched_at=later(hours=-1))])
+        record_sources(connection, [base._replace(basis=extended, fetched_at=later(hours=-1))])
         assert conflicts(connection, [base]) == {"IBM"}
         # One that replaces what it was planned on, and was fetched last, may.
         assert conflicts(connection, [base._replace(planned_on=(extended, None))]) == set()
@@ -297,12 +299,12 @@ def test_a_save_that_was_planned_on_a_series_which_is_gone_is_refused(connection
             "IBM"
         }
         # Days have no hours.
-        note_bases(connection, [base._replace(timeframe="day", basis=extended)])
+        record_sources(connection, [base._replace(timeframe="day", basis=extended)])
         assert conflicts(connection, [base._replace(timeframe="day")]) == set()
 
 
 def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(database_url: str) -> None:
-    regular = Basis(True, "regular", "clock")
+    regular = SeriesKind(True, "regular", "clock")
     rounds = threading.Barrier(2)
 
     def save_often(symbol: str, run_id: int) -> None:
@@ -311,7 +313,7 @@ def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(dat
                 bars = bars_of_days(20_000, 50)
                 spool = BarSpool()
                 spool.add(bars)
-                base = NewBase(symbol, "day", "massive", regular, date(2025, 11, 25), None, NOW, NOW, run_id)
+                base = SeriesSource(symbol, "day", "massive", regular, date(2025, 11, 25), None, NOW, NOW, run_id)
                 value = SavedBars(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), "")
                 rounds.wait(30)
                 with connection.transaction():
@@ -348,25 +350,27 @@ def test_what_another_load_fetched_later_stays_and_gets_what_it_lacks(
 ) -> None:
     loader.load("IBM", first="2025-11-10", last="2025-11-14")
     loader.connection.execute(
-        "UPDATE bar_bases SET fetched_at = now() + interval '1 hour', run_id = 4711;"
+        "UPDATE series_sources SET fetched_at = now() + interval '1 hour', run_id = 4711;"
         " UPDATE ohlcv_daily SET volume = 7 WHERE date = '2025-11-12'"
     )
     loader.load("IBM", first="2025-11-03", last="2025-11-20")
     assert [row[1] for row in stored_bars(loader.connection, "day")] == _sessions("2025-11-03", "2025-11-20")
     assert [row[6] for row in stored_bars(loader.connection, "day") if row[1] == date(2025, 11, 12)] == [7]
-    assert loader.connection.execute("SELECT run_id FROM bar_bases").fetchall() == [(4711,)]
+    assert loader.connection.execute("SELECT run_id FROM series_sources").fetchall() == [(4711,)]
 
 
 def test_a_load_of_another_series_than_was_stored_meanwhile_is_done_again(
     server: RunningFakeMassive, loader: Loader
 ) -> None:
     loader.load("IBM", first="2025-11-10", last="2025-11-14")
-    loader.connection.execute("UPDATE bar_bases SET fetched_at = now() + interval '1 hour', last_split = '2025-11-20'")
+    loader.connection.execute(
+        "UPDATE series_sources SET fetched_at = now() + interval '1 hour', last_split = '2025-11-20'"
+    )
     run = loader.load("IBM", "MSFT", first="2025-11-17", last="2025-11-21", now=later(days=1))
     found = results(loader.connection, run)
     assert found["MSFT", "day"][0] == "completed"
     assert (found["IBM", "day"][0], found["IBM", "day"][2]) == ("completed", None)
-    loader.connection.execute("UPDATE bar_bases SET adjusted = false, fetched_at = now() + interval '1 hour'")
+    loader.connection.execute("UPDATE series_sources SET adjusted = false, fetched_at = now() + interval '1 hour'")
     run = loader.load("IBM", first="2025-11-17", last="2025-11-21")
     assert results(loader.connection, run)["IBM", "day"] == (
         "failed",
@@ -450,14 +454,14 @@ def test_a_symbol_without_bars_fails_and_says_how_many_there_should_be(
     )
 
 
-def test_bad_bars_are_refused_and_counted_and_the_others_loaded(server: RunningFakeMassive, loader: Loader) -> None:
+def test_bad_bars_are_rejected_and_counted_and_the_others_loaded(server: RunningFakeMassive, loader: Loader) -> None:
     server.misbehave("bad_bar", tickers=["IBM"])
     run = loader.load("IBM", first="2025-11-17", last="2025-11-21")
     state, result, error = results(loader.connection, run)["IBM", "day"]
     assert (state, error) == ("completed", None)
     assert result is not None
     assert (result["bars"], result["missing_bars"]) == (3, 2)
-    assert sum(result["refused"].values()) == 2
+    assert sum(result["rejected"].values()) == 2
     assert "high" in result["example"]
     assert counts(loader.connection) == {"day": {"IBM": 3}}
 
@@ -475,7 +479,9 @@ def test_a_server_that_fails_every_fifth_call_gives_exactly_the_bars_of_a_health
     words: dict[str, Any] = {"timeframes": frames, "first": "2025-10-27", "last": "2025-10-31"}
     loader.load(*THIRTY, **words)
     healthy = {name: stored_bars(loader.connection, name) for name in frames}
-    loader.connection.execute("TRUNCATE ohlcv_1min, ohlcv_hourly, ohlcv_daily, ohlcv_weekly, ohlcv_monthly, bar_bases")
+    loader.connection.execute(
+        "TRUNCATE ohlcv_1min, ohlcv_hourly, ohlcv_daily, ohlcv_weekly, ohlcv_monthly, series_sources"
+    )
     server.misbehave("random_failures", 0.2)
     run = loader.load(*THIRTY, **words)
     assert run_status(loader.connection, run) == "COMPLETED"
@@ -489,7 +495,7 @@ def test_a_load_that_runs_out_of_calls_goes_on_later_and_asks_for_nothing_twice(
     with massive(monkeypatch, massive_page_limit=1000, massive_calls_per_minute=2) as server:
         run = loader.start("IBM", timeframes=("1min", "hour"), first="2025-11-17", last="2025-11-21")
         loader.consumer.work("load")
-        assert loader.connection.execute("SELECT count(*) FROM load_pages").fetchall() == [(2,)]
+        assert loader.connection.execute("SELECT count(*) FROM load_checkpoints").fetchall() == [(2,)]
         assert stored_bars(loader.connection, "1min") == []
         # A minute goes by: the window is made to be over, not waited for.
         for _ in range(10):
@@ -506,8 +512,8 @@ def test_a_load_that_runs_out_of_calls_goes_on_later_and_asks_for_nothing_twice(
     assert run_status(loader.connection, run) == "COMPLETED"
     assert len(paths) == len(set(paths)) == 4
     assert counts(loader.connection) == {"1min": {"IBM": 5 * 390}, "hour": {"IBM": 35}}
-    assert loader.connection.execute("SELECT count(*) FROM load_pages").fetchall() == [(0,)]
-    assert {attempt for (attempt,) in loader.connection.execute("SELECT attempt FROM job_run_items")} == {1}
+    assert loader.connection.execute("SELECT count(*) FROM load_checkpoints").fetchall() == [(0,)]
+    assert {attempt for (attempt,) in loader.connection.execute("SELECT attempt FROM run_items")} == {1}
 
 
 @pytest.mark.parametrize("seconds", [7, None])
@@ -551,7 +557,7 @@ def test_too_many_calls_put_the_item_off_and_nobody_waits(
         ),
     ],
 )
-def test_a_load_that_makes_no_sense_is_refused_before_it_starts(
+def test_a_load_that_makes_no_sense_is_rejected_before_it_starts(
     words: dict[str, Any], error: str, loader: Loader
 ) -> None:
     with pytest.raises(BadInputError) as raised:
@@ -559,7 +565,7 @@ def test_a_load_that_makes_no_sense_is_refused_before_it_starts(
     assert str(raised.value) == error
 
 
-def test_an_unknown_provider_is_refused_and_the_known_ones_are_named(loader: Loader) -> None:
+def test_an_unknown_provider_is_rejected_and_the_known_ones_are_named(loader: Loader) -> None:
     with pytest.raises(UnknownNameError) as raised:
         loader.start("AAPL", provider="yahoo")
     assert str(raised.value) == "no provider is named 'yahoo'; known: csv, massive, sample, synthetic"

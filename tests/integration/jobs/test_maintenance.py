@@ -48,16 +48,16 @@ def _results(connection: Connection, ages: list[int]) -> None:
 def _old_run(connection: Connection, days: int, status: str = "COMPLETED") -> int:
     """A run of a day in the past with two items."""
     day = NOW.date() - timedelta(days=days)
-    connection.execute("SELECT ensure_job_run_items_partition(%s)", (day,))
+    connection.execute("SELECT ensure_run_items_partition(%s)", (day,))
     row = connection.execute(
-        "INSERT INTO job_schedule_runs (job, queue, status, target, item_count, max_attempts, run_day, completed_at)"
+        "INSERT INTO runs (job, queue, status, target, item_count, max_attempts, run_day, completed_at)"
         " VALUES ('noop', 'bench', %s, 't', 2, 3, %s, CASE WHEN %s = 'COMPLETED' THEN %s::timestamptz END)"
         " RETURNING id",
         (status, day, status, NOW - timedelta(days=days)),
     ).fetchone()
     assert row is not None
     connection.execute(
-        "INSERT INTO job_run_items (run_day, run_id, seq, symbol) VALUES (%s, %s, 0, 'A'), (%s, %s, 1, 'B')",
+        "INSERT INTO run_items (run_day, run_id, seq, symbol) VALUES (%s, %s, 0, 'A'), (%s, %s, 1, 'B')",
         (day, row[0], day, row[0]),
     )
     return int(row[0])
@@ -84,45 +84,45 @@ def test_a_cancelled_cleanup_stops_after_its_batch(connection: Connection) -> No
 
 def test_partitions_of_items_are_dropped_whole_but_for_days_with_an_open_run(connection: Connection) -> None:
     kept, old, open_run = _old_run(connection, 10), _old_run(connection, 40), _old_run(connection, 50, "RUNNING")
-    name = f"job_run_items_{NOW.date() - timedelta(days=40):%Y%m%d}"
-    dry = clean(connection, "job_run_items", CleanupParameters(dry_run=True), NOW)
+    name = f"run_items_{NOW.date() - timedelta(days=40):%Y%m%d}"
+    dry = clean(connection, "run_items", CleanupParameters(dry_run=True), NOW)
     assert (dry.rows, dry.partitions) == (2, (name,))
-    assert clean(connection, "job_run_items", ALL, NOW) == dry
-    rows = connection.execute("SELECT DISTINCT run_id FROM job_run_items ORDER BY 1").fetchall()
+    assert clean(connection, "run_items", ALL, NOW) == dry
+    rows = connection.execute("SELECT DISTINCT run_id FROM run_items ORDER BY 1").fetchall()
     assert rows == [(kept,), (open_run,)]
-    assert connection.execute("SELECT id FROM job_schedule_runs WHERE id = %s", (old,)).fetchone() is not None
-    assert clean(connection, "job_run_items", ALL, NOW).partitions == ()
+    assert connection.execute("SELECT id FROM runs WHERE id = %s", (old,)).fetchone() is not None
+    assert clean(connection, "run_items", ALL, NOW).partitions == ()
 
 
 def test_old_runs_and_ticks_go_and_open_runs_never_do(connection: Connection) -> None:
     _old_run(connection, 400)
     kept, open_run = _old_run(connection, 300), _old_run(connection, 500, "RUNNING")
-    connection.execute("INSERT INTO job_schedules (name, job_type, cron) VALUES ('s', 'noop', '@daily')")
+    connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
     connection.execute(
-        "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, decided_at)"
-        " SELECT id, %s, %s, state, %s FROM job_schedules, unnest(ARRAY['missed']) AS state",
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, decided_at)"
+        " SELECT id, %s, %s, state, %s FROM schedules, unnest(ARRAY['missed']) AS state",
         (NOW, NOW.date(), NOW - timedelta(days=366)),
     )
-    assert clean(connection, "job_schedule_ticks", ALL, NOW).rows == 1
-    assert clean(connection, "job_schedule_runs", ALL, NOW).rows == 1
-    rows = connection.execute("SELECT id FROM job_schedule_runs ORDER BY id").fetchall()
+    assert clean(connection, "ticks", ALL, NOW).rows == 1
+    assert clean(connection, "runs", ALL, NOW).rows == 1
+    rows = connection.execute("SELECT id FROM runs ORDER BY id").fetchall()
     assert rows == [(kept,), (open_run,)]
 
 
 def test_a_partition_that_is_in_use_is_left_for_later(connection: Connection, database_url: str) -> None:
     _old_run(connection, 40)
     with psycopg.connect(database_url) as reader:
-        reader.execute("SELECT * FROM job_run_items")
+        reader.execute("SELECT * FROM run_items")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            clean(connection, "job_run_items", ALL, NOW)
-    assert len(clean(connection, "job_run_items", ALL, NOW).partitions) == 1
+            clean(connection, "run_items", ALL, NOW)
+    assert len(clean(connection, "run_items", ALL, NOW).partitions) == 1
 
 
 def test_partitions_are_made_ahead(connection: Connection) -> None:
     clean(connection, "partitions_ahead", ALL.model_copy(update={"dry_run": True}), NOW)
     assert connection.execute("SELECT to_regclass(%s)", (f"ohlcv_1min_{NOW:%Y%m}",)).fetchone() == (None,)
     clean(connection, "partitions_ahead", ALL, NOW)
-    for name in (f"ohlcv_1min_{NOW:%Y%m}", f"job_run_items_{date.today() + timedelta(days=6):%Y%m%d}"):  # noqa: DTZ011
+    for name in (f"ohlcv_1min_{NOW:%Y%m}", f"run_items_{date.today() + timedelta(days=6):%Y%m%d}"):  # noqa: DTZ011
         assert connection.execute("SELECT to_regclass(%s)::text", (name,)).fetchone() == (name,)
 
 
@@ -139,7 +139,7 @@ def test_the_cleanup_is_a_run_with_an_item_for_each_table(
     consumer.work_until_empty("maintenance")
     assert run_status(connection, run) == "COMPLETED"
     assert set(items_of(connection, run)) == set(PARTS)
-    row = connection.execute("SELECT result FROM job_run_items WHERE symbol = 'daily_patterns'").fetchone()
+    row = connection.execute("SELECT result FROM run_items WHERE symbol = 'daily_patterns'").fetchone()
     assert row is not None
     assert row[0]["removed"] == 1
 
@@ -175,28 +175,28 @@ def test_failed_items_stale_bars_late_events_and_missed_ticks_are_seen(
     connection: Connection, streams: Streams, registry: Registry
 ) -> None:
     run = start_run(connection, streams, registry, "noop", "A", "B")
-    connection.execute("UPDATE job_run_items SET status = 'failed'")
+    connection.execute("UPDATE run_items SET status = 'failed'")
     connection.execute(
-        "UPDATE job_schedule_runs SET status = 'FAILED', failed_count = 2, completed_count = 0,"
+        "UPDATE runs SET status = 'FAILED', failed_count = 2, completed_count = 0,"
         " started_at = created_at, completed_at = clock_timestamp() WHERE id = %s",
         (run.id,),
     )
     connection.execute("INSERT INTO ohlcv_daily VALUES ('A', %s, 1, 1, 1, 1, 1)", (NOW.date() - timedelta(days=9),))
-    connection.execute("INSERT INTO event_outbox (channel, payload, created_at) VALUES ('c', '{}', '2020-01-01')")
-    connection.execute("INSERT INTO job_schedules (name, job_type, cron) VALUES ('s', 'noop', '@daily')")
+    connection.execute("INSERT INTO outbox (channel, payload, created_at) VALUES ('c', '{}', '2020-01-01')")
+    connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
     connection.execute(
-        "INSERT INTO job_schedule_ticks (schedule_id, scheduled_for, session, state, ticks)"
-        " SELECT id, now(), now(), 'missed', 3 FROM job_schedules"
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, tick_count)"
+        " SELECT id, now(), now(), 'missed', 3 FROM schedules"
     )
     found = _findings(connection, streams)
     assert found["executions"].message == "0 of 1 runs and 0 of 2 items succeeded"
     assert found["executions"].detail["error_rate"] == 1.0
     assert found["data"].message.endswith(", 9 days ago")
     assert found["outbox"].message == "1 events have waited for more than 60 s"
-    assert found["schedules"].message == "3 ticks missed, 0 refused, 0 overdue"
+    assert found["schedules"].message == "3 ticks missed, 0 rejected, 0 overdue"
     assert {found[name].status for name in ("executions", "data", "outbox", "schedules")} == {"degraded"}
     assert found["queues"].detail["bench"]["dead"] == 2
-    connection.execute("UPDATE job_schedules SET problem = 'no such zone'")
+    connection.execute("UPDATE schedules SET problem = 'no such zone'")
     assert _findings(connection, streams)["schedules"].message == "schedule s: no such zone"
 
 
@@ -223,7 +223,7 @@ def test_a_redis_that_may_evict_queues_or_is_nearly_full_is_degraded(
 def _completed(consumer: Consumer, connection: Connection, run: Run) -> dict[str, Any]:
     consumer.work_until_empty("maintenance")
     assert run_status(connection, run) == "COMPLETED"
-    rows = connection.execute("SELECT symbol, result FROM job_run_items WHERE run_id = %s", (run.id,)).fetchall()
+    rows = connection.execute("SELECT symbol, result FROM run_items WHERE run_id = %s", (run.id,)).fetchall()
     return dict(rows)
 
 
@@ -238,7 +238,7 @@ def test_a_health_check_keeps_its_findings_and_publishes_them(
     run = start_run(connection, streams, registry, "health_check")
     results = _completed(consumer, connection, run)
     assert results["system"]["status"] == "critical"
-    rows = connection.execute("SELECT component, status, run_id FROM msg_system_health").fetchall()
+    rows = connection.execute("SELECT component, status, run_id FROM health_checks").fetchall()
     assert len(rows) == 8
     assert {run_id for _, _, run_id in rows} == {run.id}
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
@@ -269,7 +269,7 @@ def test_cache_maintenance_refreshes_warms_and_reports_what_is_short(
     assert results["common_queries"]["queries"] == 5
     short = ["1 ETFs of at least 2", "2 universes of at least 3", "without symbols: none"]
     assert results["quality"]["short"] == short
-    row = connection.execute("SELECT component, status, message FROM msg_system_health").fetchone()
+    row = connection.execute("SELECT component, status, message FROM health_checks").fetchone()
     assert row == ("universes", "degraded", f"short: {'; '.join(short)}")
 
 

@@ -71,9 +71,9 @@ def add(connection: Connection, clock: Clock) -> Add:
     """Add a schedule of the job `noop` over A and B at noon of the test's clock, with any other field."""
 
     def save(name: str = "job", **fields: Any) -> Schedule:
-        given = {"name": name, "job_type": "noop", "target": {"symbols": ["A", "B"]}, "cron": "0 * * * *"} | fields
+        given = {"name": name, "job": "noop", "target": {"symbols": ["A", "B"]}, "cron": "0 * * * *"} | fields
         store.save_schedule(connection, ScheduleDefinition.parse(given))
-        connection.execute("UPDATE job_schedules SET planned_from = %s WHERE name = %s", (clock.now, name))
+        connection.execute("UPDATE schedules SET planned_from = %s WHERE name = %s", (clock.now, name))
         return store.require_schedule(connection, name)
 
     return save

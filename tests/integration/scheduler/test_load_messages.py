@@ -38,7 +38,7 @@ def server(monkeypatch: pytest.MonkeyPatch, registry: Registry) -> Iterator[Any]
 @pytest.fixture(autouse=True)
 def post_import(connection: Connection) -> None:
     """The schedule that follows a load, and a universe to load."""
-    fields = {"name": "post_import_analysis", "job_type": "analysis", "on_event": "data_load_complete"}
+    fields = {"name": "post_import_analysis", "job": "analysis", "on_event": "data_load_complete"}
     store.save_schedule(connection, ScheduleDefinition.parse(fields))
     add_symbols(connection, "some", {*SYMBOLS, "GONE"})
 
@@ -96,7 +96,7 @@ def test_a_message_loads_tells_and_starts_the_analysis_without_a_hand_on_it(
     assert intake.accept(raw, "channel", NOW.timestamp()).kind == "started"
     consumer.work_until_empty("analysis")
     relay.run_once()
-    assert connection.execute("SELECT job, target, status FROM job_schedule_runs ORDER BY id").fetchall() == [
+    assert connection.execute("SELECT job, target, status FROM runs ORDER BY id").fetchall() == [
         ("load_ohlcv", "some", "COMPLETED_WITH_ERRORS"),
         ("analysis", ",".join(SYMBOLS), "COMPLETED"),
     ]
@@ -121,17 +121,17 @@ def test_a_load_of_which_nothing_came_starts_no_analysis(
     consumer.work_until_empty("load")
     StatusFollower(pool, messages, 3600).run_once()
     assert _status(messages, "job-3")["status"] == "failed"
-    channels = connection.execute("SELECT DISTINCT channel FROM event_outbox").fetchall()
+    channels = connection.execute("SELECT DISTINCT channel FROM outbox").fetchall()
     assert channels == [("tickstock:errors",)]
 
 
-def test_a_request_for_what_there_is_not_is_refused_and_its_asker_told(
+def test_a_request_for_what_there_is_not_is_rejected_and_its_asker_told(
     intake: Intake, messages: Messages, connection: Connection
 ) -> None:
     outcome = intake.accept(_request(job_id="job-4", universe_key="none"), "channel", NOW.timestamp())
-    assert (outcome.kind, outcome.reason) == ("refused", "bad_field")
+    assert (outcome.kind, outcome.reason) == ("rejected", "bad_field")
     assert "'none'" in outcome.detail
     assert _status(messages, "job-4")["status"] == "failed"
-    assert connection.execute("SELECT count(*) FROM job_schedule_runs").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
     outcome = intake.accept(_request(job_id="job-5", timeframes=["2min"]), "channel", NOW.timestamp())
     assert outcome.detail == "timeframe '2min' is not one of 1min, hour, day, week, month"

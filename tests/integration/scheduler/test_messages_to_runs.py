@@ -34,7 +34,7 @@ SENT_AT = 1_800_000_100.0
 @pytest.fixture(autouse=True)
 def post_import(connection: Connection) -> None:
     """The schedule that the event starts, of a job that does nothing."""
-    fields = {"name": "post_import_analysis", "job_type": "noop", "on_event": "data_load_complete"}
+    fields = {"name": "post_import_analysis", "job": "noop", "on_event": "data_load_complete"}
     store.save_schedule(connection, ScheduleDefinition.parse(fields))
 
 
@@ -53,7 +53,7 @@ def _message(**fields: Any) -> bytes:
 
 def _runs(connection: Connection) -> list[tuple[Any, ...]]:
     return connection.execute(
-        "SELECT job, timeframe, target, trigger, schedule, external_id FROM job_schedule_runs ORDER BY id"
+        "SELECT job, timeframe, target, trigger, schedule, external_id FROM runs ORDER BY id"
     ).fetchall()
 
 
@@ -99,11 +99,11 @@ def test_a_message_that_was_held_for_long_is_the_one_that_others_took_at_once(
     intake: Intake, connection: Connection
 ) -> None:
     assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
-    connection.execute("UPDATE job_schedule_runs SET created_at = created_at - interval '1 day'")
+    connection.execute("UPDATE runs SET created_at = created_at - interval '1 day'")
     assert intake.accept(_message(), "stream", SENT_AT).kind == "duplicate"
 
 
-def test_a_message_that_a_job_cannot_bear_is_refused_and_the_next_is_heard(
+def test_a_message_that_a_job_cannot_bear_is_rejected_and_the_next_is_heard(
     intake: Intake, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -113,7 +113,7 @@ def test_a_message_that_a_job_cannot_bear_is_refused_and_the_next_is_heard(
         patch.setattr(type(intake.registry["noop"]), "prepare", fail)
         outcome = intake.accept(_message(job_id="x"), "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason, outcome.detail) == (
-        "refused",
+        "rejected",
         "internal_error",
         "ZeroDivisionError: prepare",
     )
@@ -123,15 +123,13 @@ def test_a_message_that_a_job_cannot_bear_is_refused_and_the_next_is_heard(
 def test_a_schedule_that_was_broken_by_hand_keeps_no_other_from_the_event(
     intake: Intake, connection: Connection
 ) -> None:
-    fields = {"name": "broken", "job_type": "noop", "on_event": "data_load_complete"}
+    fields = {"name": "broken", "job": "noop", "on_event": "data_load_complete"}
     store.save_schedule(connection, ScheduleDefinition.parse(fields))
-    connection.execute(
-        'UPDATE job_schedules SET target = \'{"universe": "u", "symbols": ["A"]}\' WHERE name = \'broken\''
-    )
+    connection.execute('UPDATE schedules SET target = \'{"universe": "u", "symbols": ["A"]}\' WHERE name = \'broken\'')
     assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
     store.remove_schedule(connection, "post_import_analysis")
     outcome = intake.accept(_message(symbols=["Z"]), "pubsub", SENT_AT)
-    assert (outcome.kind, outcome.reason) == ("refused", "bad_field")
+    assert (outcome.kind, outcome.reason) == ("rejected", "bad_field")
     assert "a target is either a universe or symbols" in outcome.detail
 
 
@@ -176,7 +174,7 @@ def test_what_is_not_to_be_analysed_or_paused_is_ignored(intake: Intake, connect
         (_message(job_type="csv_universe_load", event_type=None), "unknown_type", "the message is of type None"),
     ],
 )
-def test_what_is_no_good_is_refused_told_once_and_counted(
+def test_what_is_no_good_is_rejected_told_once_and_counted(
     raw: bytes | None,
     reason: str,
     detail: str,
@@ -186,25 +184,25 @@ def test_what_is_no_good_is_refused_told_once_and_counted(
     metrics: SchedulerMetrics,
 ) -> None:
     outcome = intake.accept(raw, "pubsub", SENT_AT)
-    assert (outcome.kind, outcome.reason) == ("refused", reason)
+    assert (outcome.kind, outcome.reason) == ("rejected", reason)
     assert outcome.detail.startswith(detail)
     assert intake.accept(raw, "pubsub", SENT_AT).kind == "duplicate"
     told = json.loads(errors.get_message(timeout=5)["data"])
-    assert (told["kind"], told["reason"], told["source"]) == ("message_refused", reason, "pubsub")
+    assert (told["kind"], told["reason"], told["source"]) == ("message_rejected", reason, "pubsub")
     assert told["detail"].startswith(detail)
     assert errors.get_message(timeout=0.1) is None
-    labels = {"source": "pubsub", "outcome": "refused", "reason": reason}
+    labels = {"source": "pubsub", "outcome": "rejected", "reason": reason}
     assert metrics.registry.get_sample_value("streamworkers_messages_total", labels) == 1.0
     assert _runs(connection) == []
 
 
-def test_a_load_request_is_refused_where_there_is_no_job_for_it(
+def test_a_load_request_is_rejected_where_there_is_no_job_for_it(
     intake: Intake, messages: Messages, registry: Registry
 ) -> None:
     intake = replace(intake, registry=Registry(job for name, job in registry.items() if name != "load_ohlcv"))
     raw = json.dumps({"job_type": "csv_universe_load", "job_id": "load-9", "symbols": ["A"]}).encode()
     outcome = intake.accept(raw, "pubsub", SENT_AT)
-    assert (outcome.kind, outcome.reason) == ("refused", "unknown_job")
+    assert (outcome.kind, outcome.reason) == ("rejected", "unknown_job")
     assert outcome.detail == "job 'load_ohlcv', which loads bars, is not installed"
     assert _status(messages, "load-9")["status"] == "failed"
     assert _status(messages, "load-9")["message"] == outcome.detail
@@ -221,7 +219,7 @@ def test_without_a_schedule_for_the_event_the_message_says_how_to_get_one(
     )
 
 
-def test_fifty_malformed_messages_are_refused_and_the_next_one_runs(
+def test_fifty_malformed_messages_are_rejected_and_the_next_one_runs(
     intake: Intake, connection: Connection, messages: Messages, streams: Streams
 ) -> None:
     rng = random.Random(50)
@@ -269,13 +267,13 @@ def test_the_status_follows_the_run_to_its_end(
     assert pause is not None
     assert pause >= 0.5
     assert _status(messages, "s")["status"] == "submitted"
-    connection.execute("UPDATE job_run_items SET status = 'completed', finished_at = now() WHERE symbol = 'A'")
+    connection.execute("UPDATE run_items SET status = 'completed', finished_at = now() WHERE symbol = 'A'")
     ledger.mark_running(connection, run_id)
     follower.run_once()
     status = _status(messages, "s")
     assert (status["status"], status["progress"]) == ("running", "50")
     assert status["message"] == "A day: 1 of 2 items of noop"
-    connection.execute("UPDATE job_run_items SET status = 'failed', error = 'x' WHERE symbol = 'B'")
+    connection.execute("UPDATE run_items SET status = 'failed', error = 'x' WHERE symbol = 'B'")
     run = operations.require_run(connection, run_id)
     run_changes.complete_run(connection, run)
     follower.run_once()
@@ -326,14 +324,14 @@ def test_without_a_worker_the_scheduler_says_so_once_in_a_while(
     watch = PoolWatch(pool, streams)
     for _ in range(3):
         watch.run_once()
-    rows = connection.execute("SELECT component, status, message, run_id FROM msg_system_health").fetchall()
+    rows = connection.execute("SELECT component, status, message, run_id FROM health_checks").fetchall()
     assert rows == [("workers", "critical", "no worker is alive", None)]
-    assert connection.execute("SELECT channel FROM event_outbox").fetchall() == [("tickstock:monitoring",)]
+    assert connection.execute("SELECT channel FROM outbox").fetchall() == [("tickstock:monitoring",)]
     streams.heartbeat("w", b"{}", 60_000)
     watch.run_once()
     streams.end_heartbeat("w")
     watch.run_once()
-    assert connection.execute("SELECT count(*) FROM msg_system_health").fetchone() == (2,)
+    assert connection.execute("SELECT count(*) FROM health_checks").fetchone() == (2,)
 
 
 def test_consumers_that_have_been_idle_for_long_are_forgotten(intake: Intake, messages: Messages) -> None:

@@ -30,7 +30,7 @@ def day(market_data: Path, connection: Connection, ticker: Ticker, clock: Clock)
     clock.now = FRIDAY
     for definition in default_schedules(Settings()):
         store.save_schedule(connection, definition)
-    connection.execute("UPDATE job_schedules SET planned_from = %s", (clock.now,))
+    connection.execute("UPDATE schedules SET planned_from = %s", (clock.now,))
     ticker.run_once()
 
     def turn_to(hour: int, minute: int) -> None:
@@ -42,7 +42,7 @@ def day(market_data: Path, connection: Connection, ticker: Ticker, clock: Clock)
 
 def _run_of(connection: Connection, name: str) -> tuple[int, str, datetime, int, int | None] | None:
     row: tuple[int, str, datetime, int, int | None] | None = connection.execute(
-        "SELECT id, status, as_of, item_count, completed_count FROM job_schedule_runs WHERE schedule = %s", (name,)
+        "SELECT id, status, as_of, item_count, completed_count FROM runs WHERE schedule = %s", (name,)
     ).fetchone()
     return row
 
@@ -69,7 +69,7 @@ def test_patterns_start_when_the_indicators_of_the_day_are_complete(
     day(18, 21)
     assert _run_of(connection, "daily_pattern_detection") is None
     if dead:
-        connection.execute("UPDATE job_run_items SET status = 'failed', error = 'made to' WHERE symbol = 'WMT'")
+        connection.execute("UPDATE run_items SET status = 'failed', error = 'made to' WHERE symbol = 'WMT'")
     consumer.work_until_empty("analysis")
     ticker.run_once()
     indicators, patterns = (
@@ -85,7 +85,7 @@ def test_patterns_start_when_the_indicators_of_the_day_are_complete(
     patterns = _run_of(connection, "daily_pattern_detection")
     assert patterns is not None
     assert (patterns[1], patterns[4]) == ("COMPLETED", 470)
-    row = connection.execute("SELECT count(*) FROM event_outbox WHERE channel = 'tickstock.events.patterns'").fetchone()
+    row = connection.execute("SELECT count(*) FROM outbox WHERE channel = 'tickstock.events.patterns'").fetchone()
     found = connection.execute("SELECT count(*) FROM daily_patterns WHERE run_id = %s", (patterns[0],)).fetchone()
     assert row == found
     assert found is not None

@@ -34,7 +34,7 @@ def _value(metrics: SchedulerMetrics, name: str, **labels: str) -> float:
 def test_a_tick_is_a_run_of_the_job_over_the_target(
     ticker: Ticker, add: Add, connection: Connection, streams: Streams, clock: Clock, metrics: SchedulerMetrics
 ) -> None:
-    schedule = add(task_params={}, cron="30 12 * * *")
+    schedule = add(parameters={}, cron="30 12 * * *")
     assert ticker.run_once() == 1800.0
     assert store.require_schedule(connection, "job").next_run_at == MONDAY + timedelta(minutes=30)
     clock.forward(minutes=30, milliseconds=20)
@@ -43,7 +43,7 @@ def test_a_tick_is_a_run_of_the_job_over_the_target(
     run = load_run(connection, run_id)
     assert run is not None
     assert (run.job, run.schedule, run.item_count, run.is_enqueued) == ("noop", "job", 2, True)
-    row = connection.execute("SELECT trigger, scheduled_for, target FROM job_schedule_runs").fetchone()
+    row = connection.execute("SELECT trigger, scheduled_for, target FROM runs").fetchone()
     assert row == ("schedule", MONDAY + timedelta(minutes=30), "A,B")
     assert streams.backlog("bench").waiting == 2
     assert ticks_of(connection, schedule) == [("01 12:30", "started", None)]
@@ -62,7 +62,7 @@ def test_a_universe_is_resolved_when_its_tick_comes(
     connection.execute("INSERT INTO group_memberships SELECT id, 'X' FROM definition_groups")
     clock.forward(hours=1)
     ticker.run_once()
-    assert connection.execute("SELECT symbol FROM job_run_items").fetchall() == [("X",)]
+    assert connection.execute("SELECT symbol FROM run_items").fetchall() == [("X",)]
     assert len(runs_of(connection, schedule)) == 1
 
 
@@ -70,12 +70,12 @@ def test_a_universe_is_resolved_when_its_tick_comes(
     ("fields", "reason"),
     [
         ({"target": {"universe": "nobody"}}, "no universe is named 'nobody'; there is no universe yet"),
-        ({"job_type": "gone"}, "no job is named 'gone'"),
-        ({"task_params": {"x": 1}}, "parameter x=1 of job 'noop': Extra inputs are not permitted"),
-        ({"job_type": "database_cleanup"}, "no part of job 'database_cleanup' is named 'A'"),
+        ({"job": "gone"}, "no job is named 'gone'"),
+        ({"parameters": {"x": 1}}, "parameter x=1 of job 'noop': Extra inputs are not permitted"),
+        ({"job": "database_cleanup"}, "no part of job 'database_cleanup' is named 'A'"),
     ],
 )
-def test_a_tick_that_can_start_no_run_is_refused_with_its_reason_and_the_next_is_tried(
+def test_a_tick_that_can_start_no_run_is_rejected_with_its_reason_and_the_next_is_tried(
     fields: dict[str, Any],
     reason: str,
     ticker: Ticker,
@@ -91,7 +91,7 @@ def test_a_tick_that_can_start_no_run_is_refused_with_its_reason_and_the_next_is
     clock.forward(hours=1)
     ticker.run_once()
     ((_, state, why),) = ticks_of(connection, schedule)
-    assert state == "refused"
+    assert state == "rejected"
     assert why is not None
     assert reason in why
     assert runs_of(connection, schedule) == []
@@ -100,17 +100,17 @@ def test_a_tick_that_can_start_no_run_is_refused_with_its_reason_and_the_next_is
     OutboxRelay(pool, streams, metrics).run_once()
     told = listener.get_message(timeout=5)
     listener.close()
-    assert b'"kind": "tick_refused"' in told["data"]
+    assert b'"kind": "tick_rejected"' in told["data"]
     clock.forward(hours=1)
     ticker.run_once()
-    assert [state for _, state, _ in ticks_of(connection, schedule)] == ["refused", "refused"]
+    assert [state for _, state, _ in ticks_of(connection, schedule)] == ["rejected", "rejected"]
 
 
 def test_a_row_that_was_broken_by_hand_is_named_and_holds_nobody_up(
     ticker: Ticker, add: Add, connection: Connection, clock: Clock
 ) -> None:
     add("broken")
-    connection.execute("UPDATE job_schedules SET cron = '61 * * * *'")
+    connection.execute("UPDATE schedules SET cron = '61 * * * *'")
     other = add("sound")
     clock.forward(hours=1)
     ticker.run_once()
@@ -118,13 +118,13 @@ def test_a_row_that_was_broken_by_hand_is_named_and_holds_nobody_up(
     assert problem is not None
     assert "minute '61' is not * or of 0-59" in problem
     assert len(runs_of(connection, other)) == 1
-    connection.execute("UPDATE job_schedules SET cron = '0 * * * *' WHERE name = 'broken'")
+    connection.execute("UPDATE schedules SET cron = '0 * * * *' WHERE name = 'broken'")
     assert store.require_schedule(connection, "broken").problem is None
 
 
 def test_a_row_that_is_no_definition_is_named_too(ticker: Ticker, add: Add, connection: Connection) -> None:
     schedule = add("broken")
-    connection.execute('UPDATE job_schedules SET target = \'{"universe": "u", "symbols": ["A"]}\'')
+    connection.execute('UPDATE schedules SET target = \'{"universe": "u", "symbols": ["A"]}\'')
     ticker.run_once()
     problem = store.require_schedule(connection, "broken").problem
     assert problem is not None
@@ -180,7 +180,7 @@ def test_an_hour_without_a_scheduler_is_caught_up_as_the_policy_says(
             ticker.run_once()
             assert len(runs_of(connection, schedule)) == count
         assert {state for _, state, _ in ticks_of(connection, schedule)} == {"started"}
-        rows = connection.execute("SELECT scheduled_for FROM job_schedule_runs ORDER BY id").fetchall()
+        rows = connection.execute("SELECT scheduled_for FROM runs ORDER BY id").fetchall()
         assert rows == sorted(rows)
 
 
@@ -208,7 +208,7 @@ def test_pausing_starts_nothing_and_resuming_goes_on_from_then(
     ticker.run_once()
     assert ticks_of(connection, schedule) == []
     store.set_enabled(connection, "job", True)
-    connection.execute("UPDATE job_schedules SET planned_from = %s", (clock.now,))
+    connection.execute("UPDATE schedules SET planned_from = %s", (clock.now,))
     ticker.run_once()
     clock.forward(hours=1)
     ticker.run_once()
@@ -352,7 +352,7 @@ def test_ticks_of_sessions_alone_when_there_is_a_calendar(
         ticker.run_once()
         clock.forward(hours=1)
         end_runs(connection)
-    rows = connection.execute("SELECT scheduled_for, session FROM job_schedule_ticks ORDER BY 1").fetchall()
+    rows = connection.execute("SELECT scheduled_for, session FROM ticks ORDER BY 1").fetchall()
     local = [(moment.astimezone(MONDAY.tzinfo).strftime("%m-%d %H:%M"), f"{session:%m-%d}") for moment, session in rows]
     assert local[:3] == [("11-26 16:10", "11-26"), ("11-28 13:10", "11-28"), ("12-01 16:10", "12-01")]
     assert len(runs_of(connection, schedule)) == len(rows)
@@ -383,7 +383,7 @@ def test_the_end_of_a_scheduled_run_is_told(
     ticker.run_once()
     run = load_run(connection, runs_of(connection, schedule)[0])
     assert run is not None
-    connection.execute("UPDATE job_run_items SET status = 'completed'")
+    connection.execute("UPDATE run_items SET status = 'completed'")
     with connect(database_url) as listening:
         listening.execute("LISTEN streamworkers_schedules")
         complete_run(connection, streams, run)

@@ -56,7 +56,7 @@ class TestAfter:
         child = add("child", cron="20 18 * * *", after="parent", min_coverage=0.99)
         ticker.run_once()
         self._at(ticker, clock, 18, 20)
-        connection.execute("UPDATE job_run_items SET status = 'failed' WHERE symbol = 'S7'")
+        connection.execute("UPDATE run_items SET status = 'failed' WHERE symbol = 'S7'")
         end_runs(connection)
         ticker.run_once()
         (row,) = history.ticks_of(connection, child.id, 10)
@@ -113,17 +113,17 @@ class TestAfter:
         ticker.run_once()
         assert ticks_of(connection, child) == [("01 18:20", "skipped", "the schedule was paused while the tick waited")]
 
-    def test_a_run_that_was_refused_is_named(
+    def test_a_run_that_was_rejected_is_named(
         self, ticker: Ticker, add: Add, connection: Connection, clock: Clock
     ) -> None:
-        add("parent", cron="10 18 * * *", job_type="gone")
+        add("parent", cron="10 18 * * *", job="gone")
         child = add("child", cron="20 18 * * *", after="parent", after_timeout_seconds=0, after_timeout_action="skip")
         ticker.run_once()
         self._at(ticker, clock, 18, 20)
         ((_, state, reason),) = ticks_of(connection, child)
         assert state == "skipped"
         assert reason is not None
-        assert reason.startswith("the tick of parent is refused: no job is named 'gone'")
+        assert reason.startswith("the tick of parent is rejected: no job is named 'gone'")
 
 
 def test_a_dependency_sees_the_run_behind_a_tick_that_was_skipped_and_one_by_hand(
@@ -135,7 +135,7 @@ def test_a_dependency_sees_the_run_behind_a_tick_that_was_skipped_and_one_by_han
     clock.now = clock.now.replace(hour=18, minute=10)
     ticker.run_once()
     end_runs(connection, "FAILED")
-    connection.execute("UPDATE job_schedules SET max_instances = 1 WHERE name = 'parent'")
+    connection.execute("UPDATE schedules SET max_instances = 1 WHERE name = 'parent'")
     store.decide_tick(
         connection, parent, Tick(clock.now.replace(minute=15), clock.now.date()), "skipped", clock.now, reason="x"
     )
@@ -144,12 +144,12 @@ def test_a_dependency_sees_the_run_behind_a_tick_that_was_skipped_and_one_by_han
     assert [state for _, state, _ in ticks_of(connection, child)] == ["waiting"]
     run = starter.trigger(connection, streams, registry, "parent")
     connection.execute(
-        "UPDATE job_schedule_ticks SET session = %s, scheduled_for = %s WHERE run_id = %s",
+        "UPDATE ticks SET session = %s, scheduled_for = %s WHERE run_id = %s",
         (clock.now.date(), clock.now.replace(minute=30), run.id),
     )
-    connection.execute("UPDATE job_run_items SET status = 'completed' WHERE run_id = %s", (run.id,))
+    connection.execute("UPDATE run_items SET status = 'completed' WHERE run_id = %s", (run.id,))
     connection.execute(
-        "UPDATE job_schedule_runs SET status = 'COMPLETED', completed_count = 2, completed_at = now() WHERE id = %s",
+        "UPDATE runs SET status = 'COMPLETED', completed_count = 2, completed_at = now() WHERE id = %s",
         (run.id,),
     )
     ticker.run_once()

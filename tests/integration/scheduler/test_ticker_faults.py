@@ -70,12 +70,12 @@ def test_a_tick_whose_time_had_come_when_its_schedule_was_changed_is_recorded(
 ) -> None:
     schedule = add()
     ticker.run_once()
-    connection.execute("UPDATE job_schedules SET next_run_at = '2026-01-05 15:00+00', due_at = '2026-01-05 15:00+00'")
-    connection.execute("UPDATE job_schedules SET jitter_seconds = 5")
+    connection.execute("UPDATE schedules SET next_run_at = '2026-01-05 15:00+00', due_at = '2026-01-05 15:00+00'")
+    connection.execute("UPDATE schedules SET jitter_seconds = 5")
     assert store.require_schedule(connection, "job").next_run_at is not None
     assert ticks_of(connection, schedule) == []
     store.set_enabled(connection, "job", False)
-    reason = "the schedule was changed before it was decided on"
+    reason = "the schedule was changed before the tick was decided"
     assert ticks_of(connection, schedule) == [("05 10:00", "missed", reason)]
 
 

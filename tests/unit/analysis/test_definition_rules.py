@@ -1,4 +1,4 @@
-"""Definitions refuse what could not be computed, in words that name the value and the rule."""
+"""Definitions reject what could not be computed, in words that name the value and the rule."""
 
 import inspect
 from typing import Any
@@ -10,7 +10,7 @@ from streamworkers.analysis.candles import CANDLE_TRAITS
 from streamworkers.analysis.chart_patterns import CHART_PATTERNS
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
-from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS, INDICATOR_FUNCTIONS, REFUSED_FUNCTIONS
+from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS, INDICATOR_FUNCTIONS, REJECTED_FUNCTIONS
 from streamworkers.errors import BadInputError, UnknownNameError
 
 
@@ -56,7 +56,9 @@ def test_an_indicator_value_that_breaks_a_rule_is_named_with_the_rule(function: 
         ("MAVP", "it needs a period for each bar, which bars do not carry"),
     ],
 )
-def test_a_ta_lib_function_whose_inputs_bars_cannot_give_is_refused_with_the_reason(function: str, reason: str) -> None:
+def test_a_ta_lib_function_whose_inputs_bars_cannot_give_is_rejected_with_the_reason(
+    function: str, reason: str
+) -> None:
     found = _message(IndicatorDefinition, BadInputError, name="x", function=function, params={})
     assert found == f"TA-Lib function {function} cannot be an indicator: {reason}"
 
@@ -97,14 +99,14 @@ def test_an_unknown_indicator_name_suggests_the_nearest(function: str, params: d
         ("nr7", None, 0.0, BadInputError, "params of x is None, not an object of parameter names and values"),
     ],
 )  # fmt: skip
-def test_a_pattern_that_breaks_a_rule_is_refused_in_words(
+def test_a_pattern_that_breaks_a_rule_is_rejected_in_words(
     function: str, params: Any, threshold: Any, error: type[Exception], message: str
 ) -> None:
     row = {"name": "x", "function": function, "params": params, "confidence_threshold": threshold}
     assert _message(PatternDefinition, error, **row) == message
 
 
-def test_a_definition_without_a_name_is_refused() -> None:
+def test_a_definition_without_a_name_is_rejected() -> None:
     message = _message(IndicatorDefinition, BadInputError, name=" ", function="SMA", params={})
     assert message == "name of the indicator definition is ' ', not 1 to 64 letters, digits, '_', '-' and '.'"
     message = _message(PatternDefinition, BadInputError, name=None, function="CDLDOJI", params={})
@@ -153,7 +155,7 @@ def test_every_candle_function_has_traits_and_there_are_61() -> None:
     assert len(CANDLE_TRAITS) == 61
 
 
-@pytest.mark.parametrize("function", sorted(set(INDICATOR_FUNCTIONS) - set(REFUSED_FUNCTIONS)))
+@pytest.mark.parametrize("function", sorted(set(INDICATOR_FUNCTIONS) - set(REJECTED_FUNCTIONS)))
 def test_every_ta_lib_function_accepts_all_its_defaults_spelled_out(function: str) -> None:
     defaults = vars(talib.abstract)["Function"](function).info["parameters"]
     assert IndicatorDefinition("x", function, dict(defaults)).params == dict(defaults)

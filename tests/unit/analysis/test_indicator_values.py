@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.indicators import BarValue, compute, indicator_values
-from streamworkers.analysis.ta_functions import INDICATOR_FUNCTIONS, REFUSED_FUNCTIONS
+from streamworkers.analysis.ta_functions import INDICATOR_FUNCTIONS, REJECTED_FUNCTIONS
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.series import BarSeries
 
@@ -116,7 +116,7 @@ def _plain_inputs(function: str, series: BarSeries) -> list[NDArray[np.float64]]
     return [getattr(series, name) for name in flat]
 
 
-@pytest.mark.parametrize("function", sorted(set(INDICATOR_FUNCTIONS) - set(REFUSED_FUNCTIONS)))
+@pytest.mark.parametrize("function", sorted(set(INDICATOR_FUNCTIONS) - set(REJECTED_FUNCTIONS)))
 def test_every_ta_lib_function_gives_its_own_values_and_nan_before_they_are_defined(
     function: str, random_series: SeriesMaker
 ) -> None:
@@ -205,6 +205,6 @@ def test_an_empty_series_has_everything_missing_and_empty_arrays(bars_of: Series
     }
 
 
-def test_asking_for_no_bars_is_refused(random_series: SeriesMaker) -> None:
+def test_asking_for_no_bars_is_rejected(random_series: SeriesMaker) -> None:
     with pytest.raises(BadInputError, match="last_bars is 0; at least one bar must be asked for"):
         indicator_values([], random_series(5), last_bars=0)

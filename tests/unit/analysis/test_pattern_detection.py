@@ -111,7 +111,7 @@ def test_a_candle_with_too_few_bars_is_missing_and_the_others_are_not(random_ser
     assert detect(definitions, random_series(0)) == ([], ["engulfing", "doji"])
 
 
-def test_asking_for_no_bars_is_refused(random_series: SeriesMaker) -> None:
+def test_asking_for_no_bars_is_rejected(random_series: SeriesMaker) -> None:
     with pytest.raises(BadInputError, match="last_bars is 0; at least one bar must be asked for"):
         detect([], random_series(5), last_bars=0)
 

@@ -65,7 +65,7 @@ def test_an_unknown_command_is_a_usage_error_with_a_suggestion(capsys: pytest.Ca
     "words",
     [("--nonsense",), ("runs", "nonsense"), ("runs", "list", "--limit", "0"), ("runs", "show"), ("runs", "show", "x")],
 )
-def test_what_click_refuses_is_exit_code_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_click_rejects_is_exit_code_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(list(words))
     assert ended.value.code == 2

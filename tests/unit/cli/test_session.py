@@ -65,13 +65,13 @@ def test_a_moment_without_a_zone_is_of_new_york(text: str, timeframe: str | None
 
 
 @pytest.mark.parametrize("text", ["", "2021-13-01", "yesterday", "2021-05-14T25:00", "1620000000"])
-def test_what_is_no_moment_is_refused(text: str) -> None:
+def test_what_is_no_moment_is_rejected(text: str) -> None:
     with pytest.raises(BadInputError, match="is not a date YYYY-MM-DD or a time in ISO 8601"):
         parse_moment(text)
 
 
 @pytest.mark.parametrize("text", ["9999-12-31", "9999-12-31T23:59:00-12:00", "0001-01-01T00:00:00+14:00"])
-def test_a_moment_outside_of_the_calendar_is_refused(text: str) -> None:
+def test_a_moment_outside_of_the_calendar_is_rejected(text: str) -> None:
     with pytest.raises(BadInputError, match="is outside of the years 1 to 9999"):
         parse_moment(text)
 
@@ -83,12 +83,12 @@ def test_parameters_are_json_where_they_can_be() -> None:
 
 
 @pytest.mark.parametrize("word", ["a", "=1", ""])
-def test_a_parameter_without_name_or_value_is_refused(word: str) -> None:
+def test_a_parameter_without_name_or_value_is_rejected(word: str) -> None:
     with pytest.raises(BadInputError, match="is not NAME=VALUE"):
         parse_parameters([word])
 
 
-def test_a_parameter_given_twice_is_refused() -> None:
+def test_a_parameter_given_twice_is_rejected() -> None:
     with pytest.raises(BadInputError, match="parameter 'a' is given twice"):
         parse_parameters(["a=1", "a=2"])
 

@@ -68,7 +68,7 @@ def test_no_secret_has_a_default() -> None:
 
 
 @pytest.mark.parametrize("variable", REQUIRED)
-def test_without_a_variable_it_is_refused(variable: str) -> None:
+def test_without_a_variable_it_is_rejected(variable: str) -> None:
     with pytest.raises(ValueError, match=variable):
         services({**REQUIRED, variable: ""})
 

@@ -105,7 +105,7 @@ def test_a_part_of_the_lock_keeps_every_version_and_hash(lock_for: ModuleType) -
     assert lock_for.pins_of(LOCK).count("\n") == len(entries)
 
 
-def test_a_package_that_the_lock_lacks_is_refused(lock_for: ModuleType) -> None:
+def test_a_package_that_the_lock_lacks_is_rejected(lock_for: ModuleType) -> None:
     with pytest.raises(ValueError, match="no-such-package"):
         lock_for.part_of(LOCK, {"click", "no_such.package"})
 

@@ -1,4 +1,4 @@
-"""Which jobs exist, and which are refused."""
+"""Which jobs exist, and which are rejected."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ def test_jobs_are_found_by_name_and_queues_by_jobs() -> None:
     assert len(registry) == 2
 
 
-def test_an_unknown_job_is_refused_with_the_nearest_name() -> None:
+def test_an_unknown_job_is_rejected_with_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="no job is named 'sond'; did you mean 'sound'"):
         Registry([Sound()])["sond"]
 
@@ -50,12 +50,12 @@ def test_an_unknown_job_is_refused_with_the_nearest_name() -> None:
         ({"parameters": dict}, "parameters of job 'sound' is not a subclass of JobParameters"),
     ],
 )
-def test_a_job_that_breaks_a_rule_is_refused(attributes: dict[str, Any], message: str) -> None:
+def test_a_job_that_breaks_a_rule_is_rejected(attributes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         Registry([_variant(**attributes)])
 
 
-def test_two_jobs_of_one_name_are_refused_with_both_places() -> None:
+def test_two_jobs_of_one_name_are_rejected_with_both_places() -> None:
     with pytest.raises(BadInputError, match=r"two jobs are named 'sound': .*Sound and .*Variant"):
         Registry([Sound(), _variant()])
 
@@ -68,7 +68,10 @@ def test_the_installed_jobs_are_those_of_the_entry_points() -> None:
     ("target", "message"),
     [
         ("no_such_module:Job", r"job 'broken' \(no_such_module:Job\) does not load: No module named"),
-        ("streamworkers.engine.item:Item", r"job 'broken' \(.*\) is not a subclass of streamworkers.engine.job.Job"),
+        (
+            "streamworkers.engine.outcome:Completed",
+            r"job 'broken' \(.*\) is not a subclass of streamworkers.engine.job.Job",
+        ),
     ],
 )
 def test_an_entry_point_that_is_no_job_is_named(

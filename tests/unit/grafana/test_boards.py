@@ -123,7 +123,7 @@ def test_no_two_panels_stand_in_the_same_place(model: dict[str, Any]) -> None:
                 taken[x, y] = panel["title"]
 
 
-def test_a_panel_wider_than_the_board_is_refused() -> None:
+def test_a_panel_wider_than_the_board_is_rejected() -> None:
     wide = Panel({"title": "wide"}, Size(25, 1))
     with pytest.raises(ValueError, match="'wide' is 25 wide"):
         arrange([Section(1, "a", [wide])])

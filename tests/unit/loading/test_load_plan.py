@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.loading.plan import Fetch, Nothing, Plan, Rules, Span, Want, base_of, fetches, plan
-from streamworkers.loading.provenance import Basis, Stored
+from streamworkers.loading.provenance import SeriesKind, Stored
 from streamworkers.loading.providers.massive import Massive
 from streamworkers.loading.providers.provider import Asked, Page, Provider, Split, UnsupportedError
 from streamworkers.loading.providers.sample import Sample
@@ -22,7 +22,7 @@ MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 NOW = datetime(2025, 11, 26, 18, 0, tzinfo=EXCHANGE_ZONE)  # a Wednesday, after the close
 TODAY = NOW.date()
 RULES = Rules(NOW)
-BASIS = Basis(True, "regular", "clock")
+BASIS = SeriesKind(True, "regular", "clock")
 
 
 class HoursOnly(Provider):
@@ -96,7 +96,7 @@ def test_what_follows_the_last_stored_bar_is_wanted_with_an_overlap(
 def test_the_day_of_a_stored_minute_is_that_of_new_york() -> None:
     late = datetime(2025, 11, 25, 0, 30, tzinfo=UTC)  # 19:30 of the 24th
     extended = replace(RULES, hours="extended")
-    basis = Basis(True, "extended", "clock")
+    basis = SeriesKind(True, "extended", "clock")
     want = plan(1, "AAPL", MINUTE, extended, basis, stored(late, basis=basis))
     assert isinstance(want, Want)
     assert want.span.first == date(2025, 11, 24)
@@ -157,7 +157,7 @@ def test_a_bar_that_was_stored_open_is_asked_for_again_once_it_is_closed(
 
 
 def test_minutes_of_extended_hours_are_asked_for_again_since_nobody_knows_whether_more_have_come() -> None:
-    rules, basis = replace(RULES, hours="extended"), Basis(True, "extended", "clock")
+    rules, basis = replace(RULES, hours="extended"), SeriesKind(True, "extended", "clock")
     result = plan(1, "AAPL", MINUTE, rules, basis, stored(et(TODAY, 17, 30), basis=basis))
     assert isinstance(result, Want)
     assert result.span == Span(TODAY, TODAY)
@@ -205,7 +205,7 @@ def test_a_split_on_the_very_day_of_the_adjustment_replaces_once() -> None:
 
 
 def test_splits_do_not_matter_to_bars_that_are_not_adjusted() -> None:
-    basis = Basis(None, "regular", "clock")
+    basis = SeriesKind(None, "regular", "clock")
     assert isinstance(plan(1, "AAPL", DAY, RULES, basis, stored(TODAY, basis=basis), [SPLIT]), Nothing)
 
 
@@ -219,18 +219,18 @@ def test_the_last_split_is_noted_with_the_first_bars_and_kept_with_later_ones() 
 @pytest.mark.parametrize(
     ("frame", "basis", "reason"),
     [
-        (DAY, Basis(False, "regular", "clock"), "adjusted was False"),
-        (DAY, Basis(None, "regular", "clock"), "adjusted was None"),
-        (MINUTE, Basis(True, "extended", "clock"), "hours were extended"),
-        (HOUR, Basis(True, "extended", "open"), "hours were extended"),
-        (HOUR, Basis(True, "regular", "open"), "hours were anchored at the open"),
-        (MINUTE, Basis(True, "regular", "open"), None),
-        (DAY, Basis(True, "extended", "open"), None),
-        (WEEK, Basis(True, "extended", "open"), None),
+        (DAY, SeriesKind(False, "regular", "clock"), "adjusted was False"),
+        (DAY, SeriesKind(None, "regular", "clock"), "adjusted was None"),
+        (MINUTE, SeriesKind(True, "extended", "clock"), "hours were extended"),
+        (HOUR, SeriesKind(True, "extended", "open"), "hours were extended"),
+        (HOUR, SeriesKind(True, "regular", "open"), "hours were anchored at the open"),
+        (MINUTE, SeriesKind(True, "regular", "open"), None),
+        (DAY, SeriesKind(True, "extended", "open"), None),
+        (WEEK, SeriesKind(True, "extended", "open"), None),
     ],
 )
 def test_bars_of_another_series_are_replaced_with_the_reason(
-    frame: Timeframe, basis: Basis, reason: str | None
+    frame: Timeframe, basis: SeriesKind, reason: str | None
 ) -> None:
     last: date | datetime = et(date(2025, 11, 25), 15, 59) if frame.intraday else date(2025, 11, 10)
     want = wanted(frame, RULES, stored(last, basis=basis, last_split=date(2024, 6, 10)))
@@ -354,7 +354,7 @@ def test_weeks_and_months_are_made_of_days_where_the_provider_has_no_own() -> No
         (WEEK, HoursOnly, "provider hours_only has no week bars: its own are hour"),
     ],
 )
-def test_a_timeframe_that_a_provider_has_not_is_refused(
+def test_a_timeframe_that_a_provider_has_not_is_rejected(
     frame: Timeframe, provider: type[Provider], message: str
 ) -> None:
     with pytest.raises(UnsupportedError) as raised:

@@ -1,4 +1,4 @@
-"""What other programs say is taken when it is known, and refused with a reason when it is not."""
+"""What other programs say is taken when it is known, and rejected with a reason when it is not."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.message import MAX_BYTES, MAX_SYMBOLS, LoadComplete, LoadRequest, RefusedError, job_id_of, parse_message
+from scheduler.message import MAX_BYTES, MAX_SYMBOLS, LoadComplete, LoadRequest, RejectedError, job_id_of, parse_message
 from streamworkers.errors import BadInputError
 
 COMPLETE: dict[str, Any] = {"event_type": "data_load_complete", "symbols": ["AAPL", "MSFT"], "timeframe": "day"}
@@ -167,10 +167,10 @@ def test_a_request_to_load_is_read(type_field: str) -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_refusal_has_a_reason_to_count_and_names_the_value_and_the_rule(
+def test_a_rejection_has_a_reason_to_count_and_names_the_value_and_the_rule(
     message: bytes, reason: str, text: str
 ) -> None:
-    with pytest.raises(RefusedError) as raised:
+    with pytest.raises(RejectedError) as raised:
         parse_message(message)
     assert (raised.value.reason, str(raised.value)) == (reason, text)
     assert isinstance(raised.value, BadInputError)
@@ -179,9 +179,9 @@ def test_a_refusal_has_a_reason_to_count_and_names_the_value_and_the_rule(
 @pytest.mark.parametrize(
     "field", ["symbols", "timeframe", "timeframes", "job_id", "event_id", "requested_by", "run_analysis"]
 )
-def test_a_refusal_does_not_repeat_a_value_of_any_length(field: str) -> None:
+def test_a_rejection_does_not_repeat_a_value_of_any_length(field: str) -> None:
     for value in ("x" * 100_000, ["x" * 100_000], {"x": "x" * 100_000}):
-        with pytest.raises(RefusedError) as raised:
+        with pytest.raises(RejectedError) as raised:
             parse_message(raw(COMPLETE, **{field: value}))
         assert len(str(raised.value)) < 250
 
@@ -253,19 +253,21 @@ def test_a_digest_changes_with_any_other_content(fields: dict[str, Any]) -> None
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_the_job_id_of_a_refused_message_is_found_where_there_is_a_good_one(message: bytes, job_id: str | None) -> None:
+def test_the_job_id_of_a_rejected_message_is_found_where_there_is_a_good_one(
+    message: bytes, job_id: str | None
+) -> None:
     assert job_id_of(message) == job_id
 
 
 @pytest.mark.parametrize("field", ["event_type", "symbols", "unknown"])
-def test_a_value_of_any_depth_is_read_or_refused(field: str) -> None:
+def test_a_value_of_any_depth_is_read_or_rejected(field: str) -> None:
     reasons = set()
     for depth in range(1, 1100):
         nested = f'{{"event_type": "data_load_complete", "symbols": ["A"], "{field}": {"[" * depth}{"]" * depth}}}'
         try:
             parse_message(nested.encode())
-        except RefusedError as refused:
-            reasons.add(refused.reason)
+        except RejectedError as rejected:
+            reasons.add(rejected.reason)
     assert reasons - {"not_json"} == {"event_type": {"unknown_type"}, "symbols": {"bad_field"}, "unknown": set()}[field]
 
 
@@ -283,12 +285,12 @@ MESSAGES = st.builds(
 )
 
 
-def _read_or_refused(message: bytes) -> None:
+def _read_or_rejected(message: bytes) -> None:
     try:
         parsed = parse_message(message)
-    except RefusedError as refused:
-        assert refused.reason in {"too_large", "not_json", "not_an_object", "unknown_type", "bad_field"}  # noqa: PT017
-        assert str(refused).isprintable()  # noqa: PT017
+    except RejectedError as rejected:
+        assert rejected.reason in {"too_large", "not_json", "not_an_object", "unknown_type", "bad_field"}  # noqa: PT017
+        assert str(rejected).isprintable()  # noqa: PT017
         return
     assert parsed.job_id == job_id_of(message)
     if isinstance(parsed, LoadComplete):
@@ -299,12 +301,12 @@ def _read_or_refused(message: bytes) -> None:
 
 @settings(max_examples=300)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused_and_nothing_else_is_raised(message: bytes) -> None:
-    _read_or_refused(message)
+def test_any_bytes_are_read_or_rejected_and_nothing_else_is_raised(message: bytes) -> None:
+    _read_or_rejected(message)
 
 
 @settings(max_examples=400)
 @given(MESSAGES | JSON)
-def test_any_json_is_read_or_refused_and_nothing_else_is_raised(value: object) -> None:
-    _read_or_refused(json.dumps(value).encode())
-    _read_or_refused(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+def test_any_json_is_read_or_rejected_and_nothing_else_is_raised(value: object) -> None:
+    _read_or_rejected(json.dumps(value).encode())
+    _read_or_rejected(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Cron expressions: what they accept, what they refuse and why, and what they do when the clocks change."""
+"""Cron expressions: what they accept, what they reject and why, and what they do when the clocks change."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -111,7 +111,7 @@ def shown(ticks: Iterator[datetime], count: int, form: str = "%m-%d %H:%M:%S") -
         ("5 0 0 31 4-4 *", "cron '5 0 0 31 4-4 *' never fires: no year has the day 31 in the month 4-4"),
     ],
 )
-def test_a_refusal_names_the_field_the_value_and_the_rule(expression: str, message: str) -> None:
+def test_a_rejection_names_the_field_the_value_and_the_rule(expression: str, message: str) -> None:
     with pytest.raises(BadInputError) as raised:
         Cron(expression)
     assert str(raised.value).startswith(message)
@@ -124,7 +124,7 @@ def test_the_longest_expression_is_still_read_and_blanks_around_do_not_count() -
 
 
 @given(st.text(max_size=30) | st.text("0123456789*/,-L#W@ MON", max_size=20))
-def test_any_text_is_a_cron_or_is_refused_and_nothing_else_is_raised(text: str) -> None:
+def test_any_text_is_a_cron_or_is_rejected_and_nothing_else_is_raised(text: str) -> None:
     try:
         cron = Cron(text)
     except BadInputError:

@@ -1,4 +1,4 @@
-"""Schedules as people write them: what is refused and why, and what YAML makes of them."""
+"""Schedules as people write them: what is rejected and why, and what YAML makes of them."""
 
 from datetime import timedelta
 from typing import Any, get_args
@@ -18,7 +18,7 @@ from streamworkers.schedules.yaml_file import MAX_BYTES, from_yaml, to_yaml
 
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",
-    "job_type": "noop",
+    "job": "noop",
     "target": {"universe": "sp500:nasdaq100"},
     "cron": "10 18 * * *",
     "calendar": "XNYS",
@@ -31,7 +31,7 @@ def nightly(**fields: Any) -> ScheduleDefinition:
 
 
 def named(name: str, after: str | None = None) -> dict[str, Any]:
-    return {"name": name, "job_type": "noop", "cron": "0 0 * * *", **({"after": after} if after else {})}
+    return {"name": name, "job": "noop", "cron": "0 0 * * *", **({"after": after} if after else {})}
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:
@@ -39,11 +39,11 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_schedule_needs_a_name_and_a_job_and_has_defaults_for_the_rest() -> None:
-    definition = ScheduleDefinition.parse({"name": "n", "job_type": "noop"})
-    assert definition.model_dump(exclude={"name", "job_type"}) == {
+    definition = ScheduleDefinition.parse({"name": "n", "job": "noop"})
+    assert definition.model_dump(exclude={"name", "job"}) == {
         "target": None,
         "timeframe": None,
-        "task_params": {},
+        "parameters": {},
         "cron": None,
         "on_event": None,
         "timezone": "America/New_York",
@@ -84,7 +84,7 @@ def test_a_schedule_knows_its_timing_and_its_policy() -> None:
         ({"name": "n" * 65}, f"schedule '{'n' * 65}': name '{'n' * 65}': {NAME_RULE}"),
         ({"name": "N" * 500}, f"schedule '{'N' * 80}': name '{'N' * 120}': {NAME_RULE}"),
         ({"name": None}, "schedule 'None': name 'None': Input should be a valid string"),
-        ({"job_type": 7}, "schedule 'nightly': job_type '7': Input should be a valid string"),
+        ({"job": 7}, "schedule 'nightly': job '7': Input should be a valid string"),
         ({"jitter": 5}, "schedule 'nightly': jitter '5': Extra inputs are not permitted"),
         ({"target": {}}, "schedule 'nightly': target '{}': a target is either a universe or symbols"),
         (
@@ -98,8 +98,8 @@ def test_a_schedule_knows_its_timing_and_its_policy() -> None:
         ),
         ({"target": {"symbols": "AAPL"}}, "schedule 'nightly': target.symbols 'AAPL': Input should be a valid tuple"),
         ({"target": {"symbols": ["A", 7]}}, "schedule 'nightly': target.symbols.1 '7': Input should be a valid string"),
-        ({"task_params": [1]}, "schedule 'nightly': task_params '[1]': Input should be a valid dictionary"),
-        ({"task_params": {1: 2}}, "schedule 'nightly': task_params.1.[key] '1': Input should be a valid string"),
+        ({"parameters": [1]}, "schedule 'nightly': parameters '[1]': Input should be a valid dictionary"),
+        ({"parameters": {1: 2}}, "schedule 'nightly': parameters.1.[key] '1': Input should be a valid string"),
         (
             {"enabled": "perhaps"},
             "schedule 'nightly': enabled 'perhaps': Input should be a valid boolean, unable to interpret",
@@ -138,7 +138,7 @@ def test_a_schedule_knows_its_timing_and_its_policy() -> None:
         ),
     ],
 )
-def test_a_field_that_breaks_its_rule_is_refused_by_schedule_field_value_and_rule(
+def test_a_field_that_breaks_its_rule_is_rejected_by_schedule_field_value_and_rule(
     fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BadInputError) as raised:
@@ -146,7 +146,7 @@ def test_a_field_that_breaks_its_rule_is_refused_by_schedule_field_value_and_rul
     assert str(raised.value).startswith(message)
 
 
-def test_too_many_symbols_are_refused_without_repeating_them() -> None:
+def test_too_many_symbols_are_rejected_without_repeating_them() -> None:
     with pytest.raises(BadInputError) as raised:
         nightly(target={"symbols": ["A"] * (MOST_SYMBOLS + 1)})
     assert str(raised.value).startswith("schedule 'nightly': target.symbols \"['A', 'A', ")
@@ -154,8 +154,8 @@ def test_too_many_symbols_are_refused_without_repeating_them() -> None:
     assert len(str(raised.value)) < 300
 
 
-@pytest.mark.parametrize("missing", ["name", "job_type"])
-def test_a_schedule_without_name_or_job_is_refused(missing: str) -> None:
+@pytest.mark.parametrize("missing", ["name", "job"])
+def test_a_schedule_without_name_or_job_is_rejected(missing: str) -> None:
     with pytest.raises(BadInputError) as raised:
         ScheduleDefinition.parse({name: value for name, value in NIGHTLY.items() if name != missing})
     named_as = "None" if missing == "name" else "nightly"
@@ -187,8 +187,8 @@ def test_values_at_their_bounds_are_accepted() -> None:
         {"cron": None, "calendar": None, "on_event": "data_load_complete", "target": None},
         {"on_event": "data_load_complete"},
         {"target": {"symbols": ["AAPL", "BRK.B", "NA"]}},
-        {"job_type": "health_check", "target": None},
-        {"job_type": "ledger_entry", "task_params": {"milliseconds": 5}},
+        {"job": "health_check", "target": None},
+        {"job": "ledger_entry", "parameters": {"milliseconds": 5}},
     ],
 )
 def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]) -> None:
@@ -198,9 +198,9 @@ def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"task_params": {"x": 1}}, "parameter x=1 of job 'noop': Extra inputs are not permitted"),
+        ({"parameters": {"x": 1}}, "parameter x=1 of job 'noop': Extra inputs are not permitted"),
         (
-            {"job_type": "ledger_entry", "task_params": {"milliseconds": "long"}},
+            {"job": "ledger_entry", "parameters": {"milliseconds": "long"}},
             "parameter milliseconds='long' of job 'ledger_entry': Input should be a valid number",
         ),
         (
@@ -237,7 +237,7 @@ def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]
         ({"target": {"symbols": [""]}}, "the symbol is empty"),
     ],
 )
-def test_an_unsound_schedule_is_refused_by_its_name_and_the_rule(
+def test_an_unsound_schedule_is_rejected_by_its_name_and_the_rule(
     registry: Registry, fields: dict[str, Any], message: str
 ) -> None:
     definition = nightly(**fields)
@@ -249,7 +249,7 @@ def test_an_unsound_schedule_is_refused_by_its_name_and_the_rule(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"job_type": "nop"}, "no job is named 'nop'; did you mean 'noop'?"),
+        ({"job": "nop"}, "no job is named 'nop'; did you mean 'noop'?"),
         ({"calendar": "XNYSE"}, "no calendar is named 'XNYSE'; did you mean 'XNYS'?"),
     ],
 )
@@ -259,13 +259,13 @@ def test_an_unknown_name_is_answered_with_the_nearest(registry: Registry, fields
     assert str(raised.value) == message
 
 
-def test_a_schedule_without_a_single_symbol_is_refused(registry: Registry) -> None:
-    # A run of no symbols is refused at every tick: a schedule of them can never start one.
+def test_a_schedule_without_a_single_symbol_is_rejected(registry: Registry) -> None:
+    # A run of no symbols is rejected at every tick: a schedule of them can never start one.
     with pytest.raises(BadInputError):
         nightly(target={"symbols": []}).require_sound(registry)
 
 
-def test_an_unknown_calendar_is_refused_also_without_a_cron(registry: Registry) -> None:
+def test_an_unknown_calendar_is_rejected_also_without_a_cron(registry: Registry) -> None:
     with pytest.raises(UnknownNameError):
         nightly(cron=None, on_event="data_load_complete", calendar="XNYSE").require_sound(registry)
 
@@ -278,14 +278,14 @@ def test_a_target_describes_itself_as_its_run_shows_it() -> None:
 def test_yaml_holds_what_is_not_as_it_is_by_default() -> None:
     assert to_yaml([nightly(min_coverage=0.9), ScheduleDefinition.parse(named("on", "null"))]) == (
         "- name: nightly\n"
-        "  job_type: noop\n"
+        "  job: noop\n"
         "  target:\n"
         "    universe: sp500:nasdaq100\n"
         "  cron: 10 18 * * *\n"
         "  calendar: XNYS\n"
         "  min_coverage: 0.9\n"
         "- name: 'on'\n"
-        "  job_type: noop\n"
+        "  job: noop\n"
         "  cron: 0 0 * * *\n"
         "  after: 'null'\n"
     )
@@ -309,10 +309,10 @@ TARGETS = st.builds(Target, universe=TEXTS) | st.builds(
 DEFINITIONS = st.builds(
     ScheduleDefinition,
     name=NAMES,
-    job_type=TEXTS,
+    job=TEXTS,
     target=st.none() | TARGETS,
     timeframe=st.none() | TEXTS,
-    task_params=PARAMETERS,
+    parameters=PARAMETERS,
     cron=st.none() | TEXTS,
     on_event=st.none() | TEXTS,
     timezone=TEXTS,
@@ -358,17 +358,17 @@ def test_what_export_writes_is_what_import_reads(definitions: list[ScheduleDefin
         ("#" * (MAX_BYTES + 1), "a YAML text of 1,048,577 characters is over the limit of 1,048,576"),
         ("- nightly", "schedule 1 of the list is 'nightly', not a mapping of names to values"),
         ("- &a [*a]", "schedule 1 of the list is '[[...]]', not a mapping of names to values"),
-        ("- {name: x, job_type: noop}\n- 7", "schedule 2 of the list is '7', not a mapping of names to values"),
+        ("- {name: x, job: noop}\n- 7", "schedule 2 of the list is '7', not a mapping of names to values"),
         ("- {name: x, 7: y}", "schedule 1 of the list is '{'name': 'x', 7: 'y'}', not a mapping of names to values"),
         (f"- {'x' * 200}", f"schedule 1 of the list is '{'x' * 80}', not a mapping of names to values"),
-        ("- {name: x}", "schedule 'x': job_type '{'name': 'x'}': Field required"),
-        ("- {name: 7, job_type: noop}", "schedule '7': name '7': Input should be a valid string"),
-        ("- {name: x, job_type: noop, colour: red}", "schedule 'x': colour 'red': Extra inputs are not permitted"),
-        ("- {name: x, job_type: noop}\n- {name: x, job_type: nop}", "schedule 'x' stands in the list twice"),
+        ("- {name: x}", "schedule 'x': job '{'name': 'x'}': Field required"),
+        ("- {name: 7, job: noop}", "schedule '7': name '7': Input should be a valid string"),
+        ("- {name: x, job: noop, colour: red}", "schedule 'x': colour 'red': Extra inputs are not permitted"),
+        ("- {name: x, job: noop}\n- {name: x, job: nop}", "schedule 'x' stands in the list twice"),
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_text_that_is_no_list_of_schedules_is_refused_by_place_value_and_rule(text: str, message: str) -> None:
+def test_a_text_that_is_no_list_of_schedules_is_rejected_by_place_value_and_rule(text: str, message: str) -> None:
     with pytest.raises(BadInputError) as raised:
         from_yaml(text)
     assert str(raised.value).replace('"', "'").startswith(message)
@@ -378,7 +378,7 @@ def test_a_text_that_is_no_list_of_schedules_is_refused_by_place_value_and_rule(
 @pytest.mark.parametrize(
     "scalar", ["!!bool perhaps", "!!int ''", "!!float ''", "!!timestamp noon", "!!binary '%'", "0b", "0x"]
 )
-def test_a_value_that_is_not_of_its_yaml_type_is_refused(scalar: str) -> None:
+def test_a_value_that_is_not_of_its_yaml_type_is_rejected(scalar: str) -> None:
     with pytest.raises(BadInputError):
         from_yaml(f"- {scalar}")
 
@@ -386,16 +386,16 @@ def test_a_value_that_is_not_of_its_yaml_type_is_refused(scalar: str) -> None:
 @pytest.mark.parametrize(
     "value", ["2026-01-02", "2026-01-02 10:00:00", "!!set {a, b}", "!!binary aGk=", ".nan", ".inf", "{1: 2}"]
 )
-def test_a_parameter_that_json_cannot_hold_is_refused(value: str, registry: Registry) -> None:
+def test_a_parameter_that_json_cannot_hold_is_rejected(value: str, registry: Registry) -> None:
     # The table keeps parameters as jsonb.
-    text = to_yaml([nightly(job_type="ledger_entry")]) + f"  task_params: {{milliseconds: {value}}}\n"
+    text = to_yaml([nightly(job="ledger_entry")]) + f"  parameters: {{milliseconds: {value}}}\n"
     with pytest.raises(BadInputError, match="milliseconds"):
         from_yaml(text)[0].require_sound(registry)
 
 
 @settings(max_examples=200)
 @given(st.text(max_size=60) | st.text("-[]{}:,&*!|>'\"?# \nabx01.~", max_size=40))
-def test_any_text_is_read_or_refused_and_nothing_else_is_raised(text: str) -> None:
+def test_any_text_is_read_or_rejected_and_nothing_else_is_raised(text: str) -> None:
     try:
         definitions = from_yaml(text)
     except BadInputError:

@@ -111,7 +111,7 @@ FORM = "is not session_open or session_close, alone or with + or - and a time su
         ),
     ],
 )
-def test_what_is_no_time_from_a_session_is_refused_with_the_rule(cron: str, message: str) -> None:
+def test_what_is_no_time_from_a_session_is_rejected_with_the_rule(cron: str, message: str) -> None:
     with pytest.raises(BadInputError) as raised:
         SessionMoment.parse(cron)
     assert str(raised.value) == message
@@ -148,7 +148,7 @@ def test_what_is_no_time_from_a_session_is_refused_with_the_rule(cron: str, mess
         ("0 0 * * *", "America/New_York", "xnys", UnknownNameError, "no calendar is named 'xnys'; "),
     ],
 )
-def test_a_refused_timing_names_the_value_and_the_rule(
+def test_a_rejected_timing_names_the_value_and_the_rule(
     cron: str, zone: str, calendar: str | None, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as raised:
@@ -159,7 +159,7 @@ def test_a_refused_timing_names_the_value_and_the_rule(
 @pytest.mark.parametrize(
     "name", ["", "America", "New_York", "../etc/passwd", "/etc/passwd", "a\0b", "Ä", "\ud800", "x" * 9999]
 )
-def test_what_is_no_time_zone_is_refused_by_its_name(name: str) -> None:
+def test_what_is_no_time_zone_is_rejected_by_its_name(name: str) -> None:
     with pytest.raises(BadInputError) as raised:
         zone_named(name)
     assert str(raised.value) == f"timezone {name!r} is not a name of the tz database, such as America/New_York"
@@ -273,12 +273,12 @@ def test_sessions_know_their_days_openings_and_closes() -> None:
 @pytest.mark.parametrize(
     "name", ["XNYS", "XLON", "XBOM", "24/7", "CMES", "NYSE", "ASEX", "XBEL", "XBSE", "XCYS", "XTAE"]
 )
-def test_a_calendar_has_sessions_or_is_refused_by_its_name(name: str) -> None:
+def test_a_calendar_has_sessions_or_is_rejected_by_its_name(name: str) -> None:
     now = datetime(2026, 6, 1, tzinfo=UTC)
     try:
         days = sessions_around(require_calendar(name), now).days
-    except UsageError as refused:
-        assert name in str(refused)  # noqa: PT017  # a library that cannot do it is not ours to mend
+    except UsageError as rejected:
+        assert name in str(rejected)  # noqa: PT017  # a library that cannot do it is not ours to mend
         return
     assert any(now.date() <= day <= now.date() + 14 * DAY for day in days)
 

@@ -10,6 +10,6 @@ end
 local now = now_ms()
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[4], ARGV[2])
 for _, record in ipairs(pending) do
-    put_back(KEYS[1], ARGV[1], record[1], suspects[record[1]] and ARGV[3] or '', charge, now)
+    requeue_entry(KEYS[1], ARGV[1], record[1], suspects[record[1]] and ARGV[3] or '', charge, now)
 end
 return #pending

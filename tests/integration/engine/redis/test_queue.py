@@ -51,7 +51,7 @@ def test_finished_entries_leave_the_stream_and_are_counted_down(streams: Streams
 def test_a_consumer_that_lost_an_entry_cannot_finish_or_delay_it(streams: Streams) -> None:
     _add(streams, 2)
     done, failed = (d.entry_id for d in streams.read(["q"], "w", 2, 100))
-    streams.hand_over("q", "w", "killed by signal 9")
+    streams.requeue("q", "w", "killed by signal 9")
     finished = streams.finish("q", "w", 1, [done], [Delay(failed, 0, _entry(1, attempt=2))])
     assert (finished.done, finished.delayed, finished.open_left) == (0, 0, 2)
     assert streams.backlog("q").waiting == 2
@@ -66,9 +66,9 @@ def test_another_consumer_cannot_finish_what_is_not_its_own(streams: Streams) ->
 def test_entries_of_a_batch_whose_worker_died_run_alone_and_pay_no_attempt(streams: Streams) -> None:
     _add(streams, 2)
     delivered = streams.read(["q"], "w", 2, 100)
-    assert streams.hand_over("q", "w", "killed by signal 9", [d.entry_id for d in delivered]) == 2
+    assert streams.requeue("q", "w", "killed by signal 9", [d.entry_id for d in delivered]) == 2
     again = [unpack_entry(d.packed, LIMIT) for d in streams.read(["q"], "w2", 5, 100)]
-    assert [(e.seq, e.attempt, e.alone, e.reason) for e in again] == [
+    assert [(e.seq, e.attempt, e.isolated, e.reason) for e in again] == [
         (0, 1, True, "killed by signal 9"),
         (1, 1, True, "killed by signal 9"),
     ]
@@ -77,19 +77,19 @@ def test_entries_of_a_batch_whose_worker_died_run_alone_and_pay_no_attempt(strea
 def test_an_entry_that_ran_alone_when_its_worker_died_has_used_an_attempt(streams: Streams) -> None:
     _add(streams, 2)
     guilty, innocent = streams.read(["q"], "w", 2, 100)
-    streams.hand_over("q", "w", "timeout after 1 s", [guilty.entry_id])
+    streams.requeue("q", "w", "timeout after 1 s", [guilty.entry_id])
     first, second = (unpack_entry(d.packed, LIMIT) for d in streams.read(["q"], "w2", 2, 100))
-    assert (first.attempt, first.alone, first.reason) == (2, True, "timeout after 1 s")
+    assert (first.attempt, first.isolated, first.reason) == (2, True, "timeout after 1 s")
     assert second == unpack_entry(innocent.packed, LIMIT)
 
 
 def test_a_reclaimed_entry_runs_alone_and_pays_an_attempt_only_when_it_had_been_alone(streams: Streams) -> None:
     streams.ensure_groups(["q"])
-    streams.add("q", 1, [_entry(0), _entry(1, alone=True)])
+    streams.add("q", 1, [_entry(0), _entry(1, isolated=True)])
     streams.read(["q"], "w", 2, 100)
     streams.reclaim("q", "me", 0, "0-0", 10)
     again = [unpack_entry(d.packed, LIMIT) for d in streams.read(["q"], "w2", 2, 100)]
-    assert [(e.attempt, e.alone, e.reason) for e in again] == [
+    assert [(e.attempt, e.isolated, e.reason) for e in again] == [
         (1, True, "lease ran out after 0 s"),
         (2, True, "lease ran out after 0 s"),
     ]
@@ -97,20 +97,20 @@ def test_a_reclaimed_entry_runs_alone_and_pays_an_attempt_only_when_it_had_been_
 
 def test_after_redis_was_away_a_reclaimed_entry_pays_nothing(streams: Streams) -> None:
     streams.ensure_groups(["q"])
-    streams.add("q", 1, [_entry(0, attempt=3, alone=True)])
+    streams.add("q", 1, [_entry(0, attempt=3, isolated=True)])
     streams.read(["q"], "w", 1, 100)
     streams.reclaim("q", "me", 0, "0-0", 10, charge=False)
     (delivery,) = streams.read(["q"], "w2", 1, 100)
     entry = unpack_entry(delivery.packed, LIMIT)
-    assert (entry.attempt, entry.alone, entry.reason) == (3, True, "lease ran out after 0 s")
+    assert (entry.attempt, entry.isolated, entry.reason) == (3, True, "lease ran out after 0 s")
 
 
 def test_entries_handed_back_in_order_come_back_as_they_were(streams: Streams) -> None:
     streams.ensure_groups(["q"])
-    sent = _entry(0, attempt=2, alone=True, reason="x")
+    sent = _entry(0, attempt=2, isolated=True, reason="x")
     streams.add("q", 1, [sent])
     streams.read(["q"], "w", 1, 100)
-    streams.hand_over("q", "w")
+    streams.requeue("q", "w")
     assert [d.packed for d in streams.read(["q"], "w2", 1, 100)] == [sent]
 
 
@@ -119,11 +119,11 @@ def test_every_field_survives_being_put_back_by_lua(streams: Streams) -> None:
     sent = Entry(2**52, 2**31 - 1, "job", "ΑΒΓ.X" * 10, "day", 1_800_000_000_000, 1, False, "")
     streams.add("q", 1, [sent.pack()])
     (delivery,) = streams.read(["q"], "w", 1, 100)
-    streams.hand_over("q", "w", "died", [delivery.entry_id, "0-1"])
+    streams.requeue("q", "w", "died", [delivery.entry_id, "0-1"])
     (delivery,) = streams.read(["q"], "w2", 1, 100)
     got = unpack_entry(delivery.packed, LIMIT)
     assert got.left_ms > 1_700_000_000_000
-    assert got == sent._replace(alone=True, reason="died", left_ms=got.left_ms)
+    assert got == sent._replace(isolated=True, reason="died", left_ms=got.left_ms)
 
 
 def test_a_reclaimed_entry_tells_since_when_nobody_had_it(streams: Streams) -> None:
@@ -147,7 +147,7 @@ def test_an_entry_of_another_release_is_put_back_with_what_it_has(streams: Strea
     streams.ensure_groups(["q"])
     streams.add("q", 1, [msgpack.packb(fields)])
     (delivery,) = streams.read(["q"], "w", 1, 100)
-    streams.hand_over("q", "w", "died", [delivery.entry_id])
+    streams.requeue("q", "w", "died", [delivery.entry_id])
     (delivery,) = streams.read(["q"], "w2", 1, 100)
     again = msgpack.unpackb(delivery.packed)
     assert again[7:10] == [2, True, "died"]
@@ -164,7 +164,7 @@ def test_an_entry_with_fields_of_a_stranger_is_delivered_and_put_back_as_one_pay
         assert msgpack.unpackb(delivery.packed) == [
             word if isinstance(word, bytes) else word.encode() for word in words
         ]
-        assert streams.hand_over("q", "w", "died", [delivery.entry_id]) == 1
+        assert streams.requeue("q", "w", "died", [delivery.entry_id]) == 1
         (delivery,) = streams.read(["q"], "w2", 1, 100)
         assert len(msgpack.unpackb(delivery.packed, raw=True)) == len(words)
         streams.discard("q", "w2", [delivery.entry_id])
@@ -175,7 +175,7 @@ def test_a_payload_that_is_no_entry_is_put_back_untouched(streams: Streams) -> N
     for payload in (b"\xc1 not msgpack", b"plain", b"\x93\x01\x02\x03"):
         streams.add("q", 1, [payload])
         (delivery,) = streams.read(["q"], "w", 1, 100)
-        streams.hand_over("q", "w", "died", [delivery.entry_id])
+        streams.requeue("q", "w", "died", [delivery.entry_id])
         (delivery,) = streams.read(["q"], "w2", 1, 100)
         assert delivery.packed == payload
         streams.discard("q", "w2", [delivery.entry_id])
@@ -184,7 +184,7 @@ def test_a_payload_that_is_no_entry_is_put_back_untouched(streams: Streams) -> N
 def test_more_entries_than_one_call_takes_are_all_handed_over(streams: Streams) -> None:
     _add(streams, 250)
     assert len(streams.read(["q"], "w", 1000, 100)) == 250
-    assert streams.hand_over("q", "w", "died") == 250
+    assert streams.requeue("q", "w", "died") == 250
     assert streams.backlog("q").waiting == 250
 
 
@@ -265,7 +265,7 @@ def test_verbs_do_not_fail_when_the_group_is_gone(streams: Streams) -> None:
     (delivery,) = streams.read(["q"], "w", 1, 100)
     streams._client.xgroup_destroy(streams.keys.stream("q"), GROUP)
     assert streams.finish("q", "w", 1, [delivery.entry_id], ()).done == 0
-    assert streams.hand_over("q", "w", "died") == 0
+    assert streams.requeue("q", "w", "died") == 0
     assert streams.renew("q", "w", 1000) == 0
     assert streams.leave("q", "w")
     assert streams.consumers("q") == {}
@@ -286,12 +286,12 @@ def test_an_unreachable_redis_is_said_to_be_unreachable() -> None:
     streams.close()
 
 
-def test_a_refusal_by_redis_is_told_with_its_words(streams: Streams) -> None:
+def test_a_rejection_by_redis_is_told_with_its_words(streams: Streams) -> None:
     streams._client.set(streams.keys.stream("q"), "a string", ex=60)
-    with pytest.raises(RedisUnavailableError, match=r"^Redis refuses: .*WRONGTYPE"):
+    with pytest.raises(RedisUnavailableError, match=r"^Redis rejects: .*WRONGTYPE"):
         streams.add("q", 1, [_entry(0)])
 
 
-def test_a_url_that_is_none_is_refused() -> None:
+def test_a_url_that_is_none_is_rejected() -> None:
     with pytest.raises(BadInputError, match=r"STREAMWORKERS_REDIS_URL is not a URL that begins with redis://"):
         Streams("http://localhost", "x")

@@ -12,19 +12,19 @@ from streamworkers.engine.redis.entry import ENTRY_VERSION, Entry
 from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services import queue_scan as census_module
-from streamworkers.engine.services.queue_scan import Census, item_of, portions
+from streamworkers.engine.services.queue_scan import QueueScan, item_of, portions
 from streamworkers.errors import RedisUnavailableError
 
 LIMIT = 16_384
 FAR = {"ready_at": 32503680000}
 
 
-def _census(streams: Streams, *runs: Run) -> Census:
-    return Census(streams, "tests", runs, LIMIT)
+def _queue_scan(streams: Streams, *runs: Run) -> QueueScan:
+    return QueueScan(streams, "tests", runs, LIMIT)
 
 
-def _seen(census: Census, run: Run) -> list[int]:
-    return [seq for seq in range(run.item_count) if census.holds(run.id, seq)]
+def _seen(scan: QueueScan, run: Run) -> list[int]:
+    return [seq for seq in range(run.item_count) if scan.holds(run.id, seq)]
 
 
 def test_waiting_pending_and_delayed_entries_are_seen_and_finished_ones_are_not(
@@ -36,11 +36,11 @@ def test_waiting_pending_and_delayed_entries_are_seen_and_finished_ones_are_not(
     snoozed = start_run(connection, streams, registry, "snoozing", "D", parameters=FAR)
     consumer.execute([delivery for delivery in consumer.read(count=9) if b"snoozing" in delivery.packed])
     assert streams.backlog("tests").delayed == 1
-    census = _census(streams, done, snoozed)
-    census.finish()
-    assert (_seen(census, done), _seen(census, snoozed)) == ([1, 2], [0])
-    assert (census.held_count(done.id), census.held_count(snoozed.id)) == (2, 1)
-    assert (census.foreign, dict(census.other_runs)) == (0, {})
+    scan = _queue_scan(streams, done, snoozed)
+    scan.finish()
+    assert (_seen(scan, done), _seen(scan, snoozed)) == ([1, 2], [0])
+    assert (scan.held_count(done.id), scan.held_count(snoozed.id)) == (2, 1)
+    assert (scan.foreign, dict(scan.other_runs)) == (0, {})
     streams._client.delete(streams.keys.delayed("tests"))
 
 
@@ -52,13 +52,13 @@ def test_entries_of_other_runs_and_of_nobody_are_counted_apart(
     beyond = Entry(asked.id, 1, "ledger_entry", "B", "", 1).pack()
     streams.add("tests", 77, [Entry(77, 0, "ledger_entry", "A", "", 1).pack(), b"\xc1", beyond])
     streams._client.xadd(streams.keys.stream("tests"), {"some": "thing", "quite": "different"})
-    census = _census(streams, asked)
-    census.finish()
-    assert _seen(census, asked) == [0]
-    assert dict(census.other_runs) == {other.id: 2, 77: 1}
-    assert census.foreign == 3
+    scan = _queue_scan(streams, asked)
+    scan.finish()
+    assert _seen(scan, asked) == [0]
+    assert dict(scan.other_runs) == {other.id: 2, 77: 1}
+    assert scan.foreign == 3
     monkeypatch.setattr(census_module, "MOST_OTHER_RUNS", 1)
-    bounded = _census(streams, asked)
+    bounded = _queue_scan(streams, asked)
     bounded.finish()
     assert (dict(bounded.other_runs), bounded.foreign) == ({other.id: 2}, 4)
 
@@ -67,21 +67,21 @@ def test_a_long_stream_is_read_in_bounded_steps_from_end_to_end(
     connection: Connection, streams: Streams, registry: Registry
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(2500)])
-    census = _census(streams, run)
-    assert [census.step(1) for _ in range(6)] == [False, False, False, False, True, True]
-    assert census.held_count(run.id) == 2500
+    scan = _queue_scan(streams, run)
+    assert [scan.step(1) for _ in range(6)] == [False, False, False, False, True, True]
+    assert scan.held_count(run.id) == 2500
 
 
 def test_an_entry_that_is_put_back_behind_the_reading_is_seen(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(1500)])
-    census = _census(streams, run)
-    assert not census.step(2)
+    scan = _queue_scan(streams, run)
+    assert not scan.step(2)
     assert len(consumer.read(count=1500)) == 1500
-    streams.hand_over("tests", "one")
-    census.finish()
-    assert census.held_count(run.id) == 1500
+    streams.requeue("tests", "one")
+    scan.finish()
+    assert scan.held_count(run.id) == 1500
 
 
 def test_an_entry_that_is_promoted_during_the_reading_is_seen(
@@ -92,49 +92,49 @@ def test_an_entry_that_is_promoted_during_the_reading_is_seen(
     (first, *_) = streams.scan_stream("tests", "0-0")
     streams.remove("tests", [first.entry_id], [])
     streams._client.zadd(keys.delayed("tests"), {first.packed: 1})
-    census = _census(streams, run)
-    assert not census.step(1)
+    scan = _queue_scan(streams, run)
+    assert not scan.step(1)
     streams.promote("tests", 10)
-    census.finish()
-    assert census.held_count(run.id) == 2
+    scan.finish()
+    assert scan.held_count(run.id) == 2
 
 
 def test_an_entry_that_goes_to_the_delayed_set_before_the_stream_is_read_is_seen(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "snoozing", "A", "B", parameters=FAR)
-    census = _census(streams, run)
-    assert not census.step(1)
+    scan = _queue_scan(streams, run)
+    assert not scan.step(1)
     consumer.work()
     assert streams.backlog("tests").delayed == 2
-    census.finish()
-    assert census.held_count(run.id) == 2
+    scan.finish()
+    assert scan.held_count(run.id) == 2
     streams._client.delete(streams.keys.delayed("tests"))
 
 
 def test_a_census_that_fails_goes_on_where_it_was(connection: Connection, streams: Streams, registry: Registry) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(1500)])
-    census = _census(streams, run)
-    assert not census.step(2)
-    there, away = census._streams, Streams("unix:///nowhere/redis.sock", "x")
-    census._streams = away
+    scan = _queue_scan(streams, run)
+    assert not scan.step(2)
+    there, away = scan._streams, Streams("unix:///nowhere/redis.sock", "x")
+    scan._streams = away
     with pytest.raises(RedisUnavailableError):
-        census.step(1)
+        scan.step(1)
     away.close()
-    census._streams = there
-    census.finish()
-    assert census.held_count(run.id) == 1500
+    scan._streams = there
+    scan.finish()
+    assert scan.held_count(run.id) == 1500
 
 
 def test_what_either_of_two_looks_saw_is_seen(connection: Connection, streams: Streams, registry: Registry) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
     entries = streams.scan_stream("tests", "0-0")
     streams.remove("tests", [entries[0].entry_id, entries[2].entry_id], [])
-    first = _census(streams, run)
+    first = _queue_scan(streams, run)
     first.finish()
     streams.remove("tests", [entries[1].entry_id], [])
     streams.add("tests", run.id, [entries[0].packed])
-    second = _census(streams, run)
+    second = _queue_scan(streams, run)
     second.finish()
     second.add_seen(first)
     assert _seen(second, run) == [0, 1]
@@ -151,7 +151,7 @@ def test_the_items_of_entries_of_a_newer_release_are_known() -> None:
 def test_a_census_is_asked_for_a_bounded_number_of_items(
     connection: Connection, streams: Streams, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(census_module, "CENSUS_ITEMS", 4)
+    monkeypatch.setattr(census_module, "MOST_ITEMS_SCANNED", 4)
     for count in (1, 3, 1, 9, 2):
         start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(count)])
     runs = ledger.unfinished_runs(connection, "tests", ledger.moment_before(connection, 0), 0, 10)

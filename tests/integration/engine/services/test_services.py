@@ -120,9 +120,7 @@ def test_an_enqueue_that_died_half_way_is_finished(
     reconciler.run_once()
     assert streams.backlog("tests").waiting == 3
     consumer.work()
-    assert connection.execute("SELECT status, count(*) FROM job_schedule_runs GROUP BY 1").fetchall() == [
-        ("COMPLETED", 2)
-    ]
+    assert connection.execute("SELECT status, count(*) FROM runs GROUP BY 1").fetchall() == [("COMPLETED", 2)]
     assert connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [("A",), ("B",)]
 
 
@@ -296,18 +294,18 @@ def test_nothing_is_added_while_a_handler_takes_long_and_censuses_become_rare(
     consumer.read(count=2)
     second_consumer.work()
     patient = Reconciler(pool, streams, ["tests"], 1.0, 0.0, metrics, StallRule(65.0, 600.0))
-    censuses: list[int] = []
+    scans: list[int] = []
     for second in range(0, 3600, 5):
         if _steps(patient) > 1:
-            censuses.append(second)
+            scans.append(second)
         pass_time(5.0)
     streams._client.delete(streams.keys.delayed("tests"))
     assert _value(metrics, "items_reconciled_total", queue="tests") == 0
-    pauses = [later - earlier for earlier, later in pairwise(censuses)]
-    assert 65 <= censuses[0] <= 75
+    pauses = [later - earlier for earlier, later in pairwise(scans)]
+    assert 65 <= scans[0] <= 75
     assert pauses == sorted(pauses)
     assert 595 <= pauses[-1] <= 605
-    assert len(censuses) <= 10
+    assert len(scans) <= 10
 
 
 def test_a_run_whose_items_become_fewer_in_the_ledger_alone_is_not_stalled(
@@ -326,7 +324,7 @@ def test_a_run_whose_items_become_fewer_in_the_ledger_alone_is_not_stalled(
         for _ in range(6):
             assert _steps(patient) == 1
             pass_time(5.0)
-        connection.execute("UPDATE job_run_items SET status = 'completed' WHERE seq = %s", (seq,))
+        connection.execute("UPDATE run_items SET status = 'completed' WHERE seq = %s", (seq,))
     most_steps = 0
     for _ in range(40):
         most_steps = max(most_steps, _steps(patient))
@@ -563,7 +561,7 @@ def test_events_are_published_in_order_with_an_id_and_leave_the_outbox(
     listener.close()
     assert [message["symbol"] for message in messages] == ["A", "B"]
     assert len({message["event_id"] for message in messages}) == 2
-    assert connection.execute("SELECT count(*) FROM event_outbox").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
 
 
 def test_events_stay_in_the_outbox_while_redis_is_away(
@@ -580,7 +578,7 @@ def test_events_stay_in_the_outbox_while_redis_is_away(
     with pytest.raises(RedisUnavailableError):
         OutboxRelay(pool, away, metrics).run_once()
     away.close()
-    assert connection.execute("SELECT count(*) FROM event_outbox").fetchone() == (1,)
+    assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (1,)
 
 
 def test_partitions_are_made_ahead_and_consumers_of_gone_workers_removed(
@@ -595,7 +593,7 @@ def test_partitions_are_made_ahead_and_consumers_of_gone_workers_removed(
     pruner = Pruner(pool, streams, ["tests"], lambda: {"alive"})
     pruner.run_once()
     assert streams.consumers("tests") == {"alive.1": 0, "gone.2": 1}
-    row = connection.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'job_run_items'::regclass").fetchone()
+    row = connection.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'run_items'::regclass").fetchone()
     assert row == (8,)
 
 

@@ -12,14 +12,14 @@ from harness import effects_of, items_of, run_status, start_run
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.ledger import rejected as refused
+from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.outcome import Outcome
 from streamworkers.engine.redis.entry import Entry, Item, unpack_entry
 from streamworkers.engine.redis.queue import Delivery, Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.worker.commit import Settler
+from streamworkers.engine.worker.commit import BatchCommitter
 
 
 def test_every_item_of_a_run_is_executed_once_and_the_run_completes(
@@ -46,7 +46,7 @@ def test_results_and_events_are_kept_with_the_items(
     run = start_run(connection, streams, registry, "ledger_entry", "AA", "BBB")
     consumer.work()
     assert ledger_reports.items_with_result(connection, run, "length", 10) == [("AA", 2), ("BBB", 3)]
-    events = connection.execute("SELECT channel, payload ->> 'symbol' FROM event_outbox ORDER BY id").fetchall()
+    events = connection.execute("SELECT channel, payload ->> 'symbol' FROM outbox ORDER BY id").fetchall()
     assert events == [("tests.effects", "AA"), ("tests.effects", "BBB")]
 
 
@@ -128,7 +128,7 @@ def test_a_result_of_a_worker_that_lost_its_items_is_discarded(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
     late = consumer.read()
-    streams.hand_over("tests", "one", "lease ran out after 30 s")
+    streams.requeue("tests", "one", "lease ran out after 30 s")
     second_consumer.work()
     assert run_status(connection, run) == "COMPLETED"
     consumer.execute(late)
@@ -147,16 +147,16 @@ def test_two_workers_that_execute_the_same_item_at_once_have_one_effect(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     late = consumer.read()
-    streams.hand_over("tests", "one", "x")
+    streams.requeue("tests", "one", "x")
     other = second_consumer.read()
-    settle = Settler.settle
+    commit = BatchCommitter.commit
 
-    def overtaken(self: Settler, *words: Any) -> None:
+    def overtaken(self: BatchCommitter, *words: Any) -> None:
         if self.consumer == "one":
             second_consumer.execute(other)
-        settle(self, *words)
+        commit(self, *words)
 
-    monkeypatch.setattr(Settler, "settle", overtaken)
+    monkeypatch.setattr(BatchCommitter, "commit", overtaken)
     consumer.execute(late)
     assert effects_of(connection, run) == ["A"]
     assert (consumer.reporter.total("fenced"), second_consumer.reporter.total("completed")) == (1, 1)
@@ -172,10 +172,10 @@ def test_without_the_fence_the_same_item_would_have_two_effects(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     late = consumer.read()
-    streams.hand_over("tests", "one", "x")
+    streams.requeue("tests", "one", "x")
     second_consumer.work()
     monkeypatch.setattr(ledger, "open_symbols", lambda *_: {0: ("A", 0)})
-    monkeypatch.setattr(ledger, "complete_items", lambda *words: {closing.seq for closing in words[-1]})
+    monkeypatch.setattr(ledger, "complete_items", lambda *words: {update.seq for update in words[-1]})
     consumer.execute(late)
     assert effects_of(connection, run) == ["A", "A"]
 
@@ -212,7 +212,7 @@ def test_an_item_delivered_more_often_than_it_may_be_is_dead_with_the_last_reaso
         if unpack_entry(delivery.packed, 16_384).attempt > 3:
             consumer.execute([delivery])
         else:
-            streams.hand_over("tests", "one", "killed by signal 9", [delivery.entry_id])
+            streams.requeue("tests", "one", "killed by signal 9", [delivery.entry_id])
     assert items_of(connection, run) == {
         "A": ("failed", 3, "killed by signal 9"),
         "B": ("failed", 3, "killed by signal 9"),
@@ -239,34 +239,34 @@ def test_entries_that_are_no_items_are_kept_with_their_bytes_and_the_rest_goes_o
     streams._client.xadd(streams.keys.stream("tests"), {"e": payload})
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
-    assert consumer.reporter.refusals == 1
+    assert consumer.reporter.rejections == 1
     assert streams.backlog("tests").pending == 0
-    (row,) = ledger_reports.refused_entries(connection, "tests", 10)
+    (row,) = ledger_reports.rejected_entries(connection, "tests", 10)
     assert (row["reason"], row["size"]) == (reason, len(payload))
-    kept = ledger_reports.refused_entry(connection, row["id"])
+    kept = ledger_reports.rejected_entry(connection, row["id"])
     assert kept is not None
     assert kept["payload"] == payload
 
 
-def test_a_run_of_another_queue_is_refused_too(
+def test_a_run_of_another_queue_is_rejected_too(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     streams.add("bench", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
     consumer.work("bench")
-    assert [row["queue"] for row in ledger_reports.refused_entries(connection, None, 10)] == ["bench"]
+    assert [row["queue"] for row in ledger_reports.rejected_entries(connection, None, 10)] == ["bench"]
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
 
 
-def test_only_the_newest_refused_entries_and_their_first_mebibyte_are_kept(connection: Connection) -> None:
+def test_only_the_newest_rejected_entries_and_their_first_mebibyte_are_kept(connection: Connection) -> None:
     for number in range(5):
-        refused.keep_refused(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
-    assert refused.forget_refused(connection, keep=2) == 3
-    rows = ledger_reports.refused_entries(connection, "q", 10)
+        rejected.keep_rejected(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
+    assert rejected.forget_rejected(connection, keep=2) == 3
+    rows = ledger_reports.rejected_entries(connection, "q", 10)
     assert [row["entry_id"] for row in rows] == ["4-0", "3-0"]
     assert rows[0]["size"] == (1 << 20) + 1
-    kept = ledger_reports.refused_entry(connection, rows[0]["id"])
+    kept = ledger_reports.rejected_entry(connection, rows[0]["id"])
     assert kept is not None
     assert kept["payload"] == b"x" * (1 << 20)
 
@@ -279,7 +279,7 @@ def test_an_entry_of_a_newer_release_is_left_for_a_worker_that_can_read_it(
     streams._client.xadd(streams.keys.stream("tests"), {"e": newer})
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
-    assert consumer.reporter.refusals == 0
+    assert consumer.reporter.rejections == 0
     assert streams._client.zrange(streams.keys.delayed("tests"), 0, -1) == [newer]
     assert streams.backlog("tests").pending == 0
 
@@ -317,7 +317,7 @@ def test_an_item_whose_parameters_kill_the_process_is_dead_after_its_attempts(
         try:
             dying.work(count=1)
         except _ProcessDied:
-            streams.hand_over("tests", "dying", "killed by signal 11", dying.reporter.calls[-1])
+            streams.requeue("tests", "dying", "killed by signal 11", dying.reporter.calls[-1])
     assert items_of(connection, run) == {
         "A": ("failed", 3, "killed by signal 11"),
         "B": ("failed", 3, "killed by signal 11"),
@@ -331,7 +331,7 @@ def test_an_entry_whose_symbol_is_not_the_items_is_dropped(
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     other = Entry(run.id, 0, "ledger_entry", "OTHER", "", 1).pack()
     (delivery,) = consumer.read()
-    consumer.streams.hand_over("tests", "one")
+    consumer.streams.requeue("tests", "one")
     streams.add("tests", run.id, [other])
     # The wrong one comes first, and must not take the right one's place.
     deliveries = consumer.read()
@@ -346,7 +346,7 @@ def test_a_run_that_this_release_cannot_execute_is_put_off_and_not_thrown_away(
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     older = Consumer(settings, Registry([]), streams, connection, "older")
     assert older.work() == 1
-    assert (streams.backlog("tests").delayed, older.reporter.refusals) == (1, 0)
+    assert (streams.backlog("tests").delayed, older.reporter.rejections) == (1, 0)
     consumer.work_until_empty()
     assert run_status(connection, run) == "COMPLETED"
 
@@ -369,11 +369,11 @@ def test_every_attempt_that_a_worker_died_of_is_in_the_history_and_not_forgotten
     for reason in ("killed by signal 9", "timeout after 3 s"):
         with pytest.raises(_ProcessDied):
             dying.work()
-        streams.hand_over("tests", "dying", reason, dying.reporter.calls[-1])
+        streams.requeue("tests", "dying", reason, dying.reporter.calls[-1])
     assert items_of(connection, run)["RAISE"] == ("retrying", 1, "killed by signal 9")
     with pytest.raises(_ProcessDied):
         dying.work()
-    streams.hand_over("tests", "dying")
+    streams.requeue("tests", "dying")
     assert items_of(connection, run)["RAISE"] == ("retrying", 2, "timeout after 3 s")
     consumer.work_until_empty()
     row = ledger_reports.dead_item(connection, run, 0)
@@ -391,7 +391,7 @@ def test_a_late_failure_of_a_worker_that_lost_its_item_does_not_kill_it(
 ) -> None:
     run = start_run(connection, streams, registry, "misbehaving", "PERMANENT", "A")
     late = consumer.read()
-    streams.hand_over("tests", "one")
+    streams.requeue("tests", "one")
     held = second_consumer.read()
     consumer.execute([delivery for delivery in late if b"PERMANENT" in delivery.packed])
     assert items_of(connection, run)["PERMANENT"] == ("pending", 0, None)

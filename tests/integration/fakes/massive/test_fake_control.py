@@ -40,7 +40,7 @@ def test_without_a_known_key_the_answer_is_401(bare_client: httpx.Client, author
     assert (answer.json()["status"], answer.json()["error"]) == ("ERROR", "Unknown API Key")
 
 
-def test_a_key_in_the_query_is_refused_also_next_to_a_good_header(
+def test_a_key_in_the_query_is_rejected_also_next_to_a_good_header(
     bare_client: httpx.Client, client: httpx.Client
 ) -> None:
     for name in ("apiKey", "APIKEY", "api%4bey"):
@@ -123,9 +123,9 @@ def test_a_call_passes_once_the_window_has_moved_on() -> None:
     ):
         assert client.get(PATH).status_code == 200
         wait_until(lambda: client.get(PATH).status_code == 200)
-        first, *refused, second = server.calls
+        first, *rejected, second = server.calls
         assert second.monotonic - first.monotonic >= 0.3
-        assert {call.status for call in refused} == {429}
+        assert {call.status for call in rejected} == {429}
 
 
 def test_the_server_says_that_it_is_well_without_a_key(bare_client: httpx.Client) -> None:
@@ -213,7 +213,7 @@ def test_who_asks_is_not_believed_to_be_another(client: httpx.Client) -> None:
     assert client.get("/__log__", headers={"X-Forwarded-For": "nobody"}).status_code == 200
 
 
-def test_a_port_in_use_is_refused(server: RunningFakeMassive) -> None:
+def test_a_port_in_use_is_rejected(server: RunningFakeMassive) -> None:
     with pytest.raises(BadInputError) as raised, running_fake_massive(port=server.port):
         pass
     # Python adds the address.

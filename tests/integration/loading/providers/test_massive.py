@@ -18,7 +18,7 @@ import pytest
 
 from streamworkers.config import Settings
 from streamworkers.errors import ItemError, PermanentError, UsageError
-from streamworkers.loading.checkpoints import StagedPage
+from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
 from streamworkers.loading.plan import Fetch, Rules, Span, Want
 from streamworkers.loading.providers import massive
@@ -84,7 +84,7 @@ def bars_of(pages: Sequence[Page]) -> BarArrays:
     return joined([NO_BARS, *(page.bars for page in pages)])
 
 
-def refusal(kind: type[ItemError], url: str, question: Asked | None = None, **settings: Any) -> str:
+def rejection(kind: type[ItemError], url: str, question: Asked | None = None, **settings: Any) -> str:
     with provider(url, **settings) as source, pytest.raises(ItemError) as raised:
         list(source.pages(question or asked()))
     assert type(raised.value) is kind
@@ -111,7 +111,7 @@ def test_the_bars_of_every_timeframe_are_those_of_the_market(server: RunningFake
     days = [FIRST + timedelta(days=number) for number in range(5)]
     with provider(server.url) as source:
         found = {name: list(source.pages(asked(frame, symbol))) for name, frame in TIMEFRAMES.items()}
-    assert [one.refused for pages in found.values() for one in pages] == [[]] * 5
+    assert [one.rejected for pages in found.values() for one in pages] == [[]] * 5
     got = {name: bars_of(pages) for name, pages in found.items()}
     minutes = [market.minutes(symbol, day, now=NOW, adjusted=True) for day in days]
     hours = [market.hours(symbol, day, now=NOW, adjusted=True) for day in days]
@@ -142,7 +142,7 @@ def test_weeks_of_daylight_saving_changes_and_holidays_bear_their_monday(server:
 def test_a_symbol_without_bars_gets_an_empty_page(server: RunningFakeMassive) -> None:
     with provider(server.url) as source:
         (page,) = source.pages(asked(symbol="NONE"))
-    assert (len(page.bars), page.refused, page.cursor) == (0, [], None)
+    assert (len(page.bars), page.rejected, page.cursor) == (0, [], None)
 
 
 @pytest.mark.parametrize("symbol", ["BRK.B", "X:BTC", "A/B", "A?B", "A#B", "A%42", "Ä", "A+B", "A&B"])
@@ -196,9 +196,9 @@ def run(
     source: Massive,
     fetch: Fetch,
     chosen: Rules,
-    staged: Sequence[StagedPage] = (),
+    staged: Sequence[CheckpointPage] = (),
     stop: Callable[[], bool] = lambda: False,
-    keep: Callable[[list[StagedPage]], None] = lambda pages: None,
+    keep: Callable[[list[CheckpointPage]], None] = lambda pages: None,
 ) -> list[Loaded]:
     return run_fetch(fetch, source, chosen, staged, stop, keep)
 
@@ -255,7 +255,7 @@ def test_bars_that_are_still_open_are_left_out_unless_they_are_wanted(server: Ru
 
 def test_a_fetch_that_fails_between_pages_keeps_what_it_has_and_goes_on_from_there(server: RunningFakeMassive) -> None:
     fetch = Fetch(asked(MINUTE), (want(MINUTE), want(HOUR, 1)))
-    kept: list[StagedPage] = []
+    kept: list[CheckpointPage] = []
     with provider(server.url, massive_page_limit=700) as source:
         whole = [loaded_bars(one).pack() for one in run(source, fetch, rules())]
         third = server.calls[2].path
@@ -276,11 +276,11 @@ def test_a_fetch_is_stopped_between_two_pages_and_loses_none_that_was_kept(serve
         pages = len(server.calls)
         for count in range(1, pages):
             answers = iter([False] * (count - 1) + [True])
-            kept: list[StagedPage] = []
+            kept: list[CheckpointPage] = []
             with pytest.raises(StoppedError, match=rf"^stopped after {count} pages$"):
                 run(source, fetch, rules(), (), answers.__next__, kept.extend)
             server.forget_calls()
-            again: list[StagedPage] = []
+            again: list[CheckpointPage] = []
             with pytest.raises(StoppedError, match=rf"^stopped after {count} pages$"):
                 run(source, fetch, rules(), kept, lambda: True, again.extend)
             assert (again, server.calls) == (kept, [])
@@ -295,25 +295,25 @@ def test_an_answer_that_was_kept_whole_needs_no_call(server: RunningFakeMassive)
     with provider(server.url) as source:
         (page,) = source.pages(asked())
         server.forget_calls()
-        (loaded,) = run(source, fetch, rules(), [StagedPage(pack_small(page.bars))])
+        (loaded,) = run(source, fetch, rules(), [CheckpointPage(pack_small(page.bars))])
     assert (loaded_bars(loaded).pack(), server.calls) == (page.bars.pack(), [])
 
 
-def test_refused_bars_of_kept_pages_are_counted_once_with_those_that_follow(server: RunningFakeMassive) -> None:
+def test_rejected_bars_of_kept_pages_are_counted_once_with_those_that_follow(server: RunningFakeMassive) -> None:
     fetch = Fetch(asked(MINUTE), (want(MINUTE),))
-    kept: list[StagedPage] = []
+    kept: list[CheckpointPage] = []
     answers = iter([False, True])
     server.misbehave("high_below_low", calls=3)
     with provider(server.url, massive_page_limit=700) as source:
         with pytest.raises(StoppedError):
             run(source, fetch, rules(), (), answers.__next__, kept.extend)
         (loaded,) = run(source, fetch, rules(), kept)
-    assert loaded.refused == {"high_too_low": 3}
+    assert loaded.rejected == {"high_too_low": 3}
     assert loaded.example is not None
     assert " is below " in loaded.example
 
 
-# What is refused
+# What is rejected
 
 
 @dataclass
@@ -415,7 +415,7 @@ def test_every_misbehaviour_ends_in_its_error(
 ) -> None:
     server.misbehave(name, value)
     seconds = 0.2 if name == "timeout" else 30.0
-    said = refusal(kind, server.url, massive_max_body_mb=1, massive_timeout_seconds=seconds)
+    said = rejection(kind, server.url, massive_max_body_mb=1, massive_timeout_seconds=seconds)
     assert message in said
     assert KEY not in said
     assert issubclass(kind, PermanentError) is (kind in (PlanError, AuthError, UnsupportedError))
@@ -445,26 +445,26 @@ def test_delayed_data_and_a_large_answer_below_the_limit_are_good(server: Runnin
         ("bad_bar", [Rule.HIGH_TOO_LOW, Rule.NOT_FINITE], 2),
     ],
 )
-def test_bad_bars_are_refused_one_by_one_and_the_others_are_given(
+def test_bad_bars_are_rejected_one_by_one_and_the_others_are_given(
     server: RunningFakeMassive, name: str, rules_broken: list[Rule], left: int
 ) -> None:
     server.misbehave(name)
     with provider(server.url) as source:
         (page,) = source.pages(asked())
         (loaded,) = run(source, Fetch(asked(), (want(DAY),)), rules())
-    assert [one.rule for one in page.refused] == rules_broken
+    assert [one.rule for one in page.rejected] == rules_broken
     assert len(page.bars) == left
-    details = [one.detail for one in page.refused]
+    details = [one.detail for one in page.rejected]
     assert all(" is below " in detail or detail == "open 'nan' is not a finite number" for detail in details)
     assert (loaded.spool.count, loaded.missing, loaded.example) == (left, 4 - left, details[0])
-    assert loaded.refused == dict.fromkeys(map(str, rules_broken), 1)
+    assert loaded.rejected == dict.fromkeys(map(str, rules_broken), 1)
 
 
 @pytest.mark.parametrize("column", ["o", "h", "l", "c", "v"])
-def test_a_bar_with_any_column_that_is_null_is_refused_alone(column: str) -> None:
+def test_a_bar_with_any_column_that_is_null_is_rejected_alone(column: str) -> None:
     with scripted(bars_answer(bar(**{column: None}), bar(ms(LAST)))) as script, provider(script.url) as source:
         (page,) = source.pages(asked())
-    assert [(one.line, one.rule) for one in page.refused] == [(1, Rule.NOT_FINITE)]
+    assert [(one.line, one.rule) for one in page.rejected] == [(1, Rule.NOT_FINITE)]
     assert (len(page.bars), page.bars.volume.tolist()) == (1, [100])
 
 
@@ -529,12 +529,12 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
     (
         answer(401, status="ERROR", error="Unknown API Key"),
         AuthError,
-        "massive refused the key in STREAMWORKERS_MASSIVE_API_KEY: 'Unknown API Key'",
+        "massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: 'Unknown API Key'",
     ),
     (
         answer(403, status="ERROR", error="disabled"),
         AuthError,
-        "massive refused the key in STREAMWORKERS_MASSIVE_API_KEY: 'disabled'",
+        "massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: 'disabled'",
     ),
     (answer(403, message="upgrade"), PlanError, "the plan of the key does not include this: 'upgrade'"),
     (
@@ -548,8 +548,8 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
         "the plan of the key does not include this: 'upgrade'",
     ),
     (answer(404, status="NOT_FOUND", error="none"), UnsupportedError, "massive has nothing there (HTTP 404): 'none'"),
-    (answer(400, error="bad range"), UnsupportedError, "massive refused the call with HTTP 400: 'bad range'"),
-    ((400, {}, b""), UnsupportedError, "massive refused the call with HTTP 400: ''"),
+    (answer(400, error="bad range"), UnsupportedError, "massive rejected the call with HTTP 400: 'bad range'"),
+    ((400, {}, b""), UnsupportedError, "massive rejected the call with HTTP 400: ''"),
     (answer(408, status="LATE"), TransientError, "massive answered HTTP 408: 'LATE'"),
     ((500, {}, b"x" * 900), TransientError, f"massive answered HTTP 500: '{'x' * 198}…"),
     ((502, {}, b"\xff\xfe"), TransientError, "massive answered HTTP 502: '\ufffd\ufffd'"),
@@ -589,7 +589,7 @@ def test_every_other_answer_that_is_no_data_ends_in_its_error(
     answered: tuple[int, dict[str, str], bytes], kind: type[ItemError], message: str
 ) -> None:
     with scripted(answered) as script:
-        said = refusal(kind, script.url)
+        said = rejection(kind, script.url)
     assert message in said
     assert len(said) < 400
     assert len(script.paths) == 1
@@ -609,24 +609,24 @@ def test_every_other_answer_that_is_no_data_ends_in_its_error(
         (WEEK, ms(date(2025, 11, 30)), "a bar is outside the range from 2025-11-24 to 2025-11-29 that was asked for"),
     ],
 )
-def test_a_bar_that_is_no_window_of_what_was_asked_for_is_refused_with_all(
+def test_a_bar_that_is_no_window_of_what_was_asked_for_is_rejected_with_all(
     frame: Timeframe, start: int, message: str
 ) -> None:
     with scripted(bars_answer(bar(start))) as script:
-        assert refusal(BadPayloadError, script.url, asked(frame)) == message
+        assert rejection(BadPayloadError, script.url, asked(frame)) == message
 
 
 def test_times_rise_from_page_to_page_too() -> None:
     first = bars_answer(bar(ms(FIRST)), next_url="/v2/more")
     with scripted(first, bars_answer(bar(ms(FIRST)))) as script:
-        assert refusal(BadPayloadError, script.url) == "the times of the bars do not rise"
+        assert rejection(BadPayloadError, script.url) == "the times of the bars do not rise"
 
 
 def test_an_answer_of_endless_pages_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(massive, "_MOST_PAGES", 3)
     pages = [bars_answer(bar(ms(FIRST) + 86_400_000 * n), next_url=f"<url>/v2/more/{n}") for n in range(5)]
     with scripted(*pages) as script:
-        assert refusal(BadPayloadError, script.url) == "the answer has more than 3 pages"
+        assert rejection(BadPayloadError, script.url) == "the answer has more than 3 pages"
     assert len(script.paths) == 3
     empty = [answer(status="OK", results=[], next_url=f"/v3/more/{n}") for n in range(5)]
     with scripted(*empty) as script, provider(script.url) as source, pytest.raises(BadPayloadError) as raised:
@@ -637,7 +637,7 @@ def test_an_answer_of_endless_pages_ends(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_nothing_that_listens_is_a_transient_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    assert refusal(TransientError, url).startswith("massive: ConnectError: ")
+    assert rejection(TransientError, url).startswith("massive: ConnectError: ")
 
 
 def test_compressed_answers_are_read() -> None:
@@ -690,10 +690,10 @@ def test_the_key_goes_to_no_other_host(server: RunningFakeMassive) -> None:
         assert other.calls == []
 
 
-def test_an_unknown_key_is_refused_for_good(server: RunningFakeMassive) -> None:
+def test_an_unknown_key_is_rejected_for_good(server: RunningFakeMassive) -> None:
     with provider(server.url, key="another-key") as source, pytest.raises(AuthError) as raised:
         list(source.pages(asked()))
-    assert str(raised.value) == "massive refused the key in STREAMWORKERS_MASSIVE_API_KEY: 'Unknown API Key'"
+    assert str(raised.value) == "massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: 'Unknown API Key'"
 
 
 def test_without_a_key_the_provider_says_which_setting_it_needs() -> None:
@@ -703,7 +703,7 @@ def test_without_a_key_the_provider_says_which_setting_it_needs() -> None:
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ", f" {KEY}", "clé", "a\tb", "", "a\x00b"])
-def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) -> None:
+def test_a_key_that_no_header_can_hold_is_rejected_without_being_shown(key: str) -> None:
     with pytest.raises(UsageError) as raised:
         Massive(Settings(massive_api_key=key))
     assert str(raised.value) == (
@@ -731,7 +731,7 @@ def test_every_call_is_counted_with_what_became_of_it(server: RunningFakeMassive
         "redirect": "bad_payload",
         "not_json": "bad_payload",
         "huge_body": "bad_payload",
-        "error_status": "refused",
+        "error_status": "rejected",
         "cut_connection": "error",
         "timeout": "timeout",
     }
@@ -799,7 +799,7 @@ def test_more_than_a_thousand_splits_take_several_calls() -> None:
         ("error_status", TransientError, "massive answered with status 'ERROR'"),
     ],
 )
-def test_splits_that_are_not_whole_are_refused(
+def test_splits_that_are_not_whole_are_rejected(
     server: RunningFakeMassive, name: str, kind: type[ItemError], message: str
 ) -> None:
     server.misbehave(name)
@@ -818,7 +818,7 @@ def test_splits_that_are_not_whole_are_refused(
         ({"ticker": None}, "Expected `str`, got `null` - at `$.results[0].ticker`"),
     ],
 )
-def test_a_split_that_is_none_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_a_split_that_is_none_is_rejected(changes: dict[str, Any], message: str) -> None:
     split = {"ticker": "AAPL", "execution_date": "2025-11-26", "split_from": 1, "split_to": 4, **changes}
     with (
         scripted(answer(status="OK", results=[split])) as script,
@@ -852,7 +852,7 @@ def test_the_day_of_all_is_the_market_s_day_of_every_symbol(server: RunningFakeM
         ("server_error", TransientError, "massive answered HTTP 500: 'the server failed'"),
     ],
 )
-def test_a_day_of_all_that_is_not_whole_is_refused(
+def test_a_day_of_all_that_is_not_whole_is_rejected(
     server: RunningFakeMassive, name: str, kind: type[ItemError], message: str
 ) -> None:
     server.misbehave(name)
@@ -861,16 +861,16 @@ def test_a_day_of_all_that_is_not_whole_is_refused(
     assert message in str(raised.value)
 
 
-def test_a_bad_bar_of_the_day_of_all_is_refused_for_its_symbol_alone(server: RunningFakeMassive) -> None:
+def test_a_bad_bar_of_the_day_of_all_is_rejected_for_its_symbol_alone(server: RunningFakeMassive) -> None:
     server.misbehave("high_below_low")
     with provider(server.url) as source:
         pages = source.day_of_all(LAST)
-    refused = {symbol: [one.rule for one in page.refused] for symbol, page in pages.items() if page.refused}
-    assert refused == {"AAPL": [Rule.HIGH_TOO_LOW]}
+    rejected = {symbol: [one.rule for one in page.rejected] for symbol, page in pages.items() if page.rejected}
+    assert rejected == {"AAPL": [Rule.HIGH_TOO_LOW]}
     assert [len(page.bars) for page in pages.values()].count(0) == 1
 
 
-def test_a_bar_of_no_symbol_in_the_day_of_all_is_refused() -> None:
+def test_a_bar_of_no_symbol_in_the_day_of_all_is_rejected() -> None:
     with (
         scripted(bars_answer(bar(ms(LAST, 13), T=""))) as script,
         provider(script.url) as source,

@@ -92,7 +92,7 @@ def test_recent_bars_have_exact_prices_oldest_first(stored: Connection) -> None:
     assert recent_bars(stored, "GONE", DAY, 2) == []
 
 
-def test_an_as_of_of_the_wrong_kind_is_refused(connection: Connection) -> None:
+def test_an_as_of_of_the_wrong_kind_is_rejected(connection: Connection) -> None:
     with pytest.raises(BadInputError, match=r"is no as-of for timeframe hour; give a datetime with a zone"):
         read_series(connection, ["A"], HOUR, JAN, 5)
     with pytest.raises(BadInputError, match=r"is no as-of for timeframe day; give a date"):

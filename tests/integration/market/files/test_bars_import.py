@@ -40,7 +40,7 @@ def counts(summary: ImportSummary) -> tuple[int, int, int]:
     return summary.inserted, summary.updated, summary.unchanged
 
 
-def test_dirt_is_refused_with_line_and_rule_and_the_rest_is_loaded(connection: Connection, tmp_path: Path) -> None:
+def test_dirt_is_rejected_with_line_and_rule_and_the_rest_is_loaded(connection: Connection, tmp_path: Path) -> None:
     bars = written(
         tmp_path,
         "NA,2024-01-02,10.10,12.00,9.5,11,100\n"
@@ -52,7 +52,7 @@ def test_dirt_is_refused_with_line_and_rule_and_the_rest_is_loaded(connection: C
     rejects = tmp_path / "rejects.csv"
     summary = import_bars(connection, [bars], DAY, rejects=rejects)
     assert (summary.rows_read, counts(summary)) == (5, (2, 0, 0))
-    assert summary.refused == {"high_too_low": 1, "bad_volume": 1, "duplicate": 1}
+    assert summary.rejected == {"high_too_low": 1, "bad_volume": 1, "duplicate": 1}
     assert (len(summary.symbols), summary.first, summary.last) == (2, date(2024, 1, 2), date(2024, 1, 3))
     assert [(row.file, row.reject.line) for row in summary.examples] == [(bars, 3), (bars, 5), (bars, 6)]
     with rejects.open(newline="") as stream:
@@ -88,18 +88,18 @@ def test_the_same_file_again_changes_nothing_and_a_changed_row_is_updated(
     assert recent_bars(connection, "A", DAY, 1)[0].close == Decimal("11.5")
 
 
-def test_without_refused_rows_the_rejects_file_holds_its_header(connection: Connection, tmp_path: Path) -> None:
+def test_without_rejected_rows_the_rejects_file_holds_its_header(connection: Connection, tmp_path: Path) -> None:
     rejects = tmp_path / "rejects.csv"
     import_bars(connection, [written(tmp_path, "A,2024-01-02,1,1,1,1,1\n")], DAY, rejects=rejects)
     assert rejects.read_text() == "file,line,rule,detail,row\n"
 
 
-def test_a_rejects_file_that_cannot_be_made_is_refused(connection: Connection, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"for refused rows .* cannot be written: No such file or directory"):
+def test_a_rejects_file_that_cannot_be_made_is_rejected(connection: Connection, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"for rejected rows .* cannot be written: No such file or directory"):
         import_bars(connection, [], DAY, rejects=tmp_path / "none" / "rejects.csv")
 
 
-def test_a_missing_file_is_refused_before_anything_is_loaded(connection: Connection, tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected_before_anything_is_loaded(connection: Connection, tmp_path: Path) -> None:
     good = written(tmp_path, "A,2024-01-02,1,1,1,1,1\n")
     with pytest.raises(BadInputError, match=r"none\.csv cannot be read: No such file or directory"):
         import_bars(connection, [good, tmp_path / "none.csv"], DAY)
@@ -130,7 +130,7 @@ def test_minute_bars_make_the_partitions_of_their_months(connection: Connection,
 
 def test_one_moment_in_two_zones_is_one_hourly_bar(connection: Connection, tmp_path: Path) -> None:
     bars = written(tmp_path, "A,2024-01-31T15:00:00Z,1,1,1,1,1\nA,2024-01-31 10:00:00,2,2,2,2,2\n")
-    assert import_bars(connection, [bars], HOUR).refused == {"duplicate": 1}
+    assert import_bars(connection, [bars], HOUR).rejected == {"duplicate": 1}
     assert [bar.open for bar in recent_bars(connection, "A", HOUR, 5)] == [Decimal(1)]
 
 
@@ -185,9 +185,9 @@ def test_five_years_of_real_bars_load_but_for_five_rows(connection: Connection) 
         pytest.skip(f"the real bars are not at {bars}")
     summary = import_bars(connection, [bars], DAY)
     assert (summary.rows_read, counts(summary)) == (578_223, (578_218, 0, 0))
-    assert summary.refused == {"high_too_low": 4, "low_too_high": 1}
+    assert summary.rejected == {"high_too_low": 4, "low_too_high": 1}
     assert (len(summary.symbols), summary.first, summary.last) == (470, date(2016, 5, 16), date(2021, 5, 14))
     assert counts(import_bars(connection, [bars], DAY)) == (0, 0, 578_218)
     universes = import_universes(connection, DATA / "universes.csv")
     assert universes.universes == ("dow30", "nasdaq100", "sp500")
-    assert not universes.refused
+    assert not universes.rejected

@@ -30,7 +30,9 @@ def test_an_import_replaces_the_members_and_counts_what_changed(connection: Conn
     assert resolve(connection, "banks:tech") == ("C", "D", "NA")
 
 
-def test_bad_rows_are_refused_with_line_and_rule_and_the_rest_is_loaded(connection: Connection, tmp_path: Path) -> None:
+def test_bad_rows_are_rejected_with_line_and_rule_and_the_rest_is_loaded(
+    connection: Connection, tmp_path: Path
+) -> None:
     summary = import_universes(
         connection,
         written(
@@ -46,7 +48,7 @@ def test_bad_rows_are_refused_with_line_and_rule_and_the_rest_is_loaded(connecti
             '"spy,A,,,\n',
         ),
     )
-    assert [(reject.line, reject.rule, reject.detail) for reject in summary.refused] == [
+    assert [(reject.line, reject.rule, reject.detail) for reject in summary.rejected] == [
         (3, "bad_name", "the universe name 'a:b' is not made of letters, digits, '_', '-' and '.' alone"),
         (4, "bad_symbol", "the symbol 'A B' holds blanks or control characters"),
         (5, "bad_type", "the type 'FUND' is not one of ETF, THEME, SECTOR, SEGMENT, UNIVERSE, CUSTOM"),
@@ -58,7 +60,7 @@ def test_bad_rows_are_refused_with_line_and_rule_and_the_rest_is_loaded(connecti
     assert list_universes(connection) == [("spy", "ETF", "Big ones", 1)]
 
 
-def test_a_file_without_its_columns_is_refused(connection: Connection, tmp_path: Path) -> None:
+def test_a_file_without_its_columns_is_rejected(connection: Connection, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="has no column symbol; its first line must name universe, symbol"):
         import_universes(connection, written(tmp_path, "universe\nx\n"))
 

@@ -18,4 +18,4 @@ def test_events_are_counted_from_zero_so_that_the_first_one_is_a_rise() -> None:
     }
     for name in ("items_started", "items_retried", "entries_reclaimed"):
         assert shown[f"streamworkers_{name}_total"] == 0
-    assert shown["streamworkers_takeover_duration_seconds_count"] == 0
+    assert shown["streamworkers_requeue_duration_seconds_count"] == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.engine.backoff import Patience
+from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.outcome import Completed, Failed, Snoozed
 from streamworkers.engine.redis.entry import Entry, Item, NewerEntryError, unpack_entry
 from streamworkers.engine.supervisor.supervisor import plan_slots
@@ -22,8 +22,8 @@ from streamworkers.errors import BadInputError
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def _task(seq: int = 0, attempt: int = 1, alone: bool = False) -> Task:
-    return Task(f"{seq}-0", Entry(7, seq, "job", f"S{seq}", "day", 1, attempt, alone))
+def _task(seq: int = 0, attempt: int = 1, isolated: bool = False) -> Task:
+    return Task(f"{seq}-0", Entry(7, seq, "job", f"S{seq}", "day", 1, attempt, isolated))
 
 
 def _rule(max_attempts: int = 3) -> RetryRule:
@@ -71,7 +71,7 @@ def test_a_failed_item_runs_again_alone_in_its_next_attempt() -> None:
     task = _task(attempt=2)
     decisions = decide([task], {0: Failed(task.item, "boom")}, _rule(), NOW, random.Random(1))
     (retry,) = decisions.retries
-    assert (retry.entry.attempt, retry.entry.alone, retry.entry.reason) == (3, True, "boom")
+    assert (retry.entry.attempt, retry.entry.isolated, retry.entry.reason) == (3, True, "boom")
     assert 0 <= retry.delay_seconds <= 4.0
     assert [(c.status, c.attempt, c.error) for c in decisions.failures()] == [("retrying", 2, "boom")]
 
@@ -97,7 +97,7 @@ def test_an_item_without_an_outcome_has_failed() -> None:
 
 
 def test_items_that_ask_for_it_run_alone_and_the_others_in_batches() -> None:
-    tasks = [_task(seq, alone=seq in (1, 4)) for seq in range(7)]
+    tasks = [_task(seq, isolated=seq in (1, 4)) for seq in range(7)]
     seqs = [[task.entry.seq for task in batch] for batch in batches(tasks, 3)]
     assert seqs == [[0, 2, 3], [5, 6], [1], [4]]
 
@@ -105,15 +105,15 @@ def test_items_that_ask_for_it_run_alone_and_the_others_in_batches() -> None:
 def test_patience_doubles_its_pauses_up_to_a_bound_and_ends_with_a_stop() -> None:
     stop = threading.Event()
     stop.set()
-    patience = Patience(stop, random.Random(1))
+    backoff = Backoff(stop, random.Random(1))
     pauses = []
     for _ in range(12):
-        pauses.append(patience.next_seconds)
-        assert not patience.failed()
+        pauses.append(backoff.next_seconds)
+        assert not backoff.failed()
     assert 0.05 <= pauses[0] <= 0.1
     assert all(2.5 <= pause <= 5.0 for pause in pauses[6:])
-    patience.succeeded()
-    assert patience.next_seconds <= 0.1
+    backoff.succeeded()
+    assert backoff.next_seconds <= 0.1
 
 
 def test_processes_read_all_queues_unless_some_are_given_away() -> None:
@@ -131,7 +131,7 @@ def test_processes_read_all_queues_unless_some_are_given_away() -> None:
         (1, {"a": 1, "b": None}, r"the queues named ask for more than 1 processes"),
     ],
 )
-def test_processes_that_do_not_add_up_are_refused(processes: int, queues: dict[str, int | None], message: str) -> None:
+def test_processes_that_do_not_add_up_are_rejected(processes: int, queues: dict[str, int | None], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         plan_slots(processes, queues, ["a", "b"])
 
@@ -146,10 +146,10 @@ def test_processes_that_do_not_add_up_are_refused(processes: int, queues: dict[s
         timeframe=st.text(max_size=5),
         enqueued_ms=st.integers(0, 2**53),
         attempt=st.integers(1, 100),
-        alone=st.booleans(),
+        isolated=st.booleans(),
         reason=st.text(max_size=50),
         left_ms=st.integers(0, 2**53),
-        opening=st.integers(0, 2**15 - 1),
+        generation=st.integers(0, 2**15 - 1),
     )
 )
 def test_an_entry_survives_packing(entry: Entry) -> None:
@@ -157,7 +157,7 @@ def test_an_entry_survives_packing(entry: Entry) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_entry_are_refused_and_nothing_else_is_raised(data: bytes) -> None:
+def test_bytes_that_are_no_entry_are_rejected_and_nothing_else_is_raised(data: bytes) -> None:
     with pytest.raises(BadInputError):
         unpack_entry(data, 16_384)
 
@@ -180,7 +180,7 @@ def test_bytes_that_are_no_entry_are_refused_and_nothing_else_is_raised(data: by
         (b"\x9a\x01\xa1x\x00\xa1j\xa1s\xa0\x01\x01\xc2\xa0", "entry's run_id is 'x', not int"),
     ],
 )
-def test_a_refused_entry_names_the_rule_it_breaks(packed: bytes, message: str) -> None:
+def test_a_rejected_entry_names_the_rule_it_breaks(packed: bytes, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         unpack_entry(packed, 256)
 

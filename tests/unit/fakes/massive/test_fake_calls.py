@@ -46,7 +46,7 @@ def test_calls_at_once_share_one_window() -> None:
 
 
 @pytest.mark.parametrize(("most", "seconds"), [(0, 60.0), (1, 0.0), (5, float("nan"))])
-def test_a_window_of_nothing_is_refused(most: int, seconds: float) -> None:
+def test_a_window_of_nothing_is_rejected(most: int, seconds: float) -> None:
     with pytest.raises(BadInputError) as raised:
         SlidingWindow(most, seconds)
     assert str(raised.value) == f"a limit of {most} calls in {seconds:g} s must be at least 1 in more than 0 s"
@@ -88,7 +88,7 @@ def test_calls_are_kept_in_memory_and_appended_to_a_file(tmp_path: Path) -> None
     }
 
 
-def test_a_log_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_rejected_at_once(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as raised:
         CallLog(tmp_path)
     assert str(raised.value) == f"log {str(tmp_path)!r} cannot be written: Is a directory"

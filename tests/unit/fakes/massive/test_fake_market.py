@@ -245,18 +245,18 @@ def test_a_split_is_read_from_text(text: str) -> None:
     "text", ["AAPL", "AAPL:2025-13-10:1:4", "AAPL:2025-06-10:1", ":2025-06-10:1:4", "A:2025-06-10:1.2.3:4"]
 )
 def test_another_text_is_no_split(text: str) -> None:
-    with pytest.raises(BadInputError) as refused:
+    with pytest.raises(BadInputError) as rejected:
         parse_split(text)
-    assert str(refused.value) == f"split {text!r} is not TICKER:YYYY-MM-DD:FROM:TO, as AAPL:2025-06-10:1:4"
+    assert str(rejected.value) == f"split {text!r} is not TICKER:YYYY-MM-DD:FROM:TO, as AAPL:2025-06-10:1:4"
 
 
-def test_a_split_of_nothing_is_refused() -> None:
-    with pytest.raises(BadInputError) as refused:
+def test_a_split_of_nothing_is_rejected() -> None:
+    with pytest.raises(BadInputError) as rejected:
         parse_split("AAPL:2025-06-10:0:4")
-    assert str(refused.value) == "split of AAPL: 0:4 has a part not above 0"
+    assert str(rejected.value) == "split of AAPL: 0:4 has a part not above 0"
 
 
-def test_a_share_beyond_1_is_refused() -> None:
-    with pytest.raises(BadInputError) as refused:
+def test_a_share_beyond_1_is_rejected() -> None:
+    with pytest.raises(BadInputError) as rejected:
         FakeMarket(extended_share=1.2)
-    assert str(refused.value) == "extended_share is 1.2; it must be from 0 to 1"
+    assert str(rejected.value) == "extended_share is 1.2; it must be from 0 to 1"

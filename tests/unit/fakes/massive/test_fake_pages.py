@@ -149,7 +149,7 @@ def test_bars_begin_where_the_symbol_does() -> None:
         (("1", "day", "2025-02-03", "2025-02-02"), "'to' 2025-02-02 is before 'from' 2025-02-03"),
     ],
 )
-def test_what_is_no_range_is_refused(words: tuple[str, str, str, str], message: str) -> None:
-    with pytest.raises(BadInputError) as refused:
+def test_what_is_no_range_is_rejected(words: tuple[str, str, str, str], message: str) -> None:
+    with pytest.raises(BadInputError) as rejected:
         read_request("AAPL", *words)
-    assert str(refused.value) == message
+    assert str(rejected.value) == message

@@ -70,7 +70,7 @@ def test_the_ends_of_the_calendar_are_a_range_too(timespan: str) -> None:
         (4, "2025-11-02", "'to' 2025-11-02 is before 'from' 2025-11-03"),
     ],
 )
-def test_a_path_that_breaks_a_rule_is_refused(place: int, word: str, message: str) -> None:
+def test_a_path_that_breaks_a_rule_is_rejected(place: int, word: str, message: str) -> None:
     words = list(WORDS)
     words[place] = word
     if message.startswith("'to' 2025-11-28 is before"):
@@ -108,7 +108,7 @@ def test_a_number_is_one_of_ascii_digits_alone(text: str) -> None:
         ),
     ],
 )
-def test_a_fake_that_breaks_a_rule_is_refused(words: dict[str, Any], message: str) -> None:
+def test_a_fake_that_breaks_a_rule_is_rejected(words: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError) as raised:
         FakeMassive(**words)
     assert str(raised.value) == message

@@ -1,4 +1,4 @@
-"""Misbehaviours: how they are written, which are refused, and that the same calls meet the same ones."""
+"""Misbehaviours: how they are written, which are rejected, and that the same calls meet the same ones."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -75,7 +75,7 @@ def test_a_value_is_read_as_the_misbehaviour_means_it(text: str, value: float | 
         ("delayed,tick=A", "misbehaviour 'delayed,tick=A': 'tick=A' is none of ticker=, calls=, share=, path="),
     ],
 )
-def test_a_rule_that_breaks_a_rule_is_refused(text: str, message: str) -> None:
+def test_a_rule_that_breaks_a_rule_is_rejected(text: str, message: str) -> None:
     with pytest.raises(BadInputError) as raised:
         parse_misbehaviour(text)
     assert str(raised.value) == message
@@ -88,7 +88,7 @@ def test_a_rule_that_breaks_a_rule_is_refused(text: str, message: str) -> None:
         ("", f"there are {len(KINDS)}, from 'bad_bar' to 'wrong_ticker'"),
     ],
 )
-def test_an_unknown_name_is_refused_with_a_hint(name: str, hint: str) -> None:
+def test_an_unknown_name_is_rejected_with_a_hint(name: str, hint: str) -> None:
     with pytest.raises(UnknownNameError) as raised:
         parse_misbehaviour(name)
     assert str(raised.value) == f"no misbehaviour is named {name!r}; {hint}"

@@ -1,4 +1,4 @@
-"""The provider `csv`: which file it reads, whose bars it gives, what it refuses, and in which words."""
+"""The provider `csv`: which file it reads, whose bars it gives, what it rejects, and in which words."""
 
 import gzip
 from collections import Counter
@@ -49,7 +49,7 @@ def row(day: str, price: float = 10.0, symbol: str = "") -> str:
     return f"{symbol}{',' if symbol else ''}{day},{price},{price + 2},{price - 1},{price + 1},100\n"
 
 
-def refusal(source: CsvFiles, question: Asked) -> str:
+def rejection(source: CsvFiles, question: Asked) -> str:
     with pytest.raises(UnsupportedError) as raised:
         list(source.pages(question))
     return str(raised.value)
@@ -109,19 +109,19 @@ def test_rows_are_put_in_order_and_the_first_of_several_for_one_time_counts(tmp_
     assert bars.open.tolist() == [10.0, 11.0, 13.0]
 
 
-def test_rows_that_break_a_rule_are_refused_with_their_line_and_the_rest_is_given(tmp_path: Path) -> None:
+def test_rows_that_break_a_rule_are_rejected_with_their_line_and_the_rest_is_given(tmp_path: Path) -> None:
     bad = "2025-11-25,10,9,8,10,100\n2025-11-26,ten,11,9,10,100\n2025-11-27,10\n"
     (tmp_path / "AAPL.csv").write_text(HEADER + row("2025-11-24") + bad + row("2025-11-28"))
     found = page(provider(tmp_path / "{symbol}.csv"), asked())
     assert moments(DAY, found.bars) == ["2025-11-24", "2025-11-28"]
-    assert [(one.line, one.rule, one.detail) for one in found.refused] == [
+    assert [(one.line, one.rule, one.detail) for one in found.rejected] == [
         (3, Rule.HIGH_TOO_LOW, "high 9 is below open 10"),
         (4, Rule.BAD_NUMBER, "open 'ten' is not a number"),
         (5, Rule.FIELD_COUNT, "the row has 2 fields where the header has 6"),
     ]
 
 
-def test_of_a_file_of_many_symbols_each_gets_its_own_rows_and_refusals(tmp_path: Path) -> None:
+def test_of_a_file_of_many_symbols_each_gets_its_own_rows_and_rejections(tmp_path: Path) -> None:
     path = tmp_path / "all.csv"
     days = ["2025-11-24", "2025-11-25", "2025-11-26"]
     lines = [row(day, 10 + number, symbol) for number, day in enumerate(days) for symbol in ("AAPL", "MSFT", "NA")]
@@ -130,7 +130,7 @@ def test_of_a_file_of_many_symbols_each_gets_its_own_rows_and_refusals(tmp_path:
     found = {symbol: page(source, asked(symbol)) for symbol in ("AAPL", "MSFT", "NA", "IBM")}
     assert {symbol: len(one.bars) for symbol, one in found.items()} == {"AAPL": 3, "MSFT": 3, "NA": 3, "IBM": 0}
     assert found["NA"].bars.open.tolist() == [10.0, 11.0, 12.0]
-    assert {symbol: [reject.line for reject in one.refused] for symbol, one in found.items()} == {
+    assert {symbol: [reject.line for reject in one.rejected] for symbol, one in found.items()} == {
         "AAPL": [],
         "MSFT": [11],
         "NA": [],
@@ -146,7 +146,7 @@ def test_one_file_read_for_two_timeframes_is_judged_by_each(tmp_path: Path) -> N
     assert len(page(source, asked()).bars) == 1
     minutes = page(source, asked(frame=MINUTE))
     assert len(minutes.bars) == 0
-    assert [(one.rule, one.detail) for one in minutes.refused] == [
+    assert [(one.rule, one.detail) for one in minutes.rejected] == [
         (Rule.BAD_TIME, "'2025-11-24' is a date; an intraday bar needs a time of day")
     ]
     assert len(page(source, asked()).bars) == 1
@@ -202,7 +202,7 @@ def test_weeks_are_made_of_the_days_of_a_file_and_days_without_a_session_are_lef
     fetch = Fetch(asked(last=date(2025, 11, 30)), wants)
     rules = Rules(datetime(2025, 12, 1, tzinfo=UTC))
     day, week = run_fetch(fetch, provider(tmp_path / "{symbol}.csv"), rules, (), lambda: False, lambda pages: None)
-    assert (day.spool.count, day.off_session, day.missing, day.refused) == (4, 3, 0, Counter())
+    assert (day.spool.count, day.off_session, day.missing, day.rejected) == (4, 3, 0, Counter())
     (bars,) = (part for part in week.spool if len(part))
     assert (moments(WEEK, bars), bars.open.tolist(), bars.close.tolist()) == (["2025-11-24"], [10.0], [15.0])
     assert bars.volume.tolist() == [400]
@@ -216,28 +216,28 @@ def test_without_a_path_the_provider_says_what_it_needs() -> None:
 
 @pytest.mark.parametrize("symbol", ["../../etc/passwd", "A/B", ".hidden", ".."])
 def test_a_symbol_never_leads_out_of_the_folder(tmp_path: Path, symbol: str) -> None:
-    assert refusal(provider(tmp_path), asked(symbol)) == f"the symbol {symbol!r} is no name of a file"
+    assert rejection(provider(tmp_path), asked(symbol)) == f"the symbol {symbol!r} is no name of a file"
 
 
 @pytest.mark.parametrize(
     "template", ["{name}.csv", "{}.csv", "{symbol.csv", "{symbol.x}.csv", "{symbol[x]}.csv", "{timeframe:d}.csv"]
 )
-def test_other_braces_in_the_path_are_refused(template: str) -> None:
-    assert refusal(provider(template), asked()) == (
+def test_other_braces_in_the_path_are_rejected(template: str) -> None:
+    assert rejection(provider(template), asked()) == (
         f"STREAMWORKERS_CSV_PATH={template!r}: only {{symbol}} and {{timeframe}} may stand in braces"
     )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert refusal(provider(tmp_path), asked()) == f"there is no file {tmp_path}/day/AAPL.csv, nor one with .gz"
+    assert rejection(provider(tmp_path), asked()) == f"there is no file {tmp_path}/day/AAPL.csv, nor one with .gz"
     gone = tmp_path / "none" / "{symbol}.csv"
-    assert refusal(provider(gone), asked()) == f"there is no file {tmp_path}/none/AAPL.csv, nor one with .gz"
+    assert rejection(provider(gone), asked()) == f"there is no file {tmp_path}/none/AAPL.csv, nor one with .gz"
 
 
 def test_the_file_of_one_symbol_may_hold_no_other(tmp_path: Path) -> None:
     (tmp_path / "AAPL.csv").write_text(WITH_SYMBOL + row("2025-11-24", 10, "AAPL") + row("2025-11-24", 10, "IBM"))
     message = f"{tmp_path}/AAPL.csv holds bars of 'IBM', not of 'AAPL' alone"
-    assert refusal(provider(tmp_path / "{symbol}.csv"), asked()) == message
+    assert rejection(provider(tmp_path / "{symbol}.csv"), asked()) == message
 
 
 @pytest.mark.parametrize("template", ["{symbol}.csv", "AAPL.csv"])
@@ -251,9 +251,9 @@ def test_the_file_of_one_symbol_may_hold_no_other(tmp_path: Path) -> None:
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, template: str, content: bytes, message: str) -> None:
     (tmp_path / "AAPL.csv").write_bytes(content)
-    assert refusal(provider(tmp_path / template), asked()) == message.format(path=tmp_path / "AAPL.csv")
+    assert rejection(provider(tmp_path / template), asked()) == message.format(path=tmp_path / "AAPL.csv")
 
 
 def test_a_file_of_many_symbols_needs_a_column_for_them(tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text(HEADER + row("2025-11-24"))
-    assert refusal(provider(tmp_path / "all.csv"), asked()).startswith(f"{tmp_path}/all.csv has no column symbol;")
+    assert rejection(provider(tmp_path / "all.csv"), asked()).startswith(f"{tmp_path}/all.csv has no column symbol;")

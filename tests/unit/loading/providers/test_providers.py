@@ -54,7 +54,7 @@ def test_synthetic_bars_end_with_a_closed_session_by_default() -> None:
         ),
     ],
 )
-def test_impossible_requests_for_synthetic_bars_are_refused(symbols: int, days: int, seed: int, message: str) -> None:
+def test_impossible_requests_for_synthetic_bars_are_rejected(symbols: int, days: int, seed: int, message: str) -> None:
     with pytest.raises(BadInputError) as raised:
         synthesize(symbols, days, seed, END)
     assert str(raised.value).startswith(message)

@@ -34,7 +34,7 @@ MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 
 def bars_of(source: Provider, symbol: str, first: date, last: date) -> BarArrays:
     pages = list(source.pages(Asked(symbol, DAY, first, last)))
-    assert all((page.refused, page.cursor) == ([], None) for page in pages)
+    assert all((page.rejected, page.cursor) == ([], None) for page in pages)
     return joined([NO_BARS, *(page.bars for page in pages)])
 
 

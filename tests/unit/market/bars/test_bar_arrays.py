@@ -65,7 +65,7 @@ def test_packed_bars_come_back_as_they_were(starts: list[int]) -> None:
     assert len(again) == len(starts)
 
 
-def test_bytes_that_are_no_bars_are_refused() -> None:
+def test_bytes_that_are_no_bars_are_rejected() -> None:
     with pytest.raises(BadInputError) as raised:
         unpack_bars(bars_of([1, 2]).pack()[:-1])
     assert str(raised.value) == "95 bytes are not 6 columns of bars"
@@ -135,7 +135,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("bar", "rule", "detail"), BAD)
-def test_a_bad_bar_of_a_provider_is_refused_by_its_rule_and_the_others_are_given(
+def test_a_bad_bar_of_a_provider_is_rejected_by_its_rule_and_the_others_are_given(
     bar: tuple[float, ...], rule: Rule, detail: str
 ) -> None:
     good = (1.5, 2.0, 1.0, 1.5, 5.0)

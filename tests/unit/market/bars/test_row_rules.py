@@ -1,4 +1,4 @@
-"""Rows are judged alike by the vectorised pass and by the plain rules, and each refusal names value and rule."""
+"""Rows are judged alike by the vectorised pass and by the plain rules, and each rejection names value and rule."""
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +48,7 @@ def row(**changes: str) -> tuple[str, ...]:
         ({"close": "8"}, Rule.LOW_TOO_HIGH, "low 9 is above close 8"),
     ],
 )
-def test_a_refusal_names_the_value_and_the_rule(changes: dict[str, str], rule: Rule, detail: str) -> None:
+def test_a_rejection_names_the_value_and_the_rule(changes: dict[str, str], rule: Rule, detail: str) -> None:
     with pytest.raises(BrokenRuleError) as raised:
         checked_row(row(**changes), intraday=False)
     assert (raised.value.rule, str(raised.value)) == (rule, detail)

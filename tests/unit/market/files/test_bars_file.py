@@ -1,4 +1,4 @@
-"""A bars file is read as a stream: its columns found, its dirt named, its defects refused."""
+"""A bars file is read as a stream: its columns found, its dirt named, its defects rejected."""
 
 import gzip
 from pathlib import Path
@@ -105,14 +105,14 @@ def test_progress_counts_compressed_bytes_to_the_end(tmp_path: Path) -> None:
         ("l.csv", HEADER.encode() + b"x" * 600_000, "line 2 of {path} is longer than 262,144 bytes"),
     ],
 )
-def test_a_defective_file_is_refused_by_name(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_defective_file_is_rejected_by_name(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = written(tmp_path, content, name)
     with pytest.raises(BadInputError) as raised:
         read_all(path)
     assert str(raised.value) == message.format(path=path)
 
 
-def test_damaged_gzip_is_refused_by_name(tmp_path: Path) -> None:
+def test_damaged_gzip_is_rejected_by_name(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress((HEADER + ROW).encode()))
     packed[10:40] = b"\xff" * 30
     path = written(tmp_path, bytes(packed), "bars.csv.gz")
@@ -120,6 +120,6 @@ def test_damaged_gzip_is_refused_by_name(tmp_path: Path) -> None:
         read_all(path)
 
 
-def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"none\.csv cannot be read: No such file or directory"):
         read_all(tmp_path / "none.csv")
