@@ -29,7 +29,7 @@ from rich.table import Table
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.migrations import migrate
 
 PROJECT = Path(__file__).resolve().parent.parent

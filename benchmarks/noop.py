@@ -123,7 +123,7 @@ def main() -> None:
 
 def our_rate(bench: Bench, items: int, processes: int) -> float:
     """Items a second from the run's first item to its end, by the ledger."""
-    bench.streams.ensure_groups(["bench"])
+    bench.streams.queues.ensure_groups(["bench"])
     request = RunRequest("noop", tuple(f"S{number}" for number in range(items)), "benchmark")
     run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
     with workers(bench, processes, "bench"):

@@ -32,7 +32,7 @@ import redis
 from bench_pool import Bench, machine, percentile, positive, print_table, private_services
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.keys import GROUP
-from streamworkers.engine.redis.queue import TAKE_OVER_CHUNK
+from streamworkers.engine.redis.leases import REQUEUE_CHUNK
 from streamworkers.engine.services.reclaimer import LIMIT
 
 QUEUE = "bench"
@@ -121,7 +121,7 @@ def main() -> None:
         measure_expired(meter, "payloads deleted")
     title = f"Milliseconds of one call while {words.entries:,} entries are pending"
     notes = [
-        f"a step takes over at most {LIMIT} entries, a hand-over {TAKE_OVER_CHUNK}; own batch: {BATCH} entries",
+        f"a step reclaims at most {LIMIT} entries, a requeue {REQUEUE_CHUNK}; own batch: {BATCH} entries",
         f"to reach: a p99 in the server under {TARGET_MS:g} ms",
         about,
     ]
@@ -139,19 +139,21 @@ def measure_fresh(meter: Meter) -> None:
 
     def step() -> None:
         nonlocal cursor
-        cursor, count = streams.reclaim(QUEUE, "bench", FRESH_MS, cursor, LIMIT)
+        cursor, count = streams.leases.reclaim(QUEUE, "bench", FRESH_MS, cursor, LIMIT)
         assert count == 0
 
     meter.measure(state, "reclaim", step)
-    meter.measure(state, "backlog", lambda: streams.backlog(QUEUE), command="XPENDING")
-    meter.measure(state, "consumers", lambda: streams.consumers(QUEUE), command="XINFO")
-    meter.measure(state, "leave", lambda: streams.leave(QUEUE, "gone.0"))
-    meter.measure(state, f"renew {TAKE_OVER_CHUNK} of many", lambda: renew_chunk(meter.bench))
+    meter.measure(state, "backlog", lambda: streams.inspector.read_backlog(QUEUE), command="XPENDING")
+    meter.measure(state, "consumers", lambda: streams.inspector.read_consumers(QUEUE), command="XINFO")
+    meter.measure(state, "leave", lambda: streams.leases.remove_consumer(QUEUE, "gone.0"))
+    meter.measure(state, f"renew {REQUEUE_CHUNK} of many", lambda: renew_chunk(meter.bench))
 
 
 def renew_chunk(bench: Bench) -> None:
     """One step of renewing a consumer that holds a quarter of all entries."""
-    bench.streams._run("renew", [bench.streams.keys.stream(QUEUE)], [GROUP, "gone.0", FRESH_MS, "-", TAKE_OVER_CHUNK])
+    bench.streams.client.run(
+        "renew", [bench.streams.keys.stream(QUEUE)], [GROUP, "gone.0", FRESH_MS, "-", REQUEUE_CHUNK]
+    )
 
 
 def measure_expired(meter: Meter, state: str) -> None:
@@ -160,21 +162,21 @@ def measure_expired(meter: Meter, state: str) -> None:
 
     def step() -> None:
         nonlocal cursor
-        cursor, _ = streams.reclaim(QUEUE, "bench", EXPIRED_MS, cursor, LIMIT)
+        cursor, _ = streams.leases.reclaim(QUEUE, "bench", EXPIRED_MS, cursor, LIMIT)
 
-    before = streams.backlog(QUEUE).pending
+    before = streams.inspector.read_backlog(QUEUE).pending
     meter.measure(state, "reclaim", step, calls=min(meter.calls, before // LIMIT // 2))
     # The last consumer's entries are the farthest from where the reclaimer has been.
     last = f"gone.{CONSUMERS - 1}"
-    most = streams.consumers(QUEUE)[last] // TAKE_OVER_CHUNK
+    most = streams.inspector.read_consumers(QUEUE)[last] // REQUEUE_CHUNK
     meter.measure(state, "requeue_consumer", lambda: hand_over_chunk(meter.bench, last), calls=min(meter.calls, most))
-    assert streams.backlog(QUEUE).pending < before
+    assert streams.inspector.read_backlog(QUEUE).pending < before
 
 
 def hand_over_chunk(bench: Bench, consumer: str) -> None:
     """One step of handing over what a consumer holds that has a huge batch; the verb repeats it to the end."""
-    words = [GROUP, consumer, "", TAKE_OVER_CHUNK]
-    assert bench.streams._run("requeue_consumer", [bench.streams.keys.stream(QUEUE)], words) == TAKE_OVER_CHUNK
+    words = [GROUP, consumer, "", REQUEUE_CHUNK]
+    assert bench.streams.client.run("requeue_consumer", [bench.streams.keys.stream(QUEUE)], words) == REQUEUE_CHUNK
 
 
 def measure_own_batch(meter: Meter) -> None:
@@ -183,48 +185,48 @@ def measure_own_batch(meter: Meter) -> None:
     rounds = max(1, meter.calls // 10)
     add(meter.bench, BATCH * (rounds + 1))
     read_own(meter.bench)
-    meter.measure(state, "renew", lambda: streams.renew(QUEUE, OWN, FRESH_MS))
-    meter.measure(state, "owned", lambda: streams.owned(QUEUE, OWN), command="XPENDING")
+    meter.measure(state, "renew", lambda: streams.leases.renew(QUEUE, OWN, FRESH_MS))
+    meter.measure(state, "owned", lambda: streams.queues.find_owned(QUEUE, OWN), command="XPENDING")
 
     def requeue() -> None:
-        assert streams.requeue(QUEUE, OWN) == BATCH
+        assert streams.leases.requeue(QUEUE, OWN) == BATCH
         read_own(meter.bench)
 
     def finish() -> None:
-        ids = sorted(streams.owned(QUEUE, OWN))
-        assert streams.finish(QUEUE, OWN, 1, ids, ()).done == BATCH
+        ids = sorted(streams.queues.find_owned(QUEUE, OWN))
+        assert streams.queues.finish(QUEUE, OWN, 1, ids, ()).done == BATCH
         read_own(meter.bench)
 
     meter.measure(state, "requeue_consumer", requeue, calls=rounds)
     meter.measure(state, "finish", finish, calls=rounds)
-    streams.finish(QUEUE, OWN, 1, sorted(streams.owned(QUEUE, OWN)), ())
-    meter.measure(state, "leave", lambda: streams.leave(QUEUE, OWN))
+    streams.queues.finish(QUEUE, OWN, 1, sorted(streams.queues.find_owned(QUEUE, OWN)), ())
+    meter.measure(state, "leave", lambda: streams.leases.remove_consumer(QUEUE, OWN))
 
 
 def read_own(bench: Bench) -> None:
     """Read one batch."""
-    assert len(bench.streams.read([QUEUE], OWN, BATCH, 1)) == BATCH
+    assert len(bench.streams.queues.read([QUEUE], OWN, BATCH, 1)) == BATCH
 
 
 def fill(bench: Bench, entries: int, *, delete: bool = False) -> None:
     """Make a stream whose entries are all pending; delete the payloads if asked to."""
     bench.client.flushall()
-    bench.streams.ensure_groups([QUEUE])
+    bench.streams.queues.ensure_groups([QUEUE])
     add(bench, entries)
     for number in range(entries // READ_COUNT + CONSUMERS):
-        found = bench.streams.read([QUEUE], f"gone.{number % CONSUMERS}", READ_COUNT, 1)
+        found = bench.streams.queues.read([QUEUE], f"gone.{number % CONSUMERS}", READ_COUNT, 1)
         if delete and found:
             ids = [delivery.entry_id for delivery in found]
             for start in range(0, len(ids), DELETE_COUNT):
                 bench.client.xdel(bench.streams.keys.stream(QUEUE), *ids[start : start + DELETE_COUNT])
-    backlog = bench.streams.backlog(QUEUE)
+    backlog = bench.streams.inspector.read_backlog(QUEUE)
     assert backlog.pending == entries
 
 
 def add(bench: Bench, entries: int) -> None:
     """Add entries as a run does."""
     now_ms = time.time_ns() // 1_000_000
-    bench.streams.add(QUEUE, 1, [Entry(1, seq, "noop", f"S{seq}", "", now_ms).pack() for seq in range(entries)])
+    bench.streams.queues.add(QUEUE, 1, [Entry(1, seq, "noop", f"S{seq}", "", now_ms).pack() for seq in range(entries)])
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def kill_worker(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
     run = start_run(bench, 800, milliseconds=5)
     with running_pool(bench, *WORDS, LEASE_SECONDS=lease_seconds) as pool:
         wait_until(lambda: completed(bench, run) >= 100, WAIT_SECONDS, "100 items done", POLL_SECONDS)
-        ahead = bench.streams.backlog(QUEUE).waiting
+        ahead = bench.streams.inspector.read_backlog(QUEUE).waiting
         killed_at, held = kill_holder(bench, pool)
         finish(bench, run)
         (requeued, *_) = pool.events("entries_requeued")
@@ -114,7 +114,9 @@ def kill_worker(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         # A worker that dies with something in hand is replaced at once; the other one has nothing to do now.
         pool.wait_until_ready(bench, 2)
         small = start_run(bench, 8, milliseconds=100)
-        wait_until(lambda: bench.streams.backlog(QUEUE).pending == 8, WAIT_SECONDS, "all in hand", POLL_SECONDS)
+        wait_until(
+            lambda: bench.streams.inspector.read_backlog(QUEUE).pending == 8, WAIT_SECONDS, "all in hand", POLL_SECONDS
+        )
         small_killed_at, small_held = kill_holder(bench, pool)
         finish(bench, small)
         small_started, small_ended = times_of(bench, small, small_held, since=small_killed_at)
@@ -171,7 +173,7 @@ def stop_pool(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         stopped_at = time.time()
         code = stop_in_order(pool)
         gone_at = time.time()
-    done, pending = completed(bench, run), bench.streams.backlog(QUEUE).pending
+    done, pending = completed(bench, run), bench.streams.inspector.read_backlog(QUEUE).pending
     if not done < run_size(bench, run):
         sys.exit("the run had ended before the pool was stopped; nothing was measured")
     next_at = time.time()
@@ -197,7 +199,12 @@ def hand_back(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
     """How soon a pool that waits for work starts what another, stopped without grace, hands back."""
     run = start_run(bench, 12, milliseconds=2000)
     with running_pool(bench, *WORDS, "--grace-seconds", "0", LEASE_SECONDS=lease_seconds) as pool:
-        wait_until(lambda: bench.streams.backlog(QUEUE).pending == 12, WAIT_SECONDS, "everything taken", POLL_SECONDS)
+        wait_until(
+            lambda: bench.streams.inspector.read_backlog(QUEUE).pending == 12,
+            WAIT_SECONDS,
+            "everything taken",
+            POLL_SECONDS,
+        )
         with running_pool(bench, *WORDS, LEASE_SECONDS=lease_seconds) as waiting:
             return measured_hand_back(bench, run, pool, waiting)
 
@@ -305,7 +312,7 @@ def held_by(bench: Bench, consumer: str) -> set[int]:
     """The seqs of the open items that a consumer holds."""
     stream = bench.streams.keys.stream(QUEUE)
     entries = []
-    for entry_id in bench.streams.owned(QUEUE, consumer):
+    for entry_id in bench.streams.queues.find_owned(QUEUE, consumer):
         found: Any = bench.client.xrange(stream, entry_id, entry_id)
         entries += [unpack_entry(fields[b"e"], LARGEST_ENTRY) for _, fields in found]
     run = ledger.load_run(bench.connection, entries[0].run_id) if entries else None

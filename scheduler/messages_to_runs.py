@@ -19,7 +19,7 @@ from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.executor import describe, must_wait
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError

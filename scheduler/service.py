@@ -28,7 +28,7 @@ from streamworkers.engine.host.http import HealthServer
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector
 from streamworkers.engine.ledger.runs import SCHEDULES_NOTIFY
 from streamworkers.engine.redis.inbox import Messages
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.loop import ServiceLoop
 from streamworkers.engine.services.outbox_relay import OutboxRelay

@@ -11,7 +11,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from streamworkers.database import Connection
 from streamworkers.diagnosis import reports as health_reports
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.market.bars.read import newest_bar_of_all
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
@@ -106,15 +106,15 @@ class SystemCollector(Collector):
         }
 
     def _of_redis(self) -> dict[_Kind, Sequence[Sample]]:
-        state = self._streams.server_state()
+        state = self._streams.inspector.read_server_state()
         return {
             _MEMORY: [((), state["used_memory"])],
             _MOST_MEMORY: [((), state.get("maxmemory", 0))],
             _CLIENTS: [((), state["connected_clients"])],
             _SLOW: [((), state["slow_calls"])],
             _COMMANDS: [((), state["total_commands_processed"])],
-            _SUPERVISORS: [((), len(self._streams.heartbeats()))],
-            _CALLS: [((provider,), calls) for provider, calls in self._streams.counted_calls().items()],
+            _SUPERVISORS: [((), len(self._streams.heartbeats.read_all()))],
+            _CALLS: [((provider,), calls) for provider, calls in self._streams.rate_limiter.count_calls().items()],
         }
 
 

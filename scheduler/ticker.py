@@ -21,7 +21,7 @@ from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Event, printable
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError, UsageError

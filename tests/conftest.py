@@ -20,7 +20,7 @@ from harness import SAMPLE_JOBS, ServiceUrls
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.migrations import migrate
 
@@ -94,7 +94,7 @@ def streams(service_urls: ServiceUrls, key_prefix: str) -> Iterator[Streams]:
     """Queues under the test's prefix. Afterwards nothing of an unknown kind may be left without a TTL."""
     opened = Streams(service_urls.redis, key_prefix)
     yield opened
-    leaked = opened.leaked_keys()
+    leaked = opened.inspector.find_leaked_keys()
     opened.close()
     assert leaked == []
 

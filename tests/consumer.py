@@ -9,7 +9,8 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Delivery, Streams
+from streamworkers.engine.redis.queue import Delivery
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
@@ -63,8 +64,8 @@ class Consumer:
 
     def read(self, queue: str = "tests", count: int = 100) -> list[Delivery]:
         """What the queue has now."""
-        self.streams.ensure_groups([queue])
-        return self.streams.read([queue], self.name, count, 1)
+        self.streams.queues.ensure_groups([queue])
+        return self.streams.queues.read([queue], self.name, count, 1)
 
     def execute(self, deliveries: Sequence[Delivery]) -> None:
         """Work through deliveries."""
@@ -79,8 +80,8 @@ class Consumer:
     def work_until_empty(self, queue: str = "tests") -> None:
         """Work until the queue is empty, delayed entries included: their time is made to be now, not waited for."""
         delayed = self.streams.keys.delayed(queue)
-        while self.work(queue) or self.streams.backlog(queue).delayed:
-            entries: Any = self.streams._client.zrange(delayed, 0, -1)
+        while self.work(queue) or self.streams.inspector.read_backlog(queue).delayed:
+            entries: Any = self.streams.client.raw.zrange(delayed, 0, -1)
             for entry in entries:
-                self.streams._client.zadd(delayed, {entry: 0})
-            self.streams.promote(queue, 1000)
+                self.streams.client.raw.zadd(delayed, {entry: 0})
+            self.streams.queues.promote(queue, 1000)

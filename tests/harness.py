@@ -18,7 +18,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
@@ -120,7 +120,7 @@ def running_supervisor(environment: dict[str, str], folder: Path, *words: str) -
 
 def subscribe(streams: Streams, channel: str) -> Any:
     """A Pub/Sub listener that is subscribed; `get_message` gives what is published from now on."""
-    listener = streams._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    listener = streams.client.raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     listener.subscribe(channel)
     listener.get_message(timeout=5)
     return listener

@@ -8,7 +8,7 @@ from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger import transitions as run_changes
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 
 
@@ -30,7 +30,7 @@ def cancel(connection: Connection, streams: Streams, run_id: int) -> int:
     count = run_changes.cancel_run(connection, run)
     if count is None:
         raise BadInputError(f"run {run_id} is {run.status}, and only a run that is PENDING or RUNNING can be cancelled")
-    streams.set_open_items(run.queue, run.id, 0)
+    streams.queues.set_open_count(run.queue, run.id, 0)
     return count
 
 

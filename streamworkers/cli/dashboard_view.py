@@ -15,7 +15,7 @@ from rich.text import Text
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.reports import DeadFilter
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.jobs.health import Finding, HealthParameters, examine, worst
 from streamworkers.schedules import reports as history
 
@@ -83,7 +83,7 @@ def gather(connection: Connection, streams: Streams) -> Overview:
     """Look at everything once."""
     now = datetime.now(UTC)
     dead = ledger_reports.dead_by_queue(connection)
-    names = sorted(streams.queues() | dead.keys())
+    names = sorted(streams.inspector.list_queues() | dead.keys())
     return Overview(
         at=now,
         monotonic=time.monotonic(),
@@ -198,14 +198,14 @@ def _duration(seconds: float) -> str:
 
 
 def _queue(streams: Streams, name: str, dead: int) -> QueueRow:
-    backlog = streams.backlog(name)
-    age = round(streams.oldest_age_seconds(name), 1)
+    backlog = streams.inspector.read_backlog(name)
+    age = round(streams.inspector.read_oldest_age(name), 1)
     return QueueRow(name, backlog.waiting, backlog.pending, backlog.delayed, dead, age)
 
 
 def _supervisors(streams: Streams) -> list[SupervisorRow]:
     rows = []
-    for name, payload in sorted(streams.heartbeats().items()):
+    for name, payload in sorted(streams.heartbeats.read_all().items()):
         told: Mapping[str, Any] = json.loads(payload)
         workers = told.get("workers", ())
         busy = sum(bool(worker.get("busy")) for worker in workers)

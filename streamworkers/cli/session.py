@@ -18,7 +18,7 @@ from rich.text import Text
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
 from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named

@@ -14,7 +14,7 @@ from rich.live import Live
 from streamworkers.cli.dashboard_view import Overview, gather, render
 from streamworkers.cli.session import Session, console
 from streamworkers.database import Connection
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 REFRESH_SECONDS = 0.5
 # A rate over less than this is mostly noise.

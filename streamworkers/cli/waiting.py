@@ -14,7 +14,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import OPEN_STATES, Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.schedules.reports import tick_of_run
 
 EXIT_INTERRUPTED = 130
@@ -33,7 +33,7 @@ class _RateColumn(ProgressColumn):
 
 def warn_without_workers(streams: Streams, queue: str) -> None:
     """Say on standard error when nobody reads a queue."""
-    heartbeats = streams.heartbeats().values()
+    heartbeats = streams.heartbeats.read_all().values()
     if not any(f'"{queue}"'.encode() in payload for payload in heartbeats):
         click.echo(f"no worker reads queue {queue!r} now: start one with `streamworkers worker`", err=True)
 

@@ -23,7 +23,8 @@ from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger import transitions as run_changes
 from streamworkers.engine.ledger.runs import Run, Unfinished
 from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
-from streamworkers.engine.redis.queue import Delivery, Streams
+from streamworkers.engine.redis.queue import Delivery
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.engine.services.queue_scan import QueueScan, portions
@@ -187,9 +188,11 @@ class Doctor:
     def _look(self) -> list[Finding]:
         scans: list[QueueScan] = []
         rows = ledger_reports.run_states(self._connection)
-        queues = sorted(self._streams.queues() | set(self._registry.queues) | {row["queue"] for row in rows})
-        consumers = {queue: self._streams.consumers(queue) for queue in queues}
-        live = {worker: _queues_of(payload) for worker, payload in self._streams.heartbeats().items()}
+        queues = sorted(
+            self._streams.inspector.list_queues() | set(self._registry.queues) | {row["queue"] for row in rows}
+        )
+        consumers = {queue: self._streams.inspector.read_consumers(queue) for queue in queues}
+        live = {worker: _queues_of(payload) for worker, payload in self._streams.heartbeats.read_all().items()}
         read = {queue for served in live.values() for queue in served}
         findings = self._look_at_runs(rows)
         for queue in queues:
@@ -197,8 +200,8 @@ class Doctor:
             findings += self._look_at_consumers(queue, consumers[queue], set(live), queue in read)
             findings += self._look_at_entries(queue, queue in read, scans)
         passing = (self._streams.keys.supervisor(""), self._streams.keys.service_lease(""))
-        for key in self._streams.leaked_keys():
-            fix = partial(self._streams.end_lasting, key) if key.startswith(passing) else None
+        for key in self._streams.inspector.find_leaked_keys():
+            fix = partial(self._streams.delete_lasting, key) if key.startswith(passing) else None
             findings.append(Finding("leaked_key", WARNING, f"key {key}", "it stays for ever", fix))
         if late := ledger_reports.late_events(self._connection, LATE_SECONDS):
             what = f"{late} events are older than {LATE_SECONDS:g} s"
@@ -226,18 +229,18 @@ class Doctor:
     def _look_at_queue(self, queue: str, is_read: bool) -> list[Finding]:
         findings = []
         where = f"queue {queue}"
-        backlog = self._streams.backlog(queue)
+        backlog = self._streams.inspector.read_backlog(queue)
         entries = f"{backlog.waiting} entries wait, {backlog.pending} are pending, {backlog.delayed} are delayed"
-        if backlog.waiting + backlog.pending and self._streams.last_delivered_ms(queue) is None:
-            fix = partial(self._streams.ensure_groups, [queue])
+        if backlog.waiting + backlog.pending and self._streams.inspector.read_last_delivered_ms(queue) is None:
+            fix = partial(self._streams.queues.ensure_groups, [queue])
             findings.append(Finding("missing_group", WARNING, where, entries, fix))
         if backlog.waiting + backlog.pending + backlog.delayed and not is_read:
             kind = "unread_queue" if queue in self._registry.queues else "unknown_queue"
             findings.append(Finding(kind, ERROR, where, entries))
-        if overdue := self._streams.overdue(queue, round(LATE_SECONDS * 1000)):
+        if overdue := self._streams.inspector.count_overdue(queue, round(LATE_SECONDS * 1000)):
             what = f"{overdue} delayed entries are more than {LATE_SECONDS:g} s late"
             findings.append(Finding("overdue_delayed", ERROR, where, what, partial(self._promote, queue)))
-        counted = self._streams.open_items(queue)
+        counted = self._streams.inspector.read_open_counts(queue)
         for run_id in sorted(counted.keys() - ledger.open_run_ids(self._connection, queue, list(counted))):
             what = f"Redis counts {counted[run_id]} open items of it in queue {queue}"
             what += "; a supervisor forgets them within a minute or so" if is_read else ""
@@ -253,7 +256,7 @@ class Doctor:
         for consumer, pending in consumers.items():
             if consumer.rpartition(".")[0] in live:
                 continue
-            silences = self._streams.silences_ms(queue, consumer) if pending else []
+            silences = self._streams.inspector.read_idle_ms(queue, consumer) if pending else []
             ended = sum(silence >= lease_ms for silence in silences)
             what = f"{pending} entries pending; the lease of {ended} has run out" if pending else "nothing pending"
             is_passing = is_read and max(silences, default=0) < 2 * lease_ms + 5000
@@ -353,18 +356,18 @@ class Doctor:
 
     def _forget_count(self, queue: str, run_id: int) -> None:
         if not ledger.open_run_ids(self._connection, queue, [run_id]):
-            self._streams.set_open_items(queue, run_id, 0)
+            self._streams.queues.set_open_count(queue, run_id, 0)
 
     def _bury(self, queue: str, consumer: str) -> None:
         cursor = "0-0"
         while True:
-            cursor, _ = self._streams.reclaim(queue, "doctor", self._settings.lease_ms, cursor, _RECLAIM_LIMIT)
+            cursor, _ = self._streams.leases.reclaim(queue, "doctor", self._settings.lease_ms, cursor, _RECLAIM_LIMIT)
             if cursor == "0-0":
                 break
-        self._streams.leave(queue, consumer)
+        self._streams.leases.remove_consumer(queue, consumer)
 
     def _promote(self, queue: str) -> None:
-        while self._streams.promote(queue, _PROMOTE_LIMIT)[0] == _PROMOTE_LIMIT:
+        while self._streams.queues.promote(queue, _PROMOTE_LIMIT)[0] == _PROMOTE_LIMIT:
             pass
 
     def _publish(self) -> None:
@@ -373,18 +376,18 @@ class Doctor:
 
     def _take_out_strays(self, queue: str) -> None:
         """Do what a worker would do with entries without items, as long as no worker reads the queue."""
-        if any(queue in _queues_of(payload) for payload in self._streams.heartbeats().values()):
+        if any(queue in _queues_of(payload) for payload in self._streams.heartbeats.read_all().values()):
             return
         cursor = 0
         while True:
-            cursor, members = self._streams.scan_delayed(queue, cursor)
+            cursor, members = self._streams.inspector.scan_delayed(queue, cursor)
             strays = self._strays([Delivery(queue, _DELAYED, packed) for packed in members])
-            self._streams.remove(queue, [], [stray.packed for stray in strays])
+            self._streams.queues.remove_entries(queue, [], [stray.packed for stray in strays])
             if cursor == 0:
                 break
         after_id = "0-0"
-        while page := self._streams.scan_stream(queue, after_id):
-            self._streams.remove(queue, [stray.entry_id for stray in self._strays(page)], [])
+        while page := self._streams.inspector.scan_stream(queue, after_id):
+            self._streams.queues.remove_entries(queue, [stray.entry_id for stray in self._strays(page)], [])
             after_id = page[-1].entry_id
 
     def _strays(self, entries: Sequence[Delivery]) -> list[Delivery]:

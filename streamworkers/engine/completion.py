@@ -5,7 +5,7 @@ import structlog
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import transitions as run_changes
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 log = structlog.get_logger()
 
@@ -15,5 +15,5 @@ def complete_run(connection: Connection, streams: Streams, run: Run) -> int:
     status, open_count = run_changes.complete_run(connection, run)
     if status is not None:
         log.info("run_completed", run=run.id, job=run.job, status=status)
-    streams.set_open_items(run.queue, run.id, open_count)
+    streams.queues.set_open_count(run.queue, run.id, open_count)
     return open_count

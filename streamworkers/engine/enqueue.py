@@ -13,7 +13,7 @@ from streamworkers.engine.job import Job, RunRequest
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import OpenItem, Run
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
@@ -83,7 +83,7 @@ def add_entries(streams: Streams, run: Run, items: Iterator[OpenItem]) -> int:
             ).pack()
             for seq, symbol, timeframe, used, generation in chunk
         ]
-        streams.add(run.queue, run.id, packed)
+        streams.queues.add(run.queue, run.id, packed)
         total += len(packed)
     return total
 

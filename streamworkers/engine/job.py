@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from streamworkers.database import Connection
 from streamworkers.engine.outcome import Completed, Event, Outcome
 from streamworkers.engine.redis.entry import Item
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 
 class JobParameters(BaseModel):

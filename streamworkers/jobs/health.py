@@ -16,7 +16,7 @@ from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.outcome import Completed, Event, Outcome
 from streamworkers.engine.redis.entry import Item
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import StreamworkersError
 from streamworkers.market.bars.read import newest_bar_of_all
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -127,7 +127,7 @@ class HealthCheck(Job[HealthParameters]):
 
 
 def _redis(streams: Streams, rules: HealthParameters) -> Finding:
-    state = streams.server_state()
+    state = streams.inspector.read_server_state()
     limit = state.get("maxmemory") or 0
     share = state["used_memory"] / limit if limit else 0.0
     if state.get("aof_last_write_status", "ok") != "ok":
@@ -149,11 +149,13 @@ def _postgresql(connection: Connection, rules: HealthParameters) -> Finding:
 
 
 def _workers(streams: Streams) -> Finding:
-    supervisors = [json.loads(payload) for payload in streams.heartbeats().values()]
+    supervisors = [json.loads(payload) for payload in streams.heartbeats.read_all().values()]
     processes = sum(len(supervisor.get("workers", ())) for supervisor in supervisors)
     read = {queue for supervisor in supervisors for queue in supervisor.get("queues", ())}
     unread = sorted(
-        queue for queue in streams.queues() - read if (backlog := streams.backlog(queue)).waiting + backlog.delayed
+        queue
+        for queue in streams.inspector.list_queues() - read
+        if (backlog := streams.inspector.read_backlog(queue)).waiting + backlog.delayed
     )
     detail = {"supervisors": len(supervisors), "processes": processes, "queues_without_worker": unread}
     if not processes:
@@ -166,14 +168,14 @@ def _workers(streams: Streams) -> Finding:
 def _queues(connection: Connection, streams: Streams, rules: HealthParameters) -> Finding:
     dead = ledger_reports.dead_by_queue(connection)
     detail: dict[str, Any] = {}
-    for queue in sorted(streams.queues() | dead.keys()):
-        backlog = streams.backlog(queue)
+    for queue in sorted(streams.inspector.list_queues() | dead.keys()):
+        backlog = streams.inspector.read_backlog(queue)
         detail[queue] = {
             "waiting": backlog.waiting,
             "pending": backlog.pending,
             "delayed": backlog.delayed,
             "dead": dead.get(queue, 0),
-            "oldest_seconds": round(streams.oldest_age_seconds(queue), 3),
+            "oldest_seconds": round(streams.inspector.read_oldest_age(queue), 3),
         }
     late = [queue for queue, figures in detail.items() if figures["oldest_seconds"] > rules.queue_age_seconds]
     if late:

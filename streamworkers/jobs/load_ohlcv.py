@@ -241,7 +241,7 @@ def _fleet_calls(provider: Provider, context: Context[LoadParameters], settings:
         if not limit:
             return ""
         token = secrets.token_hex(8)
-        wait_ms = streams.reserve_call(provider.name, token, limit, CALL_WINDOW_MS, longest_ms)
+        wait_ms = streams.rate_limiter.reserve(provider.name, token, limit, CALL_WINDOW_MS, longest_ms)
         if wait_ms:
             with lock:
                 tallies["provider_waits", provider.name] += 1
@@ -251,7 +251,7 @@ def _fleet_calls(provider: Provider, context: Context[LoadParameters], settings:
 
     def finished(token: str) -> None:
         if token:
-            streams.finish_call(provider.name, token)
+            streams.rate_limiter.finish(provider.name, token)
 
     def counted(answer: str) -> None:
         with lock:

@@ -10,7 +10,7 @@ from streamworkers.engine.enqueue import finish_enqueue, record_run
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import timeframe_named

@@ -13,7 +13,7 @@ from streamworkers.config import load_settings
 from streamworkers.database import connect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import ServiceUnreachableError
 

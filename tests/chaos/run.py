@@ -84,7 +84,7 @@ def drain(stage: Stage) -> str:
             if state != last:
                 last, moved_at = state, stage.now()
             if stage.now() - moved_at > stage.plan.stuck_seconds:
-                consumers = {queue: stage.streams.consumers(queue) for queue in QUEUES}
+                consumers = {queue: stage.streams.inspector.read_consumers(queue) for queue in QUEUES}
                 return f"nothing moves for {stage.plan.stuck_seconds:g} s: {state}, consumers {consumers}"
         pause_until = stage.now() + 0.25
         while stage.now() < pause_until:
@@ -100,13 +100,13 @@ def _state(stage: Stage) -> dict[str, object]:
             " (SELECT count(*) FROM outbox)"
         ).fetchone()
     assert row is not None
-    backlogs = [stage.streams.backlog(queue) for queue in QUEUES]
+    backlogs = [stage.streams.inspector.read_backlog(queue) for queue in QUEUES]
     return {
         "runs open": row[0],
         "items open": row[1],
         "events waiting": row[2],
         "entries": sum(backlog.waiting + backlog.pending + backlog.delayed for backlog in backlogs),
-        "runs counted": sum(len(stage.streams.open_items(queue)) for queue in QUEUES),
+        "runs counted": sum(len(stage.streams.inspector.read_open_counts(queue)) for queue in QUEUES),
     }
 
 
@@ -114,10 +114,10 @@ def _leaks(stage: Stage) -> Leaks:
     """What is left when all supervisors have ended and one step of the pruner was done for those that were killed."""
     streams = stage.streams
     heartbeats_end = stage.now() + _LEAK_SECONDS
-    while streams.heartbeats() and stage.now() < heartbeats_end:
+    while streams.heartbeats.read_all() and stage.now() < heartbeats_end:
         stage.tick()
     with open_pool(stage.services.postgres.url, application="chaos-pruner", max_size=1) as pool:
-        Pruner(pool, streams, QUEUES, lambda: set(streams.heartbeats())).run_once()
+        Pruner(pool, streams, QUEUES, lambda: set(streams.heartbeats.read_all())).run_once()
     deadline = stage.now() + _LEAK_SECONDS
     while (found := _look(stage)) != Leaks() and stage.now() < deadline:
         stage.tick()
@@ -132,11 +132,11 @@ def _look(stage: Stage) -> Leaks:
             " AND backend_type = 'client backend'"
         ).fetchone()
     assert row is not None
-    backlogs = [streams.backlog(queue) for queue in QUEUES]
+    backlogs = [streams.inspector.read_backlog(queue) for queue in QUEUES]
     return Leaks(
-        keys=tuple(streams.leaked_keys()),
+        keys=tuple(streams.inspector.find_leaked_keys()),
         entries=sum(backlog.waiting + backlog.pending + backlog.delayed for backlog in backlogs),
-        consumers=tuple(name for queue in QUEUES for name in streams.consumers(queue)),
+        consumers=tuple(name for queue in QUEUES for name in streams.inspector.read_consumers(queue)),
         processes=tuple(f"{process.pid} {process.name()}" for process in stage.processes()),
         connections=row[0],
     )

@@ -27,7 +27,7 @@ from harness import Supervisor
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.migrations import migrate
 from tcp_proxy import TcpProxy
 

@@ -12,7 +12,7 @@ from harness import running_supervisor, start_run, wait_for_end, wait_until
 from loading import NOW, THIRTY, loader_environment, stored_bars
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive, running_fake_massive
 
@@ -62,8 +62,8 @@ def test_killed_workers_and_an_emptied_redis_leave_the_bars_of_an_undisturbed_lo
             wait_until(lambda calls=calls: len(server.calls) >= calls, 30, f"{calls} calls")  # type: ignore[misc]
             os.kill(supervisor.worker_pids()[0], signal.SIGKILL)
         wait_until(lambda: len(server.calls) >= 18, 30, "18 calls")
-        for key in streams._client.scan_iter(f"{streams.keys.prefix}:*"):
-            streams._client.delete(key)
+        for key in streams.client.raw.scan_iter(f"{streams.keys.prefix}:*"):
+            streams.client.raw.delete(key)
         assert wait_for_end(connection, run, 60) == "COMPLETED"
     assert {name: stored_bars(connection, name) for name in FRAMES} == expected
     assert all(expected.values())
@@ -82,7 +82,7 @@ def test_four_workers_together_make_no_more_calls_than_allowed_and_none_waits(
     with running_supervisor(environment, tmp_path, "--processes", "4", *LOAD) as supervisor:
 
         def all_put_off() -> bool:
-            backlog = streams.backlog("load")
+            backlog = streams.inspector.read_backlog("load")
             return backlog.waiting == backlog.pending == 0 and backlog.delayed > 0
 
         wait_until(all_put_off, 30, "what cannot be asked for is put off")

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness import Supervisor, running_supervisor, start_run, wait_until
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 ITEMS = int(os.environ.get("SUM_ITEMS", "1500"))

@@ -15,7 +15,7 @@ from harness import Scheduler, running_supervisor, wait_until
 from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
 

@@ -20,7 +20,7 @@ from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.entry import unpack_entry
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.migrations import migrate
 
@@ -90,7 +90,7 @@ def _assert_nothing_taken_twice(connection: Connection, run: Run) -> None:
 
 
 def _backlog(streams: Streams, queue: str) -> tuple[int, int, int]:
-    backlog = streams.backlog(queue)
+    backlog = streams.inspector.read_backlog(queue)
     return backlog.waiting, backlog.pending, backlog.delayed
 
 
@@ -117,9 +117,9 @@ def test_a_signal_in_the_middle_of_large_runs_leaves_all_that_is_not_done_to_the
         total = len(items_of(connection, run))
         assert 0 < done < total
         assert _backlog(streams, run.queue) == (total - done, 0, 0)
-        assert streams.consumers(run.queue) == {}
+        assert streams.inspector.read_consumers(run.queue) == {}
         _assert_nothing_taken_twice(connection, run)
-    assert streams.heartbeats() == {}
+    assert streams.heartbeats.read_all() == {}
     with running_supervisor(environment, tmp_path, *words) as following:
         for run in (fast, saving):
             assert wait_for_end(connection, run, 80) == "COMPLETED"
@@ -135,15 +135,17 @@ def test_a_second_signal_ends_the_pool_at_once_and_gives_back_its_items_as_they_
     run = start_run(connection, streams, registry, "ledger_entry", *_symbols(12), parameters=parameters)
     words = ("--processes", "2", "--grace-seconds", "600", *TESTS)
     with running_supervisor(environment, tmp_path, *words) as supervisor:
-        wait_until(lambda: streams.backlog("tests").pending == 12, what="both workers have a batch in hand")
+        wait_until(
+            lambda: streams.inspector.read_backlog("tests").pending == 12, what="both workers have a batch in hand"
+        )
         supervisor.process.terminate()
         wait_until(lambda: supervisor.events("supervisor_stopping"))
         supervisor.process.terminate()
         assert supervisor.process.wait(35) == 0
         _assert_all_gone(supervisor)
     assert _backlog(streams, "tests") == (12, 0, 0)
-    assert streams.consumers("tests") == {}
-    found: Any = streams._client.xrange(streams.keys.stream("tests"))
+    assert streams.inspector.read_consumers("tests") == {}
+    found: Any = streams.client.raw.xrange(streams.keys.stream("tests"))
     entries = [unpack_entry(fields[b"e"], 16_384) for _, fields in found]
     assert [(entry.attempt, entry.isolated, entry.reason) for entry in entries] == [(1, False, "")] * 12
     assert set(items_of(connection, run).values()) == {("pending", 0, None)}
@@ -226,7 +228,7 @@ def test_a_signal_to_a_pool_whose_workers_are_starting_ends_it_in_order(
         assert supervisor.process.wait(STOP_SECONDS) == 0
         _assert_all_gone(supervisor)
         assert "Traceback" not in supervisor.log.read_text(encoding="utf-8")
-    assert streams.consumers("tests") == {}
+    assert streams.inspector.read_consumers("tests") == {}
     done = ledger.count_items(connection, run).get("completed", 0)
     assert _backlog(streams, "tests") == (100 - done, 0, 0)
     _assert_nothing_taken_twice(connection, run)

@@ -23,7 +23,7 @@ from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 TESTS = ("--queue", "tests")
@@ -74,8 +74,8 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
         wait_until(lambda: _finished(supervisor) == {"completed": 400.0}, 20, "the counters add up to the work")
         assert len([e for e in supervisor.events("worker_ended") if e["reason"] == "killed by signal 9"]) == 5
         assert supervisor.stop() == 0
-    assert streams.consumers("tests") == {}
-    assert streams.heartbeats() == {}
+    assert streams.inspector.read_consumers("tests") == {}
+    assert streams.heartbeats.read_all() == {}
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_sigterm_finishes_the_batch_in_hand_and_hands_the_rest_back(
         assert supervisor.stop() == 0
     done = ledger.count_items(connection, run)["completed"]
     assert 20 <= done < 300
-    backlog = streams.backlog("tests")
+    backlog = streams.inspector.read_backlog("tests")
     assert (backlog.waiting, backlog.pending) == (300 - done, 0)
-    assert streams.consumers("tests") == {}
+    assert streams.inspector.read_consumers("tests") == {}
     with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS):
         assert wait_for_end(connection, run) == "COMPLETED"
     assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
@@ -153,9 +153,9 @@ def test_a_batch_that_outlasts_the_grace_time_is_handed_back_without_costing_an_
     run = start_run(connection, streams, registry, "ledger_entry", "A", parameters={"milliseconds": 50_000.0})
     words = ("--processes", "1", "--grace-seconds", "0.2", *TESTS)
     with running_supervisor(environment, tmp_path, *words) as supervisor:
-        wait_until(lambda: streams.backlog("tests").pending == 1)
+        wait_until(lambda: streams.inspector.read_backlog("tests").pending == 1)
         assert supervisor.stop(10) == 0
-    backlog = streams.backlog("tests")
+    backlog = streams.inspector.read_backlog("tests")
     assert (backlog.waiting, backlog.pending) == (1, 0)
     assert items_of(connection, run) == {"A": ("pending", 0, None)}
 
@@ -196,7 +196,7 @@ def test_a_run_completes_when_redis_is_emptied_in_the_middle(
     run = start_run(connection, streams, registry, "ledger_entry", *_symbols(300), parameters=SLOW)
     with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as supervisor:
         wait_until(lambda: _is_under_way(connection, run, 60))
-        streams._client.flushall()
+        streams.client.raw.flushall()
         assert wait_for_end(connection, run) == "COMPLETED"
         assert supervisor.events("items_added_again")
         assert supervisor.stop() == 0
@@ -227,7 +227,7 @@ def test_a_handler_sees_that_its_run_was_cancelled_and_its_result_is_not_saved(
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
         wait_until(lambda: run_status(connection, run) == "RUNNING")
         operations.cancel(connection, streams, run.id)
-        wait_until(lambda: streams.backlog("tests").pending == 0, 20, "the handler comes back")
+        wait_until(lambda: streams.inspector.read_backlog("tests").pending == 0, 20, "the handler comes back")
         assert supervisor.events("worker_ended") == []
     assert effects_of(connection, run) == []
     assert items_of(connection, run) == {"WAIT_FOR_CANCEL": ("cancelled", 0, None)}
@@ -263,7 +263,7 @@ def test_the_probes_and_metrics_tell_how_the_pool_is(
         wait_until(lambda: _probe(supervisor, "/readyz")[0] == 200)
         assert _probe(supervisor, "/livez") == (200, "ok\n")
         assert _probe(supervisor, "/nothing")[0] == 404
-        (heartbeat,) = streams.heartbeats().values()
+        (heartbeat,) = streams.heartbeats.read_all().values()
         assert b'"tests"' in heartbeat
         os.kill(supervisor.worker_pids()[0], signal.SIGSTOP)
         assert _probe(supervisor, "/livez")[0] == 200

@@ -22,7 +22,8 @@ from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.redis.queue import Backlog, Streams
+from streamworkers.engine.redis.inspector import Backlog
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from tcp_proxy import TcpProxy
 
@@ -52,7 +53,7 @@ class FaultyPool:
         self.postgres = TcpProxy(str(services.postgres.socket_folder / ".s.PGSQL.5432"))
         self.database_url = make_conninfo(services.postgres.url, dbname=DATABASE)
         self.streams = Streams(services.redis.url, f"faults-{secrets.token_hex(4)}")
-        self.client: Any = self.streams._client
+        self.client: Any = self.streams.client.raw
         self.connection: Connection = connect(self.database_url, application="test")
         self.environment = {
             **environment,
@@ -80,7 +81,7 @@ class FaultyPool:
         self.postgres.resume()
         self.reconnect()
         is_well = bool(self._supervisors) and self.supervisor.process.poll() is None
-        if not is_well or self.streams.backlog("tests") != _EMPTY or self.unfinished_runs():
+        if not is_well or self.streams.inspector.read_backlog("tests") != _EMPTY or self.unfinished_runs():
             self._start_over()
         wait_until(lambda: self.supervisor.events("supervisor_started"), 90, "the supervisor starts")
         wait_until(lambda: self.probe("/readyz")[0] == 200, 90, "the pool is ready")
@@ -139,7 +140,7 @@ class FaultyPool:
         items = items_of(self.connection, run)
         assert effects_of(self.connection, run) == sorted(items)
         assert {(state, attempt) for state, attempt, _ in items.values()} == {("completed", 1)}
-        wait_until(lambda: self.streams.backlog("tests") == _EMPTY, 60, "nothing is left in the queue")
+        wait_until(lambda: self.streams.inspector.read_backlog("tests") == _EMPTY, 60, "nothing is left in the queue")
         assert self.events("worker_ended") == []
         assert [event for event in self.events("service_failed") if "exception" in event] == []
 

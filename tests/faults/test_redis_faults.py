@@ -167,7 +167,7 @@ def test_redis_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage)
 def test_nobody_pays_an_attempt_for_a_lease_that_ran_out_because_redis_was_away(pool: FaultyPool) -> None:
     request = RunRequest("ledger_entry", ("A",), "test", parameters={"milliseconds": 5000 * LEASE_SECONDS})
     run, _ = ledger.create_run(pool.connection, request, "tests", max_attempts=1)
-    pool.streams.add("tests", run.id, [Entry(run.id, 0, run.job, "A", "", 1, isolated=True).pack()])
+    pool.streams.queues.add("tests", run.id, [Entry(run.id, 0, run.job, "A", "", 1, isolated=True).pack()])
     ledger.mark_enqueued(pool.connection, run.id)
     wait_until(pool.idle_ms, what="it is being executed, alone and in its last attempt")
     pool.redis.reject()
@@ -219,10 +219,12 @@ def test_entries_of_a_reply_that_never_arrived_are_put_back_also_while_the_worke
     run = pool.start_run(1000)
     pool.wait_for_completed(run, 20)
     consumer = pool.supervisor.events("worker_started")[-1]["consumer"]
-    lost = {delivery.entry_id for delivery in pool.streams.read(["tests"], consumer, 5, 1)}
+    lost = {delivery.entry_id for delivery in pool.streams.queues.read(["tests"], consumer, 5, 1)}
     assert len(lost) == 5
-    wait_until(lambda: not lost & pool.streams.owned("tests", consumer), 30, "what nobody holds is put back")
-    assert pool.streams.backlog("tests").waiting > 100, "the workers are still busy"
+    wait_until(
+        lambda: not lost & pool.streams.queues.find_owned("tests", consumer), 30, "what nobody holds is put back"
+    )
+    assert pool.streams.inspector.read_backlog("tests").waiting > 100, "the workers are still busy"
     pool.assert_nothing_lost(run)
 
 

@@ -13,7 +13,7 @@ from harness import run_status, start_run
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger import retention
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import MigrationError
 from streamworkers.market.universes.store import add_symbols

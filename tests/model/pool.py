@@ -16,9 +16,15 @@ from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
+from streamworkers.engine.redis.client import RedisClient
 from streamworkers.engine.redis.entry import Entry, Item, unpack_entry
+from streamworkers.engine.redis.heartbeats import Heartbeats
+from streamworkers.engine.redis.inspector import Backlog, Inspector
 from streamworkers.engine.redis.keys import GROUP
-from streamworkers.engine.redis.queue import Backlog, Delivery, Streams
+from streamworkers.engine.redis.leases import Leases
+from streamworkers.engine.redis.queue import Delivery, Queues
+from streamworkers.engine.redis.rate_limiter import RateLimiter
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.reclaimer import Reclaimer
@@ -35,73 +41,102 @@ SNOOZE = timedelta(hours=1)
 ItemKey = tuple[int, int]
 
 
-class WatchedStreams(Streams):
-    """The pool's verbs on Redis, each a point to stop or die at, before and after; one answer may get lost."""
+class WatchedClient(RedisClient):
+    """Each script is a point to stop or die at, before and after; one answer may get lost."""
 
     def __init__(self, url: str, prefix: str, stage: Stage) -> None:
         super().__init__(url, prefix)
         self.stage = stage
         self.loses_answer = False
 
-    def _run(self, script: str, keys: Sequence[str], words: Sequence[Any]) -> Any:
+    def run(self, script: str, keys: Sequence[str], words: Sequence[Any]) -> Any:
         self.stage.reach(f"before {script}")
-        answer = super()._run(script, keys, words)
+        answer = super().run(script, keys, words)
         if self.loses_answer and script == "finish":
             self.loses_answer = False
             raise RedisUnavailableError("the answer got lost")
         self.stage.reach(f"after {script}")
         return answer
 
+
+class WatchedQueues(Queues):
+    """Queues that never block, because no entry is added while a step waits."""
+
+    def __init__(self, client: WatchedClient) -> None:
+        super().__init__(client)
+        self.stage = client.stage
+
     def _read(self, queues: Sequence[str], consumer: str, count: int, block_ms: int | None) -> list[Delivery]:
-        del block_ms  # nobody adds an entry while one waits for it here
+        del block_ms
         return super()._read(queues, consumer, count, None)
 
-    def backlog(self, queue: str) -> Backlog:
-        answer = super().backlog(queue)
+    def set_open_count(self, queue: str, run_id: int, count: int) -> None:
+        self.stage.reach("before set_open_count")
+        super().set_open_count(queue, run_id, count)
+
+
+class WatchedInspector(Inspector):
+    """Reading the backlog is a point to stop or die at."""
+
+    def __init__(self, client: WatchedClient) -> None:
+        super().__init__(client)
+        self.stage = client.stage
+
+    def read_backlog(self, queue: str) -> Backlog:
+        answer = super().read_backlog(queue)
         self.stage.reach("after backlog")
         return answer
 
-    def set_open_items(self, queue: str, run_id: int, count: int) -> None:
-        self.stage.reach("before set_open_items")
-        super().set_open_items(queue, run_id, count)
+
+class WatchedStreams(Streams):
+    """The pool's Redis, where a step can stop or die before and after each operation, and lose what it holds."""
+
+    client: WatchedClient
+
+    def __init__(self, url: str, prefix: str, stage: Stage) -> None:
+        client = WatchedClient(url, prefix, stage)
+        self.client, self.keys = client, client.keys
+        self.queues, self.inspector = WatchedQueues(client), WatchedInspector(client)
+        self.leases, self.heartbeats = Leases(client), Heartbeats(client)
+        self.rate_limiter = RateLimiter(client)
 
     def forget_everything(self) -> None:
         """What FLUSHALL does to the queue."""
         keys = self.keys
-        self._client.delete(keys.stream(QUEUE), keys.delayed(QUEUE), keys.open_items(QUEUE))
+        self.client.raw.delete(keys.stream(QUEUE), keys.delayed(QUEUE), keys.open_items(QUEUE))
 
     def destroy_group(self) -> None:
         """Lose the consumer group: who has what, not the entries."""
-        if self._client.exists(self.keys.stream(QUEUE)):
-            self._client.xgroup_destroy(self.keys.stream(QUEUE), GROUP)
+        if self.client.raw.exists(self.keys.stream(QUEUE)):
+            self.client.raw.xgroup_destroy(self.keys.stream(QUEUE), GROUP)
 
     def entries(self) -> dict[str, Entry]:
         """The entries in the stream by their ids."""
-        rows: Any = self._client.xrange(self.keys.stream(QUEUE))
+        rows: Any = self.client.raw.xrange(self.keys.stream(QUEUE))
         return {entry_id.decode(): unpack_entry(fields[b"e"], 16_384) for entry_id, fields in rows}
 
     def lose(self, number: int) -> None:
         """Lose one entry of those in the stream and the delayed set."""
-        delayed: Any = self._client.zrange(self.keys.delayed(QUEUE), 0, -1)
+        delayed: Any = self.client.raw.zrange(self.keys.delayed(QUEUE), 0, -1)
         names = [*self.entries(), *delayed]
         if names:
             name = names[number % len(names)]
             if isinstance(name, str):
-                self._client.xdel(self.keys.stream(QUEUE), name)
+                self.client.raw.xdel(self.keys.stream(QUEUE), name)
             else:
-                self._client.zrem(self.keys.delayed(QUEUE), name)
+                self.client.raw.zrem(self.keys.delayed(QUEUE), name)
 
     def double(self, number: int) -> None:
         """Add one entry of the stream a second time."""
         entries = list(self.entries().values())
         if entries:
-            self._client.xadd(self.keys.stream(QUEUE), {b"e": entries[number % len(entries)].pack()})
+            self.client.raw.xadd(self.keys.stream(QUEUE), {b"e": entries[number % len(entries)].pack()})
 
     def make_due(self) -> None:
         """Make it the time of every delayed entry."""
-        names: Any = self._client.zrange(self.keys.delayed(QUEUE), 0, -1)
+        names: Any = self.client.raw.zrange(self.keys.delayed(QUEUE), 0, -1)
         if names:
-            self._client.zadd(self.keys.delayed(QUEUE), dict.fromkeys(names, 0))
+            self.client.raw.zadd(self.keys.delayed(QUEUE), dict.fromkeys(names, 0))
 
 
 @dataclass
@@ -218,7 +253,7 @@ class Worker:
 
     def read(self, count: int) -> list[Delivery]:
         """New entries of the queue, at most `count`."""
-        return self._services.streams.read([QUEUE], self.consumer, count, 1)
+        return self._services.streams.queues.read([QUEUE], self.consumer, count, 1)
 
     def start(self, deliveries: Sequence[Delivery], wishes: Sequence[str]) -> None:
         """Take a batch in hand."""
@@ -269,7 +304,7 @@ class Services:
         self._stall_seconds = stall_seconds
         self.connection.execute("DELETE FROM effects; DELETE FROM run_items; DELETE FROM runs")
         self.streams.forget_everything()
-        self.streams.loses_answer = False
+        self.streams.client.loses_answer = False
         self.record = Record()
         self.start_supervisor()
 
@@ -309,9 +344,9 @@ class Services:
         suspects = worker.reports.suspects if reason else ()
         if len(suspects) == 1 and (entry := self.streams.entries().get(suspects[0])):
             self.record.charge(entry.run_id, entry.seq)
-        self.streams.requeue(QUEUE, worker.consumer, reason, suspects)
-        self.streams.leave(QUEUE, worker.consumer)
+        self.streams.leases.requeue(QUEUE, worker.consumer, reason, suspects)
+        self.streams.leases.remove_consumer(QUEUE, worker.consumer)
 
     def _pending(self) -> set[str]:
-        consumers: Mapping[str, int] = self.streams.consumers(QUEUE)
-        return {entry_id for consumer in consumers for entry_id in self.streams.owned(QUEUE, consumer)}
+        consumers: Mapping[str, int] = self.streams.inspector.read_consumers(QUEUE)
+        return {entry_id for consumer in consumers for entry_id in self.streams.queues.find_owned(QUEUE, consumer)}

@@ -33,7 +33,8 @@ from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger import transitions as run_changes
 from streamworkers.engine.ledger.runs import ItemUpdate, Run
 from streamworkers.engine.redis import queue as stream_module
-from streamworkers.engine.redis.queue import Backlog, Streams
+from streamworkers.engine.redis.inspector import Backlog
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.services import reconciler as reconciler_module
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.reclaimer import Reclaimer
@@ -51,10 +52,10 @@ LONG = profile.get_current_profile_name() == "long"
 numbers = st.integers(0, 20)
 scripts = st.lists(st.sampled_from(WISHES), min_size=1, max_size=3)
 worker_points = st.sampled_from(
-    ["call", "committing", "before finish", "after finish", "finished", "before set_open_items", ANYWHERE]
+    ["call", "committing", "before finish", "after finish", "finished", "before set_open_count", ANYWHERE]
 )
 client_points = st.sampled_from([None, "before add", "after add"])
-reconciler_points = st.sampled_from([None, "after backlog", "before set_open_items", "before add", "after add"])
+reconciler_points = st.sampled_from([None, "after backlog", "before set_open_count", "before add", "after add"])
 
 
 T = TypeVar("T")
@@ -194,7 +195,7 @@ class ItemLife(RuleBasedStateMachine):
     def loses_what_it_read(self, number: int) -> None:
         worker = _chosen(self._idle(), number)
         worker.read(5)
-        self.streams.requeue(QUEUE, worker.consumer)
+        self.streams.leases.requeue(QUEUE, worker.consumer)
 
     # What the background services do.
 
@@ -229,7 +230,7 @@ class ItemLife(RuleBasedStateMachine):
             case "double":
                 self.streams.double(number)
             case "answer":
-                self.streams.loses_answer = True
+                self.streams.client.loses_answer = True
             case "group":
                 self.streams.destroy_group()
             case "everything":
@@ -289,7 +290,7 @@ class ItemLife(RuleBasedStateMachine):
                 actor.die()
 
     def _come_to_an_end(self) -> None:
-        self.streams.loses_answer = False
+        self.streams.client.loses_answer = False
         for actor in self._standing():
             actor.go_to(None)
             self.the_ledger_is_right()
@@ -306,8 +307,8 @@ class ItemLife(RuleBasedStateMachine):
         assert {run.status for run in self.runs.values()} <= set(ENDED), f"never ended: {self.runs} {self.items}"
         assert {item.status for item in self.items.values()} <= set(CLOSED)
         assert self.streams.entries() == {}
-        assert self.streams.backlog(QUEUE) == Backlog(0, 0, 0)
-        assert self.streams.open_items(QUEUE) == {}
+        assert self.streams.inspector.read_backlog(QUEUE) == Backlog(0, 0, 0)
+        assert self.streams.inspector.read_open_counts(QUEUE) == {}
 
     def _standing(self) -> list[Actor]:
         """Everybody in the middle of something."""
@@ -357,8 +358,8 @@ class ItemLife(RuleBasedStateMachine):
     def _is_quiet(self) -> bool:
         return (
             all(run.status in ENDED for run in self.runs.values())
-            and self.streams.backlog(QUEUE) == Backlog(0, 0, 0)
-            and self.streams.open_items(QUEUE) == {}
+            and self.streams.inspector.read_backlog(QUEUE) == Backlog(0, 0, 0)
+            and self.streams.inspector.read_open_counts(QUEUE) == {}
         )
 
     def _read_ledger(self) -> tuple[dict[ItemKey, ItemRow], dict[int, RunRow]]:

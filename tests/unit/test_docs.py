@@ -16,7 +16,7 @@ from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import installed_jobs
 
 ROOT = Path(__file__).parent.parent.parent

@@ -19,7 +19,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger.runs import count_items
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.loading.providers.synthetic import synthesize
 from streamworkers.market.bars.write import load_rows

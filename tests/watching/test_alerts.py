@@ -8,7 +8,7 @@ import pytest
 
 from harness import start_run, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.migrations import create_roles
 from watching.stage import watched_system

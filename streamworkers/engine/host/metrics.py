@@ -15,7 +15,7 @@ from streamworkers import __version__
 from streamworkers.database import Connection
 from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.supervisor.child import Usage
 from streamworkers.errors import RedisUnavailableError
 
@@ -159,11 +159,11 @@ class BacklogCollector(Collector):
         entries, ages = self.describe()
         try:
             for queue in self._queues:
-                backlog = self._streams.backlog(queue)
+                backlog = self._streams.inspector.read_backlog(queue)
                 entries.add_metric((queue, "waiting"), backlog.waiting)
                 entries.add_metric((queue, "pending"), backlog.pending)
                 entries.add_metric((queue, "delayed"), backlog.delayed)
-                ages.add_metric((queue,), self._streams.oldest_age_seconds(queue))
+                ages.add_metric((queue,), self._streams.inspector.read_oldest_age(queue))
         except RedisUnavailableError:
             return []
         return [entries, ages]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import redis
 
 from streamworkers.engine.redis import keys
-from streamworkers.engine.redis.client import NoGroupError, NoKeyError, open_client, script_text, translated
+from streamworkers.engine.redis.client import NoGroupError, NoKeyError, open_client, read_script, translate_errors
 from streamworkers.errors import RedisUnavailableError
 
 MESSAGE_FIELD = b"message"
@@ -37,7 +37,7 @@ class Subscription:
     def __init__(self, client: redis.Redis, channel: str) -> None:
         self._pubsub: Any = client.pubsub()  # type: ignore[no-untyped-call]
         self._heard_at = self._pinged_at = time.monotonic()
-        with translated():
+        with translate_errors():
             self._pubsub.subscribe(channel)
             while (answer := self._pubsub.get_message(timeout=_CONFIRM_SECONDS)) is not None:
                 if answer["type"] == "subscribe":
@@ -53,7 +53,7 @@ class Subscription:
 
         Raises RedisUnavailableError also when the connection is dead without a word: it is asked every ten seconds.
         """
-        with translated():
+        with translate_errors():
             answer = self._pubsub.get_message(timeout=seconds)
             now = time.monotonic()
             if answer is not None:
@@ -74,8 +74,8 @@ class Messages:
     def __init__(self, url: str, prefix: str) -> None:
         self._keys = keys.Keys(prefix)
         self._client = open_client(url)
-        self._leave = self._client.register_script(script_text("leave"))
-        self._publish_once = self._client.register_script(script_text("publish_once"))
+        self._leave = self._client.register_script(read_script("leave"))
+        self._publish_once = self._client.register_script(read_script("publish_once"))
 
     def close(self) -> None:
         """Close all connections."""
@@ -87,7 +87,7 @@ class Messages:
 
     def publish(self, channel: str, text: str) -> None:
         """Publish a message."""
-        with translated():
+        with translate_errors():
             self._client.publish(channel, text)
 
     def read_inbox(
@@ -99,18 +99,18 @@ class Messages:
         """
         words: Any = {stream: "0" if own else ">"}
         try:
-            with translated():
+            with translate_errors():
                 answer: Any = self._client.xreadgroup(group, consumer, words, count=count, block=block_ms)
         except NoGroupError:
             self._make_group(stream, group)
-            with translated():
+            with translate_errors():
                 answer = self._client.xreadgroup(group, consumer, words, count=count)
         return [_inbox_entry(entry_id, fields) for _, entries in answer or () for entry_id, fields in entries]
 
     def reclaim_inbox(self, stream: str, group: str, consumer: str, idle_ms: int, count: int) -> list[InboxEntry]:
         """Take over up to `count` entries that somebody of the group has had for longer than `idle_ms`."""
         try:
-            with translated():
+            with translate_errors():
                 answer: Any = self._client.xautoclaim(stream, group, consumer, idle_ms, count=count)
         except NoGroupError:
             return []
@@ -118,7 +118,7 @@ class Messages:
 
     def finish_inbox(self, stream: str, group: str, entry_ids: Sequence[str]) -> None:
         """Take entries out of an inbox that have been dealt with."""
-        with translated():
+        with translate_errors():
             pipe = self._client.pipeline(transaction=True)
             pipe.xack(stream, group, *entry_ids)
             pipe.xdel(stream, *entry_ids)
@@ -127,7 +127,7 @@ class Messages:
     def leave_inbox(self, stream: str, group: str, consumer: str) -> bool:
         """Forget a consumer of the group unless it has entries that are not dealt with."""
         try:
-            with translated():
+            with translate_errors():
                 return bool(self._leave(keys=[stream], args=[group, consumer]))
         except NoGroupError:
             return True
@@ -138,7 +138,7 @@ class Messages:
         `only_new` leaves fields alone that are there already.
         """
         name = keys.job_status(job_id)
-        with translated():
+        with translate_errors():
             pipe = self._client.pipeline(transaction=True)
             if only_new:
                 for field, value in fields.items():
@@ -152,13 +152,13 @@ class Messages:
 
     def publish_once(self, what: str, ttl_seconds: int, channel: str, text: str) -> bool:
         """Publish unless some process has published the same `what` within `ttl_seconds`; whether it did."""
-        with translated():
-            return bool(self._publish_once(keys=[self._keys.said(what)], args=[ttl_seconds, channel, text]))
+        with translate_errors():
+            return bool(self._publish_once(keys=[self._keys.published(what)], args=[ttl_seconds, channel, text]))
 
     def prune_inbox(self, stream: str, group: str, idle_ms: int) -> int:
         """Forget consumers of the group that have had nothing to do with it for so long; returns how many."""
         try:
-            with translated():
+            with translate_errors():
                 rows: Any = self._client.xinfo_consumers(stream, group)
         except (NoGroupError, NoKeyError):
             return 0
@@ -166,7 +166,7 @@ class Messages:
         return sum(self.leave_inbox(stream, group, name.decode()) for name in idle)
 
     def _make_group(self, stream: str, group: str) -> None:
-        with translated():
+        with translate_errors():
             try:
                 self._client.xgroup_create(stream, group, id="0", mkstream=True)
             except redis.ResponseError as error:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 GROUP = "workers"
 
-# What other programs know us by; no prefix of ours.
+# Names that other programs know, without our prefix.
 DATA_LOAD_CHANNEL = "tickstock.jobs.data_load"
 DATA_LOAD_STREAM = "tickstock.jobs.data_load.stream"  # STREAM: the same messages for those that must not be lost
 DATA_LOAD_GROUP = "scheduler"
@@ -15,7 +15,7 @@ ERRORS_CHANNEL = "tickstock:errors"
 
 
 def job_status(job_id: str) -> str:
-    """HASH with TTL: how far the job is that another program asked for."""
+    """HASH with TTL: the progress of a job that another program asked for."""
     return f"tickstock.jobs.status:{job_id}"
 
 
@@ -34,7 +34,7 @@ class Keys:
         return f"{self.prefix}:{{{queue}}}:delayed"
 
     def open_items(self, queue: str) -> str:
-        """HASH: run id → items still open. A hint that says when to ask the ledger, never an answer."""
+        """HASH: run id → open items. A hint when to ask the ledger, never an answer."""
         return f"{self.prefix}:{{{queue}}}:open"
 
     def supervisor(self, supervisor_id: str) -> str:
@@ -46,13 +46,13 @@ class Keys:
         return f"{self.prefix}:supervisor:*"
 
     def service_lease(self, service: str) -> str:
-        """STRING with TTL: the supervisor that runs a background service for the fleet."""
+        """STRING with TTL: the process that runs a background service for the fleet."""
         return f"{self.prefix}:lease:{service}"
 
     def rate_limit(self, name: str) -> str:
-        """ZSET: the calls to a service that count against its limit, scored by Unix milliseconds."""
+        """ZSET: the calls that count against a rate limit, scored by Unix milliseconds."""
         return f"{self.prefix}:rate:{name}"
 
-    def said(self, what: str) -> str:
-        """STRING with TTL: one of several processes has said something that all of them know."""
+    def published(self, what: str) -> str:
+        """STRING with TTL: one of several processes has published a message that all of them know."""
         return f"{self.prefix}:said:{what}"

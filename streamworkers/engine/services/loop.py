@@ -9,7 +9,7 @@ import structlog
 
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.host.metrics import ServiceMetrics
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.executor import describe, must_wait
 
 log = structlog.get_logger()
@@ -104,6 +104,6 @@ class ServiceLoop(threading.Thread):
         if time.monotonic() < self._yield_until:
             return False
         lease = f"{self.service.name}:{self.service.scope}"
-        held = self._streams.hold_service_lease(lease, self._owner, round(self._lease_seconds * 1000))
+        held = self._streams.leases.hold_service_lease(lease, self._owner, round(self._lease_seconds * 1000))
         self._renew_at = time.monotonic() + self._lease_seconds / 2 if held else 0.0
         return held

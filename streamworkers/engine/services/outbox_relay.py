@@ -6,7 +6,7 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import ServiceMetrics
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 LIMIT = 500
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from streamworkers.engine.host.metrics import PoolMetrics
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 LIMIT = 500
 
@@ -24,7 +24,7 @@ class Promoter:
         """Move up to LIMIT entries of each queue; returns seconds until the next is due."""
         pauses = []
         for queue in self._queues:
-            count, next_ms = self._streams.promote(queue, LIMIT)
+            count, next_ms = self._streams.queues.promote(queue, LIMIT)
             if count:
                 self._metrics.promoted.labels(queue).inc(count)
             if next_ms is not None:

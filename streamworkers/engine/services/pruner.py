@@ -8,7 +8,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 log = structlog.get_logger()
 DAYS_AHEAD = 7
@@ -41,8 +41,8 @@ class Pruner:
             rejected.forget_rejected(connection, REJECTED_KEPT)
         live = self._live_supervisors()
         for queue in self._queues:
-            for consumer, pending in self._streams.consumers(queue).items():
+            for consumer, pending in self._streams.inspector.read_consumers(queue).items():
                 supervisor = consumer.rpartition(".")[0]
-                if pending == 0 and supervisor not in live and self._streams.leave(queue, consumer):
+                if pending == 0 and supervisor not in live and self._streams.leases.remove_consumer(queue, consumer):
                     log.info("consumer_removed", queue=queue, consumer=consumer)
         return None

@@ -13,7 +13,8 @@ import msgpack
 
 from streamworkers.engine.ledger.runs import Run, Unfinished
 from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
-from streamworkers.engine.redis.queue import SCAN_CHUNK, Streams
+from streamworkers.engine.redis.inspector import SCAN_CHUNK
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import BadInputError
 
 MOST_ITEMS_SCANNED = 10_000_000
@@ -69,13 +70,13 @@ class QueueScan:
                 self._held[run_id] = bytearray(both.to_bytes(len(held)))
 
     def _read_delayed(self) -> bool:
-        self._cursor, entries = self._streams.scan_delayed(self.queue, self._cursor)
+        self._cursor, entries = self._streams.inspector.scan_delayed(self.queue, self._cursor)
         for packed in entries:
             self._note(packed)
         return self._cursor == 0
 
     def _read_stream(self) -> bool:
-        entries = self._streams.scan_stream(self.queue, self._after_id)
+        entries = self._streams.inspector.scan_stream(self.queue, self._after_id)
         for entry in entries:
             self._note(entry.packed)
         if entries:

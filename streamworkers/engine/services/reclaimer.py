@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from streamworkers.engine.host.metrics import PoolMetrics
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 log = structlog.get_logger()
 LIMIT = 50
@@ -46,7 +46,7 @@ class Reclaimer:
         """Take over up to LIMIT entries of each queue; returns 0 while a queue has more to look at."""
         more = False
         for queue, cursor in self._cursors.items():
-            next_cursor, count = self._streams.reclaim(
+            next_cursor, count = self._streams.leases.reclaim(
                 queue, self._owner, self._lease_ms, cursor, LIMIT, charge=not self._was_away()
             )
             self._cursors[queue] = next_cursor

@@ -26,7 +26,8 @@ from streamworkers.engine.enqueue import add_entries
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run, Unfinished
-from streamworkers.engine.redis.queue import Backlog, Streams
+from streamworkers.engine.redis.inspector import Backlog
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.services.queue_scan import QueueScan, portions
 
 log = structlog.get_logger()
@@ -137,7 +138,7 @@ class Reconciler:
         runs = ledger.unfinished_runs(connection, queue, turn.before, turn.after_id, RUN_LIMIT)
         if runs:
             # A run of this round had all its entries in the queue before this: open and in an empty one, it is lost.
-            turn.backlog = turn.backlog or self._streams.backlog(queue)
+            turn.backlog = turn.backlog or self._streams.inspector.read_backlog(queue)
             if not self._look_at(connection, turn, runs) or len(runs) == RUN_LIMIT:
                 return True
         del self._rounds[queue]
@@ -152,8 +153,8 @@ class Reconciler:
         assert turn.backlog is not None
         queue = runs[0].run.queue
         empty = turn.backlog.waiting + turn.backlog.pending + turn.backlog.delayed == 0
-        counts = self._streams.open_items_of(queue, [run.id for run, _ in runs])
-        last_ms = self._streams.last_delivered_ms(queue) or 0
+        counts = self._streams.inspector.read_open_counts_of(queue, [run.id for run, _ in runs])
+        last_ms = self._streams.inspector.read_last_delivered_ms(queue) or 0
         to_add, to_count = ADD_LIMIT, COUNT_LIMIT
         for unfinished in runs:
             run, enqueued_ms = unfinished
@@ -180,7 +181,7 @@ class Reconciler:
             if last_seq is None:
                 if complete_run(connection, self._streams, run) == 0:
                     return 0
-                self._streams.set_open_items(run.queue, run.id, 0)
+                self._streams.queues.set_open_count(run.queue, run.id, 0)
             page = ledger.open_items(connection, run, -1 if last_seq is None else last_seq, limit)
             self._count_added(run, add_entries(self._streams, run, iter(page)), "lost")
             if len(page) == limit:
@@ -253,9 +254,9 @@ class Reconciler:
         for run_id in ended:
             del watches[run_id]
         if ended or self._steps % FORGET_EVERY == 0:
-            counted = self._streams.open_items(queue).keys()
+            counted = self._streams.inspector.read_open_counts(queue).keys()
             for run_id in counted - ledger.open_run_ids(connection, queue, list(counted)):
-                self._streams.set_open_items(queue, run_id, 0)
+                self._streams.queues.set_open_count(queue, run_id, 0)
 
 
 def add_missing(

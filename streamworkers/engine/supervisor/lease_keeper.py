@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from streamworkers.engine.host.metrics import PoolMetrics
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError
 
@@ -98,7 +98,7 @@ class LeaseKeeper(threading.Thread):
                     self.trouble = ""
                 self._release_dead_workers()
                 if stopping:
-                    self._streams.end_heartbeat(self._owner)
+                    self._streams.heartbeats.end(self._owner)
                     return
             except RedisUnavailableError as error:
                 self.trouble, self._trouble_at = str(error), time.monotonic()
@@ -117,17 +117,17 @@ class LeaseKeeper(threading.Thread):
     def _beat(self) -> None:
         for holder in self._holders():
             for name in holder.queues:
-                self._streams.renew(name, holder.consumer, self._lease_ms)
+                self._streams.leases.renew(name, holder.consumer, self._lease_ms)
         payload = json.dumps(self._describe_self()).encode()
-        self._streams.heartbeat(self._owner, payload, max(3 * self._lease_ms // 4, 3000) + 2000)
+        self._streams.heartbeats.beat(self._owner, payload, max(3 * self._lease_ms // 4, 3000) + 2000)
 
     def _release_dead_workers(self) -> None:
         while self._unreleased:
             dead = self._unreleased[0]
             for name in dead.queues:
                 suspects = dead.suspects[1] if dead.suspects and dead.suspects[0] == name else ()
-                count = self._streams.requeue(name, dead.consumer, dead.reason, suspects if dead.reason else ())
-                self._streams.leave(name, dead.consumer)
+                count = self._streams.leases.requeue(name, dead.consumer, dead.reason, suspects if dead.reason else ())
+                self._streams.leases.remove_consumer(name, dead.consumer)
                 if count:
                     cause = "died" if dead.reason else "stopped"
                     self._metrics.requeued.labels(name, cause).inc(count)

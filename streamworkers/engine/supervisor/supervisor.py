@@ -21,7 +21,7 @@ from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolColl
 from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.services.loop import Service, ServiceLoop
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.engine.services.promoter import Promoter
@@ -152,7 +152,7 @@ class Supervisor:
                 rule=StallRule.of(settings),
             ),
             OutboxRelay(self._pool, streams, metrics),
-            Pruner(self._pool, streams, queues, lambda: set(streams.heartbeats())),
+            Pruner(self._pool, streams, queues, lambda: set(streams.heartbeats.read_all())),
         ]
 
     def run(self) -> None:

@@ -14,7 +14,8 @@ from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Completed, Event
-from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished, Streams
+from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.decide import Decisions, Task
 from streamworkers.errors import RedisUnavailableError
 
@@ -79,7 +80,7 @@ class BatchCommitter:
 
     def _still_ours(self, run: Run, decisions: Decisions) -> tuple[Decisions, int]:
         """Without the failures of entries that were taken over: their new owner may succeed. And their number."""
-        owned = self._with_backoff(lambda: self.streams.owned(run.queue, self.consumer))
+        owned = self._with_backoff(lambda: self.streams.queues.find_owned(run.queue, self.consumer))
         dead = [(task, error) for task, error in decisions.dead if task.entry_id in owned]
         retries = [retry for retry in decisions.retries if retry.task.entry_id in owned]
         lost = len(decisions.dead) + len(decisions.retries) - len(dead) - len(retries)
@@ -88,7 +89,7 @@ class BatchCommitter:
     def defer_unread(self, delivery: Delivery, seconds: float) -> None:
         """Delay an entry that this release cannot read, untouched, for a worker that can."""
         delay = Delay(delivery.entry_id, round(seconds * 1000), delivery.packed)
-        self._with_backoff(lambda: self.streams.finish(delivery.queue, self.consumer, NO_RUN, (), [delay]))
+        self._with_backoff(lambda: self.streams.queues.finish(delivery.queue, self.consumer, NO_RUN, (), [delay]))
 
     def reject(self, connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
         """Keep entries of one queue that are no items of ours in the ledger, and take them out of the queue.
@@ -98,7 +99,7 @@ class BatchCommitter:
         queue, entry_ids = deliveries[0].queue, [delivery.entry_id for delivery in deliveries]
         log.warning("entries_rejected", queue=queue, entries=entry_ids, reason=reason)
         rejected.keep_rejected(connection, queue, deliveries, reason)
-        self._with_backoff(lambda: self.streams.discard(queue, self.consumer, entry_ids))
+        self._with_backoff(lambda: self.streams.queues.discard(queue, self.consumer, entry_ids))
         self.reporter.rejected(queue, len(entry_ids))
 
     def _complete_if_last(self, connection: Connection, run: Run, finished: Finished) -> None:
@@ -128,7 +129,7 @@ class BatchCommitter:
         return self._finish(run, done, delays)
 
     def _finish(self, run: Run, done: Sequence[str], delays: Sequence[Delay]) -> Finished:
-        return self._with_backoff(lambda: self.streams.finish(run.queue, self.consumer, run.id, done, delays))
+        return self._with_backoff(lambda: self.streams.queues.finish(run.queue, self.consumer, run.id, done, delays))
 
     def _with_backoff(self, action: Callable[[], T]) -> T:
         while True:

@@ -21,7 +21,8 @@ from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, open_pool
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.protocol import StatusPipe
-from streamworkers.engine.redis.queue import Delivery, Streams
+from streamworkers.engine.redis.queue import Delivery
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.engine.worker.batch_size import BatchSizer
 from streamworkers.engine.worker.commit import BatchCommitter
@@ -119,7 +120,7 @@ class Worker:
                 return []
             if time.monotonic() >= self._requeue_at:
                 self._requeue_lost_replies()
-            deliveries = self._streams.read(self._queues, self._consumer, count, READ_BLOCK_MS)
+            deliveries = self._streams.queues.read(self._queues, self._consumer, count, READ_BLOCK_MS)
         except RedisUnavailableError as error:
             self._reading = False
             self._requeue_at = 0.0
@@ -137,7 +138,7 @@ class Worker:
         be carried out later than that.
         """
         for queue in self._queues:
-            if count := self._streams.requeue(queue, self._consumer):
+            if count := self._streams.leases.requeue(queue, self._consumer):
                 log.warning("entries_requeued", queue=queue, consumer=self._consumer, count=count)
         self._requeue_at = time.monotonic() + self._lease_seconds
 

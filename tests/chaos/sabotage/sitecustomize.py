@@ -11,7 +11,7 @@ from datetime import datetime
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import ItemUpdate, Run
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.services.reconciler import Reconciler
 
 
@@ -38,7 +38,7 @@ def _complete_unfenced(
 
 
 def _reclaim_nothing(
-    self: Streams, queue: str, owner: str, lease_ms: int, cursor: str, limit: int, *, charge: bool = True
+    self: Leases, queue: str, owner: str, lease_ms: int, cursor: str, limit: int, *, charge: bool = True
 ) -> tuple[str, int]:
     return "0-0", 0
 
@@ -51,7 +51,7 @@ match os.environ.get("CHAOS_WITHOUT"):
     case "fence":
         ledger.complete_items = _complete_unfenced
     case "reclaim":
-        Streams.reclaim = _reclaim_nothing  # type: ignore[method-assign]
+        Leases.reclaim = _reclaim_nothing  # type: ignore[method-assign]
     case "reconciler":
         Reconciler.run_once = _reconcile_nothing  # type: ignore[method-assign]
     case unknown:

@@ -8,7 +8,7 @@ from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.reports import DeadFilter
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
@@ -92,7 +92,7 @@ def test_the_same_idempotency_key_gives_the_same_run(
     first = start_run(connection, streams, registry, "noop", "A", idempotency_key="tonight")
     second = start_run(connection, streams, registry, "noop", "A", "B", idempotency_key="tonight")
     assert first.id == second.id
-    assert streams.backlog("bench").waiting == 1
+    assert streams.inspector.read_backlog("bench").waiting == 1
 
 
 @pytest.mark.parametrize(

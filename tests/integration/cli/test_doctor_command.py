@@ -17,7 +17,7 @@ from streamworkers.diagnosis.doctor import KINDS
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 
@@ -32,19 +32,19 @@ class Patient:
 
     def start(self, *symbols: str) -> Run:
         """A run that was enqueued a minute ago."""
-        self.streams.ensure_groups(["tests"])
+        self.streams.queues.ensure_groups(["tests"])
         run = start_run(self.connection, self.streams, self.registry, "ledger_entry", *symbols)
         self.connection.execute("UPDATE runs SET enqueued_at = enqueued_at - interval '1 min' WHERE id = %s", (run.id,))
         return run
 
     def pretend_to_serve(self) -> None:
         """A heartbeat says that somebody reads the queue."""
-        self.streams.heartbeat("somebody", json.dumps({"queues": ["tests"]}).encode(), 600_000)
+        self.streams.heartbeats.beat("somebody", json.dumps({"queues": ["tests"]}).encode(), 600_000)
 
     def lose_entries(self, count: int) -> list[bytes]:
         """Take the first entries out of the stream; their payloads."""
-        entries = self.streams.scan_stream("tests", "0-0")[:count]
-        self.streams.remove("tests", [entry.entry_id for entry in entries], [])
+        entries = self.streams.inspector.scan_stream("tests", "0-0")[:count]
+        self.streams.queues.remove_entries("tests", [entry.entry_id for entry in entries], [])
         return [entry.packed for entry in entries]
 
     def change_run(self, run: Run, change: str) -> None:
@@ -71,13 +71,13 @@ def _strand(patient: Patient) -> None:
 
 def _add_strays(patient: Patient) -> None:
     run = patient.start("A", "B")
-    packed = [entry.packed for entry in patient.streams.scan_stream("tests", "0-0")]
+    packed = [entry.packed for entry in patient.streams.inspector.scan_stream("tests", "0-0")]
     patient.consumer.work()
-    patient.streams.leave("tests", "one")
+    patient.streams.leases.remove_consumer("tests", "one")
     stranger = Entry(77, 0, "ledger_entry", "A", "", 1).pack()
-    patient.streams.add("tests", run.id, [*packed, stranger, b"\xc1"])
-    patient.streams.set_open_items("tests", run.id, 0)
-    patient.streams._client.zadd(patient.streams.keys.delayed("tests"), {b"delayed rubbish": 32503680000000})
+    patient.streams.queues.add("tests", run.id, [*packed, stranger, b"\xc1"])
+    patient.streams.queues.set_open_count("tests", run.id, 0)
+    patient.streams.client.raw.zadd(patient.streams.keys.delayed("tests"), {b"delayed rubbish": 32503680000000})
 
 
 def _leave_a_consumer(patient: Patient) -> None:
@@ -88,7 +88,7 @@ def _leave_a_consumer(patient: Patient) -> None:
 def _lose_the_group(patient: Patient) -> None:
     patient.pretend_to_serve()
     patient.start("A")
-    patient.streams._client.xgroup_destroy(patient.streams.keys.stream("tests"), "workers")
+    patient.streams.client.raw.xgroup_destroy(patient.streams.keys.stream("tests"), "workers")
 
 
 def _have_no_reader(patient: Patient) -> None:
@@ -106,12 +106,12 @@ def _end_too_early(patient: Patient) -> None:
     for state in ("COMPLETED", "CANCELLED"):
         run = patient.start("A", "B")
         patient.lose_entries(2)
-        patient.streams.set_open_items("tests", run.id, 0)
+        patient.streams.queues.set_open_count("tests", run.id, 0)
         patient.change_run(run, f"status = '{state}', completed_at = now(), cancelled_count = 0")
 
 
 def _count_what_is_not(patient: Patient) -> None:
-    patient.streams.set_open_items("tests", 4242, 5)
+    patient.streams.queues.set_open_count("tests", 4242, 5)
 
 
 def _keep_events(patient: Patient) -> None:
@@ -128,20 +128,20 @@ def _uninstall_the_job(patient: Patient) -> None:
 
 
 def _uninstall_the_queue(patient: Patient) -> None:
-    patient.streams.ensure_groups(["nowhere"])
-    patient.streams.add("nowhere", 77, [Entry(77, 0, "gone", "A", "", 1).pack()])
-    patient.streams.set_open_items("nowhere", 77, 0)
+    patient.streams.queues.ensure_groups(["nowhere"])
+    patient.streams.queues.add("nowhere", 77, [Entry(77, 0, "gone", "A", "", 1).pack()])
+    patient.streams.queues.set_open_count("nowhere", 77, 0)
 
 
 def _leak_a_lease(patient: Patient) -> None:
-    patient.streams._client.set(patient.streams.keys.service_lease("promoter:x"), "somebody")
+    patient.streams.client.raw.set(patient.streams.keys.service_lease("promoter:x"), "somebody")
 
 
 def _stop_promoting(patient: Patient) -> None:
     patient.pretend_to_serve()
     patient.start("A")
     (packed,) = patient.lose_entries(1)
-    patient.streams._client.zadd(patient.streams.keys.delayed("tests"), {packed: 1})
+    patient.streams.client.raw.zadd(patient.streams.keys.delayed("tests"), {packed: 1})
 
 
 FAULTS: dict[str, Callable[[Patient], None]] = {
@@ -197,9 +197,9 @@ def test_a_fault_is_found_and_mended_and_then_all_is_well(kind: str, patient: Pa
 def test_what_was_stranded_is_done_once_and_the_count_is_right(patient: Patient, cli: Command) -> None:
     _strand(patient)
     assert cli("doctor", "--fix").code == 0
-    assert patient.streams.open_items("tests") == {1: 3}
+    assert patient.streams.inspector.read_open_counts("tests") == {1: 3}
     assert cli("doctor", "--fix").out == "all is well\n"
-    assert patient.streams.backlog("tests").waiting == 3
+    assert patient.streams.inspector.read_backlog("tests").waiting == 3
     patient.consumer.work()
     assert patient.connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [("A",), ("B",), ("C",)]
     assert patient.connection.execute("SELECT status FROM runs").fetchall() == [("COMPLETED",)]
@@ -212,8 +212,8 @@ def test_what_belongs_to_no_run_is_kept_and_what_belongs_to_an_open_item_stays(p
     answer = cli("doctor", "--fix", "--json")
     assert answer.code == 1
     assert [row["kind"] for row in answer.json if not row["fixed"]] == ["unread_queue"]
-    assert [b"STAYS" in entry.packed for entry in patient.streams.scan_stream("tests", "0-0")] == [True]
-    assert patient.streams.backlog("tests").delayed == 0
+    assert [b"STAYS" in entry.packed for entry in patient.streams.inspector.scan_stream("tests", "0-0")] == [True]
+    assert patient.streams.inspector.read_backlog("tests").delayed == 0
     rows = patient.connection.execute("SELECT payload FROM rejected_entries ORDER BY id").fetchall()
     assert sorted(row[0] for row in rows) == sorted(
         [b"delayed rubbish", Entry(77, 0, "ledger_entry", "A", "", 1).pack(), b"\xc1"]
@@ -228,7 +228,7 @@ def test_a_run_that_ended_too_early_is_opened_and_enqueued_and_a_cancelled_one_s
     assert cli("doctor", "--fix").code == 0
     states = patient.connection.execute("SELECT status, cancelled_count FROM runs ORDER BY id").fetchall()
     assert states == [("RUNNING", None), ("CANCELLED", 2)]
-    assert patient.streams.backlog("tests").waiting == 2
+    assert patient.streams.inspector.read_backlog("tests").waiting == 2
     patient.consumer.work()
     assert patient.connection.execute("SELECT status FROM runs WHERE id = 1").fetchone() == ("COMPLETED",)
 
@@ -236,19 +236,19 @@ def test_a_run_that_ended_too_early_is_opened_and_enqueued_and_a_cancelled_one_s
 @pytest.mark.usefixtures("no_pause")
 def test_a_key_that_nobody_knows_is_named_and_left_alone(patient: Patient, cli: Command) -> None:
     key = f"{patient.streams.keys.prefix}:something"
-    patient.streams._client.set(key, "x")
+    patient.streams.client.raw.set(key, "x")
     answer = cli("doctor", "--fix", "--json")
     assert answer.code == 1
     (row,) = answer.json
     assert (row["kind"], row["where"], row["fixed"]) == ("leaked_key", f"key {key}", False)
     assert row["advice"] == KINDS["leaked_key"].by_hand
-    patient.streams._client.delete(key)
+    patient.streams.client.raw.delete(key)
     assert cli("doctor").code == 0
 
 
 @pytest.mark.usefixtures("no_pause")
 def test_the_table_says_what_is_wrong_and_what_fix_would_do(patient: Patient, cli: Command) -> None:
-    patient.streams.set_open_items("tests", 4242, 5)
+    patient.streams.queues.set_open_count("tests", 4242, 5)
     lines = cli("doctor").out.splitlines()
     assert lines[0].split() == ["severity", "kind", "where", "fixed", "what"]
     assert lines[1].split()[:5] == ["warning", "stale_count", "run", "4242", "no"]

@@ -13,7 +13,7 @@ import pytest
 from command_line import Run
 from harness import Supervisor, start_run, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 

@@ -17,7 +17,7 @@ from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services import reconciler as reconciler_module
 from streamworkers.engine.services.outbox_relay import OutboxRelay
@@ -50,19 +50,19 @@ def between(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callab
 
 
 def _serve(streams: Streams, name: str = "somebody") -> None:
-    streams.heartbeat(name, json.dumps({"queues": ["tests"]}).encode(), 600_000)
+    streams.heartbeats.beat(name, json.dumps({"queues": ["tests"]}).encode(), 600_000)
 
 
 def _read_and_die(streams: Streams, silent_ms: int) -> None:
-    (delivery,) = streams.read(["tests"], "gone.1", 1, 1)
-    streams._client.xclaim(
+    (delivery,) = streams.queues.read(["tests"], "gone.1", 1, 1)
+    streams.client.raw.xclaim(
         streams.keys.stream("tests"), "workers", "gone.1", 0, [delivery.entry_id], idle=silent_ms, justid=True
     )
 
 
 def _lose_all(streams: Streams) -> list[bytes]:
-    entries = streams.scan_stream("tests", "0-0")
-    streams.remove("tests", [entry.entry_id for entry in entries], [])
+    entries = streams.inspector.scan_stream("tests", "0-0")
+    streams.queues.remove_entries("tests", [entry.entry_id for entry in entries], [])
     return [entry.packed for entry in entries]
 
 
@@ -71,7 +71,7 @@ def _kinds(findings: list[Finding]) -> list[tuple[str, str]]:
 
 
 def _started(connection: Connection, streams: Streams, registry: Registry, *symbols: str) -> Run:
-    streams.ensure_groups(["tests"])
+    streams.queues.ensure_groups(["tests"])
     return start_run(connection, streams, registry, "ledger_entry", *symbols)
 
 
@@ -82,10 +82,10 @@ def test_entries_waiting_pending_and_delayed_are_not_stranded(
     start_run(connection, streams, registry, "snoozing", "A", parameters={"ready_at": 32503680000})
     consumer.work()
     _started(connection, streams, registry, "B", "C")
-    streams.read(["tests"], "somebody.1", 1, 1)
-    streams.leave("tests", "one")
+    streams.queues.read(["tests"], "somebody.1", 1, 1)
+    streams.leases.remove_consumer("tests", "one")
     assert doctor.examine() == []
-    streams._client.delete(streams.keys.delayed("tests"))
+    streams.client.raw.delete(streams.keys.delayed("tests"))
 
 
 def test_an_item_that_is_on_its_way_at_one_of_two_looks_is_not_stranded(
@@ -98,17 +98,17 @@ def test_an_item_that_is_on_its_way_at_one_of_two_looks_is_not_stranded(
     _serve(streams)
     run = _started(connection, streams, registry, "A", "B")
     away = _lose_all(streams)
-    between(lambda: streams.add("tests", run.id, away))
+    between(lambda: streams.queues.add("tests", run.id, away))
     assert doctor.examine() == []
     (first, second) = away
 
     def swap() -> None:
         _lose_all(streams)
-        streams.add("tests", run.id, [second])
+        streams.queues.add("tests", run.id, [second])
 
     between(swap)
     _lose_all(streams)
-    streams.add("tests", run.id, [first])
+    streams.queues.add("tests", run.id, [first])
     assert doctor.examine() == []
 
 
@@ -123,8 +123,8 @@ def test_an_item_that_is_done_between_the_looks_is_not_stranded(
     _serve(streams)
     run = _started(connection, streams, registry, "A")
     held = consumer.read()
-    streams.remove("tests", [held[0].entry_id], [])
-    streams.leave("tests", "one")
+    streams.queues.remove_entries("tests", [held[0].entry_id], [])
+    streams.leases.remove_consumer("tests", "one")
     between(lambda: consumer.execute(held))
     assert _kinds(doctor.examine()) == []
     assert run_status(connection, run) == "RUNNING"
@@ -137,10 +137,10 @@ def test_what_only_the_second_look_sees_is_no_finding(
     streams: Streams, doctor: Doctor, between: Callable[[Callable[[], object]], None]
 ) -> None:
     def change() -> None:
-        streams.set_open_items("tests", 4242, 0)
-        streams.set_open_items("tests", 4243, 1)
+        streams.queues.set_open_count("tests", 4242, 0)
+        streams.queues.set_open_count("tests", 4243, 1)
 
-    streams.set_open_items("tests", 4242, 1)
+    streams.queues.set_open_count("tests", 4242, 1)
     between(change)
     assert doctor.examine() == []
     between(lambda: None)
@@ -161,7 +161,7 @@ def test_a_run_that_somebody_is_enqueuing_is_left_alone(
         assert _kinds(stranded) == [("stranded_items", ERROR)]
         ledger.lock_enqueue(enqueuer, run.id, wait=True)
         doctor.mend(stranded)
-        assert streams.backlog("tests").waiting == 0
+        assert streams.inspector.read_backlog("tests").waiting == 0
     assert _kinds(doctor.examine()) == [("stranded_items", ERROR)]
 
 
@@ -172,10 +172,10 @@ def test_what_somebody_enqueued_again_since_is_not_added_a_second_time(
     run = _started(connection, streams, registry, "A")
     packed = _lose_all(streams)
     stranded = doctor.examine()
-    streams.add("tests", run.id, packed)
+    streams.queues.add("tests", run.id, packed)
     ledger.mark_enqueued(connection, run.id)
     doctor.mend(stranded)
-    assert streams.backlog("tests").waiting == 1
+    assert streams.inspector.read_backlog("tests").waiting == 1
 
 
 def test_a_run_just_enqueued_is_not_examined(
@@ -203,7 +203,7 @@ def test_an_enqueue_that_died_before_its_entries_is_finished(
     _lose_all(streams)
     connection.execute("UPDATE runs SET enqueued_at = NULL")
     assert [finding.fixed for finding in doctor.mend(doctor.examine())] == [True]
-    assert streams.backlog("tests").waiting == 1
+    assert streams.inspector.read_backlog("tests").waiting == 1
     now = ledger.load_run(connection, run.id)
     assert now is not None
     assert now.is_enqueued
@@ -223,33 +223,33 @@ def test_a_long_list_of_stranded_items_is_added_page_by_page(
     _lose_all(streams)
     findings = doctor.mend(doctor.examine())
     assert [(finding.where, finding.fixed) for finding in findings] == [(f"run {run.id}", True) for run in runs]
-    assert streams.backlog("tests").waiting == 13
-    assert streams.open_items("tests") == {runs[0].id: 10, runs[1].id: 3}
+    assert streams.inspector.read_backlog("tests").waiting == 13
+    assert streams.inspector.read_open_counts("tests") == {runs[0].id: 10, runs[1].id: 3}
 
 
 def test_entries_without_items_are_a_note_while_somebody_reads_the_queue(
     connection: Connection, streams: Streams, registry: Registry, doctor: Doctor
 ) -> None:
     _started(connection, streams, registry, "A")
-    streams.add("tests", 1, [Entry(77, 0, "ledger_entry", "A", "", 1).pack()])
+    streams.queues.add("tests", 1, [Entry(77, 0, "ledger_entry", "A", "", 1).pack()])
     assert ("entries_without_items", WARNING) in _kinds(doctor.examine())
     _serve(streams)
     (note,) = doctor.examine()
     assert (note.kind, note.severity, note.is_wrong) == ("entries_without_items", NOTE, False)
     assert "normal while workers run" in note.what
     doctor.mend([note])
-    assert streams.backlog("tests").waiting == 2
+    assert streams.inspector.read_backlog("tests").waiting == 2
 
 
 def test_strays_are_left_to_a_worker_that_has_started_meanwhile(
     connection: Connection, streams: Streams, registry: Registry, doctor: Doctor
 ) -> None:
     _started(connection, streams, registry, "A")
-    streams.add("tests", 1, [b"rubbish"])
+    streams.queues.add("tests", 1, [b"rubbish"])
     found = doctor.examine()
     _serve(streams)
     doctor.mend(found)
-    assert streams.backlog("tests").waiting == 2
+    assert streams.inspector.read_backlog("tests").waiting == 2
 
 
 def test_a_dead_consumer_whose_leases_run_is_left_to_the_reclaimer(
@@ -257,14 +257,14 @@ def test_a_dead_consumer_whose_leases_run_is_left_to_the_reclaimer(
 ) -> None:
     _serve(streams)
     _started(connection, streams, registry, "A")
-    streams.read(["tests"], "somebody.1", 1, 1)
+    streams.queues.read(["tests"], "somebody.1", 1, 1)
     assert doctor.examine() == []
-    streams.requeue("tests", "somebody.1")
+    streams.leases.requeue("tests", "somebody.1")
     _read_and_die(streams, 0)
     (running,) = doctor.examine()
     assert (running.severity, running.fix) == (NOTE, None)
     assert running.what.startswith("1 entries pending; the lease of 0 has run out")
-    streams.end_heartbeat("somebody")
+    streams.heartbeats.end("somebody")
     alone = next(finding for finding in doctor.examine() if finding.kind == "dead_consumer")
     assert (alone.severity, alone.fix) == (WARNING, None)
 
@@ -279,7 +279,7 @@ def test_entries_of_a_dead_consumer_whose_lease_ran_out_long_ago_are_put_back(
     assert (finding.kind, finding.severity) == ("dead_consumer", WARNING)
     (mended,) = doctor.mend([finding])
     assert mended.fixed
-    assert streams.consumers("tests") == {}
+    assert streams.inspector.read_consumers("tests") == {}
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
 
@@ -287,14 +287,14 @@ def test_entries_of_a_dead_consumer_whose_lease_ran_out_long_ago_are_put_back(
 def test_a_live_supervisors_consumer_is_no_finding_and_a_dead_ones_without_entries_a_note(
     streams: Streams, doctor: Doctor
 ) -> None:
-    streams.ensure_groups(["tests"])
+    streams.queues.ensure_groups(["tests"])
     for name in ("somebody.1", "gone.1"):
-        streams._client.xgroup_createconsumer(streams.keys.stream("tests"), "workers", name)
+        streams.client.raw.xgroup_createconsumer(streams.keys.stream("tests"), "workers", name)
     _serve(streams)
     (note,) = doctor.examine()
     assert (note.where, note.severity) == ("consumer gone.1 of queue tests", NOTE)
     assert [finding.fixed for finding in doctor.mend([note])] == [True]
-    assert streams.consumers("tests") == {"somebody.1": 0}
+    assert streams.inspector.read_consumers("tests") == {"somebody.1": 0}
 
 
 def test_a_stale_count_is_a_note_while_a_supervisor_forgets_it(
@@ -302,11 +302,11 @@ def test_a_stale_count_is_a_note_while_a_supervisor_forgets_it(
 ) -> None:
     _serve(streams)
     run = _started(connection, streams, registry, "A")
-    streams.set_open_items("tests", 4242, 3)
+    streams.queues.set_open_count("tests", 4242, 3)
     (note,) = doctor.examine()
     assert (note.kind, note.severity) == ("stale_count", NOTE)
     doctor.mend([note])
-    assert streams.open_items("tests") == {run.id: 1}
+    assert streams.inspector.read_open_counts("tests") == {run.id: 1}
 
 
 def test_a_queue_that_only_the_ledger_knows_is_examined(
@@ -316,7 +316,7 @@ def test_a_queue_that_only_the_ledger_knows_is_examined(
     _lose_all(streams)
     connection.execute("UPDATE runs SET queue = 'former' WHERE id = %s", (run.id,))
     assert ("stranded_items", ERROR) in _kinds(doctor.examine())
-    streams.set_open_items("tests", run.id, 0)
+    streams.queues.set_open_count("tests", run.id, 0)
 
 
 def test_the_worst_comes_first(connection: Connection, streams: Streams, registry: Registry, doctor: Doctor) -> None:

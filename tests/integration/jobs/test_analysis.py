@@ -19,7 +19,7 @@ from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.keys import PATTERNS_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import UsageError

@@ -15,7 +15,7 @@ from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.outcome import Completed
 from streamworkers.engine.redis.entry import Item
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.jobs.load_ohlcv import LoadOhlcv
@@ -499,14 +499,14 @@ def test_a_load_that_runs_out_of_calls_goes_on_later_and_asks_for_nothing_twice(
         assert stored_bars(loader.connection, "1min") == []
         # A minute goes by: the window is made to be over, not waited for.
         for _ in range(10):
-            loader.streams._client.delete(loader.streams.keys.rate_limit("massive"))
+            loader.streams.client.raw.delete(loader.streams.keys.rate_limit("massive"))
             if run_status(loader.connection, run) == "COMPLETED":
                 break
             delayed = loader.streams.keys.delayed("load")
-            entries: Any = loader.streams._client.zrange(delayed, 0, -1)
+            entries: Any = loader.streams.client.raw.zrange(delayed, 0, -1)
             for entry in entries:
-                loader.streams._client.zadd(delayed, {entry: 0})
-            loader.streams.promote("load", 100)
+                loader.streams.client.raw.zadd(delayed, {entry: 0})
+            loader.streams.queues.promote("load", 100)
             loader.consumer.work("load")
         paths = [call.path for call in server.calls]
     assert run_status(loader.connection, run) == "COMPLETED"
@@ -525,7 +525,7 @@ def test_too_many_calls_put_the_item_off_and_nobody_waits(
     loader.consumer.work("load")
     assert counts(loader.connection) == {"day": {"MSFT": 5}}
     assert results(loader.connection, run)["IBM", "day"][0] == "pending"
-    delayed: Any = loader.streams._client.zrange(loader.streams.keys.delayed("load"), 0, -1, withscores=True)
+    delayed: Any = loader.streams.client.raw.zrange(loader.streams.keys.delayed("load"), 0, -1, withscores=True)
     [(_, due_ms)] = delayed
     wait = due_ms / 1000 - datetime.now(NEW_YORK).timestamp()
     assert (seconds or 30) - 5 < wait <= (seconds or 30)
@@ -622,7 +622,7 @@ def test_the_key_is_in_no_row_of_the_database_and_no_key_of_redis(
         rows = str(loader.connection.execute(f'SELECT t::text FROM "{table}" t').fetchall())
         assert secret not in rows
         assert "WRONG-KEY" not in rows
-    client = loader.streams._client
+    client = loader.streams.client.raw
     for name in client.scan_iter(f"{loader.streams.keys.prefix}*"):
         assert secret.encode() not in (client.dump(name) or b"")
     printed = capfd.readouterr()

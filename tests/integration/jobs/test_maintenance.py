@@ -16,7 +16,7 @@ from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import retention
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
@@ -161,10 +161,10 @@ def test_a_system_with_nothing_in_it_has_no_worker_and_no_bars(connection: Conne
 
 def test_a_queue_that_nobody_reads_is_critical(connection: Connection, streams: Streams, registry: Registry) -> None:
     start_run(connection, streams, registry, "noop", "A")
-    streams.heartbeat("w", json.dumps({"queues": ["tests"], "workers": [{}]}).encode(), 60_000)
+    streams.heartbeats.beat("w", json.dumps({"queues": ["tests"], "workers": [{}]}).encode(), 60_000)
     found = _findings(connection, streams)
     assert found["workers"].message == "nobody reads the queues bench, which have items"
-    streams.heartbeat("w", json.dumps({"queues": ["tests", "bench"], "workers": [{}]}).encode(), 60_000)
+    streams.heartbeats.beat("w", json.dumps({"queues": ["tests", "bench"], "workers": [{}]}).encode(), 60_000)
     wait_until(lambda: _findings(connection, streams, queue_age_seconds=0.001)["queues"].status == "degraded")
     found = _findings(connection, streams, queue_age_seconds=0.001)
     assert (found["workers"].status, found["workers"].message) == ("ok", "1 worker processes of 1 supervisors")

@@ -14,7 +14,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_STREAM
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.market.universes.store import resolve
 from streamworkers.schedules import store

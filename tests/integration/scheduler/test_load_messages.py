@@ -17,7 +17,7 @@ from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis import keys
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, PATTERNS_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.market.universes.store import add_symbols

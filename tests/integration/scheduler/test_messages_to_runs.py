@@ -23,7 +23,7 @@ from streamworkers.engine.ledger import transitions as run_changes
 from streamworkers.engine.redis import keys
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
@@ -72,7 +72,7 @@ def test_a_load_that_is_complete_starts_one_run_however_often_it_is_told(
     assert intake.accept(message, "pubsub", SENT_AT).kind == "duplicate"
     assert intake.accept(again, "stream", SENT_AT).kind == "duplicate"
     assert _runs(connection) == [("noop", "day", "A,B", "event", "post_import_analysis", "load-1")]
-    assert streams.backlog("bench").waiting == 2
+    assert streams.inspector.read_backlog("bench").waiting == 2
     status = _status(messages, "load-1")
     assert (status["status"], status["progress"], status["message"]) == ("submitted", "0", "run 1: 2 items of noop")
     assert 0 < messages._client.ttl(keys.job_status("load-1")) <= 600
@@ -304,7 +304,7 @@ def test_the_channel_is_heard_and_the_stream_read_by_threads_that_find_redis_aga
         messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="2")})
         wait_until(lambda: len(_runs(connection)) == 2, 10)
         for kind in ("pubsub", "normal"):
-            streams._client.client_kill_filter(_type=kind, skipme=True)
+            streams.client.raw.client_kill_filter(_type=kind, skipme=True)
         wait_until(lambda: connections("pubsub") > 1.0, 20)
         messages.publish(DATA_LOAD_CHANNEL, _message(job_id="3").decode())
         messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="4")})
@@ -327,9 +327,9 @@ def test_without_a_worker_the_scheduler_says_so_once_in_a_while(
     rows = connection.execute("SELECT component, status, message, run_id FROM health_checks").fetchall()
     assert rows == [("workers", "critical", "no worker is alive", None)]
     assert connection.execute("SELECT channel FROM outbox").fetchall() == [("tickstock:monitoring",)]
-    streams.heartbeat("w", b"{}", 60_000)
+    streams.heartbeats.beat("w", b"{}", 60_000)
     watch.run_once()
-    streams.end_heartbeat("w")
+    streams.heartbeats.end("w")
     watch.run_once()
     assert connection.execute("SELECT count(*) FROM health_checks").fetchone() == (2,)
 

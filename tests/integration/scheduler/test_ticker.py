@@ -15,7 +15,7 @@ from streamworkers.database import Connection, connect
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.ledger.runs import load_run
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import BadInputError, UnknownNameError
@@ -45,7 +45,7 @@ def test_a_tick_is_a_run_of_the_job_over_the_target(
     assert (run.job, run.schedule, run.item_count, run.is_enqueued) == ("noop", "job", 2, True)
     row = connection.execute("SELECT trigger, scheduled_for, target FROM runs").fetchone()
     assert row == ("schedule", MONDAY + timedelta(minutes=30), "A,B")
-    assert streams.backlog("bench").waiting == 2
+    assert streams.inspector.read_backlog("bench").waiting == 2
     assert ticks_of(connection, schedule) == [("01 12:30", "started", None)]
     assert ticker.run_once() == pytest.approx(86_400 - 0.02)
     assert len(runs_of(connection, schedule)) == 1

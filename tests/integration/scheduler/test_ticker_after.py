@@ -7,7 +7,7 @@ import pytest
 from scheduler.ticker import Ticker
 from scheduling import Add, Clock, end_runs, runs_of, ticks_of
 from streamworkers.database import Connection
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.schedules import reports as history
 from streamworkers.schedules import run_factory as starter

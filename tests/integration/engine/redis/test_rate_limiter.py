@@ -3,13 +3,13 @@
 import threading
 import time
 
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 
 LIMIT, WINDOW_MS, LONGEST_MS = 5, 400, 10_000
 
 
 def test_of_many_that_ask_at_once_as_many_get_a_call_as_there_are(streams: Streams) -> None:
-    waits = [streams.reserve_call("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS) for number in range(12)]
+    waits = [streams.rate_limiter.reserve("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS) for number in range(12)]
     assert waits[:LIMIT] == [0] * LIMIT
     # Nobody said that the first ones are over: they may end at once, so whoever waits asks again after a window.
     assert waits[LIMIT:] == [WINDOW_MS + 1] * 7
@@ -17,13 +17,13 @@ def test_of_many_that_ask_at_once_as_many_get_a_call_as_there_are(streams: Strea
 
 def test_the_window_of_a_call_begins_with_its_end(streams: Streams) -> None:
     for number in range(LIMIT):
-        streams.reserve_call("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS)
-    streams.finish_call("x", "t0")
-    wait = streams.reserve_call("x", "next", LIMIT, WINDOW_MS, LONGEST_MS)
+        streams.rate_limiter.reserve("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS)
+    streams.rate_limiter.finish("x", "t0")
+    wait = streams.rate_limiter.reserve("x", "next", LIMIT, WINDOW_MS, LONGEST_MS)
     assert 0 < wait <= WINDOW_MS + 1
     # The end of a call that does not count any more changes nothing.
-    streams.finish_call("x", "stranger")
-    assert streams.reserve_call("x", "next", LIMIT, WINDOW_MS, LONGEST_MS) > 0
+    streams.rate_limiter.finish("x", "stranger")
+    assert streams.rate_limiter.reserve("x", "next", LIMIT, WINDOW_MS, LONGEST_MS) > 0
 
 
 def test_no_window_holds_more_calls_than_allowed(streams: Streams) -> None:
@@ -35,13 +35,13 @@ def test_no_window_holds_more_calls_than_allowed(streams: Streams) -> None:
         count = 0
         while time.monotonic() < deadline:
             token = f"{number}-{count}"
-            wait_ms = streams.reserve_call("x", token, LIMIT, WINDOW_MS, LONGEST_MS)
+            wait_ms = streams.rate_limiter.reserve("x", token, LIMIT, WINDOW_MS, LONGEST_MS)
             if wait_ms:
                 threading.Event().wait(min(wait_ms, 50) / 1000)
                 continue
             with lock:
                 made.append(time.monotonic())
-            streams.finish_call("x", token)
+            streams.rate_limiter.finish("x", token)
             count += 1
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
@@ -57,25 +57,25 @@ def test_no_window_holds_more_calls_than_allowed(streams: Streams) -> None:
 
 def test_a_window_is_not_shorter_by_the_part_of_a_millisecond_that_the_clock_cuts_off(streams: Streams) -> None:
     window_ms, gaps = 3, []
-    assert streams.reserve_call("x", "0", 1, window_ms, LONGEST_MS) == 0
+    assert streams.rate_limiter.reserve("x", "0", 1, window_ms, LONGEST_MS) == 0
     for number in range(200):
         over = time.monotonic()
-        streams.finish_call("x", str(number))
-        while streams.reserve_call("x", str(number + 1), 1, window_ms, LONGEST_MS):
+        streams.rate_limiter.finish("x", str(number))
+        while streams.rate_limiter.reserve("x", str(number + 1), 1, window_ms, LONGEST_MS):
             pass
         gaps.append(time.monotonic() - over)
     assert min(gaps) * 1000 >= window_ms
 
 
 def test_how_many_calls_count_is_told_for_each_service(streams: Streams) -> None:
-    assert streams.counted_calls() == {}
+    assert streams.rate_limiter.count_calls() == {}
     for number in range(3):
-        streams.reserve_call("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS)
-    streams.reserve_call("y", "t", LIMIT, WINDOW_MS, LONGEST_MS)
-    assert streams.counted_calls() == {"x": 3, "y": 1}
+        streams.rate_limiter.reserve("x", f"t{number}", LIMIT, WINDOW_MS, LONGEST_MS)
+    streams.rate_limiter.reserve("y", "t", LIMIT, WINDOW_MS, LONGEST_MS)
+    assert streams.rate_limiter.count_calls() == {"x": 3, "y": 1}
 
 
 def test_services_have_limits_of_their_own(streams: Streams) -> None:
     for service in ("x", "y"):
-        assert streams.reserve_call(service, "t", 1, WINDOW_MS, LONGEST_MS) == 0
-        assert streams.reserve_call(service, "u", 1, WINDOW_MS, LONGEST_MS) > 0
+        assert streams.rate_limiter.reserve(service, "t", 1, WINDOW_MS, LONGEST_MS) == 0
+        assert streams.rate_limiter.reserve(service, "u", 1, WINDOW_MS, LONGEST_MS) > 0

@@ -9,7 +9,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.entry import ENTRY_VERSION, Entry
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services import queue_scan as census_module
 from streamworkers.engine.services.queue_scan import QueueScan, item_of, portions
@@ -35,13 +35,13 @@ def test_waiting_pending_and_delayed_entries_are_seen_and_finished_ones_are_not(
     second_consumer.read(count=1)
     snoozed = start_run(connection, streams, registry, "snoozing", "D", parameters=FAR)
     consumer.execute([delivery for delivery in consumer.read(count=9) if b"snoozing" in delivery.packed])
-    assert streams.backlog("tests").delayed == 1
+    assert streams.inspector.read_backlog("tests").delayed == 1
     scan = _queue_scan(streams, done, snoozed)
     scan.finish()
     assert (_seen(scan, done), _seen(scan, snoozed)) == ([1, 2], [0])
     assert (scan.held_count(done.id), scan.held_count(snoozed.id)) == (2, 1)
     assert (scan.foreign, dict(scan.other_runs)) == (0, {})
-    streams._client.delete(streams.keys.delayed("tests"))
+    streams.client.raw.delete(streams.keys.delayed("tests"))
 
 
 def test_entries_of_other_runs_and_of_nobody_are_counted_apart(
@@ -50,8 +50,8 @@ def test_entries_of_other_runs_and_of_nobody_are_counted_apart(
     asked = start_run(connection, streams, registry, "ledger_entry", "A")
     other = start_run(connection, streams, registry, "ledger_entry", "B", "C")
     beyond = Entry(asked.id, 1, "ledger_entry", "B", "", 1).pack()
-    streams.add("tests", 77, [Entry(77, 0, "ledger_entry", "A", "", 1).pack(), b"\xc1", beyond])
-    streams._client.xadd(streams.keys.stream("tests"), {"some": "thing", "quite": "different"})
+    streams.queues.add("tests", 77, [Entry(77, 0, "ledger_entry", "A", "", 1).pack(), b"\xc1", beyond])
+    streams.client.raw.xadd(streams.keys.stream("tests"), {"some": "thing", "quite": "different"})
     scan = _queue_scan(streams, asked)
     scan.finish()
     assert _seen(scan, asked) == [0]
@@ -79,7 +79,7 @@ def test_an_entry_that_is_put_back_behind_the_reading_is_seen(
     scan = _queue_scan(streams, run)
     assert not scan.step(2)
     assert len(consumer.read(count=1500)) == 1500
-    streams.requeue("tests", "one")
+    streams.leases.requeue("tests", "one")
     scan.finish()
     assert scan.held_count(run.id) == 1500
 
@@ -89,12 +89,12 @@ def test_an_entry_that_is_promoted_during_the_reading_is_seen(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
     keys = streams.keys
-    (first, *_) = streams.scan_stream("tests", "0-0")
-    streams.remove("tests", [first.entry_id], [])
-    streams._client.zadd(keys.delayed("tests"), {first.packed: 1})
+    (first, *_) = streams.inspector.scan_stream("tests", "0-0")
+    streams.queues.remove_entries("tests", [first.entry_id], [])
+    streams.client.raw.zadd(keys.delayed("tests"), {first.packed: 1})
     scan = _queue_scan(streams, run)
     assert not scan.step(1)
-    streams.promote("tests", 10)
+    streams.queues.promote("tests", 10)
     scan.finish()
     assert scan.held_count(run.id) == 2
 
@@ -106,10 +106,10 @@ def test_an_entry_that_goes_to_the_delayed_set_before_the_stream_is_read_is_seen
     scan = _queue_scan(streams, run)
     assert not scan.step(1)
     consumer.work()
-    assert streams.backlog("tests").delayed == 2
+    assert streams.inspector.read_backlog("tests").delayed == 2
     scan.finish()
     assert scan.held_count(run.id) == 2
-    streams._client.delete(streams.keys.delayed("tests"))
+    streams.client.raw.delete(streams.keys.delayed("tests"))
 
 
 def test_a_census_that_fails_goes_on_where_it_was(connection: Connection, streams: Streams, registry: Registry) -> None:
@@ -128,12 +128,12 @@ def test_a_census_that_fails_goes_on_where_it_was(connection: Connection, stream
 
 def test_what_either_of_two_looks_saw_is_seen(connection: Connection, streams: Streams, registry: Registry) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
-    entries = streams.scan_stream("tests", "0-0")
-    streams.remove("tests", [entries[0].entry_id, entries[2].entry_id], [])
+    entries = streams.inspector.scan_stream("tests", "0-0")
+    streams.queues.remove_entries("tests", [entries[0].entry_id, entries[2].entry_id], [])
     first = _queue_scan(streams, run)
     first.finish()
-    streams.remove("tests", [entries[1].entry_id], [])
-    streams.add("tests", run.id, [entries[0].packed])
+    streams.queues.remove_entries("tests", [entries[1].entry_id], [])
+    streams.queues.add("tests", run.id, [entries[0].packed])
     second = _queue_scan(streams, run)
     second.finish()
     second.add_seen(first)

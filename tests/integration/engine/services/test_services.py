@@ -17,7 +17,7 @@ from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.ledger import transitions as run_changes
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.entry import unpack_entry
-from streamworkers.engine.redis.queue import Streams
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services import reconciler as reconciler_module
 from streamworkers.engine.services.loop import ServiceLoop
@@ -59,9 +59,9 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def _lose(streams: Streams, symbol: str) -> None:
     """Take one entry out by hand, whoever has it, as a lost second of the append-only file would."""
-    (entry_id,) = [e.entry_id for e in streams.scan_stream("tests", "0-0") if symbol.encode() in e.packed]
-    streams._client.xack(streams.keys.stream("tests"), "workers", entry_id)
-    streams._client.xdel(streams.keys.stream("tests"), entry_id)
+    (entry_id,) = [e.entry_id for e in streams.inspector.scan_stream("tests", "0-0") if symbol.encode() in e.packed]
+    streams.client.raw.xack(streams.keys.stream("tests"), "workers", entry_id)
+    streams.client.raw.xdel(streams.keys.stream("tests"), entry_id)
 
 
 def _steps(reconciler: Reconciler, most: int = 20) -> int:
@@ -73,7 +73,7 @@ def _steps(reconciler: Reconciler, most: int = 20) -> int:
 
 
 def _symbols_waiting(streams: Streams) -> list[str]:
-    return [unpack_entry(e.packed, 16_384).symbol for e in streams.scan_stream("tests", "0-0")]
+    return [unpack_entry(e.packed, 16_384).symbol for e in streams.inspector.scan_stream("tests", "0-0")]
 
 
 def _value(metrics: PoolMetrics, name: str, **labels: str) -> float:
@@ -90,9 +90,9 @@ def test_a_run_lost_with_redis_is_added_again_and_completes(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", *[f"S{n:02}" for n in range(30)])
     consumer.work(count=10)
-    streams._client.delete(streams.keys.stream("tests"), streams.keys.open_items("tests"))
+    streams.client.raw.delete(streams.keys.stream("tests"), streams.keys.open_items("tests"))
     reconciler.run_once()
-    assert streams.backlog("tests").waiting == 20
+    assert streams.inspector.read_backlog("tests").waiting == 20
     assert _value(metrics, "items_reconciled_total", queue="tests") == 20
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
@@ -118,7 +118,7 @@ def test_an_enqueue_that_died_half_way_is_finished(
         with pytest.raises(KeyboardInterrupt):
             start_run(connection, streams, registry, "ledger_entry", "B")
     reconciler.run_once()
-    assert streams.backlog("tests").waiting == 3
+    assert streams.inspector.read_backlog("tests").waiting == 3
     consumer.work()
     assert connection.execute("SELECT status, count(*) FROM runs GROUP BY 1").fetchall() == [("COMPLETED", 2)]
     assert connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [("A",), ("B",)]
@@ -128,9 +128,9 @@ def test_an_enqueue_under_way_is_left_alone(
     connection: Connection, pool: "ConnectionPool[Connection]", streams: Streams, registry: Registry
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
-    streams._client.delete(streams.keys.stream("tests"))
+    streams.client.raw.delete(streams.keys.stream("tests"))
     Reconciler(pool, streams, ["tests"], 1.0, 60.0, PoolMetrics()).run_once()
-    assert streams.backlog("tests").waiting == 0
+    assert streams.inspector.read_backlog("tests").waiting == 0
     assert run_status(connection, run) == "PENDING"
 
 
@@ -140,7 +140,7 @@ def test_a_queue_with_work_in_it_is_left_alone(
     start_run(connection, streams, registry, "ledger_entry", "A", "B")
     reconciler.run_once()
     reconciler.run_once()
-    assert streams.backlog("tests").waiting == 2
+    assert streams.inspector.read_backlog("tests").waiting == 2
 
 
 def test_a_run_whose_count_was_lost_is_completed(
@@ -148,7 +148,7 @@ def test_a_run_whose_count_was_lost_is_completed(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     other = start_run(connection, streams, registry, "ledger_entry", "B")
-    streams._client.delete(streams.keys.open_items("tests"))
+    streams.client.raw.delete(streams.keys.open_items("tests"))
     consumer.work(count=1)
     assert run_status(connection, run) == "RUNNING"
     reconciler.run_once()
@@ -160,9 +160,9 @@ def test_a_count_that_is_too_low_is_set_right_by_the_ledger(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
-    streams.set_open_items("tests", run.id, 1)
+    streams.queues.set_open_count("tests", run.id, 1)
     consumer.work(count=1)
-    assert streams.open_items("tests") == {run.id: 2}
+    assert streams.inspector.read_open_counts("tests") == {run.id: 2}
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
 
@@ -172,10 +172,10 @@ def test_counts_of_ended_runs_are_forgotten(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     consumer.work()
-    streams.set_open_items("tests", run.id, 5)
-    streams.set_open_items("tests", 424242, 5)
+    streams.queues.set_open_count("tests", run.id, 5)
+    streams.queues.set_open_count("tests", 424242, 5)
     reconciler.run_once()
-    assert streams.open_items("tests") == {}
+    assert streams.inspector.read_open_counts("tests") == {}
 
 
 def test_entries_of_a_dead_worker_are_reclaimed_after_their_lease(
@@ -213,11 +213,11 @@ def test_a_long_list_of_lost_items_is_added_in_bounded_steps(
 ) -> None:
     monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
     start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(10)])
-    streams._client.delete(streams.keys.stream("tests"))
+    streams.client.raw.delete(streams.keys.stream("tests"))
     counts = []
     for expected_pause in (0.0, 0.0, None, None):
         assert reconciler.run_once() == expected_pause
-        counts.append(streams.backlog("tests").waiting)
+        counts.append(streams.inspector.read_backlog("tests").waiting)
     assert counts == [4, 8, 10, 10]
 
 
@@ -276,7 +276,7 @@ def test_a_lost_entry_is_found_when_all_others_are_delayed(
     for _ in range(3):
         _steps(hasty)
     assert _symbols_waiting(streams) == ["LOST"]
-    streams._client.delete(streams.keys.delayed("tests"))
+    streams.client.raw.delete(streams.keys.delayed("tests"))
 
 
 def test_nothing_is_added_while_a_handler_takes_long_and_censuses_become_rare(
@@ -299,7 +299,7 @@ def test_nothing_is_added_while_a_handler_takes_long_and_censuses_become_rare(
         if _steps(patient) > 1:
             scans.append(second)
         pass_time(5.0)
-    streams._client.delete(streams.keys.delayed("tests"))
+    streams.client.raw.delete(streams.keys.delayed("tests"))
     assert _value(metrics, "items_reconciled_total", queue="tests") == 0
     pauses = [later - earlier for earlier, later in pairwise(scans)]
     assert 65 <= scans[0] <= 75
@@ -399,8 +399,8 @@ def test_what_was_enqueued_again_during_the_census_is_left_to_its_enqueuer(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "LOST", "B")
     start_run(connection, streams, registry, "ledger_entry", "C")
-    streams.ensure_groups(["tests"])
-    assert len(streams.read(["tests"], "someone", 3, 1)) == 3
+    streams.queues.ensure_groups(["tests"])
+    assert len(streams.queues.read(["tests"], "someone", 3, 1)) == 3
     _lose(streams, "LOST")
     assert (hasty.run_once(), hasty.run_once()) == (None, 0.0)
     with connect(database_url) as enqueuer:
@@ -425,15 +425,15 @@ def test_many_lost_items_of_a_busy_queue_are_added_in_bounded_steps_and_counted_
 ) -> None:
     monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
     run = start_run(connection, streams, registry, "ledger_entry", *[f"L{n}" for n in range(10)])
-    streams._client.delete(streams.keys.stream("tests"))
+    streams.client.raw.delete(streams.keys.stream("tests"))
     start_run(connection, streams, registry, "ledger_entry", "S")
     consumer.read(count=1)
     waiting = []
     for _ in range(6):
         hasty.run_once()
-        waiting.append(streams.backlog("tests").waiting)
+        waiting.append(streams.inspector.read_backlog("tests").waiting)
     assert waiting == [0, 0, 4, 8, 10, 10]
-    assert streams.open_items("tests")[run.id] == 10
+    assert streams.inspector.read_open_counts("tests")[run.id] == 10
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
 
@@ -448,8 +448,8 @@ def test_runs_are_looked_at_a_page_at_a_time_and_all_of_an_empty_queue_are_heale
     monkeypatch.setattr(reconciler_module, "RUN_LIMIT", 2)
     for _ in range(5):
         start_run(connection, streams, registry, "ledger_entry", "A")
-    streams._client.delete(streams.keys.stream("tests"))
-    steps = [(reconciler.run_once(), streams.backlog("tests").waiting) for _ in range(3)]
+    streams.client.raw.delete(streams.keys.stream("tests"))
+    steps = [(reconciler.run_once(), streams.inspector.read_backlog("tests").waiting) for _ in range(3)]
     assert steps == [(0.0, 2), (0.0, 4), (None, 5)]
 
 
@@ -463,7 +463,7 @@ def test_a_run_cancelled_while_it_was_added_again_takes_nothing_from_the_next(
     monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
     first = start_run(connection, streams, registry, "ledger_entry", *[f"F{n}" for n in range(9)])
     start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
-    streams._client.delete(streams.keys.stream("tests"))
+    streams.client.raw.delete(streams.keys.stream("tests"))
     assert reconciler.run_once() == 0.0
     run_changes.cancel_run(connection, first)
     _steps(reconciler)
@@ -508,11 +508,11 @@ def test_a_round_that_was_left_for_long_begins_again(
     monkeypatch.setattr(reconciler_module, "RUN_LIMIT", 1)
     for _ in range(3):
         start_run(connection, streams, registry, "ledger_entry", "A")
-    streams._client.delete(streams.keys.stream("tests"))
+    streams.client.raw.delete(streams.keys.stream("tests"))
     assert reconciler.run_once() == 0.0
     pass_time(60.0)
     _steps(reconciler)
-    assert streams.backlog("tests").waiting == 1
+    assert streams.inspector.read_backlog("tests").waiting == 1
 
 
 def test_a_stall_is_two_leases_and_some_seconds(settings: Settings) -> None:
@@ -524,12 +524,12 @@ def test_what_an_enqueuer_is_still_adding_is_left_to_it(
     connection: Connection, database_url: str, streams: Streams, registry: Registry, reconciler: Reconciler
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
-    streams._client.delete(streams.keys.stream("tests"))
+    streams.client.raw.delete(streams.keys.stream("tests"))
     with connect(database_url) as enqueuer:
         ledger.lock_enqueue(enqueuer, run.id, wait=True)
         reconciler.run_once()
-        assert streams.backlog("tests").waiting == 0
-    wait_until(lambda: reconciler.run_once() is None and streams.backlog("tests").waiting == 1)
+        assert streams.inspector.read_backlog("tests").waiting == 0
+    wait_until(lambda: reconciler.run_once() is None and streams.inspector.read_backlog("tests").waiting == 1)
 
 
 def test_the_promoter_says_when_the_next_entry_is_due(
@@ -542,7 +542,7 @@ def test_the_promoter_says_when_the_next_entry_is_due(
     pause = promoter.run_once()
     assert pause is not None
     assert pause > 60
-    streams._client.delete(streams.keys.delayed("tests"))
+    streams.client.raw.delete(streams.keys.delayed("tests"))
 
 
 def test_events_are_published_in_order_with_an_id_and_leave_the_outbox(
@@ -584,15 +584,15 @@ def test_events_stay_in_the_outbox_while_redis_is_away(
 def test_partitions_are_made_ahead_and_consumers_of_gone_workers_removed(
     connection: Connection, pool: "ConnectionPool[Connection]", streams: Streams, settings: Settings
 ) -> None:
-    streams.ensure_groups(["tests"])
+    streams.queues.ensure_groups(["tests"])
     for name in ("gone.1", "alive.1", "gone.2"):
-        streams.add("tests", 1, [b"x"])
-        (delivery,) = streams.read(["tests"], name, 1, 1)
+        streams.queues.add("tests", 1, [b"x"])
+        (delivery,) = streams.queues.read(["tests"], name, 1, 1)
         if name != "gone.2":
-            streams.discard("tests", name, [delivery.entry_id])
+            streams.queues.discard("tests", name, [delivery.entry_id])
     pruner = Pruner(pool, streams, ["tests"], lambda: {"alive"})
     pruner.run_once()
-    assert streams.consumers("tests") == {"alive.1": 0, "gone.2": 1}
+    assert streams.inspector.read_consumers("tests") == {"alive.1": 0, "gone.2": 1}
     row = connection.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'run_items'::regclass").fetchone()
     assert row == (8,)
 

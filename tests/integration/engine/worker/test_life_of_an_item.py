@@ -17,7 +17,8 @@ from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.outcome import Outcome
 from streamworkers.engine.redis.entry import Entry, Item, unpack_entry
-from streamworkers.engine.redis.queue import Delivery, Streams
+from streamworkers.engine.redis.queue import Delivery
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter
 
@@ -32,9 +33,9 @@ def test_every_item_of_a_run_is_executed_once_and_the_run_completes(
     assert run_status(connection, run) == "COMPLETED"
     assert effects_of(connection, run) == sorted(symbols)
     assert consumer.reporter.total("completed") == 45
-    backlog = streams.backlog("tests")
+    backlog = streams.inspector.read_backlog("tests")
     assert (backlog.waiting, backlog.pending, backlog.delayed) == (0, 0, 0)
-    assert streams.open_items("tests") == {}
+    assert streams.inspector.read_open_counts("tests") == {}
     report = ledger_reports.run_report(connection, run.id)
     assert report is not None
     assert (report["completed_count"], report["failed_count"]) == (45, 0)
@@ -117,10 +118,10 @@ def test_a_snoozed_item_keeps_its_attempt(
 ) -> None:
     run = start_run(connection, streams, registry, "snoozing", "A", parameters={"ready_at": 32503680000})
     consumer.work()
-    assert streams.backlog("tests").delayed == 1
+    assert streams.inspector.read_backlog("tests").delayed == 1
     assert items_of(connection, run) == {"A": ("pending", 0, None)}
     assert consumer.reporter.total("snoozed") == 1
-    streams._client.delete(streams.keys.delayed("tests"))
+    streams.client.raw.delete(streams.keys.delayed("tests"))
 
 
 def test_a_result_of_a_worker_that_lost_its_items_is_discarded(
@@ -128,7 +129,7 @@ def test_a_result_of_a_worker_that_lost_its_items_is_discarded(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
     late = consumer.read()
-    streams.requeue("tests", "one", "lease ran out after 30 s")
+    streams.leases.requeue("tests", "one", "lease ran out after 30 s")
     second_consumer.work()
     assert run_status(connection, run) == "COMPLETED"
     consumer.execute(late)
@@ -147,7 +148,7 @@ def test_two_workers_that_execute_the_same_item_at_once_have_one_effect(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     late = consumer.read()
-    streams.requeue("tests", "one", "x")
+    streams.leases.requeue("tests", "one", "x")
     other = second_consumer.read()
     commit = BatchCommitter.commit
 
@@ -172,7 +173,7 @@ def test_without_the_fence_the_same_item_would_have_two_effects(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     late = consumer.read()
-    streams.requeue("tests", "one", "x")
+    streams.leases.requeue("tests", "one", "x")
     second_consumer.work()
     monkeypatch.setattr(ledger, "open_symbols", lambda *_: {0: ("A", 0)})
     monkeypatch.setattr(ledger, "complete_items", lambda *words: {update.seq for update in words[-1]})
@@ -184,19 +185,19 @@ def test_an_entry_added_twice_has_one_effect(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, second_consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
-    streams.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()] * 3)
+    streams.queues.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()] * 3)
     consumer.work(count=2)
     second_consumer.work()
     assert effects_of(connection, run) == ["A", "B"]
     assert run_status(connection, run) == "COMPLETED"
-    assert streams.backlog("tests").waiting == 0
+    assert streams.inspector.read_backlog("tests").waiting == 0
 
 
 def test_an_item_that_comes_twice_in_one_batch_has_one_effect(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
-    streams.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
+    streams.queues.add("tests", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
     assert consumer.work() == 3
     assert effects_of(connection, run) == ["A", "B"]
     assert run_status(connection, run) == "COMPLETED"
@@ -212,7 +213,7 @@ def test_an_item_delivered_more_often_than_it_may_be_is_dead_with_the_last_reaso
         if unpack_entry(delivery.packed, 16_384).attempt > 3:
             consumer.execute([delivery])
         else:
-            streams.requeue("tests", "one", "killed by signal 9", [delivery.entry_id])
+            streams.leases.requeue("tests", "one", "killed by signal 9", [delivery.entry_id])
     assert items_of(connection, run) == {
         "A": ("failed", 3, "killed by signal 9"),
         "B": ("failed", 3, "killed by signal 9"),
@@ -236,11 +237,11 @@ def test_entries_that_are_no_items_are_kept_with_their_bytes_and_the_rest_goes_o
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, payload: bytes, reason: str
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
-    streams._client.xadd(streams.keys.stream("tests"), {"e": payload})
+    streams.client.raw.xadd(streams.keys.stream("tests"), {"e": payload})
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
     assert consumer.reporter.rejections == 1
-    assert streams.backlog("tests").pending == 0
+    assert streams.inspector.read_backlog("tests").pending == 0
     (row,) = ledger_reports.rejected_entries(connection, "tests", 10)
     assert (row["reason"], row["size"]) == (reason, len(payload))
     kept = ledger_reports.rejected_entry(connection, row["id"])
@@ -252,7 +253,7 @@ def test_a_run_of_another_queue_is_rejected_too(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
-    streams.add("bench", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
+    streams.queues.add("bench", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
     consumer.work("bench")
     assert [row["queue"] for row in ledger_reports.rejected_entries(connection, None, 10)] == ["bench"]
     consumer.work()
@@ -276,12 +277,12 @@ def test_an_entry_of_a_newer_release_is_left_for_a_worker_that_can_read_it(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
     newer = msgpack.packb((3, run.id, 0, "in another order"))
-    streams._client.xadd(streams.keys.stream("tests"), {"e": newer})
+    streams.client.raw.xadd(streams.keys.stream("tests"), {"e": newer})
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
     assert consumer.reporter.rejections == 0
-    assert streams._client.zrange(streams.keys.delayed("tests"), 0, -1) == [newer]
-    assert streams.backlog("tests").pending == 0
+    assert streams.client.raw.zrange(streams.keys.delayed("tests"), 0, -1) == [newer]
+    assert streams.inspector.read_backlog("tests").pending == 0
 
 
 class _ProcessDied(BaseException):
@@ -317,7 +318,7 @@ def test_an_item_whose_parameters_kill_the_process_is_dead_after_its_attempts(
         try:
             dying.work(count=1)
         except _ProcessDied:
-            streams.requeue("tests", "dying", "killed by signal 11", dying.reporter.calls[-1])
+            streams.leases.requeue("tests", "dying", "killed by signal 11", dying.reporter.calls[-1])
     assert items_of(connection, run) == {
         "A": ("failed", 3, "killed by signal 11"),
         "B": ("failed", 3, "killed by signal 11"),
@@ -331,8 +332,8 @@ def test_an_entry_whose_symbol_is_not_the_items_is_dropped(
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     other = Entry(run.id, 0, "ledger_entry", "OTHER", "", 1).pack()
     (delivery,) = consumer.read()
-    consumer.streams.requeue("tests", "one")
-    streams.add("tests", run.id, [other])
+    consumer.streams.leases.requeue("tests", "one")
+    streams.queues.add("tests", run.id, [other])
     # The wrong one comes first, and must not take the right one's place.
     deliveries = consumer.read()
     assert len(deliveries) == 2
@@ -346,7 +347,7 @@ def test_a_run_that_this_release_cannot_execute_is_put_off_and_not_thrown_away(
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     older = Consumer(settings, Registry([]), streams, connection, "older")
     assert older.work() == 1
-    assert (streams.backlog("tests").delayed, older.reporter.rejections) == (1, 0)
+    assert (streams.inspector.read_backlog("tests").delayed, older.reporter.rejections) == (1, 0)
     consumer.work_until_empty()
     assert run_status(connection, run) == "COMPLETED"
 
@@ -369,11 +370,11 @@ def test_every_attempt_that_a_worker_died_of_is_in_the_history_and_not_forgotten
     for reason in ("killed by signal 9", "timeout after 3 s"):
         with pytest.raises(_ProcessDied):
             dying.work()
-        streams.requeue("tests", "dying", reason, dying.reporter.calls[-1])
+        streams.leases.requeue("tests", "dying", reason, dying.reporter.calls[-1])
     assert items_of(connection, run)["RAISE"] == ("retrying", 1, "killed by signal 9")
     with pytest.raises(_ProcessDied):
         dying.work()
-    streams.requeue("tests", "dying")
+    streams.leases.requeue("tests", "dying")
     assert items_of(connection, run)["RAISE"] == ("retrying", 2, "timeout after 3 s")
     consumer.work_until_empty()
     row = ledger_reports.dead_item(connection, run, 0)
@@ -391,7 +392,7 @@ def test_a_late_failure_of_a_worker_that_lost_its_item_does_not_kill_it(
 ) -> None:
     run = start_run(connection, streams, registry, "misbehaving", "PERMANENT", "A")
     late = consumer.read()
-    streams.requeue("tests", "one")
+    streams.leases.requeue("tests", "one")
     held = second_consumer.read()
     consumer.execute([delivery for delivery in late if b"PERMANENT" in delivery.packed])
     assert items_of(connection, run)["PERMANENT"] == ("pending", 0, None)

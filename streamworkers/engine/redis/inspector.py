@@ -1,0 +1,158 @@
+"""Reads the state of queues, consumers and the server. Changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamworkers.engine.redis.client import NoGroupError, NoKeyError, RedisClient, translate_errors
+from streamworkers.engine.redis.keys import GROUP
+from streamworkers.engine.redis.queue import MOST_PENDING, Delivery, payload_of
+
+SCAN_CHUNK = 1000
+_SERVER_FIELDS = (
+    *("used_memory", "maxmemory", "maxmemory_policy", "aof_enabled", "aof_last_write_status", "loading"),
+    *("connected_clients", "total_commands_processed"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The entries of a queue by where they are."""
+
+    waiting: int
+    pending: int
+    delayed: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.waiting + self.pending + self.delayed
+
+
+class Inspector:
+    """What metrics, `status`, `doctor` and the reconciler read."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+        self._keys = client.keys
+
+    def list_queues(self) -> set[str]:
+        """Return the queues that have a stream, a delayed set or counts."""
+        prefix = self._keys.prefix
+        names: set[str] = set()
+        with translate_errors():
+            for key in self._client.raw.scan_iter(match=f"{prefix}:{{*}}:*", count=1000):
+                names.add(key.decode()[len(prefix) + 2 :].rpartition("}")[0])
+        return names
+
+    def read_backlog(self, queue: str) -> Backlog:
+        """Count the entries of a queue that wait, are pending, and are delayed."""
+        with translate_errors():
+            pipe = self._client.raw.pipeline(transaction=True)
+            pipe.xlen(self._keys.stream(queue))
+            pipe.zcard(self._keys.delayed(queue))
+            pipe.xpending(self._keys.stream(queue), GROUP)
+            length, delayed, summary = pipe.execute(raise_on_error=False)
+            for answer in (length, delayed):
+                if isinstance(answer, Exception):
+                    raise answer
+        pending = summary["pending"] if isinstance(summary, dict) else 0
+        return Backlog(length - pending, pending, delayed)
+
+    def read_oldest_age(self, queue: str) -> float:
+        """Return the age of a stream's oldest entry in seconds, by Redis' clock; 0 for an empty stream."""
+        with translate_errors():
+            pipe = self._client.raw.pipeline(transaction=True)
+            pipe.xrange(self._keys.stream(queue), count=1)
+            pipe.time()
+            answer: Any = pipe.execute()
+        oldest, (seconds, microseconds) = answer
+        if not oldest:
+            return 0.0
+        added_ms = int(oldest[0][0].partition(b"-")[0])
+        return max(0.0, float(seconds + microseconds / 1e6 - added_ms / 1000))
+
+    def read_last_delivered_ms(self, queue: str) -> int | None:
+        """Return when the newest entry that was ever delivered was added, in Unix ms; None without a group."""
+        try:
+            with translate_errors():
+                groups: Any = self._client.raw.xinfo_groups(self._keys.stream(queue))
+        except NoKeyError:
+            return None
+        ids = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
+        return int(ids[0].partition(b"-")[0]) if ids else None
+
+    def read_open_counts(self, queue: str) -> dict[int, int]:
+        """Return the open items of each run as counted in Redis."""
+        with translate_errors():
+            counts: Any = self._client.raw.hgetall(self._keys.open_items(queue))
+        return {int(run): int(count) for run, count in counts.items()}
+
+    def read_open_counts_of(self, queue: str, run_ids: Sequence[int]) -> dict[int, int | None]:
+        """Return the open items of these runs as counted in Redis; None where there is no count."""
+        with translate_errors():
+            counts: Any = self._client.raw.hmget(self._keys.open_items(queue), [str(run_id) for run_id in run_ids])
+        return {run_id: None if count is None else int(count) for run_id, count in zip(run_ids, counts, strict=True)}
+
+    def read_consumers(self, queue: str) -> dict[str, int]:
+        """Return the consumers of a queue and how many entries each has pending."""
+        try:
+            with translate_errors():
+                rows: Any = self._client.raw.xinfo_consumers(self._keys.stream(queue), GROUP)
+        except (NoGroupError, NoKeyError):
+            return {}
+        return {row["name"].decode(): row["pending"] for row in rows}
+
+    def read_idle_ms(self, queue: str, consumer: str) -> list[int]:
+        """Return for each pending entry of a consumer the time since its lease was renewed, in ms."""
+        try:
+            with translate_errors():
+                rows: Any = self._client.raw.xpending_range(
+                    self._keys.stream(queue), GROUP, "-", "+", MOST_PENDING, consumer
+                )
+        except NoGroupError:
+            return []
+        return [row["time_since_delivered"] for row in rows]
+
+    def count_overdue(self, queue: str, late_ms: int) -> int:
+        """Count the delayed entries that should have been promoted more than `late_ms` ago."""
+        with translate_errors():
+            clock: Any = self._client.raw.time()
+            count: Any = self._client.raw.zcount(
+                self._keys.delayed(queue), "-inf", clock[0] * 1000 + clock[1] // 1000 - late_ms
+            )
+        return int(count)
+
+    def scan_delayed(self, queue: str, cursor: int) -> tuple[int, list[bytes]]:
+        """Return the next cursor, 0 at the end, and some of the delayed entries; some may come twice."""
+        with translate_errors():
+            answer: Any = self._client.raw.zscan(self._keys.delayed(queue), cursor, count=SCAN_CHUNK)
+        return int(answer[0]), [packed for packed, _ in answer[1]]
+
+    def scan_stream(self, queue: str, after_id: str) -> list[Delivery]:
+        """Return the next `SCAN_CHUNK` entries after an id, waiting and pending; fewer at the end."""
+        with translate_errors():
+            rows: Any = self._client.raw.xrange(self._keys.stream(queue), f"({after_id}", "+", SCAN_CHUNK)
+        return [
+            Delivery(queue, entry_id.decode(), payload_of([part for pair in fields.items() for part in pair]))
+            for entry_id, fields in rows
+        ]
+
+    def read_server_state(self) -> dict[str, Any]:
+        """Return Redis' own fields about memory, persistence and work, and `slow_calls`."""
+        with translate_errors():
+            pipe = self._client.raw.pipeline(transaction=False)
+            for section in ("memory", "persistence", "clients", "stats"):
+                pipe.info(section)
+            pipe.slowlog_len()
+            *sections, slow_calls = pipe.execute()
+        state: dict[str, Any] = {name: value for section in sections for name, value in section.items()}
+        return {name: state[name] for name in _SERVER_FIELDS if name in state} | {"slow_calls": slow_calls}
+
+    def find_leaked_keys(self) -> list[str]:
+        """Return the keys under the prefix that are neither a queue's own nor have a TTL: a sign of a defect."""
+        suffixes = (":stream", ":delayed", ":open")
+        raw, prefix = self._client.raw, self._keys.prefix
+        with translate_errors():
+            names = [name.decode() for name in raw.scan_iter(match=f"{prefix}:*", count=1000)]
+            return [name for name in names if not name.endswith(suffixes) and raw.ttl(name) == -1]
