@@ -43,10 +43,10 @@ from bench_pool import (
     wait_for_run,
     wait_until,
 )
+from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.registry import installed_jobs
 
@@ -316,7 +316,7 @@ def held_by(bench: Bench, consumer: str) -> set[int]:
         found: Any = bench.client.xrange(stream, entry_id, entry_id)
         entries += [unpack_entry(fields[b"e"], LARGEST_ENTRY) for _, fields in found]
     run = ledger.load_run(bench.connection, entries[0].run_id) if entries else None
-    return set(ledger.open_symbols(bench.connection, run, [entry.seq for entry in entries])) if run else set()
+    return set(ledger.read_open_symbols(bench.connection, run, [entry.seq for entry in entries])) if run else set()
 
 
 def times_of(bench: Bench, run: Run, seqs: Collection[int], since: float) -> tuple[list[float], list[float]]:

@@ -16,8 +16,8 @@ from scheduler.messages_to_runs import Intake
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.redis.inbox import InboxEntry, Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM
-from streamworkers.engine.worker.executor import describe, must_wait
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.faults import describe, is_transient
 
 log = structlog.get_logger()
 READ_COUNT = 50
@@ -51,7 +51,9 @@ class Listener(threading.Thread, ABC):
             try:
                 self._listen()
             except Exception as error:  # a listener never stops silently: it says what is wrong and goes on
-                log.warning("listener_lost", source=self.source, error=describe(error), exc_info=not must_wait(error))
+                log.warning(
+                    "listener_lost", source=self.source, error=describe(error), exc_info=not is_transient(error)
+                )
                 self._backoff.failed()
 
     @abstractmethod
@@ -89,7 +91,7 @@ class ChannelListener(Listener):
             try:
                 self._intake.accept(raw, self.source, heard_at)
             except Exception as error:
-                if not must_wait(error):
+                if not is_transient(error):
                     raise
                 log.warning("message_held", source=self.source, error=describe(error))
                 self._backoff.failed()

@@ -5,8 +5,8 @@ from typing import Any
 
 from scheduler.message import MAX_SYMBOLS
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_COMPLETE
 

@@ -13,16 +13,16 @@ from scheduler.message import LoadComplete, LoadRequest, RejectedError, job_id_o
 from scheduler.metrics import SchedulerMetrics
 from scheduler.status import Submission, announce
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, record_run
 from streamworkers.engine.job import Origin, RunRequest
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.worker.executor import describe, must_wait
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
+from streamworkers.faults import describe, is_transient
 from streamworkers.schedules import store
 from streamworkers.schedules.run_factory import Changes, Resolve, record_scheduled_run
 from streamworkers.schedules.store import Schedule
@@ -70,7 +70,7 @@ class Intake:
             reason = error.reason if isinstance(error, RejectedError) else "bad_field"
             outcome = self._reject(raw or b"", source, reason, str(error))
         except Exception as error:  # one message never keeps its listener from the next
-            if must_wait(error):
+            if is_transient(error):
                 raise
             log.exception("message_failed", source=source, error=describe(error))
             outcome = self._reject(raw or b"", source, "internal_error", describe(error))
@@ -166,7 +166,7 @@ class Intake:
         if job_id is not None:
             announce(self.messages, connection, Submission(job_id, run), self.status_ttl_seconds)
         try:
-            finish_enqueue(connection, self.streams, run, ledger.all_open_items(connection, run))
+            finish_enqueue(connection, self.streams, run, ledger.iterate_open_items(connection, run))
         except RedisUnavailableError as error:
             # The run is in the ledger, and the reconciler adds it.
             log.warning("enqueue_deferred", run=run.id, error=describe(error))

@@ -7,7 +7,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine import ledger
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.jobs.health import Finding, monitoring_event, save_findings
 
@@ -29,7 +29,7 @@ class PoolWatch:
 
     def run_once(self) -> float | None:
         """Look for heartbeats; without any, keep and publish that, and again every ten minutes."""
-        if self._streams.heartbeats.read_all():
+        if self._streams.inspector.read_heartbeats():
             self._told_at = None
             return None
         now = time.monotonic()

@@ -26,14 +26,14 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.engine.host.http import HealthServer
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector
-from streamworkers.engine.ledger.runs import SCHEDULES_NOTIFY
+from streamworkers.engine.ledger import SCHEDULES_NOTIFY
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.loop import ServiceLoop
 from streamworkers.engine.services.outbox_relay import OutboxRelay
-from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError, ServiceUnreachableError
+from streamworkers.faults import describe
 from streamworkers.jobs.health import Finding, save_findings
 from streamworkers.market.universes.cache import UniverseCache
 
@@ -183,7 +183,7 @@ class Scheduler:
         """What keeps runs from being started now."""
         wrong = []
         try:
-            self._streams.ping()
+            self._streams.inspector.ping()
         except RedisUnavailableError as error:
             wrong.append(str(error))
         try:

@@ -12,9 +12,9 @@ from psycopg_pool import ConnectionPool
 
 from scheduler.load_complete import announce_loads
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import OPEN_RUN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import OPEN_RUN_STATES, Run
 from streamworkers.engine.redis.inbox import Messages
 
 UPDATE_SECONDS = 0.5

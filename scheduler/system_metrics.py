@@ -113,7 +113,7 @@ class SystemCollector(Collector):
             _CLIENTS: [((), state["connected_clients"])],
             _SLOW: [((), state["slow_calls"])],
             _COMMANDS: [((), state["total_commands_processed"])],
-            _SUPERVISORS: [((), len(self._streams.heartbeats.read_all()))],
+            _SUPERVISORS: [((), len(self._streams.inspector.read_heartbeats()))],
             _CALLS: [((provider,), calls) for provider, calls in self._streams.rate_limiter.count_calls().items()],
         }
 

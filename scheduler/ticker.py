@@ -14,17 +14,17 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.metrics import SchedulerMetrics
-from streamworkers.database import Connection, is_passing
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue
 from streamworkers.engine.job import Origin
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.outcome import Event, printable
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError, UsageError
+from streamworkers.faults import describe, is_transient, printable
 from streamworkers.market.calendar.sessions import WARN_DAYS
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
@@ -83,7 +83,7 @@ class Ticker:
                     assert timing is not None
                     started = self._decide(connection, schedule, timing, now)
             except Exception as error:  # whatever is wrong with one schedule, the others go on
-                if is_passing(error):
+                if is_transient(error):
                     raise
                 self._note_problem(connection, schedule, now, error)
         self._enqueue(connection, started)
@@ -164,7 +164,7 @@ class Ticker:
             with connection.transaction():
                 run, _ = record_scheduled_run(connection, self.registry, self.resolve, schedule, origin)
         except Exception as error:  # whatever one schedule's job raises, the others go on
-            if is_passing(error):
+            if is_transient(error):
                 raise
             is_usage = isinstance(error, UsageError)
             rejection = printable(str(error) if is_usage else describe(error))
@@ -257,7 +257,7 @@ class Ticker:
             if time.monotonic() < self._redis_away_until:
                 return
             try:
-                finish_enqueue(connection, self.streams, run, ledger.all_open_items(connection, run))
+                finish_enqueue(connection, self.streams, run, ledger.iterate_open_items(connection, run))
             except RedisUnavailableError as error:
                 self._redis_away_until = time.monotonic() + _REDIS_PAUSE_SECONDS
                 log.warning("enqueue_deferred", run=run.id, error=describe(error))

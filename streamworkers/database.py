@@ -29,7 +29,7 @@ _PASSING_ERRORS = (
 )
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """True when the same statement can succeed later without a change of its data.
 
     A lost connection carries no SQLSTATE; a statement that was cancelled by its time limit does, and is the

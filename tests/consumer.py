@@ -7,8 +7,8 @@ from typing import Any
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.host.report import BatchReport
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry

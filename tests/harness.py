@@ -17,7 +17,7 @@ import pytest
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 

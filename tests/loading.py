@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.market.bars.arrays import BarArrays
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import DEFAULT_KEY, FakeMassive, RunningFakeMassive, running_fake_massive

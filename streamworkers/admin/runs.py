@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger import transitions as run_changes
-from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 
@@ -27,7 +26,7 @@ def cancel(connection: Connection, streams: Streams, run_id: int) -> int:
     Its entries stay in Redis until workers meet and drop them; a handler at work is fenced off at its commit.
     """
     run = require_run(connection, run_id)
-    count = run_changes.cancel_run(connection, run)
+    count = ledger.cancel_run(connection, run)
     if count is None:
         raise BadInputError(f"run {run_id} is {run.status}, and only a run that is PENDING or RUNNING can be cancelled")
     streams.queues.set_open_count(run.queue, run.id, 0)
@@ -51,20 +50,19 @@ def replay(connection: Connection, streams: Streams, items: Iterable[tuple[int, 
 def purge(connection: Connection, items: Iterable[tuple[int, int]]) -> int:
     """Give dead items, given as (run id, seq), up for good; returns how many."""
     return sum(
-        run_changes.purge_items(connection, require_run(connection, run_id), seqs)
-        for run_id, seqs in _by_run(items).items()
+        ledger.purge_items(connection, require_run(connection, run_id), seqs) for run_id, seqs in _by_run(items).items()
     )
 
 
 def _reopen(
     connection: Connection, streams: Streams, run: Run, states: Sequence[str], seqs: Sequence[int] | None
 ) -> int:
-    reopened = run_changes.reopen_items(connection, run, states, None if seqs is None else list(seqs))
+    reopened = ledger.reopen_items(connection, run, states, None if seqs is None else list(seqs))
     if not reopened:
         raise BadInputError(f"run {run.id} has no item that is {' or '.join(states)}")
     wanted = set(reopened)
     finish_enqueue(
-        connection, streams, run, (item for item in ledger.all_open_items(connection, run) if item.seq in wanted)
+        connection, streams, run, (item for item in ledger.iterate_open_items(connection, run) if item.seq in wanted)
     )
     return len(reopened)
 

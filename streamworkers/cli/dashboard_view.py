@@ -1,8 +1,7 @@
 """What `top` and `status` show: gathered from both services, and laid out for a terminal of any size."""
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -87,7 +86,7 @@ def gather(connection: Connection, streams: Streams) -> Overview:
     return Overview(
         at=now,
         monotonic=time.monotonic(),
-        findings=examine(connection, streams, HealthParameters(), now),
+        findings=examine(connection, streams.inspector, HealthParameters(), now),
         queues=[_queue(streams, name, dead.get(name, 0)) for name in names],
         supervisors=_supervisors(streams),
         runs=ledger_reports.open_runs(connection, MOST_RUNS),
@@ -205,9 +204,7 @@ def _queue(streams: Streams, name: str, dead: int) -> QueueRow:
 
 def _supervisors(streams: Streams) -> list[SupervisorRow]:
     rows = []
-    for name, payload in sorted(streams.heartbeats.read_all().items()):
-        told: Mapping[str, Any] = json.loads(payload)
-        workers = told.get("workers", ())
-        busy = sum(bool(worker.get("busy")) for worker in workers)
-        rows.append(SupervisorRow(name, len(workers), busy, tuple(told.get("queues", ()))))
+    for name, supervisor in sorted(streams.inspector.read_heartbeats().items()):
+        busy = sum(worker.busy for worker in supervisor.workers)
+        rows.append(SupervisorRow(name, len(supervisor.workers), busy, tuple(supervisor.queues)))
     return rows

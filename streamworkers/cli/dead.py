@@ -18,7 +18,7 @@ from streamworkers.cli.session import (
     print_table,
 )
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import rejected as rejected
+from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.errors import BadInputError
@@ -166,7 +166,7 @@ def purge_entries(ids: tuple[int, ...], everything: bool) -> None:
     if bool(ids) == everything:
         raise BadInputError("name ids or --all: exactly one of the two")
     with Session.open().database() as connection:
-        count = rejected.purge_rejected(connection, None if everything else ids)
+        count = ledger.purge_rejected(connection, None if everything else ids)
     click.echo(f"purged {count} entries")
 
 

@@ -17,8 +17,8 @@ from streamworkers.cli.session import (
     timeout_option,
 )
 from streamworkers.cli.waiting import print_summary, summary_of, wait_for_run, warn_without_workers
+from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger import runs as ledger
 from streamworkers.schedules.reports import tick_counts
 
 _STATES = ["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
@@ -71,7 +71,7 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
 def stats(days: int, as_json: bool) -> None:
     """Of each job: its ended runs, how many succeeded and how long they took; and of each schedule its ticks."""
     with Session.open().database() as connection:
-        since = ledger.moment_before(connection, days * 86_400)
+        since = ledger.read_moment_before(connection, days * 86_400)
         jobs = ledger_reports.run_statistics(connection, since)
         ticks = tick_counts(connection, since)
     for row in jobs:

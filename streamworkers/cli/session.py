@@ -96,7 +96,7 @@ class Session:
         """The queues, on a Redis that answers."""
         streams = Streams(self.redis_url, self.settings.key_prefix)
         try:
-            streams.ping()
+            streams.inspector.ping()
             yield streams
         finally:
             streams.close()

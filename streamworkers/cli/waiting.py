@@ -11,9 +11,9 @@ from rich.text import Text
 from scheduler.load_complete import LOAD_JOB
 from streamworkers.cli.session import messages, print_json, show_bar_time
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import OPEN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import OPEN_STATES, Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.schedules.reports import tick_of_run
 
@@ -33,8 +33,8 @@ class _RateColumn(ProgressColumn):
 
 def warn_without_workers(streams: Streams, queue: str) -> None:
     """Say on standard error when nobody reads a queue."""
-    heartbeats = streams.heartbeats.read_all().values()
-    if not any(f'"{queue}"'.encode() in payload for payload in heartbeats):
+    heartbeats = streams.inspector.read_heartbeats().values()
+    if not any(queue in supervisor.queues for supervisor in heartbeats):
         click.echo(f"no worker reads queue {queue!r} now: start one with `streamworkers worker`", err=True)
 
 

@@ -5,7 +5,6 @@ is a finding. What the pool puts right by itself while it runs is a note. Every 
 would do, or a person with a command; each is safe to repeat and beside a pool at work.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,20 +14,18 @@ from typing import Any, NamedTuple
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import finish_enqueue
-from streamworkers.engine.ledger import rejected as rejected
+from streamworkers.engine.ledger import Run, UnfinishedRun
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger import transitions as run_changes
-from streamworkers.engine.ledger.runs import Run, Unfinished
 from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.services.loss_check import add_missing, record_added
 from streamworkers.engine.services.outbox_relay import OutboxRelay
-from streamworkers.engine.services.queue_scan import QueueScan, portions
-from streamworkers.engine.services.reconciler import add_missing, note_added
+from streamworkers.engine.services.queue_scan import QueueScan, split_for_scans
 from streamworkers.errors import BadInputError
 
 NOTE, WARNING, ERROR = "note", "warning", "error"
@@ -192,7 +189,9 @@ class Doctor:
             self._streams.inspector.list_queues() | set(self._registry.queues) | {row["queue"] for row in rows}
         )
         consumers = {queue: self._streams.inspector.read_consumers(queue) for queue in queues}
-        live = {worker: _queues_of(payload) for worker, payload in self._streams.heartbeats.read_all().items()}
+        live = {
+            worker: set(supervisor.queues) for worker, supervisor in self._streams.inspector.read_heartbeats().items()
+        }
         read = {queue for served in live.values() for queue in served}
         findings = self._look_at_runs(rows)
         for queue in queues:
@@ -203,7 +202,7 @@ class Doctor:
         for key in self._streams.inspector.find_leaked_keys():
             fix = partial(self._streams.delete_lasting, key) if key.startswith(passing) else None
             findings.append(Finding("leaked_key", WARNING, f"key {key}", "it stays for ever", fix))
-        if late := ledger_reports.late_events(self._connection, LATE_SECONDS):
+        if late := ledger.count_late_events(self._connection, LATE_SECONDS):
             what = f"{late} events are older than {LATE_SECONDS:g} s"
             findings.append(Finding("outbox_backlog", WARNING, "outbox", what, self._publish))
         self._first_look = scans
@@ -241,7 +240,7 @@ class Doctor:
             what = f"{overdue} delayed entries are more than {LATE_SECONDS:g} s late"
             findings.append(Finding("overdue_delayed", ERROR, where, what, partial(self._promote, queue)))
         counted = self._streams.inspector.read_open_counts(queue)
-        for run_id in sorted(counted.keys() - ledger.open_run_ids(self._connection, queue, list(counted))):
+        for run_id in sorted(counted.keys() - ledger.find_open_runs(self._connection, queue, list(counted))):
             what = f"Redis counts {counted[run_id]} open items of it in queue {queue}"
             what += "; a supervisor forgets them within a minute or so" if is_read else ""
             fix = partial(self._forget_count, queue, run_id)
@@ -259,11 +258,11 @@ class Doctor:
             silences = self._streams.inspector.read_idle_ms(queue, consumer) if pending else []
             ended = sum(silence >= lease_ms for silence in silences)
             what = f"{pending} entries pending; the lease of {ended} has run out" if pending else "nothing pending"
-            is_passing = is_read and max(silences, default=0) < 2 * lease_ms + 5000
-            what += "; a live supervisor of the queue takes care of it" if is_passing else ""
+            is_transient = is_read and max(silences, default=0) < 2 * lease_ms + 5000
+            what += "; a live supervisor of the queue takes care of it" if is_transient else ""
             bury = partial(self._bury, queue, consumer) if ended or not pending else None
             where = f"consumer {consumer} of queue {queue}"
-            findings.append(Finding("dead_consumer", NOTE if is_passing else WARNING, where, what, bury))
+            findings.append(Finding("dead_consumer", NOTE if is_transient else WARNING, where, what, bury))
         return findings
 
     def _look_at_entries(self, queue: str, is_read: bool, scans: list[QueueScan]) -> list[Finding]:
@@ -271,13 +270,13 @@ class Doctor:
         findings = []
         runs = self._unfinished(queue)
         closed, others, foreign = 0, Counter[int](), 0
-        for asked in portions(runs) if runs else [[]]:
+        for asked in split_for_scans(runs) if runs else [[]]:
             scan = QueueScan(self._streams, queue, [run for run, _ in asked], self._settings.entry_max_bytes)
             scan.finish()
             scans.append(scan)
             counts = {run.id: self._count_open(scan, run) for run, _ in asked}
-            closed += sum(scan.held_count(run_id) - held for run_id, (held, _) in counts.items())
-            others, foreign = scan.other_runs, scan.foreign
+            closed += sum(scan.count_seen(run_id) - held for run_id, (held, _) in counts.items())
+            others, foreign = scan.other_runs, scan.malformed
             for earlier in self._first_look:
                 scan.add_seen(earlier)
             for unfinished in asked:
@@ -288,7 +287,7 @@ class Doctor:
                     fix = partial(self._add_missing, scan, unfinished)
                     findings.append(Finding("stranded_items", ERROR, f"run {run.id}", what, fix))
         known = {run.id for run, _ in runs}
-        known |= ledger.open_run_ids(self._connection, queue, list(others.keys() - known))
+        known |= ledger.find_open_runs(self._connection, queue, list(others.keys() - known))
         ended = sum(count for run_id, count in others.items() if run_id not in known)
         return findings + self._strays_found(queue, is_read, closed, ended, foreign)
 
@@ -305,12 +304,14 @@ class Doctor:
         fix = partial(self._take_out_strays, queue)
         return [Finding("entries_without_items", WARNING, f"queue {queue}", what, fix)]
 
-    def _unfinished(self, queue: str) -> list[Unfinished]:
+    def _unfinished(self, queue: str) -> list[UnfinishedRun]:
         """The open runs of a queue, but for those just enqueued."""
-        before = ledger.moment_before(self._connection, self._settings.reconcile_seconds)
-        runs: list[Unfinished] = []
+        before = ledger.read_moment_before(self._connection, self._settings.reconcile_seconds)
+        runs: list[UnfinishedRun] = []
         while True:
-            page = ledger.unfinished_runs(self._connection, queue, before, runs[-1].run.id if runs else 0, _RUN_PAGE)
+            page = ledger.read_unfinished_runs(
+                self._connection, queue, before, runs[-1].run.id if runs else 0, _RUN_PAGE
+            )
             runs += page
             if len(page) < _RUN_PAGE:
                 return runs
@@ -318,22 +319,22 @@ class Doctor:
     def _count_open(self, scan: QueueScan, run: Run) -> tuple[int, int]:
         """How many of a run's open items a scan saw, and how many it did not."""
         counts = [0, 0]
-        for item in ledger.all_open_items(self._connection, run):
-            counts[0 if scan.holds(run.id, item.seq) else 1] += 1
+        for item in ledger.iterate_open_items(self._connection, run):
+            counts[0 if scan.has_seen(run.id, item.seq) else 1] += 1
         return counts[0], counts[1]
 
-    def _is_left_alone(self, unfinished: Unfinished) -> bool:
+    def _is_left_alone(self, unfinished: UnfinishedRun) -> bool:
         """True when nobody enqueues a run or has done so since it was read from the ledger."""
         run_id = unfinished.run.id
         if not ledger.lock_enqueue(self._connection, run_id, wait=False):
             return False
         try:
-            now = ledger.unfinished_run(self._connection, run_id)
+            now = ledger.read_unfinished_run(self._connection, run_id)
             return now is not None and now.enqueued_ms == unfinished.enqueued_ms
         finally:
             ledger.unlock_enqueue(self._connection, run_id)
 
-    def _add_missing(self, scan: QueueScan, unfinished: Unfinished) -> None:
+    def _add_missing(self, scan: QueueScan, unfinished: UnfinishedRun) -> None:
         total, last_seq = 0, -1
         while True:
             added, next_seq = add_missing(self._connection, self._streams, scan, unfinished, last_seq)
@@ -342,12 +343,12 @@ class Doctor:
                 break
             last_seq = next_seq
         if total:
-            note_added(self._connection, self._streams, unfinished.run)
+            record_added(self._connection, self._streams, unfinished.run)
 
     def _repair_ended(self, run_id: int) -> None:
         run = ledger.load_run(self._connection, run_id)
-        if run is not None and run_changes.repair_ended_run(self._connection, run):
-            finish_enqueue(self._connection, self._streams, run, ledger.all_open_items(self._connection, run))
+        if run is not None and ledger.repair_ended_run(self._connection, run):
+            finish_enqueue(self._connection, self._streams, run, ledger.iterate_open_items(self._connection, run))
 
     def _complete(self, run_id: int) -> None:
         run = ledger.load_run(self._connection, run_id)
@@ -355,7 +356,7 @@ class Doctor:
             complete_run(self._connection, self._streams, run)
 
     def _forget_count(self, queue: str, run_id: int) -> None:
-        if not ledger.open_run_ids(self._connection, queue, [run_id]):
+        if not ledger.find_open_runs(self._connection, queue, [run_id]):
             self._streams.queues.set_open_count(queue, run_id, 0)
 
     def _bury(self, queue: str, consumer: str) -> None:
@@ -376,7 +377,7 @@ class Doctor:
 
     def _take_out_strays(self, queue: str) -> None:
         """Do what a worker would do with entries without items, as long as no worker reads the queue."""
-        if any(queue in _queues_of(payload) for payload in self._streams.heartbeats.read_all().values()):
+        if any(queue in set(supervisor.queues) for supervisor in self._streams.inspector.read_heartbeats().values()):
             return
         cursor = 0
         while True:
@@ -409,15 +410,9 @@ class Doctor:
             if run is None:
                 strangers[f"there is no run {run_id}"] = [each for group in by_seq.values() for each in group]
                 continue
-            still_open = ledger.open_symbols(self._connection, run, list(by_seq))
+            still_open = ledger.read_open_symbols(self._connection, run, list(by_seq))
             strays += [each for seq, group in by_seq.items() if seq not in still_open for each in group]
         for reason, deliveries in strangers.items():
-            rejected.keep_rejected(self._connection, deliveries[0].queue, deliveries, reason)
+            ledger.keep_rejected(self._connection, deliveries[0].queue, deliveries, reason)
             strays += deliveries
         return strays
-
-
-def _queues_of(heartbeat: bytes) -> set[str]:
-    """The queues that a supervisor reads, by its heartbeat."""
-    queues: list[str] = json.loads(heartbeat)["queues"]
-    return set(queues)

@@ -8,7 +8,7 @@ class Stop(Protocol):
     """What ends a pause: an event, or something like it."""
 
     def wait(self, seconds: float, /) -> bool:
-        """Pause; True when stopped meanwhile."""
+        """Pause; True if stopped meanwhile."""
 
 
 class Backoff:
@@ -29,11 +29,11 @@ class Backoff:
         return bound * self._rng.uniform(0.5, 1.0)
 
     def failed(self) -> bool:
-        """Wait before the next try; False when asked to stop meanwhile."""
+        """Pause before the next try; False if asked to stop meanwhile."""
         seconds = self.next_seconds
         self._failures += 1
         return not self._stop.wait(seconds)
 
     def succeeded(self) -> None:
-        """The service answered."""
+        """Start over: the service answered."""
         self._failures = 0

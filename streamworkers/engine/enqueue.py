@@ -1,4 +1,4 @@
-"""Starts runs: first the ledger, then the stream."""
+"""Starts runs: writes the ledger first, then the stream."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.job import Job, RunRequest
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import OpenItem, Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -27,34 +27,38 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     """Make a run of `request` and add its entries; returns it and whether it is new.
 
     The run and its items are one transaction. A crash after it loses nothing: the reconciler finds a run without
-    `enqueued_at` and adds its entries. With an idempotency key that is taken, nothing new happens.
+    `enqueued_at` and adds its entries. If the idempotency key is taken, nothing new happens.
 
     Raises UnknownNameError for the job, BadInputError for parameters, symbols or a key that break a rule.
     """
-    prepared = _prepared(connection, registry, request)
+    prepared = _prepare(connection, registry, request)
     run, is_new = _record(connection, registry, prepared)
     if is_new:
-        items = (OpenItem(seq, symbol, timeframe) for seq, (symbol, timeframe) in enumerate(prepared.items()))
-        finish_enqueue(connection, streams, run, items)
+        now_ms = time.time_ns() // 1_000_000
+        entries = (
+            Entry(run.id, seq, run.job, symbol, timeframe or "", now_ms)
+            for seq, (symbol, timeframe) in enumerate(prepared.items())
+        )
+        finish_enqueue(connection, streams, run, entries)
     return run, is_new
 
 
 def record_run(connection: Connection, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
-    """The ledger's half of `enqueue`, for a caller whose transaction holds more than the run; same errors.
+    """Do the ledger's half of `enqueue`, for a caller whose transaction holds more than the run; same errors.
 
     After the commit `finish_enqueue` adds the entries, or else the reconciler does.
     """
-    return _record(connection, registry, _prepared(connection, registry, request))
+    return _record(connection, registry, _prepare(connection, registry, request))
 
 
-def finish_enqueue(connection: Connection, streams: Streams, run: Run, items: Iterator[OpenItem]) -> None:
-    """Add a run's entries and note it, while the reconciler keeps its hands off.
+def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: Iterator[Entry]) -> None:
+    """Add a run's entries and record it; a lock keeps the reconciler away meanwhile.
 
     Raises RedisUnavailableError naming the run, which is in the ledger already and will be added by the reconciler.
     """
     ledger.lock_enqueue(connection, run.id, wait=True)
     try:
-        add_entries(streams, run, items)
+        add_entries(streams, run, entries)
         ledger.mark_enqueued(connection, run.id)
     except RedisUnavailableError as error:
         raise RedisUnavailableError(
@@ -64,31 +68,16 @@ def finish_enqueue(connection: Connection, streams: Streams, run: Run, items: It
         ledger.unlock_enqueue(connection, run.id)
 
 
-def add_entries(streams: Streams, run: Run, items: Iterator[OpenItem]) -> int:
-    """Add an entry for each of these items of a run; returns how many."""
+def add_entries(streams: Streams, run: Run, entries: Iterator[Entry]) -> int:
+    """Add entries of a run to its queue; returns how many."""
     total = 0
-    enqueued_ms = time.time_ns() // 1_000_000
-    while chunk := list(islice(items, _PIPELINE)):
-        packed = [
-            Entry(
-                run.id,
-                seq,
-                run.job,
-                symbol,
-                timeframe or "",
-                enqueued_ms,
-                used + 1,
-                isolated=used > 0,
-                generation=generation,
-            ).pack()
-            for seq, symbol, timeframe, used, generation in chunk
-        ]
+    while packed := [entry.pack() for entry in islice(entries, _PIPELINE)]:
         streams.queues.add(run.queue, run.id, packed)
         total += len(packed)
     return total
 
 
-def _prepared(connection: Connection, registry: Registry, request: RunRequest) -> RunRequest:
+def _prepare(connection: Connection, registry: Registry, request: RunRequest) -> RunRequest:
     job = registry[request.job]
     symbols = request.symbols or job.parts
     _require_key(request.idempotency_key)

@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeVar
 
 from streamworkers.database import Connection
-from streamworkers.engine.outcome import Completed, Event, Outcome
-from streamworkers.engine.redis.entry import Item
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.outcome import Completed, Event, Item, Outcome
+from streamworkers.engine.redis.inspector import Inspector
+from streamworkers.engine.redis.rate_limiter import RateLimiter
 
 
 class JobParameters(BaseModel):
@@ -22,11 +23,12 @@ class JobParameters(BaseModel):
 
 
 P = TypeVar("P", bound=JobParameters)
+V = TypeVar("V", default=Any)
 
 
 @dataclass(frozen=True, slots=True)
 class JobCounter:
-    """A counter of a job's own for Prometheus, `streamworkers_…_total`; its labels take few values."""
+    """A job's own counter for Prometheus, `streamworkers_…_total`; its labels take few values."""
 
     name: str
     documentation: str
@@ -35,9 +37,9 @@ class JobCounter:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Why there is a run: a person, a tick of a schedule, or an event.
+    """Why a run exists: a person, a tick of a schedule, or an event.
 
-    `external_id` is the job id of who asked for it, under which its status is shown.
+    `external_id` is the job id under which another program asked for it and follows its status.
     """
 
     trigger: Literal["manual", "schedule", "event"] = "manual"
@@ -53,7 +55,7 @@ MANUAL = Origin()
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run as it is asked for, before anything is written. No symbols are all parts of a job that has parts.
+    """A run before anything is written. Without symbols it has all parts of a job that has parts.
 
     With several `timeframes` each symbol is an item in each of them, and the run itself has none.
     """
@@ -71,24 +73,25 @@ class RunRequest:
 
     @property
     def item_count(self) -> int:
-        """How many items the run will have."""
+        """The number of items of the run."""
         return len(self.symbols) * max(1, len(self.timeframes))
 
     def items(self) -> Iterator[tuple[str, str | None]]:
-        """Symbol and timeframe of every item; all timeframes of a symbol follow each other."""
+        """Yield symbol and timeframe of every item; the timeframes of a symbol are adjacent."""
         timeframes = self.timeframes or (self.timeframe,)
         return ((symbol, timeframe) for symbol in self.symbols for timeframe in timeframes)
 
     def moment(self) -> datetime:
-        """When the run should have been: its tick, else now. What it may see is what was there then."""
+        """Return the time as of which the run sees data: its tick, else now."""
         return self.origin.scheduled_for or datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Context(Generic[P]):
-    """What a handler may use while it executes: its run, its parameters, a connection to read with, and the queues.
+    """What a handler may use while it executes.
 
-    `tallies` counts what the job's `counters` name, by the name and its labels.
+    `connection` is for reading. `rate_limiter` holds for the whole fleet; `inspector` reads the state of the queues.
+    `tallies` counts for the job's `counters`: the key is the counter's name and its label values.
     """
 
     run_id: int
@@ -96,23 +99,25 @@ class Context(Generic[P]):
     as_of: datetime | None
     parameters: P
     connection: Connection
-    streams: Streams
+    rate_limiter: RateLimiter
+    inspector: Inspector
     is_cancelled: Callable[[], bool]
     tallies: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     @property
     def cancelled(self) -> bool:
-        """True once somebody cancelled the run; the results of such a call are not saved anyway."""
+        """True once the run was cancelled; the results of the call are not saved then."""
         return self.is_cancelled()
 
 
-class Job(ABC, Generic[P]):
-    """A kind of work. One instance lives in each worker process.
+class Job(ABC, Generic[P, V]):
+    """A kind of work, with parameters of type `P` and values of type `V` from `execute` to `save`.
 
-    `batch_size` is the most items of one call to `execute`; `timeout_seconds` the longest that a call may take before
-    the supervisor kills the process; `max_attempts` counts the deliveries after which a failing item is dead.
-    A job that is not about symbols names its `parts`: each is an item in the place of a symbol. One that mostly waits
-    for others says by `target_batch_seconds` how long a batch may take, in the place of the setting of that name.
+    One instance lives in each worker process. `batch_size` is the largest number of items of one call to `execute`;
+    `timeout_seconds` the longest time that a call may take before the supervisor kills the process; `max_attempts` the
+    number of attempts after which a failing item is dead. A job that is not about symbols has `parts`, each an item in
+    place of a symbol. A job that mostly waits for other systems can set `target_batch_seconds`, how long a batch may
+    take, in place of the setting of that name.
     """
 
     name: ClassVar[str]
@@ -126,19 +131,19 @@ class Job(ABC, Generic[P]):
     counters: ClassVar[tuple[JobCounter, ...]] = ()
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
-        """Complete a request when it is enqueued, for example with definitions that all its items shall share."""
+        """Complete a request when it is enqueued, for example with definitions that all its items share."""
         del connection
         return request
 
     @abstractmethod
-    def execute(self, items: Sequence[Item], context: Context[P]) -> Iterable[Outcome]:
-        """Do the work of all items, which are of one run, and say how each ended. Writes nothing.
+    def execute(self, items: Sequence[Item], context: Context[P]) -> Iterable[Outcome[V]]:
+        """Do the work of all items, which are of one run, and return an outcome for each. Writes nothing.
 
-        An exception with several items means that each is executed again by itself; with one it fails that item.
+        An exception with several items means that each is executed again on its own; with one item it fails that item.
         """
 
-    def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
-        """Write what these items achieved and return events to publish.
+    def save(self, connection: Connection, completed: Sequence[Completed[V]]) -> Iterable[Event]:
+        """Write the values of these items and return events to publish.
 
         Runs in the transaction that closes the items, so it takes effect exactly once or not at all. It gets only
         items that this worker was the first to close.

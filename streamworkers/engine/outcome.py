@@ -1,22 +1,36 @@
-"""What a handler says of an item, and the events that go with what it saved."""
+"""What a handler is given, what it says of each item, and the events that go with what it saved."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias
 
-from streamworkers.engine.redis.entry import Item
+from typing_extensions import TypeVar
+
+from streamworkers.faults import printable
+
+V = TypeVar("V", default=Any)
 
 
-class Completed(NamedTuple):
+class Item(NamedTuple):
+    """One unit of work: a symbol of a run, or a symbol in a timeframe."""
+
+    run_id: int
+    seq: int
+    symbol: str
+    timeframe: str | None
+    attempt: int
+
+
+class Completed(NamedTuple, Generic[V]):
     """The item is done. `value` goes to the job's `save`; `result`, a small JSON object, into the ledger."""
 
     item: Item
-    value: Any = None
+    value: V = None  # type: ignore[assignment]  # a job without values has V = None
     result: dict[str, Any] | None = None
 
 
 class Failed(NamedTuple):
-    """The item could not be done; it is tried again unless `permanent` or out of attempts."""
+    """The item could not be done; it is retried unless `permanent` or out of attempts."""
 
     item: Item
     error: str
@@ -24,22 +38,17 @@ class Failed(NamedTuple):
 
 
 class Snoozed(NamedTuple):
-    """The item shall run again at `until` (aware); that costs no attempt."""
+    """The item runs again at `until` (aware); this costs no attempt."""
 
     item: Item
     until: datetime
 
 
-Outcome: TypeAlias = Completed | Failed | Snoozed
+Outcome: TypeAlias = Completed[V] | Failed | Snoozed
 
 
-def printable(text: str) -> str:
-    """Text that PostgreSQL can store: no NUL, no half of a surrogate pair."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def checked(outcome: Outcome) -> Outcome:
-    """The outcome, if it can be acted on. Raises TypeError for what is none, and for a moment without a zone."""
+def require_outcome(outcome: Outcome[V]) -> Outcome[V]:
+    """Return the outcome. Raises TypeError for another type, and for a snooze until a time without a zone."""
     match outcome:
         case Completed():
             return outcome

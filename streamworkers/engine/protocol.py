@@ -1,91 +1,177 @@
-"""The pipe from a worker process to its supervisor: small msgpack messages, the last of which outlive the worker.
+"""What processes of a pool tell each other: the pipe from a worker to its supervisor, and heartbeats in Redis.
 
-A message is a list: its kind, then its values.
+The pipe carries small msgpack messages, each behind its length; the last of them outlive the worker.
 """
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from datetime import date
+from typing import Protocol, TypeAlias
 
-import msgpack
+import msgspec
 
-from streamworkers.engine.host.report import BatchReport
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 
-READY = "ready"
-BATCH = "batch"
-IDLE = "idle"
-HOLDING = "holding"
-CALL = "call"
-COMMITTING = "committing"
-FINISHED = "finished"
-REJECTED = "rejected"
+_LENGTH_BYTES = 4
+
+
+class BatchReport(msgspec.Struct, array_like=True):
+    """Counts of one batch, in items, and its times; `tallies` are of the job's own counters: name and labels, count."""
+
+    completed: int = 0
+    failed: int = 0
+    retried: int = 0
+    snoozed: int = 0
+    fenced: int = 0
+    dropped: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    wait_seconds: float = 0.0
+    requeue_seconds: float = 0.0
+    tallies: list[tuple[list[str], int]] = []
+
+
+class Reporter(Protocol):
+    """What a worker reports as it works."""
+
+    def holding(self) -> None:
+        """A service is away; the process waits and is well."""
+
+    def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
+        """A handler has these entries now; kill the process if it does not return in time.
+
+        Without a job the call is not their execution yet, but the validation of their run's parameters.
+        """
+
+    def committing(self, run: Run, seqs: Sequence[int]) -> None:
+        """The handler returned; these items are about to be closed."""
+
+    def finished(self, run: Run, report: BatchReport) -> None:
+        """The items of the last `committing` are closed, and their entries have left the queue."""
+
+    def rejected(self, queue: str, count: int) -> None:
+        """Entries that belong to no item were removed from the queue."""
+
+
+class Ready(msgspec.Struct, tag=True, array_like=True):
+    """The process has loaded its jobs."""
+
+
+class BatchDelivered(msgspec.Struct, tag=True, array_like=True):
+    """Entries were delivered to the worker."""
+
+    count: int
+
+
+class Idle(msgspec.Struct, tag=True, array_like=True):
+    """The worker holds no entry."""
+
+
+class Holding(msgspec.Struct, tag=True, array_like=True):
+    """A service is away; the process waits and is well."""
+
+
+class CallStarted(msgspec.Struct, tag=True, array_like=True):
+    """A handler, or without a job the validation of parameters, has these entries now."""
+
+    queue: str
+    job: str | None
+    entry_ids: list[str]
+    timeout_seconds: float
+
+
+class PendingCommit(msgspec.Struct, tag=True, array_like=True):
+    """Items that the worker is about to close."""
+
+    run_id: int
+    run_day: date
+    queue: str
+    job: str
+    seqs: list[int]
+
+
+class BatchFinished(msgspec.Struct, tag=True, array_like=True):
+    """The items of the last PendingCommit are closed, and their entries have left the queue."""
+
+    queue: str
+    job: str
+    report: BatchReport
+
+
+class EntriesRejected(msgspec.Struct, tag=True, array_like=True):
+    """Entries that belong to no item were removed from the queue."""
+
+    queue: str
+    count: int
+
+
+Message: TypeAlias = (
+    Ready | BatchDelivered | Idle | Holding | CallStarted | PendingCommit | BatchFinished | EntriesRejected
+)
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class StatusPipe:
-    """The worker's end; a Reporter, and more."""
+    """The worker's end of the pipe; a Reporter, and more."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._packer = msgpack.Packer()
         self._unsent = b""
 
     def ready(self) -> None:
         """The process has loaded its jobs."""
-        self._send(READY)
+        self._send(Ready())
 
     def batch(self, count: int) -> None:
         """Entries were delivered."""
-        self._send(BATCH, count)
+        self._send(BatchDelivered(count))
 
     def idle(self) -> None:
-        """Nothing is in hand."""
-        self._send(IDLE)
+        """The worker holds no entry."""
+        self._send(Idle())
 
     def holding(self) -> None:
         """A service is away; the process waits and is well."""
-        self._send(HOLDING)
+        self._send(Holding())
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
-        """A handler has the process now."""
-        self._send(CALL, queue, job, entry_ids, timeout_seconds)
+        """A handler has these entries now."""
+        self._send(CallStarted(queue, job, list(entry_ids), timeout_seconds))
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """These items are about to be closed."""
-        self._send(COMMITTING, run.id, run.run_day.isoformat(), run.queue, run.job, seqs)
+        self._send(PendingCommit(run.id, run.run_day, run.queue, run.job, list(seqs)))
 
     def finished(self, run: Run, report: BatchReport) -> None:
-        """The items are closed, their entries gone."""
-        self._later(FINISHED, run.queue, run.job, report.as_dict())
+        """The items are closed, their entries removed.
+
+        Sent with the next message, which follows at once: every write wakes the supervisor. If the process dies in
+        between, the supervisor confirms with the ledger what was closed.
+        """
+        self._unsent += _frame(BatchFinished(run.queue, run.job, report))
 
     def rejected(self, queue: str, count: int) -> None:
-        """Entries that are no items of ours were taken out."""
-        self._send(REJECTED, queue, count)
+        """Entries that belong to no item were removed."""
+        self._send(EntriesRejected(queue, count))
 
-    def _later(self, *message: Any) -> None:
-        """Send with the next message, which follows at once: every write wakes the supervisor.
-
-        Should the process die in between, the ledger tells what it had closed.
-        """
-        self._unsent += self._packer.pack(message)
-
-    def _send(self, *message: Any) -> None:
-        data = self._unsent + self._packer.pack(message)
+    def _send(self, message: Message) -> None:
+        data = self._unsent + _frame(message)
         self._unsent = b""
         while data:
             data = data[os.write(self._descriptor, data) :]
 
 
 class StatusReader:
-    """The supervisor's end: what has arrived so far, whole messages only."""
+    """The supervisor's end of the pipe: what has arrived so far, whole messages only."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._unpacker = msgpack.Unpacker()
+        self._received = bytearray()
         os.set_blocking(descriptor, False)
 
-    def messages(self) -> Iterator[list[Any]]:
-        """Every whole message that has arrived. Raises EOFError after the last one of a worker that is gone."""
+    def messages(self) -> Iterator[Message]:
+        """Yield every whole message that has arrived. Raises EOFError after the last one of a worker that is gone."""
         ended = False
         while True:
             try:
@@ -95,11 +181,26 @@ class StatusReader:
             if not data:
                 ended = True
                 break
-            self._unpacker.feed(data)
-        yield from self._unpacker
+            self._received += data
+        yield from self._take_whole()
         if ended:
             raise EOFError
 
     def close(self) -> None:
         """Close the pipe."""
         os.close(self.descriptor)
+
+    def _take_whole(self) -> Iterator[Message]:
+        start, received = 0, self._received
+        while len(received) - start >= _LENGTH_BYTES:
+            end = start + _LENGTH_BYTES + int.from_bytes(received[start : start + _LENGTH_BYTES])
+            if len(received) < end:
+                break
+            yield _decoder.decode(received[start + _LENGTH_BYTES : end])
+            start = end
+        del received[:start]
+
+
+def _frame(message: Message) -> bytes:
+    packed = _encoder.encode(message)
+    return len(packed).to_bytes(_LENGTH_BYTES) + packed

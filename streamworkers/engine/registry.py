@@ -1,4 +1,4 @@
-"""The jobs that exist: those of installed packages, by the entry point group `streamworkers.jobs`."""
+"""The jobs of installed packages, found by the entry point group `streamworkers.jobs`."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ _NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 
 
 class Registry(Mapping[str, Job[Any]]):
-    """Jobs by name. Raises UnknownNameError for a name that is not there and BadInputError for a job that is wrong."""
+    """Jobs by name. Raises UnknownNameError for an unknown name, and BadInputError for an invalid job."""
 
     def __init__(self, jobs: Iterable[Job[Any]]) -> None:
         self._jobs: dict[str, Job[Any]] = {}
@@ -53,13 +53,13 @@ class Registry(Mapping[str, Job[Any]]):
         return max((job.batch_size for job in self._jobs.values() if job.queue == queue), default=1)
 
     def target_batch_seconds(self, queue: str, usual: float) -> float:
-        """How long a batch of a queue may take: what the most patient of its jobs asks for, else the usual time."""
+        """Return how long a batch of a queue may take: the longest time that one of its jobs asks for, else the usual one."""
         asked = [job.target_batch_seconds for job in self._jobs.values() if job.queue == queue]
         return max((seconds for seconds in asked if seconds is not None), default=usual)
 
     @property
     def counters(self) -> list[JobCounter]:
-        """The counters of all jobs; those that several share are one."""
+        """The counters of all jobs; a counter that several jobs share is listed once."""
         return sorted({counter for job in self._jobs.values() for counter in job.counters}, key=attrgetter("name"))
 
 

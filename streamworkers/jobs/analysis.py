@@ -12,10 +12,9 @@ from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefin
 from streamworkers.analysis.indicators import indicator_values
 from streamworkers.analysis.patterns import detect
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.engine.redis.keys import PATTERNS_CHANNEL
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.read import newest_bar_time, read_series
@@ -126,7 +125,7 @@ class Analysis(Job[AnalysisParameters]):
         if not done:
             return []
         run_id, timeframe, evaluated = done[0][0].run_id, done[0][1].timeframe.name, done[0][1].evaluated
-        newer = ledger.superseded(connection, run_id, [item.symbol for item, _ in done])
+        newer = ledger.find_superseded(connection, run_id, [item.symbol for item, _ in done])
         if newer:
             done = [(item, value) for item, value in done if item.symbol not in newer]
         rows = [row for _, value in done for row in value.indicators]

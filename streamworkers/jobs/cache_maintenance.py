@@ -9,8 +9,7 @@ from pydantic import Field
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.outcome import Completed, Event, Outcome
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.jobs.health import Finding, monitoring_event, save_findings
 from streamworkers.market.bars.read import newest_bar_of_all, read_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES

@@ -10,11 +10,10 @@ from psycopg import sql
 from pydantic import Field, model_validator
 
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger import retention
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.outcome import Completed, Outcome
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.market.bars.write import ensure_minute_partition
 
 PARTS = (

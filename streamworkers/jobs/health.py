@@ -1,6 +1,5 @@
 """The job `health_check`: looks at everything the pool stands on, and says how it is."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -11,12 +10,12 @@ from pydantic import Field
 
 from streamworkers.database import Connection
 from streamworkers.diagnosis import reports as health_reports
+from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.outcome import Completed, Event, Outcome
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Event, Item, Outcome
+from streamworkers.engine.redis.inspector import Inspector
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
-from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import StreamworkersError
 from streamworkers.market.bars.read import newest_bar_of_all
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -80,13 +79,13 @@ def monitoring_event(findings: Sequence[Finding], run_id: int | None, moment: da
     )
 
 
-def examine(connection: Connection, streams: Streams, rules: HealthParameters, now: datetime) -> list[Finding]:
+def examine(connection: Connection, inspector: Inspector, rules: HealthParameters, now: datetime) -> list[Finding]:
     """Look at every component; one that cannot be looked at is critical, and the others are looked at all the same."""
     looks: dict[str, Callable[[], Finding]] = {
-        "redis": lambda: _redis(streams, rules),
+        "redis": lambda: _redis(inspector, rules),
         "postgresql": lambda: _postgresql(connection, rules),
-        "workers": lambda: _workers(streams),
-        "queues": lambda: _queues(connection, streams, rules),
+        "workers": lambda: _workers(inspector),
+        "queues": lambda: _queues(connection, inspector, rules),
         "executions": lambda: _executions(connection, rules, now),
         "schedules": lambda: _schedules(connection, rules, now),
         "outbox": lambda: _outbox(connection, rules),
@@ -114,7 +113,7 @@ class HealthCheck(Job[HealthParameters]):
         """Examine the system."""
         for item in items:
             now = datetime.now(UTC)
-            findings = examine(context.connection, context.streams, context.parameters, now)
+            findings = examine(context.connection, context.inspector, context.parameters, now)
             status = {found.component: found.status for found in findings}
             yield Completed(item, (now, findings), {"status": worst(findings), "components": status})
 
@@ -126,8 +125,8 @@ class HealthCheck(Job[HealthParameters]):
             yield monitoring_event(findings, outcome.item.run_id, now)
 
 
-def _redis(streams: Streams, rules: HealthParameters) -> Finding:
-    state = streams.inspector.read_server_state()
+def _redis(inspector: Inspector, rules: HealthParameters) -> Finding:
+    state = inspector.read_server_state()
     limit = state.get("maxmemory") or 0
     share = state["used_memory"] / limit if limit else 0.0
     if state.get("aof_last_write_status", "ok") != "ok":
@@ -148,14 +147,14 @@ def _postgresql(connection: Connection, rules: HealthParameters) -> Finding:
     return Finding("postgresql", status, f"{used} of {most} connections, {size:,.0f} MiB", detail)
 
 
-def _workers(streams: Streams) -> Finding:
-    supervisors = [json.loads(payload) for payload in streams.heartbeats.read_all().values()]
-    processes = sum(len(supervisor.get("workers", ())) for supervisor in supervisors)
-    read = {queue for supervisor in supervisors for queue in supervisor.get("queues", ())}
+def _workers(inspector: Inspector) -> Finding:
+    supervisors = inspector.read_heartbeats().values()
+    processes = sum(len(supervisor.workers) for supervisor in supervisors)
+    read = {queue for supervisor in supervisors for queue in supervisor.queues}
     unread = sorted(
         queue
-        for queue in streams.inspector.list_queues() - read
-        if (backlog := streams.inspector.read_backlog(queue)).waiting + backlog.delayed
+        for queue in inspector.list_queues() - read
+        if (backlog := inspector.read_backlog(queue)).waiting + backlog.delayed
     )
     detail = {"supervisors": len(supervisors), "processes": processes, "queues_without_worker": unread}
     if not processes:
@@ -165,17 +164,17 @@ def _workers(streams: Streams) -> Finding:
     return Finding("workers", "ok", f"{processes} worker processes of {len(supervisors)} supervisors", detail)
 
 
-def _queues(connection: Connection, streams: Streams, rules: HealthParameters) -> Finding:
+def _queues(connection: Connection, inspector: Inspector, rules: HealthParameters) -> Finding:
     dead = ledger_reports.dead_by_queue(connection)
     detail: dict[str, Any] = {}
-    for queue in sorted(streams.inspector.list_queues() | dead.keys()):
-        backlog = streams.inspector.read_backlog(queue)
+    for queue in sorted(inspector.list_queues() | dead.keys()):
+        backlog = inspector.read_backlog(queue)
         detail[queue] = {
             "waiting": backlog.waiting,
             "pending": backlog.pending,
             "delayed": backlog.delayed,
             "dead": dead.get(queue, 0),
-            "oldest_seconds": round(streams.inspector.read_oldest_age(queue), 3),
+            "oldest_seconds": round(inspector.read_oldest_age(queue), 3),
         }
     late = [queue for queue, figures in detail.items() if figures["oldest_seconds"] > rules.queue_age_seconds]
     if late:
@@ -218,7 +217,7 @@ def _schedules(connection: Connection, rules: HealthParameters, now: datetime) -
 
 
 def _outbox(connection: Connection, rules: HealthParameters) -> Finding:
-    late = ledger_reports.late_events(connection, rules.outbox_seconds)
+    late = ledger.count_late_events(connection, rules.outbox_seconds)
     message = f"{late} events have waited for more than {rules.outbox_seconds:g} s" if late else "events are on time"
     return Finding("outbox", "degraded" if late else "ok", message, {"late": late})
 

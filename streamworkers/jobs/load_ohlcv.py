@@ -15,8 +15,7 @@ from pydantic import Field, model_validator
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
-from streamworkers.engine.outcome import Completed, Event, Outcome
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.errors import BadInputError, ItemError
 from streamworkers.loading import provenance as series_sources
 from streamworkers.loading.batch import LoadBatch, SavedBars
@@ -233,7 +232,7 @@ def _series(value: SavedBars) -> Series:
 
 def _fleet_calls(provider: Provider, context: Context[LoadParameters], settings: Settings) -> Calls:
     """Calls of this batch, counted for metrics, and against the number that the whole fleet may make in a minute."""
-    streams, limit, tallies = context.streams, provider.calls_per_minute, context.tallies
+    limiter, limit, tallies = context.rate_limiter, provider.calls_per_minute, context.tallies
     longest_ms = round(settings.massive_timeout_seconds * 10_000)
     lock = threading.Lock()
 
@@ -241,7 +240,7 @@ def _fleet_calls(provider: Provider, context: Context[LoadParameters], settings:
         if not limit:
             return ""
         token = secrets.token_hex(8)
-        wait_ms = streams.rate_limiter.reserve(provider.name, token, limit, CALL_WINDOW_MS, longest_ms)
+        wait_ms = limiter.reserve(provider.name, token, limit, CALL_WINDOW_MS, longest_ms)
         if wait_ms:
             with lock:
                 tallies["provider_waits", provider.name] += 1
@@ -251,7 +250,7 @@ def _fleet_calls(provider: Provider, context: Context[LoadParameters], settings:
 
     def finished(token: str) -> None:
         if token:
-            streams.rate_limiter.finish(provider.name, token)
+            limiter.finish(provider.name, token)
 
     def counted(answer: str) -> None:
         with lock:

@@ -14,8 +14,7 @@ import msgspec
 import structlog
 
 from streamworkers.engine.job import Context
-from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Failed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, ItemError, PermanentError
 from streamworkers.loading import provenance as series_sources
 from streamworkers.loading.checkpoints import CheckpointPage, read_checkpoint, shared_answer, write_checkpoint

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, record_run
 from streamworkers.engine.job import Origin, RunRequest
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
@@ -88,7 +88,7 @@ def trigger(
         origin = Origin("manual", schedule.id, schedule.name, tick.moment)
         run, _ = record_scheduled_run(connection, registry, resolve, schedule, origin, changes)
         store.change_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=run.id)
-    finish_enqueue(connection, streams, run, ledger.all_open_items(connection, run))
+    finish_enqueue(connection, streams, run, ledger.iterate_open_items(connection, run))
     return run
 
 

@@ -114,10 +114,10 @@ def _leaks(stage: Stage) -> Leaks:
     """What is left when all supervisors have ended and one step of the pruner was done for those that were killed."""
     streams = stage.streams
     heartbeats_end = stage.now() + _LEAK_SECONDS
-    while streams.heartbeats.read_all() and stage.now() < heartbeats_end:
+    while streams.inspector.read_heartbeats() and stage.now() < heartbeats_end:
         stage.tick()
     with open_pool(stage.services.postgres.url, application="chaos-pruner", max_size=1) as pool:
-        Pruner(pool, streams, QUEUES, lambda: set(streams.heartbeats.read_all())).run_once()
+        Pruner(pool, streams, QUEUES, lambda: set(streams.inspector.read_heartbeats())).run_once()
     deadline = stage.now() + _LEAK_SECONDS
     while (found := _look(stage)) != Leaks() and stage.now() < deadline:
         stage.tick()

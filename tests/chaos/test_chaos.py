@@ -21,7 +21,7 @@ from harness import wait_until
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import Registry
 
 TESTS = Path(__file__).parent.parent

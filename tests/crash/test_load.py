@@ -11,7 +11,7 @@ import pytest
 from harness import running_supervisor, start_run, wait_for_end, wait_until
 from loading import NOW, THIRTY, loader_environment, stored_bars
 from streamworkers.database import Connection
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive, running_fake_massive

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness import Supervisor, running_supervisor, start_run, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine import ledger
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 

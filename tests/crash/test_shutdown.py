@@ -17,8 +17,8 @@ from harness import Supervisor, effects_of, items_of, running_supervisor, start_
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -119,7 +119,7 @@ def test_a_signal_in_the_middle_of_large_runs_leaves_all_that_is_not_done_to_the
         assert _backlog(streams, run.queue) == (total - done, 0, 0)
         assert streams.inspector.read_consumers(run.queue) == {}
         _assert_nothing_taken_twice(connection, run)
-    assert streams.heartbeats.read_all() == {}
+    assert streams.inspector.read_heartbeats() == {}
     with running_supervisor(environment, tmp_path, *words) as following:
         for run in (fast, saving):
             assert wait_for_end(connection, run, 80) == "COMPLETED"

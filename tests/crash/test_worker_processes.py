@@ -21,8 +21,8 @@ from harness import (
 )
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
@@ -75,7 +75,7 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
         assert len([e for e in supervisor.events("worker_ended") if e["reason"] == "killed by signal 9"]) == 5
         assert supervisor.stop() == 0
     assert streams.inspector.read_consumers("tests") == {}
-    assert streams.heartbeats.read_all() == {}
+    assert streams.inspector.read_heartbeats() == {}
 
 
 @pytest.mark.parametrize(
@@ -263,8 +263,8 @@ def test_the_probes_and_metrics_tell_how_the_pool_is(
         wait_until(lambda: _probe(supervisor, "/readyz")[0] == 200)
         assert _probe(supervisor, "/livez") == (200, "ok\n")
         assert _probe(supervisor, "/nothing")[0] == 404
-        (heartbeat,) = streams.heartbeats.read_all().values()
-        assert b'"tests"' in heartbeat
+        (heartbeat,) = streams.inspector.read_heartbeats().values()
+        assert "tests" in heartbeat.queues
         os.kill(supervisor.worker_pids()[0], signal.SIGSTOP)
         assert _probe(supervisor, "/livez")[0] == 200
         os.kill(supervisor.worker_pids()[0], signal.SIGCONT)

@@ -20,8 +20,8 @@ from psycopg.conninfo import make_conninfo
 from harness import Supervisor, effects_of, items_of, start_run, wait_for_end, wait_until
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.inspector import Backlog
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry

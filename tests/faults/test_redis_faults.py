@@ -12,8 +12,8 @@ import redis
 
 from faults.faulty_pool import LEASE_SECONDS, OUTAGE_SECONDS, FaultyPool, assert_for
 from harness import wait_until
+from streamworkers.engine import ledger
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.redis.entry import Entry
 
 pytestmark = pytest.mark.timeout(300)

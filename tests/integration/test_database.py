@@ -4,8 +4,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from streamworkers.database import connect, is_passing, open_pool
+from streamworkers.database import connect, open_pool
 from streamworkers.errors import BadInputError, ServiceUnreachableError
+from streamworkers.faults import is_transient
 
 SECRET = "hunter2secret"
 
@@ -85,4 +86,4 @@ def test_a_rejected_password_is_not_printed(service_urls: object, database_url: 
     ],
 )
 def test_faults_of_the_moment_are_told_from_faults_of_the_work(error: Exception, passing: bool) -> None:
-    assert is_passing(error) is passing
+    assert is_transient(error) is passing

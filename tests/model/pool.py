@@ -12,12 +12,12 @@ from model.actor import Actor, Stage
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import PoolMetrics
-from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome, Snoozed
+from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.client import RedisClient
-from streamworkers.engine.redis.entry import Entry, Item, unpack_entry
+from streamworkers.engine.redis.entry import Entry, unpack_entry
 from streamworkers.engine.redis.heartbeats import Heartbeats
 from streamworkers.engine.redis.inspector import Backlog, Inspector
 from streamworkers.engine.redis.keys import GROUP
@@ -26,12 +26,14 @@ from streamworkers.engine.redis.queue import Delivery, Queues
 from streamworkers.engine.redis.rate_limiter import RateLimiter
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.reclaimer import Reclaimer
-from streamworkers.engine.services.reconciler import Reconciler, StallRule
+from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.engine.worker.commit import BatchCommitter
-from streamworkers.engine.worker.executor import Executor, must_wait
+from streamworkers.engine.worker.executor import Executor
 from streamworkers.errors import PermanentError, RedisUnavailableError
+from streamworkers.faults import is_transient
 
 QUEUE = "model"
 WISHES = ("complete", "fail", "raise", "give_up", "snooze", "say_nothing", "spoil_save")
@@ -233,7 +235,7 @@ class Reports:
 
 
 class Worker:
-    """A worker without a process: what `engine/worker.py` does around its executor."""
+    """A worker without a process: what `engine/worker/worker.py` does around its executor."""
 
     def __init__(self, services: "Services", consumer: str) -> None:
         self.consumer = consumer
@@ -272,7 +274,7 @@ class Worker:
                     self.backend_pid = connection.info.backend_pid
                     self._executor.execute(connection, deliveries, lambda: self.stopping)
             except Exception as error:
-                if not must_wait(error):
+                if not is_transient(error):
                     raise
             else:
                 self.reports.suspects = ()

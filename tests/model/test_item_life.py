@@ -27,14 +27,15 @@ from model.pool import KILLED, QUEUE, WISHES, ItemKey, Services, Worker
 from streamworkers.admin import runs as operations
 from streamworkers.config import Settings
 from streamworkers.database import Connection, open_pool
+from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger import transitions as run_changes
-from streamworkers.engine.ledger.runs import ItemUpdate, Run
-from streamworkers.engine.redis import queue as stream_module
+from streamworkers.engine.ledger import ItemUpdate, Run, transitions
+from streamworkers.engine.redis import leases as leases_module
+from streamworkers.engine.redis import queue as queue_module
 from streamworkers.engine.redis.inspector import Backlog
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.services import loss_check as loss_check_module
 from streamworkers.engine.services import reconciler as reconciler_module
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.reclaimer import Reclaimer
@@ -410,9 +411,9 @@ def services(
 ) -> Iterator[Services]:
     """The pool's parts on a database and a prefix of their own, with pages so small that a few items fill them."""
     del streams  # it looks for leaked keys in the end
-    monkeypatch.setattr(stream_module, "ADD_CHUNK", 2)
-    monkeypatch.setattr(stream_module, "TAKE_OVER_CHUNK", 2)
-    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 2)
+    monkeypatch.setattr(queue_module, "ADD_CHUNK", 2)
+    monkeypatch.setattr(leases_module, "REQUEUE_CHUNK", 2)
+    monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 2)
     monkeypatch.setattr(reconciler_module, "FORGET_EVERY", 1)
     asynchronously = sql.SQL("ALTER DATABASE {} SET synchronous_commit TO off")
     connection.execute(asynchronously.format(sql.Identifier(connection.info.dbname)))
@@ -518,5 +519,5 @@ def test_with_one_attempt_too_few_a_death_before_its_time_is_found(
 def test_with_a_run_ended_too_early_an_open_item_in_it_is_found(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_changes, "OPEN_STATES", ("pending",))
+    monkeypatch.setattr(transitions, "OPEN_STATES", ("pending",))
     assert _counterexample(services, "works", "reconciles").startswith("ended with open items")

@@ -10,8 +10,7 @@ from typing import ClassVar
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, Snoozed
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome, Snoozed
 from streamworkers.errors import PermanentError
 
 

@@ -17,7 +17,7 @@ import redis
 from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
-from streamworkers.engine.ledger.runs import count_items
+from streamworkers.engine.ledger import count_items
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry

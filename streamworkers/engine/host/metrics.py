@@ -5,6 +5,7 @@ a worker that is killed: what it had committed but not told is read from the led
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,13 +14,12 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers import __version__
 from streamworkers.database import Connection
-from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
+from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.engine.supervisor.child import Usage
+from streamworkers.engine.worker_end import WorkerEnd
 from streamworkers.errors import RedisUnavailableError
 
-WORKER_ENDS = ("timeout", "signal", "exited", "over", "nothing", "start", "stopped")
 _DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600)
@@ -108,7 +108,7 @@ class PoolMetrics(ServiceMetrics):
                     counter.labels(queue, job)
                 for outcome in ("completed", "failed"):
                     self.finished.labels(queue, job, outcome)
-        for cause in WORKER_ENDS:
+        for cause in WorkerEnd:
             self.worker_ends.labels(cause)
 
     def count_call(self, queue: str, job: str, items: int) -> None:
@@ -132,6 +132,13 @@ class PoolMetrics(ServiceMetrics):
         for (name, *labels), count in report.tallies:
             if (counter := self._of_jobs.get(name)) is not None:
                 (counter.labels(*labels) if labels else counter).inc(count)
+
+
+class Usage(NamedTuple):
+    """Resident memory in bytes, and processor seconds since the start."""
+
+    memory_bytes: int
+    cpu_seconds: float
 
 
 class BacklogCollector(Collector):

@@ -1,1 +1,81 @@
-"""PostgreSQL as the pool uses it: runs, items, the outbox, rejected entries. All SQL about them is in this folder."""
+"""PostgreSQL as the pool uses it. All SQL about runs, items, the outbox and rejected entries is in this folder.
+
+What people ask for is in `reports`; the other functions are used as `ledger.load_run(…)`.
+"""
+
+from streamworkers.engine.ledger.items import (
+    OPEN_STATES,
+    ItemUpdate,
+    complete_items,
+    count_closed_by,
+    count_items,
+    fail_items,
+    find_superseded,
+    iterate_open_items,
+    read_open_items,
+    read_open_symbols,
+)
+from streamworkers.engine.ledger.outbox import add_events, count_late_events, read_outbox_state, take_events
+from streamworkers.engine.ledger.rejected import delete_old_rejected, keep_rejected, purge_rejected
+from streamworkers.engine.ledger.runs import (
+    OPEN_RUN_STATES,
+    SCHEDULES_NOTIFY,
+    Run,
+    UnfinishedRun,
+    create_run,
+    ensure_partitions,
+    find_open_runs,
+    is_key_taken,
+    load_run,
+    lock_enqueue,
+    mark_enqueued,
+    mark_notified,
+    mark_running,
+    read_moment_before,
+    read_unfinished_run,
+    read_unfinished_runs,
+    unlock_enqueue,
+)
+from streamworkers.engine.ledger.transitions import cancel_run, close_run, purge_items, reopen_items, repair_ended_run
+
+__all__ = [
+    "OPEN_RUN_STATES",
+    "OPEN_STATES",
+    "SCHEDULES_NOTIFY",
+    "ItemUpdate",
+    "Run",
+    "UnfinishedRun",
+    "add_events",
+    "cancel_run",
+    "close_run",
+    "complete_items",
+    "count_closed_by",
+    "count_items",
+    "count_late_events",
+    "create_run",
+    "delete_old_rejected",
+    "ensure_partitions",
+    "fail_items",
+    "find_open_runs",
+    "find_superseded",
+    "is_key_taken",
+    "iterate_open_items",
+    "keep_rejected",
+    "load_run",
+    "lock_enqueue",
+    "mark_enqueued",
+    "mark_notified",
+    "mark_running",
+    "purge_items",
+    "purge_rejected",
+    "read_moment_before",
+    "read_open_items",
+    "read_open_symbols",
+    "read_outbox_state",
+    "read_unfinished_run",
+    "read_unfinished_runs",
+    "reopen_items",
+    "repair_ended_run",
+    "take_events",
+    "unlock_enqueue",
+]

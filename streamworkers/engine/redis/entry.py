@@ -1,15 +1,13 @@
-"""An item as its handler sees it, and the stream entry that carries it.
-
-Named tuples, here and where else there is one for each item: a frozen dataclass takes five times as long to make.
-"""
+"""The stream entry that carries an item."""
 
 from typing import Any, NamedTuple
 
 import msgpack
 
+from streamworkers.engine.outcome import Item
 from streamworkers.errors import BadInputError
 
-# A version only ever appends fields, so that scripts of an older release can move entries of a newer one.
+# A version only ever appends fields, so that scripts of an older release can requeue entries of a newer one.
 ENTRY_VERSION = 2
 _FIELDS_OF_VERSION = {1: 10, 2: 12}
 _FIELDS = (
@@ -35,26 +33,17 @@ class NewerEntryError(BadInputError):
     """The entry is of a newer release, whose workers can read it."""
 
 
-class Item(NamedTuple):
-    """One unit of work: a symbol, or a symbol in a timeframe, of a run."""
-
-    run_id: int
-    seq: int
-    symbol: str
-    timeframe: str | None
-    attempt: int
-
-
 class Entry(NamedTuple):
-    """What a stream entry says of an item.
+    """An item on its way through a queue. `entry_id` is where it is in the stream; the other fields are packed.
 
     `attempt` counts from 1. An `isolated` item runs in a call of its own, because an earlier call with it in its batch
-    did not return; `reason` says how that call ended, and `left_ms` when its worker was last known to hold the entry, in
-    Unix milliseconds (0: it was never requeued). `generation` is how often the item had been reopened when the entry
-    was added; an entry of an earlier generation is dropped.
-    The order of the packed fields is known to `lua/`, which moves entries from one worker to the next.
+    did not return; `reason` says how that call ended, and `left_ms` when its worker was last known to hold the entry,
+    in Unix milliseconds (0: it was never requeued). `generation` is how often the item had been reopened when the
+    entry was added; an entry of an earlier generation is dropped.
+    The order of the packed fields is known to `lua/`, which requeues entries.
     """
 
+    # Named tuples, here and wherever there is one for each item: a frozen dataclass takes five times as long to make.
     run_id: int
     seq: int
     job: str
@@ -66,9 +55,15 @@ class Entry(NamedTuple):
     reason: str = ""
     left_ms: int = 0
     generation: int = 0
+    entry_id: str = ""
+
+    @property
+    def item(self) -> Item:
+        """The item as its handler sees it."""
+        return Item(self.run_id, self.seq, self.symbol, self.timeframe or None, self.attempt)
 
     def pack(self) -> bytes:
-        """The entry as msgpack."""
+        """Return the entry as msgpack."""
         fields = (
             ENTRY_VERSION,
             self.run_id,
@@ -87,8 +82,8 @@ class Entry(NamedTuple):
         return packed
 
 
-def unpack_entry(packed: bytes, max_bytes: int) -> Entry:
-    """The entry in a payload, of this version or an earlier one.
+def unpack_entry(packed: bytes, max_bytes: int, entry_id: str = "") -> Entry:
+    """Return the entry in a payload, of this version or an earlier one.
 
     Raises NewerEntryError for one of a later version, and BadInputError for anything else, naming the rule it breaks.
     """
@@ -103,14 +98,15 @@ def unpack_entry(packed: bytes, max_bytes: int) -> Entry:
     if types is None:
         if type(version) is int and version > ENTRY_VERSION:
             raise NewerEntryError(f"entry is of version {version}, this release reads up to {ENTRY_VERSION}")
-        raise BadInputError(f"entry {packed[:40]!r} is of no version from 1 to {ENTRY_VERSION}")
+        raise BadInputError(f"entry {packed[:40]!r} has no version from 1 to {ENTRY_VERSION}")
     if len(fields) != len(types):
         raise BadInputError(f"entry has {len(fields)} fields, version {version} has {len(types)}")
     if tuple(map(type, fields)) != types:
         for (name, kind), value in zip(_FIELDS, fields, strict=False):
             if type(value) is not kind:
                 raise BadInputError(f"entry's {name} is {value!r}, not {kind.__name__}")
-    entry = Entry(*fields[1:])
+    values = fields[1:]
+    entry = Entry._make((*values, entry_id)) if version == ENTRY_VERSION else Entry(*values)._replace(entry_id=entry_id)
     if not (1 <= entry.attempt <= MAX_ATTEMPT and 0 <= entry.seq < 2**31 and 0 < entry.run_id < 2**63):
         raise BadInputError(f"entry's run {entry.run_id}, seq {entry.seq} or attempt {entry.attempt} is out of range")
     return entry

@@ -1,33 +1,58 @@
-"""Heartbeats: which supervisors are alive, and what each of them runs."""
+"""Heartbeats: a key with a TTL for each supervisor, in JSON. `Inspector.read_heartbeats` reads them."""
 
-from typing import Any
+import msgspec
 
 from streamworkers.engine.redis.client import RedisClient, translate_errors
 
 
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """A worker process in its supervisor's heartbeat."""
+
+    consumer: str = ""
+    pid: int = 0
+    queues: list[str] = []
+    busy: bool = False
+
+
+class SupervisorStatus(msgspec.Struct, frozen=True):
+    """A heartbeat. Every field has a default, so that releases can add some."""
+
+    host: str = ""
+    pid: int = 0
+    queues: list[str] = []
+    metrics_port: int | None = None
+    workers: list[WorkerStatus] = []
+
+
+_decoder = msgspec.json.Decoder(SupervisorStatus)
+
+
+def encode_heartbeat(status: SupervisorStatus) -> bytes:
+    """Return the heartbeat as JSON."""
+    return msgspec.json.encode(status)
+
+
+def decode_heartbeat(payload: bytes) -> SupervisorStatus:
+    """Return the heartbeat in a payload; if it is malformed, one that reads no queue."""
+    try:
+        return _decoder.decode(payload)
+    except msgspec.DecodeError:
+        return SupervisorStatus()
+
+
 class Heartbeats:
-    """A key with a TTL for each supervisor."""
+    """Writes the heartbeat of a supervisor."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._keys = client.keys
 
-    def beat(self, supervisor_id: str, payload: bytes, ttl_ms: int) -> None:
-        """Write the heartbeat of a supervisor."""
+    def beat(self, supervisor_id: str, status: SupervisorStatus, ttl_ms: int) -> None:
+        """Write the heartbeat."""
         with translate_errors():
-            self._client.raw.set(self._keys.supervisor(supervisor_id), payload, px=ttl_ms)
+            self._client.raw.set(self._keys.supervisor(supervisor_id), encode_heartbeat(status), px=ttl_ms)
 
     def end(self, supervisor_id: str) -> None:
         """Delete the heartbeat of a supervisor that stops."""
         with translate_errors():
             self._client.raw.delete(self._keys.supervisor(supervisor_id))
-
-    def read_all(self) -> dict[str, bytes]:
-        """Return the newest heartbeat of every live supervisor, by supervisor id."""
-        prefix_length = len(self._keys.supervisor(""))
-        with translate_errors():
-            names = list(self._client.raw.scan_iter(match=self._keys.supervisors(), count=1000))
-            if not names:
-                return {}
-            values: Any = self._client.raw.mget(names)
-        return {name.decode()[prefix_length:]: value for name, value in zip(names, values, strict=True) if value}

@@ -1,7 +1,7 @@
-"""Messages from and to other programs: what they publish, what they leave in a stream, and how we answer.
+"""Messages from and to other programs: Pub/Sub, inbox streams, and status hashes.
 
-Every verb raises RedisUnavailableError when Redis is away, loading, full or read-only. Whatever is read here was
-written by somebody else and is bytes until somebody has looked at it.
+Every method raises RedisUnavailableError when Redis is away, loading, full or read-only. What is read here was written
+by another program: it is returned as bytes, unchecked.
 """
 
 import time
@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 import redis
 
 from streamworkers.engine.redis import keys
-from streamworkers.engine.redis.client import NoGroupError, NoKeyError, open_client, read_script, translate_errors
+from streamworkers.engine.redis.client import (
+    NoGroupError,
+    NoKeyError,
+    make_group,
+    open_client,
+    read_script,
+    translate_errors,
+)
 from streamworkers.errors import RedisUnavailableError
 
 MESSAGE_FIELD = b"message"
@@ -32,7 +39,7 @@ class InboxEntry(NamedTuple):
 
 
 class Subscription:
-    """A subscription to one channel, confirmed by Redis; what is published from now on comes out of `next_message`."""
+    """A subscription to one channel, confirmed by Redis; `next_message` returns what is published from now on."""
 
     def __init__(self, client: redis.Redis, channel: str) -> None:
         self._pubsub: Any = client.pubsub()  # type: ignore[no-untyped-call]
@@ -49,9 +56,9 @@ class Subscription:
         self._pubsub.close()
 
     def next_message(self, seconds: float) -> bytes | None:
-        """The next message within so many seconds, or None.
+        """Return the next message within so many seconds, or None.
 
-        Raises RedisUnavailableError also when the connection is dead without a word: it is asked every ten seconds.
+        Raises RedisUnavailableError also for a connection that is dead without an error: it is pinged every ten seconds.
         """
         with translate_errors():
             answer = self._pubsub.get_message(timeout=seconds)
@@ -69,7 +76,7 @@ class Subscription:
 
 
 class Messages:
-    """The traffic with other programs over one Redis. Thread-safe."""
+    """Messages from and to other programs over one Redis. Thread-safe."""
 
     def __init__(self, url: str, prefix: str) -> None:
         self._keys = keys.Keys(prefix)
@@ -93,22 +100,22 @@ class Messages:
     def read_inbox(
         self, stream: str, group: str, consumer: str, count: int, *, block_ms: int | None = None, own: bool = False
     ) -> list[InboxEntry]:
-        """Up to `count` entries that nobody of the group has, waiting up to `block_ms`; makes the group, at `0`.
+        """Return up to `count` new entries for the group, waiting up to `block_ms`; makes the group, at `0`.
 
-        With `own`, those instead that this consumer was given before and has not finished.
+        With `own`, returns instead the entries that this consumer got before and has not finished.
         """
         words: Any = {stream: "0" if own else ">"}
         try:
             with translate_errors():
                 answer: Any = self._client.xreadgroup(group, consumer, words, count=count, block=block_ms)
         except NoGroupError:
-            self._make_group(stream, group)
+            make_group(self._client, stream, group)
             with translate_errors():
                 answer = self._client.xreadgroup(group, consumer, words, count=count)
         return [_inbox_entry(entry_id, fields) for _, entries in answer or () for entry_id, fields in entries]
 
     def reclaim_inbox(self, stream: str, group: str, consumer: str, idle_ms: int, count: int) -> list[InboxEntry]:
-        """Take over up to `count` entries that somebody of the group has had for longer than `idle_ms`."""
+        """Claim up to `count` entries that another consumer of the group has held for longer than `idle_ms`."""
         try:
             with translate_errors():
                 answer: Any = self._client.xautoclaim(stream, group, consumer, idle_ms, count=count)
@@ -117,7 +124,7 @@ class Messages:
         return [_inbox_entry(entry_id, fields) for entry_id, fields in answer[1] if entry_id is not None and fields]
 
     def finish_inbox(self, stream: str, group: str, entry_ids: Sequence[str]) -> None:
-        """Take entries out of an inbox that have been dealt with."""
+        """Remove entries that have been processed."""
         with translate_errors():
             pipe = self._client.pipeline(transaction=True)
             pipe.xack(stream, group, *entry_ids)
@@ -125,7 +132,7 @@ class Messages:
             pipe.execute()
 
     def leave_inbox(self, stream: str, group: str, consumer: str) -> bool:
-        """Forget a consumer of the group unless it has entries that are not dealt with."""
+        """Delete a consumer of the group unless it holds unprocessed entries; True if it is gone."""
         try:
             with translate_errors():
                 return bool(self._leave(keys=[stream], args=[group, consumer]))
@@ -133,9 +140,9 @@ class Messages:
             return True
 
     def set_status(self, job_id: str, fields: dict[str, Any], ttl_seconds: int, *, only_new: bool = False) -> None:
-        """Set fields of the status hash of a job that somebody asked for; it lives `ttl_seconds` from now.
+        """Set fields of the status hash of a requested job; it expires `ttl_seconds` from now.
 
-        `only_new` leaves fields alone that are there already.
+        `only_new` keeps the fields that exist already.
         """
         name = keys.job_status(job_id)
         with translate_errors():
@@ -151,12 +158,12 @@ class Messages:
             pipe.execute()
 
     def publish_once(self, what: str, ttl_seconds: int, channel: str, text: str) -> bool:
-        """Publish unless some process has published the same `what` within `ttl_seconds`; whether it did."""
+        """Publish unless a process has published the same `what` within `ttl_seconds`; True if it was published."""
         with translate_errors():
             return bool(self._publish_once(keys=[self._keys.published(what)], args=[ttl_seconds, channel, text]))
 
     def prune_inbox(self, stream: str, group: str, idle_ms: int) -> int:
-        """Forget consumers of the group that have had nothing to do with it for so long; returns how many."""
+        """Delete consumers of the group that hold nothing and were idle for so long; returns how many."""
         try:
             with translate_errors():
                 rows: Any = self._client.xinfo_consumers(stream, group)
@@ -164,14 +171,6 @@ class Messages:
             return 0
         idle = [row["name"] for row in rows if row["pending"] == 0 and row["idle"] >= idle_ms]
         return sum(self.leave_inbox(stream, group, name.decode()) for name in idle)
-
-    def _make_group(self, stream: str, group: str) -> None:
-        with translate_errors():
-            try:
-                self._client.xgroup_create(stream, group, id="0", mkstream=True)
-            except redis.ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
 
 
 def _inbox_entry(entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> InboxEntry:

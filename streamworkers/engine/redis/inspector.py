@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamworkers.engine.redis.client import NoGroupError, NoKeyError, RedisClient, translate_errors
+from streamworkers.engine.redis.heartbeats import SupervisorStatus, decode_heartbeat
 from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.queue import MOST_PENDING, Delivery, payload_of
 
@@ -35,6 +36,25 @@ class Inspector:
     def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._keys = client.keys
+
+    def ping(self) -> None:
+        """Return if Redis answers."""
+        with translate_errors():
+            self._client.raw.ping()
+
+    def read_heartbeats(self) -> dict[str, SupervisorStatus]:
+        """Return the newest heartbeat of every live supervisor, by supervisor id."""
+        prefix_length = len(self._keys.supervisor(""))
+        with translate_errors():
+            names = list(self._client.raw.scan_iter(match=self._keys.supervisors(), count=1000))
+            if not names:
+                return {}
+            payloads: Any = self._client.raw.mget(names)
+        return {
+            name.decode()[prefix_length:]: decode_heartbeat(payload)
+            for name, payload in zip(names, payloads, strict=True)
+            if payload
+        }
 
     def list_queues(self) -> set[str]:
         """Return the queues that have a stream, a delayed set or counts."""

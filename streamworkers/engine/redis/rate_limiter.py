@@ -11,7 +11,7 @@ class RateLimiter:
         self._keys = client.keys
 
     def reserve(self, service: str, token: str, limit: int, window_ms: int, longest_ms: int) -> int:
-        """Reserve one of the `limit` calls of any window; 0 if it may be made now, else the ms after which to try again.
+        """Reserve one of the `limit` calls of any window; 0 if it may be made now, else the ms to wait.
 
         `longest_ms` is how long a call counts whose end is never reported with `finish`.
         """

@@ -26,11 +26,6 @@ class Streams:
         """Close all connections."""
         self.client.close()
 
-    def ping(self) -> None:
-        """Return if Redis answers."""
-        with translate_errors():
-            self.client.raw.ping()
-
     def publish(self, messages: Sequence[tuple[str, str]]) -> None:
         """Publish (channel, text) messages in order."""
         with translate_errors():

@@ -10,7 +10,7 @@ import structlog
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.engine.worker.executor import describe, must_wait
+from streamworkers.faults import describe, is_transient
 
 log = structlog.get_logger()
 _MOST_JITTER = 1.2
@@ -87,7 +87,7 @@ class ServiceLoop(threading.Thread):
                 backoff.succeeded()
             except Exception as error:  # a service never stops silently: it says what is wrong and goes on
                 self._metrics.service_failures.labels(self.service.name).inc()
-                unexpected = not must_wait(error)
+                unexpected = not is_transient(error)
                 log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=unexpected)
                 # Another supervisor may be able to do what this one cannot now.
                 self._renew_at, self._yield_until = 0.0, time.monotonic() + self._lease_seconds

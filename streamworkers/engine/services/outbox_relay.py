@@ -1,10 +1,9 @@
-"""Publishes events that were committed with their results: at least once, in the order of their commits' ids."""
-
-import json
+"""Publishes events that were committed with their results: at least once, in the order of their ids."""
 
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.redis.streams import Streams
 
@@ -12,7 +11,7 @@ LIMIT = 500
 
 
 class OutboxRelay:
-    """Moves rows of `outbox` to their Pub/Sub channels."""
+    """Moves events from the table `outbox` to their Pub/Sub channels."""
 
     name = "outbox"
     scope = "all"
@@ -26,21 +25,13 @@ class OutboxRelay:
     def run_once(self) -> float | None:
         """Publish up to LIMIT events; returns 0 while there are more.
 
-        Rows go when all of them are published: a crash in between publishes them again, with the same `event_id`.
+        Events are deleted once all of them are published: a crash in between publishes them again, with the same
+        `event_id`.
         """
         with self._pool.connection() as connection, connection.transaction():
-            rows = connection.execute(
-                "DELETE FROM outbox WHERE id IN"
-                " (SELECT id FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"
-                " RETURNING id, event_id, channel, payload",
-                (LIMIT,),
-            ).fetchall()
-            messages = [
-                (channel, json.dumps({"event_id": str(event_id), **payload}))
-                for _, event_id, channel, payload in sorted(rows, key=lambda row: row[0])
-            ]
-            if messages:
-                self._streams.publish(messages)
-        for channel, _ in messages:
-            self._metrics.events_published.labels(channel).inc()
-        return 0.0 if len(rows) == LIMIT else None
+            events = ledger.take_events(connection, LIMIT)
+            if events:
+                self._streams.publish(events)
+        for event in events:
+            self._metrics.events_published.labels(event.channel).inc()
+        return 0.0 if len(events) == LIMIT else None

@@ -1,4 +1,4 @@
-"""Moves delayed entries whose time has come to their stream."""
+"""Moves delayed entries to their stream when they are due."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class Promoter:
         self._metrics = metrics
 
     def run_once(self) -> float | None:
-        """Move up to LIMIT entries of each queue; returns seconds until the next is due."""
+        """Move up to LIMIT entries of each queue; returns the seconds until the next one is due."""
         pauses = []
         for queue in self._queues:
             count, next_ms = self._streams.queues.promote(queue, LIMIT)

@@ -1,4 +1,4 @@
-"""Keeps house: partitions for the days ahead, no consumers of workers that are gone, bounded lists."""
+"""Keeps the stores tidy: partitions for the days ahead, no consumers of dead workers, bounded lists."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,8 +6,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import rejected as rejected
-from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine import ledger
 from streamworkers.engine.redis.streams import Streams
 
 log = structlog.get_logger()
@@ -16,7 +15,7 @@ REJECTED_KEPT = 10_000
 
 
 class Pruner:
-    """The pruner of some queues. `live_supervisors` gives the ids whose heartbeat is fresh."""
+    """The pruner of some queues. `live_supervisors` returns the ids of supervisors with a fresh heartbeat."""
 
     name = "pruner"
     interval_seconds = 60.0
@@ -35,14 +34,14 @@ class Pruner:
         self._live_supervisors = live_supervisors
 
     def run_once(self) -> float | None:
-        """One round. A consumer with entries pending is never deleted: the reclaimer empties it first."""
+        """Prune once. A consumer with pending entries is never deleted: the reclaimer empties it first."""
         with self._pool.connection() as connection:
             ledger.ensure_partitions(connection, DAYS_AHEAD)
-            rejected.forget_rejected(connection, REJECTED_KEPT)
+            ledger.delete_old_rejected(connection, REJECTED_KEPT)
         live = self._live_supervisors()
         for queue in self._queues:
             for consumer, pending in self._streams.inspector.read_consumers(queue).items():
-                supervisor = consumer.rpartition(".")[0]
-                if pending == 0 and supervisor not in live and self._streams.leases.remove_consumer(queue, consumer):
+                supervisor_id = consumer.rpartition(".")[0]
+                if pending == 0 and supervisor_id not in live and self._streams.leases.remove_consumer(queue, consumer):
                     log.info("consumer_removed", queue=queue, consumer=consumer)
         return None

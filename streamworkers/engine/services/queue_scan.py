@@ -1,9 +1,9 @@
-"""What Redis holds of some runs of a queue, found by reading all of it, a bounded step at a time.
+"""Which items of some runs are in a queue, found by reading all of it, a bounded step at a time.
 
-The delayed set is read first, then the stream from its beginning to its end, then the delayed set again. So an entry
-that moves meanwhile is seen: one that is put back or promoted goes to the end of the stream, where the reading still
-comes by, and one that goes from the stream into the delayed set is met there. What left the delayed set again before
-its second reading, and after the stream's, is missed. That costs a doubled entry and never a second effect.
+The delayed set is read first, then the stream from its beginning to its end, then the delayed set again, so an entry
+that moves meanwhile is seen: a requeued or promoted entry goes to the end of the stream, which is still to be read, and
+an entry delayed meanwhile is found in the second reading. An entry is missed if it was promoted from the delayed set
+after the end of the stream was read and before the second reading. That costs a doubled entry, never a second effect.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgpack
 
-from streamworkers.engine.ledger.runs import Run, Unfinished
+from streamworkers.engine.ledger import Run, UnfinishedRun
 from streamworkers.engine.redis.entry import NewerEntryError, unpack_entry
 from streamworkers.engine.redis.inspector import SCAN_CHUNK
 from streamworkers.engine.redis.streams import Streams
@@ -23,25 +23,25 @@ _START = "0-0"
 
 
 class QueueScan:
-    """Which items of the runs asked for are in a queue. It keeps one byte for each item of these, whatever is there.
+    """A scan of a queue for the items of some runs. It keeps one byte for each of these items.
 
-    `other_runs` counts the entries of runs that were not asked for, `foreign` what is no entry of ours. Both are about
-    right: an entry that moves while it is read may count twice.
+    `other_runs` counts the entries of other runs, `malformed` the entries that cannot be read. Both are approximate: an
+    entry that moves while it is read may count twice.
     """
 
     def __init__(self, streams: Streams, queue: str, runs: Iterable[Run], entry_max_bytes: int) -> None:
         self.queue = queue
         self.other_runs: Counter[int] = Counter()
-        self.foreign = 0
-        self._streams = streams
+        self.malformed = 0
+        self._inspector = streams.inspector
         self._entry_max_bytes = entry_max_bytes
-        self._held = {run.id: bytearray(run.item_count) for run in runs}
+        self._seen = {run.id: bytearray(run.item_count) for run in runs}
         self._readings = [self._read_delayed, self._read_stream, self._read_delayed]
         self._cursor = 0
         self._after_id = _START
 
     def step(self, chunks: int) -> bool:
-        """Read up to so many chunks of entries; True when all has been read."""
+        """Read up to so many chunks of entries; True if all has been read."""
         for _ in range(chunks):
             if not self._readings:
                 break
@@ -50,33 +50,33 @@ class QueueScan:
         return not self._readings
 
     def finish(self) -> None:
-        """Read what is left to read."""
+        """Read the rest."""
         while not self.step(1):
             pass
 
-    def holds(self, run_id: int, seq: int) -> bool:
-        """True when an entry of that item was seen."""
-        return bool(self._held[run_id][seq])
+    def has_seen(self, run_id: int, seq: int) -> bool:
+        """True if an entry of that item was seen."""
+        return bool(self._seen[run_id][seq])
 
-    def held_count(self, run_id: int) -> int:
-        """The number of items of a run that were seen."""
-        return self._held[run_id].count(1)
+    def count_seen(self, run_id: int) -> int:
+        """Return the number of items of a run that were seen."""
+        return self._seen[run_id].count(1)
 
     def add_seen(self, earlier: "QueueScan") -> None:
-        """Take what an earlier scan saw as seen, too: what both miss is not just on its way."""
-        for run_id, held in earlier._held.items():
-            if run_id in self._held:
-                both = int.from_bytes(held) | int.from_bytes(self._held[run_id])
-                self._held[run_id] = bytearray(both.to_bytes(len(held)))
+        """Count what an earlier scan saw as seen, too: an item that both miss was not just moving."""
+        for run_id, seen in earlier._seen.items():
+            if run_id in self._seen:
+                both = int.from_bytes(seen) | int.from_bytes(self._seen[run_id])
+                self._seen[run_id] = bytearray(both.to_bytes(len(seen)))
 
     def _read_delayed(self) -> bool:
-        self._cursor, entries = self._streams.inspector.scan_delayed(self.queue, self._cursor)
+        self._cursor, entries = self._inspector.scan_delayed(self.queue, self._cursor)
         for packed in entries:
             self._note(packed)
         return self._cursor == 0
 
     def _read_stream(self) -> bool:
-        entries = self._streams.inspector.scan_stream(self.queue, self._after_id)
+        entries = self._inspector.scan_stream(self.queue, self._after_id)
         for entry in entries:
             self._note(entry.packed)
         if entries:
@@ -84,20 +84,20 @@ class QueueScan:
         return len(entries) < SCAN_CHUNK
 
     def _note(self, packed: bytes) -> None:
-        item = item_of(packed, self._entry_max_bytes)
-        held = self._held.get(item[0]) if item else None
-        if item and held is not None and 0 <= item[1] < len(held):
-            held[item[1]] = 1
+        item = read_item(packed, self._entry_max_bytes)
+        seen = self._seen.get(item[0]) if item else None
+        if item and seen is not None and 0 <= item[1] < len(seen):
+            seen[item[1]] = 1
         elif len(self._readings) == 1:
             return  # it was counted in the first reading of the delayed set, or in the stream
-        elif item and held is None and (item[0] in self.other_runs or len(self.other_runs) < MOST_OTHER_RUNS):
+        elif item and seen is None and (item[0] in self.other_runs or len(self.other_runs) < MOST_OTHER_RUNS):
             self.other_runs[item[0]] += 1
         else:
-            self.foreign += 1
+            self.malformed += 1
 
 
-def item_of(packed: bytes, entry_max_bytes: int) -> tuple[int, int] | None:
-    """Run id and seq of an entry, one of a newer release too; None for what is no entry of ours."""
+def read_item(packed: bytes, entry_max_bytes: int) -> tuple[int, int] | None:
+    """Return run id and seq of an entry, also of a newer release; None if it is malformed."""
     try:
         entry = unpack_entry(packed, entry_max_bytes)
     except NewerEntryError:
@@ -110,9 +110,9 @@ def item_of(packed: bytes, entry_max_bytes: int) -> tuple[int, int] | None:
     return entry.run_id, entry.seq
 
 
-def portions(runs: Sequence[Unfinished]) -> Iterator[list[Unfinished]]:
-    """Runs in groups that one scan may be asked for: up to MOST_ITEMS_SCANNED items each, and at least one run."""
-    group: list[Unfinished] = []
+def split_for_scans(runs: Sequence[UnfinishedRun]) -> Iterator[list[UnfinishedRun]]:
+    """Yield runs in groups for one scan each: up to MOST_ITEMS_SCANNED items, and at least one run."""
+    group: list[UnfinishedRun] = []
     items = 0
     for unfinished in runs:
         if group and items + unfinished.run.item_count > MOST_ITEMS_SCANNED:

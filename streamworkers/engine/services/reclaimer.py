@@ -1,6 +1,6 @@
-"""Takes entries over whose lease ran out: those of workers whose supervisor died with them.
+"""Requeues entries whose lease expired: those of workers whose supervisor died with them.
 
-After Redis was away every lease has run out, also of workers that are well, so nobody is made to pay an attempt then.
+After Redis was away every lease has expired, also those of healthy workers, so no attempt is charged then.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ _START = "0-0"
 
 
 class Reclaimer:
-    """The reclaimer of some queues; it keeps its place in each between steps.
+    """The reclaimer of some queues; it keeps its cursor in each between steps.
 
-    `was_away` says whether Redis could not be asked at some time in the last two leases.
+    `was_away` is true if Redis did not answer at some time in the last two leases.
     """
 
     name = "reclaimer"
@@ -43,7 +43,7 @@ class Reclaimer:
         self._cursors = dict.fromkeys(queues, _START)
 
     def run_once(self) -> float | None:
-        """Take over up to LIMIT entries of each queue; returns 0 while a queue has more to look at."""
+        """Requeue up to LIMIT entries of each queue; returns 0 while a queue has more to examine."""
         more = False
         for queue, cursor in self._cursors.items():
             next_cursor, count = self._streams.leases.reclaim(

@@ -7,42 +7,38 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Any, NamedTuple
 
 import psutil
 
-from streamworkers.engine import protocol as status_pipe
-from streamworkers.engine.protocol import StatusReader
+from streamworkers.engine.host.metrics import Usage
+from streamworkers.engine.protocol import (
+    BatchDelivered,
+    BatchFinished,
+    CallStarted,
+    EntriesRejected,
+    Holding,
+    Idle,
+    Message,
+    PendingCommit,
+    Ready,
+    StatusReader,
+)
+from streamworkers.engine.worker_end import Ending, WorkerEnd, describe_exit
 
-# A worker that has something in hand and says nothing for this long, outside of a handler's call, is stuck. It is
-# longer than any statement may take, and a worker that waits for a service says so.
+# A worker that holds entries and reports nothing for this long, outside of a handler's call, is stuck. It is longer
+# than any statement may take, and a worker that waits for a service reports that.
 SILENCE_SECONDS = 90.0
 STOP_SECONDS = 60.0
 START_SECONDS = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class PendingCommit:
-    """Items that a worker was about to close."""
-
-    run_id: int
-    run_day: date
-    queue: str
-    job: str
-    seqs: list[int]
-
-
-class Usage(NamedTuple):
-    """Resident memory in bytes, and processor seconds since the start."""
-
-    memory_bytes: int
-    cpu_seconds: float
-
-
 @dataclass(slots=True)
 class Child:
-    """A running worker: its process, its pipes, and what it last said."""
+    """A running worker: its process, its pipes, and what it last reported.
+
+    `suspects` are the queue and the entries that a handler is executing. `news` are messages for the supervisor's
+    metrics, and `unconfirmed` commits that may have happened, until the fleet takes them.
+    """
 
     slot: int
     consumer: str
@@ -59,58 +55,52 @@ class Child:
     pending_commit: PendingCommit | None = None
     suspects: tuple[str, list[str]] | None = None
     stopping: bool = False
-    killed_because: str | None = None
-    finished: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    started: list[tuple[str, str, int]] = field(default_factory=list)
-    rejected: list[tuple[str, int]] = field(default_factory=list)
+    killed: Ending | None = None
+    news: list[CallStarted | BatchFinished | EntriesRejected] = field(default_factory=list)
     unconfirmed: list[PendingCommit] = field(default_factory=list)
 
     def listen(self, now: float) -> bool:
-        """Take in what the worker has said; False when it is gone and has said all."""
+        """Process the messages that have arrived; False if the worker is gone and there are no more."""
         try:
             for message in self.reader.messages():
-                self._take(message, now)
+                self._process(message, now)
         except EOFError:
             return False
         return True
 
-    def _take(self, message: Sequence[Any], now: float) -> None:
-        kind, *values = message
+    def _process(self, message: Message, now: float) -> None:
         self.deadline, self.timeout_seconds = now + self.silence_seconds, None
-        match kind:
-            case status_pipe.READY:
+        match message:
+            case Ready():
                 self.ready, self.deadline = True, float("inf")
-            case status_pipe.BATCH:
+            case BatchDelivered():
                 self.busy = True
-            case status_pipe.IDLE:
+            case Idle():
                 self.busy, self.suspects = False, None
                 self.deadline = now + STOP_SECONDS if self.stopping else float("inf")
-            case status_pipe.HOLDING:
+            case Holding():
                 if not self.busy:
                     self.deadline = float("inf")
-            case status_pipe.CALL:
-                queue, job, entry_ids, self.timeout_seconds = values
-                self.suspects = queue, entry_ids
-                if job is not None:
-                    self.started.append((queue, job, len(entry_ids)))
-                self.deadline = now + values[3]
-            case status_pipe.COMMITTING:
-                run_id, run_day, queue, job, seqs = values
-                self.pending_commit = PendingCommit(run_id, date.fromisoformat(run_day), queue, job, seqs)
-            case status_pipe.FINISHED:
-                queue, job, report = values
-                if report["dropped"] and self.pending_commit is not None:
-                    # The connection was lost at a commit that did happen: the ledger knows what it achieved.
+            case CallStarted():
+                self.suspects = message.queue, message.entry_ids
+                self.timeout_seconds = message.timeout_seconds
+                self.deadline = now + message.timeout_seconds
+                self.news.append(message)
+            case PendingCommit():
+                self.pending_commit = message
+            case BatchFinished(report=report):
+                if report.dropped and self.pending_commit is not None:
+                    # The connection was lost at a commit that did happen: the ledger knows what it closed.
                     self.unconfirmed.append(self.pending_commit)
                 self.pending_commit = self.suspects = None
-                self.items_done += report["completed"] + report["failed"]
-                self.finished.append((queue, job, report))
-            case status_pipe.REJECTED:
-                self.rejected.append((values[0], values[1]))
+                self.items_done += report.completed + report.failed
+                self.news.append(message)
+            case EntriesRejected():
+                self.news.append(message)
 
-    def kill(self, because: str) -> None:
-        """End the process at once; `because` is what its items will tell."""
-        self.killed_because = self.killed_because or because
+    def kill(self, end: WorkerEnd, reason: str) -> None:
+        """Kill the process now; `reason` is kept with the items that it was executing."""
+        self.killed = self.killed or Ending(end, reason)
         self.deadline = float("inf")
         self.process.kill()
 
@@ -121,18 +111,22 @@ class Child:
             self.deadline = time.monotonic() + STOP_SECONDS
         self.process.send_signal(signal.SIGTERM)
 
-    def overdue(self) -> str:
-        """Why a worker past its deadline is killed."""
+    def kill_overdue(self) -> None:
+        """Kill a process that is past its deadline, unless it was killed already."""
+        if self.killed is None:
+            self.kill(*self._describe_overdue())
+
+    def _describe_overdue(self) -> Ending:
         if self.timeout_seconds is not None:
-            return f"timeout after {self.timeout_seconds:g} s"
+            return Ending(WorkerEnd.TIMEOUT, f"timeout after {self.timeout_seconds:g} s")
         if not self.ready:
-            return f"worker did not start within {START_SECONDS:g} s"
+            return Ending(WorkerEnd.START_FAILED, f"worker did not start within {START_SECONDS:g} s")
         if self.stopping and not self.busy:
-            return f"worker did not end within {STOP_SECONDS:g} s"
-        return f"worker said nothing for {self.silence_seconds:g} s"
+            return Ending(WorkerEnd.STOP_TIMEOUT, f"worker did not end within {STOP_SECONDS:g} s")
+        return Ending(WorkerEnd.SILENT, f"worker was silent for {self.silence_seconds:g} s")
 
     def usage(self) -> Usage:
-        """What the process uses; nothing for one that is gone."""
+        """Return what the process uses; nothing for one that is gone."""
         try:
             process = psutil.Process(self.process.pid)
             times = process.cpu_times()
@@ -140,29 +134,25 @@ class Child:
         except psutil.Error:
             return Usage(0, 0.0)
 
-    def reap(self) -> str:
-        """Wait for the process's end, close its pipes, and say how it ended; '' for a clean end."""
+    def reap(self) -> Ending:
+        """Wait for the end of the process, close its pipes, and return how it ended."""
         code = self.process.wait()
         self.reader.close()
         os.close(self.life_descriptor)
-        if self.killed_because is not None:
-            return self.killed_because
-        if code < 0:
-            return f"killed by signal {-code}"
-        return f"worker exited with code {code}" if code else ""
+        return self.killed or describe_exit(code)
 
 
 def start_child(
     slot: int, consumer: str, queues: Sequence[str], environment: Mapping[str, str], silence_seconds: float
 ) -> Child:
-    """Start a worker process that reads `queues` as `consumer`. Raises OSError when the system has no room for it."""
+    """Start a worker process that reads `queues` as `consumer`. Raises OSError if the system has no room for it."""
     opened: list[int] = []
     try:
         status_read, status_write = opened[0:2] = os.pipe()
         life_read, life_write = opened[2:4] = os.pipe()
         words = [sys.executable, "-m", "streamworkers.engine.worker.main", "--consumer", consumer]
         words += ["--queues", ",".join(queues), "--status-fd", str(status_write), "--life-fd", str(life_read)]
-        # Ctrl-C is the supervisor's affair; until the worker says so itself it has the signal blocked.
+        # Ctrl-C is for the supervisor; the worker has the signal blocked until it ignores it itself.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process = subprocess.Popen(  # noqa: S603  # our own module, no shell

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from streamworkers.engine.host.metrics import WORKER_ENDS, PoolMetrics
-from streamworkers.engine.host.report import BatchReport
-from streamworkers.engine.supervisor.child import SILENCE_SECONDS, Child, PendingCommit, Usage, start_child
+from streamworkers.engine.host.metrics import PoolMetrics, Usage
+from streamworkers.engine.protocol import BatchFinished, BatchReport, CallStarted, EntriesRejected, PendingCommit
+from streamworkers.engine.supervisor.child import SILENCE_SECONDS, Child, start_child
 from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
+from streamworkers.engine.worker_end import Ending, WorkerEnd
 
 log = structlog.get_logger()
 _MEMORY_CHECK_SECONDS = 1.0
@@ -23,7 +24,7 @@ _LONGEST_RESTART_PAUSE = 10.0
 class Limits:
     """When a worker is replaced: over this memory at once, after this many items when it is idle.
 
-    `silence_seconds` is how long one that has something in hand, but is not in a handler's call, may say nothing.
+    `silence_seconds` is how long a worker that holds entries may report nothing outside of a handler's call.
     """
 
     max_memory_mb: float | None = None
@@ -32,7 +33,7 @@ class Limits:
 
 
 class Fleet:
-    """One worker per slot. Everything happens in the thread that calls `turn`; `holders` may be asked from others."""
+    """One worker for each slot. Everything happens in the thread that calls `turn`, but `holders` is thread-safe."""
 
     def __init__(
         self,
@@ -62,23 +63,23 @@ class Fleet:
         self._stopping = False
 
     def watch(self, descriptor: int) -> None:
-        """Let `turn` also wake up when this descriptor can be read."""
+        """Let `turn` also return when this descriptor becomes readable."""
         self._selector.register(descriptor, selectors.EVENT_READ, None)
 
     def children(self) -> list[Child]:
-        """The workers that run."""
+        """Return the workers that run."""
         return list(self._children.values())
 
     def holders(self) -> list[Holder]:
-        """The consumers that have entries in hand, whose leases are to be renewed."""
+        """Return the consumers that hold entries, whose leases are to be renewed."""
         return [Holder(child.consumer, child.queues) for child in self.children() if child.busy]
 
     def usages(self) -> dict[int, Usage]:
-        """What each worker uses, by its slot."""
+        """Return what each worker uses, by its slot."""
         return {child.slot: child.usage() for child in self.children()}
 
     def turn(self, longest_seconds: float) -> None:
-        """Start what is due, hear what workers say, kill who is overdue; waits at most `longest_seconds`."""
+        """Start workers that are due, read their messages, enforce limits; waits at most `longest_seconds`."""
         now = time.monotonic()
         if not self._stopping:
             for slot, due in self._start_at.items():
@@ -88,14 +89,14 @@ class Fleet:
             if key.data is None:
                 os.read(key.fd, 512)
             else:
-                self._hear(key.data)
+                self._listen(key.data)
         self._enforce(time.monotonic())
         busy = sum(child.busy for child in self.children())
         self._metrics.workers.labels("busy").set(busy)
         self._metrics.workers.labels("idle").set(len(self._children) - busy)
 
     def stop(self) -> None:
-        """Ask all workers to finish their batches and end; none is replaced any more."""
+        """Ask all workers to finish their batches and end; they are not replaced."""
         self._stopping = True
         for child in self.children():
             child.stop()
@@ -103,7 +104,7 @@ class Fleet:
     def kill(self) -> None:
         """End all workers now."""
         for child in self.children():
-            child.kill("")
+            child.kill(WorkerEnd.STOP_TIMEOUT, "")
 
     def _start(self, slot: int) -> None:
         self._started += 1
@@ -118,47 +119,47 @@ class Fleet:
         self._selector.register(child.reader.descriptor, selectors.EVENT_READ, child)
         log.info("worker_started", consumer=consumer, pid=child.process.pid, queues=list(child.queues))
 
-    def _hear(self, child: Child) -> None:
+    def _listen(self, child: Child) -> None:
         alive = child.listen(time.monotonic())
-        for queue, job, count in child.started:
-            self._metrics.count_call(queue, job, count)
-        for queue, job, values in child.finished:
-            report = BatchReport(**values)
-            self._metrics.count_batch(queue, job, report)
-            self._reported(report)
-        for queue, count in child.rejected:
-            self._metrics.rejected.labels(queue).inc(count)
+        for message in child.news:
+            match message:
+                case CallStarted(job=str(job)):
+                    self._metrics.count_call(message.queue, job, len(message.entry_ids))
+                case BatchFinished():
+                    self._metrics.count_batch(message.queue, message.job, message.report)
+                    self._reported(message.report)
+                case EntriesRejected():
+                    self._metrics.rejected.labels(message.queue).inc(message.count)
         for pending_commit in child.unconfirmed:
             self._confirm(pending_commit, child.consumer)
-        child.started.clear()
-        child.finished.clear()
-        child.rejected.clear()
+        child.news.clear()
         child.unconfirmed.clear()
         if not alive:
             self._reap(child)
 
     def _reap(self, child: Child) -> None:
         self._selector.unregister(child.reader.descriptor)
-        reason = child.reap()
-        if self._stopping:
-            reason = ""
+        ending = child.reap()
+        # While the pool stops, what a worker held is requeued as it was, whatever ended the worker.
+        reason = "" if self._stopping else ending.reason
         del self._children[child.slot]
         self._release(DeadWorker(child.consumer, child.queues, reason, child.suspects))
         if child.pending_commit is not None:
             self._confirm(child.pending_commit, child.consumer)
-        self._metrics.worker_ends.labels(_cause(reason)).inc()
+        self._metrics.worker_ends.labels(ending.end).inc()
         log.log(
             30 if reason else 20,
             "worker_ended",
             consumer=child.consumer,
             pid=child.process.pid,
+            end=str(ending.end),
             reason=reason,
         )
-        self._start_at[child.slot] = time.monotonic() + self._restart_pause(child, reason)
+        self._start_at[child.slot] = time.monotonic() + self._restart_pause(child, ending)
 
-    def _restart_pause(self, child: Child, reason: str) -> float:
-        """Nothing for a worker that worked; a growing pause for one that dies before it gets to any work."""
-        if child.ready and (not reason or child.items_done or child.suspects):
+    def _restart_pause(self, child: Child, ending: Ending) -> float:
+        """Return 0 for a worker that worked, and a growing pause for one that ends before it does any work."""
+        if child.ready and (not ending.reason or child.items_done or child.suspects):
             self._failed_starts[child.slot] = 0
             return 0.0
         return self._growing_pause(child.slot)
@@ -178,23 +179,18 @@ class Fleet:
     def _enforce(self, now: float) -> None:
         for child in self.children():
             if child.process.poll() is not None:
-                # A process that its handler started may keep the pipe open: its end is not waited for.
-                self._hear(child)
+                # A process that its handler started may keep the pipe open, so its end is no condition.
+                self._listen(child)
                 if child.slot in self._children:
                     self._reap(child)
             elif now >= child.deadline:
-                # What it has said meanwhile may save it.
-                self._hear(child)
-                if now >= child.deadline and child.killed_because is None:
-                    child.kill(child.overdue())
+                self._listen(child)  # a message that has arrived meanwhile may move the deadline
+                if now >= child.deadline:
+                    child.kill_overdue()
             elif self._limits.max_items and child.items_done >= self._limits.max_items and not child.stopping:
                 child.stop()
         if self._limits.max_memory_mb is not None and now - self._memory_checked_at >= _MEMORY_CHECK_SECONDS:
             self._memory_checked_at = now
             for child in self.children():
                 if child.usage().memory_bytes > 1e6 * self._limits.max_memory_mb:
-                    child.kill(f"over {self._limits.max_memory_mb:g} MB")
-
-
-def _cause(reason: str) -> str:
-    return next((word for word in WORKER_ENDS if word in reason), "stopped")
+                    child.kill(WorkerEnd.MEMORY, f"over {self._limits.max_memory_mb:g} MB")

@@ -1,10 +1,9 @@
-"""Keeps what this supervisor's workers hold, and lets go of what its dead ones held.
+"""Renews the leases of this supervisor's workers, and requeues what its dead workers held.
 
-Renewal is the supervisor's work, never user code's: TA-Lib and NumPy hold the interpreter, and a heartbeat in the same
-process would starve exactly when it matters. It happens at a quarter of the lease, so that three may be missed.
+Renewal is the supervisor's work, never user code's: TA-Lib and NumPy hold the interpreter lock, and a heartbeat in the
+same process would starve when it matters most. It happens at a quarter of the lease, so that three may be missed.
 """
 
-import json
 import queue
 import threading
 import time
@@ -14,16 +13,17 @@ from dataclasses import dataclass
 import structlog
 
 from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.faults import describe
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A consumer that has entries in hand, and its queues."""
+    """A consumer that holds entries, and its queues."""
 
     consumer: str
     queues: Sequence[str]
@@ -31,7 +31,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class DeadWorker:
-    """A consumer that has ended, and of what; '' for one that stopped in order.
+    """A consumer that has ended, and why; the reason is '' for one that stopped in order.
 
     `suspects` are the queue and the entries that its handler was executing.
     """
@@ -43,10 +43,10 @@ class DeadWorker:
 
 
 class LeaseKeeper(threading.Thread):
-    """The thread that talks to Redis on behalf of this supervisor's workers.
+    """The thread that talks to Redis for this supervisor's workers.
 
-    `trouble` says why the last beat failed, '' when it did not: a Redis that is full or read-only answers, but takes
-    no beat.
+    `trouble` is why the last heartbeat failed, '' if it did not: a Redis that is full or read-only answers, but takes
+    no heartbeat.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LeaseKeeper(threading.Thread):
         owner: str,
         lease_ms: int,
         holders: Callable[[], Sequence[Holder]],
-        describe_self: Callable[[], dict[str, object]],
+        describe_self: Callable[[], SupervisorStatus],
         metrics: PoolMetrics,
     ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
@@ -72,20 +72,20 @@ class LeaseKeeper(threading.Thread):
         self._unreleased: list[DeadWorker] = []
 
     def release(self, dead: DeadWorker) -> None:
-        """Put back what an ended worker held, now, or as soon as Redis answers."""
+        """Requeue what an ended worker held, now, or as soon as Redis answers."""
         self._dead_workers.put(dead)
 
     def was_away(self) -> bool:
-        """True when Redis took no beat at some time in the last two leases."""
+        """True if Redis took no heartbeat at some time in the last two leases."""
         return time.monotonic() - self._trouble_at < 2 * self._lease_ms / 1000
 
     def stop(self, seconds: float) -> None:
-        """Put back what is left, say goodbye, and end; gives up after `seconds` when Redis is away."""
+        """Requeue what is left, delete the heartbeat, and end; gives up after `seconds` while Redis is away."""
         self._dead_workers.put(None)
         self.join(seconds)
 
     def run(self) -> None:
-        """The loop: wake up for an dead, or at a quarter of the lease."""
+        """Wake up for a dead worker, or at a quarter of the lease."""
         interval = self._lease_ms / 4000
         beat_at = 0.0
         stopping = False
@@ -118,24 +118,17 @@ class LeaseKeeper(threading.Thread):
         for holder in self._holders():
             for name in holder.queues:
                 self._streams.leases.renew(name, holder.consumer, self._lease_ms)
-        payload = json.dumps(self._describe_self()).encode()
-        self._streams.heartbeats.beat(self._owner, payload, max(3 * self._lease_ms // 4, 3000) + 2000)
+        self._streams.heartbeats.beat(self._owner, self._describe_self(), max(3 * self._lease_ms // 4, 3000) + 2000)
 
     def _release_dead_workers(self) -> None:
         while self._unreleased:
             dead = self._unreleased[0]
             for name in dead.queues:
-                suspects = dead.suspects[1] if dead.suspects and dead.suspects[0] == name else ()
-                count = self._streams.leases.requeue(name, dead.consumer, dead.reason, suspects if dead.reason else ())
+                suspects = dead.suspects[1] if dead.reason and dead.suspects and dead.suspects[0] == name else ()
+                count = self._streams.leases.requeue(name, dead.consumer, dead.reason, suspects)
                 self._streams.leases.remove_consumer(name, dead.consumer)
                 if count:
                     cause = "died" if dead.reason else "stopped"
                     self._metrics.requeued.labels(name, cause).inc(count)
-                    log.info(
-                        "entries_requeued",
-                        queue=name,
-                        consumer=dead.consumer,
-                        count=count,
-                        reason=dead.reason,
-                    )
+                    log.info("entries_requeued", queue=name, consumer=dead.consumer, count=count, reason=dead.reason)
             self._unreleased.pop(0)

@@ -16,23 +16,24 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
+from streamworkers.engine import ledger
 from streamworkers.engine.host.http import HealthServer
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
-from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
-from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine.protocol import BatchReport, PendingCommit
+from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.services.loop import Service, ServiceLoop
+from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.pruner import Pruner
 from streamworkers.engine.services.reclaimer import Reclaimer
-from streamworkers.engine.services.reconciler import Reconciler, StallRule
-from streamworkers.engine.supervisor.child import PendingCommit
+from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.engine.supervisor.fleet import Fleet, Limits
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
-from streamworkers.engine.worker.executor import describe
 from streamworkers.errors import BadInputError, RedisUnavailableError, ServiceUnreachableError
+from streamworkers.faults import describe
 
 log = structlog.get_logger()
 LIVE_SECONDS = 60.0
@@ -152,7 +153,7 @@ class Supervisor:
                 rule=StallRule.of(settings),
             ),
             OutboxRelay(self._pool, streams, metrics),
-            Pruner(self._pool, streams, queues, lambda: set(streams.heartbeats.read_all())),
+            Pruner(self._pool, streams, queues, lambda: set(streams.inspector.read_heartbeats())),
         ]
 
     def run(self) -> None:
@@ -193,7 +194,7 @@ class Supervisor:
         """What keeps work from being done now."""
         wrong = []
         try:
-            self._streams.ping()
+            self._streams.inspector.ping()
         except RedisUnavailableError as error:
             wrong.append(str(error))
         else:
@@ -259,7 +260,7 @@ class Supervisor:
     def _count_closed(self, pending_commit: PendingCommit, consumer: str) -> None:
         try:
             with self._pool.connection() as connection:
-                closed = ledger.closed_by(
+                closed = ledger.count_closed_by(
                     connection, pending_commit.run_day, pending_commit.run_id, pending_commit.seqs, consumer
                 )
         except psycopg.Error as error:
@@ -268,19 +269,14 @@ class Supervisor:
         for outcome, count in closed.items():
             self.metrics.finished.labels(pending_commit.queue, pending_commit.job, outcome).inc(count)
 
-    def _describe(self) -> dict[str, object]:
-        return {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "queues": self._queues,
-            "metrics_port": self._health.port if self._health else None,
-            "workers": [
-                {
-                    "consumer": child.consumer,
-                    "pid": child.process.pid,
-                    "queues": list(child.queues),
-                    "busy": child.busy,
-                }
+    def _describe(self) -> SupervisorStatus:
+        return SupervisorStatus(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=self._queues,
+            metrics_port=self._health.port if self._health else None,
+            workers=[
+                WorkerStatus(child.consumer, child.process.pid, list(child.queues), child.busy)
                 for child in self._fleet.children()
             ],
-        }
+        )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import ItemUpdate, Run
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import ItemUpdate, Run
 from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.services.reconciler import Reconciler
 

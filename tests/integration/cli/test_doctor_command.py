@@ -1,6 +1,5 @@
 """`streamworkers doctor`: every kind of fault made for real, found and mended; and nothing in a pool in health."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.diagnosis import doctor as doctor_module
 from streamworkers.diagnosis.doctor import KINDS
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
@@ -39,7 +39,7 @@ class Patient:
 
     def pretend_to_serve(self) -> None:
         """A heartbeat says that somebody reads the queue."""
-        self.streams.heartbeats.beat("somebody", json.dumps({"queues": ["tests"]}).encode(), 600_000)
+        self.streams.heartbeats.beat("somebody", SupervisorStatus(queues=["tests"]), 600_000)
 
     def lose_entries(self, count: int) -> list[bytes]:
         """Take the first entries out of the stream; their payloads."""

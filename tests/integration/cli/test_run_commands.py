@@ -11,7 +11,7 @@ import pytest
 from command_line import Run
 from harness import Supervisor, wait_until
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import rejected as rejected
+from streamworkers.engine import ledger
 from streamworkers.engine.redis.queue import Delivery
 
 
@@ -243,7 +243,7 @@ def test_a_worker_serves_the_queues_it_is_told(worker: Supervisor, cli: Run) -> 
 def test_rejected_entries_are_listed_shown_and_purged(cli: Run, connection: Connection) -> None:
     assert cli("dead", "entries", "list").out == "no rejected entries\n"
     for number, payload in enumerate((b"plain", b"\xc1\x00")):
-        rejected.keep_rejected(connection, "tests", [Delivery("tests", f"{number}-0", payload)], "is no entry")
+        ledger.keep_rejected(connection, "tests", [Delivery("tests", f"{number}-0", payload)], "is no entry")
     listed = cli("dead", "entries", "list")
     assert listed.out.splitlines()[0].split() == ["id", "queue", "entry", "bytes", "rejected", "error"]
     assert [row["entry_id"] for row in cli("dead", "entries", "list", "--queue", "tests", "--json").json] == [

@@ -1,6 +1,5 @@
 """The doctor beside a pool that moves: what is a fault, what is a note, and what it leaves to others."""
 
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -13,13 +12,14 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
 from streamworkers.diagnosis.doctor import ERROR, NOTE, WARNING, Doctor, Finding
+from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import PoolMetrics
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.services import reconciler as reconciler_module
+from streamworkers.engine.services import loss_check as loss_check_module
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 
 
@@ -50,7 +50,7 @@ def between(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callab
 
 
 def _serve(streams: Streams, name: str = "somebody") -> None:
-    streams.heartbeats.beat(name, json.dumps({"queues": ["tests"]}).encode(), 600_000)
+    streams.heartbeats.beat(name, SupervisorStatus(queues=["tests"]), 600_000)
 
 
 def _read_and_die(streams: Streams, silent_ms: int) -> None:
@@ -216,7 +216,7 @@ def test_a_long_list_of_stranded_items_is_added_page_by_page(
     doctor: Doctor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
+    monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
     monkeypatch.setattr(doctor_module, "_RUN_PAGE", 1)
     _serve(streams)
     runs = [_started(connection, streams, registry, *[f"S{n}" for n in range(count)]) for count in (10, 3)]

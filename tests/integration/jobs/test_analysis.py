@@ -16,8 +16,8 @@ from harness import items_of, run_status, start_run, subscribe
 from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.keys import PATTERNS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry

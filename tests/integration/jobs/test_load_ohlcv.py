@@ -12,9 +12,8 @@ from consumer import Consumer
 from harness import run_status, start_run
 from loading import NEW_YORK, NOW, THIRTY, bars_of_days, counts, later, massive, results, stored_bars
 from streamworkers.database import Connection, connect
-from streamworkers.engine.ledger.runs import Run
-from streamworkers.engine.outcome import Completed
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.ledger import Run
+from streamworkers.engine.outcome import Completed, Item
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError

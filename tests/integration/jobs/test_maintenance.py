@@ -13,8 +13,8 @@ from consumer import Consumer
 from harness import items_of, run_status, start_run, subscribe, wait_until
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import PoolMetrics
-from streamworkers.engine.ledger import retention
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run, retention
+from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -145,7 +145,7 @@ def test_the_cleanup_is_a_run_with_an_item_for_each_table(
 
 
 def _findings(connection: Connection, streams: Streams, **rules: Any) -> dict[str, Finding]:
-    return {found.component: found for found in examine(connection, streams, HealthParameters(**rules), NOW)}
+    return {found.component: found for found in examine(connection, streams.inspector, HealthParameters(**rules), NOW)}
 
 
 def test_a_system_with_nothing_in_it_has_no_worker_and_no_bars(connection: Connection, streams: Streams) -> None:
@@ -161,10 +161,10 @@ def test_a_system_with_nothing_in_it_has_no_worker_and_no_bars(connection: Conne
 
 def test_a_queue_that_nobody_reads_is_critical(connection: Connection, streams: Streams, registry: Registry) -> None:
     start_run(connection, streams, registry, "noop", "A")
-    streams.heartbeats.beat("w", json.dumps({"queues": ["tests"], "workers": [{}]}).encode(), 60_000)
+    streams.heartbeats.beat("w", SupervisorStatus(queues=["tests"], workers=[WorkerStatus()]), 60_000)
     found = _findings(connection, streams)
     assert found["workers"].message == "nobody reads the queues bench, which have items"
-    streams.heartbeats.beat("w", json.dumps({"queues": ["tests", "bench"], "workers": [{}]}).encode(), 60_000)
+    streams.heartbeats.beat("w", SupervisorStatus(queues=["tests", "bench"], workers=[WorkerStatus()]), 60_000)
     wait_until(lambda: _findings(connection, streams, queue_age_seconds=0.001)["queues"].status == "degraded")
     found = _findings(connection, streams, queue_age_seconds=0.001)
     assert (found["workers"].status, found["workers"].message) == ("ok", "1 worker processes of 1 supervisors")
@@ -216,7 +216,7 @@ def test_a_redis_that_may_evict_queues_or_is_nearly_full_is_degraded(
         ({"used_memory": 90}, "Redis uses 90% of its memory limit"),
         ({"aof_last_write_status": "err"}, "Redis cannot write its append-only file"),
     ):
-        monkeypatch.setattr(streams, "server_state", lambda change=change: state | change)
+        monkeypatch.setattr(streams.inspector, "read_server_state", lambda change=change: state | change)
         assert _findings(connection, streams)["redis"].message == words
 
 

@@ -18,9 +18,9 @@ from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger import transitions as run_changes
+from streamworkers.engine import ledger
 from streamworkers.engine.redis import keys
+from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
@@ -275,7 +275,7 @@ def test_the_status_follows_the_run_to_its_end(
     assert status["message"] == "A day: 1 of 2 items of noop"
     connection.execute("UPDATE run_items SET status = 'failed', error = 'x' WHERE symbol = 'B'")
     run = operations.require_run(connection, run_id)
-    run_changes.complete_run(connection, run)
+    ledger.close_run(connection, run)
     follower.run_once()
     status = _status(messages, "s")
     assert (status["status"], status["progress"]) == ("completed_with_errors", "100")
@@ -327,7 +327,7 @@ def test_without_a_worker_the_scheduler_says_so_once_in_a_while(
     rows = connection.execute("SELECT component, status, message, run_id FROM health_checks").fetchall()
     assert rows == [("workers", "critical", "no worker is alive", None)]
     assert connection.execute("SELECT channel FROM outbox").fetchall() == [("tickstock:monitoring",)]
-    streams.heartbeats.beat("w", b"{}", 60_000)
+    streams.heartbeats.beat("w", SupervisorStatus(), 60_000)
     watch.run_once()
     streams.heartbeats.end("w")
     watch.run_once()

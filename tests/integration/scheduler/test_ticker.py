@@ -13,7 +13,7 @@ from scheduler.ticker import Ticker
 from scheduling import MONDAY, Add, Clock, end_runs, runs_of, ticks_of
 from streamworkers.database import Connection, connect
 from streamworkers.engine.completion import complete_run
-from streamworkers.engine.ledger.runs import load_run
+from streamworkers.engine.ledger import load_run
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry

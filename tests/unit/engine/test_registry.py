@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.outcome import Completed, Outcome
-from streamworkers.engine.redis.entry import Item
+from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.errors import BadInputError, UnknownNameError
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.engine.ledger import runs as ledger
+from streamworkers.engine import ledger
 from streamworkers.schedules.dependency import OPEN_RUN_STATES, Awaited, Verdict, judge
 
 DEADLINE = datetime(2026, 1, 2, 18, tzinfo=UTC)

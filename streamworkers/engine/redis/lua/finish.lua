@@ -1,11 +1,11 @@
--- Takes entries out of the queue that this consumer still owns: done ones for good, others into the delayed set.
--- An entry that another worker took over is left alone, so that a late report changes nothing.
+-- Removes entries that this consumer still owns: done ones for good, others into the delayed set.
+-- An entry that was requeued meanwhile is not touched, so that a late report changes nothing.
 -- KEYS: stream, delayed set, open items.
 -- ARGV: group, consumer, run id, number of done ids, the ids, then (id, delay in ms, new entry) for each to retry.
 -- Returns {done, delayed, open items left of the run (nil when unknown)}. Bound: one batch.
 local group, consumer, run, done_count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
--- A consumer holds one batch, so all it owns comes in one call; should it own more, the rest is asked for one by one.
+-- A consumer holds one batch, so one call returns all it owns; if it owns more, the rest is asked for one by one.
 local most = 1000
 local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', most, consumer)
 local known = {}

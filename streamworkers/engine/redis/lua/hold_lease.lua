@@ -1,6 +1,6 @@
 -- Takes or keeps a fleet-wide lease.
 -- KEYS: lease. ARGV: owner, length in ms.
--- Returns 1 when the owner holds it now, 0 when another does.
+-- Returns 1 if the owner holds it now, 0 if another one does. Bound: one key.
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then
     return 0

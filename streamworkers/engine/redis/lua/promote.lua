@@ -1,6 +1,6 @@
--- Moves delayed entries whose time has come to the stream.
+-- Moves due entries from the delayed set to the stream.
 -- KEYS: delayed set, stream. ARGV: limit.
--- Returns {number moved, ms until the next one (-1 when there is none)}. Bound: limit.
+-- Returns {number moved, ms until the next one (-1: there is none)}. Bound: limit.
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if #first == 0 then
     return {0, -1}

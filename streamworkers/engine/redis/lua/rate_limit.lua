@@ -1,7 +1,7 @@
--- A call out of a number that a fleet may make in any window of time.
+-- Reserves one of the calls that a fleet may make in any window of time.
 -- KEYS: calls (ZSET: token -> when it was over, or is over at the latest, in ms)
 -- ARGV: 'reserve', token, limit, window ms, longest time of a call in ms | 'finished', token
--- Returns for 'reserve': 0 when the call may be made, else the ms after which to ask again.
+-- Returns for 'reserve': 0 if the call may be made, else the ms to wait. Bound: the calls of one window.
 -- A call counts from its end, because only then is it certain when it arrived.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -10,7 +10,7 @@ if ARGV[1] == 'finished' then
     return 0
 end
 local limit, window, longest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
--- Both times are cut to whole milliseconds: only when they differ by more has a whole window passed.
+-- Both times are cut to whole milliseconds: a whole window has passed only if they differ by more.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - window))
 local count = redis.call('ZCARD', KEYS[1])
 if count < limit then
@@ -19,5 +19,5 @@ if count < limit then
     return 0
 end
 local free = redis.call('ZRANGE', KEYS[1], count - limit, count - limit, 'WITHSCORES')
--- One that is under way may end at once: whoever waits a window asks again early enough.
+-- A call in progress may end at once, so waiting one window is always early enough.
 return math.max(1, math.min(tonumber(free[2]) - now, 0) + window + 1)

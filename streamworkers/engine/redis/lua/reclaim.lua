@@ -1,14 +1,14 @@
--- Puts entries whose lease ran out back into the queue. Nobody is left to say which of them was being executed.
--- JUSTID makes Redis 6.2, which reports deleted entries as nil, and 7.0, which drops them, look the same.
+-- Requeues entries whose lease expired. It is not known which of them was being executed.
+-- JUSTID makes Redis 6.2, which reports deleted entries as nil, and 7.0, which leaves them out, look the same.
 -- KEYS: stream. ARGV: group, own consumer name, lease in ms, cursor, limit, reason, charge (see requeue_entry.lua).
--- Returns {next cursor, number put back}. Bound: Redis looks at ten times limit pending entries.
+-- Returns {next cursor, number requeued}. Bound: Redis examines ten times limit pending entries.
 local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
--- It may have been silent for a little longer: the reclaimer comes by every few seconds.
+-- It may have been silent for a little longer: the reclaimer runs every few seconds.
 local left_ms = #claimed[2] > 0 and now_ms() - tonumber(ARGV[3])
 local count = 0
 for _, id in ipairs(claimed[2]) do
     count = count + requeue_entry(KEYS[1], ARGV[1], id, ARGV[6], ARGV[7], left_ms)
 end
--- Everything claimed was put back, so this name owns nothing.
+-- Everything claimed was requeued, so this consumer owns nothing.
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return {claimed[1], count}

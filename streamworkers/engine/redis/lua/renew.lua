@@ -1,7 +1,7 @@
--- Renews the leases of one consumer's entries. An entry whose lease has run out is not revived: it may be taken over
--- at any moment, and two owners are worse than a second execution.
+-- Renews the leases of one consumer's entries. An entry whose lease has expired is not revived: it may be reclaimed at
+-- any moment, and two owners are worse than a second execution.
 -- KEYS: stream. ARGV: group, consumer, lease in ms, first id, limit.
--- Returns {number renewed, last id looked at, or '' at the end}. Bound: limit.
+-- Returns {number renewed, last id examined, or '' at the end}. Bound: limit.
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], '+', ARGV[5], ARGV[2])
 local ids = {}
 for _, record in ipairs(pending) do

@@ -1,7 +1,7 @@
--- Puts the pending entries of one consumer back into the queue. Those that its handler was executing when it died
--- are suspects: one alone is guilty and pays an attempt; of several any may be, so each runs alone from now on.
+-- Requeues the pending entries of one consumer. Those that its handler was executing when it died are suspects: a single
+-- one pays an attempt; of several any may be to blame, so each becomes isolated and pays nothing.
 -- KEYS: stream. ARGV: group, consumer, reason, limit, suspect, suspect, …
--- Returns the number put back. Bound: limit.
+-- Returns the number requeued. Bound: limit.
 local charge = #ARGV == 5 and 'yes' or 'no'
 local suspects = {}
 for i = 5, #ARGV do

@@ -1,15 +1,17 @@
--- Shared by requeue_consumer.lua and reclaim.lua: takes a pending entry away from its consumer and puts it back into the
--- stream for anyone to take, in one step. Returns 1, or 0 when the entry had been deleted.
--- With a reason its worker may have died of it, so it shall run alone from now on; `charge` says whether it also
--- used up an attempt: 'yes', 'no', or 'if_isolated', when it had been alone already; `left_ms` is when the worker was last
--- known to have it. Without a reason, and when it is no entry of ours, it comes back as it was.
+-- Shared by requeue_consumer.lua and reclaim.lua: takes a pending entry away from its consumer and adds it to the end of
+-- the stream, in one step.
+-- KEYS: none of its own. ARGV: none of its own; the function takes stream, group, id, reason, charge, left_ms.
+-- With a reason the entry becomes isolated, because its worker may have died of it. `charge` says whether it also used up
+-- an attempt: 'yes', 'no', or 'if_isolated', which charges an entry that was isolated before. `left_ms` is when the worker
+-- was last known to hold it. Without a reason, and if it is malformed, the entry stays as it is.
 -- Fields of an entry, from 1: version, run_id, seq, job, symbol, timeframe, enqueued_ms, attempt, isolated, reason, and
 -- from version 2 on left_ms and generation; later versions append.
+-- Returns 1, or 0 if the entry had been deleted. Bound: one entry.
 local function requeue_entry(stream, group, id, reason, charge, left_ms)
     local found = redis.call('XRANGE', stream, id, id)
     if #found == 1 then
         local content = found[1][2]
-        -- A stranger's fields become one payload: there may be more of them than a call takes words.
+        -- The fields of a malformed entry become one payload: there may be more of them than a call takes arguments.
         local packed = (#content == 2 and content[1] == 'e') and content[2] or cmsgpack.pack(content)
         local ok, fields = pcall(cmsgpack.unpack, packed)
         if reason ~= '' and ok and type(fields) == 'table' and #fields >= 10 and tonumber(fields[8]) then

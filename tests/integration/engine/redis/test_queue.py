@@ -283,7 +283,7 @@ def test_reclaiming_makes_a_lost_group_again(streams: Streams) -> None:
 def test_an_unreachable_redis_is_said_to_be_unreachable() -> None:
     streams = Streams("unix:///nowhere/redis.sock", "x")
     with pytest.raises(RedisUnavailableError, match=r"^Redis does not answer: .*"):
-        streams.ping()
+        streams.inspector.ping()
     streams.close()
 
 

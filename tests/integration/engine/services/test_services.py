@@ -12,20 +12,21 @@ from harness import effects_of, run_status, start_run, subscribe, wait_until
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine import enqueue as enqueue_module
+from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import BacklogCollector, PoolMetrics
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.ledger import transitions as run_changes
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.services import loss_check as loss_check_module
 from streamworkers.engine.services import reconciler as reconciler_module
 from streamworkers.engine.services.loop import ServiceLoop
+from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.pruner import Pruner
 from streamworkers.engine.services.reclaimer import Reclaimer
-from streamworkers.engine.services.reconciler import Reconciler, StallRule
+from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.errors import RedisUnavailableError
 
 
@@ -49,7 +50,8 @@ def hasty(pool: "ConnectionPool[Connection]", streams: Streams, metrics: PoolMet
 def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Turns the reconciler's clock on by so many seconds; it stands still otherwise."""
     times = [1000.0]
-    monkeypatch.setattr(reconciler_module, "monotonic", lambda: times[0])
+    for module in (reconciler_module, loss_check_module):
+        monkeypatch.setattr(module, "monotonic", lambda: times[0])
 
     def turn_on(seconds: float) -> None:
         times[0] += seconds
@@ -211,7 +213,7 @@ def test_a_long_list_of_lost_items_is_added_in_bounded_steps(
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
+    monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
     start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(10)])
     streams.client.raw.delete(streams.keys.stream("tests"))
     counts = []
@@ -345,13 +347,13 @@ def test_a_run_that_waits_behind_others_is_neither_counted_nor_looked_for(
     consumer.read(count=1)
     _lose(streams, "LOST")
     counted: list[int] = []
-    count = run_changes.complete_run
+    count = ledger.close_run
 
     def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
         counted.append(run.id)
         return count(connection, run)
 
-    monkeypatch.setattr(run_changes, "complete_run", counting)
+    monkeypatch.setattr(ledger, "close_run", counting)
     for _ in range(5):
         assert _steps(hasty) == 1
     assert counted == []
@@ -375,13 +377,13 @@ def test_the_ledger_is_counted_rarely_while_nothing_changes_and_at_once_when_som
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
     held = consumer.read()
     counted = [0]
-    count = run_changes.complete_run
+    count = ledger.close_run
 
     def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
         counted[0] += 1
         return count(connection, run)
 
-    monkeypatch.setattr(run_changes, "complete_run", counting)
+    monkeypatch.setattr(ledger, "close_run", counting)
     for _ in range(60):
         _steps(reconciler)
         pass_time(1.0)
@@ -408,7 +410,7 @@ def test_what_was_enqueued_again_during_the_census_is_left_to_its_enqueuer(
         _steps(hasty)
         assert "LOST" not in _symbols_waiting(streams)
         ledger.mark_enqueued(enqueuer, run.id)
-    hasty._watches["tests"].clear()
+    hasty._detectors["tests"].forget_all_but(set())
     assert (hasty.run_once(), hasty.run_once()) == (None, 0.0)
     ledger.mark_enqueued(connection, run.id)
     _steps(hasty)
@@ -423,7 +425,7 @@ def test_many_lost_items_of_a_busy_queue_are_added_in_bounded_steps_and_counted_
     hasty: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
+    monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
     run = start_run(connection, streams, registry, "ledger_entry", *[f"L{n}" for n in range(10)])
     streams.client.raw.delete(streams.keys.stream("tests"))
     start_run(connection, streams, registry, "ledger_entry", "S")
@@ -460,12 +462,12 @@ def test_a_run_cancelled_while_it_was_added_again_takes_nothing_from_the_next(
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconciler_module, "ADD_LIMIT", 4)
+    monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
     first = start_run(connection, streams, registry, "ledger_entry", *[f"F{n}" for n in range(9)])
     start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
     streams.client.raw.delete(streams.keys.stream("tests"))
     assert reconciler.run_once() == 0.0
-    run_changes.cancel_run(connection, first)
+    ledger.cancel_run(connection, first)
     _steps(reconciler)
     assert _symbols_waiting(streams) == ["F0", "F1", "F2", "F3", "A", "B", "C"]
 
@@ -483,13 +485,13 @@ def test_a_step_counts_a_bounded_number_of_items_and_every_run_gets_its_turn(
     runs = [start_run(connection, streams, registry, "ledger_entry", "A") for _ in range(3)]
     consumer.read()
     counted: list[int] = []
-    count = run_changes.complete_run
+    count = ledger.close_run
 
     def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
         counted.append(run.id)
         return count(connection, run)
 
-    monkeypatch.setattr(run_changes, "complete_run", counting)
+    monkeypatch.setattr(ledger, "close_run", counting)
     for steps in range(5):
         assert reconciler.run_once() is None
         assert len(counted) <= steps

@@ -11,12 +11,11 @@ from consumer import Consumer
 from harness import effects_of, items_of, run_status, start_run
 from streamworkers.config import Settings
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters
-from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.ledger import runs as ledger
-from streamworkers.engine.outcome import Outcome
-from streamworkers.engine.redis.entry import Entry, Item, unpack_entry
+from streamworkers.engine.outcome import Item, Outcome
+from streamworkers.engine.redis.entry import Entry, unpack_entry
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -152,10 +151,10 @@ def test_two_workers_that_execute_the_same_item_at_once_have_one_effect(
     other = second_consumer.read()
     commit = BatchCommitter.commit
 
-    def overtaken(self: BatchCommitter, *words: Any) -> None:
+    def overtaken(self: BatchCommitter, *words: Any) -> set[int]:
         if self.consumer == "one":
             second_consumer.execute(other)
-        commit(self, *words)
+        return commit(self, *words)
 
     monkeypatch.setattr(BatchCommitter, "commit", overtaken)
     consumer.execute(late)
@@ -175,7 +174,7 @@ def test_without_the_fence_the_same_item_would_have_two_effects(
     late = consumer.read()
     streams.leases.requeue("tests", "one", "x")
     second_consumer.work()
-    monkeypatch.setattr(ledger, "open_symbols", lambda *_: {0: ("A", 0)})
+    monkeypatch.setattr(ledger, "read_open_symbols", lambda *_: {0: ("A", 0)})
     monkeypatch.setattr(ledger, "complete_items", lambda *words: {update.seq for update in words[-1]})
     consumer.execute(late)
     assert effects_of(connection, run) == ["A", "A"]
@@ -262,8 +261,8 @@ def test_a_run_of_another_queue_is_rejected_too(
 
 def test_only_the_newest_rejected_entries_and_their_first_mebibyte_are_kept(connection: Connection) -> None:
     for number in range(5):
-        rejected.keep_rejected(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
-    assert rejected.forget_rejected(connection, keep=2) == 3
+        ledger.keep_rejected(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
+    assert ledger.delete_old_rejected(connection, keep=2) == 3
     rows = ledger_reports.rejected_entries(connection, "q", 10)
     assert [row["entry_id"] for row in rows] == ["4-0", "3-0"]
     assert rows[0]["size"] == (1 << 20) + 1

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.engine.backoff import Backoff
-from streamworkers.engine.outcome import Completed, Failed, Snoozed
-from streamworkers.engine.redis.entry import Entry, Item, NewerEntryError, unpack_entry
+from streamworkers.engine.outcome import Completed, Failed, Item, Snoozed
+from streamworkers.engine.redis.entry import Entry, NewerEntryError, unpack_entry
 from streamworkers.engine.supervisor.supervisor import plan_slots
 from streamworkers.engine.worker.batch_size import BatchSizer
-from streamworkers.engine.worker.decide import NO_OUTCOME, RetryRule, Task, decide
-from streamworkers.engine.worker.executor import batches
+from streamworkers.engine.worker.decide import NO_OUTCOME, RetryRule, decide
+from streamworkers.engine.worker.executor import split_batches
 from streamworkers.engine.worker.retry_policy import retry_delay_seconds
 from streamworkers.errors import BadInputError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def _task(seq: int = 0, attempt: int = 1, isolated: bool = False) -> Task:
-    return Task(f"{seq}-0", Entry(7, seq, "job", f"S{seq}", "day", 1, attempt, isolated))
+def _entry(seq: int = 0, attempt: int = 1, isolated: bool = False) -> Entry:
+    return Entry(7, seq, "job", f"S{seq}", "day", 1, attempt, isolated, entry_id=f"{seq}-0")
 
 
 def _rule(max_attempts: int = 3) -> RetryRule:
@@ -61,44 +61,44 @@ def test_instant_items_are_read_in_the_largest_batches() -> None:
 
 
 def test_a_completed_item_keeps_its_value_and_result() -> None:
-    task = _task()
-    decisions = decide([task], {0: Completed(task.item, 5, {"n": 1})}, _rule(), NOW, random.Random(1))
+    entry = _entry()
+    decisions = decide([entry], {0: Completed(entry.item, 5, {"n": 1})}, _rule(), NOW, random.Random(1))
     assert [outcome.value for _, outcome in decisions.completed] == [5]
     assert [(c.seq, c.status, c.result) for c in decisions.completions()] == [(0, "completed", {"n": 1})]
 
 
 def test_a_failed_item_runs_again_alone_in_its_next_attempt() -> None:
-    task = _task(attempt=2)
-    decisions = decide([task], {0: Failed(task.item, "boom")}, _rule(), NOW, random.Random(1))
+    entry = _entry(attempt=2)
+    decisions = decide([entry], {0: Failed(entry.item, "boom")}, _rule(), NOW, random.Random(1))
     (retry,) = decisions.retries
-    assert (retry.entry.attempt, retry.entry.isolated, retry.entry.reason) == (3, True, "boom")
+    assert (retry.next_entry.attempt, retry.next_entry.isolated, retry.next_entry.reason) == (3, True, "boom")
     assert 0 <= retry.delay_seconds <= 4.0
     assert [(c.status, c.attempt, c.error) for c in decisions.failures()] == [("retrying", 2, "boom")]
 
 
 def test_the_last_attempt_and_a_permanent_failure_are_dead() -> None:
-    last, permanent = _task(0, attempt=3), _task(1)
+    last, permanent = _entry(0, attempt=3), _entry(1)
     outcomes = {0: Failed(last.item, "boom"), 1: Failed(permanent.item, "never", permanent=True)}
     decisions = decide([last, permanent], outcomes, _rule(), NOW, random.Random(1))
     assert [error for _, error in decisions.dead] == ["boom", "never"]
 
 
 def test_a_snoozed_item_costs_no_attempt_and_no_row() -> None:
-    task = _task(attempt=2)
-    outcome = Snoozed(task.item, NOW + timedelta(seconds=90))
-    decisions = decide([task], {0: outcome}, _rule(), NOW, random.Random(1))
-    assert [(r.delay_seconds, r.entry) for r in decisions.retries] == [(90.0, task.entry)]
+    entry = _entry(attempt=2)
+    outcome = Snoozed(entry.item, NOW + timedelta(seconds=90))
+    decisions = decide([entry], {0: outcome}, _rule(), NOW, random.Random(1))
+    assert [(r.delay_seconds, r.entry) for r in decisions.retries] == [(90.0, entry)]
     assert decisions.failures() == []
 
 
 def test_an_item_without_an_outcome_has_failed() -> None:
-    decisions = decide([_task(attempt=3)], {}, _rule(), NOW, random.Random(1))
+    decisions = decide([_entry(attempt=3)], {}, _rule(), NOW, random.Random(1))
     assert [error for _, error in decisions.dead] == [NO_OUTCOME]
 
 
 def test_items_that_ask_for_it_run_alone_and_the_others_in_batches() -> None:
-    tasks = [_task(seq, isolated=seq in (1, 4)) for seq in range(7)]
-    seqs = [[task.entry.seq for task in batch] for batch in batches(tasks, 3)]
+    entries = [_entry(seq, isolated=seq in (1, 4)) for seq in range(7)]
+    seqs = [[entry.seq for entry in batch] for batch in split_batches(entries, 3)]
     assert seqs == [[0, 2, 3], [5, 6], [1], [4]]
 
 
@@ -153,7 +153,7 @@ def test_processes_that_do_not_add_up_are_rejected(processes: int, queues: dict[
     )
 )
 def test_an_entry_survives_packing(entry: Entry) -> None:
-    assert unpack_entry(entry.pack(), 16_384) == entry
+    assert unpack_entry(entry.pack(), 16_384, entry.entry_id) == entry
 
 
 @given(st.binary(max_size=200))
@@ -167,10 +167,10 @@ def test_bytes_that_are_no_entry_are_rejected_and_nothing_else_is_raised(data: b
     [
         (b"\x01" * 300, "entry of 300 bytes is over the limit of 256"),
         (b"\xc1", "entry is not msgpack"),
-        (b"\x90", "is of no version from 1 to 2"),
-        (b"\x91\x00", "is of no version from 1 to 2"),
-        (b"\x91\xc3", "is of no version from 1 to 2"),
-        (b"\x91\xa1e", "is of no version from 1 to 2"),
+        (b"\x90", "has no version from 1 to 2"),
+        (b"\x91\x00", "has no version from 1 to 2"),
+        (b"\x91\xc3", "has no version from 1 to 2"),
+        (b"\x91\xa1e", "has no version from 1 to 2"),
         (b"\x91\x02", "entry has 1 fields, version 2 has 12"),
         (b"\x92\x01\x02", "entry has 2 fields, version 1 has 10"),
         (
@@ -201,4 +201,4 @@ def test_a_long_reason_is_cut_so_that_entries_stay_small() -> None:
 
 
 def test_an_item_shows_its_handler_no_timeframe_where_there_is_none() -> None:
-    assert Task("1-0", Entry(1, 2, "j", "s", "", 1)).item == Item(1, 2, "s", None, 1)
+    assert Entry(1, 2, "j", "s", "", 1).item == Item(1, 2, "s", None, 1)

@@ -1,0 +1,62 @@
+"""The table `outbox`: events that were committed and are still to be published."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from streamworkers.database import Connection
+from streamworkers.engine.outcome import Event
+
+
+class StoredEvent(NamedTuple):
+    """An event of the outbox: its channel and the JSON text to publish, with its `event_id`."""
+
+    channel: str
+    text: str
+
+
+def add_events(connection: Connection, events: Sequence[Event]) -> None:
+    """Insert events in the transaction of what they report. Raises TypeError for a payload that is not a dict."""
+    for event in events:
+        if not isinstance(event.payload, dict):
+            raise TypeError(f"payload {event.payload!r} of an event for {event.channel} is not a dict")
+    connection.execute(
+        """
+        INSERT INTO outbox (channel, payload)
+        SELECT channel, payload::jsonb FROM unnest(%b::text[], %b::text[]) AS e(channel, payload)
+        """,
+        ([event.channel for event in events], [json.dumps(event.payload) for event in events]),
+    )
+
+
+def take_events(connection: Connection, limit: int) -> list[StoredEvent]:
+    """Delete the oldest events and return them by id; the caller publishes them before it commits."""
+    rows = connection.execute(
+        """
+        DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+        RETURNING id, event_id, channel, payload
+        """,
+        (limit,),
+    ).fetchall()
+    return [
+        StoredEvent(channel, json.dumps({"event_id": str(event_id), **payload}))
+        for _, event_id, channel, payload in sorted(rows, key=lambda row: row[0])
+    ]
+
+
+def count_late_events(connection: Connection, seconds: float) -> int:
+    """Count the events that have waited for longer."""
+    row = connection.execute(
+        "SELECT count(*) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)", (seconds,)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def read_outbox_state(connection: Connection) -> tuple[int, float]:
+    """Return the number of events that wait, and the age of the oldest in seconds."""
+    row = connection.execute(
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM outbox"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]

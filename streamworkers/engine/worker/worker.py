@@ -1,0 +1,160 @@
+"""A worker: reads entries, executes them, and reads again. Its supervisor watches it from outside."""
+
+import random
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.engine.backoff import Backoff
+from streamworkers.engine.protocol import StatusPipe
+from streamworkers.engine.redis.queue import Delivery
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.worker.batch_size import BatchSizer
+from streamworkers.engine.worker.commit import BatchCommitter
+from streamworkers.engine.worker.executor import Executor
+from streamworkers.errors import RedisUnavailableError
+from streamworkers.faults import describe, is_transient
+
+log = structlog.get_logger()
+READ_BLOCK_MS = 5000
+
+
+class _StopReading(BaseException):  # not an error
+    """Raised out of a blocking read by the stop signal; what the reply held is requeued by the supervisor."""
+
+
+class StopFlag:
+    """An event that a signal handler can set at any moment; it could interrupt threading.Event in its lock."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Ask for the stop."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """True once the stop was asked for."""
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Pause until the stop at most; True if it was asked for."""
+        deadline = time.monotonic() + seconds
+        while not self._set and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
+        return self._set
+
+
+class Worker:
+    """The loop of one consumer over its queues."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        streams: Streams,
+        queues: Sequence[str],
+        consumer: str,
+        pipe: StatusPipe,
+    ) -> None:
+        self._streams = streams
+        self._queues = list(queues)
+        self._consumer = consumer
+        self._pipe = pipe
+        self._stop = StopFlag()
+        self._reading = False
+        self._backoff = Backoff(self._stop)
+        self._lease_seconds = settings.lease_seconds
+        self._requeue_at = 0.0
+        self._sizers = {
+            queue: BatchSizer(
+                registry.target_batch_seconds(queue, settings.target_batch_seconds), registry.largest_batch(queue)
+            )
+            for queue in queues
+        }
+        committer = BatchCommitter(streams, consumer, pipe, self._hold_unless_stopping)
+        self._executor = Executor(settings, registry, committer, random.Random())  # noqa: S311  # jitter only
+
+    def request_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        """Signal handler: finish the current batch and end; if waiting for entries, end now."""
+        self._stop.set()
+        if self._reading:
+            raise _StopReading
+
+    def run(self, pool: "ConnectionPool[Connection]") -> None:
+        """Read and execute until asked to stop."""
+        self._pipe.ready()
+        try:
+            while not self._stop.is_set():
+                deliveries = self._read()
+                if deliveries:
+                    self._pipe.batch(len(deliveries))
+                    self._execute(pool, deliveries)
+                    self._pipe.idle()
+        except _StopReading:
+            pass
+
+    def _read(self) -> list[Delivery]:
+        # Queues take turns at being read first, so that a busy one cannot starve the others.
+        self._queues.append(self._queues.pop(0))
+        count = {queue: self._sizers[queue].count for queue in self._queues}
+        self._reading = True
+        try:
+            if self._stop.is_set():
+                return []
+            if time.monotonic() >= self._requeue_at:
+                self._requeue_lost_replies()
+            deliveries = self._streams.queues.read(self._queues, self._consumer, count, READ_BLOCK_MS)
+        except RedisUnavailableError as error:
+            self._reading = False
+            self._requeue_at = 0.0
+            self._hold(error)
+            return []
+        finally:
+            self._reading = False
+        self._backoff.succeeded()
+        return deliveries
+
+    def _requeue_lost_replies(self) -> None:
+        """Requeue what Redis counts as ours between batches: it was in a reply that never arrived.
+
+        This happens at once after a failed read, and once in a lease, because Redis may still execute a request that
+        was given up.
+        """
+        for queue in self._queues:
+            if count := self._streams.leases.requeue(queue, self._consumer):
+                log.warning("entries_requeued", queue=queue, consumer=self._consumer, count=count)
+        self._requeue_at = time.monotonic() + self._lease_seconds
+
+    def _execute(self, pool: "ConnectionPool[Connection]", deliveries: Sequence[Delivery]) -> None:
+        started = time.monotonic()
+        while True:
+            try:
+                with pool.connection() as connection:
+                    self._executor.execute(connection, deliveries, self._stop.is_set)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._hold(error)
+                if self._stop.is_set():
+                    return
+            else:
+                self._backoff.succeeded()
+                self._sizers[deliveries[0].queue].measured(len(deliveries), time.monotonic() - started)
+                return
+
+    def _hold(self, error: Exception) -> None:
+        log.warning("service_away", consumer=self._consumer, error=describe(error))
+        self._pipe.holding()
+        self._backoff.failed()
+
+    def _hold_unless_stopping(self, error: Exception) -> None:
+        self._hold(error)
+        if self._stop.is_set():
+            raise error
