@@ -3,14 +3,15 @@
 from typing import Any
 
 import psycopg
-from psycopg import errors
-from psycopg.abc import Params, Query
+from psycopg import errors, sql
+from psycopg.abc import Params
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Statement = str | bytes | sql.SQL | sql.Composed
 
 CONNECT_TIMEOUT_SECONDS = 5
 # Rejects a read-only server, so that after a failover no connection stays with the old primary.
@@ -99,17 +100,31 @@ def open_pool(
     )
 
 
-def fetch_rows(connection: Connection, statement: Query, params: Params | None = None) -> list[dict[str, Any]]:
+def fetch_rows(connection: Connection, statement: Statement, params: Params | None = None) -> list[dict[str, Any]]:
     """Run a statement and return all its rows as dictionaries, column name to value."""
     return connection.cursor(row_factory=dict_row).execute(statement, params).fetchall()
 
 
-def fetch_row(connection: Connection, statement: Query, params: Params | None = None) -> dict[str, Any] | None:
+def fetch_row(connection: Connection, statement: Statement, params: Params | None = None) -> dict[str, Any] | None:
     """Run a statement and return its first row as a dictionary, or None if there is no row."""
     return connection.cursor(row_factory=dict_row).execute(statement, params).fetchone()
 
 
-def fetch_value(connection: Connection, statement: Query, params: Params | None = None) -> Any:
+def fetch_value(connection: Connection, statement: Statement, params: Params | None = None) -> Any:
     """Run a statement and return the first column of its first row, or None if there is no row."""
     row = connection.execute(statement, params).fetchone()
     return None if row is None else row[0]
+
+
+def count_matching(connection: Connection, table: str, condition: str, params: Params) -> int:
+    """The number of rows of `table` that meet an SQL condition, such as `created_at < %s`."""
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(sql.Identifier(table), sql.SQL(condition))
+    return int(fetch_value(connection, statement, params))
+
+
+def delete_matching(connection: Connection, table: str, condition: str, params: Params, limit: int) -> int:
+    """Delete up to `limit` rows of `table` that meet an SQL condition; returns how many were deleted."""
+    statement = sql.SQL("DELETE FROM {0} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0} WHERE {1} LIMIT {2}))").format(
+        sql.Identifier(table), sql.SQL(condition), sql.Literal(limit)
+    )
+    return connection.execute(statement, params).rowcount

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamworkers.analysis.own_indicators import relative_volume
 from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber
 from streamworkers.analysis.pattern_traits import PatternTraits
-from streamworkers.analysis.rolling import quiet, ratio, shifted
+from streamworkers.analysis.rolling import divide, quiet, shift
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.market.bars.series import BarSeries, FloatArray
 
@@ -41,36 +41,36 @@ def death_cross(series: BarSeries, *, fast: int = 50, slow: int = 200) -> Signal
 
 def new_52_week_high(series: BarSeries, *, period: int = 252) -> SignalArray:
     """Bullish where the high is above those of the `period - 1` bars before: the highest of `period` bars."""
-    return _signal(bullish=series.high > shifted(talib.MAX(series.high, period - 1), 1))
+    return _signal(bullish=series.high > shift(talib.MAX(series.high, period - 1), 1))
 
 
 def new_52_week_low(series: BarSeries, *, period: int = 252) -> SignalArray:
     """Bearish where the low is below those of the `period - 1` bars before: the lowest of `period` bars."""
-    return _signal(bearish=series.low < shifted(talib.MIN(series.low, period - 1), 1))
+    return _signal(bearish=series.low < shift(talib.MIN(series.low, period - 1), 1))
 
 
 @quiet
 def gap_up(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
     """Bullish where the open is more than `min_percent` percent above the high of the bar before."""
-    return _signal(bullish=series.open > shifted(series.high, 1) * (1.0 + min_percent / 100.0))
+    return _signal(bullish=series.open > shift(series.high, 1) * (1.0 + min_percent / 100.0))
 
 
 @quiet
 def gap_down(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
     """Bearish where the open is more than `min_percent` percent below the low of the bar before."""
-    return _signal(bearish=series.open < shifted(series.low, 1) * (1.0 - min_percent / 100.0))
+    return _signal(bearish=series.open < shift(series.low, 1) * (1.0 - min_percent / 100.0))
 
 
 def inside_bar(series: BarSeries) -> SignalArray:
     """Neutral: the high is below and the low above those of the bar before."""
-    return _signal((series.high < shifted(series.high, 1)) & (series.low > shifted(series.low, 1)))
+    return _signal((series.high < shift(series.high, 1)) & (series.low > shift(series.low, 1)))
 
 
 @quiet
 def nr7(series: BarSeries, *, bars: int = 7) -> SignalArray:
     """Neutral: the range is the narrowest of the last `bars` bars. Source: Toby Crabel."""
     width = series.high - series.low
-    before = shifted(talib.MIN(width, bars - 1), 1)
+    before = shift(talib.MIN(width, bars - 1), 1)
     return _signal(width < before - _EQUAL_WITHIN * np.abs(series.high))
 
 
@@ -84,7 +84,7 @@ def bollinger_squeeze(
     Bollinger on Bollinger Bands, "the squeeze".
     """
     upper, middle, lower = talib.BBANDS(series.close, period, deviations, deviations)
-    width = ratio(upper - lower, middle)
+    width = divide(upper - lower, middle)
     width[width < _EQUAL_WITHIN] = 0.0
     lowest = talib.MIN(width, window)
     at_low = width <= lowest

@@ -59,7 +59,7 @@ class ConfidenceContext:
         return atr if atr > 0 else None
 
 
-def confidence_parts(context: ConfidenceContext, traits: PatternTraits, index: int, signal: int) -> dict[str, float]:
+def score_parts(context: ConfidenceContext, traits: PatternTraits, index: int, signal: int) -> dict[str, float]:
     """The parts that can be computed for a pattern that fired with `signal` at `index`, each from 0 to 1."""
     side = 0 if traits.neutral else (1 if signal > 0 else -1)
     parts = {
@@ -71,7 +71,7 @@ def confidence_parts(context: ConfidenceContext, traits: PatternTraits, index: i
     return {name: part for name, part in parts.items() if part is not None}
 
 
-def confidence_of(parts: dict[str, float]) -> float:
+def combine_parts(parts: dict[str, float]) -> float:
     """The weighted mean of the parts there are, from 0 to 1."""
     if not parts:
         return NO_PARTS

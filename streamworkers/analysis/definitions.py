@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from streamworkers.analysis.chart_patterns import CHART_PATTERNS
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
-from streamworkers.analysis.parameters import ParameterValue, RealNumber, checked_params
+from streamworkers.analysis.parameters import ParameterValue, RealNumber, validate_params
 from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS, INDICATOR_FUNCTIONS, ta_function
 from streamworkers.errors import BadInputError, UnknownNameError
 
@@ -57,7 +57,7 @@ class PatternDefinition:
     def __post_init__(self) -> None:
         _require_name(self.name, "pattern")
         object.__setattr__(self, "params", _pattern_params(self.name, self.function, self.params))
-        threshold = _THRESHOLD.checked(f"pattern {self.name}", "confidence_threshold", self.confidence_threshold)
+        threshold = _THRESHOLD.validate(f"pattern {self.name}", "confidence_threshold", self.confidence_threshold)
         object.__setattr__(self, "confidence_threshold", threshold)
 
     def __hash__(self) -> int:
@@ -88,20 +88,20 @@ def _require_object(name: str, params: object) -> Mapping[str, object]:
 def _indicator_params(name: str, function: str, params: object) -> dict[str, ParameterValue]:
     given = _require_object(name, params)
     if function in OWN_INDICATORS:
-        return checked_params(function, OWN_INDICATORS[function].rules, given)
+        return validate_params(function, OWN_INDICATORS[function].rules, given)
     if function in CANDLE_FUNCTIONS:
         raise BadInputError(f"function {function} of indicator {name} finds a candle pattern; define it as a pattern")
     if function not in INDICATOR_FUNCTIONS:
         raise UnknownNameError("indicator function", function, (*INDICATOR_FUNCTIONS, *OWN_INDICATORS))
-    return ta_function(function).checked_params(given)
+    return ta_function(function).validate_params(given)
 
 
 def _pattern_params(name: str, function: str, params: object) -> dict[str, ParameterValue]:
     given = _require_object(name, params)
     if function in CHART_PATTERNS:
-        return checked_params(function, CHART_PATTERNS[function].rules, given)
+        return validate_params(function, CHART_PATTERNS[function].rules, given)
     if function in INDICATOR_FUNCTIONS or function in OWN_INDICATORS:
         raise BadInputError(f"function {function} of pattern {name} gives values; define it as an indicator")
     if function not in CANDLE_FUNCTIONS:
         raise UnknownNameError("pattern function", function, (*CANDLE_FUNCTIONS, *CHART_PATTERNS))
-    return ta_function(function).checked_params(given)
+    return ta_function(function).validate_params(given)

@@ -50,7 +50,7 @@ def compute(definition: IndicatorDefinition, series: BarSeries) -> dict[str, Flo
     return dict(zip(bound.outputs, bound.call(series), strict=True))
 
 
-def indicator_values(
+def compute_last_bars(
     definitions: Sequence[IndicatorDefinition], series: BarSeries, last_bars: int = 1
 ) -> IndicatorValues:
     """The values of each definition at the last `last_bars` bars, as they would be stored.

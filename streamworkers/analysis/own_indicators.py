@@ -15,7 +15,7 @@ import numpy as np
 import talib
 
 from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber
-from streamworkers.analysis.rolling import quiet, ratio, rolling_sum, shifted
+from streamworkers.analysis.rolling import divide, quiet, rolling_sum, shift
 from streamworkers.market.bars.series import BarSeries, FloatArray
 
 _ANCHOR_MONTHS = {"year": 12, "quarter": 3, "month": 1}
@@ -27,26 +27,26 @@ def relative_volume(series: BarSeries, *, period: int = 20) -> FloatArray:
 
     The bar itself is left out of the mean, so that a spike does not dilute its own measure.
     """
-    return ratio(series.volume, shifted(rolling_sum(series.volume, period), 1) / period)
+    return divide(series.volume, shift(rolling_sum(series.volume, period), 1) / period)
 
 
 @quiet
 def high_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
     """How far the close is from the highest high of the last `period` bars, in percent, 0 or below."""
-    return (ratio(series.close, talib.MAX(series.high, period)) - 1.0) * 100.0
+    return (divide(series.close, talib.MAX(series.high, period)) - 1.0) * 100.0
 
 
 @quiet
 def low_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
     """How far the close is from the lowest low of the last `period` bars, in percent, 0 or above."""
-    return (ratio(series.close, talib.MIN(series.low, period)) - 1.0) * 100.0
+    return (divide(series.close, talib.MIN(series.low, period)) - 1.0) * 100.0
 
 
 @quiet
 def rolling_vwap(series: BarSeries, *, period: int = 20) -> FloatArray:
     """Mean typical price (high + low + close) / 3 of the last `period` bars, weighted by volume."""
     traded = _typical_price(series) * series.volume
-    return ratio(rolling_sum(traded, period), rolling_sum(series.volume, period))
+    return divide(rolling_sum(traded, period), rolling_sum(series.volume, period))
 
 
 @quiet
@@ -62,7 +62,7 @@ def anchored_vwap(series: BarSeries, *, anchor: str = "year") -> FloatArray:
     for begin, end in pairwise((*_anchors(series, anchor), len(series))):
         np.add.accumulate(traded[begin:end], out=traded_since[begin:end])
         np.add.accumulate(volume[begin:end], out=volume_since[begin:end])
-    return ratio(traded_since, volume_since)
+    return divide(traded_since, volume_since)
 
 
 def _anchors(series: BarSeries, anchor: str) -> list[int]:
@@ -79,7 +79,7 @@ def _anchors(series: BarSeries, anchor: str) -> list[int]:
 @quiet
 def returns(series: BarSeries, *, period: int = 1) -> FloatArray:
     """close / close `period` bars earlier - 1, a fraction: 0.02 is two percent up."""
-    return ratio(series.close, shifted(series.close, period)) - 1.0
+    return divide(series.close, shift(series.close, period)) - 1.0
 
 
 @quiet
@@ -92,7 +92,7 @@ def cmf(series: BarSeries, *, period: int = 20) -> FloatArray:
     width = series.high - series.low
     lean = (series.close - series.low) - (series.high - series.close)
     place = np.where(width > 0, lean / np.where(width > 0, width, 1.0), 0.0)
-    return ratio(rolling_sum(place * series.volume, period), rolling_sum(series.volume, period))
+    return divide(rolling_sum(place * series.volume, period), rolling_sum(series.volume, period))
 
 
 @quiet

@@ -16,9 +16,9 @@ class WholeNumber:
     minimum: int
     maximum: int = 100_000
 
-    def checked(self, owner: str, name: str, value: object) -> int:
+    def validate(self, owner: str, name: str, value: object) -> int:
         """The value as an int; raises BadInputError where it is not a whole number in range."""
-        number = whole_number(owner, name, value)
+        number = to_whole_number(owner, name, value)
         if not self.minimum <= number <= self.maximum:
             raise BadInputError(f"{name} of {owner} is {number}, not in {self.minimum} to {self.maximum}")
         return number
@@ -31,9 +31,9 @@ class RealNumber:
     minimum: float
     maximum: float
 
-    def checked(self, owner: str, name: str, value: object) -> float:
+    def validate(self, owner: str, name: str, value: object) -> float:
         """The value as a float; raises BadInputError where it is not a finite number in range."""
-        number = real_number(owner, name, value)
+        number = to_real_number(owner, name, value)
         if not self.minimum <= number <= self.maximum:
             raise BadInputError(f"{name} of {owner} is {number:g}, not in {self.minimum:g} to {self.maximum:g}")
         return number
@@ -45,7 +45,7 @@ class Choice:
 
     options: tuple[str, ...]
 
-    def checked(self, owner: str, name: str, value: object) -> str:
+    def validate(self, owner: str, name: str, value: object) -> str:
         """The word; raises BadInputError for any other value."""
         if isinstance(value, str) and value in self.options:
             return value
@@ -55,7 +55,7 @@ class Choice:
 Rule = WholeNumber | RealNumber | Choice
 
 
-def whole_number(owner: str, name: str, value: object) -> int:
+def to_whole_number(owner: str, name: str, value: object) -> int:
     """The value as an int; raises BadInputError for text, booleans and fractions."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -64,7 +64,7 @@ def whole_number(owner: str, name: str, value: object) -> int:
     raise BadInputError(f"{name} of {owner} is {value!r}, not a whole number")
 
 
-def real_number(owner: str, name: str, value: object) -> float:
+def to_real_number(owner: str, name: str, value: object) -> float:
     """The value as a float; raises BadInputError for text, booleans, NaN and infinity."""
     if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
         return float(value)
@@ -80,7 +80,7 @@ def require_known(owner: str, params: Mapping[str, object], known: Mapping[str, 
             raise UnknownNameError(f"parameter of {owner}", name, known)
 
 
-def checked_params(owner: str, rules: Mapping[str, Rule], params: Mapping[str, object]) -> dict[str, ParameterValue]:
+def validate_params(owner: str, rules: Mapping[str, Rule], params: Mapping[str, object]) -> dict[str, ParameterValue]:
     """The parameters of an own function, each in its own type; raises what the rules raise."""
     require_known(owner, params, rules)
-    return {name: rules[name].checked(owner, name, value) for name, value in params.items()}
+    return {name: rules[name].validate(owner, name, value) for name, value in params.items()}

@@ -13,8 +13,8 @@ from streamworkers.analysis.chart_patterns import CHART_PATTERNS
 from streamworkers.analysis.confidence import (
     CONFIDENCE_METHOD,
     ConfidenceContext,
-    confidence_of,
-    confidence_parts,
+    combine_parts,
+    score_parts,
 )
 from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.pattern_traits import PatternTraits
@@ -81,14 +81,14 @@ def detect(
 def _detection(
     definition: PatternDefinition, traits: PatternTraits, context: ConfidenceContext, index: int, signal: int
 ) -> Detection:
-    parts = confidence_parts(context, traits, index, signal)
+    parts = score_parts(context, traits, index, signal)
     direction: Direction = "neutral" if traits.neutral else ("bullish" if signal > 0 else "bearish")
     return Detection(
         pattern_name=definition.name,
         bar_index=index,
         direction=direction,
         signal=signal,
-        confidence=round(confidence_of(parts), 4),
+        confidence=round(combine_parts(parts), 4),
         metadata={
             "parts": {name: round(part, 4) for name, part in parts.items()},
             "confidence_method": CONFIDENCE_METHOD,

@@ -33,7 +33,7 @@ def rolling_sum(values: FloatArray, period: int) -> FloatArray:
     return result
 
 
-def shifted(values: FloatArray, bars: int) -> FloatArray:
+def shift(values: FloatArray, bars: int) -> FloatArray:
     """The value `bars` (1 or more) bars earlier, NaN for the first `bars` bars."""
     result = np.empty(len(values))
     result[:bars] = np.nan
@@ -41,7 +41,7 @@ def shifted(values: FloatArray, bars: int) -> FloatArray:
     return result
 
 
-def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """numerator / denominator, NaN where the denominator is not above zero or not defined.
 
     Divides first and corrects after, which is twice as fast, so the caller silences NumPy with `quiet`.

@@ -12,7 +12,7 @@ import talib
 import talib.abstract
 from numpy.typing import NDArray
 
-from streamworkers.analysis.parameters import ParameterValue, real_number, require_known, whole_number
+from streamworkers.analysis.parameters import ParameterValue, require_known, to_real_number, to_whole_number
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.series import BarSeries, FloatArray
 
@@ -45,18 +45,18 @@ class TaFunction:
         """The index of the first bar with a defined output; -1 where TA-Lib rejects a parameter."""
         return int(_describe(self.name, **params).lookback)
 
-    def checked_params(self, params: Mapping[str, object]) -> dict[str, ParameterValue]:
+    def validate_params(self, params: Mapping[str, object]) -> dict[str, ParameterValue]:
         """The parameters in the types that TA-Lib takes.
 
         Raises UnknownNameError for a parameter it does not know and BadInputError for a value it does not
         accept.
         """
         require_known(self.name, params, self.defaults)
-        return {name: self._checked(name, value) for name, value in params.items()}
+        return {name: self._validate(name, value) for name, value in params.items()}
 
-    def _checked(self, name: str, value: object) -> int | float:
+    def _validate(self, name: str, value: object) -> int | float:
         whole = isinstance(self.defaults[name], int)
-        number = whole_number(self.name, name, value) if whole else real_number(self.name, name, value)
+        number = to_whole_number(self.name, name, value) if whole else to_real_number(self.name, name, value)
         if not self._accepts(name, number):
             low, high = self._edge(name, -1), self._edge(name, 1)
             raise BadInputError(f"{name} of {self.name} is {number}, not in {low:g} to {high:g}")

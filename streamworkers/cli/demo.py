@@ -28,7 +28,7 @@ from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.store import add_symbols, resolve
 from streamworkers.migrations import migrate
-from streamworkers.results.store import recent_patterns
+from streamworkers.results.store import list_recent_patterns
 
 _UNIVERSE = "demo"
 _SYNTHETIC, _DAYS, _SEED = 495, 750, 1
@@ -124,7 +124,7 @@ def _metrics_port(process: "subprocess.Popen[bytes]", log_path: Path) -> str:
 
 
 def _print_strongest(connection: Connection) -> None:
-    rows = recent_patterns(connection, timeframe="day", min_confidence=0.0, direction=None, limit=_STRONGEST)
+    rows = list_recent_patterns(connection, timeframe="day", min_confidence=0.0, direction=None, limit=_STRONGEST)
     shown = [{**row, "bar": show_bar_time(row["bar_time"], "day")} for row in rows]
     columns = {"bar": "bar", "symbol": "symbol", "pattern_name": "pattern", "direction": "direction"}
     print_table(shown, {**columns, "confidence": "confidence"}, "no patterns")

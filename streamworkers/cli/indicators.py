@@ -26,7 +26,7 @@ def indicators() -> None:
 def list_indicators(only_enabled: bool, as_json: bool) -> None:
     """All indicators."""
     with Session.open().database() as connection:
-        rows = [row for row in definitions.list_indicators(connection) if row["enabled"] or not only_enabled]
+        rows = [row for row in definitions.list_indicator_definitions(connection) if row["enabled"] or not only_enabled]
     if as_json:
         print_json(rows)
         return

@@ -23,7 +23,7 @@ def recent(timeframe: str, min_confidence: float, direction: str | None, limit: 
     """The newest detections, the strongest of each bar first. Confidence is a rule score, not a probability."""
     frame = timeframe_named(timeframe)
     with Session.open().database() as connection:
-        rows = results.recent_patterns(
+        rows = results.list_recent_patterns(
             connection, timeframe=frame.name, min_confidence=min_confidence, direction=direction, limit=limit
         )
     if as_json:
@@ -40,7 +40,7 @@ def recent(timeframe: str, min_confidence: float, direction: str | None, limit: 
 def list_patterns(only_enabled: bool, as_json: bool) -> None:
     """All pattern definitions."""
     with Session.open().database() as connection:
-        rows = [row for row in definitions.list_patterns(connection) if row["enabled"] or not only_enabled]
+        rows = [row for row in definitions.list_pattern_definitions(connection) if row["enabled"] or not only_enabled]
     if as_json:
         print_json(rows)
         return

@@ -23,8 +23,8 @@ def results(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
     """The newest value of every indicator of SYMBOL, and its newest patterns."""
     frame = timeframe_named(timeframe)
     with Session.open().database() as connection:
-        indicators = result_tables.latest_indicators(connection, symbol, frame.name)
-        patterns = result_tables.patterns_of(connection, symbol, frame.name, limit)
+        indicators = result_tables.list_latest_indicators(connection, symbol, frame.name)
+        patterns = result_tables.list_symbol_patterns(connection, symbol, frame.name, limit)
     if as_json:
         print_json({"symbol": symbol, "timeframe": frame.name, "indicators": indicators, "patterns": patterns})
         return

@@ -91,7 +91,7 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
         (("indicators", "add", "x", "RSII"), "no indicator function is named 'RSII'; did you mean 'RSI'?"),
         (("indicators", "add", "x", "RSI", "timeperiod"), "parameter 'timeperiod' is not NAME=VALUE"),
         (("indicators", "add", "x", "RSI", "timeperiod=0"), "timeperiod"),
-        (("indicators", "add", "rsi_14", "RSI"), "indicator 'rsi_14' exists already; choose another name"),
+        (("indicators", "add", "rsi_14", "RSI"), "indicator 'rsi_14' already exists: choose another name"),
         (("indicators", "add", "x", "RSI", "--timeframe", "2day"), "timeframe '2day' is not one of"),
         (("indicators", "enable", "rsi_15"), "no indicator is named 'rsi_15'; did you mean 'rsi_14'?"),
         (("patterns", "disable", "hamer"), "no pattern is named 'hamer'; did you mean 'hammer'?"),

@@ -31,7 +31,7 @@ from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.csv_import import import_universes
 from streamworkers.market.universes.store import resolve
 from streamworkers.results import definitions
-from streamworkers.results.store import latest_indicators, recent_patterns
+from streamworkers.results.store import list_latest_indicators, list_recent_patterns
 
 DAY = TIMEFRAMES["day"]
 END = date(2024, 6, 28)
@@ -88,7 +88,7 @@ def test_stored_values_equal_talib_on_the_same_arrays(
     run = _analyse(connection, streams, registry, consumer, _symbols(8))
     assert run_status(connection, run) == "COMPLETED"
     for symbol, series in read_series(connection, _symbols(8), DAY, END, 1000).items():
-        values = {row["indicator"]: row for row in latest_indicators(connection, symbol, "day")}
+        values = {row["indicator"]: row for row in list_latest_indicators(connection, symbol, "day")}
         assert len(values) >= 40
         assert values["sma_20"]["value"] == talib.SMA(series.close, 20)[-1]
         assert values["rsi_14"]["value"] == talib.RSI(series.close, 14)[-1]
@@ -156,7 +156,7 @@ def test_a_subscriber_gets_exactly_the_detections_as_json(
     listener = subscribe(streams, PATTERNS_CHANNEL)
     run = _analyse(connection, streams, registry, consumer, _symbols(8), parameters={"last_bars": 5})
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
-    stored = recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=1000)
+    stored = list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=1000)
     assert len(stored) > 5
     messages = [json.loads(listener.get_message(timeout=5)["data"]) for _ in stored]
     assert listener.get_message(timeout=0) is None
@@ -189,12 +189,12 @@ def test_stale_short_and_absent_symbols_say_so(
     ((symbol, last_bar),) = ledger_reports.items_with_result(connection, run, "stale", 10)
     assert symbol == "SYN001"
     assert date.fromisoformat(last_bar) <= last
-    assert latest_indicators(connection, "SYN001", "day") == []
+    assert list_latest_indicators(connection, "SYN001", "day") == []
     ((symbol, missing),) = [
         row for row in ledger_reports.items_with_result(connection, run, "missing", 10) if row[0] == "SYN002"
     ]
     assert {"sma_20", "rsi_14", "golden_cross"} <= set(missing)
-    short = {row["indicator"] for row in latest_indicators(connection, "SYN002", "day")}
+    short = {row["indicator"] for row in list_latest_indicators(connection, "SYN002", "day")}
     assert "returns_1" in short
     assert "sma_20" not in short
     assert ledger_reports.items_with_result(connection, run, "bars_used", 10)[-1] == ("SYN003", 300)
@@ -224,14 +224,14 @@ def test_a_pattern_that_a_corrected_bar_takes_away_is_removed(
     _analyse(connection, streams, registry, consumer, _symbols(1))
     names = {
         row["pattern_name"]
-        for row in recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
+        for row in list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
     }
     assert "volume_spike" in names
     connection.execute("UPDATE ohlcv_daily SET volume = 1000 WHERE date = %s", (END,))
     _analyse(connection, streams, registry, consumer, _symbols(1))
     again = {
         row["pattern_name"]
-        for row in recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
+        for row in list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
     }
     assert again == names - {"volume_spike"}
 
@@ -295,7 +295,7 @@ def test_definitions_are_rows_and_fixed_when_the_run_is_enqueued(
     start_run(connection, streams, registry, "indicators", "SYN001")
     definitions.enable_indicator(connection, "rsi_7", False)
     consumer.work("analysis")
-    (row,) = latest_indicators(connection, "SYN001", "day")
+    (row,) = list_latest_indicators(connection, "SYN001", "day")
     close = read_series(connection, ["SYN001"], DAY, END, 1000)["SYN001"].close
     assert (row["indicator"], row["value"]) == ("rsi_7", talib.RSI(close, 7)[-1])
 
@@ -341,7 +341,7 @@ def test_intraday_bars_are_analysed_at_their_moment(
         )
     run = _analyse(connection, streams, registry, consumer, ["X"], timeframe="hour")
     assert run_status(connection, run) == "COMPLETED"
-    rows = latest_indicators(connection, "X", "hour")
+    rows = list_latest_indicators(connection, "X", "hour")
     assert {row["bar_time"] for row in rows} == {first + timedelta(hours=119)}
 
 

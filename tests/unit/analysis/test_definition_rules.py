@@ -147,7 +147,7 @@ def test_own_functions_declare_a_rule_for_each_parameter_and_accept_their_own_de
         }
         assert set(parameters) == set(rules), name
         for key, rule in rules.items():
-            assert rule.checked(name, key, parameters[key]) == parameters[key]
+            assert rule.validate(name, key, parameters[key]) == parameters[key]
 
 
 def test_every_candle_function_has_traits_and_there_are_61() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
-from streamworkers.analysis.indicators import indicator_values
+from streamworkers.analysis.indicators import compute_last_bars
 from streamworkers.analysis.patterns import detect
 from streamworkers.market.bars.series import BarSeries
 
@@ -17,7 +17,7 @@ SeriesMaker = Callable[..., BarSeries]
 
 
 def _check_all(indicators: list[IndicatorDefinition], patterns: list[PatternDefinition], series: BarSeries) -> None:
-    found = indicator_values(indicators, series, last_bars=10)
+    found = compute_last_bars(indicators, series, last_bars=10)
     for values in found.values.values():
         for value in values:
             assert math.isfinite(value.value)
@@ -53,7 +53,7 @@ def test_one_or_two_bars_give_only_what_needs_no_more(
     bars: int,
 ) -> None:
     series = random_series(bars)
-    found = indicator_values(default_indicators, series)
+    found = compute_last_bars(default_indicators, series)
     assert set(found.values) == ({"obv"} if bars == 1 else {"obv", "returns_1"})
     _, missing = detect(all_patterns, series)
     told = {definition.name for definition in all_patterns} - set(missing)
@@ -98,4 +98,4 @@ def test_prices_near_the_end_of_the_number_range_are_missing_not_infinite(
     open_, high, low, close = (prices * 1e305 for prices in (walk.open, walk.high, walk.low, walk.close))
     series = BarSeries("HUGE", walk.times, open_, high, low, close, walk.volume)
     _check_all(default_indicators, all_patterns, series)
-    assert "rolling_vwap_20" in indicator_values(default_indicators, series).missing
+    assert "rolling_vwap_20" in compute_last_bars(default_indicators, series).missing

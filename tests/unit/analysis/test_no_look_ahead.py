@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
-from streamworkers.analysis.indicators import compute, indicator_values
+from streamworkers.analysis.indicators import compute, compute_last_bars
 from streamworkers.analysis.patterns import detect
 from streamworkers.market.bars.series import BarSeries
 
@@ -30,9 +30,9 @@ def test_stored_values_are_those_of_the_series_cut_at_their_bar(
     random_series: SeriesMaker, cut: Cut, default_indicators: list[IndicatorDefinition]
 ) -> None:
     series = random_series(420)
-    backfill = indicator_values(default_indicators, series, last_bars=50).values
+    backfill = compute_last_bars(default_indicators, series, last_bars=50).values
     for bars in range(371, 421):
-        nightly = indicator_values(default_indicators, cut(series, bars)).values
+        nightly = compute_last_bars(default_indicators, cut(series, bars)).values
         for name, values in nightly.items():
             assert values[0] == next(value for value in backfill[name] if value.bar_index == bars - 1)
 

@@ -9,8 +9,8 @@ import pytest
 from streamworkers.analysis.confidence import (
     CONFIDENCE_WEIGHTS,
     ConfidenceContext,
-    confidence_of,
-    confidence_parts,
+    combine_parts,
+    score_parts,
 )
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.market.bars.series import BarSeries
@@ -26,7 +26,7 @@ def _drifting(bars_of: SeriesMaker, step: float, bars: int = 40) -> BarSeries:
 
 
 def _parts(series: BarSeries, traits: PatternTraits, signal: int = 100) -> dict[str, float]:
-    return confidence_parts(ConfidenceContext(series), traits, len(series) - 1, signal)
+    return score_parts(ConfidenceContext(series), traits, len(series) - 1, signal)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_range_is_compared_with_the_atr_before_and_turned_round_for_narrow_patte
 def test_the_score_is_the_weighted_mean_of_all_parts() -> None:
     assert sum(CONFIDENCE_WEIGHTS.values()) == pytest.approx(1.0)
     parts = {"trend": 1.0, "confirmation": 0.5, "volume": 0.2, "range": 0.4}
-    assert confidence_of(parts) == pytest.approx(0.35 + 0.125 + 0.05 + 0.06)
+    assert combine_parts(parts) == pytest.approx(0.35 + 0.125 + 0.05 + 0.06)
 
 
 def test_missing_parts_leave_their_weight_to_the_others_and_no_part_gives_a_half() -> None:
-    assert confidence_of({"volume": 1.0, "range": 0.0}) == pytest.approx(0.25 / 0.40)
-    assert confidence_of({}) == 0.5
+    assert combine_parts({"volume": 1.0, "range": 0.0}) == pytest.approx(0.25 / 0.40)
+    assert combine_parts({}) == 0.5
 
 
 def test_neutral_patterns_have_no_trend_and_no_confirmation(bars_of: SeriesMaker) -> None:
