@@ -1,4 +1,4 @@
-"""`streamworkers load`: bars from a provider into the tables."""
+"""`streamworkers load`: load bars from a provider into the database."""
 
 import secrets
 from datetime import date, datetime
@@ -12,24 +12,39 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
-from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
 from streamworkers.market.universes.store import resolve
 
 
 @click.command(short_help="Load bars from a provider.")
-@click.option("--universe", help="A universe, or several: 'dow30:nasdaq100' is the distinct union.")
+@click.option("--universe", help="Universe, or several: 'dow30:nasdaq100' is their union.")
 @click.option("--symbols", help="Symbols, separated by commas.")
-@click.option("--timeframes", default="day", show_default=True, help="Of 1min, hour, day, week, month, by commas.")
-@click.option("--years", type=click.FloatRange(0, 100, min_open=True), help="The last so many years: 0.02 is a week.")
-@click.option("--from", "first", type=Day, help="First day, in New York.")
-@click.option("--to", "last", type=Day, help="Last day.  [default: today]")
-@click.option("--provider", help="massive, csv, sample, synthetic, or one of another package.  [default: a setting]")
-@click.option("--session", "hours", type=click.Choice(["regular", "extended"]), help="Hours of 1-minute and hour bars.")
-@click.option("--include-open", is_flag=True, help="Store bars too whose window has not ended.")
-@click.option("--fill-gaps", is_flag=True, help="Load just the bars that sessions give and that are not stored.")
-@click.option("--analyze", is_flag=True, help="Analyse what was loaded, by the schedule that follows a load.")
-@click.option("--key", help="An idempotency key: while a run has it, the same command gives that run and starts none.")
-@click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
+@click.option(
+    "--timeframes",
+    default="day",
+    show_default=True,
+    help="Some of 1min, hour, day, week and month, separated by commas.",
+)
+@click.option(
+    "--years", type=click.FloatRange(0, 100, min_open=True), help="Load this many years up to --to; 0.02 is a week."
+)
+@click.option("--from", "first", type=Day, help="First day to load, in New York.")
+@click.option("--to", "last", type=Day, help="Last day to load, in New York.  [default: today]")
+@click.option(
+    "--provider",
+    help="massive, csv, sample, synthetic, or a provider of another package.  [default: STREAMWORKERS_LOAD_PROVIDER]",
+)
+@click.option(
+    "--session",
+    "hours",
+    type=click.Choice(["regular", "extended"]),
+    help="Trading hours of 1min and hour bars.  [default: STREAMWORKERS_LOAD_HOURS]",
+)
+@click.option("--include-open", is_flag=True, help="Also store bars whose window has not ended yet.")
+@click.option("--fill-gaps", is_flag=True, help="Load only the bars that the sessions expect and that are not stored.")
+@click.option("--analyze", is_flag=True, help="Analyse the symbols after the load; needs a running scheduler.")
+@click.option("--key", help="Idempotency key: if a run has this key, show that run and start none.")
+@click.option("--wait", is_flag=True, help="Wait for the run; show its progress and its summary.")
 @timeout_option
 @json_option
 def load(
@@ -49,21 +64,21 @@ def load(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Load bars of a universe or some symbols: one item for each symbol and timeframe.
+    """Load bars of a universe or of some symbols. Each symbol in each timeframe is an item.
 
-    Without --years or --from it loads what follows each symbol's last stored bar.
+    Without --years or --from, loads the bars after the last stored bar of each symbol.
     """
     if (universe is None) == (symbols is None):
-        raise BadInputError("name either --universe or --symbols")
+        raise BadInputError("name either --universe or --symbols, and not both")
     if timeout is not None and not wait:
-        raise BadInputError("--timeout is the time to --wait: name both")
+        raise BadInputError("--timeout needs --wait")
     if years is not None and first is not None:
-        raise BadInputError("name either --years or --from")
+        raise BadInputError("name either --years or --from, not both")
     if last is not None and first is None and years is None:
         raise BadInputError("--to needs --from or --years")
     frames = tuple(dict.fromkeys(timeframe_named(name).name for name in parse_words(timeframes)))
     if not frames:
-        raise BadInputError(f"--timeframes {timeframes!r} names no timeframe")
+        raise BadInputError(f"--timeframes {timeframes!r} names no timeframe: name some of {', '.join(TIMEFRAMES)}")
     parameters: dict[str, Any] = {
         "provider": provider,
         "first": _day(first),
@@ -80,7 +95,7 @@ def load(
         if symbols is not None:
             names = parse_words(symbols)
         elif not (names := resolve(connection, universe or "")):
-            raise BadInputError(f"universe {universe!r} has no symbols")
+            raise BadInputError(f"universe {universe!r} has no symbols: add some with `streamworkers universes import`")
         request = RunRequest(
             job="load_ohlcv",
             symbols=names,
@@ -92,7 +107,9 @@ def load(
         )
         run, is_new = enqueue(connection, streams, registry, request)
         if analyze and not as_json:
-            click.echo("the analysis follows the load where a scheduler runs: `streamworkers scheduler`", err=True)
+            click.echo(
+                "the analysis starts after the load if a scheduler is running: `streamworkers scheduler`", err=True
+            )
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
