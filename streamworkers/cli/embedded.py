@@ -66,7 +66,10 @@ def status(data: Path | None, as_json: bool) -> int:
 def env(data: Path | None) -> None:
     """Print the URLs of both services as `export` lines for a shell.
 
-    With them, other programs and other folders use the same services: eval "$(streamworkers embedded env)"
+    Other programs, and commands run in other folders, then use the same services:
+
+    \b
+        eval "$(streamworkers embedded env)"
     """
     found = _services(data).status()
     for service in found:

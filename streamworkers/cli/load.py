@@ -66,7 +66,8 @@ def load(
 ) -> int:
     """Load bars of a universe or of some symbols. Each symbol in each timeframe is an item.
 
-    Without --years or --from, loads the bars after the last stored bar of each symbol.
+    Without --years or --from, loads the bars after the last stored bar of each symbol, and
+    STREAMWORKERS_LOAD_YEARS years of a symbol that has no bars.
     """
     if (universe is None) == (symbols is None):
         raise BadInputError("name either --universe or --symbols, and not both")

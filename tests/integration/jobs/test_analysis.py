@@ -62,7 +62,7 @@ def _analyse(
     return run
 
 
-def _rows_with_their_versions(connection: Connection) -> list[tuple[Any, ...]]:
+def _row_versions(connection: Connection) -> list[tuple[Any, ...]]:
     return [
         *connection.execute("SELECT symbol, indicator, bar_time, xmin, ctid FROM indicator_results ORDER BY 1, 2, 3"),
         *connection.execute("SELECT symbol, pattern_name, bar_time, xmin, ctid FROM daily_patterns ORDER BY 1, 2, 3"),
@@ -101,20 +101,20 @@ def test_stored_values_equal_talib_on_the_same_arrays(
 
 
 @pytest.mark.usefixtures("bars")
-def test_the_same_as_of_again_leaves_every_row_untouched(
+def test_repeating_an_as_of_changes_no_row(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     _analyse(connection, streams, registry, consumer, _symbols(8))
-    before = _rows_with_their_versions(connection)
+    before = _row_versions(connection)
     events = connection.execute("SELECT count(*) FROM outbox").fetchone()
     run = _analyse(connection, streams, registry, consumer, _symbols(8), as_of=datetime(2024, 6, 28, 4, tzinfo=UTC))
     assert run_status(connection, run) == "COMPLETED"
-    assert _rows_with_their_versions(connection) == before
+    assert _row_versions(connection) == before
     assert connection.execute("SELECT count(*) FROM outbox").fetchone() == events
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_run_as_of_a_day_equals_a_run_over_the_bars_cut_at_that_day(
+def test_a_run_as_of_a_day_ignores_later_bars(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     (day,) = (
@@ -132,7 +132,7 @@ def test_a_run_as_of_a_day_equals_a_run_over_the_bars_cut_at_that_day(
 
 
 @pytest.mark.usefixtures("bars")
-def test_history_filled_in_equals_the_nights_it_stands_for(
+def test_a_backfill_equals_the_nightly_runs_it_replaces(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     days = [row[0] for row in connection.execute("SELECT DISTINCT date FROM ohlcv_daily ORDER BY 1 DESC LIMIT 4")]
@@ -146,7 +146,7 @@ def test_history_filled_in_equals_the_nights_it_stands_for(
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_subscriber_gets_exactly_the_detections_as_json(
+def test_a_subscriber_receives_exactly_the_detections_as_json(
     connection: Connection,
     streams: Streams,
     registry: Registry,
@@ -166,18 +166,18 @@ def test_a_subscriber_gets_exactly_the_detections_as_json(
         *("detected_at", "run_id", "metadata"),
     }
     assert all(set(message) == fields for message in messages)
-    told = {
+    published = {
         (m["symbol"], m["pattern_name"], datetime.fromisoformat(m["bar_time"]), m["confidence"], m["direction"])
         for m in messages
     }
-    assert told == {
+    assert published == {
         (row["symbol"], row["pattern_name"], row["bar_time"], row["confidence"], row["direction"]) for row in stored
     }
     assert {(m["timeframe"], m["run_id"], m["schema_version"]) for m in messages} == {("day", run.id, 1)}
 
 
 @pytest.mark.usefixtures("bars")
-def test_stale_short_and_absent_symbols_say_so(
+def test_stale_short_and_missing_symbols_are_reported(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     last = END - timedelta(days=30)
@@ -214,7 +214,7 @@ def test_a_series_that_is_not_finite_is_rejected(
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_pattern_that_a_corrected_bar_takes_away_is_removed(
+def test_a_pattern_that_a_corrected_bar_no_longer_has_is_deleted(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     connection.execute(
@@ -253,7 +253,7 @@ def test_a_result_never_overwrites_one_of_a_newer_run(
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_late_older_run_changes_nothing_that_a_newer_one_found_as_it_was(
+def test_a_late_older_run_changes_no_symbol_that_a_newer_run_completed(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     connection.execute("UPDATE ohlcv_daily SET volume = 1000 WHERE date = %s", (END,))
@@ -273,7 +273,7 @@ def test_a_late_older_run_changes_nothing_that_a_newer_one_found_as_it_was(
 
 
 @pytest.mark.usefixtures("bars")
-def test_indicators_and_patterns_run_alone_too(
+def test_indicators_and_patterns_are_jobs_of_their_own(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     _analyse(connection, streams, registry, consumer, _symbols(4), "indicators")
@@ -301,7 +301,7 @@ def test_definitions_are_rows_and_fixed_when_the_run_is_enqueued(
 
 
 @pytest.mark.usefixtures("bars")
-def test_the_as_of_is_the_newest_session_with_bars_not_after_the_one_asked_for(
+def test_the_as_of_is_the_newest_session_with_bars_up_to_the_requested_one(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     sunday = datetime(2024, 6, 23, 16, tzinfo=UTC)
@@ -326,7 +326,7 @@ def test_an_open_bar_is_not_used(
     assert ledger_reports.items_with_result(connection, run, "bars_used", 1) == [("SYN001", 60)]
 
 
-def test_intraday_bars_are_analysed_at_their_moment(
+def test_intraday_results_have_the_time_of_their_bar(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     first = datetime(2024, 6, 3, 13, 30, tzinfo=UTC)
@@ -380,6 +380,6 @@ def test_the_night_of_the_sp500(
     report = ledger_reports.run_report(connection, run.id)
     assert report is not None
     assert report["as_of"] == datetime(2021, 5, 14, 4, tzinfo=UTC)
-    before = _rows_with_their_versions(connection)
+    before = _row_versions(connection)
     _analyse(connection, streams, registry, consumer, symbols, as_of=datetime(2021, 5, 14, 4, tzinfo=UTC))
-    assert _rows_with_their_versions(connection) == before
+    assert _row_versions(connection) == before

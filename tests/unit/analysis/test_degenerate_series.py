@@ -1,4 +1,4 @@
-"""Flat prices, no volume, one bar, and anything else that is finite: no warning, and nothing infinite is stored."""
+"""Flat prices, no volume, one bar, and any other finite bars: no warning, and no infinite result."""
 
 import math
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_flat_prices_and_no_volume_are_computed_without_warnings(
 
 
 @pytest.mark.parametrize("bars", [1, 2])
-def test_one_or_two_bars_give_only_what_needs_no_more(
+def test_one_or_two_bars_give_only_results_that_need_no_more(
     random_series: SeriesMaker,
     default_indicators: list[IndicatorDefinition],
     all_patterns: list[PatternDefinition],
@@ -60,7 +60,9 @@ def test_one_or_two_bars_give_only_what_needs_no_more(
     assert told == (set() if bars == 1 else {"gap_up", "gap_down", "inside_bar"})
 
 
-def test_prices_that_turn_flat_fire_no_crosses_from_rounding(random_series: SeriesMaker, bars_of: SeriesMaker) -> None:
+def test_prices_that_become_flat_give_no_crosses_from_rounding(
+    random_series: SeriesMaker, bars_of: SeriesMaker
+) -> None:
     walk = random_series(300)
     close = np.concatenate((walk.close, np.full(900, walk.close[-1]))).tolist()
     definitions = [
@@ -89,7 +91,7 @@ def test_any_finite_bars_are_computed_without_warnings(
     _check_all(default_indicators, all_patterns, series)
 
 
-def test_prices_near_the_end_of_the_number_range_are_missing_not_infinite(
+def test_results_beyond_the_range_of_floats_are_missing_not_infinite(
     random_series: SeriesMaker,
     default_indicators: list[IndicatorDefinition],
     all_patterns: list[PatternDefinition],

@@ -1,4 +1,4 @@
-"""What is said of a bar does not change when later bars arrive."""
+"""Results at a bar do not change when later bars arrive."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ Cut = Callable[[BarSeries, int], BarSeries]
 CUTS = (1, 2, 3, 15, 33, 34, 60, 141, 201, 252, 253, 317, 420, 599)
 
 
-def test_default_indicators_at_a_bar_are_the_same_bits_with_and_without_later_bars(
+def test_default_indicators_at_a_bar_are_identical_with_and_without_later_bars(
     random_series: SeriesMaker, cut: Cut, default_indicators: list[IndicatorDefinition]
 ) -> None:
     series = random_series(600)
@@ -26,7 +26,7 @@ def test_default_indicators_at_a_bar_are_the_same_bits_with_and_without_later_ba
                 np.testing.assert_array_equal(values, full[output][:bars], err_msg=f"{definition.name} {bars}")
 
 
-def test_stored_values_are_those_of_the_series_cut_at_their_bar(
+def test_stored_values_equal_those_of_the_series_cut_at_their_bar(
     random_series: SeriesMaker, cut: Cut, default_indicators: list[IndicatorDefinition]
 ) -> None:
     series = random_series(420)
@@ -38,7 +38,7 @@ def test_stored_values_are_those_of_the_series_cut_at_their_bar(
 
 
 @pytest.mark.parametrize("seed", [3, 11])
-def test_patterns_at_a_bar_are_the_same_with_and_without_later_bars_confidence_included(
+def test_patterns_and_confidence_at_a_bar_are_identical_with_and_without_later_bars(
     random_series: SeriesMaker, cut: Cut, all_patterns: list[PatternDefinition], seed: int
 ) -> None:
     series = random_series(600, seed=seed)
