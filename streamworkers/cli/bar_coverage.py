@@ -45,41 +45,43 @@ def coverage(
     session = Session.open()
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
-        symbols = resolve(connection, universe)
-        rows = measure_coverage(connection, symbols, frame, span, rules)
-    short = [row for row in rows if row.missing]
-    shown = [
-        {"symbol": row.symbol, "expected": row.expected, "present": row.present, "missing": row.missing}
-        for row in (rows if show_all else sorted(short, key=lambda row: (-row.missing, row.symbol)))
-    ]
-    expected, present = sum(row.expected for row in rows), sum(row.present for row in rows)
+        rows = measure_coverage(connection, resolve(connection, universe), frame, span, rules)
+    incomplete = [row for row in rows if row.missing]
+    report = {
+        "timeframe": frame.name,
+        "first": span.first,
+        "last": span.last,
+        "symbols": len(rows),
+        "complete": len(rows) - len(incomplete),
+        "expected": sum(row.expected for row in rows),
+        "present": sum(row.present for row in rows),
+        "rows": [
+            {"symbol": row.symbol, "expected": row.expected, "present": row.present, "missing": row.missing}
+            for row in (rows if show_all else sorted(incomplete, key=lambda row: (-row.missing, row.symbol)))
+        ],
+    }
     if as_json:
-        print_json(
-            {
-                "timeframe": frame.name,
-                "first": span.first,
-                "last": span.last,
-                "symbols": len(rows),
-                "complete": len(rows) - len(short),
-                "expected": expected,
-                "present": present,
-                "rows": shown,
-            }
-        )
+        print_json(report)
     else:
-        share = f"{present / expected:.2%}" if expected else "none expected"
+        _print_coverage(report, universe)
+    return 1 if incomplete else 0
+
+
+def _print_coverage(report: dict[str, Any], universe: str) -> None:
+    expected, present = report["expected"], report["present"]
+    share = f"{present / expected:.2%}" if expected else "none expected"
+    timeframe, first, last = report["timeframe"], report["first"], report["last"]
+    click.echo(
+        f"{timeframe} bars of {report['symbols']} symbols, {first} to {last}:"
+        f" {present:,} of {expected:,} ({share}), {report['complete']} symbols complete"
+    )
+    if report["rows"]:
+        print_table(report["rows"], {name: name for name in ("symbol", "expected", "present", "missing")}, "")
+    if report["complete"] < report["symbols"]:
         click.echo(
-            f"{frame.name} bars of {len(rows)} symbols, {span.first} to {span.last}: {present:,} of {expected:,}"
-            f" ({share}), {len(rows) - len(short)} symbols complete"
+            f"to load them: streamworkers load --universe {universe} --timeframes {timeframe}"
+            f" --from {first} --to {last} --fill-gaps"
         )
-        if shown:
-            print_table(shown, {name: name for name in ("symbol", "expected", "present", "missing")}, "")
-        if short:
-            click.echo(
-                f"to load them: streamworkers load --universe {universe} --timeframes {frame.name}"
-                f" --from {span.first} --to {span.last} --fill-gaps"
-            )
-    return 1 if short else 0
 
 
 @click.command(short_help="Ranges in which a symbol has no bars.")

@@ -8,6 +8,7 @@ import click
 
 from streamworkers.cli.session import Day, Session, json_option, parse_words, timeout_option
 from streamworkers.cli.waiting import tell_of_run, wait_for_run
+from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.registry import installed_jobs
@@ -51,18 +52,11 @@ def load(
     universe: str | None,
     symbols: str | None,
     timeframes: str,
-    years: float | None,
-    first: datetime | None,
-    last: datetime | None,
-    provider: str | None,
-    hours: str | None,
-    include_open: bool,
-    fill_gaps: bool,
-    analyze: bool,
     key: str | None,
     wait: bool,
     timeout: float | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Load bars of a universe or of some symbols. Each symbol in each timeframe is an item.
 
@@ -73,41 +67,22 @@ def load(
         raise BadInputError("name either --universe or --symbols, and not both")
     if timeout is not None and not wait:
         raise BadInputError("--timeout needs --wait")
-    if years is not None and first is not None:
-        raise BadInputError("name either --years or --from, not both")
-    if last is not None and first is None and years is None:
-        raise BadInputError("--to needs --from or --years")
-    frames = tuple(dict.fromkeys(timeframe_named(name).name for name in parse_words(timeframes)))
-    if not frames:
-        raise BadInputError(f"--timeframes {timeframes!r} names no timeframe: name some of {', '.join(TIMEFRAMES)}")
-    parameters: dict[str, Any] = {
-        "provider": provider,
-        "first": _day(first),
-        "last": _day(last),
-        "years": years,
-        "hours": hours,
-        "include_open": include_open,
-        "only_gaps": fill_gaps,
-        "run_analysis": analyze,
-    }
-    registry = installed_jobs()
-    session = Session.open()
+    parameters = _job_parameters(**options)
+    frames = _timeframe_names(timeframes)
+    registry, session = installed_jobs(), Session.open()
     with session.database() as connection, session.streams() as streams:
-        if symbols is not None:
-            names = parse_words(symbols)
-        elif not (names := resolve(connection, universe or "")):
-            raise BadInputError(f"universe {universe!r} has no symbols: add some with `streamworkers universes import`")
+        names = parse_words(symbols) if symbols is not None else _require_symbols(connection, universe or "")
         request = RunRequest(
             job="load_ohlcv",
             symbols=names,
             target=universe or ",".join(names),
-            parameters={name: value for name, value in parameters.items() if value not in (None, False)},
+            parameters=parameters,
             idempotency_key=key,
             origin=Origin(external_id=f"load-{secrets.token_hex(6)}"),
             timeframes=frames,
         )
         run, is_new = enqueue(connection, streams, registry, request)
-        if analyze and not as_json:
+        if "run_analysis" in parameters and not as_json:
             click.echo(
                 "the analysis starts after the load if a scheduler is running: `streamworkers scheduler`", err=True
             )
@@ -115,6 +90,39 @@ def load(
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
+
+
+def _require_symbols(connection: Connection, universe: str) -> tuple[str, ...]:
+    symbols = resolve(connection, universe)
+    if not symbols:
+        raise BadInputError(f"universe {universe!r} has no symbols: add some with `streamworkers universes import`")
+    return symbols
+
+
+def _job_parameters(
+    *, first: datetime | None, last: datetime | None, years: float | None, fill_gaps: bool, analyze: bool, **others: Any
+) -> dict[str, Any]:
+    """The parameters of the job; options that were not given are left out. Raises BadInputError for a bad range."""
+    if years is not None and first is not None:
+        raise BadInputError("name either --years or --from, not both")
+    if last is not None and first is None and years is None:
+        raise BadInputError("--to needs --from or --years")
+    parameters = {
+        "first": _day(first),
+        "last": _day(last),
+        "years": years,
+        "only_gaps": fill_gaps,
+        "run_analysis": analyze,
+        **others,
+    }
+    return {name: value for name, value in parameters.items() if value not in (None, False)}
+
+
+def _timeframe_names(words: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(timeframe_named(name).name for name in parse_words(words)))
+    if not names:
+        raise BadInputError(f"--timeframes {words!r} names no timeframe: name some of {', '.join(TIMEFRAMES)}")
+    return names
 
 
 def _day(moment: datetime | None) -> str | None:

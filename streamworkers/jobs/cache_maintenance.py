@@ -90,13 +90,13 @@ def quality(connection: Connection, rules: CacheParameters) -> Finding:
     etfs = sum(type_name == "ETF" for _, type_name, _, _ in groups)
     universes = sum(type_name == "UNIVERSE" for _, type_name, _, _ in groups)
     empty = [name for name, _, _, count in groups if not count]
-    short = []
+    problems = []
     if etfs < rules.min_etfs:
-        short.append(f"{etfs} ETFs, at least {rules.min_etfs} expected")
+        problems.append(f"{etfs} ETFs, at least {rules.min_etfs} expected")
     if universes < rules.min_universes:
-        short.append(f"{universes} universes, at least {rules.min_universes} expected")
+        problems.append(f"{universes} universes, at least {rules.min_universes} expected")
     if empty:
-        short.append(f"without symbols: {', '.join(empty)}")
-    detail = {"etfs": etfs, "universes": universes, "empty": empty, "short": short}
-    message = "; ".join(short) if short else f"{etfs} ETFs and {universes} universes, none empty"
-    return Finding("universes", "degraded" if short else "ok", message, detail)
+        problems.append(f"without symbols: {', '.join(empty)}")
+    detail = {"etfs": etfs, "universes": universes, "empty": empty, "short": problems}
+    message = "; ".join(problems) if problems else f"{etfs} ETFs and {universes} universes, none empty"
+    return Finding("universes", "degraded" if problems else "ok", message, detail)
