@@ -63,10 +63,7 @@ def load(
     Without --years or --from, loads the bars after the last stored bar of each symbol, and
     STREAMWORKERS_LOAD_YEARS years of a symbol that has no bars.
     """
-    if (universe is None) == (symbols is None):
-        raise BadInputError("name either --universe or --symbols, and not both")
-    if timeout is not None and not wait:
-        raise BadInputError("--timeout needs --wait")
+    _require_consistent(universe, symbols, timeout, wait)
     parameters = _job_parameters(**options)
     frames = _timeframe_names(timeframes)
     registry, session = installed_jobs(), Session.open()
@@ -90,6 +87,13 @@ def load(
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
+
+
+def _require_consistent(universe: str | None, symbols: str | None, timeout: float | None, wait: bool) -> None:
+    if (universe is None) == (symbols is None):
+        raise BadInputError("name either --universe or --symbols, and not both")
+    if timeout is not None and not wait:
+        raise BadInputError("--timeout needs --wait")
 
 
 def _require_symbols(connection: Connection, universe: str) -> tuple[str, ...]:
