@@ -29,7 +29,7 @@ from bench_pool import (
     wait_until,
     workers,
 )
-from streamworkers.analysis.indicators import indicator_values
+from streamworkers.analysis.indicators import compute_last_bars
 from streamworkers.analysis.patterns import detect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
@@ -133,11 +133,8 @@ def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
     with connection.transaction():
         newest = newest_bar_time(connection, symbols, DAY, newest_closed(DAY, datetime.now(UTC)))
         assert isinstance(newest, date)
-        listed = definitions.enabled_rows(definitions.list_indicators(connection), "day")
-        indicators = definitions.indicator_definitions(listed)
-        patterns = definitions.pattern_definitions(
-            definitions.enabled_rows(definitions.list_patterns(connection), "day")
-        )
+        indicators = definitions.parse_indicators(definitions.read_enabled_indicators(connection, "day"))
+        patterns = definitions.parse_patterns(definitions.read_enabled_patterns(connection, "day"))
         moment = bar_moment(DAY, newest)
         values: list[IndicatorRow] = []
         found: list[PatternRow] = []
@@ -145,7 +142,7 @@ def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
         for symbol, series in read_series(connection, symbols, DAY, newest, max_bars).items():
             if series.times[-1] != np.datetime64(newest, "us"):
                 continue
-            for name, bars in indicator_values(indicators, series).values.items():
+            for name, bars in compute_last_bars(indicators, series).values.items():
                 values.extend(IndicatorRow(symbol, name, moment, bar.value, bar.outputs, len(series)) for bar in bars)
             found.extend(PatternRow(symbol, moment, detection) for detection in detect(patterns, series)[0])
             scans.append(Scan(symbol, moment, moment))

@@ -15,7 +15,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.market.bars.read import newest_bar_of_all
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
-from streamworkers.results.store import recent_detections
+from streamworkers.results.store import count_recent_detections
 
 DETECTION_HOURS = 24
 Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
@@ -89,7 +89,7 @@ class SystemCollector(Collector):
             tables = health_reports.table_state(connection)
             database = health_reports.database_state(connection)
             bars = {name: newest_bar_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
-            detected = recent_detections(connection, DETECTION_HOURS)
+            detected = count_recent_detections(connection, DETECTION_HOURS)
         return {
             _ENQUEUED: enqueued,
             _RUNS: runs,

@@ -1,53 +1,29 @@
-"""Connections to PostgreSQL, and which of its errors mean «try again» rather than «this item is bad»."""
+"""Connections to PostgreSQL, and helpers for rows."""
 
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import sql
+from psycopg.abc import Params
+from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Statement = str | bytes | sql.SQL | sql.Composed
 
 CONNECT_TIMEOUT_SECONDS = 5
+# Rejects a read-only server, so that after a failover no connection stays with the old primary.
 _WRITABLE: dict[str, Any] = {"target_session_attrs": "read-write"}
-
-# Faults of the server or of the moment. The work is right and stays pending until they pass.
-_PASSING_ERRORS = (
-    errors.SerializationFailure,
-    errors.DeadlockDetected,
-    errors.LockNotAvailable,
-    errors.DiskFull,
-    errors.OutOfMemory,
-    errors.TooManyConnections,
-    errors.CannotConnectNow,
-    errors.AdminShutdown,
-    errors.CrashShutdown,
-    errors.IdleInTransactionSessionTimeout,
-    errors.ReadOnlySqlTransaction,
-)
-
-
-def is_transient(error: BaseException) -> bool:
-    """True when the same statement can succeed later without a change of its data.
-
-    A lost connection carries no SQLSTATE; a statement that was cancelled by its time limit does, and is the
-    statement's own fault.
-    """
-    if isinstance(error, _PASSING_ERRORS):
-        return True
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
-        getattr(error, "sqlstate", None) is None or str(error.sqlstate).startswith("08")
-    )
 
 
 def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
-    """Keyword arguments for every connection: UTC, autocommit, bounded waits."""
+    """Keyword arguments for every connection: UTC, autocommit, time limits. A limit of 0 seconds means none."""
     return {
         "autocommit": True,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        # A host that vanishes without a word is noticed within half a minute, not within hours.
+        # A host that vanishes without closing its connections is noticed within half a minute, not within hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -59,9 +35,9 @@ def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
 def connect(
     url: str, *, application: str = "streamworkers", statement_timeout_seconds: float = 0, writable: bool = False
 ) -> Connection:
-    """Open one autocommit connection; a `writable` one takes a server that only reads for none.
+    """Open one autocommit connection; `writable` rejects a read-only server.
 
-    Raises ServiceUnreachableError when nobody answers at `url`, BadInputError when it cannot be taken apart.
+    Raises ServiceUnreachableError if no PostgreSQL answers at `url`, and BadInputError if `url` cannot be parsed.
     """
     options = connection_options(statement_timeout_seconds) | (_WRITABLE if writable else {})
     try:
@@ -69,19 +45,19 @@ def connect(
     except psycopg.OperationalError as error:
         raise ServiceUnreachableError(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from None
     except psycopg.ProgrammingError:
-        # What libpq says of it quotes the part that it stumbled over, which can be the password.
+        # libpq's message quotes the part that it could not parse, which can be the password.
         raise BadInputError(
-            "STREAMWORKERS_DATABASE_URL is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
-            " or has an option that PostgreSQL does not know, or a % that begins no code"
+            "STREAMWORKERS_DATABASE_URL is not a URL of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
+            " has an option that PostgreSQL does not know, or has a % that does not begin a code such as %40"
         ) from None
 
 
 def open_pool(
     url: str, *, application: str, max_size: int, statement_timeout_seconds: float = 0
 ) -> ConnectionPool[Connection]:
-    """A pool of autocommit connections, each checked when it is handed out; it does not wait for the first.
+    """A pool of autocommit connections to a writable server.
 
-    A server that only reads is taken for none, so that after a failover no connection stays with the wrong one.
+    Returns at once, without waiting for the first connection. Each connection is checked when it is taken out.
     """
     return ConnectionPool(
         url,
@@ -94,3 +70,33 @@ def open_pool(
         kwargs={"application_name": application, **connection_options(statement_timeout_seconds), **_WRITABLE},
         open=True,
     )
+
+
+def fetch_rows(connection: Connection, statement: Statement, params: Params | None = None) -> list[dict[str, Any]]:
+    """Run a statement and return all its rows as dictionaries, column name to value."""
+    return connection.cursor(row_factory=dict_row).execute(statement, params).fetchall()
+
+
+def fetch_row(connection: Connection, statement: Statement, params: Params | None = None) -> dict[str, Any] | None:
+    """Run a statement and return its first row as a dictionary, or None if there is no row."""
+    return connection.cursor(row_factory=dict_row).execute(statement, params).fetchone()
+
+
+def fetch_value(connection: Connection, statement: Statement, params: Params | None = None) -> Any:
+    """Run a statement and return the first column of its first row, or None if there is no row."""
+    row = connection.execute(statement, params).fetchone()
+    return None if row is None else row[0]
+
+
+def count_matching(connection: Connection, table: str, condition: str, params: Params) -> int:
+    """The number of rows of `table` that meet an SQL condition, such as `created_at < %s`."""
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(sql.Identifier(table), sql.SQL(condition))
+    return int(fetch_value(connection, statement, params))
+
+
+def delete_matching(connection: Connection, table: str, condition: str, params: Params, limit: int) -> int:
+    """Delete up to `limit` rows of `table` that meet an SQL condition; returns how many were deleted."""
+    statement = sql.SQL("DELETE FROM {0} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0} WHERE {1} LIMIT {2}))").format(
+        sql.Identifier(table), sql.SQL(condition), sql.Literal(limit)
+    )
+    return connection.execute(statement, params).rowcount

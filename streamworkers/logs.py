@@ -1,4 +1,4 @@
-"""Structured logs on standard error: events with fields, JSON when nobody watches."""
+"""Structured logs on standard error: events with fields, as JSON unless standard error is a terminal."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ import structlog
 
 
 def configure_logs(level: str, style: str) -> None:
-    """Set the least level and the form (`auto`, `console`, `json`) of everything this process logs."""
+    """Set the minimum level and the format (`auto`, `console` or `json`) of all logs of this process."""
     as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     exceptions = [structlog.processors.format_exc_info] if as_json else []
@@ -21,9 +21,9 @@ def configure_logs(level: str, style: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        # A line in one write: supervisor and workers share the stream.
+        # Writes a line in one call: the supervisor and its workers share the stream.
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # The pool's own warnings repeat, at every attempt to reconnect, what our services log once.
+    # Hides a warning for every attempt to reconnect; the services log a lost database once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Numbered SQL files, applied once each, in order, under an advisory lock."""
+"""Migrations: numbered SQL files, each applied once, in order, under an advisory lock."""
 
 import hashlib
 import re
@@ -9,16 +9,23 @@ from pathlib import Path
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import MigrationError
 
 _FILE_NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
-_LOCK_KEY = 0x5354_524D  # any fixed number: two migrations of one database exclude each other
+_LOCK_KEY = 0x5354_524D  # any fixed number; concurrent migrations of a database wait for it
+_CREATE_HISTORY = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    number integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its number, name, text and the SHA-256 of the text."""
+    """One file; `checksum` is the SHA-256 of its text."""
 
     number: int
     name: str
@@ -28,28 +35,28 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """A file and when it was applied, or None while it waits."""
+    """A file and when it was applied, or None if it has not been."""
 
     name: str
     applied_at: datetime | None
 
 
 def sql_folder() -> Path:
-    """Where the SQL files are: inside an installed package, beside it in a checkout."""
+    """The folder of the SQL files: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parent
     installed = package / "sql"
     return installed if installed.is_dir() else package.parent / "sql"
 
 
 def migrations_folder() -> Path:
-    """Where the numbered files are."""
+    """The folder of the migrations."""
     return sql_folder() / "migrations"
 
 
 def create_roles(connection: Connection) -> None:
-    """Make the groups `streamworkers_app` and `streamworkers_readonly`, where missing, and grant them their rights.
+    """Create the group roles `streamworkers_app` and `streamworkers_readonly` if missing, and grant their rights.
 
-    Raises MigrationError when this role may not create roles, or the schema is not up to date.
+    Raises MigrationError if the current role may not create roles, or if the schema is not up to date.
     """
     try:
         with connection.transaction():
@@ -57,15 +64,15 @@ def create_roles(connection: Connection) -> None:
             connection.execute("SELECT grant_streamworkers_roles()")
     except psycopg.errors.InsufficientPrivilege as error:
         raise MigrationError(
-            f"this role may not create roles or grant rights ({error.diag.message_primary}): run it as the owner,"
-            " with CREATEROLE"
+            f"this role may not create roles or grant rights ({error.diag.message_primary}): connect as the owner of"
+            " the database, with CREATEROLE"
         ) from error
     except psycopg.errors.UndefinedFunction:
         raise MigrationError("the schema is older than the roles: run `streamworkers migrate` first") from None
 
 
 def read_migrations(folder: Path) -> list[Migration]:
-    """All migrations of a folder in order. Raises MigrationError for a bad name, a gap or a number used twice."""
+    """All migrations of a folder, in order. Raises MigrationError for a bad name, a gap, or a number used twice."""
     found = []
     for path in sorted(folder.glob("*.sql")):
         match = _FILE_NAME.match(path.name)
@@ -87,24 +94,21 @@ def read_migrations(folder: Path) -> list[Migration]:
 
 
 def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
-    """Apply what is missing, each file in a transaction of its own; returns the names of those applied.
+    """Apply the migrations that are missing, each in its own transaction; returns their names.
 
-    Raises MigrationError when an applied file has changed or is gone (history is never edited), and when a file fails.
+    Raises MigrationError if an applied file was changed or is gone, or if a file fails.
     """
     migrations = read_migrations(folder or migrations_folder())
     connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
     try:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (number integer PRIMARY KEY, name text NOT NULL,"
-            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        applied = _applied(connection)
+        connection.execute(_CREATE_HISTORY)
+        applied = _read_applied(connection)
         _require_unchanged(migrations, applied)
         names = []
         for migration in migrations[len(applied) :]:
             _apply(connection, migration)
             names.append(migration.name)
-        if names and connection.execute("SELECT to_regproc('grant_streamworkers_roles')").fetchone() != (None,):
+        if names and fetch_value(connection, "SELECT to_regproc('grant_streamworkers_roles')") is not None:
             connection.execute("SELECT grant_streamworkers_roles()")
         return names
     finally:
@@ -113,10 +117,10 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
 
 
 def migration_status(connection: Connection, folder: Path | None = None) -> list[MigrationStatus]:
-    """Every file with the time it was applied. Raises MigrationError as `migrate` does; changes nothing."""
+    """Every file with the time it was applied, without changing anything. Raises MigrationError as `migrate` does."""
     migrations = read_migrations(folder or migrations_folder())
-    exists = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
-    applied = _applied(connection) if exists and exists[0] else {}
+    exists = fetch_value(connection, "SELECT to_regclass('schema_migrations') IS NOT NULL")
+    applied = _read_applied(connection) if exists else {}
     _require_unchanged(migrations, applied)
     return [MigrationStatus(m.name, applied[m.number][2] if m.number in applied else None) for m in migrations]
 
@@ -139,7 +143,7 @@ def _apply(connection: Connection, migration: Migration) -> None:
         raise MigrationError(f"migration {migration.name!r} failed and was rolled back: {error}") from error
 
 
-def _applied(connection: Connection) -> dict[int, tuple[str, str, datetime]]:
+def _read_applied(connection: Connection) -> dict[int, tuple[str, str, datetime]]:
     rows = connection.execute("SELECT number, name, checksum, applied_at FROM schema_migrations ORDER BY number")
     return {number: (name, checksum, applied_at) for number, name, checksum, applied_at in rows}
 
@@ -149,9 +153,9 @@ def _require_unchanged(migrations: list[Migration], applied: dict[int, tuple[str
     for number, (name, checksum, _) in applied.items():
         if number not in files or files[number].name != name:
             raise MigrationError(
-                f"migration {name!r} was applied but its file is gone; install the release that has it, or a newer one"
+                f"migration {name!r} was applied but its file is gone: install the release that has it, or a newer one"
             )
         if files[number].checksum != checksum:
             raise MigrationError(
-                f"migration {name!r} was changed after it was applied; restore the file and add a new migration instead"
+                f"migration {name!r} was changed after it was applied: restore the file and add a new migration"
             )

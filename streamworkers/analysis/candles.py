@@ -1,12 +1,12 @@
-"""TA-Lib's 61 candle functions: how many bars each spans, the trend it wants before, its direction.
+"""TA-Lib's 61 candle functions: how many bars each spans, the trend expected before it, and its direction.
 
-Nine are neutral whatever the sign of their signal, which tells nothing of direction: the doji family (doji,
-long-legged, dragonfly, gravestone, rickshaw man, takuri) is always positive, and high wave, spinning top and short
-line carry only the colour of their bar. All others are bullish where the signal is positive and bearish where it is
+Nine are neutral whatever the sign of their signal, because the sign does not indicate a direction: the doji family
+(doji, long-legged, dragonfly, gravestone, rickshaw man, takuri) is always positive, and for high wave, spinning top and
+short line the sign is only the colour of the bar. All others are bullish if the signal is positive and bearish if it is
 negative.
 
-The trend wanted before a pattern is our reading of how the pattern is commonly defined (reversal, continuation, or
-neither); where definitions disagree it is "any".
+The trend expected before a pattern follows its common definition (reversal, continuation, or neither); where
+definitions disagree it is "any".
 """
 
 from collections.abc import Mapping

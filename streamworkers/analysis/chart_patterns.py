@@ -1,9 +1,9 @@
-"""Own pattern detectors: crosses, new extremes, gaps, narrow ranges, volume.
+"""Chart pattern detectors that TA-Lib lacks: crosses, new extremes, gaps, narrow ranges, volume.
 
-Every detector takes a BarSeries and keyword parameters and returns an int32 signal per bar: 0 none, 100
-bullish, -100 bearish; the neutral ones (inside bar, NR7, squeeze) give 100 for "found". The signal at a bar
-depends on that bar and earlier ones only. Two values closer than a billionth of their scale count as equal,
-because TA-Lib's running sums carry rounding that would otherwise cross over on flat prices.
+Every detector takes a BarSeries and keyword parameters, and returns an int32 array as long as the series: 0 for no
+pattern at that bar, 100 for bullish, -100 for bearish. The neutral patterns (inside bar, NR7, squeeze) return 100. The
+signal at a bar depends only on that bar and earlier ones. Two values that differ by less than a billionth of their
+scale count as equal, because rounding in TA-Lib's running sums would otherwise give crosses on flat prices.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamworkers.analysis.own_indicators import relative_volume
 from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber
 from streamworkers.analysis.pattern_traits import PatternTraits
-from streamworkers.analysis.rolling import quiet, ratio, shifted
+from streamworkers.analysis.rolling import divide, quiet, shift
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.market.bars.series import BarSeries, FloatArray
 
@@ -40,37 +40,37 @@ def death_cross(series: BarSeries, *, fast: int = 50, slow: int = 200) -> Signal
 
 
 def new_52_week_high(series: BarSeries, *, period: int = 252) -> SignalArray:
-    """Bullish where the high is above those of the `period - 1` bars before: the highest of `period` bars."""
-    return _signal(bullish=series.high > shifted(talib.MAX(series.high, period - 1), 1))
+    """Bullish where the high is above the highs of the `period - 1` bars before: the highest of `period` bars."""
+    return _signal(bullish=series.high > shift(talib.MAX(series.high, period - 1), 1))
 
 
 def new_52_week_low(series: BarSeries, *, period: int = 252) -> SignalArray:
-    """Bearish where the low is below those of the `period - 1` bars before: the lowest of `period` bars."""
-    return _signal(bearish=series.low < shifted(talib.MIN(series.low, period - 1), 1))
+    """Bearish where the low is below the lows of the `period - 1` bars before: the lowest of `period` bars."""
+    return _signal(bearish=series.low < shift(talib.MIN(series.low, period - 1), 1))
 
 
 @quiet
 def gap_up(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
     """Bullish where the open is more than `min_percent` percent above the high of the bar before."""
-    return _signal(bullish=series.open > shifted(series.high, 1) * (1.0 + min_percent / 100.0))
+    return _signal(bullish=series.open > shift(series.high, 1) * (1.0 + min_percent / 100.0))
 
 
 @quiet
 def gap_down(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
     """Bearish where the open is more than `min_percent` percent below the low of the bar before."""
-    return _signal(bearish=series.open < shifted(series.low, 1) * (1.0 - min_percent / 100.0))
+    return _signal(bearish=series.open < shift(series.low, 1) * (1.0 - min_percent / 100.0))
 
 
 def inside_bar(series: BarSeries) -> SignalArray:
-    """Neutral: the high is below and the low above those of the bar before."""
-    return _signal((series.high < shifted(series.high, 1)) & (series.low > shifted(series.low, 1)))
+    """Neutral: the high is below the previous high, and the low above the previous low."""
+    return _signal((series.high < shift(series.high, 1)) & (series.low > shift(series.low, 1)))
 
 
 @quiet
 def nr7(series: BarSeries, *, bars: int = 7) -> SignalArray:
     """Neutral: the range is the narrowest of the last `bars` bars. Source: Toby Crabel."""
     width = series.high - series.low
-    before = shifted(talib.MIN(width, bars - 1), 1)
+    before = shift(talib.MIN(width, bars - 1), 1)
     return _signal(width < before - _EQUAL_WITHIN * np.abs(series.high))
 
 
@@ -80,11 +80,11 @@ def bollinger_squeeze(
 ) -> SignalArray:
     """Neutral: the width of the Bollinger bands falls to its lowest of `window` bars.
 
-    Only the bar that enters the low fires. Width is (upper - lower) / middle. Source: John Bollinger,
+    Only the first bar at the low is a signal. Width is (upper - lower) / middle. Source: John Bollinger,
     Bollinger on Bollinger Bands, "the squeeze".
     """
     upper, middle, lower = talib.BBANDS(series.close, period, deviations, deviations)
-    width = ratio(upper - lower, middle)
+    width = divide(upper - lower, middle)
     width[width < _EQUAL_WITHIN] = 0.0
     lowest = talib.MIN(width, window)
     at_low = width <= lowest
@@ -103,8 +103,8 @@ def macd_cross(series: BarSeries, *, fast: int = 12, slow: int = 26, signal: int
 def volume_spike(series: BarSeries, *, period: int = 20, multiple: float = 3.0) -> SignalArray:
     """Volume of at least `multiple` times the mean of the `period` bars before, in the direction of the bar.
 
-    Bullish where the bar closes above its open, bearish where below; a bar that closes at its open has no
-    direction and is not reported.
+    Bullish where the bar closes above its open, bearish where it closes below. A bar that closes at its open has no
+    direction and no signal.
     """
     spike = relative_volume(series, period=period) >= multiple
     return _signal(spike & (series.close > series.open), spike & (series.close < series.open))
@@ -125,7 +125,7 @@ def _mean_crossings(series: BarSeries, fast: int, slow: int) -> SignalArray:
 
 
 def _crossings(difference: FloatArray, scale: FloatArray) -> SignalArray:
-    """100 where the difference turns positive and -100 where negative, from zero or the other side."""
+    """100 where the difference becomes positive, -100 where it becomes negative, from zero or the other side."""
     zero = np.abs(scale) * _EQUAL_WITHIN
     above, below, defined = difference > zero, difference < -zero, ~np.isnan(difference)
     signals = np.zeros(len(difference), np.int32)
@@ -145,9 +145,10 @@ def _bars_for_macd_crossings(params: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChartPattern:
-    """A detector, the bars it needs (from all its parameters) before it can fire once, and its traits.
+    """A detector, its traits, and the rules of its parameters.
 
-    `rules` are those of its parameters; their defaults stand in the detector's signature only.
+    `bars_needed` computes, from all parameters, the length of the shortest series that can have a signal. The defaults
+    of the parameters are in the signature of the detector only.
     """
 
     detect: Callable[..., SignalArray]
@@ -155,8 +156,8 @@ class ChartPattern:
     rules: Mapping[str, Rule]
     traits: PatternTraits
 
-    def all_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The given parameters, and the default of each that is not given."""
+    def complete_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The given parameters, completed with the defaults of the others."""
         defaults = {
             name: parameter.default
             for name, parameter in inspect.signature(self.detect).parameters.items()

@@ -1,21 +1,21 @@
-"""How far a pattern looks like its textbook form, as a score from 0 to 1.
+"""Scores how closely a pattern resembles its textbook form, from 0 to 1.
 
-It is a rule, not a probability: nothing here was fitted to outcomes. Up to four parts, each from 0 to 1,
-are averaged with the weights below; 0.5 is "usual". A part that cannot be computed, or that the pattern has
-no use for, is left out and the weights of the others are scaled up; with no part at all the score is 0.5.
-Only the pattern's bar and earlier ones are looked at.
+The score is a rule, not a probability: nothing here was fitted to outcomes. It is the weighted mean of up to four
+parts, each from 0 to 1, where 0.5 is an ordinary bar. A part that cannot be computed, or that does not apply to the
+pattern, is left out, and the weights of the others are scaled up; without any part the score is 0.5. The score depends
+only on the pattern's bar and earlier ones.
 
-- trend (0.35): the move of the close over the 10 bars that end before the pattern, in ATRs. Three ATRs or
-  more the wanted way give 1, the other way 0, no move 0.5. Reversals want the opposite of their direction,
-  continuations the same. Left out where the pattern wants none or has no direction.
-- confirmation (0.25): where the bar closed in its range, 1 at the end that the direction points to. Left
-  out where the pattern has no direction or the bar no range.
-- volume (0.25): the bar's volume against the mean of the 20 bars before; the mean gives 0.5, twice it or
+- trend (weight 0.35): the move of the close over the 10 bars that end before the pattern, in ATRs. Three ATRs or more
+  in the expected direction give 1, in the other direction 0, and no move 0.5. Reversals expect the opposite of their
+  direction, continuations the same. Left out if the pattern expects no trend or has no direction.
+- confirmation (0.25): where in its range the bar closed; 1 at the end that the direction points to. Left out if the
+  pattern has no direction or the bar has no range.
+- volume (0.25): the volume of the bar relative to the mean of the 20 bars before. The mean gives 0.5, twice the mean or
   more 1.
-- range (0.15): high - low against the ATR of the bar before; one ATR gives 0.5, two or more 1. Turned round
-  (0 range gives 1) for patterns whose point is a narrow bar.
+- range (0.15): high - low relative to the ATR of the bar before. One ATR gives 0.5, two or more 1. Inverted (no range
+  gives 1) for patterns that consist in a narrow bar.
 
-ATR is Wilder's over 14 bars.
+ATR is Wilder's average true range over 14 bars.
 """
 
 from functools import cached_property
@@ -36,31 +36,31 @@ NO_PARTS = 0.5
 
 
 class ConfidenceContext:
-    """What the rule needs of a series, computed when the first pattern of it fires, and then once."""
+    """The ATR and relative volume of a series, each computed at most once, and only if a pattern is detected."""
 
     def __init__(self, series: BarSeries) -> None:
         self.series = series
 
     @cached_property
     def atr(self) -> FloatArray:
-        """Average true range per bar, NaN where not defined yet."""
+        """Average true range at each bar, in units of price; NaN where it is not defined yet."""
         series = self.series
         result: FloatArray = talib.ATR(series.high, series.low, series.close, ATR_BARS)
         return result
 
     @cached_property
     def relative_volume(self) -> FloatArray:
-        """Volume per bar over the mean of the bars before, NaN where there is no such mean or it is zero."""
+        """Volume at each bar divided by the mean of the bars before; NaN where that mean is not defined yet or zero."""
         return relative_volume(self.series, period=VOLUME_BARS)
 
     def atr_at(self, index: int) -> float | None:
-        """The ATR at a bar, None where it is not defined or zero."""
+        """The ATR at a bar, or None if it is not defined or zero."""
         atr = self.atr.item(index) if index >= 0 else 0.0
         return atr if atr > 0 else None
 
 
-def confidence_parts(context: ConfidenceContext, traits: PatternTraits, index: int, signal: int) -> dict[str, float]:
-    """The parts that can be computed for a pattern that fired with `signal` at `index`, each from 0 to 1."""
+def score_parts(context: ConfidenceContext, traits: PatternTraits, index: int, signal: int) -> dict[str, float]:
+    """The parts of the score, each from 0 to 1, of a pattern with this signal at the bar `index`, where computable."""
     side = 0 if traits.neutral else (1 if signal > 0 else -1)
     parts = {
         "trend": _trend(context, traits, index, side),
@@ -71,8 +71,8 @@ def confidence_parts(context: ConfidenceContext, traits: PatternTraits, index: i
     return {name: part for name, part in parts.items() if part is not None}
 
 
-def confidence_of(parts: dict[str, float]) -> float:
-    """The weighted mean of the parts there are, from 0 to 1."""
+def combine_parts(parts: dict[str, float]) -> float:
+    """The weighted mean of the parts that are present, from 0 to 1."""
     if not parts:
         return NO_PARTS
     total = sum(CONFIDENCE_WEIGHTS[name] for name in parts)

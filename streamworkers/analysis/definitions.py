@@ -1,4 +1,4 @@
-"""A row of indicator_definitions or pattern_definitions, checked: one that exists can be computed."""
+"""Validated rows of indicator_definitions and pattern_definitions: every instance can be computed."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from streamworkers.analysis.chart_patterns import CHART_PATTERNS
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
-from streamworkers.analysis.parameters import ParameterValue, RealNumber, checked_params
+from streamworkers.analysis.parameters import ParameterValue, RealNumber, validate_params
 from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS, INDICATOR_FUNCTIONS, ta_function
 from streamworkers.errors import BadInputError, UnknownNameError
 
@@ -17,10 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class IndicatorDefinition:
-    """What to compute under a name: a TA-Lib function (upper case) or own one (lower case) and parameters.
+    """An indicator to compute: a name, a function and its parameters.
 
-    Raises UnknownNameError where the function or a parameter does not exist and BadInputError where a value
-    breaks its rule. Parameters left out take the function's defaults.
+    Functions of TA-Lib have upper-case names, own functions lower-case ones. Parameters that are not given have the
+    defaults of the function. Raises UnknownNameError if the function or a parameter does not exist, and BadInputError
+    if a value breaks its rule.
     """
 
     name: str
@@ -32,20 +33,20 @@ class IndicatorDefinition:
         object.__setattr__(self, "params", _indicator_params(self.name, self.function, self.params))
 
     def __hash__(self) -> int:
-        # Definitions are looked up for every series; equal ones share a name, and hashing params costs more.
+        # Definitions are looked up in a cache for every series, and hashing the parameters as well would cost more.
         return hash(self.name)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """A definition from a row with name, function and params (a decoded JSON object)."""
+        """A definition from a row with name, function, and params (a decoded JSON object)."""
         return cls(name=row["name"], function=row["function"], params=row["params"])
 
 
 @dataclass(frozen=True, slots=True)
 class PatternDefinition:
-    """What to look for under a name: a TA-Lib candle function or own detector, parameters and threshold.
+    """A pattern to detect: a name, a TA-Lib candle function or own detector, its parameters, and a threshold.
 
-    Detections with a confidence below `confidence_threshold` (0 to 1) are left out. Raises as
+    Detections with a confidence below `confidence_threshold` (0 to 1) are left out. Raises the same errors as
     IndicatorDefinition.
     """
 
@@ -57,7 +58,7 @@ class PatternDefinition:
     def __post_init__(self) -> None:
         _require_name(self.name, "pattern")
         object.__setattr__(self, "params", _pattern_params(self.name, self.function, self.params))
-        threshold = _THRESHOLD.checked(f"pattern {self.name}", "confidence_threshold", self.confidence_threshold)
+        threshold = _THRESHOLD.validate(f"pattern {self.name}", "confidence_threshold", self.confidence_threshold)
         object.__setattr__(self, "confidence_threshold", threshold)
 
     def __hash__(self) -> int:
@@ -88,20 +89,20 @@ def _require_object(name: str, params: object) -> Mapping[str, object]:
 def _indicator_params(name: str, function: str, params: object) -> dict[str, ParameterValue]:
     given = _require_object(name, params)
     if function in OWN_INDICATORS:
-        return checked_params(function, OWN_INDICATORS[function].rules, given)
+        return validate_params(function, OWN_INDICATORS[function].rules, given)
     if function in CANDLE_FUNCTIONS:
         raise BadInputError(f"function {function} of indicator {name} finds a candle pattern; define it as a pattern")
     if function not in INDICATOR_FUNCTIONS:
         raise UnknownNameError("indicator function", function, (*INDICATOR_FUNCTIONS, *OWN_INDICATORS))
-    return ta_function(function).checked_params(given)
+    return ta_function(function).validate_params(given)
 
 
 def _pattern_params(name: str, function: str, params: object) -> dict[str, ParameterValue]:
     given = _require_object(name, params)
     if function in CHART_PATTERNS:
-        return checked_params(function, CHART_PATTERNS[function].rules, given)
+        return validate_params(function, CHART_PATTERNS[function].rules, given)
     if function in INDICATOR_FUNCTIONS or function in OWN_INDICATORS:
         raise BadInputError(f"function {function} of pattern {name} gives values; define it as an indicator")
     if function not in CANDLE_FUNCTIONS:
         raise UnknownNameError("pattern function", function, (*CANDLE_FUNCTIONS, *CHART_PATTERNS))
-    return ta_function(function).checked_params(given)
+    return ta_function(function).validate_params(given)

@@ -1,4 +1,4 @@
-"""Computes indicators by their definitions: TA-Lib's functions and our own behind one call."""
+"""Computes indicators from their definitions, with TA-Lib's functions and those of own_indicators."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from streamworkers.market.bars.series import BarSeries, FloatArray
 
 
 class BarValue(NamedTuple):
-    """An indicator at one bar: its main value, and every output by name where there are several."""
+    """An indicator at one bar: the main value, and every output by name if there are several."""
 
     bar_index: int
     value: float
@@ -25,24 +25,25 @@ class BarValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndicatorValues:
-    """Values by definition name, oldest bar first, and the names without a value at the last bar."""
+    """The values of each definition, oldest bar first, and the names of definitions without a value at the last bar."""
 
     values: dict[str, list[BarValue]]
     missing: list[str]
 
 
 class _Bound(NamedTuple):
-    """A definition made ready to call: `call` takes a series of one bar or more."""
+    """A definition ready to be called: `call` takes a series of one bar or more."""
 
     call: Callable[[BarSeries], tuple[FloatArray, ...]]
     outputs: tuple[str, ...]
 
 
 def compute(definition: IndicatorDefinition, series: BarSeries) -> dict[str, FloatArray]:
-    """Every output by name, the main one first: float64, as long as the series, NaN where not defined yet.
+    """Compute every output of an indicator, by name, the main output first.
 
-    TA-Lib's outputs keep TA-Lib's names (`real` where there is one); own functions name theirs `value`
-    where there is one. The bars must be finite: call `series.require_valid()` first.
+    The arrays are float64, as long as the series, and NaN at bars where the output is not defined yet. TA-Lib's outputs
+    have TA-Lib's names (a single one is `real`); a single output of an own function is `value`. The bars must be
+    finite: call `series.require_valid()` first.
     """
     bound = _bind(definition)
     if len(series) == 0:
@@ -50,16 +51,16 @@ def compute(definition: IndicatorDefinition, series: BarSeries) -> dict[str, Flo
     return dict(zip(bound.outputs, bound.call(series), strict=True))
 
 
-def indicator_values(
+def compute_last_bars(
     definitions: Sequence[IndicatorDefinition], series: BarSeries, last_bars: int = 1
 ) -> IndicatorValues:
-    """The values of each definition at the last `last_bars` bars, as they would be stored.
+    """Compute each definition at the last `last_bars` bars, in the form in which values are stored.
 
-    A bar counts where every output is finite; elsewhere it is left out, and a definition without a value at
-    the last bar is also named in `missing`. Raises BadInputError where `last_bars` is below 1.
+    Bars at which an output is not finite are left out; a definition without a value at the last bar is named in
+    `missing`. Raises BadInputError if `last_bars` is below 1.
     """
     if last_bars < 1:
-        raise BadInputError(f"last_bars is {last_bars}; at least one bar must be asked for")
+        raise BadInputError(f"last_bars is {last_bars}, but must be 1 or more")
     if len(series) == 0:
         return IndicatorValues({}, [definition.name for definition in definitions])
     first, last = max(0, len(series) - last_bars), len(series) - 1

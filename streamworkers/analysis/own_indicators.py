@@ -1,9 +1,8 @@
-"""Indicators that TA-Lib lacks or defines otherwise; docs/reference/indicators.md lists their formulas.
+"""Indicators that TA-Lib lacks or defines differently; docs/reference/indicators.md lists their formulas.
 
-Every function takes a BarSeries and keyword parameters and returns one array, or a tuple of arrays, of
-float64, each as long as the series and NaN where not defined yet. The value at a bar depends on that bar
-and earlier ones only. A division by zero volume, range or price gives NaN unless the function says
-otherwise.
+Every function takes a BarSeries and keyword parameters. It returns a float64 array, or a tuple of such arrays, as long
+as the series and NaN at bars where the value is not defined yet. The value at a bar depends only on that bar and
+earlier ones. Division by a volume, range or price of zero gives NaN unless the function states otherwise.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import numpy as np
 import talib
 
 from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber
-from streamworkers.analysis.rolling import quiet, ratio, rolling_sum, shifted
+from streamworkers.analysis.rolling import divide, quiet, rolling_sum, shift
 from streamworkers.market.bars.series import BarSeries, FloatArray
 
 _ANCHOR_MONTHS = {"year": 12, "quarter": 3, "month": 1}
@@ -23,38 +22,38 @@ _ANCHOR_MONTHS = {"year": 12, "quarter": 3, "month": 1}
 
 @quiet
 def relative_volume(series: BarSeries, *, period: int = 20) -> FloatArray:
-    """Volume divided by the mean volume of the `period` bars before it; 1 is usual, NaN if that mean is 0.
+    """Volume divided by the mean volume of the `period` bars before; 1 is ordinary, NaN if the mean is 0.
 
-    The bar itself is left out of the mean, so that a spike does not dilute its own measure.
+    The bar itself is not part of the mean, so that a spike does not dilute its own value.
     """
-    return ratio(series.volume, shifted(rolling_sum(series.volume, period), 1) / period)
+    return divide(series.volume, shift(rolling_sum(series.volume, period), 1) / period)
 
 
 @quiet
 def high_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
-    """How far the close is from the highest high of the last `period` bars, in percent, 0 or below."""
-    return (ratio(series.close, talib.MAX(series.high, period)) - 1.0) * 100.0
+    """Distance of the close from the highest high of the last `period` bars, in percent, 0 or negative."""
+    return (divide(series.close, talib.MAX(series.high, period)) - 1.0) * 100.0
 
 
 @quiet
 def low_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
-    """How far the close is from the lowest low of the last `period` bars, in percent, 0 or above."""
-    return (ratio(series.close, talib.MIN(series.low, period)) - 1.0) * 100.0
+    """Distance of the close from the lowest low of the last `period` bars, in percent, 0 or positive."""
+    return (divide(series.close, talib.MIN(series.low, period)) - 1.0) * 100.0
 
 
 @quiet
 def rolling_vwap(series: BarSeries, *, period: int = 20) -> FloatArray:
     """Mean typical price (high + low + close) / 3 of the last `period` bars, weighted by volume."""
     traded = _typical_price(series) * series.volume
-    return ratio(rolling_sum(traded, period), rolling_sum(series.volume, period))
+    return divide(rolling_sum(traded, period), rolling_sum(series.volume, period))
 
 
 @quiet
 def anchored_vwap(series: BarSeries, *, anchor: str = "year") -> FloatArray:
-    """Volume-weighted mean typical price since the first bar of the bar's own year, quarter or month.
+    """Volume-weighted mean typical price since the first bar of the year, quarter or month that the bar is in.
 
-    Calendar units are those of `series.times` (UTC for intraday bars). Bars before the first boundary
-    inside the series are NaN, because the beginning of their year may be missing. With anchor "start" the
+    Years, quarters and months are those of `series.times` (UTC for intraday bars). Bars before the first boundary
+    inside the series are NaN, because the series may lack the beginning of their period. With the anchor "start" the
     sum begins at the first bar of the series.
     """
     volume, traded = series.volume, _typical_price(series) * series.volume
@@ -62,46 +61,46 @@ def anchored_vwap(series: BarSeries, *, anchor: str = "year") -> FloatArray:
     for begin, end in pairwise((*_anchors(series, anchor), len(series))):
         np.add.accumulate(traded[begin:end], out=traded_since[begin:end])
         np.add.accumulate(volume[begin:end], out=volume_since[begin:end])
-    return ratio(traded_since, volume_since)
+    return divide(traded_since, volume_since)
 
 
 def _anchors(series: BarSeries, anchor: str) -> list[int]:
-    """The indices of the bars that begin a calendar unit and have a bar of an earlier unit before them."""
+    """The indices of bars that begin a period and have a bar of an earlier period before them."""
     if anchor == "start":
         return [0]
     months = _ANCHOR_MONTHS[anchor]
     first, last = (int(series.times[end].astype("datetime64[M]").astype(np.int64)) for end in (0, -1))
     boundaries = np.arange((first // months + 1) * months, last + 1, months).astype("datetime64[M]")
-    # Where a month has no bar, two boundaries meet at the same index.
+    # If a month has no bar, two boundaries have the same index.
     return sorted(set(np.searchsorted(series.times, boundaries.astype(series.times.dtype)).tolist()))
 
 
 @quiet
 def returns(series: BarSeries, *, period: int = 1) -> FloatArray:
-    """close / close `period` bars earlier - 1, a fraction: 0.02 is two percent up."""
-    return ratio(series.close, shifted(series.close, period)) - 1.0
+    """close / close `period` bars earlier - 1, as a fraction: 0.02 is a rise of two percent."""
+    return divide(series.close, shift(series.close, period)) - 1.0
 
 
 @quiet
 def cmf(series: BarSeries, *, period: int = 20) -> FloatArray:
-    """Chaikin money flow, -1 to 1: volume weighted by where each bar closed in its range, over all volume.
+    """Chaikin money flow, -1 to 1: volume weighted by where in its range each bar closed, divided by all volume.
 
-    Source: Marc Chaikin. A bar whose high equals its low counts as closed in the middle; `period` bars
-    without any volume give NaN.
+    Source: Marc Chaikin. A bar whose high equals its low counts as closed in the middle; `period` bars without any
+    volume give NaN.
     """
     width = series.high - series.low
     lean = (series.close - series.low) - (series.high - series.close)
     place = np.where(width > 0, lean / np.where(width > 0, width, 1.0), 0.0)
-    return ratio(rolling_sum(place * series.volume, period), rolling_sum(series.volume, period))
+    return divide(rolling_sum(place * series.volume, period), rolling_sum(series.volume, period))
 
 
 @quiet
 def keltner(
     series: BarSeries, *, period: int = 20, atr_period: int = 10, multiplier: float = 2.0
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Keltner channel (upper, middle, lower): the EMA of the close, and `multiplier` ATRs to either side.
+    """Keltner channel (upper, middle, lower): the EMA of the close, and `multiplier` ATRs above and below it.
 
-    Source: Chester Keltner in Linda Raschke's form. TA-Lib's KC takes the EMA of the typical price instead.
+    Source: Chester Keltner, in Linda Raschke's form. TA-Lib's KC uses the EMA of the typical price instead.
     """
     middle = talib.EMA(series.close, period)
     reach = multiplier * talib.ATR(series.high, series.low, series.close, atr_period)
@@ -120,11 +119,11 @@ def donchian(series: BarSeries, *, period: int = 20) -> tuple[FloatArray, FloatA
 
 
 def supertrend(series: BarSeries, *, period: int = 10, multiplier: float = 3.0) -> tuple[FloatArray, FloatArray]:
-    """Supertrend (value, direction): the stop line, and 1 in an up-trend or -1 in a down-trend.
+    """Supertrend (value, direction): the stop line, and 1 in an uptrend or -1 in a downtrend.
 
-    Source: Olivier Seban. Bands are (high + low) / 2 ± `multiplier` ATRs; each may only tighten until the
-    close passes it, which turns the trend. The first defined bar counts as up, as in TA-Lib's SUPERTREND,
-    which does the recursion; here its direction is NaN, not 0, where it is not defined yet.
+    Source: Olivier Seban. Bands are (high + low) / 2 ± `multiplier` ATRs. Each band only tightens until the close
+    crosses it, which reverses the trend. The first defined bar is in an uptrend. Computed by TA-Lib's SUPERTREND, whose
+    direction of 0 for "not defined yet" becomes NaN here.
     """
     value, trend = talib.SUPERTREND(series.high, series.low, series.close, period, multiplier)
     return value, np.where(np.isnan(value), np.nan, trend)
@@ -137,7 +136,7 @@ def _typical_price(series: BarSeries) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class OwnIndicator:
-    """An own function with the names of its outputs and the rules of its parameters."""
+    """An own function, the names of its outputs, and the rules of its parameters."""
 
     function: Callable[..., Any]
     outputs: tuple[str, ...]
@@ -145,7 +144,7 @@ class OwnIndicator:
 
 
 _WINDOW = WholeNumber(1)
-_EXTREME_WINDOW = WholeNumber(2)  # TA-Lib's MAX and MIN begin at two bars
+_EXTREME_WINDOW = WholeNumber(2)  # the shortest that TA-Lib's MAX and MIN take
 _MULTIPLIER = RealNumber(0.01, 100.0)
 
 OWN_INDICATORS: Mapping[str, OwnIndicator] = {

@@ -1,4 +1,4 @@
-"""What a parameter of an own indicator or detector may be, and the check of a definition against it."""
+"""Rules for the parameters of own indicators and detectors, and their validation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class WholeNumber:
     minimum: int
     maximum: int = 100_000
 
-    def checked(self, owner: str, name: str, value: object) -> int:
-        """The value as an int; raises BadInputError where it is not a whole number in range."""
-        number = whole_number(owner, name, value)
+    def validate(self, owner: str, name: str, value: object) -> int:
+        """The value as an int. Raises BadInputError if it is not a whole number in range."""
+        number = to_whole_number(owner, name, value)
         if not self.minimum <= number <= self.maximum:
             raise BadInputError(f"{name} of {owner} is {number}, not in {self.minimum} to {self.maximum}")
         return number
@@ -31,9 +31,9 @@ class RealNumber:
     minimum: float
     maximum: float
 
-    def checked(self, owner: str, name: str, value: object) -> float:
-        """The value as a float; raises BadInputError where it is not a finite number in range."""
-        number = real_number(owner, name, value)
+    def validate(self, owner: str, name: str, value: object) -> float:
+        """The value as a float. Raises BadInputError if it is not a finite number in range."""
+        number = to_real_number(owner, name, value)
         if not self.minimum <= number <= self.maximum:
             raise BadInputError(f"{name} of {owner} is {number:g}, not in {self.minimum:g} to {self.maximum:g}")
         return number
@@ -41,12 +41,12 @@ class RealNumber:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a few words."""
+    """One of several words."""
 
     options: tuple[str, ...]
 
-    def checked(self, owner: str, name: str, value: object) -> str:
-        """The word; raises BadInputError for any other value."""
+    def validate(self, owner: str, name: str, value: object) -> str:
+        """The word. Raises BadInputError for any other value."""
         if isinstance(value, str) and value in self.options:
             return value
         raise BadInputError(f"{name} of {owner} is {value!r}, not one of {', '.join(self.options)}")
@@ -55,8 +55,8 @@ class Choice:
 Rule = WholeNumber | RealNumber | Choice
 
 
-def whole_number(owner: str, name: str, value: object) -> int:
-    """The value as an int; raises BadInputError for text, booleans and fractions."""
+def to_whole_number(owner: str, name: str, value: object) -> int:
+    """The value as an int. Raises BadInputError for text, booleans and fractions."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer():
@@ -64,15 +64,15 @@ def whole_number(owner: str, name: str, value: object) -> int:
     raise BadInputError(f"{name} of {owner} is {value!r}, not a whole number")
 
 
-def real_number(owner: str, name: str, value: object) -> float:
-    """The value as a float; raises BadInputError for text, booleans, NaN and infinity."""
+def to_real_number(owner: str, name: str, value: object) -> float:
+    """The value as a float. Raises BadInputError for text, booleans, NaN and infinity."""
     if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
         return float(value)
     raise BadInputError(f"{name} of {owner} is {value!r}, not a finite number")
 
 
 def require_known(owner: str, params: Mapping[str, object], known: Mapping[str, object]) -> None:
-    """Raise BadInputError or UnknownNameError for the first parameter that `owner` does not take."""
+    """Raise BadInputError or UnknownNameError for the first parameter that `owner` does not have."""
     for name in params:
         if not known:
             raise BadInputError(f"{owner} takes no parameters, but the definition gives {name!r}")
@@ -80,7 +80,10 @@ def require_known(owner: str, params: Mapping[str, object], known: Mapping[str, 
             raise UnknownNameError(f"parameter of {owner}", name, known)
 
 
-def checked_params(owner: str, rules: Mapping[str, Rule], params: Mapping[str, object]) -> dict[str, ParameterValue]:
-    """The parameters of an own function, each in its own type; raises what the rules raise."""
+def validate_params(owner: str, rules: Mapping[str, Rule], params: Mapping[str, object]) -> dict[str, ParameterValue]:
+    """The parameters of an own function, each in the type of its rule.
+
+    Raises UnknownNameError for a parameter without a rule, and BadInputError for a value that breaks its rule.
+    """
     require_known(owner, params, rules)
-    return {name: rules[name].checked(owner, name, value) for name, value in params.items()}
+    return {name: rules[name].validate(owner, name, value) for name, value in params.items()}

@@ -1,4 +1,4 @@
-"""What is known of a pattern besides its detector: length, trend wanted, whether it has a direction."""
+"""Properties of a pattern that its confidence depends on: length, expected trend, direction, narrow range."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,11 +8,11 @@ TrendBefore = Literal["opposite", "same", "any"]
 
 @dataclass(frozen=True, slots=True)
 class PatternTraits:
-    """How the confidence rule is to see a pattern.
+    """How the confidence of a pattern is scored.
 
-    `bars` is how many bars the pattern itself spans. `trend` is the trend wanted before it: `opposite` to
-    its direction for a reversal, the `same` for a continuation, `any` where the pattern asks for none. A
-    `neutral` pattern has no direction. A `narrow` one is the stronger the smaller the range of its bar.
+    `bars` is the number of bars that the pattern spans. `trend` is the trend expected before it: `opposite` to its
+    direction for a reversal, `same` for a continuation, `any` if it expects none. A `neutral` pattern has no direction.
+    A `narrow` pattern is stronger the smaller the range of its bar is.
     """
 
     bars: int

@@ -1,4 +1,4 @@
-"""Finds patterns by their definitions: TA-Lib's candle functions and our own detectors behind one call."""
+"""Detects patterns from their definitions, with TA-Lib's candle functions and the detectors of chart_patterns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from streamworkers.analysis.chart_patterns import CHART_PATTERNS
 from streamworkers.analysis.confidence import (
     CONFIDENCE_METHOD,
     ConfidenceContext,
-    confidence_of,
-    confidence_parts,
+    combine_parts,
+    score_parts,
 )
 from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.pattern_traits import PatternTraits
@@ -27,11 +27,11 @@ Direction = Literal["bullish", "bearish", "neutral"]
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A pattern found at one bar.
+    """A pattern detected at one bar.
 
-    `signal` is what the function gave: ±100, from TA-Lib also ±80 and ±200. `confidence` is the rule score
-    of `confidence.py`, 0 to 1 in four decimals; `metadata` holds its `parts`, the `confidence_method` and
-    the `function`.
+    `bar_index` is the index of the bar in the series. `signal` is the value of the function: ±100, with TA-Lib also ±80
+    and ±200. `confidence` is the score of confidence.py, from 0 to 1, rounded to four decimals. `metadata` holds the
+    `parts` of the score, the `confidence_method` and the `function`.
     """
 
     pattern_name: str
@@ -43,7 +43,7 @@ class Detection:
 
 
 class _Bound(NamedTuple):
-    """A definition made ready to call: `signals` takes a series of at least `bars_needed` bars."""
+    """A definition ready to be called: `signals` takes a series of at least `bars_needed` bars."""
 
     signals: Callable[[BarSeries], NDArray[np.int32]]
     bars_needed: int
@@ -53,13 +53,14 @@ class _Bound(NamedTuple):
 def detect(
     definitions: Sequence[PatternDefinition], series: BarSeries, last_bars: int = 1
 ) -> tuple[list[Detection], list[str]]:
-    """What the definitions find at the last `last_bars` bars, and the names of those with too few bars.
+    """Detect patterns at the last `last_bars` bars of a series.
 
-    Detections below their definition's confidence threshold are left out. They come in the order of the
-    definitions, oldest bar first. Raises BadInputError where `last_bars` is below 1.
+    Returns the detections, and the names of the definitions that need a longer series. Detections are in the order of
+    the definitions, oldest bar first; those below the confidence threshold of their definition are left out. Raises
+    BadInputError if `last_bars` is below 1.
     """
     if last_bars < 1:
-        raise BadInputError(f"last_bars is {last_bars}; at least one bar must be asked for")
+        raise BadInputError(f"last_bars is {last_bars}, but must be 1 or more")
     length = len(series)
     first = max(0, length - last_bars)
     context = ConfidenceContext(series)
@@ -81,14 +82,14 @@ def detect(
 def _detection(
     definition: PatternDefinition, traits: PatternTraits, context: ConfidenceContext, index: int, signal: int
 ) -> Detection:
-    parts = confidence_parts(context, traits, index, signal)
+    parts = score_parts(context, traits, index, signal)
     direction: Direction = "neutral" if traits.neutral else ("bullish" if signal > 0 else "bearish")
     return Detection(
         pattern_name=definition.name,
         bar_index=index,
         direction=direction,
         signal=signal,
-        confidence=round(confidence_of(parts), 4),
+        confidence=round(combine_parts(parts), 4),
         metadata={
             "parts": {name: round(part, 4) for name, part in parts.items()},
             "confidence_method": CONFIDENCE_METHOD,
@@ -105,5 +106,5 @@ def _bind(definition: PatternDefinition) -> _Bound:
         candle = function.bind(definition.params)
         bars_needed = function.lookback(definition.params) + 1
         return _Bound(lambda series: candle(series)[0], bars_needed, CANDLE_TRAITS[definition.function])
-    detector, params = chart.detect, chart.all_params(definition.params)
+    detector, params = chart.detect, chart.complete_params(definition.params)
     return _Bound(lambda series: detector(series, **params), chart.bars_needed(params), chart.traits)

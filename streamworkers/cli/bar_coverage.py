@@ -1,4 +1,4 @@
-"""`streamworkers bars coverage` and `bars gaps`: what is stored against what the sessions of the exchange give."""
+"""`streamworkers bars coverage` and `bars gaps`: stored bars compared with the sessions of the exchange."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,8 +10,8 @@ import click
 from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table, show_bar_time
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
-from streamworkers.loading.coverage import coverage as measured
-from streamworkers.loading.coverage import gaps as found_gaps
+from streamworkers.loading.coverage import coverage as measure_coverage
+from streamworkers.loading.coverage import gaps as find_gaps
 from streamworkers.loading.plan import Rules, Span
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment, timeframe_named
 from streamworkers.market.universes.store import resolve
@@ -23,90 +23,94 @@ _YEAR = 365
 def _range_options(command: F) -> F:
     for option in (
         click.option("--to", "last", type=Day, help="Last day.  [default: today]"),
-        click.option("--from", "first", type=Day, help="First day.  [default: a year before the last]"),
-        click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month."),
+        click.option("--from", "first", type=Day, help="First day.  [default: a year before the last day]"),
+        click.option(
+            "--timeframe", default="day", show_default=True, help="Timeframe: 1min, hour, day, week or month."
+        ),
     ):
         command = option(command)
     return command
 
 
-@click.command(short_help="Expected, present and missing bars by symbol.")
-@click.option("--universe", required=True, help="A universe, or several: 'dow30:nasdaq100' is the distinct union.")
+@click.command(short_help="Expected, stored and missing bars of each symbol.")
+@click.option("--universe", required=True, help="Universe, or several: 'dow30:nasdaq100' is their union.")
 @_range_options
-@click.option("--all", "show_all", is_flag=True, help="List complete symbols too.")
+@click.option("--all", "show_all", is_flag=True, help="List complete symbols, too.")
 @json_option
 def coverage(
     universe: str, timeframe: str, first: datetime | None, last: datetime | None, show_all: bool, as_json: bool
 ) -> int:
-    """Expected, present and missing bars by symbol; exit code 1 when any is missing."""
+    """Compare the stored bars of each symbol with the sessions of the exchange; exit code 1 if a bar is missing."""
     frame = timeframe_named(timeframe)
     session = Session.open()
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
-        symbols = resolve(connection, universe)
-        rows = measured(connection, symbols, frame, span, rules)
-    short = [row for row in rows if row.missing]
-    shown = [
-        {"symbol": row.symbol, "expected": row.expected, "present": row.present, "missing": row.missing}
-        for row in (rows if show_all else sorted(short, key=lambda row: (-row.missing, row.symbol)))
-    ]
-    expected, present = sum(row.expected for row in rows), sum(row.present for row in rows)
+        rows = measure_coverage(connection, resolve(connection, universe), frame, span, rules)
+    incomplete = [row for row in rows if row.missing]
+    report = {
+        "timeframe": frame.name,
+        "first": span.first,
+        "last": span.last,
+        "symbols": len(rows),
+        "complete": len(rows) - len(incomplete),
+        "expected": sum(row.expected for row in rows),
+        "present": sum(row.present for row in rows),
+        "rows": [
+            {"symbol": row.symbol, "expected": row.expected, "present": row.present, "missing": row.missing}
+            for row in (rows if show_all else sorted(incomplete, key=lambda row: (-row.missing, row.symbol)))
+        ],
+    }
     if as_json:
-        print_json(
-            {
-                "timeframe": frame.name,
-                "first": span.first,
-                "last": span.last,
-                "symbols": len(rows),
-                "complete": len(rows) - len(short),
-                "expected": expected,
-                "present": present,
-                "rows": shown,
-            }
-        )
+        print_json(report)
     else:
-        share = f"{present / expected:.2%}" if expected else "nothing expected"
+        _print_coverage(report, universe)
+    return 1 if incomplete else 0
+
+
+def _print_coverage(report: dict[str, Any], universe: str) -> None:
+    expected, present = report["expected"], report["present"]
+    share = f"{present / expected:.2%}" if expected else "none expected"
+    timeframe, first, last = report["timeframe"], report["first"], report["last"]
+    click.echo(
+        f"{timeframe} bars of {report['symbols']} symbols, {first} to {last}:"
+        f" {present:,} of {expected:,} ({share}), {report['complete']} symbols complete"
+    )
+    if report["rows"]:
+        print_table(report["rows"], {name: name for name in ("symbol", "expected", "present", "missing")}, "")
+    if report["complete"] < report["symbols"]:
         click.echo(
-            f"{frame.name} bars of {len(rows)} symbols, {span.first} to {span.last}: {present:,} of {expected:,}"
-            f" ({share}), {len(rows) - len(short)} symbols complete"
+            f"to load them: streamworkers load --universe {universe} --timeframes {timeframe}"
+            f" --from {first} --to {last} --fill-gaps"
         )
-        if shown:
-            print_table(shown, {name: name for name in ("symbol", "expected", "present", "missing")}, "")
-        if short:
-            click.echo(
-                f"load them: streamworkers load --universe {universe} --timeframes {frame.name}"
-                f" --from {span.first} --to {span.last} --fill-gaps"
-            )
-    return 1 if short else 0
 
 
-@click.command(short_help="Where a symbol lacks bars.")
+@click.command(short_help="Ranges in which a symbol has no bars.")
 @click.argument("symbol")
 @_range_options
 @limit_option
 @json_option
 def gaps(symbol: str, timeframe: str, first: datetime | None, last: datetime | None, limit: int, as_json: bool) -> int:
-    """The gaps of SYMBOL, oldest first; exit code 1 when there is one."""
+    """List the ranges in which SYMBOL has no bars, oldest first; exit code 1 if there is one."""
     frame = timeframe_named(timeframe)
     session = Session.open()
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
         rows = [
             {"first": gap.first, "last": gap.last, "bars": gap.bars}
-            for gap in islice(found_gaps(connection, symbol, frame, span, rules), limit)
+            for gap in islice(find_gaps(connection, symbol, frame, span, rules), limit)
         ]
     if as_json:
         print_json(rows)
     else:
         for row in rows:
             row |= {name: _shown(row[name], frame) for name in ("first", "last")}
-        empty = f"no gap in the {frame.name} bars of {symbol}, {span.first} to {span.last}"
+        empty = f"no gaps in the {frame.name} bars of {symbol}, {span.first} to {span.last}"
         print_table(rows, {name: name for name in ("first", "last", "bars")}, empty)
     return 1 if rows else 0
 
 
 def _rules(settings: Settings, first: datetime | None, last: datetime | None) -> tuple[Rules, Span]:
-    """Regular sessions up to now, and the range."""
+    """The rules for regular sessions up to now, and the range of days."""
     rules = Rules(
         now=datetime.now(UTC), settle_seconds=settings.load_grace_seconds, hour_anchor=settings.load_hour_anchor
     )

@@ -1,4 +1,4 @@
-"""`streamworkers bars`: load bars, look at them."""
+"""`streamworkers bars`: import, generate and show bars."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -30,18 +30,18 @@ from streamworkers.market.files.bars_import import ImportSummary, import_bars
 from streamworkers.market.universes.store import add_symbols, require_universe_name
 
 
-def _checked_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    # Before the bars are loaded, not after.
+def _validate_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    # A callback of the option, so that a bad name is rejected before the bars are loaded.
     del context, parameter
     return None if value is None else require_universe_name(value)
 
 
-_universe_option = click.option("--universe", callback=_checked_name, help="Also add the symbols to this universe.")
+_universe_option = click.option("--universe", callback=_validate_name, help="Also add the symbols to this universe.")
 
 
 @click.group()
 def bars() -> None:
-    """OHLCV bars: import, invent, show, look for gaps."""
+    """OHLCV bars: import, generate, show, and find gaps."""
 
 
 bars.add_command(coverage)
@@ -50,7 +50,7 @@ bars.add_command(gaps)
 
 @bars.command("import", short_help="Import CSV files, plain or .gz.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
+@click.option("--timeframe", default="day", show_default=True, help="Timeframe: 1min, hour, day, week or month.")
 @click.option(
     "--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Write rejected rows to this CSV file."
 )
@@ -59,13 +59,17 @@ bars.add_command(gaps)
 def import_files(
     files: tuple[Path, ...], timeframe: str, rejects: Path | None, universe: str | None, as_json: bool
 ) -> None:
-    """Import CSV FILES, plain or .gz: a header with symbol, date or timestamp, open, high, low, close, volume.
+    """Import bars from CSV FILES, plain or .gz.
 
-    Bad rows are rejected, counted by rule, and written to --rejects with their line; the rest is loaded.
+    The header names the columns symbol, date (or timestamp), open, high, low, close and volume, in any order. Rows that
+    break a rule are rejected and counted by rule, and --rejects writes them to a file with their line numbers. All
+    other rows are loaded.
     """
     frame = timeframe_named(timeframe)
     if rejects is not None and rejects.exists() and any(rejects.samefile(file) for file in files):
-        raise BadInputError(f"--rejects {str(rejects)!r} is one of the files to import; it would be overwritten")
+        raise BadInputError(
+            f"--rejects {str(rejects)!r} is one of the files to import; it would be overwritten. Name another file"
+        )
     columns = (TextColumn("importing"), BarColumn(), DownloadColumn(), TextColumn("ETA"), TimeRemainingColumn())
     with (
         Session.open().database() as connection,
@@ -94,25 +98,31 @@ def sample(universe: str | None) -> None:
     _load(sample_bars(), universe)
 
 
-@bars.command(short_help="Invent valid daily bars: SYN001, SYN002, …")
-@click.option("--symbols", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many symbols.")
-@click.option("--days", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Sessions of each.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same bars.")
-@click.option("--end", type=Day, help="Last session.  [default: the newest closed one]")
+@bars.command(short_help="Generate synthetic daily bars: SYN001, SYN002, …")
+@click.option("--symbols", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Number of symbols.")
+@click.option("--days", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Sessions per symbol.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Seed of the random numbers: the same seed gives the same bars.",
+)
+@click.option("--end", type=Day, help="Last session.  [default: the newest closed session]")
 @_universe_option
 def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | None) -> None:
-    """Invent valid daily bars on the sessions of the New York exchange: SYN001, SYN002, …"""
+    """Generate synthetic daily bars for the sessions of the New York Stock Exchange: SYN001, SYN002, …"""
     last: date | None = end.date() if end else None
     _load(synthetic_bars(symbols, days, seed, last), universe)
 
 
 @bars.command()
 @click.argument("symbol")
-@click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
+@click.option("--timeframe", default="day", show_default=True, help="Timeframe: 1min, hour, day, week or month.")
 @limit_option
 @json_option
 def show(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
-    """The newest bars of SYMBOL."""
+    """Show the newest bars of SYMBOL."""
     frame = timeframe_named(timeframe)
     with Session.open().database() as connection:
         rows = [dict(bar._asdict()) for bar in recent_bars(connection, symbol, frame, limit)]
@@ -137,7 +147,7 @@ def _load(chunks: Iterable[BarRows], universe: str | None) -> None:
         f" {counts.inserted:,} new, {counts.updated:,} changed, {counts.unchanged:,} unchanged"
     )
     if universe:
-        click.echo(f"universe {universe} has them")
+        click.echo(f"added to universe {universe}")
 
 
 def _summary_values(summary: ImportSummary) -> dict[str, Any]:
@@ -171,4 +181,6 @@ def _print_summary(summary: ImportSummary, timeframe: str, rejects: Path | None)
         click.echo(f"    {count:,} {rule}")
     for row in summary.examples:
         click.echo(f"    {row.file.name} line {row.reject.line}: {row.reject.detail}")
-    click.echo(f"  all of them: {rejects}" if rejects else "  --rejects FILE writes all of them")
+    click.echo(
+        f"  all rejected rows: {rejects}" if rejects else "  to write all rejected rows to a file: --rejects FILE"
+    )

@@ -1,4 +1,4 @@
-"""`streamworkers cleanup`."""
+"""`streamworkers cleanup`: delete old rows without a worker."""
 
 from datetime import UTC, datetime
 
@@ -10,13 +10,14 @@ from streamworkers.errors import BadInputError
 from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
 
 
-@click.command(short_help="Remove what is older than its retention.")
-@click.option("--dry-run", is_flag=True, help="Count what would go, and remove nothing.")
+@click.command(short_help="Delete rows that are older than their retention.")
+@click.option("--dry-run", is_flag=True, help="Count the rows that would be deleted, and delete none.")
 @json_option
 def cleanup(dry_run: bool, as_json: bool) -> None:
-    """Remove results, items, runs and history older than the settings say, now and here.
+    """Delete results, items, runs and history that are older than the retention settings.
 
-    The job `database_cleanup` does the same in a worker, each night by the schedule `daily_database_cleanup`.
+    The command deletes the rows itself, without a worker. The job `database_cleanup` does the same on a worker; the
+    schedule `daily_database_cleanup` starts it each night.
     """
     session = Session.open()
     settings = session.settings

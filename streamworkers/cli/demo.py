@@ -1,4 +1,4 @@
-"""`streamworkers demo`: the main job, from an empty folder to detected patterns."""
+"""`streamworkers demo`: the analysis job, from an empty folder to detected patterns."""
 
 import os
 import re
@@ -28,7 +28,7 @@ from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.store import add_symbols, resolve
 from streamworkers.migrations import migrate
-from streamworkers.results.store import recent_patterns
+from streamworkers.results.store import list_recent_patterns
 
 _UNIVERSE = "demo"
 _SYNTHETIC, _DAYS, _SEED = 495, 750, 1
@@ -36,13 +36,21 @@ _READY_SECONDS = 60.0
 _STRONGEST = 10
 
 
-@click.command(short_help="From an empty folder to detected patterns.")
+@click.command(short_help="Run the analysis from an empty folder to detected patterns.")
 @click.option(
-    "--csv", "csv_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your daily bars."
+    "--csv",
+    "csv_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Analyse the daily bars of this CSV file.",
 )
-@click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
+@click.option(
+    "--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="Number of worker processes."
+)
 def demo(csv_file: Path | None, processes: int) -> int:
-    """Start the embedded services, load bars, analyse them with real workers, show what was found, stop all."""
+    """Start the embedded services, load bars, analyse them on workers, show the strongest patterns, and stop again.
+
+    Without --csv, the bars are those of five real and 495 synthetic symbols.
+    """
     settings = load_settings()
     services = EmbeddedServices(settings)
     was_running = all(service.answers for service in services.status())
@@ -68,7 +76,7 @@ def _run(settings: Settings, csv_file: Path | None, processes: int) -> int:
             code = wait_for_run(connection, run, timeout=600, as_json=False)
             _say("the strongest patterns (confidence is a rule score, not a probability)")
             _print_strongest(connection)
-            _say(f"metrics were at {metrics_url} while the workers ran; everything is stopped now. To go on:")
+            _say(f"the workers served metrics at {metrics_url} and have stopped. To continue:")
     _print_next_steps()
     return code
 
@@ -92,7 +100,7 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
 
 @contextmanager
 def _workers(session: Session, processes: int) -> Iterator[str]:
-    """A supervisor as a child process, on a free port; stopped in the end, whatever happens."""
+    """Run a supervisor as a child process until the block ends; yields the URL of its metrics."""
     environment = {
         **os.environ,
         "STREAMWORKERS_REDIS_URL": session.redis_url,
@@ -120,11 +128,11 @@ def _metrics_port(process: "subprocess.Popen[bytes]", log_path: Path) -> str:
         if found:
             return found[1]
         time.sleep(0.02)
-    raise ServiceUnreachableError(f"the workers did not start; their log: {log_path}")
+    raise ServiceUnreachableError(f"the workers did not start within {_READY_SECONDS:g} s; see their log {log_path}")
 
 
 def _print_strongest(connection: Connection) -> None:
-    rows = recent_patterns(connection, timeframe="day", min_confidence=0.0, direction=None, limit=_STRONGEST)
+    rows = list_recent_patterns(connection, timeframe="day", min_confidence=0.0, direction=None, limit=_STRONGEST)
     shown = [{**row, "bar": show_bar_time(row["bar_time"], "day")} for row in rows]
     columns = {"bar": "bar", "symbol": "symbol", "pattern_name": "pattern", "direction": "direction"}
     print_table(shown, {**columns, "confidence": "confidence"}, "no patterns")
@@ -141,7 +149,7 @@ def _print_next_steps() -> None:
         "streamworkers embedded stop",
     ):
         click.echo(f"  {line}")
-    click.echo("  (in .venv/bin; the data stays in the folder above)")
+    click.echo("  (the commands are in .venv/bin; the data is kept in the folder above)")
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,9 @@ from streamworkers.embedded import EmbeddedServices, ServiceStatus
 from streamworkers.errors import ServiceUnreachableError
 
 _data_option = click.option(
-    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the data [default: .streamworkers]"
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the data.  [default: STREAMWORKERS_DATA_DIR, or .streamworkers]",
 )
 _VARIABLES = {"redis": "STREAMWORKERS_REDIS_URL", "postgres": "STREAMWORKERS_DATABASE_URL"}
 
@@ -21,11 +23,12 @@ def _services(data: Path | None) -> EmbeddedServices:
     return EmbeddedServices(settings.model_copy(update={"data_dir": data}) if data else settings)
 
 
-@click.group(short_help="A private Redis and PostgreSQL in a folder.")
+@click.group(short_help="Start and stop a private Redis and PostgreSQL.")
 def embedded() -> None:
-    """A private Redis and PostgreSQL in a folder, with nothing to install.
+    """A private Redis and PostgreSQL in a folder, with nothing else to install.
 
-    Every other command finds them by itself, in .streamworkers or in STREAMWORKERS_DATA_DIR.
+    Other commands connect to them where STREAMWORKERS_REDIS_URL or STREAMWORKERS_DATABASE_URL is not set. The folder is
+    STREAMWORKERS_DATA_DIR, or .streamworkers.
     """
 
 
@@ -33,7 +36,7 @@ def embedded() -> None:
 @_data_option
 @json_option
 def start(data: Path | None, as_json: bool) -> None:
-    """Start both services; those that run stay."""
+    """Start both services. A service that is already running is left running."""
     services = _services(data)
     services.start()
     _show(services.status(), as_json)
@@ -42,17 +45,17 @@ def start(data: Path | None, as_json: bool) -> None:
 @embedded.command()
 @_data_option
 def stop(data: Path | None) -> None:
-    """Stop both services; the data stays."""
+    """Stop both services. Their data is kept."""
     services = _services(data)
     services.stop()
-    click.echo(f"stopped; the data stays in {services.folder}")
+    click.echo(f"stopped; the data is kept in {services.folder}")
 
 
 @embedded.command()
 @_data_option
 @json_option
 def status(data: Path | None, as_json: bool) -> int:
-    """Show both services; exit code 3 when one of them is down."""
+    """Show the state of both services; exit code 3 if one is down."""
     found = _services(data).status()
     _show(found, as_json)
     return 0 if all(service.answers for service in found) else 3
@@ -61,10 +64,20 @@ def status(data: Path | None, as_json: bool) -> int:
 @embedded.command()
 @_data_option
 def env(data: Path | None) -> None:
-    """Print the shell lines that point any program to the services."""
-    for service in _services(data).status():
+    """Print the URLs of both services as `export` lines for a shell.
+
+    Other programs, and commands run in other folders, then use the same services:
+
+    \b
+        eval "$(streamworkers embedded env)"
+    """
+    found = _services(data).status()
+    for service in found:
         if not service.answers:
-            raise ServiceUnreachableError(f"{service.name} is not running: `streamworkers embedded start`")
+            raise ServiceUnreachableError(
+                f"the embedded {service.name} is not running: run `streamworkers embedded start`"
+            )
+    for service in found:
         click.echo(f"export {_VARIABLES[service.name]}={shlex.quote(service.url)}")
 
 

@@ -1,4 +1,4 @@
-"""`streamworkers indicators`: what the analysis computes."""
+"""`streamworkers indicators`: the definitions of the indicators that are computed."""
 
 import click
 
@@ -15,18 +15,18 @@ from streamworkers.cli.session import (
 from streamworkers.results import definitions
 
 
-@click.group(short_help="What the analysis computes: list, add, enable, disable.")
+@click.group(short_help="Indicator definitions: list, add, enable, disable.")
 def indicators() -> None:
-    """Indicator definitions: a TA-Lib function or one of our own, with parameters, under a name."""
+    """Indicator definitions: a name, a function of TA-Lib or streamworkers, and its parameters."""
 
 
 @indicators.command("list")
-@click.option("--enabled", "only_enabled", is_flag=True, help="Only those that are computed.")
+@click.option("--enabled", "only_enabled", is_flag=True, help="List only enabled indicators.")
 @json_option
 def list_indicators(only_enabled: bool, as_json: bool) -> None:
-    """All indicators."""
+    """List all indicators."""
     with Session.open().database() as connection:
-        rows = [row for row in definitions.list_indicators(connection) if row["enabled"] or not only_enabled]
+        rows = [row for row in definitions.list_indicator_definitions(connection) if row["enabled"] or not only_enabled]
     if as_json:
         print_json(rows)
         return
@@ -42,9 +42,17 @@ def list_indicators(only_enabled: bool, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("function")
 @click.argument("params", nargs=-1, metavar="[PARAM=VALUE]...")
-@click.option("--timeframe", "timeframes", multiple=True, help="Compute it for this timeframe only; may be repeated.")
+@click.option(
+    "--timeframe",
+    "timeframes",
+    multiple=True,
+    help="Compute it for this timeframe only; can be repeated.  [default: all timeframes]",
+)
 def add(name: str, function: str, params: tuple[str, ...], timeframes: tuple[str, ...]) -> None:
-    """Add an indicator: `streamworkers indicators add rsi_7 RSI timeperiod=7`."""
+    """Add the indicator NAME, which computes FUNCTION with these parameters.
+
+    For example: streamworkers indicators add rsi_7 RSI timeperiod=7
+    """
     definition = IndicatorDefinition(name, function, parse_parameters(params))
     with Session.open().database() as connection:
         definitions.add_indicator(connection, definition, timeframes)
@@ -54,7 +62,7 @@ def add(name: str, function: str, params: tuple[str, ...], timeframes: tuple[str
 @indicators.command()
 @click.argument("name")
 def enable(name: str) -> None:
-    """Compute an indicator from the next run on."""
+    """Enable an indicator from the next run on."""
     with Session.open().database() as connection:
         definitions.enable_indicator(connection, name, True)
     click.echo(f"{name} is enabled")
@@ -63,7 +71,7 @@ def enable(name: str) -> None:
 @indicators.command()
 @click.argument("name")
 def disable(name: str) -> None:
-    """Leave an indicator out from the next run on; its results stay."""
+    """Disable an indicator from the next run on; its results are kept."""
     with Session.open().database() as connection:
         definitions.enable_indicator(connection, name, False)
     click.echo(f"{name} is disabled")

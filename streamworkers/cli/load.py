@@ -1,4 +1,4 @@
-"""`streamworkers load`: bars from a provider into the tables."""
+"""`streamworkers load`: load bars from a provider into the database."""
 
 import secrets
 from datetime import date, datetime
@@ -8,95 +8,125 @@ import click
 
 from streamworkers.cli.session import Day, Session, json_option, parse_words, timeout_option
 from streamworkers.cli.waiting import tell_of_run, wait_for_run
+from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
-from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
 from streamworkers.market.universes.store import resolve
 
 
 @click.command(short_help="Load bars from a provider.")
-@click.option("--universe", help="A universe, or several: 'dow30:nasdaq100' is the distinct union.")
+@click.option("--universe", help="Universe, or several: 'dow30:nasdaq100' is their union.")
 @click.option("--symbols", help="Symbols, separated by commas.")
-@click.option("--timeframes", default="day", show_default=True, help="Of 1min, hour, day, week, month, by commas.")
-@click.option("--years", type=click.FloatRange(0, 100, min_open=True), help="The last so many years: 0.02 is a week.")
-@click.option("--from", "first", type=Day, help="First day, in New York.")
-@click.option("--to", "last", type=Day, help="Last day.  [default: today]")
-@click.option("--provider", help="massive, csv, sample, synthetic, or one of another package.  [default: a setting]")
-@click.option("--session", "hours", type=click.Choice(["regular", "extended"]), help="Hours of 1-minute and hour bars.")
-@click.option("--include-open", is_flag=True, help="Store bars too whose window has not ended.")
-@click.option("--fill-gaps", is_flag=True, help="Load just the bars that sessions give and that are not stored.")
-@click.option("--analyze", is_flag=True, help="Analyse what was loaded, by the schedule that follows a load.")
-@click.option("--key", help="An idempotency key: while a run has it, the same command gives that run and starts none.")
-@click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
+@click.option(
+    "--timeframes",
+    default="day",
+    show_default=True,
+    help="Some of 1min, hour, day, week and month, separated by commas.",
+)
+@click.option(
+    "--years", type=click.FloatRange(0, 100, min_open=True), help="Load this many years up to --to; 0.02 is a week."
+)
+@click.option("--from", "first", type=Day, help="First day to load, in New York.")
+@click.option("--to", "last", type=Day, help="Last day to load, in New York.  [default: today]")
+@click.option(
+    "--provider",
+    help="massive, csv, sample, synthetic, or a provider of another package.  [default: STREAMWORKERS_LOAD_PROVIDER]",
+)
+@click.option(
+    "--session",
+    "hours",
+    type=click.Choice(["regular", "extended"]),
+    help="Trading hours of 1min and hour bars.  [default: STREAMWORKERS_LOAD_HOURS]",
+)
+@click.option("--include-open", is_flag=True, help="Also store bars whose window has not ended yet.")
+@click.option("--fill-gaps", is_flag=True, help="Load only the bars that the sessions expect and that are not stored.")
+@click.option("--analyze", is_flag=True, help="Analyse the symbols after the load; needs a running scheduler.")
+@click.option("--key", help="Idempotency key: if a run has this key, show that run and start none.")
+@click.option("--wait", is_flag=True, help="Wait for the run; show its progress and its summary.")
 @timeout_option
 @json_option
 def load(
     universe: str | None,
     symbols: str | None,
     timeframes: str,
-    years: float | None,
-    first: datetime | None,
-    last: datetime | None,
-    provider: str | None,
-    hours: str | None,
-    include_open: bool,
-    fill_gaps: bool,
-    analyze: bool,
     key: str | None,
     wait: bool,
     timeout: float | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
-    """Load bars of a universe or some symbols: one item for each symbol and timeframe.
+    """Load bars of a universe or of some symbols. Each symbol in each timeframe is an item.
 
-    Without --years or --from it loads what follows each symbol's last stored bar.
+    Without --years or --from, loads the bars after the last stored bar of each symbol, and
+    STREAMWORKERS_LOAD_YEARS years of a symbol that has no bars.
     """
-    if (universe is None) == (symbols is None):
-        raise BadInputError("name either --universe or --symbols")
-    if timeout is not None and not wait:
-        raise BadInputError("--timeout is the time to --wait: name both")
-    if years is not None and first is not None:
-        raise BadInputError("name either --years or --from")
-    if last is not None and first is None and years is None:
-        raise BadInputError("--to needs --from or --years")
-    frames = tuple(dict.fromkeys(timeframe_named(name).name for name in parse_words(timeframes)))
-    if not frames:
-        raise BadInputError(f"--timeframes {timeframes!r} names no timeframe")
-    parameters: dict[str, Any] = {
-        "provider": provider,
-        "first": _day(first),
-        "last": _day(last),
-        "years": years,
-        "hours": hours,
-        "include_open": include_open,
-        "only_gaps": fill_gaps,
-        "run_analysis": analyze,
-    }
-    registry = installed_jobs()
-    session = Session.open()
+    _require_consistent(universe, symbols, timeout, wait)
+    parameters = _job_parameters(**options)
+    frames = _timeframe_names(timeframes)
+    registry, session = installed_jobs(), Session.open()
     with session.database() as connection, session.streams() as streams:
-        if symbols is not None:
-            names = parse_words(symbols)
-        elif not (names := resolve(connection, universe or "")):
-            raise BadInputError(f"universe {universe!r} has no symbols")
+        names = parse_words(symbols) if symbols is not None else _require_symbols(connection, universe or "")
         request = RunRequest(
             job="load_ohlcv",
             symbols=names,
             target=universe or ",".join(names),
-            parameters={name: value for name, value in parameters.items() if value not in (None, False)},
+            parameters=parameters,
             idempotency_key=key,
             origin=Origin(external_id=f"load-{secrets.token_hex(6)}"),
             timeframes=frames,
         )
         run, is_new = enqueue(connection, streams, registry, request)
-        if analyze and not as_json:
-            click.echo("the analysis follows the load where a scheduler runs: `streamworkers scheduler`", err=True)
+        if "run_analysis" in parameters and not as_json:
+            click.echo(
+                "the analysis starts after the load if a scheduler is running: `streamworkers scheduler`", err=True
+            )
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
+
+
+def _require_consistent(universe: str | None, symbols: str | None, timeout: float | None, wait: bool) -> None:
+    if (universe is None) == (symbols is None):
+        raise BadInputError("name either --universe or --symbols, and not both")
+    if timeout is not None and not wait:
+        raise BadInputError("--timeout needs --wait")
+
+
+def _require_symbols(connection: Connection, universe: str) -> tuple[str, ...]:
+    symbols = resolve(connection, universe)
+    if not symbols:
+        raise BadInputError(f"universe {universe!r} has no symbols: add some with `streamworkers universes import`")
+    return symbols
+
+
+def _job_parameters(
+    *, first: datetime | None, last: datetime | None, years: float | None, fill_gaps: bool, analyze: bool, **others: Any
+) -> dict[str, Any]:
+    """The parameters of the job; options that were not given are left out. Raises BadInputError for a bad range."""
+    if years is not None and first is not None:
+        raise BadInputError("name either --years or --from, not both")
+    if last is not None and first is None and years is None:
+        raise BadInputError("--to needs --from or --years")
+    parameters = {
+        "first": _day(first),
+        "last": _day(last),
+        "years": years,
+        "only_gaps": fill_gaps,
+        "run_analysis": analyze,
+        **others,
+    }
+    return {name: value for name, value in parameters.items() if value not in (None, False)}
+
+
+def _timeframe_names(words: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(timeframe_named(name).name for name in parse_words(words)))
+    if not names:
+        raise BadInputError(f"--timeframes {words!r} names no timeframe: name some of {', '.join(TIMEFRAMES)}")
+    return names
 
 
 def _day(moment: datetime | None) -> str | None:

@@ -1,4 +1,4 @@
-"""`streamworkers results`."""
+"""`streamworkers results`: the newest results of a symbol."""
 
 import click
 
@@ -14,17 +14,19 @@ from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.results import store as result_tables
 
 
-@click.command(short_help="The indicators and patterns of a symbol.")
+@click.command(short_help="Show the newest indicators and patterns of a symbol.")
 @click.argument("symbol")
-@click.option("--timeframe", default="day", show_default=True, help="1min, hour, day, week or month.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Most patterns to print.")
+@click.option("--timeframe", default="day", show_default=True, help="Timeframe: 1min, hour, day, week or month.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Maximum number of patterns."
+)
 @json_option
 def results(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
-    """The newest value of every indicator of SYMBOL, and its newest patterns."""
+    """Show the newest value of each indicator of SYMBOL, and its newest patterns."""
     frame = timeframe_named(timeframe)
     with Session.open().database() as connection:
-        indicators = result_tables.latest_indicators(connection, symbol, frame.name)
-        patterns = result_tables.patterns_of(connection, symbol, frame.name, limit)
+        indicators = result_tables.list_latest_indicators(connection, symbol, frame.name)
+        patterns = result_tables.list_symbol_patterns(connection, symbol, frame.name, limit)
     if as_json:
         print_json({"symbol": symbol, "timeframe": frame.name, "indicators": indicators, "patterns": patterns})
         return

@@ -1,4 +1,4 @@
-"""`streamworkers universes`."""
+"""`streamworkers universes`: import, list and show universes."""
 
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from streamworkers.market.universes.csv_import import import_universes
 
 @click.group()
 def universes() -> None:
-    """Universes: named sets of symbols."""
+    """Universes (named sets of symbols): import, list, show."""
 
 
-@universes.command("import", short_help="Import a CSV file with universe and symbol.")
+@universes.command("import", short_help="Import universes from a CSV file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_file(file: Path) -> None:
-    """Import a CSV FILE with universe and symbol (optional: type, weight, description).
+    """Import universes from a CSV FILE.
 
-    Each universe that the file names is replaced as a whole.
+    The header names the columns universe and symbol, and optionally type, weight and description. Each universe in the
+    file replaces the stored universe of that name.
     """
     with Session.open().database() as connection:
         summary = import_universes(connection, file)
@@ -32,7 +33,7 @@ def import_file(file: Path) -> None:
 @universes.command("list")
 @json_option
 def list_universes(as_json: bool) -> None:
-    """All universes with the number of their symbols."""
+    """List all universes with their type and number of symbols."""
     with Session.open().database() as connection:
         rows = [
             {"name": name, "type": type_name, "symbols": count, "description": description}
@@ -45,11 +46,11 @@ def list_universes(as_json: bool) -> None:
     print_table(rows, columns, "no universes yet: `streamworkers universes import FILE`")
 
 
-@universes.command(short_help="The symbols of universes, such as sp500:nasdaq100.")
+@universes.command(short_help="Show the symbols of universes, such as sp500:nasdaq100.")
 @click.argument("expression")
 @json_option
 def show(expression: str, as_json: bool) -> None:
-    """The symbols of a universe, or of several: 'sp500:nasdaq100' is the distinct union."""
+    """Show the symbols of a universe, or of several: 'sp500:nasdaq100' is their union."""
     with Session.open().database() as connection:
         symbols = store.resolve(connection, expression)
     if as_json:

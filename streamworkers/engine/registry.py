@@ -53,7 +53,7 @@ class Registry(Mapping[str, Job[Any]]):
         return max((job.batch_size for job in self._jobs.values() if job.queue == queue), default=1)
 
     def target_batch_seconds(self, queue: str, usual: float) -> float:
-        """Return how long a batch of a queue may take: the longest time that one of its jobs asks for, else the usual one."""
+        """Return how long a batch of a queue may take: the longest time that a job asks for, else the usual one."""
         asked = [job.target_batch_seconds for job in self._jobs.values() if job.queue == queue]
         return max((seconds for seconds in asked if seconds is not None), default=usual)
 

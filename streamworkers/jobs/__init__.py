@@ -1,1 +1,1 @@
-"""The handlers: thin glue from the engine to the market domain."""
+"""The jobs that come with streamworkers: thin handlers between the engine and the market domain."""

@@ -1,4 +1,7 @@
-"""The job `cache_maintenance`: universes read anew everywhere, common queries warm, and what is short reported."""
+"""The job `cache_maintenance`.
+
+Reloads the universes in every process, warms PostgreSQL's cache, and reports universes that are missing or too small.
+"""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,14 +18,14 @@ from streamworkers.market.bars.read import newest_bar_of_all, read_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import NOTIFY_CHANNEL
 from streamworkers.market.universes.store import list_universes, memberships
-from streamworkers.results.store import latest_indicators, recent_patterns
+from streamworkers.results.store import list_latest_indicators, list_recent_patterns
 
 PARTS = ("universe_cache", "common_queries", "quality")
 _SYMBOLS_AT_ONCE = 50
 
 
 class CacheParameters(JobParameters):
-    """How many groups of type ETF and UNIVERSE there should be, and how many bars of each symbol are read to warm."""
+    """The expected numbers of groups of type ETF and UNIVERSE, and how many bars of each symbol are read to warm up."""
 
     min_etfs: int = Field(24, ge=0)
     min_universes: int = Field(3, ge=0)
@@ -30,7 +33,7 @@ class CacheParameters(JobParameters):
 
 
 class CacheMaintenance(Job[CacheParameters]):
-    """Each of `PARTS` is an item."""
+    """One item for each of `PARTS`."""
 
     name: ClassVar[str] = "cache_maintenance"
     queue: ClassVar[str] = "maintenance"
@@ -40,7 +43,7 @@ class CacheMaintenance(Job[CacheParameters]):
     parts: ClassVar[tuple[str, ...]] = PARTS
 
     def execute(self, items: Sequence[Item], context: Context[CacheParameters]) -> Iterator[Outcome]:
-        """Do the parts that the items name."""
+        """Carry out the parts that the items name."""
         for item in items:
             match item.symbol:
                 case "universe_cache":
@@ -53,7 +56,7 @@ class CacheMaintenance(Job[CacheParameters]):
                     yield Completed(item, found, {"status": found.status, **found.detail})
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
-        """Make every process read its universes again; keep and publish what is short."""
+        """Make every process reload its universes; store and publish the finding about them."""
         if any(outcome.item.symbol == "universe_cache" for outcome in completed):
             connection.execute("SELECT pg_notify(%s, '')", (NOTIFY_CHANNEL,))
         for outcome in completed:
@@ -63,7 +66,7 @@ class CacheMaintenance(Job[CacheParameters]):
 
 
 def warm(connection: Connection, bars: int) -> dict[str, Any]:
-    """Ask what people and jobs ask most, so that PostgreSQL has it in memory; the number of queries and the seconds."""
+    """Run frequent queries, so that PostgreSQL has their pages in memory; returns queries, symbols, and seconds."""
     started = time.monotonic()
     symbols = sorted(frozenset[str]().union(*memberships(connection).values()))
     day = TIMEFRAMES["day"]
@@ -74,25 +77,25 @@ def warm(connection: Connection, bars: int) -> dict[str, Any]:
             read_series(connection, symbols[start : start + _SYMBOLS_AT_ONCE], day, newest, bars)
             queries += 1
     for symbol in symbols[:_SYMBOLS_AT_ONCE]:
-        latest_indicators(connection, symbol, day.name)
+        list_latest_indicators(connection, symbol, day.name)
         queries += 1
-    recent_patterns(connection, timeframe=day.name, min_confidence=0.0, direction=None, limit=1000)
+    list_recent_patterns(connection, timeframe=day.name, min_confidence=0.0, direction=None, limit=1000)
     return {"queries": queries + 1, "symbols": len(symbols), "seconds": round(time.monotonic() - started, 3)}
 
 
 def quality(connection: Connection, rules: CacheParameters) -> Finding:
-    """Are there as many ETFs and universes as there should be, and none without symbols?"""
+    """Check that there are enough ETFs and universes, and that none of them is empty."""
     groups = list_universes(connection)
     etfs = sum(type_name == "ETF" for _, type_name, _, _ in groups)
     universes = sum(type_name == "UNIVERSE" for _, type_name, _, _ in groups)
     empty = [name for name, _, _, count in groups if not count]
-    short = []
+    problems = []
     if etfs < rules.min_etfs:
-        short.append(f"{etfs} ETFs of at least {rules.min_etfs}")
+        problems.append(f"{etfs} ETFs, at least {rules.min_etfs} expected")
     if universes < rules.min_universes:
-        short.append(f"{universes} universes of at least {rules.min_universes}")
+        problems.append(f"{universes} universes, at least {rules.min_universes} expected")
     if empty:
-        short.append(f"without symbols: {', '.join(empty)}")
-    detail = {"etfs": etfs, "universes": universes, "empty": empty, "short": short}
-    message = f"short: {'; '.join(short)}" if short else f"{etfs} ETFs and {universes} universes, none empty"
-    return Finding("universes", "degraded" if short else "ok", message, detail)
+        problems.append(f"without symbols: {', '.join(empty)}")
+    detail = {"etfs": etfs, "universes": universes, "empty": empty, "short": problems}
+    message = "; ".join(problems) if problems else f"{etfs} ETFs and {universes} universes, none empty"
+    return Finding("universes", "degraded" if problems else "ok", message, detail)

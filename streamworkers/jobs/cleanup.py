@@ -1,4 +1,4 @@
-"""The job `database_cleanup`: removes what is older than its retention, a bounded batch at a time."""
+"""The job `database_cleanup`: deletes rows older than their retention, in bounded batches."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from psycopg import sql
 from pydantic import Field, model_validator
 
 from streamworkers.database import Connection
@@ -14,25 +13,27 @@ from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger import retention
 from streamworkers.engine.outcome import Completed, Item, Outcome
+from streamworkers.loading.checkpoints import count_old_checkpoints, delete_old_checkpoints
 from streamworkers.market.bars.write import ensure_minute_partition
+from streamworkers.results.store import count_old_results, delete_old_results
 
-PARTS = (
-    "daily_patterns",
-    "indicator_results",
-    "run_items",
-    "ticks",
-    "runs",
-    "health_checks",
-    "load_checkpoints",
-    "partitions_ahead",
-)
+# The parameter that says for how many days the rows of a table are kept. Items before their runs.
+_KEPT_DAYS = {
+    "daily_patterns": "pattern_days",
+    "indicator_results": "indicator_days",
+    "run_items": "run_item_days",
+    "ticks": "run_days",
+    "runs": "run_days",
+    "health_checks": "health_days",
+}
+PARTS = (*_KEPT_DAYS, "load_checkpoints", "partitions_ahead")
 DAYS_AHEAD = 7
-_PAGE_DAYS = 7  # a load that still waits for its next call asks for older ones again anyway
-_TIMES = {"daily_patterns": "detected_at", "indicator_results": "calculated_at", "load_checkpoints": "fetched_at"}
+_RESULT_TABLES = ("daily_patterns", "indicator_results")
+_CHECKPOINT_DAYS = 7  # a load that has waited for longer fetches its pages again
 
 
 class CleanupParameters(JobParameters):
-    """How many days each kind of row is kept; `dry_run` counts and removes nothing."""
+    """Days for which each kind of row is kept, rows in a batch; with `dry_run` rows are counted and none deleted."""
 
     pattern_days: int = Field(90, ge=1, le=36_500)
     indicator_days: int = Field(180, ge=1, le=36_500)
@@ -43,15 +44,16 @@ class CleanupParameters(JobParameters):
     dry_run: bool = False
 
     @model_validator(mode="after")
-    def _items_go_first(self) -> "CleanupParameters":
+    def _keep_runs_as_long_as_items(self) -> "CleanupParameters":
         if self.run_days < self.run_item_days:
-            raise ValueError(f"run_days {self.run_days} is below run_item_days {self.run_item_days}: items go first")
+            days = f"run_days {self.run_days} is below run_item_days {self.run_item_days}"
+            raise ValueError(f"{days}: a run is kept at least as long as its items")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """What became of one part: rows that were removed, or would be, and partitions by name."""
+    """How many rows of one part were deleted, or would be in a dry run, and which partitions were dropped."""
 
     part: str
     rows: int
@@ -65,37 +67,29 @@ def clean(
     now: datetime,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Cleaning:
-    """Clean one of `PARTS`, each batch in a transaction of its own, so it may be ended, and repeated, at any point."""
-    days = {
-        "daily_patterns": parameters.pattern_days,
-        "indicator_results": parameters.indicator_days,
-        "run_items": parameters.run_item_days,
-        "ticks": parameters.run_days,
-        "runs": parameters.run_days,
-        "health_checks": parameters.health_days,
-        "load_checkpoints": _PAGE_DAYS,
-        "partitions_ahead": 0,
-    }[part]
+    """Clean one of `PARTS`. Each batch is a transaction of its own, so it can be stopped and repeated at any point."""
+    days: int = getattr(parameters, _KEPT_DAYS[part]) if part in _KEPT_DAYS else _CHECKPOINT_DAYS
     before = now - timedelta(days=days)
     if part == "partitions_ahead":
-        return _make_partitions(connection, now, parameters.dry_run)
+        return _create_partitions(connection, now, parameters.dry_run)
     if part == "run_items":
         return _drop_partitions(connection, before, parameters.dry_run, is_cancelled)
     if parameters.dry_run:
-        count = _count_old if part in _TIMES else retention.count_old
-        return Cleaning(part, count(connection, part, before))
-    remove = _remove_old if part in _TIMES else retention.remove_old
+        return Cleaning(part, _count_old(connection, part, before))
     total = 0
     while not is_cancelled():
-        removed = remove(connection, part, before, parameters.batch_rows)
-        total += removed
-        if removed < parameters.batch_rows:
+        deleted = _delete_old(connection, part, before, parameters.batch_rows)
+        total += deleted
+        if deleted < parameters.batch_rows:
             break
     return Cleaning(part, total)
 
 
 class DatabaseCleanup(Job[CleanupParameters]):
-    """Each table is an item. It removes while it executes: to remove twice is to remove once."""
+    """One item for each of `PARTS`.
+
+    Rows are deleted in `execute`, not in `save`: deleting again has no effect, and a long deletion is no single commit.
+    """
 
     name: ClassVar[str] = "database_cleanup"
     queue: ClassVar[str] = "maintenance"
@@ -105,7 +99,7 @@ class DatabaseCleanup(Job[CleanupParameters]):
     parts: ClassVar[tuple[str, ...]] = PARTS
 
     def execute(self, items: Sequence[Item], context: Context[CleanupParameters]) -> Iterator[Outcome]:
-        """Clean the tables that the items name."""
+        """Clean the parts that the items name."""
         for item in items:
             started = time.monotonic()
             done = clean(
@@ -130,7 +124,7 @@ def _drop_partitions(
     return Cleaning("run_items", sum(rows for _, rows in dropped), tuple(name for name, _ in dropped))
 
 
-def _make_partitions(connection: Connection, now: datetime, dry_run: bool) -> Cleaning:
+def _create_partitions(connection: Connection, now: datetime, dry_run: bool) -> Cleaning:
     if not dry_run:
         ledger.ensure_partitions(connection, DAYS_AHEAD)
         for moment in (now, now + timedelta(days=31)):
@@ -139,15 +133,16 @@ def _make_partitions(connection: Connection, now: datetime, dry_run: bool) -> Cl
 
 
 def _count_old(connection: Connection, table: str, before: datetime) -> int:
-    row = connection.execute(_statement("SELECT count(*) FROM {table} WHERE {time} < %s", table), (before,)).fetchone()
-    assert row is not None
-    return int(row[0])
+    if table in _RESULT_TABLES:
+        return count_old_results(connection, table, before)
+    if table == "load_checkpoints":
+        return count_old_checkpoints(connection, before)
+    return retention.count_old(connection, table, before)
 
 
-def _remove_old(connection: Connection, table: str, before: datetime, limit: int) -> int:
-    statement = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {time} < %s LIMIT %s))"
-    return connection.execute(_statement(statement, table), (before, limit)).rowcount
-
-
-def _statement(text: str, table: str) -> sql.Composed:
-    return sql.SQL(text).format(table=sql.Identifier(table), time=sql.Identifier(_TIMES[table]))
+def _delete_old(connection: Connection, table: str, before: datetime, limit: int) -> int:
+    if table in _RESULT_TABLES:
+        return delete_old_results(connection, table, before, limit)
+    if table == "load_checkpoints":
+        return delete_old_checkpoints(connection, before, limit)
+    return retention.remove_old(connection, table, before, limit)

@@ -7,7 +7,10 @@ from typing import NamedTuple
 import psycopg
 from psycopg.types.json import Jsonb
 
+from streamworkers.database import count_matching, delete_matching
+
 _SHARED_LOCKS = 0x5359  # any fixed number: the class of our advisory locks
+_TABLE, _OLD = "load_checkpoints", "fetched_at < %s"
 
 
 class CheckpointPage(NamedTuple):
@@ -71,3 +74,13 @@ def shared_answer(
         return packed
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", lock)
+
+
+def count_old_checkpoints(connection: psycopg.Connection, before: datetime) -> int:
+    """The number of pages that were fetched before a moment."""
+    return count_matching(connection, _TABLE, _OLD, (before,))
+
+
+def delete_old_checkpoints(connection: psycopg.Connection, before: datetime, limit: int) -> int:
+    """Delete up to `limit` pages that were fetched before a moment; returns how many were deleted."""
+    return delete_matching(connection, _TABLE, _OLD, (before,), limit)

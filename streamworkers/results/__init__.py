@@ -1,1 +1,1 @@
-"""What the analysis computes, and where its results are stored."""
+"""The results of the analysis and the definitions that they are computed from, in PostgreSQL."""

@@ -1,4 +1,4 @@
-"""The result tables: written by the analysis jobs, read by the command line."""
+"""The tables `indicator_results` and `daily_patterns`, written by the analysis jobs and read by the command line."""
 
 import json
 from collections.abc import Sequence
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from streamworkers.analysis.patterns import Detection
-from streamworkers.database import Connection
+from streamworkers.database import Connection, count_matching, delete_matching, fetch_rows
 
-# Arrays go as %(name)b, in binary: psycopg writes them an order of magnitude faster than as text.
+# When a row was written: retention counts from there. A backfill of old bars is as new as any other result.
+_WRITTEN_AT = {"indicator_results": "calculated_at", "daily_patterns": "detected_at"}
+
+# Arrays are sent as %(name)b, in binary: psycopg writes them ten times as fast as text.
 _UPSERT_INDICATORS = """
 INSERT INTO indicator_results AS t (symbol, timeframe, indicator, bar_time, value, value_data, bars_used, run_id)
 SELECT d.symbol, %(timeframe)s, d.indicator, d.bar_time, d.value, d.value_data::jsonb, d.bars_used, %(run_id)s
@@ -39,8 +40,8 @@ WHERE (t.direction, t.signal, t.confidence, t.metadata)
   AND t.run_id <= excluded.run_id
 RETURNING symbol, pattern_name, bar_time, direction, confidence, metadata, detected_at"""
 
-# A corrected bar can take a pattern away. What an older run found at the bars looked at now, and this one did not,
-# goes; patterns that this run did not look for stay.
+# Correcting a bar can make a pattern disappear. Deletes what an older run detected at the bars scanned now and this run
+# did not; patterns that this run did not look for stay.
 _DELETE_GONE = """
 DELETE FROM daily_patterns p
 USING unnest(%(scanned)b::text[], %(first_bars)b::timestamptz[], %(last_bars)b::timestamptz[])
@@ -54,7 +55,11 @@ WHERE p.symbol = s.symbol AND p.timeframe = %(timeframe)s AND p.bar_time BETWEEN
 
 @dataclass(frozen=True, slots=True)
 class IndicatorRow:
-    """One value to store."""
+    """One indicator at one bar, to store.
+
+    `value` is the main output, `outputs` every output by name where there are several. `bar_time` is the start of the
+    bar, and `bars_used` the number of bars of the series that it was computed from.
+    """
 
     symbol: str
     indicator: str
@@ -66,7 +71,7 @@ class IndicatorRow:
 
 @dataclass(frozen=True, slots=True)
 class PatternRow:
-    """One detection to store."""
+    """One pattern detected at one bar, to store; `bar_time` is the start of the bar."""
 
     symbol: str
     bar_time: datetime
@@ -75,7 +80,7 @@ class PatternRow:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The bars of a symbol at which patterns were looked for, from the first to the last."""
+    """The range of bars of a symbol at which patterns were looked for, by the start of the first and the last bar."""
 
     symbol: str
     first_bar: datetime
@@ -83,7 +88,7 @@ class Scan:
 
 
 def save_indicators(connection: Connection, run_id: int, timeframe: str, rows: Sequence[IndicatorRow]) -> None:
-    """Insert values, and replace those of the same or an older run that differ."""
+    """Insert new values, and replace values of the same or an older run where they differ."""
     if not rows:
         return
     connection.execute(
@@ -109,7 +114,10 @@ def save_patterns(
     scans: Sequence[Scan],
     evaluated: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Store what was found at the scanned bars and remove what is no longer there; returns new and changed rows."""
+    """Store the detections, and delete those of older runs at the scanned bars that were not detected again.
+
+    `evaluated` are the names of the patterns that were looked for. Returns the rows that are new or have changed.
+    """
     values = {
         "timeframe": timeframe,
         "run_id": run_id,
@@ -128,48 +136,59 @@ def save_patterns(
     connection.execute(_DELETE_GONE, values)
     if not rows:
         return []
-    return connection.cursor(row_factory=dict_row).execute(_UPSERT_PATTERNS, values).fetchall()
+    return fetch_rows(connection, _UPSERT_PATTERNS, values)
 
 
-def latest_indicators(connection: Connection, symbol: str, timeframe: str) -> list[dict[str, Any]]:
-    """The newest value of each indicator of a symbol."""
-    cursor = connection.cursor(row_factory=dict_row)
-    return cursor.execute(
-        "SELECT DISTINCT ON (indicator) indicator, bar_time, value, value_data, bars_used, run_id, calculated_at"
-        " FROM indicator_results WHERE symbol = %s AND timeframe = %s ORDER BY indicator, bar_time DESC",
-        (symbol, timeframe),
-    ).fetchall()
+def list_latest_indicators(connection: Connection, symbol: str, timeframe: str) -> list[dict[str, Any]]:
+    """The newest value of each indicator of a symbol, by name."""
+    statement = """
+        SELECT DISTINCT ON (indicator) indicator, bar_time, value, value_data, bars_used, run_id, calculated_at
+        FROM indicator_results
+        WHERE symbol = %s AND timeframe = %s
+        ORDER BY indicator, bar_time DESC"""
+    return fetch_rows(connection, statement, (symbol, timeframe))
 
 
-def patterns_of(connection: Connection, symbol: str, timeframe: str, limit: int) -> list[dict[str, Any]]:
-    """The newest detections of a symbol."""
-    cursor = connection.cursor(row_factory=dict_row)
-    return cursor.execute(
-        "SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id, detected_at"
-        " FROM daily_patterns WHERE symbol = %s AND timeframe = %s"
-        " ORDER BY bar_time DESC, confidence DESC, pattern_name LIMIT %s",
-        (symbol, timeframe, limit),
-    ).fetchall()
+def list_symbol_patterns(connection: Connection, symbol: str, timeframe: str, limit: int) -> list[dict[str, Any]]:
+    """The newest detections of a symbol, the strongest of each bar first."""
+    statement = """
+        SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id, detected_at
+        FROM daily_patterns
+        WHERE symbol = %s AND timeframe = %s
+        ORDER BY bar_time DESC, confidence DESC, pattern_name
+        LIMIT %s"""
+    return fetch_rows(connection, statement, (symbol, timeframe, limit))
 
 
-def recent_detections(connection: Connection, hours: float) -> list[tuple[tuple[str, str], int]]:
-    """((pattern, direction), number) of what was detected in the last hours, at whatever bar."""
-    rows = connection.execute(
-        "SELECT pattern_name, direction, count(*) FROM daily_patterns"
-        " WHERE detected_at >= clock_timestamp() - make_interval(secs => %s) GROUP BY pattern_name, direction",
-        (3600 * hours,),
-    )
-    return [((name, direction), count) for name, direction, count in rows]
-
-
-def recent_patterns(
+def list_recent_patterns(
     connection: Connection, *, timeframe: str, min_confidence: float, direction: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """The newest detections of all symbols, the strongest of each bar first."""
-    cursor = connection.cursor(row_factory=dict_row)
-    return cursor.execute(
-        "SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id, detected_at"
-        " FROM daily_patterns WHERE timeframe = %s AND confidence >= %s AND (%s::text IS NULL OR direction = %s)"
-        " ORDER BY bar_time DESC, confidence DESC, symbol, pattern_name LIMIT %s",
-        (timeframe, min_confidence, direction, direction, limit),
-    ).fetchall()
+    statement = """
+        SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id, detected_at
+        FROM daily_patterns
+        WHERE timeframe = %s AND confidence >= %s AND (%s::text IS NULL OR direction = %s)
+        ORDER BY bar_time DESC, confidence DESC, symbol, pattern_name
+        LIMIT %s"""
+    return fetch_rows(connection, statement, (timeframe, min_confidence, direction, direction, limit))
+
+
+def count_recent_detections(connection: Connection, hours: float) -> list[tuple[tuple[str, str], int]]:
+    """The number of detections written in the last hours, whatever their bars, as ((pattern, direction), number)."""
+    statement = """
+        SELECT pattern_name, direction, count(*)
+        FROM daily_patterns
+        WHERE detected_at >= clock_timestamp() - make_interval(secs => %s)
+        GROUP BY pattern_name, direction"""
+    rows = connection.execute(statement, (3600 * hours,))
+    return [((name, direction), count) for name, direction, count in rows]
+
+
+def count_old_results(connection: Connection, table: str, before: datetime) -> int:
+    """The number of rows of one of the two tables that were written before a moment."""
+    return count_matching(connection, table, f"{_WRITTEN_AT[table]} < %s", (before,))
+
+
+def delete_old_results(connection: Connection, table: str, before: datetime, limit: int) -> int:
+    """Delete up to `limit` rows of one of the two tables that were written before a moment; returns how many."""
+    return delete_matching(connection, table, f"{_WRITTEN_AT[table]} < %s", (before,), limit)

@@ -1,10 +1,10 @@
-"""Connections: what they are set to, and what is said when there is none."""
+"""Connections: their settings, the errors when there is none, and the helpers for rows."""
 
 import psycopg
 import pytest
 from psycopg import errors
 
-from streamworkers.database import connect, open_pool
+from streamworkers.database import Connection, connect, fetch_row, fetch_rows, fetch_value, open_pool
 from streamworkers.errors import BadInputError, ServiceUnreachableError
 from streamworkers.faults import is_transient
 
@@ -21,7 +21,7 @@ def test_a_connection_is_in_utc_autocommits_and_bounds_its_statements(database_u
         assert connection.autocommit
 
 
-def test_a_pool_hands_out_connections_that_live(database_url: str) -> None:
+def test_a_pool_hands_out_live_connections(database_url: str) -> None:
     with open_pool(database_url, application="probe", max_size=1) as pool:
         with pool.connection() as connection:
             row = connection.execute("SELECT pg_backend_pid()").fetchone()
@@ -58,8 +58,10 @@ def test_a_server_that_does_not_answer_is_reported_without_its_password(url: str
         f"host=localhost password='{SECRET}",
     ],
 )
-def test_a_url_that_cannot_be_taken_apart_is_rejected_and_not_printed(url: str) -> None:
-    with pytest.raises(BadInputError, match="STREAMWORKERS_DATABASE_URL is not postgresql://") as caught:
+def test_a_url_that_cannot_be_parsed_is_rejected_and_not_printed(url: str) -> None:
+    with pytest.raises(
+        BadInputError, match="STREAMWORKERS_DATABASE_URL is not a URL of the form postgresql://"
+    ) as caught:
         connect(url)
     assert SECRET not in str(caught.value)
 
@@ -85,5 +87,14 @@ def test_a_rejected_password_is_not_printed(service_urls: object, database_url: 
         (ValueError(), False),
     ],
 )
-def test_faults_of_the_moment_are_told_from_faults_of_the_work(error: Exception, passing: bool) -> None:
+def test_passing_errors_are_distinguished_from_errors_of_the_statement(error: Exception, passing: bool) -> None:
     assert is_transient(error) is passing
+
+
+def test_rows_come_as_dictionaries_and_values_bare(connection: Connection) -> None:
+    numbers = "SELECT n, n * n AS square FROM generate_series(1, %s) AS n ORDER BY n"
+    assert fetch_rows(connection, numbers, (2,)) == [{"n": 1, "square": 1}, {"n": 2, "square": 4}]
+    assert fetch_row(connection, numbers, (2,)) == {"n": 1, "square": 1}
+    assert fetch_value(connection, numbers, (2,)) == 1
+    assert (fetch_rows(connection, numbers, (0,)), fetch_row(connection, numbers, (0,))) == ([], None)
+    assert fetch_value(connection, numbers, (0,)) is None

@@ -1,4 +1,4 @@
-"""The embedded services: started once, found again, stopped without a trace, and the data outlives a power loss."""
+"""The embedded services: start, stop, recovery after a crash, and the errors of a bad installation."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path: sockets have room in it. Whatever still runs in it fails the test, and is ended."""
+    """A path short enough for sockets. Processes still running in it are killed and fail the test."""
     made = Path(tempfile.mkdtemp(prefix="sw-emb-")).resolve()
     made.chmod(0o711)
     try:
@@ -42,7 +42,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[EmbeddedServices]:
-    """Services for tests that need no new cluster; each starts them and may leave them running."""
+    """Services for tests that do not need a new cluster; each test starts them and may leave them running."""
     folder = Path(tempfile.mkdtemp(prefix="sw-emb-")).resolve()
     folder.chmod(0o711)
     made = EmbeddedServices(Settings(data_dir=folder / "data"))
@@ -95,7 +95,7 @@ def test_both_come_back_with_their_data_after_a_power_loss(shared: EmbeddedServi
     _require_written(shared)
 
 
-def test_only_the_one_that_is_down_is_started(shared: EmbeddedServices) -> None:
+def test_only_the_stopped_service_is_started(shared: EmbeddedServices) -> None:
     shared.start()
     before = shared.status()
     shared.redis.stop()
@@ -144,7 +144,7 @@ def test_what_a_killed_start_left_behind_is_found(verb: str, services: EmbeddedS
         assert [status.pid for status in services.status()] == [None, None]
 
 
-def test_a_cluster_half_made_is_made_anew_in_a_folder_whose_mode_stays(services: EmbeddedServices) -> None:
+def test_a_half_made_cluster_is_made_again_and_the_mode_of_its_folder_kept(services: EmbeddedServices) -> None:
     unfinished = services.folder / "postgres" / "data.unfinished"
     unfinished.mkdir(parents=True)
     services.folder.chmod(0o755)
@@ -157,26 +157,26 @@ def test_a_cluster_half_made_is_made_anew_in_a_folder_whose_mode_stays(services:
     assert services.folder.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_stranger_with_the_number_of_a_stale_pid_file_is_left_alone(shared: EmbeddedServices) -> None:
+def test_another_process_with_the_id_of_a_stale_pid_file_is_left_alone(shared: EmbeddedServices) -> None:
     shared.start()
     shared.stop()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd="/") as stranger:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd="/") as other:
         try:
-            shared.redis.pid_file.write_text(f"{stranger.pid}\n")
-            (shared.postgres.data / "postmaster.pid").write_text(f"{stranger.pid}\n{shared.postgres.data}\n")
+            shared.redis.pid_file.write_text(f"{other.pid}\n")
+            (shared.postgres.data / "postmaster.pid").write_text(f"{other.pid}\n{shared.postgres.data}\n")
             assert [status.pid for status in shared.status()] == [None, None]
             shared.stop()
-            assert stranger.poll() is None
+            assert other.poll() is None
             shared.start()
-            assert all(status.answers and status.pid != stranger.pid for status in shared.status())
+            assert all(status.answers and status.pid != other.pid for status in shared.status())
             shared.stop()
-            assert stranger.poll() is None
+            assert other.poll() is None
         finally:
-            stranger.kill()
+            other.kill()
 
 
 @pytest.mark.parametrize("content", ["", "x\n", "99999999\n", "-1\n"])
-def test_a_pid_file_without_a_process_is_nobody(content: str, tmp_path: Path) -> None:
+def test_a_pid_file_without_a_process_gives_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "pid").write_text(content)
     assert process_from_pid_file(tmp_path / "pid", tmp_path) is None
 
@@ -273,7 +273,7 @@ def test_root_can_use_a_folder_that_is_closed_to_others(folder: Path) -> None:
 
 
 @as_root
-def test_root_without_setpriv_is_told_which_folder_is_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_without_setpriv_gets_the_name_of_the_closed_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
     monkeypatch.setenv("PATH", str(folder))
@@ -284,13 +284,13 @@ def test_root_without_setpriv_is_told_which_folder_is_closed(folder: Path, monke
 
 
 @as_root
-def test_a_socket_folder_of_somebody_else_is_rejected(folder: Path) -> None:
+def test_a_socket_folder_of_another_user_is_rejected(folder: Path) -> None:
     services = EmbeddedServices(Settings(data_dir=folder / ("d" * 200)))
     sockets = services.postgres.socket_folder.parent
     sockets.mkdir()
     shutil.chown(sockets, "nobody")
     try:
-        with pytest.raises(UsageError, match="belongs to somebody else"):
+        with pytest.raises(UsageError, match="belongs to another user"):
             services.start()
     finally:
         sockets.rmdir()

@@ -1,4 +1,4 @@
-"""Migrations: in order, once each, whole or not at all, by one process at a time."""
+"""Migrations: applied in order, once each, completely or not at all, by one process at a time."""
 
 import threading
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def test_files_are_applied_in_order_and_once(empty: Connection, folder: Path) ->
     assert _steps(empty) == ["one", "two", "three"]
 
 
-def test_status_tells_applied_from_waiting(empty: Connection, folder: Path) -> None:
+def test_status_shows_which_files_are_applied(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0003_third.sql").write_text("SELECT 1")
     found = migration_status(empty, folder)
@@ -59,7 +59,7 @@ def test_a_changed_file_is_rejected(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0001_first.sql").write_text("CREATE TABLE steps (name varchar);")
     for verb in (migrate, migration_status):
-        with pytest.raises(MigrationError, match=r"'0001_first.sql' was changed after it was applied; restore"):
+        with pytest.raises(MigrationError, match=r"'0001_first.sql' was changed after it was applied: restore"):
             verb(empty, folder)
 
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_utf8_is_rejected_by_name(folder: Path) -> None:
         read_migrations(folder)
 
 
-def test_a_failing_file_rolls_back_whole_and_the_earlier_stay(empty: Connection, folder: Path) -> None:
+def test_a_failing_file_is_rolled_back_and_earlier_ones_stay_applied(empty: Connection, folder: Path) -> None:
     (folder / "0003_third.sql").write_text("INSERT INTO steps VALUES ('three'); CREATE TABLE more (); SELECT 1/0;")
     with pytest.raises(MigrationError, match=r"'0003_third.sql' failed and was rolled back: division by zero"):
         migrate(empty, folder)
@@ -127,7 +127,7 @@ def test_the_lock_is_free_after_a_failure(empty: Connection, folder: Path, empty
         assert other.execute("SELECT pg_try_advisory_lock(%s)", (0x5354_524D,)).fetchone() == (True,)
 
 
-def test_a_lost_connection_is_reported_as_such(empty: Connection, folder: Path) -> None:
+def test_a_lost_connection_is_no_migration_error(empty: Connection, folder: Path) -> None:
     (folder / "0003_third.sql").write_text("SELECT pg_terminate_backend(pg_backend_pid())")
     with pytest.raises(psycopg.OperationalError):
         migrate(empty, folder)

@@ -58,7 +58,7 @@ class Subscription:
     def next_message(self, seconds: float) -> bytes | None:
         """Return the next message within so many seconds, or None.
 
-        Raises RedisUnavailableError also for a connection that is dead without an error: it is pinged every ten seconds.
+        Raises RedisUnavailableError also for a connection that is dead without an error: it pings every ten seconds.
         """
         with translate_errors():
             answer = self._pubsub.get_message(timeout=seconds)

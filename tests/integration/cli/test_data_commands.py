@@ -51,16 +51,16 @@ def test_bad_rows_are_counted_shown_and_written(cli: Run, bars_file: Path, tmp_p
     assert "3 of 5 day bars loaded" in answer.out
     assert "  2 rejected:" in answer.out
     assert "bars.csv line 5: " in answer.out
-    assert f"all of them: {rejects}" in answer.out
+    assert f"all rejected rows: {rejects}" in answer.out
     with rejects.open(newline="") as stream:
         assert [row["line"] for row in csv.DictReader(stream)] == ["5", "6"]
-    assert "--rejects FILE writes all of them" in cli("bars", "import", bars_file).out
+    assert "to write all rejected rows to a file: --rejects FILE" in cli("bars", "import", bars_file).out
     summary = cli("bars", "import", bars_file, "--json").json
     assert sum(summary["rejected"].values()) == 2
     assert [example["line"] for example in summary["examples"]] == [5, 6]
 
 
-def test_a_file_of_bad_rows_alone_loads_nothing(cli: Run, bars_file: Path) -> None:
+def test_a_file_with_only_bad_rows_loads_nothing(cli: Run, bars_file: Path) -> None:
     bars_file.write_text(GOOD.splitlines()[0] + "\n" + BAD_ROWS)
     assert "0 of 2 day bars loaded: 0 symbols\n" in cli("bars", "import", bars_file).out
 
@@ -91,7 +91,7 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
         (("indicators", "add", "x", "RSII"), "no indicator function is named 'RSII'; did you mean 'RSI'?"),
         (("indicators", "add", "x", "RSI", "timeperiod"), "parameter 'timeperiod' is not NAME=VALUE"),
         (("indicators", "add", "x", "RSI", "timeperiod=0"), "timeperiod"),
-        (("indicators", "add", "rsi_14", "RSI"), "indicator 'rsi_14' exists already; choose another name"),
+        (("indicators", "add", "rsi_14", "RSI"), "indicator 'rsi_14' already exists: choose another name"),
         (("indicators", "add", "x", "RSI", "--timeframe", "2day"), "timeframe '2day' is not one of"),
         (("indicators", "enable", "rsi_15"), "no indicator is named 'rsi_15'; did you mean 'rsi_14'?"),
         (("patterns", "disable", "hamer"), "no pattern is named 'hamer'; did you mean 'hammer'?"),
@@ -100,7 +100,7 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
         (("results", "AAPL", "--timeframe", "x"), "timeframe 'x' is not one of"),
     ],
 )
-def test_what_breaks_a_rule_is_a_usage_error(
+def test_input_that_breaks_a_rule_is_a_usage_error(
     words: tuple[str, ...], message: str, cli: Run, bars_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty.csv").touch()
@@ -136,7 +136,7 @@ def test_sample_and_synthetic_bars(cli: Run) -> None:
     sample = cli("bars", "sample", "--universe", "five")
     assert sample.code == 0
     assert sample.out.startswith("12,154 day bars of 5 symbols, 2000-03-01 to 2013-03-01: 12,154 new,")
-    assert sample.out.endswith("universe five has them\n")
+    assert sample.out.endswith("added to universe five\n")
     words = ("bars", "synthesize", "--symbols", "3", "--days", "20", "--end", "2013-03-01", "--universe", "made")
     assert "60 day bars of 3 symbols" in cli(*words).out
     assert "60 unchanged" in cli(*words).out
@@ -158,7 +158,7 @@ def test_universes_are_imported_and_listed(cli: Run, tmp_path: Path) -> None:
     assert "did you mean 'a'" not in cli("universes", "show", "a:c").out
 
 
-def test_indicators_are_rows_that_can_be_added_and_switched(cli: Run) -> None:
+def test_indicators_can_be_added_enabled_and_disabled(cli: Run) -> None:
     added = cli("indicators", "add", "rsi_7", "RSI", "timeperiod=7", "--timeframe", "daily")
     assert (added.code, added.out) == (0, "added rsi_7; it is computed from the next run on\n")
     assert cli("indicators", "disable", "rsi_14").out == "rsi_14 is disabled\n"
@@ -176,16 +176,16 @@ def test_indicators_are_rows_that_can_be_added_and_switched(cli: Run) -> None:
     assert ["rsi_14", "RSI", "timeperiod=14", "all", "yes"] in lines
 
 
-def test_patterns_can_be_switched(cli: Run) -> None:
+def test_patterns_can_be_enabled_and_disabled(cli: Run) -> None:
     assert cli("patterns", "disable", "hammer").out == "hammer is disabled\n"
     assert "hammer" not in [row["name"] for row in cli("patterns", "list", "--enabled", "--json").json]
     assert cli("patterns", "enable", "hammer").code == 0
     assert any(line.split()[::3] == ["hammer", "yes"] for line in cli("patterns", "list").out.splitlines())
 
 
-def test_results_of_nothing_are_empty(cli: Run) -> None:
+def test_results_without_any_run_are_empty(cli: Run) -> None:
     assert cli("results", "AAPL").out == "no indicators of AAPL\n\nno patterns of AAPL\n"
     empty = {"symbol": "AAPL", "timeframe": "day", "indicators": [], "patterns": []}
     assert cli("results", "AAPL", "--timeframe", "daily", "--json").json == empty
-    assert cli("patterns", "recent").out == "no patterns found yet\n"
+    assert cli("patterns", "recent").out == "no patterns found\n"
     assert cli("patterns", "recent", "--json").json == []

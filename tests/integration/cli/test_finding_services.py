@@ -141,7 +141,7 @@ def test_embedded_commands(bare_cli: Run, tmp_path_factory: pytest.TempPathFacto
     down = bare_cli("embedded", "status", "--data", data)
     assert (down.code, "stopped" in down.out) == (3, True)
     env = bare_cli("embedded", "env", "--data", data)
-    assert (env.code, env.err) == (3, "Error: redis is not running: `streamworkers embedded start`\n")
+    assert (env.code, env.err) == (3, "Error: the embedded redis is not running: run `streamworkers embedded start`\n")
     try:
         started = bare_cli("embedded", "start", "--data", data, "--json")
         assert started.code == 0
@@ -156,7 +156,7 @@ def test_embedded_commands(bare_cli: Run, tmp_path_factory: pytest.TempPathFacto
         assert lines[1] == f"export STREAMWORKERS_DATABASE_URL='{started.json[1]['url']}'"
     finally:
         stopped = bare_cli("embedded", "stop", "--data", data)
-    assert stopped.out == f"stopped; the data stays in {data.resolve()}\n"
+    assert stopped.out == f"stopped; the data is kept in {data.resolve()}\n"
     assert stopped.code == 0
 
 

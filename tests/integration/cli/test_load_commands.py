@@ -15,7 +15,7 @@ from streamworkers.market.universes.store import add_symbols
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of daily bars for the provider `csv`, of which two days are missing and one row is bad."""
+    """A folder of daily bars for the provider `csv`, with two missing days and one bad row."""
     folder = tmp_path / "bars" / "day"
     folder.mkdir(parents=True)
     monkeypatch.setenv("STREAMWORKERS_CSV_PATH", str(folder.parent))
@@ -29,7 +29,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 RANGE = ("--from", "2025-11-03", "--to", "2025-11-11")
 
 
-def test_a_load_is_followed_to_its_end_and_says_what_came_and_what_did_not(
+def test_a_load_reports_loaded_missing_and_rejected_bars(
     cli: Run, files: Path, consumer: Consumer, connection: Connection
 ) -> None:
     add_symbols(connection, "two", {"AAA", "BBB"})
@@ -48,7 +48,7 @@ def test_a_load_is_followed_to_its_end_and_says_what_came_and_what_did_not(
     answer = cli("bars", "coverage", "--universe", "two", *RANGE)
     assert answer.code == 1
     assert "day bars of 2 symbols, 2025-11-03 to 2025-11-11: 10 of 14 (71.43%), 0 symbols complete" in answer.out
-    assert "load them: streamworkers load --universe two --timeframes day --from 2025-11-03" in answer.out
+    assert "to load them: streamworkers load --universe two --timeframes day --from 2025-11-03" in answer.out
     assert cli("bars", "coverage", "--universe", "two", *RANGE, "--json").json["rows"] == [
         {"symbol": symbol, "expected": 7, "present": 5, "missing": 2} for symbol in ("AAA", "BBB")
     ]
@@ -57,7 +57,7 @@ def test_a_load_is_followed_to_its_end_and_says_what_came_and_what_did_not(
         {"first": "2025-11-11", "last": "2025-11-11", "bars": 1},
     ]
     complete = cli("bars", "gaps", "AAA", "--from", "2025-11-03", "--to", "2025-11-05")
-    assert (complete.code, complete.out) == (0, "no gap in the day bars of AAA, 2025-11-03 to 2025-11-05\n")
+    assert (complete.code, complete.out) == (0, "no gaps in the day bars of AAA, 2025-11-03 to 2025-11-05\n")
 
 
 def test_minutes_are_covered_by_sessions(cli: Run, connection: Connection) -> None:
@@ -82,10 +82,10 @@ def test_a_load_waits_for_its_run(cli: Run, files: Path, worker: Supervisor) -> 
     assert "bars of 2 symbols" in answer.out
 
 
-def test_a_key_starts_a_load_once_and_the_analysis_is_promised_where_a_scheduler_runs(cli: Run) -> None:
+def test_a_key_starts_a_load_once_and_the_analysis_needs_a_scheduler(cli: Run) -> None:
     words = ("load", "--symbols", "AAA", "--provider", "synthetic", "--key", "k", "--analyze")
     first, second = cli(*words), cli(*words)
-    assert "the analysis follows the load where a scheduler runs" in first.err
+    assert "the analysis starts after the load if a scheduler is running" in first.err
     assert "run 1 has the key 'k' already and is PENDING; nothing was started" in second.out
 
 
@@ -94,7 +94,7 @@ def test_a_key_starts_a_load_once_and_the_analysis_is_promised_where_a_scheduler
     [
         ((), "name either --universe or --symbols"),
         (("--universe", "u", "--symbols", "A"), "name either --universe or --symbols"),
-        (("--symbols", "A", "--timeout", "5"), "--timeout is the time to --wait: name both"),
+        (("--symbols", "A", "--timeout", "5"), "--timeout needs --wait"),
         (("--symbols", "A", "--years", "1", "--from", "2025-01-01"), "name either --years or --from"),
         (("--symbols", "A", "--to", "2025-01-01"), "--to needs --from or --years"),
         (("--symbols", "A", "--timeframes", "2min"), "timeframe '2min' is not one of 1min, hour, day, week, month"),
@@ -103,7 +103,7 @@ def test_a_key_starts_a_load_once_and_the_analysis_is_promised_where_a_scheduler
         (("--universe", "nothing"), "no universe is named 'nothing'"),
     ],
 )
-def test_what_makes_no_sense_is_rejected(words: tuple[str, ...], error: str, cli: Run) -> None:
+def test_contradictory_options_are_rejected(words: tuple[str, ...], error: str, cli: Run) -> None:
     answer = cli("load", *words)
     assert answer.code == 2
     assert error in answer.err
@@ -114,9 +114,7 @@ def test_a_range_that_ends_before_it_begins_is_rejected(cli: Run) -> None:
     assert (answer.code, answer.err) == (2, "Error: --from 2025-02-01 is after --to 2025-01-01\n")
 
 
-def test_pages_of_loads_that_nobody_goes_on_with_are_removed(
-    cli: Run, connection: Connection, consumer: Consumer
-) -> None:
+def test_pages_of_abandoned_loads_are_deleted(cli: Run, connection: Connection, consumer: Consumer) -> None:
     for age in (timedelta(days=1), timedelta(days=8)):
         connection.execute(
             "INSERT INTO load_checkpoints (run_id, key, page, packed, fetched_at) VALUES (1, %s, 0, '', now() - %s)",

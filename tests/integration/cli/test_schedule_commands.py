@@ -329,7 +329,10 @@ def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeyp
     assert "health_checks                 1" in cli("cleanup", "--dry-run").out
     assert {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}["health_checks"] == 1
     monkeypatch.setenv("STREAMWORKERS_RUN_RETENTION_DAYS", "3")
-    assert cli("cleanup").err == "Error: run_days 3 is below run_item_days 30: items go first\n"
+    assert (
+        cli("cleanup").err
+        == "Error: run_days 3 is below run_item_days 30: a run is kept at least as long as its items\n"
+    )
 
 
 def test_a_job_with_parts_needs_no_symbols(cli: Run) -> None:

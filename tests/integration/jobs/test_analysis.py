@@ -31,7 +31,7 @@ from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.csv_import import import_universes
 from streamworkers.market.universes.store import resolve
 from streamworkers.results import definitions
-from streamworkers.results.store import latest_indicators, recent_patterns
+from streamworkers.results.store import list_latest_indicators, list_recent_patterns
 
 DAY = TIMEFRAMES["day"]
 END = date(2024, 6, 28)
@@ -62,7 +62,7 @@ def _analyse(
     return run
 
 
-def _rows_with_their_versions(connection: Connection) -> list[tuple[Any, ...]]:
+def _row_versions(connection: Connection) -> list[tuple[Any, ...]]:
     return [
         *connection.execute("SELECT symbol, indicator, bar_time, xmin, ctid FROM indicator_results ORDER BY 1, 2, 3"),
         *connection.execute("SELECT symbol, pattern_name, bar_time, xmin, ctid FROM daily_patterns ORDER BY 1, 2, 3"),
@@ -88,7 +88,7 @@ def test_stored_values_equal_talib_on_the_same_arrays(
     run = _analyse(connection, streams, registry, consumer, _symbols(8))
     assert run_status(connection, run) == "COMPLETED"
     for symbol, series in read_series(connection, _symbols(8), DAY, END, 1000).items():
-        values = {row["indicator"]: row for row in latest_indicators(connection, symbol, "day")}
+        values = {row["indicator"]: row for row in list_latest_indicators(connection, symbol, "day")}
         assert len(values) >= 40
         assert values["sma_20"]["value"] == talib.SMA(series.close, 20)[-1]
         assert values["rsi_14"]["value"] == talib.RSI(series.close, 14)[-1]
@@ -101,20 +101,20 @@ def test_stored_values_equal_talib_on_the_same_arrays(
 
 
 @pytest.mark.usefixtures("bars")
-def test_the_same_as_of_again_leaves_every_row_untouched(
+def test_repeating_an_as_of_changes_no_row(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     _analyse(connection, streams, registry, consumer, _symbols(8))
-    before = _rows_with_their_versions(connection)
+    before = _row_versions(connection)
     events = connection.execute("SELECT count(*) FROM outbox").fetchone()
     run = _analyse(connection, streams, registry, consumer, _symbols(8), as_of=datetime(2024, 6, 28, 4, tzinfo=UTC))
     assert run_status(connection, run) == "COMPLETED"
-    assert _rows_with_their_versions(connection) == before
+    assert _row_versions(connection) == before
     assert connection.execute("SELECT count(*) FROM outbox").fetchone() == events
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_run_as_of_a_day_equals_a_run_over_the_bars_cut_at_that_day(
+def test_a_run_as_of_a_day_ignores_later_bars(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     (day,) = (
@@ -132,7 +132,7 @@ def test_a_run_as_of_a_day_equals_a_run_over_the_bars_cut_at_that_day(
 
 
 @pytest.mark.usefixtures("bars")
-def test_history_filled_in_equals_the_nights_it_stands_for(
+def test_a_backfill_equals_the_nightly_runs_it_replaces(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     days = [row[0] for row in connection.execute("SELECT DISTINCT date FROM ohlcv_daily ORDER BY 1 DESC LIMIT 4")]
@@ -146,7 +146,7 @@ def test_history_filled_in_equals_the_nights_it_stands_for(
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_subscriber_gets_exactly_the_detections_as_json(
+def test_a_subscriber_receives_exactly_the_detections_as_json(
     connection: Connection,
     streams: Streams,
     registry: Registry,
@@ -156,7 +156,7 @@ def test_a_subscriber_gets_exactly_the_detections_as_json(
     listener = subscribe(streams, PATTERNS_CHANNEL)
     run = _analyse(connection, streams, registry, consumer, _symbols(8), parameters={"last_bars": 5})
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
-    stored = recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=1000)
+    stored = list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=1000)
     assert len(stored) > 5
     messages = [json.loads(listener.get_message(timeout=5)["data"]) for _ in stored]
     assert listener.get_message(timeout=0) is None
@@ -166,18 +166,18 @@ def test_a_subscriber_gets_exactly_the_detections_as_json(
         *("detected_at", "run_id", "metadata"),
     }
     assert all(set(message) == fields for message in messages)
-    told = {
+    published = {
         (m["symbol"], m["pattern_name"], datetime.fromisoformat(m["bar_time"]), m["confidence"], m["direction"])
         for m in messages
     }
-    assert told == {
+    assert published == {
         (row["symbol"], row["pattern_name"], row["bar_time"], row["confidence"], row["direction"]) for row in stored
     }
     assert {(m["timeframe"], m["run_id"], m["schema_version"]) for m in messages} == {("day", run.id, 1)}
 
 
 @pytest.mark.usefixtures("bars")
-def test_stale_short_and_absent_symbols_say_so(
+def test_stale_short_and_missing_symbols_are_reported(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     last = END - timedelta(days=30)
@@ -189,12 +189,12 @@ def test_stale_short_and_absent_symbols_say_so(
     ((symbol, last_bar),) = ledger_reports.items_with_result(connection, run, "stale", 10)
     assert symbol == "SYN001"
     assert date.fromisoformat(last_bar) <= last
-    assert latest_indicators(connection, "SYN001", "day") == []
+    assert list_latest_indicators(connection, "SYN001", "day") == []
     ((symbol, missing),) = [
         row for row in ledger_reports.items_with_result(connection, run, "missing", 10) if row[0] == "SYN002"
     ]
     assert {"sma_20", "rsi_14", "golden_cross"} <= set(missing)
-    short = {row["indicator"] for row in latest_indicators(connection, "SYN002", "day")}
+    short = {row["indicator"] for row in list_latest_indicators(connection, "SYN002", "day")}
     assert "returns_1" in short
     assert "sma_20" not in short
     assert ledger_reports.items_with_result(connection, run, "bars_used", 10)[-1] == ("SYN003", 300)
@@ -214,7 +214,7 @@ def test_a_series_that_is_not_finite_is_rejected(
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_pattern_that_a_corrected_bar_takes_away_is_removed(
+def test_a_pattern_that_a_corrected_bar_no_longer_has_is_deleted(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     connection.execute(
@@ -224,14 +224,14 @@ def test_a_pattern_that_a_corrected_bar_takes_away_is_removed(
     _analyse(connection, streams, registry, consumer, _symbols(1))
     names = {
         row["pattern_name"]
-        for row in recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
+        for row in list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
     }
     assert "volume_spike" in names
     connection.execute("UPDATE ohlcv_daily SET volume = 1000 WHERE date = %s", (END,))
     _analyse(connection, streams, registry, consumer, _symbols(1))
     again = {
         row["pattern_name"]
-        for row in recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
+        for row in list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=99)
     }
     assert again == names - {"volume_spike"}
 
@@ -253,7 +253,7 @@ def test_a_result_never_overwrites_one_of_a_newer_run(
 
 
 @pytest.mark.usefixtures("bars")
-def test_a_late_older_run_changes_nothing_that_a_newer_one_found_as_it_was(
+def test_a_late_older_run_changes_no_symbol_that_a_newer_run_completed(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     connection.execute("UPDATE ohlcv_daily SET volume = 1000 WHERE date = %s", (END,))
@@ -273,7 +273,7 @@ def test_a_late_older_run_changes_nothing_that_a_newer_one_found_as_it_was(
 
 
 @pytest.mark.usefixtures("bars")
-def test_indicators_and_patterns_run_alone_too(
+def test_indicators_and_patterns_are_jobs_of_their_own(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     _analyse(connection, streams, registry, consumer, _symbols(4), "indicators")
@@ -295,13 +295,13 @@ def test_definitions_are_rows_and_fixed_when_the_run_is_enqueued(
     start_run(connection, streams, registry, "indicators", "SYN001")
     definitions.enable_indicator(connection, "rsi_7", False)
     consumer.work("analysis")
-    (row,) = latest_indicators(connection, "SYN001", "day")
+    (row,) = list_latest_indicators(connection, "SYN001", "day")
     close = read_series(connection, ["SYN001"], DAY, END, 1000)["SYN001"].close
     assert (row["indicator"], row["value"]) == ("rsi_7", talib.RSI(close, 7)[-1])
 
 
 @pytest.mark.usefixtures("bars")
-def test_the_as_of_is_the_newest_session_with_bars_not_after_the_one_asked_for(
+def test_the_as_of_is_the_newest_session_with_bars_up_to_the_requested_one(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     sunday = datetime(2024, 6, 23, 16, tzinfo=UTC)
@@ -326,7 +326,7 @@ def test_an_open_bar_is_not_used(
     assert ledger_reports.items_with_result(connection, run, "bars_used", 1) == [("SYN001", 60)]
 
 
-def test_intraday_bars_are_analysed_at_their_moment(
+def test_intraday_results_have_the_time_of_their_bar(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     first = datetime(2024, 6, 3, 13, 30, tzinfo=UTC)
@@ -341,7 +341,7 @@ def test_intraday_bars_are_analysed_at_their_moment(
         )
     run = _analyse(connection, streams, registry, consumer, ["X"], timeframe="hour")
     assert run_status(connection, run) == "COMPLETED"
-    rows = latest_indicators(connection, "X", "hour")
+    rows = list_latest_indicators(connection, "X", "hour")
     assert {row["bar_time"] for row in rows} == {first + timedelta(hours=119)}
 
 
@@ -380,6 +380,6 @@ def test_the_night_of_the_sp500(
     report = ledger_reports.run_report(connection, run.id)
     assert report is not None
     assert report["as_of"] == datetime(2021, 5, 14, 4, tzinfo=UTC)
-    before = _rows_with_their_versions(connection)
+    before = _row_versions(connection)
     _analyse(connection, streams, registry, consumer, symbols, as_of=datetime(2021, 5, 14, 4, tzinfo=UTC))
-    assert _rows_with_their_versions(connection) == before
+    assert _row_versions(connection) == before

@@ -1,4 +1,4 @@
-"""The jobs that keep house: cleanup, health, caches."""
+"""The maintenance jobs: cleanup, health checks, caches."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -63,7 +63,7 @@ def _old_run(connection: Connection, days: int, status: str = "COMPLETED") -> in
     return int(row[0])
 
 
-def test_old_results_go_in_batches_and_the_others_stay(connection: Connection) -> None:
+def test_old_results_are_deleted_in_batches_and_newer_ones_stay(connection: Connection) -> None:
     _results(connection, [1, 89, 91, 179, 181, *[400] * 250])
     rules = CleanupParameters(batch_rows=100)
     assert clean(connection, "daily_patterns", rules.model_copy(update={"dry_run": True}), NOW).rows == 253
@@ -82,7 +82,7 @@ def test_a_cancelled_cleanup_stops_after_its_batch(connection: Connection) -> No
     assert (done.rows, _count(connection, "daily_patterns")) == (100, 150)
 
 
-def test_partitions_of_items_are_dropped_whole_but_for_days_with_an_open_run(connection: Connection) -> None:
+def test_partitions_of_items_are_dropped_except_for_days_with_an_open_run(connection: Connection) -> None:
     kept, old, open_run = _old_run(connection, 10), _old_run(connection, 40), _old_run(connection, 50, "RUNNING")
     name = f"run_items_{NOW.date() - timedelta(days=40):%Y%m%d}"
     dry = clean(connection, "run_items", CleanupParameters(dry_run=True), NOW)
@@ -94,7 +94,7 @@ def test_partitions_of_items_are_dropped_whole_but_for_days_with_an_open_run(con
     assert clean(connection, "run_items", ALL, NOW).partitions == ()
 
 
-def test_old_runs_and_ticks_go_and_open_runs_never_do(connection: Connection) -> None:
+def test_old_runs_and_ticks_are_deleted_but_never_open_runs(connection: Connection) -> None:
     _old_run(connection, 400)
     kept, open_run = _old_run(connection, 300), _old_run(connection, 500, "RUNNING")
     connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
@@ -118,7 +118,7 @@ def test_a_partition_that_is_in_use_is_left_for_later(connection: Connection, da
     assert len(clean(connection, "run_items", ALL, NOW).partitions) == 1
 
 
-def test_partitions_are_made_ahead(connection: Connection) -> None:
+def test_partitions_are_created_ahead(connection: Connection) -> None:
     clean(connection, "partitions_ahead", ALL.model_copy(update={"dry_run": True}), NOW)
     assert connection.execute("SELECT to_regclass(%s)", (f"ohlcv_1min_{NOW:%Y%m}",)).fetchone() == (None,)
     clean(connection, "partitions_ahead", ALL, NOW)
@@ -126,12 +126,12 @@ def test_partitions_are_made_ahead(connection: Connection) -> None:
         assert connection.execute("SELECT to_regclass(%s)::text", (name,)).fetchone() == (name,)
 
 
-def test_runs_may_not_go_before_their_items() -> None:
-    with pytest.raises(ValidationError, match="run_days 5 is below run_item_days 30: items go first"):
+def test_runs_are_kept_at_least_as_long_as_their_items() -> None:
+    with pytest.raises(ValidationError, match="run_days 5 is below run_item_days 30: a run is kept"):
         CleanupParameters(run_days=5)
 
 
-def test_the_cleanup_is_a_run_with_an_item_for_each_table(
+def test_a_cleanup_run_has_an_item_for_each_table(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
     _results(connection, [400])
@@ -248,7 +248,7 @@ def test_a_health_check_keeps_its_findings_and_publishes_them(
     assert [found["component"] for found in told["components"]] == [component for component, _, _ in rows]
 
 
-def test_cache_maintenance_refreshes_warms_and_reports_what_is_short(
+def test_cache_maintenance_reloads_warms_and_reports_small_universes(
     connection: Connection,
     streams: Streams,
     registry: Registry,
@@ -267,12 +267,12 @@ def test_cache_maintenance_refreshes_warms_and_reports_what_is_short(
     assert results["universe_cache"] == {"universes": 3, "symbols": 2}
     assert results["common_queries"]["symbols"] == 1
     assert results["common_queries"]["queries"] == 5
-    short = ["1 ETFs of at least 2", "2 universes of at least 3", "without symbols: none"]
+    short = ["1 ETFs, at least 2 expected", "2 universes, at least 3 expected", "without symbols: none"]
     assert results["quality"]["short"] == short
     row = connection.execute("SELECT component, status, message FROM health_checks").fetchone()
-    assert row == ("universes", "degraded", f"short: {'; '.join(short)}")
+    assert row == ("universes", "degraded", "; ".join(short))
 
 
-def test_a_table_that_is_not_of_the_ledger_cannot_be_cleaned(connection: Connection) -> None:
+def test_only_tables_of_the_ledger_can_be_cleaned(connection: Connection) -> None:
     with pytest.raises(KeyError):
         retention.remove_old(connection, "ohlcv_daily", NOW, 1)

@@ -1,4 +1,4 @@
-"""Bars to compute on, and the default definitions as the migration inserts them."""
+"""Series to compute on, and the default definitions that the migration inserts."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def make_random_series(bars: int, seed: int = 7, first_day: str = "2022-03-01") 
 
 
 def make_bars(**columns: list[float]) -> BarSeries:
-    """Daily bars from columns; a price column left out is the close, and volume left out is 1000."""
+    """Daily bars from columns; a missing price column is the close, a missing volume 1000."""
     close = np.array(columns["close"], dtype=np.float64)
     arrays = {name: np.array(columns.get(name, close), dtype=np.float64) for name in ("open", "high", "low")}
     volume = np.array(columns.get("volume", np.full(len(close), 1000.0)), dtype=np.float64)
@@ -44,7 +44,7 @@ def make_bars(**columns: list[float]) -> BarSeries:
 
 
 def cut_series(series: BarSeries, bars: int) -> BarSeries:
-    """The first `bars` bars as copies of their own, as if the later ones had never been read."""
+    """Copies of the first `bars` bars, as if the later ones had never been read."""
     names = ("times", "open", "high", "low", "close", "volume")
     return replace(series, **{name: getattr(series, name)[:bars].copy() for name in names})
 

@@ -1,4 +1,4 @@
-"""Each own detector fires on a crafted example, does not on its nearest neighbour, and knows what it needs."""
+"""Each chart pattern detector: a crafted example, its nearest counterexample, and the bars it needs."""
 
 from collections.abc import Callable
 
@@ -59,7 +59,7 @@ def test_a_new_52_week_low_is_below_all_251_lows_before_it(bars_of: SeriesMaker)
 
 
 @pytest.mark.parametrize(("opening", "expected"), [(112.3, {1: 100}), (112.0, {}), (100.0, {})])
-def test_gap_up_opens_by_more_than_the_percentage_above_the_high_before(
+def test_gap_up_opens_by_more_than_the_percentage_above_the_previous_high(
     bars_of: SeriesMaker, opening: float, expected: dict[int, int]
 ) -> None:
     series = bars_of(open=[100.0, opening], high=[110.0, 115.0], low=[95.0, 99.0], close=[105.0, 114.0])
@@ -68,7 +68,7 @@ def test_gap_up_opens_by_more_than_the_percentage_above_the_high_before(
 
 
 @pytest.mark.parametrize(("opening", "expected"), [(92.9, {1: -100}), (93.2, {}), (110.0, {})])
-def test_gap_down_opens_by_more_than_the_percentage_below_the_low_before(
+def test_gap_down_opens_by_more_than_the_percentage_below_the_previous_low(
     bars_of: SeriesMaker, opening: float, expected: dict[int, int]
 ) -> None:
     series = bars_of(open=[100.0, opening], high=[105.0, 111.0], low=[95.0, 90.0], close=[101.0, 94.0])
@@ -93,13 +93,13 @@ def test_nr7_is_the_strictly_narrowest_of_seven(bars_of: SeriesMaker) -> None:
     assert _fired(charts.nr7(series, bars=8)) == {}
 
 
-def test_nr7_does_not_take_rounding_for_a_narrower_range(bars_of: SeriesMaker) -> None:
+def test_nr7_ignores_rounding(bars_of: SeriesMaker) -> None:
     high, low = [1.1] * 6 + [100.3], [1.0] * 6 + [100.2]
     assert high[-1] - low[-1] < high[0] - low[0]  # both are ten cents
     assert _fired(charts.nr7(bars_of(close=high, high=high, low=low))) == {}
 
 
-def test_bollinger_squeeze_fires_when_the_bands_enter_their_lowest_width_and_not_again_inside(
+def test_bollinger_squeeze_fires_only_when_the_bands_reach_their_lowest_width(
     bars_of: SeriesMaker,
 ) -> None:
     wild, calm = [100.0 + 10 * (-1) ** i for i in range(20)], [100.0 + 0.1 * (-1) ** i for i in range(8)]
@@ -124,7 +124,7 @@ def test_macd_cross_fires_both_ways(bars_of: SeriesMaker) -> None:
     ("volume", "close", "expected"),
     [(3000.0, 11.0, {20: 100}), (3000.0, 9.0, {20: -100}), (2999.0, 11.0, {}), (3000.0, 10.0, {})],
 )
-def test_volume_spike_is_three_times_the_mean_before_in_the_direction_of_its_bar(
+def test_volume_spike_is_three_times_the_previous_mean_in_the_direction_of_its_bar(
     bars_of: SeriesMaker, volume: float, close: float, expected: dict[int, int]
 ) -> None:
     series = bars_of(open=[10.0] * 21, close=[10.0] * 20 + [close], volume=[1000.0] * 20 + [volume])
@@ -146,9 +146,9 @@ def test_a_detector_with_too_few_bars_is_named_as_missing(random_series: SeriesM
 
 
 @pytest.mark.parametrize("function", sorted(charts.CHART_PATTERNS))
-def test_no_detector_fires_before_it_has_the_bars_it_says_it_needs(random_series: SeriesMaker, function: str) -> None:
+def test_no_detector_has_a_signal_before_its_bars_needed(random_series: SeriesMaker, function: str) -> None:
     pattern = charts.CHART_PATTERNS[function]
-    needed = pattern.bars_needed(pattern.all_params({}))
+    needed = pattern.bars_needed(pattern.complete_params({}))
     fired = [_fired(pattern.detect(random_series(900, seed=seed))) for seed in range(12)]
     assert min(min(found, default=900) for found in fired) >= needed - 1
     assert any(fired)

@@ -1,4 +1,4 @@
-"""The rows of the migration can all be computed, and are what the documents promise."""
+"""The default definitions of the migration can all be computed, and the documents list them."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def test_every_row_of_the_seed_was_read(
     assert len(rows) == len(indicator_rows) + len(pattern_rows) == 118
 
 
-def test_at_least_forty_indicators_are_on_and_every_row_passes_validation(
+def test_at_least_forty_indicators_are_enabled_and_every_row_is_valid(
     indicator_rows: list[dict[str, Any]], default_indicators: list[IndicatorDefinition]
 ) -> None:
     assert sum(row["enabled"] for row in indicator_rows) == len(default_indicators) == 46
@@ -27,7 +27,7 @@ def test_at_least_forty_indicators_are_on_and_every_row_passes_validation(
     assert {definition.function for definition in default_indicators} >= set(OWN_INDICATORS)
 
 
-def test_all_candle_and_chart_patterns_have_a_row_and_the_noisy_ones_are_off(
+def test_all_candle_and_chart_patterns_have_a_row_and_the_noisy_ones_are_disabled(
     pattern_rows: list[dict[str, Any]], all_patterns: list[PatternDefinition]
 ) -> None:
     functions = [definition.function for definition in all_patterns]

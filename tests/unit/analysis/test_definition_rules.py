@@ -1,4 +1,4 @@
-"""Definitions reject what could not be computed, in words that name the value and the rule."""
+"""Definitions that cannot be computed are rejected with an error that names the value and the rule."""
 
 import inspect
 from typing import Any
@@ -52,13 +52,11 @@ def test_an_indicator_value_that_breaks_a_rule_is_named_with_the_rule(function: 
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("BETA", "it compares two symbols, and a definition sees the bars of one"),
-        ("MAVP", "it needs a period for each bar, which bars do not carry"),
+        ("BETA", "it compares two symbols, and a definition has the bars of one"),
+        ("MAVP", "it needs a period for each bar, which bars do not have"),
     ],
 )
-def test_a_ta_lib_function_whose_inputs_bars_cannot_give_is_rejected_with_the_reason(
-    function: str, reason: str
-) -> None:
+def test_a_ta_lib_function_that_needs_more_than_bars_is_rejected_with_the_reason(function: str, reason: str) -> None:
     found = _message(IndicatorDefinition, BadInputError, name="x", function=function, params={})
     assert found == f"TA-Lib function {function} cannot be an indicator: {reason}"
 
@@ -99,7 +97,7 @@ def test_an_unknown_indicator_name_suggests_the_nearest(function: str, params: d
         ("nr7", None, 0.0, BadInputError, "params of x is None, not an object of parameter names and values"),
     ],
 )  # fmt: skip
-def test_a_pattern_that_breaks_a_rule_is_rejected_in_words(
+def test_a_pattern_that_breaks_a_rule_is_rejected(
     function: str, params: Any, threshold: Any, error: type[Exception], message: str
 ) -> None:
     row = {"name": "x", "function": function, "params": params, "confidence_threshold": threshold}
@@ -113,20 +111,20 @@ def test_a_definition_without_a_name_is_rejected() -> None:
     assert message == "name of the pattern definition is None, not 1 to 64 letters, digits, '_', '-' and '.'"
 
 
-def test_whole_floats_as_json_may_give_them_become_whole_numbers() -> None:
+def test_whole_floats_from_json_become_whole_numbers() -> None:
     definition = IndicatorDefinition("x", "SMA", {"timeperiod": 20.0})
     assert definition.params == {"timeperiod": 20}
     assert isinstance(definition.params["timeperiod"], int)
 
 
-def test_a_definition_does_not_change_with_the_row_it_came_from() -> None:
+def test_changing_a_row_does_not_change_its_definition() -> None:
     row: dict[str, Any] = {"name": "x", "function": "SMA", "params": {"timeperiod": 20}}
     definition = IndicatorDefinition.from_row(row)
     row["params"]["timeperiod"] = 5
     assert definition.params == {"timeperiod": 20}
 
 
-def test_definitions_are_equal_by_all_their_fields_and_hash_alike_when_equal() -> None:
+def test_definitions_are_equal_by_all_fields_and_equal_ones_have_equal_hashes() -> None:
     sma = IndicatorDefinition("x", "SMA", {"timeperiod": 20})
     assert sma == IndicatorDefinition("x", "SMA", {"timeperiod": 20})
     assert hash(sma) == hash(IndicatorDefinition("x", "SMA", {"timeperiod": 20}))
@@ -147,7 +145,7 @@ def test_own_functions_declare_a_rule_for_each_parameter_and_accept_their_own_de
         }
         assert set(parameters) == set(rules), name
         for key, rule in rules.items():
-            assert rule.checked(name, key, parameters[key]) == parameters[key]
+            assert rule.validate(name, key, parameters[key]) == parameters[key]
 
 
 def test_every_candle_function_has_traits_and_there_are_61() -> None:
@@ -156,6 +154,6 @@ def test_every_candle_function_has_traits_and_there_are_61() -> None:
 
 
 @pytest.mark.parametrize("function", sorted(set(INDICATOR_FUNCTIONS) - set(REJECTED_FUNCTIONS)))
-def test_every_ta_lib_function_accepts_all_its_defaults_spelled_out(function: str) -> None:
+def test_every_ta_lib_function_accepts_its_own_defaults(function: str) -> None:
     defaults = vars(talib.abstract)["Function"](function).info["parameters"]
     assert IndicatorDefinition("x", function, dict(defaults)).params == dict(defaults)

@@ -1,4 +1,4 @@
-"""Flat prices, no volume, one bar, and anything else that is finite: no warning, and nothing infinite is stored."""
+"""Flat prices, no volume, one bar, and any other finite bars: no warning, and no infinite result."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
-from streamworkers.analysis.indicators import indicator_values
+from streamworkers.analysis.indicators import compute_last_bars
 from streamworkers.analysis.patterns import detect
 from streamworkers.market.bars.series import BarSeries
 
@@ -17,7 +17,7 @@ SeriesMaker = Callable[..., BarSeries]
 
 
 def _check_all(indicators: list[IndicatorDefinition], patterns: list[PatternDefinition], series: BarSeries) -> None:
-    found = indicator_values(indicators, series, last_bars=10)
+    found = compute_last_bars(indicators, series, last_bars=10)
     for values in found.values.values():
         for value in values:
             assert math.isfinite(value.value)
@@ -46,21 +46,23 @@ def test_flat_prices_and_no_volume_are_computed_without_warnings(
 
 
 @pytest.mark.parametrize("bars", [1, 2])
-def test_one_or_two_bars_give_only_what_needs_no_more(
+def test_one_or_two_bars_give_only_results_that_need_no_more(
     random_series: SeriesMaker,
     default_indicators: list[IndicatorDefinition],
     all_patterns: list[PatternDefinition],
     bars: int,
 ) -> None:
     series = random_series(bars)
-    found = indicator_values(default_indicators, series)
+    found = compute_last_bars(default_indicators, series)
     assert set(found.values) == ({"obv"} if bars == 1 else {"obv", "returns_1"})
     _, missing = detect(all_patterns, series)
     told = {definition.name for definition in all_patterns} - set(missing)
     assert told == (set() if bars == 1 else {"gap_up", "gap_down", "inside_bar"})
 
 
-def test_prices_that_turn_flat_fire_no_crosses_from_rounding(random_series: SeriesMaker, bars_of: SeriesMaker) -> None:
+def test_prices_that_become_flat_give_no_crosses_from_rounding(
+    random_series: SeriesMaker, bars_of: SeriesMaker
+) -> None:
     walk = random_series(300)
     close = np.concatenate((walk.close, np.full(900, walk.close[-1]))).tolist()
     definitions = [
@@ -89,7 +91,7 @@ def test_any_finite_bars_are_computed_without_warnings(
     _check_all(default_indicators, all_patterns, series)
 
 
-def test_prices_near_the_end_of_the_number_range_are_missing_not_infinite(
+def test_results_beyond_the_range_of_floats_are_missing_not_infinite(
     random_series: SeriesMaker,
     default_indicators: list[IndicatorDefinition],
     all_patterns: list[PatternDefinition],
@@ -98,4 +100,4 @@ def test_prices_near_the_end_of_the_number_range_are_missing_not_infinite(
     open_, high, low, close = (prices * 1e305 for prices in (walk.open, walk.high, walk.low, walk.close))
     series = BarSeries("HUGE", walk.times, open_, high, low, close, walk.volume)
     _check_all(default_indicators, all_patterns, series)
-    assert "rolling_vwap_20" in indicator_values(default_indicators, series).missing
+    assert "rolling_vwap_20" in compute_last_bars(default_indicators, series).missing

@@ -1,4 +1,4 @@
-"""Indicator values equal TA-Lib's on the same arrays and plain formulas written out here."""
+"""Indicator values equal TA-Lib's on the same arrays, and plain formulas written out here."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import talib.abstract
 from numpy.typing import NDArray
 
 from streamworkers.analysis.definitions import IndicatorDefinition
-from streamworkers.analysis.indicators import BarValue, compute, indicator_values
+from streamworkers.analysis.indicators import BarValue, compute, compute_last_bars
 from streamworkers.analysis.ta_functions import INDICATOR_FUNCTIONS, REJECTED_FUNCTIONS
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.series import BarSeries
@@ -142,16 +142,16 @@ def test_params_reach_ta_lib(random_series: SeriesMaker) -> None:
 
 def test_whole_number_outputs_are_not_stored_before_they_are_defined(random_series: SeriesMaker) -> None:
     definition = IndicatorDefinition("trendmode", "HT_TRENDMODE")
-    assert indicator_values([definition], random_series(63)).missing == ["trendmode"]
-    assert indicator_values([definition], random_series(64)).values["trendmode"][0].value in (0.0, 1.0)
+    assert compute_last_bars([definition], random_series(63)).missing == ["trendmode"]
+    assert compute_last_bars([definition], random_series(64)).values["trendmode"][0].value in (0.0, 1.0)
 
 
-def test_the_last_bars_are_given_with_every_output_where_there_are_several(
+def test_values_at_the_last_bars_have_every_output(
     random_series: SeriesMaker,
 ) -> None:
     series = random_series(60)
     sma, bands = IndicatorDefinition("sma", "SMA", {"timeperiod": 5}), IndicatorDefinition("bands", "BBANDS")
-    found = indicator_values([sma, bands], series, last_bars=3)
+    found = compute_last_bars([sma, bands], series, last_bars=3)
     plain = talib.SMA(series.close, 5)
     assert found.values["sma"] == [BarValue(index, float(plain[index]), None) for index in (57, 58, 59)]
     upper, middle, lower = (array[-1] for array in talib.BBANDS(series.close))
@@ -161,40 +161,40 @@ def test_the_last_bars_are_given_with_every_output_where_there_are_several(
     assert found.missing == []
 
 
-def test_too_few_bars_for_one_indicator_leave_the_others(random_series: SeriesMaker) -> None:
+def test_an_indicator_with_too_few_bars_does_not_affect_the_others(random_series: SeriesMaker) -> None:
     short, long = (IndicatorDefinition(f"sma_{n}", "SMA", {"timeperiod": n}) for n in (10, 200))
-    found = indicator_values([long, short], random_series(50))
+    found = compute_last_bars([long, short], random_series(50))
     assert list(found.values) == ["sma_10"]
     assert found.missing == ["sma_200"]
 
 
-def test_more_bars_asked_for_than_defined_give_those_that_are(random_series: SeriesMaker) -> None:
+def test_bars_without_a_defined_value_are_left_out(random_series: SeriesMaker) -> None:
     definition = IndicatorDefinition("sma", "SMA", {"timeperiod": 8})
-    found = indicator_values([definition], random_series(10), last_bars=100)
+    found = compute_last_bars([definition], random_series(10), last_bars=100)
     assert [value.bar_index for value in found.values["sma"]] == [7, 8, 9]
 
 
 def test_an_infinite_value_is_missing_and_a_finite_one_before_it_is_kept(bars_of: SeriesMaker) -> None:
     definition = IndicatorDefinition("exp", "EXP")
-    found = indicator_values([definition], bars_of(close=[1.0, 2.0, 1000.0]), last_bars=2)
+    found = compute_last_bars([definition], bars_of(close=[1.0, 2.0, 1000.0]), last_bars=2)
     (kept,) = found.values["exp"]
     assert (kept.bar_index, kept.outputs) == (1, None)
     assert kept.value == pytest.approx(math.exp(2.0))
     assert found.missing == ["exp"]
 
 
-def test_a_bar_with_one_infinite_output_is_not_stored_in_part(bars_of: SeriesMaker) -> None:
+def test_a_bar_with_one_infinite_output_is_left_out(bars_of: SeriesMaker) -> None:
     definition = IndicatorDefinition("channel", "donchian", {"period": 2})
     series = bars_of(close=[1.0, 1.0, 1.5e308, 1.5e308])
     assert np.isfinite(compute(definition, series)["upper"][-1])
-    found = indicator_values([definition], series, last_bars=4)
+    found = compute_last_bars([definition], series, last_bars=4)
     assert [value.bar_index for value in found.values["channel"]] == [1, 2]
     assert found.missing == ["channel"]
 
 
 def test_an_empty_series_has_everything_missing_and_empty_arrays(bars_of: SeriesMaker) -> None:
     definitions = [IndicatorDefinition("bands", "BBANDS"), IndicatorDefinition("flow", "cmf")]
-    found = indicator_values(definitions, bars_of(close=[]))
+    found = compute_last_bars(definitions, bars_of(close=[]))
     assert found.values == {}
     assert found.missing == ["bands", "flow"]
     arrays = compute(definitions[0], bars_of(close=[]))
@@ -205,6 +205,6 @@ def test_an_empty_series_has_everything_missing_and_empty_arrays(bars_of: Series
     }
 
 
-def test_asking_for_no_bars_is_rejected(random_series: SeriesMaker) -> None:
-    with pytest.raises(BadInputError, match="last_bars is 0; at least one bar must be asked for"):
-        indicator_values([], random_series(5), last_bars=0)
+def test_zero_last_bars_are_rejected(random_series: SeriesMaker) -> None:
+    with pytest.raises(BadInputError, match="last_bars is 0, but must be 1 or more"):
+        compute_last_bars([], random_series(5), last_bars=0)

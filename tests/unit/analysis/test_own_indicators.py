@@ -1,4 +1,4 @@
-"""Own indicators against formulas written out bar by bar, TA-Lib where it defines the same, and edge cases."""
+"""Own indicators compared with formulas written out bar by bar and with TA-Lib, and edge cases."""
 
 import math
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_rolling_vwap_is_the_volume_weighted_typical_price_of_its_window(random_
 
 
 @pytest.mark.parametrize(("anchor", "months"), [("year", 12), ("quarter", 3), ("month", 1)])
-def test_anchored_vwap_starts_anew_with_each_calendar_unit_and_not_before_the_first(
+def test_anchored_vwap_restarts_with_each_period_and_not_before_the_first(
     random_series: SeriesMaker, anchor: str, months: int
 ) -> None:
     series = random_series(800, first_day="2022-02-10")
@@ -173,7 +173,7 @@ def _plain_supertrend(series: BarSeries, period: int, multiplier: float) -> tupl
     return values, directions
 
 
-def test_supertrend_follows_the_tightening_band_until_the_close_passes_it(random_series: SeriesMaker) -> None:
+def test_supertrend_follows_the_tightening_band_until_the_close_crosses_it(random_series: SeriesMaker) -> None:
     series = random_series(500)
     value, direction = own.supertrend(series, period=10, multiplier=2.0)
     expected_value, expected_direction = _plain_supertrend(series, 10, 2.0)

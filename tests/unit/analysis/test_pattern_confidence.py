@@ -9,8 +9,8 @@ import pytest
 from streamworkers.analysis.confidence import (
     CONFIDENCE_WEIGHTS,
     ConfidenceContext,
-    confidence_of,
-    confidence_parts,
+    combine_parts,
+    score_parts,
 )
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.market.bars.series import BarSeries
@@ -26,13 +26,13 @@ def _drifting(bars_of: SeriesMaker, step: float, bars: int = 40) -> BarSeries:
 
 
 def _parts(series: BarSeries, traits: PatternTraits, signal: int = 100) -> dict[str, float]:
-    return confidence_parts(ConfidenceContext(series), traits, len(series) - 1, signal)
+    return score_parts(ConfidenceContext(series), traits, len(series) - 1, signal)
 
 
 @pytest.mark.parametrize(
     ("step", "traits", "signal", "expected"),
     [
-        # Ten steps of 0.3 are 1.5 ATRs of 2, half of the three that count in full.
+        # Ten steps of 0.3 are 1.5 ATRs of 2, half of the three that give 1.
         (-0.3, REVERSAL, 100, 0.75), (0.3, REVERSAL, 100, 0.25), (0.3, REVERSAL, -100, 0.75),
         (0.3, CONTINUATION, 100, 0.75), (-0.3, CONTINUATION, 100, 0.25), (-0.3, CONTINUATION, -100, 0.75),
         (0.0, REVERSAL, 100, 0.5), (-0.9, REVERSAL, 100, 1.0), (0.9, REVERSAL, 200, 0.0),
@@ -70,7 +70,7 @@ def test_volume_is_compared_with_its_mean_over_the_20_bars_before(
 
 
 @pytest.mark.parametrize(("width", "expected"), [(1.0, 0.25), (2.0, 0.5), (4.0, 1.0), (9.0, 1.0)])
-def test_range_is_compared_with_the_atr_before_and_turned_round_for_narrow_patterns(
+def test_range_is_compared_with_the_atr_before_and_inverted_for_narrow_patterns(
     bars_of: SeriesMaker, width: float, expected: float
 ) -> None:
     series = _drifting(bars_of, 0.0)
@@ -83,19 +83,19 @@ def test_range_is_compared_with_the_atr_before_and_turned_round_for_narrow_patte
 def test_the_score_is_the_weighted_mean_of_all_parts() -> None:
     assert sum(CONFIDENCE_WEIGHTS.values()) == pytest.approx(1.0)
     parts = {"trend": 1.0, "confirmation": 0.5, "volume": 0.2, "range": 0.4}
-    assert confidence_of(parts) == pytest.approx(0.35 + 0.125 + 0.05 + 0.06)
+    assert combine_parts(parts) == pytest.approx(0.35 + 0.125 + 0.05 + 0.06)
 
 
-def test_missing_parts_leave_their_weight_to_the_others_and_no_part_gives_a_half() -> None:
-    assert confidence_of({"volume": 1.0, "range": 0.0}) == pytest.approx(0.25 / 0.40)
-    assert confidence_of({}) == 0.5
+def test_missing_parts_scale_up_the_other_weights_and_no_part_gives_a_half() -> None:
+    assert combine_parts({"volume": 1.0, "range": 0.0}) == pytest.approx(0.25 / 0.40)
+    assert combine_parts({}) == 0.5
 
 
 def test_neutral_patterns_have_no_trend_and_no_confirmation(bars_of: SeriesMaker) -> None:
     assert set(_parts(_drifting(bars_of, 0.3), PatternTraits(1, "any", neutral=True))) == {"volume", "range"}
 
 
-def test_patterns_that_want_no_trend_leave_it_out(bars_of: SeriesMaker) -> None:
+def test_patterns_that_expect_no_trend_leave_it_out(bars_of: SeriesMaker) -> None:
     parts = _parts(_drifting(bars_of, 0.3), PatternTraits(1, "any"))
     assert set(parts) == {"confirmation", "volume", "range"}
 
@@ -109,9 +109,7 @@ def test_patterns_that_want_no_trend_leave_it_out(bars_of: SeriesMaker) -> None:
         (21, {"confirmation", "range", "trend", "volume"}),
     ],
 )
-def test_parts_that_need_more_bars_than_there_are_are_left_out(
-    bars_of: SeriesMaker, bars: int, known: set[str]
-) -> None:
+def test_parts_with_too_few_bars_are_left_out(bars_of: SeriesMaker, bars: int, known: set[str]) -> None:
     assert set(_parts(_drifting(bars_of, 0.1, bars), REVERSAL)) == known
 
 

@@ -1,4 +1,4 @@
-"""Detections: signals as TA-Lib gives them, directions, thresholds, order, and what is missing."""
+"""Detections: TA-Lib's signals, directions, thresholds, order, and missing patterns."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def _then(bars_of: SeriesMaker, *last: tuple[float, float, float, float]) -> Bar
 
 
 @pytest.mark.parametrize("function", CANDLE_FUNCTIONS)
-def test_every_candle_signal_is_what_ta_lib_gives_on_the_same_arrays(random_series: SeriesMaker, function: str) -> None:
+def test_every_candle_signal_equals_ta_libs_on_the_same_arrays(random_series: SeriesMaker, function: str) -> None:
     series = random_series(3000)
     signals = getattr(talib, function)(series.open, series.high, series.low, series.close)
     found, missing = detect([PatternDefinition("x", function)], series, last_bars=3000)
@@ -71,7 +71,7 @@ def test_pattern_params_reach_ta_lib(bars_of: SeriesMaker) -> None:
     assert [one.pattern_name for one in detect([shallow, deep], star)[0]] == ["shallow"]
 
 
-def test_detections_below_the_threshold_are_left_out_and_those_at_it_are_kept(random_series: SeriesMaker) -> None:
+def test_detections_below_the_threshold_are_left_out(random_series: SeriesMaker) -> None:
     series = random_series(500)
     everything, _ = detect([PatternDefinition("x", "CDLENGULFING")], series, last_bars=500)
     confidences = sorted(one.confidence for one in everything)
@@ -82,7 +82,7 @@ def test_detections_below_the_threshold_are_left_out_and_those_at_it_are_kept(ra
     assert threshold in {one.confidence for one in kept}
 
 
-def test_metadata_says_how_the_confidence_came_about(random_series: SeriesMaker) -> None:
+def test_metadata_holds_the_parts_of_the_confidence(random_series: SeriesMaker) -> None:
     found, _ = detect([PatternDefinition("x", "CDLENGULFING")], random_series(500), last_bars=500)
     for one in found[5:]:
         assert one.metadata["confidence_method"] == "rule-v1"
@@ -111,8 +111,8 @@ def test_a_candle_with_too_few_bars_is_missing_and_the_others_are_not(random_ser
     assert detect(definitions, random_series(0)) == ([], ["engulfing", "doji"])
 
 
-def test_asking_for_no_bars_is_rejected(random_series: SeriesMaker) -> None:
-    with pytest.raises(BadInputError, match="last_bars is 0; at least one bar must be asked for"):
+def test_zero_last_bars_are_rejected(random_series: SeriesMaker) -> None:
+    with pytest.raises(BadInputError, match="last_bars is 0, but must be 1 or more"):
         detect([], random_series(5), last_bars=0)
 
 

@@ -21,7 +21,6 @@ from streamworkers.market.universes.csv_import import import_universes
 
 DAY, HOUR, MINUTE = TIMEFRAMES["day"], TIMEFRAMES["hour"], TIMEFRAMES["1min"]
 HEADER = "symbol,date,open,high,low,close,volume\n"
-DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 Connection = psycopg.Connection
 
@@ -179,15 +178,13 @@ def test_memory_does_not_grow_with_the_file(connection: Connection, tmp_path: Pa
 
 
 @pytest.mark.market_data
-def test_five_years_of_real_bars_load_but_for_five_rows(connection: Connection) -> None:
-    bars = DATA / "sp500_daily_2016_2021.csv.gz"
-    if not bars.exists():
-        pytest.skip(f"the real bars are not at {bars}")
+def test_five_years_of_real_bars_load_except_for_five_rows(connection: Connection, market_data: Path) -> None:
+    bars = market_data / "sp500_daily_2016_2021.csv.gz"
     summary = import_bars(connection, [bars], DAY)
     assert (summary.rows_read, counts(summary)) == (578_223, (578_218, 0, 0))
     assert summary.rejected == {"high_too_low": 4, "low_too_high": 1}
     assert (len(summary.symbols), summary.first, summary.last) == (470, date(2016, 5, 16), date(2021, 5, 14))
     assert counts(import_bars(connection, [bars], DAY)) == (0, 0, 578_218)
-    universes = import_universes(connection, DATA / "universes.csv")
+    universes = import_universes(connection, market_data / "universes.csv")
     assert universes.universes == ("dow30", "nasdaq100", "sp500")
     assert not universes.rejected
