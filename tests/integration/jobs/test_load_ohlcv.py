@@ -25,7 +25,7 @@ from streamworkers.loading.spool import BarSpool
 from streamworkers.market.calendar.sessions import sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive
-from streamworkers_fakes.massive.market import Split
+from streamworkers_fakes.massive.market import FakeSplit
 
 _BACKWARDS = "{'first': '2025-11-02', 'last': '2024-11-01'}"
 _OF_THE_JOB = "of job 'load_ohlcv': Value error,"
@@ -209,7 +209,7 @@ def test_the_nightly_update_of_a_universe_takes_a_call_for_each_day_not_for_each
 
 
 def test_a_split_makes_the_whole_series_be_loaded_again(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
-    fake = FakeMassive(now=later(days=-7), splits=[Split("IBM", date(2025, 11, 20), 1, 4)])
+    fake = FakeMassive(now=later(days=-7), splits=[FakeSplit("IBM", date(2025, 11, 20), 1, 4)])
     with massive(monkeypatch, fake) as server:
         loader.load("IBM", "MSFT", now=later(days=-7), first="2025-10-01", last="2025-11-18")
         before = stored_bars(loader.connection, "day")
@@ -238,7 +238,7 @@ def test_a_split_makes_the_whole_series_be_loaded_again(monkeypatch: pytest.Monk
 
 
 def test_a_split_after_the_moment_of_the_run_is_seen_too(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
-    with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])):
+    with massive(monkeypatch, FakeMassive(now=NOW, splits=[FakeSplit("IBM", date(2025, 11, 20), 1, 4)])):
         loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
         loader.connection.execute("UPDATE series_sources SET adjusted_on = '2025-11-14'")
         run = loader.load("IBM", now=later(days=-6))  # it waited until after the 20th
@@ -248,7 +248,7 @@ def test_a_split_after_the_moment_of_the_run_is_seen_too(monkeypatch: pytest.Mon
 def test_without_word_of_splits_the_stored_bars_stay_adjusted_as_of_then(
     monkeypatch: pytest.MonkeyPatch, loader: Loader
 ) -> None:
-    with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])) as server:
+    with massive(monkeypatch, FakeMassive(now=NOW, splits=[FakeSplit("IBM", date(2025, 11, 20), 1, 4)])) as server:
         loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
         loader.connection.execute("UPDATE series_sources SET adjusted_on = '2025-11-14'")
         server.misbehave("not_authorized", path="/v3/reference/splits")

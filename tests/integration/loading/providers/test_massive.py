@@ -41,15 +41,22 @@ from streamworkers.market.bars.arrays import NO_BARS, BarArrays, joined
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import days_since_epoch
-from streamworkers_fakes.massive import KINDS, Bars, FakeMassive, RunningFakeMassive, Split, running_fake_massive
+from streamworkers_fakes.massive import (
+    KINDS,
+    FakeBars,
+    FakeMassive,
+    FakeSplit,
+    RunningFakeMassive,
+    running_fake_massive,
+)
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 NOW = datetime(2025, 12, 5, 23, 0, tzinfo=UTC)
 FIRST, LAST = date(2025, 11, 24), date(2025, 11, 28)  # Thanksgiving on the 27th, a half day on the 28th
 SPLITS = (
-    Split("AAPL", date(2025, 11, 26), 1, 4),
-    Split("MSFT", date(2025, 6, 10), 3, 2),
-    Split("IBM", date(2026, 1, 5), 10, 1),
+    FakeSplit("AAPL", date(2025, 11, 26), 1, 4),
+    FakeSplit("MSFT", date(2025, 6, 10), 3, 2),
+    FakeSplit("IBM", date(2026, 1, 5), 10, 1),
 )
 KEY = "a-very-secret-key"
 
@@ -91,14 +98,14 @@ def rejection(kind: type[ItemError], url: str, question: Asked | None = None, **
     return str(raised.value)
 
 
-def require_same(bars: BarArrays, truth: Bars, starts: list[int] | None = None) -> None:
+def require_same(bars: BarArrays, truth: FakeBars, starts: list[int] | None = None) -> None:
     assert bars.starts.tolist() == (truth.start_ms.tolist() if starts is None else starts)
     for name in ("open", "high", "low", "close"):
         assert getattr(bars, name).tolist() == getattr(truth, name).tolist()
     assert bars.volume.tolist() == np.rint(truth.volume).tolist()
 
 
-def dates_of(truth: Bars, shift: int = 0) -> list[int]:
+def dates_of(truth: FakeBars, shift: int = 0) -> list[int]:
     return [day + shift for day in (truth.start_ms // 86_400_000).tolist()]
 
 
@@ -779,7 +786,7 @@ def test_splits_are_those_of_the_days_that_are_asked_for(server: RunningFakeMass
 
 
 def test_more_than_a_thousand_splits_take_several_calls() -> None:
-    many = [Split(f"S{number}", date(2025, 1, 1) + timedelta(days=number % 300), 1, 2) for number in range(2500)]
+    many = [FakeSplit(f"S{number}", date(2025, 1, 1) + timedelta(days=number % 300), 1, 2) for number in range(2500)]
     fake = FakeMassive(now=NOW, splits=many, api_keys=[KEY])
     with running_fake_massive(fake) as server, provider(server.url) as source:
         found = source.splits(date(2025, 1, 1), date(2025, 12, 31))
