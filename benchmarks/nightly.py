@@ -35,7 +35,7 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.loading.providers.synthetic import synthesize
-from streamworkers.market.bars.read import newest_bar_time, read_series
+from streamworkers.market.bars.read import read_newest_time, read_series
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, newest_closed
 from streamworkers.market.files.bars_import import import_bars
@@ -131,7 +131,7 @@ def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
     """Read, compute, write: what one would write without a pool."""
     connection = bench.connection
     with connection.transaction():
-        newest = newest_bar_time(connection, symbols, DAY, newest_closed(DAY, datetime.now(UTC)))
+        newest = read_newest_time(connection, symbols, DAY, newest_closed(DAY, datetime.now(UTC)))
         assert isinstance(newest, date)
         listed = definitions.enabled_rows(definitions.list_indicators(connection), "day")
         indicators = definitions.indicator_definitions(listed)
@@ -143,7 +143,7 @@ def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
         found: list[PatternRow] = []
         scans: list[Scan] = []
         for symbol, series in read_series(connection, symbols, DAY, newest, max_bars).items():
-            if series.times[-1] != np.datetime64(newest, "us"):
+            if series.times[-1] != np.datetime64(newest, "D"):
                 continue
             for name, bars in indicator_values(indicators, series).values.items():
                 values.extend(IndicatorRow(symbol, name, moment, bar.value, bar.outputs, len(series)) for bar in bars)

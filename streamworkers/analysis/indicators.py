@@ -12,7 +12,7 @@ from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.series import BarSeries, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray
 
 
 class BarValue(NamedTuple):
@@ -34,11 +34,11 @@ class IndicatorValues:
 class _Bound(NamedTuple):
     """A definition made ready to call: `call` takes a series of one bar or more."""
 
-    call: Callable[[BarSeries], tuple[FloatArray, ...]]
+    call: Callable[[Bars], tuple[FloatArray, ...]]
     outputs: tuple[str, ...]
 
 
-def compute(definition: IndicatorDefinition, series: BarSeries) -> dict[str, FloatArray]:
+def compute(definition: IndicatorDefinition, series: Bars) -> dict[str, FloatArray]:
     """Every output by name, the main one first: float64, as long as the series, NaN where not defined yet.
 
     TA-Lib's outputs keep TA-Lib's names (`real` where there is one); own functions name theirs `value`
@@ -50,9 +50,7 @@ def compute(definition: IndicatorDefinition, series: BarSeries) -> dict[str, Flo
     return dict(zip(bound.outputs, bound.call(series), strict=True))
 
 
-def indicator_values(
-    definitions: Sequence[IndicatorDefinition], series: BarSeries, last_bars: int = 1
-) -> IndicatorValues:
+def indicator_values(definitions: Sequence[IndicatorDefinition], series: Bars, last_bars: int = 1) -> IndicatorValues:
     """The values of each definition at the last `last_bars` bars, as they would be stored.
 
     A bar counts where every output is finite; elsewhere it is left out, and a definition without a value at
@@ -95,7 +93,7 @@ def _bind(definition: IndicatorDefinition) -> _Bound:
         return _Bound(function.bind_floats(definition.params), function.outputs)
     compute_own, params, single = own.function, dict(definition.params), len(own.outputs) == 1
 
-    def call(series: BarSeries) -> tuple[FloatArray, ...]:
+    def call(series: Bars) -> tuple[FloatArray, ...]:
         result = compute_own(series, **params)
         return (result,) if single else result
 

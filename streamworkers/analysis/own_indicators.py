@@ -1,6 +1,6 @@
 """Indicators that TA-Lib lacks or defines otherwise; docs/reference/indicators.md lists their formulas.
 
-Every function takes a BarSeries and keyword parameters and returns one array, or a tuple of arrays, of
+Every function takes a Bars and keyword parameters and returns one array, or a tuple of arrays, of
 float64, each as long as the series and NaN where not defined yet. The value at a bar depends on that bar
 and earlier ones only. A division by zero volume, range or price gives NaN unless the function says
 otherwise.
@@ -16,13 +16,13 @@ import talib
 
 from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber
 from streamworkers.analysis.rolling import quiet, ratio, rolling_sum, shifted
-from streamworkers.market.bars.series import BarSeries, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray
 
 _ANCHOR_MONTHS = {"year": 12, "quarter": 3, "month": 1}
 
 
 @quiet
-def relative_volume(series: BarSeries, *, period: int = 20) -> FloatArray:
+def relative_volume(series: Bars, *, period: int = 20) -> FloatArray:
     """Volume divided by the mean volume of the `period` bars before it; 1 is usual, NaN if that mean is 0.
 
     The bar itself is left out of the mean, so that a spike does not dilute its own measure.
@@ -31,26 +31,26 @@ def relative_volume(series: BarSeries, *, period: int = 20) -> FloatArray:
 
 
 @quiet
-def high_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
+def high_52w_distance(series: Bars, *, period: int = 252) -> FloatArray:
     """How far the close is from the highest high of the last `period` bars, in percent, 0 or below."""
     return (ratio(series.close, talib.MAX(series.high, period)) - 1.0) * 100.0
 
 
 @quiet
-def low_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
+def low_52w_distance(series: Bars, *, period: int = 252) -> FloatArray:
     """How far the close is from the lowest low of the last `period` bars, in percent, 0 or above."""
     return (ratio(series.close, talib.MIN(series.low, period)) - 1.0) * 100.0
 
 
 @quiet
-def rolling_vwap(series: BarSeries, *, period: int = 20) -> FloatArray:
+def rolling_vwap(series: Bars, *, period: int = 20) -> FloatArray:
     """Mean typical price (high + low + close) / 3 of the last `period` bars, weighted by volume."""
     traded = _typical_price(series) * series.volume
     return ratio(rolling_sum(traded, period), rolling_sum(series.volume, period))
 
 
 @quiet
-def anchored_vwap(series: BarSeries, *, anchor: str = "year") -> FloatArray:
+def anchored_vwap(series: Bars, *, anchor: str = "year") -> FloatArray:
     """Volume-weighted mean typical price since the first bar of the bar's own year, quarter or month.
 
     Calendar units are those of `series.times` (UTC for intraday bars). Bars before the first boundary
@@ -65,7 +65,7 @@ def anchored_vwap(series: BarSeries, *, anchor: str = "year") -> FloatArray:
     return ratio(traded_since, volume_since)
 
 
-def _anchors(series: BarSeries, anchor: str) -> list[int]:
+def _anchors(series: Bars, anchor: str) -> list[int]:
     """The indices of the bars that begin a calendar unit and have a bar of an earlier unit before them."""
     if anchor == "start":
         return [0]
@@ -77,13 +77,13 @@ def _anchors(series: BarSeries, anchor: str) -> list[int]:
 
 
 @quiet
-def returns(series: BarSeries, *, period: int = 1) -> FloatArray:
+def returns(series: Bars, *, period: int = 1) -> FloatArray:
     """close / close `period` bars earlier - 1, a fraction: 0.02 is two percent up."""
     return ratio(series.close, shifted(series.close, period)) - 1.0
 
 
 @quiet
-def cmf(series: BarSeries, *, period: int = 20) -> FloatArray:
+def cmf(series: Bars, *, period: int = 20) -> FloatArray:
     """Chaikin money flow, -1 to 1: volume weighted by where each bar closed in its range, over all volume.
 
     Source: Marc Chaikin. A bar whose high equals its low counts as closed in the middle; `period` bars
@@ -97,7 +97,7 @@ def cmf(series: BarSeries, *, period: int = 20) -> FloatArray:
 
 @quiet
 def keltner(
-    series: BarSeries, *, period: int = 20, atr_period: int = 10, multiplier: float = 2.0
+    series: Bars, *, period: int = 20, atr_period: int = 10, multiplier: float = 2.0
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Keltner channel (upper, middle, lower): the EMA of the close, and `multiplier` ATRs to either side.
 
@@ -110,7 +110,7 @@ def keltner(
 
 
 @quiet
-def donchian(series: BarSeries, *, period: int = 20) -> tuple[FloatArray, FloatArray, FloatArray]:
+def donchian(series: Bars, *, period: int = 20) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Donchian channel (upper, middle, lower): highest high, lowest low and their mean over `period` bars.
 
     Source: Richard Donchian. The bar itself is part of the window.
@@ -119,7 +119,7 @@ def donchian(series: BarSeries, *, period: int = 20) -> tuple[FloatArray, FloatA
     return upper, (upper + lower) / 2.0, lower
 
 
-def supertrend(series: BarSeries, *, period: int = 10, multiplier: float = 3.0) -> tuple[FloatArray, FloatArray]:
+def supertrend(series: Bars, *, period: int = 10, multiplier: float = 3.0) -> tuple[FloatArray, FloatArray]:
     """Supertrend (value, direction): the stop line, and 1 in an up-trend or -1 in a down-trend.
 
     Source: Olivier Seban. Bands are (high + low) / 2 ± `multiplier` ATRs; each may only tighten until the
@@ -130,7 +130,7 @@ def supertrend(series: BarSeries, *, period: int = 10, multiplier: float = 3.0) 
     return value, np.where(np.isnan(value), np.nan, trend)
 
 
-def _typical_price(series: BarSeries) -> FloatArray:
+def _typical_price(series: Bars) -> FloatArray:
     result: FloatArray = talib.TYPPRICE(series.high, series.low, series.close)
     return result
 

@@ -22,7 +22,7 @@ from streamworkers.cli.session import (
 from streamworkers.errors import BadInputError
 from streamworkers.loading.providers.sample import sample_bars
 from streamworkers.loading.providers.synthetic import synthesize as synthetic_bars
-from streamworkers.market.bars.read import recent_bars
+from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, timeframe_named
@@ -115,7 +115,7 @@ def show(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
     """The newest bars of SYMBOL."""
     frame = timeframe_named(timeframe)
     with Session.open().database() as connection:
-        rows = [dict(bar._asdict()) for bar in recent_bars(connection, symbol, frame, limit)]
+        rows = [dict(bar._asdict()) for bar in read_recent(connection, symbol, frame, limit)]
     if as_json:
         print_json([{**row, **{name: float(row[name]) for name in ("open", "high", "low", "close")}} for row in rows])
         return

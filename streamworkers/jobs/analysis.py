@@ -18,8 +18,8 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
 from streamworkers.engine.redis.entry import Item
 from streamworkers.engine.redis.keys import PATTERNS_CHANNEL
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.read import newest_bar_time, read_series
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars, time_unit
+from streamworkers.market.bars.read import read_newest_time, read_series
 from streamworkers.market.calendar.timeframes import (
     EXCHANGE_ZONE,
     Timeframe,
@@ -82,7 +82,7 @@ class Analysis(Job[AnalysisParameters]):
         """
         timeframe = timeframe_named(request.timeframe or "day")
         bound = _native(timeframe, newest_closed(timeframe, request.moment()), request.as_of)
-        newest = newest_bar_time(connection, request.symbols, timeframe, bound)
+        newest = read_newest_time(connection, request.symbols, timeframe, bound)
         given = AnalysisParameters.model_validate(request.parameters or {})
         indicators = given.indicator_definitions
         if self.with_indicators and not indicators:
@@ -109,7 +109,7 @@ class Analysis(Job[AnalysisParameters]):
         as_of = context.as_of if timeframe.intraday else context.as_of.astimezone(EXCHANGE_ZONE).date()
         indicators, patterns = self._definitions(context)
         found = read_series(context.connection, [item.symbol for item in items], timeframe, as_of, parameters.max_bars)
-        newest = np.datetime64(_naive(as_of), "us")
+        newest = np.datetime64(_naive(as_of), time_unit(timeframe))
         for item in items:
             series = found.get(item.symbol)
             if series is None:
@@ -155,14 +155,14 @@ class Analysis(Job[AnalysisParameters]):
     def _analyse(
         self,
         item: Item,
-        series: BarSeries,
+        series: Bars,
         timeframe: Timeframe,
         indicators: Sequence[IndicatorDefinition],
         patterns: Sequence[PatternDefinition],
         last_bars: int,
     ) -> Outcome:
         try:
-            series.require_valid()
+            series.require_valid(item.symbol)
         except BadInputError as error:
             return Failed(item, str(error), permanent=True)
         first = max(0, len(series) - last_bars)
@@ -217,8 +217,8 @@ def _naive(moment: date | datetime) -> date | datetime:
 
 def _moment(timeframe: Timeframe, time: "np.datetime64") -> datetime:
     stamp = time.item()
-    assert isinstance(stamp, datetime)
-    return stamp.replace(tzinfo=UTC) if timeframe.intraday else bar_moment(timeframe, stamp.date())
+    assert isinstance(stamp, date)
+    return stamp.replace(tzinfo=UTC) if isinstance(stamp, datetime) else bar_moment(timeframe, stamp)
 
 
 def _event(row: dict[str, Any], timeframe: str, run_id: int) -> Event:

@@ -12,7 +12,7 @@ from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Event, Outcome
 from streamworkers.engine.redis.entry import Item
 from streamworkers.jobs.health import Finding, monitoring_event, save_findings
-from streamworkers.market.bars.read import newest_bar_of_all, read_series
+from streamworkers.market.bars.read import read_newest_of_all, read_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import NOTIFY_CHANNEL
 from streamworkers.market.universes.store import list_universes, memberships
@@ -68,7 +68,7 @@ def warm(connection: Connection, bars: int) -> dict[str, Any]:
     started = time.monotonic()
     symbols = sorted(frozenset[str]().union(*memberships(connection).values()))
     day = TIMEFRAMES["day"]
-    newest = newest_bar_of_all(connection, day)
+    newest = read_newest_of_all(connection, day)
     queries = 2
     if newest is not None:
         for start in range(0, len(symbols), _SYMBOLS_AT_ONCE):

@@ -18,7 +18,7 @@ from streamworkers.engine.redis.entry import Item
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
 from streamworkers.engine.redis.queue import Streams
 from streamworkers.errors import StreamworkersError
-from streamworkers.market.bars.read import newest_bar_of_all
+from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 Status = Literal["ok", "degraded", "critical"]
@@ -222,7 +222,7 @@ def _outbox(connection: Connection, rules: HealthParameters) -> Finding:
 
 
 def _data(connection: Connection, rules: HealthParameters, now: datetime) -> Finding:
-    newest = {name: newest_bar_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
+    newest = {name: read_newest_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
     detail = {name: moment.isoformat() for name, moment in newest.items() if moment is not None}
     last = newest["day"]
     if last is None:

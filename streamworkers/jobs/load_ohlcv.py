@@ -23,7 +23,7 @@ from streamworkers.loading.batch import LoadBatch, SavedBars
 from streamworkers.loading.checkpoints import delete_checkpoints
 from streamworkers.loading.plan import Rules, Span, base_of
 from streamworkers.loading.providers.provider import Calls, OutOfCallsError, Provider, provider_named
-from streamworkers.market.bars.arrays import bar_rows
+from streamworkers.market.bars.text_rows import format_bars
 from streamworkers.market.bars.write import Series, lock_bars, store_series
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, timeframe_named
 from streamworkers.market.calendar.windows import HourAnchor, Hours, moment_of
@@ -227,7 +227,7 @@ def _series(value: SavedBars) -> Series:
     frame, spool = value.timeframe, value.spool
     assert spool.first is not None
     assert spool.last is not None
-    rows = (bar_rows(value.base.symbol, frame, part) for bars in spool for part in bars.parts(_ROWS_OF_A_PART))
+    rows = (format_bars(value.base.symbol, frame, part) for bars in spool for part in bars.parts(_ROWS_OF_A_PART))
     return Series(value.base.symbol, moment_of(frame, spool.first), moment_of(frame, spool.last), rows)
 
 

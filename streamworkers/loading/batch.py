@@ -25,7 +25,7 @@ from streamworkers.loading.plan import Fetch, Nothing, Rules, Want, fetches, pla
 from streamworkers.loading.provenance import SeriesKind, SeriesSource, Stored
 from streamworkers.loading.providers.provider import OutOfCallsError, PlanError, Provider, Split
 from streamworkers.loading.spool import BarSpool
-from streamworkers.market.bars.read import bar_starts
+from streamworkers.market.bars.read import read_starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment, timeframe_named
 from streamworkers.market.calendar.windows import moment_of, whole_windows
 
@@ -125,7 +125,7 @@ class LoadBatch:
         span = self.rules.span
         first, last = whole_windows(frame, span.first, span.last) if span else (found.first, self.rules.today)
         begin, end = (_bound(frame, moment, days) for moment, days in ((first, 0), (last, 1)))
-        return bar_starts(self.context.connection, symbol, frame, begin, end)
+        return read_starts(self.context.connection, symbol, frame, begin, end)
 
     def _splits(self) -> dict[str, list[Split]]:
         """Splits of the run's symbols since their bars were stored, asked for once in a run."""

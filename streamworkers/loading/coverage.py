@@ -10,8 +10,8 @@ import psycopg
 from psycopg import sql
 
 from streamworkers.loading.plan import Rules, Span
-from streamworkers.market.bars.arrays import Starts
-from streamworkers.market.bars.read import bar_starts
+from streamworkers.market.bars.bars import Starts
+from streamworkers.market.bars.read import read_starts
 from streamworkers.market.calendar.timeframes import Timeframe
 from streamworkers.market.calendar.windows import MINUTE_MS, moment_of
 
@@ -77,7 +77,7 @@ def gaps(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, span
     if not len(expected):
         return
     first, last = (moment_of(timeframe, int(expected[place])) for place in (0, -1))
-    missing = ~np.isin(expected, bar_starts(connection, symbol, timeframe, first, last))
+    missing = ~np.isin(expected, read_starts(connection, symbol, timeframe, first, last))
     for begin, end in _runs(missing):
         yield Gap(moment_of(timeframe, int(expected[begin])), moment_of(timeframe, int(expected[end])), end - begin + 1)
 

@@ -10,7 +10,8 @@ from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.plan import Fetch, Rules, Want
 from streamworkers.loading.providers.provider import Provider, ProviderError
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
-from streamworkers.market.bars.arrays import Aggregator, BarArrays, Mask
+from streamworkers.market.bars.aggregate import Aggregator
+from streamworkers.market.bars.bars import Bars, Mask, time_unit
 from streamworkers.market.calendar.windows import Windows, bounds_of, whole_windows
 
 _DETAIL_CHARACTERS = 200
@@ -50,7 +51,7 @@ class _Sieve:
             self._wide = Aggregator(lambda starts: windows.window_of(frame, starts))
         self._bounds = bounds_of(frame, *whole_windows(frame, want.span.first, want.span.last))
 
-    def take(self, bars: BarArrays) -> None:
+    def take(self, bars: Bars) -> None:
         """More bars, in order."""
         self._keep(bars if self._wide is None else self._wide.add(bars))
 
@@ -61,7 +62,7 @@ class _Sieve:
         self.loaded.missing = len(self._expected) - self._present
         return self.loaded
 
-    def _keep(self, bars: BarArrays) -> None:
+    def _keep(self, bars: Bars) -> None:
         if not len(bars):
             return
         kept: Mask = (bars.starts >= self._bounds[0]) & (bars.starts < self._bounds[1])
@@ -119,14 +120,12 @@ def run_fetch(
     return results
 
 
-def _pages(
-    fetch: Fetch, provider: Provider, staged: Sequence[CheckpointPage]
-) -> Iterator[tuple[BarArrays, CheckpointPage]]:
+def _pages(fetch: Fetch, provider: Provider, staged: Sequence[CheckpointPage]) -> Iterator[tuple[Bars, CheckpointPage]]:
     """The pages that are there already, then those after them."""
     cursor = None
     for page in staged:
         cursor = page.cursor
-        yield unpack_small(page.packed), page
+        yield unpack_small(page.packed, time_unit(fetch.asked.timeframe)), page
     if staged and cursor is None:
         return
     for fetched in provider.pages(fetch.asked, cursor):

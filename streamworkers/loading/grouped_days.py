@@ -1,8 +1,9 @@
 """The nightly update with one call for all symbols: the provider's day of all, and stored days for what is wider."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -11,13 +12,11 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.loading.plan import Fetch, Rules
 from streamworkers.loading.providers.provider import Asked, Page, Provider
-from streamworkers.market.bars.arrays import NO_BARS, BarArrays, joined
+from streamworkers.market.bars.bars import NO_BARS, Bars, Times, concat
 from streamworkers.market.bars.read import read_series
 from streamworkers.market.bars.rules import Rule
-from streamworkers.market.bars.series import BarSeries
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
-from streamworkers.market.calendar.windows import days_since_epoch
 
 MOST_DAYS = 5
 DayOfAll = Mapping[str, Page]
@@ -45,7 +44,7 @@ def pack_day(pages: DayOfAll) -> bytes:
 
 def unpack_day(packed: bytes, day: date) -> DayOfAll:
     """The answer again."""
-    start = np.array([days_since_epoch(day)], np.int64)
+    start = np.array([day], "datetime64[D]")
     return {symbol: _page(start, row) for symbol, row in msgspec.json.decode(packed, type=dict[str, _Row]).items()}
 
 
@@ -69,7 +68,7 @@ class DaysOfAll(Provider):
     def __init__(self, settings: Settings, days: Mapping[date, DayOfAll]) -> None:
         super().__init__(settings)
         self._days = days
-        self._stored: dict[str, BarArrays] = {}
+        self._stored: dict[str, Bars] = {}
 
     def add_stored(
         self, connection: Connection, fetches: Sequence[Fetch], rules: Rules, own: Container[str]
@@ -92,7 +91,7 @@ class DaysOfAll(Provider):
         found = read_series(connection, [fetch.asked.symbol for fetch in older], frame, last, most)
         for fetch in older:
             asked = fetch.asked
-            have = _bars_from(found[asked.symbol], asked.first) if asked.symbol in found else NO_BARS
+            have = _select_from(found[asked.symbol], asked.first) if asked.symbol in found else NO_BARS
             if np.isin(rules.windows(asked.first, last).expected(frame, asked.first, last), have.starts).all():
                 self._stored[asked.symbol] = have
                 good.append(fetch)
@@ -103,20 +102,18 @@ class DaysOfAll(Provider):
         del cursor
         found = [self._days[day].get(asked.symbol) for day in sorted(self._days)]
         parts = [self._stored.get(asked.symbol, NO_BARS), *(page.bars for page in found if page is not None)]
-        yield Page(joined(parts), [one for page in found if page is not None for one in page.rejected])
+        yield Page(concat(parts), [one for page in found if page is not None for one in page.rejected])
 
 
-def _bars_from(series: BarSeries, first: date) -> BarArrays:
-    """The day bars of a series from a day on."""
-    starts = series.times.astype("datetime64[D]").astype(np.int64)
-    volume = series.volume.astype(np.int64)
-    bars = BarArrays(starts, series.open, series.high, series.low, series.close, volume)
-    return bars.where(starts >= days_since_epoch(first))
+def _select_from(bars: Bars, first: date) -> Bars:
+    """Returns the stored day bars from a day on, with volumes as a provider's pages have them."""
+    shares = replace(bars, volume=bars.volume.astype(np.int64))
+    return shares.where(bars.times >= np.datetime64(first, "D"))
 
 
-def _page(start: Any, row: _Row) -> Page:
+def _page(start: Times, row: _Row) -> Page:
     rejected = [Reject(1, Rule(row.rejected[0]), row.rejected[1], "")] if row.rejected else []
     if row.bar is None:
         return Page(NO_BARS, rejected)
     opened, high, low, close = (np.array([price]) for price in row.bar[:4])
-    return Page(BarArrays(start, opened, high, low, close, np.array([row.bar[4]], np.int64)), rejected)
+    return Page(Bars(start, opened, high, low, close, np.array([row.bar[4]], np.int64)), rejected)

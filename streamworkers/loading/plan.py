@@ -14,7 +14,7 @@ import numpy as np
 
 from streamworkers.loading.provenance import SeriesKind, Stored
 from streamworkers.loading.providers.provider import Asked, Provider, Split, UnsupportedError
-from streamworkers.market.bars.arrays import Mask, Starts
+from streamworkers.market.bars.bars import Mask, Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import (
     HourAnchor,

@@ -34,7 +34,8 @@ from streamworkers.loading.providers.provider import (
     TransientError,
     UnsupportedError,
 )
-from streamworkers.market.bars.arrays import Starts, Values, checked_bars
+from streamworkers.market.bars.bars import FloatArray, Starts
+from streamworkers.market.bars.column_rules import validate_bars
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import HOUR_MS, MINUTE_MS, bounds_of, day_of, days_since_epoch, whole_windows
 
@@ -257,11 +258,11 @@ class Massive(Provider):
 def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], cursor: str | None, number: int) -> Page:
     prices = [_column([getattr(bar, name) for bar in bars]) for name in "ohlc"]
     volume = _column([bar.v for bar in bars])
-    good, rejected = checked_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
+    good, rejected = validate_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
     return Page(good, rejected, cursor)
 
 
-def _column(values: list[float | None]) -> Values:
+def _column(values: list[float | None]) -> FloatArray:
     """Numbers; what is null is none."""
     return np.array(values, np.float64)
 

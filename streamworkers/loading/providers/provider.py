@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, ItemError, PermanentError, UnknownNameError
-from streamworkers.market.bars.arrays import BarArrays
+from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.calendar.timeframes import Timeframe
 
@@ -71,7 +71,7 @@ class Asked:
 class Page:
     """A part of the answer, in order of time: good bars, rejected ones, and the cursor of the next part."""
 
-    bars: BarArrays
+    bars: Bars
     rejected: list[Reject] = field(default_factory=list)
     cursor: str | None = None
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from streamworkers.errors import UsageError
 from streamworkers.loading.providers.provider import Asked, Page, Provider
 from streamworkers.loading.providers.rows import page_of
-from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
@@ -33,7 +33,7 @@ def sample_bars() -> Iterator[BarRows]:
         columns = [[symbol] * len(days), days, *values]
         numbers = range(lines + 1, lines + len(days) + 1)
         texts = list(map(",".join, zip(*columns, strict=True)))
-        yield checked_columns(numbers, columns, texts, intraday=False).rows
+        yield validate_rows(numbers, columns, texts, intraday=False).rows
         lines += len(days)
 
 

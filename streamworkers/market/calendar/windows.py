@@ -1,6 +1,6 @@
 """Which bars there are: the windows of each timeframe within the sessions of the exchange, and when they have ended.
 
-All moments are Unix milliseconds and all dates days since 1970-01-01, as in `BarArrays`; days, hours and weeks are
+All moments are Unix milliseconds and all dates days since 1970-01-01, as in `Bars`; days, hours and weeks are
 those of New York, whatever zone the machine is in.
 
 - 1min: the minutes of the regular session; of `extended` hours those before and after it too.
@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from streamworkers.market.bars.arrays import Mask, Starts
+from streamworkers.market.bars.bars import Mask, Starts
 from streamworkers.market.calendar.sessions import Sessions, sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment
 
@@ -147,12 +147,12 @@ def narrower(timeframe: Timeframe) -> Timeframe | None:
 
 
 def days_since_epoch(day: date) -> int:
-    """A date as `BarArrays.starts` has it."""
+    """A date as `Bars.starts` has it."""
     return (day - _EPOCH).days
 
 
 def day_of(days: int) -> date:
-    """The date in `BarArrays.starts`."""
+    """The date in `Bars.starts`."""
     return _EPOCH + timedelta(days=days)
 
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.bars.text_rows import Reject, RowChunk
 from streamworkers.market.calendar.timeframes import Timeframe
@@ -82,7 +82,7 @@ def _checked_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> RowC
     # One flat split and a stride for each column: a list for every row would cost four times as much.
     fields = joined.split(",")
     columns = [fields[position :: layout.width] for position in layout.positions]
-    return checked_columns(numbers, layout.with_symbols(columns, len(texts)), texts, intraday=intraday)
+    return validate_rows(numbers, layout.with_symbols(columns, len(texts)), texts, intraday=intraday)
 
 
 def _checked_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layout, *, intraday: bool) -> RowChunk:
@@ -103,5 +103,5 @@ def _checked_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layou
     columns = [[fields[position] for _, _, fields in kept] for position in layout.positions]
     numbers, texts = [number for number, _, _ in kept], [text for _, text, _ in kept]
     columns = layout.with_symbols(columns, len(texts))
-    checked = checked_columns(numbers, columns, texts, intraday=intraday)
+    checked = validate_rows(numbers, columns, texts, intraday=intraday)
     return RowChunk(checked.rows, sorted(rejects + checked.rejects, key=attrgetter("line")))

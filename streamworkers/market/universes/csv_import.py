@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from streamworkers.market.bars.rules import BrokenRuleError, Rule, price_text, require_symbol
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, parse_price, require_symbol
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.files.csv_lines import header_names, read_line_blocks, require_columns, split_fields
 from streamworkers.market.universes.store import UNIVERSE_TYPES, group_id, require_universe_name
@@ -96,7 +96,7 @@ def _add_row(groups: dict[tuple[str, str], _Group], row: dict[str, str] | Broken
     weight = row.get("weight", "").strip()
     if weight:
         try:
-            weight = price_text("weight", weight)
+            weight = parse_price("weight", weight)
         except BrokenRuleError as error:
             raise BrokenRuleError(Rule.BAD_WEIGHT, str(error)) from None
     group = groups.get((name, type_name))

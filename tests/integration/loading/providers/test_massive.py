@@ -37,7 +37,7 @@ from streamworkers.loading.providers.provider import (
     UnsupportedError,
 )
 from streamworkers.loading.spool import pack_small
-from streamworkers.market.bars.arrays import NO_BARS, BarArrays, joined
+from streamworkers.market.bars.bars import NO_BARS, Bars, concat
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import days_since_epoch
@@ -87,8 +87,8 @@ def asked(frame: Timeframe = DAY, symbol: str = "AAPL", first: date = FIRST, las
     return Asked(symbol, frame, first, last)
 
 
-def bars_of(pages: Sequence[Page]) -> BarArrays:
-    return joined([NO_BARS, *(page.bars for page in pages)])
+def bars_of(pages: Sequence[Page]) -> Bars:
+    return concat([NO_BARS, *(page.bars for page in pages)])
 
 
 def rejection(kind: type[ItemError], url: str, question: Asked | None = None, **settings: Any) -> str:
@@ -98,7 +98,7 @@ def rejection(kind: type[ItemError], url: str, question: Asked | None = None, **
     return str(raised.value)
 
 
-def require_same(bars: BarArrays, truth: FakeBars, starts: list[int] | None = None) -> None:
+def require_same(bars: Bars, truth: FakeBars, starts: list[int] | None = None) -> None:
     assert bars.starts.tolist() == (truth.start_ms.tolist() if starts is None else starts)
     for name in ("open", "high", "low", "close"):
         assert getattr(bars, name).tolist() == getattr(truth, name).tolist()
@@ -187,8 +187,8 @@ def test_small_pages_give_the_same_bars_and_any_cursor_goes_on_where_it_ended(
             assert bars_of(pages[: place + 1] + rest).pack() == whole.bars.pack()
 
 
-def loaded_bars(loaded: Loaded) -> BarArrays:
-    return joined([NO_BARS, *loaded.spool])
+def loaded_bars(loaded: Loaded) -> Bars:
+    return concat([NO_BARS, *loaded.spool])
 
 
 def rules(**changes: Any) -> Rules:

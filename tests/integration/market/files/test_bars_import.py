@@ -13,7 +13,7 @@ import pytest
 from streamworkers.errors import BadInputError
 from streamworkers.loading.providers.sample import sample_bars
 from streamworkers.loading.providers.synthetic import synthesize
-from streamworkers.market.bars.read import recent_bars
+from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import ImportSummary, import_bars
@@ -85,7 +85,7 @@ def test_the_same_file_again_changes_nothing_and_a_changed_row_is_updated(
     )
     assert counts(import_bars(connection, [changed], DAY)) == (1, 1, 1)
     assert versions(connection)[0] == before[0]
-    assert recent_bars(connection, "A", DAY, 1)[0].close == Decimal("11.5")
+    assert read_recent(connection, "A", DAY, 1)[0].close == Decimal("11.5")
 
 
 def test_without_rejected_rows_the_rejects_file_holds_its_header(connection: Connection, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_minute_bars_make_the_partitions_of_their_months(connection: Connection,
 def test_one_moment_in_two_zones_is_one_hourly_bar(connection: Connection, tmp_path: Path) -> None:
     bars = written(tmp_path, "A,2024-01-31T15:00:00Z,1,1,1,1,1\nA,2024-01-31 10:00:00,2,2,2,2,2\n")
     assert import_bars(connection, [bars], HOUR).rejected == {"duplicate": 1}
-    assert [bar.open for bar in recent_bars(connection, "A", HOUR, 5)] == [Decimal(1)]
+    assert [bar.open for bar in read_recent(connection, "A", HOUR, 5)] == [Decimal(1)]
 
 
 def test_a_backslash_in_a_symbol_survives(connection: Connection, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from streamworkers.loading.fetch import run_fetch
 from streamworkers.loading.plan import Fetch, Rules, Span, Want
 from streamworkers.loading.providers.csv_files import CsvFiles
 from streamworkers.loading.providers.provider import Asked, Page, UnsupportedError
-from streamworkers.market.bars.arrays import BarArrays
+from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import moment_of
@@ -41,7 +41,7 @@ def page(source: CsvFiles, question: Asked) -> Page:
     return found
 
 
-def moments(frame: Timeframe, bars: BarArrays) -> list[str]:
+def moments(frame: Timeframe, bars: Bars) -> list[str]:
     return [moment_of(frame, start).isoformat() for start in bars.starts.tolist()]
 
 

@@ -24,18 +24,19 @@ from streamworkers.loading.providers.provider import (
 )
 from streamworkers.loading.providers.sample import SAMPLE_SYMBOLS, Sample
 from streamworkers.loading.providers.synthetic import Synthetic
-from streamworkers.market.bars.arrays import NO_BARS, BarArrays, bar_rows, joined
-from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.bars import NO_BARS, Bars, concat
+from streamworkers.market.bars.column_rules import validate_rows
+from streamworkers.market.bars.text_rows import format_bars
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.calendar.windows import day_of, days_since_epoch, windows_between
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 
 
-def bars_of(source: Provider, symbol: str, first: date, last: date) -> BarArrays:
+def bars_of(source: Provider, symbol: str, first: date, last: date) -> Bars:
     pages = list(source.pages(Asked(symbol, DAY, first, last)))
     assert all((page.rejected, page.cursor) == ([], None) for page in pages)
-    return joined([NO_BARS, *(page.bars for page in pages)])
+    return concat([NO_BARS, *(page.bars for page in pages)])
 
 
 def synthetic(seed: int = 1) -> Synthetic:
@@ -70,9 +71,9 @@ def test_synthetic_bars_are_valid_and_on_the_sessions_that_were_asked_for() -> N
     first, last = date(2024, 3, 25), date(2025, 11, 28)
     bars = bars_of(synthetic(), "ANY", first, last)
     assert np.array_equal(bars.starts, windows_between(first, last).expected(DAY, first, last))
-    rows = bar_rows("ANY", DAY, bars)
+    rows = format_bars("ANY", DAY, bars)
     columns = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
-    assert checked_columns(rows.lines, columns, rows.times, intraday=False).rejects == []
+    assert validate_rows(rows.lines, columns, rows.times, intraday=False).rejects == []
 
 
 @settings(max_examples=12)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.loading.plan import Rules, Span
-from streamworkers.market.bars.arrays import Starts
+from streamworkers.market.bars.bars import Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import (
     HourAnchor,
