@@ -34,7 +34,7 @@ from streamworkers.analysis.patterns import detect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.read import read_newest_time, read_series
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, newest_closed
@@ -103,7 +103,7 @@ def load_bars(bench: Bench, csv_file: Path | None) -> tuple[str, ...]:
     """Load the bars of a file, or invented ones; returns the symbols."""
     if csv_file is None:
         return tuple(
-            sorted(load_rows(bench.connection, DAY, synthesize(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, SEED)).symbols)
+            sorted(load_rows(bench.connection, DAY, generate_bars(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, SEED)).symbols)
         )
     return tuple(sorted(import_bars(bench.connection, [csv_file], DAY).symbols))
 

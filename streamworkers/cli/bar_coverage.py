@@ -10,9 +10,8 @@ import click
 from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table, show_bar_time
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
-from streamworkers.loading.coverage import coverage as measured
-from streamworkers.loading.coverage import gaps as found_gaps
-from streamworkers.loading.plan import Rules, Span
+from streamworkers.loading.coverage import compute_coverage, find_gaps
+from streamworkers.loading.plan import LoadRules, Span
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment, timeframe_named
 from streamworkers.market.universes.store import resolve
 
@@ -44,7 +43,7 @@ def coverage(
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
         symbols = resolve(connection, universe)
-        rows = measured(connection, symbols, frame, span, rules)
+        rows = compute_coverage(connection, symbols, frame, span, rules)
     short = [row for row in rows if row.missing]
     shown = [
         {"symbol": row.symbol, "expected": row.expected, "present": row.present, "missing": row.missing}
@@ -93,7 +92,7 @@ def gaps(symbol: str, timeframe: str, first: datetime | None, last: datetime | N
     with session.database() as connection:
         rows = [
             {"first": gap.first, "last": gap.last, "bars": gap.bars}
-            for gap in islice(found_gaps(connection, symbol, frame, span, rules), limit)
+            for gap in islice(find_gaps(connection, symbol, frame, span, rules), limit)
         ]
     if as_json:
         print_json(rows)
@@ -105,10 +104,10 @@ def gaps(symbol: str, timeframe: str, first: datetime | None, last: datetime | N
     return 1 if rows else 0
 
 
-def _rules(settings: Settings, first: datetime | None, last: datetime | None) -> tuple[Rules, Span]:
+def _rules(settings: Settings, first: datetime | None, last: datetime | None) -> tuple[LoadRules, Span]:
     """Regular sessions up to now, and the range."""
-    rules = Rules(
-        now=datetime.now(UTC), settle_seconds=settings.load_grace_seconds, hour_anchor=settings.load_hour_anchor
+    rules = LoadRules(
+        now=datetime.now(UTC), grace_seconds=settings.load_grace_seconds, hour_anchor=settings.load_hour_anchor
     )
     end = last.date() if last else rules.today
     begin = first.date() if first else end - timedelta(days=_YEAR)

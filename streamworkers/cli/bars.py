@@ -20,8 +20,8 @@ from streamworkers.cli.session import (
     show_bar_time,
 )
 from streamworkers.errors import BadInputError
-from streamworkers.loading.providers.sample import sample_bars
-from streamworkers.loading.providers.synthetic import synthesize as synthetic_bars
+from streamworkers.loading.providers.sample import read_sample
+from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import load_rows
@@ -91,7 +91,7 @@ def import_files(
 @_universe_option
 def sample(universe: str | None) -> None:
     """Load real public-domain daily bars of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013, from bokeh_sampledata."""
-    _load(sample_bars(), universe)
+    _load(read_sample(), universe)
 
 
 @bars.command(short_help="Invent valid daily bars: SYN001, SYN002, …")
@@ -103,7 +103,7 @@ def sample(universe: str | None) -> None:
 def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | None) -> None:
     """Invent valid daily bars on the sessions of the New York exchange: SYN001, SYN002, …"""
     last: date | None = end.date() if end else None
-    _load(synthetic_bars(symbols, days, seed, last), universe)
+    _load(generate_bars(symbols, days, seed, last), universe)
 
 
 @bars.command()

@@ -1,4 +1,4 @@
-"""The nightly update with one call for all symbols: the provider's day of all, and stored days for what is wider."""
+"""The nightly update with one call for all symbols: new days of all symbols, and stored days for wider bars."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,8 +10,8 @@ import numpy as np
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.loading.plan import Fetch, Rules
-from streamworkers.loading.providers.provider import Asked, Page, Provider
+from streamworkers.loading.plan import Fetch, LoadRules
+from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
 from streamworkers.market.bars.bars import NO_BARS, Bars, Times, concat
 from streamworkers.market.bars.read import read_series
 from streamworkers.market.bars.rules import Rule
@@ -23,14 +23,14 @@ DayOfAll = Mapping[str, Page]
 
 
 class _Row(msgspec.Struct, array_like=True):
-    """What an answer says of a symbol: its bar, or the rule that it breaks."""
+    """The bar of a symbol, or the rule that it breaks."""
 
     bar: tuple[float, float, float, float, int] | None
     rejected: tuple[str, str] | None = None
 
 
 def pack_day(pages: DayOfAll) -> bytes:
-    """An answer for a table, for `unpack_day`."""
+    """Returns the day of all symbols as bytes for `unpack_day`."""
     rows = {}
     for symbol, page in pages.items():
         bars = page.bars
@@ -43,15 +43,15 @@ def pack_day(pages: DayOfAll) -> bytes:
 
 
 def unpack_day(packed: bytes, day: date) -> DayOfAll:
-    """The answer again."""
+    """Returns the day in what `pack_day` made."""
     start = np.array([day], "datetime64[D]")
     return {symbol: _page(start, row) for symbol, row in msgspec.json.decode(packed, type=dict[str, _Row]).items()}
 
 
-def days_wanted(fetch: Fetch, rules: Rules) -> list[date]:
-    """The days that a fetch needs from the provider, when it is one that a few days of all symbols serve; else none."""
+def list_grouped_days(fetch: Fetch, rules: LoadRules) -> list[date]:
+    """Returns the days of all symbols that would serve a fetch, or none if it needs more than a few, or other bars."""
     wants = [want for want in fetch.wants if want.timeframe.name == "day"]
-    if fetch.asked.timeframe.name != "day" or len(wants) != 1:
+    if fetch.request.timeframe.name != "day" or len(wants) != 1:
         return []
     if any(want.replaces or want.only is not None for want in fetch.wants):
         return []
@@ -61,7 +61,7 @@ def days_wanted(fetch: Fetch, rules: Rules) -> list[date]:
 
 
 class DaysOfAll(Provider):
-    """Answers for one batch from days of all symbols, and for what came before these from stored bars."""
+    """Serves the fetches of one batch from days of all symbols, and from stored bars for the days before these."""
 
     name: ClassVar[str] = "days_of_all"
 
@@ -71,37 +71,38 @@ class DaysOfAll(Provider):
         self._stored: dict[str, Bars] = {}
 
     def add_stored(
-        self, connection: Connection, fetches: Sequence[Fetch], rules: Rules, own: Container[str]
+        self, connection: Connection, fetches: Sequence[Fetch], rules: LoadRules, own: Container[str]
     ) -> list[Fetch]:
-        """Read the stored days before the fresh ones; returns the fetches whose days are all there.
+        """Reads the stored days before the new ones; returns the fetches whose days are complete.
 
-        `own` are the symbols whose stored days are of the provider's series: those of others go into no week of it. A
-        symbol that is missing from a day may be one that the answer for all does not cover: it is asked for itself.
+        `own` are the symbols whose stored days belong to the provider's series; other stored days are not used for
+        weeks and months. A symbol that is missing from a day may not be covered by the provider's day of all: it gets
+        a request of its own.
         """
-        covered = [fetch for fetch in fetches if all(fetch.asked.symbol in day for day in self._days.values())]
+        covered = [fetch for fetch in fetches if all(fetch.request.symbol in day for day in self._days.values())]
         if not covered or not self._days:
             return covered
         first_fresh = min(self._days)
-        good = [fetch for fetch in covered if fetch.asked.first >= first_fresh]
-        older = [fetch for fetch in covered if fetch.asked.first < first_fresh and fetch.asked.symbol in own]
+        good = [fetch for fetch in covered if fetch.request.first >= first_fresh]
+        older = [fetch for fetch in covered if fetch.request.first < first_fresh and fetch.request.symbol in own]
         if not older:
             return good
         frame, last = TIMEFRAMES["day"], first_fresh - timedelta(days=1)
-        most = (first_fresh - min(fetch.asked.first for fetch in older)).days
-        found = read_series(connection, [fetch.asked.symbol for fetch in older], frame, last, most)
+        most = (first_fresh - min(fetch.request.first for fetch in older)).days
+        found = read_series(connection, [fetch.request.symbol for fetch in older], frame, last, most)
         for fetch in older:
-            asked = fetch.asked
-            have = _select_from(found[asked.symbol], asked.first) if asked.symbol in found else NO_BARS
-            if np.isin(rules.windows(asked.first, last).expected(frame, asked.first, last), have.starts).all():
-                self._stored[asked.symbol] = have
+            request = fetch.request
+            have = _select_from(found[request.symbol], request.first) if request.symbol in found else NO_BARS
+            if np.isin(rules.windows(request.first, last).expected(frame, request.first, last), have.starts).all():
+                self._stored[request.symbol] = have
                 good.append(fetch)
         return good
 
-    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
-        """One page."""
+    def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
+        """Yields one page."""
         del cursor
-        found = [self._days[day].get(asked.symbol) for day in sorted(self._days)]
-        parts = [self._stored.get(asked.symbol, NO_BARS), *(page.bars for page in found if page is not None)]
+        found = [self._days[day].get(request.symbol) for day in sorted(self._days)]
+        parts = [self._stored.get(request.symbol, NO_BARS), *(page.bars for page in found if page is not None)]
         yield Page(concat(parts), [one for page in found if page is not None for one in page.rejected])
 
 

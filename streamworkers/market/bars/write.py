@@ -241,3 +241,13 @@ def _parsed(text: str | None, timeframe: Timeframe) -> date | datetime | None:
     if text is None:
         return None
     return datetime.fromisoformat(text) if timeframe.intraday else date.fromisoformat(text)
+
+
+def delete_bars(
+    connection: psycopg.Connection, timeframe: Timeframe, symbol: str, first: date | datetime, last: date | datetime
+) -> int:
+    """Deletes the bars of a symbol from `first` to `last`, both included; returns their number."""
+    query = sql.SQL("DELETE FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s").format(
+        table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
+    )
+    return connection.execute(query, (symbol, first, last)).rowcount

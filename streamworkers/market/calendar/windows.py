@@ -173,3 +173,10 @@ def bounds_of(timeframe: Timeframe, first: date, last: date) -> tuple[int, int]:
     days = first, last + timedelta(days=1)
     begin, end = (start_of(bar_moment(timeframe, day) if timeframe.intraday else day) for day in days)
     return begin, end
+
+
+def bound_of(timeframe: Timeframe, moment: date | datetime, days: int) -> date | datetime:
+    """Returns a date, `days` later for intraday bars, as the timeframe's table has times; a datetime as it is."""
+    if isinstance(moment, datetime):
+        return moment
+    return bar_moment(timeframe, moment + timedelta(days=days)) if timeframe.intraday else moment

@@ -19,9 +19,9 @@ from streamworkers.engine.redis.queue import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.jobs.load_ohlcv import LoadOhlcv
-from streamworkers.loading.batch import SavedBars
-from streamworkers.loading.provenance import SeriesKind, SeriesSource, conflicts, record_sources
+from streamworkers.loading.provenance import SeriesKind, SeriesSource, find_conflicts, record_sources
 from streamworkers.loading.spool import BarSpool
+from streamworkers.loading.store import BarsToSave
 from streamworkers.market.calendar.sessions import sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive
@@ -290,17 +290,17 @@ def test_a_save_that_was_planned_on_a_series_which_is_gone_is_rejected(connectio
     regular, extended = SeriesKind(True, "regular", "clock"), SeriesKind(True, "extended", "clock")
     base = SeriesSource("IBM", "1min", "massive", regular, date(2025, 11, 25), None, NOW, NOW, 1, (regular, None))
     with connection.transaction():
-        assert conflicts(connection, [base]) == set()
-        record_sources(connection, [base._replace(basis=extended, fetched_at=later(hours=-1))])
-        assert conflicts(connection, [base]) == {"IBM"}
+        assert find_conflicts(connection, [base]) == set()
+        record_sources(connection, [base._replace(kind=extended, fetched_at=later(hours=-1))])
+        assert find_conflicts(connection, [base]) == {"IBM"}
         # One that replaces what it was planned on, and was fetched last, may.
-        assert conflicts(connection, [base._replace(planned_on=(extended, None))]) == set()
-        assert conflicts(connection, [base._replace(planned_on=(extended, None), fetched_at=later(hours=-2))]) == {
+        assert find_conflicts(connection, [base._replace(planned_on=(extended, None))]) == set()
+        assert find_conflicts(connection, [base._replace(planned_on=(extended, None), fetched_at=later(hours=-2))]) == {
             "IBM"
         }
         # Days have no hours.
-        record_sources(connection, [base._replace(timeframe="day", basis=extended)])
-        assert conflicts(connection, [base._replace(timeframe="day")]) == set()
+        record_sources(connection, [base._replace(timeframe="day", kind=extended)])
+        assert find_conflicts(connection, [base._replace(timeframe="day")]) == set()
 
 
 def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(database_url: str) -> None:
@@ -314,7 +314,7 @@ def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(dat
                 spool = BarSpool()
                 spool.add(bars)
                 base = SeriesSource(symbol, "day", "massive", regular, date(2025, 11, 25), None, NOW, NOW, run_id)
-                value = SavedBars(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), "")
+                value = BarsToSave(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), "")
                 rounds.wait(30)
                 with connection.transaction():
                     LoadOhlcv().save(connection, [Completed(Item(run_id, 0, symbol, "day", 1), value)])
@@ -375,7 +375,7 @@ def test_a_load_of_another_series_than_was_stored_meanwhile_is_done_again(
     assert results(loader.connection, run)["IBM", "day"] == (
         "failed",
         None,
-        "ItemError: bars of IBM were loaded anew meanwhile, as another series",
+        "ItemError: bars of IBM were reloaded as another series since this load began",
     )
 
 
@@ -411,19 +411,19 @@ def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMa
         ("server_error", None, "TransientError: massive answered HTTP 500: "),
         ("server_error", 503, "TransientError: massive answered HTTP 503: "),
         ("error_status", None, "TransientError: massive answered with status 'ERROR': "),
-        ("missing_results", None, "BadPayloadError: the answer holds 0 bars and says 5"),
+        ("missing_results", None, "BadPayloadError: the answer holds 0 bars and states 5"),
         ("truncated_json", None, "BadPayloadError: the answer of "),
         ("cut_connection", None, "TransientError: massive: RemoteProtocolError: "),
         ("not_json", None, "BadPayloadError: the answer of "),
-        ("wrong_count", None, "BadPayloadError: the answer holds 5 bars and says 6"),
+        ("wrong_count", None, "BadPayloadError: the answer holds 5 bars and states 6"),
         ("duplicate_bars", None, "BadPayloadError: the answer holds"),
-        ("unordered_bars", None, "BadPayloadError: the times of the bars do not rise"),
+        ("unordered_bars", None, "BadPayloadError: the times of the bars do not increase"),
         ("out_of_range_bars", None, "BadPayloadError: "),
         ("foreign_next_url", None, "BadPayloadError: next_url leads to host 'http://other-host.invalid', not to "),
         ("loop_next_url", None, "BadPayloadError: next_url leads to a page that was read already"),
         ("wrong_ticker", None, "BadPayloadError: the bars are of "),
-        ("wrong_adjusted", None, "BadPayloadError: adjusted is False, not true as it was asked for"),
-        ("redirect", None, "BadPayloadError: massive answered HTTP 302, which leads elsewhere"),
+        ("wrong_adjusted", None, "BadPayloadError: adjusted is False, not true as requested"),
+        ("redirect", None, "BadPayloadError: massive answered HTTP 302, a redirect"),
         ("timeout", 60.0, "TransientError: massive did not answer in time (ReadTimeout)"),
     ],
 )

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from streamworkers.errors import BadInputError
-from streamworkers.loading.providers.sample import sample_bars
-from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.loading.providers.sample import read_sample
+from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -149,13 +149,13 @@ def test_progress_runs_to_the_sum_of_the_files(connection: Connection, tmp_path:
 
 def test_two_loads_fit_into_one_longer_transaction(connection: Connection) -> None:
     with connection.transaction():
-        first = load_rows(connection, DAY, synthesize(1, 5, 1, date(2024, 3, 1)))
-        again = load_rows(connection, DAY, synthesize(2, 5, 1, date(2024, 3, 1)))
+        first = load_rows(connection, DAY, generate_bars(1, 5, 1, date(2024, 3, 1)))
+        again = load_rows(connection, DAY, generate_bars(2, 5, 1, date(2024, 3, 1)))
     assert (first.inserted, again.inserted, again.unchanged) == (5, 5, 5)
 
 
 def test_the_sample_loads_five_symbols(connection: Connection) -> None:
-    counted = load_rows(connection, DAY, sample_bars())
+    counted = load_rows(connection, DAY, read_sample())
     assert len(counted.symbols) == 5
     assert counted.inserted == connection.execute("SELECT count(*) FROM ohlcv_daily").fetchone()[0]  # type: ignore[index]
 
