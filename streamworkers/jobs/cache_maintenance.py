@@ -15,7 +15,7 @@ from streamworkers.jobs.health import Finding, monitoring_event, save_findings
 from streamworkers.market.bars.read import read_newest_of_all, read_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import NOTIFY_CHANNEL
-from streamworkers.market.universes.store import list_universes, memberships
+from streamworkers.market.universes.store import list_universes, read_memberships
 from streamworkers.results.store import latest_indicators, recent_patterns
 
 PARTS = ("universe_cache", "common_queries", "quality")
@@ -45,7 +45,7 @@ class CacheMaintenance(Job[CacheParameters]):
         for item in items:
             match item.symbol:
                 case "universe_cache":
-                    sizes = {name: len(symbols) for name, symbols in memberships(context.connection).items()}
+                    sizes = {name: len(symbols) for name, symbols in read_memberships(context.connection).items()}
                     yield Completed(item, None, {"universes": len(sizes), "symbols": sum(sizes.values())})
                 case "common_queries":
                     yield Completed(item, None, warm(context.connection, context.parameters.warm_bars))
@@ -66,7 +66,7 @@ class CacheMaintenance(Job[CacheParameters]):
 def warm(connection: Connection, bars: int) -> dict[str, Any]:
     """Ask what people and jobs ask most, so that PostgreSQL has it in memory; the number of queries and the seconds."""
     started = time.monotonic()
-    symbols = sorted(frozenset[str]().union(*memberships(connection).values()))
+    symbols = sorted(frozenset[str]().union(*read_memberships(connection).values()))
     day = TIMEFRAMES["day"]
     newest = read_newest_of_all(connection, day)
     queries = 2

@@ -64,7 +64,7 @@ def test_dirt_is_rejected_with_line_and_rule_and_the_rest_is_loaded(connection: 
                 str(bars),
                 "6",
                 "duplicate",
-                "duplicate in the file: NA at 2024-01-02 stands on line 2 already, which is kept",
+                "duplicate in the file: NA at 2024-01-02 is already on line 2, which is kept",
                 "NA,2024-01-02,1,2,1,2,7",
             ],
         ]
