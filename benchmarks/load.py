@@ -15,8 +15,8 @@ from bench_pool import Bench, machine, positive, print_table, private_services, 
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.market.bars.arrays import BarArrays, bar_rows
-from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.bars.bars import Bars, to_times
+from streamworkers.market.bars.text_rows import BarRows, format_bars
 from streamworkers.market.bars.write import Series, store_series
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import windows_between
@@ -133,15 +133,15 @@ def bars_of(frame: Timeframe, rows: int) -> Iterator[BarRows]:
     done = 0
     while done < rows:
         close = np.round(100 + np.cumsum(random.normal(0, 0.05, len(starts))), 2)
-        bars = BarArrays(
-            starts,
+        bars = Bars(
+            to_times(frame, starts),
             close,
             np.round(close + 0.11, 2),
             np.round(close - 0.09, 2),
             close,
             random.integers(1, 10**6, len(starts)),
         )
-        yield bar_rows(f"T{done}", frame, bars)
+        yield format_bars(f"T{done}", frame, bars)
         done += len(starts)
 
 

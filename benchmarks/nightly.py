@@ -34,8 +34,8 @@ from streamworkers.analysis.patterns import detect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.loading.providers.synthetic import synthesize
-from streamworkers.market.bars.read import newest_bar_time, read_series
+from streamworkers.loading.providers.synthetic import generate_bars
+from streamworkers.market.bars.read import read_newest_time, read_series
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, newest_closed
 from streamworkers.market.files.bars_import import import_bars
@@ -103,7 +103,7 @@ def load_bars(bench: Bench, csv_file: Path | None) -> tuple[str, ...]:
     """Load the bars of a file, or invented ones; returns the symbols."""
     if csv_file is None:
         return tuple(
-            sorted(load_rows(bench.connection, DAY, synthesize(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, SEED)).symbols)
+            sorted(load_rows(bench.connection, DAY, generate_bars(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, SEED)).symbols)
         )
     return tuple(sorted(import_bars(bench.connection, [csv_file], DAY).symbols))
 
@@ -131,7 +131,7 @@ def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
     """Read, compute, write: what one would write without a pool."""
     connection = bench.connection
     with connection.transaction():
-        newest = newest_bar_time(connection, symbols, DAY, newest_closed(DAY, datetime.now(UTC)))
+        newest = read_newest_time(connection, symbols, DAY, newest_closed(DAY, datetime.now(UTC)))
         assert isinstance(newest, date)
         indicators = definitions.parse_indicators(definitions.read_enabled_indicators(connection, "day"))
         patterns = definitions.parse_patterns(definitions.read_enabled_patterns(connection, "day"))
@@ -140,7 +140,7 @@ def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
         found: list[PatternRow] = []
         scans: list[Scan] = []
         for symbol, series in read_series(connection, symbols, DAY, newest, max_bars).items():
-            if series.times[-1] != np.datetime64(newest, "us"):
+            if series.times[-1] != np.datetime64(newest, "D"):
                 continue
             for name, bars in compute_last_bars(indicators, series).values.items():
                 values.extend(IndicatorRow(symbol, name, moment, bar.value, bar.outputs, len(series)) for bar in bars)

@@ -13,7 +13,7 @@ from streamworkers.database import Connection
 from streamworkers.diagnosis import reports as health_reports
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
-from streamworkers.market.bars.read import newest_bar_of_all
+from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
 from streamworkers.results.store import count_recent_detections
 
@@ -88,7 +88,7 @@ class SystemCollector(Collector):
             waiting, oldest = health_reports.outbox_state(connection)
             tables = health_reports.table_state(connection)
             database = health_reports.database_state(connection)
-            bars = {name: newest_bar_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
+            bars = {name: read_newest_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
             detected = count_recent_detections(connection, DETECTION_HOURS)
         return {
             _ENQUEUED: enqueued,

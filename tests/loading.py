@@ -11,7 +11,7 @@ import pytest
 
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import Run
-from streamworkers.market.bars.arrays import BarArrays
+from streamworkers.market.bars.bars import Bars
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import DEFAULT_KEY, FakeMassive, RunningFakeMassive, running_fake_massive
 
@@ -69,10 +69,12 @@ def results(connection: Connection, run: Run) -> dict[tuple[str, str], tuple[str
     return {(symbol, timeframe): (status, result, error) for symbol, timeframe, status, result, error in rows}
 
 
-def bars_of_days(first: int, count: int) -> BarArrays:
+def bars_of_days(first: int, count: int) -> Bars:
     """So many plain day bars, from a day since 1970 on."""
     prices = np.full(count, 10.0)
-    return BarArrays(np.arange(first, first + count), prices, prices, prices, prices, np.ones(count, np.int64))
+    return Bars(
+        np.arange(first, first + count).view("datetime64[D]"), prices, prices, prices, prices, np.ones(count, np.int64)
+    )
 
 
 def later(**words: float) -> datetime:

@@ -1,6 +1,6 @@
 """Chart pattern detectors that TA-Lib lacks: crosses, new extremes, gaps, narrow ranges, volume.
 
-Every detector takes a BarSeries and keyword parameters, and returns an int32 array as long as the series: 0 for no
+Every detector takes a Bars and keyword parameters, and returns an int32 array as long as the series: 0 for no
 pattern at that bar, 100 for bullish, -100 for bearish. The neutral patterns (inside bar, NR7, squeeze) return 100. The
 signal at a bar depends only on that bar and earlier ones. Two values that differ by less than a billionth of their
 scale count as equal, because rounding in TA-Lib's running sums would otherwise give crosses on flat prices.
@@ -21,53 +21,53 @@ from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.rolling import divide, quiet, shift
 from streamworkers.analysis.ta_functions import ta_function
-from streamworkers.market.bars.series import BarSeries, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray
 
 SignalArray = NDArray[np.int32]
 _EQUAL_WITHIN = 1e-9
 
 
 @quiet
-def golden_cross(series: BarSeries, *, fast: int = 50, slow: int = 200) -> SignalArray:
+def golden_cross(series: Bars, *, fast: int = 50, slow: int = 200) -> SignalArray:
     """Bullish where the fast simple mean of the close rises above the slow one."""
     return np.maximum(_mean_crossings(series, fast, slow), 0)
 
 
 @quiet
-def death_cross(series: BarSeries, *, fast: int = 50, slow: int = 200) -> SignalArray:
+def death_cross(series: Bars, *, fast: int = 50, slow: int = 200) -> SignalArray:
     """Bearish where the fast simple mean of the close falls below the slow one."""
     return np.minimum(_mean_crossings(series, fast, slow), 0)
 
 
-def new_52_week_high(series: BarSeries, *, period: int = 252) -> SignalArray:
+def new_52_week_high(series: Bars, *, period: int = 252) -> SignalArray:
     """Bullish where the high is above the highs of the `period - 1` bars before: the highest of `period` bars."""
     return _signal(bullish=series.high > shift(talib.MAX(series.high, period - 1), 1))
 
 
-def new_52_week_low(series: BarSeries, *, period: int = 252) -> SignalArray:
+def new_52_week_low(series: Bars, *, period: int = 252) -> SignalArray:
     """Bearish where the low is below the lows of the `period - 1` bars before: the lowest of `period` bars."""
     return _signal(bearish=series.low < shift(talib.MIN(series.low, period - 1), 1))
 
 
 @quiet
-def gap_up(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
+def gap_up(series: Bars, *, min_percent: float = 1.0) -> SignalArray:
     """Bullish where the open is more than `min_percent` percent above the high of the bar before."""
     return _signal(bullish=series.open > shift(series.high, 1) * (1.0 + min_percent / 100.0))
 
 
 @quiet
-def gap_down(series: BarSeries, *, min_percent: float = 1.0) -> SignalArray:
+def gap_down(series: Bars, *, min_percent: float = 1.0) -> SignalArray:
     """Bearish where the open is more than `min_percent` percent below the low of the bar before."""
     return _signal(bearish=series.open < shift(series.low, 1) * (1.0 - min_percent / 100.0))
 
 
-def inside_bar(series: BarSeries) -> SignalArray:
+def inside_bar(series: Bars) -> SignalArray:
     """Neutral: the high is below the previous high, and the low above the previous low."""
     return _signal((series.high < shift(series.high, 1)) & (series.low > shift(series.low, 1)))
 
 
 @quiet
-def nr7(series: BarSeries, *, bars: int = 7) -> SignalArray:
+def nr7(series: Bars, *, bars: int = 7) -> SignalArray:
     """Neutral: the range is the narrowest of the last `bars` bars. Source: Toby Crabel."""
     width = series.high - series.low
     before = shift(talib.MIN(width, bars - 1), 1)
@@ -75,9 +75,7 @@ def nr7(series: BarSeries, *, bars: int = 7) -> SignalArray:
 
 
 @quiet
-def bollinger_squeeze(
-    series: BarSeries, *, period: int = 20, deviations: float = 2.0, window: int = 120
-) -> SignalArray:
+def bollinger_squeeze(series: Bars, *, period: int = 20, deviations: float = 2.0, window: int = 120) -> SignalArray:
     """Neutral: the width of the Bollinger bands falls to its lowest of `window` bars.
 
     Only the first bar at the low is a signal. Width is (upper - lower) / middle. Source: John Bollinger,
@@ -93,14 +91,14 @@ def bollinger_squeeze(
 
 
 @quiet
-def macd_cross(series: BarSeries, *, fast: int = 12, slow: int = 26, signal: int = 9) -> SignalArray:
+def macd_cross(series: Bars, *, fast: int = 12, slow: int = 26, signal: int = 9) -> SignalArray:
     """Bullish where the MACD line rises above its signal line, bearish where it falls below."""
     line, smoothed, _ = talib.MACD(series.close, fast, slow, signal)
     return _crossings(line - smoothed, series.close)
 
 
 @quiet
-def volume_spike(series: BarSeries, *, period: int = 20, multiple: float = 3.0) -> SignalArray:
+def volume_spike(series: Bars, *, period: int = 20, multiple: float = 3.0) -> SignalArray:
     """Volume of at least `multiple` times the mean of the `period` bars before, in the direction of the bar.
 
     Bullish where the bar closes above its open, bearish where it closes below. A bar that closes at its open has no
@@ -120,7 +118,7 @@ def _signal(bullish: NDArray[np.bool_] | None = None, bearish: NDArray[np.bool_]
     return signals
 
 
-def _mean_crossings(series: BarSeries, fast: int, slow: int) -> SignalArray:
+def _mean_crossings(series: Bars, fast: int, slow: int) -> SignalArray:
     return _crossings(talib.SMA(series.close, fast) - talib.SMA(series.close, slow), series.close)
 
 

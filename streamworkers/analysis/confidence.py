@@ -24,7 +24,7 @@ import talib
 
 from streamworkers.analysis.own_indicators import relative_volume
 from streamworkers.analysis.pattern_traits import PatternTraits
-from streamworkers.market.bars.series import BarSeries, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray
 
 CONFIDENCE_METHOD = "rule-v1"
 CONFIDENCE_WEIGHTS = {"trend": 0.35, "confirmation": 0.25, "volume": 0.25, "range": 0.15}
@@ -38,7 +38,7 @@ NO_PARTS = 0.5
 class ConfidenceContext:
     """The ATR and relative volume of a series, each computed at most once, and only if a pattern is detected."""
 
-    def __init__(self, series: BarSeries) -> None:
+    def __init__(self, series: Bars) -> None:
         self.series = series
 
     @cached_property
@@ -93,7 +93,7 @@ def _trend(context: ConfidenceContext, traits: PatternTraits, index: int, side: 
     return _unit(0.5 + 0.5 * wanted * move)
 
 
-def _confirmation(series: BarSeries, index: int, side: int) -> float | None:
+def _confirmation(series: Bars, index: int, side: int) -> float | None:
     high, low, close = series.high.item(index), series.low.item(index), series.close.item(index)
     if side == 0 or high <= low:
         return None

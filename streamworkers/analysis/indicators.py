@@ -12,7 +12,7 @@ from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.series import BarSeries, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray
 
 
 class BarValue(NamedTuple):
@@ -34,11 +34,11 @@ class IndicatorValues:
 class _Bound(NamedTuple):
     """A definition ready to be called: `call` takes a series of one bar or more."""
 
-    call: Callable[[BarSeries], tuple[FloatArray, ...]]
+    call: Callable[[Bars], tuple[FloatArray, ...]]
     outputs: tuple[str, ...]
 
 
-def compute(definition: IndicatorDefinition, series: BarSeries) -> dict[str, FloatArray]:
+def compute(definition: IndicatorDefinition, series: Bars) -> dict[str, FloatArray]:
     """Compute every output of an indicator, by name, the main output first.
 
     The arrays are float64, as long as the series, and NaN at bars where the output is not defined yet. TA-Lib's outputs
@@ -51,9 +51,7 @@ def compute(definition: IndicatorDefinition, series: BarSeries) -> dict[str, Flo
     return dict(zip(bound.outputs, bound.call(series), strict=True))
 
 
-def compute_last_bars(
-    definitions: Sequence[IndicatorDefinition], series: BarSeries, last_bars: int = 1
-) -> IndicatorValues:
+def compute_last_bars(definitions: Sequence[IndicatorDefinition], series: Bars, last_bars: int = 1) -> IndicatorValues:
     """Compute each definition at the last `last_bars` bars, in the form in which values are stored.
 
     Bars at which an output is not finite are left out; a definition without a value at the last bar is named in
@@ -96,7 +94,7 @@ def _bind(definition: IndicatorDefinition) -> _Bound:
         return _Bound(function.bind_floats(definition.params), function.outputs)
     compute_own, params, single = own.function, dict(definition.params), len(own.outputs) == 1
 
-    def call(series: BarSeries) -> tuple[FloatArray, ...]:
+    def call(series: Bars) -> tuple[FloatArray, ...]:
         result = compute_own(series, **params)
         return (result,) if single else result
 

@@ -1,6 +1,6 @@
 """Indicators that TA-Lib lacks or defines differently; docs/reference/indicators.md lists their formulas.
 
-Every function takes a BarSeries and keyword parameters. It returns a float64 array, or a tuple of such arrays, as long
+Every function takes a Bars and keyword parameters. It returns a float64 array, or a tuple of such arrays, as long
 as the series and NaN at bars where the value is not defined yet. The value at a bar depends only on that bar and
 earlier ones. Division by a volume, range or price of zero gives NaN unless the function states otherwise.
 """
@@ -15,13 +15,13 @@ import talib
 
 from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber
 from streamworkers.analysis.rolling import divide, quiet, rolling_sum, shift
-from streamworkers.market.bars.series import BarSeries, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray
 
 _ANCHOR_MONTHS = {"year": 12, "quarter": 3, "month": 1}
 
 
 @quiet
-def relative_volume(series: BarSeries, *, period: int = 20) -> FloatArray:
+def relative_volume(series: Bars, *, period: int = 20) -> FloatArray:
     """Volume divided by the mean volume of the `period` bars before; 1 is ordinary, NaN if the mean is 0.
 
     The bar itself is not part of the mean, so that a spike does not dilute its own value.
@@ -30,26 +30,26 @@ def relative_volume(series: BarSeries, *, period: int = 20) -> FloatArray:
 
 
 @quiet
-def high_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
+def high_52w_distance(series: Bars, *, period: int = 252) -> FloatArray:
     """Distance of the close from the highest high of the last `period` bars, in percent, 0 or negative."""
     return (divide(series.close, talib.MAX(series.high, period)) - 1.0) * 100.0
 
 
 @quiet
-def low_52w_distance(series: BarSeries, *, period: int = 252) -> FloatArray:
+def low_52w_distance(series: Bars, *, period: int = 252) -> FloatArray:
     """Distance of the close from the lowest low of the last `period` bars, in percent, 0 or positive."""
     return (divide(series.close, talib.MIN(series.low, period)) - 1.0) * 100.0
 
 
 @quiet
-def rolling_vwap(series: BarSeries, *, period: int = 20) -> FloatArray:
+def rolling_vwap(series: Bars, *, period: int = 20) -> FloatArray:
     """Mean typical price (high + low + close) / 3 of the last `period` bars, weighted by volume."""
     traded = _typical_price(series) * series.volume
     return divide(rolling_sum(traded, period), rolling_sum(series.volume, period))
 
 
 @quiet
-def anchored_vwap(series: BarSeries, *, anchor: str = "year") -> FloatArray:
+def anchored_vwap(series: Bars, *, anchor: str = "year") -> FloatArray:
     """Volume-weighted mean typical price since the first bar of the year, quarter or month that the bar is in.
 
     Years, quarters and months are those of `series.times` (UTC for intraday bars). Bars before the first boundary
@@ -64,7 +64,7 @@ def anchored_vwap(series: BarSeries, *, anchor: str = "year") -> FloatArray:
     return divide(traded_since, volume_since)
 
 
-def _anchors(series: BarSeries, anchor: str) -> list[int]:
+def _anchors(series: Bars, anchor: str) -> list[int]:
     """The indices of bars that begin a period and have a bar of an earlier period before them."""
     if anchor == "start":
         return [0]
@@ -76,13 +76,13 @@ def _anchors(series: BarSeries, anchor: str) -> list[int]:
 
 
 @quiet
-def returns(series: BarSeries, *, period: int = 1) -> FloatArray:
+def returns(series: Bars, *, period: int = 1) -> FloatArray:
     """close / close `period` bars earlier - 1, as a fraction: 0.02 is a rise of two percent."""
     return divide(series.close, shift(series.close, period)) - 1.0
 
 
 @quiet
-def cmf(series: BarSeries, *, period: int = 20) -> FloatArray:
+def cmf(series: Bars, *, period: int = 20) -> FloatArray:
     """Chaikin money flow, -1 to 1: volume weighted by where in its range each bar closed, divided by all volume.
 
     Source: Marc Chaikin. A bar whose high equals its low counts as closed in the middle; `period` bars without any
@@ -96,7 +96,7 @@ def cmf(series: BarSeries, *, period: int = 20) -> FloatArray:
 
 @quiet
 def keltner(
-    series: BarSeries, *, period: int = 20, atr_period: int = 10, multiplier: float = 2.0
+    series: Bars, *, period: int = 20, atr_period: int = 10, multiplier: float = 2.0
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Keltner channel (upper, middle, lower): the EMA of the close, and `multiplier` ATRs above and below it.
 
@@ -109,7 +109,7 @@ def keltner(
 
 
 @quiet
-def donchian(series: BarSeries, *, period: int = 20) -> tuple[FloatArray, FloatArray, FloatArray]:
+def donchian(series: Bars, *, period: int = 20) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Donchian channel (upper, middle, lower): highest high, lowest low and their mean over `period` bars.
 
     Source: Richard Donchian. The bar itself is part of the window.
@@ -118,7 +118,7 @@ def donchian(series: BarSeries, *, period: int = 20) -> tuple[FloatArray, FloatA
     return upper, (upper + lower) / 2.0, lower
 
 
-def supertrend(series: BarSeries, *, period: int = 10, multiplier: float = 3.0) -> tuple[FloatArray, FloatArray]:
+def supertrend(series: Bars, *, period: int = 10, multiplier: float = 3.0) -> tuple[FloatArray, FloatArray]:
     """Supertrend (value, direction): the stop line, and 1 in an uptrend or -1 in a downtrend.
 
     Source: Olivier Seban. Bands are (high + low) / 2 ± `multiplier` ATRs. Each band only tightens until the close
@@ -129,7 +129,7 @@ def supertrend(series: BarSeries, *, period: int = 10, multiplier: float = 3.0) 
     return value, np.where(np.isnan(value), np.nan, trend)
 
 
-def _typical_price(series: BarSeries) -> FloatArray:
+def _typical_price(series: Bars) -> FloatArray:
     result: FloatArray = talib.TYPPRICE(series.high, series.low, series.close)
     return result
 

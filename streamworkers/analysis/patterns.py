@@ -20,7 +20,7 @@ from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
 Direction = Literal["bullish", "bearish", "neutral"]
 
@@ -45,13 +45,13 @@ class Detection:
 class _Bound(NamedTuple):
     """A definition ready to be called: `signals` takes a series of at least `bars_needed` bars."""
 
-    signals: Callable[[BarSeries], NDArray[np.int32]]
+    signals: Callable[[Bars], NDArray[np.int32]]
     bars_needed: int
     traits: PatternTraits
 
 
 def detect(
-    definitions: Sequence[PatternDefinition], series: BarSeries, last_bars: int = 1
+    definitions: Sequence[PatternDefinition], series: Bars, last_bars: int = 1
 ) -> tuple[list[Detection], list[str]]:
     """Detect patterns at the last `last_bars` bars of a series.
 

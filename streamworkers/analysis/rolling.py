@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streamworkers.market.bars.series import FloatArray
+from streamworkers.market.bars.bars import FloatArray
 
 # For functions that divide: zero volume is common, and an overflow gives inf, which is never stored.
 quiet = np.errstate(all="ignore")

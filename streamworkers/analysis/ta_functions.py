@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamworkers.analysis.parameters import ParameterValue, require_known, to_real_number, to_whole_number
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.series import BarSeries, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray
 
 # The stubs of talib lack the two functions that describe all others.
 _describe: Callable[..., Any] = vars(talib.abstract)["Function"]
@@ -81,25 +81,25 @@ class TaFunction:
             else:
                 outside = middle
 
-    def bind(self, params: Mapping[str, ParameterValue]) -> Callable[[BarSeries], tuple[NDArray[Any], ...]]:
+    def bind(self, params: Mapping[str, ParameterValue]) -> Callable[[Bars], tuple[NDArray[Any], ...]]:
         """A function from a series of at least one bar to TA-Lib's outputs, unchanged."""
         function, arguments, take = self.function, dict(params), attrgetter(*self.inputs)
         single_input, single_output = len(self.inputs) == 1, len(self.outputs) == 1
 
-        def call(series: BarSeries) -> tuple[NDArray[Any], ...]:
+        def call(series: Bars) -> tuple[NDArray[Any], ...]:
             arrays = (take(series),) if single_input else take(series)
             result = function(*arrays, **arguments)
             return (result,) if single_output else result
 
         return call
 
-    def bind_floats(self, params: Mapping[str, ParameterValue]) -> Callable[[BarSeries], tuple[FloatArray, ...]]:
+    def bind_floats(self, params: Mapping[str, ParameterValue]) -> Callable[[Bars], tuple[FloatArray, ...]]:
         """As `bind`, with integer outputs as float64, and NaN where TA-Lib has a 0 for "not defined yet"."""
         call, lookback = self.bind(params), self.lookback(params)
         if not self._gives_whole_numbers():
             return call
 
-        def call_floats(series: BarSeries) -> tuple[FloatArray, ...]:
+        def call_floats(series: Bars) -> tuple[FloatArray, ...]:
             return tuple(_with_nan(array, lookback) for array in call(series))
 
         return call_floats

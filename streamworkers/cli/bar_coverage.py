@@ -10,9 +10,8 @@ import click
 from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table, show_bar_time
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
-from streamworkers.loading.coverage import coverage as measure_coverage
-from streamworkers.loading.coverage import gaps as find_gaps
-from streamworkers.loading.plan import Rules, Span
+from streamworkers.loading.coverage import compute_coverage, find_gaps
+from streamworkers.loading.plan import LoadRules, Span
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment, timeframe_named
 from streamworkers.market.universes.store import resolve
 
@@ -45,7 +44,7 @@ def coverage(
     session = Session.open()
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
-        rows = measure_coverage(connection, resolve(connection, universe), frame, span, rules)
+        rows = compute_coverage(connection, resolve(connection, universe), frame, span, rules)
     incomplete = [row for row in rows if row.missing]
     report = {
         "timeframe": frame.name,
@@ -109,10 +108,10 @@ def gaps(symbol: str, timeframe: str, first: datetime | None, last: datetime | N
     return 1 if rows else 0
 
 
-def _rules(settings: Settings, first: datetime | None, last: datetime | None) -> tuple[Rules, Span]:
+def _rules(settings: Settings, first: datetime | None, last: datetime | None) -> tuple[LoadRules, Span]:
     """The rules for regular sessions up to now, and the range of days."""
-    rules = Rules(
-        now=datetime.now(UTC), settle_seconds=settings.load_grace_seconds, hour_anchor=settings.load_hour_anchor
+    rules = LoadRules(
+        now=datetime.now(UTC), grace_seconds=settings.load_grace_seconds, hour_anchor=settings.load_hour_anchor
     )
     end = last.date() if last else rules.today
     begin = first.date() if first else end - timedelta(days=_YEAR)

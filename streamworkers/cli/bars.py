@@ -20,9 +20,9 @@ from streamworkers.cli.session import (
     show_bar_time,
 )
 from streamworkers.errors import BadInputError
-from streamworkers.loading.providers.sample import sample_bars
-from streamworkers.loading.providers.synthetic import synthesize as synthetic_bars
-from streamworkers.market.bars.read import recent_bars
+from streamworkers.loading.providers.sample import read_sample
+from streamworkers.loading.providers.synthetic import generate_bars
+from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, timeframe_named
@@ -95,7 +95,7 @@ def import_files(
 @_universe_option
 def sample(universe: str | None) -> None:
     """Load real public-domain daily bars of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013, from bokeh_sampledata."""
-    _load(sample_bars(), universe)
+    _load(read_sample(), universe)
 
 
 @bars.command(short_help="Generate synthetic daily bars: SYN001, SYN002, …")
@@ -113,7 +113,7 @@ def sample(universe: str | None) -> None:
 def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | None) -> None:
     """Generate synthetic daily bars for the sessions of the New York Stock Exchange: SYN001, SYN002, …"""
     last: date | None = end.date() if end else None
-    _load(synthetic_bars(symbols, days, seed, last), universe)
+    _load(generate_bars(symbols, days, seed, last), universe)
 
 
 @bars.command()
@@ -125,7 +125,7 @@ def show(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
     """Show the newest bars of SYMBOL."""
     frame = timeframe_named(timeframe)
     with Session.open().database() as connection:
-        rows = [dict(bar._asdict()) for bar in recent_bars(connection, symbol, frame, limit)]
+        rows = [dict(bar._asdict()) for bar in read_recent(connection, symbol, frame, limit)]
     if as_json:
         print_json([{**row, **{name: float(row[name]) for name in ("open", "high", "low", "close")}} for row in rows])
         return

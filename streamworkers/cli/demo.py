@@ -21,8 +21,8 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import ServiceUnreachableError
-from streamworkers.loading.providers.sample import sample_bars
-from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.loading.providers.sample import read_sample
+from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import import_bars
@@ -88,10 +88,10 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
         rejected = sum(summary.rejected.values())
         _say(f"{summary.rows_read - rejected:,} bars of {csv_file.name} loaded, {rejected} rejected")
     else:
-        real = load_rows(connection, TIMEFRAMES["day"], sample_bars())
+        real = load_rows(connection, TIMEFRAMES["day"], read_sample())
         last = real.last
         assert last is not None
-        invented = load_rows(connection, TIMEFRAMES["day"], synthesize(_SYNTHETIC, _DAYS, _SEED, last))
+        invented = load_rows(connection, TIMEFRAMES["day"], generate_bars(_SYNTHETIC, _DAYS, _SEED, last))
         add_symbols(connection, _UNIVERSE, real.symbols | invented.symbols)
         bars = sum(load.inserted + load.updated + load.unchanged for load in (real, invented))
         _say(f"{bars:,} bars: {len(real.symbols)} real symbols, {len(invented.symbols)} invented ones, up to {last}")

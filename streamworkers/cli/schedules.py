@@ -28,7 +28,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError, UsageError
 from streamworkers.market.calendar.timeframes import timeframe_named
-from streamworkers.market.universes.store import memberships, universe_names
+from streamworkers.market.universes.store import parse_names, read_memberships
 from streamworkers.schedules import reports, store
 from streamworkers.schedules import run_factory as starter
 from streamworkers.schedules.defaults import default_schedules
@@ -323,9 +323,9 @@ def install_defaults(replace: bool, as_json: bool) -> None:
     definitions = default_schedules(session.settings)
     with session.database() as connection:
         outcomes = _install(connection, definitions, replace=replace)
-        known = memberships(connection)
+        known = read_memberships(connection)
     _print_installed(outcomes, as_json)
-    lacking = [name for name in universe_names(session.settings.job_universes) if not known.get(name)]
+    lacking = [name for name in parse_names(session.settings.job_universes) if not known.get(name)]
     if lacking:
         words = f"universes without symbols: {', '.join(lacking)}: streamworkers universes import FILE"
         messages.print(words, markup=False)

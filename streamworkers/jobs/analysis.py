@@ -12,8 +12,8 @@ from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.read import newest_bar_time, read_series
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
+from streamworkers.market.bars.read import read_newest_time, read_series
 from streamworkers.market.calendar.timeframes import (
     EXCHANGE_ZONE,
     Timeframe,
@@ -68,7 +68,7 @@ class Analysis(Job[AnalysisParameters]):
         bound = newest_closed(timeframe, request.moment())
         if request.as_of is not None:
             bound = min(bound, to_table_time(timeframe, request.as_of))
-        newest = newest_bar_time(connection, request.symbols, timeframe, bound) or bound
+        newest = read_newest_time(connection, request.symbols, timeframe, bound) or bound
         as_of, values = bar_moment(timeframe, newest), parameters.model_dump(mode="json")
         return replace(request, timeframe=timeframe.name, as_of=as_of, parameters=values)
 
@@ -123,9 +123,9 @@ class Analysis(Job[AnalysisParameters]):
             self._patterns = definitions.parse_patterns(parameters.pattern_definitions)
             self._parameters = parameters
 
-    def _analyse(self, item: Item, series: BarSeries, timeframe: Timeframe, last_bars: int) -> Outcome:
+    def _analyse(self, item: Item, series: Bars, timeframe: Timeframe, last_bars: int) -> Outcome:
         try:
-            results = compute_symbol(series, timeframe, self._indicators, self._patterns, last_bars)
+            results = compute_symbol(item.symbol, series, timeframe, self._indicators, self._patterns, last_bars)
         except BadInputError as error:
             return Failed(item, str(error), permanent=True)
         missing = {"missing": results.missing} if results.missing else {}

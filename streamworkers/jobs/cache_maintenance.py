@@ -14,10 +14,10 @@ from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.jobs.health import Finding, monitoring_event, save_findings
-from streamworkers.market.bars.read import newest_bar_of_all, read_series
+from streamworkers.market.bars.read import read_newest_of_all, read_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import NOTIFY_CHANNEL
-from streamworkers.market.universes.store import list_universes, memberships
+from streamworkers.market.universes.store import list_universes, read_memberships
 from streamworkers.results.store import list_latest_indicators, list_recent_patterns
 
 PARTS = ("universe_cache", "common_queries", "quality")
@@ -47,7 +47,7 @@ class CacheMaintenance(Job[CacheParameters]):
         for item in items:
             match item.symbol:
                 case "universe_cache":
-                    sizes = {name: len(symbols) for name, symbols in memberships(context.connection).items()}
+                    sizes = {name: len(symbols) for name, symbols in read_memberships(context.connection).items()}
                     yield Completed(item, None, {"universes": len(sizes), "symbols": sum(sizes.values())})
                 case "common_queries":
                     yield Completed(item, None, warm(context.connection, context.parameters.warm_bars))
@@ -68,9 +68,9 @@ class CacheMaintenance(Job[CacheParameters]):
 def warm(connection: Connection, bars: int) -> dict[str, Any]:
     """Run frequent queries, so that PostgreSQL has their pages in memory; returns queries, symbols, and seconds."""
     started = time.monotonic()
-    symbols = sorted(frozenset[str]().union(*memberships(connection).values()))
+    symbols = sorted(frozenset[str]().union(*read_memberships(connection).values()))
     day = TIMEFRAMES["day"]
-    newest = newest_bar_of_all(connection, day)
+    newest = read_newest_of_all(connection, day)
     queries = 2
     if newest is not None:
         for start in range(0, len(symbols), _SYMBOLS_AT_ONCE):

@@ -17,7 +17,7 @@ from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.engine.redis.inspector import Inspector
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
 from streamworkers.errors import StreamworkersError
-from streamworkers.market.bars.read import newest_bar_of_all
+from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 Status = Literal["ok", "degraded", "critical"]
@@ -223,7 +223,7 @@ def _outbox(connection: Connection, rules: HealthParameters) -> Finding:
 
 
 def _data(connection: Connection, rules: HealthParameters, now: datetime) -> Finding:
-    newest = {name: newest_bar_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
+    newest = {name: read_newest_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
     detail = {name: moment.isoformat() for name, moment in newest.items() if moment is not None}
     last = newest["day"]
     if last is None:

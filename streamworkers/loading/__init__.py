@@ -1,1 +1,1 @@
-"""Loading bars from providers: what to ask for, fetching, provenance, and storing."""
+"""Loading bars from providers: planning, fetching, provenance, checkpoints, storing, coverage."""

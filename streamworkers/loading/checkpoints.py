@@ -1,4 +1,4 @@
-"""Answers of providers that outlive a call of the job: those of items that wait, and those that a run's items share."""
+"""Saved progress of loads: pages of items that are snoozed, and answers that all items of a run share."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ _TABLE, _OLD = "load_checkpoints", "fetched_at < %s"
 
 
 class CheckpointPage(NamedTuple):
-    """A part of an answer, the cursor of the next, and the bars of it that were rejected: rule and detail of each."""
+    """A page of a provider: its packed bars, the cursor of the next page, rule and message of each rejected bar."""
 
     packed: bytes
     cursor: str | None = None
@@ -24,7 +24,7 @@ class CheckpointPage(NamedTuple):
 def read_checkpoint(
     connection: psycopg.Connection, run_id: int, keys: Sequence[str], since: datetime
 ) -> dict[str, list[CheckpointPage]]:
-    """The parts of these answers that were kept since then, from the first on without a gap."""
+    """Returns the pages of each key that were saved since a moment, from the first page on without a gap."""
     found: dict[str, list[CheckpointPage]] = {}
     for key, page, packed, cursor, rejected in connection.execute(
         "SELECT key, page, packed, cursor, rejected FROM load_checkpoints WHERE run_id = %s AND key = ANY(%s)"
@@ -38,7 +38,7 @@ def read_checkpoint(
 
 
 def write_checkpoint(connection: psycopg.Connection, run_id: int, key: str, pages: Sequence[CheckpointPage]) -> None:
-    """Keep the parts of an answer that are there so far, in the place of what was kept of it."""
+    """Saves the pages of a key, replacing those saved before."""
     with connection.transaction():
         delete_checkpoints(connection, run_id, [key])
         connection.cursor().executemany(
@@ -49,14 +49,14 @@ def write_checkpoint(connection: psycopg.Connection, run_id: int, key: str, page
 
 
 def delete_checkpoints(connection: psycopg.Connection, run_id: int, keys: Sequence[str]) -> None:
-    """They are in the tables now."""
+    """Deletes the pages of these keys, whose bars are stored now."""
     connection.execute("DELETE FROM load_checkpoints WHERE run_id = %s AND key = ANY(%s)", (run_id, list(keys)))
 
 
-def shared_answer(
+def fetch_shared(
     connection: psycopg.Connection, run_id: int, key: str, since: datetime, fetch: Callable[[], bytes]
 ) -> bytes | None:
-    """An answer that all items of a run share: whoever needs it first fetches it; None while somebody else does."""
+    """Returns an answer that all items of a run share, fetching it once; None while another worker fetches it."""
     found = read_checkpoint(connection, run_id, [key], since)
     if key in found:
         return found[key][0].packed
@@ -66,6 +66,7 @@ def shared_answer(
     if not row[0]:
         return None
     try:
+        # Another worker may have fetched it between the first read and the lock.
         found = read_checkpoint(connection, run_id, [key], since)
         if key in found:
             return found[key][0].packed

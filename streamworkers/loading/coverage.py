@@ -1,4 +1,4 @@
-"""What is stored against what the sessions of the exchange give: coverage by symbol, and the gaps of one."""
+"""Compares stored bars with the sessions of the exchange: coverage by symbol, and the gaps of one symbol."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from streamworkers.loading.plan import Rules, Span
-from streamworkers.market.bars.arrays import Starts
-from streamworkers.market.bars.read import bar_starts
+from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.market.bars.bars import Starts
+from streamworkers.market.bars.read import read_starts
 from streamworkers.market.calendar.timeframes import Timeframe
 from streamworkers.market.calendar.windows import MINUTE_MS, moment_of
 
@@ -25,7 +25,7 @@ JOIN ohlcv_1min t ON t.symbol = ANY(%s) AND t.timestamp >= s.opens AND t.timesta
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many closed bars of regular sessions there should be of a symbol, and are."""
+    """The numbers of closed bars of regular sessions that are expected of a symbol, and that are stored."""
 
     symbol: str
     expected: int
@@ -33,23 +33,23 @@ class Coverage:
 
     @property
     def missing(self) -> int:
-        """The difference."""
+        """The number of expected bars that are not stored."""
         return self.expected - self.present
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bars in a row that are not there: the first, the last, how many."""
+    """Consecutive expected bars that are not stored: the first, the last, and their number."""
 
     first: date | datetime
     last: date | datetime
     bars: int
 
 
-def coverage(
-    connection: psycopg.Connection, symbols: Sequence[str], timeframe: Timeframe, span: Span, rules: Rules
+def compute_coverage(
+    connection: psycopg.Connection, symbols: Sequence[str], timeframe: Timeframe, span: Span, rules: LoadRules
 ) -> list[Coverage]:
-    """Coverage of each symbol in that order, over the days of `span`."""
+    """Returns the coverage of each symbol, in the order of `symbols`, over the days of `span`."""
     expected = rules.expected(timeframe, span)
     names = list(symbols)
     if timeframe.name == "1min":
@@ -58,7 +58,7 @@ def coverage(
             for session in rules.windows(span.first, span.last).sessions.sessions
             if span.first <= session.day <= span.last
         ]
-        # The session under way ends, for this, with its newest closed minute.
+        # An open session counts up to its newest closed minute.
         newest = moment_of(timeframe, int(expected[-1]) + MINUTE_MS) if len(expected) else rules.now
         closes = [min(session.closes, newest) for session in sessions]
         rows: Any = connection.execute(_PRESENT_MINUTES, ([s.opens for s in sessions], closes, names))
@@ -71,18 +71,20 @@ def coverage(
     return [Coverage(symbol, len(expected), present.get(symbol, 0)) for symbol in names]
 
 
-def gaps(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, span: Span, rules: Rules) -> Iterator[Gap]:
-    """The gaps of a symbol in order of time; bars with no other expected one between them are one gap."""
+def find_gaps(
+    connection: psycopg.Connection, symbol: str, timeframe: Timeframe, span: Span, rules: LoadRules
+) -> Iterator[Gap]:
+    """Yields the gaps of a symbol in order of time. Missing bars with no stored one between them are one gap."""
     expected = rules.expected(timeframe, span)
     if not len(expected):
         return
     first, last = (moment_of(timeframe, int(expected[place])) for place in (0, -1))
-    missing = ~np.isin(expected, bar_starts(connection, symbol, timeframe, first, last))
-    for begin, end in _runs(missing):
+    missing = ~np.isin(expected, read_starts(connection, symbol, timeframe, first, last))
+    for begin, end in _find_runs(missing):
         yield Gap(moment_of(timeframe, int(expected[begin])), moment_of(timeframe, int(expected[end])), end - begin + 1)
 
 
-def _runs(mask: "np.ndarray[Any, np.dtype[np.bool_]]") -> list[tuple[int, int]]:
-    """First and last place of each run of true values."""
+def _find_runs(mask: "np.ndarray[Any, np.dtype[np.bool_]]") -> list[tuple[int, int]]:
+    """Returns the first and last place of each run of true values."""
     edges: Starts = np.diff(np.concatenate(([0], mask.astype(np.int64), [0])))
     return list(zip(np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist(), strict=True))

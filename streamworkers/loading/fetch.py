@@ -1,4 +1,4 @@
-"""One fetch from its first page to bars that are ready for their tables: filtered, derived, counted. Threads run it."""
+"""Runs one fetch, from its first page to bars that are ready for their tables: filtered, aggregated, counted."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -7,25 +7,26 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamworkers.loading.checkpoints import CheckpointPage
-from streamworkers.loading.plan import Fetch, Rules, Want
+from streamworkers.loading.plan import Fetch, LoadRules, Want
 from streamworkers.loading.providers.provider import Provider, ProviderError
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
-from streamworkers.market.bars.arrays import Aggregator, BarArrays, Mask
+from streamworkers.market.bars.aggregate import Aggregator
+from streamworkers.market.bars.bars import Bars, Mask, time_unit
 from streamworkers.market.calendar.windows import Windows, bounds_of, whole_windows
 
 _DETAIL_CHARACTERS = 200
 
 
 class StoppedError(ProviderError):
-    """The fetch was stopped between two pages; what it has is kept."""
+    """The fetch was stopped between two pages; the pages so far are kept."""
 
 
 @dataclass(slots=True)
 class Loaded:
-    """What a fetch gave for one want.
+    """The bars that a fetch has for one want.
 
-    `rejected` counts bars that broke a rule, by rule, with one `example`; `off_session` are day bars of days without a
-    session; `missing` is how many closed bars there should be more than there are.
+    `rejected` counts the bars that broke a rule, by rule, with one `example`. `off_session` is the number of day bars
+    on days without a session, `missing` the number of expected closed bars that the provider did not send.
     """
 
     want: Want
@@ -36,32 +37,32 @@ class Loaded:
     missing: int = 0
 
 
-class _Sieve:
-    """Keeps of the fetched bars what one want is about, made wider where it needs to be."""
+class _Filter:
+    """Selects the bars of one want from the fetched ones, aggregated to its timeframe."""
 
-    def __init__(self, want: Want, fetch: Fetch, windows: Windows, rules: Rules) -> None:
+    def __init__(self, want: Want, fetch: Fetch, windows: Windows, rules: LoadRules) -> None:
         self.loaded = Loaded(want)
         self._expected = rules.expected(want.timeframe, want.span) if want.only is None else want.only
         self._present = 0
         self._windows, self._rules = windows, rules
         frame = want.timeframe
         self._wide: Aggregator | None = None
-        if frame.name != fetch.asked.timeframe.name:
+        if frame.name != fetch.request.timeframe.name:
             self._wide = Aggregator(lambda starts: windows.window_of(frame, starts))
         self._bounds = bounds_of(frame, *whole_windows(frame, want.span.first, want.span.last))
 
-    def take(self, bars: BarArrays) -> None:
-        """More bars, in order."""
+    def take(self, bars: Bars) -> None:
+        """Processes the next bars."""
         self._keep(bars if self._wide is None else self._wide.add(bars))
 
     def finish(self) -> Loaded:
-        """After the last bar: what is there, and how much of what should be is not."""
+        """Returns the result, after the last bar."""
         if self._wide is not None:
             self._keep(self._wide.finish())
         self.loaded.missing = len(self._expected) - self._present
         return self.loaded
 
-    def _keep(self, bars: BarArrays) -> None:
+    def _keep(self, bars: Bars) -> None:
         if not len(bars):
             return
         kept: Mask = (bars.starts >= self._bounds[0]) & (bars.starts < self._bounds[1])
@@ -76,38 +77,38 @@ class _Sieve:
 def run_fetch(
     fetch: Fetch,
     provider: Provider,
-    rules: Rules,
-    staged: Sequence[CheckpointPage],
+    rules: LoadRules,
+    checkpoint: Sequence[CheckpointPage],
     should_stop: Callable[[], bool],
     keep: Callable[[list[CheckpointPage]], None],
 ) -> list[Loaded]:
-    """Ask the provider, page by page, and sort out what each want gets.
+    """Fetches all pages of a request and selects the bars of each want. Runs in a thread.
 
-    `staged` are the pages that an earlier call got so far. When the provider fails or has to be waited for, or
-    `should_stop` says so between two pages, `keep` is given all pages so far and the error is raised.
+    `checkpoint` holds the pages that an earlier call fetched. If the provider fails or has to be waited for, or if
+    `should_stop` returns true between two pages, passes all pages so far to `keep` and raises the error.
     """
-    frame = fetch.asked.timeframe
-    windows = rules.windows(fetch.asked.first, fetch.asked.last)
-    sieves = [_Sieve(want, fetch, windows, rules) for want in fetch.wants]
+    frame = fetch.request.timeframe
+    windows = rules.windows(fetch.request.first, fetch.request.last)
+    filters = [_Filter(want, fetch, windows, rules) for want in fetch.wants]
     raw = BarSpool()
     kept: list[CheckpointPage] = []
     off_session = 0
     try:
-        for bars, page in _pages(fetch, provider, staged):
+        for bars, page in _read_pages(fetch, provider, checkpoint):
             raw.add(bars)
             kept.append(page)
             belongs = windows.belongs(frame, bars.starts)
             off_session += int(np.count_nonzero(~belongs))
-            for sieve in sieves:
-                sieve.take(bars.where(belongs))
-            if page.cursor and len(kept) >= len(staged) and should_stop():
+            for one in filters:
+                one.take(bars.where(belongs))
+            if page.cursor and len(kept) >= len(checkpoint) and should_stop():
                 raise StoppedError(f"stopped after {len(kept)} pages")
-        results = [sieve.finish() for sieve in sieves]
+        results = [one.finish() for one in filters]
     except BaseException as error:
         if isinstance(error, ProviderError):
             keep([page._replace(packed=pack_small(bars)) for page, bars in zip(kept, raw, strict=True)])
-        for sieve in sieves:
-            sieve.loaded.spool.close()
+        for one in filters:
+            one.loaded.spool.close()
         raise
     finally:
         raw.close()
@@ -119,16 +120,16 @@ def run_fetch(
     return results
 
 
-def _pages(
-    fetch: Fetch, provider: Provider, staged: Sequence[CheckpointPage]
-) -> Iterator[tuple[BarArrays, CheckpointPage]]:
-    """The pages that are there already, then those after them."""
+def _read_pages(
+    fetch: Fetch, provider: Provider, checkpoint: Sequence[CheckpointPage]
+) -> Iterator[tuple[Bars, CheckpointPage]]:
+    """Yields the pages of the checkpoint, then those after them from the provider."""
     cursor = None
-    for page in staged:
+    for page in checkpoint:
         cursor = page.cursor
-        yield unpack_small(page.packed), page
-    if staged and cursor is None:
+        yield unpack_small(page.packed, time_unit(fetch.request.timeframe)), page
+    if checkpoint and cursor is None:
         return
-    for fetched in provider.pages(fetch.asked, cursor):
+    for fetched in provider.pages(fetch.request, cursor):
         rejected = [(str(one.rule), one.detail[:_DETAIL_CHARACTERS]) for one in fetched.rejected]
         yield fetched.bars, CheckpointPage(b"", fetched.cursor, rejected)

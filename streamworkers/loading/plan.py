@@ -1,4 +1,4 @@
-"""What to ask a provider for, so that the bars of some symbols and timeframes get into their tables. Pure.
+"""Plans what to request from a provider. Pure functions of what is stored, the sessions and the splits.
 
 A `Want` is one symbol in one timeframe. Wants of a symbol that can be made of the same bars share a `Fetch`: hours are
 made of minutes, weeks and months of days.
@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from streamworkers.loading.provenance import SeriesKind, Stored
-from streamworkers.loading.providers.provider import Asked, Provider, Split, UnsupportedError
-from streamworkers.market.bars.arrays import Mask, Starts
+from streamworkers.loading.provenance import SeriesKind, StoredSeries
+from streamworkers.loading.providers.provider import BarsRequest, Provider, Split, UnsupportedError
+from streamworkers.market.bars.bars import Mask, Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import (
     HourAnchor,
@@ -39,18 +39,18 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What a run loads: the same for all of its items.
+class LoadRules:
+    """What a run loads; the same for all of its items.
 
-    With `span` that range; without it what follows the last stored bar, and of symbols without bars the last `years`.
-    `now` (aware) decides which bars are closed: those whose window ended `settle_seconds` before it.
+    With `span`, the bars of these days; without it, the bars after the last stored one, and of symbols without bars
+    those of the last `years`. A bar is closed if its window ended `grace_seconds` before `now` (aware).
     """
 
     now: datetime
     span: Span | None = None
     years: float = 2.0
     overlap_bars: int = 1
-    settle_seconds: float = 0.0
+    grace_seconds: float = 0.0
     hours: Hours = "regular"
     hour_anchor: HourAnchor = "clock"
     include_open: bool = False
@@ -63,28 +63,28 @@ class Rules:
         return self.now.astimezone(EXCHANGE_ZONE).date()
 
     def windows(self, first: date, last: date) -> Windows:
-        """The windows of a range of days."""
+        """Returns the windows of a range of days."""
         return windows_between(first, last, self.hours, self.hour_anchor)
 
     def closed(self, windows: Windows, timeframe: Timeframe, starts: Starts) -> Mask:
-        """Which bars have ended; all of them where open ones are wanted."""
+        """Returns a mask of the bars that are closed, or of all bars with `include_open`."""
         if self.include_open:
             return np.ones(len(starts), np.bool_)
-        deadline = round((self.now.timestamp() - self.settle_seconds) * 1000)
+        deadline = round((self.now.timestamp() - self.grace_seconds) * 1000)
         ended: Mask = windows.ends(timeframe, starts) <= deadline
         return ended
 
     def expected(self, timeframe: Timeframe, span: Span) -> Starts:
-        """The closed bars that the sessions of these days give."""
+        """Returns the starts of the closed bars that the sessions of these days have."""
         return _expected(self, timeframe, span)
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Bars of a symbol in a timeframe to load.
+    """Bars of a symbol in a timeframe to load, for the item with this `number`.
 
-    `replaces` says why stored bars of it are to be replaced as a whole, in words. With `only`, bars with these starts
-    alone are stored.
+    `replaces` is the reason to replace the stored bars as a whole, None to keep them. With `only`, no bars but those
+    with these starts are stored.
     """
 
     number: int
@@ -97,77 +97,80 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
-    """There is nothing to load of a symbol in a timeframe, and why."""
+class NothingToLoad:
+    """An item that has nothing to load, and the reason."""
 
     number: int
     why: str
 
 
-Plan: TypeAlias = Want | Nothing
+Plan: TypeAlias = Want | NothingToLoad
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Bars to ask for, and what is wanted of them."""
+    """One request to a provider, and the wants that its bars serve."""
 
-    asked: Asked
+    request: BarsRequest
     wants: tuple[Want, ...]
 
     @property
     def key(self) -> str:
-        """The same for the same question."""
-        asked = self.asked
-        return f"{asked.symbol}:{asked.timeframe.name}:{asked.first}:{asked.last}"
+        """Identifies the request in a run's checkpoints."""
+        request = self.request
+        return f"{request.symbol}:{request.timeframe.name}:{request.first}:{request.last}"
 
 
-def plan(
-    number: int, symbol: str, timeframe: Timeframe, rules: Rules, basis: SeriesKind, found: Stored | None,
+def plan_load(
+    number: int, symbol: str, timeframe: Timeframe, rules: LoadRules, kind: SeriesKind, found: StoredSeries | None,
     splits: Sequence[Split] = (), present: Starts | None = None,
 ) -> Plan:  # fmt: skip
-    """What is to be loaded of a symbol in a timeframe.
+    """Decides what to load of a symbol in a timeframe.
 
-    `basis` is what new bars will be, `found` what is stored, `splits` those of the symbol since it was stored, and
-    `present`, for gaps, the starts of the stored bars.
+    `kind` is that of the new bars, `found` what is stored, `splits` are those of the symbol since it was stored, and
+    `present` the starts of the stored bars, if gaps are to be filled.
     """
     span = rules.span or _next_span(timeframe, rules, found)
-    reason, last_split = _replacement(basis, timeframe, found, splits)
+    reason, last_split = _find_replacement(kind, timeframe, found, splits)
     if reason is not None and found is not None:
         begin = min(span.first, _date_of(found.first))
         return Want(number, symbol, timeframe, Span(begin, max(span.last, rules.today)), last_split, reason)
     if rules.only_gaps:
-        return _gaps(number, symbol, timeframe, rules, found, last_split, present)
+        return _plan_gaps(number, symbol, timeframe, rules, found, last_split, present)
     if rules.span is None and found is not None and _is_up_to_date(timeframe, rules, found, span):
-        return Nothing(number, f"up to date with the bar of {found.last}")
+        return NothingToLoad(number, f"up to date with the bar of {found.last}")
     return Want(number, symbol, timeframe, span, last_split)
 
 
-def fetches(wants: Iterable[Want], provider: type[Provider] | Provider, rules: Rules) -> list[Fetch]:
-    """What to ask for, at best once for all wants of a symbol.
+def plan_fetches(wants: Iterable[Want], provider: type[Provider] | Provider, rules: LoadRules) -> list[Fetch]:
+    """Returns the requests that serve all wants, one for several wants of a symbol where possible.
 
-    Raises UnsupportedError for a timeframe that the provider has no bars for, nor narrower ones.
+    Raises UnsupportedError for a timeframe of which the provider has neither bars nor narrower ones.
     """
     wants = list(wants)
-    given = {(want.symbol, want.timeframe.name) for want in wants}
+    beside: dict[str, set[str]] = {}
+    for want in wants:
+        beside.setdefault(want.symbol, set()).add(want.timeframe.name)
     groups: dict[tuple[str, str], list[Want]] = {}
     for want in wants:
-        base = base_of(want.timeframe, provider, rules, {name for symbol, name in given if symbol == want.symbol})
-        groups.setdefault((want.symbol, base.name), []).append(want)
+        source = choose_source_timeframe(want.timeframe, provider, rules, beside[want.symbol])
+        groups.setdefault((want.symbol, source.name), []).append(want)
     result = []
-    for (symbol, base_name), members in groups.items():
-        base = TIMEFRAMES[base_name]
+    for (symbol, name), members in groups.items():
         spans = [whole_windows(want.timeframe, want.span.first, want.span.last) for want in members]
         first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-        result.append(Fetch(Asked(symbol, base, first, min(last, max(rules.today, first))), tuple(members)))
+        request = BarsRequest(symbol, TIMEFRAMES[name], first, min(last, max(rules.today, first)))
+        result.append(Fetch(request, tuple(members)))
     return result
 
 
-def base_of(
-    timeframe: Timeframe, provider: type[Provider] | Provider, rules: Rules, beside: Iterable[str] = ()
+def choose_source_timeframe(
+    timeframe: Timeframe, provider: type[Provider] | Provider, rules: LoadRules, beside: Iterable[str] = ()
 ) -> Timeframe:
-    """The timeframe to ask for: the narrower one where it is asked for anyway, or where it must be.
+    """Returns the timeframe to request: the narrower one if it is requested anyway (`beside`), or if it has to be.
 
-    Where a provider's hours are those of extended trading by the clock, others can only be made of its minutes.
+    If a provider's hours are those of extended trading by the clock, other hours can only be made of its minutes.
+    Raises UnsupportedError if the provider has neither.
     """
     narrow = narrower(timeframe)
     if narrow is not None and narrow.name in provider.native:
@@ -183,7 +186,7 @@ def base_of(
     return timeframe
 
 
-def _next_span(timeframe: Timeframe, rules: Rules, found: Stored | None) -> Span:
+def _next_span(timeframe: Timeframe, rules: LoadRules, found: StoredSeries | None) -> Span:
     last = rules.today
     if found is None:
         return Span(last - timedelta(days=round(rules.years * _DAYS_OF_YEAR)), last)
@@ -200,26 +203,26 @@ def _next_span(timeframe: Timeframe, rules: Rules, found: Stored | None) -> Span
     return Span(min(first, last), last)
 
 
-def _replacement(
-    basis: SeriesKind, timeframe: Timeframe, found: Stored | None, splits: Sequence[Split]
+def _find_replacement(
+    kind: SeriesKind, timeframe: Timeframe, found: StoredSeries | None, splits: Sequence[Split]
 ) -> tuple[str | None, date | None]:
-    """Why the stored bars are of another series than new ones, and the last split that these contain."""
-    if found is None or found.basis is None or found.adjusted_on is None:
+    """Returns why stored bars are of another series than new ones (or None), and the last split in the new ones."""
+    if found is None or found.kind is None or found.adjusted_on is None:
         return None, max((split.executed_on for split in splits), default=None)
-    if (difference := found.basis.differs(basis, timeframe)) is not None:
+    if (difference := found.kind.find_difference(kind, timeframe)) is not None:
         return difference, max((split.executed_on for split in splits), default=found.last_split)
     seen = found.last_split or date.min
     new = [split for split in splits if split.executed_on >= found.adjusted_on and split.executed_on > seen]
-    if new and basis.adjusted:
+    if new and kind.adjusted:
         split = max(new, key=lambda split: split.executed_on)
         return f"split {split.parts_before:g} to {split.parts_after:g} on {split.executed_on}", split.executed_on
     return None, found.last_split
 
 
-def _is_up_to_date(timeframe: Timeframe, rules: Rules, found: Stored, span: Span) -> bool:
-    """True when no newer bar has closed, and the last stored one had closed when it was fetched or is still open."""
+def _is_up_to_date(timeframe: Timeframe, rules: LoadRules, found: StoredSeries, span: Span) -> bool:
+    """True if no newer bar has closed, and the last stored one was closed when fetched or is still open."""
     if rules.include_open or (timeframe.intraday and rules.hours == "extended"):
-        return False  # which bars there are before and after a session, nobody knows beforehand
+        return False  # the bars before and after a session are not known in advance
     last = start_of(found.last)
     expected = rules.expected(timeframe, span)
     if len(expected) and int(expected[-1]) > last:
@@ -230,12 +233,12 @@ def _is_up_to_date(timeframe: Timeframe, rules: Rules, found: Stored, span: Span
     if not rules.closed(windows, timeframe, stored)[0]:
         return True
     end = int(windows.ends(timeframe, stored)[0])
-    return found.fetched_at.timestamp() * 1000 >= end + rules.settle_seconds * 1000
+    return found.fetched_at.timestamp() * 1000 >= end + rules.grace_seconds * 1000
 
 
-def _gaps(
-    number: int, symbol: str, timeframe: Timeframe, rules: Rules, found: Stored | None, last_split: date | None,
-    present: Starts | None,
+def _plan_gaps(
+    number: int, symbol: str, timeframe: Timeframe, rules: LoadRules, found: StoredSeries | None,
+    last_split: date | None, present: Starts | None,
 ) -> Plan:  # fmt: skip
     span = rules.span or Span(
         _date_of(found.first) if found else rules.today - timedelta(days=round(rules.years * _DAYS_OF_YEAR)),
@@ -244,7 +247,7 @@ def _gaps(
     expected = rules.expected(timeframe, span)
     missing = expected if present is None else np.setdiff1d(expected, present)
     if not len(missing):
-        return Nothing(number, f"no gap from {span.first} to {span.last}")
+        return NothingToLoad(number, f"no gap from {span.first} to {span.last}")
     narrow = Span(*(_date_of(moment_of(timeframe, int(missing[place]))) for place in (0, -1)))
     return Want(number, symbol, timeframe, narrow, last_split, only=missing)
 
@@ -254,8 +257,8 @@ def _date_of(moment: date | datetime) -> date:
 
 
 @lru_cache(maxsize=16)
-def _expected(rules: Rules, timeframe: Timeframe, span: Span) -> Starts:
-    """The same for all symbols of a run; a year of minutes is a megabyte, so few are kept."""
+def _expected(rules: LoadRules, timeframe: Timeframe, span: Span) -> Starts:
+    # The same for all symbols of a run. A year of minutes is a megabyte, so the cache is small.
     windows = rules.windows(span.first, span.last)
     starts = windows.expected(timeframe, span.first, span.last)
     starts = starts[rules.closed(windows, timeframe, starts)]

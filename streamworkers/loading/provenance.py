@@ -13,14 +13,14 @@ from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 
 @dataclass(frozen=True, slots=True)
 class SeriesKind:
-    """What makes two bars of one series: adjusted alike, of the same hours."""
+    """What all bars of one series have in common: their adjustment and their hours."""
 
     adjusted: bool | None
     hours: str
     hour_anchor: str
 
-    def differs(self, other: "SeriesKind", timeframe: Timeframe) -> str | None:
-        """How a series of this basis differs from one of another, in a few words; None when it does not."""
+    def find_difference(self, other: "SeriesKind", timeframe: Timeframe) -> str | None:
+        """Returns in a few words how this kind differs from another in a timeframe, None if it does not."""
         if self.adjusted is not other.adjusted:
             return f"adjusted was {self.adjusted}"
         if timeframe.intraday and self.hours != other.hours:
@@ -30,35 +30,35 @@ class SeriesKind:
         return None
 
 
-_PLACE_LOCKS = 0x535A  # any fixed number: the class of our advisory locks
+_PLACE_LOCKS = 0x535A  # the class of these advisory locks; any fixed number
 
 
-class Stored(NamedTuple):
-    """What the tables hold of a symbol in a timeframe: its first and last bar, and as what it was loaded, if it was.
+class StoredSeries(NamedTuple):
+    """The stored bars of a symbol in a timeframe: the first, the last, and where they came from.
 
-    `fetched_at` is when the last bar was, if that is known.
+    The other fields are None for bars that no load has stored. `fetched_at` is when the last bar was fetched.
     """
 
     first: date | datetime
     last: date | datetime
     provider: str | None
-    basis: SeriesKind | None
+    kind: SeriesKind | None
     adjusted_on: date | None
     last_split: date | None
     fetched_at: datetime | None
 
 
 class SeriesSource(NamedTuple):
-    """As what the bars of a symbol in a timeframe were loaded now.
+    """Where the bars that a load is about to store came from: one row of `series_sources`.
 
-    `newest_fetched_at` is when the newest bar that will be stored was fetched. `planned_on` are basis and last split of
-    the stored bars that the load was planned on, None where there were none of this provider.
+    `newest_fetched_at` is when the newest bar that will be stored was fetched. `planned_on` are kind and last split of
+    the stored bars when the load was planned, None if there were none of this provider.
     """
 
     symbol: str
     timeframe: str
     provider: str
-    basis: SeriesKind
+    kind: SeriesKind
     adjusted_on: date
     last_split: date | None
     fetched_at: datetime
@@ -68,8 +68,8 @@ class SeriesSource(NamedTuple):
 
     @property
     def series(self) -> tuple[SeriesKind, date | None]:
-        """What makes its bars one series."""
-        return self.basis, self.last_split
+        """Kind and last split, which are the same for all bars of one series."""
+        return self.kind, self.last_split
 
 
 _STORED = """
@@ -80,8 +80,8 @@ CROSS JOIN LATERAL (SELECT {time} AS first FROM {table} t WHERE t.symbol = s.sym
 CROSS JOIN LATERAL (SELECT {time} AS last FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} DESC LIMIT 1) l
 LEFT JOIN series_sources b ON b.symbol = s.symbol AND b.timeframe = %s"""
 
-# What was fetched later wins; the row's lock makes two saves of the same bars take turns.
-_NOTE = """
+# The later fetch wins; the row's lock makes two saves of the same bars take turns.
+_RECORD = """
 INSERT INTO series_sources AS b (symbol, timeframe, provider, adjusted, hours, hour_anchor, adjusted_on, last_split,
                             fetched_at, newest_fetched_at, run_id)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::text[], %s::text[], %s::date[], %s::date[],
@@ -94,29 +94,22 @@ ON CONFLICT (symbol, timeframe) DO UPDATE SET provider = excluded.provider, adju
 WHERE b.fetched_at <= excluded.fetched_at RETURNING symbol, timeframe"""
 
 
-def stored(connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequence[str]) -> dict[str, Stored]:
-    """What is stored of these symbols; those without a bar are missing."""
+def read_stored(
+    connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequence[str]
+) -> dict[str, StoredSeries]:
+    """Returns what is stored of each symbol; symbols without bars are absent."""
     query = sql.SQL(_STORED).format(table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column))
     found = {}
-    for (
-        symbol,
-        first,
-        last,
-        provider,
-        adjusted,
-        hours,
-        anchor,
-        adjusted_on,
-        last_split,
-        fetched_at,
-    ) in connection.execute(query, (list(symbols), timeframe.name)):
-        basis = None if provider is None else SeriesKind(adjusted, hours, anchor)
-        found[symbol] = Stored(first, last, provider, basis, adjusted_on, last_split, fetched_at)
+    for symbol, first, last, provider, adjusted, hours, anchor, *rest in connection.execute(
+        query, (list(symbols), timeframe.name)
+    ):
+        kind = None if provider is None else SeriesKind(adjusted, hours, anchor)
+        found[symbol] = StoredSeries(first, last, provider, kind, *rest)
     return found
 
 
-def oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Sequence[str]) -> date | None:
-    """The day from which on splits matter to what is stored of these symbols; None when nothing is adjusted."""
+def read_oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Sequence[str]) -> date | None:
+    """Returns the day since which splits affect stored bars of these symbols, None if none are adjusted."""
     row = connection.execute(
         "SELECT min(adjusted_on) FROM series_sources WHERE adjusted AND provider = %s AND symbol = ANY(%s)",
         (provider, list(symbols)),
@@ -126,21 +119,21 @@ def oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Se
     return oldest
 
 
-def record_sources(connection: psycopg.Connection, bases: Iterable[SeriesSource]) -> set[tuple[str, str]]:
-    """Note as what bars are about to be stored; returns (symbol, timeframe) of those that nobody fetched later."""
-    rows = list(bases)
+def record_sources(connection: psycopg.Connection, sources: Iterable[SeriesSource]) -> set[tuple[str, str]]:
+    """Writes sources, except where the stored one was fetched later; returns (symbol, timeframe) of those written."""
+    rows = list(sources)
     flat = [
-        (r.symbol, r.timeframe, r.provider, r.basis.adjusted, r.basis.hours, r.basis.hour_anchor, *r[4:9]) for r in rows
+        (r.symbol, r.timeframe, r.provider, r.kind.adjusted, r.kind.hours, r.kind.hour_anchor, *r[4:9]) for r in rows
     ]
-    return set(connection.execute(_NOTE, [list(column) for column in zip(*flat, strict=True)]).fetchall())
+    return set(connection.execute(_RECORD, [list(column) for column in zip(*flat, strict=True)]).fetchall())
 
 
-def conflicts(connection: psycopg.Connection, bases: Sequence[SeriesSource]) -> set[str]:
-    """The symbols of which another series is stored than the one that these bars continue or replace.
+def find_conflicts(connection: psycopg.Connection, sources: Sequence[SeriesSource]) -> set[str]:
+    """Returns the symbols whose stored series is neither the one that was planned on nor the one to be stored.
 
-    Their places in `series_sources` stay locked to the end of the transaction: of two saves the later sees the other.
+    Locks the places of these series to the end of the transaction, so that the later of two saves sees the other.
     """
-    places = [f"{base.symbol}:{base.timeframe}" for base in bases]
+    places = [f"{source.symbol}:{source.timeframe}" for source in sources]
     connection.execute(
         "SELECT pg_advisory_xact_lock(%s, key)"
         " FROM (SELECT DISTINCT hashtext(place) AS key FROM unnest(%s::text[]) AS place ORDER BY key) AS keys",
@@ -149,31 +142,21 @@ def conflicts(connection: psycopg.Connection, bases: Sequence[SeriesSource]) -> 
     rows = connection.execute(
         "SELECT symbol || ':' || timeframe, provider, adjusted, hours, hour_anchor, last_split, fetched_at"
         " FROM series_sources WHERE symbol = ANY(%s)",
-        (list({base.symbol for base in bases}),),
+        (list({source.symbol for source in sources}),),
     )
-    known = {place: (provider, (SeriesKind(*basis), split), at) for place, provider, *basis, split, at in rows}
+    known = {place: (provider, (SeriesKind(*kind), split), at) for place, provider, *kind, split, at in rows}
     found = set()
-    for place, base in zip(places, bases, strict=True):
+    for place, source in zip(places, sources, strict=True):
         if place not in known:
             continue
         provider, series, fetched_at = known[place]
-        if provider != base.provider or _same(series, base.series, base.timeframe):
+        if provider != source.provider or _are_same(series, source.series, source.timeframe):
             continue
-        is_planned = base.planned_on is not None and _same(series, base.planned_on, base.timeframe)
-        if fetched_at > base.fetched_at or not is_planned:
-            found.add(base.symbol)
+        is_planned = source.planned_on is not None and _are_same(series, source.planned_on, source.timeframe)
+        if fetched_at > source.fetched_at or not is_planned:
+            found.add(source.symbol)
     return found
 
 
-def _same(one: tuple[SeriesKind, date | None], other: tuple[SeriesKind, date | None], timeframe: str) -> bool:
-    return one[1] == other[1] and one[0].differs(other[0], TIMEFRAMES[timeframe]) is None
-
-
-def remove_bars(
-    connection: psycopg.Connection, timeframe: Timeframe, symbol: str, first: date | datetime, last: date | datetime
-) -> int:
-    """Remove bars of a symbol, `first` and `last` included, in the caller's transaction; returns how many."""
-    query = sql.SQL("DELETE FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s").format(
-        table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
-    )
-    return connection.execute(query, (symbol, first, last)).rowcount
+def _are_same(one: tuple[SeriesKind, date | None], other: tuple[SeriesKind, date | None], timeframe: str) -> bool:
+    return one[1] == other[1] and one[0].find_difference(other[0], TIMEFRAMES[timeframe]) is None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.analysis.indicators import compute_last_bars
 from streamworkers.analysis.patterns import detect
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 from streamworkers.market.calendar.timeframes import Timeframe
 from streamworkers.results.bar_times import to_moment
 from streamworkers.results.store import IndicatorRow, PatternRow, Scan
@@ -30,7 +30,8 @@ class SymbolResults:
 
 
 def compute_symbol(
-    series: BarSeries,
+    symbol: str,
+    series: Bars,
     timeframe: Timeframe,
     indicators: Sequence[IndicatorDefinition],
     patterns: Sequence[PatternDefinition],
@@ -40,7 +41,7 @@ def compute_symbol(
 
     Raises BadInputError if the series holds a value that is not finite, or times that do not increase.
     """
-    series.require_valid()
+    series.require_valid(symbol)
     first = max(0, len(series) - last_bars)
     starts = [to_moment(timeframe, time) for time in series.times[first:]]
     values = compute_last_bars(indicators, series, last_bars)
@@ -48,12 +49,12 @@ def compute_symbol(
     return SymbolResults(
         timeframe=timeframe,
         indicators=[
-            IndicatorRow(series.symbol, name, starts[bar.bar_index - first], bar.value, bar.outputs, len(series))
+            IndicatorRow(symbol, name, starts[bar.bar_index - first], bar.value, bar.outputs, len(series))
             for name, bars in values.values.items()
             for bar in bars
         ],
-        patterns=[PatternRow(series.symbol, starts[found.bar_index - first], found) for found in detections],
-        scan=Scan(series.symbol, starts[0], starts[-1]),
+        patterns=[PatternRow(symbol, starts[found.bar_index - first], found) for found in detections],
+        scan=Scan(symbol, starts[0], starts[-1]),
         evaluated=tuple(definition.name for definition in patterns),
         missing=[*values.missing, *too_short],
         bars_used=len(series),

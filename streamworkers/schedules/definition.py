@@ -15,7 +15,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.sessions import require_calendar
 from streamworkers.market.calendar.timeframes import timeframe_named
-from streamworkers.market.universes.store import universe_names
+from streamworkers.market.universes.store import parse_names
 from streamworkers.schedules.planner import CatchUp, Policy
 from streamworkers.schedules.timing import Timing, zone_named
 
@@ -130,6 +130,6 @@ class ScheduleDefinition(BaseModel):
         if self.target is None and not job.parts and self.on_event is None:
             raise BadInputError(f"job {job.name!r} is about symbols: name a universe or symbols")
         if self.target is not None and self.target.universe is not None:
-            universe_names(self.target.universe)
+            parse_names(self.target.universe)
         for symbol in (self.target.symbols or ()) if self.target is not None and not job.parts else ():
             require_symbol(symbol)

@@ -14,7 +14,7 @@ import pytest
 from harness import wait_until
 from streamworkers.config import Settings
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.loading.providers.synthetic import generate_bars
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def bars_csv(tmp_path: Path) -> Path:
     path = tmp_path / "mine.csv"
     with path.open("w", encoding="utf-8") as handle:
         handle.write("symbol,date,open,high,low,close,volume\n")
-        for rows in synthesize(20, 120, 3):
+        for rows in generate_bars(20, 120, 3):
             columns = (rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume)
             handle.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
         handle.write("BAD,2024-01-02,10,9,8,10,1\n")

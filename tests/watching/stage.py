@@ -21,7 +21,7 @@ from streamworkers.engine.ledger import count_items
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import import_bars
@@ -84,7 +84,7 @@ def _load(connection: Connection, market_data: Path | None) -> None:
         import_universes(connection, market_data / "universes.csv")
     else:
         last = date.fromisoformat("2026-01-09")
-        loaded = load_rows(connection, TIMEFRAMES["day"], synthesize(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, 1, last))
+        loaded = load_rows(connection, TIMEFRAMES["day"], generate_bars(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, 1, last))
         for name in ("sp500", "nasdaq100", "dow30"):
             add_symbols(connection, name, loaded.symbols)
     # Dated as if they had come today, a little of every timeframe.

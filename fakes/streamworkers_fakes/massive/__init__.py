@@ -5,9 +5,9 @@ limits, paging and splits, and misbehaves on demand.
 """
 
 from streamworkers_fakes.massive.api import DEFAULT_KEY, FakeMassive
-from streamworkers_fakes.massive.bars import Bars
+from streamworkers_fakes.massive.bars import FakeBars
 from streamworkers_fakes.massive.calls import Call
-from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, DOW_30, FakeMarket, Split, parse_split
+from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, DOW_30, FakeMarket, FakeSplit, parse_split
 from streamworkers_fakes.massive.misbehaviour import KINDS, Misbehaviour, parse_misbehaviour
 from streamworkers_fakes.massive.server import RunningFakeMassive, fake_massive_process, running_fake_massive
 
@@ -16,13 +16,13 @@ __all__ = [
     "DEFAULT_SYMBOLS",
     "DOW_30",
     "KINDS",
-    "Bars",
     "Call",
+    "FakeBars",
     "FakeMarket",
     "FakeMassive",
+    "FakeSplit",
     "Misbehaviour",
     "RunningFakeMassive",
-    "Split",
     "fake_massive_process",
     "parse_misbehaviour",
     "parse_split",

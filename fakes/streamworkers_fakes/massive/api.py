@@ -19,8 +19,15 @@ import msgspec
 
 from streamworkers.errors import BadInputError
 from streamworkers_fakes.massive.calls import Call, CallLog, SlidingWindow, without_keys
-from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, FakeMarket, Split
-from streamworkers_fakes.massive.misbehaviour import Answer, Asked, Misbehaviour, Rules, misbehave, too_many_requests
+from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, FakeMarket, FakeSplit
+from streamworkers_fakes.massive.misbehaviour import (
+    Answer,
+    Misbehaviour,
+    MisbehaviourRules,
+    ReceivedCall,
+    misbehave,
+    too_many_requests,
+)
 from streamworkers_fakes.massive.pages import (
     DEFAULT_BARS,
     MOST_BARS,
@@ -30,7 +37,7 @@ from streamworkers_fakes.massive.pages import (
     number_in,
     read_request,
 )
-from streamworkers_fakes.massive.trading_days import MINUTE_MS, day_of
+from streamworkers_fakes.massive.trading_days import MINUTE_MS, new_york_date
 
 DEFAULT_KEY: Final = "fake-massive-key"
 _AGGREGATES = re.compile(r"/v2/aggs/ticker/([^/]+)/range/([^/]+)/([^/]+)/([^/]+)/([^/]+)")
@@ -52,7 +59,7 @@ class Arrival:
     authorization: str | None
 
 
-class _RefusedError(Exception):
+class _RejectedError(Exception):
     """The call gets this HTTP status and error in place of data."""
 
     def __init__(self, status: int, message: str, kind: str = "ERROR") -> None:
@@ -74,7 +81,7 @@ class FakeMassive:
         *,
         seed: int = 1,
         symbols: Iterable[str] = DEFAULT_SYMBOLS,
-        splits: Iterable[Split] = (),
+        splits: Iterable[FakeSplit] = (),
         unknown: Iterable[str] = (),
         listed_from: Mapping[str, date] | None = None,
         extended_share: float = 0.6,
@@ -97,7 +104,7 @@ class FakeMassive:
         self.api_keys = tuple(api_keys)
         if not self.api_keys or "" in self.api_keys:
             raise BadInputError("api_keys must be one key or more, and none of them empty")
-        self.rules = Rules(seed, misbehaviours)
+        self.rules = MisbehaviourRules(seed, misbehaviours)
         self._pages = Pages(self.market)
         self._limit_window_seconds = limit_window_seconds
         self._numbers, self._numbers_lock = itertools.count(1), threading.Lock()
@@ -121,7 +128,7 @@ class FakeMassive:
         if now is not None and now.tzinfo is None:
             raise BadInputError(f"now {now.isoformat()} has no offset from UTC; write it as {now.isoformat()}+00:00")
         if now is not None:
-            self.market.know_until(day_of(now))
+            self.market.know_until(new_york_date(now))
         self._now = now
 
     def set_latency(self, seconds: float) -> None:
@@ -144,7 +151,7 @@ class FakeMassive:
         parameters = _parameters(arrival.query)
         named = words[0] if endpoint == "aggregates" else parameters.get("ticker")
         ticker = None if named is None else without_keys(named, self.api_keys)
-        asked = Asked(f"{arrival.base_url}{shown}", shown, endpoint, ticker, request_id)
+        asked = ReceivedCall(f"{arrival.base_url}{shown}", shown, endpoint, ticker, request_id)
         found, answer = self._decided(arrival, asked, words, parameters)
         if self.latency:
             answer = replace(answer, hold_seconds=answer.hold_seconds + self.latency)
@@ -155,7 +162,7 @@ class FakeMassive:
         return answer
 
     def _decided(
-        self, arrival: Arrival, asked: Asked, words: list[str], parameters: dict[str, str]
+        self, arrival: Arrival, asked: ReceivedCall, words: list[str], parameters: dict[str, str]
     ) -> tuple[str | None, Answer]:
         """The name of the misbehaviour that the call met, and the answer."""
         try:
@@ -175,12 +182,12 @@ class FakeMassive:
             elif asked.endpoint == "tickers":
                 body = self._tickers(arrival, parameters, asked.request_id)
             else:
-                raise _RefusedError(404, "The requested resource was not found", "NOT_FOUND")
-        except (_RefusedError, BadInputError) as error:
+                raise _RejectedError(404, "The requested resource was not found", "NOT_FOUND")
+        except (_RejectedError, BadInputError) as error:
             return None, _rejection(error, asked.request_id)
         return self._spoilt(asked, body)
 
-    def _spoilt(self, asked: Asked, body: bytes) -> tuple[str | None, Answer]:
+    def _spoilt(self, asked: ReceivedCall, body: bytes) -> tuple[str | None, Answer]:
         good = Answer(200, body)
         rule = self.rules.strike(asked)
         if rule is None:
@@ -193,7 +200,7 @@ class FakeMassive:
         known = any(hmac.compare_digest(key.encode(), own.encode()) for own in self.api_keys)
         in_url = any(name.lower() == "apikey" for name in parameters)
         if scheme.lower() != "bearer" or not known or in_url:
-            raise _RefusedError(401, "Unknown API Key")
+            raise _RejectedError(401, "Unknown API Key")
 
     def _aggregates(
         self, request: AggregatesRequest, base_url: str, request_id: str, last_word: str, first_word: str
@@ -246,7 +253,7 @@ class FakeMassive:
 
     def _tickers(self, arrival: Arrival, parameters: dict[str, str], request_id: str) -> bytes:
         wanted = parameters.get("ticker")
-        today, market = day_of(self.now()), self.market
+        today, market = new_york_date(self.now()), self.market
         symbols = [
             symbol
             for symbol in market.symbols
@@ -377,5 +384,5 @@ def _listing(
 
 
 def _rejection(error: Exception, request_id: str) -> Answer:
-    status, kind = (error.status, error.kind) if isinstance(error, _RefusedError) else (400, "ERROR")
+    status, kind = (error.status, error.kind) if isinstance(error, _RejectedError) else (400, "ERROR")
     return Answer(status, msgspec.json.encode({"status": kind, "request_id": request_id, "error": str(error)}))

@@ -38,7 +38,7 @@ class _NamedRow(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
+class FakeBars:
     """Bars in ascending order of time, each column of the same length.
 
     `start_ms` is the start of a bar's window in Unix milliseconds, prices are in dollars, `volume` in shares (whole
@@ -57,11 +57,11 @@ class Bars:
     def __len__(self) -> int:
         return len(self.start_ms)
 
-    def part(self, first: int, end: int) -> "Bars":
+    def part(self, first: int, end: int) -> "FakeBars":
         """The bars from a position to before another."""
         return self._at(slice(first, end))
 
-    def backwards(self) -> "Bars":
+    def backwards(self) -> "FakeBars":
         """The same bars, the newest first."""
         return self._at(slice(None, None, -1))
 
@@ -70,11 +70,11 @@ class Bars:
         """All columns, in the order of the fields."""
         return (self.start_ms, self.open, self.high, self.low, self.close, self.volume, self.vwap, self.trades)
 
-    def adjusted(self, ratio: float | Floats) -> "Bars":
+    def adjusted(self, ratio: float | Floats) -> "FakeBars":
         """Prices divided by a ratio (to four decimals) and volumes multiplied by it; one ratio, or one for each bar."""
         if isinstance(ratio, float) and ratio == 1.0:
             return self
-        return Bars(
+        return FakeBars(
             self.start_ms,
             _divided(self.open, ratio),
             _divided(self.high, ratio),
@@ -85,13 +85,13 @@ class Bars:
             self.trades,
         )
 
-    def merged(self, firsts: Ints, start_ms: Ints) -> "Bars":
+    def merged(self, firsts: Ints, start_ms: Ints) -> "FakeBars":
         """Wider bars: one from each position in `firsts` to before the next, with the starts `start_ms`."""
         if not len(firsts):
             return self.part(0, 0)
         ends = np.append(firsts[1:], len(self))
         volume = np.add.reduceat(self.volume, firsts)
-        return Bars(
+        return FakeBars(
             start_ms,
             self.open[firsts],
             np.maximum.reduceat(self.high, firsts),
@@ -110,8 +110,8 @@ class Bars:
         """As `json_rows`, with a ticker in each."""
         return msgspec.json.encode(list(map(_NamedRow, tickers, *self._json_columns())))[1:-1]
 
-    def _at(self, which: slice) -> "Bars":
-        return Bars(
+    def _at(self, which: slice) -> "FakeBars":
+        return FakeBars(
             self.start_ms[which],
             self.open[which],
             self.high[which],
@@ -127,18 +127,18 @@ class Bars:
         return [column.tolist() for column in (volume, vwap, opened, close, high, low, start_ms, trades)]
 
 
-def no_bars() -> Bars:
+def no_bars() -> FakeBars:
     """Bars of length 0."""
     ints, floats = np.empty(0, np.int64), np.empty(0)
-    return Bars(ints, floats, floats, floats, floats, floats, floats, ints)
+    return FakeBars(ints, floats, floats, floats, floats, floats, floats, ints)
 
 
-def joined(parts: list[Bars]) -> Bars:
+def concat_bars(parts: list[FakeBars]) -> FakeBars:
     """Several runs of bars after one another."""
     if not parts:
         return no_bars()
     columns = zip(*(part.columns for part in parts), strict=True)
-    return Bars(*(np.concatenate(column) for column in columns))
+    return FakeBars(*(np.concatenate(column) for column in columns))
 
 
 def first_of_each(keys: Ints) -> Ints:

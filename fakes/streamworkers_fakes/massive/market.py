@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
-from streamworkers_fakes.massive.bars import Bars, Floats, Ints, first_of_each, joined, no_bars
+from streamworkers_fakes.massive.bars import FakeBars, Floats, Ints, concat_bars, first_of_each, no_bars
 from streamworkers_fakes.massive.trading_days import (
     DAY_MINUTES,
     FIRST_DAY,
     MINUTE_MS,
     PRE_MARKET_MINUTE,
     TradingDays,
-    day_of,
     midnight_ms,
     milliseconds,
+    new_york_date,
     trading_days,
     week_start,
 )
@@ -50,7 +50,7 @@ _SPLIT = re.compile(r"([^:]+):(\d{4}-\d\d-\d\d):([\d.]+):([\d.]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class FakeSplit:
     """From `execution_date` on there are `split_to` shares for each `split_from`.
 
     Raises BadInputError for a part that is not above 0.
@@ -71,12 +71,12 @@ class Split:
         return self.split_to / self.split_from
 
 
-def parse_split(text: str) -> Split:
+def parse_split(text: str) -> FakeSplit:
     """A split written as `AAPL:2025-06-10:1:4`. Raises BadInputError for any other text."""
     found = _SPLIT.fullmatch(text)
     try:
         if found is not None:
-            return Split(found[1], date.fromisoformat(found[2]), float(found[3]), float(found[4]))
+            return FakeSplit(found[1], date.fromisoformat(found[2]), float(found[3]), float(found[4]))
     except ValueError:
         pass
     raise BadInputError(f"split {text!r} is not TICKER:YYYY-MM-DD:FROM:TO, as AAPL:2025-06-10:1:4")
@@ -94,11 +94,11 @@ class _Days:
     volume: Ints
     trades: Ints
 
-    def bars(self, start_ms: Ints) -> Bars:
+    def bars(self, start_ms: Ints) -> FakeBars:
         """The same in dollars."""
         opens, highs, lows, closes = (column / 100 for column in (self.open, self.high, self.low, self.close))
         vwap = _typical(opens, highs, lows, closes)
-        return Bars(start_ms, opens, highs, lows, closes, self.volume.astype(float), vwap, self.trades)
+        return FakeBars(start_ms, opens, highs, lows, closes, self.volume.astype(float), vwap, self.trades)
 
 
 class FakeMarket:
@@ -115,7 +115,7 @@ class FakeMarket:
         *,
         seed: int = 1,
         symbols: Iterable[str] = DEFAULT_SYMBOLS,
-        splits: Iterable[Split] = (),
+        splits: Iterable[FakeSplit] = (),
         unknown: Iterable[str] = (),
         listed_from: Mapping[str, date] | None = None,
         extended_share: float = 0.6,
@@ -137,7 +137,7 @@ class FakeMarket:
         table = self.table
         return [date.fromordinal(int(table.ordinal[position])) for position in table.between(first, last)]
 
-    def minutes(self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False) -> Bars:
+    def minutes(self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False) -> FakeBars:
         """The minute bars of a day from 04:00 to 20:00 (17:00 after an early close); a minute exists once it ended."""
         positions = self.positions(symbol, day, day)
         if not len(positions):
@@ -149,7 +149,7 @@ class FakeMarket:
 
     def hours(
         self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False, minutes: int = 60
-    ) -> Bars:
+    ) -> FakeBars:
         """The bars of a day of so many minutes each, counted from 00:00 in New York; the last may be unfinished."""
         bars = self.minutes(symbol, day, now=now)
         bars = wider(bars, midnight_ms(day), minutes)
@@ -157,7 +157,7 @@ class FakeMarket:
 
     def days(
         self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
-    ) -> Bars:
+    ) -> FakeBars:
         """The daily bars from a day to a day, both included; that of a session at `now` is unfinished.
 
         Prices are of the regular session; volume and trades of all minutes. `vwap` is the mean of the four prices.
@@ -172,7 +172,7 @@ class FakeMarket:
                 ended -= 1
             closed = range(positions.start, max(positions.start, min(positions.stop, ended)))
             parts = [self._unfinished(symbol, position, now) for position in positions[len(closed) :][:1]]
-        bars = joined([self._whole_days(symbol, closed), *parts])
+        bars = concat_bars([self._whole_days(symbol, closed), *parts])
         if not adjusted or not len(bars):
             return bars
         ordinals = self.table.ordinal[np.searchsorted(self.table.midnight_ms, bars.start_ms)]
@@ -180,19 +180,19 @@ class FakeMarket:
 
     def weeks(
         self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
-    ) -> Bars:
+    ) -> FakeBars:
         """The weekly bars of the days from `first` to `last`; they start on Sundays at 00:00 in New York."""
         return by_calendar(self.days(symbol, first, last, now=now, adjusted=adjusted), "week")
 
     def months(
         self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
-    ) -> Bars:
+    ) -> FakeBars:
         """The monthly bars of the days from `first` to `last`; they start on the first of a month at 00:00."""
         return by_calendar(self.days(symbol, first, last, now=now, adjusted=adjusted), "month")
 
     def grouped(
         self, day: date, *, now: datetime | None = None, adjusted: bool = False
-    ) -> tuple[tuple[str, ...], Bars]:
+    ) -> tuple[tuple[str, ...], FakeBars]:
         """The daily bars of one day for all of `symbols` that have one, with their symbols in the same order."""
         known = [symbol for symbol in self.symbols if len(self.positions(symbol, day, day))]
         if not known:
@@ -200,7 +200,7 @@ class FakeMarket:
         position = self.table.between(day, day)[0]
         if now is not None and self.table.end_ms(position) > milliseconds(now):
             found = {symbol: self.days(symbol, day, day, now=now, adjusted=adjusted) for symbol in known}
-            return tuple(symbol for symbol in known if len(found[symbol])), joined(list(found.values()))
+            return tuple(symbol for symbol in known if len(found[symbol])), concat_bars(list(found.values()))
         ordinals = self.table.ordinal[position : position + 1]
         split = {split.ticker for split in self.splits}
         raw_ratios = self._ratios_of(known, split, ordinals, date.max)
@@ -258,13 +258,13 @@ class FakeMarket:
         ratios = self._ratios(symbol, ordinals, date.max)
         return _days(np.array([self._key(symbol)], np.uint64), ordinals, ratios, self.minute_counts(positions))
 
-    def _whole_days(self, symbol: str, positions: range) -> Bars:
+    def _whole_days(self, symbol: str, positions: range) -> FakeBars:
         if not len(positions):
             return no_bars()
         starts = self.table.midnight_ms[positions.start : positions.stop]
         return self._days(symbol, positions).bars(starts)
 
-    def _unfinished(self, symbol: str, position: int, now: datetime) -> Bars:
+    def _unfinished(self, symbol: str, position: int, now: datetime) -> FakeBars:
         table = self.table
         bars = self.minutes(symbol, date.fromordinal(int(table.ordinal[position])), now=now)
         clock = (bars.start_ms - table.midnight_ms[position]) // MINUTE_MS
@@ -275,9 +275,9 @@ class FakeMarket:
         day = regular.merged(np.zeros(1, np.int64), table.midnight_ms[position : position + 1])
         volume, trades = bars.volume.sum(keepdims=True), bars.trades.sum(keepdims=True)
         vwap = _typical(day.open, day.high, day.low, day.close)
-        return Bars(day.start_ms, day.open, day.high, day.low, day.close, volume, vwap, trades)
+        return FakeBars(day.start_ms, day.open, day.high, day.low, day.close, volume, vwap, trades)
 
-    def _new_session(self, symbol: str, position: int) -> Bars:
+    def _new_session(self, symbol: str, position: int) -> FakeBars:
         table, days = self.table, self._days(symbol, range(position, position + 1))
         opens, closes, ends = (
             int(column[position]) for column in (table.open_minute, table.close_minute, table.end_minute)
@@ -293,7 +293,7 @@ class FakeMarket:
         weights = _weights(random, len(before), closes - opens, len(after))
         clock = np.concatenate((before, np.arange(opens, closes), after))
         prices = _Prices(*(np.concatenate(columns) / 100 for columns in zip(morning, regular, evening, strict=True)))
-        return Bars(
+        return FakeBars(
             table.midnight_ms[position] + clock * MINUTE_MS,
             *prices,
             _shared_out(int(days.volume[0]), weights).astype(float),
@@ -302,14 +302,14 @@ class FakeMarket:
         )
 
 
-def wider(minutes: Bars, midnight: int, width: int) -> Bars:
+def wider(minutes: FakeBars, midnight: int, width: int) -> FakeBars:
     """The minutes of one day put together into bars of `width` minutes, counted from midnight (Unix ms)."""
     windows = (minutes.start_ms - midnight) // MINUTE_MS // width
     firsts = first_of_each(windows)
     return minutes.merged(firsts, midnight + windows[firsts] * width * MINUTE_MS)
 
 
-def by_calendar(days: Bars, timespan: str) -> Bars:
+def by_calendar(days: FakeBars, timespan: str) -> FakeBars:
     """Daily bars put together into those of `week` or `month`; `day` leaves them as they are."""
     if timespan == "day":
         return days
@@ -319,7 +319,7 @@ def by_calendar(days: Bars, timespan: str) -> Bars:
     return days.merged(firsts, np.array(starts, np.int64))
 
 
-def window_ordinals(days: Bars, timespan: str) -> Ints:
+def window_ordinals(days: FakeBars, timespan: str) -> Ints:
     """The ordinal of the first day of the `day`, `week` or `month` that each daily bar is in."""
     # Midnight in New York is in the morning of the same date in UTC.
     since_1970 = days.start_ms // (DAY_MINUTES * MINUTE_MS)
@@ -451,4 +451,4 @@ def _typical(opens: Floats, highs: Floats, lows: Floats, closes: Floats) -> Floa
 
 
 def _date_of(now: datetime | None) -> date:
-    return date.max if now is None else day_of(now)
+    return date.max if now is None else new_york_date(now)

@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedCall:
     """What a misbehaviour has to know of a call: `url` with its host and without keys, `path` with the query.
 
     `endpoint` is `aggregates`, `grouped`, `splits` or `tickers`; `first_ms` the start of the range of aggregates.
@@ -128,7 +128,7 @@ class Misbehaviour:
         assert isinstance(self.value, int | float)
         return self.value
 
-    def concerns(self, asked: Asked) -> bool:
+    def concerns(self, asked: ReceivedCall) -> bool:
         """Whether it may strike a call at all."""
         if KINDS[self.name].bars_only and not asked.has_bars:
             return False
@@ -189,7 +189,7 @@ class _Rule:
     asked: Counter[str] = field(default_factory=Counter)
 
 
-class Rules:
+class MisbehaviourRules:
     """The misbehaviours in force, in order: a call meets the first that strikes it. For any thread."""
 
     def __init__(self, seed: int, misbehaviours: Iterable[Misbehaviour] = ()) -> None:
@@ -214,7 +214,7 @@ class Rules:
         with self._lock:
             return [rule.misbehaviour for rule in self._rules]
 
-    def strike(self, asked: Asked) -> Misbehaviour | None:
+    def strike(self, asked: ReceivedCall) -> Misbehaviour | None:
         """What a call meets; what becomes of `random_failures` is another one. The call counts from now on."""
         with self._lock:
             for rule in self._rules:
@@ -227,7 +227,7 @@ class Rules:
                     return found
         return None
 
-    def _drawn(self, rule: Misbehaviour, asked: Asked, time: int) -> Misbehaviour | None:
+    def _drawn(self, rule: Misbehaviour, asked: ReceivedCall, time: int) -> Misbehaviour | None:
         text = f"{self._seed}/{rule.name}/{time}/{asked.path}"
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         first, second = (int.from_bytes(part, "little") / 2**64 for part in (digest[:8], digest[8:]))
@@ -247,7 +247,7 @@ _FAILURES = (
 )
 
 
-def misbehave(rule: Misbehaviour, asked: Asked, good: bytes) -> Answer | None:
+def misbehave(rule: Misbehaviour, asked: ReceivedCall, good: bytes) -> Answer | None:
     """What is sent in place of a good body, None where that has not what this misbehaviour would spoil."""
     rejection = _rejected(rule, asked)
     if rejection is not None:
@@ -266,7 +266,7 @@ def misbehave(rule: Misbehaviour, asked: Asked, good: bytes) -> Answer | None:
     return Answer(200, msgspec.json.encode(payload))
 
 
-def _rejected(rule: Misbehaviour, asked: Asked) -> Answer | None:
+def _rejected(rule: Misbehaviour, asked: ReceivedCall) -> Answer | None:
     match rule.name:
         case "rate_limit":
             wait = () if rule.value is None else (("Retry-After", f"{rule.number:.0f}"),)
@@ -301,11 +301,11 @@ def too_many_requests(request_id: str, headers: tuple[tuple[str, str], ...]) -> 
     return Answer(429, msgspec.json.encode(body), headers=headers)
 
 
-def _error(asked: Asked, text: str) -> bytes:
+def _error(asked: ReceivedCall, text: str) -> bytes:
     return msgspec.json.encode({"status": "ERROR", "request_id": asked.request_id, "error": text})
 
 
-def _spoil(rule: Misbehaviour, asked: Asked, payload: dict[str, Any]) -> bool:
+def _spoil(rule: Misbehaviour, asked: ReceivedCall, payload: dict[str, Any]) -> bool:
     """Change a decoded answer; False where there was nothing to change."""
     match rule.name:
         case "delayed":
@@ -338,7 +338,7 @@ def _rename(payload: dict[str, Any]) -> bool:
     return bool(rows)
 
 
-def _spoil_bars(name: str, asked: Asked, payload: dict[str, Any]) -> bool:
+def _spoil_bars(name: str, asked: ReceivedCall, payload: dict[str, Any]) -> bool:
     rows = payload.get("results", [])
     if len(rows) < (2 if name == "unordered_bars" else 1):
         return False

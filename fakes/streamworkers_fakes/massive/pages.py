@@ -9,15 +9,15 @@ from functools import lru_cache
 import numpy as np
 
 from streamworkers.errors import BadInputError
-from streamworkers_fakes.massive.bars import Bars, Ints, first_of_each
+from streamworkers_fakes.massive.bars import FakeBars, Ints, first_of_each
 from streamworkers_fakes.massive.market import FakeMarket, by_calendar, wider, window_day, window_ordinals
 from streamworkers_fakes.massive.trading_days import (
     DAY_MINUTES,
     MINUTE_MS,
     day_and_minute,
-    day_of,
     midnight_ms,
     milliseconds,
+    new_york_date,
 )
 
 MOST_BARS = 50_000
@@ -66,7 +66,7 @@ class AggregatesRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class AggregatesPage:
     """JSON rows of bars with commas between them, how many there are and of how many base aggregates they are made.
 
     `next_ms` is where the rest begins (ascending) or ends (descending), None when there is none.
@@ -134,14 +134,14 @@ class Pages:
         self._market = market
         self._session_json = lru_cache(maxsize=_CACHED_DAYS)(self._new_session_json)
 
-    def page(self, request: AggregatesRequest, now: datetime) -> Page:
+    def page(self, request: AggregatesRequest, now: datetime) -> AggregatesPage:
         """The first bars of a range, or the last ones when it is descending, as many as its limit allows.
 
         The limit counts base aggregates. It cuts between windows; one window is given even where it has more of them.
         """
         return self._intraday(request, now) if request.intraday else self._calendar(request, now)
 
-    def _intraday(self, request: AggregatesRequest, now: datetime) -> Page:
+    def _intraday(self, request: AggregatesRequest, now: datetime) -> AggregatesPage:
         rows, count, base = [], 0, 0
         for day, whole in self._sessions(request, now):
             room = max(request.limit - base, 0)
@@ -160,12 +160,12 @@ class Pages:
             count, base = count + len(bars), base + kept[1] - kept[0]
             if kept[1] - kept[0] < len(minutes):
                 rest = int(minutes.start_ms[kept[1] if request.ascending else kept[0] - 1])
-                return Page(b",".join(rows), count, base, self._snapped(request, day, rest))
-        return Page(b",".join(rows), count, base, None)
+                return AggregatesPage(b",".join(rows), count, base, self._snapped(request, day, rest))
+        return AggregatesPage(b",".join(rows), count, base, None)
 
     def _sessions(self, request: AggregatesRequest, now: datetime) -> Iterator[tuple[date, int | None]]:
         """Sessions of the range in its order, with the number of their minutes, None where only a part is served."""
-        positions = self._market.positions(request.ticker, request.first, min(request.last, day_of(now)))
+        positions = self._market.positions(request.ticker, request.first, min(request.last, new_york_date(now)))
         table, now_ms = self._market.table, milliseconds(now)
         counts = self._market.minute_counts(positions).tolist()
         pairs = list(zip(positions, counts, strict=True))
@@ -176,7 +176,7 @@ class Pages:
             )
             yield day, None if cut or table.end_ms(position) > now_ms else count
 
-    def _minutes_in_range(self, request: AggregatesRequest, day: date, now: datetime) -> Bars:
+    def _minutes_in_range(self, request: AggregatesRequest, day: date, now: datetime) -> FakeBars:
         minutes = self._market.minutes(request.ticker, day, now=now)
         clock = (minutes.start_ms - midnight_ms(day)) // MINUTE_MS
         low = request.first_minute if day == request.first else 0
@@ -184,7 +184,7 @@ class Pages:
         bounds = np.searchsorted(clock, (low, end))
         return minutes.part(int(bounds[0]), int(bounds[1]))
 
-    def _windows(self, request: AggregatesRequest, day: date, minutes: Bars) -> Ints:
+    def _windows(self, request: AggregatesRequest, day: date, minutes: FakeBars) -> Ints:
         return (minutes.start_ms - midnight_ms(day)) // MINUTE_MS // request.width
 
     def _snapped(self, request: AggregatesRequest, day: date, ms: int) -> int:
@@ -201,8 +201,8 @@ class Pages:
         bars = wider(self._market.minutes(ticker, day), midnight_ms(day), width).adjusted(ratio)
         return bars.json_rows(), len(bars)
 
-    def _calendar(self, request: AggregatesRequest, now: datetime) -> Page:
-        first, last = request.first, min(request.last, day_of(now))
+    def _calendar(self, request: AggregatesRequest, now: datetime) -> AggregatesPage:
+        first, last = request.first, min(request.last, new_york_date(now))
         days = self._market.days(request.ticker, first, last, now=now, adjusted=request.adjusted)
         keys = window_ordinals(days, request.timespan)
         low, end = _whole_windows(keys, request.limit, request.ascending, must=True)
@@ -212,7 +212,7 @@ class Pages:
             rest = date.fromordinal(int(keys[end] if request.ascending else keys[low - 1]))
             next_ms = midnight_ms(rest if request.ascending else _window_end(rest, request.timespan))
         rows = (bars if request.ascending else bars.backwards()).json_rows()
-        return Page(rows, len(bars), end - low, next_ms)
+        return AggregatesPage(rows, len(bars), end - low, next_ms)
 
 
 def _whole_windows(windows: Ints, room: int, ascending: bool, *, must: bool) -> tuple[int, int]:

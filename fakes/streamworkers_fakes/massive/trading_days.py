@@ -89,7 +89,7 @@ def day_and_minute(ms: int) -> tuple[date, int]:
     return local.date(), local.hour * 60 + local.minute
 
 
-def day_of(moment: datetime) -> date:
+def new_york_date(moment: datetime) -> date:
     """The date in New York at an aware moment."""
     return moment.astimezone(EXCHANGE_ZONE).date()
 

@@ -1,1 +1,1 @@
-"""Sources of bars other than files: each yields `BarRows` for `bars_store.load_rows`."""
+"""Providers of bars, one module each."""

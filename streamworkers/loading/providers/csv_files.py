@@ -1,9 +1,8 @@
 """The provider `csv`: bars of files, with the rules of `bars import`.
 
-`STREAMWORKERS_CSV_PATH` is a path with `{symbol}` or `{timeframe}` in it, or a folder, which stands for
-`{timeframe}/{symbol}.csv` in it. The file of one symbol needs no column for it, and a file may be there with `.gz` at
-the end of its name. One of many symbols, because its path has no `{symbol}`, is read once by each worker and kept apart
-by symbol.
+`STREAMWORKERS_CSV_PATH` is a path with `{symbol}` or `{timeframe}` in it, or a folder, which means
+`{timeframe}/{symbol}.csv` in that folder. The file of one symbol needs no column `symbol`, and the name of a file may
+end in `.gz`. A file of many symbols, whose path has no `{symbol}`, is read once by each worker and sorted by symbol.
 """
 
 import threading
@@ -16,8 +15,8 @@ from typing import IO, ClassVar
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UsageError
-from streamworkers.loading.providers.provider import UNCOUNTED, Asked, Calls, Page, Provider, UnsupportedError
-from streamworkers.loading.providers.rows import page_of
+from streamworkers.loading.providers.provider import UNCOUNTED, BarsRequest, Calls, Page, Provider, UnsupportedError
+from streamworkers.loading.providers.rows import build_page
 from streamworkers.market.bars.text_rows import BarRows, Reject
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 from streamworkers.market.files.bars_file import read_bars
@@ -27,7 +26,7 @@ _FIELDS = 7
 
 
 class CsvFiles(Provider):
-    """Bars of CSV files; it has those timeframes whose files are there."""
+    """Reads bars from CSV files; it has the timeframes whose files exist."""
 
     name: ClassVar[str] = "csv"
     native: ClassVar[frozenset[str]] = frozenset(TIMEFRAMES)
@@ -40,63 +39,63 @@ class CsvFiles(Provider):
         if "{" not in template and Path(template).is_dir():
             template = str(Path(template) / _FOLDER_LAYOUT)
         self._template = template
-        self._sorted: dict[tuple[Path, str], _SortedFile] = {}
+        self._files: dict[tuple[Path, str], _SortedFile] = {}
         self._lock = threading.Lock()
 
-    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
-        """One page; rows of the file that break a rule are rejected with their line."""
+    def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
+        """Yields one page; rows that break a rule are rejected with their line."""
         del cursor
-        path = self._path(asked)
+        path = self._path(request)
         try:
             if "{symbol}" in self._template:
-                parts, rejected = _read_one(path, asked.timeframe, asked.symbol)
+                parts, rejected = _read_one(path, request.timeframe, request.symbol)
             else:
-                parts, rejected = self._file(path, asked.timeframe).of(asked.symbol)
+                parts, rejected = self._open_sorted(path, request.timeframe).read(request.symbol)
         except BadInputError as error:
             raise UnsupportedError(str(error)) from None
-        yield Page(page_of(asked, asked.timeframe, *parts).bars, rejected)
+        yield Page(build_page(request, request.timeframe, *parts).bars, rejected)
 
     def close(self) -> None:
-        """Close the files."""
-        for file in self._sorted.values():
+        """Closes the files."""
+        for file in self._files.values():
             file.close()
 
-    def _path(self, asked: Asked) -> Path:
-        if "/" in asked.symbol or asked.symbol.startswith("."):
-            raise UnsupportedError(f"the symbol {asked.symbol!r} is no name of a file")
+    def _path(self, request: BarsRequest) -> Path:
+        if "/" in request.symbol or request.symbol.startswith("."):
+            raise UnsupportedError(f"the symbol {request.symbol!r} is not a file name")
         try:
-            path = Path(self._template.format(symbol=asked.symbol, timeframe=asked.timeframe.name))
+            path = Path(self._template.format(symbol=request.symbol, timeframe=request.timeframe.name))
         except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             raise UnsupportedError(
-                f"STREAMWORKERS_CSV_PATH={self._template!r}: only {{symbol}} and {{timeframe}} may stand in braces"
+                f"STREAMWORKERS_CSV_PATH={self._template!r}: only {{symbol}} and {{timeframe}} are allowed in braces"
             ) from None
         for candidate in (path, path.with_name(f"{path.name}.gz")):
             if candidate.is_file():
                 return candidate
-        raise UnsupportedError(f"there is no file {path}, nor one with .gz")
+        raise UnsupportedError(f"there is no file {path} or {path.name}.gz")
 
-    def _file(self, path: Path, timeframe: Timeframe) -> "_SortedFile":
+    def _open_sorted(self, path: Path, timeframe: Timeframe) -> "_SortedFile":
         key = path, timeframe.name
         with self._lock:
-            if key not in self._sorted or not self._sorted[key].is_of(path):
-                self._sorted[key] = _SortedFile(path, timeframe)
-            return self._sorted[key]
+            if key not in self._files or not self._files[key].is_current(path):
+                self._files[key] = _SortedFile(path, timeframe)
+            return self._files[key]
 
 
 def _read_one(path: Path, timeframe: Timeframe, symbol: str) -> tuple[list[BarRows], list[Reject]]:
     parts: list[BarRows] = []
     rejected: list[Reject] = []
     for chunk in read_bars(path, timeframe, symbol=symbol):
-        strangers = set(chunk.rows.symbols) - {symbol}
-        if strangers:
-            raise BadInputError(f"{path} holds bars of {sorted(strangers)[0]!r}, not of {symbol!r} alone")
+        others = set(chunk.rows.symbols) - {symbol}
+        if others:
+            raise BadInputError(f"{path} holds bars of {sorted(others)[0]!r}, not only of {symbol!r}")
         parts.append(chunk.rows)
         rejected += chunk.rejects
     return parts, rejected
 
 
 class _SortedFile:
-    """The good rows of a file in one that nobody else sees, findable by symbol; what was rejected is of all symbols."""
+    """The valid rows of a file, sorted by symbol in an unnamed file, and the rejected rows of all symbols."""
 
     def __init__(self, path: Path, timeframe: Timeframe) -> None:
         self._stamp = _stamp(path)
@@ -108,25 +107,27 @@ class _SortedFile:
             self._rejected += chunk.rejects
             self._add(chunk.rows)
 
-    def is_of(self, path: Path) -> bool:
-        """False once the file has changed."""
+    def is_current(self, path: Path) -> bool:
+        """True while the file has not changed."""
         return _stamp(path) == self._stamp
 
-    def of(self, symbol: str) -> tuple[list[BarRows], list[Reject]]:
-        """The rows of a symbol, and the rejected rows that name it."""
+    def read(self, symbol: str) -> tuple[list[BarRows], list[Reject]]:
+        """Returns the rows of a symbol, and the rejected rows that name it."""
         with self._lock:
             texts = []
             for place, length in self._places.get(symbol, ()):
                 self._file.seek(place)
                 texts.append(self._file.read(length).decode())
-        return [_rows(symbol, text) for text in texts], [row for row in self._rejected if symbol in row.row.split(",")]
+        return [_parse_rows(symbol, text) for text in texts], [
+            row for row in self._rejected if symbol in row.row.split(",")
+        ]
 
     def close(self) -> None:
-        """Forget the rows."""
+        """Deletes the rows."""
         self._file.close()
 
     def __del__(self) -> None:
-        # That of a file which has changed: some thread may still read it.
+        # A file that has changed is not closed at once, because another thread may still read it.
         self._file.close()
 
     def _add(self, rows: BarRows) -> None:
@@ -138,7 +139,7 @@ class _SortedFile:
             self._file.write(packed)
 
 
-def _rows(symbol: str, text: str) -> BarRows:
+def _parse_rows(symbol: str, text: str) -> BarRows:
     fields = text.replace("\n", "\t").split("\t")
     numbers, *columns = (fields[place::_FIELDS] for place in range(_FIELDS))
     return BarRows(list(map(int, numbers)), [symbol] * len(numbers), *columns)

@@ -1,8 +1,8 @@
 """Bars of the Massive API (formerly Polygon.io): stocks in the United States, prices adjusted for splits.
 
-Its windows are those of New York, extended hours included; its weeks begin on Sunday, ours on Monday. An answer is
-believed only when it is whole: of the symbol and the adjustment asked for, as many bars as it says, in order, inside
-the range. The key is sent in a header and is nowhere else: not in a URL, a log, an error.
+Its windows are those of New York and include extended hours; its weeks begin on Sunday, those of the tables on Monday.
+An answer is accepted only if it is complete: of the requested symbol and adjustment, with as many bars as it states, in
+order, inside the range. The key is sent in a header and appears nowhere else: in no URL, log or error.
 """
 
 import re
@@ -22,31 +22,32 @@ from streamworkers.config import Settings
 from streamworkers.errors import UsageError
 from streamworkers.loading.providers.provider import (
     UNCOUNTED,
-    Asked,
     AuthError,
     BadPayloadError,
+    BarsRequest,
     Calls,
-    OutOfCallsError,
     Page,
     PlanError,
     Provider,
+    RateLimitedError,
     Split,
     TransientError,
     UnsupportedError,
 )
-from streamworkers.market.bars.arrays import Starts, Values, checked_bars
+from streamworkers.market.bars.bars import FloatArray, Starts
+from streamworkers.market.bars.column_rules import validate_bars
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import HOUR_MS, MINUTE_MS, bounds_of, day_of, days_since_epoch, whole_windows
 
 T = TypeVar("T")
 _TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}
 _SPLITS_PAGE = 1000
-_MOST_PAGES = 2000  # at 50,000 minutes each, more than there ever were
+_MOST_PAGES = 2000  # of 50,000 minutes each: more than any symbol has
 _GOOD = frozenset({"OK", "DELAYED"})
 _SHOWN = 200
 _RETRY_SECONDS = 30.0
 _MOST_RETRY_SECONDS = 3600.0
-_KEY = re.compile(r"[!-~]+")  # a header may hold nothing else, and the error would show it
+_KEY = re.compile(r"[!-~]+")  # any other character breaks the header, and the error would show the key
 _UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # to the end of 9999
 
 
@@ -82,7 +83,7 @@ class _Splits(msgspec.Struct):
     next_url: str | None = None
 
 
-class _Refusal(msgspec.Struct):
+class _Rejection(msgspec.Struct):
     status: str = ""
     error: str = ""
     message: str = ""
@@ -117,35 +118,36 @@ class Massive(Provider):
         )
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         self._client.close()
 
-    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
-        """One page for each call; the cursor is the path of the next one."""
-        first, last = whole_windows(asked.timeframe, asked.first, asked.last)
-        if asked.timeframe.name == "week":
-            last -= timedelta(days=1)  # its Sunday would be in their next week
+    def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
+        """Yields one page for each call; the cursor is the path of the next call."""
+        first, last = whole_windows(request.timeframe, request.first, request.last)
+        if request.timeframe.name == "week":
+            last -= timedelta(days=1)  # a Sunday begins the next week of the API
         path = cursor or (
-            f"/v2/aggs/ticker/{quote(asked.symbol, safe='')}/range/1/{_TIMESPANS[asked.timeframe.name]}/{first}/{last}"
+            f"/v2/aggs/ticker/{quote(request.symbol, safe='')}"
+            f"/range/1/{_TIMESPANS[request.timeframe.name]}/{first}/{last}"
             f"?adjusted=true&sort=asc&limit={self.settings.massive_page_limit}"
         )
         seen = {path}
         after = -1
         for number in count():
             answer = self._get(path, _Bars)
-            if answer.ticker != asked.symbol and (answer.ticker or answer.results):
-                raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {asked.symbol!r}")
+            if answer.ticker != request.symbol and (answer.ticker or answer.results):
+                raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {request.symbol!r}")
             bars = _whole_results(answer)
-            starts = _own_starts(asked.timeframe, [bar.t for bar in bars])
-            _require_order(asked.timeframe, starts, after, (first, last))
+            starts = _convert_starts(request.timeframe, [bar.t for bar in bars])
+            _require_order(request.timeframe, starts, after, (first, last))
             path = self._next(answer.next_url, seen)
             after = int(starts[-1]) if len(starts) else after
-            yield _page(asked.symbol, asked.timeframe, starts, bars, path or None, number)
+            yield _page(request.symbol, request.timeframe, starts, bars, path or None, number)
             if not path:
                 return
 
     def splits(self, first: date, last: date) -> list[Split]:
-        """All splits in that time, a thousand a call."""
+        """Returns all splits in that time, fetched a thousand a call."""
         path = (
             f"/v3/reference/splits?execution_date.gte={first}&execution_date.lte={last}"
             f"&order=asc&sort=execution_date&limit={_SPLITS_PAGE}"
@@ -158,13 +160,13 @@ class Massive(Provider):
                 raise BadPayloadError("the answer holds no list of splits")
             for row in answer.results:
                 if not (row.split_from > 0 and row.split_to > 0 and first <= row.execution_date <= last):
-                    raise BadPayloadError(f"the split {_shown(row)} is none, or was not asked for")
+                    raise BadPayloadError(f"the split {_shown(row)} is malformed or was not requested")
                 found.append(Split(row.ticker, row.execution_date, row.split_from, row.split_to))
             path = self._next(answer.next_url, seen)
         return found
 
     def day_of_all(self, day: date) -> Mapping[str, Page]:
-        """The grouped daily bars, which bear the time of the close."""
+        """Returns the grouped daily bars, whose times are those of the close."""
         answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", _Bars)
         bars = _whole_results(answer)
         timeframe, starts = TIMEFRAMES["day"], np.array([days_since_epoch(day)], np.int64)
@@ -178,7 +180,7 @@ class Massive(Provider):
         return pages
 
     def _get(self, path: str, kind: type[T]) -> T:
-        """The answer of one call, whole and of the right form."""
+        """Returns the decoded answer of one call. Raises the error that fits the answer."""
         token = self.calls.reserve()
         word = "error"
         try:
@@ -186,24 +188,25 @@ class Massive(Provider):
                 word = str(response.status_code)
                 body = self._body(response)
                 self._require_good(response, self._without_key(body))
-            answer = _decoded(body, kind)
+            answer = _decode(body, kind)
             status = str(getattr(answer, "status", ""))
             if status not in _GOOD:
                 word = "rejected"
-                raise _rejection_error(status, self._without_key(body), response.status_code)
+                raise _to_error(status, self._without_key(body), response.status_code)
         except httpx.TimeoutException as error:
             word = "timeout"
             raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
         except httpx.HTTPError as error:
             word = "error"
-            # Its text may name a host, never the key, whose form was checked; a body that ends early is one of these.
+            # The text may name a host, but not the key, whose characters were checked. A body that ends early is one of
+            # these errors too.
             raise TransientError(f"massive: {type(error).__name__}: {_shown(str(error))}") from None
         except BadPayloadError:
             word = "bad_payload"
             raise
         finally:
-            self.calls.finished(token)
-            self.calls.counted(word)
+            self.calls.finish(token)
+            self.calls.count(word)
         return answer
 
     def _body(self, response: httpx.Response) -> bytes:
@@ -217,7 +220,7 @@ class Massive(Provider):
         return b"".join(parts)
 
     def _without_key(self, body: bytes) -> bytes:
-        """An answer that may be quoted: some servers repeat what they were sent."""
+        """Returns the body without the key, so that errors can quote it: some servers repeat what they receive."""
         return body.replace(self._key.encode(), b"***")
 
     def _require_good(self, response: httpx.Response, body: bytes) -> None:
@@ -226,23 +229,23 @@ class Massive(Provider):
             return
         if code == 429:
             until = datetime.now(UTC) + timedelta(seconds=_retry_after(response.headers.get("Retry-After")))
-            raise OutOfCallsError("massive allows no more calls now (HTTP 429)", until)
+            raise RateLimitedError("massive allows no more calls now (HTTP 429)", until)
         if code in (401, 403, 404):
-            raise _rejection_error("", body, code)
+            raise _to_error("", body, code)
         if code >= 500 or code == 408:
-            raise TransientError(f"massive answered HTTP {code}: {_said(body)}")
+            raise TransientError(f"massive answered HTTP {code}: {_quote_message(body)}")
         if 300 <= code < 400:
-            raise BadPayloadError(f"massive answered HTTP {code}, which leads elsewhere; that is not followed")
-        raise UnsupportedError(f"massive rejected the call with HTTP {code}: {_said(body)}")
+            raise BadPayloadError(f"massive answered HTTP {code}, a redirect; redirects are not followed")
+        raise UnsupportedError(f"massive rejected the call with HTTP {code}: {_quote_message(body)}")
 
     def _next(self, url: str | None, seen: set[str]) -> str:
-        """The path of the next page, '' at the end; only on the host that was configured, and each but once."""
+        """Returns the path of the next page, '' at the end. Raises BadPayloadError for another host or a loop."""
         if not url:
             return ""
         try:
             there = self._base.join(url)
         except (httpx.InvalidURL, ValueError):
-            raise BadPayloadError(f"next_url {_shown(url)} is no URL") from None
+            raise BadPayloadError(f"next_url {_shown(url)} is not a URL") from None
         if _origin(there) != _origin(self._base):
             raise BadPayloadError(f"next_url leads to host {_shown(_origin(there))}, not to {_origin(self._base)!r}")
         path = there.raw_path.decode("ascii")
@@ -257,92 +260,94 @@ class Massive(Provider):
 def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], cursor: str | None, number: int) -> Page:
     prices = [_column([getattr(bar, name) for bar in bars]) for name in "ohlc"]
     volume = _column([bar.v for bar in bars])
-    good, rejected = checked_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
+    good, rejected = validate_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
     return Page(good, rejected, cursor)
 
 
-def _column(values: list[float | None]) -> Values:
-    """Numbers; what is null is none."""
+def _column(values: list[float | None]) -> FloatArray:
+    """Returns a column of numbers, NaN for null."""
     return np.array(values, np.float64)
 
 
 def _whole_results(answer: _Bars) -> list[_Bar]:
-    """The bars of an answer that is of the adjustment asked for, as many as it says."""
+    """Returns the bars of an answer. Raises BadPayloadError if its adjustment or its number of bars is wrong."""
     if answer.adjusted is not True:
-        raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as it was asked for")
+        raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as requested")
     results = answer.results or []
     if len(results) != answer.resultsCount:
-        raise BadPayloadError(f"the answer holds {len(results)} bars and says {answer.resultsCount}")
+        raise BadPayloadError(f"the answer holds {len(results)} bars and states {answer.resultsCount}")
     return results
 
 
-def _own_starts(timeframe: Timeframe, times: list[int]) -> Starts:
-    """Their window starts as ours: dates of New York, weeks from Monday."""
+def _convert_starts(timeframe: Timeframe, times: list[int]) -> Starts:
+    """Returns the API's window starts as the tables have them: dates of New York, weeks from Monday."""
     starts = np.array(times, np.int64)
     if timeframe.intraday or not len(starts):
         return starts
     dates = [datetime.fromtimestamp(time / 1000, EXCHANGE_ZONE) for time in times]
     odd = next((moment for moment in dates if (moment.hour, moment.minute, moment.second) != (0, 0, 0)), None)
     if odd is not None:
-        raise BadPayloadError(f"a {timeframe.name} bar begins at {odd.isoformat()}, not at midnight of New York")
+        raise BadPayloadError(f"a {timeframe.name} bar begins at {odd.isoformat()}, not at midnight in New York")
     shift = timedelta(days=1 if timeframe.name == "week" else 0)
     return np.array([days_since_epoch((moment + shift).date()) for moment in dates], np.int64)
 
 
 def _require_order(timeframe: Timeframe, starts: Starts, after: int, span: tuple[date, date]) -> None:
-    """Times rise, from page to page too, and are windows inside what was asked for."""
+    """Raises BadPayloadError unless times increase, across pages too, and are starts of windows in the range."""
     if not len(starts):
         return
     if int(starts[0]) <= after or (np.diff(starts) <= 0).any():
-        raise BadPayloadError("the times of the bars do not rise")
+        raise BadPayloadError("the times of the bars do not increase")
     if timeframe.intraday:
         width = MINUTE_MS if timeframe.name == "1min" else HOUR_MS
         if (starts % width).any():
-            raise BadPayloadError(f"a {timeframe.name} bar does not begin where its window does")
+            raise BadPayloadError(f"a {timeframe.name} bar does not begin at the start of a window")
     else:
         odd = next((day for day in map(day_of, starts.tolist()) if whole_windows(timeframe, day, day)[0] != day), None)
         if odd is not None:
-            raise BadPayloadError(f"a {timeframe.name} bar begins on {odd:%A}, {odd}, where no window of ours does")
+            raise BadPayloadError(
+                f"a {timeframe.name} bar begins on {odd:%A}, {odd}, which is not the start of a window"
+            )
     begin, end = bounds_of(timeframe, *span)
     if starts[0] < begin or starts[-1] >= end:
-        raise BadPayloadError(f"a bar is outside the range from {span[0]} to {span[1]} that was asked for")
+        raise BadPayloadError(f"a bar is outside the range from {span[0]} to {span[1]} that was requested")
 
 
-def _decoded(body: bytes, kind: type[T]) -> T:
+def _decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        raise BadPayloadError(f"the answer of {len(body):,} bytes is not what it should be: {error}") from None
+        raise BadPayloadError(f"the answer of {len(body):,} bytes is malformed: {error}") from None
 
 
-def _rejection_error(status: str, body: bytes, code: int) -> Exception:
-    said = _said(body)
-    status = _rejection(body).status or status
+def _to_error(status: str, body: bytes, code: int) -> Exception:
+    message = _quote_message(body)
+    status = _read_rejection(body).status or status
     if status == "NOT_AUTHORIZED" or (code == 403 and status != "ERROR"):
-        return PlanError(f"the plan of the key does not include this: {said}")
+        return PlanError(f"the plan of the key does not include this: {message}")
     if code in (401, 403):
-        return AuthError(f"massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: {said}")
+        return AuthError(f"massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: {message}")
     if code == 404:
-        return UnsupportedError(f"massive has nothing there (HTTP 404): {said}")
-    return TransientError(f"massive answered with status {status!r}: {said}")
+        return UnsupportedError(f"massive has no data there (HTTP 404): {message}")
+    return TransientError(f"massive answered with status {status!r}: {message}")
 
 
-def _said(body: bytes) -> str:
-    """What an answer says in words, short."""
-    rejection = _rejection(body)
+def _quote_message(body: bytes) -> str:
+    """Returns the message of an answer, shortened."""
+    rejection = _read_rejection(body)
     words = rejection.error or rejection.message or rejection.status
     return _shown(words or body[:_SHOWN].decode("utf-8", "replace"))
 
 
-def _rejection(body: bytes) -> _Refusal:
+def _read_rejection(body: bytes) -> _Rejection:
     try:
-        return msgspec.json.decode(body, type=_Refusal)
+        return msgspec.json.decode(body, type=_Rejection)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Refusal()
+        return _Rejection()
 
 
 def _retry_after(header: str | None) -> float:
-    """Seconds to wait, by a header that holds seconds or a date; half a minute where it holds neither."""
+    """Returns the seconds to wait by a header of seconds or a date, half a minute if it is neither."""
     if header is None:
         return _RETRY_SECONDS
     try:

@@ -5,19 +5,19 @@ from functools import cached_property
 from typing import ClassVar
 
 from streamworkers.errors import UsageError
-from streamworkers.loading.providers.provider import Asked, Page, Provider
-from streamworkers.loading.providers.rows import page_of
-from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
+from streamworkers.loading.providers.rows import build_page
+from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 SAMPLE_SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 
-def sample_bars() -> Iterator[BarRows]:
-    """The daily bars, one symbol after the other, checked as rows of a file are.
+def read_sample() -> Iterator[BarRows]:
+    """Yields the daily bars, one symbol after another, validated as the rows of a file are.
 
-    Raises UsageError where the package with the data is not installed.
+    Raises UsageError if the package with the data is not installed.
     """
     try:
         from bokeh_sampledata import stocks
@@ -33,23 +33,23 @@ def sample_bars() -> Iterator[BarRows]:
         columns = [[symbol] * len(days), days, *values]
         numbers = range(lines + 1, lines + len(days) + 1)
         texts = list(map(",".join, zip(*columns, strict=True)))
-        yield checked_columns(numbers, columns, texts, intraday=False).rows
+        yield validate_rows(numbers, columns, texts, intraday=False).rows
         lines += len(days)
 
 
 class Sample(Provider):
-    """The provider `sample`: the same bars, for those who load as they would from a real provider."""
+    """The provider `sample`: the same bars by the interface of a provider."""
 
     name: ClassVar[str] = "sample"
     adjusted: ClassVar[bool | None] = False
 
     @cached_property
     def _bars(self) -> dict[str, BarRows]:
-        return {rows.symbols[0]: rows for rows in sample_bars()}
+        return {rows.symbols[0]: rows for rows in read_sample()}
 
-    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
-        """One page; none of a symbol that is not in the sample."""
+    def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
+        """Yields one page, or none for a symbol that is not in the sample."""
         del cursor
-        rows = self._bars.get(asked.symbol)
+        rows = self._bars.get(request.symbol)
         if rows is not None:
-            yield page_of(asked, TIMEFRAMES["day"], rows)
+            yield build_page(request, TIMEFRAMES["day"], rows)

@@ -1,4 +1,4 @@
-"""Invented daily bars for demonstrations and measurements: valid, plausible, the same for the same seed."""
+"""Synthetic daily bars for demonstrations and benchmarks: valid, plausible, the same for the same seed."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
-from streamworkers.loading.providers.provider import Asked, Page, Provider
-from streamworkers.loading.providers.rows import page_of
+from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
+from streamworkers.loading.providers.rows import build_page
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.sessions import sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, newest_closed
@@ -23,41 +23,41 @@ _BEGIN = date(2000, 1, 3)
 _GAP_SHARE = 0.4  # the part of a day's variance that falls between two sessions
 
 
-def synthesize(symbols: int, days: int, seed: int, end: date | None = None) -> Iterator[BarRows]:
-    """Daily bars of `SYN001`, `SYN002`, … on the last `days` sessions of the New York exchange up to `end`.
+def generate_bars(symbols: int, days: int, seed: int, end: date | None = None) -> Iterator[BarRows]:
+    """Yields daily bars of `SYN001`, `SYN002`, … on the last `days` sessions of the New York exchange up to `end`.
 
-    Without `end` they reach to the last session that has closed. A symbol's bars depend on `seed`, `days` and `end`
-    only, not on how many symbols there are. One BarRows for each symbol. Raises BadInputError where a number is below 1
-    (`seed`: below 0), UsageError where the package with the exchange's sessions is not installed.
+    Without `end` they end with the last session that has closed. There is one BarRows for each symbol, which depends
+    on `seed`, `days` and `end` only, not on the number of symbols. Raises BadInputError if a number is below 1
+    (`seed`: below 0).
     """
     for name, value, least in (("symbols", symbols, 1), ("days", days, 1), ("seed", seed, 0)):
         if value < least:
             raise BadInputError(f"{name} is {value}; it must be at least {least}")
-    dates = _sessions(days, end)
+    dates = _list_sessions(days, end)
 
-    def generate() -> Iterator[BarRows]:
+    def generate_all() -> Iterator[BarRows]:
         for number in range(1, symbols + 1):
             random = np.random.default_rng([seed, number])
-            yield _bars(f"SYN{number:03d}", (number - 1) * days, dates, random)
+            yield _generate(f"SYN{number:03d}", (number - 1) * days, dates, random)
 
-    return generate()
+    return generate_all()
 
 
 class Synthetic(Provider):
-    """The provider `synthetic`: invented daily bars of any symbol, from 2000 on, by `STREAMWORKERS_SYNTHETIC_SEED`.
+    """The provider `synthetic`: daily bars of any symbol, from 2000 on, by `STREAMWORKERS_SYNTHETIC_SEED`.
 
-    A bar is the same whenever and in whatever range it is asked for.
+    A bar is the same whenever and in whatever range it is requested.
     """
 
     name: ClassVar[str] = "synthetic"
 
-    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
-        """One page."""
+    def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
+        """Yields one page."""
         del cursor
-        dates = [day.isoformat() for day in _days_until(asked.last.year) if day <= asked.last]
+        dates = [day.isoformat() for day in _days_until(request.last.year) if day <= request.last]
         if dates:
-            draws = _Draws([self.settings.synthetic_seed, *asked.symbol.encode()])
-            yield page_of(asked, TIMEFRAMES["day"], _bars(asked.symbol, 0, dates, draws))
+            draws = _Draws([self.settings.synthetic_seed, *request.symbol.encode()])
+            yield build_page(request, TIMEFRAMES["day"], _generate(request.symbol, 0, dates, draws))
 
 
 @lru_cache(maxsize=8)
@@ -66,7 +66,7 @@ def _days_until(year: int) -> tuple[date, ...]:
 
 
 class _Draws:
-    """Random numbers, each request from a stream of its own: more numbers of one do not change those of another."""
+    """Random numbers; each call draws from a stream of its own, so that its length does not change the next calls."""
 
     def __init__(self, seed: list[int]) -> None:
         self._seed = seed
@@ -77,15 +77,15 @@ class _Draws:
         return np.random.default_rng([*self._seed, self._requests])
 
     def uniform(self, low: float, high: float) -> float:
-        """A number between the two."""
+        """Returns a number from `low` to `high`."""
         return float(self._next().uniform(low, high))
 
     def standard_normal(self, count: int) -> NDArray[np.float64]:
-        """Normal numbers; the first ones are the same for any `count`."""
+        """Returns normal numbers; the first ones are the same for any `count`."""
         return self._next().standard_normal(count)
 
 
-def _sessions(days: int, end: date | None) -> list[str]:
+def _list_sessions(days: int, end: date | None) -> list[str]:
     last = end or newest_closed(TIMEFRAMES["day"], datetime.now(UTC))
     try:
         first = last - timedelta(days=days * 3 // 2 + 30)
@@ -97,7 +97,7 @@ def _sessions(days: int, end: date | None) -> list[str]:
     return [day.isoformat() for day in sessions[-days:]]
 
 
-def _bars(symbol: str, lines_before: int, dates: list[str], random: np.random.Generator | _Draws) -> BarRows:
+def _generate(symbol: str, lines_before: int, dates: list[str], random: np.random.Generator | _Draws) -> BarRows:
     count = len(dates)
     start = float(random.uniform(20, 400))
     usual_volatility = float(random.uniform(0.010, 0.025))
@@ -113,7 +113,7 @@ def _bars(symbol: str, lines_before: int, dates: list[str], random: np.random.Ge
     excitement = np.abs(gaps + moves) / usual_volatility
     volumes = usual_volume * np.exp(0.3 * random.standard_normal(count)) * (0.7 + 0.4 * excitement)
     # Rounding is monotonic, so low <= open, close <= high still holds in cents.
-    opened, high, low, closed = (_in_cents(prices) for prices in (opens, highs, lows, closes))
+    opened, high, low, closed = (_format_cents(prices) for prices in (opens, highs, lows, closes))
     return BarRows(
         lines=list(range(lines_before + 1, lines_before + count + 1)),
         symbols=[symbol] * count,
@@ -127,19 +127,19 @@ def _bars(symbol: str, lines_before: int, dates: list[str], random: np.random.Ge
 
 
 def _clustered_volatility(usual: float, shocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Daily standard deviations in which calm and stormy days keep together (GARCH(1,1) around `usual`)."""
-    settled = usual * usual
-    variance = settled
+    """Returns daily standard deviations with volatility clusters: GARCH(1,1) around `usual`."""
+    mean_variance = usual * usual
+    variance = mean_variance
     result = np.empty(len(shocks))
     for day, shock in enumerate(shocks):
         result[day] = sqrt(variance)
         variance = (
-            (1 - _VARIANCE_MEMORY - _VARIANCE_SHOCK) * settled
+            (1 - _VARIANCE_MEMORY - _VARIANCE_SHOCK) * mean_variance
             + _VARIANCE_MEMORY * variance
             + _VARIANCE_SHOCK * variance * float(shock) ** 2
         )
     return result
 
 
-def _in_cents(prices: NDArray[np.float64]) -> list[str]:
+def _format_cents(prices: NDArray[np.float64]) -> list[str]:
     return [f"{cents / 100:.2f}" for cents in np.maximum(np.rint(prices * 100), 1).astype(np.int64).tolist()]

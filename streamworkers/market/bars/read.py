@@ -1,8 +1,8 @@
-"""Reads bars: arrays for analysis, newest times for planning, exact rows for showing.
+"""Reads bars: columns for analysis, newest times for planning, exact rows for display.
 
-`read_series` asks for each symbol's bars as one string of bytes (the `…send` functions give the wire form of a value)
-and takes it apart with NumPy. A row for every bar instead, as `COPY … (FORMAT BINARY)`, takes two to three times as
-long: the server then formats 235,000 rows of seven fields in place of 470 rows of two.
+`read_series` reads each symbol's bars as one string of bytes (the `…send` functions return the wire form of a value)
+and splits it with NumPy. One row for each bar, as `COPY … (FORMAT BINARY)` sends them, takes two to three times as
+long: the server then formats 235,000 rows of seven fields instead of 470 rows of two.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars, Starts, time_unit
 from streamworkers.market.calendar.timeframes import Timeframe
 
 _WIRE_EPOCH = np.datetime64("2000-01-01", "D")  # PostgreSQL's binary dates and timestamps count from here
@@ -45,7 +45,7 @@ CROSS JOIN LATERAL (
     SELECT t.{time} FROM {table} t WHERE t.symbol = w.symbol AND t.{time} <= %s ORDER BY t.{time} DESC LIMIT 1
 ) b"""
 
-# An index that begins with the symbol has no short way to the newest time; but each next symbol is one step away.
+# An index that begins with the symbol cannot find the newest time of all directly, but steps from symbol to symbol.
 _NEWEST_OF_ALL = """
 WITH RECURSIVE symbols (symbol) AS (
     (SELECT symbol FROM {table} ORDER BY symbol LIMIT 1)
@@ -76,47 +76,47 @@ def read_series(
     timeframe: Timeframe,
     as_of: date | datetime,
     max_bars: int,
-) -> dict[str, BarSeries]:
-    """The newest `max_bars` bars of each symbol up to and including `as_of`, in one query.
+) -> dict[str, Bars]:
+    """Returns the newest `max_bars` bars of each symbol up to and including `as_of`, read in one query.
 
-    `as_of` is a date for day, week and month, an aware datetime for the others. Series run oldest first in
-    contiguous native arrays; symbols without bars are absent. Raises BadInputError where `as_of` does not fit the
-    timeframe or `max_bars` is below 1.
+    `as_of` is a date for day, week and month, an aware datetime for the others. All columns are contiguous, `volume`
+    is float64, and a start is exact to the millisecond. Symbols without bars are absent. Raises BadInputError if
+    `as_of` does not fit the timeframe or `max_bars` is below 1.
     """
     _require_fitting(timeframe, as_of)
     _require_positive("max_bars", max_bars)
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_query(_SERIES, timeframe), (_distinct(symbols), as_of, max_bars))
-        return {symbol: _series(symbol, raw, timeframe) for symbol, raw in cursor}
+        return {symbol: _parse_wire_bars(raw, timeframe) for symbol, raw in cursor}
 
 
-def last_bar_times(
+def read_last_times(
     connection: psycopg.Connection, symbols: Iterable[str], timeframe: Timeframe, as_of: date | datetime
 ) -> dict[str, date | datetime]:
-    """The time of each symbol's newest bar up to and including `as_of`; symbols without one are absent."""
+    """Returns the time of each symbol's newest bar up to and including `as_of`; symbols without one are absent."""
     _require_fitting(timeframe, as_of)
     rows = connection.execute(_query(_LAST_TIMES, timeframe), (_distinct(symbols), as_of)).fetchall()
     return {symbol: _in_utc(time) for symbol, time in rows}
 
 
-def newest_bar_time(
+def read_newest_time(
     connection: psycopg.Connection, symbols: Iterable[str], timeframe: Timeframe, not_after: date | datetime
 ) -> date | datetime | None:
-    """The time of the newest bar that any of the symbols has up to and including `not_after`, None without one."""
-    return max(last_bar_times(connection, symbols, timeframe, not_after).values(), default=None)
+    """Returns the time of the newest bar of any of the symbols up to and including `not_after`, or None."""
+    return max(read_last_times(connection, symbols, timeframe, not_after).values(), default=None)
 
 
-def newest_bar_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> date | datetime | None:
-    """The time of the newest bar that any symbol has, None without one. Reads the index from symbol to symbol."""
+def read_newest_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> date | datetime | None:
+    """Returns the time of the newest bar of any symbol, or None. Steps through the index from symbol to symbol."""
     row = connection.execute(_query(_NEWEST_OF_ALL, timeframe)).fetchone()
     assert row is not None
     return None if row[0] is None else _in_utc(row[0])
 
 
-def bar_starts(
+def read_starts(
     connection: psycopg.Connection, symbol: str, timeframe: Timeframe, first: date | datetime, last: date | datetime
-) -> NDArray[np.int64]:
-    """The starts of the stored bars of a symbol from `first` to `last`, as `BarArrays` has them."""
+) -> Starts:
+    """Returns the starts of a symbol's stored bars from `first` to `last`, as `Bars.starts` has them."""
     query = sql.SQL(
         "SELECT coalesce(string_agg(int8send(({start})::bigint), ''::bytea ORDER BY {time}), '')"
         " FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s"
@@ -130,18 +130,19 @@ def bar_starts(
     return np.frombuffer(row[0], ">i8").astype(np.int64)
 
 
-def recent_bars(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, limit: int) -> list[Bar]:
-    """The newest `limit` bars of a symbol, oldest first; empty where it has none."""
+def read_recent(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, limit: int) -> list[Bar]:
+    """Returns the newest `limit` bars of a symbol, oldest first."""
     _require_positive("limit", limit)
     rows = connection.execute(_query(_RECENT, timeframe), (symbol, limit)).fetchall()
     return [Bar(_in_utc(time), *values) for time, *values in reversed(rows)]
 
 
-def _series(symbol: str, raw: bytes, timeframe: Timeframe) -> BarSeries:
+def _parse_wire_bars(raw: bytes, timeframe: Timeframe) -> Bars:
     bars = np.frombuffer(raw, _TIMED_BAR if timeframe.intraday else _DATED_BAR)[::-1]
-    unit = "us" if timeframe.intraday else "D"
-    times = _WIRE_EPOCH + bars["time"].astype(f"timedelta64[{unit}]")
-    return BarSeries(symbol, times.astype("datetime64[us]"), *(_native(bars[name]) for name, _ in _VALUES))
+    wire_unit = "us" if timeframe.intraday else "D"
+    times = _WIRE_EPOCH + bars["time"].astype(f"timedelta64[{wire_unit}]")
+    times = times.astype(f"datetime64[{time_unit(timeframe)}]", copy=False)
+    return Bars(times, *(_native(bars[name]) for name, _ in _VALUES))
 
 
 def _native(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -166,9 +167,9 @@ def _in_utc(time: date | datetime) -> date | datetime:
 
 def _require_fitting(timeframe: Timeframe, as_of: date | datetime) -> None:
     if timeframe.intraday and (not isinstance(as_of, datetime) or as_of.tzinfo is None):
-        raise BadInputError(f"{as_of!r} is no as-of for timeframe {timeframe.name}; give a datetime with a zone")
+        raise BadInputError(f"{as_of!r} is not an as-of for timeframe {timeframe.name}; give a datetime with a zone")
     if not timeframe.intraday and isinstance(as_of, datetime):
-        raise BadInputError(f"{as_of!r} is no as-of for timeframe {timeframe.name}; give a date")
+        raise BadInputError(f"{as_of!r} is not an as-of for timeframe {timeframe.name}; give a date")
 
 
 def _require_positive(name: str, value: int) -> None:

@@ -1,6 +1,6 @@
-"""What a row of a bars file must fulfil, one row at a time.
+"""The rules that a row of bars must fulfil, one row at a time.
 
-These functions decide; the vectorised pass in `column_check` only spares the rows that are plainly good the trip.
+These functions decide. `column_rules` gives the same result for whole columns, faster.
 """
 
 import re
@@ -22,7 +22,7 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 class Rule(StrEnum):
-    """Stable codes of the rules by which a row is rejected."""
+    """Stable codes of the rules that a row can break."""
 
     FIELD_COUNT = "field_count"
     BAD_QUOTES = "bad_quotes"
@@ -53,9 +53,9 @@ def _shown(text: str) -> str:
 
 
 def require_symbol(text: str) -> str:
-    """The symbol, unchanged: `NA`, `NULL` and `TRUE` are symbols like any other.
+    """Returns the symbol unchanged: `NA`, `NULL` and `TRUE` are symbols like any other.
 
-    Raises BrokenRuleError where it is empty, longer than 32 characters or holds blanks or control characters.
+    Raises BrokenRuleError if it is empty, is longer than 32 characters, or holds blanks or control characters.
     """
     if not text:
         raise BrokenRuleError(Rule.BAD_SYMBOL, "the symbol is empty")
@@ -69,13 +69,12 @@ def require_symbol(text: str) -> str:
     return text
 
 
-def bar_time(text: str, *, intraday: bool) -> str:
-    """The start of a bar in the form of `BarRows.times`.
+def parse_bar_time(text: str, *, intraday: bool) -> str:
+    """Returns the start of a bar in the form of `BarRows.times`.
 
-    Day, week and month: a date, or the date of a timestamp; of a zoned one its date in New York, but for midnight,
-    which in any zone stands for a date. Intraday: a timestamp; one without a zone is New York time, in the repeated
-    hour of autumn its first pass. Raises BrokenRuleError for anything else, and for a bare date where a timestamp is
-    needed.
+    Day, week and month take a date or a timestamp. A timestamp with a zone gives its date in New York, except that
+    midnight in any zone stands for its own date. Intraday takes a timestamp; without a zone it is New York time, and
+    the first pass of the hour that is repeated in autumn. Raises BrokenRuleError for anything else.
     """
     stripped = text.strip()
     bare = _parsed_date(stripped)
@@ -106,7 +105,7 @@ def _parsed_date(text: str) -> date | None:
 
 
 def _number_text(name: str, text: str) -> str:
-    """The digits of a finite number that is not negative, blanks around it cut off."""
+    """Returns the digits of a finite number that is not negative, without the blanks around it."""
     stripped = text.strip()
     if _NOT_FINITE.fullmatch(stripped):
         raise BrokenRuleError(Rule.NOT_FINITE, f"{name} {_shown(text)} is not a finite number")
@@ -124,15 +123,15 @@ def _number_text(name: str, text: str) -> str:
     return stripped
 
 
-def price_text(name: str, text: str) -> str:
-    """The price's digits as they stand; raises BrokenRuleError where they are no finite number >= 0."""
+def parse_price(name: str, text: str) -> str:
+    """Returns the digits of a price. Raises BrokenRuleError if they are not a finite number >= 0."""
     return _number_text(name, text)
 
 
-def volume_text(text: str) -> str:
-    """The volume as an integer's digits (`123.0` is 123).
+def parse_volume(text: str) -> str:
+    """Returns a volume as the digits of an integer (`123.0` becomes 123).
 
-    Raises BrokenRuleError where it is no number, negative, not whole, or larger than a bigint.
+    Raises BrokenRuleError if it is not a number, negative, not whole, or larger than a bigint.
     """
     stripped = _number_text("volume", text)
     try:
@@ -147,17 +146,17 @@ def volume_text(text: str) -> str:
     return str(whole)
 
 
-def checked_row(fields: tuple[str, ...], *, intraday: bool) -> tuple[str, ...]:
-    """(symbol, time, open, high, low, close, volume) in the form of BarRows.
+def validate_row(fields: tuple[str, ...], *, intraday: bool) -> tuple[str, ...]:
+    """Returns (symbol, time, open, high, low, close, volume) in the form of `BarRows`.
 
-    `fields` holds the same seven as the file has them. The first rule that the row breaks, in the order of this
-    function, is raised as BrokenRuleError. Prices are compared as float8, the type in which analysis takes them.
+    `fields` holds the same seven as the file has them. Raises BrokenRuleError for the first rule that the row breaks,
+    in the order of this function. Prices are compared as float8, the type in which analysis reads them.
     """
     symbol = require_symbol(fields[0])
-    time = bar_time(fields[1], intraday=intraday)
+    time = parse_bar_time(fields[1], intraday=intraday)
     names = ("open", "high", "low", "close")
-    prices = [price_text(name, text) for name, text in zip(names, fields[2:6], strict=True)]
-    volume = volume_text(fields[6])
+    prices = [parse_price(name, text) for name, text in zip(names, fields[2:6], strict=True)]
+    volume = parse_volume(fields[6])
     opened, high, low, closed = map(float, prices)
     if high < max(opened, closed):
         name, over = ("open", prices[0]) if opened >= closed else ("close", prices[3])
@@ -169,8 +168,8 @@ def checked_row(fields: tuple[str, ...], *, intraday: bool) -> tuple[str, ...]:
 
 
 @lru_cache(_CACHED_VALUES)
-def known_symbol(text: str) -> bool:
-    """True where `require_symbol` accepts it; remembers, since a file repeats its symbols."""
+def is_symbol(text: str) -> bool:
+    """True if `require_symbol` accepts it. Cached, because a file repeats its symbols."""
     try:
         require_symbol(text)
     except BrokenRuleError:
@@ -179,9 +178,9 @@ def known_symbol(text: str) -> bool:
 
 
 @lru_cache(_CACHED_VALUES)
-def known_time(text: str, intraday: bool) -> str | None:
-    """What `bar_time` gives, None where it rejects; remembers, since a file repeats its times."""
+def parse_known_time(text: str, intraday: bool) -> str | None:
+    """Returns what `parse_bar_time` returns, or None if it raises. Cached, because a file repeats its times."""
     try:
-        return bar_time(text, intraday=intraday)
+        return parse_bar_time(text, intraday=intraday)
     except BrokenRuleError:
         return None

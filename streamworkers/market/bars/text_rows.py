@@ -1,7 +1,12 @@
-"""Bars as text in columns, on their way into a table, and the rows that were rejected on the way."""
+"""Bars as columns of text, the form in which COPY takes them, and the rows that were rejected."""
 
 from dataclasses import dataclass
 from itertools import repeat
+
+import numpy as np
+
+from streamworkers.market.bars.bars import Bars, Starts, time_unit, to_times
+from streamworkers.market.calendar.timeframes import Timeframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class BarRows:
         return len(self.lines)
 
     def copy_text(self, *, with_lines: bool = True) -> str:
-        """The rows as text for COPY: line, if wanted, symbol, time, open, high, low, close, volume."""
+        """Returns the rows as text for COPY: line (optional), symbol, time, open, high, low, close, volume."""
         symbols = self.symbols
         if any("\\" in symbol for symbol in set(symbols)):
             symbols = [symbol.replace("\\", "\\\\") for symbol in symbols]
@@ -46,7 +51,7 @@ class BarRows:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that was rejected: its line in the file (1 is the header), the rule's code, a sentence, the row."""
+    """A rejected row: its line in the file (1 is the header), the code of the rule it breaks, a message, the row."""
 
     line: int
     rule: str
@@ -56,12 +61,41 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class RowChunk:
-    """What one block of a file held: valid rows and rejected ones, in the order of the file."""
+    """The valid and the rejected rows of one block of a file, in the order of the file."""
 
     rows: BarRows
     rejects: list[Reject]
 
     @property
     def rows_read(self) -> int:
-        """The number of rows in the block, good and rejected; blank lines are no rows."""
+        """The number of rows in the block, valid and rejected; blank lines are not rows."""
         return len(self.rows) + len(self.rejects)
+
+
+def format_bars(symbol: str, timeframe: Timeframe, bars: Bars, first_line: int = 1) -> BarRows:
+    """Returns the bars as rows of text; a price gets the shortest digits that identify its float."""
+    opened, high, low, close = (
+        list(map(repr, column.tolist())) for column in (bars.open, bars.high, bars.low, bars.close)
+    )
+    lines = list(range(first_line, first_line + len(bars)))
+    volume = list(map(str, bars.volume.tolist()))
+    times = format_times(timeframe, bars.starts)
+    return BarRows(lines, [symbol] * len(bars), times, opened, high, low, close, volume)
+
+
+def parse_rows(timeframe: Timeframe, rows: BarRows) -> Bars:
+    """Returns valid rows as bars."""
+    times = np.array([time[:19] for time in rows.times], f"datetime64[{time_unit(timeframe)}]")
+    opened, high, low, close = (
+        np.array(list(map(float, column))) for column in (rows.open, rows.high, rows.low, rows.close)
+    )
+    return Bars(times, opened, high, low, close, np.array(list(map(int, rows.volume)), np.int64))
+
+
+def format_times(timeframe: Timeframe, starts: Starts) -> list[str]:
+    """Returns starts in the form of `BarRows.times`."""
+    times = to_times(timeframe, starts)
+    if timeframe.intraday:
+        return [f"{text}+00:00" for text in np.datetime_as_string(times, unit="s").tolist()]
+    days: list[str] = np.datetime_as_string(times).tolist()
+    return days

@@ -1,9 +1,9 @@
-"""Puts bars into the table of their timeframe: the one path that every source of bars takes.
+"""Writes bars to the table of their timeframe, whatever their source.
 
 Rows are copied to a temporary table and moved from there by two statements, an UPDATE of the bars that differ and an
-INSERT of the new ones, while a SHARE ROW EXCLUSIVE lock keeps other writers (never readers) of the table out. The
-lock makes the pair an upsert and its counts exact; `INSERT … ON CONFLICT DO UPDATE` in its place takes twice the time,
-because it inserts speculatively, and touches the unchanged rows as well by locking them.
+INSERT of the new ones, under a SHARE ROW EXCLUSIVE lock, which excludes other writers but no readers. The lock makes
+the pair an upsert with exact counts. `INSERT … ON CONFLICT DO UPDATE` would take twice the time, because it inserts
+speculatively and locks the unchanged rows as well.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,8 +43,8 @@ FROM pg_temp.incoming_bars i
 WHERE t.symbol = i.symbol AND t.{time} = i.{time}
   AND (t.open, t.high, t.low, t.close, t.volume) IS DISTINCT FROM (i.open, i.high, i.low, i.close, i.volume)"""
 
-# The sort ends the search before the first insert: a plan that reads the table for each row, good for an empty one,
-# would otherwise read all that the same statement has just put in.
+# The sort completes the search before the first insert. Without it, a plan that reads the table for each row, which is
+# good for an empty table, would also read the rows that the same statement has just inserted.
 _INSERT_NEW = """
 INSERT INTO {table} (symbol, {time}, open, high, low, close, volume)
 SELECT symbol, {time}, open, high, low, close, volume FROM pg_temp.incoming_bars i
@@ -52,14 +52,14 @@ WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = i.symbol AND t.{time} =
 ORDER BY line"""
 
 
-_FREE = """
+_FREE_RANGES = """
 SELECT s.symbol FROM unnest(%s::text[], %s::{kind}, %s::{kind}) AS s (symbol, first, last)
 WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = s.symbol AND t.{time} BETWEEN s.first AND s.last)"""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadCounts:
-    """What became of the rows of one load; `first` and `last` are bar times, None where no row was loaded."""
+    """The numbers of rows of one load by result; `first` and `last` are bar times, None if no row was loaded."""
 
     inserted: int
     updated: int
@@ -72,7 +72,7 @@ class LoadCounts:
 
 @dataclass(slots=True)
 class _Seen:
-    """What passes on the way to the server: enough to know that nothing came twice, in memory that grows by symbol."""
+    """Notes on the rows sent to the server: enough to exclude duplicates, in memory that grows with the symbols."""
 
     rows: int = 0
     newest: dict[str, str] = field(default_factory=dict)
@@ -102,13 +102,11 @@ def load_rows(
     *,
     keep_stored: bool = False,
 ) -> LoadCounts:
-    """Insert the bars that are new and update those that differ, all in one transaction or savepoint.
+    """Inserts new bars and updates those that differ, in one transaction or savepoint.
 
-    With `keep_stored` those that are there stay as they are, whatever they are.
-
-    Of several rows for one symbol and time the first is kept; each later one is counted and given to `on_duplicate`.
-    Prices that differ only in trailing zeros are equal. An error raised by `chunks` undoes everything and is raised
-    again. Memory does not grow with the number of rows.
+    With `keep_stored`, stored bars are not updated. Of several rows for one symbol and time the first is kept; each
+    later one is counted and passed to `on_duplicate`. Prices that differ only in trailing zeros are equal. An error
+    raised by `chunks` rolls everything back. Memory does not grow with the number of rows.
     """
     names = {
         "table": sql.Identifier(timeframe.table),
@@ -125,9 +123,9 @@ def load_rows(
                     copy.write(chunk.copy_text())
         duplicates = 0
         if not seen.ordered:
-            # Rising times within each symbol prove that no bar came twice; only other files need the sort.
+            # Increasing times within each symbol exclude duplicates; only other input needs the sort.
             query = sql.SQL(_REMOVE_DUPLICATES).format(**names)
-            for reject in _removed_duplicates(cursor, query):
+            for reject in _remove_duplicates(cursor, query):
                 duplicates += 1
                 if on_duplicate:
                     on_duplicate(reject)
@@ -140,13 +138,13 @@ def load_rows(
         unchanged=seen.rows - duplicates - inserted - updated,
         duplicates=duplicates,
         symbols=frozenset(seen.newest),
-        first=_parsed(seen.first, timeframe),
-        last=_parsed(seen.last, timeframe),
+        first=_parse_time(seen.first, timeframe),
+        last=_parse_time(seen.last, timeframe),
     )
 
 
 class Series(NamedTuple):
-    """Bars of one symbol in order of time: their first and last time, and the rows, gone through once."""
+    """Bars of one symbol in order of time: the first and last time, and the rows, which are read once."""
 
     symbol: str
     first: date | datetime
@@ -157,13 +155,13 @@ class Series(NamedTuple):
 def store_series(
     connection: psycopg.Connection, timeframe: Timeframe, series: Sequence[Series], *, keep_stored: bool = False
 ) -> None:
-    """What `load_rows` does, for whole series; those between whose ends nothing is stored are copied right in."""
+    """Does what `load_rows` does, for whole series; a series in a range without stored bars is copied directly."""
     table, time = sql.Identifier(timeframe.table), sql.Identifier(timeframe.time_column)
     kind = sql.SQL("timestamptz[]" if timeframe.intraday else "date[]")
     with connection.transaction(), connection.cursor() as cursor:
         lock_bars(connection, timeframe)
         cursor.execute(
-            sql.SQL(_FREE).format(table=table, time=time, kind=kind),
+            sql.SQL(_FREE_RANGES).format(table=table, time=time, kind=kind),
             ([one.symbol for one in series], [one.first for one in series], [one.last for one in series]),
         )
         free = {symbol for (symbol,) in cursor.fetchall()}
@@ -182,14 +180,15 @@ def store_series(
 
 
 def lock_bars(connection: psycopg.Connection, timeframe: Timeframe) -> None:
-    """Keep other writers of a table out to the end of the transaction; before the first change, or two may wait for
-    each other.
+    """Excludes other writers of a table to the end of the transaction.
+
+    Call it before the first change: two transactions that lock later can deadlock.
     """
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.Identifier(timeframe.table)))
 
 
 def _numbered(series: Iterable[Series]) -> Iterator[BarRows]:
-    """The rows of all of them, their lines numbered through."""
+    """Yields the rows of all series, with consecutive line numbers."""
     line = 1
     for one in series:
         for rows in one.rows:
@@ -198,7 +197,7 @@ def _numbered(series: Iterable[Series]) -> Iterator[BarRows]:
 
 
 def _months_of(series: Iterable[Series]) -> Iterator[str]:
-    """Every month from the first bar to the last, as `YYYY-MM`."""
+    """Yields every month from the first bar to the last, as `YYYY-MM`."""
     first = min(one.first.strftime("%Y-%m") for one in series)
     last = max(one.last.strftime("%Y-%m") for one in series)
     year, month = map(int, first.split("-"))
@@ -213,20 +212,20 @@ def _ensure_minute_partitions(cursor: psycopg.Cursor, months: Iterable[str]) -> 
 
 
 def ensure_minute_partition(executor: psycopg.Connection | psycopg.Cursor, moment: datetime) -> None:
-    """Make the partition of 1-minute bars of the moment's month, where there is none."""
+    """Creates the partition of 1-minute bars for the moment's month, if it does not exist."""
     executor.execute("SELECT ensure_ohlcv_1min_partition(%s)", (moment,))
 
 
-def _removed_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator[Reject]:
+def _remove_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator[Reject]:
     for line, kept, symbol, time, row in cursor.stream(query, size=1000):
-        detail = f"duplicate in the file: {symbol} at {time} stands on line {kept} already, which is kept"
+        detail = f"duplicate in the file: {symbol} at {time} is already on line {kept}, which is kept"
         yield Reject(line, Rule.DUPLICATE, detail, row)
 
 
 def _move(
     cursor: psycopg.Cursor, timeframe: Timeframe, names: dict[str, sql.Composable], seen: _Seen, *, keep_stored: bool
 ) -> tuple[int, int]:
-    """(updated, inserted): from the temporary table into the real one, nothing where it is empty."""
+    """Moves rows from the temporary table to the real one; returns the numbers (updated, inserted)."""
     if not seen.rows:
         return 0, 0
     lock_bars(cursor.connection, timeframe)
@@ -237,7 +236,17 @@ def _move(
     return updated, inserted
 
 
-def _parsed(text: str | None, timeframe: Timeframe) -> date | datetime | None:
+def _parse_time(text: str | None, timeframe: Timeframe) -> date | datetime | None:
     if text is None:
         return None
     return datetime.fromisoformat(text) if timeframe.intraday else date.fromisoformat(text)
+
+
+def delete_bars(
+    connection: psycopg.Connection, timeframe: Timeframe, symbol: str, first: date | datetime, last: date | datetime
+) -> int:
+    """Deletes the bars of a symbol from `first` to `last`, both included; returns their number."""
+    query = sql.SQL("DELETE FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s").format(
+        table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
+    )
+    return connection.execute(query, (symbol, first, last)).rowcount

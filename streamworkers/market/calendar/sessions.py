@@ -1,7 +1,7 @@
-"""Sessions of exchanges: their days, openings and closes, from `exchange_calendars`.
+"""The sessions of exchanges, with their openings and closes, from the package `exchange_calendars`.
 
-The library knows rules, not the future: a calendar is asked for two years ahead, and some end earlier. Whoever plans
-by one is told how many days of it are left.
+The package computes sessions from rules, which do not cover the whole future: this module reads two years ahead, and
+some calendars end earlier. The scheduler reports how many days are left.
 """
 
 import threading
@@ -22,8 +22,8 @@ _one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """A day on which an exchange trades; both moments in UTC."""
+class ExchangeSession:
+    """A day on which an exchange trades; opening and close are in UTC."""
 
     day: date
     opens: datetime
@@ -32,29 +32,29 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """The sessions of an exchange from a day on, in order; `ends_on` is the last day that is known of."""
+    """Consecutive sessions of an exchange; `ends_on` is the last day that the calendar covers."""
 
     calendar: str
     days: tuple[date, ...]
-    sessions: tuple[Session, ...]
+    sessions: tuple[ExchangeSession, ...]
     ends_on: date
 
     def __contains__(self, day: date) -> bool:
         place = bisect_left(self.days, day)
         return place < len(self.days) and self.days[place] == day
 
-    def from_day(self, day: date) -> Iterator[Session]:
-        """The sessions on and after a day."""
+    def from_day(self, day: date) -> Iterator[ExchangeSession]:
+        """Returns the sessions on and after a day."""
         return iter(self.sessions[bisect_left(self.days, day) :])
 
     def next_day(self, day: date) -> date | None:
-        """The first session after a day, None when the calendar ends before it."""
+        """Returns the first session after a day, None if the calendar ends before it."""
         session = next(self.from_day(day + timedelta(days=1)), None)
         return None if session is None else session.day
 
 
 def require_calendar(name: str) -> str:
-    """The name, unchanged. Raises UnknownNameError for one that the library does not have."""
+    """Returns the name unchanged. Raises UnknownNameError if the package has no such calendar."""
     from exchange_calendars import get_calendar_names
 
     names: list[str] = get_calendar_names()
@@ -64,44 +64,44 @@ def require_calendar(name: str) -> str:
 
 
 def sessions_around(name: str, moment: datetime) -> Sessions:
-    """The sessions of a calendar from the year before a moment to `YEARS_AHEAD` years after it, as far as it goes."""
+    """Returns the sessions from the year before a moment to `YEARS_AHEAD` years after it, or the calendar's end."""
     return _sessions_of_years(name, moment.astimezone(UTC).year)
 
 
 def sessions_between(name: str, first: date, last: date) -> Sessions:
-    """The sessions of a calendar from a day to a day, both included, as far as it goes.
+    """Returns the sessions of a calendar from `first` to `last`, both included, or to the calendar's end.
 
-    Raises UnknownNameError for the name.
+    Raises UnknownNameError if the package has no such calendar.
     """
     require_calendar(name)
-    # The package keeps one calendar of a name for all threads, and the filters of warnings are global too.
+    # The package shares one calendar of a name between threads, and warning filters are global too.
     with _one_at_a_time, warnings.catch_warnings():
-        # The package calls what pandas 3.1 deprecates; that is no concern of ours or of whoever calls us.
+        # The package uses functions that pandas 3.1 deprecates.
         warnings.simplefilter("ignore", DeprecationWarning)
         from exchange_calendars import get_calendar
 
         try:
             calendar = get_calendar(name, start=first.isoformat(), end=last.isoformat())
-        except Exception:  # noqa: BLE001  # its rules may not go so far in one direction or the other; some say so oddly
-            calendar = _all_that_it_has(name)
+        except Exception:  # noqa: BLE001  # rules may not reach so far back or ahead, and the exception differs by calendar
+            calendar = _build_whole_calendar(name)
             last = min(last, calendar.last_session.date())
     table = calendar.schedule
     rows = zip(table.index, table["open"], table["close"], strict=True)
     sessions = tuple(
-        Session(day.date(), opens.to_pydatetime().astimezone(UTC), closes.to_pydatetime().astimezone(UTC))
+        ExchangeSession(day.date(), opens.to_pydatetime().astimezone(UTC), closes.to_pydatetime().astimezone(UTC))
         for day, opens, closes in rows
         if first <= day.date() <= last
     )
     return Sessions(name, tuple(session.day for session in sessions), sessions, last)
 
 
-def _all_that_it_has(name: str) -> Any:
+def _build_whole_calendar(name: str) -> Any:
     from exchange_calendars import get_calendar
 
     try:
         return get_calendar(name)
-    except Exception as error:  # whatever the package raises, the calendar is of no use
-        raise BadInputError(f"calendar {name!r} cannot be made: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # the package raises exceptions of many types
+        raise BadInputError(f"calendar {name!r} cannot be built: {' '.join(str(error).split())[:200]}") from error
 
 
 @lru_cache(maxsize=_MOST_CALENDARS)

@@ -1,4 +1,4 @@
-"""The five timeframes: their names, tables, and when a bar of each is closed."""
+"""The five timeframes: their names and tables, and when a bar of each is closed."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -24,7 +24,7 @@ class Timeframe:
 
     @property
     def intraday(self) -> bool:
-        """True where a bar's time is a moment, False where it is a date."""
+        """True if a bar's time is a moment, False if it is a date."""
         return self.time_column == "timestamp"
 
 
@@ -42,7 +42,7 @@ _ALIASES = {"minute": "1min", "hourly": "hour", "daily": "day", "weekly": "week"
 
 
 def timeframe_named(name: str) -> Timeframe:
-    """The timeframe of that name or alias (`daily` is `day`).
+    """Returns the timeframe of that name or alias (`daily` is `day`).
 
     Raises BadInputError for any other name.
     """
@@ -53,10 +53,10 @@ def timeframe_named(name: str) -> Timeframe:
 
 
 def newest_closed(timeframe: Timeframe, now: datetime) -> date | datetime:
-    """The start of the newest bar whose window has ended at `now`, or an upper bound of it.
+    """Returns the start of the newest bar whose window has ended at `now`, or an upper bound of it.
 
     `now` must be aware. A day ends at 16:00 in New York, a week on its Friday, a month on its last day; holidays
-    and early closes only make the true newest bar older, never newer, so nothing open is ever included.
+    and early closes only make the true newest bar older, never newer, so an open bar is never included.
     Returns a date for day, week (its Monday) and month (its first), else an aware UTC datetime.
     """
     local = now.astimezone(EXCHANGE_ZONE)
@@ -76,7 +76,7 @@ def newest_closed(timeframe: Timeframe, now: datetime) -> date | datetime:
 
 
 def bar_moment(timeframe: Timeframe, bar_time: date | datetime) -> datetime:
-    """The aware moment at which a bar starts: a date means midnight in New York, the exchange's zone."""
+    """Returns the aware moment at which a bar starts: for a date, midnight in New York, the exchange's zone."""
     if isinstance(bar_time, datetime):
         return bar_time
     return datetime.combine(bar_time, time(), tzinfo=EXCHANGE_ZONE)

@@ -1,11 +1,11 @@
-"""Which bars there are: the windows of each timeframe within the sessions of the exchange, and when they have ended.
+"""The windows of bars in each timeframe, by the sessions of the exchange, and when they end.
 
-All moments are Unix milliseconds and all dates days since 1970-01-01, as in `BarArrays`; days, hours and weeks are
-those of New York, whatever zone the machine is in.
+All moments are Unix milliseconds and all dates days since 1970-01-01, as in `Bars.starts`. Days, hours and weeks are
+those of New York, whatever the machine's zone.
 
-- 1min: the minutes of the regular session; of `extended` hours those before and after it too.
-- hour: clock hours (the first of a regular session is 09:00, with what follows 09:30), or hours from the opening on.
-- day: the sessions. week: its Monday, also where that is a holiday. month: its first.
+- 1min: the minutes of the regular session; with `extended` hours also those before and after it.
+- hour: clock hours (the first of a regular session is 09:00 and begins with 09:30), or hours from the opening.
+- day: the sessions. week: its Monday, even if that is a holiday. month: its first day.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from streamworkers.market.bars.arrays import Mask, Starts
+from streamworkers.market.bars.bars import Mask, Starts
 from streamworkers.market.calendar.sessions import Sessions, sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment
 
@@ -25,10 +25,10 @@ HourAnchor = Literal["clock", "open"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-_MARGIN = timedelta(days=40)  # a month that a range only touches is looked at whole
-_THURSDAY = 3  # 1970-01-01 was one
+_MARGIN = timedelta(days=40)  # windows that a range only touches are complete
+_THURSDAY = 3  # the weekday of 1970-01-01
 _EPOCH = date(1970, 1, 1)
-# What is wider is made of what is narrower.
+# The timeframe that bars of a wider one are made of.
 NARROWER = {"hour": "1min", "week": "day", "month": "day"}
 
 
@@ -53,7 +53,7 @@ class Windows:
         return np.array([start_of(session.closes) for session in self.sessions.sessions], np.int64)
 
     def belongs(self, timeframe: Timeframe, starts: Starts) -> Mask:
-        """Which of these 1-minute or day bars are of a session, in the hours that count. Others are all kept."""
+        """Returns a mask of the 1-minute or day bars that are in a session and its hours; true for other timeframes."""
         if timeframe.name == "day":
             return np.isin(starts, self._days)
         if timeframe.name != "1min" or self.hours == "extended" or not len(self._opens):
@@ -62,15 +62,15 @@ class Windows:
         return (session >= 0) & (starts < self._closes[np.maximum(session, 0)])
 
     def window_of(self, timeframe: Timeframe, starts: Starts) -> Starts:
-        """The start of the bar of this timeframe that each narrower bar is part of."""
+        """Returns the start of the bar of this timeframe that contains each narrower bar."""
         match timeframe.name:
             case "hour" if self.hour_anchor == "open" and len(self._opens):
-                # The opening of the day: the last one before the minute, or, before the first minute of a day, its own.
+                # The opening of the day: the last one before the minute, or, for pre-market minutes, that of the day.
                 session = np.searchsorted(self._opens - 12 * HOUR_MS, starts, side="right") - 1
                 anchor = self._opens[np.maximum(session, 0)]
                 return anchor + (starts - anchor) // HOUR_MS * HOUR_MS
             case "hour":
-                # New York is whole hours from UTC.
+                # The offset of New York from UTC is whole hours.
                 return starts - starts % HOUR_MS
             case "week":
                 return starts - (starts + _THURSDAY) % 7
@@ -80,9 +80,9 @@ class Windows:
         return starts
 
     def ends(self, timeframe: Timeframe, starts: Starts) -> Starts:
-        """The moment at which each bar's window has ended, in Unix milliseconds: that of a day is its session's close.
+        """Returns when each bar's window ends, in Unix milliseconds: a day at its session's close.
 
-        The wide ones end with the last session in them.
+        A week or month ends at the close of its last session.
         """
         if timeframe.name == "1min":
             return starts + MINUTE_MS
@@ -104,7 +104,7 @@ class Windows:
         return np.where(known, self._closes[np.maximum(last, 0)], midnight)
 
     def expected(self, timeframe: Timeframe, first: date, last: date) -> Starts:
-        """The starts of the bars that the regular sessions from `first` to `last` give; whole windows at both ends."""
+        """Returns the starts of the bars in the regular sessions from `first` to `last`, as whole windows."""
         first, last = whole_windows(timeframe, first, last)
         inside = (self._days >= days_since_epoch(first)) & (self._days <= days_since_epoch(last))
         if not timeframe.intraday:
@@ -124,14 +124,14 @@ def _windows(first: date, last: date, hours: Hours, hour_anchor: HourAnchor) -> 
 
 
 def windows_between(first: date, last: date, hours: Hours = "regular", hour_anchor: HourAnchor = "clock") -> Windows:
-    """The windows that touch the days from `first` to `last`."""
-    # Whole years, so that few calendars, and columns of their sessions, are made.
+    """Returns the windows that touch the days from `first` to `last`."""
+    # Whole years, so that few calendars and columns of sessions are built.
     begin, end = (first - _MARGIN).replace(month=1, day=1), (last + _MARGIN).replace(month=12, day=31)
     return _windows(begin, end, hours, hour_anchor)
 
 
 def whole_windows(timeframe: Timeframe, first: date, last: date) -> tuple[date, date]:
-    """The range, widened to whole weeks or months for bars of these."""
+    """Returns the range, widened to whole weeks or months for these timeframes."""
     if timeframe.name == "week":
         return first - timedelta(days=first.weekday()), last + timedelta(days=6 - last.weekday())
     if timeframe.name == "month":
@@ -141,35 +141,40 @@ def whole_windows(timeframe: Timeframe, first: date, last: date) -> tuple[date, 
 
 
 def narrower(timeframe: Timeframe) -> Timeframe | None:
-    """The timeframe that bars of this one can be made of; None for 1min and day."""
+    """Returns the timeframe that bars of this one can be made of, None for 1min and day."""
     name = NARROWER.get(timeframe.name)
     return TIMEFRAMES[name] if name else None
 
 
 def days_since_epoch(day: date) -> int:
-    """A date as `BarArrays.starts` has it."""
+    """Returns a date as `Bars.starts` has it."""
     return (day - _EPOCH).days
 
 
 def day_of(days: int) -> date:
-    """The date in `BarArrays.starts`."""
+    """Returns the date of a start in `Bars.starts`."""
     return _EPOCH + timedelta(days=days)
 
 
 def moment_of(timeframe: Timeframe, start: int) -> date | datetime:
-    """A start as the timeframe's table has it."""
+    """Returns a start as the timeframe's table has it."""
     return datetime.fromtimestamp(start / 1000, UTC) if timeframe.intraday else day_of(start)
 
 
 def start_of(moment: date | datetime) -> int:
-    """The start that `moment_of` gives the moment of."""
+    """Returns the start of a moment or date; the inverse of `moment_of`."""
     return round(moment.timestamp() * 1000) if isinstance(moment, datetime) else days_since_epoch(moment)
 
 
 def bounds_of(timeframe: Timeframe, first: date, last: date) -> tuple[int, int]:
-    """Bars from `first` to `last`, dates of New York and both included, start at the first number or later, and before
-    the second.
-    """
+    """Returns the range of starts, [begin, end), of bars from `first` to `last`, dates of New York, both included."""
     days = first, last + timedelta(days=1)
     begin, end = (start_of(bar_moment(timeframe, day) if timeframe.intraday else day) for day in days)
     return begin, end
+
+
+def bound_of(timeframe: Timeframe, moment: date | datetime, days: int) -> date | datetime:
+    """Returns a date, `days` later for intraday bars, as the timeframe's table has times; a datetime as it is."""
+    if isinstance(moment, datetime):
+        return moment
+    return bar_moment(timeframe, moment + timedelta(days=days)) if timeframe.intraday else moment

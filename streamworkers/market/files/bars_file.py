@@ -1,4 +1,4 @@
-"""Reads OHLCV CSV as a stream of checked rows."""
+"""Reads bars from CSV as a stream of validated rows."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.bars.text_rows import Reject, RowChunk
 from streamworkers.market.calendar.timeframes import Timeframe
@@ -27,40 +27,40 @@ _PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the fields of a bar stand in a row of `width` fields: all seven, or all but the symbol, which is given."""
+    """The positions of a bar's fields in a row of `width` fields: all seven, or six if the symbol is given."""
 
     width: int
     positions: tuple[int, ...]
     symbol: str | None = None
 
     def with_symbols(self, columns: list[list[str]], count: int) -> list[list[str]]:
-        """The columns of all seven fields."""
+        """Returns the columns of all seven fields."""
         return columns if self.symbol is None else [[self.symbol] * count, *columns]
 
 
 def read_bars(
     path: Path, timeframe: Timeframe, progress: ReadProgress | None = None, *, symbol: str | None = None
 ) -> Iterator[RowChunk]:
-    """The rows of the file in chunks of some thousand, each row either checked and good or rejected with a reason.
+    """Yields the rows of a file in chunks of some thousand, each row either valid or rejected with a reason.
 
-    The header may name its columns in any order and case: symbol, one of date, timestamp, datetime, time, and open,
-    high, low, close, volume; others are ignored. With `symbol` there may be no column for it: all rows are of that
-    one. Blank lines are no rows. `progress` gets the compressed bytes read so far. Raises BadInputError as
-    `read_line_blocks` does, and where a column is missing or ambiguous.
+    The header names its columns in any order and case: symbol, one of date, timestamp, datetime, time, and open,
+    high, low, close, volume; others are ignored. With `symbol` the column symbol may be absent, and all rows are of
+    that symbol. Blank lines are not rows. `progress` is called with the compressed bytes read so far. Raises
+    BadInputError as `read_line_blocks` does, and for a missing or ambiguous column.
     """
     layout: _Layout | None = None
     for block in read_line_blocks(path, progress):
         if layout is None:
-            layout = _layout(path, block.lines[0], symbol)
+            layout = _read_layout(path, block.lines[0], symbol)
             block = LineBlock(block.first_line + 1, block.lines[1:])
-        yield _checked_block(block, layout, intraday=timeframe.intraday)
+        yield _validate_block(block, layout, intraday=timeframe.intraday)
 
 
-def _layout(path: Path, header: str, symbol: str | None) -> _Layout:
+def _read_layout(path: Path, header: str, symbol: str | None) -> _Layout:
     names = header_names(path, header)
     stamps = [name for name in names if name in TIME_COLUMNS]
     if len(stamps) > 1:
-        raise BadInputError(f"{path} has more than one column of times: {', '.join(stamps)}; keep one")
+        raise BadInputError(f"{path} has more than one time column: {', '.join(stamps)}; keep one")
     columns: tuple[str, ...] = ("symbol", stamps[0] if stamps else "date", *_PRICE_COLUMNS)
     if symbol is not None and "symbol" not in names:
         columns = columns[1:]
@@ -70,7 +70,7 @@ def _layout(path: Path, header: str, symbol: str | None) -> _Layout:
     return _Layout(len(names), tuple(names.index(name) for name in columns), symbol)
 
 
-def _checked_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> RowChunk:
+def _validate_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> RowChunk:
     numbers: Sequence[int] = range(block.first_line, block.first_line + len(block.lines))
     texts = block.lines
     if not all(texts) or any(map(str.isspace, texts)):
@@ -78,15 +78,15 @@ def _checked_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> RowC
         numbers, texts = [number for number, _ in filled], [text for _, text in filled]
     joined = ",".join(texts)
     if '"' in joined or set(map(str.count, texts, repeat(","))) != {layout.width - 1}:
-        return _checked_singly(numbers, texts, layout, intraday=intraday)
+        return _validate_rows_singly(numbers, texts, layout, intraday=intraday)
     # One flat split and a stride for each column: a list for every row would cost four times as much.
     fields = joined.split(",")
     columns = [fields[position :: layout.width] for position in layout.positions]
-    return checked_columns(numbers, layout.with_symbols(columns, len(texts)), texts, intraday=intraday)
+    return validate_rows(numbers, layout.with_symbols(columns, len(texts)), texts, intraday=intraday)
 
 
-def _checked_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layout, *, intraday: bool) -> RowChunk:
-    """A block in which some rows have quotes or another number of fields than the header."""
+def _validate_rows_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layout, *, intraday: bool) -> RowChunk:
+    """Validates a block in which some rows have quotes, or more or fewer fields than the header."""
     kept: list[tuple[int, str, list[str]]] = []
     rejects: list[Reject] = []
     for number, text in zip(numbers, texts, strict=True):
@@ -103,5 +103,5 @@ def _checked_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layou
     columns = [[fields[position] for _, _, fields in kept] for position in layout.positions]
     numbers, texts = [number for number, _, _ in kept], [text for _, text, _ in kept]
     columns = layout.with_symbols(columns, len(texts))
-    checked = checked_columns(numbers, columns, texts, intraday=intraday)
-    return RowChunk(checked.rows, sorted(rejects + checked.rejects, key=attrgetter("line")))
+    valid = validate_rows(numbers, columns, texts, intraday=intraday)
+    return RowChunk(valid.rows, sorted(rejects + valid.rejects, key=attrgetter("line")))

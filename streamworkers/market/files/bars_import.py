@@ -1,4 +1,4 @@
-"""Imports CSV files of bars: what is good is loaded, what is not is rejected by line and rule."""
+"""Imports CSV files of bars: valid rows are loaded, the others are rejected with line and rule."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ ImportProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A rejected row and the file that it stands in."""
+    """A rejected row and its file."""
 
     file: Path
     reject: Reject
@@ -32,10 +32,10 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What an import did; rows_read = inserted + updated + unchanged + the sum of `rejected`.
+    """The result of an import; rows_read = inserted + updated + unchanged + the sum of `rejected`.
 
-    `rejected` counts rows by rule code; `examples` are the first few of them. `first` and `last` are the bar times
-    that the good rows span, None where there were none.
+    `rejected` counts rows by the code of the rule they break; `examples` are the first of them. `first` and `last` are
+    the times of the oldest and newest valid row, None if there are none.
     """
 
     rows_read: int
@@ -91,30 +91,30 @@ def import_bars(
     rejects: Path | None = None,
     progress: ImportProgress | None = None,
 ) -> ImportSummary:
-    """Load the files one after the other, each in a transaction of its own.
+    """Loads the files one after another, each in a transaction of its own.
 
-    `rejects` is made anew and gets every rejected row as CSV (file, line, rule, detail, row), duplicates last for
-    each file. `progress` gets the compressed bytes read so far and their total. Raises BadInputError for a file that
-    cannot be read as a whole; nothing of that file is loaded, the files before it stay.
+    The file `rejects` is overwritten with every rejected row as CSV (file, line, rule, detail, row), duplicates last
+    for each file. `progress` is called with the compressed bytes read so far and their total. Raises BadInputError
+    for a file that cannot be read completely; nothing of it is loaded, the files before it stay loaded.
     """
     total = sum(map(_size, files))
     done = 0
     with open_rejects(rejects) as rejects_file:
         tally = _Tally(rejects_file)
         for path in files:
-            report = _after(done, total, progress)
-            rows = _good_rows(path, timeframe, tally, report)
+            report = _offset_progress(done, total, progress)
+            rows = _read_valid_rows(path, timeframe, tally, report)
             tally.loads.append(load_rows(connection, timeframe, rows, partial(tally.reject_one, path)))
             done += _size(path)
     return tally.summary()
 
 
-def _after(done: int, total: int, progress: ImportProgress | None) -> ReadProgress | None:
-    """Progress within one file as progress of the whole import."""
+def _offset_progress(done: int, total: int, progress: ImportProgress | None) -> ReadProgress | None:
+    """Converts progress within one file to progress of the import."""
     return None if progress is None else lambda read: progress(done + read, total)
 
 
-def _good_rows(path: Path, timeframe: Timeframe, tally: _Tally, report: ReadProgress | None) -> Iterator[BarRows]:
+def _read_valid_rows(path: Path, timeframe: Timeframe, tally: _Tally, report: ReadProgress | None) -> Iterator[BarRows]:
     for chunk in read_bars(path, timeframe, report):
         tally.rows_read += chunk.rows_read
         tally.reject(path, chunk.rejects)

@@ -1,6 +1,6 @@
-"""CSV files, plain or gzip, as blocks of lines: one record is one line, whatever its quotes say.
+"""Reads CSV files, plain or gzip, as blocks of lines: a record is one line, whatever its quotes.
 
-A quoted field may hold commas, never a line break: so one stray quote spoils its own line and not the rest of the
+A quoted field may hold commas but no line break, so an unmatched quote spoils its own line and not the rest of the
 file. Encoding is UTF-8 with or without a byte order mark.
 """
 
@@ -30,14 +30,14 @@ class LineBlock:
 
 
 def read_line_blocks(path: Path, progress: ReadProgress | None = None) -> Iterator[LineBlock]:
-    """The file's lines in blocks of `BLOCK_BYTES`; `progress` gets the compressed bytes read so far.
+    """Yields the file's lines in blocks of `BLOCK_BYTES`; calls `progress` with the compressed bytes read so far.
 
-    Raises BadInputError, naming the file, where it cannot be opened, is empty, is not the gzip its name promises, is
-    cut off or damaged, holds a line longer than a block, or (naming the line) is not UTF-8.
+    Raises BadInputError if the file cannot be opened, is empty, is or is not gzip against its name, is cut off or
+    damaged, holds a line longer than a block, or is not UTF-8.
     """
     first_line = 1
     for block in _whole_lines(path, progress):
-        text = _decoded(path, block, first_line)
+        text = _decode(path, block, first_line)
         if "\r" in text:
             text = text.replace("\r\n", "\n")
         lines = text.split("\n")
@@ -50,12 +50,12 @@ def read_line_blocks(path: Path, progress: ReadProgress | None = None) -> Iterat
 
 
 def _whole_lines(path: Path, progress: ReadProgress | None) -> Iterator[bytes]:
-    """The bytes of the file in blocks that end at a line end, the last one where the file ends."""
+    """Yields the bytes of the file in blocks that end at a line end or at the end of the file."""
     rest = b""
     lines_before = 0
     try:
         with path.open("rb") as raw:
-            stream = _opened(path, raw)
+            stream = _open_stream(path, raw)
             while read := stream.read(BLOCK_BYTES):
                 block, newline, tail = (rest + read).rpartition(b"\n")
                 rest = tail
@@ -79,8 +79,8 @@ def _whole_lines(path: Path, progress: ReadProgress | None) -> Iterator[bytes]:
         raise BadInputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _opened(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    """The stream of unpacked bytes behind a byte order mark."""
+def _open_stream(path: Path, raw: IO[bytes]) -> IO[bytes]:
+    """Returns the stream of unpacked bytes, after a byte order mark."""
     start = raw.read(2)
     raw.seek(0)
     if path.suffix == ".gz":
@@ -97,7 +97,7 @@ def _opened(path: Path, raw: IO[bytes]) -> IO[bytes]:
     return raw
 
 
-def _decoded(path: Path, block: bytes, first_line: int) -> str:
+def _decode(path: Path, block: bytes, first_line: int) -> str:
     try:
         return block.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -109,14 +109,14 @@ def _decoded(path: Path, block: bytes, first_line: int) -> str:
 
 
 def split_fields(line: str) -> list[str]:
-    """The fields of one record; raises csv.Error where its quotes do not match."""
+    """Returns the fields of one record. Raises csv.Error if its quotes do not match."""
     if '"' not in line:
         return line.split(",")
     return next(csv.reader([line], strict=True))
 
 
 def header_names(path: Path, line: str) -> list[str]:
-    """The column names of a header line in lower case, blanks around them cut off."""
+    """Returns the column names of a header line in lower case, without the blanks around them."""
     try:
         return [name.strip().lower() for name in split_fields(line)]
     except csv.Error as error:
@@ -124,7 +124,7 @@ def header_names(path: Path, line: str) -> list[str]:
 
 
 def require_columns(path: Path, names: list[str], required: Iterable[str]) -> None:
-    """Raise BadInputError naming the required columns that are missing, or a needed name that stands twice."""
+    """Raises BadInputError if a required column is missing or occurs twice."""
     wanted = list(required)
     missing = [name for name in wanted if name not in names]
     if missing:

@@ -1,4 +1,4 @@
-"""The CSV file in which an import leaves the rows that it rejected."""
+"""Writes the rows that an import rejected to a CSV file."""
 
 import csv
 import io
@@ -14,17 +14,17 @@ REJECT_COLUMNS = ("file", "line", "rule", "detail", "row")
 
 
 class RejectsFile:
-    """Writes rejected rows as whole lines, so that a crash leaves none half written; without a path it drops them."""
+    """Writes rejected rows as whole lines, so that a crash leaves no partial line; without a stream it drops them."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         self._stream = stream
 
     def write(self, source: str, rejects: Sequence[Reject]) -> None:
-        """Add a line for each rejected row of the file `source`."""
+        """Adds a line for each rejected row of the file `source`."""
         self._write_lines([(source, reject.line, reject.rule, reject.detail, reject.row) for reject in rejects])
 
     def write_header(self) -> None:
-        """Add the line that names the columns."""
+        """Adds the line with the column names."""
         self._write_lines([REJECT_COLUMNS])
 
     def _write_lines(self, rows: Sequence[Sequence[object]]) -> None:
@@ -38,9 +38,9 @@ class RejectsFile:
 
 @contextmanager
 def open_rejects(path: Path | None) -> Iterator[RejectsFile]:
-    """The rejects file at `path`, made anew with its header line; None writes nowhere.
+    """Opens the rejects file at `path` and overwrites it with a header line; with None it writes nothing.
 
-    Raises BadInputError where it cannot be created.
+    Raises BadInputError if the file cannot be created.
     """
     if path is None:
         yield RejectsFile(None)

@@ -1,7 +1,7 @@
-"""Universes from memory: for a process that lives, and asks often.
+"""Universes in memory, for long-running processes that resolve them often.
 
-A thread holds all memberships and listens to PostgreSQL, which tells of every change at its commit. While the thread
-cannot listen, what it holds may be old, so questions go to the database until it can again.
+A thread holds all memberships and listens to PostgreSQL, which notifies it of every change at its commit. While the
+thread cannot listen, its memberships may be out of date, so expressions are resolved in the database.
 """
 
 import threading
@@ -13,7 +13,7 @@ import structlog
 
 from streamworkers.database import Connection
 from streamworkers.errors import ServiceUnreachableError, UnknownNameError
-from streamworkers.market.universes.store import memberships, resolve, union, universe_names
+from streamworkers.market.universes.store import parse_names, read_memberships, resolve, union
 
 log = structlog.get_logger()
 NOTIFY_CHANNEL = "streamworkers_universes"  # PostgreSQL's channel; the triggers of both tables use it too
@@ -22,12 +22,12 @@ _RETRY_SECONDS = 1.0
 _MOST_REMEMBERED = 1000
 
 
-# Memberships, and the answers that were made of them; replaced together.
+# Memberships, and the symbols of the expressions resolved so far; replaced together.
 _Held = tuple[dict[str, frozenset[str]], dict[str, tuple[str, ...]]]
 
 
 class UniverseCache(threading.Thread):
-    """Answers from memory in microseconds, and sees a change within a second."""
+    """Resolves universes from memory in microseconds, and sees changes within a second."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         super().__init__(name="universe-cache", daemon=True)
@@ -38,28 +38,28 @@ class UniverseCache(threading.Thread):
         self._stop_requested = threading.Event()
 
     def resolve(self, expression: str) -> tuple[str, ...]:
-        """The symbols of `sp500:nasdaq100`, as `universes.resolve` gives them, with the same errors."""
+        """Returns the symbols of `sp500:nasdaq100`, with the result and errors of `universes.store.resolve`."""
         if (held := self._held) is None:
             with self._connect() as connection:
                 return resolve(connection, expression)
         return _answer(held, expression)
 
     def resolve_with(self, connection: Connection, expression: str) -> tuple[str, ...]:
-        """The same, with a connection to ask while nothing can be answered from memory."""
+        """Does what `resolve` does, using this connection if memory is not up to date."""
         held = self._held
         return resolve(connection, expression) if held is None else _answer(held, expression)
 
     @property
     def is_listening(self) -> bool:
-        """True while answers come from memory."""
+        """True while universes are resolved from memory."""
         return self._held is not None
 
     def stop(self) -> None:
-        """End the thread."""
+        """Ends the thread."""
         self._stop_requested.set()
 
     def run(self) -> None:
-        """The loop: connect, listen, load, and load again at each change."""
+        """Connects, listens and loads, and loads again at each change."""
         while not self._stop_requested.is_set():
             self.turned_at = time.monotonic()
             try:
@@ -80,7 +80,7 @@ class UniverseCache(threading.Thread):
                 self._load(connection)
 
     def _load(self, connection: Connection) -> None:
-        self._held = (memberships(connection), {})
+        self._held = (read_memberships(connection), {})
         self.loads += 1
 
 
@@ -88,7 +88,7 @@ def _answer(held: _Held, expression: str) -> tuple[str, ...]:
     members, answers = held
     found = answers.get(expression)
     if found is None:
-        names = universe_names(expression)
+        names = parse_names(expression)
         for name in names:
             if name not in members:
                 raise UnknownNameError("universe", name, members)

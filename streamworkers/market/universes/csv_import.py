@@ -1,4 +1,4 @@
-"""Imports universes from CSV: each universe that the file names gets exactly the symbols of the file."""
+"""Imports universes from CSV: each universe in the file gets exactly the symbols that the file lists."""
 
 import csv
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import psycopg
 
-from streamworkers.market.bars.rules import BrokenRuleError, Rule, price_text, require_symbol
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, parse_price, require_symbol
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.files.csv_lines import header_names, read_line_blocks, require_columns, split_fields
-from streamworkers.market.universes.store import UNIVERSE_TYPES, group_id, require_universe_name
+from streamworkers.market.universes.store import UNIVERSE_TYPES, ensure_group, require_universe_name
 
 
 @dataclass(frozen=True, slots=True)
 class UniversesSummary:
-    """What an import of universes did; the counts are memberships, a changed weight counts as unchanged.
+    """The result of an import of universes; the counts are read_memberships, and a changed weight counts as unchanged.
 
     `rejected` are the rejected rows in the order of the file.
     """
@@ -30,17 +30,17 @@ class UniversesSummary:
 
 @dataclass(slots=True)
 class _Group:
-    """One universe as the file has it: the weight (digits or None) of each symbol."""
+    """One universe in the file: the weight (digits or None) of each symbol."""
 
     description: str = ""
     weights: dict[str, str | None] = field(default_factory=dict)
 
 
 def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSummary:
-    """Replace the members of every universe that the file names, all in one transaction.
+    """Replaces the members of every universe in the file, all in one transaction.
 
-    Columns in any order and case: universe, symbol, and optionally type (UNIVERSE where empty), weight, description.
-    Bad rows are rejected and the rest loaded; a universe without one good row is left alone. Raises BadInputError where
+    Columns in any order and case: universe, symbol, and optionally type (UNIVERSE if empty), weight, description.
+    Bad rows are rejected and the others loaded; a universe without a valid row is not changed. Raises BadInputError if
     the file cannot be read or lacks a column.
     """
     groups: dict[tuple[str, str], _Group] = {}
@@ -63,7 +63,7 @@ def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSum
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, dict[str, str] | BrokenRuleError]]:
-    """(line, text, fields by column) of each row; in place of the fields, the rule that its form breaks."""
+    """Yields (line, text, fields by column) of each row, or a BrokenRuleError in place of the fields."""
     names: list[str] = []
     for block in read_line_blocks(path):
         for line, text in enumerate(block.lines, block.first_line):
@@ -96,7 +96,7 @@ def _add_row(groups: dict[tuple[str, str], _Group], row: dict[str, str] | Broken
     weight = row.get("weight", "").strip()
     if weight:
         try:
-            weight = price_text("weight", weight)
+            weight = parse_price("weight", weight)
         except BrokenRuleError as error:
             raise BrokenRuleError(Rule.BAD_WEIGHT, str(error)) from None
     group = groups.get((name, type_name))
@@ -108,8 +108,8 @@ def _add_row(groups: dict[tuple[str, str], _Group], row: dict[str, str] | Broken
 
 
 def _replace_members(connection: psycopg.Connection, name: str, type_name: str, group: _Group) -> tuple[int, int]:
-    """(added, removed) of one universe."""
-    identity = group_id(connection, name, type_name, group.description)
+    """Replaces the members of one universe; returns the numbers (added, removed)."""
+    identity = ensure_group(connection, name, type_name, group.description)
     symbols, weights = list(group.weights), list(group.weights.values())
     removed = connection.execute(
         "DELETE FROM group_memberships WHERE group_id = %s AND symbol <> ALL(%s)", (identity, symbols)

@@ -1,4 +1,4 @@
-"""Universes: named sets of symbols, kept as groups with memberships."""
+"""Universes: named sets of symbols, stored as groups with memberships."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def require_universe_name(name: str) -> str:
-    """The name, unchanged; raises BrokenRuleError (a BadInputError) where it holds more than letters, digits, `_-.`."""
+    """Returns the name unchanged. Raises BrokenRuleError if it holds anything but letters, digits, `_`, `-`, `.`."""
     if not _NAME.fullmatch(name):
         raise BrokenRuleError(
             Rule.BAD_NAME, f"the universe name {name!r} is not made of letters, digits, '_', '-' and '.' alone"
@@ -22,7 +22,7 @@ def require_universe_name(name: str) -> str:
 
 
 def list_universes(connection: psycopg.Connection) -> list[tuple[str, str, str, int]]:
-    """(name, type, description, number of symbols) of every universe, by name and type."""
+    """Returns (name, type, description, number of symbols) of every universe, by name and type."""
     return connection.execute(
         """
         SELECT g.name, g.type, g.description, count(m.symbol)
@@ -32,19 +32,19 @@ def list_universes(connection: psycopg.Connection) -> list[tuple[str, str, str, 
     ).fetchall()
 
 
-def universe_names(expression: str) -> list[str]:
-    """The names in `sp500:nasdaq100`. Raises BadInputError where it holds no name or one that is none."""
+def parse_names(expression: str) -> list[str]:
+    """Returns the names in `sp500:nasdaq100`. Raises BadInputError if one is empty or malformed."""
     return [require_universe_name(name.strip()) for name in expression.split(":")]
 
 
 def resolve(connection: psycopg.Connection, expression: str) -> tuple[str, ...]:
-    """The symbols of `sp500:nasdaq100`: the distinct union of the named universes, sorted by code point.
+    """Returns the symbols of `sp500:nasdaq100`: the distinct union of these universes, sorted by code point.
 
-    A name that groups of several types share means all of them. Raises UnknownNameError for a name that no universe
-    has, BadInputError where the expression holds no name or one that is none.
+    A name that groups of several types share means all of them. Raises UnknownNameError for an unknown name,
+    BadInputError for an empty or malformed one.
     """
-    names = universe_names(expression)
-    found = memberships(connection, names)
+    names = parse_names(expression)
+    found = read_memberships(connection, names)
     for name in names:
         if name not in found:
             known = connection.execute("SELECT name FROM definition_groups").fetchall()
@@ -52,8 +52,8 @@ def resolve(connection: psycopg.Connection, expression: str) -> tuple[str, ...]:
     return union(found, names)
 
 
-def memberships(connection: psycopg.Connection, names: Collection[str] | None = None) -> dict[str, frozenset[str]]:
-    """The symbols of each of these universes that is there, or of all."""
+def read_memberships(connection: psycopg.Connection, names: Collection[str] | None = None) -> dict[str, frozenset[str]]:
+    """Returns the symbols of each of these universes that exists, or of all universes."""
     rows = connection.execute(
         """
         SELECT g.name, coalesce(array_agg(m.symbol) FILTER (WHERE m.symbol IS NOT NULL), '{}')
@@ -67,33 +67,33 @@ def memberships(connection: psycopg.Connection, names: Collection[str] | None = 
 
 
 def union(members: Mapping[str, frozenset[str]], names: Collection[str]) -> tuple[str, ...]:
-    """The distinct symbols of the named universes, sorted by code point."""
+    """Returns the distinct symbols of the named universes, sorted by code point."""
     return tuple(sorted(frozenset[str]().union(*(members[name] for name in names))))
 
 
 def add_symbols(
     connection: psycopg.Connection, universe: str, symbols: Collection[str], *, type_name: str = "UNIVERSE"
 ) -> int:
-    """Add symbols to a universe, made where there is none of that name and type; the number that were new.
+    """Adds symbols to a universe, creating it if needed; returns the number of new ones.
 
-    Raises BadInputError for a name, type or symbol that breaks a rule; then nothing is added.
+    Raises BadInputError for a name, type or symbol that breaks a rule, and adds nothing then.
     """
     require_universe_name(universe)
     if type_name not in UNIVERSE_TYPES:
         raise BadInputError(f"the type {type_name!r} is not one of {', '.join(UNIVERSE_TYPES)}")
     wanted = [require_symbol(symbol) for symbol in sorted(set(symbols))]
     with connection.transaction():
-        group = group_id(connection, universe, type_name)
+        group = ensure_group(connection, universe, type_name)
         return connection.execute(
             "INSERT INTO group_memberships (group_id, symbol) SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
             (group, wanted),
         ).rowcount
 
 
-def group_id(connection: psycopg.Connection, name: str, type_name: str, description: str = "") -> int:
-    """The id of the group, made where it is missing and locked to the end of the transaction.
+def ensure_group(connection: psycopg.Connection, name: str, type_name: str, description: str = "") -> int:
+    """Returns the id of a group, created if needed and locked to the end of the transaction.
 
-    An empty description leaves the one that is there.
+    An empty description keeps the stored one.
     """
     row = connection.execute(
         """

@@ -23,7 +23,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import UsageError
-from streamworkers.loading.providers.synthetic import synthesize
+from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.read import read_series
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -44,7 +44,7 @@ def _symbols(count: int) -> list[str]:
 @pytest.fixture
 def bars(connection: Connection) -> None:
     """Daily bars of eight symbols, 300 sessions up to END."""
-    load_rows(connection, DAY, synthesize(8, 300, 7, END))
+    load_rows(connection, DAY, generate_bars(8, 300, 7, END))
 
 
 def _analyse(
@@ -315,7 +315,7 @@ def test_the_as_of_is_the_newest_session_with_bars_up_to_the_requested_one(
 def test_an_open_bar_is_not_used(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
-    load_rows(connection, DAY, synthesize(1, 60, 7, END))
+    load_rows(connection, DAY, generate_bars(1, 60, 7, END))
     connection.execute(
         "INSERT INTO ohlcv_daily (symbol, date, open, high, low, close, volume)"
         " SELECT symbol, (now() + interval '2 days')::date, open, high, low, close, volume"

@@ -18,13 +18,13 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.jobs.load_ohlcv import LoadOhlcv
-from streamworkers.loading.batch import SavedBars
-from streamworkers.loading.provenance import SeriesKind, SeriesSource, conflicts, record_sources
+from streamworkers.loading.provenance import SeriesKind, SeriesSource, find_conflicts, record_sources
 from streamworkers.loading.spool import BarSpool
+from streamworkers.loading.store import BarsToSave
 from streamworkers.market.calendar.sessions import sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive
-from streamworkers_fakes.massive.market import Split
+from streamworkers_fakes.massive.market import FakeSplit
 
 _BACKWARDS = "{'first': '2025-11-02', 'last': '2024-11-01'}"
 _OF_THE_JOB = "of job 'load_ohlcv': Value error,"
@@ -208,7 +208,7 @@ def test_the_nightly_update_of_a_universe_takes_a_call_for_each_day_not_for_each
 
 
 def test_a_split_makes_the_whole_series_be_loaded_again(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
-    fake = FakeMassive(now=later(days=-7), splits=[Split("IBM", date(2025, 11, 20), 1, 4)])
+    fake = FakeMassive(now=later(days=-7), splits=[FakeSplit("IBM", date(2025, 11, 20), 1, 4)])
     with massive(monkeypatch, fake) as server:
         loader.load("IBM", "MSFT", now=later(days=-7), first="2025-10-01", last="2025-11-18")
         before = stored_bars(loader.connection, "day")
@@ -237,7 +237,7 @@ def test_a_split_makes_the_whole_series_be_loaded_again(monkeypatch: pytest.Monk
 
 
 def test_a_split_after_the_moment_of_the_run_is_seen_too(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
-    with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])):
+    with massive(monkeypatch, FakeMassive(now=NOW, splits=[FakeSplit("IBM", date(2025, 11, 20), 1, 4)])):
         loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
         loader.connection.execute("UPDATE series_sources SET adjusted_on = '2025-11-14'")
         run = loader.load("IBM", now=later(days=-6))  # it waited until after the 20th
@@ -247,7 +247,7 @@ def test_a_split_after_the_moment_of_the_run_is_seen_too(monkeypatch: pytest.Mon
 def test_without_word_of_splits_the_stored_bars_stay_adjusted_as_of_then(
     monkeypatch: pytest.MonkeyPatch, loader: Loader
 ) -> None:
-    with massive(monkeypatch, FakeMassive(now=NOW, splits=[Split("IBM", date(2025, 11, 20), 1, 4)])) as server:
+    with massive(monkeypatch, FakeMassive(now=NOW, splits=[FakeSplit("IBM", date(2025, 11, 20), 1, 4)])) as server:
         loader.load("IBM", now=later(days=-7), first="2025-11-03", last="2025-11-14")
         loader.connection.execute("UPDATE series_sources SET adjusted_on = '2025-11-14'")
         server.misbehave("not_authorized", path="/v3/reference/splits")
@@ -289,17 +289,17 @@ def test_a_save_that_was_planned_on_a_series_which_is_gone_is_rejected(connectio
     regular, extended = SeriesKind(True, "regular", "clock"), SeriesKind(True, "extended", "clock")
     base = SeriesSource("IBM", "1min", "massive", regular, date(2025, 11, 25), None, NOW, NOW, 1, (regular, None))
     with connection.transaction():
-        assert conflicts(connection, [base]) == set()
-        record_sources(connection, [base._replace(basis=extended, fetched_at=later(hours=-1))])
-        assert conflicts(connection, [base]) == {"IBM"}
+        assert find_conflicts(connection, [base]) == set()
+        record_sources(connection, [base._replace(kind=extended, fetched_at=later(hours=-1))])
+        assert find_conflicts(connection, [base]) == {"IBM"}
         # One that replaces what it was planned on, and was fetched last, may.
-        assert conflicts(connection, [base._replace(planned_on=(extended, None))]) == set()
-        assert conflicts(connection, [base._replace(planned_on=(extended, None), fetched_at=later(hours=-2))]) == {
+        assert find_conflicts(connection, [base._replace(planned_on=(extended, None))]) == set()
+        assert find_conflicts(connection, [base._replace(planned_on=(extended, None), fetched_at=later(hours=-2))]) == {
             "IBM"
         }
         # Days have no hours.
-        record_sources(connection, [base._replace(timeframe="day", basis=extended)])
-        assert conflicts(connection, [base._replace(timeframe="day")]) == set()
+        record_sources(connection, [base._replace(timeframe="day", kind=extended)])
+        assert find_conflicts(connection, [base._replace(timeframe="day")]) == set()
 
 
 def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(database_url: str) -> None:
@@ -313,7 +313,7 @@ def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(dat
                 spool = BarSpool()
                 spool.add(bars)
                 base = SeriesSource(symbol, "day", "massive", regular, date(2025, 11, 25), None, NOW, NOW, run_id)
-                value = SavedBars(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), "")
+                value = BarsToSave(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), "")
                 rounds.wait(30)
                 with connection.transaction():
                     LoadOhlcv().save(connection, [Completed(Item(run_id, 0, symbol, "day", 1), value)])
@@ -374,7 +374,7 @@ def test_a_load_of_another_series_than_was_stored_meanwhile_is_done_again(
     assert results(loader.connection, run)["IBM", "day"] == (
         "failed",
         None,
-        "ItemError: bars of IBM were loaded anew meanwhile, as another series",
+        "ItemError: bars of IBM were reloaded as another series since this load began",
     )
 
 
@@ -410,19 +410,19 @@ def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMa
         ("server_error", None, "TransientError: massive answered HTTP 500: "),
         ("server_error", 503, "TransientError: massive answered HTTP 503: "),
         ("error_status", None, "TransientError: massive answered with status 'ERROR': "),
-        ("missing_results", None, "BadPayloadError: the answer holds 0 bars and says 5"),
+        ("missing_results", None, "BadPayloadError: the answer holds 0 bars and states 5"),
         ("truncated_json", None, "BadPayloadError: the answer of "),
         ("cut_connection", None, "TransientError: massive: RemoteProtocolError: "),
         ("not_json", None, "BadPayloadError: the answer of "),
-        ("wrong_count", None, "BadPayloadError: the answer holds 5 bars and says 6"),
+        ("wrong_count", None, "BadPayloadError: the answer holds 5 bars and states 6"),
         ("duplicate_bars", None, "BadPayloadError: the answer holds"),
-        ("unordered_bars", None, "BadPayloadError: the times of the bars do not rise"),
+        ("unordered_bars", None, "BadPayloadError: the times of the bars do not increase"),
         ("out_of_range_bars", None, "BadPayloadError: "),
         ("foreign_next_url", None, "BadPayloadError: next_url leads to host 'http://other-host.invalid', not to "),
         ("loop_next_url", None, "BadPayloadError: next_url leads to a page that was read already"),
         ("wrong_ticker", None, "BadPayloadError: the bars are of "),
-        ("wrong_adjusted", None, "BadPayloadError: adjusted is False, not true as it was asked for"),
-        ("redirect", None, "BadPayloadError: massive answered HTTP 302, which leads elsewhere"),
+        ("wrong_adjusted", None, "BadPayloadError: adjusted is False, not true as requested"),
+        ("redirect", None, "BadPayloadError: massive answered HTTP 302, a redirect"),
         ("timeout", 60.0, "TransientError: massive did not answer in time (ReadTimeout)"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_schedule_whose_calendar_the_package_cannot_make_is_named(
     ticker.run_once()
     problem = store.require_schedule(connection, "odd").problem
     assert problem is not None
-    assert problem.startswith("calendar 'ASEX' cannot be made: ")
+    assert problem.startswith("calendar 'ASEX' cannot be built: ")
     assert store.require_schedule(connection, other.name).next_run_at is not None
 
 

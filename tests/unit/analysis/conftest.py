@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
 SEED_FILE = Path(__file__).parents[3] / "sql" / "migrations" / "0004_default_definitions.sql"
 _ROW = re.compile(r"^ +\('(?P<name>\w+)', '(?P<function>\w+)', '(?P<params>\{.*?\})'(?:, (?P<rest>.*?))?\)[,;]$")
 
-SeriesMaker = Callable[..., BarSeries]
+SeriesMaker = Callable[..., Bars]
 
 
-def make_random_series(bars: int, seed: int = 7, first_day: str = "2022-03-01") -> BarSeries:
+def make_random_series(bars: int, seed: int = 7, first_day: str = "2022-03-01") -> Bars:
     """Daily bars of a random walk in cents, with quiet, wild and gapping stretches and whole volumes."""
     rng = np.random.default_rng(seed)
     wildness = np.repeat(rng.uniform(0.002, 0.04, bars // 40 + 1), 40)[:bars]
@@ -30,21 +30,21 @@ def make_random_series(bars: int, seed: int = 7, first_day: str = "2022-03-01") 
     low = np.minimum(open_, close) * (1.0 - reach[1])
     open_, high, low, close = (np.round(prices, 2) for prices in (open_, high, low, close))
     volume = np.floor(rng.lognormal(12.0, 0.7, bars))
-    times = np.datetime64(first_day, "us") + np.arange(bars) * np.timedelta64(1, "D")
-    return BarSeries("RANDOM", times, open_, high, low, close, volume)
+    times = np.datetime64(first_day, "D") + np.arange(bars)
+    return Bars(times, open_, high, low, close, volume)
 
 
-def make_bars(**columns: list[float]) -> BarSeries:
-    """Daily bars from columns; a missing price column is the close, a missing volume 1000."""
+def make_bars(**columns: list[float]) -> Bars:
+    """Daily bars from columns; a price column left out is the close, and volume left out is 1000."""
     close = np.array(columns["close"], dtype=np.float64)
     arrays = {name: np.array(columns.get(name, close), dtype=np.float64) for name in ("open", "high", "low")}
     volume = np.array(columns.get("volume", np.full(len(close), 1000.0)), dtype=np.float64)
-    times = np.datetime64("2024-01-01", "us") + np.arange(len(close)) * np.timedelta64(1, "D")
-    return BarSeries("CRAFTED", times, close=close, volume=volume, **arrays)
+    times = np.datetime64("2024-01-01", "D") + np.arange(len(close))
+    return Bars(times, close=close, volume=volume, **arrays)
 
 
-def cut_series(series: BarSeries, bars: int) -> BarSeries:
-    """Copies of the first `bars` bars, as if the later ones had never been read."""
+def cut_series(series: Bars, bars: int) -> Bars:
+    """The first `bars` bars as copies of their own, as if the later ones had never been read."""
     names = ("times", "open", "high", "low", "close", "volume")
     return replace(series, **{name: getattr(series, name)[:bars].copy() for name in names})
 
@@ -60,7 +60,7 @@ def bars_of() -> SeriesMaker:
 
 
 @pytest.fixture(scope="session")
-def cut() -> Callable[[BarSeries, int], BarSeries]:
+def cut() -> Callable[[Bars, int], Bars]:
     return cut_series
 
 

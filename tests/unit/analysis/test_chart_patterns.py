@@ -8,9 +8,9 @@ import pytest
 from streamworkers.analysis import chart_patterns as charts
 from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.patterns import detect
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
-SeriesMaker = Callable[..., BarSeries]
+SeriesMaker = Callable[..., Bars]
 
 
 def _fired(signals: charts.SignalArray) -> dict[int, int]:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.analysis.indicators import compute_last_bars
 from streamworkers.analysis.patterns import detect
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
-SeriesMaker = Callable[..., BarSeries]
+SeriesMaker = Callable[..., Bars]
 
 
-def _check_all(indicators: list[IndicatorDefinition], patterns: list[PatternDefinition], series: BarSeries) -> None:
+def _check_all(indicators: list[IndicatorDefinition], patterns: list[PatternDefinition], series: Bars) -> None:
     found = compute_last_bars(indicators, series, last_bars=10)
     for values in found.values.values():
         for value in values:
@@ -86,8 +86,8 @@ def test_any_finite_bars_are_computed_without_warnings(
     repeats: int,
 ) -> None:
     rows = np.array(bars * repeats, dtype=np.float64).T.copy()
-    times = np.datetime64("2020-12-01", "us") + np.arange(rows.shape[1]) * np.timedelta64(1, "D")
-    series = BarSeries("ANY", times, rows[0], rows[:4].max(axis=0), rows[:4].min(axis=0), rows[3], rows[4])
+    times = np.datetime64("2020-12-01", "D") + np.arange(rows.shape[1])
+    series = Bars(times, rows[0], rows[:4].max(axis=0), rows[:4].min(axis=0), rows[3], rows[4])
     _check_all(default_indicators, all_patterns, series)
 
 
@@ -98,6 +98,6 @@ def test_results_beyond_the_range_of_floats_are_missing_not_infinite(
 ) -> None:
     walk = random_series(60)
     open_, high, low, close = (prices * 1e305 for prices in (walk.open, walk.high, walk.low, walk.close))
-    series = BarSeries("HUGE", walk.times, open_, high, low, close, walk.volume)
+    series = Bars(walk.times, open_, high, low, close, walk.volume)
     _check_all(default_indicators, all_patterns, series)
     assert "rolling_vwap_20" in compute_last_bars(default_indicators, series).missing

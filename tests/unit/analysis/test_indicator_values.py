@@ -14,12 +14,12 @@ from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.indicators import BarValue, compute, compute_last_bars
 from streamworkers.analysis.ta_functions import INDICATOR_FUNCTIONS, REJECTED_FUNCTIONS
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
-SeriesMaker = Callable[..., BarSeries]
+SeriesMaker = Callable[..., Bars]
 
 
-def _main(series: BarSeries, function: str, **params: Any) -> NDArray[np.float64]:
+def _main(series: Bars, function: str, **params: Any) -> NDArray[np.float64]:
     return next(iter(compute(IndicatorDefinition("x", function, params), series).values()))
 
 
@@ -108,7 +108,7 @@ def test_atr_is_wilders_mean_of_the_true_range(random_series: SeriesMaker) -> No
     _agree(_main(series, "ATR", timeperiod=14), _wilder(ranges, 14))
 
 
-def _plain_inputs(function: str, series: BarSeries) -> list[NDArray[np.float64]]:
+def _plain_inputs(function: str, series: Bars) -> list[NDArray[np.float64]]:
     if function == "CORREL":
         return [series.close, series.volume]
     names = vars(talib.abstract)["Function"](function).info["input_names"].values()

@@ -8,10 +8,10 @@ import pytest
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.analysis.indicators import compute, compute_last_bars
 from streamworkers.analysis.patterns import detect
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
-SeriesMaker = Callable[..., BarSeries]
-Cut = Callable[[BarSeries, int], BarSeries]
+SeriesMaker = Callable[..., Bars]
+Cut = Callable[[Bars, int], Bars]
 CUTS = (1, 2, 3, 15, 33, 34, 60, 141, 201, 252, 253, 317, 420, 599)
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from streamworkers.analysis import own_indicators as own
 from streamworkers.analysis.rolling import rolling_sum
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
-SeriesMaker = Callable[..., BarSeries]
+SeriesMaker = Callable[..., Bars]
 
 
 def _agree(found: NDArray[np.float64], expected: list[float]) -> None:
@@ -97,7 +97,7 @@ def test_anchored_vwap_restarts_with_each_period_and_not_before_the_first(
 
 def test_anchored_vwap_skips_a_month_without_bars(bars_of: SeriesMaker) -> None:
     series = bars_of(close=[10.0, 20.0, 30.0])
-    series.times[:] = np.array(["2024-01-31", "2024-04-01", "2024-04-02"], dtype="datetime64[us]")
+    series.times[:] = np.array(["2024-01-31", "2024-04-01", "2024-04-02"], dtype="datetime64[D]")
     found = own.anchored_vwap(series, anchor="month")
     assert np.isnan(found[0])
     assert found[1:].tolist() == [20.0, 25.0]
@@ -157,7 +157,7 @@ def test_donchian_equals_ta_libs(random_series: SeriesMaker) -> None:
         _agree(found, expected.tolist())
 
 
-def _plain_supertrend(series: BarSeries, period: int, multiplier: float) -> tuple[list[float], list[float]]:
+def _plain_supertrend(series: Bars, period: int, multiplier: float) -> tuple[list[float], list[float]]:
     middle = (series.high + series.low) / 2
     reach = multiplier * talib.ATR(series.high, series.low, series.close, period)
     upper, lower, close = (middle + reach).tolist(), (middle - reach).tolist(), series.close.tolist()

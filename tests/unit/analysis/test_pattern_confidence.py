@@ -13,19 +13,19 @@ from streamworkers.analysis.confidence import (
     score_parts,
 )
 from streamworkers.analysis.pattern_traits import PatternTraits
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
-SeriesMaker = Callable[..., BarSeries]
+SeriesMaker = Callable[..., Bars]
 REVERSAL, CONTINUATION = PatternTraits(1, "opposite"), PatternTraits(1, "same")
 
 
-def _drifting(bars_of: SeriesMaker, step: float, bars: int = 40) -> BarSeries:
+def _drifting(bars_of: SeriesMaker, step: float, bars: int = 40) -> Bars:
     """Closes that move by `step` a bar, every true range 2, every volume 1000; the last bar closes mid-range."""
     close = 100.0 + step * np.arange(bars)
     return bars_of(close=close.tolist(), high=(close + 1).tolist(), low=(close - 1).tolist())
 
 
-def _parts(series: BarSeries, traits: PatternTraits, signal: int = 100) -> dict[str, float]:
+def _parts(series: Bars, traits: PatternTraits, signal: int = 100) -> dict[str, float]:
     return score_parts(ConfidenceContext(series), traits, len(series) - 1, signal)
 
 

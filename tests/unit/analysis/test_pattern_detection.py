@@ -10,16 +10,16 @@ from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.patterns import Detection, detect
 from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.series import BarSeries
+from streamworkers.market.bars.bars import Bars
 
-SeriesMaker = Callable[..., BarSeries]
+SeriesMaker = Callable[..., Bars]
 NEUTRAL = {
     "CDLDOJI", "CDLLONGLEGGEDDOJI", "CDLDRAGONFLYDOJI", "CDLGRAVESTONEDOJI", "CDLRICKSHAWMAN", "CDLTAKURI",
     "CDLHIGHWAVE", "CDLSPINNINGTOP", "CDLSHORTLINE",
 }  # fmt: skip
 
 
-def _then(bars_of: SeriesMaker, *last: tuple[float, float, float, float]) -> BarSeries:
+def _then(bars_of: SeriesMaker, *last: tuple[float, float, float, float]) -> Bars:
     """Twenty falling bars with bodies of 1 and ranges of 2, then the given (open, high, low, close) bars."""
     falling = [(120.0 - i, 120.5 - i, 118.5 - i, 119.0 - i) for i in range(20)]
     columns = zip(*(falling + list(last)), strict=True)

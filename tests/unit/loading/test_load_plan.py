@@ -10,10 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.loading.plan import Fetch, Nothing, Plan, Rules, Span, Want, base_of, fetches, plan
-from streamworkers.loading.provenance import SeriesKind, Stored
+from streamworkers.loading.plan import (
+    Fetch,
+    LoadRules,
+    NothingToLoad,
+    Plan,
+    Span,
+    Want,
+    choose_source_timeframe,
+    plan_fetches,
+    plan_load,
+)
+from streamworkers.loading.provenance import SeriesKind, StoredSeries
 from streamworkers.loading.providers.massive import Massive
-from streamworkers.loading.providers.provider import Asked, Page, Provider, Split, UnsupportedError
+from streamworkers.loading.providers.provider import BarsRequest, Page, Provider, Split, UnsupportedError
 from streamworkers.loading.providers.sample import Sample
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import moment_of
@@ -21,7 +31,7 @@ from streamworkers.market.calendar.windows import moment_of
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 NOW = datetime(2025, 11, 26, 18, 0, tzinfo=EXCHANGE_ZONE)  # a Wednesday, after the close
 TODAY = NOW.date()
-RULES = Rules(NOW)
+RULES = LoadRules(NOW)
 BASIS = SeriesKind(True, "regular", "clock")
 
 
@@ -29,7 +39,7 @@ class HoursOnly(Provider):
     name: ClassVar[str] = "hours_only"
     native: ClassVar[frozenset[str]] = frozenset({"hour"})
 
-    def pages(self, asked: Asked, cursor: str | None = None) -> Iterator[Page]:
+    def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
         raise NotImplementedError
 
 
@@ -37,19 +47,19 @@ def et(day: date, hour: int, minute: int = 0) -> datetime:
     return datetime(day.year, day.month, day.day, hour, minute, tzinfo=EXCHANGE_ZONE).astimezone(UTC)
 
 
-def stored(last: date | datetime, **changes: Any) -> Stored:
+def stored(last: date | datetime, **changes: Any) -> StoredSeries:
     first = datetime(2025, 1, 2, 14, 30, tzinfo=UTC) if isinstance(last, datetime) else date(2025, 1, 2)
-    base = Stored(first, last, "massive", BASIS, date(2025, 11, 20), None, NOW)
+    base = StoredSeries(first, last, "massive", BASIS, date(2025, 11, 20), None, NOW)
     return base._replace(**changes)
 
 
 def planned(
-    frame: Timeframe, rules: Rules, found: Stored | None, splits: Sequence[Split] = (), present: Any = None
+    frame: Timeframe, rules: LoadRules, found: StoredSeries | None, splits: Sequence[Split] = (), present: Any = None
 ) -> Plan:
-    return plan(7, "AAPL", frame, rules, BASIS, found, splits, present)
+    return plan_load(7, "AAPL", frame, rules, BASIS, found, splits, present)
 
 
-def wanted(frame: Timeframe, rules: Rules, found: Stored | None, splits: Sequence[Split] = ()) -> Want:
+def wanted(frame: Timeframe, rules: LoadRules, found: StoredSeries | None, splits: Sequence[Split] = ()) -> Want:
     result = planned(frame, rules, found, splits)
     assert isinstance(result, Want)
     assert (result.number, result.symbol, result.timeframe) == (7, "AAPL", frame)
@@ -97,7 +107,7 @@ def test_the_day_of_a_stored_minute_is_that_of_new_york() -> None:
     late = datetime(2025, 11, 25, 0, 30, tzinfo=UTC)  # 19:30 of the 24th
     extended = replace(RULES, hours="extended")
     basis = SeriesKind(True, "extended", "clock")
-    want = plan(1, "AAPL", MINUTE, extended, basis, stored(late, basis=basis))
+    want = plan_load(1, "AAPL", MINUTE, extended, basis, stored(late, kind=basis))
     assert isinstance(want, Want)
     assert want.span.first == date(2025, 11, 24)
 
@@ -121,17 +131,17 @@ def test_nothing_is_wanted_when_no_newer_bar_has_closed(
     frame: Timeframe, last: date | datetime, fetched_at: datetime | None
 ) -> None:
     found = stored(last, fetched_at=fetched_at)
-    assert planned(frame, RULES, found) == Nothing(7, f"up to date with the bar of {last}")
+    assert planned(frame, RULES, found) == NothingToLoad(7, f"up to date with the bar of {last}")
     assert wanted(frame, replace(RULES, include_open=True), found).span.last == TODAY
 
 
 def test_nothing_is_wanted_on_a_holiday_and_before_the_close() -> None:
     found = stored(TODAY)
     thanksgiving = datetime(2025, 11, 27, 20, tzinfo=EXCHANGE_ZONE)
-    assert isinstance(planned(DAY, Rules(thanksgiving), found), Nothing)
-    assert isinstance(planned(DAY, Rules(et(date(2025, 11, 28), 12, 59)), found), Nothing)
-    assert isinstance(planned(DAY, Rules(et(date(2025, 11, 28), 13, 0)), found), Want)
-    assert isinstance(planned(DAY, Rules(et(date(2025, 11, 28), 13, 0), settle_seconds=1), found), Nothing)
+    assert isinstance(planned(DAY, LoadRules(thanksgiving), found), NothingToLoad)
+    assert isinstance(planned(DAY, LoadRules(et(date(2025, 11, 28), 12, 59)), found), NothingToLoad)
+    assert isinstance(planned(DAY, LoadRules(et(date(2025, 11, 28), 13, 0)), found), Want)
+    assert isinstance(planned(DAY, LoadRules(et(date(2025, 11, 28), 13, 0), grace_seconds=1), found), NothingToLoad)
 
 
 @pytest.mark.parametrize(
@@ -147,18 +157,18 @@ def test_a_bar_that_was_stored_open_is_asked_for_again_once_it_is_closed(
     frame: Timeframe, last: date | datetime, opened: datetime, closed: datetime
 ) -> None:
     found = stored(last, fetched_at=opened)
-    assert isinstance(planned(frame, Rules(opened), found), Nothing)
-    assert isinstance(planned(frame, Rules(closed - timedelta(seconds=1)), found), Nothing)
-    assert isinstance(planned(frame, Rules(closed), found), Want)
-    assert isinstance(planned(frame, Rules(closed), found._replace(fetched_at=closed)), Nothing)
-    settling = Rules(closed + timedelta(seconds=60), settle_seconds=60)
+    assert isinstance(planned(frame, LoadRules(opened), found), NothingToLoad)
+    assert isinstance(planned(frame, LoadRules(closed - timedelta(seconds=1)), found), NothingToLoad)
+    assert isinstance(planned(frame, LoadRules(closed), found), Want)
+    assert isinstance(planned(frame, LoadRules(closed), found._replace(fetched_at=closed)), NothingToLoad)
+    settling = LoadRules(closed + timedelta(seconds=60), grace_seconds=60)
     assert isinstance(planned(frame, settling, found._replace(fetched_at=closed)), Want)
-    assert isinstance(planned(frame, settling, found._replace(fetched_at=settling.now)), Nothing)
+    assert isinstance(planned(frame, settling, found._replace(fetched_at=settling.now)), NothingToLoad)
 
 
 def test_minutes_of_extended_hours_are_asked_for_again_since_nobody_knows_whether_more_have_come() -> None:
     rules, basis = replace(RULES, hours="extended"), SeriesKind(True, "extended", "clock")
-    result = plan(1, "AAPL", MINUTE, rules, basis, stored(et(TODAY, 17, 30), basis=basis))
+    result = plan_load(1, "AAPL", MINUTE, rules, basis, stored(et(TODAY, 17, 30), kind=basis))
     assert isinstance(result, Want)
     assert result.span == Span(TODAY, TODAY)
 
@@ -186,27 +196,27 @@ def test_a_split_is_told_with_fractions_as_they_are() -> None:
     [
         (stored(TODAY, adjusted_on=date(2025, 11, 26)), [SPLIT]),
         (stored(TODAY, adjusted_on=date(2025, 11, 25), last_split=date(2025, 11, 25)), [SPLIT]),
-        (stored(TODAY, basis=None), [SPLIT]),
-        (stored(TODAY, provider=None, basis=None, adjusted_on=None, fetched_at=None), [SPLIT]),
+        (stored(TODAY, kind=None), [SPLIT]),
+        (stored(TODAY, provider=None, kind=None, adjusted_on=None, fetched_at=None), [SPLIT]),
     ],
     ids=["before", "known", "other provider", "imported"],
 )
 def test_a_split_that_the_bars_contain_or_that_is_none_of_theirs_replaces_nothing(
-    found: Stored, splits: list[Split]
+    found: StoredSeries, splits: list[Split]
 ) -> None:
-    assert isinstance(planned(DAY, RULES, found, splits), Nothing)
+    assert isinstance(planned(DAY, RULES, found, splits), NothingToLoad)
 
 
 def test_a_split_on_the_very_day_of_the_adjustment_replaces_once() -> None:
     found = stored(TODAY, adjusted_on=SPLIT.executed_on)
     want = wanted(DAY, RULES, found, [SPLIT])
     assert want.replaces is not None
-    assert isinstance(planned(DAY, RULES, found._replace(last_split=want.last_split), [SPLIT]), Nothing)
+    assert isinstance(planned(DAY, RULES, found._replace(last_split=want.last_split), [SPLIT]), NothingToLoad)
 
 
 def test_splits_do_not_matter_to_bars_that_are_not_adjusted() -> None:
     basis = SeriesKind(None, "regular", "clock")
-    assert isinstance(plan(1, "AAPL", DAY, RULES, basis, stored(TODAY, basis=basis), [SPLIT]), Nothing)
+    assert isinstance(plan_load(1, "AAPL", DAY, RULES, basis, stored(TODAY, kind=basis), [SPLIT]), NothingToLoad)
 
 
 def test_the_last_split_is_noted_with_the_first_bars_and_kept_with_later_ones() -> None:
@@ -233,14 +243,14 @@ def test_bars_of_another_series_are_replaced_with_the_reason(
     frame: Timeframe, basis: SeriesKind, reason: str | None
 ) -> None:
     last: date | datetime = et(date(2025, 11, 25), 15, 59) if frame.intraday else date(2025, 11, 10)
-    want = wanted(frame, RULES, stored(last, basis=basis, last_split=date(2024, 6, 10)))
+    want = wanted(frame, RULES, stored(last, kind=basis, last_split=date(2024, 6, 10)))
     assert (want.replaces, want.last_split) == (reason, date(2024, 6, 10))
     assert want.span.first == (date(2025, 1, 2) if reason else wanted(frame, RULES, stored(last)).span.first)
 
 
 def test_bars_of_another_provider_are_gone_on_from_and_not_replaced() -> None:
     # load_batch gives no basis for what another provider loaded.
-    found = stored(date(2025, 11, 24), provider="csv", basis=None)
+    found = stored(date(2025, 11, 24), provider="csv", kind=None)
     want = wanted(DAY, RULES, found)
     assert (want.span, want.replaces) == (Span(date(2025, 11, 24), TODAY), None)
 
@@ -255,7 +265,7 @@ def test_gaps_are_the_closed_bars_of_sessions_that_are_not_stored() -> None:
     assert result.only is not None
     assert result.only.tolist() == expected[[3, 5]].tolist()
     assert result.span == Span(date(2025, 11, 13), date(2025, 11, 17))
-    assert planned(DAY, rules, found, present=expected) == Nothing(7, "no gap from 2025-11-10 to 2025-11-26")
+    assert planned(DAY, rules, found, present=expected) == NothingToLoad(7, "no gap from 2025-11-10 to 2025-11-26")
 
 
 def test_gaps_of_minutes_and_hours_are_looked_for_on_their_days() -> None:
@@ -272,7 +282,7 @@ def test_gaps_of_minutes_and_hours_are_looked_for_on_their_days() -> None:
 
 
 def test_of_a_symbol_without_bars_everything_is_a_gap_but_not_what_is_open() -> None:
-    rules = Rules(et(TODAY, 11), only_gaps=True, years=0.02)
+    rules = LoadRules(et(TODAY, 11), only_gaps=True, years=0.02)
     result = planned(DAY, rules, None)
     assert isinstance(result, Want)
     assert result.only is not None
@@ -292,10 +302,10 @@ def want_of(frame: Timeframe, symbol: str = "AAPL", first: date = TODAY, last: d
 def shapes(found: list[Fetch]) -> list[tuple[str, str, str, str, str]]:
     return [
         (
-            fetch.asked.symbol,
-            fetch.asked.timeframe.name,
-            str(fetch.asked.first),
-            str(fetch.asked.last),
+            fetch.request.symbol,
+            fetch.request.timeframe.name,
+            str(fetch.request.first),
+            str(fetch.request.last),
             " ".join(want.timeframe.name for want in fetch.wants),
         )
         for fetch in found
@@ -304,7 +314,7 @@ def shapes(found: list[Fetch]) -> list[tuple[str, str, str, str, str]]:
 
 def test_wants_that_can_be_made_of_the_same_bars_share_a_fetch() -> None:
     everything = [want_of(frame) for frame in TIMEFRAMES.values()]
-    found = fetches([*everything, want_of(WEEK, "MSFT")], Massive, RULES)
+    found = plan_fetches([*everything, want_of(WEEK, "MSFT")], Massive, RULES)
     assert shapes(found) == [
         ("AAPL", "1min", "2025-11-26", "2025-11-26", "1min hour"),
         ("AAPL", "day", "2025-11-01", "2025-11-26", "day week month"),
@@ -315,10 +325,10 @@ def test_wants_that_can_be_made_of_the_same_bars_share_a_fetch() -> None:
 
 def test_with_derive_off_the_provider_is_asked_for_each_timeframe_but_for_regular_hours() -> None:
     everything = [want_of(frame) for frame in TIMEFRAMES.values()]
-    names = [shape[1] for shape in shapes(fetches(everything, Massive, replace(RULES, derive=False)))]
+    names = [shape[1] for shape in shapes(plan_fetches(everything, Massive, replace(RULES, derive=False)))]
     assert names == ["1min", "day", "week", "month"]
     extended = replace(RULES, derive=False, hours="extended")
-    assert [shape[1] for shape in shapes(fetches(everything, Massive, extended))] == list(TIMEFRAMES)
+    assert [shape[1] for shape in shapes(plan_fetches(everything, Massive, extended))] == list(TIMEFRAMES)
 
 
 @pytest.mark.parametrize(
@@ -336,13 +346,13 @@ def test_hours_of_the_provider_serve_only_where_they_are_the_hours_that_are_want
     hours: Any, anchor: Any, derive: bool, beside: tuple[str, ...], base: str
 ) -> None:
     rules = replace(RULES, hours=hours, hour_anchor=anchor, derive=derive)
-    assert base_of(HOUR, Massive, rules, beside).name == base
+    assert choose_source_timeframe(HOUR, Massive, rules, beside).name == base
 
 
 def test_weeks_and_months_are_made_of_days_where_the_provider_has_no_own() -> None:
-    assert [base_of(frame, Sample, RULES).name for frame in (DAY, WEEK, MONTH)] == ["day"] * 3
-    assert base_of(WEEK, Massive, RULES, {"week", "month"}).name == "week"
-    assert base_of(HOUR, HoursOnly, RULES).name == "hour"
+    assert [choose_source_timeframe(frame, Sample, RULES).name for frame in (DAY, WEEK, MONTH)] == ["day"] * 3
+    assert choose_source_timeframe(WEEK, Massive, RULES, {"week", "month"}).name == "week"
+    assert choose_source_timeframe(HOUR, HoursOnly, RULES).name == "hour"
 
 
 @pytest.mark.parametrize(
@@ -358,7 +368,7 @@ def test_a_timeframe_that_a_provider_has_not_is_rejected(
     frame: Timeframe, provider: type[Provider], message: str
 ) -> None:
     with pytest.raises(UnsupportedError) as raised:
-        fetches([want_of(frame)], provider, RULES)
+        plan_fetches([want_of(frame)], provider, RULES)
     assert str(raised.value) == message
 
 
@@ -367,10 +377,10 @@ def test_a_fetch_reaches_from_the_first_to_the_last_day_of_its_wants_and_not_int
         want_of(DAY, first=date(2025, 11, 3), last=date(2025, 11, 4)),
         want_of(WEEK, first=date(2025, 10, 15), last=date(2025, 10, 15)),
     ]
-    assert shapes(fetches(wants, Massive, RULES)) == [("AAPL", "day", "2025-10-13", "2025-11-04", "day week")]
+    assert shapes(plan_fetches(wants, Massive, RULES)) == [("AAPL", "day", "2025-10-13", "2025-11-04", "day week")]
     future = want_of(DAY, first=date(2025, 12, 1), last=date(2030, 1, 1))
-    assert shapes(fetches([future], Massive, RULES)) == [("AAPL", "day", "2025-12-01", "2025-12-01", "day")]
-    assert fetches([], Massive, RULES) == []
+    assert shapes(plan_fetches([future], Massive, RULES)) == [("AAPL", "day", "2025-12-01", "2025-12-01", "day")]
+    assert plan_fetches([], Massive, RULES) == []
 
 
 @given(
@@ -393,10 +403,10 @@ def test_every_want_is_in_one_fetch_that_covers_it(
         Want(number, symbol, frame, Span(first, min(first + timedelta(days=days), TODAY)))
         for number, (frame, symbol, first, days) in enumerate(rows)
     ]
-    found = fetches(wants, Massive, replace(RULES, derive=derive, hours=hours))
+    found = plan_fetches(wants, Massive, replace(RULES, derive=derive, hours=hours))
     assert sorted(want.number for fetch in found for want in fetch.wants) == list(range(len(wants)))
     assert len({fetch.key for fetch in found}) == len(found)
     for fetch in found:
         for want in fetch.wants:
-            assert fetch.asked.symbol == want.symbol
-            assert fetch.asked.first <= want.span.first <= want.span.last <= fetch.asked.last
+            assert fetch.request.symbol == want.symbol
+            assert fetch.request.first <= want.span.first <= want.span.last <= fetch.request.last

@@ -9,24 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
-from streamworkers.market.bars.arrays import NO_BARS, BarArrays
+from streamworkers.market.bars.bars import NO_BARS, Bars
 
 
-def bars_of(first: int, count: int) -> BarArrays:
+def bars_of(first: int, count: int) -> Bars:
     starts = np.arange(first, first + count)
     price = starts.astype(np.float64)
-    return BarArrays(starts, price, price + 2, price - 1, price + 1, starts * 3)
+    return Bars(starts.view("datetime64[ms]"), price, price + 2, price - 1, price + 1, starts * 3)
 
 
-def same(left: BarArrays, right: BarArrays) -> bool:
-    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in BarArrays.__slots__)
+def same(left: Bars, right: Bars) -> bool:
+    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in Bars.__slots__)
 
 
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 9_000), max_size=6))
 def test_parts_come_out_in_order_and_as_often_as_they_are_asked_for(counts: list[int]) -> None:
     spool = BarSpool()
-    parts: list[BarArrays] = []
+    parts: list[Bars] = []
     for count in counts:
         parts.append(bars_of(sum(counts[: len(parts)]), count))
         spool.add(parts[-1])
@@ -68,5 +68,5 @@ def test_a_closed_spool_holds_nothing() -> None:
 def test_a_part_for_a_table_is_compressed_and_comes_back(count: int) -> None:
     bars = bars_of(1_764_167_400_000, count)
     packed = pack_small(bars)
-    assert same(unpack_small(packed), bars)
+    assert same(unpack_small(packed, "ms"), bars)
     assert count < 10 or len(packed) < len(bars.pack())

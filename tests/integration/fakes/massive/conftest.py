@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive, Split, running_fake_massive
+from streamworkers_fakes.massive import FakeMassive, FakeSplit, RunningFakeMassive, running_fake_massive
 
 NOW = datetime(2025, 12, 1, 12, 0, tzinfo=ZoneInfo("America/New_York"))  # in the session of a Monday
 SPLITS = (
-    Split("AAPL", date(2025, 6, 10), 1, 4),
-    Split("AAPL", date(2025, 9, 2), 1, 2),
-    Split("KO", date(2025, 8, 4), 10, 1),
-    Split("MSFT", date(2025, 12, 15), 1, 2),  # later than NOW
+    FakeSplit("AAPL", date(2025, 6, 10), 1, 4),
+    FakeSplit("AAPL", date(2025, 9, 2), 1, 2),
+    FakeSplit("KO", date(2025, 8, 4), 10, 1),
+    FakeSplit("MSFT", date(2025, 12, 15), 1, 2),  # later than NOW
 )
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from streamworkers_fakes.massive import Bars, RunningFakeMassive
+from streamworkers_fakes.massive import FakeBars, RunningFakeMassive
 
 Row = dict[str, Any]
 Walk = Callable[[str], list[dict[str, Any]]]
@@ -22,7 +22,7 @@ def path(ticker: str, windows: str, first: object, last: object, **query: object
     return f"/v2/aggs/ticker/{ticker}/range/{windows}/{first}/{last}?{words}"
 
 
-def rows_of(bars: Bars) -> list[Row]:
+def rows_of(bars: FakeBars) -> list[Row]:
     return json.loads(b"[" + bars.json_rows() + b"]")  # type: ignore[no-any-return]
 
 

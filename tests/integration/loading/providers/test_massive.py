@@ -20,36 +20,43 @@ from streamworkers.config import Settings
 from streamworkers.errors import ItemError, PermanentError, UsageError
 from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
-from streamworkers.loading.plan import Fetch, Rules, Span, Want
+from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
 from streamworkers.loading.providers import massive
 from streamworkers.loading.providers import provider as providers
 from streamworkers.loading.providers.massive import Massive
 from streamworkers.loading.providers.provider import (
-    Asked,
     AuthError,
     BadPayloadError,
+    BarsRequest,
     Calls,
-    OutOfCallsError,
     Page,
     PlanError,
     ProviderError,
+    RateLimitedError,
     TransientError,
     UnsupportedError,
 )
 from streamworkers.loading.spool import pack_small
-from streamworkers.market.bars.arrays import NO_BARS, BarArrays, joined
+from streamworkers.market.bars.bars import NO_BARS, Bars, concat
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import days_since_epoch
-from streamworkers_fakes.massive import KINDS, Bars, FakeMassive, RunningFakeMassive, Split, running_fake_massive
+from streamworkers_fakes.massive import (
+    KINDS,
+    FakeBars,
+    FakeMassive,
+    FakeSplit,
+    RunningFakeMassive,
+    running_fake_massive,
+)
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 NOW = datetime(2025, 12, 5, 23, 0, tzinfo=UTC)
 FIRST, LAST = date(2025, 11, 24), date(2025, 11, 28)  # Thanksgiving on the 27th, a half day on the 28th
 SPLITS = (
-    Split("AAPL", date(2025, 11, 26), 1, 4),
-    Split("MSFT", date(2025, 6, 10), 3, 2),
-    Split("IBM", date(2026, 1, 5), 10, 1),
+    FakeSplit("AAPL", date(2025, 11, 26), 1, 4),
+    FakeSplit("MSFT", date(2025, 6, 10), 3, 2),
+    FakeSplit("IBM", date(2026, 1, 5), 10, 1),
 )
 KEY = "a-very-secret-key"
 
@@ -76,29 +83,29 @@ def provider(url: str, key: str = KEY, calls: Calls = providers.UNCOUNTED, **set
         found.close()
 
 
-def asked(frame: Timeframe = DAY, symbol: str = "AAPL", first: date = FIRST, last: date = LAST) -> Asked:
-    return Asked(symbol, frame, first, last)
+def asked(frame: Timeframe = DAY, symbol: str = "AAPL", first: date = FIRST, last: date = LAST) -> BarsRequest:
+    return BarsRequest(symbol, frame, first, last)
 
 
-def bars_of(pages: Sequence[Page]) -> BarArrays:
-    return joined([NO_BARS, *(page.bars for page in pages)])
+def bars_of(pages: Sequence[Page]) -> Bars:
+    return concat([NO_BARS, *(page.bars for page in pages)])
 
 
-def rejection(kind: type[ItemError], url: str, question: Asked | None = None, **settings: Any) -> str:
+def rejection(kind: type[ItemError], url: str, question: BarsRequest | None = None, **settings: Any) -> str:
     with provider(url, **settings) as source, pytest.raises(ItemError) as raised:
         list(source.pages(question or asked()))
     assert type(raised.value) is kind
     return str(raised.value)
 
 
-def require_same(bars: BarArrays, truth: Bars, starts: list[int] | None = None) -> None:
+def require_same(bars: Bars, truth: FakeBars, starts: list[int] | None = None) -> None:
     assert bars.starts.tolist() == (truth.start_ms.tolist() if starts is None else starts)
     for name in ("open", "high", "low", "close"):
         assert getattr(bars, name).tolist() == getattr(truth, name).tolist()
     assert bars.volume.tolist() == np.rint(truth.volume).tolist()
 
 
-def dates_of(truth: Bars, shift: int = 0) -> list[int]:
+def dates_of(truth: FakeBars, shift: int = 0) -> list[int]:
     return [day + shift for day in (truth.start_ms // 86_400_000).tolist()]
 
 
@@ -180,12 +187,12 @@ def test_small_pages_give_the_same_bars_and_any_cursor_goes_on_where_it_ended(
             assert bars_of(pages[: place + 1] + rest).pack() == whole.bars.pack()
 
 
-def loaded_bars(loaded: Loaded) -> BarArrays:
-    return joined([NO_BARS, *loaded.spool])
+def loaded_bars(loaded: Loaded) -> Bars:
+    return concat([NO_BARS, *loaded.spool])
 
 
-def rules(**changes: Any) -> Rules:
-    return Rules(**{"now": NOW, "hours": "extended", **changes})
+def rules(**changes: Any) -> LoadRules:
+    return LoadRules(**{"now": NOW, "hours": "extended", **changes})
 
 
 def want(frame: Timeframe, number: int = 0, first: date = FIRST, last: date = LAST) -> Want:
@@ -195,7 +202,7 @@ def want(frame: Timeframe, number: int = 0, first: date = FIRST, last: date = LA
 def run(
     source: Massive,
     fetch: Fetch,
-    chosen: Rules,
+    chosen: LoadRules,
     staged: Sequence[CheckpointPage] = (),
     stop: Callable[[], bool] = lambda: False,
     keep: Callable[[list[CheckpointPage]], None] = lambda pages: None,
@@ -205,9 +212,9 @@ def run(
 
 def test_hours_weeks_and_months_made_of_narrower_bars_equal_those_of_the_api(server: RunningFakeMassive) -> None:
     first, last = date(2025, 10, 27), date(2025, 12, 5)
-    minutes = Fetch(Asked("AAPL", MINUTE, FIRST, LAST), (want(MINUTE), want(HOUR, 1)))
+    minutes = Fetch(BarsRequest("AAPL", MINUTE, FIRST, LAST), (want(MINUTE), want(HOUR, 1)))
     days = Fetch(
-        Asked("AAPL", DAY, date(2025, 10, 1), date(2025, 12, 5)),
+        BarsRequest("AAPL", DAY, date(2025, 10, 1), date(2025, 12, 5)),
         (want(WEEK, 0, first, last), want(MONTH, 1, date(2025, 10, 1), date(2025, 11, 30))),
     )
     with provider(server.url, massive_page_limit=500) as source:
@@ -381,8 +388,8 @@ def bar(t: Any = None, **changes: Any) -> dict[str, Any]:
     ("name", "value", "kind", "message"),
     [
         ("not_authorized", None, PlanError, "the plan of the key does not include this: 'You are not entitled to"),
-        ("rate_limit", None, OutOfCallsError, "massive allows no more calls now (HTTP 429); to be asked again at "),
-        ("rate_limit", 7, OutOfCallsError, "massive allows no more calls now (HTTP 429); to be asked again at "),
+        ("rate_limit", None, RateLimitedError, "massive allows no more calls now (HTTP 429); next call at "),
+        ("rate_limit", 7, RateLimitedError, "massive allows no more calls now (HTTP 429); next call at "),
         ("server_error", None, TransientError, "massive answered HTTP 500: 'the server failed'"),
         ("server_error", 502, TransientError, "massive answered HTTP 502: 'the server failed'"),
         ("server_error", 503, TransientError, "massive answered HTTP 503: 'the server failed'"),
@@ -390,24 +397,24 @@ def bar(t: Any = None, **changes: Any) -> dict[str, Any]:
         ("timeout", 20, TransientError, "massive did not answer in time (ReadTimeout)"),
         ("cut_connection", None, TransientError, "massive: RemoteProtocolError: 'peer closed connection without "),
         ("error_status", None, TransientError, "massive answered with status 'ERROR': 'the data could not be read'"),
-        ("not_json", None, BadPayloadError, "the answer of 98 bytes is not what it should be: JSON is malformed"),
-        ("truncated_json", None, BadPayloadError, "is not what it should be: Input data was truncated"),
-        ("missing_results", None, BadPayloadError, "the answer holds 0 bars and says 5"),
-        ("wrong_count", None, BadPayloadError, "the answer holds 4 bars and says 5"),
-        ("duplicate_bars", None, BadPayloadError, "the times of the bars do not rise"),
-        ("unordered_bars", None, BadPayloadError, "the times of the bars do not rise"),
+        ("not_json", None, BadPayloadError, "the answer of 98 bytes is malformed: JSON is malformed"),
+        ("truncated_json", None, BadPayloadError, "is malformed: Input data was truncated"),
+        ("missing_results", None, BadPayloadError, "the answer holds 0 bars and states 5"),
+        ("wrong_count", None, BadPayloadError, "the answer holds 4 bars and states 5"),
+        ("duplicate_bars", None, BadPayloadError, "the times of the bars do not increase"),
+        ("unordered_bars", None, BadPayloadError, "the times of the bars do not increase"),
         (
             "out_of_range_bars",
             None,
             BadPayloadError,
-            "a bar is outside the range from 2025-11-24 to 2025-11-28 that was asked for",
+            "a bar is outside the range from 2025-11-24 to 2025-11-28 that was requested",
         ),
         ("foreign_next_url", None, BadPayloadError, "next_url leads to host 'http://other-host.invalid', not to 'http"),
         ("loop_next_url", None, BadPayloadError, "next_url leads to a page that was read already"),
         ("huge_body", 1.1, BadPayloadError, "the answer is larger than 1,048,576 bytes"),
         ("wrong_ticker", None, BadPayloadError, "the bars are of 'ZZZZ', not of 'AAPL'"),
-        ("wrong_adjusted", None, BadPayloadError, "adjusted is False, not true as it was asked for"),
-        ("redirect", None, BadPayloadError, "massive answered HTTP 302, which leads elsewhere; that is not followed"),
+        ("wrong_adjusted", None, BadPayloadError, "adjusted is False, not true as requested"),
+        ("redirect", None, BadPayloadError, "massive answered HTTP 302, a redirect; redirects are not followed"),
     ],
 )
 def test_every_misbehaviour_ends_in_its_error(
@@ -478,12 +485,12 @@ def test_random_failures_end_in_bars_or_in_an_error_that_is_tried_again(server: 
                 outcomes.append("bars" if len(bars_of(page)) >= 4 else "too few")
             except ProviderError as error:
                 outcomes.append(type(error).__name__)
-    assert set(outcomes) == {"bars", "OutOfCallsError", "TransientError", "BadPayloadError"}
+    assert set(outcomes) == {"bars", "RateLimitedError", "TransientError", "BadPayloadError"}
 
 
 def until_of(script: Scripted) -> float:
     """In how many seconds the provider wants to be asked again."""
-    with provider(script.url) as source, pytest.raises(OutOfCallsError) as raised:
+    with provider(script.url) as source, pytest.raises(RateLimitedError) as raised:
         list(source.pages(asked()))
     return (raised.value.until - datetime.now(UTC)).total_seconds()
 
@@ -519,7 +526,7 @@ def test_a_limit_of_the_api_itself_says_when_there_is_a_call_again() -> None:
     fake = FakeMassive(now=NOW, calls_per_minute=1, limit_window_seconds=20, api_keys=[KEY])
     with running_fake_massive(fake) as limited, provider(limited.url) as source:
         assert len(bars_of(list(source.pages(asked())))) == 4
-        with pytest.raises(OutOfCallsError) as raised:
+        with pytest.raises(RateLimitedError) as raised:
             list(source.pages(asked()))
     assert 10 < (raised.value.until - datetime.now(UTC)).total_seconds() <= 20
 
@@ -547,7 +554,7 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
         PlanError,
         "the plan of the key does not include this: 'upgrade'",
     ),
-    (answer(404, status="NOT_FOUND", error="none"), UnsupportedError, "massive has nothing there (HTTP 404): 'none'"),
+    (answer(404, status="NOT_FOUND", error="none"), UnsupportedError, "massive has no data there (HTTP 404): 'none'"),
     (answer(400, error="bad range"), UnsupportedError, "massive rejected the call with HTTP 400: 'bad range'"),
     ((400, {}, b""), UnsupportedError, "massive rejected the call with HTTP 400: ''"),
     (answer(408, status="LATE"), TransientError, "massive answered HTTP 408: 'LATE'"),
@@ -562,12 +569,12 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
     (
         (301, {"Location": "<url>/v2/other"}, b""),
         BadPayloadError,
-        "massive answered HTTP 301, which leads elsewhere; that is not followed",
+        "massive answered HTTP 301, a redirect; redirects are not followed",
     ),
-    ((200, {}, b""), BadPayloadError, "the answer of 0 bytes is not what it should be: Input data was truncated"),
-    ((200, {}, b"[]"), BadPayloadError, "the answer of 2 bytes is not what it should be: Expected `object`, got `arr"),
-    ((200, {}, b'{"ticker":"\xff"}'), BadPayloadError, "the answer of 14 bytes is not what it should be: "),
-    ((200, {}, DEEP), BadPayloadError, "the answer of 100,009 bytes is not what it should be: maximum recursion depth"),
+    ((200, {}, b""), BadPayloadError, "the answer of 0 bytes is malformed: Input data was truncated"),
+    ((200, {}, b"[]"), BadPayloadError, "the answer of 2 bytes is malformed: Expected `object`, got `arr"),
+    ((200, {}, b'{"ticker":"\xff"}'), BadPayloadError, "the answer of 14 bytes is malformed: "),
+    ((200, {}, DEEP), BadPayloadError, "the answer of 100,009 bytes is malformed: maximum recursion depth"),
     (answer(200, ticker="AAPL"), BadPayloadError, "Object missing required field `status`"),
     (bars_answer(bar("1")), BadPayloadError, "Expected `int`, got `str` - at `$.results[0].t`"),
     (bars_answer(bar(10**30)), BadPayloadError, " - at `$.results[0].t`"),
@@ -575,9 +582,9 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
     (bars_answer(bar(-1)), BadPayloadError, "Expected `int` >= 0 - at `$.results[0].t`"),
     (bars_answer({"t": 1}), BadPayloadError, "Object missing required field `o` - at `$.results[0]`"),
     (bars_answer(ticker=None), BadPayloadError, "Expected `str`, got `null` - at `$.ticker`"),
-    (bars_answer(adjusted=None), BadPayloadError, "adjusted is None, not true as it was asked for"),
+    (bars_answer(adjusted=None), BadPayloadError, "adjusted is None, not true as requested"),
     (bars_answer(ticker="x" * 900), BadPayloadError, f"the bars are of '{'x' * 198}…, not of 'AAPL'"),
-    (bars_answer(next_url="http://[::1"), BadPayloadError, "next_url 'http://[::1' is no URL"),
+    (bars_answer(next_url="http://[::1"), BadPayloadError, "next_url 'http://[::1' is not a URL"),
     (bars_answer(next_url="http://xn--/"), BadPayloadError, "leads to host 'http://xn--', not to 'http://127.0.0.1:"),
     (bars_answer(next_url="http://127.0.0.1:1/"), BadPayloadError, "leads to host 'http://127.0.0.1:1', not to 'http:"),
     (bars_answer(next_url="//evil.invalid/v2"), BadPayloadError, "leads to host 'http://evil.invalid', not to 'http"),
@@ -598,15 +605,15 @@ def test_every_other_answer_that_is_no_data_ends_in_its_error(
 @pytest.mark.parametrize(
     ("frame", "start", "message"),
     [
-        (DAY, ms(FIRST, 16), "a day bar begins at 2025-11-24T16:00:00-05:00, not at midnight of New York"),
-        (WEEK, ms(FIRST, 1), "a week bar begins at 2025-11-24T01:00:00-05:00, not at midnight of New York"),
-        (WEEK, ms(FIRST), "a week bar begins on Tuesday, 2025-11-25, where no window of ours does"),
-        (MONTH, ms(FIRST), "a month bar begins on Monday, 2025-11-24, where no window of ours does"),
-        (MINUTE, ms(FIRST, 9, 30) + 1, "a 1min bar does not begin where its window does"),
-        (HOUR, ms(FIRST, 9, 30), "a hour bar does not begin where its window does"),
-        (HOUR, ms(date(2025, 11, 29)), "a bar is outside the range from 2025-11-24 to 2025-11-28 that was asked for"),
-        (MINUTE, ms(FIRST) - 60_000, "a bar is outside the range from 2025-11-24 to 2025-11-28 that was asked for"),
-        (WEEK, ms(date(2025, 11, 30)), "a bar is outside the range from 2025-11-24 to 2025-11-29 that was asked for"),
+        (DAY, ms(FIRST, 16), "a day bar begins at 2025-11-24T16:00:00-05:00, not at midnight in New York"),
+        (WEEK, ms(FIRST, 1), "a week bar begins at 2025-11-24T01:00:00-05:00, not at midnight in New York"),
+        (WEEK, ms(FIRST), "a week bar begins on Tuesday, 2025-11-25, which is not the start of a window"),
+        (MONTH, ms(FIRST), "a month bar begins on Monday, 2025-11-24, which is not the start of a window"),
+        (MINUTE, ms(FIRST, 9, 30) + 1, "a 1min bar does not begin at the start of a window"),
+        (HOUR, ms(FIRST, 9, 30), "a hour bar does not begin at the start of a window"),
+        (HOUR, ms(date(2025, 11, 29)), "a bar is outside the range from 2025-11-24 to 2025-11-28 that was requested"),
+        (MINUTE, ms(FIRST) - 60_000, "a bar is outside the range from 2025-11-24 to 2025-11-28 that was requested"),
+        (WEEK, ms(date(2025, 11, 30)), "a bar is outside the range from 2025-11-24 to 2025-11-29 that was requested"),
     ],
 )
 def test_a_bar_that_is_no_window_of_what_was_asked_for_is_rejected_with_all(
@@ -619,7 +626,7 @@ def test_a_bar_that_is_no_window_of_what_was_asked_for_is_rejected_with_all(
 def test_times_rise_from_page_to_page_too() -> None:
     first = bars_answer(bar(ms(FIRST)), next_url="/v2/more")
     with scripted(first, bars_answer(bar(ms(FIRST)))) as script:
-        assert rejection(BadPayloadError, script.url) == "the times of the bars do not rise"
+        assert rejection(BadPayloadError, script.url) == "the times of the bars do not increase"
 
 
 def test_an_answer_of_endless_pages_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -753,15 +760,13 @@ def test_without_a_call_left_nothing_is_sent(server: RunningFakeMassive) -> None
     until = datetime(2025, 12, 5, 23, 1, tzinfo=UTC)
 
     def reserve() -> str:
-        raise OutOfCallsError("the fleet has made its 5 calls of a minute", until)
+        raise RateLimitedError("the fleet has made its 5 calls of a minute", until)
 
     calls = Calls(reserve, lambda token: pytest.fail(token), lambda word: pytest.fail(word))
-    with provider(server.url, calls=calls) as source, pytest.raises(OutOfCallsError) as raised:
+    with provider(server.url, calls=calls) as source, pytest.raises(RateLimitedError) as raised:
         list(source.pages(asked()))
     assert raised.value.until == until
-    assert str(raised.value) == (
-        "the fleet has made its 5 calls of a minute; to be asked again at 2025-12-05T23:01:00+00:00"
-    )
+    assert str(raised.value) == ("the fleet has made its 5 calls of a minute; next call at 2025-12-05T23:01:00+00:00")
     assert server.calls == []
 
 
@@ -779,7 +784,7 @@ def test_splits_are_those_of_the_days_that_are_asked_for(server: RunningFakeMass
 
 
 def test_more_than_a_thousand_splits_take_several_calls() -> None:
-    many = [Split(f"S{number}", date(2025, 1, 1) + timedelta(days=number % 300), 1, 2) for number in range(2500)]
+    many = [FakeSplit(f"S{number}", date(2025, 1, 1) + timedelta(days=number % 300), 1, 2) for number in range(2500)]
     fake = FakeMassive(now=NOW, splits=many, api_keys=[KEY])
     with running_fake_massive(fake) as server, provider(server.url) as source:
         found = source.splits(date(2025, 1, 1), date(2025, 12, 31))
@@ -811,9 +816,9 @@ def test_splits_that_are_not_whole_are_rejected(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split_from": 0}, "is none, or was not asked for"),
-        ({"split_to": -2}, "is none, or was not asked for"),
-        ({"execution_date": "2025-11-29"}, "is none, or was not asked for"),
+        ({"split_from": 0}, "is malformed or was not requested"),
+        ({"split_to": -2}, "is malformed or was not requested"),
+        ({"execution_date": "2025-11-29"}, "is malformed or was not requested"),
         ({"execution_date": "someday"}, "Invalid RFC3339 encoded date - at `$.results[0].execution_date`"),
         ({"ticker": None}, "Expected `str`, got `null` - at `$.results[0].ticker`"),
     ],
@@ -844,8 +849,8 @@ def test_the_day_of_all_is_the_market_s_day_of_every_symbol(server: RunningFakeM
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("missing_results", BadPayloadError, "the answer holds 0 bars and says 5"),
-        ("wrong_adjusted", BadPayloadError, "adjusted is False, not true as it was asked for"),
+        ("missing_results", BadPayloadError, "the answer holds 0 bars and states 5"),
+        ("wrong_adjusted", BadPayloadError, "adjusted is False, not true as requested"),
         ("duplicate_bars", BadPayloadError, "the symbol 'AAPL' of 2025-11-28 is empty or named twice"),
         ("out_of_range_bars", BadPayloadError, "the bar of 'AAPL' is of 1764266400000 ms, which is not on 2025-11-28"),
         ("not_authorized", PlanError, "the plan of the key does not include this: "),

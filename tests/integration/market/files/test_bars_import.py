@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from streamworkers.errors import BadInputError
-from streamworkers.loading.providers.sample import sample_bars
-from streamworkers.loading.providers.synthetic import synthesize
-from streamworkers.market.bars.read import recent_bars
+from streamworkers.loading.providers.sample import read_sample
+from streamworkers.loading.providers.synthetic import generate_bars
+from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import ImportSummary, import_bars
@@ -63,7 +63,7 @@ def test_dirt_is_rejected_with_line_and_rule_and_the_rest_is_loaded(connection: 
                 str(bars),
                 "6",
                 "duplicate",
-                "duplicate in the file: NA at 2024-01-02 stands on line 2 already, which is kept",
+                "duplicate in the file: NA at 2024-01-02 is already on line 2, which is kept",
                 "NA,2024-01-02,1,2,1,2,7",
             ],
         ]
@@ -84,7 +84,7 @@ def test_the_same_file_again_changes_nothing_and_a_changed_row_is_updated(
     )
     assert counts(import_bars(connection, [changed], DAY)) == (1, 1, 1)
     assert versions(connection)[0] == before[0]
-    assert recent_bars(connection, "A", DAY, 1)[0].close == Decimal("11.5")
+    assert read_recent(connection, "A", DAY, 1)[0].close == Decimal("11.5")
 
 
 def test_without_rejected_rows_the_rejects_file_holds_its_header(connection: Connection, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_minute_bars_make_the_partitions_of_their_months(connection: Connection,
 def test_one_moment_in_two_zones_is_one_hourly_bar(connection: Connection, tmp_path: Path) -> None:
     bars = written(tmp_path, "A,2024-01-31T15:00:00Z,1,1,1,1,1\nA,2024-01-31 10:00:00,2,2,2,2,2\n")
     assert import_bars(connection, [bars], HOUR).rejected == {"duplicate": 1}
-    assert [bar.open for bar in recent_bars(connection, "A", HOUR, 5)] == [Decimal(1)]
+    assert [bar.open for bar in read_recent(connection, "A", HOUR, 5)] == [Decimal(1)]
 
 
 def test_a_backslash_in_a_symbol_survives(connection: Connection, tmp_path: Path) -> None:
@@ -148,13 +148,13 @@ def test_progress_runs_to_the_sum_of_the_files(connection: Connection, tmp_path:
 
 def test_two_loads_fit_into_one_longer_transaction(connection: Connection) -> None:
     with connection.transaction():
-        first = load_rows(connection, DAY, synthesize(1, 5, 1, date(2024, 3, 1)))
-        again = load_rows(connection, DAY, synthesize(2, 5, 1, date(2024, 3, 1)))
+        first = load_rows(connection, DAY, generate_bars(1, 5, 1, date(2024, 3, 1)))
+        again = load_rows(connection, DAY, generate_bars(2, 5, 1, date(2024, 3, 1)))
     assert (first.inserted, again.inserted, again.unchanged) == (5, 5, 5)
 
 
 def test_the_sample_loads_five_symbols(connection: Connection) -> None:
-    counted = load_rows(connection, DAY, sample_bars())
+    counted = load_rows(connection, DAY, read_sample())
     assert len(counted.symbols) == 5
     assert counted.inserted == connection.execute("SELECT count(*) FROM ohlcv_daily").fetchone()[0]  # type: ignore[index]
 

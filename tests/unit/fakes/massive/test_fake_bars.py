@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 
-from streamworkers_fakes.massive import Bars
-from streamworkers_fakes.massive.bars import first_of_each, joined, no_bars
+from streamworkers_fakes.massive import FakeBars
+from streamworkers_fakes.massive.bars import concat_bars, first_of_each, no_bars
 
 
-def two_bars() -> Bars:
+def two_bars() -> FakeBars:
     opened, high, low, close, volume, vwap = (np.array([x, x + 1.0]) for x in (10.0, 12.0, 9.0, 11.0, 100.0, 10.5))
-    return Bars(np.array([60_000, 120_000]), opened, high, low, close, volume, vwap, np.array([3, 4]))
+    return FakeBars(np.array([60_000, 120_000]), opened, high, low, close, volume, vwap, np.array([3, 4]))
 
 
 def test_rows_have_the_names_of_the_api() -> None:
@@ -31,8 +31,8 @@ def test_no_bars_stay_none_whatever_is_done_with_them() -> None:
     assert nothing.json_rows() == b""
     assert len(nothing.adjusted(4.0)) == 0
     assert len(nothing.merged(first_of_each(nothing.start_ms), nothing.start_ms)) == 0
-    assert len(joined([])) == len(joined([nothing, nothing])) == 0
-    assert joined([nothing, two_bars()]).close.tolist() == [11.0, 12.0]
+    assert len(concat_bars([])) == len(concat_bars([nothing, nothing])) == 0
+    assert concat_bars([nothing, two_bars()]).close.tolist() == [11.0, 12.0]
 
 
 def test_an_adjusted_price_never_falls_to_0() -> None:

@@ -10,29 +10,29 @@ from hypothesis import strategies as some
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
-from streamworkers_fakes.massive import Bars, FakeMarket, Split, parse_split
+from streamworkers_fakes.massive import FakeBars, FakeMarket, FakeSplit, parse_split
 from streamworkers_fakes.massive.trading_days import MINUTE_MS, midnight_ms
 
 MARKET = FakeMarket(seed=3)
 SESSIONS = MARKET.sessions(date(2003, 9, 10), date(2026, 6, 30))
 HALF_DAY = date(2025, 11, 28)
-REVERSE, FORWARD = Split("CCC", date(2024, 5, 15), 10, 1), Split("AAPL", date(2025, 6, 10), 1, 4)
+REVERSE, FORWARD = FakeSplit("CCC", date(2024, 5, 15), 10, 1), FakeSplit("AAPL", date(2025, 6, 10), 1, 4)
 symbols = some.sampled_from(["AAPL", "BRK.B", "MSFT", "X", "ZZ9"])
 days = some.sampled_from(SESSIONS)
 
 
-def clock(bars: Bars, day: date) -> list[int]:
+def clock(bars: FakeBars, day: date) -> list[int]:
     """Minutes since 00:00 in New York of each bar."""
     return [int(minute) for minute in (bars.start_ms - midnight_ms(day)) // MINUTE_MS]
 
 
-def regular(bars: Bars, day: date, close: int = 960) -> Bars:
+def regular(bars: FakeBars, day: date, close: int = 960) -> FakeBars:
     """The part of a day's minutes in the regular session."""
     minutes = np.array(clock(bars, day))
     return bars.part(int(np.searchsorted(minutes, 570)), int(np.searchsorted(minutes, close)))
 
 
-def same(left: Bars, right: Bars) -> bool:
+def same(left: FakeBars, right: FakeBars) -> bool:
     """Whether every column agrees."""
     return all(np.array_equal(one, other) for one, other in zip(left.columns, right.columns, strict=True))
 
@@ -88,7 +88,7 @@ def test_hours_are_the_aggregates_of_all_minutes_in_them(symbol: str, day: date)
     ids=["week", "month"],
 )
 def test_weeks_and_months_are_the_aggregates_of_their_days(
-    wider: Callable[[str, date, date], Bars], key: Callable[[date], date]
+    wider: Callable[[str, date, date], FakeBars], key: Callable[[date], date]
 ) -> None:
     first, last = date(2019, 1, 1), date(2025, 12, 31)
     bars, daily = wider("AAPL", first, last), MARKET.days("AAPL", first, last)
@@ -153,7 +153,7 @@ def test_prices_wander_without_leaps() -> None:
 
 
 @pytest.mark.parametrize("split", [FORWARD, REVERSE], ids=["forward", "reverse"])
-def test_adjusted_bars_are_those_of_a_market_without_the_split(split: Split) -> None:
+def test_adjusted_bars_are_those_of_a_market_without_the_split(split: FakeSplit) -> None:
     market, plain = FakeMarket(splits=[split]), FakeMarket()
     first, last = split.execution_date - timedelta(days=90), split.execution_date + timedelta(days=90)
     adjusted, never = market.days(split.ticker, first, last, adjusted=True), plain.days(split.ticker, first, last)
@@ -178,7 +178,7 @@ def test_a_split_does_not_adjust_before_its_day() -> None:
 
 
 def test_several_splits_multiply() -> None:
-    market = FakeMarket(splits=[Split("AAPL", date(2025, 8, 1), 2, 3), FORWARD, REVERSE])
+    market = FakeMarket(splits=[FakeSplit("AAPL", date(2025, 8, 1), 2, 3), FORWARD, REVERSE])
     assert market.ratio("AAPL", date(2025, 6, 9)) == 6.0
     assert market.ratio("AAPL", date(2025, 6, 10)) == 1.5
     assert market.ratio("CCC", date(2024, 5, 14)) == 0.1

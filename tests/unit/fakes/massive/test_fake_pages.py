@@ -10,12 +10,12 @@ from hypothesis import strategies as some
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
-from streamworkers_fakes.massive import FakeMarket, Split
+from streamworkers_fakes.massive import FakeMarket, FakeSplit
 from streamworkers_fakes.massive.pages import AggregatesRequest, Pages, read_request
 from streamworkers_fakes.massive.trading_days import midnight_ms
 
 NOW = datetime(2025, 12, 3, 12, 34, tzinfo=EXCHANGE_ZONE)
-MARKET = FakeMarket(splits=[Split("AAPL", date(2025, 11, 20), 1, 4)], listed_from={"NEW": date(2025, 11, 20)})
+MARKET = FakeMarket(splits=[FakeSplit("AAPL", date(2025, 11, 20), 1, 4)], listed_from={"NEW": date(2025, 11, 20)})
 PAGES = Pages(MARKET)
 
 timespans = some.sampled_from(

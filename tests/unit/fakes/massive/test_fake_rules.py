@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers_fakes.massive import KINDS, Misbehaviour, parse_misbehaviour
-from streamworkers_fakes.massive.misbehaviour import Asked, Rules, misbehave
+from streamworkers_fakes.massive.misbehaviour import MisbehaviourRules, ReceivedCall, misbehave
 
 
-def asked(path: str = "/v2/aggs/x", ticker: str | None = "KO", endpoint: str = "aggregates") -> Asked:
-    return Asked(f"http://host{path}", path, endpoint, ticker, "id")
+def asked(path: str = "/v2/aggs/x", ticker: str | None = "KO", endpoint: str = "aggregates") -> ReceivedCall:
+    return ReceivedCall(f"http://host{path}", path, endpoint, ticker, "id")
 
 
-def struck(rules: Rules, calls: Iterable[Asked]) -> list[str | None]:
+def struck(rules: MisbehaviourRules, calls: Iterable[ReceivedCall]) -> list[str | None]:
     return [None if rule is None else rule.name for rule in map(rules.strike, calls)]
 
 
@@ -95,7 +95,9 @@ def test_an_unknown_name_is_rejected_with_a_hint(name: str, hint: str) -> None:
 
 
 def test_the_first_rule_that_concerns_a_call_strikes_it() -> None:
-    rules = Rules(1, map(parse_misbehaviour, ("delayed,ticker=KO,calls=2", "null_open", "wrong_count,path=/v3")))
+    rules = MisbehaviourRules(
+        1, map(parse_misbehaviour, ("delayed,ticker=KO,calls=2", "null_open", "wrong_count,path=/v3"))
+    )
     assert struck(rules, [asked()] * 3) == ["delayed", "delayed", "null_open"]
     assert struck(rules, [asked("/v3/x", "KO", "splits"), asked("/v2/y", None, "tickers")]) == ["wrong_count", None]
     assert [rule.name for rule in rules.list()] == ["delayed", "null_open", "wrong_count"]
@@ -106,7 +108,7 @@ def test_the_first_rule_that_concerns_a_call_strikes_it() -> None:
 @given(st.permutations(range(40)), st.integers(0, 9))
 def test_whether_a_rule_strikes_does_not_depend_on_the_order_of_different_calls(order: list[int], seed: int) -> None:
     def answers(numbers: Iterable[int]) -> dict[int, str | None]:
-        rules = Rules(seed, [Misbehaviour("random_failures", 0.5, share=0.8)])
+        rules = MisbehaviourRules(seed, [Misbehaviour("random_failures", 0.5, share=0.8)])
         calls = list(numbers)
         return dict(zip(calls, struck(rules, [asked(f"/{number}") for number in calls]), strict=True))
 
@@ -114,13 +116,13 @@ def test_whether_a_rule_strikes_does_not_depend_on_the_order_of_different_calls(
 
 
 def test_a_share_is_about_that_part_of_the_calls_and_a_repeated_call_may_fare_better() -> None:
-    rules = Rules(1, [Misbehaviour("delayed", share=0.3)])
+    rules = MisbehaviourRules(1, [Misbehaviour("delayed", share=0.3)])
     assert 250 < len([name for name in struck(rules, [asked()] * 1000) if name]) < 350
-    assert not any(struck(Rules(1, [Misbehaviour("delayed", share=0.0)]), [asked()] * 100))
+    assert not any(struck(MisbehaviourRules(1, [Misbehaviour("delayed", share=0.0)]), [asked()] * 100))
 
 
 def test_random_failures_become_each_kind_of_failure() -> None:
-    rules = Rules(3, [Misbehaviour("random_failures", 0.5)])
+    rules = MisbehaviourRules(3, [Misbehaviour("random_failures", 0.5)])
     found = Counter(rule and (rule.name, rule.value) for rule in map(rules.strike, [asked()] * 2000))
     assert set(found) == {
         None,
@@ -135,7 +137,7 @@ def test_random_failures_become_each_kind_of_failure() -> None:
 
 
 def test_a_limited_number_of_calls_is_counted_over_all_urls() -> None:
-    rules = Rules(1, [Misbehaviour("delayed", calls=3)])
+    rules = MisbehaviourRules(1, [Misbehaviour("delayed", calls=3)])
     assert struck(rules, [asked(f"/{number}") for number in range(5)]) == ["delayed"] * 3 + [None] * 2
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from streamworkers.config import Settings
 from streamworkers.errors import UsageError
 from streamworkers.loading.fetch import run_fetch
-from streamworkers.loading.plan import Fetch, Rules, Span, Want
+from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
 from streamworkers.loading.providers.csv_files import CsvFiles
-from streamworkers.loading.providers.provider import Asked, Page, UnsupportedError
-from streamworkers.market.bars.arrays import BarArrays
+from streamworkers.loading.providers.provider import BarsRequest, Page, UnsupportedError
+from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import moment_of
@@ -31,17 +31,17 @@ def provider(path: Path | str) -> CsvFiles:
     return CsvFiles(Settings(csv_path=str(path)))
 
 
-def asked(symbol: str = "AAPL", frame: Timeframe = DAY, first: date = FIRST, last: date = LAST) -> Asked:
-    return Asked(symbol, frame, first, last)
+def asked(symbol: str = "AAPL", frame: Timeframe = DAY, first: date = FIRST, last: date = LAST) -> BarsRequest:
+    return BarsRequest(symbol, frame, first, last)
 
 
-def page(source: CsvFiles, question: Asked) -> Page:
+def page(source: CsvFiles, question: BarsRequest) -> Page:
     (found,) = source.pages(question)
     assert found.cursor is None
     return found
 
 
-def moments(frame: Timeframe, bars: BarArrays) -> list[str]:
+def moments(frame: Timeframe, bars: Bars) -> list[str]:
     return [moment_of(frame, start).isoformat() for start in bars.starts.tolist()]
 
 
@@ -49,7 +49,7 @@ def row(day: str, price: float = 10.0, symbol: str = "") -> str:
     return f"{symbol}{',' if symbol else ''}{day},{price},{price + 2},{price - 1},{price + 1},100\n"
 
 
-def rejection(source: CsvFiles, question: Asked) -> str:
+def rejection(source: CsvFiles, question: BarsRequest) -> str:
     with pytest.raises(UnsupportedError) as raised:
         list(source.pages(question))
     return str(raised.value)
@@ -200,7 +200,7 @@ def test_weeks_are_made_of_the_days_of_a_file_and_days_without_a_session_are_lef
     )
     wants = tuple(Want(number, "AAPL", frame, Span(FIRST, LAST)) for number, frame in enumerate((DAY, WEEK)))
     fetch = Fetch(asked(last=date(2025, 11, 30)), wants)
-    rules = Rules(datetime(2025, 12, 1, tzinfo=UTC))
+    rules = LoadRules(datetime(2025, 12, 1, tzinfo=UTC))
     day, week = run_fetch(fetch, provider(tmp_path / "{symbol}.csv"), rules, (), lambda: False, lambda pages: None)
     assert (day.spool.count, day.off_session, day.missing, day.rejected) == (4, 3, 0, Counter())
     (bars,) = (part for part in week.spool if len(part))
@@ -216,7 +216,7 @@ def test_without_a_path_the_provider_says_what_it_needs() -> None:
 
 @pytest.mark.parametrize("symbol", ["../../etc/passwd", "A/B", ".hidden", ".."])
 def test_a_symbol_never_leads_out_of_the_folder(tmp_path: Path, symbol: str) -> None:
-    assert rejection(provider(tmp_path), asked(symbol)) == f"the symbol {symbol!r} is no name of a file"
+    assert rejection(provider(tmp_path), asked(symbol)) == f"the symbol {symbol!r} is not a file name"
 
 
 @pytest.mark.parametrize(
@@ -224,19 +224,19 @@ def test_a_symbol_never_leads_out_of_the_folder(tmp_path: Path, symbol: str) -> 
 )
 def test_other_braces_in_the_path_are_rejected(template: str) -> None:
     assert rejection(provider(template), asked()) == (
-        f"STREAMWORKERS_CSV_PATH={template!r}: only {{symbol}} and {{timeframe}} may stand in braces"
+        f"STREAMWORKERS_CSV_PATH={template!r}: only {{symbol}} and {{timeframe}} are allowed in braces"
     )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert rejection(provider(tmp_path), asked()) == f"there is no file {tmp_path}/day/AAPL.csv, nor one with .gz"
+    assert rejection(provider(tmp_path), asked()) == f"there is no file {tmp_path}/day/AAPL.csv or AAPL.csv.gz"
     gone = tmp_path / "none" / "{symbol}.csv"
-    assert rejection(provider(gone), asked()) == f"there is no file {tmp_path}/none/AAPL.csv, nor one with .gz"
+    assert rejection(provider(gone), asked()) == f"there is no file {tmp_path}/none/AAPL.csv or AAPL.csv.gz"
 
 
 def test_the_file_of_one_symbol_may_hold_no_other(tmp_path: Path) -> None:
     (tmp_path / "AAPL.csv").write_text(WITH_SYMBOL + row("2025-11-24", 10, "AAPL") + row("2025-11-24", 10, "IBM"))
-    message = f"{tmp_path}/AAPL.csv holds bars of 'IBM', not of 'AAPL' alone"
+    message = f"{tmp_path}/AAPL.csv holds bars of 'IBM', not only of 'AAPL'"
     assert rejection(provider(tmp_path / "{symbol}.csv"), asked()) == message
 
 

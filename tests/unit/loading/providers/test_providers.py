@@ -6,9 +6,9 @@ from datetime import date
 import pytest
 
 from streamworkers.errors import BadInputError, UsageError
-from streamworkers.loading.providers.sample import sample_bars
-from streamworkers.loading.providers.synthetic import synthesize
-from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.loading.providers.sample import read_sample
+from streamworkers.loading.providers.synthetic import generate_bars
+from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.text_rows import BarRows
 
 END = date(2024, 3, 29)  # Good Friday: the exchange is closed
@@ -16,11 +16,11 @@ END = date(2024, 3, 29)  # Good Friday: the exchange is closed
 
 def rejected(rows: BarRows) -> int:
     columns = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
-    return len(checked_columns(rows.lines, columns, rows.times, intraday=False).rejects)
+    return len(validate_rows(rows.lines, columns, rows.times, intraday=False).rejects)
 
 
 def test_synthetic_bars_are_valid_and_on_sessions() -> None:
-    chunks = list(synthesize(3, 600, 7, END))
+    chunks = list(generate_bars(3, 600, 7, END))
     assert [set(chunk.symbols) for chunk in chunks] == [{"SYN001"}, {"SYN002"}, {"SYN003"}]
     assert [len(chunk) for chunk in chunks] == [600] * 3
     assert [rejected(chunk) for chunk in chunks] == [0] * 3
@@ -30,12 +30,12 @@ def test_synthetic_bars_are_valid_and_on_sessions() -> None:
 
 
 def test_a_synthetic_symbol_does_not_depend_on_the_others() -> None:
-    assert list(synthesize(2, 50, 7, END)) == list(synthesize(5, 50, 7, END))[:2]
-    assert list(synthesize(1, 50, 8, END)) != list(synthesize(1, 50, 7, END))
+    assert list(generate_bars(2, 50, 7, END)) == list(generate_bars(5, 50, 7, END))[:2]
+    assert list(generate_bars(1, 50, 8, END)) != list(generate_bars(1, 50, 7, END))
 
 
 def test_synthetic_bars_end_with_a_closed_session_by_default() -> None:
-    (bars,) = synthesize(1, 5, 7)
+    (bars,) = generate_bars(1, 5, 7)
     assert len(bars) == 5
     assert date.fromisoformat(bars.times[-1]) <= date.today()  # noqa: DTZ011
 
@@ -56,12 +56,12 @@ def test_synthetic_bars_end_with_a_closed_session_by_default() -> None:
 )
 def test_impossible_requests_for_synthetic_bars_are_rejected(symbols: int, days: int, seed: int, message: str) -> None:
     with pytest.raises(BadInputError) as raised:
-        synthesize(symbols, days, seed, END)
+        generate_bars(symbols, days, seed, END)
     assert str(raised.value).startswith(message)
 
 
 def test_the_sample_holds_five_symbols_of_valid_bars() -> None:
-    chunks = list(sample_bars())
+    chunks = list(read_sample())
     assert [set(chunk.symbols) for chunk in chunks] == [{"AAPL"}, {"FB"}, {"GOOG"}, {"IBM"}, {"MSFT"}]
     assert sum(map(len, chunks)) > 10_000
     assert [rejected(chunk) for chunk in chunks] == [0] * 5
@@ -70,5 +70,5 @@ def test_the_sample_holds_five_symbols_of_valid_bars() -> None:
 def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bokeh_sampledata", None)
     with pytest.raises(UsageError) as raised:
-        list(sample_bars())
+        list(read_sample())
     assert "need the package bokeh_sampledata; pip install 'streamworkers[demo]'" in str(raised.value)

@@ -12,30 +12,31 @@ from hypothesis import strategies as st
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.loading.fetch import run_fetch
-from streamworkers.loading.plan import Fetch, Rules, Span, Want
+from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
 from streamworkers.loading.providers import provider as providers
 from streamworkers.loading.providers.provider import (
     UNCOUNTED,
-    Asked,
-    OutOfCallsError,
+    BarsRequest,
     Provider,
-    installed_providers,
-    provider_named,
+    RateLimitedError,
+    find_providers,
+    get_provider,
 )
 from streamworkers.loading.providers.sample import SAMPLE_SYMBOLS, Sample
 from streamworkers.loading.providers.synthetic import Synthetic
-from streamworkers.market.bars.arrays import NO_BARS, BarArrays, bar_rows, joined
-from streamworkers.market.bars.column_rules import checked_columns
+from streamworkers.market.bars.bars import NO_BARS, Bars, concat
+from streamworkers.market.bars.column_rules import validate_rows
+from streamworkers.market.bars.text_rows import format_bars
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.calendar.windows import day_of, days_since_epoch, windows_between
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 
 
-def bars_of(source: Provider, symbol: str, first: date, last: date) -> BarArrays:
-    pages = list(source.pages(Asked(symbol, DAY, first, last)))
+def bars_of(source: Provider, symbol: str, first: date, last: date) -> Bars:
+    pages = list(source.pages(BarsRequest(symbol, DAY, first, last)))
     assert all((page.rejected, page.cursor) == ([], None) for page in pages)
-    return joined([NO_BARS, *(page.bars for page in pages)])
+    return concat([NO_BARS, *(page.bars for page in pages)])
 
 
 def synthetic(seed: int = 1) -> Synthetic:
@@ -50,15 +51,15 @@ def test_the_sample_gives_the_asked_days_of_its_symbols_and_nothing_of_others() 
         windows = windows_between(date(2012, 12, 20), date(2013, 1, 4))
         assert np.array_equal(bars.starts, windows.expected(DAY, date(2012, 12, 20), date(2013, 1, 4)))
     assert len(bars_of(source, "AAPL", date(2025, 1, 1), date(2025, 2, 1))) == 0
-    assert list(source.pages(Asked("TSLA", DAY, date(2012, 1, 1), date(2013, 1, 1)))) == []
+    assert list(source.pages(BarsRequest("TSLA", DAY, date(2012, 1, 1), date(2013, 1, 1)))) == []
     assert (Sample.adjusted, Sample.native) == (False, frozenset({"day"}))
 
 
 def test_weeks_and_months_are_made_of_the_days_of_the_sample() -> None:
     first, last = date(2012, 11, 1), date(2012, 12, 31)
     wants = tuple(Want(number, "IBM", frame, Span(first, last)) for number, frame in enumerate((DAY, WEEK, MONTH)))
-    fetch = Fetch(Asked("IBM", DAY, date(2012, 10, 29), date(2013, 1, 6)), wants)
-    rules = Rules(datetime(2025, 1, 1, tzinfo=UTC))
+    fetch = Fetch(BarsRequest("IBM", DAY, date(2012, 10, 29), date(2013, 1, 6)), wants)
+    rules = LoadRules(datetime(2025, 1, 1, tzinfo=UTC))
     loaded = run_fetch(fetch, Sample(Settings()), rules, (), lambda: False, lambda pages: None)
     assert [one.spool.count for one in loaded] == [41, 10, 2]
     assert [one.missing for one in loaded] == [0, 0, 0]
@@ -70,9 +71,9 @@ def test_synthetic_bars_are_valid_and_on_the_sessions_that_were_asked_for() -> N
     first, last = date(2024, 3, 25), date(2025, 11, 28)
     bars = bars_of(synthetic(), "ANY", first, last)
     assert np.array_equal(bars.starts, windows_between(first, last).expected(DAY, first, last))
-    rows = bar_rows("ANY", DAY, bars)
+    rows = format_bars("ANY", DAY, bars)
     columns = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
-    assert checked_columns(rows.lines, columns, rows.times, intraday=False).rejects == []
+    assert validate_rows(rows.lines, columns, rows.times, intraday=False).rejects == []
 
 
 @settings(max_examples=12)
@@ -109,11 +110,11 @@ def test_a_provider_without_splits_or_a_day_of_all_says_that_it_does_not_know(ki
 
 
 def test_the_providers_of_the_package_are_found_by_name() -> None:
-    assert set(installed_providers()) >= {"csv", "massive", "sample", "synthetic"}
-    assert all(kind.name == name for name, kind in installed_providers().items())
-    assert provider_named("sample") is Sample
+    assert set(find_providers()) >= {"csv", "massive", "sample", "synthetic"}
+    assert all(kind.name == name for name, kind in find_providers().items())
+    assert get_provider("sample") is Sample
     with pytest.raises(UnknownNameError) as raised:
-        provider_named("masive")
+        get_provider("masive")
     assert str(raised.value) == "no provider is named 'masive'; did you mean 'massive'?"
 
 
@@ -122,8 +123,8 @@ def test_the_providers_of_the_package_are_found_by_name() -> None:
     [
         ("no_such_module:Thing", "provider 'mine' (no_such_module:Thing) does not load: No module named 'no_such_"),
         ("json:Thing", "provider 'mine' (json:Thing) does not load: module 'json' has no attribute 'Thing'"),
-        ("json:dumps", "provider 'mine' (json:dumps) is no subclass of Provider"),
-        ("json:JSONDecoder", "provider 'mine' (json:JSONDecoder) is no subclass of Provider"),
+        ("json:dumps", "provider 'mine' (json:dumps) is not a subclass of Provider"),
+        ("json:JSONDecoder", "provider 'mine' (json:JSONDecoder) is not a subclass of Provider"),
     ],
 )
 def test_an_entry_point_that_is_no_provider_is_named(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
@@ -132,11 +133,11 @@ def test_an_entry_point_that_is_no_provider_is_named(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(providers, "entry_points", points)
     with pytest.raises(BadInputError) as raised:
-        provider_named("mine")
+        get_provider("mine")
     assert str(raised.value).startswith(message)
 
 
 def test_out_of_calls_says_when_to_ask_again() -> None:
-    error = OutOfCallsError("no call is left", datetime(2025, 11, 28, 18, 0, 0, 5, tzinfo=UTC))
-    assert str(error) == "no call is left; to be asked again at 2025-11-28T18:00:00+00:00"
+    error = RateLimitedError("no call is left", datetime(2025, 11, 28, 18, 0, 0, 5, tzinfo=UTC))
+    assert str(error) == "no call is left; next call at 2025-11-28T18:00:00+00:00"
     assert error.until.microsecond == 5

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamworkers.market.bars.column_rules import checked_columns
-from streamworkers.market.bars.rules import BrokenRuleError, Rule, bar_time, checked_row
+from streamworkers.market.bars.column_rules import validate_rows
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, parse_bar_time, validate_row
 
 GOOD = ("AAPL", "2024-01-02", "10", "12", "9", "11", "100")
 NAMES = ("symbol", "date", "open", "high", "low", "close", "volume")
@@ -50,13 +50,13 @@ def row(**changes: str) -> tuple[str, ...]:
 )
 def test_a_rejection_names_the_value_and_the_rule(changes: dict[str, str], rule: Rule, detail: str) -> None:
     with pytest.raises(BrokenRuleError) as raised:
-        checked_row(row(**changes), intraday=False)
+        validate_row(row(**changes), intraday=False)
     assert (raised.value.rule, str(raised.value)) == (rule, detail)
 
 
 @pytest.mark.parametrize("symbol", ["NA", "NAN", "NULL", "TRUE", "null", "None", "BRK.B", r"\N", "Ä"])
 def test_words_that_mean_missing_elsewhere_are_symbols(symbol: str) -> None:
-    assert checked_row(row(symbol=symbol), intraday=False)[0] == symbol
+    assert validate_row(row(symbol=symbol), intraday=False)[0] == symbol
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_words_that_mean_missing_elsewhere_are_symbols(symbol: str) -> None:
     [("123.0", "123"), (" 7 ", "7"), ("1e3", "1000"), ("-0", "0"), ("9223372036854775807", "9223372036854775807")],
 )
 def test_a_whole_volume_is_taken_in_any_spelling(text: str, volume: str) -> None:
-    assert checked_row(row(volume=text), intraday=False)[6] == volume
+    assert validate_row(row(volume=text), intraday=False)[6] == volume
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_whole_volume_is_taken_in_any_spelling(text: str, volume: str) -> None
     ],
 )
 def test_a_time_is_read_in_the_sense_of_its_timeframe(text: str, intraday: bool, expected: str) -> None:
-    assert bar_time(text, intraday=intraday) == expected
+    assert parse_bar_time(text, intraday=intraday) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_time_is_read_in_the_sense_of_its_timeframe(text: str, intraday: bool,
 )
 def test_an_intraday_bar_needs_a_time_of_day(text: str, detail: str) -> None:
     with pytest.raises(BrokenRuleError) as raised:
-        bar_time(text, intraday=True)
+        parse_bar_time(text, intraday=True)
     assert str(raised.value) == detail
 
 
@@ -124,10 +124,10 @@ def test_the_vectorised_pass_agrees_with_the_rules_on_every_row(rows: list[tuple
     good, bad = [], []
     for line, fields in enumerate(rows, 2):
         try:
-            good.append((line, *checked_row(fields, intraday=intraday)))
+            good.append((line, *validate_row(fields, intraday=intraday)))
         except BrokenRuleError as error:
             bad.append((line, error.rule, str(error)))
-    chunk = checked_columns(range(2, len(rows) + 2), columns, texts, intraday=intraday)
+    chunk = validate_rows(range(2, len(rows) + 2), columns, texts, intraday=intraday)
     found = chunk.rows
     assert good == list(
         zip(

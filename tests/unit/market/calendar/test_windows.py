@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.loading.plan import Rules, Span
-from streamworkers.market.bars.arrays import Starts
+from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.market.bars.bars import Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import (
     HourAnchor,
@@ -199,16 +199,16 @@ def test_a_range_beyond_what_the_calendar_knows_has_no_windows_and_breaks_nothin
 def test_a_bar_is_closed_once_its_window_ended_and_the_settle_time_is_over(
     now: tuple[int, int], settle: float, minutes: int, hours: int, days: int, weeks: int
 ) -> None:
-    rules = Rules(datetime(2025, 11, 28, *now, tzinfo=EXCHANGE_ZONE), settle_seconds=settle)
+    rules = LoadRules(datetime(2025, 11, 28, *now, tzinfo=EXCHANGE_ZONE), grace_seconds=settle)
     span = Span(HALF, HALF)
     assert [len(rules.expected(frame, span)) for frame in (MINUTE, HOUR, DAY, WEEK)] == [minutes, hours, days, weeks]
-    open_too = Rules(rules.now, settle_seconds=settle, include_open=True)
+    open_too = LoadRules(rules.now, grace_seconds=settle, include_open=True)
     assert [len(open_too.expected(frame, span)) for frame in (MINUTE, HOUR, DAY, WEEK)] == [210, 4, 1, 1]
 
 
 def test_today_is_the_date_in_new_york() -> None:
-    assert Rules(datetime(2025, 11, 29, 4, 59, tzinfo=UTC)).today == HALF
-    assert Rules(datetime(2025, 11, 29, 5, 0, tzinfo=UTC)).today == date(2025, 11, 29)
+    assert LoadRules(datetime(2025, 11, 29, 4, 59, tzinfo=UTC)).today == HALF
+    assert LoadRules(datetime(2025, 11, 29, 5, 0, tzinfo=UTC)).today == date(2025, 11, 29)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_progress_counts_compressed_bytes_to_the_end(tmp_path: Path) -> None:
         (
             "t.csv",
             HEADER[:-1].encode() + b",time\n",
-            "{path} has more than one column of times: date, time; keep one",
+            "{path} has more than one time column: date, time; keep one",
         ),
         ("q.csv", b'"symbol,date\n', "the header of {path} cannot be read: unexpected end of data"),
         ("p.csv.gz", HEADER.encode(), "{path} is not gzip though its name ends in .gz; rename it if it is plain CSV"),

@@ -1,0 +1,42 @@
+"""Reserves calls to a provider against the fleet-wide rate limit in Redis, and counts them for metrics."""
+
+import secrets
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamworkers.config import Settings
+from streamworkers.engine.job import Context
+from streamworkers.loading.providers.provider import Calls, Provider, RateLimitedError
+
+CALL_WINDOW_MS = 60_000
+
+
+def limit_calls(provider: Provider, context: Context[Any], settings: Settings) -> Calls:
+    """Returns the calls of one batch; `reserve` raises RateLimitedError if the fleet may not make another call now."""
+    limiter, limit, tallies = context.rate_limiter, provider.calls_per_minute, context.tallies
+    # A call whose end is never recorded, because its worker was killed, counts for this long.
+    longest_ms = round(settings.massive_timeout_seconds * 10_000)
+    lock = threading.Lock()
+
+    def reserve() -> str:
+        if not limit:
+            return ""
+        token = secrets.token_hex(8)
+        wait_ms = limiter.reserve(provider.name, token, limit, CALL_WINDOW_MS, longest_ms)
+        if wait_ms:
+            with lock:
+                tallies["provider_waits", provider.name] += 1
+            until = datetime.now(UTC) + timedelta(milliseconds=wait_ms)
+            raise RateLimitedError(f"the fleet has made its {limit} calls of this minute", until)
+        return token
+
+    def finish(token: str) -> None:
+        if token:
+            limiter.finish(provider.name, token)
+
+    def count(answer: str) -> None:
+        with lock:
+            tallies["provider_calls", provider.name, answer] += 1
+
+    return Calls(reserve, finish, count)
