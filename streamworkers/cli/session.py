@@ -1,4 +1,4 @@
-"""What commands share: where the services are, connections to them, and how results are printed."""
+"""Shared by the commands: connections to Redis and PostgreSQL, common options, parsing and printing."""
 
 import json
 import math

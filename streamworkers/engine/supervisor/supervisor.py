@@ -15,9 +15,10 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect, open_pool
+from streamworkers.database import Connection, open_pool
 from streamworkers.engine.host.http import HealthServer
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.host.report import BatchReport
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.ledger import runs as ledger
@@ -32,7 +33,7 @@ from streamworkers.engine.supervisor.child import PendingCommit
 from streamworkers.engine.supervisor.fleet import Fleet, Limits
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
 from streamworkers.engine.worker.executor import describe
-from streamworkers.errors import BadInputError, RedisUnavailableError, ServiceUnreachableError
+from streamworkers.errors import BadInputError
 
 log = structlog.get_logger()
 LIVE_SECONDS = 60.0
@@ -192,17 +193,9 @@ class Supervisor:
     def not_ready(self) -> list[str]:
         """What keeps work from being done now."""
         wrong = []
-        try:
-            self._streams.ping()
-        except RedisUnavailableError as error:
-            wrong.append(str(error))
-        else:
-            if trouble := self._leases.trouble:
-                wrong.append(trouble)
-        try:
-            connect(self._database_url, application=self.supervisor_id, writable=True).close()
-        except ServiceUnreachableError as error:
-            wrong.append(str(error))
+        redis_trouble = find_redis_trouble(self._streams) or self._leases.trouble
+        postgres_trouble = find_postgres_trouble(self._database_url, self.supervisor_id)
+        wrong += [trouble for trouble in (redis_trouble, postgres_trouble) if trouble]
         if not any(child.ready for child in self._fleet.children()):
             wrong.append("no worker process is ready")
         return wrong
