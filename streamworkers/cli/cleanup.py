@@ -10,13 +10,13 @@ from streamworkers.errors import BadInputError
 from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
 
 
-@click.command(short_help="Remove what is older than its retention.")
-@click.option("--dry-run", is_flag=True, help="Count what would go, and remove nothing.")
+@click.command(short_help="Remove data that is older than its retention.")
+@click.option("--dry-run", is_flag=True, help="Count what would be removed, and remove nothing.")
 @json_option
 def cleanup(dry_run: bool, as_json: bool) -> None:
-    """Remove results, items, runs and history older than the settings say, now and here.
+    """Remove results, items, runs and health checks that are older than their retention settings.
 
-    The job `database_cleanup` does the same in a worker, each night by the schedule `daily_database_cleanup`.
+    The schedule `daily_database_cleanup` does the same each night in a worker.
     """
     session = Session.open()
     settings = session.settings

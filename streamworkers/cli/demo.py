@@ -1,4 +1,4 @@
-"""`streamworkers demo`: the main job, from an empty folder to detected patterns."""
+"""`streamworkers demo`: from an empty folder to detected patterns, with real workers."""
 
 import os
 import re
@@ -36,19 +36,24 @@ _READY_SECONDS = 60.0
 _STRONGEST = 10
 
 
-@click.command(short_help="From an empty folder to detected patterns.")
+@click.command(short_help="Load sample bars, analyse them, and show the results.")
 @click.option(
-    "--csv", "csv_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your daily bars."
+    "--csv",
+    "csv_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Analyse your own daily bars from this file.",
 )
-@click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
+@click.option(
+    "--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes to start."
+)
 def demo(csv_file: Path | None, processes: int) -> int:
-    """Start the embedded services, load bars, analyse them with real workers, show what was found, stop all."""
+    """Start the embedded services, load bars, analyse them with real workers, show the patterns found, and stop."""
     settings = load_settings()
     services = EmbeddedServices(settings)
     was_running = all(service.answers for service in services.status())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        _say(f"Redis and PostgreSQL in {services.folder}")
+        _print_step(f"Redis and PostgreSQL in {services.folder}")
         services.start()
         return _run(settings.model_copy(update={"redis_url": None, "database_url": None}), csv_file, processes)
     finally:
@@ -62,13 +67,13 @@ def _run(settings: Settings, csv_file: Path | None, processes: int) -> int:
         migrate(connection)
         with _workers(session, processes) as metrics_url:
             symbols = _load(connection, csv_file)
-            _say(f"analysis of {len(symbols)} symbols on {processes} worker processes")
+            _print_step(f"analysis of {len(symbols)} symbols on {processes} worker processes")
             request = RunRequest("analysis", symbols, _UNIVERSE, "day")
             run, _ = enqueue(connection, streams, installed_jobs(), request)
             code = wait_for_run(connection, run, timeout=600, as_json=False)
-            _say("the strongest patterns (confidence is a rule score, not a probability)")
+            _print_step("the strongest patterns (confidence is a rule score, not a probability)")
             _print_strongest(connection)
-            _say(f"metrics were at {metrics_url} while the workers ran; everything is stopped now. To go on:")
+            _print_step(f"metrics were at {metrics_url} while the workers ran; everything is stopped now. To go on:")
     _print_next_steps()
     return code
 
@@ -78,7 +83,7 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
         summary = import_bars(connection, [csv_file], TIMEFRAMES["day"])
         add_symbols(connection, _UNIVERSE, summary.symbols)
         rejected = sum(summary.rejected.values())
-        _say(f"{summary.rows_read - rejected:,} bars of {csv_file.name} loaded, {rejected} rejected")
+        _print_step(f"{summary.rows_read - rejected:,} bars of {csv_file.name} loaded, {rejected} rejected")
     else:
         real = load_rows(connection, TIMEFRAMES["day"], sample_bars())
         last = real.last
@@ -86,13 +91,15 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
         invented = load_rows(connection, TIMEFRAMES["day"], synthesize(_SYNTHETIC, _DAYS, _SEED, last))
         add_symbols(connection, _UNIVERSE, real.symbols | invented.symbols)
         bars = sum(load.inserted + load.updated + load.unchanged for load in (real, invented))
-        _say(f"{bars:,} bars: {len(real.symbols)} real symbols, {len(invented.symbols)} invented ones, up to {last}")
+        _print_step(
+            f"{bars:,} bars: {len(real.symbols)} real symbols, {len(invented.symbols)} invented ones, up to {last}"
+        )
     return resolve(connection, _UNIVERSE)
 
 
 @contextmanager
 def _workers(session: Session, processes: int) -> Iterator[str]:
-    """A supervisor as a child process, on a free port; stopped in the end, whatever happens."""
+    """Run a supervisor as a child process with its metrics on a free port; the value is their URL."""
     environment = {
         **os.environ,
         "STREAMWORKERS_REDIS_URL": session.redis_url,
@@ -144,5 +151,5 @@ def _print_next_steps() -> None:
     click.echo("  (in .venv/bin; the data stays in the folder above)")
 
 
-def _say(text: str) -> None:
+def _print_step(text: str) -> None:
     click.secho(f"\n» {text}", bold=True)

@@ -11,7 +11,7 @@ from streamworkers.embedded import EmbeddedServices, ServiceStatus
 from streamworkers.errors import ServiceUnreachableError
 
 _data_option = click.option(
-    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the data [default: .streamworkers]"
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the data.  [default: .streamworkers]"
 )
 _VARIABLES = {"redis": "STREAMWORKERS_REDIS_URL", "postgres": "STREAMWORKERS_DATABASE_URL"}
 
@@ -21,11 +21,11 @@ def _services(data: Path | None) -> EmbeddedServices:
     return EmbeddedServices(settings.model_copy(update={"data_dir": data}) if data else settings)
 
 
-@click.group(short_help="A private Redis and PostgreSQL in a folder.")
+@click.group(short_help="Run a private Redis and PostgreSQL in a folder.")
 def embedded() -> None:
-    """A private Redis and PostgreSQL in a folder, with nothing to install.
+    """Run a private Redis and PostgreSQL in a folder, without installing anything.
 
-    Every other command finds them by itself, in .streamworkers or in STREAMWORKERS_DATA_DIR.
+    Other commands find them in .streamworkers or in STREAMWORKERS_DATA_DIR.
     """
 
 
@@ -33,7 +33,7 @@ def embedded() -> None:
 @_data_option
 @json_option
 def start(data: Path | None, as_json: bool) -> None:
-    """Start both services; those that run stay."""
+    """Start both services, unless they run already."""
     services = _services(data)
     services.start()
     _show(services.status(), as_json)
@@ -42,7 +42,7 @@ def start(data: Path | None, as_json: bool) -> None:
 @embedded.command()
 @_data_option
 def stop(data: Path | None) -> None:
-    """Stop both services; the data stays."""
+    """Stop both services and keep their data."""
     services = _services(data)
     services.stop()
     click.echo(f"stopped; the data stays in {services.folder}")
@@ -52,7 +52,7 @@ def stop(data: Path | None) -> None:
 @_data_option
 @json_option
 def status(data: Path | None, as_json: bool) -> int:
-    """Show both services; exit code 3 when one of them is down."""
+    """Show the state of both services. Exit code 3 when one of them is down."""
     found = _services(data).status()
     _show(found, as_json)
     return 0 if all(service.answers for service in found) else 3
@@ -61,7 +61,7 @@ def status(data: Path | None, as_json: bool) -> int:
 @embedded.command()
 @_data_option
 def env(data: Path | None) -> None:
-    """Print the shell lines that point any program to the services."""
+    """Print shell lines that set the URLs of both services."""
     for service in _services(data).status():
         if not service.answers:
             raise ServiceUnreachableError(f"{service.name} is not running: `streamworkers embedded start`")
