@@ -1,45 +1,19 @@
-"""Connections to PostgreSQL, and which of its errors mean «try again» rather than «this item is bad»."""
+"""Connections to PostgreSQL."""
 
 from typing import Any
 
 import psycopg
-from psycopg import errors
 from psycopg_pool import ConnectionPool
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError
+from streamworkers.faults import is_transient
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_TIMEOUT_SECONDS = 5
 _WRITABLE: dict[str, Any] = {"target_session_attrs": "read-write"}
 
-# Faults of the server or of the moment. The work is right and stays pending until they pass.
-_PASSING_ERRORS = (
-    errors.SerializationFailure,
-    errors.DeadlockDetected,
-    errors.LockNotAvailable,
-    errors.DiskFull,
-    errors.OutOfMemory,
-    errors.TooManyConnections,
-    errors.CannotConnectNow,
-    errors.AdminShutdown,
-    errors.CrashShutdown,
-    errors.IdleInTransactionSessionTimeout,
-    errors.ReadOnlySqlTransaction,
-)
-
-
-def is_passing(error: BaseException) -> bool:
-    """True when the same statement can succeed later without a change of its data.
-
-    A lost connection carries no SQLSTATE; a statement that was cancelled by its time limit does, and is the
-    statement's own fault.
-    """
-    if isinstance(error, _PASSING_ERRORS):
-        return True
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
-        getattr(error, "sqlstate", None) is None or str(error.sqlstate).startswith("08")
-    )
+is_passing = is_transient  # the former name
 
 
 def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
@@ -47,7 +21,7 @@ def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
     return {
         "autocommit": True,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        # A host that vanishes without a word is noticed within half a minute, not within hours.
+        # A host that disappears is noticed within half a minute, not within hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -59,9 +33,9 @@ def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
 def connect(
     url: str, *, application: str = "streamworkers", statement_timeout_seconds: float = 0, writable: bool = False
 ) -> Connection:
-    """Open one autocommit connection; a `writable` one takes a server that only reads for none.
+    """Open one autocommit connection; a `writable` one does not accept a read-only server.
 
-    Raises ServiceUnreachableError when nobody answers at `url`, BadInputError when it cannot be taken apart.
+    Raises ServiceUnreachableError if no server answers at `url`, BadInputError if it cannot be parsed.
     """
     options = connection_options(statement_timeout_seconds) | (_WRITABLE if writable else {})
     try:
@@ -69,7 +43,7 @@ def connect(
     except psycopg.OperationalError as error:
         raise ServiceUnreachableError(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from None
     except psycopg.ProgrammingError:
-        # What libpq says of it quotes the part that it stumbled over, which can be the password.
+        # The message of libpq quotes the part that it rejects, which can be the password.
         raise BadInputError(
             "STREAMWORKERS_DATABASE_URL is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
             " or has an option that PostgreSQL does not know, or a % that begins no code"
@@ -85,9 +59,9 @@ def find_write_trouble(connection: Connection) -> str | None:
 def open_pool(
     url: str, *, application: str, max_size: int, statement_timeout_seconds: float = 0
 ) -> ConnectionPool[Connection]:
-    """A pool of autocommit connections, each checked when it is handed out; it does not wait for the first.
+    """A pool of autocommit connections, each checked before use; it does not wait for the first.
 
-    A server that only reads is taken for none, so that after a failover no connection stays with the wrong one.
+    It does not accept a read-only server, so that after a failover no connection stays with the wrong one.
     """
     return ConnectionPool(
         url,

@@ -121,10 +121,8 @@ def purge(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any)
 @dead.group(hidden=True, commands=rejected.commands)
 def entries() -> None:
     """Rejected entries. Use `streamworkers rejected`; this name will be removed in the next release."""
-    click.echo(
-        "Warning: `dead entries` is now `streamworkers rejected`; the old name will be removed in the next release",
-        err=True,
-    )
+    text = "`dead entries` is now `streamworkers rejected`; the old name will be removed in the next release"
+    click.echo(f"Warning: {text}", err=True)
 
 
 def _choose(

@@ -49,7 +49,7 @@ def enqueue(
     parts = registry[job].parts
     if universe is not None and (symbols is not None or parts):
         raise BadInputError(
-            f"job {job!r} has no symbols but the parts {', '.join(parts)}: name some of them with --symbols, or none"
+            f"job {job!r} is not about symbols: it has the parts {', '.join(parts)}; --symbols names some of them"
             if parts
             else "name either --universe or --symbols"
         )

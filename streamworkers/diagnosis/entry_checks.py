@@ -37,7 +37,7 @@ def find_entries_without_items(snapshot: Snapshot) -> Iterator[Finding]:
         )
         if queue in snapshot.read_queues:
             what += "; a few at a time are normal while workers run, which drop them"
-            yield Finding(f"queue {queue}", what, is_passing=True)
+            yield Finding(f"queue {queue}", what, is_transient=True)
         else:
             yield Finding(f"queue {queue}", what, partial(_remove_orphans, snapshot, queue))
 

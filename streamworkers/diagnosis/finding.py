@@ -36,14 +36,14 @@ class Finding:
     """A problem that a check reports.
 
     `where` names the thing and `what` says what is wrong with it. `fix`, if any, repairs it and is safe to repeat. The
-    pool corrects an `is_passing` finding by itself, so it becomes a note. The check sets `check`, `severity` and
+    pool corrects an `is_transient` finding by itself, so it becomes a note. The check sets `check`, `severity` and
     `advice`.
     """
 
     where: str
     what: str
     fix: Callable[[], object] | None = field(default=None, repr=False, compare=False)
-    is_passing: bool = False
+    is_transient: bool = False
     check: str = ""
     severity: str = NOTE
     advice: str = ""
@@ -85,7 +85,7 @@ class Check:
             replace(
                 finding,
                 check=self.name,
-                severity=NOTE if finding.is_passing else self.severity,
+                severity=NOTE if finding.is_transient else self.severity,
                 advice=f"--fix: {self.fix}" if finding.fix else self.by_hand,
             )
             for finding in self.look(snapshot)

@@ -65,10 +65,10 @@ def find_dead_consumers(snapshot: Snapshot) -> Iterator[Finding]:
             expired = sum(silence >= lease_ms for silence in silences)
             what = f"{pending} entries pending; the lease of {expired} has expired" if pending else "nothing pending"
             # The reclaimer needs up to another lease and its longest pause of 5 s.
-            is_passing = queue in snapshot.read_queues and max(silences, default=0) < 2 * lease_ms + 5000
-            what += "; a live supervisor of the queue will remove it" if is_passing else ""
+            is_transient = queue in snapshot.read_queues and max(silences, default=0) < 2 * lease_ms + 5000
+            what += "; a live supervisor of the queue will remove it" if is_transient else ""
             fix = partial(_remove_consumer, snapshot, queue, consumer) if expired or not pending else None
-            yield Finding(f"consumer {consumer} of queue {queue}", what, fix, is_passing)
+            yield Finding(f"consumer {consumer} of queue {queue}", what, fix, is_transient)
 
 
 def _list_unread(snapshot: Snapshot) -> Iterator[tuple[str, Finding]]:

@@ -49,7 +49,7 @@ def find_stale_counts(snapshot: Snapshot) -> Iterator[Finding]:
         for run_id in sorted(counted.keys() - ledger.open_run_ids(snapshot.connection, queue, list(counted))):
             what = f"Redis counts {counted[run_id]} open items of it in queue {queue}"
             what += "; a supervisor deletes the count within about a minute" if is_read else ""
-            yield Finding(f"run {run_id}", what, partial(_delete_count, snapshot, queue, run_id), is_passing=is_read)
+            yield Finding(f"run {run_id}", what, partial(_delete_count, snapshot, queue, run_id), is_transient=is_read)
 
 
 def find_late_events(snapshot: Snapshot) -> Iterator[Finding]:
