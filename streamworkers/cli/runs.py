@@ -16,7 +16,7 @@ from streamworkers.cli.session import (
     show_bar_time,
     timeout_option,
 )
-from streamworkers.cli.waiting import print_summary, summary_of, wait_for_run, warn_without_workers
+from streamworkers.cli.waiting import print_summary, summarize_run, wait_for_run, warn_without_workers
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.schedules.reports import tick_counts
@@ -102,7 +102,7 @@ def stats(days: int, as_json: bool) -> None:
 def show(run_id: int, as_json: bool) -> None:
     """Show a run: its state, its items, and its failures."""
     with Session.open().database() as connection:
-        summary = summary_of(connection, admin.require_run(connection, run_id))
+        summary = summarize_run(connection, admin.require_run(connection, run_id))
     if as_json:
         print_json(summary)
     else:

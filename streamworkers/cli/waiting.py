@@ -42,7 +42,7 @@ def announce_run(connection: Connection, streams: Streams, run: Run, key: str | 
     """Print that a run was started, or that an earlier run has its `key`; warns if no worker reads its queue."""
     warn_without_workers(streams, run.queue)
     if as_json:
-        print_json(summary_of(connection, run))
+        print_json(summarize_run(connection, run))
     elif key is not None:
         click.echo(f"run {run.id} has the key {key!r} already and is {run.status}; nothing was started")
     else:
@@ -69,9 +69,9 @@ def wait_for_run(
             f"run {run.id} has not ended after {timeout:g} s. Watch it: streamworkers runs watch {run.id}", err=True
         )
         if as_json:
-            print_json(summary_of(connection, run))
+            print_json(summarize_run(connection, run))
         return 1
-    summary = summary_of(connection, run)
+    summary = summarize_run(connection, run)
     if as_json:
         print_json(summary)
     else:
@@ -79,7 +79,7 @@ def wait_for_run(
     return 0 if summary["status"] == "COMPLETED" else 1
 
 
-def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
+def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
     """A run in full: its row, its items by state, and which items were stale, incomplete or failed."""
     report = ledger_reports.run_report(connection, run.id)
     assert report is not None
@@ -182,7 +182,7 @@ def _describe_bars(row: dict[str, Any]) -> str:
     """Describe the bars loaded in one timeframe."""
     words = [f"{row['bars']:,} bars of {row['completed']} symbols"]
     words += [f"{row['failed']} failed"] if row["failed"] else []
-    words += [f"{row['missing_bars']:,} bars missing from the sessions"] if row["missing_bars"] else []
+    words += [f"{row['missing_bars']:,} bars fewer than the sessions give"] if row["missing_bars"] else []
     words += [f"{row['with_rejected']} symbols with rejected bars"] if row["with_rejected"] else []
     return ", ".join(words)
 

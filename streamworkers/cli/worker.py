@@ -20,8 +20,8 @@ from streamworkers.logs import configure_logs
     "queues",
     multiple=True,
     metavar="NAME[=N]",
-    help="NAME=N: N of the processes read only this queue. NAME: the remaining processes read only"
-    " the queues named so.  [default: all queues]",
+    help="NAME=N: N of the processes read only this queue. NAME: the other processes read only"
+    " queues given like this.  [default: all queues]",
 )
 @click.option("--max-items", type=click.IntRange(1), help="Replace a worker after this many items.")
 @click.option("--max-memory-mb", type=click.FloatRange(32), help="Kill and replace a worker that uses more memory.")

@@ -2,6 +2,8 @@
 
 import secrets
 
+import psycopg
+
 from streamworkers.database import connect, find_write_trouble
 from streamworkers.engine.redis.queue import Streams
 from streamworkers.errors import RedisUnavailableError, ServiceUnreachableError
@@ -26,3 +28,5 @@ def find_postgres_trouble(url: str, application: str) -> str | None:
             return find_write_trouble(connection)
     except ServiceUnreachableError as error:
         return str(error)
+    except psycopg.Error as error:
+        return f"PostgreSQL does not answer: {' '.join(str(error).split())}"
