@@ -29,7 +29,7 @@ from rich.table import Table
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.migrations import migrate
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -71,7 +71,7 @@ def private_services(redis_server: Path | None = None) -> Iterator[Bench]:
         with connect(services.postgres.url, application="benchmark") as connection:
             migrate(connection)
             connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
-            streams = Streams(services.redis.url, "streamworkers")
+            streams = open_streams(services.redis.url, "streamworkers")
             client = redis.Redis.from_url(services.redis.url)
             try:
                 yield Bench(folder, services.redis.url, services.postgres.url, connection, streams, client)

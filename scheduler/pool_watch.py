@@ -7,9 +7,9 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
+from streamworkers.diagnosis.components import ComponentStatus, make_monitoring_event, save_statuses
 from streamworkers.engine import ledger
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.jobs.health import Finding, monitoring_event, save_findings
 
 log = structlog.get_logger()
 AGAIN_SECONDS = 600.0
@@ -34,10 +34,10 @@ class PoolWatch:
             return None
         now = time.monotonic()
         if self._told_at is None or now - self._told_at >= AGAIN_SECONDS:
-            finding = Finding("workers", "critical", "no worker is alive", {"found_by": "scheduler"})
+            component = ComponentStatus("workers", "critical", "no worker is alive", {"found_by": "scheduler"})
             log.warning("no_worker")
             with self._pool.connection() as connection, connection.transaction():
-                save_findings(connection, [finding], None)
-                ledger.add_events(connection, [monitoring_event([finding], None, datetime.now(UTC))])
+                save_statuses(connection, [component], None)
+                ledger.add_events(connection, [make_monitoring_event([component], None, datetime.now(UTC))])
             self._told_at = now
         return None

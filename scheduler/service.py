@@ -24,17 +24,18 @@ from scheduler.system_metrics import SystemCollector
 from scheduler.ticker import Ticker
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
+from streamworkers.diagnosis.components import ComponentStatus, save_statuses
 from streamworkers.engine.host.http import HealthServer
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector
+from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.ledger import SCHEDULES_NOTIFY
 from streamworkers.engine.redis.inbox import Messages
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.loop import ServiceLoop
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import RedisUnavailableError, ServiceUnreachableError
 from streamworkers.faults import describe
-from streamworkers.jobs.health import Finding, save_findings
 from streamworkers.market.universes.cache import UniverseCache
 
 log = structlog.get_logger()
@@ -82,7 +83,7 @@ class Scheduler:
         self._stopping = False
         self._turned_at = time.monotonic()
         self._redis_told_at = float("-inf")
-        self._streams = Streams(redis_url, settings.key_prefix)
+        self._streams = open_streams(redis_url, settings.key_prefix)
         self._messages = Messages(redis_url, settings.key_prefix)
         self._pool: ConnectionPool[Connection] = open_pool(database_url, application=self.scheduler_id, max_size=6)
         self.universes = UniverseCache(lambda: connect(database_url, application=self.scheduler_id))
@@ -181,16 +182,8 @@ class Scheduler:
 
     def not_ready(self) -> list[str]:
         """What keeps runs from being started now."""
-        wrong = []
-        try:
-            self._streams.inspector.ping()
-        except RedisUnavailableError as error:
-            wrong.append(str(error))
-        try:
-            connect(self._database_url, application=self.scheduler_id, writable=True).close()
-        except ServiceUnreachableError as error:
-            wrong.append(str(error))
-        return wrong
+        troubles = (find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.scheduler_id))
+        return [trouble for trouble in troubles if trouble]
 
     def _listeners(self) -> list[_Thread]:
         return [self.universes, self._channel_listener, self._stream_listener]
@@ -235,9 +228,9 @@ class Scheduler:
         if time.monotonic() - self._redis_told_at < _REDIS_FINDING_SECONDS:
             return
         self._redis_told_at = time.monotonic()
-        finding = Finding("redis", "critical", str(error), {"found_by": "scheduler"})
+        component = ComponentStatus("redis", "critical", str(error), {"found_by": "scheduler"})
         with self._pool.connection() as connection:
-            save_findings(connection, [finding], None)
+            save_statuses(connection, [component], None)
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         if self._stopping:

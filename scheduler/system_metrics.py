@@ -10,7 +10,8 @@ from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from streamworkers.database import Connection
-from streamworkers.diagnosis import reports as health_reports
+from streamworkers.diagnosis.postgres import read_database_state, read_table_sizes
+from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.market.bars.read import read_newest_of_all
@@ -83,11 +84,11 @@ class SystemCollector(Collector):
 
     def _of_postgres(self) -> dict[_Kind, Sequence[Sample]]:
         with self._pool.connection() as connection:
-            enqueued = health_reports.items_enqueued(connection)
-            runs = health_reports.runs_by_state(connection)
-            waiting, oldest = health_reports.outbox_state(connection)
-            tables = health_reports.table_state(connection)
-            database = health_reports.database_state(connection)
+            enqueued = ledger_reports.items_enqueued(connection)
+            runs = ledger_reports.runs_by_state(connection)
+            waiting, oldest = ledger_reports.outbox_state(connection)
+            tables = read_table_sizes(connection)
+            database = read_database_state(connection)
             bars = {name: read_newest_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
             detected = count_recent_detections(connection, DETECTION_HOURS)
         return {

@@ -52,6 +52,12 @@ def connect(
         ) from None
 
 
+def find_write_trouble(connection: Connection) -> str | None:
+    """Returns why PostgreSQL takes no writes on this connection, or None."""
+    row = connection.execute("SHOW transaction_read_only").fetchone()
+    return None if row == ("off",) else "PostgreSQL is read-only"
+
+
 def open_pool(
     url: str, *, application: str, max_size: int, statement_timeout_seconds: float = 0
 ) -> ConnectionPool[Connection]:

@@ -3,16 +3,16 @@
 ::
 
     StreamworkersError
-    ├── UsageError                 the caller asked for something that breaks a rule
-    │   ├── UnknownNameError       no job, indicator, universe, … of that name; suggests the nearest
+    ├── UsageError                 a name, value or request breaks a rule
+    │   ├── UnknownNameError       no job, indicator, universe, … has this name; suggests the nearest
     │   └── BadInputError          a value in a file, entry or definition breaks a rule
-    ├── ServiceUnreachableError    Redis or PostgreSQL does not answer, or nothing says where it is
-    │   └── RedisUnavailableError  Redis is away, loading, full or read-only: try again later
+    ├── ServiceUnreachableError    Redis or PostgreSQL does not answer, or its URL is not set
+    │   └── RedisUnavailableError  Redis is unreachable, loading, full or read-only: try again later
     ├── MigrationError             the schema and the migration files disagree
     └── ItemError                  raised by handlers
-        └── PermanentError         trying again cannot help: the item is dead at once
+        └── PermanentError         another attempt cannot succeed: the item is dead at once
 
-A message names the value, the rule it broke and, where there is one, the way out.
+A message names the value, the rule that it breaks and, if there is one, the remedy.
 """
 
 import difflib
@@ -24,11 +24,11 @@ class StreamworkersError(Exception):
 
 
 class UsageError(StreamworkersError):
-    """The caller asked for something that breaks a rule."""
+    """A name, value or request breaks a rule."""
 
 
 class UnknownNameError(UsageError):
-    """Nothing of that name exists; the message lists or suggests what does."""
+    """Nothing has this name; the message suggests or lists the names that exist."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -50,11 +50,11 @@ class BadInputError(UsageError):
 
 
 class ServiceUnreachableError(StreamworkersError):
-    """Redis or PostgreSQL does not answer, or nothing says where it is."""
+    """Redis or PostgreSQL does not answer, or its URL is not set."""
 
 
 class RedisUnavailableError(ServiceUnreachableError):
-    """Redis cannot do this now."""
+    """Redis is unreachable, loading, full or read-only; the same call can succeed later."""
 
 
 class MigrationError(StreamworkersError):
@@ -62,8 +62,8 @@ class MigrationError(StreamworkersError):
 
 
 class ItemError(StreamworkersError):
-    """An item could not be done; it is tried again until its attempts are used up."""
+    """Executing an item failed; it is retried until its attempts are used up."""
 
 
 class PermanentError(ItemError):
-    """An item can never be done; it is dead at once, whatever attempts are left."""
+    """An item can never succeed; it is dead at once, whatever attempts are left."""

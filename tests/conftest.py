@@ -20,7 +20,7 @@ from harness import SAMPLE_JOBS, ServiceUrls
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.migrations import migrate
 
@@ -92,7 +92,7 @@ def key_prefix() -> str:
 @pytest.fixture
 def streams(service_urls: ServiceUrls, key_prefix: str) -> Iterator[Streams]:
     """Queues under the test's prefix. Afterwards nothing of an unknown kind may be left without a TTL."""
-    opened = Streams(service_urls.redis, key_prefix)
+    opened = open_streams(service_urls.redis, key_prefix)
     yield opened
     leaked = opened.inspector.find_leaked_keys()
     opened.close()

@@ -214,7 +214,7 @@ def _postgres() -> Section:
                 About(
                     27,
                     "Kept for later",
-                    "Events to publish and entries to look at. Rejected entries: `streamworkers dead entries list`.",
+                    "Events to publish and entries to look at. Rejected entries: `streamworkers rejected list`.",
                 ),
                 [sql(_LEDGER)],
                 Look(unit="short", decimals=0),

@@ -1,1 +1,1 @@
-"""What people do to runs: cancel, retry, replay, purge."""
+"""Operations on runs: cancel, retry, replay, purge."""

@@ -1,4 +1,4 @@
-"""What people do to runs: cancel, retry, replay, purge. The ledger first, then Redis, as everywhere."""
+"""Operations on runs: cancel, retry, replay, purge. Each changes the ledger first, then Redis."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ from streamworkers.errors import BadInputError, UnknownNameError
 
 
 def require_run(connection: Connection, run_id: int) -> Run:
-    """The run of that id. Raises UnknownNameError."""
+    """Returns the run with this id. Raises UnknownNameError if there is none."""
     run = ledger.load_run(connection, run_id)
     if run is None:
         newest = ledger_reports.list_runs(connection, job=None, status=None, limit=20)
@@ -21,9 +21,9 @@ def require_run(connection: Connection, run_id: int) -> Run:
 
 
 def cancel(connection: Connection, streams: Streams, run_id: int) -> int:
-    """Cancel a run; returns how many items had not been done. Raises BadInputError for a run that has ended.
+    """Cancel a run; returns the number of items that were open. Raises BadInputError if the run has ended.
 
-    Its entries stay in Redis until workers meet and drop them; a handler at work is fenced off at its commit.
+    Workers drop its entries when they read them, and the fence rejects the commit of a handler that is executing.
     """
     run = require_run(connection, run_id)
     count = ledger.cancel_run(connection, run)
@@ -34,13 +34,13 @@ def cancel(connection: Connection, streams: Streams, run_id: int) -> int:
 
 
 def retry(connection: Connection, streams: Streams, run_id: int) -> int:
-    """Run the failed and cancelled items of a run again; returns how many. Raises BadInputError for none."""
+    """Reopen the failed and cancelled items of a run; returns their number. Raises BadInputError if there are none."""
     run = require_run(connection, run_id)
     return _reopen(connection, streams, run, ("failed", "cancelled"), None)
 
 
 def replay(connection: Connection, streams: Streams, items: Iterable[tuple[int, int]]) -> int:
-    """Run dead items, given as (run id, seq), again from attempt 1; returns how many."""
+    """Reopen dead items, given as (run id, seq), at attempt 1; returns their number."""
     return sum(
         _reopen(connection, streams, require_run(connection, run_id), ("failed",), seqs)
         for run_id, seqs in _by_run(items).items()
@@ -48,7 +48,7 @@ def replay(connection: Connection, streams: Streams, items: Iterable[tuple[int, 
 
 
 def purge(connection: Connection, items: Iterable[tuple[int, int]]) -> int:
-    """Give dead items, given as (run id, seq), up for good; returns how many."""
+    """Cancel dead items, given as (run id, seq), for good; returns their number."""
     return sum(
         ledger.purge_items(connection, require_run(connection, run_id), seqs) for run_id, seqs in _by_run(items).items()
     )

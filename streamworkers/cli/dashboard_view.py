@@ -1,9 +1,10 @@
-"""What `top` and `status` show: gathered from both services, and laid out for a terminal of any size."""
+"""The screen of `top` and `status`: gathered from Redis and PostgreSQL, laid out for a terminal of any size."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,12 +12,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from streamworkers.database import Connection
+from streamworkers.cli.session import Session
+from streamworkers.diagnosis.components import ComponentStatus, check_components, find_worst
+from streamworkers.diagnosis.finding import Finding
+from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.reports import DeadFilter
-from streamworkers.engine.redis.streams import Streams
-from streamworkers.jobs.health import Finding, HealthParameters, examine, worst
-from streamworkers.schedules import reports as history
+from streamworkers.engine.registry import installed_jobs
+from streamworkers.schedules import reports as schedule_reports
 
 MOST_FAILURES = 5
 MOST_RUNS = 8
@@ -26,7 +29,7 @@ _STYLES = {"ok": "green", "degraded": "yellow", "critical": "bold red"}
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """One queue: entries by where they are, dead items, and the age of the oldest entry."""
+    """One queue: its entries by place, its dead items, and the age of its oldest entry."""
 
     name: str
     waiting: int
@@ -38,7 +41,7 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorRow:
-    """One supervisor that lives: its workers, how many are busy, and its queues."""
+    """One live supervisor: its workers, how many of them are busy, and its queues."""
 
     name: str
     workers: int
@@ -48,10 +51,11 @@ class SupervisorRow:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at one moment, also by a clock that only goes forward, for rates."""
+    """The system at one moment. `monotonic` is the same moment on a monotonic clock, for rates."""
 
     at: datetime
     monotonic: float
+    components: list[ComponentStatus]
     findings: list[Finding]
     queues: list[QueueRow]
     supervisors: list[SupervisorRow]
@@ -61,15 +65,16 @@ class Overview:
 
     @property
     def status(self) -> str:
-        """`ok`, `degraded` or `critical`: that of the worst component."""
-        return worst(self.findings)
+        """The status of the worst component: `ok`, `degraded` or `critical`."""
+        return find_worst(self.components)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """The overview as plain values, for JSON."""
         return {
             "status": self.status,
             "at": self.at,
-            "components": [asdict(found) for found in self.findings],
+            "components": [asdict(component) for component in self.components],
+            "findings": [finding.as_dict() for finding in self.findings],
             "queues": [asdict(row) for row in self.queues],
             "supervisors": [asdict(row) for row in self.supervisors],
             "open_runs": self.runs,
@@ -78,23 +83,31 @@ class Overview:
         }
 
 
-def gather(connection: Connection, streams: Streams) -> Overview:
-    """Look at everything once."""
-    now = datetime.now(UTC)
-    dead = ledger_reports.dead_by_queue(connection)
-    names = sorted(streams.inspector.list_queues() | dead.keys())
+@contextmanager
+def open_snapshots(session: Session) -> Iterator[Callable[[], Snapshot]]:
+    """Connect, and give a function that takes a new snapshot each time it is called."""
+    registry = installed_jobs()
+    with session.database() as connection, session.streams() as streams:
+        yield lambda: Snapshot(connection, streams, registry, session.settings)
+
+
+def gather(snapshot: Snapshot) -> Overview:
+    """Run the cheap checks and read what else the screen shows."""
+    connection = snapshot.connection
+    components, findings = check_components(snapshot)
     return Overview(
-        at=now,
+        at=snapshot.now,
         monotonic=time.monotonic(),
-        findings=examine(connection, streams.inspector, HealthParameters(), now),
-        queues=[_queue(streams, name, dead.get(name, 0)) for name in names],
-        supervisors=_supervisors(streams),
+        components=components,
+        findings=findings,
+        queues=_list_queues(snapshot),
+        supervisors=_list_supervisors(snapshot),
         runs=ledger_reports.open_runs(connection, MOST_RUNS),
         failures=ledger_reports.dead_items(connection, DeadFilter(), MOST_FAILURES),
         ticks=sorted(
             (
                 (gauges.name, gauges.next_seconds)
-                for gauges in history.schedule_gauges(connection)
+                for gauges in schedule_reports.schedule_gauges(connection)
                 if gauges.enabled and gauges.next_seconds is not None
             ),
             key=lambda tick: tick[1],
@@ -103,7 +116,7 @@ def gather(connection: Connection, streams: Streams) -> Overview:
 
 
 def render(now: Overview, before: Overview | None, height: int) -> RenderableType:
-    """The overview for a terminal of that many lines; rates are those since `before`."""
+    """Lay the overview out for a terminal of `height` lines; rates are those since `before`."""
     parts: list[RenderableType] = [_headline(now)]
     for title, table, rows in (
         ("queues", _queues_table(now), len(now.queues)),
@@ -125,9 +138,9 @@ def _height(part: RenderableType) -> int:
 def _headline(now: Overview) -> Text:
     text = Text(f"streamworkers {now.at.astimezone():%Y-%m-%d %H:%M:%S}  ")
     text.append(now.status, style=_STYLES[now.status])
-    for found in now.findings:
-        if found.status != "ok":
-            text.append(f"\n{found.component}: {found.message}", style=_STYLES[found.status])
+    for component in now.components:
+        if component.status != "ok":
+            text.append(f"\n{component.component}: {component.message}", style=_STYLES[component.status])
     return text
 
 
@@ -196,15 +209,18 @@ def _duration(seconds: float) -> str:
     return f"-{text}" if seconds < 0 else text
 
 
-def _queue(streams: Streams, name: str, dead: int) -> QueueRow:
-    backlog = streams.inspector.read_backlog(name)
-    age = round(streams.inspector.read_oldest_age(name), 1)
-    return QueueRow(name, backlog.waiting, backlog.pending, backlog.delayed, dead, age)
-
-
-def _supervisors(streams: Streams) -> list[SupervisorRow]:
+def _list_queues(snapshot: Snapshot) -> list[QueueRow]:
     rows = []
-    for name, supervisor in sorted(streams.inspector.read_heartbeats().items()):
+    for name, age in snapshot.oldest_seconds.items():
+        backlog = snapshot.backlogs.get(name) or snapshot.streams.inspector.read_backlog(name)
+        dead = snapshot.dead_by_queue.get(name, 0)
+        rows.append(QueueRow(name, backlog.waiting, backlog.pending, backlog.delayed, dead, round(age, 1)))
+    return rows
+
+
+def _list_supervisors(snapshot: Snapshot) -> list[SupervisorRow]:
+    rows = []
+    for name, supervisor in sorted(snapshot.supervisors.items()):
         busy = sum(worker.busy for worker in supervisor.workers)
         rows.append(SupervisorRow(name, len(supervisor.workers), busy, tuple(supervisor.queues)))
     return rows

@@ -56,7 +56,7 @@ def demo(csv_file: Path | None, processes: int) -> int:
     was_running = all(service.answers for service in services.status())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        _say(f"Redis and PostgreSQL in {services.folder}")
+        _print_step(f"Redis and PostgreSQL in {services.folder}")
         services.start()
         return _run(settings.model_copy(update={"redis_url": None, "database_url": None}), csv_file, processes)
     finally:
@@ -70,13 +70,13 @@ def _run(settings: Settings, csv_file: Path | None, processes: int) -> int:
         migrate(connection)
         with _workers(session, processes) as metrics_url:
             symbols = _load(connection, csv_file)
-            _say(f"analysis of {len(symbols)} symbols on {processes} worker processes")
+            _print_step(f"analysis of {len(symbols)} symbols on {processes} worker processes")
             request = RunRequest("analysis", symbols, _UNIVERSE, "day")
             run, _ = enqueue(connection, streams, installed_jobs(), request)
             code = wait_for_run(connection, run, timeout=600, as_json=False)
-            _say("the strongest patterns (confidence is a rule score, not a probability)")
+            _print_step("the strongest patterns (confidence is a rule score, not a probability)")
             _print_strongest(connection)
-            _say(f"the workers served metrics at {metrics_url} and have stopped. To continue:")
+            _print_step(f"the workers served metrics at {metrics_url} and have stopped. To continue:")
     _print_next_steps()
     return code
 
@@ -86,7 +86,7 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
         summary = import_bars(connection, [csv_file], TIMEFRAMES["day"])
         add_symbols(connection, _UNIVERSE, summary.symbols)
         rejected = sum(summary.rejected.values())
-        _say(f"{summary.rows_read - rejected:,} bars of {csv_file.name} loaded, {rejected} rejected")
+        _print_step(f"{summary.rows_read - rejected:,} bars of {csv_file.name} loaded, {rejected} rejected")
     else:
         real = load_rows(connection, TIMEFRAMES["day"], read_sample())
         last = real.last
@@ -94,7 +94,9 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
         invented = load_rows(connection, TIMEFRAMES["day"], generate_bars(_SYNTHETIC, _DAYS, _SEED, last))
         add_symbols(connection, _UNIVERSE, real.symbols | invented.symbols)
         bars = sum(load.inserted + load.updated + load.unchanged for load in (real, invented))
-        _say(f"{bars:,} bars: {len(real.symbols)} real symbols, {len(invented.symbols)} invented ones, up to {last}")
+        _print_step(
+            f"{bars:,} bars: {len(real.symbols)} real symbols, {len(invented.symbols)} invented ones, up to {last}"
+        )
     return resolve(connection, _UNIVERSE)
 
 
@@ -152,5 +154,5 @@ def _print_next_steps() -> None:
     click.echo("  (the commands are in .venv/bin; the data is kept in the folder above)")
 
 
-def _say(text: str) -> None:
+def _print_step(text: str) -> None:
     click.secho(f"\n» {text}", bold=True)

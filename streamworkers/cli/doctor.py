@@ -1,4 +1,4 @@
-"""`streamworkers doctor`: what is wrong with the pool, and what can be mended."""
+"""`streamworkers doctor`."""
 
 import click
 
@@ -10,14 +10,15 @@ from streamworkers.engine.registry import installed_jobs
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 
 
-@click.command(short_help="Say what is wrong with the pool; mend it.")
-@click.option("--fix", is_flag=True, help="Mend what can be mended without a risk.")
+@click.command(short_help="Run all checks, and repair what they find.")
+@click.option("--fix", is_flag=True, help="Repair what can be repaired without a risk.")
 @json_option
 def doctor(fix: bool, as_json: bool) -> int:
-    """Compare the ledger with Redis and say what is wrong; exit code 1 when something is, or stays so.
+    """Run all checks of the services, the ledger, the queues and the data.
 
-    It may be used while workers run. Notes are no faults: the pool takes care
-    of them by itself.
+    Exit code 1 when something is wrong, or with --fix when something still is.
+    It is safe while workers run. Notes are no faults: the pool corrects them
+    by itself.
     """
     session = Session.open()
     with (
@@ -29,7 +30,7 @@ def doctor(fix: bool, as_json: bool) -> int:
         physician = Doctor(connection, streams, installed_jobs(), relay, session.settings)
         findings = physician.examine()
         if fix:
-            findings = physician.mend(findings)
+            findings = physician.repair(findings)
     rows = [finding.as_dict() for finding in findings]
     if as_json:
         print_json(rows)

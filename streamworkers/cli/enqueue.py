@@ -10,7 +10,7 @@ from streamworkers.cli.session import (
     parse_words,
     timeout_option,
 )
-from streamworkers.cli.waiting import tell_of_run, wait_for_run
+from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.engine.enqueue import enqueue as enqueue_run
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
@@ -19,16 +19,16 @@ from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.universes.store import resolve
 
 
-@click.command()
+@click.command(short_help="Start a run of a job over a universe or symbols.")
 @click.argument("job")
-@click.option("--universe", help="A universe, or several: 'sp500:nasdaq100' is the distinct union.")
-@click.option("--symbols", help="Symbols, separated by commas.")
-@click.option("--timeframe", help="1min, hour, day, week or month.  [default: the job's]")
-@click.option("--as-of", help="The last bar the run may see: a date or an ISO time.  [default: the newest closed bar]")
-@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job.")
-@click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts before an item is dead.")
-@click.option("--key", help="An idempotency key: while a run has it, the same command gives that run and starts none.")
-@click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
+@click.option("--universe", help="A universe, or the union of several: 'sp500:nasdaq100'.")
+@click.option("--symbols", help="Symbols, separated by commas; for a job without symbols, its parts.")
+@click.option("--timeframe", help="1min, hour, day, week or month.  [default: that of the job]")
+@click.option("--as-of", help="Ignore bars after this date or ISO time.  [default: the newest closed bar]")
+@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job; repeatable.")
+@click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts of an item before it is dead.")
+@click.option("--key", help="An idempotency key: if a run with this key exists, no other is started.")
+@click.option("--wait", is_flag=True, help="Wait for the run, showing its progress and its summary.")
 @timeout_option
 @json_option
 def enqueue(
@@ -44,19 +44,19 @@ def enqueue(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Start a run of JOB over a universe or some symbols."""
+    """Start a run of JOB over a universe or symbols."""
     registry = installed_jobs()
     parts = registry[job].parts
     if universe is not None and (symbols is not None or parts):
         raise BadInputError(
-            f"job {job!r} is not about symbols: it has the parts {', '.join(parts)}, for --symbols to name some of"
+            f"job {job!r} is not about symbols: it has the parts {', '.join(parts)}; --symbols names some of them"
             if parts
             else "name either --universe or --symbols"
         )
     if universe is None and symbols is None and not parts:
         raise BadInputError("name either --universe or --symbols")
     if timeout is not None and not wait:
-        raise BadInputError("--timeout is the time to --wait: name both")
+        raise BadInputError("--timeout limits --wait: name both")
     frame = timeframe_named(timeframe) if timeframe else None
     moment = parse_moment(as_of, frame or timeframe_named("day")) if as_of else None
     values = parse_parameters(parameters)
@@ -79,5 +79,5 @@ def enqueue(
         run, is_new = enqueue_run(connection, streams, registry, request)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
-        tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
+        announce_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from streamworkers.cli.session import Day, Session, json_option, parse_words, timeout_option
-from streamworkers.cli.waiting import tell_of_run, wait_for_run
+from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
@@ -85,7 +85,7 @@ def load(
             )
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
-        tell_of_run(connection, streams, run, None if is_new else key, as_json=as_json)
+        announce_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`streamworkers`: the command that holds all others, and what every error becomes."""
+"""`streamworkers`: the group of all commands, and the exit code of every error."""
 
 import importlib
 import sys
@@ -15,25 +15,27 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 
 COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that add a command
-# The short help stands here too, so that `streamworkers --help` imports no command; a test compares both.
+# The short help of each command is repeated here, so that `streamworkers --help` imports none of them. A test compares
+# both.
 _COMMANDS = {
     "bars": "OHLCV bars: import, generate, show, and find gaps.",
     "cleanup": "Delete rows that are older than their retention.",
-    "dead": "Dead items: those that used up their attempts.",
+    "dead": "List, show, replay and purge dead items.",
     "demo": "Run the analysis from an empty folder to detected patterns.",
-    "doctor": "Say what is wrong with the pool; mend it.",
+    "doctor": "Run all checks, and repair what they find.",
     "embedded": "Start and stop a private Redis and PostgreSQL.",
-    "enqueue": "Start a run of JOB over a universe or some symbols.",
+    "enqueue": "Start a run of a job over a universe or symbols.",
     "indicators": "Indicator definitions: list, add, enable, disable.",
     "load": "Load bars from a provider.",
-    "migrate": "Bring the database schema up to date.",
+    "migrate": "Create or update the database schema.",
     "patterns": "Candle and chart patterns: detections and definitions.",
+    "rejected": "List, show and purge rejected entries.",
     "results": "Show the newest indicators and patterns of a symbol.",
-    "runs": "Runs: list, stats, show, watch, cancel, retry.",
-    "scheduler": "Start a scheduler: ticks and events become runs.",
+    "runs": "List, show, watch, cancel and retry runs.",
+    "scheduler": "Start a scheduler: it turns ticks and messages into runs.",
     "schedules": "Schedules: what starts runs, and when.",
-    "status": "How everything is, on one screen.",
-    "top": "Queues, workers and runs, live in the terminal.",
+    "status": "Show the state of the system on one screen.",
+    "top": "Watch queues, workers and runs in the terminal.",
     "universes": "Universes (named sets of symbols): import, list, show.",
     "version": "Print the versions of streamworkers and Python.",
     "worker": "Start a supervisor with worker processes.",
@@ -41,7 +43,7 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Imports a command when it is used: `version` should not wait for TA-Lib."""
+    """Imports a command when it is used, so that `version` does not load TA-Lib."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*_COMMANDS, *_added_commands()})
@@ -79,13 +81,13 @@ def _added_commands() -> dict[str, EntryPoint]:
 def cli() -> None:
     """A Redis Streams worker pool for market analysis.
 
-    Exit codes: 0 done, 1 the run failed or has failed items, 2 usage,
-    3 a service is unreachable.
+    Exit codes: 0 success, 1 a run failed or has failed items, or a check
+    found a problem, 2 usage, 3 a service is unreachable, 130 interrupted.
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: run a command and turn errors into one line and an exit code."""
+    """Run a command, and turn errors into one line and an exit code."""
     try:
         code: Any = cli.main(args=arguments, prog_name="streamworkers", standalone_mode=False)
     except click.exceptions.Abort:
@@ -102,11 +104,14 @@ def main(arguments: list[str] | None = None) -> None:
     except UnicodeEncodeError:
         _fail("an argument is not UTF-8", EXIT_USAGE)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
-        _fail("the database has no tables of streamworkers, or old ones: run `streamworkers migrate`", EXIT_USAGE)
+        _fail("the schema of the database is missing or out of date: run `streamworkers migrate`", EXIT_USAGE)
     except psycopg.OperationalError as error:
         _fail(f"PostgreSQL does not answer: {' '.join(str(error).split())}", EXIT_UNREACHABLE)
     except psycopg.Error as error:
-        _fail(f"PostgreSQL rejects: {error.diag.message_primary or ' '.join(str(error).split())}", EXIT_FAILED)
+        _fail(
+            f"PostgreSQL rejects: {error.diag.message_primary or ' '.join(str(error).split())}",
+            EXIT_FAILED,
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

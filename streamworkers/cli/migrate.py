@@ -8,14 +8,14 @@ from streamworkers.migrations import create_roles, migration_status
 from streamworkers.migrations import migrate as apply_migrations
 
 
-@click.command(short_help="Bring the database schema up to date.")
-@click.option("--status", "show_status", is_flag=True, help="Show what is applied; change nothing.")
-@click.option("--roles", is_flag=True, help="Also make the groups streamworkers_app and streamworkers_readonly.")
+@click.command(short_help="Create or update the database schema.")
+@click.option("--status", "show_status", is_flag=True, help="Show which migrations are applied, and change nothing.")
+@click.option("--roles", is_flag=True, help="Also create the roles streamworkers_app and streamworkers_readonly.")
 @json_option
 def migrate(show_status: bool, roles: bool, as_json: bool) -> None:
-    """Bring the database schema up to date, as the owner of the database."""
+    """Create or update the database schema. The user must own the database."""
     if show_status and roles:
-        raise BadInputError("--status changes nothing, and --roles does: name one of them")
+        raise BadInputError("--status changes nothing and --roles does: name one of them")
     with Session.open().database() as connection:
         applied = [] if show_status else apply_migrations(connection)
         if roles:

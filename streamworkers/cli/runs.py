@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from streamworkers.admin import runs as operations
+from streamworkers.admin import runs as admin
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -16,7 +16,7 @@ from streamworkers.cli.session import (
     show_bar_time,
     timeout_option,
 )
-from streamworkers.cli.waiting import print_summary, summary_of, wait_for_run, warn_without_workers
+from streamworkers.cli.waiting import print_summary, summarize_run, wait_for_run, warn_without_workers
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.schedules.reports import tick_counts
@@ -24,19 +24,19 @@ from streamworkers.schedules.reports import tick_counts
 _STATES = ["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
 
 
-@click.group()
+@click.group(short_help="List, show, watch, cancel and retry runs.")
 def runs() -> None:
-    """Runs: list, stats, show, watch, cancel, retry."""
+    """List, show, watch, cancel and retry runs."""
 
 
 @runs.command("list")
 @click.option("--job", help="Only runs of this job.")
 @click.option("--status", type=click.Choice(_STATES, case_sensitive=False), help="Only runs in this state.")
-@click.option("--since", help="Only runs made since: a date or an ISO time.")
+@click.option("--since", help="Only runs created since this date or ISO time.")
 @limit_option
 @json_option
 def list_runs(job: str | None, status: str | None, since: str | None, limit: int, as_json: bool) -> None:
-    """The newest runs."""
+    """List the newest runs."""
     moment = parse_since(since) if since else None
     with Session.open().database() as connection:
         rows = ledger_reports.list_runs(connection, job=job, status=status, limit=limit, since=moment)
@@ -65,11 +65,11 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
     )
 
 
-@runs.command(short_help="Success, durations and ticks of each job.")
-@click.option("--days", type=click.IntRange(1, 3650), default=14, show_default=True, help="Of the last so many days.")
+@runs.command(short_help="Show success rates, durations and ticks.")
+@click.option("--days", type=click.IntRange(1, 3650), default=14, show_default=True, help="Days to look back.")
 @json_option
 def stats(days: int, as_json: bool) -> None:
-    """Of each job: its ended runs, how many succeeded and how long they took; and of each schedule its ticks."""
+    """Show the ended runs of each job, their success rate and durations, and the ticks of each schedule."""
     with Session.open().database() as connection:
         since = ledger.read_moment_before(connection, days * 86_400)
         jobs = ledger_reports.run_statistics(connection, since)
@@ -100,45 +100,45 @@ def stats(days: int, as_json: bool) -> None:
 @run_argument
 @json_option
 def show(run_id: int, as_json: bool) -> None:
-    """One run: its state, its items, what failed and why."""
+    """Show a run: its state, its items, and its failures."""
     with Session.open().database() as connection:
-        summary = summary_of(connection, operations.require_run(connection, run_id))
+        summary = summarize_run(connection, admin.require_run(connection, run_id))
     if as_json:
         print_json(summary)
     else:
         print_summary(summary)
 
 
-@runs.command(short_help="Wait for a run and show its summary.")
+@runs.command(short_help="Wait for a run, and show its summary.")
 @run_argument
 @timeout_option
 @json_option
 def watch(run_id: int, timeout: float | None, as_json: bool) -> int:
-    """Wait for a run, show its progress and its summary; exit code 1 when items failed."""
+    """Wait for a run, showing its progress and its summary. Exit code 1 when items failed."""
     with Session.open().database() as connection:
-        return wait_for_run(connection, operations.require_run(connection, run_id), timeout=timeout, as_json=as_json)
+        return wait_for_run(connection, admin.require_run(connection, run_id), timeout=timeout, as_json=as_json)
 
 
 @runs.command(short_help="Cancel a run.")
 @run_argument
 def cancel(run_id: int) -> None:
-    """Cancel a run: what has not begun never will, what is being worked on is not saved."""
+    """Cancel a run: no further items start, and items being executed are not saved."""
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
-        count = operations.cancel(connection, streams, run_id)
-    click.echo(f"run {run_id} cancelled; {count} items had not been done")
+        count = admin.cancel(connection, streams, run_id)
+    click.echo(f"run {run_id} cancelled with {count} items open")
 
 
 @runs.command()
 @run_argument
-@click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
+@click.option("--wait", is_flag=True, help="Wait for the run, showing its progress and its summary.")
 def retry(run_id: int, wait: bool) -> int:
     """Run the failed and cancelled items of a run again."""
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
-        count = operations.retry(connection, streams, run_id)
-        click.echo(f"run {run_id}: {count} items again")
-        run = operations.require_run(connection, run_id)
+        count = admin.retry(connection, streams, run_id)
+        click.echo(f"run {run_id}: {count} items enqueued again")
+        run = admin.require_run(connection, run_id)
         if wait:
             return wait_for_run(connection, run, timeout=None, as_json=False, streams=streams)
         warn_without_workers(streams, run.queue)

@@ -23,7 +23,7 @@ from streamworkers.cli.session import (
     print_table,
     timeout_option,
 )
-from streamworkers.cli.waiting import summary_of, wait_for_run, warn_without_workers
+from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_workers
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError, UsageError
@@ -222,7 +222,7 @@ def trigger(
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         warn_without_workers(streams, run.queue)
         if as_json:
-            print_json(summary_of(connection, run))
+            print_json(summarize_run(connection, run))
         else:
             click.echo(f"run {run.id}: {run.item_count} items of {run.job} in queue {run.queue}")
             click.echo(f"watch it: streamworkers runs watch {run.id}")

@@ -1,4 +1,4 @@
-"""What commands share: where the services are, connections to them, and how results are printed."""
+"""Shared by the commands: connections to Redis and PostgreSQL, common options, parsing and printing."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from rich.text import Text
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
 from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named
@@ -30,7 +30,7 @@ messages = Console(stderr=True)
 
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 limit_option: Callable[[F], F] = click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Most rows to print."
+    "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Largest number of rows to print."
 )
 _FOLDED = {"description", "error", "outputs", "params", "target", "url"}
 _UNBOUNDED_WIDTH = 100_000
@@ -60,41 +60,41 @@ run_argument: Callable[[F], F] = click.argument("run_id", type=click.IntRange(1,
 
 @dataclass(frozen=True)
 class Session:
-    """The services of one command, found when they are first needed."""
+    """The services of one command, located when they are first needed."""
 
     settings: Settings
 
     @classmethod
     def open(cls) -> "Session":
-        """A session by the environment, with logs as it says. Raises UsageError for a setting that breaks a rule."""
+        """Read the settings and configure the logs. Raises UsageError for a setting that breaks a rule."""
         settings = load_settings()
         configure_logs(settings.log_level, settings.log_format)
         return cls(settings)
 
     @cached_property
     def redis_url(self) -> str:
-        """Where Redis is. Raises ServiceUnreachableError when nothing says so."""
+        """The URL of Redis. Raises ServiceUnreachableError if none is set and no embedded one runs."""
         if self.settings.redis_url is not None:
             return self.settings.redis_url.get_secret_value()
         return self._embedded_url("redis", "Redis", "STREAMWORKERS_REDIS_URL")
 
     @cached_property
     def database_url(self) -> str:
-        """Where PostgreSQL is. Raises ServiceUnreachableError when nothing says so."""
+        """The URL of PostgreSQL. Raises ServiceUnreachableError if none is set and no embedded one runs."""
         if self.settings.database_url is not None:
             return self.settings.database_url.get_secret_value()
         return self._embedded_url("postgres", "PostgreSQL", "STREAMWORKERS_DATABASE_URL")
 
     @contextmanager
     def database(self) -> Iterator[Connection]:
-        """A connection for the length of a command."""
+        """A connection for the duration of a command."""
         with connect(self.database_url, application="streamworkers-cli") as connection:
             yield connection
 
     @contextmanager
     def streams(self) -> Iterator[Streams]:
-        """The queues, on a Redis that answers."""
-        streams = Streams(self.redis_url, self.settings.key_prefix)
+        """The queues. Raises RedisUnavailableError if Redis does not answer."""
+        streams = open_streams(self.redis_url, self.settings.key_prefix)
         try:
             streams.inspector.ping()
             yield streams
@@ -112,21 +112,21 @@ class Session:
 
 
 def require_schema(connection: Connection) -> None:
-    """Raises UsageError when migrations wait to be applied."""
+    """Raises UsageError if migrations are not applied."""
     waiting = [status.name for status in migration_status(connection) if status.applied_at is None]
     if waiting:
         raise UsageError(f"the database lacks {', '.join(waiting)}: run `streamworkers migrate`")
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; dates in ISO form."""
+    """Print a value as JSON, with dates in ISO 8601."""
     click.echo(json.dumps(value, default=_as_text, indent=2))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str) -> None:
-    """Print rows as a table with these columns, key to heading, or say that there are none.
+    """Print rows as a table, or `empty` if there are none. `columns` maps keys to headings.
 
-    Long texts are folded to the width of a terminal; into a pipe each row is one line.
+    On a terminal long texts are folded; in a pipe each row is one line.
     """
     if not rows:
         console.print(empty, markup=False)
@@ -150,9 +150,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], e
 
 
 def parse_moment(text: str, timeframe: Timeframe | None = None) -> datetime:
-    """An aware datetime from `YYYY-MM-DD` or ISO 8601; without a zone it is New York's.
+    """Parse `YYYY-MM-DD` or an ISO 8601 time into an aware datetime. Without a zone it is in New York.
 
-    A bare date means that day's bar for day, week and month, and the end of that day otherwise.
+    A bare date is that day's bar for day, week and month, and the end of that day otherwise.
     """
     try:
         if len(text) == 10:
@@ -172,17 +172,17 @@ def parse_moment(text: str, timeframe: Timeframe | None = None) -> datetime:
 
 
 def parse_words(text: str) -> tuple[str, ...]:
-    """What stands between commas, each once."""
+    """Split a text at commas; each word once."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 def parse_since(text: str) -> datetime:
-    """The same for the beginning of a period: a bare date is its first moment in New York."""
+    """Parse the start of a period: a bare date is the beginning of that day in New York."""
     return parse_moment(f"{text}T00:00" if len(text) == 10 else text)
 
 
 def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
-    """Values by name from `NAME=VALUE`; a value is JSON where it can be, else text. Raises BadInputError."""
+    """Parse words `NAME=VALUE`. A value is JSON if it can be parsed as such, else text. Raises BadInputError."""
     values: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -198,19 +198,19 @@ def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
 
 
 def show_parameters(values: Mapping[str, Any]) -> str:
-    """Parameters as `parse_parameters` takes them."""
+    """Format parameters as `parse_parameters` reads them."""
     return " ".join(
         f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
     )
 
 
 def show_timeframes(names: Sequence[str]) -> str:
-    """The timeframes of a definition, or `all`."""
+    """Format the timeframes of a definition; all of them are `all`."""
     return "all" if set(names) == set(TIMEFRAMES) else " ".join(names)
 
 
 def show_bar_time(moment: datetime | None, timeframe: str | None) -> str:
-    """A bar's time as people say it: a date for day, week and month, else the minute in New York."""
+    """Format the time of a bar: a date for day, week and month, else the minute in New York."""
     if moment is None:
         return ""
     local = moment.astimezone(EXCHANGE_ZONE)

@@ -2,22 +2,23 @@
 
 import click
 
-from streamworkers.cli.dashboard_view import gather, render
+from streamworkers.cli.dashboard_view import gather, open_snapshots, render
 from streamworkers.cli.session import Session, console, json_option, print_json
 
 _EVERYTHING = 10_000
 
 
-@click.command(short_help="How everything is, on one screen.")
+@click.command(short_help="Show the state of the system on one screen.")
 @json_option
 def status(as_json: bool) -> int:
-    """How everything is: components, queues, runs, workers, failures, next ticks.
+    """Show components, queues, runs, workers, recent failures and next ticks.
 
+    The components show what the cheap checks of `streamworkers doctor` find.
     Exit code 1 when a component is degraded or critical.
     """
     session = Session.open()
-    with session.database() as connection, session.streams() as streams:
-        overview = gather(connection, streams)
+    with open_snapshots(session) as look:
+        overview = gather(look())
     if as_json:
         print_json(overview.as_json())
     else:

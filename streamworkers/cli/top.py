@@ -1,45 +1,44 @@
-"""`streamworkers top`: what happens, as it happens."""
+"""`streamworkers top`."""
 
 import select
 import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
 from rich.live import Live
 
-from streamworkers.cli.dashboard_view import Overview, gather, render
+from streamworkers.cli.dashboard_view import Overview, gather, open_snapshots, render
 from streamworkers.cli.session import Session, console
-from streamworkers.database import Connection
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.diagnosis.snapshot import Snapshot
 
 REFRESH_SECONDS = 0.5
 # A rate over less than this is mostly noise.
 _RATE_SECONDS = 2.0
 
 
-@click.command(short_help="Queues, workers and runs, live in the terminal.")
-@click.option("--once", is_flag=True, help="Print it once, with rates over half a second, and return.")
+@click.command(short_help="Watch queues, workers and runs in the terminal.")
+@click.option("--once", is_flag=True, help="Print one screen, with rates over half a second, and exit.")
 def top(once: bool) -> None:
-    """Queues, workers, running runs with their progress and rate, recent failures; q or Ctrl-C ends it."""
+    """Watch queues, workers, runs with their progress and rate, and recent failures. Press q or Ctrl-C to exit."""
     session = Session.open()
-    with session.database() as connection, session.streams() as streams:
+    with open_snapshots(session) as look:
         if once or not console.is_terminal:
-            before = gather(connection, streams)
+            before = gather(look())
             time.sleep(REFRESH_SECONDS)
-            console.print(render(gather(connection, streams), before, console.height))
+            console.print(render(gather(look()), before, console.height))
             return
-        _live(connection, streams)
+        _show_live(look)
 
 
-def _live(connection: Connection, streams: Streams) -> None:
-    seen: list[Overview] = [gather(connection, streams)]
-    with _keys(), Live(console=console, screen=True, auto_refresh=False) as live:
+def _show_live(look: Callable[[], Snapshot]) -> None:
+    seen: list[Overview] = [gather(look())]
+    with _unbuffered_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            now = gather(connection, streams)
+            now = gather(look())
             live.update(render(now, seen[0], console.height), refresh=True)
             seen.append(now)
             while len(seen) > 1 and now.monotonic - seen[1].monotonic > _RATE_SECONDS:
@@ -49,8 +48,8 @@ def _live(connection: Connection, streams: Streams) -> None:
 
 
 @contextmanager
-def _keys() -> Iterator[None]:
-    """Keys arrive as they are pressed, where standard input is a terminal."""
+def _unbuffered_keys() -> Iterator[None]:
+    """Read keys as they are pressed, if standard input is a terminal."""
     if not sys.stdin.isatty():
         yield
         return

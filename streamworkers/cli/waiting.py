@@ -1,4 +1,4 @@
-"""Watching a run to its end, and its summary."""
+"""Shared by commands that start or watch a run: announce it, wait for it, print its summary."""
 
 import json
 import time
@@ -25,24 +25,24 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 class _RateColumn(ProgressColumn):
-    """Items per second so far."""
+    """The rate in items per second."""
 
     def render(self, task: "Task") -> Text:
         return Text(f"{task.finished_speed or task.speed or 0:,.0f} items/s")
 
 
 def warn_without_workers(streams: Streams, queue: str) -> None:
-    """Say on standard error when nobody reads a queue."""
+    """Print a warning on standard error if no worker reads a queue."""
     heartbeats = streams.inspector.read_heartbeats().values()
     if not any(queue in supervisor.queues for supervisor in heartbeats):
         click.echo(f"no worker reads queue {queue!r} now: start one with `streamworkers worker`", err=True)
 
 
-def tell_of_run(connection: Connection, streams: Streams, run: Run, key: str | None, *, as_json: bool) -> None:
-    """Say that a run was started, or that an earlier one has its `key`, and what is missing for it to go on."""
+def announce_run(connection: Connection, streams: Streams, run: Run, key: str | None, *, as_json: bool) -> None:
+    """Print that a run was started, or that an earlier run has its `key`; warns if no worker reads its queue."""
     warn_without_workers(streams, run.queue)
     if as_json:
-        print_json(summary_of(connection, run))
+        print_json(summarize_run(connection, run))
     elif key is not None:
         click.echo(f"run {run.id} has the key {key!r} already and is {run.status}; nothing was started")
     else:
@@ -55,23 +55,23 @@ def wait_for_run(
 ) -> int:
     """Show progress until the run ends, then its summary; returns the exit code.
 
-    Ctrl-C and `timeout` end the waiting, not the run. With `streams` it says first when nobody reads the run's queue.
+    Ctrl-C and `timeout` end the wait, not the run. With `streams`, warns first if no worker reads the run's queue.
     """
     try:
         if streams is not None:
             warn_without_workers(streams, run.queue)
         ended = _watch(connection, run, timeout)
     except KeyboardInterrupt:
-        click.echo(f"\nrun {run.id} goes on. Watch it: streamworkers runs watch {run.id}", err=True)
+        click.echo(f"\nrun {run.id} continues. Watch it: streamworkers runs watch {run.id}", err=True)
         return EXIT_INTERRUPTED
     if not ended:
         click.echo(
             f"run {run.id} has not ended after {timeout:g} s. Watch it: streamworkers runs watch {run.id}", err=True
         )
         if as_json:
-            print_json(summary_of(connection, run))
+            print_json(summarize_run(connection, run))
         return 1
-    summary = summary_of(connection, run)
+    summary = summarize_run(connection, run)
     if as_json:
         print_json(summary)
     else:
@@ -79,8 +79,8 @@ def wait_for_run(
     return 0 if summary["status"] == "COMPLETED" else 1
 
 
-def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
-    """A run in full: its row, its items by state, and which were stale, incomplete or failed."""
+def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
+    """A run in full: its row, its items by state, and which items were stale, incomplete or failed."""
     report = ledger_reports.run_report(connection, run.id)
     assert report is not None
     counts = ledger.count_items(connection, run)
@@ -111,9 +111,9 @@ def summary_of(connection: Connection, run: Run) -> dict[str, Any]:
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """The summary for people."""
+    """Print a summary as text."""
     items = summary["items"]
-    click.echo(f"run {summary['run_id']}: {summary['job']} over {_shortened(summary['target'])}: {summary['status']}")
+    click.echo(f"run {summary['run_id']}: {summary['job']} over {_shorten(summary['target'])}: {summary['status']}")
     if summary["schedule"]:
         when = f" for {summary['scheduled_for'].astimezone():%Y-%m-%d %H:%M:%S %Z}" if summary["scheduled_for"] else ""
         click.echo(f"  schedule   {summary['schedule']}{when} ({summary['trigger']})")
@@ -121,7 +121,7 @@ def print_summary(summary: dict[str, Any]) -> None:
             click.echo(f"  started    {summary['tick']['reason']}")
         missing = (summary["tick"] or {}).get("detail") or {}
         if missing.get("missing"):
-            click.echo(f"  missing    {_some(missing['missing'])}")
+            click.echo(f"  missing    {_join_some(missing['missing'])}")
     if summary["as_of"]:
         click.echo(f"  as of      {summary['as_of']}" + (f" ({summary['timeframe']})" if summary["timeframe"] else ""))
     rate = items["closed"] / summary["seconds"] if summary["seconds"] else 0.0
@@ -132,13 +132,13 @@ def print_summary(summary: dict[str, Any]) -> None:
     parts = f": {items['analysed']} analysed, {items['stale']} stale" if is_analysis else ""
     click.echo(f"  completed  {items['completed']}{parts}")
     for row in summary["bars"]:
-        click.echo(f"  {row['timeframe']:<9}  {_bars_loaded(row)}")
+        click.echo(f"  {row['timeframe']:<9}  {_describe_bars(row)}")
     if summary["stale"]:
         names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]
-        click.echo(f"  stale      {_some(names)}")
+        click.echo(f"  stale      {_join_some(names)}")
     if summary["incomplete"]:
         names = [f"{row['symbol']} ({len(row['missing'])} missing)" for row in summary["incomplete"]]
-        click.echo(f"  short      {_some(names)}")
+        click.echo(f"  short      {_join_some(names)}")
     for part, result in summary["results"].items():
         click.echo(f"  {part}: {json.dumps(result)}")
     if items["cancelled"]:
@@ -148,7 +148,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         for row in summary["failed"][:_NAMED]:
             name = row["symbol"] if summary["timeframe"] else " ".join(filter(None, (row["symbol"], row["timeframe"])))
             click.echo(f"    {name} (attempt {row['attempt']}): {row['error']}")
-        click.echo(f"  see them: streamworkers dead list --run {summary['run_id']}")
+        click.echo(f"  list them: streamworkers dead list --run {summary['run_id']}")
 
 
 def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
@@ -173,13 +173,13 @@ def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
                 return True
             if started >= deadline:
                 return False
-            # Counting a large run takes time of the database that the workers need more.
+            # Counting a large run costs the database time that the workers need more.
             cost = time.monotonic() - started
             time.sleep(min(max(_SHORTEST_PAUSE, 10 * cost), _LONGEST_PAUSE, max(0.0, deadline - started)))
 
 
-def _bars_loaded(row: dict[str, Any]) -> str:
-    """What was loaded in a timeframe, in words."""
+def _describe_bars(row: dict[str, Any]) -> str:
+    """Describe the bars loaded in one timeframe."""
     words = [f"{row['bars']:,} bars of {row['completed']} symbols"]
     words += [f"{row['failed']} failed"] if row["failed"] else []
     words += [f"{row['missing_bars']:,} bars fewer than the sessions give"] if row["missing_bars"] else []
@@ -188,14 +188,14 @@ def _bars_loaded(row: dict[str, Any]) -> str:
 
 
 def _is_small(run: Run) -> bool:
-    """A run whose items are parts of a job, not symbols: what each of them says is of interest."""
+    """True if the items are the parts of a job, so that the result of each is worth printing."""
     return run.as_of is None and run.item_count <= _RESULTS_SHOWN
 
 
-def _some(names: list[str]) -> str:
+def _join_some(names: list[str]) -> str:
     rest = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -12,19 +12,22 @@ from streamworkers.logs import configure_logs
 
 
 @click.command(short_help="Start a supervisor with worker processes.")
-@click.option("--processes", type=click.IntRange(1, 256), default=2, show_default=True, help="Worker processes.")
+@click.option(
+    "--processes", type=click.IntRange(1, 256), default=2, show_default=True, help="Worker processes to start."
+)
 @click.option(
     "--queue",
     "queues",
     multiple=True,
     metavar="NAME[=N]",
-    help="NAME=N gives N of the processes to a queue; NAME alone lets the others read just the queues named so.",
+    help="NAME=N: N of the processes read only this queue. NAME: the other processes read only"
+    " queues given like this.  [default: all queues]",
 )
 @click.option("--max-items", type=click.IntRange(1), help="Replace a worker after this many items.")
-@click.option("--max-memory-mb", type=click.FloatRange(32), help="Kill and replace a worker over this memory.")
-@click.option("--grace-seconds", type=Seconds(0), help="Time for the batch in hand after SIGTERM.")
+@click.option("--max-memory-mb", type=click.FloatRange(32), help="Kill and replace a worker that uses more memory.")
+@click.option("--grace-seconds", type=Seconds(0), help="Seconds after SIGTERM to finish the current batches.")
 @click.option(
-    "--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez, /readyz; 0 picks a free port."
+    "--metrics-port", type=click.IntRange(0, 65535), help="Port of /metrics, /livez and /readyz; 0 picks a free one."
 )
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve them on.")
 def worker(
@@ -36,7 +39,7 @@ def worker(
     metrics_port: int | None,
     metrics_host: str,
 ) -> None:
-    """Start a supervisor with worker processes; it runs until SIGTERM or Ctrl-C."""
+    """Start a supervisor with worker processes. It runs until SIGTERM or Ctrl-C."""
     session = Session.open()
     settings = session.settings
     configure_logs(settings.log_level, settings.log_format)
@@ -58,7 +61,7 @@ def worker(
 
 
 def _silence_seconds(statement_timeout_seconds: float) -> float:
-    # A worker may wait for one statement as long as PostgreSQL lets it, and save() may be several.
+    # A statement may take as long as PostgreSQL allows, and save() may run several.
     return max(SILENCE_SECONDS, 3 * statement_timeout_seconds) if statement_timeout_seconds else float("inf")
 
 
@@ -71,6 +74,6 @@ def _parse_queues(words: tuple[str, ...], known: list[str]) -> dict[str, int | N
         if name in queues:
             raise BadInputError(f"queue {name!r} is named twice")
         if equals and not (count.isdecimal() and int(count) >= 1):
-            raise BadInputError(f"--queue {word!r}: {count!r} is not a number of processes from 1")
+            raise BadInputError(f"--queue {word!r}: {count!r} is not a number of processes, at least 1")
         queues[name] = int(count) if equals else None
     return queues

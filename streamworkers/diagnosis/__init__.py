@@ -1,1 +1,1 @@
-"""What is wrong, seen once: the checks behind `doctor`, `status`, the health job, readiness and the alerts."""
+"""Checks of a running system: one table behind `doctor`, `status`, the job `health_check` and the readiness probes."""

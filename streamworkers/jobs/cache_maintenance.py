@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from streamworkers.database import Connection
+from streamworkers.diagnosis.components import ComponentStatus, make_monitoring_event, save_statuses
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Event, Item, Outcome
-from streamworkers.jobs.health import Finding, monitoring_event, save_findings
 from streamworkers.market.bars.read import read_newest_of_all, read_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import NOTIFY_CHANNEL
@@ -61,8 +61,8 @@ class CacheMaintenance(Job[CacheParameters]):
             connection.execute("SELECT pg_notify(%s, '')", (NOTIFY_CHANNEL,))
         for outcome in completed:
             if outcome.value is not None:
-                save_findings(connection, [outcome.value], outcome.item.run_id)
-                yield monitoring_event([outcome.value], outcome.item.run_id, datetime.now(UTC))
+                save_statuses(connection, [outcome.value], outcome.item.run_id)
+                yield make_monitoring_event([outcome.value], outcome.item.run_id, datetime.now(UTC))
 
 
 def warm(connection: Connection, bars: int) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def warm(connection: Connection, bars: int) -> dict[str, Any]:
     return {"queries": queries + 1, "symbols": len(symbols), "seconds": round(time.monotonic() - started, 3)}
 
 
-def quality(connection: Connection, rules: CacheParameters) -> Finding:
+def quality(connection: Connection, rules: CacheParameters) -> ComponentStatus:
     """Check that there are enough ETFs and universes, and that none of them is empty."""
     groups = list_universes(connection)
     etfs = sum(type_name == "ETF" for _, type_name, _, _ in groups)
@@ -98,4 +98,4 @@ def quality(connection: Connection, rules: CacheParameters) -> Finding:
         problems.append(f"without symbols: {', '.join(empty)}")
     detail = {"etfs": etfs, "universes": universes, "empty": empty, "short": problems}
     message = "; ".join(problems) if problems else f"{etfs} ETFs and {universes} universes, none empty"
-    return Finding("universes", "degraded" if problems else "ok", message, detail)
+    return ComponentStatus("universes", "degraded" if problems else "ok", message, detail)

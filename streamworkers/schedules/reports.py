@@ -11,6 +11,7 @@ from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.store import database_clock, list_schedules
 
 Row = dict[str, Any]
+OVERDUE_SECONDS = 60
 
 
 class ScheduleGauges(NamedTuple):
@@ -106,6 +107,27 @@ def tick_counts(connection: Connection, since: datetime) -> list[Row]:
         )
         .fetchall()
     )
+
+
+def schedule_state(connection: Connection, since: datetime) -> Row:
+    """Ticks decided since then by state, enabled schedules that cannot be planned, and the number of overdue ticks."""
+    counts: dict[str, int] = dict(
+        connection.execute(
+            "SELECT state, sum(tick_count)::bigint FROM ticks WHERE decided_at >= %s GROUP BY state", (since,)
+        ).fetchall()
+    )
+    problems: dict[str, str] = dict(
+        connection.execute(
+            "SELECT name, problem FROM schedules WHERE enabled AND problem IS NOT NULL ORDER BY name"
+        ).fetchall()
+    )
+    row = connection.execute(
+        "SELECT count(*) FROM schedules WHERE enabled AND due_at < clock_timestamp() - make_interval(secs => %s)",
+        (OVERDUE_SECONDS,),
+    ).fetchone()
+    assert row is not None
+    states = ("started", "waiting", "missed", "skipped", "rejected")
+    return {**{state: counts.get(state, 0) for state in states}, "problems": problems, "overdue": row[0]}
 
 
 def _coverage(row: Row) -> float:

@@ -13,7 +13,7 @@ from streamworkers.config import load_settings
 from streamworkers.database import connect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import ServiceUnreachableError
 
@@ -29,7 +29,7 @@ def main() -> int:
     assert settings.redis_url is not None
     assert settings.database_url is not None
     registry = installed_jobs()
-    streams = Streams(settings.redis_url.get_secret_value(), settings.key_prefix)
+    streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix)
     try:
         with connect(settings.database_url.get_secret_value(), application="chaos-enqueuer") as connection:
             print("ready", flush=True)

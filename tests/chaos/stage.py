@@ -27,7 +27,7 @@ from harness import Supervisor
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.migrations import migrate
 from tcp_proxy import TcpProxy
 
@@ -169,7 +169,7 @@ class Stage:
         self.postgres_proxy = self._endings.enter_context(TcpProxy(str(postgres_socket)))
         self.client = redis.Redis.from_url(self.services.redis.url)
         self._endings.callback(self.client.close)
-        self.streams = Streams(self.services.redis.url, PREFIX)
+        self.streams = open_streams(self.services.redis.url, PREFIX)
         self._endings.callback(self.streams.close)
         with self.connection() as connection:
             migrate(connection)

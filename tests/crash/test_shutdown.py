@@ -20,7 +20,7 @@ from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import unpack_entry
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.migrations import migrate
 
@@ -51,7 +51,7 @@ def private_services(environment: dict[str, str], key_prefix: str) -> Iterator[P
         with connect(embedded.postgres.url) as connection:
             migrate(connection)
             connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
-        streams = Streams(embedded.redis.url, key_prefix)
+        streams = open_streams(embedded.redis.url, key_prefix)
         urls = {"REDIS": embedded.redis.url, "DATABASE": embedded.postgres.url}
         variables = {f"STREAMWORKERS_{name}_URL": url for name, url in urls.items()}
         yield PrivateServices(embedded, environment | variables, streams)

@@ -23,7 +23,7 @@ from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.inspector import Backlog
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
 from tcp_proxy import TcpProxy
 
@@ -52,7 +52,7 @@ class FaultyPool:
         self.redis = TcpProxy(str(services.redis.socket_path))
         self.postgres = TcpProxy(str(services.postgres.socket_folder / ".s.PGSQL.5432"))
         self.database_url = make_conninfo(services.postgres.url, dbname=DATABASE)
-        self.streams = Streams(services.redis.url, f"faults-{secrets.token_hex(4)}")
+        self.streams = open_streams(services.redis.url, f"faults-{secrets.token_hex(4)}")
         self.client: Any = self.streams.client.raw
         self.connection: Connection = connect(self.database_url, application="test")
         self.environment = {

@@ -18,12 +18,9 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.client import RedisClient
 from streamworkers.engine.redis.entry import Entry, unpack_entry
-from streamworkers.engine.redis.heartbeats import Heartbeats
 from streamworkers.engine.redis.inspector import Backlog, Inspector
 from streamworkers.engine.redis.keys import GROUP
-from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.redis.queue import Delivery, Queues
-from streamworkers.engine.redis.rate_limiter import RateLimiter
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.loss_check import StallRule
@@ -97,10 +94,8 @@ class WatchedStreams(Streams):
 
     def __init__(self, url: str, prefix: str, stage: Stage) -> None:
         client = WatchedClient(url, prefix, stage)
-        self.client, self.keys = client, client.keys
+        super().__init__(client)
         self.queues, self.inspector = WatchedQueues(client), WatchedInspector(client)
-        self.leases, self.heartbeats = Leases(client), Heartbeats(client)
-        self.rate_limiter = RateLimiter(client)
 
     def forget_everything(self) -> None:
         """What FLUSHALL does to the queue."""

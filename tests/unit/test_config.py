@@ -1,8 +1,10 @@
 """Settings: defaults, what is rejected and with which words, and that no secret is ever printed."""
 
 import pytest
+from pydantic import ValidationError
 
 from streamworkers.config import Settings, load_settings
+from streamworkers.config.renamed import RENAMED, rename_variables
 from streamworkers.errors import UsageError
 
 SECRET = "hunter2secret"
@@ -131,3 +133,37 @@ def test_a_bad_url_is_rejected_by_name_and_rule_and_never_printed(
 def test_settings_do_not_show_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMWORKERS_REDIS_URL", f"redis://:{SECRET}@localhost")
     assert SECRET not in repr(load_settings())
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_works_with_a_warning_once(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = new.removeprefix("STREAMWORKERS_").lower()
+    monkeypatch.setenv(new, "")  # so that it is restored afterwards
+    monkeypatch.setenv(old, "7")
+    assert getattr(load_settings(), name) == 7
+    assert capsys.readouterr().err == f"Warning: {old} is now {new}; the old name will be removed in the next release\n"
+    assert getattr(load_settings(), name) == 7
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_new_name_wins_over_the_old(old: str, new: str) -> None:
+    environment = {old: "7", new: "8"}
+    (warning,) = rename_variables(environment)
+    assert warning.startswith(f"{old} is ignored, because {new} is set")
+    assert environment == {new: "8"}
+
+
+def test_every_new_name_is_a_setting_and_no_old_one() -> None:
+    names = {f"STREAMWORKERS_{name.upper()}" for name in Settings.model_fields}
+    assert set(RENAMED.values()) <= names
+    assert names.isdisjoint(RENAMED)
+
+
+def test_settings_are_frozen() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.lease_seconds = 1.0  # type: ignore[misc]
+    assert next(iter(Settings.model_fields)) == "redis_url"

@@ -16,7 +16,7 @@ from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,7 +43,7 @@ def settings_table() -> str:
 
 def _registries() -> dict[str, CollectorRegistry]:
     """Everything that a worker's supervisor and a scheduler say on /metrics; nothing is connected."""
-    streams = Streams("redis://127.0.0.1:1", "nowhere")
+    streams = open_streams("redis://127.0.0.1:1", "nowhere")
     closed: ConnectionPool[Connection] = ConnectionPool("", open=False)
     own = [counter for counter in installed_jobs().counters if counter.name.startswith("provider_")]
     pool, scheduling = PoolMetrics(own), SchedulerMetrics()

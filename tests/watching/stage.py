@@ -19,7 +19,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger import count_items
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.write import load_rows
@@ -57,7 +57,7 @@ def watched_system(
     database_url, redis_url = (environment[f"STREAMWORKERS_{name}_URL"] for name in ("DATABASE", "REDIS"))
     with ExitStack() as stack:
         connection = stack.enter_context(connect(database_url, application="watching"))
-        streams = Streams(redis_url, environment["STREAMWORKERS_KEY_PREFIX"])
+        streams = open_streams(redis_url, environment["STREAMWORKERS_KEY_PREFIX"])
         stack.callback(streams.close)
         _load(connection, market_data)
         for definition in default_schedules(Settings()):

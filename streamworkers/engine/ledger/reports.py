@@ -266,3 +266,24 @@ def late_events(connection: Connection, seconds: float) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def items_enqueued(connection: Connection) -> list[tuple[tuple[str, str], int]]:
+    """((queue, job), number of items ever enqueued)."""
+    rows = connection.execute("SELECT queue, job, items_enqueued FROM enqueued_totals ORDER BY queue, job")
+    return [((queue, job), count) for queue, job, count in rows]
+
+
+def runs_by_state(connection: Connection) -> list[tuple[tuple[str, str], int]]:
+    """((job, state), number of runs that the ledger keeps)."""
+    rows = connection.execute("SELECT job, status, count(*) FROM runs GROUP BY job, status")
+    return [((job, status), count) for job, status, count in rows]
+
+
+def outbox_state(connection: Connection) -> tuple[int, float]:
+    """The number of events in the outbox, and the age of the oldest in seconds."""
+    row = connection.execute(
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM outbox"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]

@@ -34,22 +34,22 @@ class Inspector:
     """What metrics, `status`, `doctor` and the reconciler read."""
 
     def __init__(self, client: RedisClient) -> None:
-        self._client = client
+        self.client = client
         self._keys = client.keys
 
     def ping(self) -> None:
         """Return if Redis answers."""
         with translate_errors():
-            self._client.raw.ping()
+            self.client.raw.ping()
 
     def read_heartbeats(self) -> dict[str, SupervisorStatus]:
         """Return the newest heartbeat of every live supervisor, by supervisor id."""
         prefix_length = len(self._keys.supervisor(""))
         with translate_errors():
-            names = list(self._client.raw.scan_iter(match=self._keys.supervisors(), count=1000))
+            names = list(self.client.raw.scan_iter(match=self._keys.supervisors(), count=1000))
             if not names:
                 return {}
-            payloads: Any = self._client.raw.mget(names)
+            payloads: Any = self.client.raw.mget(names)
         return {
             name.decode()[prefix_length:]: decode_heartbeat(payload)
             for name, payload in zip(names, payloads, strict=True)
@@ -61,14 +61,14 @@ class Inspector:
         prefix = self._keys.prefix
         names: set[str] = set()
         with translate_errors():
-            for key in self._client.raw.scan_iter(match=f"{prefix}:{{*}}:*", count=1000):
+            for key in self.client.raw.scan_iter(match=f"{prefix}:{{*}}:*", count=1000):
                 names.add(key.decode()[len(prefix) + 2 :].rpartition("}")[0])
         return names
 
     def read_backlog(self, queue: str) -> Backlog:
         """Count the entries of a queue that wait, are pending, and are delayed."""
         with translate_errors():
-            pipe = self._client.raw.pipeline(transaction=True)
+            pipe = self.client.raw.pipeline(transaction=True)
             pipe.xlen(self._keys.stream(queue))
             pipe.zcard(self._keys.delayed(queue))
             pipe.xpending(self._keys.stream(queue), GROUP)
@@ -82,7 +82,7 @@ class Inspector:
     def read_oldest_age(self, queue: str) -> float:
         """Return the age of a stream's oldest entry in seconds, by Redis' clock; 0 for an empty stream."""
         with translate_errors():
-            pipe = self._client.raw.pipeline(transaction=True)
+            pipe = self.client.raw.pipeline(transaction=True)
             pipe.xrange(self._keys.stream(queue), count=1)
             pipe.time()
             answer: Any = pipe.execute()
@@ -96,7 +96,7 @@ class Inspector:
         """Return when the newest entry that was ever delivered was added, in Unix ms; None without a group."""
         try:
             with translate_errors():
-                groups: Any = self._client.raw.xinfo_groups(self._keys.stream(queue))
+                groups: Any = self.client.raw.xinfo_groups(self._keys.stream(queue))
         except NoKeyError:
             return None
         ids = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
@@ -105,20 +105,20 @@ class Inspector:
     def read_open_counts(self, queue: str) -> dict[int, int]:
         """Return the open items of each run as counted in Redis."""
         with translate_errors():
-            counts: Any = self._client.raw.hgetall(self._keys.open_items(queue))
+            counts: Any = self.client.raw.hgetall(self._keys.open_items(queue))
         return {int(run): int(count) for run, count in counts.items()}
 
     def read_open_counts_of(self, queue: str, run_ids: Sequence[int]) -> dict[int, int | None]:
         """Return the open items of these runs as counted in Redis; None where there is no count."""
         with translate_errors():
-            counts: Any = self._client.raw.hmget(self._keys.open_items(queue), [str(run_id) for run_id in run_ids])
+            counts: Any = self.client.raw.hmget(self._keys.open_items(queue), [str(run_id) for run_id in run_ids])
         return {run_id: None if count is None else int(count) for run_id, count in zip(run_ids, counts, strict=True)}
 
     def read_consumers(self, queue: str) -> dict[str, int]:
         """Return the consumers of a queue and how many entries each has pending."""
         try:
             with translate_errors():
-                rows: Any = self._client.raw.xinfo_consumers(self._keys.stream(queue), GROUP)
+                rows: Any = self.client.raw.xinfo_consumers(self._keys.stream(queue), GROUP)
         except (NoGroupError, NoKeyError):
             return {}
         return {row["name"].decode(): row["pending"] for row in rows}
@@ -127,7 +127,7 @@ class Inspector:
         """Return for each pending entry of a consumer the time since its lease was renewed, in ms."""
         try:
             with translate_errors():
-                rows: Any = self._client.raw.xpending_range(
+                rows: Any = self.client.raw.xpending_range(
                     self._keys.stream(queue), GROUP, "-", "+", MOST_PENDING, consumer
                 )
         except NoGroupError:
@@ -137,8 +137,8 @@ class Inspector:
     def count_overdue(self, queue: str, late_ms: int) -> int:
         """Count the delayed entries that should have been promoted more than `late_ms` ago."""
         with translate_errors():
-            clock: Any = self._client.raw.time()
-            count: Any = self._client.raw.zcount(
+            clock: Any = self.client.raw.time()
+            count: Any = self.client.raw.zcount(
                 self._keys.delayed(queue), "-inf", clock[0] * 1000 + clock[1] // 1000 - late_ms
             )
         return int(count)
@@ -146,13 +146,13 @@ class Inspector:
     def scan_delayed(self, queue: str, cursor: int) -> tuple[int, list[bytes]]:
         """Return the next cursor, 0 at the end, and some of the delayed entries; some may come twice."""
         with translate_errors():
-            answer: Any = self._client.raw.zscan(self._keys.delayed(queue), cursor, count=SCAN_CHUNK)
+            answer: Any = self.client.raw.zscan(self._keys.delayed(queue), cursor, count=SCAN_CHUNK)
         return int(answer[0]), [packed for packed, _ in answer[1]]
 
     def scan_stream(self, queue: str, after_id: str) -> list[Delivery]:
         """Return the next `SCAN_CHUNK` entries after an id, waiting and pending; fewer at the end."""
         with translate_errors():
-            rows: Any = self._client.raw.xrange(self._keys.stream(queue), f"({after_id}", "+", SCAN_CHUNK)
+            rows: Any = self.client.raw.xrange(self._keys.stream(queue), f"({after_id}", "+", SCAN_CHUNK)
         return [
             Delivery(queue, entry_id.decode(), payload_of([part for pair in fields.items() for part in pair]))
             for entry_id, fields in rows
@@ -161,7 +161,7 @@ class Inspector:
     def read_server_state(self) -> dict[str, Any]:
         """Return Redis' own fields about memory, persistence and work, and `slow_calls`."""
         with translate_errors():
-            pipe = self._client.raw.pipeline(transaction=False)
+            pipe = self.client.raw.pipeline(transaction=False)
             for section in ("memory", "persistence", "clients", "stats"):
                 pipe.info(section)
             pipe.slowlog_len()
@@ -172,7 +172,7 @@ class Inspector:
     def find_leaked_keys(self) -> list[str]:
         """Return the keys under the prefix that are neither a queue's own nor have a TTL: a sign of a defect."""
         suffixes = (":stream", ":delayed", ":open")
-        raw, prefix = self._client.raw, self._keys.prefix
+        raw, prefix = self.client.raw, self._keys.prefix
         with translate_errors():
             names = [name.decode() for name in raw.scan_iter(match=f"{prefix}:*", count=1000)]
             return [name for name in names if not name.endswith(suffixes) and raw.ttl(name) == -1]

@@ -13,14 +13,14 @@ from streamworkers.engine.redis.rate_limiter import RateLimiter
 class Streams:
     """The queues of one prefix in one Redis. Thread-safe; each process makes its own."""
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self.client = RedisClient(url, prefix)
-        self.keys = self.client.keys
-        self.queues = Queues(self.client)
-        self.leases = Leases(self.client)
-        self.heartbeats = Heartbeats(self.client)
-        self.rate_limiter = RateLimiter(self.client)
-        self.inspector = Inspector(self.client)
+    def __init__(self, client: RedisClient) -> None:
+        self.client = client
+        self.keys = client.keys
+        self.queues = Queues(client)
+        self.leases = Leases(client)
+        self.heartbeats = Heartbeats(client)
+        self.rate_limiter = RateLimiter(client)
+        self.inspector = Inspector(client)
 
     def close(self) -> None:
         """Close all connections."""
@@ -39,3 +39,8 @@ class Streams:
         with translate_errors():
             if self.client.raw.ttl(key) == -1:
                 self.client.raw.delete(key)
+
+
+def open_streams(url: str, prefix: str) -> Streams:
+    """Return the queues of a prefix in the Redis at `url`; it connects when it is first used."""
+    return Streams(RedisClient(url, prefix))

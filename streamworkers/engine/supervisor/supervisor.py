@@ -15,14 +15,15 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect, open_pool
+from streamworkers.database import Connection, open_pool
 from streamworkers.engine import ledger
 from streamworkers.engine.host.http import HealthServer
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.protocol import BatchReport, PendingCommit
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.services.loop import Service, ServiceLoop
 from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.outbox_relay import OutboxRelay
@@ -32,7 +33,7 @@ from streamworkers.engine.services.reclaimer import Reclaimer
 from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.engine.supervisor.fleet import Fleet, Limits
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
-from streamworkers.errors import BadInputError, RedisUnavailableError, ServiceUnreachableError
+from streamworkers.errors import BadInputError
 from streamworkers.faults import describe
 
 log = structlog.get_logger()
@@ -85,7 +86,7 @@ class Supervisor:
         self._last_scrape_seconds = settings.last_scrape_seconds
         self._signals = 0
         self._turned_at = time.monotonic()
-        self._streams = Streams(redis_url, settings.key_prefix)
+        self._streams = open_streams(redis_url, settings.key_prefix)
         self._database_url = database_url
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url,
@@ -193,17 +194,9 @@ class Supervisor:
     def not_ready(self) -> list[str]:
         """What keeps work from being done now."""
         wrong = []
-        try:
-            self._streams.inspector.ping()
-        except RedisUnavailableError as error:
-            wrong.append(str(error))
-        else:
-            if trouble := self._leases.trouble:
-                wrong.append(trouble)
-        try:
-            connect(self._database_url, application=self.supervisor_id, writable=True).close()
-        except ServiceUnreachableError as error:
-            wrong.append(str(error))
+        redis_trouble = find_redis_trouble(self._streams) or self._leases.trouble
+        postgres_trouble = find_postgres_trouble(self._database_url, self.supervisor_id)
+        wrong += [trouble for trouble in (redis_trouble, postgres_trouble) if trouble]
         if not any(child.ready for child in self._fleet.children()):
             wrong.append("no worker process is ready")
         return wrong

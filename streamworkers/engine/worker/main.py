@@ -10,7 +10,7 @@ import threading
 from streamworkers.config import load_settings
 from streamworkers.database import open_pool
 from streamworkers.engine.protocol import StatusPipe
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.engine.worker.worker import Worker
 from streamworkers.errors import UsageError
@@ -40,7 +40,7 @@ def main() -> None:
         raise UsageError(
             "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
         )
-    streams = Streams(settings.redis_url.get_secret_value(), settings.key_prefix)
+    streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix)
     worker = Worker(
         settings,
         installed_jobs(),

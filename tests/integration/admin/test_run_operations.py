@@ -8,7 +8,7 @@ from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.reports import DeadFilter
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
@@ -26,7 +26,7 @@ def test_a_purged_item_is_not_retried(
 def test_when_redis_is_away_at_enqueue_the_error_names_the_run_that_will_start(
     connection: Connection, registry: Registry
 ) -> None:
-    away = Streams("unix:///nowhere/redis.sock", "x")
+    away = open_streams("unix:///nowhere/redis.sock", "x")
     with pytest.raises(
         RedisUnavailableError, match=r"run 1 is in the ledger and will start when Redis is back; do not"
     ):

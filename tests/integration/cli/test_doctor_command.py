@@ -10,15 +10,17 @@ from command_line import Run as Command
 from consumer import Consumer
 from harness import Supervisor, effects_of, run_status, running_supervisor, start_run, wait_for_end, wait_until
 from streamworkers.admin import runs as operations
-from streamworkers.database import Connection
+from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
-from streamworkers.diagnosis.doctor import KINDS
+from streamworkers.diagnosis.checks import CHECKS
+from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.heartbeats import SupervisorStatus
+from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.errors import RedisUnavailableError
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Patient:
 
     def pretend_to_serve(self) -> None:
         """A heartbeat says that somebody reads the queue."""
-        self.streams.heartbeats.beat("somebody", SupervisorStatus(queues=["tests"]), 600_000)
+        self.streams.heartbeats.beat("somebody", SupervisorStatus(queues=["tests"], workers=[WorkerStatus()]), 600_000)
 
     def lose_entries(self, count: int) -> list[bytes]:
         """Take the first entries out of the stream; their payloads."""
@@ -53,7 +55,15 @@ class Patient:
 
 
 @pytest.fixture
-def patient(connection: Connection, streams: Streams, registry: Registry, consumer: Consumer) -> Patient:
+def bars(connection: Connection) -> None:
+    """Bars of today, without which something is always wrong."""
+    connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
+
+
+@pytest.fixture
+def patient(bars: None, connection: Connection, streams: Streams, registry: Registry, consumer: Consumer) -> Patient:
+    """A healthy pool: there are bars, and a worker of another queue."""
+    streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=[WorkerStatus()]), 600_000)
     return Patient(connection, streams, registry, consumer)
 
 
@@ -69,7 +79,7 @@ def _strand(patient: Patient) -> None:
     patient.lose_entries(2)
 
 
-def _add_strays(patient: Patient) -> None:
+def _add_orphans(patient: Patient) -> None:
     run = patient.start("A", "B")
     packed = [entry.packed for entry in patient.streams.inspector.scan_stream("tests", "0-0")]
     patient.consumer.work()
@@ -144,29 +154,152 @@ def _stop_promoting(patient: Patient) -> None:
     patient.streams.client.raw.zadd(patient.streams.keys.delayed("tests"), {packed: 1})
 
 
+def _stop_all_workers(patient: Patient) -> None:
+    patient.streams.heartbeats.end("elsewhere")
+
+
+def _start_a_worker(patient: Patient) -> None:
+    patient.streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=[WorkerStatus()]), 600_000)
+
+
+def _let_an_item_wait(patient: Patient) -> None:
+    patient.pretend_to_serve()
+    patient.start("A")
+    (packed,) = patient.lose_entries(1)
+    patient.streams.client.raw.delete(patient.streams.keys.stream("tests"))
+    patient.streams.client.raw.xadd(patient.streams.keys.stream("tests"), {"p": packed}, id="1-1")
+    patient.streams.queues.ensure_groups(["tests"])
+
+
+def _fail_items(patient: Patient) -> None:
+    run = patient.start("A")
+    patient.lose_entries(1)
+    patient.streams.queues.set_open_count("tests", run.id, 0)
+    patient.connection.execute("UPDATE run_items SET status = 'failed'")
+    patient.change_run(run, "status = 'FAILED', failed_count = 1, completed_count = 0, completed_at = now()")
+
+
+def _add_a_schedule(patient: Patient) -> None:
+    patient.connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
+
+
+def _break_a_schedule(patient: Patient) -> None:
+    _add_a_schedule(patient)
+    patient.connection.execute("UPDATE schedules SET problem = 'no such zone'")
+
+
+def _miss_a_tick(patient: Patient) -> None:
+    _add_a_schedule(patient)
+    patient.connection.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state)"
+        " SELECT id, now(), now(), 'missed' FROM schedules"
+    )
+
+
+def _leave_a_tick(patient: Patient) -> None:
+    _add_a_schedule(patient)
+    patient.connection.execute("UPDATE schedules SET due_at = now() - interval '2 min'")
+
+
+def _lose_bars(patient: Patient) -> None:
+    patient.connection.execute("DELETE FROM ohlcv_daily")
+
+
+def _load_bars(patient: Patient) -> None:
+    patient.connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
+
+
 FAULTS: dict[str, Callable[[Patient], None]] = {
-    "stranded_items": _strand,
-    "entries_without_items": _add_strays,
-    "dead_consumer": _leave_a_consumer,
-    "missing_group": _lose_the_group,
+    "leaked_key": _leak_a_lease,
+    "no_worker": _stop_all_workers,
     "unread_queue": _have_no_reader,
+    "unknown_queue": _uninstall_the_queue,
+    "dead_consumer": _leave_a_consumer,
+    "old_items": _let_an_item_wait,
+    "overdue_delayed": _stop_promoting,
+    "missing_group": _lose_the_group,
+    "stranded_items": _strand,
+    "entries_without_items": _add_orphans,
+    "failure_rate": _fail_items,
     "open_run_without_open_items": _forget_to_complete,
     "ended_run_with_open_items": _end_too_early,
     "stale_count": _count_what_is_not,
-    "outbox_backlog": _keep_events,
     "unknown_job": _uninstall_the_job,
-    "unknown_queue": _uninstall_the_queue,
-    "leaked_key": _leak_a_lease,
-    "overdue_delayed": _stop_promoting,
+    "schedule_problem": _break_a_schedule,
+    "missed_ticks": _miss_a_tick,
+    "overdue_ticks": _leave_a_tick,
+    "outbox_backlog": _keep_events,
+    "stale_bars": _lose_bars,
 }
 BY_HAND: dict[str, Callable[[Patient], object]] = {
+    "no_worker": _start_a_worker,
     "unread_queue": Patient.pretend_to_serve,
+    "old_items": lambda patient: patient.consumer.work(),
+    "failure_rate": lambda patient: patient.connection.execute("UPDATE runs SET completed_at = now() - interval '2 d'"),
     "unknown_job": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
+    "schedule_problem": lambda patient: patient.connection.execute("UPDATE schedules SET problem = NULL"),
+    "missed_ticks": lambda patient: patient.connection.execute("DELETE FROM ticks"),
+    "overdue_ticks": lambda patient: patient.connection.execute("UPDATE schedules SET due_at = NULL"),
+    "stale_bars": _load_bars,
+}
+# The servers are shared by all tests, so what they report is made up.
+SERVER_STATES = {
+    "redis_persistence": ("redis_state", {"aof_last_write_status": "err"}),
+    "redis_memory": ("redis_state", {"maxmemory": 100, "maxmemory_policy": "noeviction", "used_memory": 90}),
+    "redis_eviction": ("redis_state", {"maxmemory": 100, "maxmemory_policy": "allkeys-lru", "used_memory": 50}),
+    "postgresql_connections": ("database_state", {"connections": 99, "max_connections": 100}),
 }
 
 
-def test_every_kind_has_a_fault_here() -> None:
-    assert list(FAULTS) == list(KINDS)
+def test_every_check_has_a_fault_here() -> None:
+    others = {"redis_unavailable", "postgresql_read_only"}
+    assert {*FAULTS, *SERVER_STATES, *others} == set(CHECKS)
+    assert list(FAULTS) == [name for name in CHECKS if name in FAULTS]
+
+
+@pytest.mark.usefixtures("no_pause", "patient")
+@pytest.mark.parametrize("kind", SERVER_STATES)
+def test_what_a_server_reports_is_found(kind: str, cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, state = SERVER_STATES[kind]
+    read = getattr(Snapshot, name).func
+    monkeypatch.setattr(Snapshot, name, property(lambda snapshot: read(snapshot) | state))
+    found = cli("doctor", "--json")
+    assert (found.code, [row["kind"] for row in found.json]) == (1, [kind])
+    assert cli("status").code == 1
+
+
+@pytest.mark.usefixtures("no_pause", "patient")
+def test_a_server_that_takes_no_writes_is_found(cli: Command, database_url: str) -> None:
+    with connect(database_url) as connection:
+        row = connection.execute("SELECT current_database()").fetchone()
+        assert row is not None
+        connection.execute(f"ALTER DATABASE {row[0]} SET default_transaction_read_only = on")
+    found = cli("doctor", "--json")
+    assert (found.code, [row["kind"] for row in found.json]) == (1, ["postgresql_read_only"])
+    assert cli("status").code == 1
+
+
+@pytest.mark.usefixtures("no_pause", "patient")
+def test_a_redis_that_rejects_writes_is_found(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reject(*_: object) -> bool:
+        raise RedisUnavailableError("Redis rejects: OOM")
+
+    monkeypatch.setattr(Streams, "hold_service_lease", reject)
+    found = cli("doctor", "--json")
+    assert (found.code, [row["kind"] for row in found.json]) == (1, ["redis_unavailable"])
+    assert "redis: Redis rejects: OOM" in cli("status").out
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("kind", [name for name in FAULTS if CHECKS[name].is_cheap])
+def test_status_shows_what_doctor_finds(kind: str, patient: Patient, cli: Command) -> None:
+    assert cli("status").code == 0
+    FAULTS[kind](patient)
+    answer = cli("status", "--json")
+    assert answer.code == 1
+    assert kind in [row["kind"] for row in answer.json["findings"]]
+    states = {row["component"]: row["status"] for row in answer.json["components"]}
+    assert states[CHECKS[kind].component] == {"warning": "degraded", "error": "critical"}[CHECKS[kind].severity]
 
 
 @pytest.mark.usefixtures("no_pause")
@@ -207,7 +340,7 @@ def test_what_was_stranded_is_done_once_and_the_count_is_right(patient: Patient,
 
 @pytest.mark.usefixtures("no_pause")
 def test_what_belongs_to_no_run_is_kept_and_what_belongs_to_an_open_item_stays(patient: Patient, cli: Command) -> None:
-    _add_strays(patient)
+    _add_orphans(patient)
     patient.start("STAYS")
     answer = cli("doctor", "--fix", "--json")
     assert answer.code == 1
@@ -241,7 +374,7 @@ def test_a_key_that_nobody_knows_is_named_and_left_alone(patient: Patient, cli: 
     assert answer.code == 1
     (row,) = answer.json
     assert (row["kind"], row["where"], row["fixed"]) == ("leaked_key", f"key {key}", False)
-    assert row["advice"] == KINDS["leaked_key"].by_hand
+    assert row["advice"] == CHECKS["leaked_key"].by_hand
     patient.streams.client.raw.delete(key)
     assert cli("doctor").code == 0
 
@@ -252,8 +385,8 @@ def test_the_table_says_what_is_wrong_and_what_fix_would_do(patient: Patient, cl
     lines = cli("doctor").out.splitlines()
     assert lines[0].split() == ["severity", "kind", "where", "fixed", "what"]
     assert lines[1].split()[:5] == ["warning", "stale_count", "run", "4242", "no"]
-    assert lines[1].endswith("Redis counts 5 open items of it in queue tests (--fix: forgets the count)")
-    assert cli("doctor", "--fix").out.splitlines()[1].endswith("(done: forgets the count)")
+    assert lines[1].endswith("Redis counts 5 open items of it in queue tests (--fix: deletes the count)")
+    assert cli("doctor", "--fix").out.splitlines()[1].endswith("(done: deletes the count)")
     assert cli("doctor").out == "all is well\n"
 
 
@@ -269,6 +402,7 @@ def test_a_service_that_is_away_is_exit_code_3(cli: Command, monkeypatch: pytest
     assert answer.err.startswith("Error: PostgreSQL does not answer")
 
 
+@pytest.mark.usefixtures("bars")
 def test_a_busy_pool_in_health_is_well_ten_times_in_a_row(
     worker: Supervisor, connection: Connection, streams: Streams, registry: Registry, cli: Command
 ) -> None:
@@ -285,6 +419,7 @@ def test_a_busy_pool_in_health_is_well_ten_times_in_a_row(
     assert worker.events("worker_ended") == []
 
 
+@pytest.mark.usefixtures("bars")
 def test_a_queue_is_unread_until_a_worker_starts(
     environment: dict[str, str],
     connection: Connection,
@@ -295,15 +430,17 @@ def test_a_queue_is_unread_until_a_worker_starts(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
     first = cli("doctor", "--json")
-    assert (first.code, {row["kind"] for row in first.json}) == (1, {"unread_queue", "missing_group"})
+    assert (first.code, {row["kind"] for row in first.json}) == (1, {"no_worker", "unread_queue", "missing_group"})
     with running_supervisor(environment, tmp_path, "--processes", "1") as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED"
         wait_until(lambda: cli("doctor").code == 0, what="all is well")
         assert supervisor.stop() == 0
-    assert cli("doctor").code == 0
+    last = cli("doctor", "--json")
+    assert (last.code, [row["kind"] for row in last.json]) == (1, ["no_worker"])
     assert effects_of(connection, run) == ["A", "B"]
 
 
+@pytest.mark.usefixtures("bars")
 def test_doctor_fix_beside_a_pool_at_work_doubles_nothing(
     worker: Supervisor, connection: Connection, streams: Streams, registry: Registry, cli: Command
 ) -> None:

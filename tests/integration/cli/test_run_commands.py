@@ -35,7 +35,7 @@ from streamworkers.engine.redis.queue import Delivery
         (("noop", "--symbols", "A", "--as-of", "2021-13-01"), "'2021-13-01' is not a date YYYY-MM-DD or a time"),
         (("noop", "--symbols", "A", "--as-of", "9999-12-31T23:00-12:00"), "-12:00' is outside of the years 1 to 9999"),
         (("noop", "--symbols", "A", "--timeframe", "2day"), "timeframe '2day' is not one of 1min, hour, day"),
-        (("noop", "--symbols", "A", "--timeout", "5"), "--timeout is the time to --wait: name both"),
+        (("noop", "--symbols", "A", "--timeout", "5"), "--timeout limits --wait: name both"),
         (("noop", "--symbols", "A", "--wait", "--timeout", "nan"), "nan is not a finite number"),
         (("noop", "--symbols", "A", "--max-attempts", "0"), "0 is not in the range"),
     ],
@@ -77,14 +77,14 @@ def test_a_run_without_workers_waits_and_can_be_listed_shown_cancelled_and_retri
     assert "run 1 has not ended after 0.1 s. Watch it: streamworkers runs watch 1" in waited.err
 
     cancelled = cli("runs", "cancel", "1")
-    assert (cancelled.code, cancelled.out) == (0, "run 1 cancelled; 2 items had not been done\n")
+    assert (cancelled.code, cancelled.out) == (0, "run 1 cancelled with 2 items open\n")
     assert cli("runs", "show", "1", "--json").json["items"]["cancelled"] == 2
     assert "  cancelled  2\n" in cli("runs", "show", "1").out
     again = cli("runs", "cancel", "1")
     assert again.code == 2
     assert "run 1 is CANCELLED, and only a run that is PENDING or RUNNING can be cancelled" in again.err
     retried = cli("runs", "retry", "1")
-    assert (retried.code, retried.out) == (0, "run 1: 2 items again\n")
+    assert (retried.code, retried.out) == (0, "run 1: 2 items enqueued again\n")
     rejected = cli("runs", "retry", "1")
     assert rejected.code == 2
     assert "run 1 has no item that is failed or cancelled" in rejected.err
@@ -151,7 +151,7 @@ def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: 
     assert "run 2: misbehaving over A,RAISE,PERMANENT: COMPLETED_WITH_ERRORS\n" in answer.out
     assert "  failed     2\n" in answer.out
     assert "RAISE (attempt 2): ValueError: RAISE cannot be computed" in answer.out
-    assert "  see them: streamworkers dead list --run 2\n" in answer.out
+    assert "  list them: streamworkers dead list --run 2\n" in answer.out
     assert cli("runs", "watch", "2").code == 1
     watched = cli("runs", "watch", "2", "--json")
     assert (watched.code, watched.json["items"]["failed"]) == (1, 2)
@@ -213,7 +213,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cl
         finally:
             waiting.kill()
     assert waiting.returncode == 130
-    assert "run 1 goes on. Watch it: streamworkers runs watch 1" in err
+    assert "run 1 continues. Watch it: streamworkers runs watch 1" in err
     assert "Traceback" not in out + err
     assert cli("runs", "list", "--json").json[0]["status"] == "PENDING"
 
@@ -223,7 +223,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cl
     [
         (("--queue", "none"), "no job uses queue 'none'; known: analysis, bench, load, maintenance, tests"),
         (("--queue", "tests", "--queue", "tests=1"), "queue 'tests' is named twice"),
-        (("--queue", "tests=0"), "--queue 'tests=0': '0' is not a number of processes from 1"),
+        (("--queue", "tests=0"), "--queue 'tests=0': '0' is not a number of processes, at least 1"),
         (("--queue", "tests=3", "--processes", "2"), "ask for more than 2 processes"),
         (("--processes", "0"), "0 is not in the range"),
         (("--grace-seconds", "nan"), "nan is not a finite number"),
@@ -241,30 +241,30 @@ def test_a_worker_serves_the_queues_it_is_told(worker: Supervisor, cli: Run) -> 
 
 
 def test_rejected_entries_are_listed_shown_and_purged(cli: Run, connection: Connection) -> None:
-    assert cli("dead", "entries", "list").out == "no rejected entries\n"
+    assert cli("rejected", "list").out == "no rejected entries\n"
     for number, payload in enumerate((b"plain", b"\xc1\x00")):
         ledger.keep_rejected(connection, "tests", [Delivery("tests", f"{number}-0", payload)], "is no entry")
-    listed = cli("dead", "entries", "list")
+    listed = cli("rejected", "list")
     assert listed.out.splitlines()[0].split() == ["id", "queue", "entry", "bytes", "rejected", "error"]
-    assert [row["entry_id"] for row in cli("dead", "entries", "list", "--queue", "tests", "--json").json] == [
+    assert [row["entry_id"] for row in cli("rejected", "list", "--queue", "tests", "--json").json] == [
         "1-0",
         "0-0",
     ]
-    assert cli("dead", "entries", "list", "--queue", "other", "--json").json == []
-    assert "there are rejected entries too: streamworkers dead entries list" in cli("dead", "list").err
-    assert cli("dead", "entries", "show", "1").out == "tests 0-0, 5 bytes: is no entry\nplain\n"
-    assert cli("dead", "entries", "show", "2").out == "tests 1-0, 2 bytes: is no entry\n\\xc1\\x00\n"
-    assert cli("dead", "entries", "show", "2", "--json").json["payload_base64"] == "wQA="
-    assert cli("dead", "entries", "show", "1", "--raw").out == "plain"
-    assert cli("dead", "entries", "purge", "1").out == "purged 1 entries\n"
-    assert cli("dead", "entries", "purge", "--all").out == "purged 1 entries\n"
-    assert cli("dead", "entries", "list").out == "no rejected entries\n"
+    assert cli("rejected", "list", "--queue", "other", "--json").json == []
+    assert "there are rejected entries too: streamworkers rejected list" in cli("dead", "list").err
+    assert cli("rejected", "show", "1").out == "tests 0-0, 5 bytes: is no entry\nplain\n"
+    assert cli("rejected", "show", "2").out == "tests 1-0, 2 bytes: is no entry\n\\xc1\\x00\n"
+    assert cli("rejected", "show", "2", "--json").json["payload_base64"] == "wQA="
+    assert cli("rejected", "show", "1", "--raw").out == "plain"
+    assert cli("rejected", "purge", "1").out == "purged 1 entries\n"
+    assert cli("rejected", "purge", "--all").out == "purged 1 entries\n"
+    assert cli("rejected", "list").out == "no rejected entries\n"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("show", "7"), "no rejected entry has the id 7: see `streamworkers dead entries list`"),
+        (("show", "7"), "no rejected entry has the id 7: see `streamworkers rejected list`"),
         (("purge",), "name ids or --all: exactly one of the two"),
         (("purge", "1", "--all"), "name ids or --all: exactly one of the two"),
     ],
@@ -272,8 +272,17 @@ def test_rejected_entries_are_listed_shown_and_purged(cli: Run, connection: Conn
 def test_a_command_on_rejected_entries_that_breaks_a_rule_is_a_usage_error(
     words: tuple[str, ...], message: str, cli: Run
 ) -> None:
-    answer = cli("dead", "entries", *words)
+    answer = cli("rejected", *words)
     assert (answer.code, message in answer.err) == (2, True), answer
+
+
+def test_the_former_name_of_rejected_works_with_a_warning(cli: Run) -> None:
+    warning = (
+        "Warning: `dead entries` is now `streamworkers rejected`; the old name will be removed in the next release\n"
+    )
+    answer = cli("dead", "entries", "list")
+    assert (answer.code, answer.out, answer.err) == (0, "no rejected entries\n", warning)
+    assert "entries" not in cli("dead", "--help").out.partition("Commands:")[2].replace("dead items", "")
 
 
 def test_the_same_key_gives_the_same_run(cli: Run) -> None:

@@ -11,12 +11,14 @@ from harness import run_status, start_run
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
-from streamworkers.diagnosis.doctor import ERROR, NOTE, WARNING, Doctor, Finding
+from streamworkers.diagnosis import queue_entries as queue_entries_module
+from streamworkers.diagnosis.doctor import Doctor
+from streamworkers.diagnosis.finding import ERROR, NOTE, WARNING, Finding
 from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.heartbeats import SupervisorStatus
+from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services import loss_check as loss_check_module
@@ -32,7 +34,12 @@ def doctor(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Doctor:
-    """A doctor whose second look follows at once, and that takes a run of this moment for one of before."""
+    """A doctor whose second look follows at once, and that examines runs enqueued just now.
+
+    Except for what a test breaks, the system is healthy: there are bars of today and a worker.
+    """
+    connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
+    _serve(streams, "elsewhere", "bench")
     monkeypatch.setattr(doctor_module, "SECOND_LOOK_SECONDS", 0.0)
     hasty = settings.model_copy(update={"reconcile_seconds": 0.0})
     return Doctor(connection, streams, registry, OutboxRelay(pool, streams, PoolMetrics()), hasty)
@@ -49,8 +56,8 @@ def between(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callab
     return happen
 
 
-def _serve(streams: Streams, name: str = "somebody") -> None:
-    streams.heartbeats.beat(name, SupervisorStatus(queues=["tests"]), 600_000)
+def _serve(streams: Streams, name: str = "somebody", queue: str = "tests") -> None:
+    streams.heartbeats.beat(name, SupervisorStatus(queues=[queue], workers=[WorkerStatus()]), 600_000)
 
 
 def _read_and_die(streams: Streams, silent_ms: int) -> None:
@@ -67,7 +74,7 @@ def _lose_all(streams: Streams) -> list[bytes]:
 
 
 def _kinds(findings: list[Finding]) -> list[tuple[str, str]]:
-    return [(finding.kind, finding.severity) for finding in findings]
+    return [(finding.check, finding.severity) for finding in findings]
 
 
 def _started(connection: Connection, streams: Streams, registry: Registry, *symbols: str) -> Run:
@@ -129,7 +136,7 @@ def test_an_item_that_is_done_between_the_looks_is_not_stranded(
     assert _kinds(doctor.examine()) == []
     assert run_status(connection, run) == "RUNNING"
     between(lambda: None)
-    assert _kinds(doctor.mend(doctor.examine())) == [("open_run_without_open_items", WARNING)]
+    assert _kinds(doctor.repair(doctor.examine())) == [("open_run_without_open_items", WARNING)]
     assert run_status(connection, run) == "COMPLETED"
 
 
@@ -160,7 +167,7 @@ def test_a_run_that_somebody_is_enqueuing_is_left_alone(
         stranded = doctor.examine()
         assert _kinds(stranded) == [("stranded_items", ERROR)]
         ledger.lock_enqueue(enqueuer, run.id, wait=True)
-        doctor.mend(stranded)
+        doctor.repair(stranded)
         assert streams.inspector.read_backlog("tests").waiting == 0
     assert _kinds(doctor.examine()) == [("stranded_items", ERROR)]
 
@@ -174,7 +181,7 @@ def test_what_somebody_enqueued_again_since_is_not_added_a_second_time(
     stranded = doctor.examine()
     streams.queues.add("tests", run.id, packed)
     ledger.mark_enqueued(connection, run.id)
-    doctor.mend(stranded)
+    doctor.repair(stranded)
     assert streams.inspector.read_backlog("tests").waiting == 1
 
 
@@ -202,7 +209,7 @@ def test_an_enqueue_that_died_before_its_entries_is_finished(
     run = _started(connection, streams, registry, "A")
     _lose_all(streams)
     connection.execute("UPDATE runs SET enqueued_at = NULL")
-    assert [finding.fixed for finding in doctor.mend(doctor.examine())] == [True]
+    assert [finding.fixed for finding in doctor.repair(doctor.examine())] == [True]
     assert streams.inspector.read_backlog("tests").waiting == 1
     now = ledger.load_run(connection, run.id)
     assert now is not None
@@ -217,11 +224,11 @@ def test_a_long_list_of_stranded_items_is_added_page_by_page(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
-    monkeypatch.setattr(doctor_module, "_RUN_PAGE", 1)
+    monkeypatch.setattr(queue_entries_module, "_RUN_PAGE", 1)
     _serve(streams)
     runs = [_started(connection, streams, registry, *[f"S{n}" for n in range(count)]) for count in (10, 3)]
     _lose_all(streams)
-    findings = doctor.mend(doctor.examine())
+    findings = doctor.repair(doctor.examine())
     assert [(finding.where, finding.fixed) for finding in findings] == [(f"run {run.id}", True) for run in runs]
     assert streams.inspector.read_backlog("tests").waiting == 13
     assert streams.inspector.read_open_counts("tests") == {runs[0].id: 10, runs[1].id: 3}
@@ -235,20 +242,20 @@ def test_entries_without_items_are_a_note_while_somebody_reads_the_queue(
     assert ("entries_without_items", WARNING) in _kinds(doctor.examine())
     _serve(streams)
     (note,) = doctor.examine()
-    assert (note.kind, note.severity, note.is_wrong) == ("entries_without_items", NOTE, False)
+    assert (note.check, note.severity, note.is_wrong) == ("entries_without_items", NOTE, False)
     assert "normal while workers run" in note.what
-    doctor.mend([note])
+    doctor.repair([note])
     assert streams.inspector.read_backlog("tests").waiting == 2
 
 
-def test_strays_are_left_to_a_worker_that_has_started_meanwhile(
+def test_orphans_are_left_to_a_worker_that_has_started_meanwhile(
     connection: Connection, streams: Streams, registry: Registry, doctor: Doctor
 ) -> None:
     _started(connection, streams, registry, "A")
     streams.queues.add("tests", 1, [b"rubbish"])
     found = doctor.examine()
     _serve(streams)
-    doctor.mend(found)
+    doctor.repair(found)
     assert streams.inspector.read_backlog("tests").waiting == 2
 
 
@@ -263,9 +270,9 @@ def test_a_dead_consumer_whose_leases_run_is_left_to_the_reclaimer(
     _read_and_die(streams, 0)
     (running,) = doctor.examine()
     assert (running.severity, running.fix) == (NOTE, None)
-    assert running.what.startswith("1 entries pending; the lease of 0 has run out")
+    assert running.what.startswith("1 entries pending; the lease of 0 has expired")
     streams.heartbeats.end("somebody")
-    alone = next(finding for finding in doctor.examine() if finding.kind == "dead_consumer")
+    alone = next(finding for finding in doctor.examine() if finding.check == "dead_consumer")
     assert (alone.severity, alone.fix) == (WARNING, None)
 
 
@@ -276,8 +283,8 @@ def test_entries_of_a_dead_consumer_whose_lease_ran_out_long_ago_are_put_back(
     run = _started(connection, streams, registry, "A")
     _read_and_die(streams, 60_000)
     (finding,) = doctor.examine()
-    assert (finding.kind, finding.severity) == ("dead_consumer", WARNING)
-    (mended,) = doctor.mend([finding])
+    assert (finding.check, finding.severity) == ("dead_consumer", WARNING)
+    (mended,) = doctor.repair([finding])
     assert mended.fixed
     assert streams.inspector.read_consumers("tests") == {}
     consumer.work()
@@ -293,7 +300,7 @@ def test_a_live_supervisors_consumer_is_no_finding_and_a_dead_ones_without_entri
     _serve(streams)
     (note,) = doctor.examine()
     assert (note.where, note.severity) == ("consumer gone.1 of queue tests", NOTE)
-    assert [finding.fixed for finding in doctor.mend([note])] == [True]
+    assert [finding.fixed for finding in doctor.repair([note])] == [True]
     assert streams.inspector.read_consumers("tests") == {"somebody.1": 0}
 
 
@@ -304,8 +311,8 @@ def test_a_stale_count_is_a_note_while_a_supervisor_forgets_it(
     run = _started(connection, streams, registry, "A")
     streams.queues.set_open_count("tests", 4242, 3)
     (note,) = doctor.examine()
-    assert (note.kind, note.severity) == ("stale_count", NOTE)
-    doctor.mend([note])
+    assert (note.check, note.severity) == ("stale_count", NOTE)
+    doctor.repair([note])
     assert streams.inspector.read_open_counts("tests") == {run.id: 1}
 
 

@@ -11,16 +11,19 @@ from pydantic import ValidationError
 
 from consumer import Consumer
 from harness import items_of, run_status, start_run, subscribe, wait_until
+from streamworkers.config import Settings
 from streamworkers.database import Connection
+from streamworkers.diagnosis.components import ComponentStatus, check_components, find_worst
+from streamworkers.diagnosis.finding import Thresholds
+from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import Run, retention
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
-from streamworkers.engine.redis.streams import Streams
-from streamworkers.engine.registry import Registry
+from streamworkers.engine.redis.streams import Streams, open_streams
+from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
-from streamworkers.jobs.health import Finding, HealthParameters, examine, worst
 from streamworkers.market.universes.store import add_symbols
 
 NOW = datetime.now(UTC)
@@ -144,8 +147,9 @@ def test_a_cleanup_run_has_an_item_for_each_table(
     assert row[0]["removed"] == 1
 
 
-def _findings(connection: Connection, streams: Streams, **rules: Any) -> dict[str, Finding]:
-    return {found.component: found for found in examine(connection, streams.inspector, HealthParameters(**rules), NOW)}
+def _findings(connection: Connection, streams: Streams, **rules: Any) -> dict[str, ComponentStatus]:
+    snapshot = Snapshot(connection, streams, installed_jobs(), Settings(), Thresholds(**rules), NOW)
+    return {found.component: found for found in check_components(snapshot)[0]}
 
 
 def test_a_system_with_nothing_in_it_has_no_worker_and_no_bars(connection: Connection, streams: Streams) -> None:
@@ -155,15 +159,15 @@ def test_a_system_with_nothing_in_it_has_no_worker_and_no_bars(connection: Conne
     others = {name: finding.status for name, finding in found.items() if name not in ("workers", "data")}
     expected = ("redis", "postgresql", "queues", "executions", "schedules", "outbox")
     assert others == dict.fromkeys(expected, "ok")
-    assert worst(found.values()) == "critical"
-    assert worst([]) == "ok"
+    assert find_worst(found.values()) == "critical"
+    assert find_worst([]) == "ok"
 
 
 def test_a_queue_that_nobody_reads_is_critical(connection: Connection, streams: Streams, registry: Registry) -> None:
     start_run(connection, streams, registry, "noop", "A")
     streams.heartbeats.beat("w", SupervisorStatus(queues=["tests"], workers=[WorkerStatus()]), 60_000)
     found = _findings(connection, streams)
-    assert found["workers"].message == "nobody reads the queues bench, which have items"
+    assert found["workers"].message == "queue bench: no worker reads it; 1 entries wait, 0 are pending, 0 are delayed"
     streams.heartbeats.beat("w", SupervisorStatus(queues=["tests", "bench"], workers=[WorkerStatus()]), 60_000)
     wait_until(lambda: _findings(connection, streams, queue_age_seconds=0.001)["queues"].status == "degraded")
     found = _findings(connection, streams, queue_age_seconds=0.001)
@@ -193,7 +197,7 @@ def test_failed_items_stale_bars_late_events_and_missed_ticks_are_seen(
     assert found["executions"].detail["error_rate"] == 1.0
     assert found["data"].message.endswith(", 9 days ago")
     assert found["outbox"].message == "1 events have waited for more than 60 s"
-    assert found["schedules"].message == "3 ticks missed, 0 rejected, 0 overdue"
+    assert found["schedules"].message == "3 ticks missed, 0 rejected in the last 24 hours"
     assert {found[name].status for name in ("executions", "data", "outbox", "schedules")} == {"degraded"}
     assert found["queues"].detail["bench"]["dead"] == 2
     connection.execute("UPDATE schedules SET problem = 'no such zone'")
@@ -201,7 +205,7 @@ def test_failed_items_stale_bars_late_events_and_missed_ticks_are_seen(
 
 
 def test_a_redis_that_is_away_is_critical_and_the_rest_is_looked_at(connection: Connection) -> None:
-    found = _findings(connection, Streams("redis://127.0.0.1:1/0", "nowhere"))
+    found = _findings(connection, open_streams("redis://127.0.0.1:1/0", "nowhere"))
     assert found["redis"].status == "critical"
     assert found["redis"].message.startswith("Redis does not answer")
     assert found["postgresql"].status == "ok"
@@ -213,7 +217,7 @@ def test_a_redis_that_may_evict_queues_or_is_nearly_full_is_degraded(
     state = {"used_memory": 50, "maxmemory": 100, "maxmemory_policy": "allkeys-lru", "aof_last_write_status": "ok"}
     for change, words in (
         ({}, "maxmemory-policy allkeys-lru may evict queues: set noeviction"),
-        ({"used_memory": 90}, "Redis uses 90% of its memory limit"),
+        ({"used_memory": 90, "maxmemory_policy": "noeviction"}, "Redis uses 90% of its memory limit"),
         ({"aof_last_write_status": "err"}, "Redis cannot write its append-only file"),
     ):
         monkeypatch.setattr(streams.inspector, "read_server_state", lambda change=change: state | change)

@@ -15,7 +15,7 @@ from streamworkers.database import Connection, connect
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.ledger import load_run
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import BadInputError, UnknownNameError
@@ -309,7 +309,7 @@ def test_a_tick_while_redis_is_away_is_a_run_that_the_reconciler_enqueues(
     told = []
     away = Ticker(
         pool,
-        Streams("redis://127.0.0.1:1/0", "nowhere"),
+        open_streams("redis://127.0.0.1:1/0", "nowhere"),
         registry,
         resolve,
         metrics,

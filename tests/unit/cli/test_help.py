@@ -6,7 +6,7 @@ import click
 import pytest
 
 from streamworkers import __version__
-from streamworkers.cli.main import cli, main
+from streamworkers.cli.main import _COMMANDS, cli, main
 
 
 def _paths(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -45,6 +45,13 @@ def test_help_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypat
         assert [line for line in text.splitlines() if len(line) > 80] == []
         _, _, commands = text.partition("\nCommands:\n")
         assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_the_short_help_in_the_table_is_that_of_the_command(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.get_short_help_str(limit=200) == _COMMANDS[name]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

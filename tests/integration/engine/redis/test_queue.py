@@ -6,7 +6,7 @@ import pytest
 from streamworkers.engine.redis.entry import Entry, unpack_entry
 from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.queue import Delay
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.errors import BadInputError, RedisUnavailableError
 
 LIMIT = 16_384
@@ -281,7 +281,7 @@ def test_reclaiming_makes_a_lost_group_again(streams: Streams) -> None:
 
 
 def test_an_unreachable_redis_is_said_to_be_unreachable() -> None:
-    streams = Streams("unix:///nowhere/redis.sock", "x")
+    streams = open_streams("unix:///nowhere/redis.sock", "x")
     with pytest.raises(RedisUnavailableError, match=r"^Redis does not answer: .*"):
         streams.inspector.ping()
     streams.close()
@@ -295,4 +295,4 @@ def test_a_rejection_by_redis_is_told_with_its_words(streams: Streams) -> None:
 
 def test_a_url_that_is_none_is_rejected() -> None:
     with pytest.raises(BadInputError, match=r"STREAMWORKERS_REDIS_URL is not a URL that begins with redis://"):
-        Streams("http://localhost", "x")
+        open_streams("http://localhost", "x")

@@ -9,7 +9,7 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import ENTRY_VERSION, Entry
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services import queue_scan as census_module
 from streamworkers.engine.services.queue_scan import QueueScan, read_item, split_for_scans
@@ -116,7 +116,7 @@ def test_a_census_that_fails_goes_on_where_it_was(connection: Connection, stream
     run = start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(1500)])
     scan = _queue_scan(streams, run)
     assert not scan.step(2)
-    there, away = scan._inspector, Streams("unix:///nowhere/redis.sock", "x")
+    there, away = scan._inspector, open_streams("unix:///nowhere/redis.sock", "x")
     scan._inspector = away.inspector
     with pytest.raises(RedisUnavailableError):
         scan.step(1)

@@ -16,7 +16,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import BacklogCollector, PoolMetrics
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import unpack_entry
-from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services import loss_check as loss_check_module
 from streamworkers.engine.services import reconciler as reconciler_module
@@ -576,7 +576,7 @@ def test_events_stay_in_the_outbox_while_redis_is_away(
 ) -> None:
     start_run(connection, streams, registry, "ledger_entry", "A")
     consumer.work()
-    away = Streams("unix:///nowhere/redis.sock", "x")
+    away = open_streams("unix:///nowhere/redis.sock", "x")
     with pytest.raises(RedisUnavailableError):
         OutboxRelay(pool, away, metrics).run_once()
     away.close()
@@ -607,6 +607,6 @@ def test_the_backlog_is_read_when_it_is_asked_for_and_left_out_when_it_cannot_be
     metrics.registry.register(BacklogCollector(streams, ["tests"]))
     assert _value(metrics, "queue_entries", queue="tests", state="waiting") == 2
     assert _value(metrics, "queue_entries", queue="tests", state="pending") == 1
-    away = Streams("unix:///nowhere/redis.sock", "x")
+    away = open_streams("unix:///nowhere/redis.sock", "x")
     assert list(BacklogCollector(away, ["tests"]).collect()) == []
     away.close()

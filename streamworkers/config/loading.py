@@ -1,0 +1,54 @@
+"""Settings of loading bars and of the providers."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+
+
+class LoadingSettings(BaseModel):
+    """Which bars are loaded, from where, and how fast."""
+
+    load_provider: str = Field(
+        "massive", pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Provider of bars when a load names none"
+    )
+    load_years: float = Field(
+        2.0, gt=0, le=100, description="Years of bars to load for a symbol that has none, when a load names no range"
+    )
+    load_overlap_bars: int = Field(
+        1, ge=1, le=1000, description="Stored bars that an incremental load requests again; for 1min, days"
+    )
+    load_hours: Literal["regular", "extended"] = Field(
+        "regular", description="Hours of 1-minute and hourly bars: the `regular` session, or `extended` for all trading"
+    )
+    load_hour_anchor: Literal["clock", "open"] = Field(
+        "clock", description="Start of hourly bars: `clock` for full hours, `open` for 09:30 and each hour after it"
+    )
+    load_derive: bool = Field(
+        True, description="Derive hours from minutes, and weeks and months from days, when both are loaded"
+    )
+    load_grace_seconds: float = Field(
+        900.0, ge=0, le=86_400, description="Seconds after the end of a bar's window until the bar counts as closed"
+    )
+    load_threads: int = Field(8, ge=1, le=64, description="Symbols that a worker loads at the same time")
+    load_grouped_from: int = Field(
+        20, ge=1, description="Number of symbols from which a new day is loaded with one call for all symbols"
+    )
+    massive_api_key: SecretStr | None = Field(None, description="Key of the Massive API, for the provider `massive`")
+    massive_base_url: str = Field(
+        "https://api.massive.com", pattern=r"^https?://[^@/?#\s]+/?$", description="Address of the Massive API"
+    )
+    massive_calls_per_minute: int = Field(
+        5, ge=0, le=100_000, description="Calls that the whole fleet may make in any 60 seconds; 0 sets no limit"
+    )
+    massive_timeout_seconds: float = Field(
+        30.0, gt=0, le=600, description="Seconds to wait for the next part of an answer"
+    )
+    massive_page_limit: int = Field(
+        50_000, ge=100, le=50_000, description="Base bars to request in one call; the API allows 50,000"
+    )
+    massive_max_body_mb: int = Field(64, ge=1, le=1024, description="Largest answer that is read, in MB")
+    csv_path: str | None = Field(
+        None,
+        description="Files of the provider `csv`: a folder, a file, or a path with `{symbol}` and `{timeframe}` in it",
+    )
+    synthetic_seed: int = Field(1, ge=0, description="Seed of the provider `synthetic`")

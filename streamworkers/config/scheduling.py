@@ -1,0 +1,43 @@
+"""Settings of the scheduler and of the standing jobs that `schedules install-defaults` writes."""
+
+import os
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, model_validator
+
+ClockTime = Annotated[str, Field(pattern=r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+class SchedulingSettings(BaseModel):
+    """When runs start without a command."""
+
+    scheduler_poll_seconds: float = Field(
+        1.0, gt=0, le=60, description="Longest seconds until the scheduler sees a change without a notification"
+    )
+    status_ttl_seconds: int = Field(
+        604_800, ge=60, le=31_536_000, description="Seconds the status hash of a requested job is kept"
+    )
+    job_universes: str = Field("nasdaq100:sp500:dow30", description="Universes of the standing jobs")
+    job_indicator_calc_time: ClockTime = Field(
+        "18:10", description="New York time at which `daily_indicator_calculation` starts"
+    )
+    job_pattern_detection_time: ClockTime = Field(
+        "18:20", description="New York time at which `daily_pattern_detection` starts"
+    )
+    job_maintenance_time: ClockTime = Field(
+        "02:00", description="New York time at which `weekly_cache_maintenance` starts on Sundays"
+    )
+    job_cleanup_time: ClockTime = Field("03:00", description="New York time at which `daily_database_cleanup` starts")
+    job_min_coverage: float = Field(
+        0.99, ge=0, le=1, description="Share of indicator items that must complete before pattern detection starts"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_bare_job_times(cls, values: Any) -> Any:
+        # The four times had these names before there was a prefix.
+        for name in cls.model_fields:
+            bare = os.environ.get(name.upper(), "") if name.startswith("job_") and name.endswith("_time") else ""
+            if bare and name not in values:
+                values[name] = bare
+        return values

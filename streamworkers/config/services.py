@@ -1,0 +1,46 @@
+"""Settings of Redis, PostgreSQL and the embedded services."""
+
+import re
+from pathlib import Path
+
+from pydantic import BaseModel, Field, SecretStr, field_validator
+
+# A password with a bare `@`, `/`, `?` or `#` would be cut there, and its rest taken for a host or a port and printed as
+# such. So the form is checked before anything parses a URL.
+_AUTHORITY = r"([^@/?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^@:/?#\s\[\]]*)(:\d{0,5})?(,[^@/?#\s]*)?"
+_REDIS_URL = re.compile(rf"(rediss?://{_AUTHORITY}(/\d*)?(\?[^@#\s]*)?|unix://([^@/?#\s]*@)?/[^?#]+(\?[^#\s]*)?)")
+_DATABASE_URL = re.compile(rf"postgres(ql)?://{_AUTHORITY}(/[^@/?#\s]*)?(\?[^#\s]*)?")
+_KEYWORDS = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
+_ENCODE = "other characters than letters, digits and -._~ in its password are percent-encoded"
+
+
+class ServiceSettings(BaseModel):
+    """Where Redis and PostgreSQL are."""
+
+    redis_url: SecretStr | None = Field(
+        None, description="URL of Redis: `redis://`, `rediss://` or `unix://`; without it, the embedded Redis"
+    )
+    database_url: SecretStr | None = Field(
+        None, description="URL of PostgreSQL: `postgresql://…`; without it, the embedded PostgreSQL"
+    )
+    data_dir: Path = Field(Path(".streamworkers"), description="Folder of the embedded services")
+    embedded_redis_server: Path | None = Field(None, description="Program to run as the embedded Redis")
+    embedded_postgres_bin: Path | None = Field(None, description="Folder with `initdb`, `pg_ctl` and `postgres`")
+    key_prefix: str = Field(
+        "streamworkers", pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="First part of every Redis key"
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _require_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _REDIS_URL.fullmatch(value.get_secret_value()):
+            raise ValueError(f"it is not redis://HOST:PORT/NUMBER, rediss://… or unix:///PATH; {_ENCODE}")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _require_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value is not None else None
+        if text is not None and not (_DATABASE_URL.fullmatch(text) or _KEYWORDS.fullmatch(text)):
+            raise ValueError(f"it is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE; {_ENCODE}")
+        return value

@@ -1,0 +1,25 @@
+"""Checks of the bars."""
+
+from collections.abc import Iterator
+from datetime import date
+
+from streamworkers.diagnosis.finding import Finding
+from streamworkers.diagnosis.snapshot import Snapshot
+
+
+def find_stale_bars(snapshot: Snapshot) -> Iterator[Finding]:
+    """The newest daily bar is too old, or there is none."""
+    age = age_of_newest_day(snapshot)
+    if age is None:
+        yield Finding("data", "there are no daily bars")
+    elif age > snapshot.thresholds.data_days:
+        yield Finding("data", f"the newest daily bar is of {snapshot.newest_bars['day']}, {age} days ago")
+
+
+def age_of_newest_day(snapshot: Snapshot) -> int | None:
+    """The age of the newest daily bar in calendar days, or None."""
+    last = snapshot.newest_bars["day"]
+    if last is None:
+        return None
+    assert isinstance(last, date)
+    return (snapshot.now.date() - last).days

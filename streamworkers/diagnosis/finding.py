@@ -1,0 +1,96 @@
+"""The shapes of diagnosis: a check, what it finds, and the thresholds of both."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from streamworkers.engine.job import JobParameters
+
+if TYPE_CHECKING:
+    from streamworkers.diagnosis.snapshot import Snapshot
+
+NOTE, WARNING, ERROR = "note", "warning", "error"
+SEVERITIES = (ERROR, WARNING, NOTE)
+
+
+class Thresholds(JobParameters):
+    """The values above which checks report a finding; they are the parameters of the job `health_check`.
+
+    Rates and counts are those of the last `window_hours`. `data_days` is the age in calendar days that the newest daily
+    bar may have: four cover a weekend with a holiday.
+    """
+
+    window_hours: float = Field(24.0, gt=0, le=24 * 90)
+    error_rate: float = Field(0.05, ge=0, le=1)
+    queue_age_seconds: float = Field(900.0, gt=0)
+    connection_share: float = Field(0.8, gt=0, le=1)
+    memory_share: float = Field(0.8, gt=0, le=1)
+    outbox_seconds: float = Field(60.0, gt=0)
+    data_days: int = Field(4, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem that a check reports.
+
+    `where` names the thing and `what` says what is wrong with it. `fix`, if any, repairs it and is safe to repeat. The
+    pool corrects an `is_transient` finding by itself, so it becomes a note. The check sets `check`, `severity` and
+    `advice`.
+    """
+
+    where: str
+    what: str
+    fix: Callable[[], object] | None = field(default=None, repr=False, compare=False)
+    is_transient: bool = False
+    check: str = ""
+    severity: str = NOTE
+    advice: str = ""
+    fixed: bool = False
+
+    @property
+    def is_wrong(self) -> bool:
+        """True if somebody has to act."""
+        return self.severity != NOTE and not self.fixed
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as plain values, for JSON."""
+        names = ("severity", "where", "what", "advice", "fixed")
+        return {"kind": self.check, **{name: getattr(self, name) for name in names}}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of the table of checks.
+
+    `meaning` says what a finding means, `fix` what `doctor --fix` does, and `by_hand` what is left for people; an empty
+    text stands for nothing. A cheap check reads a bounded amount of data and is right on a single look. `alert` is the
+    Prometheus alert for the same problem.
+    """
+
+    name: str
+    component: str
+    severity: str
+    look: Callable[["Snapshot"], Iterable[Finding]]
+    meaning: str
+    fix: str = ""
+    by_hand: str = ""
+    is_cheap: bool = False
+    alert: str = ""
+
+    def find(self, snapshot: "Snapshot") -> list[Finding]:
+        """Returns what is wrong in a snapshot."""
+        return [
+            replace(
+                finding,
+                check=self.name,
+                severity=NOTE if finding.is_transient else self.severity,
+                advice=f"--fix: {self.fix}" if finding.fix else self.by_hand,
+            )
+            for finding in self.look(snapshot)
+        ]
+
+    def mark_fixed(self, finding: Finding) -> Finding:
+        """Returns a finding of this check as one that is gone."""
+        return replace(finding, fixed=True, advice=f"done: {self.fix}" if finding.fix else "gone")

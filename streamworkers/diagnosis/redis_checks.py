@@ -1,0 +1,46 @@
+"""Checks of the Redis server and of the keys under the prefix."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from streamworkers.diagnosis.finding import Finding
+from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.engine.host.readiness import find_redis_trouble
+
+_WHERE = "redis"
+
+
+def find_unavailable(snapshot: Snapshot) -> Iterator[Finding]:
+    """Redis does not answer or takes no writes."""
+    if trouble := find_redis_trouble(snapshot.streams):
+        yield Finding(_WHERE, trouble)
+
+
+def find_failing_persistence(snapshot: Snapshot) -> Iterator[Finding]:
+    """The append-only file cannot be written."""
+    if snapshot.redis_state.get("aof_last_write_status", "ok") != "ok":
+        yield Finding(_WHERE, "Redis cannot write its append-only file")
+
+
+def find_little_memory(snapshot: Snapshot) -> Iterator[Finding]:
+    """Memory is close to `maxmemory`."""
+    limit = snapshot.redis_state.get("maxmemory") or 0
+    share = snapshot.redis_state["used_memory"] / limit if limit else 0.0
+    if share > snapshot.thresholds.memory_share:
+        yield Finding(_WHERE, f"Redis uses {share:.0%} of its memory limit")
+
+
+def find_eviction(snapshot: Snapshot) -> Iterator[Finding]:
+    """A full Redis would evict queues instead of rejecting writes."""
+    policy = snapshot.redis_state.get("maxmemory_policy")
+    if snapshot.redis_state.get("maxmemory") and policy != "noeviction":
+        yield Finding(_WHERE, f"maxmemory-policy {policy} may evict queues: set noeviction")
+
+
+def find_leaked_keys(snapshot: Snapshot) -> Iterator[Finding]:
+    """Keys under the prefix without a TTL that should have one."""
+    streams = snapshot.streams
+    renewed_by_owners = (streams.keys.supervisor(""), streams.keys.service_lease(""))
+    for key in streams.inspector.find_leaked_keys():
+        fix = partial(streams.delete_lasting, key) if key.startswith(renewed_by_owners) else None
+        yield Finding(f"key {key}", "it never expires", fix)

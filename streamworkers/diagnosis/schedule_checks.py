@@ -1,0 +1,28 @@
+"""Checks of schedules and their ticks."""
+
+from collections.abc import Iterator
+
+from streamworkers.diagnosis.finding import Finding
+from streamworkers.diagnosis.snapshot import Snapshot
+
+_WHERE = "schedules"
+
+
+def find_unplannable(snapshot: Snapshot) -> Iterator[Finding]:
+    """Enabled schedules that cannot be planned."""
+    for name, problem in snapshot.schedule_state["problems"].items():
+        yield Finding(f"schedule {name}", problem)
+
+
+def find_missed_ticks(snapshot: Snapshot) -> Iterator[Finding]:
+    """Ticks of the window that were missed or rejected."""
+    missed, rejected = snapshot.schedule_state["missed"], snapshot.schedule_state["rejected"]
+    if missed or rejected:
+        hours = snapshot.thresholds.window_hours
+        yield Finding(_WHERE, f"{missed} ticks missed, {rejected} rejected in the last {hours:g} hours")
+
+
+def find_overdue_ticks(snapshot: Snapshot) -> Iterator[Finding]:
+    """Ticks that are due and that no scheduler has decided."""
+    if overdue := snapshot.schedule_state["overdue"]:
+        yield Finding(_WHERE, f"{overdue} ticks are overdue")

@@ -1,0 +1,129 @@
+"""What checks look at: each fact is read when a check first asks for it, and shared by all checks of one look."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.diagnosis.finding import Thresholds
+from streamworkers.diagnosis.postgres import read_database_state
+from streamworkers.diagnosis.queue_entries import QueueEntries, read_queue_entries
+from streamworkers.engine import ledger
+from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.redis.heartbeats import SupervisorStatus
+from streamworkers.engine.redis.inspector import Backlog
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.market.bars.read import read_newest_of_all
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.schedules import reports as schedule_reports
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at Redis and PostgreSQL.
+
+    `relay` publishes the outbox when a fix needs it. `earlier` is the first of two looks: an item that either of them
+    saw in Redis is not lost.
+    """
+
+    connection: Connection
+    streams: Streams
+    registry: Registry
+    settings: Settings
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    relay: OutboxRelay | None = None
+    earlier: "Snapshot | None" = None
+
+    @property
+    def window_start(self) -> datetime:
+        """The beginning of the period that rates and counts are of."""
+        return self.now - timedelta(hours=self.thresholds.window_hours)
+
+    @cached_property
+    def redis_state(self) -> dict[str, Any]:
+        """What Redis reports about its memory, persistence and load."""
+        return self.streams.inspector.read_server_state()
+
+    @cached_property
+    def database_state(self) -> dict[str, Any]:
+        """Connections, size and transactions of the database."""
+        return read_database_state(self.connection)
+
+    @cached_property
+    def supervisors(self) -> dict[str, SupervisorStatus]:
+        """The heartbeat of every live supervisor, by its id."""
+        return self.streams.inspector.read_heartbeats()
+
+    @property
+    def worker_count(self) -> int:
+        """The number of worker processes of all live supervisors."""
+        return sum(len(heartbeat.workers) for heartbeat in self.supervisors.values())
+
+    @cached_property
+    def read_queues(self) -> set[str]:
+        """The queues that live supervisors read."""
+        return {queue for heartbeat in self.supervisors.values() for queue in heartbeat.queues}
+
+    @cached_property
+    def backlogs(self) -> dict[str, Backlog]:
+        """The entries of every queue that Redis has, by queue."""
+        return {
+            queue: self.streams.inspector.read_backlog(queue) for queue in sorted(self.streams.inspector.list_queues())
+        }
+
+    @cached_property
+    def dead_by_queue(self) -> dict[str, int]:
+        """The dead items of ended runs, by queue."""
+        return ledger_reports.dead_by_queue(self.connection)
+
+    @cached_property
+    def oldest_seconds(self) -> dict[str, float]:
+        """The age of the oldest entry of every queue that Redis or a dead item names."""
+        queues = sorted(self.backlogs.keys() | self.dead_by_queue.keys())
+        return {queue: self.streams.inspector.read_oldest_age(queue) for queue in queues}
+
+    @cached_property
+    def run_statistics(self) -> list[dict[str, Any]]:
+        """Ended runs of the window, by job."""
+        return ledger_reports.run_statistics(self.connection, self.window_start)
+
+    @cached_property
+    def run_states(self) -> list[dict[str, Any]]:
+        """Every run that is open or has open items. Expensive: it reads all items."""
+        return ledger_reports.run_states(self.connection)
+
+    @cached_property
+    def entries(self) -> dict[str, QueueEntries]:
+        """What the entries of every queue belong to. Expensive: it reads all entries and all open items."""
+        queues = self.backlogs.keys() | set(self.registry.queues) | {row["queue"] for row in self.run_states}
+        earlier = self.earlier.entries if self.earlier else {}
+        return {
+            queue: read_queue_entries(
+                self.connection,
+                self.streams,
+                self.settings,
+                queue,
+                earlier[queue].scans if queue in earlier else [],
+            )
+            for queue in sorted(queues)
+        }
+
+    @cached_property
+    def schedule_state(self) -> dict[str, Any]:
+        """Ticks of the window by state, schedules that cannot be planned, and overdue ticks."""
+        return schedule_reports.schedule_state(self.connection, self.window_start)
+
+    @cached_property
+    def late_events(self) -> int:
+        """The number of events that have waited in the outbox for too long."""
+        return ledger.count_late_events(self.connection, self.thresholds.outbox_seconds)
+
+    @cached_property
+    def newest_bars(self) -> dict[str, Any]:
+        """The time of the newest bar of each timeframe; None if there is none."""
+        return {name: read_newest_of_all(self.connection, timeframe) for name, timeframe in TIMEFRAMES.items()}

@@ -1,0 +1,32 @@
+"""What keeps a service from being used now; readiness probes and the checks of `doctor` and `status` share it."""
+
+import secrets
+
+import psycopg
+
+from streamworkers.database import connect, find_write_trouble
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.errors import RedisUnavailableError, ServiceUnreachableError
+
+_PROBE_MS = 1000
+
+
+def find_redis_trouble(streams: Streams) -> str | None:
+    """Returns why Redis does not answer or takes no writes, or None."""
+    token = secrets.token_hex(8)
+    try:
+        streams.leases.hold_service_lease(f"write-probe:{token}", token, _PROBE_MS)
+    except RedisUnavailableError as error:
+        return str(error)
+    return None
+
+
+def find_postgres_trouble(url: str, application: str) -> str | None:
+    """Returns why PostgreSQL does not answer or takes no writes, or None."""
+    try:
+        with connect(url, application=application, writable=True) as connection:
+            return find_write_trouble(connection)
+    except ServiceUnreachableError as error:
+        return str(error)
+    except psycopg.Error as error:
+        return f"PostgreSQL does not answer: {' '.join(str(error).split())}"
