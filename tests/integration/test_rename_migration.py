@@ -218,8 +218,12 @@ def test_a_reader_of_the_replaced_systems_schedules_finds_its_columns(renamed: C
     )
     assert nightly.pop("next_run_at").isoformat() == "2026-11-27T23:10:00+00:00"
     assert nightly == {
-        **{"id": 1, "name": "nightly", "job_type": "ledger_entry", "target": {"universe": "sp500"}},
-        **{"cron": "session_close+10m", "enabled": True},
+        "id": 1,
+        "name": "nightly",
+        "job_type": "ledger_entry",
+        "target": {"universe": "sp500"},
+        "cron": "session_close+10m",
+        "enabled": True,
     }
     assert (after["name"], after["job_type"], after["next_run_at"]) == ("patterns_after", "patterns", None)
 
@@ -227,7 +231,8 @@ def test_a_reader_of_the_replaced_systems_schedules_finds_its_columns(renamed: C
 def test_a_reader_of_the_replaced_systems_runs_finds_its_columns(renamed: Connection) -> None:
     statement = (
         "SELECT run_id, job_type, job_id, user_id, status, scheduled_for, enqueued_at, started_at, finished_at,"
-        " job_snapshot, result, error, worker_id FROM job_schedule_runs WHERE status = 'FAILED' ORDER BY started_at DESC"
+        " job_snapshot, result, error, worker_id FROM job_schedule_runs WHERE status = 'FAILED'"
+        " ORDER BY started_at DESC"
     )
     (run,) = renamed.cursor(row_factory=dict_row).execute(statement).fetchall()
     assert isinstance(run["run_id"], UUID)
@@ -239,14 +244,27 @@ def test_a_reader_of_the_replaced_systems_runs_finds_its_columns(renamed: Connec
         "25 10:05:00",
     ]
     assert run.pop("job_snapshot") == {
-        **{"run": 5, "job_type": "load_ohlcv", "queue": "load", "target": "mine", "timeframe": None, "as_of": None},
-        **{"task_params": {}, "max_attempts": 2, "schedule": "patterns_after", "trigger": "schedule"},
-        **{"external_id": "load-8"},
+        "run": 5,
+        "job_type": "load_ohlcv",
+        "queue": "load",
+        "target": "mine",
+        "timeframe": None,
+        "as_of": None,
+        "task_params": {},
+        "max_attempts": 2,
+        "schedule": "patterns_after",
+        "trigger": "schedule",
+        "external_id": "load-8",
     }
     assert run == {
-        **{"run_id": run["run_id"], "job_type": "load_ohlcv", "job_id": 2, "user_id": "desk", "status": "FAILED"},
-        **{"result": {"items": 2, "completed": 0, "failed": 2, "cancelled": 0}, "error": "2 of 2 items failed"},
-        **{"worker_id": "host:2"},
+        "run_id": run["run_id"],
+        "job_type": "load_ohlcv",
+        "job_id": 2,
+        "user_id": "desk",
+        "status": "FAILED",
+        "result": {"items": 2, "completed": 0, "failed": 2, "cancelled": 0},
+        "error": "2 of 2 items failed",
+        "worker_id": "host:2",
     }
 
 
@@ -268,8 +286,15 @@ def test_a_reader_of_the_replaced_systems_executions_finds_its_columns(renamed: 
     assert [by_run[run]["duration_seconds"] for run in (3, 4, 5, 6)] == [10.5, 60.0, 297.0, None]
     assert [by_run[run]["error"] for run in (3, 4, 5)] == [None, "1 of 2 items failed", "2 of 2 items failed"]
     assert by_run[3]["result"] == {
-        **{"run_id": 3, "status": "COMPLETED", "items": 2, "completed": 2, "failed": 0, "cancelled": 0},
-        **{"schedule": "nightly", "scheduled_for": "2026-11-24T23:10:00+00:00", "trigger": "schedule"},
+        "run_id": 3,
+        "status": "COMPLETED",
+        "items": 2,
+        "completed": 2,
+        "failed": 0,
+        "cancelled": 0,
+        "schedule": "nightly",
+        "scheduled_for": "2026-11-24T23:10:00+00:00",
+        "trigger": "schedule",
     }
 
 
@@ -284,7 +309,8 @@ def test_the_worker_of_each_of_ten_thousand_runs_is_one_index_lookup(renamed: Co
         """)
     renamed.execute("ANALYZE runs, run_items")
     explained = renamed.execute(
-        "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT run_id, worker_id FROM job_schedule_runs WHERE status = 'FAILED'"
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT json)"
+        " SELECT run_id, worker_id FROM job_schedule_runs WHERE status = 'FAILED'"
     ).fetchone()
     assert explained is not None
     plan = explained[0][0]["Plan"]
