@@ -256,7 +256,7 @@ def test_a_universe_of_all_is_every_symbol_with_daily_bars(connection: Connectio
 
 
 def test_progress_of_an_open_run_is_counted_from_its_items(connection: Connection, market: dict[str, Value]) -> None:
-    select = SELECTS["streamworkers-tonight Runs of today, the unfinished and the unwell first"]
+    select = SELECTS["streamworkers-tonight Today's runs, unfinished and failed ones first"]
     columns, rows = _columns_and_rows(connection, expand_sql(select.text, market, SPAN))
     newest = dict(zip(columns, rows[0], strict=True))
     assert newest["status"] == "RUNNING"
