@@ -1,4 +1,4 @@
-"""What each role can do, and what it cannot."""
+"""The rights of each role: what it may and may not do."""
 
 import secrets
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def reader(connection: Connection, database_url: str) -> Iterator[Connection]:
         "COPY schedules TO PROGRAM 'true'",
     ],
 )
-def test_who_works_changes_no_table(statement: str, app: Connection) -> None:
+def test_the_app_role_changes_no_schema(statement: str, app: Connection) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         app.execute(statement)
 
@@ -76,12 +76,12 @@ def test_who_works_changes_no_table(statement: str, app: Connection) -> None:
         "SELECT nextval('schedules_id_seq')",
     ],
 )
-def test_who_looks_changes_nothing(statement: str, reader: Connection) -> None:
+def test_the_readonly_role_changes_nothing(statement: str, reader: Connection) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         reader.execute(statement)
 
 
-def test_who_looks_sees_every_table(reader: Connection) -> None:
+def test_the_readonly_role_reads_every_table(reader: Connection) -> None:
     tables = reader.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
     ).fetchall()
@@ -90,7 +90,7 @@ def test_who_looks_sees_every_table(reader: Connection) -> None:
         reader.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(table)))
 
 
-def test_who_works_can_do_all_work(
+def test_the_app_role_can_do_all_work(
     app: Connection, streams: Streams, registry: Registry, settings: Settings, connection: Connection
 ) -> None:
     connection.execute("GRANT INSERT ON effects TO streamworkers_app")
@@ -122,7 +122,7 @@ def test_tables_of_later_migrations_are_granted_too(connection: Connection, app:
     app.execute("INSERT INTO later VALUES (1)")
 
 
-def test_who_may_not_create_roles_is_told(app: Connection) -> None:
+def test_a_role_without_createrole_gets_an_error(app: Connection) -> None:
     with pytest.raises(MigrationError, match=r"this role may not create roles or grant rights \(.*\): run it as the"):
         create_roles(app)
 
