@@ -1,11 +1,11 @@
-# One image for every command: worker, scheduler, migrate. How to run it: deploy/README.md.
+# One image for every command: worker, scheduler, migrate. See deploy/README.md.
 FROM python:3.13.7-slim-bookworm AS python
 
 FROM python AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
 WORKDIR /source
 COPY pyproject.toml requirements.lock deploy/docker/lock_for.py ./
-# The lock holds what tests and the demo need too; into the image goes what the package itself needs, hashes checked.
+# The lock also has the packages of tests and the demo; only those of the package itself are installed, by hash.
 RUN python lock_for.py dependencies > core.lock \
     && python lock_for.py build-system > build.lock \
     && python -m venv --without-pip /opt/streamworkers \
@@ -23,7 +23,7 @@ FROM python
 RUN groupadd --gid 10001 streamworkers \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin streamworkers
 COPY --from=build /opt/streamworkers /opt/streamworkers
-# Nothing is written but to /tmp, so that the root file system can be read-only.
+# Only /tmp is written to, so that the root file system can be read-only.
 ENV PATH=/opt/streamworkers/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -34,7 +34,7 @@ WORKDIR /tmp
 USER 10001:10001
 STOPSIGNAL SIGTERM
 EXPOSE 9101
-# METRICS_PORT says where a command with another --metrics-port is looked at.
+# Set METRICS_PORT for a command with another --metrics-port.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"METRICS_PORT\"]}/livez', timeout=4)"]
 ENTRYPOINT ["streamworkers"]

@@ -1,4 +1,4 @@
-"""What the benchmarks share: private services, worker processes, waiting for a run, and the printed table."""
+"""Shared by the benchmarks: private services, worker processes, waiting for a run, and the printed table."""
 
 import argparse
 import contextlib
@@ -41,7 +41,7 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Services of one benchmark: where they are, a connection to each, and the folder that goes with them."""
+    """The services of one benchmark: their URLs, a connection to each, and their temporary folder."""
 
     folder: Path
     redis_url: str
@@ -51,14 +51,14 @@ class Bench:
     client: redis.Redis
 
     def empty(self) -> None:
-        """Forget all runs, results and entries, so that each round starts from the same state."""
+        """Delete all runs, results and entries, so that each round starts from the same state."""
         self.client.flushall()
         self.connection.execute("TRUNCATE runs, ticks, run_items, outbox, indicator_results, daily_patterns, effects")
 
 
 @contextmanager
 def private_services(redis_server: Path | None = None) -> Iterator[Bench]:
-    """Start a Redis, of that program if one is given, and a PostgreSQL, migrated; both end and go afterwards.
+    """Start a Redis, of the given program if any, and a migrated PostgreSQL; stop and remove both afterwards.
 
     They live in a temporary folder. Tables are those of the migrations, and `effects` that a sample job writes to.
     """
@@ -84,7 +84,7 @@ def private_services(redis_server: Path | None = None) -> Iterator[Bench]:
 
 
 def _end_in_order(number: int, _frame: FrameType | None) -> None:
-    """End the benchmark and what it started; the same signal again, as `timeout` sends it, must not end the ending."""
+    """End the benchmark and its processes; a second signal, as `timeout` sends it, must not interrupt that."""
     for other in (signal.SIGTERM, signal.SIGINT):
         signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)
@@ -92,7 +92,7 @@ def _end_in_order(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def workers(bench: Bench, processes: int, queue: str) -> Iterator[None]:
-    """A supervisor whose worker processes all read `queue`; ended by SIGTERM and waited for."""
+    """A supervisor whose workers all read `queue`; ended by SIGTERM and awaited."""
     process = _start_supervisor(bench, ["--processes", str(processes), "--queue", queue], None, LOG_LEVEL="warning")
     try:
         yield
@@ -102,24 +102,24 @@ def workers(bench: Bench, processes: int, queue: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A supervisor that a benchmark looks into: its process and the log that it and its workers write."""
+    """A supervisor under observation: its process, and the log that it and its workers write."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The logged events of a name so far, each with its moment, `at`, in Unix seconds."""
+        """The events of a name logged so far, each with its time `at` in Unix seconds."""
         lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
         found = [event for event in map(json.loads, filter(_is_json, lines)) if event["event"] == name]
         return [{**event, "at": datetime.fromisoformat(event["timestamp"]).timestamp()} for event in found]
 
     def workers(self) -> dict[int, str]:
-        """The consumers of the workers that run, by process id."""
+        """The consumer names of the running workers, by process id."""
         ended = {event["pid"] for event in self.events("worker_ended")}
         return {event["pid"]: event["consumer"] for event in self.events("worker_started") if event["pid"] not in ended}
 
     def wait_until_ready(self, bench: Bench, count: int) -> None:
-        """Wait until `count` of its workers have loaded their jobs and connected, after which they read."""
+        """Wait until `count` of its workers have loaded their jobs, are connected and read."""
         query = "SELECT count(DISTINCT application_name) >= %s FROM pg_stat_activity WHERE application_name = ANY(%s)"
 
         def connected() -> bool:
@@ -133,7 +133,7 @@ class Pool:
 
 @contextmanager
 def running_pool(bench: Bench, *words: str, **settings: object) -> Iterator[Pool]:
-    """A supervisor started with `words`, and with settings such as `LEASE_SECONDS`; stopped in the end if it runs."""
+    """A supervisor with these options, and with settings such as `LEASE_SECONDS`; stopped at the end."""
     log = bench.folder / f"pool-{len(list(bench.folder.glob('pool-*.log')))}.log"
     with log.open("wb") as log_file:
         process = _start_supervisor(bench, words, log_file, **settings)
@@ -149,7 +149,7 @@ def running_pool(bench: Bench, *words: str, **settings: object) -> Iterator[Pool
 
 @contextmanager
 def running_scheduler(bench: Bench) -> Iterator["subprocess.Popen[bytes]"]:
-    """A scheduler, stopped in the end; what it logs goes to a file in the bench's folder."""
+    """A scheduler, stopped at the end; it logs to a file in the benchmark's folder."""
     with (bench.folder / "scheduler.log").open("wb") as log_file:
         process = _start("scheduler", bench, [], log_file)
     try:
@@ -184,7 +184,7 @@ def _is_json(line: str) -> bool:
 
 
 def stop(process: "subprocess.Popen[bytes]", seconds: float = STOP_SECONDS) -> None:
-    """End a process that we started: SIGTERM, and SIGKILL, for its descendants too, when it has not ended in time."""
+    """End a process by SIGTERM, and if it does not end in time, it and its descendants by SIGKILL."""
     descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.terminate()
     try:
@@ -207,7 +207,7 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str, poll_
 
 
 def wait_for_workers(bench: Bench, count: int) -> None:
-    """Wait until `count` worker processes have loaded their jobs and connected, after which they read."""
+    """Wait until `count` worker processes have loaded their jobs, are connected and read."""
     query = "SELECT count(DISTINCT application_name) >= %s FROM pg_stat_activity WHERE application_name ~ '[.][0-9]+$'"
     wait_until(
         lambda: bench.connection.execute(query, (count,)).fetchone() == (True,), READY_SECONDS, f"{count} workers ready"
@@ -216,7 +216,7 @@ def wait_for_workers(bench: Bench, count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunTimes:
-    """When a run was made, taken up and completed, by the ledger's clock."""
+    """When a run was created, started and completed, by PostgreSQL's clock."""
 
     created_at: datetime
     started_at: datetime
@@ -224,7 +224,7 @@ class RunTimes:
 
 
 def wait_for_run(bench: Bench, run_id: int, seconds: float) -> RunTimes:
-    """Wait until every item of the run is completed. Ends the benchmark when one failed or time is over."""
+    """Wait until every item of the run is completed. Ends the benchmark if one failed or time is up."""
     deadline = time.monotonic() + seconds
     while True:
         row = bench.connection.execute(
@@ -240,7 +240,7 @@ def wait_for_run(bench: Bench, run_id: int, seconds: float) -> RunTimes:
 
 
 def positive(text: str) -> int:
-    """A command-line number from 1."""
+    """Parses a positive number on the command line."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not a number from 1")
@@ -248,19 +248,19 @@ def positive(text: str) -> int:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """The median, and the least and largest where there are several."""
+    """The median, with minimum and maximum if there are several values."""
     middle = f"{statistics.median(values):,.{digits}f}"
     return middle if len(values) < 2 else f"{middle}  ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that so large a share of the values does not exceed."""
+    """The value that the given share of the values does not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured thing: what it is, each measurement, and the most that the target allows, if there is one."""
+    """One measured quantity: its name, each measurement, and the maximum that its target allows, if any."""
 
     what: str
     values: Sequence[float]
@@ -269,7 +269,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """Whether every measurement is within the target; nothing without a target or a measurement."""
+        """Whether every measurement meets the target; empty without a target or a measurement."""
         if self.at_most is None or not self.values:
             return ""
         return "yes" if max(self.values) <= self.at_most else "NO"
@@ -291,7 +291,7 @@ def print_figures(title: str, figures: Sequence[Figure], notes: Sequence[str], *
 
 
 def machine(bench: Bench) -> str:
-    """One line on what the figures were measured with."""
+    """One line about the machine and the versions measured."""
     server = bench.client.info("server")
     assert isinstance(server, dict)
     postgres = bench.connection.info.server_version
@@ -303,7 +303,7 @@ def machine(bench: Bench) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
-    """Print the figures and what has to be known of them."""
+    """Print the figures with their notes."""
     table = Table(title=title, title_justify="left", caption="\n".join(notes), caption_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")

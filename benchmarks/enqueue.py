@@ -1,7 +1,7 @@
-"""How fast `enqueue` makes a run: its row, its items and their stream entries, against the same by hand.
+"""How fast `enqueue` creates a run: its row, its items and their stream entries, compared with the same by hand.
 
-By hand means: one COPY of the same item rows in text form, joined in memory, and a pipelined XADD for each packed
-entry. It checks nothing, makes no run, and counts no open items. No workers run.
+By hand means: one COPY of the same item rows as text, joined in memory, and a pipelined XADD for each packed entry. It
+checks nothing, creates no run, and counts no open items. No workers run.
 
     .venv/bin/python benchmarks/enqueue.py [--items N …] [--rounds N]
 """
@@ -23,7 +23,7 @@ _SMALL = 5000
 
 
 def main() -> None:
-    """Measure alternating rounds for each number of items, print."""
+    """Measure alternating rounds for each number of items, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=positive, nargs="+", default=[500, 10_000, 100_000])
     parser.add_argument("--rounds", type=positive, default=5)
@@ -35,7 +35,7 @@ def main() -> None:
         about = machine(bench)
         for items in words.items:
             ours, floor = [], []
-            # A short measurement is repeated more often, and its first round warms up.
+            # A short measurement is repeated more often, and its first round is a warm-up.
             rounds = words.rounds * (4 if items < _SMALL else 1)
             symbols = tuple(f"S{number}" for number in range(items))
             for number in range(rounds + 1):
@@ -52,7 +52,7 @@ def main() -> None:
         "Enqueue, ledger included",
         ["items", "rounds", "enqueue, items/s (min-max)", "by hand, items/s (min-max)", "ours to by hand"],
         rows,
-        [f"to reach: {TARGET_RATE:,} items/s", about],
+        [f"target: {TARGET_RATE:,} items/s", about],
     )
 
 

@@ -1,7 +1,7 @@
-"""What a pool costs that has nothing to do: a supervisor and its workers on three queues, over a minute.
+"""What an idle pool costs: a supervisor and its workers on three queues, over a minute.
 
-Redis commands are counted by Redis (`INFO commandstats`), those that Lua scripts call included, PostgreSQL transactions
-by PostgreSQL (`pg_stat_database`), processor seconds and context switches by the kernel. To reach: under 10 Redis
+Redis commands are counted by Redis (`INFO commandstats`), including those called by Lua scripts; PostgreSQL
+transactions by PostgreSQL (`pg_stat_database`); CPU seconds and context switches by the kernel. Target: under 10 Redis
 commands a second for a supervisor and its children together.
 
     .venv/bin/python benchmarks/idle.py [--seconds N] [--processes N] [--json]
@@ -37,13 +37,13 @@ QUEUES = ("analysis", "bench", "tests")
 TARGET_COMMANDS = 10.0
 SHOWN_COMMANDS = 12
 RUN_SECONDS = 60.0
-# PostgreSQL's processes tell what they counted when they have been idle for ten seconds.
+# PostgreSQL's processes publish their counters after ten seconds of idleness.
 SETTLE_SECONDS = 12.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the counters say at a moment."""
+    """The counters at one moment."""
 
     at: float
     commands: Counter[str]
@@ -52,7 +52,7 @@ class Reading:
 
 
 def main() -> None:
-    """Let a pool do a little work, so that everything is loaded, then watch it do nothing."""
+    """Let a pool do a little work, so that everything is loaded, then observe it idle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=positive, default=60)
     parser.add_argument("--processes", type=positive, default=2)
@@ -72,7 +72,7 @@ def main() -> None:
             workers = [psutil.Process(pid) for pid in pool.workers()]
             figures = watch(bench, [psutil.Process(pool.process.pid), *workers], words.seconds)
     print_figures(
-        f"A pool with nothing to do: a supervisor, {words.processes} workers, {len(QUEUES)} queues, {words.seconds} s",
+        f"An idle pool: a supervisor, {words.processes} workers, {len(QUEUES)} queues, {words.seconds} s",
         figures,
         ["commands include those that Lua scripts call", about],
         as_json=words.json,
@@ -95,22 +95,22 @@ def watch(bench: Bench, processes: Sequence[psutil.Process], seconds: float) -> 
     for name, process, old, new in zip(names, processes, before.processes, after.processes, strict=True):
         memory = process.memory_full_info()
         figures += [
-            Figure(f"{name}: processor, % of a core", [100 * (new[0] - old[0]) / passed]),
+            Figure(f"{name}: CPU, % of a core", [100 * (new[0] - old[0]) / passed]),
             Figure(f"{name}: context switches/s, voluntary", [(new[1] - old[1]) / passed], digits=1),
-            Figure(f"{name}: context switches/s, forced", [(new[2] - old[2]) / passed], digits=1),
+            Figure(f"{name}: context switches/s, involuntary", [(new[2] - old[2]) / passed], digits=1),
             Figure(f"{name}: resident memory, MB", [memory.rss / 1e6], digits=0),
-            Figure(f"{name}: memory of its own, MB", [memory.uss / 1e6], digits=0),
+            Figure(f"{name}: unique memory, MB", [memory.uss / 1e6], digits=0),
         ]
     return figures
 
 
 def read(bench: Bench, processes: Sequence[psutil.Process]) -> Reading:
-    """All counters now; what this reading costs Redis and PostgreSQL is left out."""
+    """All counters now, without the cost of reading them."""
     stats = bench.client.info("commandstats")
     assert isinstance(stats, dict)
     commands = Counter({name.removeprefix("cmdstat_"): int(values["calls"]) for name, values in stats.items()})
     commands.pop("info", None)
-    # From another database, whose transactions are counted apart.
+    # From another database, whose transactions are counted separately.
     with connect(make_conninfo(bench.database_url, dbname="postgres"), application="benchmark") as connection:
         row = connection.execute(
             "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %s",
@@ -120,7 +120,7 @@ def read(bench: Bench, processes: Sequence[psutil.Process]) -> Reading:
     usages = []
     for process in processes:
         times = process.cpu_times()
-        # The kernel counts them for each thread, and psutil finds a thread by its id.
+        # The kernel counts them by thread, and psutil accepts a thread id.
         switches = [psutil.Process(thread.id).num_ctx_switches() for thread in process.threads()]
         voluntary, forced = (sum(counts) for counts in zip(*switches, strict=True))
         usages.append((times.user + times.system, voluntary, forced))

@@ -1,4 +1,4 @@
-"""Loading bars: rows a second into each table against a bare COPY, and whole loads of 30 symbols in five timeframes."""
+"""Loading bars: rows a second into each table, compared with a bare COPY, and whole loads of 30 symbols."""
 
 import argparse
 import json
@@ -45,8 +45,8 @@ class Whole(NamedTuple):
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=3, help="rounds of the tables")
-    parser.add_argument("--processes", type=positive, default=2, help="worker processes of a load")
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds for each table")
+    parser.add_argument("--processes", type=positive, default=2, help="worker processes that load")
     parser.add_argument("--spans", nargs="*", choices=list(SPANS), default=list(SPANS))
     words = parser.parse_args()
     with private_services() as bench:
@@ -56,7 +56,7 @@ def main() -> None:
             "Rows a second into each table",
             ["table", "rows", "bare COPY, thousand/s", "load, thousand/s", "ratio", "again, unchanged"],
             tables,
-            ["to reach: a ratio of 0.7", about],
+            ["target: a ratio of 0.7", about],
         )
         loads = []
         for name in words.spans:
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def table_row(bench: Bench, frame: Timeframe, rounds: int) -> list[str]:
-    """Rates of one table: both sides in turn, each into an empty table."""
+    """Rates of one table: both ways in turn, each into an empty table."""
     copy, load, again = [], [], []
     chunks = list(bars_of(frame, ROWS_OF[frame.name]))
     series = [
@@ -104,7 +104,7 @@ def table_row(bench: Bench, frame: Timeframe, rounds: int) -> list[str]:
 
 
 def copied(bench: Bench, frame: Timeframe, chunks: list[BarRows]) -> float:
-    """Seconds of COPY of the same rows into a table like that one, with its key."""
+    """Seconds of a COPY of the same rows into a table with the same key."""
     bench.connection.execute(f"CREATE TABLE bare (LIKE {frame.table} INCLUDING ALL)".encode())
     try:
         started = time.perf_counter()
@@ -126,7 +126,7 @@ def _time(frame: Timeframe, text: str) -> date | datetime:
 
 
 def bars_of(frame: Timeframe, rows: int) -> Iterator[BarRows]:
-    """So many rows at least, of as many symbols as it takes; the values are plain, their number is what counts."""
+    """At least this many rows, of as many symbols as needed; only their number matters, not their values."""
     first = LAST - timedelta(days=365 if frame.intraday else 365 * 10)
     starts = windows_between(first, LAST).expected(frame, first, LAST)
     random = np.random.default_rng(1)
@@ -146,7 +146,7 @@ def bars_of(frame: Timeframe, rows: int) -> Iterator[BarRows]:
 
 
 def whole_load(bench: Bench, days: int, latency_ms: int, processes: int) -> Whole:
-    """Load everything of the last so many days into empty tables."""
+    """Load all bars of the last days into empty tables."""
     bench.empty()
     tables = [frame.table for frame in TIMEFRAMES.values()]
     bench.connection.execute(f"TRUNCATE {', '.join(tables)}, series_sources".encode())
@@ -183,7 +183,7 @@ def whole_load(bench: Bench, days: int, latency_ms: int, processes: int) -> Whol
 
 
 def _peak_mb(pid: int) -> float:
-    """The most memory that a process has had, in MB."""
+    """The peak memory of a process in MB."""
     status = Path(f"/proc/{pid}/status")
     if status.exists():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024

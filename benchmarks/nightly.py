@@ -1,9 +1,9 @@
-"""Nightly analysis on warm workers against a plain script that does the same without a queue.
+"""Nightly analysis on warm workers, compared with a plain script that does the same without a queue.
 
 Both read the same bars, compute the enabled definitions and write the same rows into emptied tables; after each pair
-of rounds the rows are compared. Ours is timed from before the call of `enqueue` to the run's `completed_at` in the
-ledger. The plain script is warm too: its connection is open, its functions have been called before. It writes no
-events; ours does, in the same transactions.
+of rounds the rows are compared. The pool is timed from before the call of `enqueue` to the run's `completed_at` in the
+ledger. The plain script is warm too: its connection is open, and its functions have been called before. It writes no
+events; the pool does, in the same transactions.
 
     .venv/bin/python benchmarks/nightly.py [--csv FILE] [--rounds N]
 """
@@ -55,10 +55,10 @@ SELECT (SELECT count(*) FROM indicator_results), (SELECT count(*) FROM daily_pat
 
 
 def main() -> None:
-    """Load bars, warm up, measure alternating rounds, print."""
+    """Load bars, warm up, measure alternating rounds, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, default=REAL_BARS if REAL_BARS.exists() else None, help="your daily bars")
-    parser.add_argument("--items", type=positive, help="the first so many symbols only")
+    parser.add_argument("--items", type=positive, help="use only the first N symbols")
     parser.add_argument("--max-bars", type=positive, default=500)
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--processes", type=positive, default=2)
@@ -93,14 +93,14 @@ def main() -> None:
             ["ratio", spread(ratios, 2)],
         ],
         [
-            f"to reach: a ratio of at most {TARGET_RATIO}; both wrote {counts[0]:,} values and {counts[1]:,} patterns",
+            f"target: a ratio of at most {TARGET_RATIO}; both wrote {counts[0]:,} values and {counts[1]:,} patterns",
             about,
         ],
     )
 
 
 def load_bars(bench: Bench, csv_file: Path | None) -> tuple[str, ...]:
-    """Load the bars of a file, or invented ones; returns the symbols."""
+    """Load the bars of a file, or synthetic ones; returns the symbols."""
     if csv_file is None:
         return tuple(
             sorted(load_rows(bench.connection, DAY, generate_bars(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, SEED)).symbols)
@@ -109,7 +109,7 @@ def load_bars(bench: Bench, csv_file: Path | None) -> tuple[str, ...]:
 
 
 def pooled_round(bench: Bench, symbols: tuple[str, ...], max_bars: int) -> tuple[float, tuple[int, ...]]:
-    """Seconds from the call of enqueue to the run's completion, and the checksum of what was written."""
+    """Seconds from the call of enqueue to the run's completion, and the checksum of the written rows."""
     empty_results(bench)
     request = RunRequest("analysis", symbols, "benchmark", "day", parameters={"max_bars": max_bars})
     called_at = time.time()
@@ -120,7 +120,7 @@ def pooled_round(bench: Bench, symbols: tuple[str, ...], max_bars: int) -> tuple
 
 
 def plain_round(bench: Bench, symbols: tuple[str, ...], max_bars: int) -> tuple[float, tuple[int, ...]]:
-    """Seconds of the same work in this process and one transaction, and the checksum of what was written."""
+    """Seconds of the same work in this process and one transaction, and the checksum of the written rows."""
     empty_results(bench)
     started = time.perf_counter()
     plain_script(bench, symbols, max_bars)
@@ -128,7 +128,7 @@ def plain_round(bench: Bench, symbols: tuple[str, ...], max_bars: int) -> tuple[
 
 
 def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
-    """Read, compute, write: what one would write without a pool."""
+    """Read, compute and write: the script that one would write without a pool."""
     connection = bench.connection
     with connection.transaction():
         newest = read_newest_time(connection, symbols, DAY, newest_closed(DAY, datetime.now(UTC)))
@@ -151,12 +151,12 @@ def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
 
 
 def empty_results(bench: Bench) -> None:
-    """Empty both result tables, so that every row is written anew."""
+    """Empty both result tables, so that every row is written again."""
     bench.connection.execute("TRUNCATE indicator_results, daily_patterns")
 
 
 def checksum(bench: Bench) -> tuple[int, ...]:
-    """How many values and patterns are stored, and a sum over each that tells whether they are the same."""
+    """The number of stored values and patterns, and a checksum of each."""
     row = bench.connection.execute(_CHECKSUM).fetchone()
     assert row is not None
     return tuple(row)

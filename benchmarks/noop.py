@@ -1,17 +1,17 @@
-"""Items that do nothing, ledger row and fence included, against other queues that deliver at least once.
+"""Items that do nothing, ledger row and fence included, compared with other queues that deliver at least once.
 
-Everybody does the same: the queue is filled first, then two worker processes start and work it off. Ours is timed by
-the ledger, from the run's `started_at` to its `completed_at`. A peer is timed from the first to the last call of its
-task, which appends one byte to a file; the size of the file is the count, so every call is counted, at the cost of
-one system call. A peer's last acknowledgements are not waited for. All use the same Redis.
+All do the same: the queue is filled first, then two worker processes start and empty it. The pool is timed by the
+ledger, from the run's `started_at` to its `completed_at`. A peer is timed from the first to the last call of its task,
+which appends one byte to a file; the size of the file is the count, so every call is counted, at the cost of one system
+call. A peer's last acknowledgements are not awaited. All use the same Redis.
 
-The peers live in a virtual environment of their own, so that nothing of theirs gets into ours:
+The peers are installed in a virtual environment of their own:
 
     python -m venv peers && peers/bin/pip install -r requirements-bench.lock
     .venv/bin/python benchmarks/noop.py --peers-python peers/bin/python [--items N] [--rounds N]
 
-Those that are not installed there are named in the table. Huey is not among them: it takes a message off its list
-before it runs it, so that a crash loses it.
+Missing peers are named in the table. Huey is not among them: it removes a message from its list before it executes it,
+so that a crash loses it.
 """
 
 import argparse
@@ -50,7 +50,7 @@ _COUNT_POLL_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another queue: its package, the items that keep it busy for some seconds, how its two processes start."""
+    """Another queue: its package, a number of items for some seconds of work, and how its two processes start."""
 
     name: str
     package: str
@@ -76,16 +76,18 @@ PEER_LIST = (
 
 
 def main() -> None:
-    """Measure alternating rounds of ours and the peers, print."""
+    """Measure alternating rounds of the pool and the peers, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=positive, default=100_000)
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--processes", type=positive, default=2)
     parser.add_argument("--peers", nargs="*", default=_names(), choices=_names(), help="all by default")
-    parser.add_argument("--peers-python", type=Path, default=Path(sys.executable), help="Python that has the peers")
+    parser.add_argument(
+        "--peers-python", type=Path, default=Path(sys.executable), help="Python with the peers installed"
+    )
     words = parser.parse_args()
     sys.path.insert(0, str(SAMPLE_JOBS))
-    # Not resolved: the link is what tells Python that it belongs to a virtual environment.
+    # Not resolved: Python finds its virtual environment by this link.
     peers_python = words.peers_python.absolute()
     present = [peer for peer in PEER_LIST if peer.word in words.peers and _is_installed(peers_python, peer)]
     ours: list[float] = []
@@ -107,7 +109,7 @@ def main() -> None:
             rows.append([peer.name, f"{peer.items:,}", spread(rates, 0), spread(ratios, 1), _versions[peer.name]])
         else:
             rows.append([peer.name, "", "not installed" if peer.word in words.peers else "left out", "", ""])
-    # Against the fastest of the same round: which peer that is may differ.
+    # The fastest peer of the same round, which may be another one in each round.
     factors = [our / max(rates) for our, *rates in zip(ours, *theirs.values(), strict=True) if rates]
     factor = spread(factors, 1) if factors else "unknown, no peer is installed"
     print_table(
@@ -115,14 +117,14 @@ def main() -> None:
         ["", "items", f"items/s, median of {words.rounds} (min-max)", "ours to theirs", "version"],
         rows,
         [
-            f"to reach: {TARGET_RATE:,} items/s and {TARGET_RATIO} x the fastest peer; factor here: {factor}",
+            f"target: {TARGET_RATE:,} items/s and {TARGET_RATIO} x the fastest peer; factor here: {factor}",
             about,
         ],
     )
 
 
 def our_rate(bench: Bench, items: int, processes: int) -> float:
-    """Items a second from the run's first item to its end, by the ledger."""
+    """Items a second from the start of the run to its end, by the ledger."""
     bench.streams.queues.ensure_groups(["bench"])
     request = RunRequest("noop", tuple(f"S{number}" for number in range(items)), "benchmark")
     run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
@@ -188,7 +190,7 @@ _versions: dict[str, str] = {}
 
 
 def _is_installed(python: Path, peer: Peer) -> bool:
-    """Whether that Python has the peer; its version is kept for the table."""
+    """True if that Python has the peer; keeps its version for the table."""
     distribution = peer.package.replace("_", "-")
     done = subprocess.run(
         [str(python), "-c", f"from importlib.metadata import version; print(version({distribution!r}))"],

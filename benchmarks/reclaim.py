@@ -1,19 +1,19 @@
-"""How long Redis is kept busy by one step, while a million entries are pending.
+"""How long one step keeps Redis busy while a million entries are pending.
 
 A million entries are added and delivered to four consumers that never finish them. Then each verb that runs in the
 background, or that a worker needs, is called many times in each of these states:
 
-    none expired      all leases are fresh: the reclaimer looks at all and takes none
-    all expired       every step puts back as many as it may
-    payloads deleted  the entries are pending, but were deleted from the stream: every step forgets some
-    own batch         another consumer, with one batch in hand, renews, asks, finishes and hands over
+    none expired      all leases are valid: the reclaimer examines all entries and takes none
+    all expired       every step requeues as many as its limit allows
+    payloads deleted  the entries are pending, but were deleted from the stream: every step drops some
+    own batch         another consumer, with one batch in hand, renews, inspects, finishes and requeues
 
-Durations are those in the server, by Redis' slow log with a threshold of zero. Meanwhile a second client sends a PING
-every millisecond; what it waits is shown beside. To reach: a 99th percentile under 10 ms of each verb.
+Durations are measured in the server, by Redis' slow log with a threshold of zero. Meanwhile a second client sends a
+PING every millisecond; its waits are shown too. Target: a 99th percentile under 10 ms for each verb.
 
     .venv/bin/python benchmarks/reclaim.py [--entries N] [--calls N] [--redis-server PROGRAM] [--json]
 
-The append-only file is off, so that its rewriting is not measured.
+The append-only file is off, so that its rewrites are not measured.
 """
 
 import argparse
@@ -48,7 +48,7 @@ OWN = "own.1"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one verb took in the server, and what a second client waited for each PING meanwhile; milliseconds."""
+    """Milliseconds of one verb in the server, and of each PING of a second client meanwhile."""
 
     state: str
     verb: str
@@ -56,13 +56,13 @@ class Measured:
     ping_ms: Sequence[float]
 
     def as_row(self) -> list[str]:
-        """The row of the table."""
+        """The measurement as a row of the table."""
         shown = [f"{value:.3f}" for value in (*summary(self.server_ms), *summary(self.ping_ms))]
         reached = "yes" if summary(self.server_ms)[1] < TARGET_MS else "NO"
         return [f"{self.state}: {self.verb}", f"{len(self.server_ms):,}", *shown, reached]
 
     def as_json(self) -> dict[str, object]:
-        """The same for a program."""
+        """The measurement for `--json`."""
         names = ("p50", "p99", "max")
         server, ping = (dict(zip(names, summary(values), strict=True)) for values in (self.server_ms, self.ping_ms))
         calls = len(self.server_ms)
@@ -70,12 +70,12 @@ class Measured:
 
 
 def summary(milliseconds: Sequence[float]) -> tuple[float, float, float]:
-    """50th and 99th percentile and maximum."""
+    """The 50th and 99th percentile and the maximum."""
     return percentile(milliseconds, 0.5), percentile(milliseconds, 0.99), max(milliseconds)
 
 
 class Meter:
-    """Calls verbs and keeps what was measured."""
+    """Calls verbs and keeps the measurements."""
 
     def __init__(self, bench: Bench, calls: int) -> None:
         self.bench = bench
@@ -85,7 +85,7 @@ class Meter:
     def measure(
         self, state: str, verb: str, call: Callable[[], object], *, command: str = "EVALSHA", calls: int | None = None
     ) -> None:
-        """Call a verb some times; of what Redis then does only that command counts, the scripts' own are within it."""
+        """Call a verb repeatedly; only its own command is counted, which includes those of its script."""
         client = self.bench.client
         client.slowlog_reset()
         client.config_set("slowlog-log-slower-than", 0)
@@ -101,7 +101,7 @@ class Meter:
 
 
 def main() -> None:
-    """Fill, measure each state, print."""
+    """Fill the queue, measure each state, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=positive, default=1_000_000)
     parser.add_argument("--calls", type=positive, default=2000, help="calls of each verb in each state")
@@ -121,8 +121,8 @@ def main() -> None:
         measure_expired(meter, "payloads deleted")
     title = f"Milliseconds of one call while {words.entries:,} entries are pending"
     notes = [
-        f"a step reclaims at most {LIMIT} entries, a requeue {REQUEUE_CHUNK}; own batch: {BATCH} entries",
-        f"to reach: a p99 in the server under {TARGET_MS:g} ms",
+        f"a step reclaims at most {LIMIT} entries and requeues {REQUEUE_CHUNK}; own batch: {BATCH} entries",
+        f"target: a p99 in the server under {TARGET_MS:g} ms",
         about,
     ]
     if words.json:
@@ -134,7 +134,7 @@ def main() -> None:
 
 
 def measure_fresh(meter: Meter) -> None:
-    """The reclaimer's steps through entries whose leases are fresh, and a supervisor's questions."""
+    """The reclaimer's steps through entries with valid leases, and the reads of a supervisor."""
     streams, cursor, state = meter.bench.streams, "0-0", "none expired"
 
     def step() -> None:
@@ -157,7 +157,7 @@ def renew_chunk(bench: Bench) -> None:
 
 
 def measure_expired(meter: Meter, state: str) -> None:
-    """The reclaimer's steps where each takes as many entries as it may."""
+    """The reclaimer's steps, each of which takes as many entries as its limit allows."""
     streams, cursor = meter.bench.streams, "0-0"
 
     def step() -> None:
@@ -166,21 +166,21 @@ def measure_expired(meter: Meter, state: str) -> None:
 
     before = streams.inspector.read_backlog(QUEUE).pending
     meter.measure(state, "reclaim", step, calls=min(meter.calls, before // LIMIT // 2))
-    # The last consumer's entries are the farthest from where the reclaimer has been.
+    # The last consumer's entries are the farthest from the reclaimer's cursor.
     last = f"gone.{CONSUMERS - 1}"
     most = streams.inspector.read_consumers(QUEUE)[last] // REQUEUE_CHUNK
-    meter.measure(state, "requeue_consumer", lambda: hand_over_chunk(meter.bench, last), calls=min(meter.calls, most))
+    meter.measure(state, "requeue_consumer", lambda: requeue_chunk(meter.bench, last), calls=min(meter.calls, most))
     assert streams.inspector.read_backlog(QUEUE).pending < before
 
 
-def hand_over_chunk(bench: Bench, consumer: str) -> None:
-    """One step of handing over what a consumer holds that has a huge batch; the verb repeats it to the end."""
+def requeue_chunk(bench: Bench, consumer: str) -> None:
+    """One step of requeueing the entries of a consumer with a huge batch; the verb repeats it to the end."""
     words = [GROUP, consumer, "", REQUEUE_CHUNK]
     assert bench.streams.client.run("requeue_consumer", [bench.streams.keys.stream(QUEUE)], words) == REQUEUE_CHUNK
 
 
 def measure_own_batch(meter: Meter) -> None:
-    """What a worker and its supervisor do with one batch."""
+    """The calls of a worker and its supervisor for one batch."""
     streams, state = meter.bench.streams, "own batch"
     rounds = max(1, meter.calls // 10)
     add(meter.bench, BATCH * (rounds + 1))
@@ -209,7 +209,7 @@ def read_own(bench: Bench) -> None:
 
 
 def fill(bench: Bench, entries: int, *, delete: bool = False) -> None:
-    """Make a stream whose entries are all pending; delete the payloads if asked to."""
+    """Create a stream whose entries are all pending, and optionally delete the payloads."""
     bench.client.flushall()
     bench.streams.queues.ensure_groups([QUEUE])
     add(bench, entries)
@@ -224,14 +224,14 @@ def fill(bench: Bench, entries: int, *, delete: bool = False) -> None:
 
 
 def add(bench: Bench, entries: int) -> None:
-    """Add entries as a run does."""
+    """Add entries as an enqueue does."""
     now_ms = time.time_ns() // 1_000_000
     bench.streams.queues.add(QUEUE, 1, [Entry(1, seq, "noop", f"S{seq}", "", now_ms).pack() for seq in range(entries)])
 
 
 @contextmanager
 def pinging(url: str) -> Iterator[list[float]]:
-    """A second client, in a process of its own; the list holds its waits in milliseconds when the block has ended."""
+    """A second client in a process of its own; after the block, the list holds its waits in milliseconds."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=ping_until_told, args=(url, theirs), daemon=True)
@@ -248,7 +248,7 @@ def pinging(url: str) -> Iterator[list[float]]:
 
 
 def ping_until_told(url: str, orders: Connection) -> None:
-    """Ping until something comes through the pipe, then answer with the waits in milliseconds."""
+    """Ping until something arrives on the pipe, then send the waits in milliseconds."""
     client = redis.Redis.from_url(url)
     client.ping()
     orders.send(None)

@@ -1,15 +1,15 @@
-"""How long it takes until work goes on after a worker, a supervisor, a pool or Redis' data went away in mid-run.
+"""How long work stops when a worker, a supervisor, a pool or the data of Redis is lost in the middle of a run.
 
-Real pools of two workers, real signals. Times are from the fault, by the ledger's `started_at` and `finished_at` and
-the pools' logs.
+Real pools of two workers, real signals. Times are measured from the fault, by the ledger's `started_at` and
+`finished_at` and the pools' logs.
 
-    worker      `kill -9` of a worker process: until the items that it held are in the stream again, and, when nothing
-                waits before them, started elsewhere and completed. To reach: 2 s. Behind a backlog they start in turn.
-    supervisor  `kill -9` of a supervisor while another pool works: until its workers have ended (to reach: 2 s) and
-                until the items that they held are started elsewhere (to reach: the lease and 5 s).
+    worker      `kill -9` of a worker process: until its items are requeued, and, without a backlog, started elsewhere
+                and completed. Target: 2 s. Behind a backlog they start in turn.
+    supervisor  `kill -9` of a supervisor while another pool works: until its workers have ended (target: 2 s) and
+                until their items are started elsewhere (target: the lease and 5 s).
     stop        SIGTERM in a run of 10,000 items: the exit code, the time to the end, the highest attempt; and how soon
-                a pool that is started afterwards takes what was left. Then SIGTERM without grace to a pool that holds
-                all there is, while another waits: how soon that one starts what is handed back.
+                a pool that is started afterwards takes the rest. Then SIGTERM without grace to a pool that holds all
+                items, while another waits: how soon that one starts the requeued items.
     flush       FLUSHALL: until the lost items are added again, the first of them completes, and the run does.
 
 Usage:
@@ -60,7 +60,7 @@ Samples = dict[str, list[float]]
 
 
 def main() -> None:
-    """Cause each fault as often as asked, print."""
+    """Cause each fault in every round, and print the table."""
     faults = {"worker": kill_worker, "supervisor": kill_supervisor, "stop": stop_pool, "flush": flush_redis}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", nargs="+", choices=list(faults), default=list(faults), help="all by default")
@@ -79,7 +79,7 @@ def main() -> None:
                     samples.setdefault(f"{name}: {what}", []).append(value)
                 print(f"round {number + 1}: {name} done", file=sys.stderr)
     print_figures(
-        f"Seconds from a fault until work goes on, lease {words.lease_seconds} s",
+        f"Seconds from a fault until work continues, lease {words.lease_seconds} s",
         [Figure(what, values, target_of(what, words.lease_seconds), digits=3) for what, values in samples.items()],
         ["each run ended COMPLETED with every effect exactly once, or the script would have stopped", about],
         as_json=words.json,
@@ -87,9 +87,9 @@ def main() -> None:
 
 
 def target_of(what: str, lease_seconds: float) -> float | None:
-    """The most that is allowed of a figure."""
+    """The target of a figure, if it has one."""
     targets = {
-        "worker: held items put back": HELD_SECONDS,
+        "worker: held items requeued": HELD_SECONDS,
         "worker: last held item started": HELD_SECONDS,
         "worker: last held item completed": HELD_SECONDS,
         "supervisor: its workers ended": CHILDREN_SECONDS,
@@ -102,7 +102,7 @@ def target_of(what: str, lease_seconds: float) -> float | None:
 
 
 def kill_worker(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
-    """`kill -9` of one of two workers in a long run, and of one while the other has nothing to do."""
+    """`kill -9` of one of two workers in a long run, and of one while the other is idle."""
     run = start_run(bench, 800, milliseconds=5)
     with running_pool(bench, *WORDS, LEASE_SECONDS=lease_seconds) as pool:
         wait_until(lambda: completed(bench, run) >= 100, WAIT_SECONDS, "100 items done", POLL_SECONDS)
@@ -111,7 +111,7 @@ def kill_worker(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         finish(bench, run)
         (requeued, *_) = pool.events("entries_requeued")
         started, _ = times_of(bench, run, held, since=killed_at)
-        # A worker that dies with something in hand is replaced at once; the other one has nothing to do now.
+        # A worker that dies with items in hand is replaced at once; the other one is idle now.
         pool.wait_until_ready(bench, 2)
         small = start_run(bench, 8, milliseconds=100)
         wait_until(
@@ -122,7 +122,7 @@ def kill_worker(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         small_started, small_ended = times_of(bench, small, small_held, since=small_killed_at)
         stop_in_order(pool)
     return {
-        "held items put back": requeued["at"] - killed_at,
+        "held items requeued": requeued["at"] - killed_at,
         "last held item started, behind a backlog": max(started) - killed_at,
         "  items in that backlog": float(ahead),
         "first held item started": min(small_started) - small_killed_at,
@@ -191,12 +191,12 @@ def stop_pool(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
         "entries left pending": float(pending),
         "highest attempt": float(row[0]),
         "start of the next pool to its first item": row[1].timestamp() - next_at,
-        **hand_back(bench, lease_seconds),
+        **requeue_at_stop(bench, lease_seconds),
     }
 
 
-def hand_back(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
-    """How soon a pool that waits for work starts what another, stopped without grace, hands back."""
+def requeue_at_stop(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
+    """How soon a waiting pool starts the items that another pool, stopped without grace, requeues."""
     run = start_run(bench, 12, milliseconds=2000)
     with running_pool(bench, *WORDS, "--grace-seconds", "0", LEASE_SECONDS=lease_seconds) as pool:
         wait_until(
@@ -206,11 +206,11 @@ def hand_back(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
             POLL_SECONDS,
         )
         with running_pool(bench, *WORDS, LEASE_SECONDS=lease_seconds) as waiting:
-            return measured_hand_back(bench, run, pool, waiting)
+            return measure_requeue(bench, run, pool, waiting)
 
 
-def measured_hand_back(bench: Bench, run: Run, pool: Pool, waiting: Pool) -> Mapping[str, float]:
-    """The times from the signal to `pool`, and from its hand-back, to the first item that `waiting` starts."""
+def measure_requeue(bench: Bench, run: Run, pool: Pool, waiting: Pool) -> Mapping[str, float]:
+    """The times from the signal to `pool`, and from its requeue, to the first item that `waiting` starts."""
     waiting.wait_until_ready(bench, 2)
     stopped_at = time.time()
     pool.process.terminate()
@@ -219,19 +219,19 @@ def measured_hand_back(bench: Bench, run: Run, pool: Pool, waiting: Pool) -> Map
         "SELECT min(started_at) FROM run_items WHERE run_id = %s AND worker = ANY(%s)",
         (run.id, list(waiting.workers().values())),
     ).fetchone()
-    handed_back = pool.events("entries_requeued")
+    requeued = pool.events("entries_requeued")
     assert row is not None
-    if not handed_back or row[0] is None:
+    if not requeued or row[0] is None:
         sys.exit("the pool had done all its items before it was stopped; nothing was measured")
     stop_in_order(waiting)
     return {
         "SIGTERM to first start by a waiting pool": row[0].timestamp() - stopped_at,
-        "hand-back to first start by a waiting pool": row[0].timestamp() - handed_back[0]["at"],
+        "requeue to first start by a waiting pool": row[0].timestamp() - requeued[0]["at"],
     }
 
 
 def flush_redis(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
-    """FLUSHALL in mid-run."""
+    """FLUSHALL in the middle of a run."""
     run = start_run(bench, 3000, milliseconds=2)
     with running_pool(bench, *WORDS, LEASE_SECONDS=lease_seconds) as pool:
         wait_until(lambda: completed(bench, run) >= 500, WAIT_SECONDS, "500 items done", POLL_SECONDS)
@@ -257,7 +257,7 @@ def flush_redis(bench: Bench, lease_seconds: float) -> Mapping[str, float]:
 
 
 def start_run(bench: Bench, items: int, milliseconds: float = 0.0) -> Run:
-    """A run whose items each take so long and leave one effect."""
+    """A run whose items each take that long and leave one effect."""
     symbols = tuple(f"S{number}" for number in range(items))
     request = RunRequest("ledger_entry", symbols, "recovery", parameters={"milliseconds": milliseconds})
     run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
@@ -265,7 +265,7 @@ def start_run(bench: Bench, items: int, milliseconds: float = 0.0) -> Run:
 
 
 def finish(bench: Bench, run: Run, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for the run's end and look whether every item has left exactly one effect."""
+    """Wait for the run's end and check that every item has left exactly one effect."""
     wait_for_run(bench, run.id, seconds)
     row = bench.connection.execute(
         "SELECT count(*), count(DISTINCT symbol) FROM effects WHERE run_id = %s", (run.id,)
@@ -294,7 +294,7 @@ def workers_at_work(bench: Bench, run: Run) -> list[str]:
 
 
 def kill_holder(bench: Bench, pool: Pool) -> tuple[float, set[int]]:
-    """`kill -9` a worker that has items in hand, stopped first to see which; the moment and the seqs."""
+    """`kill -9` a worker with items in hand, after SIGSTOP to read which; returns the time and their seqs."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         for pid, consumer in pool.workers().items():
@@ -320,7 +320,7 @@ def held_by(bench: Bench, consumer: str) -> set[int]:
 
 
 def times_of(bench: Bench, run: Run, seqs: Collection[int], since: float) -> tuple[list[float], list[float]]:
-    """When these items, started after a moment, were started and finished, in Unix seconds."""
+    """The start and end of these items, started after a moment, in Unix seconds."""
     rows = bench.connection.execute(
         "SELECT started_at, finished_at FROM run_items WHERE run_id = %s AND seq = ANY(%s) AND started_at > %s",
         (run.id, list(seqs), moment(since)),
@@ -331,23 +331,23 @@ def times_of(bench: Bench, run: Run, seqs: Collection[int], since: float) -> tup
 
 
 def moment(unix_seconds: float) -> datetime:
-    """Unix seconds as PostgreSQL takes them."""
+    """Unix seconds in a form that PostgreSQL parses."""
     return datetime.fromtimestamp(unix_seconds).astimezone()
 
 
 def stop_in_order(pool: Pool) -> int:
-    """SIGTERM; the exit code."""
+    """Send SIGTERM; returns the exit code."""
     pool.process.terminate()
     return pool.process.wait(STOP_SECONDS)
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process stands still."""
+    """True if a process is stopped by a signal."""
     return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """True if a process exists and has not ended."""
     with suppress(psutil.NoSuchProcess):
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     return False

@@ -1,9 +1,9 @@
-"""What a scheduler does in what time, and what it costs while there is nothing to do.
+"""How fast a scheduler is, and what it costs while nothing is due.
 
-Lateness: ten schedules that tick each second; from the tick to the moment at which its run is decided, by PostgreSQL's
-clock. Messages: a batch in the stream, from the first that was accepted to the last; and one in Pub/Sub at a time, from
-`PUBLISH` to the run in the ledger. Universes: one answer of the cache, of a join that it was asked before and of one
-that it was not. Idle: the six standing jobs, nothing due.
+Lateness: ten schedules that tick each second; from the tick to the decision about its run, by PostgreSQL's clock.
+Messages: a batch in the stream, from the first accepted to the last; and one in Pub/Sub at a time, from `PUBLISH` to
+the run in the ledger. Universes: one answer of the cache, for a known join and for a new one. Idle: the six standing
+jobs, nothing due.
 
     .venv/bin/python benchmarks/schedules.py [--seconds N] [--messages N] [--json]
 """
@@ -46,7 +46,7 @@ READY_SECONDS = 60.0
 
 
 def main() -> None:
-    """Measure each with one scheduler on private services."""
+    """Measure everything with one scheduler on private services."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=positive, default=30)
     parser.add_argument("--messages", type=positive, default=2000)
@@ -114,7 +114,7 @@ def messages(bench: Bench, count: int) -> list[Figure]:
         bench.client.publish(DATA_LOAD_CHANNEL, text(f"one-{number}"))
         wait_until(lambda number=number: runs("one") > number, 10.0, "a message is accepted", 0.0)  # type: ignore[misc]
         single.append(1000 * (time.perf_counter() - before))
-    # With no worker they would stay open, and their status be followed.
+    # Without a worker they would stay open, and the scheduler would follow their status.
     bench.connection.execute("UPDATE runs SET status = 'CANCELLED', status_notified = true")
     return [
         Figure(f"messages from the stream, of {count}, /s", [count / row[0]], digits=0),
@@ -124,7 +124,7 @@ def messages(bench: Bench, count: int) -> list[Figure]:
 
 
 def universes(bench: Bench) -> list[Figure]:
-    """Milliseconds for an answer of the cache, and until a change is seen."""
+    """Milliseconds for an answer of the cache, and until it sees a change."""
     names = ["sp500", "nasdaq100", "dow30"]
     for number, name in enumerate(names):
         add_symbols(bench.connection, name, [f"S{index}" for index in range(number, SYMBOLS // (number + 1))])
@@ -133,7 +133,7 @@ def universes(bench: Bench) -> list[Figure]:
     wait_until(lambda: cache.is_listening, READY_SECONDS, "the cache listens")
     known, new = [], []
     for number in range(ANSWERS):
-        # Spaces make an expression that the cache has not seen, of universes that it has.
+        # Spaces make an expression that is new to the cache, of universes that it knows.
         expression = f"sp500:nasdaq100{' ' * (number % 900)}:dow30"
         before = time.perf_counter()
         cache.resolve("sp500:nasdaq100:dow30")
@@ -159,7 +159,7 @@ def universes(bench: Bench) -> list[Figure]:
 
 
 def idle(bench: Bench, process: psutil.Process, seconds: int) -> list[Figure]:
-    """What a scheduler with nothing due costs."""
+    """The cost of a scheduler while nothing is due."""
     before = read(bench, [process])
     time.sleep(seconds)
     after = read(bench, [process])

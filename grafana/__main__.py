@@ -1,4 +1,4 @@
-"""`python -m grafana` writes the boards; `--check` says which of the committed ones differ, and exits 1 if any does."""
+"""`python -m grafana` writes the boards; `--check` lists the committed ones that differ and exits 1 if any does."""
 
 import argparse
 import sys
@@ -10,14 +10,14 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 
 def differing(folder: Path) -> list[str]:
-    """Names of files that are missing, not up to date, or of no board."""
+    """Names of files that are missing, out of date, or belong to no board."""
     wanted = {f"{board.uid}.json": board.text() for board in all_boards()}
     there = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
     return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
 
 
 def write(folder: Path) -> list[str]:
-    """Write what differs, remove what is of no board, and return the names of both."""
+    """Write files that differ, remove files of no board, and return the names of both."""
     folder.mkdir(parents=True, exist_ok=True)
     changed = differing(folder)
     wanted = {f"{board.uid}.json": board.text() for board in all_boards()}
@@ -30,7 +30,7 @@ def write(folder: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code."""
+    """Write or check the boards; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m grafana", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file differs")
     parser.add_argument("--folder", type=Path, default=FOLDER)

@@ -1,4 +1,4 @@
-"""What happened, drawn over every panel: runs, workers that ended before their time, deploys."""
+"""Events drawn over every panel: runs, workers that ended early, deploys."""
 
 from textwrap import dedent
 
@@ -15,7 +15,7 @@ _RUNS = """
     LIMIT 200
 """
 _KILLS = 'sum by (cause) (increase(streamworkers_worker_ends_total{cause!="stopped"}[2m])) > 0'
-# A version that was not there five minutes ago. The first half is 1 for each version, so it draws a span.
+# A version that did not exist five minutes ago. The value is 1 for each version, so it draws a span.
 _DEPLOYS = (
     "count by (version) (streamworkers_build_info) > 0"
     " unless on (version) count by (version) (streamworkers_build_info offset 5m)"

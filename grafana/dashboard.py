@@ -10,14 +10,14 @@ from grafana.queries import Json
 from grafana.variables import datasource
 
 TAG = "streamworkers"
-# That of Grafana 10 and 11: newer ones bring it up to theirs when they load it.
+# The version of Grafana 10 and 11; newer releases upgrade it when they load the board.
 SCHEMA_VERSION = 39
 TIME_ZONE = "America/New_York"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """What a board shows. Its `uid` is its address and never changes."""
+    """The contents of a board. Its `uid` is its address and never changes."""
 
     uid: str
     title: str
@@ -53,7 +53,7 @@ class Board:
         }
 
     def text(self) -> str:
-        """The JSON as it is committed."""
+        """The JSON text that is committed."""
         return json.dumps(self.model(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Where panels stand: sections under headings, panels from left to right, and on to the next line."""
+"""Places panels: sections under headings, panels from left to right, wrapping to the next line."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Builders of panels. Each needs an `About`: nothing is shown that does not say what it answers and what to do."""
+"""Builders of panels. Each needs an `About`: every panel says which question it answers and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from grafana.queries import Json, Query
 Steps = tuple[tuple[str, float | None], ...]
 Style = Literal["line", "bars", "points"]
 
-# What the states of runs, ticks and health look like, wherever they are shown.
+# The colours of the states of runs, ticks and health, on every board.
 COLOURS = {
     "COMPLETED": "green",
     "COMPLETED_WITH_ERRORS": "orange",
@@ -41,7 +41,7 @@ ALWAYS_WELL: Steps = (("green", None),)
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Who a panel is. Its number is stable: alerts link to it with `viewPanel`."""
+    """A panel's number, title and description. The number is stable: alerts link to it with `viewPanel`."""
 
     id: int
     title: str
@@ -58,13 +58,13 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A panel and its size; where it stands is for the layout to say."""
+    """A panel and its size; the layout places it."""
 
     model: Json
     size: Size
 
     def over(self, span: str) -> "Panel":
-        """The same over the last `span` (`14d`), whatever range the board shows."""
+        """This panel over the last `span` (`14d`), independent of the board's time range."""
         return replace(self, model={**self.model, "timeFrom": span})
 
 
@@ -84,17 +84,17 @@ class Look:
 
 
 def above(warning: float, bad: float) -> Steps:
-    """Green, from `warning` on orange, from `bad` on red."""
+    """Green, orange from `warning`, red from `bad`."""
     return (("green", None), ("orange", warning), ("red", bad))
 
 
 def below(bad: float, warning: float) -> Steps:
-    """Red under `bad`, orange under `warning`, else green."""
+    """Red below `bad`, orange below `warning`, else green."""
     return (("red", None), ("orange", bad), ("green", warning))
 
 
 def any_is_bad() -> Steps:
-    """Green at nothing, red from one on."""
+    """Green at zero, red from one."""
     return (("green", None), ("red", 1))
 
 
@@ -104,13 +104,13 @@ def link(title: str, url: str) -> Json:
 
 
 def to_run(column: str = "run") -> Json:
-    """A link to one run in depth, whose id is in a column."""
+    """A link to the details of the run whose id is in a column."""
     here = "&var-postgres=${postgres}&var-prometheus=${prometheus}&${__url_time_range}"
-    return link("this run in depth", f"/d/streamworkers-runs?var-run=${{__data.fields.{column}}}{here}")
+    return link("details of this run", f"/d/streamworkers-runs?var-run=${{__data.fields.{column}}}{here}")
 
 
 def to_symbol() -> Json:
-    """A link to the candles of the symbol of a row."""
+    """A link to the candles of a row's symbol."""
     here = "&var-postgres=${postgres}&var-prometheus=${prometheus}"
     return link("its candles", f"/d/streamworkers-market?var-symbol=${{__data.fields.symbol}}{here}")
 
@@ -124,7 +124,7 @@ def column(
     to: Json | None = None,
     bar: bool = False,
 ) -> Json:
-    """How one column or series is shown; `bar` draws a share of one as a bar in the cell."""
+    """The look of one column or series; `bar` draws a ratio as a bar in the cell."""
     properties: list[Json] = []
     if unit is not None:
         properties.append({"id": "unit", "value": unit})
@@ -143,7 +143,7 @@ def column(
 
 
 def state_column(name: str) -> Json:
-    """A column of states, each in its colour."""
+    """A column of states, each shown in its colour."""
     return {
         "matcher": {"id": "byName", "options": name},
         "properties": [
@@ -185,7 +185,7 @@ def timeseries(
     style: Style = "line",
     stacked: bool = False,
 ) -> Panel:
-    """Values over time."""
+    """Lines, bars or points over time."""
     custom: Json = {
         "drawStyle": style,
         "lineWidth": 1,
@@ -215,7 +215,7 @@ def stat(about: About, queries: Sequence[Query], look: Look, size: Size) -> Pane
 
 
 def gauge(about: About, queries: Sequence[Query], look: Look, size: Size) -> Panel:
-    """How much of a whole, for each series."""
+    """One dial for each series, showing a part of a whole."""
     options: Json = {
         "reduceOptions": _last(""),
         "orientation": "auto",

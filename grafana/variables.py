@@ -1,4 +1,4 @@
-"""The choices at the top of a board."""
+"""The variables at the top of a board."""
 
 from collections.abc import Sequence
 from textwrap import dedent
@@ -9,7 +9,7 @@ ALL = "$__all"
 
 
 def datasource(name: str, label: str) -> Json:
-    """Which datasource of a kind the board asks; `name` is both the variable and the kind."""
+    """The datasource of one kind; `name` is both the variable and the kind."""
     return {
         "type": "datasource",
         "name": name,
@@ -30,12 +30,12 @@ def labels_of(name: str, metric: str, label: str) -> Json:
     """Several values of a label of a metric, or all."""
     query = f"label_values({metric}, {label})"
     spoken = {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}
-    # «All» matches what has no value yet, too: a fresh system shows zeros, not errors.
+    # "All" also matches series without the label, so that a fresh system shows zeros, not errors.
     return {**_query(name, query), "datasource": PROMETHEUS, "query": spoken, "allValue": ".*", **_several()}
 
 
 def rows_of(name: str, text: str, *, several: bool = False, first: str | None = None) -> Json:
-    """What a SELECT returns: one, `first` of all, or several. Columns `__text` and `__value` may differ."""
+    """A choice of one row of a SELECT, by default `first`, or of several. Columns `__text` and `__value` may differ."""
     query = dedent(text).strip()
     chosen = {"current": {"text": first, "value": first}} if first is not None else {}
     return {**_query(name, query), "datasource": POSTGRES, "query": query, **(_several() if several else chosen)}

@@ -1,6 +1,6 @@
-"""The metrics of a scheduler: what it counts itself, and what it reads when Prometheus asks.
+"""The metrics of a scheduler: its own counters, and values that it reads at each scrape.
 
-What is read from Redis and PostgreSQL is the same from every replica: `max by` gives the truth, whatever their number.
+Every scheduler reads the same values from Redis and PostgreSQL: aggregate them with `max by`, not with `sum by`.
 """
 
 from collections.abc import Iterable
@@ -27,26 +27,26 @@ _LATENESS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 
 
 class SchedulerMetrics(ServiceMetrics):
-    """What one scheduler process counts. Labels are schedules, states, sources and outcomes, of bounded number."""
+    """Counters of one scheduler. Labels are schedules, states, sources and outcomes, all bounded in number."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ticks = Counter(
             "streamworkers_schedule_ticks",
-            "Ticks by what became of them",
+            "Ticks decided, by state",
             ("schedule", "state"),
             registry=self.registry,
         )
         self.lateness_seconds = Histogram(
             "streamworkers_schedule_lateness_seconds",
-            "Time from when a tick was due to the start of its run",
+            "Time between a tick's due time and the start of its run",
             ("schedule",),
             buckets=_LATENESS_BUCKETS,
             registry=self.registry,
         )
         self.messages = Counter(
             "streamworkers_messages",
-            "Messages of other programs by what became of them; of what is no good, by reason",
+            "Messages of other programs by outcome, and by reason if they were rejected or ignored",
             ("source", "outcome", "reason"),
             registry=self.registry,
         )
@@ -55,47 +55,47 @@ class SchedulerMetrics(ServiceMetrics):
                 self.messages.labels(source, outcome, reason)
         self.reconnects = Counter(
             "streamworkers_listener_connections",
-            "Connections of the listeners: above one, a connection was lost",
+            "Connections opened by the listeners; more than one means that a connection was lost",
             ("source",),
             registry=self.registry,
         )
 
     def begin_at_zero(self, schedule: str) -> None:
-        """Show the counters of a schedule before any of its ticks."""
+        """Create the counters of a schedule at 0, before its first tick."""
         for state in TICK_STATES:
             self.ticks.labels(schedule, state)
 
 
 class ScheduleCollector(Collector):
-    """Reads the schedules and the ledger when Prometheus asks; says nothing while PostgreSQL is away."""
+    """Reads schedules and ledger at each scrape; gives no samples while PostgreSQL is unreachable."""
 
     def __init__(self, pool: "ConnectionPool[Connection]") -> None:
         self._pool = pool
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """What is read, without values."""
+        """The metrics without samples."""
         families = (
-            ("schedule_next_tick_seconds", "Time to the next tick, negative when late", "schedule"),
+            ("schedule_next_tick_seconds", "Time until the next tick; negative if it is late", "schedule"),
             (
                 "schedule_last_success_timestamp_seconds",
-                "When a run of the schedule last completed without errors, in Unix time",
+                "Unix time of the last run of the schedule that completed without errors",
                 "schedule",
             ),
-            ("schedule_calendar_days", "Days for which its calendar knows sessions", "schedule"),
-            ("schedule_enabled", "1, or 0 while it is paused", "schedule"),
-            ("schedule_waiting_ticks", "Ticks that wait for another run, or for room", "schedule"),
-            ("schedule_last_tick_age_seconds", "Time since the newest tick whose time has come", "schedule"),
+            ("schedule_calendar_days", "Days ahead for which its calendar has sessions", "schedule"),
+            ("schedule_enabled", "1 if enabled, 0 if paused", "schedule"),
+            ("schedule_waiting_ticks", "Ticks waiting for another run or for a free instance", "schedule"),
+            ("schedule_last_tick_age_seconds", "Time since the newest tick", "schedule"),
             (
                 "schedule_last_tick_coverage_ratio",
-                "Completed items of all items of the run of the newest tick; 0 while it has none",
+                "Share of completed items in the run of the newest tick; 0 without a run",
                 "schedule",
             ),
-            ("queue_dead_items", "Dead items of ended runs", "queue"),
+            ("queue_dead_items", "Dead items in ended runs", "queue"),
         )
         return [GaugeMetricFamily(f"streamworkers_{name}", text, labels=[label]) for name, text, label in families]
 
     def collect(self) -> Iterable[Metric]:
-        """The same with values; a schedule that has no value of a kind has no sample of it."""
+        """The metrics with current samples; a schedule without a value has no sample."""
         try:
             with self._pool.connection() as connection:
                 schedules = history.schedule_gauges(connection)

@@ -1,4 +1,4 @@
-"""What the ledger, the data, PostgreSQL and Redis say of themselves, read when Prometheus asks a scheduler."""
+"""Metrics of the ledger, the bars, PostgreSQL and Redis, read at each scrape of a scheduler."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time
@@ -24,7 +24,7 @@ Sample: TypeAlias = tuple[Sequence[str], float]
 
 
 class _Kind(NamedTuple):
-    """A metric: its name without the prefix, what it means, its labels, whether it is a counter."""
+    """A metric: its name without the prefix, help text, labels, and whether it is a counter."""
 
     name: str
     text: str
@@ -32,32 +32,36 @@ class _Kind(NamedTuple):
     is_counter: bool = False
 
     def family(self) -> Family:
-        """The metric without values."""
+        """The metric without samples."""
         kind = CounterMetricFamily if self.is_counter else GaugeMetricFamily
         return kind(f"streamworkers_{self.name}", self.text, labels=self.labels)
 
 
-_ENQUEUED = _Kind("items_enqueued", "Items enqueued since ever", ("queue", "job"), is_counter=True)
-_RUNS = _Kind("runs", "Runs that the ledger keeps, by state", ("job", "status"))
-_OUTBOX = _Kind("outbox_events", "Events that wait to be published")
-_OUTBOX_AGE = _Kind("outbox_oldest_age_seconds", "Age of the oldest event that waits; 0 for none")
-_LAST_BAR = _Kind("last_bar_timestamp_seconds", "Start of the newest bar of a timeframe, in Unix time", ("timeframe",))
+_ENQUEUED = _Kind("items_enqueued", "Items enqueued", ("queue", "job"), is_counter=True)
+_RUNS = _Kind("runs", "Runs in the ledger, by status", ("job", "status"))
+_OUTBOX = _Kind("outbox_events", "Events waiting to be published")
+_OUTBOX_AGE = _Kind("outbox_oldest_age_seconds", "Age of the oldest waiting event; 0 if there is none")
+_LAST_BAR = _Kind(
+    "last_bar_timestamp_seconds", "Unix time of the start of the newest bar of a timeframe", ("timeframe",)
+)
 _DETECTED = _Kind(
     "patterns_detected", f"Patterns detected in the last {DETECTION_HOURS} hours", ("pattern", "direction")
 )
-_WRITTEN = _Kind("table_rows_written", "Rows inserted into a table, or updated", ("table",), is_counter=True)
-_TABLE = _Kind("table_bytes", "Size of a table with its indexes and partitions", ("table",))
-_CONNECTIONS = _Kind("postgres_connections", "Connections to PostgreSQL, of all programs")
-_MOST_CONNECTIONS = _Kind("postgres_max_connections", "Connections that PostgreSQL allows")
+_WRITTEN = _Kind("table_rows_written", "Rows inserted or updated in a table", ("table",), is_counter=True)
+_TABLE = _Kind("table_bytes", "Size of a table, including indexes and partitions", ("table",))
+_CONNECTIONS = _Kind("postgres_connections", "Connections to PostgreSQL from all programs")
+_MOST_CONNECTIONS = _Kind("postgres_max_connections", "Maximum number of connections to PostgreSQL")
 _SIZE = _Kind("postgres_size_bytes", "Size of the database")
-_TRANSACTIONS = _Kind("postgres_transactions", "Transactions of the database", is_counter=True)
-_MEMORY = _Kind("redis_memory_bytes", "Memory that Redis uses")
-_MOST_MEMORY = _Kind("redis_max_memory_bytes", "Memory that Redis may use; 0: no limit")
-_CLIENTS = _Kind("redis_connections", "Connections to Redis, of all programs")
-_SLOW = _Kind("redis_slow_calls", "Commands in Redis' slow log")
-_COMMANDS = _Kind("redis_commands", "Commands that Redis has processed", is_counter=True)
-_SUPERVISORS = _Kind("supervisors", "Supervisors whose heartbeat is fresh")
-_CALLS = _Kind("provider_counted_calls", "Calls that count against a provider's limit of a minute", ("provider",))
+_TRANSACTIONS = _Kind("postgres_transactions", "Transactions in the database", is_counter=True)
+_MEMORY = _Kind("redis_memory_bytes", "Memory used by Redis")
+_MOST_MEMORY = _Kind("redis_max_memory_bytes", "Memory limit of Redis; 0 if there is none")
+_CLIENTS = _Kind("redis_connections", "Connections to Redis from all programs")
+_SLOW = _Kind("redis_slow_calls", "Commands in the slow log of Redis")
+_COMMANDS = _Kind("redis_commands", "Commands processed by Redis", is_counter=True)
+_SUPERVISORS = _Kind("supervisors", "Supervisors with a current heartbeat")
+_CALLS = _Kind(
+    "provider_counted_calls", "Calls in the last minute that count towards a provider's rate limit", ("provider",)
+)
 
 _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
@@ -67,18 +71,18 @@ _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _C
 
 
 class SystemCollector(Collector):
-    """Says nothing of a service that is away."""
+    """Reads PostgreSQL and Redis; gives no samples of one that is unreachable."""
 
     def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams) -> None:
         self._pool = pool
         self._streams = streams
 
     def describe(self) -> list[Family]:
-        """Every metric, without values."""
+        """The metrics without samples."""
         return [kind.family() for kind in (*_OF_POSTGRES, *_OF_REDIS)]
 
     def collect(self) -> Iterable[Metric]:
-        """The same with values."""
+        """The metrics with current samples."""
         yield from _read(self._of_postgres, (psycopg.Error, PoolTimeout))
         yield from _read(self._of_redis, (RedisUnavailableError,))
 

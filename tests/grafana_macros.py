@@ -1,4 +1,4 @@
-"""What Grafana does to a query before it sends it: variables, and the macros of its PostgreSQL datasource."""
+"""Expands a query as Grafana does: variables, and the macros of its PostgreSQL datasource."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(\w+))?\}|\$(?!__)([a-z]\w*)")
-# As in Grafana, an argument ends at the first closing bracket.
+# As in Grafana, an argument ends at the first closing parenthesis.
 _MACRO = re.compile(r"\$(__\w+)\(([^)]*)\)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -15,7 +15,7 @@ Value = str | Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The range of time of a board; both ends are aware."""
+    """The time range of a board; both ends are aware datetimes."""
 
     start: datetime
     end: datetime
@@ -23,7 +23,7 @@ class Range:
 
 
 def expand_sql(text: str, variables: Mapping[str, Value], span: Range) -> str:
-    """The SQL that PostgreSQL gets.
+    """The SQL that is sent to PostgreSQL.
 
     Raises ValueError for a macro that is not known here, and for a variable without a format: its value would stand in
     the statement unquoted. KeyError for a variable that the board does not have.
@@ -42,7 +42,7 @@ def expand_sql(text: str, variables: Mapping[str, Value], span: Range) -> str:
 
 
 def expand_promql(text: str, variables: Mapping[str, Value], rate_interval: str = "1m") -> str:
-    """The PromQL that Prometheus gets; several values become alternatives of a regular expression."""
+    """The PromQL that is sent to Prometheus; several values become alternatives of a regular expression."""
 
     def variable(match: re.Match[str]) -> str:
         chosen = variables[match[1] or match[3]]

@@ -18,7 +18,7 @@ async def noop(context: dict[str, Any], item: int) -> None:
 
 
 class WorkerSettings:
-    """What `arq` reads."""
+    """The settings that `arq` reads."""
 
     functions = (noop,)
     redis_settings = _connections.RedisSettings(unix_socket_path=os.environ["PEER_REDIS_SOCKET"])

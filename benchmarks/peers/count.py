@@ -6,5 +6,5 @@ _descriptor = os.open(os.environ["PEER_COUNT_FILE"], os.O_WRONLY | os.O_APPEND)
 
 
 def count_call() -> None:
-    """Note one call; atomic over threads and processes."""
+    """Count one call; atomic across threads and processes."""
     os.write(_descriptor, b".")

@@ -1,4 +1,4 @@
-"""Taskiq on Redis Streams: acknowledges after execution, as its worker does unless told otherwise."""
+"""Taskiq on Redis Streams: acknowledges after execution, which is the default of its worker."""
 
 import asyncio
 import importlib

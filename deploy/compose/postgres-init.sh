@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs once, on an empty data folder, as the superuser: three logins, each with its own password and no more rights than
-# its work needs. The groups get their grants from `streamworkers migrate --roles`.
+# Runs once as the superuser, when the data folder is empty: creates three logins, each with its own password and only
+# the rights it needs. The groups get their grants from `streamworkers migrate --roles`.
 set -e
 : "${OWNER_PASSWORD:?}" "${APP_PASSWORD:?}" "${READONLY_PASSWORD:?}"
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'

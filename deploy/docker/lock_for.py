@@ -17,12 +17,12 @@ PROJECT = Path("pyproject.toml")
 
 
 def entries_of(lock: str) -> list[str]:
-    """The entries of a lock, each with the lines of its hashes."""
+    """The entries of a lock file, each with its lines of hashes."""
     return [entry for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", lock) if entry.strip()]
 
 
 def pins_of(lock: str) -> str:
-    """The same entries without hashes, as constraints."""
+    """The entries without hashes, as constraints."""
     return "".join(entry.split("\\", 1)[0].rstrip() + "\n" for entry in entries_of(lock))
 
 
@@ -36,7 +36,7 @@ def part_of(lock: str, names: set[str]) -> str:
 
 
 def requirements_of(project: dict[str, Any], section: str) -> list[str]:
-    """What a section asks for."""
+    """The requirements of a section."""
     requirements = {
         "dependencies": project["project"]["dependencies"],
         "build-system": project["build-system"]["requires"],
@@ -45,7 +45,7 @@ def requirements_of(project: dict[str, Any], section: str) -> list[str]:
 
 
 def resolve(requirements: list[str], pins: Path) -> set[str]:
-    """Names of all that these requirements need on this machine, by pip, which installs nothing."""
+    """Names of all packages that these requirements need on this machine, resolved by pip without installing."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     answer = subprocess.run(  # noqa: S603  # pip itself, no shell
         [*command, "--only-binary", ":all:", "--constraint", str(pins), *requirements],

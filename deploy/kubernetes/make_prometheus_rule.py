@@ -1,4 +1,4 @@
-"""Writes base/prometheus-rule.yaml from prometheus/rules/*.yml, so that both ways to deploy alert alike."""
+"""Writes base/prometheus-rule.yaml from prometheus/rules/*.yml, so that both deployments have the same alerts."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def prometheus_rule(files: list[Path]) -> str:
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the generated file."""
     TARGET.write_text(prometheus_rule(sorted(RULES.glob("*.yml"))), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Market: what the analysis found, and how fresh and complete the bars under it are."""
+"""Market: the results of the analysis, and how fresh and complete its bars are."""
 
 from grafana.dashboard import Board
 from grafana.layout import Section
@@ -33,7 +33,7 @@ _TABLES = (
     ("month", "ohlcv_monthly", "date"),
 )
 
-# The symbols of the universe. All of them are found by leaps through the index, not by reading each bar.
+# The symbols of the universe. All symbols are found by skipping through the index, not by reading every bar.
 _CHOSEN = """
     WITH RECURSIVE every AS (
         (SELECT symbol FROM ohlcv_daily ORDER BY symbol LIMIT 1)
@@ -50,7 +50,7 @@ _CHOSEN = """
         WHERE g.name = ${universe:sqlstring}
     )"""
 _UNTIL = f"($__timeTo()::timestamptz AT TIME ZONE {_ZONE})::date"
-# The last two daily bars of each symbol up to the end of the range; those without a bar of the newest day are left out.
+# The last two daily bars of each symbol up to the end of the range, for symbols with a bar of the newest day.
 _MOVES = (
     _CHOSEN
     + f""", moves AS (
@@ -172,12 +172,12 @@ _BY_SYMBOL = (
 
 
 def _moment(kind: str, name: str) -> str:
-    """A bar's time as results have it: of a date, midnight in New York."""
+    """A bar's time as stored in results: for a date, midnight in New York."""
     return name if kind == '"timestamp"' else f"({name}::timestamp AT TIME ZONE {_ZONE})"
 
 
 def _candles() -> str:
-    """Bars of any timeframe, of which the planner opens only the table that was chosen."""
+    """Bars of any timeframe; the planner reads only the chosen table."""
     parts = [
         f"""
         SELECT {_moment(kind, kind)} AS at, open, high, low, close, volume
@@ -211,7 +211,7 @@ def _within(kind: str) -> str:
 
 
 def _freshness() -> str:
-    """For each timeframe the newest bar of each chosen symbol, found through the index."""
+    """The newest bar of each chosen symbol for each timeframe, found through the index."""
     parts = [
         f"""
         SELECT {position} AS position, '{name}' AS timeframe, c.symbol, (
@@ -271,14 +271,14 @@ def _at_a_glance() -> Section:
     shares = below(0.3, 0.5)
     return Section(
         1,
-        "What the market did",
+        "Market",
         [
             stat(
                 About(
                     11,
                     "Symbols up and down",
-                    "Of the universe's symbols with a bar of the newest day, how many rose? Few symbols in all: see"
-                    " coverage below.",
+                    "How many of the universe's symbols with a bar of the newest day rose? If there are few symbols in"
+                    " total, see coverage below.",
                 ),
                 [sql(_DAY)],
                 Look(unit="short", columns=colours),
@@ -287,9 +287,9 @@ def _at_a_glance() -> Section:
             stat(
                 About(
                     12,
-                    "Change of a day",
+                    "Daily change",
                     "How far did the median, the best and the worst symbol move? A change beyond ±50 % is often a split"
-                    " that the bars do not know.",
+                    " for which the bars are not adjusted.",
                 ),
                 [sql(_MEDIAN)],
                 Look(unit="percentunit", decimals=2, thresholds=(("red", None), ("green", 0))),
@@ -299,8 +299,8 @@ def _at_a_glance() -> Section:
                 About(
                     13,
                     "Breadth of the newest bar",
-                    "Which share of symbols closed above its averages of 50 and 200 days? Under a third: a weak market;"
-                    " no value means that the indicators have not run in this range.",
+                    "What share of symbols closed above their averages of 50 and 200 days? Below a third is a weak"
+                    " market; no value means that no indicators were computed in this range.",
                 ),
                 [sql(_BREADTH_NOW)],
                 Look(unit="percentunit", decimals=1, thresholds=shares),
@@ -310,7 +310,8 @@ def _at_a_glance() -> Section:
                 About(
                     14,
                     "Breadth",
-                    "Does the whole market rise, or a few symbols? A falling share under a rising index is a warning.",
+                    "Does the whole market rise, or only a few symbols? A falling share in a rising market is a"
+                    " warning.",
                 ),
                 [sql_series(_BREADTH)],
                 Look(unit="percentunit", minimum=0, maximum=1),
@@ -326,7 +327,7 @@ def _movers(number: int, title: str, text: str, verb: str) -> Panel:
     about = About(
         number,
         title,
-        f"Which symbols {verb} most from the day before to the newest day? Click on one for its candles.",
+        f"Which symbols {verb} most from the previous day to the newest day? Click on one for its candles.",
     )
     columns = (
         column("symbol", to=to_symbol()),
@@ -351,8 +352,8 @@ def _patterns() -> Section:
                 About(
                     21,
                     "Patterns by symbol and name",
-                    "What was detected, and how strong is it? Confidence is a rule score, not a probability; choose the"
-                    " least one above.",
+                    "What was detected, and how strong is it? Confidence is a rule score, not a probability; choose its"
+                    " minimum above.",
                 ),
                 [sql(_PATTERNS)],
                 Look(
@@ -373,8 +374,8 @@ def _patterns() -> Section:
                 About(
                     22,
                     "Patterns by name",
-                    "Which patterns are frequent? One on nearly every symbol says little: raise its threshold or"
-                    " disable it with `streamworkers patterns disable`.",
+                    "Which patterns are frequent? One that is on nearly every symbol says little: raise its threshold,"
+                    " or disable it with `streamworkers patterns disable`.",
                 ),
                 [sql(_BY_NAME)],
                 Look(unit="short", columns=colours),
@@ -383,7 +384,11 @@ def _patterns() -> Section:
                 stacked=True,
             ),
             table(
-                About(23, "Patterns by symbol", "On which symbols do several patterns agree? Click for its candles."),
+                About(
+                    23,
+                    "Patterns by symbol",
+                    "On which symbols do several patterns agree? Click on one for its candles.",
+                ),
                 [sql(_BY_SYMBOL)],
                 Look(
                     unit="short",
@@ -400,7 +405,7 @@ def _patterns() -> Section:
                 About(
                     24,
                     "Detected in 24 hours",
-                    "Is the analysis finding what it usually finds? Zero after the close means that it did not run.",
+                    "Does the analysis find as many patterns as usual? Zero after the close means that it did not run.",
                 ),
                 [promql(detected, "{{direction}}")],
                 Look(unit="short", minimum=0, columns=colours),
@@ -419,8 +424,8 @@ def _symbol() -> Section:
                 About(
                     31,
                     "Candles of $symbol",
-                    "How did its price go, with volume and its averages of 50 and 200 bars? Averages are there for the"
-                    " bars for which indicators were stored.",
+                    "How did its price move, with volume and averages of 50 and 200 bars? Averages exist where"
+                    " indicators were stored.",
                 ),
                 [sql(_candles())],
                 Look(unit="none", decimals=2),
@@ -430,8 +435,8 @@ def _symbol() -> Section:
                 About(
                     32,
                     "$indicator of $symbol",
-                    "How did the indicator go beside the candles? Points are missing where no run stored one:"
-                    " `streamworkers enqueue indicators --param last_bars=250` fills history in.",
+                    "How did the indicator move along with the candles? Where points are missing, no run stored one:"
+                    " `streamworkers enqueue indicators --param last_bars=250` fills in history.",
                 ),
                 [sql_series(_INDICATOR)],
                 Look(unit="none"),
@@ -441,7 +446,8 @@ def _symbol() -> Section:
                 About(
                     33,
                     "Indicators of $symbol",
-                    "What is the newest value of each indicator, and of which bar? An old bar: the symbol was stale.",
+                    "What is the newest value of each indicator, and of which bar? If the bar is old, the symbol was"
+                    " stale.",
                 ),
                 [sql(_ALL_INDICATORS)],
                 Look(
@@ -458,7 +464,7 @@ def _symbol() -> Section:
                 About(
                     34,
                     "Patterns of $symbol",
-                    "What was detected on it, and by which figures? The rule of each is in docs/reference/patterns.md.",
+                    "What was detected, with which figures? The rule of each pattern is in docs/reference/patterns.md.",
                 ),
                 [sql(_ITS_PATTERNS)],
                 Look(
@@ -492,8 +498,8 @@ def _data() -> Section:
                 About(
                     41,
                     "By timeframe",
-                    "Which share of the symbols has the newest bar of each timeframe, and how old is that? Incomplete:"
-                    " load what is missing with `streamworkers bars import`, then run the analysis again.",
+                    "What share of the symbols has the newest bar of each timeframe, and how old is it? If it is"
+                    " incomplete, load the missing bars with `streamworkers load`, then run the analysis again.",
                 ),
                 [sql(_freshness())],
                 Look(unit="short", columns=columns),
@@ -503,7 +509,8 @@ def _data() -> Section:
                 About(
                     42,
                     "Age of the newest bar",
-                    "Do bars still arrive? Daily bars older than four days, over no holiday, are a load that stopped.",
+                    "Do bars still arrive? Daily bars older than four days, without a holiday, mean that loading"
+                    " stopped.",
                 ),
                 [promql(age, "{{timeframe}}")],
                 Look(unit="s", minimum=0, thresholds=above(4 * 86_400, 7 * 86_400)),
@@ -514,7 +521,7 @@ def _data() -> Section:
 
 
 def board() -> Board:
-    """By universe, and for one symbol, timeframe and indicator."""
+    """The board, by universe, and for one symbol, timeframe and indicator."""
     universes = """
         SELECT 'every symbol' AS __text, '*' AS __value
         UNION ALL
@@ -525,14 +532,14 @@ def board() -> Board:
     return Board(
         uid="streamworkers-market",
         title="Market",
-        description="What did the analysis find, what did the market do, and how fresh and complete are the bars?",
+        description="What did the analysis find, how did the market move, and how fresh and complete are the bars?",
         sections=[_at_a_glance(), _patterns(), _symbol(), _data()],
         variables=[
             rows_of("universe", universes),
             rows_of("symbol", _CHOSEN + "\n    SELECT symbol FROM chosen ORDER BY symbol"),
             one_of("timeframe", "timeframe", timeframes),
             rows_of("indicator", "SELECT name FROM indicator_definitions ORDER BY name", first="rsi_14"),
-            one_of("confidence", "confidence from", levels),
+            one_of("confidence", "minimum confidence", levels),
         ],
         since="now-180d",
         refresh="5m",

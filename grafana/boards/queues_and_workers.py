@@ -22,7 +22,7 @@ from grafana.variables import labels_of, one_of
 
 _QUEUE = 'queue=~"$queue"'
 _JOB = 'queue=~"$queue", job=~"$job"'
-# Seconds of one item, by the last hour, so that a hint stays when the pool has just become idle.
+# Seconds an item, over the last hour, so that the hint stays when the pool has just become idle.
 _SECONDS_AN_ITEM = f"""
     sum by (queue) (rate(streamworkers_batch_duration_seconds_sum{{{_QUEUE}}}[1h]))
     / (sum by (queue) (rate(streamworkers_batch_items_sum{{{_QUEUE}}}[1h])) > 0)
@@ -54,30 +54,32 @@ def _number(about: About, expression: str, look: Look) -> Panel:
 
 def _at_a_glance() -> Section:
     states = f"max by (queue, state) (streamworkers_queue_entries{{{_QUEUE}}})"
-    waiting = About(11, "Waiting", "How many items has nobody taken yet? If it grows, see the scaling hint.")
+    waiting = About(11, "Waiting", "How many items has no worker taken yet? If the number grows, see Workers needed.")
     oldest = About(
         12,
         "Oldest item",
-        "How long has the oldest item been in the queue? Minutes while workers are idle: one is poisonous or its job"
-        " is unknown to them; see `streamworkers doctor`.",
+        "How long has the oldest item been in the queue? If it is minutes while workers are idle, an item kills its"
+        " workers or its job is unknown to them: see `streamworkers doctor`.",
     )
     busy = About(
         13,
         "Busy slots",
-        "Which share of the worker slots works? Near 100 % with a backlog: add workers. Near 0 % with one: they read"
-        " other queues.",
+        "What share of the worker slots is busy? With a backlog, near 100 % means add workers; near 0 % means that"
+        " they read other queues.",
     )
     hint = About(
         14,
         "Workers needed",
-        "How many workers would empty the queues within the time chosen above, at the pace of the last hour? Compare"
-        " with the slots; scale when it stays above them.",
+        "How many workers would empty the queues within the time chosen above, at the pace of the last hour? Scale"
+        " out when it stays above the slots.",
     )
-    slots = About(15, "Slots", "How many worker processes should there be, over all supervisors? None: start some.")
+    slots = About(
+        15, "Slots", "How many worker processes should run, over all supervisors? If there are none, start some."
+    )
     dead = About(
         16,
         "Dead items",
-        "How many items used up their attempts and wait for a person? `streamworkers dead list`, then `replay`.",
+        "How many items used up their attempts and need a decision? `streamworkers dead list`, then `replay`.",
     )
     share = 'sum(streamworkers_workers{state="busy"}) / sum(streamworkers_worker_slots)'
     return Section(
@@ -106,8 +108,8 @@ def _at_a_glance() -> Section:
                 About(
                     17,
                     "Backlog by state",
-                    "What is in Redis: waiting for a worker, in hand (pending), or put off (delayed)? Waiting that"
-                    " grows means too few workers; pending without progress means hanging ones.",
+                    "How many entries in Redis wait for a worker, are being executed (pending), or run later (delayed)?"
+                    " If waiting grows, add workers; if pending does not move, workers hang.",
                 ),
                 [promql(states, "{{queue}} {{state}}")],
                 Look(unit="short", decimals=0, minimum=0),
@@ -118,7 +120,7 @@ def _at_a_glance() -> Section:
                 About(
                     18,
                     "Age of the oldest item",
-                    "Does anything wait for too long? A line that climbs steadily is one item that nobody finishes.",
+                    "Does any item wait too long? A line that climbs steadily is one item that never finishes.",
                 ),
                 [promql(f"max by (queue) (streamworkers_queue_oldest_age_seconds{{{_QUEUE}}})", "{{queue}}")],
                 Look(unit="s", minimum=0, thresholds=above(300, 900)),
@@ -148,8 +150,8 @@ def _rates() -> Section:
         promql(f"sum by (queue) (rate(streamworkers_{name}_total{{{_QUEUE}}}[$__rate_interval]))", "{{queue}} " + shown)
         for name, shown in (
             ("entries_reclaimed", "reclaimed"),
-            ("entries_requeued", "handed over"),
-            ("items_reconciled", "added again"),
+            ("entries_requeued", "requeued"),
+            ("items_reconciled", "reconciled"),
             ("entries_rejected", "rejected"),
             ("entries_promoted", "promoted"),
         )
@@ -157,13 +159,14 @@ def _rates() -> Section:
     dead = f"max by (queue) (streamworkers_queue_dead_items{{{_QUEUE}}})"
     return Section(
         2,
-        "What is done",
+        "Throughput",
         [
             timeseries(
                 About(
                     21,
                     "Throughput by outcome",
-                    "Are items finished as fast as they come? Failed ones here are dead: see What failed on Tonight.",
+                    "Are items finished as fast as they are enqueued? Failed ones here are dead: see Failures on the"
+                    " board Tonight.",
                 ),
                 throughput,
                 Look(unit="ops", minimum=0),
@@ -173,7 +176,7 @@ def _rates() -> Section:
                 About(
                     22,
                     "Throughput by job",
-                    "Which job does the pool work for, and how fast? One that stands still has no worker.",
+                    "Which jobs does the pool execute, and how fast? A job at zero with a backlog has no worker.",
                 ),
                 [_rate("streamworkers_items_finished_total", "queue, job")],
                 Look(unit="ops", minimum=0),
@@ -184,8 +187,8 @@ def _rates() -> Section:
                 About(
                     23,
                     "Retried, snoozed, fenced, dropped",
-                    "How much work is done twice or put off? Many retries: read the errors on Runs. Fenced results were"
-                    " of workers believed dead: is the lease too short for the machine?",
+                    "How much work is repeated or delayed? For many retries, read the errors on the board Runs. Fenced"
+                    " results come from workers that were believed dead: is the lease too short for the machine?",
                 ),
                 rest,
                 Look(unit="ops", minimum=0),
@@ -194,9 +197,9 @@ def _rates() -> Section:
             timeseries(
                 About(
                     24,
-                    "Reclaimed and put back",
-                    "How many entries were left by workers that ended, or lost by Redis? A steady rate means that"
-                    " supervisors vanish or Redis loses data: look at the worker kills.",
+                    "Reclaimed, requeued, reconciled",
+                    "How many entries came from workers that ended, or were lost by Redis? A steady rate means that"
+                    " supervisors vanish or Redis loses data: look at the ended workers.",
                 ),
                 moved,
                 Look(unit="ops", minimum=0),
@@ -206,7 +209,7 @@ def _rates() -> Section:
                 About(
                     25,
                     "Dead items over time",
-                    "When did items run out of attempts? After a step upwards: `streamworkers dead list`.",
+                    "When did items run out of attempts? After a step up, see `streamworkers dead list`.",
                 ),
                 [promql(dead, "{{queue}}")],
                 Look(unit="short", minimum=0),
@@ -219,17 +222,17 @@ def _rates() -> Section:
 def _times() -> Section:
     panels = (
         (31, "Wait p50, p95, p99", "streamworkers_batch_wait_seconds", "s"),
-        (32, "Run time of a call p50, p95, p99", "streamworkers_batch_duration_seconds", "s"),
-        (33, "Items of a call p50, p95, p99", "streamworkers_batch_items", "short"),
+        (32, "Duration of a call p50, p95, p99", "streamworkers_batch_duration_seconds", "s"),
+        (33, "Items in a call p50, p95, p99", "streamworkers_batch_items", "short"),
     )
     texts = (
-        "How long do items wait from enqueue to execution? It grows with the backlog: add workers.",
-        "How long does one call of a handler take? Near the job's time limit, calls are about to be killed.",
-        "How many items does a worker take at once? One at a time: each is slow, or runs alone after a crash.",
+        "How long do items wait from enqueue to execution? If the wait grows with the backlog, add workers.",
+        "How long does one call of a handler take? Calls that reach the job's time limit are killed.",
+        "How many items does one call execute? One at a time means slow items, or isolated ones after a crash.",
     )
     return Section(
         3,
-        "How long it takes",
+        "Latency",
         [
             timeseries(About(number, title, text), _quantiles(metric), Look(unit=unit, minimum=0), Size(8, 8))
             for (number, title, metric, unit), text in zip(panels, texts, strict=True)
@@ -247,7 +250,7 @@ def _workers() -> Section:
                 About(
                     41,
                     "Busy and idle slots, and how many are needed",
-                    "Would more workers help? Yes while «needed» stays above the slots; scale in when most are idle.",
+                    "Would more workers help? Yes while `needed` stays above the slots; scale in when most are idle.",
                 ),
                 [
                     promql("sum by (state) (streamworkers_workers)", "{{state}}"),
@@ -261,8 +264,9 @@ def _workers() -> Section:
                 About(
                     42,
                     "Workers that ended, by cause",
-                    "Why do workers end? `timeout` and `signal` are kills: find the item in the logs of the supervisor."
-                    " `stopped` is a shutdown, `over` one that reached its limit of items or memory.",
+                    "Why do workers end? `stopped` is a normal end; `timeout`, `memory` and `silent` were killed for"
+                    " too long a call, too much memory or no sign of life; the event worker_ended in the log has the"
+                    " reason.",
                 ),
                 [promql(ends, "{{cause}}")],
                 Look(unit="short", minimum=0),
@@ -276,8 +280,7 @@ def _workers() -> Section:
                 About(
                     45,
                     "Memory of workers",
-                    "Does a worker grow without end? Then bound it with `--max-memory-mb` and look for the leak in its"
-                    " job.",
+                    "Does a worker grow without end? Limit it with `--max-memory-mb` and look for the leak in its job.",
                 ),
                 [
                     promql(
@@ -290,8 +293,9 @@ def _workers() -> Section:
             timeseries(
                 About(
                     46,
-                    "Processor time of workers",
-                    "Do workers compute, or wait? Busy slots with little processor time wait for PostgreSQL.",
+                    "CPU time of workers",
+                    "Do workers compute or wait? Busy slots that use little CPU time wait for PostgreSQL or a"
+                    " provider.",
                 ),
                 [
                     promql(
@@ -306,10 +310,10 @@ def _workers() -> Section:
                 About(
                     47,
                     "Requeue after a death p50, p95, p99",
-                    "How long after a worker died was its work begun elsewhere? It should be at most a lease.",
+                    "How long after a worker died did another one start its items? It should be at most the lease.",
                 ),
                 _quantiles("streamworkers_requeue_duration_seconds", _QUEUE),
-                Look(unit="s", minimum=0, no_value="nobody died"),
+                Look(unit="s", minimum=0, no_value="no worker died"),
                 Size(8, 8),
             ),
         ],
@@ -319,23 +323,23 @@ def _workers() -> Section:
 def _table_of_workers() -> Panel:
     about = About(
         43,
-        "Worker by worker",
-        "Which process uses much memory or no processor? Restart its supervisor if it does not recover by itself.",
+        "Worker processes",
+        "Which process uses much memory or no CPU time? Restart its supervisor if it does not recover by itself.",
     )
-    names = {"instance": "supervisor", "slot": "slot", "Value #A": "memory", "Value #B": "processor"}
+    names = {"instance": "supervisor", "slot": "slot", "Value #A": "memory", "Value #B": "CPU"}
     queries = [
         promql_table("sum by (instance, slot) (streamworkers_worker_resident_memory_bytes)"),
         promql_table("sum by (instance, slot) (rate(streamworkers_worker_cpu_seconds_total[5m]))"),
     ]
-    columns = (column("memory", "bytes"), column("processor", "percentunit"))
+    columns = (column("memory", "bytes"), column("CPU", "percentunit"))
     return table(about, queries, Look(unit="short", columns=columns), Size(12, 8), transformations=merged(names))
 
 
 def _table_of_supervisors() -> Panel:
     about = About(
         44,
-        "Supervisor by supervisor",
-        "Which supervisors answer, and are their slots filled? One that is down (0) is to be started again.",
+        "Supervisors",
+        "Which supervisors answer, and are their slots filled? Start one that is down (0) again.",
     )
     names = {
         "instance": "supervisor",
@@ -359,7 +363,7 @@ def _table_of_supervisors() -> Panel:
 
 
 def board() -> Board:
-    """By queue and job."""
+    """The board, by queue and job."""
     return Board(
         uid="streamworkers-queues",
         title="Queues and workers",

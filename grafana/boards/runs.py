@@ -1,4 +1,4 @@
-"""Runs: how they went over weeks, what is slow, what fails, and one of them in depth."""
+"""Runs: their history over weeks, what is slow, what fails, and one run in detail."""
 
 from grafana.dashboard import Board
 from grafana.layout import Section
@@ -23,7 +23,7 @@ from grafana.queries import promql, sql, sql_series
 from grafana.variables import rows_of
 
 _OF_JOBS = "job = ANY (ARRAY[${job:sqlstring}]::text[])"
-# The one run chosen; none while there is none.
+# The chosen run; null while none exists.
 _RUN = "nullif(${run:sqlstring}, '')::bigint"
 _STATES = (("COMPLETED", "green"), ("COMPLETED_WITH_ERRORS", "orange"), ("FAILED", "red"), ("CANCELLED", "purple"))
 
@@ -77,7 +77,7 @@ _HISTORY = f"""
     ORDER BY id DESC
     LIMIT 500
 """
-# Days of the items' partitions are named, so that the others are not opened.
+# Bounds on the partition key, so that the planner leaves out all other partitions.
 _ITEMS = f"""
     FROM runs r
     JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id
@@ -124,7 +124,7 @@ _ERRORS = (
 _THE_RUN = f"""
     SELECT r.id AS run, r.job, r.queue, r.status, r.target, r.timeframe, r.as_of, coalesce(r.schedule, r.trigger)
                AS "started by", r.scheduled_for AS "due", r.created_at AS "created", r.started_at AS "started",
-           r.completed_at AS "completed", r.parameters::text AS parameters, r.max_attempts AS "attempts at most"
+           r.completed_at AS "completed", r.parameters::text AS parameters, r.max_attempts AS "max attempts"
     FROM runs r
     WHERE r.id = {_RUN}
 """
@@ -153,7 +153,7 @@ _ITS_TIMES = (
 """
     + _ITS_ITEMS
 )
-# Thirty steps from its start to the last item that was closed.
+# Thirty steps from the start of the run to its last closed item.
 _ITS_PACE = (
     """
     WITH closed AS (
@@ -173,7 +173,7 @@ _ITS_PACE = (
 )
 _ITS_WORKERS = (
     """
-    SELECT coalesce(i.worker, 'nobody') AS worker, count(*) FILTER (WHERE i.status = 'completed') AS "completed",
+    SELECT coalesce(i.worker, 'none') AS worker, count(*) FILTER (WHERE i.status = 'completed') AS "completed",
            count(*) FILTER (WHERE i.status <> 'completed') AS "not completed"
 """
     + _ITS_ITEMS
@@ -216,8 +216,8 @@ def _history() -> Section:
             stat(
                 About(
                     11,
-                    "In this time",
-                    "How much ran, and how many items are dead? Dead items wait for `streamworkers dead replay`.",
+                    "Totals",
+                    "How many runs and items were there, and how many are dead? See `streamworkers dead replay`.",
                 ),
                 [sql(_TOTALS)],
                 Look(unit="short", columns=(stat_field("dead items", any_is_bad()),)),
@@ -227,17 +227,15 @@ def _history() -> Section:
                 About(
                     12,
                     "Success",
-                    "Which share of ended runs had no error, and which share of their items was completed? Under 99 %:"
-                    " see errors by type below.",
+                    "What share of ended runs had no error, and what share of their items was completed? If it is below"
+                    " 99 %, see Errors by type below.",
                 ),
                 [sql(_SUCCESS)],
                 Look(unit="percentunit", decimals=2, thresholds=below(0.95, 0.99)),
                 Size(12, 4),
             ),
             timeseries(
-                About(
-                    13, "Runs by day", "How many runs ended how? A day without bars is one on which nothing started."
-                ),
+                About(13, "Runs by day", "How did the runs of each day end? On a day without bars no run was created."),
                 [sql_series(_BY_DAY)],
                 Look(unit="short", decimals=0, minimum=0, columns=colours),
                 Size(6, 8),
@@ -248,7 +246,7 @@ def _history() -> Section:
                 About(
                     14,
                     "Items completed by day",
-                    "On which day did items of a job fail? Choose a run of that day below.",
+                    "On which days did items of a job fail? Choose a run of that day below.",
                 ),
                 [sql_series(_SUCCESS_BY_DAY)],
                 Look(unit="percentunit", maximum=1, thresholds=below(0.95, 0.99)),
@@ -256,7 +254,7 @@ def _history() -> Section:
                 style="points",
             ),
             timeseries(
-                About(15, "Duration of runs", "Is a job getting slower? Then its universe or its history grows."),
+                About(15, "Duration of runs", "Is a job getting slower? Its universe or its history may be growing."),
                 [sql_series(_DURATIONS)],
                 Look(unit="s", minimum=0),
                 Size(6, 8),
@@ -266,16 +264,16 @@ def _history() -> Section:
                 About(
                     17,
                     "Runs in the ledger by status",
-                    "How many runs are kept, and how many are open now? Open ones that do not end: is there a worker?",
+                    "How many runs are kept, and how many are open? If open runs do not end, check for workers.",
                 ),
                 [promql(kept, "{{job}} {{status}}")],
                 Look(unit="short", decimals=0, minimum=0),
                 Size(6, 8),
             ),
             table(
-                About(16, "Runs", "What ran, and how did it end? Click on a run to see it in depth below."),
+                About(16, "Runs", "What ran, and how did it end? Click on a run for its details below."),
                 [sql(_HISTORY)],
-                Look(unit="short", columns=columns, no_value="no run in this time"),
+                Look(unit="short", columns=columns, no_value="no run in this range"),
                 Size(24, 9),
             ),
         ],
@@ -285,14 +283,14 @@ def _history() -> Section:
 def _slow_and_failed() -> Section:
     return Section(
         2,
-        "What is slow, what fails",
+        "Slow and failed items",
         [
             table(
                 About(
                     21,
                     "Slowest items",
-                    "Which items took longest, from the start of the call they were in to their commit? The same symbol"
-                    " again and again has more bars or a defect.",
+                    "Which items took longest, from the start of their call to their commit? A symbol that appears"
+                    " often has more bars than others, or a defect.",
                 ),
                 [sql(_SLOWEST)],
                 Look(
@@ -310,7 +308,7 @@ def _slow_and_failed() -> Section:
                 About(
                     22,
                     "Errors by type",
-                    "What goes wrong most? The first words of each error, numbers left out; the table below has all.",
+                    "Which errors are most frequent? Shown up to the first colon, with N for numbers; full text below.",
                 ),
                 [sql(_TYPES)],
                 Look(unit="short", no_value="no error"),
@@ -321,7 +319,7 @@ def _slow_and_failed() -> Section:
                 About(
                     23,
                     "Errors",
-                    "Which errors occurred, also of items that were tried again? `retrying` ones may yet succeed.",
+                    "Which errors occurred, retried items included? Items in state `retrying` may still succeed.",
                 ),
                 [sql(_ERRORS)],
                 Look(
@@ -343,20 +341,24 @@ def _one_run() -> Section:
     times = [column(name, "dateTimeAsIso") for name in ("as_of", "due", "created", "started", "completed")]
     return Section(
         3,
-        "Run $run in depth",
+        "Run $run",
         [
             table(
                 About(
                     31,
-                    "What it is",
-                    "What was asked for, by whom, and when? The same as `streamworkers runs show N`.",
+                    "Request",
+                    "What was requested, by which schedule or trigger, and when? See also `streamworkers runs show N`.",
                 ),
                 [sql(_THE_RUN)],
                 Look(unit="none", columns=(state_column("status"), *times)),
                 Size(24, 4),
             ),
             stat(
-                About(32, "Its items", "How do its items stand? Failed ones: `streamworkers dead replay --run N`."),
+                About(
+                    32,
+                    "Items by state",
+                    "How many items are in which state? Retry failed ones with `streamworkers dead replay`.",
+                ),
                 [sql(_ITS_STATES)],
                 Look(unit="short", decimals=0, columns=(stat_field("failed", any_is_bad()),)),
                 Size(12, 4),
@@ -364,9 +366,9 @@ def _one_run() -> Section:
             stat(
                 About(
                     33,
-                    "Its times",
-                    "How long did it wait for a worker, and how long did it take? A long wait: the pool was busy with"
-                    " other runs.",
+                    "Durations",
+                    "How long did it wait for a worker, and how long did it take? After a long wait, look for other"
+                    " runs that kept the pool busy.",
                 ),
                 [sql(_ITS_TIMES)],
                 Look(unit="s", decimals=2),
@@ -375,9 +377,9 @@ def _one_run() -> Section:
             barchart(
                 About(
                     34,
-                    "Its pace",
+                    "Items closed over time",
                     "When were its items closed, in thirty steps from its start? A gap is a stop: a restart, a kill or"
-                    " a database that was away.",
+                    " an unreachable database.",
                 ),
                 [sql(_ITS_PACE)],
                 Look(unit="short"),
@@ -387,8 +389,8 @@ def _one_run() -> Section:
             barchart(
                 About(
                     35,
-                    "Its workers",
-                    "Was the work spread evenly? A worker with far fewer items was slow, or came late.",
+                    "Items by worker",
+                    "Was the work spread evenly? A worker with far fewer items was slow, or started late.",
                 ),
                 [sql(_ITS_WORKERS)],
                 Look(unit="short"),
@@ -399,8 +401,8 @@ def _one_run() -> Section:
             table(
                 About(
                     36,
-                    "Items that were not completed at once",
-                    "Which items failed, are open, or needed several attempts, and why? Nothing here is a clean run.",
+                    "Items not completed at the first attempt",
+                    "Which items failed, are open, or needed several attempts, and why? In a clean run it is empty.",
                 ),
                 [sql(_ITS_TROUBLE)],
                 Look(
@@ -420,7 +422,7 @@ def _one_run() -> Section:
 
 
 def board() -> Board:
-    """By job, and for one run."""
+    """The board, by job, and for one run."""
     jobs = "SELECT job FROM runs UNION SELECT job FROM schedules ORDER BY 1"
     chosen = f"""
         SELECT id || ' · ' || job || ' · ' || to_char(created_at, 'YYYY-MM-DD HH24:MI') AS __text, id::text AS __value
@@ -432,7 +434,7 @@ def board() -> Board:
     return Board(
         uid="streamworkers-runs",
         title="Runs",
-        description="How did runs go over weeks, what is slow, what fails, and what happened in one of them?",
+        description="How did runs end over weeks, what is slow, what fails, and what happened in one run?",
         sections=[_history(), _slow_and_failed(), _one_run()],
         variables=[rows_of("job", jobs, several=True), rows_of("run", chosen)],
         since="now-30d",

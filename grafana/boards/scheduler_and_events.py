@@ -103,9 +103,9 @@ def _ticks() -> Section:
             stat(
                 About(
                     11,
-                    "What became of ticks",
-                    "Did every tick start its run? Missed ones came later than their policy allows, rejected ones could"
-                    " not be made into a run; the table gives the reason of each.",
+                    "Ticks by state",
+                    "Did every tick start its run? Missed ticks were later than their policy allows; for rejected ticks"
+                    " no run could be created. The table gives the reason of each.",
                 ),
                 [sql(_LOST)],
                 Look(
@@ -119,7 +119,7 @@ def _ticks() -> Section:
                 About(
                     12,
                     "Time to the next tick",
-                    "When does each schedule start its next run? Negative means late: is a scheduler running?",
+                    "When does each schedule start its next run? A negative time means late: is a scheduler running?",
                 ),
                 [
                     promql_now(
@@ -133,15 +133,19 @@ def _ticks() -> Section:
                 About(
                     13,
                     "Lateness p50, p95, p99",
-                    "How long after their time do runs start? Seconds are well; minutes mean that no scheduler was up,"
-                    " or that the database is slow.",
+                    "How late do runs start? Seconds are normal; minutes mean that no scheduler was running, or that"
+                    " the database is slow.",
                 ),
                 lateness,
                 Look(unit="s", minimum=0, thresholds=above(60, 300)),
                 Size(12, 8),
             ),
             timeseries(
-                About(14, "Ticks by what became of them", "When were ticks missed, skipped or rejected, and of whom?"),
+                About(
+                    14,
+                    "Ticks by state over time",
+                    "When were ticks missed, skipped or rejected, and of which schedule?",
+                ),
                 [promql(became, "{{schedule}} {{state}}")],
                 Look(unit="short", minimum=0),
                 Size(12, 8),
@@ -151,8 +155,9 @@ def _ticks() -> Section:
             table(
                 About(
                     15,
-                    "Ticks, those without a run first",
-                    "Why did a tick start no run? Mend the reason, then start it by hand with `streamworkers enqueue`.",
+                    "Ticks, ones without a run first",
+                    "Why did a tick start no run? Fix the reason, then start it with `streamworkers schedules"
+                    " trigger`.",
                 ),
                 [sql(_TICKS)],
                 Look(unit="short", columns=ticks, no_value="no tick in this range"),
@@ -180,8 +185,8 @@ def _schedules() -> Section:
                 About(
                     21,
                     "Schedules",
-                    "What is planned, and what cannot be? A problem says why: mend it with `streamworkers schedules"
-                    " edit`, then see `streamworkers schedules next NAME`.",
+                    "What is planned, and what cannot be planned? The problem says why: fix it with `streamworkers"
+                    " schedules edit`, then check with `streamworkers schedules next NAME`.",
                 ),
                 [sql(_SCHEDULES)],
                 Look(unit="none", columns=(column("next tick", "dateTimeAsIso"),), no_value="no schedule"),
@@ -190,8 +195,8 @@ def _schedules() -> Section:
             timeseries(
                 About(
                     22,
-                    "Since the last success, and since the last tick",
-                    "Has a schedule not succeeded for too long? If its ticks come, its runs fail: see Runs.",
+                    "Time since the last success and the last tick",
+                    "Has a schedule not succeeded for too long? If it still ticks, its runs fail: see the board Runs.",
                 ),
                 [promql(success, "{{schedule}}: success"), promql(age, "{{schedule}}: tick")],
                 Look(unit="s", minimum=0),
@@ -201,7 +206,8 @@ def _schedules() -> Section:
                 About(
                     23,
                     "Coverage of the newest tick",
-                    "How far did the run of the newest tick of each schedule come, and when was it complete?",
+                    "What share of its items has the run of each schedule's newest tick completed, and when was it"
+                    " complete?",
                 ),
                 [promql(coverage, "{{schedule}}")],
                 Look(unit="percentunit", minimum=0, maximum=1, thresholds=below(0.95, 0.99)),
@@ -210,9 +216,9 @@ def _schedules() -> Section:
             timeseries(
                 About(
                     24,
-                    "Ticks that wait",
-                    "Does a tick wait for another run, or for room? One that waits for hours: look at what it comes"
-                    " after.",
+                    "Waiting ticks",
+                    "Does a tick wait for another run, or for a free instance? If one waits for hours, look at the run"
+                    " it depends on.",
                 ),
                 [promql(waiting, "{{schedule}}")],
                 Look(unit="short", decimals=0, minimum=0),
@@ -222,7 +228,7 @@ def _schedules() -> Section:
                 About(
                     26,
                     "Paused",
-                    "How many schedules are paused? They start nothing until `streamworkers schedules resume NAME`.",
+                    "How many schedules are paused? They start no run until `streamworkers schedules resume NAME`.",
                 ),
                 [promql_now(paused, "paused")],
                 Look(unit="short", decimals=0, thresholds=(("green", None), ("orange", 1))),
@@ -232,7 +238,7 @@ def _schedules() -> Section:
                 About(
                     25,
                     "Calendar ahead",
-                    "For how many days are sessions known? Under 30: update the package `exchange_calendars`.",
+                    "For how many days are sessions known? Below 30, update the package `exchange_calendars`.",
                 ),
                 [promql_now(days, "{{schedule}}")],
                 Look(unit="d", decimals=0, thresholds=below(30, 90), no_value="no calendar in use"),
@@ -256,8 +262,8 @@ def _events() -> Section:
                 About(
                     31,
                     "Messages by outcome",
-                    "What became of what other programs said? Duplicates are normal, since each is said twice; rejected"
-                    " ones are not.",
+                    "How were messages of other programs handled? Duplicates are normal, because each message is sent"
+                    " twice; rejected messages are not.",
                 ),
                 [promql(outcomes, "{{source}} {{outcome}}")],
                 Look(unit="ops", minimum=0),
@@ -267,7 +273,7 @@ def _events() -> Section:
                 About(
                     32,
                     "Rejected and ignored in an hour, by reason",
-                    "Why were messages not accepted? The form is in docs/reference/events.md.",
+                    "Why were messages not accepted? Their format is in docs/reference/events.md.",
                 ),
                 [promql(reasons, "{{source}} {{reason}}")],
                 Look(unit="short", minimum=0, no_value="none"),
@@ -275,7 +281,9 @@ def _events() -> Section:
                 style="bars",
             ),
             timeseries(
-                About(33, "Events published", "Are events still sent? None after runs: see the outbox beside it."),
+                About(
+                    33, "Events published", "Are events still sent? If none are after runs, see the outbox beside it."
+                ),
                 [promql(published, "{{channel}}")],
                 Look(unit="ops", minimum=0),
                 Size(6, 8),
@@ -284,7 +292,7 @@ def _events() -> Section:
                 About(
                     34,
                     "Events in the outbox",
-                    "Do events wait to be published? A number that grows: Redis takes none, or no pool runs.",
+                    "Do events wait to be published? If the number grows, Redis rejects them, or no process publishes.",
                 ),
                 [
                     promql("max(streamworkers_outbox_events)", "events"),
@@ -296,7 +304,7 @@ def _events() -> Section:
                 About(
                     35,
                     "Age of the oldest event",
-                    "For how long has an event waited? Over a minute: look at the failures of the service `outbox`.",
+                    "How long has the oldest event waited? Over a minute, look at failures of the service `outbox`.",
                 ),
                 [promql("max(streamworkers_outbox_oldest_age_seconds)", "oldest")],
                 Look(unit="s", minimum=0, thresholds=above(60, 300)),
@@ -306,8 +314,7 @@ def _events() -> Section:
                 About(
                     36,
                     "Connections of listeners in an hour",
-                    "Is the connection to Redis stable? More than one or two an hour means that it is lost again and"
-                    " again.",
+                    "Is the connection to Redis stable? More than one or two an hour means that it is lost repeatedly.",
                 ),
                 [promql(connections, "{{source}}")],
                 Look(unit="short", minimum=0),
@@ -317,8 +324,8 @@ def _events() -> Section:
                 About(
                     37,
                     "Failed steps of background services",
-                    "Which service fails? One now and then is repeated by itself; a steady rate is in the logs as"
-                    " `service_failed`.",
+                    "Which service fails? A failed step is repeated; for a steady rate, see the event `service_failed`"
+                    " in the log.",
                 ),
                 [promql(failures, "{{service}}")],
                 Look(unit="short", minimum=0),
@@ -338,7 +345,8 @@ def _health() -> Section:
                 About(
                     41,
                     "Health over time",
-                    "When was a component unwell, and which others at the same time? The one that began is the cause.",
+                    "When was a component degraded, and which others at the same time? The first one is often the"
+                    " cause.",
                 ),
                 [sql_series(_HEALTH_OVER_TIME)],
                 Look(unit="none", mappings=(values_as(_HEALTH),), thresholds=above(1, 2), no_value="no check"),
@@ -348,7 +356,7 @@ def _health() -> Section:
                 About(
                     42,
                     "Newest finding of each component",
-                    "How is each component? A `checked` that is old: the schedule of `health_check` does not run.",
+                    "Is each component well? If `checked` is old, the schedule of `health_check` does not run.",
                 ),
                 [sql(_HEALTH_NOW)],
                 Look(
@@ -363,12 +371,12 @@ def _health() -> Section:
                 Size(12, 9),
             ),
             table(
-                About(43, "Findings", "What was wrong, with its figures? docs/guides/operations.md says what to do."),
+                About(43, "Findings", "What was wrong, and how much? docs/guides/operations.md says what to do."),
                 [sql(_UNWELL)],
                 Look(
                     unit="none",
                     columns=(state_column("status"), column("checked", "dateTimeAsIso")),
-                    no_value="all was well",
+                    no_value="no finding in this range",
                 ),
                 Size(24, 8),
             ),
@@ -377,12 +385,12 @@ def _health() -> Section:
 
 
 def board() -> Board:
-    """By schedule."""
+    """The board, by schedule."""
     schedules = "SELECT name FROM schedules ORDER BY name"
     return Board(
         uid="streamworkers-scheduler",
         title="Scheduler and events",
-        description="Do ticks and messages become runs in time, and what do health checks say?",
+        description="Do ticks and messages become runs in time, and what do health checks find?",
         sections=[_ticks(), _schedules(), _events(), _health()],
         variables=[rows_of("schedule", schedules, several=True)],
         since="now-24h",

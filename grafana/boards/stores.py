@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL: have they room, and are they quick?"""
+"""Redis and PostgreSQL: do they have room, and are they fast?"""
 
 from grafana.dashboard import Board
 from grafana.layout import Section
@@ -18,7 +18,7 @@ from grafana.panels import (
 )
 from grafana.queries import promql, promql_now, sql
 
-# Each table with the one whose partition it is, or itself.
+# Each table with the table that it is a partition of, or with itself.
 _PARTS = """
     WITH parts AS (
         SELECT c.oid, coalesce((SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid LIMIT 1), c.oid) AS root
@@ -86,8 +86,8 @@ def _redis() -> Section:
                 About(
                     11,
                     "Memory in use",
-                    "How full is Redis, of its limit? Without a limit it shows 0. Over 80 %: drain the queues or raise"
-                    " `maxmemory`; full, it rejects every enqueue.",
+                    "How much of its memory limit does Redis use (0 without a limit)? Over 80 %, drain the queues or"
+                    " raise `maxmemory`; a full Redis rejects every enqueue.",
                 ),
                 [promql_now(f"{memory} / ({limit} > 0) or vector(0)", "of its limit")],
                 Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.8, 0.9)),
@@ -97,8 +97,8 @@ def _redis() -> Section:
                 About(
                     12,
                     "Memory",
-                    "Does Redis grow? It holds the backlog, about a few hundred bytes an item: growth without a backlog"
-                    " is of another program.",
+                    "Does Redis grow? It holds the backlog, a few hundred bytes an item: growth without a backlog comes"
+                    " from another program.",
                 ),
                 [promql(memory, "used"), promql(f"{limit} > 0", "limit")],
                 Look(unit="bytes", minimum=0),
@@ -108,8 +108,8 @@ def _redis() -> Section:
                 About(
                     13,
                     "Commands",
-                    "How busy is Redis? An idle pool makes about ten a second; thousands without items are a client"
-                    " that loops.",
+                    "How busy is Redis? An idle pool sends about ten commands a second; thousands without items mean"
+                    " that a client loops.",
                 ),
                 [promql("max(rate(streamworkers_redis_commands_total[$__rate_interval]))", "commands")],
                 Look(unit="ops", minimum=0),
@@ -119,7 +119,7 @@ def _redis() -> Section:
                 About(
                     14,
                     "Connections and supervisors",
-                    "Who is connected? Connections that grow while the supervisors do not are a leak.",
+                    "How many clients are connected? If connections grow and supervisors do not, a client leaks them.",
                 ),
                 [
                     promql("max(streamworkers_redis_connections)", "connections"),
@@ -132,7 +132,7 @@ def _redis() -> Section:
                 About(
                     15,
                     "Slow calls",
-                    "Are there commands that took longer than `slowlog-log-slower-than`? See which: `SLOWLOG GET 10`.",
+                    "How many commands took longer than `slowlog-log-slower-than`? List them with `SLOWLOG GET 10`.",
                 ),
                 [promql("max(streamworkers_redis_slow_calls)", "in SLOWLOG")],
                 Look(unit="short", decimals=0, minimum=0, thresholds=above(10, 100)),
@@ -153,17 +153,20 @@ def _postgres() -> Section:
                 About(
                     21,
                     "Connections in use",
-                    "How many of the connections are taken? Over 80 %: fewer workers per server, or a pooler.",
+                    "How many of the connections are in use? Over 80 %, run fewer workers on a server, or a pooler.",
                 ),
-                [promql_now(f"{used} / {most}", "of the most")],
+                [promql_now(f"{used} / {most}", "of the maximum")],
                 Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.8, 0.9)),
                 Size(6, 8),
             ),
             timeseries(
                 About(
-                    22, "Connections", "Does the number of connections follow that of workers? If it only grows: leak."
+                    22,
+                    "Connections",
+                    "Does the number of connections follow the number of workers? If it only grows, a client leaks"
+                    " them.",
                 ),
-                [promql(used, "used"), promql(most, "the most")],
+                [promql(used, "used"), promql(most, "maximum")],
                 Look(unit="short", decimals=0, minimum=0),
                 Size(9, 8),
             ),
@@ -171,14 +174,18 @@ def _postgres() -> Section:
                 About(
                     23,
                     "Transactions",
-                    "How busy is the database? A fall while items wait means that it is slow or locked.",
+                    "How busy is the database? A drop while items wait means that it is slow or locked.",
                 ),
                 [promql("max(rate(streamworkers_postgres_transactions_total[$__rate_interval]))", "transactions")],
                 Look(unit="ops", minimum=0),
                 Size(9, 8),
             ),
             barchart(
-                About(24, "Connections by program", "Who holds the connections? The names are `application_name`."),
+                About(
+                    24,
+                    "Connections by program",
+                    "Which programs hold the connections? The names are those of `application_name`.",
+                ),
                 [sql(_CONNECTIONS)],
                 Look(unit="short", decimals=0),
                 Size(12, 7),
@@ -187,9 +194,9 @@ def _postgres() -> Section:
             stat(
                 About(
                     25,
-                    "Reads and roll-backs",
-                    "Does the working set fit into memory, and how much is rolled back? Under 95 % from memory: raise"
-                    " `shared_buffers`.",
+                    "Cache hits and rollbacks",
+                    "Does the working set fit into memory, and how much is rolled back? If less than 95 % is read from"
+                    " memory, raise `shared_buffers`.",
                 ),
                 [sql(_DATABASE)],
                 Look(
@@ -202,9 +209,9 @@ def _postgres() -> Section:
             stat(
                 About(
                     26,
-                    "Trouble",
-                    "Were there deadlocks, or sorts too large for memory, since the statistics began? Deadlocks are"
-                    " repeated by the pool; many are a defect to report.",
+                    "Deadlocks and spills",
+                    "Were there deadlocks, or sorts too large for memory, since the statistics were reset? The pool"
+                    " repeats a deadlocked transaction; report it if there are many.",
                 ),
                 [sql(_TROUBLE)],
                 Look(unit="short", decimals=0),
@@ -213,8 +220,9 @@ def _postgres() -> Section:
             stat(
                 About(
                     27,
-                    "Kept for later",
-                    "Events to publish and entries to look at. Rejected entries: `streamworkers rejected list`.",
+                    "Outbox and rejected entries",
+                    "How many events wait to be published, and how many rejected entries are kept? See `streamworkers"
+                    " rejected list`.",
                 ),
                 [sql(_LEDGER)],
                 Look(unit="short", decimals=0),
@@ -232,13 +240,14 @@ def _pools() -> Section:
     )
     return Section(
         3,
-        "Connection pools of supervisors",
+        "Database connection pools of supervisors and schedulers",
         [
             timeseries(
                 About(
                     31,
                     "Connections, and requests that wait",
-                    "Is the pool of a supervisor exhausted? Requests that wait while none is idle: PostgreSQL is slow.",
+                    "Is the connection pool of a process exhausted? If requests wait and none is idle, PostgreSQL is"
+                    " slow.",
                 ),
                 [
                     promql("sum by (state) (streamworkers_db_pool_connections)", "{{state}}"),
@@ -249,14 +258,20 @@ def _pools() -> Section:
             ),
             timeseries(
                 About(
-                    32, "Requests", "Do requests for a connection fail? Then background services stand still: see logs."
+                    32,
+                    "Requests",
+                    "Do requests for a connection fail? Background services then stop working: see the logs.",
                 ),
                 [promql(requests, "{{outcome}}")],
                 Look(unit="ops", minimum=0),
                 Size(8, 8),
             ),
             timeseries(
-                About(33, "Mean wait for a connection", "How long does a request wait? Milliseconds are well."),
+                About(
+                    33,
+                    "Mean wait for a connection",
+                    "How long does a request wait for a connection? Milliseconds are normal.",
+                ),
                 [promql(mean, "wait")],
                 Look(unit="s", minimum=0, thresholds=above(0.1, 1)),
                 Size(8, 8),
@@ -282,7 +297,7 @@ def _sizes() -> Section:
                 About(
                     41,
                     "Size of the database",
-                    "When is the disk full at this pace? Sizing: docs/guides/operations.md.",
+                    "When will the disk be full at this pace? For sizing, see docs/guides/operations.md.",
                 ),
                 [promql("max(streamworkers_postgres_size_bytes)", "database")],
                 Look(unit="bytes", minimum=0),
@@ -292,7 +307,8 @@ def _sizes() -> Section:
                 About(
                     42,
                     "Size of tables",
-                    "Which table grows? Results and items go by their retention: does `database_cleanup` run?",
+                    "Which table grows? Results and items are removed after their retention: does `database_cleanup`"
+                    " run?",
                 ),
                 [promql("max by (table) (streamworkers_table_bytes)", "{{table}}")],
                 Look(unit="bytes", minimum=0),
@@ -302,14 +318,15 @@ def _sizes() -> Section:
                 About(
                     43,
                     "Rows written",
-                    "What is written, and how much? Bars without results: the analysis stands still.",
+                    "How many rows are written to which table? Bars without results mean that the analysis does not"
+                    " run.",
                 ),
                 [promql(written, "{{table}}")],
                 Look(unit="wps", minimum=0),
                 Size(8, 8),
             ),
             barchart(
-                About(44, "Largest tables", "Where are the bytes, partitions and indexes included?"),
+                About(44, "Largest tables", "Which tables are largest, with their partitions and indexes?"),
                 [sql(_LARGEST)],
                 Look(unit="bytes"),
                 Size(8, 10),
@@ -319,7 +336,7 @@ def _sizes() -> Section:
                 About(
                     45,
                     "Tables",
-                    "Does vacuum keep up? A large share of dead rows with an old vacuum: a transaction holds it back.",
+                    "Does vacuum keep up? Many dead rows and an old vacuum mean that a transaction holds it back.",
                 ),
                 [sql(_TABLES)],
                 Look(unit="short", columns=columns),
@@ -330,11 +347,11 @@ def _sizes() -> Section:
 
 
 def board() -> Board:
-    """As far as the pool's own metrics and SQL views show it."""
+    """The board, from the pool's own metrics and from SQL."""
     return Board(
         uid="streamworkers-stores",
         title="Redis and PostgreSQL",
-        description="Have Redis and PostgreSQL room, and are they quick?",
+        description="Do Redis and PostgreSQL have room, and are they fast?",
         sections=[_redis(), _postgres(), _pools(), _sizes()],
         since="now-6h",
     )

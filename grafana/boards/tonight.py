@@ -1,4 +1,4 @@
-"""Tonight: is the run of today complete, and if not, what is missing and why?"""
+"""Tonight: is today's run complete, and if not, what is missing and why?"""
 
 from grafana.dashboard import Board
 from grafana.layout import Section
@@ -31,7 +31,7 @@ _RUNS_TODAY = """
     FROM runs
     WHERE $__timeFilter(created_at)
 """
-# The counts of a run are written when it ends; while it is open its items say how far it is.
+# The counts of a run are written when it ends; until then its items are counted.
 _PROGRESS = """
     WITH counted AS (
         SELECT r.id, r.item_count,
@@ -69,7 +69,7 @@ _TABLE_OF_RUNS = (
 """
 )
 _WHY = """
-    SELECT r.job, coalesce(i.error, 'no reason was kept') AS error, count(*) AS items,
+    SELECT r.job, coalesce(i.error, 'no reason recorded') AS error, count(*) AS items,
            count(DISTINCT r.id) AS runs, max(i.finished_at) AS "last",
            left(string_agg(DISTINCT i.symbol, ', '), 200) AS symbols
     FROM runs r
@@ -137,36 +137,36 @@ _NEXT_TICKS = """
 def _at_a_glance() -> Section:
     runs = About(
         11,
-        "Runs of today",
-        "Did every run that was made today end well? Failed or with errors: see the tables below for why, then"
+        "Today's runs",
+        "Did every run created today succeed? If some failed or had errors, the tables below say why; then"
         " `streamworkers dead replay --run N`.",
     )
     fields = (stat_field("failed", any_is_bad()), stat_field("with errors", (("green", None), ("orange", 1))))
     coverage = About(
         12,
         "Coverage of the newest tick",
-        "Which share of its items has the run of each schedule's newest tick completed? Under 99 % when the evening"
-        " is over: look at the failed items, or whether workers are missing.",
+        "What share of its items has the run of each schedule's newest tick completed? If it is below 99 % at the end"
+        " of the evening, look at the failed items and at the number of workers.",
     )
     items = About(
         13,
-        "Items of today completed",
-        "How far are all runs of today together? It stands still: see backlog and workers beside it.",
+        "Today's items completed",
+        "How far are all of today's runs together? If it does not move, see the backlog and the workers beside it.",
     )
     waiting = About(
         14,
         "Items waiting",
-        "How much is still to do? A number that does not fall needs more workers: see the board Queues and workers.",
+        "How much work is left? If the number does not fall, add workers: see the board Queues and workers.",
     )
     workers = About(
         15,
         "Workers",
-        "How many worker processes live, and how many work now? None: start `streamworkers worker`.",
+        "How many worker processes are alive, and how many are busy? If there are none, start `streamworkers worker`.",
     )
     alerts = About(
         16,
         "Alerts firing",
-        "Does Prometheus say that something is wrong? Then open the runbook section that the alert links to.",
+        "Is any alert firing? Open the runbook section that it links to.",
     )
     ratio = "max by (schedule) (streamworkers_schedule_last_tick_coverage_ratio)"
     backlog = 'sum(max by (queue, state) (streamworkers_queue_entries{state=~"waiting|delayed"}))'
@@ -213,13 +213,13 @@ def _at_a_glance() -> Section:
 def _runs() -> Section:
     runs = About(
         21,
-        "Runs of today, the unfinished and the unwell first",
-        "What runs, how far is it, and how did the others end? Click on a run for its depth.",
+        "Today's runs, unfinished and failed ones first",
+        "What is running, how far is it, and how did the other runs end? Click on a run for its details.",
     )
     closed = About(
         22,
         "Items closed",
-        "Is work being done now, and how fast? At zero with items waiting: no worker reads that queue.",
+        "Is work being done now, and how fast? If it is zero while items wait, no worker reads that queue.",
     )
     columns = (
         column("run", width=80, to=to_run()),
@@ -255,17 +255,17 @@ def _runs() -> Section:
 def _failures() -> Section:
     why = About(
         31,
-        "What failed, by reason",
-        "Is it one cause or many? Mend the cause first, then `streamworkers dead replay --run N`.",
+        "Failures by reason",
+        "Is there one cause or many? Fix the cause first, then `streamworkers dead replay --run N`.",
     )
     items = About(
         32,
-        "What failed, item by item",
-        "Which symbols have no result of today, after how many attempts? `streamworkers dead list` shows the same.",
+        "Failed items",
+        "Which symbols have no result today, and after how many attempts? `streamworkers dead list` shows the same.",
     )
     return Section(
         3,
-        "What failed and why",
+        "Failures",
         [
             table(
                 why,
@@ -294,13 +294,14 @@ def _failures() -> Section:
 def _durations() -> Section:
     against = About(
         41,
-        "Newest run against the last 14 days",
-        "Was it slower than it should be? Far above the median: look for fewer workers, a slow database, or retries.",
+        "Newest run compared with the last 14 days",
+        "Was it slower than usual? If it is far above the median, look for missing workers, a slow database, or"
+        " retries.",
     )
     history = About(
         42,
         "Duration of runs, last 14 days",
-        "Is a schedule getting slower from day to day? Then its universe or its history grows: add workers.",
+        "Is a schedule getting slower from day to day? Its universe or its history is growing: add workers.",
     )
     seconds = [column(name, "s") for name in ("newest", "median", "p95")]
     columns = (
@@ -324,8 +325,8 @@ def _next() -> Section:
     about = About(
         51,
         "Next ticks",
-        "What starts next, and what became of the last tick? A negative time means late: is a scheduler running?"
-        " A reason says why a tick started no run.",
+        "What starts next, and how did the last tick end? A negative time means late: is a scheduler running?"
+        " The reason says why a tick started no run.",
     )
     columns = (
         column("schedule", to=link("scheduler and events", "/d/streamworkers-scheduler")),
@@ -335,15 +336,15 @@ def _next() -> Section:
         column("in", "s", steps=(("red", None), ("orange", -60), ("green", 0))),
     )
     look = Look(unit="short", columns=columns, no_value="no schedule: `streamworkers schedules install-defaults`")
-    return Section(5, "What comes next", [table(about, [sql(_NEXT_TICKS)], look, Size(24, 8))])
+    return Section(5, "Next", [table(about, [sql(_NEXT_TICKS)], look, Size(24, 8))])
 
 
 def board() -> Board:
-    """Since midnight in New York."""
+    """The board of everything since midnight in New York."""
     return Board(
         uid="streamworkers-tonight",
         title="Tonight",
-        description="Is tonight's run complete, what failed and why, and what comes next?",
+        description="Is tonight's run complete, what failed and why, and what starts next?",
         sections=[_at_a_glance(), _runs(), _failures(), _durations(), _next()],
         since="now/d",
     )

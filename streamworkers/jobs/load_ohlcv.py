@@ -33,10 +33,10 @@ class LoadOhlcv(Job[LoadParameters]):
     target_batch_seconds: ClassVar[float | None] = 10.0
     parameters: ClassVar[type[JobParameters]] = LoadParameters
     counters: ClassVar[tuple[JobCounter, ...]] = (
-        JobCounter("provider_calls", "Provider calls, by answer", ("provider", "answer")),
+        JobCounter("provider_calls", "Calls to a provider, by answer", ("provider", "answer")),
         JobCounter("provider_waits", "Provider calls delayed by the fleet-wide rate limit", ("provider",)),
-        JobCounter("provider_bars", "Bars loaded from providers", ("provider", "timeframe")),
-        JobCounter("provider_bars_rejected", "Bars of providers that broke a rule", ("provider", "rule")),
+        JobCounter("provider_bars", "Bars from providers that were stored", ("provider", "timeframe")),
+        JobCounter("provider_bars_rejected", "Bars from providers that were rejected, by rule", ("provider", "rule")),
     )
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from chaos.run import run_chaos
 
 
 def main() -> int:
-    """Run, print, and exit with 1 when something was lost, doubled, stuck, or left behind."""
+    """Run and print; exits with 1 if anything was lost, doubled, stuck, or left behind."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="what fixes workload and schedule")
     parser.add_argument("--seconds", type=float, default=FULL_SECONDS, help="how long faults happen")

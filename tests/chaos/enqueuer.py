@@ -21,7 +21,7 @@ AWAY = 75
 
 
 def main() -> int:
-    """Enqueue; exit code 75 when a service is away, and the same request may be made again."""
+    """Enqueue; exits with 75 if a service is unreachable and the same request may be repeated."""
     words = json.load(sys.stdin)
     words["symbols"] = tuple(words["symbols"])
     request = RunRequest(**words)

@@ -1,4 +1,4 @@
-"""What a chaos run left behind: executions from the files of the processes, items and effects from the database."""
+"""The evidence of a chaos run: executions from the files of the processes, items and effects from the database."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ ItemKey = tuple[int, int]
 
 
 class Execution(NamedTuple):
-    """One call of a handler for one item; `ended` is None when its process did not live to see it return."""
+    """One call of a handler for one item; `ended` is None if its process ended before it returned."""
 
     key: ItemKey
     attempt: int
@@ -23,7 +23,7 @@ class Execution(NamedTuple):
 
 
 class LedgerItem(NamedTuple):
-    """An item as the ledger has it in the end; times are seconds since 1970."""
+    """An item in the ledger at the end; times are seconds since 1970."""
 
     key: ItemKey
     symbol: str
@@ -36,13 +36,13 @@ class LedgerItem(NamedTuple):
 
     @property
     def word(self) -> str:
-        """What kind of item it is."""
+        """The kind of the item: the first word of its symbol."""
         return self.symbol.partition("-")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that the verdict is made from, apart from the stage's own record."""
+    """Everything that the verdict is based on, except the stage's own record."""
 
     items: Mapping[ItemKey, LedgerItem]
     executions: Mapping[ItemKey, list[Execution]]
@@ -55,7 +55,7 @@ class Evidence:
     events_waiting: int
 
     def history(self, key: ItemKey) -> list[str]:
-        """All that is known of an item, a line each."""
+        """The history of an item, one line for each event."""
         item = self.items.get(key)
         lines = [f"item {key[0]}/{key[1]}: {item._asdict() if item else 'not in the ledger'}"]
         lines += [
@@ -70,7 +70,7 @@ class Evidence:
 
 
 def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidence:
-    """Read it all."""
+    """Read all evidence from the database and the logs."""
     items = {
         (row[0], row[1]): LedgerItem((row[0], row[1]), *row[2:])
         for row in connection.execute(
@@ -85,7 +85,7 @@ def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidenc
     ):
         effects.setdefault((run_id, seq), []).append((effect[0], effect[1], effect[2]))
     events: dict[str, float | None] = dict(
-        connection.execute("SELECT event_id::text, extract(epoch FROM gone_at)::float8 FROM events_told").fetchall()
+        connection.execute("SELECT event_id::text, extract(epoch FROM gone_at)::float8 FROM events_written").fetchall()
     )
     open_runs = connection.execute("SELECT id FROM runs WHERE completed_at IS NULL ORDER BY id").fetchall()
     waiting = connection.execute("SELECT count(*) FROM outbox").fetchone()
@@ -99,7 +99,7 @@ def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidenc
         effects=effects,
         events=events,
         added_again=_added_again(logs),
-        requeued=_handed_over(logs),
+        requeued=_requeued_at(logs),
         reclaimed=sorted(_moment(event) for event in log_events(logs, "entries_reclaimed")),
         open_runs=[run_id for (run_id,) in open_runs],
         events_waiting=waiting[0],
@@ -107,7 +107,7 @@ def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidenc
 
 
 def read_executions(folder: Path) -> Iterable[Execution]:
-    """The executions in the files of all processes so far; a process does one at a time."""
+    """The executions in the files of all processes; a process has one at a time."""
     for path in folder.iterdir():
         under_way: Execution | None = None
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -132,7 +132,7 @@ def log_events(logs: Path, name: str) -> Iterable[dict[str, Any]]:
                 try:
                     event = json.loads(line)
                 except ValueError:
-                    continue  # cut off by a kill, or two processes at once
+                    continue  # cut off by a kill, or written by two processes at once
                 if event.get("event") == name:
                     yield event
 
@@ -145,8 +145,8 @@ def _added_again(logs: Path) -> dict[int, list[float]]:
     return found
 
 
-def _handed_over(logs: Path) -> dict[int, float]:
-    """When a supervisor put back what a dead worker had held, by the worker's process id."""
+def _requeued_at(logs: Path) -> dict[int, float]:
+    """When a supervisor requeued the entries of a dead worker, by the worker's process id."""
     pids = {event["consumer"]: event["pid"] for event in log_events(logs, "worker_started")}
     return {pids[event["consumer"]]: _moment(event) for event in log_events(logs, "entries_requeued")}
 

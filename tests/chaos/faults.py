@@ -1,4 +1,4 @@
-"""Carries the faults of a plan out, and notes each when it is over."""
+"""Carries out the faults of a plan, and records each when it has ended."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ _MOST_REPLAYED = 6
 
 
 class Faults:
-    """The faults of one stage."""
+    """The faults of one chaos run."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -47,7 +47,7 @@ class Faults:
         }
 
     def schedule(self, faults: Sequence[Fault]) -> None:
-        """Let all of them happen, one after the other, each after its pause at the earliest.
+        """Schedule all faults in order, each not before its pause has passed.
 
         Three of four also wait until the pool has executed something since the one before, and somebody is executing,
         so that they meet a pool at work on a slow machine too.
@@ -56,7 +56,7 @@ class Faults:
             return
         first, *others = faults
         executed = self._stage.executed()
-        latest = self._stage.now() + first.pause + self._stage.plan.patience_seconds
+        latest = self._stage.now() + first.pause + self._stage.plan.wait_seconds
 
         def begin() -> None:
             has_worked = self._stage.executed() > executed and any(
@@ -71,7 +71,7 @@ class Faults:
         self._stage.after(first.pause, begin)
 
     def begin(self, fault: Fault) -> None:
-        """Do it, or begin it and end it after its seconds. One that finds no target is skipped, and said so."""
+        """Cause a fault, and end it after its duration. A fault without a target is skipped and recorded as such."""
         stage, began = self._stage, self._stage.now()
         if fault.kind in self._instant:
             self._instant[fault.kind]()
@@ -93,7 +93,7 @@ class Faults:
             stage.record.skipped.append(fault.kind)
 
     def _strike(self, fault: Fault, slot: Slot) -> None:
-        """A fault of a supervisor or of one of its workers."""
+        """Causes a fault of a supervisor or of one of its workers."""
         stage, began, workers = self._stage, self._stage.now(), slot.worker_pids()
         match fault.kind:
             case "kill_worker" if workers:
@@ -117,7 +117,7 @@ class Faults:
                 stage.record.skipped.append(fault.kind)
 
     def stop(self, kind: str, pids: list[int], slot: Slot | None = None) -> Callable[[], None]:
-        """SIGSTOP; returns what wakes them up. `slot` is that of a supervisor which is among them."""
+        """Send SIGSTOP; returns a function that continues them. `slot` is set if a supervisor is among them."""
         began = self._stage.now()
         supervisor = slot.supervisor if slot is not None else None
         _signal(pids, signal.SIGSTOP)
@@ -166,7 +166,7 @@ class Faults:
             )
 
     def _cancel(self, fault: Fault) -> None:
-        """Cancel the run that is there for it, as soon as it has begun."""
+        """Cancel the run intended for it as soon as it has begun."""
         stage, began = self._stage, self._stage.now()
         with stage.connection() as connection:
             row = connection.execute(
@@ -183,7 +183,7 @@ class Faults:
         stage.happened(fault.kind, began)
 
     def _replay(self, fault: Fault) -> None:
-        """Open some dead items again, as soon as there are any."""
+        """Replay some dead items as soon as there are any."""
         stage, began = self._stage, self._stage.now()
         with stage.connection() as connection:
             dead = [(row["run_id"], row["seq"]) for row in dead_items(connection, DeadFilter(), _MOST_REPLAYED)]
@@ -196,7 +196,7 @@ class Faults:
 
 
 def _chosen(fault: Fault, candidates: Sequence[T], is_at_work: Callable[[T], bool]) -> T:
-    """A candidate by the fault's target: one that is at work, if any is, unless the fault is blind."""
+    """The candidate that the fault's target selects: a busy one, if there is one, unless the fault is blind."""
     at_work = [candidate for candidate in candidates if is_at_work(candidate)] if not fault.is_blind else []
     among = at_work or candidates
     return among[fault.target // 4 % len(among)]

@@ -1,4 +1,4 @@
-"""Listens to the events of a chaos run, past the proxies, and knows when it could not hear."""
+"""Receives the events of a chaos run, past the proxies, and records when it was disconnected."""
 
 import json
 import threading
@@ -16,15 +16,15 @@ _CHANNELS = (CHANNEL, ERRORS_CHANNEL)
 
 
 class Listener(threading.Thread):
-    """Counts events by `event_id`. Pub/Sub forgets: what is published while Redis restarts reaches nobody."""
+    """Counts events by `event_id`. Pub/Sub keeps nothing: an event published while Redis restarts is lost."""
 
     def __init__(self, url: str) -> None:
         super().__init__(name="listener", daemon=True)
-        self.heard: Counter[str] = Counter()
-        self.deaf: list[tuple[float, float]] = []
+        self.received: Counter[str] = Counter()
+        self.disconnected: list[tuple[float, float]] = []
         self._client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5.0)
         self._stop_requested = threading.Event()
-        self._heard_at = time.time()
+        self._received_at = time.time()
 
     def stop(self) -> None:
         """End the thread."""
@@ -33,7 +33,7 @@ class Listener(threading.Thread):
         self._client.close()
 
     def run(self) -> None:
-        """Subscribe, listen, and subscribe again after each loss."""
+        """Subscribe, receive, and subscribe again after each lost connection."""
         while not self._stop_requested.is_set():
             try:
                 self._listen()
@@ -49,9 +49,9 @@ class Listener(threading.Thread):
                 if message is not None and message["type"] == "subscribe":
                     if message["data"] < len(_CHANNELS):
                         continue
-                    self.deaf.append((self._heard_at, time.time()))
+                    self.disconnected.append((self._received_at, time.time()))
                     confirmed = True
                 elif message is not None and message["type"] == "message":
-                    self.heard[json.loads(message["data"])["event_id"]] += 1
+                    self.received[json.loads(message["data"])["event_id"]] += 1
                 if confirmed:
-                    self._heard_at = time.time()
+                    self._received_at = time.time()

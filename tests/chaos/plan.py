@@ -1,4 +1,4 @@
-"""What a chaos run will do, made from its seed: the work that is enqueued, and the schedule of faults."""
+"""The plan of a chaos run, made from its seed: the work that is enqueued, and the schedule of faults."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ LONG_OUTAGE_SECONDS = 60.0
 POISON = {"RAISE": "ValueError", "HANG": "timeout after 2 s", "KILL": "killed by signal 9"}
 CANCELLED_KEY = "to-be-cancelled"
 
-# How often each fault happens in the full form.
+# The number of times each fault happens in the full form.
 FULL_FAULTS: Mapping[str, int] = {
     "kill_worker": 48,
     "kill_supervisor": 12,
@@ -50,10 +50,10 @@ SHORT_FAULTS: Mapping[str, int] = {
     "cancel": 1,
     "replay": 1,
 }
-# Late in the schedule, when there is something to replay.
+# Late in the schedule, when there are dead items to replay.
 _LATE = {"replay"}
-# Seconds by which these last longer than a lease. A Redis that swallows everything outlasts the backoff of its
-# clients, 10 s, so that their requests arrive when they have given up.
+# Seconds by which these exceed a lease. A hanging Redis outlasts the timeout of its clients, 10 s, so that their
+# requests arrive after the clients have given up.
 _LASTING = {
     "stop_worker": 0.0,
     "stop_tree": 0.0,
@@ -66,7 +66,7 @@ _LASTING = {
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
-    """A run that is enqueued at a moment of the schedule, by a process that is killed in the middle or is not."""
+    """A run that is enqueued at a time of the schedule, by a process that may be killed meanwhile."""
 
     at: float
     key: str
@@ -79,9 +79,9 @@ class Enqueue:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong some seconds after the fault before, for some seconds or at once.
+    """A fault some seconds after the previous one; it lasts for some seconds or is instantaneous.
 
-    A blind one does not care whether it meets anybody at work.
+    A blind fault does not wait for a busy target.
     """
 
     pause: float
@@ -91,7 +91,7 @@ class Fault:
 
     @property
     def is_blind(self) -> bool:
-        """One of four, by the target."""
+        """One of four candidates, selected by the target."""
         return self.target % 4 == 0
 
 
@@ -99,8 +99,8 @@ class Fault:
 class Plan:
     """A chaos run.
 
-    `stuck_seconds` without progress after the last fault mean that it will not end. A fault waits `patience_seconds`
-    for a pool that is at work.
+    After `stuck_seconds` without progress since the last fault, the run counts as stuck. A fault waits
+    `wait_seconds` for a busy pool.
     """
 
     seed: int
@@ -111,11 +111,11 @@ class Plan:
     stuck_seconds: float
     enqueues: Sequence[Enqueue] = ()
     faults: Sequence[Fault] = ()
-    patience_seconds: float = 20.0
+    wait_seconds: float = 20.0
 
 
 def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = False) -> Plan:
-    """The full form; its faults and its work in proportion to its length."""
+    """The full form; its faults and its work are proportional to its length."""
     rng = random.Random(seed)
     lease_seconds = 2.5
     scale = seconds / FULL_SECONDS
@@ -132,18 +132,18 @@ def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = 
 
 
 def short_plan(seed: int, seconds: float = 14.0) -> Plan:
-    """The form that every run of the tests includes."""
+    """The short form, which is part of every run of the tests."""
     rng = random.Random(seed)
     lease_seconds = 2.0
     enqueues = _workload(rng, seconds, 7, 1, 200, 12.0)
     faults = _schedule(rng, SHORT_FAULTS, seconds, lease_seconds)
-    return Plan(seed, seconds, 2, 2, lease_seconds, 25.0, enqueues, faults, patience_seconds=4.0)
+    return Plan(seed, seconds, 2, 2, lease_seconds, 25.0, enqueues, faults, wait_seconds=4.0)
 
 
 def _workload(
     rng: random.Random, seconds: float, mixed: int, bulk: int, bulk_items: int, milliseconds: float
 ) -> list[Enqueue]:
-    """Runs over the first nine tenths of the time; a third of their enqueuers is killed."""
+    """Enqueues over the first nine tenths of the time; a third of their processes is killed."""
     last = seconds * 0.9
     runs = [_mixed_run(rng, number, last * number / mixed, milliseconds) for number in range(mixed)]
     for number in range(bulk):
@@ -159,7 +159,7 @@ def _workload(
 
 def _mixed_run(rng: random.Random, number: int, at: float, milliseconds: float) -> Enqueue:
     words = rng.choices(["FAST", "SLOW", "BUSY", "FLAKY", "SNOOZE"], [60, 8, 5, 5, 5], k=rng.randint(40, 110))
-    # Every third run has one item that raises, hangs or kills its process.
+    # Every third run has an item that raises, hangs or kills its process.
     if number % 3 == 0:
         words[rng.randrange(len(words))] = list(POISON)[number // 3 % len(POISON)]
     symbols = tuple(f"{word}-{index:03}" for index, word in enumerate(words))
@@ -167,13 +167,13 @@ def _mixed_run(rng: random.Random, number: int, at: float, milliseconds: float) 
 
 
 def _moment_of_death(rng: random.Random, longest_seconds: float) -> float | None:
-    """Seconds after it was ready to enqueue that an enqueuer is killed; None for two thirds of them."""
+    """Seconds between the readiness of an enqueuer and its SIGKILL; None for two thirds of them."""
     seconds = rng.uniform(0.0, longest_seconds)
     return seconds if rng.random() < 1 / 3 else None
 
 
 def _schedule(rng: random.Random, counts: Mapping[str, int], seconds: float, lease_seconds: float) -> list[Fault]:
-    """Each fault as often as `counts` says, in random order, with random pauses, targets and lengths."""
+    """Each fault `counts` times, in random order, with random pauses, targets and durations."""
     kinds = [kind for kind, count in counts.items() if kind not in _LATE for _ in range(count)]
     rng.shuffle(kinds)
     kinds += [kind for kind in counts if kind in _LATE]

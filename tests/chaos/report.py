@@ -1,4 +1,4 @@
-"""Prints the verdict of a chaos run, and keeps the table of docs/reliability.md."""
+"""Prints the verdict of a chaos run, and updates the table of docs/reliability.md."""
 
 import re
 import statistics
@@ -13,7 +13,7 @@ _TABLE = re.compile(r"(<!-- chaos table -->\n)(.*?)(<!-- end of chaos table -->)
 
 
 def print_verdict(plan: Plan, verdict: Verdict) -> None:
-    """The figures, and every broken guarantee with the histories of its items."""
+    """Print the figures, and every broken guarantee with the histories of its items."""
     print(f"seed {plan.seed}, {plan.supervisors} supervisors of {plan.processes} workers")
     for name, value in rows(plan, verdict).items():
         print(f"{name:<84} {value}")
@@ -23,14 +23,14 @@ def print_verdict(plan: Plan, verdict: Verdict) -> None:
 
 
 def rows(plan: Plan, verdict: Verdict) -> dict[str, str]:
-    """What the table says of a run, by the words of its first column."""
+    """The cells of a run in the table, by the text of the first column."""
     figures = {"seconds of faults": f"{plan.seconds:g}"} | {name: str(text) for name, text in verdict.figures.items()}
     recoveries = {f"recovery after `{kind}`": _recovery(times) for kind, times in sorted(verdict.faults.items())}
     return figures | recoveries | {"verdict": "clean" if verdict.is_clean else "**not clean**"}
 
 
 def _recovery(times: list[float]) -> str:
-    """Median and longest time to the next completed item, and how often the fault met open work."""
+    """Median and maximum time to the next completed item, and the number of faults that met open work."""
     if not times:
         return "no open work"
     return f"{statistics.median(times):.2f} s, max {max(times):.2f} s ({len(times)})"
@@ -46,7 +46,7 @@ def write_report(plan: Plan, verdict: Verdict) -> None:
 
 
 def with_column(table: str, title: str, column: Mapping[str, str]) -> str:
-    """A Markdown table with a column added, or replaced when there is one of that title."""
+    """A Markdown table with a column added, or replaced if it has one of that title."""
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line]
     titles = lines[0][1:] if lines else []
     known = {line[0]: dict(zip(titles, line[1:], strict=True)) for line in lines[2:]}

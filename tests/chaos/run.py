@@ -1,4 +1,4 @@
-"""A chaos run from beginning to verdict."""
+"""A chaos run from its start to its verdict."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ _LEAK_SECONDS = 15.0
 
 
 def run_chaos(plan: Plan, *, without: str | None = None, keep: bool = False) -> Verdict:
-    """Carry a plan out on a stage of its own; returns what came of it. Leaves nothing behind, also when it fails."""
+    """Carry out a plan on a stage of its own; returns the verdict. Leaves nothing behind, even if it fails."""
     with Stage(plan, without=without, keep=keep) as stage:
         for enqueue in plan.enqueues:
             stage.add_enqueue(enqueue, enqueue.at)
@@ -26,7 +26,7 @@ def run_chaos(plan: Plan, *, without: str | None = None, keep: bool = False) -> 
 
 
 def finish(stage: Stage) -> Verdict:
-    """Let the rest of the schedule happen, wait until all work is done or nothing moves any more, and judge."""
+    """Complete the schedule, wait until all work is done or makes no more progress, and judge."""
     stuck = drain(stage)
     alive = [slot.supervisor.process.pid for slot in stage.slots if slot.supervisor is not None]
     stage.stop_all()
@@ -51,7 +51,7 @@ def finish(stage: Stage) -> Verdict:
         ("items_fenced", "stale commits fenced off"),
         ("entries_dropped", "entries dropped because their item was closed"),
         ("entries_reclaimed", "entries whose lease ran out"),
-        ("entries_requeued", "entries handed over"),
+        ("entries_requeued", "entries requeued"),
         ("items_reconciled", "items added again"),
     ):
         verdict.figures[title] = stage.scraper.total(name)
@@ -61,7 +61,7 @@ def finish(stage: Stage) -> Verdict:
 
 
 def _machine(stage: Stage) -> str:
-    """Cores and versions."""
+    """The number of cores, and the versions of the services."""
     info: Any = stage.client.info("server")
     with stage.connection() as connection:
         postgres = connection.info.parameter_status("server_version")
@@ -72,7 +72,7 @@ def _machine(stage: Stage) -> str:
 
 
 def drain(stage: Stage) -> str:
-    """Wait until nothing is left to do; what does not move any more is told, '' means that all is done."""
+    """Wait until all work is done; returns '', or a description of work that makes no more progress."""
     last, moved_at = None, stage.now()
     while True:
         if stage.is_busy:
@@ -85,14 +85,14 @@ def drain(stage: Stage) -> str:
                 last, moved_at = state, stage.now()
             if stage.now() - moved_at > stage.plan.stuck_seconds:
                 consumers = {queue: stage.streams.inspector.read_consumers(queue) for queue in QUEUES}
-                return f"nothing moves for {stage.plan.stuck_seconds:g} s: {state}, consumers {consumers}"
+                return f"no progress for {stage.plan.stuck_seconds:g} s: {state}, consumers {consumers}"
         pause_until = stage.now() + 0.25
         while stage.now() < pause_until:
             stage.tick()
 
 
 def _state(stage: Stage) -> dict[str, object]:
-    """What is left to do, in the ledger and in Redis."""
+    """The work left in the ledger and in Redis."""
     with stage.connection() as connection:
         row = connection.execute(
             "SELECT (SELECT count(*) FROM runs WHERE completed_at IS NULL),"
@@ -111,7 +111,7 @@ def _state(stage: Stage) -> dict[str, object]:
 
 
 def _leaks(stage: Stage) -> Leaks:
-    """What is left when all supervisors have ended and one step of the pruner was done for those that were killed."""
+    """What is left after all supervisors have ended and one step of the pruner has cleaned up after killed ones."""
     streams = stage.streams
     heartbeats_end = stage.now() + _LEAK_SECONDS
     while streams.inspector.read_heartbeats() and stage.now() < heartbeats_end:

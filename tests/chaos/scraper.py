@@ -1,4 +1,4 @@
-"""Reads the counters and open files of every supervisor of a chaos run, again and again."""
+"""Repeatedly reads the counters and open files of every supervisor of a chaos run."""
 
 import http.client
 import threading
@@ -11,7 +11,7 @@ _PAUSE_SECONDS = 1.0
 
 
 class Scraper(threading.Thread):
-    """Keeps the last counters that each supervisor told, by process id; those of a killed one lack its last second."""
+    """Keeps the newest counters of each supervisor by process id; those of a killed one lack its last second."""
 
     def __init__(self) -> None:
         super().__init__(name="scraper", daemon=True)
@@ -21,7 +21,7 @@ class Scraper(threading.Thread):
         self._stop_requested = threading.Event()
 
     def watch(self, pid: int, port: int) -> None:
-        """Read a supervisor from now on, until it has gone."""
+        """Read a supervisor from now on until it has ended."""
         self._ports[pid] = port
 
     def stop(self) -> None:
@@ -30,11 +30,11 @@ class Scraper(threading.Thread):
         self.join(10)
 
     def total(self, name: str) -> int:
-        """A counter over all supervisors that there were."""
+        """The sum of a counter over all supervisors, ended ones included."""
         return round(sum(counters[f"streamworkers_{name}_total"] for counters in self.counters.values()))
 
     def run(self) -> None:
-        """The loop."""
+        """Read all supervisors in a loop until stopped."""
         while not self._stop_requested.wait(_PAUSE_SECONDS):
             for pid, port in list(self._ports.items()):
                 try:

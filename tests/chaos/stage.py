@@ -1,4 +1,4 @@
-"""Where a chaos run happens: private services behind proxies, supervisors, enqueuers; and how all of it goes away."""
+"""The environment of a chaos run: private services behind proxies, supervisors, enqueuers, and its removal."""
 
 import contextlib
 import heapq
@@ -41,13 +41,13 @@ _TICK_SECONDS = 0.005
 _SCHEMA = """
 CREATE TABLE effects (run_id bigint NOT NULL, seq integer NOT NULL, symbol text NOT NULL, pid integer NOT NULL,
                       attempt integer NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE TABLE events_told (event_id uuid PRIMARY KEY, gone_at timestamptz);
+CREATE TABLE events_written (event_id uuid PRIMARY KEY, gone_at timestamptz);
 CREATE FUNCTION note_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO events_told (event_id) VALUES (NEW.event_id);
+        INSERT INTO events_written (event_id) VALUES (NEW.event_id);
     ELSE
-        UPDATE events_told SET gone_at = clock_timestamp() WHERE event_id = OLD.event_id;
+        UPDATE events_written SET gone_at = clock_timestamp() WHERE event_id = OLD.event_id;
     END IF;
     RETURN NULL;
 END
@@ -57,12 +57,12 @@ CREATE TRIGGER note_event AFTER INSERT OR DELETE ON outbox FOR EACH ROW EXECUTE 
 
 
 class StageError(Exception):
-    """The run cannot go on: something of the stage itself failed."""
+    """The run cannot continue, because a part of the stage itself failed."""
 
 
 @dataclass
 class Slot:
-    """A place for a supervisor, which is filled again whenever its supervisor ends."""
+    """A place for a supervisor, filled again whenever its supervisor ends."""
 
     index: int
     supervisor: Supervisor | None = None
@@ -72,7 +72,7 @@ class Slot:
     stopped: bool = False
 
     def is_healthy(self) -> bool:
-        """True when its supervisor has started and nobody has done anything to it yet."""
+        """True if its supervisor has started and no fault has affected it yet."""
         return (
             self.supervisor is not None
             and self.is_ready
@@ -82,7 +82,7 @@ class Slot:
         )
 
     def worker_pids(self) -> list[int]:
-        """The worker processes that its supervisor has now."""
+        """The current worker processes of its supervisor."""
         if self.supervisor is None:
             return []
         try:
@@ -93,7 +93,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A fault that happened: from when to when, by the monotonic clock and by the wall's, and to which processes."""
+    """A fault that happened: begin and end, by the monotonic clock and the wall clock, and its processes."""
 
     kind: str
     began: float
@@ -104,7 +104,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:
-    """The end of a supervisor that got SIGTERM."""
+    """The end of a supervisor after SIGTERM."""
 
     code: int
     seconds: float
@@ -113,7 +113,7 @@ class Goodbye:
 
 @dataclass
 class Record:
-    """What happened on the stage, for the verdict."""
+    """The events of the stage, for the verdict."""
 
     incidents: list[Incident] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -126,7 +126,7 @@ class Record:
 
 
 class Stage:
-    """Everything of one chaos run; a context manager that leaves nothing behind."""
+    """All parts of one chaos run; a context manager that leaves nothing behind."""
 
     def __init__(self, plan: Plan, *, without: str | None = None, keep: bool = False) -> None:
         self.plan = plan
@@ -186,11 +186,11 @@ class Stage:
         self.wait_until(lambda: all(slot.is_ready for slot in self.slots), _READY_SECONDS, "the supervisors start")
 
     def close(self) -> None:
-        """End every process, stop the services and remove the folder; safe to call again."""
+        """End every process, stop the services and remove the folder; safe to repeat."""
         self._endings.close()
 
     def connection(self) -> Connection:
-        """A connection of our own, past the proxy."""
+        """A direct connection to PostgreSQL, past the proxy."""
         return connect(self.services.postgres.url, application="chaos-run")
 
     def now(self) -> float:
@@ -198,17 +198,17 @@ class Stage:
         return time.monotonic()
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something when that many seconds have passed."""
+        """Call a function after that many seconds."""
         self._made += 1
         heapq.heappush(self._due, (self.now() + seconds, self._made, action))
 
     @property
     def is_busy(self) -> bool:
-        """True while something is still to be done or to be enqueued."""
+        """True while an action or an enqueue is still due."""
         return bool(self._due) or self._enqueues_open > 0
 
     def tick(self) -> None:
-        """Do what is due, look after supervisors and enqueuers, and pause for a moment."""
+        """Do due actions, check supervisors and enqueuers, and pause briefly."""
         while self._due and self._due[0][0] <= self.now():
             heapq.heappop(self._due)[2]()
         for slot in self.slots:
@@ -218,7 +218,7 @@ class Stage:
         time.sleep(_TICK_SECONDS)
 
     def wait_until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
-        """Go on with everything until the condition holds. Raises StageError when it does not within `seconds`."""
+        """Tick until the condition holds. Raises StageError if it does not within `seconds`."""
         deadline = self.now() + seconds
         while not condition():
             if self.now() >= deadline:
@@ -226,20 +226,20 @@ class Stage:
             self.tick()
 
     def happened(self, kind: str, began: float, pids: frozenset[int] = frozenset()) -> None:
-        """Note a fault that is over now."""
+        """Record a fault that has just ended."""
         self.record.incidents.append(Incident(kind, began, self.now(), time.time(), pids))
 
     def add_enqueue(self, enqueue: Enqueue, after_seconds: float) -> None:
-        """Enqueue a run, by a process of its own, again and again until it is done."""
+        """Enqueue a run in a process of its own, repeated until it succeeds."""
         self._enqueues_open += 1
         self.after(after_seconds, lambda: self._enqueue(enqueue, is_first=True))
 
     def healthy_slots(self) -> list[Slot]:
-        """Slots whose supervisor is up and untouched."""
+        """Slots whose supervisor is running and unaffected by faults."""
         return [slot for slot in self.slots if slot.is_healthy()]
 
     def is_executing(self, pid: int) -> bool:
-        """True when the last line that a worker has written down is the start of an item."""
+        """True if the last line that a worker has written is the start of an item."""
         try:
             with (self.evidence / str(pid)).open("rb") as lines:
                 lines.seek(-min(lines.seek(0, os.SEEK_END), 100), os.SEEK_END)
@@ -252,7 +252,7 @@ class Stage:
         return sum(entry.stat().st_size for entry in os.scandir(self.evidence))
 
     def kill_supervisor(self, slot: Slot) -> frozenset[int]:
-        """SIGKILL, and the process ids of it and its workers."""
+        """Send SIGKILL; returns the process ids of the supervisor and its workers."""
         assert slot.supervisor is not None
         pids = frozenset([slot.supervisor.process.pid, *slot.worker_pids()])
         slot.killed = True
@@ -260,13 +260,13 @@ class Stage:
         return pids
 
     def terminate_supervisor(self, slot: Slot) -> None:
-        """SIGTERM."""
+        """Send SIGTERM to its supervisor, and record the end."""
         assert slot.supervisor is not None
         slot.terminated_at = self.now()
         slot.supervisor.process.terminate()
 
     def stop_all(self) -> None:
-        """SIGTERM to all supervisors, and wait for their ends; none is started again."""
+        """Send SIGTERM to all supervisors, and wait for their ends; none is started again."""
         running = [slot for slot in self.slots if slot.supervisor is not None]
         for slot in running:
             self.terminate_supervisor(slot)
@@ -274,7 +274,7 @@ class Stage:
         self.wait_until(lambda: all(slot.supervisor is None for slot in self.slots), 60.0, "the supervisors end")
 
     def processes(self) -> list[psutil.Process]:
-        """The processes that were started for this run and still are, workers of killed supervisors included."""
+        """The remaining processes of this run, including workers of killed supervisors."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -335,7 +335,7 @@ class Stage:
             self.record.unexpected.append(f"supervisor {slot.index} ended by itself with code {code}: {tail}")
         slot.supervisor = None
         if not self._is_ending:
-            # One that did not get to its start, because a service was away, is tried again as any process manager does.
+            # One that could not start because a service was unreachable is started again, as a process manager would.
             self.after(0.3 if slot.is_ready else 1.0, lambda: self._start(slot))
 
     def _enqueue(self, enqueue: Enqueue, *, is_first: bool) -> None:
@@ -383,7 +383,7 @@ class Stage:
         elif code not in (0, AWAY):
             text = (self.logs / f"enqueue-{enqueue.key}.log").read_text(encoding="utf-8")[-800:]
             self.record.unexpected.append(f"the enqueuer of {enqueue.key} ended with code {code}: {text}")
-        # One that was to be killed and was quicker is asked again too: its key must give the same run.
+        # One that finished before its kill is repeated too: its key must give the same run.
         self.after(0.5, lambda: self._enqueue(enqueue, is_first=False))
 
     def _kill_processes(self) -> None:
@@ -408,7 +408,7 @@ class Stage:
 
 
 def _kill_when_ready(process: "subprocess.Popen[str]", seconds: float) -> None:
-    """Wait for an enqueuer to say that it begins, and kill it that much later."""
+    """Wait until an enqueuer is ready, and kill it that much later."""
     assert process.stdout is not None
     with process.stdout as answer:
         answer.readline()

@@ -1,4 +1,4 @@
-"""A short chaos run in every run of the tests; and the proof that it would notice, by taking one guarantee out."""
+"""A short chaos run in every run of the tests, and negative controls, each without one guarantee."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def test_a_short_chaos_run_loses_nothing_doubles_nothing_and_leaves_nothing_behi
 
 
 @pytest.mark.timeout(240)
-def test_the_product_passes_the_schedules_that_bring_each_control_down() -> None:
+def test_the_product_passes_the_schedules_that_fail_without_a_guarantee() -> None:
     with _stage(None) as stage:
         for number, schedule in enumerate(SCHEDULES.values()):
             schedule(stage, f"schedule-{number}")
@@ -58,12 +58,12 @@ def test_without_the_fence_a_worker_that_wakes_up_doubles_its_effects() -> None:
 
 
 @pytest.mark.timeout(120)
-def test_without_the_reclaimer_what_a_killed_supervisor_held_is_stranded() -> None:
+def test_without_the_reclaimer_entries_of_a_killed_supervisor_are_stranded() -> None:
     with _stage("reclaim") as stage:
         _kill_a_supervisor(stage, "control")
         verdict = finish(stage)
     assert verdict.lost != []
-    assert any("nothing moves" in violation for violation in verdict.violations)
+    assert any("no progress" in violation for violation in verdict.violations)
 
 
 @pytest.mark.timeout(120)
@@ -72,10 +72,10 @@ def test_without_the_reconciler_an_emptied_redis_loses_work() -> None:
         run = _empty_redis(stage, "control")
         verdict = finish(stage)
     assert len(verdict.lost) >= run.item_count / 2
-    assert any("nothing moves" in violation for violation in verdict.violations)
+    assert any("no progress" in violation for violation in verdict.violations)
 
 
-def test_a_seed_fixes_the_plan_and_the_full_plan_is_as_harsh_as_it_says() -> None:
+def test_a_seed_determines_the_plan_and_the_full_plan_has_all_its_faults() -> None:
     assert full_plan(1) == full_plan(1)
     assert full_plan(1).faults != full_plan(2).faults
     assert full_plan(1).enqueues != full_plan(2).enqueues
@@ -92,7 +92,7 @@ def test_a_seed_fixes_the_plan_and_the_full_plan_is_as_harsh_as_it_says() -> Non
 
 @pytest.mark.timeout(120)
 def test_an_interrupted_run_leaves_no_process_and_no_folder() -> None:
-    # Not pytest's own folder: the path of a Unix socket has to be short.
+    # Not pytest's folder: the path of a Unix socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="sw-"))
     folder.chmod(0o711)
     process = subprocess.Popen(
@@ -120,13 +120,13 @@ def _environment_and_folder(process: psutil.Process) -> str:
 
 
 def _stage(without: str | None) -> Stage:
-    """Two supervisors of one worker each; what does not move for longer than all leases together is stranded."""
+    """Two supervisors of one worker each; work without progress for longer than all leases is stranded."""
     stuck_seconds = 30.0 if without is None else 6.0
     return Stage(Plan(0, 0.0, 2, 1, 1.0, stuck_seconds), without=without)
 
 
 def _start_run(stage: Stage, key: str, *symbols: str) -> Run:
-    """Enqueue items of a second or so, each executed by itself."""
+    """Enqueue items of about a second, one item in each call."""
     with stage.connection() as connection:
         request = RunRequest(Long.name, symbols, key, parameters={"milliseconds": 150.0})
         run, _ = enqueue(connection, stage.streams, Registry([Long()]), request)
@@ -135,7 +135,7 @@ def _start_run(stage: Stage, key: str, *symbols: str) -> Run:
 
 
 def _under_way(stage: Stage, run: Run) -> list[Execution]:
-    """Executions of a run that have begun and not ended."""
+    """The executions of a run that have begun and not ended."""
     return [
         execution
         for execution in read_executions(stage.evidence)
@@ -144,7 +144,7 @@ def _under_way(stage: Stage, run: Run) -> list[Execution]:
 
 
 def _catch_holder(stage: Stage, run: Run) -> tuple[Execution, Slot]:
-    """Wait for a worker in the middle of an item, and its slot."""
+    """Wait for a worker in the middle of an item; returns it with its slot."""
     found: list[tuple[Execution, Slot]] = []
 
     def look() -> bool:
@@ -161,7 +161,7 @@ def _catch_holder(stage: Stage, run: Run) -> tuple[Execution, Slot]:
 
 
 def _stop_past_the_lease(stage: Stage, key: str) -> Execution:
-    """Stop a supervisor and its worker in the middle of an item until another has completed it, and wake them up."""
+    """Stop a supervisor and its worker in the middle of an item until another worker has completed it."""
     run = _start_run(stage, key, *(f"SLOW-{number}" for number in range(4)))
     while True:
         execution, slot = _catch_holder(stage, run)

@@ -1,4 +1,4 @@
-"""The judge of the chaos run sees each kind of damage in evidence that has it, and none in evidence that has not."""
+"""The judge of the chaos run finds each kind of damage in evidence with it, and none in evidence without."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ def _judge(
     record: Mapping[str, Any] | None = None,
     **evidence: Any,
 ) -> Judge:
-    """A judge of one run with one item, which is well unless it is said what is not."""
+    """A judge of one run with one item, without damage unless given."""
     item = item or _item()
     plan = Plan(1, 10.0, 1, 1, 2.0, 10.0, [Enqueue(0.0, "key", "chaos_mixed", (item.symbol,), 1.0, 3)])
     kept = Record(runs={"key": RUN}, incidents=list(incidents), **(record or {}))
@@ -54,19 +54,19 @@ def _judged(judge: Judge) -> Verdict:
     return judge.verdict
 
 
-def _listener(heard: Sequence[str] = (), deaf: Sequence[tuple[float, float]] = ()) -> Listener:
+def _listener(received: Sequence[str] = (), disconnected: Sequence[tuple[float, float]] = ()) -> Listener:
     listener = Listener("redis://127.0.0.1:1")
-    listener.heard.update(heard)
-    listener.deaf.extend(deaf)
+    listener.received.update(received)
+    listener.disconnected.extend(disconnected)
     return listener
 
 
-def test_evidence_in_which_all_is_well_is_clean() -> None:
+def test_evidence_without_damage_is_clean() -> None:
     judge = _judge(executions=[_execution(1, 1.0, 2.0)], events={"a": 100.0})
     judge.judge_events(_listener(["a", "a"]))
     judge.judge_ends(Leaks(), {1: [20, 22]}, [1])
     assert _judged(judge).is_clean
-    assert judge.verdict.figures["… heard again"] == 1
+    assert judge.verdict.figures["… received again"] == 1
 
 
 @pytest.mark.parametrize("status", ["pending", "retrying"])
@@ -107,7 +107,7 @@ def test_items_that_were_not_enqueued_and_runs_that_do_not_end_are_violations() 
     assert _judged(_judge(open_runs=[RUN])).violations == [f"runs still open: [{RUN}]"]
 
 
-def test_a_poisonous_item_may_be_executed_once_in_company_and_as_often_as_faults_end_it() -> None:
+def test_a_poisonous_item_may_be_executed_once_in_a_batch_and_as_often_as_faults_end_it() -> None:
     dead = _item("KILL-0", "failed", "killed by signal 9")
     executions = [_execution(pid, pid, None) for pid in range(1, 6)]
     assert len(_judged(_judge(dead, effects=0, executions=executions)).violations) == 1
@@ -140,21 +140,21 @@ def test_times_are_measured_from_the_death_to_the_next_start_and_from_the_fault_
     assert verdict.faults == {"kill_supervisor": [3.0]}
     death = _incident("kill_worker", 2.0, 2.0, 1)
     verdict = _judged(_judge(executions=executions, incidents=[death], requeued={1: 2.25}))
-    assert str(verdict.figures["put back after a worker's death"]).startswith("p50 0.25 s")
+    assert str(verdict.figures["requeued after a worker's death"]).startswith("p50 0.25 s")
 
 
 def test_an_event_that_the_listener_missed_is_lost_unless_it_had_no_connection() -> None:
-    for deaf, is_clean in ((), False), ([(90.0, 99.0)], True):
+    for disconnected, is_clean in ((), False), ([(90.0, 99.0)], True):
         judge = _judge(events={"a": 100.0})
-        judge.judge_events(_listener(deaf=list(deaf)))
+        judge.judge_events(_listener(disconnected=list(disconnected)))
         assert judge.verdict.is_clean == is_clean
-    for evidence, heard in ({"events": {}}, ["unknown"]), ({"events_waiting": 1}, []):
+    for evidence, received in ({"events": {}}, ["unknown"]), ({"events_waiting": 1}, []):
         judge = _judge(**evidence)
-        judge.judge_events(_listener(heard))
+        judge.judge_events(_listener(received))
         assert not judge.verdict.is_clean
 
 
-def test_a_supervisor_that_ends_badly_or_late_and_whatever_is_left_behind_are_violations() -> None:
+def test_a_supervisor_that_ends_badly_or_late_and_anything_left_behind_are_violations() -> None:
     for record in (
         {"goodbyes": [Goodbye(1, 1.0, 5.0)]},
         {"goodbyes": [Goodbye(0, 11.0, 50.0)]},

@@ -1,4 +1,4 @@
-"""From the evidence of a chaos run to its figures, and to what went wrong."""
+"""Derives figures and violations from the evidence of a chaos run."""
 
 import statistics
 from bisect import bisect_left, bisect_right
@@ -15,14 +15,14 @@ from chaos.stage import GRACE_SECONDS, Incident, Record
 _SERVICES = ("redis_", "postgres_")
 _REASONS_OF_FAULTS = ("lease ran out after", "killed by signal 9", "timeout after", "worker exited with code 70")
 _CLOCK_SECONDS = 2.0
-# A worker may be at what it read for that long.
+# The longest time that a worker may spend on one batch.
 _BATCH_SECONDS = 15.0
 _MOST_FILES_MORE = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """What was left when everything had ended."""
+    """What was left after everything had ended."""
 
     keys: tuple[str, ...] = ()
     entries: int = 0
@@ -33,7 +33,7 @@ class Leaks:
 
 @dataclass
 class Verdict:
-    """Figures by name, recovery times by kind of fault, and what broke a guarantee, with histories of the items."""
+    """Figures by name, recovery times by kind of fault, and violations with the histories of their items."""
 
     figures: dict[str, str | int] = field(default_factory=dict)
     faults: dict[str, list[float]] = field(default_factory=dict)
@@ -44,18 +44,18 @@ class Verdict:
 
     @property
     def is_clean(self) -> bool:
-        """True when no guarantee was broken."""
+        """True if no guarantee was broken."""
         return not (self.lost or self.doubled or self.violations)
 
 
 class Judge:
-    """Looks at one run's evidence."""
+    """Judges the evidence of one chaos run."""
 
     def __init__(self, plan: Plan, record: Record, evidence: Evidence, clock_offset: float) -> None:
         self._plan = plan
         self._record = record
         self._evidence = evidence
-        # The monotonic clock plus this is the wall's.
+        # The monotonic clock plus this is the wall clock.
         self._offset = clock_offset
         self.verdict = Verdict()
 
@@ -121,7 +121,7 @@ class Judge:
         self._judge_deliveries(item.key for item in poisonous if item.word in ("KILL", "HANG"))
 
     def _judge_deliveries(self, keys: Iterable[ItemKey]) -> None:
-        """An item that ends its process: at most `max_attempts` executions and one in company, apart from faults."""
+        """An item that ends its process: at most `max_attempts` executions and one in a batch, apart from faults."""
         most = 0
         attempts = {self._record.runs[enqueue.key]: enqueue.max_attempts for enqueue in self._plan.enqueues}
         for key in keys:
@@ -138,7 +138,7 @@ class Judge:
         self.verdict.figures["most executions of an item that ends its process, without those that faults ended"] = most
 
     def judge_reclaims(self) -> None:
-        """Items that a second process began while a first was still at them, and why."""
+        """Items that a second process started while the first was still executing them, by cause."""
         causes = Counter[str]()
         for key, executions in self._evidence.executions.items():
             for first, second in pairwise(executions):
@@ -156,7 +156,7 @@ class Judge:
     def _why_taken(self, key: ItemKey, first: Execution, second: Execution) -> str:
         since = first.began - 2 * self._plan.lease_seconds - _BATCH_SECONDS
         before = [i for i in self._record.incidents if i.began <= second.began and i.ended >= since]
-        # One that was stopped loses what it holds, and goes on with the rest of its batch when it wakes.
+        # A stopped worker loses its entries, and continues with its batch when it is continued.
         if any(i.kind.startswith("stop_") and i.pids & {first.pid, second.pid} for i in before):
             return "holder stopped"
         if any(at <= second.began + self._offset for at in self._evidence.added_again.get(key[0], [])):
@@ -173,39 +173,39 @@ class Judge:
             kind: [incident for incident in self._record.incidents if incident.kind == kind]
             for kind in ("kill_worker", "kill_supervisor")
         }
-        figures["put back after a worker's death"] = spread(self._put_back(deaths["kill_worker"]))
+        figures["requeued after a worker's death"] = spread(self._requeues(deaths["kill_worker"]))
         figures["reclaimed after a supervisor's death"] = spread(self._reclaimed(deaths["kill_supervisor"]))
         figures["executed again after a worker's death"] = spread(self._redeliveries(deaths["kill_worker"]))
         figures["executed again after a supervisor's death"] = spread(self._redeliveries(deaths["kill_supervisor"]))
         updates = sorted(item.finished for item in self._evidence.items.values() if item.finished is not None)
-        openings = sorted(item.created for item in self._evidence.items.values())
+        creations = sorted(item.created for item in self._evidence.items.values())
         for incident in sorted(self._record.incidents, key=lambda incident: incident.kind):
             times = self.verdict.faults.setdefault(incident.kind, [])
             index = bisect_right(updates, incident.ended_wall)
-            if index < len(updates) and bisect_left(openings, incident.ended_wall) > index:
+            if index < len(updates) and bisect_left(creations, incident.ended_wall) > index:
                 times.append(updates[index] - incident.ended_wall)
 
     def judge_events(self, listener: Listener) -> None:
-        """Events heard against events written in the transactions of the effects."""
-        heard, told = listener.heard, self._evidence.events
-        deaf = [(begin - _CLOCK_SECONDS, end + _CLOCK_SECONDS) for begin, end in listener.deaf]
-        unheard = [at for event, at in told.items() if event not in heard]
-        missing = [at for at in unheard if at is None or not any(begin <= at <= end for begin, end in deaf)]
-        unknown = len(heard.keys() - told.keys())
+        """Compares received events with those written in the transactions of the effects."""
+        received, written = listener.received, self._evidence.events
+        disconnected = [(begin - _CLOCK_SECONDS, end + _CLOCK_SECONDS) for begin, end in listener.disconnected]
+        missed = [at for event, at in written.items() if event not in received]
+        missing = [at for at in missed if at is None or not any(begin <= at <= end for begin, end in disconnected)]
+        unknown = len(received.keys() - written.keys())
         self.verdict.figures |= {
-            "events written": len(told),
-            "events heard": len(heard),
-            "… heard again": heard.total() - len(heard),
-            "… published while the listener had no connection": len(unheard) - len(missing),
+            "events written": len(written),
+            "events received": len(received),
+            "… received again": received.total() - len(received),
+            "… published while the listener had no connection": len(missed) - len(missing),
             "… lost": len(missing),
         }
         if missing or unknown or self._evidence.events_waiting:
             self.verdict.violations.append(
-                f"events: {len(missing)} lost, {unknown} that nobody wrote, {self._evidence.events_waiting} left"
+                f"events: {len(missing)} lost, {unknown} unknown, {self._evidence.events_waiting} left"
             )
 
     def judge_ends(self, leaks: Leaks, open_files: Mapping[int, Sequence[int]], alive: Iterable[int]) -> None:
-        """Supervisors that were asked to end, and what was left after all had."""
+        """The ends of supervisors after SIGTERM, and what was left after all had ended."""
         verdict, goodbyes = self.verdict, self._record.goodbyes
         for goodbye in goodbyes:
             away = self._service_was_away(goodbye.at - goodbye.seconds, goodbye.at)
@@ -223,7 +223,7 @@ class Judge:
         if leaks != Leaks():
             verdict.violations.append(f"left behind: {leaks}")
         if any(last - first > _MOST_FILES_MORE for first, last in files):
-            verdict.violations.append(f"supervisors have more and more files open: {files}")
+            verdict.violations.append(f"supervisors keep opening files: {files}")
 
     def _service_was_away(self, begin: float, end: float) -> bool:
         return any(
@@ -231,13 +231,13 @@ class Judge:
             for incident in self._record.incidents
         )
 
-    def _put_back(self, deaths: Iterable[Incident]) -> list[float]:
-        """Seconds from each worker's death until its supervisor had put back what it held."""
+    def _requeues(self, deaths: Iterable[Incident]) -> list[float]:
+        """Seconds from each worker's death until its supervisor had requeued its entries."""
         requeued = self._evidence.requeued
         return [requeued[pid] - death.ended_wall for death in deaths for pid in death.pids if pid in requeued]
 
     def _reclaimed(self, deaths: Iterable[Incident]) -> list[float]:
-        """Seconds from each supervisor's death until leases that had run out were next seen, if it held anything."""
+        """Seconds from the death of each supervisor with entries until expired leases were next reclaimed."""
         waits = []
         for death in deaths:
             later = [at for at in self._evidence.reclaimed if at >= death.ended_wall]
@@ -246,18 +246,18 @@ class Judge:
         return waits
 
     def _redeliveries(self, deaths: Iterable[Incident]) -> list[float]:
-        """Seconds from each death to the next execution of the item that the dead were executing."""
+        """Seconds from each death to the next execution of the item that was being executed."""
         return [following.began - death.began for death in deaths for following in self._cut_in(death)]
 
     def _cut_in(self, death: Incident) -> Iterable[Execution]:
-        """The next execution of each item that the dead were executing."""
+        """The next execution of each item that the dead processes were executing."""
         for executions in self._evidence.executions.values():
             for cut, following in pairwise(executions):
                 if cut.ended is None and cut.pid in death.pids and following.began >= death.began >= cut.began:
                     yield following
 
     def _cut_by(self, execution: Execution) -> Incident | None:
-        """The fault that ended or stopped an execution's process."""
+        """The fault that ended or stopped the process of an execution."""
         until = execution.ended if execution.ended is not None else float("inf")
         for incident in self._record.incidents:
             if execution.pid in incident.pids and execution.began <= incident.ended and incident.began <= until:
@@ -270,7 +270,7 @@ class Judge:
 
 
 def spread(seconds: Sequence[float]) -> str:
-    """Median, 95th percentile and maximum, and of how many."""
+    """Median, 95th percentile and maximum, with the number of values."""
     if not seconds:
         return "none seen"
     ordered = sorted(seconds)

@@ -42,7 +42,7 @@ def test_files_are_applied_in_order_and_once(empty: Connection, folder: Path) ->
     assert _steps(empty) == ["one", "two", "three"]
 
 
-def test_status_shows_which_files_are_applied(empty: Connection, folder: Path) -> None:
+def test_status_distinguishes_applied_from_pending_files(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0003_third.sql").write_text("SELECT 1")
     found = migration_status(empty, folder)
@@ -133,7 +133,7 @@ def test_a_lost_connection_is_no_migration_error(empty: Connection, folder: Path
         migrate(empty, folder)
 
 
-def test_several_at_once_apply_each_file_once(empty_database_url: str, folder: Path) -> None:
+def test_concurrent_migrations_apply_each_file_once(empty_database_url: str, folder: Path) -> None:
     applied: list[str] = []
     failures: list[BaseException] = []
     together = threading.Barrier(4)

@@ -1,4 +1,4 @@
-"""The rights of each database role."""
+"""The rights of each role: what it may and may not do."""
 
 import secrets
 from collections.abc import Iterator
@@ -90,7 +90,7 @@ def test_the_readonly_role_reads_every_table(reader: Connection) -> None:
         reader.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(table)))
 
 
-def test_the_app_role_can_run_every_job(
+def test_the_app_role_can_do_all_work(
     app: Connection, streams: Streams, registry: Registry, settings: Settings, connection: Connection
 ) -> None:
     connection.execute("GRANT INSERT ON effects TO streamworkers_app")
@@ -122,8 +122,8 @@ def test_tables_of_later_migrations_are_granted_too(connection: Connection, app:
     app.execute("INSERT INTO later VALUES (1)")
 
 
-def test_creating_roles_without_the_right_is_an_error(app: Connection) -> None:
-    with pytest.raises(MigrationError, match=r"this role may not create roles or grant rights \(.*\): connect as the"):
+def test_a_role_without_createrole_gets_an_error(app: Connection) -> None:
+    with pytest.raises(MigrationError, match=r"this role may not create roles or grant rights \(.*\): run it as the"):
         create_roles(app)
 
 

@@ -16,7 +16,7 @@ _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def compose_text() -> str:
-    """The file as it is written."""
+    """The parsed file with its variables unresolved."""
     return COMPOSE_FILE.read_text(encoding="utf-8")
 
 
@@ -26,14 +26,14 @@ def variables_of(text: str) -> dict[str, tuple[str, str]]:
 
 
 def services(values: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The services with these values for variables. Raises ValueError for one that has to be set and is not."""
+    """The services with these values of variables. Raises ValueError for a required variable that is not set."""
     parsed: dict[str, Any] = yaml.safe_load(compose_text())
     substituted: dict[str, dict[str, Any]] = _substitute(parsed["services"], values)
     return substituted
 
 
 def our_services(values: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Those of them that run our own image."""
+    """The services that run the image of this repository."""
     return {
         name: service for name, service in services(values).items() if service["image"].partition(":")[0] == OUR_IMAGE
     }

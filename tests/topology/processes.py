@@ -17,7 +17,7 @@ _CHECK_SECONDS = 10.0
 
 
 class ServiceProcess(Supervisor):
-    """One replica. What a container would have of its own, it gets by replacement: the port, and the hosts in URLs."""
+    """One replica. What differs in a container is replaced: the port, and the hosts in URLs."""
 
     def __init__(self, service: Mapping[str, Any], environment: Mapping[str, str], log: Path) -> None:
         self.log = log
@@ -42,7 +42,7 @@ class ServiceProcess(Supervisor):
             )
 
     def is_healthy(self) -> bool:
-        """What the file's health check says now; fails when the process has ended."""
+        """The result of the file's health check; fails if the process has ended."""
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
         kind, program, *words = self._check
         assert (kind, program) == ("CMD", "python")
@@ -50,11 +50,11 @@ class ServiceProcess(Supervisor):
         return subprocess.run(command, capture_output=True, timeout=_CHECK_SECONDS, check=False).returncode == 0
 
     def wait_until_healthy(self) -> None:
-        """Poll the health check."""
+        """Poll the health check until it succeeds."""
         wait_until(self.is_healthy, what=f"{self._command[0]} is healthy")
 
     def call(self, *words: str) -> str:
-        """What a command answers in here, as by `docker compose exec`."""
+        """The output of a command in this service, as by `docker compose exec`."""
         answer = subprocess.run(
             [*_STREAMWORKERS, *words], env=self._environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -62,11 +62,11 @@ class ServiceProcess(Supervisor):
         return answer.stdout
 
     def supervisor_id(self) -> str:
-        """What a worker's supervisor calls itself."""
+        """The id of a worker's supervisor."""
         return str(self.events("supervisor_started")[0]["worker"])
 
     def ended(self) -> int:
-        """The exit code, after the process ended by itself."""
+        """Wait for the process to end by itself; returns the exit code."""
         return self.process.wait(60)
 
 

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml runs: its processes on loopback, with the roles that its init script makes."""
+"""The stack of docker-compose.yml runs: its processes on loopback, with the roles of its init script."""
 
 import json
 import os
@@ -34,7 +34,7 @@ Start = Callable[[str], ServiceProcess]
 
 @pytest.fixture
 def database(empty_database_url: str) -> Iterator[str]:
-    """A database after the first start of the postgres service: its init script has made the logins."""
+    """A database after the first start of the postgres service, with the logins of its init script."""
     service = services(_VALUES)["postgres"]
     [script] = [Path(volume.split(":")[0]) for volume in service["volumes"] if "docker-entrypoint-initdb.d" in volume]
     parts = conninfo_to_dict(empty_database_url)
@@ -61,7 +61,7 @@ def database(empty_database_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def start(database: str, service_urls: ServiceUrls, key_prefix: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts one replica of a service."""
+    """A function that starts one replica of a service."""
     ours = our_services(_VALUES)
     started: list[ServiceProcess] = []
 
@@ -110,7 +110,7 @@ def test_grafanas_login_reads_and_writes_nothing(start: Start, database: str) ->
 
 
 def _run(worker: ServiceProcess, database: str) -> int:
-    """Enqueue a run in a worker's container, and wait until it has done every item once; its id."""
+    """Enqueue a run in a worker's container, and wait until every item is executed once; returns its id."""
     summary = json.loads(
         worker.call("enqueue", "ledger_entry", "--symbols", _SYMBOLS, "--param", "milliseconds=30", "--json")
     )
@@ -132,7 +132,7 @@ def _run(worker: ServiceProcess, database: str) -> int:
 
 
 def _shares(database: str, run_id: int, workers: list[ServiceProcess]) -> list[float]:
-    """Part of a run's items that each of these supervisors has done."""
+    """The share of a run's items that each of these supervisors executed."""
     with connect(database) as connection:
         rows = connection.execute("SELECT worker FROM run_items WHERE run_id = %s", (run_id,)).fetchall()
     done = [sum(by.startswith(worker.supervisor_id()) for (by,) in rows) for worker in workers]
@@ -140,7 +140,7 @@ def _shares(database: str, run_id: int, workers: list[ServiceProcess]) -> list[f
 
 
 def _stop_all(processes: list[ServiceProcess]) -> None:
-    """SIGTERM to all at once, as `docker compose stop` does; each ends with 0 before it would be killed."""
+    """Send SIGTERM to all at once, as `docker compose stop` does; each ends with 0 before it would be killed."""
     since = time.monotonic()
     for process in processes:
         process.process.terminate()
@@ -150,7 +150,7 @@ def _stop_all(processes: list[ServiceProcess]) -> None:
 
 
 def _on_this_host(environment: dict[str, Any], database: str, urls: ServiceUrls) -> dict[str, str]:
-    """The URLs of a service with the file's logins on the services of the test."""
+    """The URLs of a service: the file's logins, and the test's services."""
     moved: dict[str, str] = {}
     if "STREAMWORKERS_REDIS_URL" in environment:
         moved["STREAMWORKERS_REDIS_URL"] = urls.redis

@@ -1,1 +1,1 @@
-"""A whole system that is watched: a pool, a scheduler, and a real Prometheus that scrapes them."""
+"""A whole monitored system: a pool, a scheduler, and a real Prometheus that scrapes them."""

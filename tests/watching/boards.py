@@ -1,4 +1,4 @@
-"""The boards as Grafana would ask them: every query with its variables and macros filled in, and what came back."""
+"""The boards as Grafana queries them: every query with variables and macros filled in, and its answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ RATE_INTERVAL = "20s"
 
 @dataclass(frozen=True)
 class Query:
-    """A query of a panel, as it is written, and in which language."""
+    """A query of a panel as written, and its language."""
 
     panel: str
     kind: str
@@ -37,7 +37,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a query: an error, or series (PromQL: over time), or rows (SQL)."""
+    """The answer to a query: an error, series (PromQL over time), or rows (SQL)."""
 
     query: Query
     error: str | None = None
@@ -46,12 +46,12 @@ class Answer:
 
     @property
     def is_empty(self) -> bool:
-        """True when nothing came back."""
+        """True if the answer has no series and no rows."""
         return not self.series and not self.rows
 
 
 def panels() -> Iterator[Panel]:
-    """Every panel of every board that asks something."""
+    """Every panel with a query, of every board."""
     for board in all_boards():
         for panel in board.model()["panels"]:
             targets = panel.get("targets", ())
@@ -66,7 +66,7 @@ def panels() -> Iterator[Panel]:
 
 
 def variables_of(connection: Connection) -> dict[str, Value]:
-    """A choice for every variable: everything, or what is there to be seen."""
+    """A value for every variable: all, or one with data."""
 
     def column(statement: str) -> list[str]:
         return [str(value) for (value,) in connection.execute(statement)]
@@ -88,7 +88,7 @@ def variables_of(connection: Connection) -> dict[str, Value]:
 def ask(
     query: Query, prometheus: Prometheus, connection: Connection, variables: Mapping[str, Value], span: Range
 ) -> Answer:
-    """Put a query to the real thing."""
+    """Send a query to Prometheus or PostgreSQL."""
     try:
         if query.kind == "promql":
             start, end = span.start.timestamp(), span.end.timestamp()
@@ -102,7 +102,7 @@ def ask(
 
 
 def _alternatives(variables: Mapping[str, Value]) -> dict[str, Value]:
-    """The same choices for PromQL, where all of many is one expression."""
+    """The values for PromQL, where several are one regular expression."""
     return {name: value if isinstance(value, str) else ".*" for name, value in variables.items()}
 
 

@@ -1,4 +1,4 @@
-"""A picture of each board: what its panels would show, drawn plainly, for a person to look at."""
+"""A picture of each board for a person to check: the data of its panels, plainly drawn."""
 
 import math
 from collections.abc import Mapping, Sequence

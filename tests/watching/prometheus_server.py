@@ -22,12 +22,12 @@ SCRAPE_SECONDS = 1
 
 
 class QueryError(Exception):
-    """Prometheus rejects an expression; the message is its own."""
+    """Prometheus rejected an expression; the message is its own."""
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """Where it answers."""
+    """A running Prometheus, by its URL."""
 
     url: str
 
@@ -37,18 +37,18 @@ class Prometheus:
         return found
 
     def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
-        """The series of an expression over a time. Raises QueryError."""
+        """The series of an expression over a time range. Raises QueryError."""
         words = {"query": expression, "start": str(start), "end": str(end), "step": str(step)}
         found: list[dict[str, Any]] = self._get("query_range", **words)["result"]
         return found
 
     def alerts(self) -> dict[str, str]:
-        """The state, `pending` or `firing`, of every alert that is not quiet."""
+        """The state, `pending` or `firing`, of every active alert."""
         found: list[dict[str, Any]] = self._get("alerts")["alerts"]
         return {alert["labels"]["alertname"]: alert["state"] for alert in found}
 
     def targets_up(self) -> int:
-        """How many targets answer."""
+        """The number of targets that answer."""
         found = self._get("targets", state="active")["activeTargets"]
         return sum(target["health"] == "up" for target in found)
 
@@ -64,7 +64,7 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], hasten: float = 1.0) -> Iterator[Prometheus]:
-    """Scrape these addresses, by component, each second, with the rules of the repository; stopped in the end.
+    """Scrape these addresses, by component, each second, with the rules of the repository; stopped at the end.
 
     `hasten` divides the times for which alerts wait before they fire.
     """

@@ -1,4 +1,4 @@
-"""A pool and a scheduler at work, with everything happening that a board or an alert can show, and who scrapes them."""
+"""A busy pool and scheduler, with everything that a board or an alert can show, scraped by a Prometheus."""
 
 import json
 import os
@@ -38,7 +38,7 @@ SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS = 30, 400
 
 @dataclass(frozen=True)
 class Stage:
-    """What is running, and who looks at it."""
+    """The running processes, and the Prometheus that scrapes them."""
 
     connection: Connection
     streams: Streams
@@ -53,7 +53,7 @@ class Stage:
 def watched_system(
     environment: dict[str, str], folder: Path, registry: Registry, market_data: Path | None, *, hasten: float = 1.0
 ) -> Iterator[Stage]:
-    """Two supervisors, a scheduler and a Prometheus over real bars, or invented ones, after a busy while."""
+    """Two supervisors, a scheduler and a Prometheus over real or synthetic bars, after some busy seconds."""
     database_url, redis_url = (environment[f"STREAMWORKERS_{name}_URL"] for name in ("DATABASE", "REDIS"))
     with ExitStack() as stack:
         connection = stack.enter_context(connect(database_url, application="watching"))
@@ -87,7 +87,7 @@ def _load(connection: Connection, market_data: Path | None) -> None:
         loaded = load_rows(connection, TIMEFRAMES["day"], generate_bars(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, 1, last))
         for name in ("sp500", "nasdaq100", "dow30"):
             add_symbols(connection, name, loaded.symbols)
-    # Dated as if they had come today, a little of every timeframe.
+    # Dated today, a few bars of every timeframe.
     connection.execute(
         "INSERT INTO ohlcv_hourly (symbol, timestamp, open, high, low, close, volume)"
         " SELECT symbol, date_trunc('hour', now()) - make_interval(hours => n::int), 10, 11, 9, 10.5, 1000"
@@ -110,7 +110,7 @@ def _load(connection: Connection, market_data: Path | None) -> None:
 
 
 def _add_odd_schedules(connection: Connection) -> None:
-    """One that ticks all the time, one that always is too late or busy, one whose ticks are rejected."""
+    """A schedule that ticks constantly, one that is always late or busy, and one whose ticks are rejected."""
     common: dict[str, Any] = {"target": {"symbols": ["A", "B"]}, "cron": "* * * * * *"}
     for given in (
         {"name": "every_second", "job": "noop", "max_instances": 50},
@@ -125,7 +125,7 @@ def _add_odd_schedules(connection: Connection) -> None:
 
 
 def _be_busy(stage: Stage, redis_url: str) -> None:
-    """The nightly run, failures of every kind, a killed worker, messages good and bad; until all of it is scraped."""
+    """The nightly run, failures of every kind, a killed worker, valid and invalid messages, until all are scraped."""
     connection, streams, registry = stage.connection, stage.streams, stage.registry
     nightly = trigger(connection, streams, registry, "daily_indicator_calculation")
     patterns = trigger(connection, streams, registry, "daily_pattern_detection")
@@ -145,13 +145,13 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     stage.leaving.callback(client.config_set, "maxmemory", 0)
     slow_items = [f"S{number}" for number in range(300)]
     while not stage.prometheus.query("sum(streamworkers_requeue_duration_seconds_count) > 0"):
-        # One that is killed between two batches leaves nothing to take over.
+        # A worker that is killed between two batches leaves no entries to requeue.
         slow = start("ledger_entry", *slow_items, parameters={"milliseconds": 20.0})
         wait_until(lambda run=slow: count_items(connection, run).get("completed", 0) > 50, 60, "workers are at work")  # type: ignore[misc]
         os.kill(stage.supervisors[0].worker_pids()[0], signal.SIGKILL)
         wait_for_end(connection, slow, 180)
     for run in runs:
         wait_for_end(connection, run, 180)
-    # Figures of a while: a rate needs some scrapes.
+    # A rate needs several scrapes.
     until = datetime.now(UTC) + timedelta(seconds=5)
     wait_until(lambda: datetime.now(UTC) >= until, 10, "some more scrapes")

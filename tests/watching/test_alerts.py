@@ -1,4 +1,4 @@
-"""Alerts in the real thing: all workers are killed in the middle of a run, and Prometheus says so."""
+"""Alerts in a real Prometheus: all workers are killed in the middle of a run."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.migrations import create_roles
 from watching.stage import watched_system
 
-# At 1 alerts wait as long as they do in earnest.
+# At 1, alerts wait as long as in production.
 HASTEN = float(os.environ.get("ALERTS_HASTEN", "30"))
 WATCHED_SECONDS = 600 / HASTEN
 

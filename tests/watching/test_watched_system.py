@@ -1,4 +1,4 @@
-"""A real run, scraped by a real Prometheus: whatever a board, a rule or an alert asks is answered."""
+"""A real run, scraped by a real Prometheus: every query of a board, a rule or an alert has an answer."""
 
 import os
 import time
@@ -17,13 +17,13 @@ from watching.contact_sheet import draw
 from watching.prometheus_server import RULES
 from watching.stage import Stage, watched_system
 
-# What there is only when something is wrong, and then for a short while.
+# Series that exist only during a problem.
 MAY_BE_EMPTY = {
     ("streamworkers-tonight", "Alerts firing"),
 }
 
 
-# It looks back: what a Prometheus sees in its first quarter of an hour may have happened long before.
+# It looks back: what a Prometheus sees in its first 15 minutes may be old.
 RECORDED_LATER = {"queue_job:streamworkers_items_failed:ratio15m"}
 
 
@@ -63,7 +63,7 @@ def _answers(stage: Stage, reader: Connection) -> dict[str, list[tuple[Panel, li
     recent = Range(moment(stage.began_at), moment(time.time()), "5s")
     found: dict[str, list[tuple[Panel, list[Answer]]]] = {}
     for panel in panels():
-        # Bars are older than the run that looks at them.
+        # Bars are older than the run that reads them.
         years = Range(moment(stage.began_at - 12 * 365 * 86_400), moment(time.time() + 60), "1d")
         answers = [
             ask(query, stage.prometheus, reader, variables, years if query.kind == "sql" else recent)
@@ -74,7 +74,7 @@ def _answers(stage: Stage, reader: Connection) -> dict[str, list[tuple[Panel, li
 
 
 def _wrong_rules(stage: Stage) -> list[str]:
-    """Rules that Prometheus could not evaluate, and recording rules that recorded nothing."""
+    """Rules that Prometheus could not evaluate, and recording rules without a sample."""
     wrong = []
     for path in sorted(RULES.glob("*.yml")):
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:

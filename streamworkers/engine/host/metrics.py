@@ -1,7 +1,7 @@
 """The metrics of a supervisor, kept in its own process.
 
-Workers tell what they did through their status pipe, so one process counts for all of them, and nothing is lost with
-a worker that is killed: what it had committed but not told is read from the ledger.
+Workers report through their status pipe, so that one process counts for all of them. The work of a killed worker is
+counted too: what it had committed but not reported is read from the ledger.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,23 +26,27 @@ _WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 
 
 
 class ServiceMetrics:
-    """What every process with background services counts."""
+    """Metrics of every process with background services."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        build = Gauge("streamworkers_build_info", "1, with the version", ("version",), registry=self.registry)
+        build = Gauge(
+            "streamworkers_build_info", "Always 1; the label is the version", ("version",), registry=self.registry
+        )
         build.labels(__version__).set(1)
         self.events_published = self._counter("events_published", "Events published", ("channel",))
-        self.service_failures = self._counter("service_failures", "Failed steps of background services", ("service",))
+        self.service_failures = self._counter(
+            "service_failures", "Steps of background services that failed", ("service",)
+        )
 
     def _counter(self, name: str, documentation: str, labels: Iterable[str]) -> Counter:
         return Counter(f"streamworkers_{name}", documentation, tuple(labels), registry=self.registry)
 
 
 class PoolMetrics(ServiceMetrics):
-    """Every metric of the pool, and the counters of the jobs it has.
+    """Every metric of the pool, and the counters of its jobs.
 
-    Labels are queues, jobs, services, causes and channels, all of bounded number.
+    Labels are queues, jobs, services, causes and channels, all bounded in number.
     """
 
     def __init__(self, job_counters: Iterable[JobCounter] = ()) -> None:
@@ -51,36 +55,42 @@ class PoolMetrics(ServiceMetrics):
             counter.name: self._counter(counter.name, counter.documentation, counter.labels) for counter in job_counters
         }
         labels = ("queue", "job")
-        self.started = self._counter("items_started", "Items given to a handler; again at each attempt", labels)
+        self.started = self._counter("items_started", "Items passed to a handler, each attempt counted", labels)
         self.finished = self._counter("items_finished", "Items closed, by outcome", (*labels, "outcome"))
-        self.retried = self._counter("items_retried", "Failed attempts that will be repeated", labels)
-        self.snoozed = self._counter("items_snoozed", "Items put off by their handler", labels)
+        self.retried = self._counter("items_retried", "Failed attempts that are retried", labels)
+        self.snoozed = self._counter("items_snoozed", "Items delayed by their handler", labels)
         self.fenced = self._counter("items_fenced", "Results discarded because another worker closed the item", labels)
-        self.dropped = self._counter("entries_dropped", "Entries whose item was closed already", labels)
-        self.rejected = self._counter("entries_rejected", "Entries that belong to no item", ("queue",))
-        self.requeued = self._counter("entries_requeued", "Entries of a worker that ended", ("queue", "cause"))
-        self.reclaimed = self._counter("entries_reclaimed", "Entries whose lease ran out", ("queue",))
-        self.promoted = self._counter("entries_promoted", "Delayed entries whose time came", ("queue",))
-        self.reconciled = self._counter("items_reconciled", "Lost items added again", ("queue",))
-        self.worker_ends = self._counter("worker_ends", "Worker processes that ended, by cause", ("cause",))
-        self.workers = Gauge(
-            "streamworkers_workers", "Worker processes by what they do", ("state",), registry=self.registry
+        self.dropped = self._counter("entries_dropped", "Entries of items that were already closed", labels)
+        self.rejected = self._counter(
+            "entries_rejected",
+            "Entries removed from a queue because they are malformed or belong to no item",
+            ("queue",),
         )
-        self.slots = Gauge("streamworkers_worker_slots", "Worker processes there should be", registry=self.registry)
+        self.requeued = self._counter(
+            "entries_requeued", "Entries of ended workers put back into their stream", ("queue", "cause")
+        )
+        self.reclaimed = self._counter(
+            "entries_reclaimed", "Entries put back into their stream because their lease expired", ("queue",)
+        )
+        self.promoted = self._counter("entries_promoted", "Delayed entries moved to their stream", ("queue",))
+        self.reconciled = self._counter("items_reconciled", "Items that Redis had lost, added again", ("queue",))
+        self.worker_ends = self._counter("worker_ends", "Worker processes that ended, by cause", ("cause",))
+        self.workers = Gauge("streamworkers_workers", "Worker processes by state", ("state",), registry=self.registry)
+        self.slots = Gauge("streamworkers_worker_slots", "Configured worker processes", registry=self.registry)
         self.batch_items = Histogram(
-            *("streamworkers_batch_items", "Items of one call of a handler", labels),
+            *("streamworkers_batch_items", "Items in one call of a handler", labels),
             buckets=_SIZE_BUCKETS,
             registry=self.registry,
         )
         self.batch_seconds = Histogram(
-            *("streamworkers_batch_duration_seconds", "Time of one call of a handler", labels),
+            *("streamworkers_batch_duration_seconds", "Duration of one call of a handler", labels),
             buckets=_DURATION_BUCKETS,
             registry=self.registry,
         )
         self.wait_seconds = Histogram(
             *(
                 "streamworkers_batch_wait_seconds",
-                "Time from enqueue to call of a batch's first item",
+                "Time from the enqueue of a batch's first item to its call",
                 labels,
             ),
             buckets=_WAIT_BUCKETS,
@@ -89,14 +99,14 @@ class PoolMetrics(ServiceMetrics):
 
         self.requeue_seconds = Histogram(
             "streamworkers_requeue_duration_seconds",
-            "Time from the last sign of a worker that died to the next call with what it had been executing",
+            "Time from the last sign of life of a dead worker to the next call with the items it was executing",
             ("queue",),
             buckets=_WAIT_BUCKETS,
             registry=self.registry,
         )
 
     def begin_at_zero(self, jobs: Mapping[str, Sequence[str]]) -> None:
-        """Show what counts events of these queues and jobs from the start: the rate of one that appears at 1 is 0."""
+        """Create the counters of these queues and jobs at 0: rate() misses the first count of a new series."""
         for queue, names in jobs.items():
             self.requeue_seconds.labels(queue)
             for counter in (self.rejected, self.reclaimed, self.promoted, self.reconciled):
@@ -112,12 +122,12 @@ class PoolMetrics(ServiceMetrics):
             self.worker_ends.labels(cause)
 
     def count_call(self, queue: str, job: str, items: int) -> None:
-        """A worker has given so many items to a handler."""
+        """Count a call of a handler with a number of items."""
         self.started.labels(queue, job).inc(items)
         self.batch_items.labels(queue, job).observe(items)
 
     def count_batch(self, queue: str, job: str, report: BatchReport) -> None:
-        """Add a worker's report."""
+        """Count the batch that a worker reported."""
         for outcome in ("completed", "failed"):
             if count := getattr(report, outcome):
                 self.finished.labels(queue, job, outcome).inc(count)
@@ -142,27 +152,29 @@ class Usage(NamedTuple):
 
 
 class BacklogCollector(Collector):
-    """Reads the queues when Prometheus asks; says nothing of queues that cannot be read."""
+    """Reads the queues at each scrape; gives no samples while Redis is unreachable."""
 
     def __init__(self, streams: Streams, queues: Iterable[str]) -> None:
         self._streams = streams
         self._queues = list(queues)
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Entries by queue and state, and the age of the oldest, without values."""
+        """The metrics without samples."""
         return [
             GaugeMetricFamily(
-                "streamworkers_queue_entries", "Entries in Redis by where they are", labels=("queue", "state")
+                "streamworkers_queue_entries",
+                "Entries in Redis by state: waiting, pending (being executed), delayed",
+                labels=("queue", "state"),
             ),
             GaugeMetricFamily(
                 "streamworkers_queue_oldest_age_seconds",
-                "Age of the oldest entry in the stream, waiting or pending; 0 for none",
+                "Age of the oldest entry in the stream, waiting or pending; 0 if there is none",
                 labels=("queue",),
             ),
         ]
 
     def collect(self) -> Iterable[Metric]:
-        """The same with values."""
+        """The metrics with current samples."""
         entries, ages = self.describe()
         try:
             for queue in self._queues:
@@ -177,24 +189,28 @@ class BacklogCollector(Collector):
 
 
 class DatabasePoolCollector(Collector):
-    """What a process's connections to PostgreSQL do, read when Prometheus asks."""
+    """Reads the state of a process's PostgreSQL connection pool at each scrape."""
 
     def __init__(self, pool: "ConnectionPool[Connection]") -> None:
         self._pool = pool
 
     def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily]:
-        """Connections by state, requests that wait, and what was waited for, without values."""
+        """The metrics without samples."""
         return (
             GaugeMetricFamily(
-                "streamworkers_db_pool_connections", "Connections to PostgreSQL of this process", labels=("state",)
+                "streamworkers_db_pool_connections", "Connections in the process's PostgreSQL pool", labels=("state",)
             ),
-            GaugeMetricFamily("streamworkers_db_pool_requests_waiting", "Requests that wait for a connection"),
-            CounterMetricFamily("streamworkers_db_pool_requests", "Requests for a connection", labels=("outcome",)),
-            CounterMetricFamily("streamworkers_db_pool_wait_seconds", "Time that requests waited for a connection"),
+            GaugeMetricFamily("streamworkers_db_pool_requests_waiting", "Requests waiting for a PostgreSQL connection"),
+            CounterMetricFamily(
+                "streamworkers_db_pool_requests", "Requests for a PostgreSQL connection", labels=("outcome",)
+            ),
+            CounterMetricFamily(
+                "streamworkers_db_pool_wait_seconds", "Time that requests waited for a PostgreSQL connection"
+            ),
         )
 
     def collect(self) -> Iterable[Metric]:
-        """The same with values."""
+        """The metrics with current samples."""
         connections, waiting, requests, waited = self.describe()
         stats = self._pool.get_stats()
         idle = stats.get("pool_available", 0)
@@ -209,26 +225,28 @@ class DatabasePoolCollector(Collector):
 
 
 class WorkerCollector(Collector):
-    """What each worker process uses, by its slot, read when Prometheus asks."""
+    """Reads the resource usage of each worker process at each scrape, by slot."""
 
     def __init__(self, usages: Callable[[], Mapping[int, Usage]]) -> None:
         self._usages = usages
 
     def describe(self) -> tuple[GaugeMetricFamily, CounterMetricFamily]:
-        """Memory and processor time, without values."""
+        """The metrics without samples."""
         return (
             GaugeMetricFamily(
-                "streamworkers_worker_resident_memory_bytes", "Memory of a worker process", labels=("slot",)
+                "streamworkers_worker_resident_memory_bytes",
+                "Resident memory of the worker process in a slot",
+                labels=("slot",),
             ),
             CounterMetricFamily(
                 "streamworkers_worker_cpu_seconds",
-                "Processor time of the worker process in a slot; begins anew with each process",
+                "CPU time of the worker process in a slot; starts at 0 with each process",
                 labels=("slot",),
             ),
         )
 
     def collect(self) -> Iterable[Metric]:
-        """The same with values."""
+        """The metrics with current samples."""
         memory, cpu = self.describe()
         for slot, usage in self._usages().items():
             memory.add_metric((str(slot),), usage.memory_bytes)

@@ -1,4 +1,4 @@
-"""Jobs of the chaos run. What an item does is the first word of its symbol; what it did is written down outside.
+"""Jobs of the chaos run. The first word of a symbol says what its item does; executions are recorded in files.
 
 Every execution leaves two lines in a file of its process, `CHAOS_EVIDENCE/PID`: `S run seq attempt seconds` when it
 starts, `E run seq attempt seconds` when it returns or raises. They are written at once, so that they survive SIGKILL.
@@ -21,7 +21,7 @@ EVIDENCE_VARIABLE = "CHAOS_EVIDENCE"
 
 
 class ChaosParameters(JobParameters):
-    """Milliseconds of a usual item; a slow one takes eight times as long, a busy one three times."""
+    """Milliseconds of a normal item; a slow one takes eight times as long, a busy one three times."""
 
     milliseconds: float = 5.0
 
@@ -62,7 +62,7 @@ class Bulk(Mixed):
 
 
 class Long(Mixed):
-    """Items that outlast a lease, one at a time; with `SLEEP`, until a cancel or their time ends them."""
+    """Items that take longer than a lease, one at a time; `SLEEP` lasts until a cancel or its time ends it."""
 
     name: ClassVar[str] = "chaos_long"
     batch_size: ClassVar[int] = 1
@@ -98,7 +98,7 @@ def _behave(item: Item, context: Context[ChaosParameters]) -> Outcome:
 
 
 def _hold_the_interpreter(seconds: float) -> None:
-    """Sort in one call after another, each of which lets no other thread run."""
+    """Sort repeatedly, in calls that let no other thread run."""
     numbers = list(range(20_000, 0, -1))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Takes one guarantee out of every process that has this folder on its path: the negative controls of the chaos run.
+"""Removes one guarantee from every process with this folder on its path: negative controls of the chaos run.
 
 Python imports a module of this name when it starts. `CHAOS_WITHOUT` says which guarantee.
 """
@@ -18,7 +18,7 @@ from streamworkers.engine.services.reconciler import Reconciler
 def _complete_unfenced(
     connection: Connection, run: Run, worker: str, started_at: datetime, updates: Sequence[ItemUpdate]
 ) -> set[int]:
-    """`ledger.complete_items` without a look at the item's state: every commit counts."""
+    """`ledger.complete_items` without checking the item's state: every commit counts."""
     results = {update.seq: update.result for update in updates if update.result is not None}
     rows = connection.execute(
         "UPDATE run_items SET status = 'completed', attempt = %s, worker = %s, started_at = %s,"

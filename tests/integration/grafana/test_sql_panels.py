@@ -1,4 +1,4 @@
-"""Every SELECT of every board is executed as Grafana would send it, on the real schema, by a role that only reads."""
+"""Every SELECT of every board runs as Grafana sends it, on the real schema, by a read-only role."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _BARS = {
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """A SELECT and where it stands."""
+    """A SELECT, with its board and panel."""
 
     place: str
     text: str
@@ -150,7 +150,7 @@ def _ticks_and_health(connection: Connection, schedule: int, run: int) -> None:
 
 @pytest.fixture
 def market(connection: Connection) -> dict[str, Value]:
-    """A small market with its history, and the values of every variable; the connection then only reads."""
+    """A small market with its history, and a value for every variable; the connection is then read-only."""
     create_roles(connection)
     schedule = _schedule(connection)
     runs = [_run(connection, schedule, timedelta(days=days), "COMPLETED", True) for days in (3, 2, 1)]
@@ -207,7 +207,7 @@ def _is_a_series(place: str, columns: list[str], rows: list[tuple[Any, ...]]) ->
         assert times == sorted(times), f"{place} is not in the order of time"
 
 
-def test_every_select_also_works_where_there_is_nothing_yet(connection: Connection) -> None:
+def test_every_select_also_works_on_empty_tables(connection: Connection) -> None:
     create_roles(connection)
     connection.execute("SET ROLE streamworkers_readonly")
     nothing: dict[str, Value] = {
@@ -228,7 +228,7 @@ def test_every_select_also_works_where_there_is_nothing_yet(connection: Connecti
 
 
 @pytest.mark.parametrize("timeframe", ["1min", "hour", "day", "week", "month"])
-def test_candles_are_there_in_every_timeframe(connection: Connection, market: dict[str, Value], timeframe: str) -> None:
+def test_candles_exist_in_every_timeframe(connection: Connection, market: dict[str, Value], timeframe: str) -> None:
     select = SELECTS["streamworkers-market Candles of $symbol"]
     statement = expand_sql(select.text, {**market, "timeframe": timeframe}, SPAN)
     columns, rows = _columns_and_rows(connection, statement)
@@ -256,7 +256,7 @@ def test_a_universe_of_all_is_every_symbol_with_daily_bars(connection: Connectio
 
 
 def test_progress_of_an_open_run_is_counted_from_its_items(connection: Connection, market: dict[str, Value]) -> None:
-    select = SELECTS["streamworkers-tonight Runs of today, the unfinished and the unwell first"]
+    select = SELECTS["streamworkers-tonight Today's runs, unfinished and failed ones first"]
     columns, rows = _columns_and_rows(connection, expand_sql(select.text, market, SPAN))
     newest = dict(zip(columns, rows[0], strict=True))
     assert newest["status"] == "RUNNING"

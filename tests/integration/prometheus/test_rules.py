@@ -1,4 +1,4 @@
-"""What Prometheus is given to read is right: by promtool, by the code's metrics, and by the runbook."""
+"""The configuration of Prometheus is valid by promtool, and agrees with the metrics and the runbook."""
 
 import json
 import re
@@ -27,7 +27,7 @@ _WORDS = {"for", "and", "or", "unless", "on", "by", "group_left", "offset", "boo
 
 @dataclass(frozen=True)
 class Case:
-    """A query of a test of rules, and the label sets that it is to give."""
+    """A query in a test of rules, and the expected label sets."""
 
     query: str
     labels: list[dict[str, str]]
@@ -39,7 +39,7 @@ def _panels(board: str) -> set[int]:
 
 @pytest.fixture(scope="session")
 def promtool() -> Path:
-    """The program; skips where there is none and none can be fetched."""
+    """The program; skips if it is neither installed nor downloadable."""
     try:
         return prometheus_programs()[1]
     except UsageError as error:
@@ -93,7 +93,7 @@ def _anchors(text: str) -> set[str]:
 
 
 def _names_in(expression: str) -> set[str]:
-    """The series that an expression names; what is a label, a function or a word of the language is left out."""
+    """The series that an expression names, without labels, functions and keywords."""
     bare = re.sub(r'"[^"]*"', "", expression)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|on|ignoring|group_left)\s*\([^)]*\)", " ", bare)
     return {word for word in re.findall(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?![\w:]*\s*\()", bare) if word not in _WORDS}
@@ -109,7 +109,7 @@ def _series_of_the_code() -> set[str]:
     return names
 
 
-def test_promtool_takes_the_configuration_and_the_rules(promtool: Path) -> None:
+def test_promtool_accepts_the_configuration_and_the_rules(promtool: Path) -> None:
     assert "SUCCESS" in _run(promtool, "check", "config", "prometheus.yml")
     assert "SUCCESS" in _run(promtool, "check", "rules", *sorted((FOLDER / "rules").glob("*.yml")))
 
@@ -119,8 +119,8 @@ def test_the_rules_do_what_their_cases_say(promtool: Path, path: Path) -> None:
     assert "SUCCESS" in _run(promtool, "test", "rules", path)
 
 
-def test_the_example_of_targets_is_one(promtool: Path, tmp_path: Path) -> None:
-    """Under the name that it is to be copied to."""
+def test_the_example_of_targets_is_valid(promtool: Path, tmp_path: Path) -> None:
+    """It is copied to the name that prometheus.yml reads."""
     text = (FOLDER / "prometheus.yml").read_text(encoding="utf-8").replace("rules/*.yml", f"{FOLDER}/rules/*.yml")
     (tmp_path / "prometheus.yml").write_text(text, encoding="utf-8")
     (tmp_path / "targets").mkdir()
@@ -130,13 +130,13 @@ def test_the_example_of_targets_is_one(promtool: Path, tmp_path: Path) -> None:
     assert components == ["worker", "scheduler"]
 
 
-def test_every_scrape_keeps_the_job_of_our_metrics() -> None:
+def test_every_scrape_keeps_the_label_job_of_the_metrics() -> None:
     scrapes = _read(FOLDER / "prometheus.yml")["scrape_configs"]
     assert [scrape["honor_labels"] for scrape in scrapes] == [True] * len(scrapes)
 
 
 @pytest.mark.parametrize("name", _alerts())
-def test_an_alert_says_what_it_is_what_to_do_and_where_to_look(name: str) -> None:
+def test_an_alert_has_a_summary_an_action_a_panel_and_a_runbook(name: str) -> None:
     alert = _alerts()[name]
     annotations = alert["annotations"]
     assert alert["labels"]["severity"] in {"page", "ticket"}
@@ -168,7 +168,7 @@ def test_a_recorded_series_has_a_value_in_a_case(name: str) -> None:
     assert [case for case in _cases() if name in _names_in(case.query) and case.labels]
 
 
-def test_no_two_rules_have_a_name() -> None:
+def test_no_two_rules_have_the_same_name() -> None:
     assert len(_rules()) == len(_alerts()) + len(_records())
 
 

@@ -89,7 +89,7 @@ def test_every_command_and_option_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_setting_exists_and_has_a_value_that_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_exists_and_has_a_valid_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, str] = OURS[name]["environment"]
     for variable, value in environment.items():
         assert variable.removeprefix("STREAMWORKERS_").lower() in Settings.model_fields, variable
@@ -97,7 +97,7 @@ def test_every_setting_exists_and_has_a_value_that_is_taken(name: str, monkeypat
     load_settings()
 
 
-def test_each_service_logs_in_as_the_least_that_it_needs() -> None:
+def test_each_service_logs_in_with_the_least_rights_it_needs() -> None:
     users = {
         name: re.findall(r"postgresql://([a-z_]+):", service["environment"]["STREAMWORKERS_DATABASE_URL"])[0]
         for name, service in OURS.items()
@@ -113,7 +113,7 @@ def test_each_service_logs_in_as_the_least_that_it_needs() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_containers_can_do_little(name: str) -> None:
+def test_containers_of_this_image_have_few_rights(name: str) -> None:
     service = OURS[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -158,14 +158,14 @@ def test_every_service_that_stays_has_a_health_check(name: str) -> None:
     assert check == {"disable": True} if name == "migrate" else check["test"][0] in ("CMD", "CMD-SHELL")
 
 
-def test_what_is_waited_for_exists_and_can_come_true() -> None:
+def test_dependencies_of_services_exist_and_have_a_health_check() -> None:
     for service in SERVICES.values():
         for other, how in service.get("depends_on", {}).items():
             stays = SERVICES[other]["healthcheck"] != {"disable": True}
             assert how["condition"] == ("service_healthy" if stays else "service_completed_successfully")
 
 
-def test_what_is_mounted_from_the_repository_is_there_and_read_only() -> None:
+def test_mounts_from_the_repository_exist_and_are_read_only() -> None:
     mounts = [
         volume for service in SERVICES.values() for volume in service.get("volumes", []) if volume.startswith(".")
     ]
@@ -176,7 +176,7 @@ def test_what_is_mounted_from_the_repository_is_there_and_read_only() -> None:
         assert mode == "ro"
 
 
-def test_redis_keeps_what_it_has() -> None:
+def test_redis_persists_its_data() -> None:
     words: list[Any] = SERVICES["redis"]["command"]
     options = dict(zip(words[1::2], words[2::2], strict=True))
     assert options["--appendonly"] == "yes"
@@ -184,7 +184,7 @@ def test_redis_keeps_what_it_has() -> None:
     assert options["--requirepass"] == "given"
 
 
-def test_grafana_gets_what_its_provisioning_asks_for() -> None:
+def test_grafana_gets_every_variable_of_its_provisioning() -> None:
     grafana = SERVICES["grafana"]
     files = sorted((REPOSITORY / "grafana" / "provisioning").rglob("*.yml"))
     text = "".join(file.read_text(encoding="utf-8") for file in files)

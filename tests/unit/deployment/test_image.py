@@ -1,4 +1,4 @@
-"""The Dockerfile: pinned, without a compiler or root, and only with what the package needs."""
+"""The Dockerfile: pinned, without a compiler or root, and with only what the package needs."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ import pytest
 from streamworkers.cli.main import cli
 
 ROOT = Path(__file__).parent.parent.parent.parent
-# Lines that end in a backslash go on in the next one.
+# A line that ends in a backslash continues on the next one.
 LINES = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
@@ -44,7 +44,7 @@ def test_its_base_is_pinned_and_named_once() -> None:
     assert bases[1:] == ["python", "python"]
 
 
-def test_its_python_is_one_that_the_package_is_for() -> None:
+def test_its_python_is_one_that_the_package_supports() -> None:
     version = re.findall(r"FROM python:(3\.\d+)", LINES[1])
     assert f"Programming Language :: Python :: {version[0]}" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
@@ -80,7 +80,7 @@ def test_its_health_check_asks_the_port_of_its_command() -> None:
     compile(code, "HEALTHCHECK", "exec")
 
 
-def test_what_it_copies_is_there_and_let_in() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     for line in LINES:
         if line.startswith("COPY ") and "--from" not in line:

@@ -1,4 +1,4 @@
-"""The manifests of deploy/kubernetes are valid, and say what the code says."""
+"""The manifests of deploy/kubernetes are valid, and agree with the code."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ from streamworkers.engine.registry import installed_jobs
 ROOT = Path(__file__).parent.parent.parent.parent
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 BASE = KUBERNETES / "base"
-# The oldest and the newest that they are for.
+# The oldest and the newest supported version.
 VERSIONS = ("1.30", "1.37")
 CUSTOM = json.loads((Path(__file__).parent / "schemas" / "custom_resources.json").read_text(encoding="utf-8"))
 FOLDERS = [BASE, KUBERNETES / "overlays" / "keda", KUBERNETES / "overlays" / "hpa"]
@@ -133,7 +133,7 @@ def test_no_secret_has_a_value() -> None:
 
 
 @pytest.mark.parametrize("name", PODS)
-def test_what_a_pod_takes_its_environment_from_is_there(name: str) -> None:
+def test_the_sources_of_the_environment_of_a_pod_exist(name: str) -> None:
     known = {
         resource["metadata"]["name"]: resource
         for _, resource in RESOURCES
@@ -148,13 +148,13 @@ def test_what_a_pod_takes_its_environment_from_is_there(name: str) -> None:
         assert reference["key"] in known[reference["name"]]["stringData"]
 
 
-def test_only_the_job_that_migrates_is_the_owner() -> None:
+def test_only_the_migration_job_logs_in_as_the_owner() -> None:
     assert [name for name in PODS if "streamworkers-owner" in json.dumps(PODS[name])] == ["streamworkers-migrate"]
     assert "streamworkers-app" not in json.dumps(PODS["streamworkers-migrate"])
 
 
 @pytest.mark.parametrize("name", PODS)
-def test_pods_can_do_little(name: str) -> None:
+def test_pods_have_few_rights(name: str) -> None:
     pod, container = PODS[name], _container(name)
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -210,7 +210,7 @@ def test_selectors_find_their_pods() -> None:
         assert sum(selector.items() <= own.items() for own in labels) == 1
 
 
-def test_metrics_are_found_and_let_through() -> None:
+def test_metrics_are_discovered_and_allowed_by_the_network_policies() -> None:
     ports = {str(_container(name)["ports"][0]["containerPort"]) for name in DEPLOYMENTS}
     assert {str(port["port"]) for service in _of_kind("Service") for port in service["spec"]["ports"]} == ports
     [monitor] = _of_kind("ServiceMonitor")
@@ -225,7 +225,7 @@ def test_metrics_are_found_and_let_through() -> None:
     assert {str(port["port"]) for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
 
 
-def test_what_scales_scales_the_workers() -> None:
+def test_autoscalers_scale_the_workers() -> None:
     for resource in (*_of_kind("ScaledObject"), *_of_kind("HorizontalPodAutoscaler")):
         target = resource["spec"]["scaleTargetRef"]
         assert (target["kind"], target["name"]) == ("Deployment", "streamworkers-worker")

@@ -1,4 +1,4 @@
-"""The committed boards are those of the code, whole, and name nothing that is not there."""
+"""The committed boards are those of the code, complete, and name only what exists."""
 
 import json
 import re
@@ -70,7 +70,9 @@ def test_regenerating_changes_nothing() -> None:
     assert main(["--check"]) == 0
 
 
-def test_check_tells_what_differs_and_writing_mends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_lists_differing_files_and_writing_repairs_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--folder", str(tmp_path)]) == 0
     (tmp_path / "streamworkers-tonight.json").write_text("{}", encoding="utf-8")
     (tmp_path / "streamworkers-gone.json").write_text("{}", encoding="utf-8")
@@ -84,7 +86,7 @@ def test_check_tells_what_differs_and_writing_mends_it(tmp_path: Path, capsys: p
     assert main(["--check", "--folder", str(tmp_path)]) == 0
 
 
-def test_uids_are_these_and_stay() -> None:
+def test_uids_never_change() -> None:
     assert [model["uid"] for model in _MODELS] == UIDS
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(UIDS)
 
@@ -104,7 +106,7 @@ def test_a_board_is_one_that_grafana_10_to_13_load(model: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("model", _BOARDS)
-def test_panels_of_a_board_have_numbers_of_their_own(model: dict[str, Any]) -> None:
+def test_panels_of_a_board_have_unique_numbers_and_titles(model: dict[str, Any]) -> None:
     numbers = [panel["id"] for panel in model["panels"]]
     assert len(set(numbers)) == len(numbers)
     titles = [panel["title"] for panel in model["panels"] if panel["type"] != "row"]
@@ -112,7 +114,7 @@ def test_panels_of_a_board_have_numbers_of_their_own(model: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("model", _BOARDS)
-def test_no_two_panels_stand_in_the_same_place(model: dict[str, Any]) -> None:
+def test_no_two_panels_overlap(model: dict[str, Any]) -> None:
     taken: dict[tuple[int, int], str] = {}
     for panel in model["panels"]:
         place = panel["gridPos"]
@@ -130,7 +132,7 @@ def test_a_panel_wider_than_the_board_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("panel", _PANELS)
-def test_a_panel_says_what_it_answers_and_in_which_unit(panel: dict[str, Any]) -> None:
+def test_a_panel_has_a_description_and_a_unit(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert len(panel["description"]) > 40
     assert panel["description"].endswith((".", "?"))
@@ -154,7 +156,7 @@ def test_thresholds_rise_from_one_without_a_value(panel: dict[str, Any]) -> None
 
 
 def _names_in_code() -> set[str]:
-    """Every metric that a supervisor or a scheduler says, counters with `_total`."""
+    """Every metric that a supervisor or a scheduler exposes, counters with `_total`."""
     from unit.test_docs import _registries
 
     registries: dict[str, CollectorRegistry] = _registries()
@@ -173,7 +175,7 @@ def test_every_metric_that_is_named_exists() -> None:
     assert named - known == set()
 
 
-def test_every_expression_is_balanced_once_its_variables_are_there() -> None:
+def test_every_expression_is_balanced_with_its_variables() -> None:
     for text in _expressions():
         expanded = expand_promql(text, _VALUES_OF_VARIABLES)
         for opening, closing in ("()", "[]", "{}"):
@@ -193,7 +195,7 @@ def test_every_link_leads_to_a_board() -> None:
 
 
 @pytest.mark.parametrize("panel", _PANELS)
-def test_a_link_to_a_row_names_a_column_that_is_there(panel: dict[str, Any]) -> None:
+def test_a_link_to_a_row_names_a_selected_column(panel: dict[str, Any]) -> None:
     asked = " ".join(target.get("rawSql", "") for target in panel["targets"])
     for url in _links(panel):
         for name in re.findall(r"__data\.fields\.(\w+)", url):
@@ -211,7 +213,7 @@ def test_provisioning_is_yaml_without_a_secret(path: Path) -> None:
         assert re.fullmatch(r"['\"]?\$\{?[A-Z_]+\}?['\"]?", value), f"{key} is written down"
 
 
-def test_datasources_have_the_kinds_that_boards_ask_for() -> None:
+def test_datasources_have_the_kinds_that_boards_use() -> None:
     text = (PROVISIONING / "datasources" / "streamworkers.yml").read_text(encoding="utf-8")
     kinds = [source["type"] for source in yaml.safe_load(text)["datasources"]]
     wanted = {v["query"] for model in _MODELS for v in model["templating"]["list"] if v["type"] == "datasource"}

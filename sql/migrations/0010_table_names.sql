@@ -1,6 +1,6 @@
--- Our tables get the words of docs/concepts.md. The names of the systems that this one replaces become views with their
--- columns, so that scripts written for them run unchanged. No row is lost; every process of an older release must have
--- stopped, because it would not find its tables.
+-- Tables and columns get the names of docs/concepts.md. The table names of the replaced systems become views with the
+-- columns those systems had, so that scripts written for them run unchanged. Every row is kept. Stop all processes of an
+-- older release first: they would not find their tables.
 
 DROP TRIGGER job_schedules_changed ON job_schedules;
 DROP TRIGGER job_schedules_notify ON job_schedules;
@@ -18,7 +18,7 @@ ALTER TABLE load_pages RENAME TO load_checkpoints;
 ALTER TABLE msg_system_health RENAME TO health_checks;
 
 ALTER TABLE runs RENAME COLUMN status_told TO status_notified;
-ALTER TABLE runs ADD COLUMN run_uuid uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE;   -- its name outside of us
+ALTER TABLE runs ADD COLUMN run_uuid uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE;   -- for other programs
 ALTER TABLE run_items RENAME COLUMN opening TO generation;
 ALTER TABLE schedules RENAME COLUMN job_type TO job;
 ALTER TABLE schedules RENAME COLUMN task_params TO parameters;
@@ -31,42 +31,46 @@ UPDATE ticks SET state = 'rejected' WHERE state = 'refused';
 ALTER TABLE ticks ADD CONSTRAINT ticks_state_check
     CHECK (state IN ('waiting', 'started', 'missed', 'skipped', 'rejected'));
 
--- The names of partitions, constraints, indexes and sequences follow their tables.
+-- Partitions, constraints, indexes and sequences are named after their tables and columns.
 DO $$
 DECLARE
-    old_names text[] := ARRAY['job_schedule_runs', 'job_run_items', 'job_schedule_ticks', 'job_schedules', 'event_outbox',
-                              'job_totals', 'refused_entries', 'bar_bases', 'load_pages', 'msg_system_health'];
-    new_names text[] := ARRAY['runs', 'run_items', 'ticks', 'schedules', 'outbox',
-                              'enqueued_totals', 'rejected_entries', 'series_sources', 'load_checkpoints', 'health_checks'];
-    place     integer;
-    found     record;
+    renamed record;
+    found   record;
 BEGIN
     FOR found IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                  WHERE i.inhparent = 'run_items'::regclass LOOP
         EXECUTE format('ALTER TABLE %I RENAME TO %I', found.relname, replace(found.relname, 'job_run_items', 'run_items'));
     END LOOP;
-    FOR place IN 1 .. array_length(old_names, 1) LOOP
-        FOR found IN SELECT con.conname, con.conrelid::regclass AS relation FROM pg_constraint con
-                     WHERE con.connamespace = current_schema()::regnamespace AND con.conrelid <> 0
-                       AND NOT (con.contype = 'c' AND con.coninhcount > 0)
-                       AND starts_with(con.conname, old_names[place] || '_') LOOP
+    FOR renamed IN SELECT * FROM (VALUES
+            ('job_schedule_runs_', 'runs_'), ('job_run_items_', 'run_items_'), ('job_schedules_', 'schedules_'),
+            ('job_schedule_ticks_', 'ticks_'), ('event_outbox_', 'outbox_'), ('job_totals_', 'enqueued_totals_'),
+            ('refused_entries_', 'rejected_entries_'), ('bar_bases_', 'series_sources_'),
+            ('load_pages_', 'load_checkpoints_'), ('msg_system_health_', 'health_checks_'),
+            ('runs_status_told_', 'runs_status_notified_'), ('runs_untold', 'runs_to_notify'),
+            ('run_items_opening_', 'run_items_generation_'), ('schedules_job_type_', 'schedules_job_'),
+            ('schedules_task_params_', 'schedules_parameters_'), ('ticks_ticks_', 'ticks_tick_count_'),
+            ('rejected_entries_refused_at_', 'rejected_entries_rejected_at_'),
+            ('load_checkpoints_refused_', 'load_checkpoints_rejected_')) AS names (old, new) LOOP
+        -- Renaming a check or NOT NULL of the partitioned table renames that of its partitions.
+        FOR found IN SELECT conname, conrelid::regclass AS relation FROM pg_constraint
+                     WHERE connamespace = current_schema()::regnamespace AND conrelid <> 0
+                       AND NOT (contype IN ('c', 'n') AND coninhcount > 0) AND starts_with(conname, renamed.old) LOOP
             EXECUTE format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', found.relation, found.conname,
-                           new_names[place] || substr(found.conname, length(old_names[place]) + 1));
+                           renamed.new || substr(found.conname, length(renamed.old) + 1));
         END LOOP;
-        FOR found IN SELECT c.relname, c.relkind FROM pg_class c
-                     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('i', 'I', 'S')
-                       AND starts_with(c.relname, old_names[place] || '_') LOOP
-            EXECUTE format('ALTER %s %I RENAME TO %I', CASE found.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'INDEX' END,
-                           found.relname, new_names[place] || substr(found.relname, length(old_names[place]) + 1));
+        FOR found IN SELECT relname, CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'INDEX' END AS kind FROM pg_class
+                     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('i', 'I', 'S')
+                       AND starts_with(relname, renamed.old) LOOP
+            EXECUTE format('ALTER %s %I RENAME TO %I', found.kind, found.relname,
+                           renamed.new || substr(found.relname, length(renamed.old) + 1));
         END LOOP;
     END LOOP;
 END
 $$;
-ALTER INDEX runs_untold RENAME TO runs_to_notify;
 
 SELECT set_config('search_path', current_schema() || ', pg_temp', true);
 
--- A change of the definition makes the scheduler plan the schedule again from this moment on.
+-- A changed definition makes the scheduler plan the schedule again from now on.
 CREATE FUNCTION schedules_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     tick_day date;
@@ -78,7 +82,7 @@ BEGIN
     IF (NEW.cron, NEW.timezone, NEW.calendar, NEW.enabled)
        IS DISTINCT FROM (OLD.cron, OLD.timezone, OLD.calendar, OLD.enabled) THEN
         IF OLD.enabled AND OLD.next_run_at <= clock_timestamp() THEN
-            -- It was due and nobody had decided it: a row says so.
+            -- The tick was due and undecided: record it as missed.
             BEGIN
                 tick_day := (OLD.next_run_at AT TIME ZONE OLD.timezone)::date;
             EXCEPTION WHEN invalid_parameter_value THEN
@@ -101,13 +105,13 @@ CREATE TRIGGER schedules_changed BEFORE UPDATE OF name, job, target, timeframe, 
     after_timeout_seconds, after_timeout_action, jitter_seconds, user_id
 ON schedules FOR EACH ROW EXECUTE FUNCTION schedules_changed();
 
--- Not for the columns that planning itself writes: a tick must not wake every replica.
+-- Not for the columns that planning itself writes: a tick must not wake every scheduler.
 CREATE TRIGGER schedules_notify AFTER INSERT OR DELETE OR UPDATE OF name, job, target, timeframe, parameters,
     cron, on_event, timezone, calendar, enabled, catch_up, misfire_grace_seconds, max_instances, "coalesce", after,
     min_coverage, after_timeout_seconds, after_timeout_action, jitter_seconds, user_id
 ON schedules FOR EACH STATEMENT EXECUTE FUNCTION notify_listeners('streamworkers_schedules');
 
--- Partitions are made and dropped by the owner of the tables, whichever role asks; see 0008.
+-- These two run with the rights of the tables' owner, whichever role calls them; see 0008.
 DROP FUNCTION ensure_job_run_items_partition(date), drop_job_run_items_partition(date);
 CREATE FUNCTION ensure_run_items_partition(day date) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -118,7 +122,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('ensure_run_items_partition'));
-    -- Asked of the catalogue itself: to_regclass may answer from before the wait.
+    -- Ask the catalogue itself: to_regclass may still answer from before the wait.
     IF EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                WHERE i.inhparent = 'run_items'::regclass AND c.relname = name) THEN
         RETURN;
@@ -164,14 +168,14 @@ BEGIN
 END
 $$;
 
--- The replaced systems' names. `job_schedules` and `msg_system_health` can also be written to: each is one table's columns.
+-- `job_schedules` and `msg_system_health` can also be written to: each selects plain columns of one table.
 CREATE VIEW job_schedules AS
 SELECT id, name, job AS job_type, target, timeframe, parameters AS task_params, cron, on_event, timezone, calendar,
        enabled, catch_up, misfire_grace_seconds, max_instances, "coalesce", after, min_coverage, after_timeout_seconds,
        after_timeout_action, jitter_seconds, next_run_at, user_id, created_at, updated_at
 FROM schedules;
 
--- A run there was the work of one worker; here of many: `worker_id` is the one that closed its newest item.
+-- There, one worker executed a run; here many do: `worker_id` is the one that executed the first item that has any.
 CREATE VIEW job_schedule_runs AS
 SELECT r.run_uuid AS run_id,
        r.job AS job_type,
@@ -190,8 +194,10 @@ SELECT r.run_uuid AS run_id,
                                     'cancelled', r.cancelled_count) END AS result,
        CASE WHEN r.status IN ('FAILED', 'COMPLETED_WITH_ERRORS')
             THEN r.failed_count || ' of ' || r.item_count || ' items failed' END AS error,
-       (SELECT i.worker FROM run_items i WHERE i.run_day = r.run_day AND i.run_id = r.id AND i.worker IS NOT NULL
-        ORDER BY i.finished_at DESC NULLS LAST LIMIT 1) AS worker_id
+       CASE WHEN r.started_at IS NOT NULL
+            THEN (SELECT i.worker FROM run_items i
+                  WHERE i.run_day = r.run_day AND i.run_id = r.id AND i.worker IS NOT NULL
+                  ORDER BY i.seq LIMIT 1) END AS worker_id
 FROM runs r;
 
 CREATE VIEW msg_system_health AS

