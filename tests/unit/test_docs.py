@@ -1,6 +1,8 @@
 """What is written down is true: settings, metrics, commands, jobs, keys and files appear in the docs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,18 @@ def test_the_job_of_the_readme_is_a_job() -> None:
     assert registry["last_close"].batch_size == 100
     body = [line for line in code[1].splitlines() if line.strip() and not line.startswith(("from", "import"))]
     assert len(body) <= 15
+
+
+def test_the_stable_api_is_sorted_documented_and_light() -> None:
+    import streamworkers
+
+    assert streamworkers.__all__ == sorted(streamworkers.__all__)
+    text = _text("docs/reference/stability.md")
+    assert [name for name in streamworkers.__all__ if f"`{name}`" not in text] == []
+    assert [name for name in streamworkers.__all__ if not isinstance(getattr(streamworkers, name), type)] == []
+    heavy = "{'numpy', 'pandas', 'psycopg', 'redis'}"
+    check = f"import streamworkers, sys; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 def test_the_job_of_the_tutorial_is_a_job_with_checked_parameters() -> None:
