@@ -1,5 +1,64 @@
-"""A Redis Streams worker pool for market analysis: PostgreSQL is the truth, Redis is the transport."""
+"""A Redis Streams worker pool for market analysis: PostgreSQL is the truth, Redis is the transport.
 
+The names below are the stable API (docs/reference/stability.md). They are imported when they are first used, so that
+`import streamworkers` loads neither NumPy nor a client of Redis or PostgreSQL.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
+    from streamworkers.engine.outcome import Completed, Event, Failed, Snoozed
+    from streamworkers.engine.redis.entry import Item
+    from streamworkers.errors import ItemError, PermanentError, StreamworkersError
+    from streamworkers.loading.providers.provider import Provider
+
+__all__ = [
+    "Completed",
+    "Context",
+    "Event",
+    "Failed",
+    "Item",
+    "ItemError",
+    "Job",
+    "JobCounter",
+    "JobParameters",
+    "PermanentError",
+    "Provider",
+    "RunRequest",
+    "Snoozed",
+    "StreamworkersError",
+]
 
 __version__ = version("streamworkers")
+
+_MODULES = {
+    "Completed": "streamworkers.engine.outcome",
+    "Context": "streamworkers.engine.job",
+    "Event": "streamworkers.engine.outcome",
+    "Failed": "streamworkers.engine.outcome",
+    "Item": "streamworkers.engine.redis.entry",
+    "ItemError": "streamworkers.errors",
+    "Job": "streamworkers.engine.job",
+    "JobCounter": "streamworkers.engine.job",
+    "JobParameters": "streamworkers.engine.job",
+    "PermanentError": "streamworkers.errors",
+    "Provider": "streamworkers.loading.providers.provider",
+    "RunRequest": "streamworkers.engine.job",
+    "Snoozed": "streamworkers.engine.outcome",
+    "StreamworkersError": "streamworkers.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,8 @@
 """What is written down is true: settings, metrics, commands, jobs, keys and files appear in the docs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,18 +130,85 @@ def test_the_job_of_the_readme_is_a_job() -> None:
     assert len(body) <= 15
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "ARCHITECTURE.md", "docs/reference/indicators.md", "docs/reference/patterns.md"]
-)
+def test_the_stable_api_is_sorted_documented_and_light() -> None:
+    import streamworkers
+
+    assert streamworkers.__all__ == sorted(streamworkers.__all__)
+    text = _text("docs/reference/stability.md")
+    assert [name for name in streamworkers.__all__ if f"`{name}`" not in text] == []
+    assert [name for name in streamworkers.__all__ if not isinstance(getattr(streamworkers, name), type)] == []
+    heavy = "{'numpy', 'pandas', 'psycopg', 'redis'}"
+    check = f"import streamworkers, sys; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_the_job_of_the_tutorial_is_a_job_with_checked_parameters() -> None:
+    code = re.search(r"```python\n(.*?)```", _text("docs/tutorial.md"), re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(compile(code[1], "docs/tutorial.md", "exec"), names)
+    from streamworkers.engine.registry import Registry
+
+    registry = Registry([names["PriceRange"]()])
+    assert registry["price_range"].parameters.model_validate({"days": 5}) == names["Parameters"](days=5)
+
+
+@pytest.mark.parametrize("name", ["docs/tutorial.md", "docs/guides/loading.md", "docs/guides/scheduling.md"])
+def test_every_command_line_of_the_guides_exists(name: str) -> None:
+    context = click.Context(cli)
+    text = _text(name).replace("\\\n", " ")
+    for line in re.findall(r"^\$ streamworkers (.+?)(?:\s+#.*)?$", text, re.MULTILINE):
+        words = line.split()
+        command = cli.get_command(context, words[0])
+        assert command is not None, line
+        if isinstance(command, click.Group):
+            command = command.commands.get(words[1])
+            assert command is not None, line
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def _documents() -> list[str]:
+    folders = [ROOT.glob("*.md"), (ROOT / "docs").rglob("*.md"), ROOT.glob("*/README.md")]
+    return sorted(path.relative_to(ROOT).as_posix() for paths in folders for path in paths)
+
+
+def _anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", _documents())
 def test_every_link_of_the_docs_leads_somewhere(name: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", _text(name)):
-        if "://" not in target:
-            assert ((ROOT / name).parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", _text(name)):
+        if "://" in target:
+            continue
+        path = (ROOT / name).parent / target if target else ROOT / name
+        assert path.exists(), target
+        if anchor:
+            assert anchor in _anchors(path.read_text(encoding="utf-8")), f"{target}#{anchor}"
 
 
-def test_every_module_that_the_architecture_names_exists() -> None:
-    for name in re.findall(r"`((?:engine/)[a-z_/]+\.(?:py|lua))`", _text("ARCHITECTURE.md")):
-        assert (ROOT / "streamworkers" / name).exists(), name
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "docs/concepts.md"])
+def test_every_module_that_the_docs_name_exists(name: str) -> None:
+    folders = "admin|analysis|diagnosis|engine|jobs|loading|market|results|schedules|scheduler"
+    missing = [
+        path
+        for path in re.findall(rf"`(?:streamworkers/)?((?:{folders})/[a-z_/]*(?:\.py|\.lua)?)`", _text(name))
+        if not ((ROOT / "streamworkers" / path).exists() or (ROOT / path).exists())
+    ]
+    assert missing == []
+
+
+def test_the_glossary_has_a_word_once_in_order_and_each_with_a_place() -> None:
+    table = (
+        _text("docs/concepts.md").partition("| word | meaning | where |\n| --- | --- | --- |\n")[2].partition("\n\n")[0]
+    )
+    rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+    assert len(rows) > 60
+    assert [row for row in rows if len(row) != 3 or not all(row) or not row[1].endswith(".")] == []
+    words = [row[0].lower() for row in rows]
+    assert words == sorted(set(words))
 
 
 def test_the_lock_file_pins_every_dependency_with_a_hash_and_names_no_registry() -> None:

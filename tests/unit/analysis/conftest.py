@@ -13,7 +13,7 @@ import pytest
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.market.bars.bars import Bars
 
-SEED_FILE = Path(__file__).parents[3] / "sql" / "migrations" / "0004_default_definitions.sql"
+SEED_FILES = sorted((Path(__file__).parents[3] / "sql" / "migrations").glob("*_definitions.sql"))
 _ROW = re.compile(r"^ +\('(?P<name>\w+)', '(?P<function>\w+)', '(?P<params>\{.*?\})'(?:, (?P<rest>.*?))?\)[,;]$")
 
 SeriesMaker = Callable[..., Bars]
@@ -66,7 +66,7 @@ def cut() -> Callable[[Bars, int], Bars]:
 
 def _seed_rows(table: str) -> Iterator[dict[str, Any]]:
     inserting = ""
-    for line in SEED_FILE.read_text().splitlines():
+    for line in "".join(path.read_text() for path in SEED_FILES).splitlines():
         if line.startswith("INSERT INTO "):
             inserting = line.split()[2]
         row = _ROW.match(line)

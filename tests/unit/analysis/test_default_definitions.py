@@ -9,7 +9,7 @@ from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefin
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
 
 ROOT = Path(__file__).parents[3]
-SEED_TEXT = (ROOT / "sql" / "migrations" / "0004_default_definitions.sql").read_text()
+SEED_TEXT = "".join(path.read_text() for path in sorted((ROOT / "sql" / "migrations").glob("*_definitions.sql")))
 
 
 def test_every_row_of_the_seed_was_read(
