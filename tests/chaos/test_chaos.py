@@ -18,6 +18,7 @@ from chaos.plan import FULL_FAULTS, Plan, full_plan, short_plan
 from chaos.run import finish, run_chaos
 from chaos.stage import EVIDENCE_VARIABLE, Slot, Stage
 from harness import wait_until
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
@@ -103,7 +104,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_folder() -> None:
     try:
         wait_until(lambda: list(folder.glob("sw-chaos-*/evidence/*")), 60, "workers execute")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        assert process.wait(patient(60)) == 143
     finally:
         process.kill()
         process.wait()

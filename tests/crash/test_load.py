@@ -10,6 +10,7 @@ import pytest
 
 from harness import running_supervisor, start_run, wait_for_end, wait_until
 from loading import NOW, THIRTY, loader_environment, stored_bars
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.queue import Streams
@@ -99,5 +100,5 @@ def test_four_workers_together_make_no_more_calls_than_allowed_and_none_waits(
         assert wait_for_end(connection, other, 10) == "COMPLETED"
         assert len(server.calls) == 5
         supervisor.process.send_signal(signal.SIGTERM)
-        assert supervisor.process.wait(20) == 0
+        assert supervisor.process.wait(patient(20)) == 0
     assert run.item_count == len(SYMBOLS) * len(FRAMES)

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness import Supervisor, running_supervisor, start_run, wait_until
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import runs as ledger
 from streamworkers.engine.redis.queue import Streams
@@ -35,14 +36,14 @@ class Scraper(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._stop_requested.set()
-        self.join(10)
+        self.join(patient(10))
 
     def run(self) -> None:
         """The loop."""
         while not self._stop_requested.wait(0.1):
             for url in list(self.urls):
                 try:
-                    with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
+                    with urllib.request.urlopen(f"{url}/metrics", timeout=patient(5)) as answer:
                         text = answer.read().decode()
                 except OSError:
                     continue

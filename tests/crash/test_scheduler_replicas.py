@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import Scheduler, running_supervisor, wait_until
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
@@ -101,13 +102,13 @@ def test_a_change_takes_effect_within_a_second_and_a_stop_leaves_nothing(
         assert row is not None
         wait_until(lambda: _now(connection) > row[0] + timedelta(seconds=1), 10)
         assert max(_scheduled(connection)) <= row[0]
-        with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=patient(5)) as answer:
             text = answer.read().decode()
         assert 'streamworkers_schedule_ticks_total{schedule="job",state="started"}' in text
         assert 'streamworkers_schedule_enabled{schedule="job"} 0.0' in text
         assert 'streamworkers_queue_entries{queue="bench",state="waiting"}' in text
         for probe in ("livez", "readyz"):
-            with urllib.request.urlopen(f"{url}/{probe}", timeout=5) as answer:
+            with urllib.request.urlopen(f"{url}/{probe}", timeout=patient(5)) as answer:
                 assert answer.read() == b"ok\n"
         assert scheduler.stop() == 0
         assert scheduler.events("scheduler_stopped")

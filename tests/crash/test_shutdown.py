@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from harness import Supervisor, effects_of, items_of, running_supervisor, start_run, wait_for_end, wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
@@ -139,7 +140,7 @@ def test_a_second_signal_ends_the_pool_at_once_and_gives_back_its_items_as_they_
         supervisor.process.terminate()
         wait_until(lambda: supervisor.events("supervisor_stopping"))
         supervisor.process.terminate()
-        assert supervisor.process.wait(35) == 0
+        assert supervisor.process.wait(patient(35)) == 0
         _assert_all_gone(supervisor)
     assert _backlog(streams, "tests") == (12, 0, 0)
     assert streams.consumers("tests") == {}

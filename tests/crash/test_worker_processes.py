@@ -19,6 +19,7 @@ from harness import (
     wait_for_end,
     wait_until,
 )
+from patience import patient
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import runs as ledger
@@ -40,7 +41,7 @@ def _is_under_way(connection: Connection, run: Run, done: int) -> bool:
 
 def _finished(supervisor: Supervisor) -> dict[str, float]:
     counts: dict[str, float] = {}
-    with urllib.request.urlopen(f"{supervisor.metrics_url()}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{supervisor.metrics_url()}/metrics", timeout=patient(5)) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith("streamworkers_items_finished_total{"):
                 labels, _, value = line.rpartition(" ")
@@ -53,7 +54,7 @@ def _finished(supervisor: Supervisor) -> dict[str, float]:
 
 def _probe(supervisor: Supervisor, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"{supervisor.metrics_url()}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{supervisor.metrics_url()}{path}", timeout=patient(10)) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -18,6 +18,7 @@ import psutil
 from psycopg.conninfo import make_conninfo
 
 from harness import Supervisor, effects_of, items_of, start_run, wait_for_end, wait_until
+from patience import patient
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.ledger import runs as ledger
@@ -159,7 +160,7 @@ class FaultyPool:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=patient(90),
             check=False,
         )
         return Answer(done.returncode, done.stderr)

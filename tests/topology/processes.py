@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import SAMPLE_JOBS, Supervisor, wait_until
+from patience import patient
 from topology.compose import seconds
 
 _STREAMWORKERS = (sys.executable, "-m", "streamworkers")
@@ -56,7 +57,12 @@ class ServiceProcess(Supervisor):
     def call(self, *words: str) -> str:
         """What a command answers in here, as by `docker compose exec`."""
         answer = subprocess.run(
-            [*_STREAMWORKERS, *words], env=self._environment, capture_output=True, text=True, timeout=60, check=False
+            [*_STREAMWORKERS, *words],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=patient(60),
+            check=False,
         )
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
@@ -67,7 +73,7 @@ class ServiceProcess(Supervisor):
 
     def ended(self) -> int:
         """The exit code, after the process ended by itself."""
-        return self.process.wait(60)
+        return self.process.wait(patient(60))
 
 
 def _port_of(command: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness import ServiceUrls, wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded.postgres_server import find_postgres_programs
@@ -47,7 +48,7 @@ def database(empty_database_url: str) -> Iterator[str]:
     }
     with connect(empty_database_url) as admin:
         try:
-            subprocess.run(["sh", str(REPOSITORY / script)], env=environment, check=True, timeout=30)
+            subprocess.run(["sh", str(REPOSITORY / script)], env=environment, check=True, timeout=patient(30))
             yield empty_database_url
         finally:
             admin.execute(

@@ -16,6 +16,7 @@ import yaml
 
 from debian_packages import prometheus_programs
 from harness import wait_until
+from patience import patient
 
 RULES = Path(__file__).parent.parent.parent / "prometheus" / "rules"
 SCRAPE_SECONDS = 1
@@ -55,7 +56,7 @@ class Prometheus:
     def _get(self, path: str, **words: str) -> Any:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(words)}"
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(url, timeout=patient(30)) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:
@@ -106,7 +107,7 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
         yield server
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(patient(30))
 
 
 def _hastened(text: str, by: float) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from command_line import Run
 from harness import Supervisor, wait_until
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import rejected as rejected
 from streamworkers.engine.redis.queue import Delivery
@@ -209,7 +210,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cl
             assert waiting.stderr is not None
             assert waiting.stderr.readline().startswith("no worker reads queue 'bench'")
             waiting.send_signal(signal.SIGINT)
-            out, err = waiting.communicate(timeout=30)
+            out, err = waiting.communicate(timeout=patient(30))
         finally:
             waiting.kill()
     assert waiting.returncode == 130

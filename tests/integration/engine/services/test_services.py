@@ -9,6 +9,7 @@ from psycopg_pool import ConnectionPool
 
 from consumer import Consumer
 from harness import effects_of, run_status, start_run, subscribe, wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine import enqueue as enqueue_module
@@ -557,7 +558,7 @@ def test_events_are_published_in_order_with_an_id_and_leave_the_outbox(
     start_run(connection, streams, registry, "ledger_entry", "A", "B")
     consumer.work()
     assert OutboxRelay(pool, streams, metrics).run_once() is None
-    messages = [json.loads(listener.get_message(timeout=5)["data"]) for _ in range(2)]
+    messages = [json.loads(listener.get_message(timeout=patient(5))["data"]) for _ in range(2)]
     listener.close()
     assert [message["symbol"] for message in messages] == ["A", "B"]
     assert len({message["event_id"] for message in messages}) == 2
