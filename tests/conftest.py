@@ -210,6 +210,7 @@ def environment(settings: Settings) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")},
         "PYTHONPATH": str(SAMPLE_JOBS),
         "PYTHONWARNINGS": "error",
+        "SAMPLE_JOBS_TIMEOUT_SECONDS": f"{paced(1.5):g}",
         "STREAMWORKERS_REDIS_URL": settings.redis_url.get_secret_value(),
         "STREAMWORKERS_DATABASE_URL": settings.database_url.get_secret_value(),
         "STREAMWORKERS_KEY_PREFIX": settings.key_prefix,

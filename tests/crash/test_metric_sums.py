@@ -63,7 +63,7 @@ class Scraper(threading.Thread):
 def test_counters_add_up_to_the_ledger_after_kills_recycling_and_scale_in(
     connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    environment |= {"STREAMWORKERS_LAST_SCRAPE_SECONDS": "20"}
+    environment |= {"STREAMWORKERS_LAST_SCRAPE_SECONDS": str(patient(20))}
     symbols = [f"S{number:05}" for number in range(ITEMS)]
     run = start_run(connection, streams, registry, "ledger_entry", *symbols, parameters={"milliseconds": 4.0})
     rng, scraper = random.Random(5), Scraper()

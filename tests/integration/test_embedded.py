@@ -353,7 +353,7 @@ def test_a_program_of_postgres_that_hangs_or_fails_is_reported() -> None:
     with pytest.raises(ServiceUnreachableError, match=r"sleep did not end within 0\.1 s"):
         Account(None).run(["sleep", "60"], timeout_seconds=0.1)
     with pytest.raises(ServiceUnreachableError, match="sh failed: no room"):
-        Account(None).run(["sh", "-c", "echo no room; exit 1"], timeout_seconds=10)
+        Account(None).run(["sh", "-c", "echo no room; exit 1"], timeout_seconds=patient(10))
 
 
 def _command(*words: str, data: Path) -> "subprocess.Popen[str]":

@@ -48,7 +48,9 @@ class ServiceProcess(Supervisor):
         kind, program, *words = self._check
         assert (kind, program) == ("CMD", "python")
         command = [sys.executable, *words]
-        return subprocess.run(command, capture_output=True, timeout=_CHECK_SECONDS, check=False).returncode == 0
+        return (
+            subprocess.run(command, capture_output=True, timeout=patient(_CHECK_SECONDS), check=False).returncode == 0
+        )
 
     def wait_until_healthy(self) -> None:
         """Poll the health check."""

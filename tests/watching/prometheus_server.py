@@ -16,10 +16,9 @@ import yaml
 
 from debian_packages import prometheus_programs
 from harness import wait_until
-from patience import patient
+from patience import paced, patient
 
 RULES = Path(__file__).parent.parent.parent / "prometheus" / "rules"
-SCRAPE_SECONDS = 1
 
 
 class QueryError(Exception):
@@ -65,7 +64,7 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], hasten: float = 1.0) -> Iterator[Prometheus]:
-    """Scrape these addresses, by component, each second, with the rules of the repository; stopped in the end.
+    """Scrape these addresses, by component, each second or so, with the rules of the repository; stopped in the end.
 
     `hasten` divides the times for which alerts wait before they fire.
     """
@@ -74,8 +73,9 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
     rules.mkdir()
     for path in RULES.glob("*.yml"):
         (rules / path.name).write_text(_hastened(path.read_text(encoding="utf-8"), hasten))
+    interval = f"{round(paced(1))}s"
     config = {
-        "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"},
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": [str(rules / "*.yml")],
         "scrape_configs": [
             {

@@ -431,7 +431,7 @@ def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMa
 def test_what_cannot_be_loaded_fails_with_its_reason_and_stops_nobody(
     name: str, value: float | None, error: str, monkeypatch: pytest.MonkeyPatch, loader: Loader
 ) -> None:
-    with massive(monkeypatch, massive_timeout_seconds=0.5) as server:
+    with massive(monkeypatch, massive_timeout_seconds=patient(0.5)) as server:
         server.misbehave(name, value, tickers=["IBM"])
         run = loader.load("IBM", "MSFT", first="2025-11-17", last="2025-11-21")
     found = results(loader.connection, run)

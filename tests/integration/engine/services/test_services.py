@@ -189,8 +189,8 @@ def test_entries_of_a_dead_worker_are_reclaimed_after_their_lease(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
     consumer.read()
-    patient = Reclaimer(streams, ["tests"], "me", 60_000, metrics)
-    assert patient.run_once() is None
+    slow = Reclaimer(streams, ["tests"], "me", 60_000, metrics)
+    assert slow.run_once() is None
     assert _value(metrics, "entries_reclaimed_total", queue="tests") == 0
     Reclaimer(streams, ["tests"], "me", 0, metrics).run_once()
     assert _value(metrics, "entries_reclaimed_total", queue="tests") == 2
