@@ -83,11 +83,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 def output_of(command: Sequence[str | Path], folder: Path, seconds: float) -> str:
     """What a program prints. Raises UsageError with its last words when it fails, or does not end in time."""
-    words = " ".join(str(part) for part in command[:3])
+    words, limit = " ".join(str(part) for part in command[:3]), patient(seconds)
     try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=patient(seconds), check=False
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         raise UsageError(f"`{words}` did not end within {limit:g} s") from None
     if done.returncode != 0:
