@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from order import deal
 from patience import VARIABLE, measure_again, paced, patience, patient
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ def _register_profiles() -> type[HypothesisSettings]:
 def pytest_report_header() -> str | None:
     """The factor for deadlines, where it is known already."""
     return f"patience: {os.environ[VARIABLE]}" if VARIABLE in os.environ else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the tests to the processes of xdist."""
+    if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+        items[:] = deal(items, [item.nodeid for item in items], processes)
 
 
 @pytest.hookimpl(tryfirst=True)
