@@ -126,7 +126,7 @@ class TcpProxy:
                 self._cut_all()
 
             self._do(change)
-            self._thread.join(_ANSWER_SECONDS)
+            self._thread.join(patient(_ANSWER_SECONDS))
         for opened in (self._listener, self._wake_read, self._wake_write):
             opened.close()
         self._selector.close()
