@@ -6,14 +6,23 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_CSV ?=
 # Most tests wait for processes to start, end or be missed, so more of them than cores run side by side.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 6
+# A factor for every deadline of tests; by default it is how slowly a worker process starts here.
+TEST_PATIENCE ?=
 CHAOS ?=
 MATRIX ?=
 PYTEST_ARGS ?=
+TEST_WORDS = --numprocesses $(TEST_PROCESSES) --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+ifneq ($(TEST_PATIENCE),)
+export TEST_PATIENCE
+else
+unexport TEST_PATIENCE
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix chaos lint format dashboards rules dashboards-preview bench lock clean
+.PHONY: help demo test test-matrix coverage chaos lint format dashboards rules dashboards-preview bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -21,11 +30,18 @@ help: ## List the targets
 demo: $(INSTALLED) ## Analyse 500 symbols on embedded services; DEMO_CSV=path takes your daily bars
 	$(BIN)/streamworkers demo $(if $(DEMO_CSV),--csv '$(DEMO_CSV)')
 
-test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it starts itself
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it starts itself; PYTEST_ARGS='--lf'
+	$(BIN)/python -m pytest $(TEST_WORDS) $(PYTEST_ARGS)
 
-test-matrix: $(INSTALLED) ## Run them on Redis 6.2 and 7.0, PostgreSQL 15 and 18; MATRIX='redis-7.0 postgres-15', PYTEST_ARGS
-	PYTHONPATH=tests $(BIN)/python -m matrix $(MATRIX) -- --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
+test-matrix: $(INSTALLED) ## Run them on Redis 6.2, 7.0, PostgreSQL 15, 18, Python 3.11 to 3.13; MATRIX='redis-7.0', PYTEST_ARGS
+	PYTHONPATH=tests $(BIN)/python -m matrix $(MATRIX) -- $(TEST_WORDS) $(PYTEST_ARGS)
+
+coverage: $(INSTALLED) ## Run every test, and say which lines and branches none of them reached
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(TEST_WORDS) $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
 
 chaos: $(INSTALLED) ## Kill, stop and empty everything for five minutes, and count; CHAOS='--seed 2' takes options
 	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
@@ -67,7 +83,7 @@ lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 
 clean: ## Stop the embedded services and remove what was built; their data goes too
 	-test ! -x $(BIN)/streamworkers || $(BIN)/streamworkers embedded stop
-	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis .matrix .preview
+	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .cache .hypothesis .matrix .preview
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml fakes/pyproject.toml

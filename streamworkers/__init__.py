@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
-    from streamworkers.engine.outcome import Completed, Event, Failed, Snoozed
-    from streamworkers.engine.redis.entry import Item
+    from streamworkers.engine.outcome import Completed, Event, Failed, Item, Snoozed
     from streamworkers.errors import ItemError, PermanentError, StreamworkersError
     from streamworkers.loading.providers.provider import Provider
 

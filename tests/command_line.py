@@ -1,9 +1,11 @@
-"""What tests of the command line share: a command's answer."""
+"""What tests of the command line share: a command's answer, and how long it may wait for one."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from patience import patient
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,8 @@ class Answer:
 
 
 Run = Callable[..., Answer]
+
+
+def wait_for(seconds: float) -> tuple[str, ...]:
+    """The options with which a command waits for its run."""
+    return "--wait", "--timeout", f"{patient(seconds):g}"

@@ -1,53 +1,129 @@
-"""Real Redis and real PostgreSQL for every test that asks for them: a fresh prefix and a fresh database each."""
+"""Real Redis and real PostgreSQL for every test that asks for them: a fresh prefix and a fresh database each.
+
+What is heavy is imported by the fixture that needs it, so that a test without services is collected at once.
+"""
+
+from __future__ import annotations
 
 import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from hypothesis import settings as profile
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
-from psycopg_pool import ConnectionPool
 
-from consumer import Consumer
-from harness import SAMPLE_JOBS, ServiceUrls
-from streamworkers.config import Settings
-from streamworkers.database import Connection, connect, open_pool
-from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.redis.streams import Streams, open_streams
-from streamworkers.engine.registry import Registry, installed_jobs
-from streamworkers.migrations import migrate
+from order import deal
+from patience import VARIABLE, measure_again, paced, patience, patient
 
-REPOSITORY = Path(__file__).parent.parent
-MARKET_DATA = REPOSITORY.parent / "shared" / "data"
+if TYPE_CHECKING:
+    from hypothesis import settings as HypothesisSettings  # noqa: N812
+    from psycopg_pool import ConnectionPool
+    from pytest_timeout import Settings as Timeout
+
+    from consumer import Consumer
+    from harness import ServiceUrls
+    from streamworkers.config import Settings
+    from streamworkers.database import Connection
+    from streamworkers.engine.redis.streams import Streams
+    from streamworkers.engine.registry import Registry
+
+# Tests start hundreds of processes, each of which would compile the product again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+TESTS = Path(__file__).parent
+MARKET_DATA = TESTS.parent.parent / "shared" / "data"
 _TEMPLATE = "migrated_template"
 
-# `--hypothesis-profile=long` looks for hours, elsewhere each time; the usual one is the same in every run.
-profile.register_profile(
-    "usual", deadline=None, print_blob=True, derandomize=True, max_examples=150, stateful_step_count=30
-)
-profile.register_profile("long", deadline=None, print_blob=True, max_examples=5000, stateful_step_count=50)
-profile.load_profile("usual")
 
-
-def pytest_configure() -> None:
-    """Let SIGTERM end the session as Ctrl-C does, so that its services are stopped.
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure the machine once for all processes of xdist, and let SIGTERM end the session as Ctrl-C does.
 
     Ctrl-C itself is ignored by what a shell starts in the background, and by all that this starts in turn.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if config.getoption("numprocesses", None):
+        patience()
+    if config.getoption("hypothesis_profile", None):
+        _register_profiles()
+
+
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """Load Hypothesis with our profile ahead of a test file that uses it."""
+    if "hypothesis" not in sys.modules and b"hypothesis" in module_path.read_bytes():
+        _register_profiles().load_profile("usual")
+
+
+def _register_profiles() -> type[HypothesisSettings]:
+    """`--hypothesis-profile=long` looks for hours, elsewhere each time; the usual one is the same in every run."""
+    from hypothesis import settings
+
+    settings.register_profile(
+        "usual", deadline=None, print_blob=True, derandomize=True, max_examples=150, stateful_step_count=30
+    )
+    settings.register_profile("long", deadline=None, print_blob=True, max_examples=5000, stateful_step_count=50)
+    return settings
+
+
+def pytest_report_header() -> str | None:
+    """The factor for deadlines, where it is known already."""
+    return f"patience: {os.environ[VARIABLE]}" if VARIABLE in os.environ else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the tests to the processes of xdist."""
+    if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+        items[:] = deal(items, [item.nodeid for item in items], processes)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Timeout) -> bool | None:
+    """A test's limit is multiplied by patience too, which is measured again before the limit ends a test."""
+    if settings.method != "signal":
+        return None
+    from pytest_timeout import timeout_sigalrm
+
+    began = time.monotonic()
+
+    def handler(*_: object) -> None:
+        __tracebackhide__ = True
+        measure_again()
+        left = began + patient(settings.timeout) - time.monotonic()
+        if left > 0:
+            signal.setitimer(signal.ITIMER_REAL, left)
+        else:
+            timeout_sigalrm(item, settings)
+
+    def cancel() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    item.cancel_timeout = cancel  # type: ignore[attr-defined]
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, settings.timeout)
+    return True
 
 
 @pytest.fixture(scope="session")
 def service_urls() -> Iterator[ServiceUrls]:
     """Embedded services for the whole session, in a folder of their own that goes with them."""
+    from psycopg import sql
+
+    from harness import ServiceUrls
+    from streamworkers.config import Settings
+    from streamworkers.database import connect
+    from streamworkers.embedded import EmbeddedServices
+    from streamworkers.migrations import migrate
+
     folder = Path(tempfile.mkdtemp(prefix="sw-tests-"))
     services = EmbeddedServices(Settings(data_dir=folder))
     try:
@@ -79,6 +155,8 @@ def database_url(service_urls: ServiceUrls) -> Iterator[str]:
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
     """An autocommit connection to the test's database."""
+    from streamworkers.database import connect
+
     with connect(database_url, application="test") as opened:
         yield opened
 
@@ -92,6 +170,8 @@ def key_prefix() -> str:
 @pytest.fixture
 def streams(service_urls: ServiceUrls, key_prefix: str) -> Iterator[Streams]:
     """Queues under the test's prefix. Afterwards nothing of an unknown kind may be left without a TTL."""
+    from streamworkers.engine.redis.streams import open_streams
+
     opened = open_streams(service_urls.redis, key_prefix)
     yield opened
     leaked = opened.inspector.find_leaked_keys()
@@ -102,6 +182,9 @@ def streams(service_urls: ServiceUrls, key_prefix: str) -> Iterator[Streams]:
 @pytest.fixture(scope="session")
 def registry() -> Iterator[Registry]:
     """The installed jobs and the sample jobs, which are found on the path as an installed package would be."""
+    from harness import SAMPLE_JOBS
+    from streamworkers.engine.registry import installed_jobs
+
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(SAMPLE_JOBS))
         yield installed_jobs()
@@ -110,11 +193,13 @@ def registry() -> Iterator[Registry]:
 @pytest.fixture
 def settings(service_urls: ServiceUrls, database_url: str, key_prefix: str) -> Settings:
     """Settings of the test's services with a short lease and quick retries."""
+    from streamworkers.config import Settings
+
     return Settings(
         redis_url=service_urls.redis,
         database_url=database_url,
         key_prefix=key_prefix,
-        lease_seconds=2.0,
+        lease_seconds=paced(2.0),
         reconcile_seconds=0.3,
         retry_base_seconds=0.05,
         retry_cap_seconds=0.2,
@@ -125,12 +210,15 @@ def settings(service_urls: ServiceUrls, database_url: str, key_prefix: str) -> S
 @pytest.fixture
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which commands of the test find its services and the sample jobs."""
+    from harness import SAMPLE_JOBS
+
     assert settings.redis_url is not None
     assert settings.database_url is not None
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")},
         "PYTHONPATH": str(SAMPLE_JOBS),
         "PYTHONWARNINGS": "error",
+        "SAMPLE_JOBS_TIMEOUT_SECONDS": f"{paced(1.5):g}",
         "STREAMWORKERS_REDIS_URL": settings.redis_url.get_secret_value(),
         "STREAMWORKERS_DATABASE_URL": settings.database_url.get_secret_value(),
         "STREAMWORKERS_KEY_PREFIX": settings.key_prefix,
@@ -145,18 +233,24 @@ def environment(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
     """A consumer named `one`."""
+    from consumer import Consumer
+
     return Consumer(settings, registry, streams, connection, "one")
 
 
 @pytest.fixture
 def second_consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
     """Another consumer, named `two`."""
+    from consumer import Consumer
+
     return Consumer(settings, registry, streams, connection, "two")
 
 
 @pytest.fixture
-def pool(database_url: str) -> Iterator["ConnectionPool[Connection]"]:
+def pool(database_url: str) -> Iterator[ConnectionPool[Connection]]:
     """A small pool on the test's database."""
+    from streamworkers.database import open_pool
+
     with open_pool(database_url, application="test", max_size=2) as opened:
         yield opened
 
@@ -176,6 +270,9 @@ def market_data_or_none() -> Path | None:
 
 
 def _database(urls: ServiceUrls, template: str | None) -> Iterator[str]:
+    import psycopg
+    from psycopg import sql
+
     name = f"test_{secrets.token_hex(6)}"
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
         sql.Identifier(name), sql.Identifier(template or "template0")
@@ -187,4 +284,6 @@ def _database(urls: ServiceUrls, template: str | None) -> Iterator[str]:
 
 
 def _of_database(url: str, name: str) -> str:
+    from psycopg.conninfo import make_conninfo
+
     return make_conninfo(url, dbname=name)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from patience import patient
 from streamworkers.errors import UsageError
 
 FOLDER = Path(__file__).parent.parent / ".matrix"
@@ -82,11 +83,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 def output_of(command: Sequence[str | Path], folder: Path, seconds: float) -> str:
     """What a program prints. Raises UsageError with its last words when it fails, or does not end in time."""
-    words = " ".join(str(part) for part in command[:3])
+    words, limit = " ".join(str(part) for part in command[:3]), patient(seconds)
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
-        raise UsageError(f"`{words}` did not end within {seconds:g} s") from None
+        raise UsageError(f"`{words}` did not end within {limit:g} s") from None
     if done.returncode != 0:
         said = " ".join(f"{done.stdout} {done.stderr}".split())[-600:]
         raise UsageError(f"`{words}` failed: {said}")

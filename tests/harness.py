@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from patience import Deadline, patient
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
@@ -33,18 +35,20 @@ class ServiceUrls:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
-    """Poll until the condition holds; fail the test when it does not within `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Poll until the condition holds; fail the test when it does not within `seconds`, which patience multiplies."""
+    deadline, pause = Deadline(seconds), 0.005
     while not condition():
-        if time.monotonic() >= deadline:
-            pytest.fail(f"not within {seconds:g} s: {what or condition}")
-        time.sleep(0.01)
+        if deadline.has_passed():
+            pytest.fail(f"not within {patient(seconds):g} s: {what or condition}")
+        time.sleep(pause)
+        pause = min(1.3 * pause, 0.05)
 
 
 class Service:
     """A process of `streamworkers` that runs until it is stopped, and what it logs."""
 
     command: ClassVar[str]
+    _read_bytes = 0
 
     def __init__(self, environment: dict[str, str], log: Path, words: Sequence[str]) -> None:
         self.log = log
@@ -59,9 +63,17 @@ class Service:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The logged events of a name so far, whole lines only."""
-        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
-        parsed = [json.loads(line) for line in lines if line.startswith("{")]
-        return [event for event in parsed if event["event"] == name]
+        with self.log.open("rb") as log:
+            log.seek(self._read_bytes)
+            lines = log.read().rpartition(b"\n")[0]
+        if lines:
+            self._read_bytes += len(lines) + 1
+            self._read_events += [json.loads(line) for line in lines.split(b"\n") if line.startswith(b"{")]
+        return [event for event in self._read_events if event["event"] == name]
+
+    @cached_property
+    def _read_events(self) -> list[dict[str, Any]]:
+        return []
 
     def metrics_url(self) -> str:
         """Where /metrics and the probes are."""
@@ -72,7 +84,7 @@ class Service:
     def stop(self, seconds: float = 30.0) -> int:
         """SIGTERM, and the exit code."""
         self.process.terminate()
-        return self.process.wait(seconds)
+        return self.process.wait(patient(seconds))
 
     def kill_all(self) -> None:
         """End everything that is left of it."""
@@ -122,7 +134,7 @@ def subscribe(streams: Streams, channel: str) -> Any:
     """A Pub/Sub listener that is subscribed; `get_message` gives what is published from now on."""
     listener = streams.client.raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     listener.subscribe(channel)
-    listener.get_message(timeout=5)
+    listener.get_message(timeout=patient(5))
     return listener
 
 

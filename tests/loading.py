@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import Run
 from streamworkers.market.bars.bars import Bars
@@ -37,7 +38,7 @@ def loader_environment(server: RunningFakeMassive, **settings: Any) -> dict[str,
         "massive_base_url": server.url,
         "massive_api_key": DEFAULT_KEY,
         "massive_calls_per_minute": 0,
-        "massive_timeout_seconds": 5.0,
+        "massive_timeout_seconds": patient(5),
     } | settings
     return {f"STREAMWORKERS_{name.upper()}": str(value) for name, value in given.items()}
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from patience import patient
+
 _CHUNK = 65536
 _CONNECT_SECONDS = 1.0
 _ANSWER_SECONDS = 10.0
@@ -124,7 +126,7 @@ class TcpProxy:
                 self._cut_all()
 
             self._do(change)
-            self._thread.join(_ANSWER_SECONDS)
+            self._thread.join(patient(_ANSWER_SECONDS))
         for opened in (self._listener, self._wake_read, self._wake_write):
             opened.close()
         self._selector.close()
@@ -133,7 +135,7 @@ class TcpProxy:
         done = threading.Event()
         self._actions.append((action, done))
         self._wake_write.send(b"!")
-        if not done.wait(_ANSWER_SECONDS):
+        if not done.wait(patient(_ANSWER_SECONDS)):
             raise TimeoutError("the proxy's thread does not answer")
 
     def _run(self) -> None:
@@ -171,7 +173,7 @@ class TcpProxy:
         if link.server is None:
             is_path = isinstance(self._target, str)
             server = socket.socket(socket.AF_UNIX if is_path else socket.AF_INET)
-            server.settimeout(_CONNECT_SECONDS)
+            server.settimeout(patient(_CONNECT_SECONDS))
             try:
                 server.connect(self._target)
             except OSError:
@@ -211,7 +213,7 @@ class TcpProxy:
             data, rest = data[: self._left], data[self._left :]
             self._left -= len(data)
             if self._left == 0 or rest:
-                link.client.settimeout(_CONNECT_SECONDS)
+                link.client.settimeout(patient(_CONNECT_SECONDS))
                 link.client.sendall(link.to_client + data)
                 self._armed = None
                 self._cuts += 1

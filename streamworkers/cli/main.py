@@ -6,7 +6,6 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 import click
-import psycopg
 
 from streamworkers.errors import ServiceUnreachableError, StreamworkersError, UnknownNameError, UsageError
 
@@ -58,10 +57,8 @@ class _LazyGroup(click.Group):
         return None if added is None else cast("click.Command", added.load())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self.list_commands(ctx):
-            command = None if name in _COMMANDS else self.get_command(ctx, name)
-            rows.append((name, _COMMANDS[name] if command is None else command.get_short_help_str(limit=60)))
+        added = {name: _summary(point) for name, point in _added_commands().items()}
+        rows = [(name, (added | _COMMANDS)[name]) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -75,6 +72,11 @@ class _LazyGroup(click.Group):
 
 def _added_commands() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=COMMAND_GROUP)}
+
+
+def _summary(point: EntryPoint) -> str:
+    """What the distribution that adds a command says of itself; importing the command would take longer."""
+    return "" if point.dist is None else f"{point.dist.metadata['Summary'] or point.dist.name}."
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,16 +105,25 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), EXIT_FAILED)
     except UnicodeEncodeError:
         _fail("an argument is not UTF-8", EXIT_USAGE)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
-        _fail("the schema of the database is missing or out of date: run `streamworkers migrate`", EXIT_USAGE)
-    except psycopg.OperationalError as error:
-        _fail(f"PostgreSQL does not answer: {' '.join(str(error).split())}", EXIT_UNREACHABLE)
-    except psycopg.Error as error:
-        _fail(
-            f"PostgreSQL rejects: {error.diag.message_primary or ' '.join(str(error).split())}",
-            EXIT_FAILED,
-        )
+    except Exception as error:
+        if (failure := _database_failure(error)) is None:
+            raise
+        _fail(*failure)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _database_failure(error: Exception) -> tuple[str, int] | None:
+    """The message and exit code for an error of PostgreSQL; None for any other error."""
+    # Only a command that has connected has loaded it: `--help` does not wait for it.
+    if (psycopg := sys.modules.get("psycopg")) is None or not isinstance(error, psycopg.Error):
+        return None
+    schema_errors = ("UndefinedTable", "UndefinedColumn", "UndefinedFunction")
+    if isinstance(error, tuple(getattr(psycopg.errors, name) for name in schema_errors)):
+        return "the schema of the database is missing or out of date: run `streamworkers migrate`", EXIT_USAGE
+    text = " ".join(str(error).split())
+    if isinstance(error, psycopg.OperationalError):
+        return f"PostgreSQL does not answer: {text}", EXIT_UNREACHABLE
+    return f"PostgreSQL rejects: {error.diag.message_primary or text}", EXIT_FAILED
 
 
 def _fail(message: str, code: int) -> None:

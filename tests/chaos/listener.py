@@ -9,6 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from patience import patient
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 
 CHANNEL = "chaos.effects"
@@ -22,14 +23,14 @@ class Listener(threading.Thread):
         super().__init__(name="listener", daemon=True)
         self.received: Counter[str] = Counter()
         self.disconnected: list[tuple[float, float]] = []
-        self._client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5.0)
+        self._client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=patient(5.0))
         self._stop_requested = threading.Event()
         self._received_at = time.time()
 
     def stop(self) -> None:
         """End the thread."""
         self._stop_requested.set()
-        self.join(10)
+        self.join(patient(10))
         self._client.close()
 
     def run(self) -> None:

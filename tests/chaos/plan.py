@@ -4,9 +4,11 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from patience import paced, patient
+
 FULL_SECONDS = 300.0
 LONG_OUTAGE_SECONDS = 60.0
-POISON = {"RAISE": "ValueError", "HANG": "timeout after 2 s", "KILL": "killed by signal 9"}
+POISON = {"RAISE": "ValueError", "HANG": "timeout after", "KILL": "killed by signal 9"}
 CANCELLED_KEY = "to-be-cancelled"
 
 # The number of times each fault happens in the full form.
@@ -117,7 +119,7 @@ class Plan:
 def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = False) -> Plan:
     """The full form; its faults and its work are proportional to its length."""
     rng = random.Random(seed)
-    lease_seconds = 2.5
+    lease_seconds = paced(2.5)
     scale = seconds / FULL_SECONDS
     counts = {kind: max(1, round(count * scale)) for kind, count in FULL_FAULTS.items()}
     enqueues = _workload(rng, seconds, max(4, round(90 * scale)), max(2, round(8 * scale)), 600, 25.0)
@@ -128,16 +130,16 @@ def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = 
             symbols = tuple(f"FAST-{index:04}" for index in range(2000))
             enqueues.append(Enqueue(at, f"outage-{number}", "chaos_bulk", symbols, 10.0, 5))
             faults.append(Fault(LONG_OUTAGE_SECONDS + 10 if number else 2.0, kind, 0, LONG_OUTAGE_SECONDS))
-    return Plan(seed, seconds, 3, 2, lease_seconds, 45.0, enqueues, faults)
+    return Plan(seed, seconds, 3, 2, lease_seconds, patient(45), enqueues, faults, patient(20))
 
 
 def short_plan(seed: int, seconds: float = 14.0) -> Plan:
     """The short form, which is part of every run of the tests."""
     rng = random.Random(seed)
-    lease_seconds = 2.0
+    lease_seconds = paced(2.0)
     enqueues = _workload(rng, seconds, 7, 1, 200, 12.0)
     faults = _schedule(rng, SHORT_FAULTS, seconds, lease_seconds)
-    return Plan(seed, seconds, 2, 2, lease_seconds, 25.0, enqueues, faults, wait_seconds=4.0)
+    return Plan(seed, seconds, 2, 2, lease_seconds, patient(25), enqueues, faults, patient(4))
 
 
 def _workload(

@@ -10,6 +10,7 @@ from chaos.faults import KILLS, Faults
 from chaos.plan import Plan
 from chaos.stage import QUEUES, Stage
 from chaos.verdict import Judge, Leaks, Verdict
+from patience import Deadline
 from streamworkers.database import open_pool
 from streamworkers.engine.services.pruner import Pruner
 
@@ -113,13 +114,13 @@ def _state(stage: Stage) -> dict[str, object]:
 def _leaks(stage: Stage) -> Leaks:
     """What is left after all supervisors have ended and one step of the pruner has cleaned up after killed ones."""
     streams = stage.streams
-    heartbeats_end = stage.now() + _LEAK_SECONDS
-    while streams.inspector.read_heartbeats() and stage.now() < heartbeats_end:
+    heartbeats_end = Deadline(_LEAK_SECONDS)
+    while streams.inspector.read_heartbeats() and not heartbeats_end.has_passed():
         stage.tick()
     with open_pool(stage.services.postgres.url, application="chaos-pruner", max_size=1) as pool:
         Pruner(pool, streams, QUEUES, lambda: set(streams.inspector.read_heartbeats())).run_once()
-    deadline = stage.now() + _LEAK_SECONDS
-    while (found := _look(stage)) != Leaks() and stage.now() < deadline:
+    deadline = Deadline(_LEAK_SECONDS)
+    while (found := _look(stage)) != Leaks() and not deadline.has_passed():
         stage.tick()
     return found
 

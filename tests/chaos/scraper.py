@@ -7,6 +7,8 @@ from collections import defaultdict
 
 import psutil
 
+from patience import patient
+
 _PAUSE_SECONDS = 1.0
 
 
@@ -27,7 +29,7 @@ class Scraper(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._stop_requested.set()
-        self.join(10)
+        self.join(patient(10))
 
     def total(self, name: str) -> int:
         """The sum of a counter over all supervisors, ended ones included."""
@@ -51,7 +53,7 @@ class Scraper(threading.Thread):
 
 def _read(port: int) -> "defaultdict[str, float]":
     counters: defaultdict[str, float] = defaultdict(float)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=patient(2)) as answer:
         for line in answer.read().decode().splitlines():
             name, _, rest = line.partition("{")
             if name.endswith("_total") and not line.startswith("#"):

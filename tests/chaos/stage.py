@@ -24,6 +24,7 @@ from chaos.listener import Listener
 from chaos.plan import Enqueue, Plan
 from chaos.scraper import Scraper
 from harness import Supervisor
+from patience import Deadline, patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
@@ -218,11 +219,11 @@ class Stage:
         time.sleep(_TICK_SECONDS)
 
     def wait_until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
-        """Tick until the condition holds. Raises StageError if it does not within `seconds`."""
-        deadline = self.now() + seconds
+        """Go on with everything until the condition holds. Raises StageError when it does not within `seconds`."""
+        deadline = Deadline(seconds)
         while not condition():
-            if self.now() >= deadline:
-                raise StageError(f"not within {seconds:g} s: {what}")
+            if deadline.has_passed():
+                raise StageError(f"not within {patient(seconds):g} s: {what}")
             self.tick()
 
     def happened(self, kind: str, began: float, pids: frozenset[int] = frozenset()) -> None:

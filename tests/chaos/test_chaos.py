@@ -18,6 +18,7 @@ from chaos.plan import FULL_FAULTS, Plan, full_plan, short_plan
 from chaos.run import finish, run_chaos
 from chaos.stage import EVIDENCE_VARIABLE, Slot, Stage
 from harness import wait_until
+from patience import VARIABLE, paced, patience, patient
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
@@ -97,13 +98,13 @@ def test_an_interrupted_run_leaves_no_process_and_no_folder() -> None:
     folder.chmod(0o711)
     process = subprocess.Popen(
         [sys.executable, "-m", "chaos", "--short"],
-        env={"PYTHONPATH": str(TESTS), "TMPDIR": str(folder), "PATH": os.environ["PATH"]},
+        env={"PYTHONPATH": str(TESTS), "TMPDIR": str(folder), "PATH": os.environ["PATH"], VARIABLE: str(patience())},
         start_new_session=True,
     )
     try:
         wait_until(lambda: list(folder.glob("sw-chaos-*/evidence/*")), 60, "workers execute")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        assert process.wait(patient(60)) == 143
     finally:
         process.kill()
         process.wait()
@@ -120,15 +121,15 @@ def _environment_and_folder(process: psutil.Process) -> str:
 
 
 def _stage(without: str | None) -> Stage:
-    """Two supervisors of one worker each; work without progress for longer than all leases is stranded."""
-    stuck_seconds = 30.0 if without is None else 6.0
-    return Stage(Plan(0, 0.0, 2, 1, 1.0, stuck_seconds), without=without)
+    """Two supervisors of one worker each; what does not move for longer than all leases together is stranded."""
+    stuck_seconds = patient(30.0 if without is None else 6.0)
+    return Stage(Plan(0, 0.0, 2, 1, paced(1.0), stuck_seconds), without=without)
 
 
 def _start_run(stage: Stage, key: str, *symbols: str) -> Run:
     """Enqueue items of about a second, one item in each call."""
     with stage.connection() as connection:
-        request = RunRequest(Long.name, symbols, key, parameters={"milliseconds": 150.0})
+        request = RunRequest(Long.name, symbols, key, parameters={"milliseconds": paced(150.0)})
         run, _ = enqueue(connection, stage.streams, Registry([Long()]), request)
     stage.record.runs[key] = run.id
     return run

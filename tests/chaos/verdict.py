@@ -11,6 +11,7 @@ from chaos.evidence import Evidence, Execution, ItemKey
 from chaos.listener import Listener
 from chaos.plan import POISON, Plan
 from chaos.stage import GRACE_SECONDS, Incident, Record
+from patience import patient
 
 _SERVICES = ("redis_", "postgres_")
 _REASONS_OF_FAULTS = ("lease ran out after", "killed by signal 9", "timeout after", "worker exited with code 70")
@@ -154,7 +155,7 @@ class Judge:
             self.verdict.figures[f"… {cause}"] = causes[cause]
 
     def _why_taken(self, key: ItemKey, first: Execution, second: Execution) -> str:
-        since = first.began - 2 * self._plan.lease_seconds - _BATCH_SECONDS
+        since = first.began - 2 * self._plan.lease_seconds - patient(_BATCH_SECONDS)
         before = [i for i in self._record.incidents if i.began <= second.began and i.ended >= since]
         # A stopped worker loses its entries, and continues with its batch when it is continued.
         if any(i.kind.startswith("stop_") and i.pids & {first.pid, second.pid} for i in before):
@@ -187,8 +188,8 @@ class Judge:
 
     def judge_events(self, listener: Listener) -> None:
         """Compares received events with those written in the transactions of the effects."""
-        received, written = listener.received, self._evidence.events
-        disconnected = [(begin - _CLOCK_SECONDS, end + _CLOCK_SECONDS) for begin, end in listener.disconnected]
+        received, written, slack = listener.received, self._evidence.events, patient(_CLOCK_SECONDS)
+        disconnected = [(begin - slack, end + slack) for begin, end in listener.disconnected]
         missed = [at for event, at in written.items() if event not in received]
         missing = [at for at in missed if at is None or not any(begin <= at <= end for begin, end in disconnected)]
         unknown = len(received.keys() - written.keys())
@@ -209,7 +210,7 @@ class Judge:
         verdict, goodbyes = self.verdict, self._record.goodbyes
         for goodbye in goodbyes:
             away = self._service_was_away(goodbye.at - goodbye.seconds, goodbye.at)
-            if goodbye.code != 0 or (goodbye.seconds > GRACE_SECONDS and not away):
+            if goodbye.code != 0 or (goodbye.seconds > patient(GRACE_SECONDS) and not away):
                 verdict.violations.append(f"after SIGTERM: code {goodbye.code} after {goodbye.seconds:.1f} s")
         verdict.violations += self._record.unexpected
         files = [(counts[0], max(counts[-3:])) for pid in alive if (counts := open_files.get(pid))]
@@ -227,7 +228,7 @@ class Judge:
 
     def _service_was_away(self, begin: float, end: float) -> bool:
         return any(
-            incident.kind.startswith(_SERVICES) and incident.began <= end and incident.ended >= begin - 10.0
+            incident.kind.startswith(_SERVICES) and incident.began <= end and incident.ended >= begin - patient(10)
             for incident in self._record.incidents
         )
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from harness import wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.loading.providers.synthetic import generate_bars
@@ -65,7 +66,7 @@ def _left_running(folder: Path) -> list[str]:
 
 def test_the_demo_analyses_the_users_bars_and_leaves_nothing_running(tmp_path: Path, bars_csv: Path) -> None:
     with _demo(tmp_path, "--csv", str(bars_csv)) as process:
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=patient(100))
         assert process.returncode == 0, output
         assert "2,400 bars of mine.csv loaded, 1 rejected" in output
         assert "20 of 20 closed" in output
@@ -79,6 +80,6 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, bars_csv: Pa
     with _demo(tmp_path, "--csv", str(bars_csv)) as process:
         wait_until(lambda: log.exists() and "supervisor_started" in log.read_text(encoding="utf-8"))
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=patient(60))
         assert process.returncode != 0
         assert _left_running(tmp_path / "data") == []

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness import Supervisor, running_supervisor, start_run, wait_until
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.redis.streams import Streams
@@ -35,14 +36,14 @@ class Scraper(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._stop_requested.set()
-        self.join(10)
+        self.join(patient(10))
 
     def run(self) -> None:
         """The loop."""
         while not self._stop_requested.wait(0.1):
             for url in list(self.urls):
                 try:
-                    with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
+                    with urllib.request.urlopen(f"{url}/metrics", timeout=patient(5)) as answer:
                         text = answer.read().decode()
                 except OSError:
                     continue
@@ -62,7 +63,7 @@ class Scraper(threading.Thread):
 def test_counters_add_up_to_the_ledger_after_kills_recycling_and_scale_in(
     connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    environment |= {"STREAMWORKERS_LAST_SCRAPE_SECONDS": "20"}
+    environment |= {"STREAMWORKERS_LAST_SCRAPE_SECONDS": str(patient(20))}
     symbols = [f"S{number:05}" for number in range(ITEMS)]
     run = start_run(connection, streams, registry, "ledger_entry", *symbols, parameters={"milliseconds": 4.0})
     rng, scraper = random.Random(5), Scraper()

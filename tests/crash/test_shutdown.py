@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from harness import Supervisor, effects_of, items_of, running_supervisor, start_run, wait_for_end, wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
@@ -110,7 +111,7 @@ def test_a_signal_in_the_middle_of_large_runs_leaves_all_that_is_not_done_to_the
     with running_supervisor(environment, tmp_path, *words) as supervisor:
         wait_until(lambda: _is_under_way(connection, fast, 1000) and _is_under_way(connection, saving, 100))
         os.killpg(supervisor.process.pid, number)
-        assert supervisor.process.wait(STOP_SECONDS) == 0
+        assert supervisor.process.wait(patient(STOP_SECONDS)) == 0
         _assert_all_gone(supervisor)
     for run in (fast, saving):
         done = ledger.count_items(connection, run)["completed"]
@@ -131,7 +132,7 @@ def test_a_signal_in_the_middle_of_large_runs_leaves_all_that_is_not_done_to_the
 def test_a_second_signal_ends_the_pool_at_once_and_gives_back_its_items_as_they_were(
     connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    parameters = {"milliseconds": 40_000.0}
+    parameters = {"milliseconds": 1000 * patient(40)}
     run = start_run(connection, streams, registry, "ledger_entry", *_symbols(12), parameters=parameters)
     words = ("--processes", "2", "--grace-seconds", "600", *TESTS)
     with running_supervisor(environment, tmp_path, *words) as supervisor:
@@ -141,7 +142,7 @@ def test_a_second_signal_ends_the_pool_at_once_and_gives_back_its_items_as_they_
         supervisor.process.terminate()
         wait_until(lambda: supervisor.events("supervisor_stopping"))
         supervisor.process.terminate()
-        assert supervisor.process.wait(35) == 0
+        assert supervisor.process.wait(patient(35)) == 0
         _assert_all_gone(supervisor)
     assert _backlog(streams, "tests") == (12, 0, 0)
     assert streams.inspector.read_consumers("tests") == {}
@@ -225,7 +226,7 @@ def test_a_signal_to_a_pool_whose_workers_are_starting_ends_it_in_order(
         (worker,) = supervisor.worker_pids()
         wait_until(lambda: _has_computed(worker, computed_seconds))
         os.killpg(supervisor.process.pid, number)
-        assert supervisor.process.wait(STOP_SECONDS) == 0
+        assert supervisor.process.wait(patient(STOP_SECONDS)) == 0
         _assert_all_gone(supervisor)
         assert "Traceback" not in supervisor.log.read_text(encoding="utf-8")
     assert streams.inspector.read_consumers("tests") == {}

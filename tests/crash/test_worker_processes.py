@@ -19,6 +19,7 @@ from harness import (
     wait_for_end,
     wait_until,
 )
+from patience import paced, patient
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -27,7 +28,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 TESTS = ("--queue", "tests")
-SLOW = {"milliseconds": 10.0}
+SLOW = {"milliseconds": paced(10.0)}
 
 
 def _symbols(count: int) -> list[str]:
@@ -40,7 +41,7 @@ def _is_under_way(connection: Connection, run: Run, done: int) -> bool:
 
 def _finished(supervisor: Supervisor) -> dict[str, float]:
     counts: dict[str, float] = {}
-    with urllib.request.urlopen(f"{supervisor.metrics_url()}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{supervisor.metrics_url()}/metrics", timeout=patient(5)) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith("streamworkers_items_finished_total{"):
                 labels, _, value = line.rpartition(" ")
@@ -53,7 +54,7 @@ def _finished(supervisor: Supervisor) -> dict[str, float]:
 
 def _probe(supervisor: Supervisor, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"{supervisor.metrics_url()}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{supervisor.metrics_url()}{path}", timeout=patient(10)) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -81,7 +82,7 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
 @pytest.mark.parametrize(
     ("symbol", "reason"),
     [
-        ("HANG", "timeout after 3 s"),
+        ("HANG", "timeout after {} s"),
         ("SIGKILL", "killed by signal 9"),
         ("FORK_AND_DIE", "killed by signal 9"),
         ("EXIT", "worker exited with code 3"),
@@ -101,6 +102,7 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
     with running_supervisor(environment, tmp_path, "--processes", "1", "--metrics-port", "0", *TESTS) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
         items = items_of(connection, run)
+        reason = reason.format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
         assert items.pop(symbol) == ("failed", 2, reason)
         assert items == dict.fromkeys("ABC", ("completed", 1, None))
         assert effects_of(connection, run) == ["A", "B", "C"]
@@ -150,7 +152,7 @@ def test_sigterm_finishes_the_batch_in_hand_and_hands_the_rest_back(
 def test_a_batch_that_outlasts_the_grace_time_is_handed_back_without_costing_an_attempt(
     connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    run = start_run(connection, streams, registry, "ledger_entry", "A", parameters={"milliseconds": 50_000.0})
+    run = start_run(connection, streams, registry, "ledger_entry", "A", parameters={"milliseconds": 1000 * patient(50)})
     words = ("--processes", "1", "--grace-seconds", "0.2", *TESTS)
     with running_supervisor(environment, tmp_path, *words) as supervisor:
         wait_until(lambda: streams.inspector.read_backlog("tests").pending == 1)
@@ -166,7 +168,9 @@ def test_a_worker_that_stands_still_is_killed_after_its_timeout_and_replaced(
     run = start_run(connection, streams, registry, "misbehaving", "STOP")
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED"
-        assert [event["reason"] for event in supervisor.events("worker_ended")] == ["timeout after 3 s"]
+        assert [event["reason"] for event in supervisor.events("worker_ended")] == [
+            f"timeout after {environment['SAMPLE_JOBS_TIMEOUT_SECONDS']} s"
+        ]
     assert items_of(connection, run) == {"STOP": ("completed", 2, None)}
     assert effects_of(connection, run) == ["STOP"]
 

@@ -18,6 +18,7 @@ import psutil
 from psycopg.conninfo import make_conninfo
 
 from harness import Supervisor, effects_of, items_of, start_run, wait_for_end, wait_until
+from patience import Deadline, paced, patient
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine import ledger
@@ -27,7 +28,7 @@ from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
 from tcp_proxy import TcpProxy
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = paced(2.0)
 OUTAGE_SECONDS = 1.5 * LEASE_SECONDS
 ROLE = "pool_role"
 DATABASE = "faults"
@@ -123,7 +124,7 @@ class FaultyPool:
     def start_run(self, count: int = 200, milliseconds: float = 10.0) -> Run:
         """Enqueue a run of items that take so long each."""
         symbols = [f"S{number:04}" for number in range(count)]
-        parameters = {"milliseconds": milliseconds}
+        parameters = {"milliseconds": paced(milliseconds)}
         return start_run(self.connection, self.streams, self._registry, "ledger_entry", *symbols, parameters=parameters)
 
     def completed(self, run: Run) -> int:
@@ -147,7 +148,7 @@ class FaultyPool:
     def probe(self, path: str, seconds: float = 40.0) -> tuple[int, str]:
         """The answer of a probe: its status and text."""
         try:
-            with urllib.request.urlopen(f"{self.supervisor.metrics_url()}{path}", timeout=seconds) as answer:
+            with urllib.request.urlopen(f"{self.supervisor.metrics_url()}{path}", timeout=patient(seconds)) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -160,7 +161,7 @@ class FaultyPool:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=patient(90),
             check=False,
         )
         return Answer(done.returncode, done.stderr)
@@ -170,14 +171,14 @@ class FaultyPool:
 
         Which connection is cut is the traffic's choice. Returns the runs that the workers were at.
         """
-        runs, sizes, enough = [self.start_run(400)], (0, 1, 9, 60, 300, 1000), time.monotonic() + 60
+        runs, sizes, enough = [self.start_run(400)], (0, 1, 9, 60, 300, 1000), Deadline(60)
         for cuts, size in enumerate(cycle(sizes)):
             if cuts >= 2 * len(sizes) and until():
                 break
-            assert time.monotonic() < enough, f"not met by the pool: {cuts} cuts"
-            before, deadline = proxy.cuts, time.monotonic() + 60
+            assert not enough.has_passed(), f"not met by the pool: {cuts} cuts"
+            before, deadline = proxy.cuts, Deadline(60)
             while proxy.cuts == before:
-                assert time.monotonic() < deadline, f"no connection gets {size} bytes"
+                assert not deadline.has_passed(), f"no connection gets {size} bytes"
                 if self.completed(runs[-1]) > 200:
                     runs.append(self.start_run(400))
                 # Of another connection when the first one falls silent.
@@ -204,7 +205,7 @@ class FaultyPool:
         elapsed = time.monotonic() - began
         # A thread that spins takes a core as far as it gets one, and writes hundreds of lines a second.
         assert self._log_lines() - lines <= 20 + 15 * elapsed
-        assert _processor_seconds(processes) - seconds <= 0.3 + 0.25 * elapsed
+        assert _processor_seconds(processes) - seconds <= paced(0.3) + 0.25 * elapsed
 
     def _log_lines(self) -> int:
         return self.supervisor.log.read_bytes().count(b"\n")
@@ -215,7 +216,7 @@ def assert_for(seconds: float, condition: Callable[[], object], what: str) -> No
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert condition(), what
-        time.sleep(0.05)
+        time.sleep(paced(0.05))  # a slow machine needs longer for an answer
 
 
 def _processor_seconds(processes: list[psutil.Process]) -> float:

@@ -9,6 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from faults.faulty_pool import DATABASE
 from harness import wait_until
+from patience import paced
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
@@ -30,7 +31,7 @@ def database_url(faulty_services: EmbeddedServices) -> str:
 @pytest.fixture
 def supervisor(faulty_services: EmbeddedServices, database_url: str) -> Iterator[Supervisor]:
     """A supervisor in this process, without workers; its threads are not started."""
-    settings = Settings(key_prefix="liveness", lease_seconds=2.0, reconcile_seconds=0.3)
+    settings = Settings(key_prefix="liveness", lease_seconds=paced(2.0), reconcile_seconds=0.3)
     options = SupervisorOptions((), {}, Limits(), grace_seconds=1.0, metrics_host="127.0.0.1", metrics_port=None)
     made = Supervisor(settings, faulty_services.redis.url, database_url, options)
     yield made
@@ -50,7 +51,7 @@ def test_every_loop_that_does_not_turn_is_named(supervisor: Supervisor, monkeypa
 def test_a_loop_that_hangs_is_named_and_the_others_are_not(
     supervisor: Supervisor, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "LIVE_SECONDS", 2.0)
+    monkeypatch.setattr(supervisor_module, "LIVE_SECONDS", paced(2.0))
     threads = [supervisor._leases, *supervisor._loops.values()]
     for thread in threads:
         thread.start()

@@ -12,6 +12,7 @@ import redis
 
 from faults.faulty_pool import LEASE_SECONDS, OUTAGE_SECONDS, FaultyPool, assert_for
 from harness import wait_until
+from patience import patient
 from streamworkers.engine import ledger
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.redis.entry import Entry
@@ -128,7 +129,10 @@ def _busy_with_a_script(pool: FaultyPool) -> Iterator[None]:
 @contextmanager
 def _command_in_background(pool: FaultyPool, *words: str | int) -> Iterator[None]:
     def send() -> None:
-        with redis.Redis.from_url(pool.services.redis.url, socket_timeout=100) as client, suppress(redis.ResponseError):
+        with (
+            redis.Redis.from_url(pool.services.redis.url, socket_timeout=patient(100)) as client,
+            suppress(redis.ResponseError),
+        ):
             client.execute_command(*words)
 
     thread = threading.Thread(target=send)

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from harness import wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices, redis_server
@@ -109,7 +110,7 @@ def test_only_the_stopped_service_is_started(shared: EmbeddedServices) -> None:
 
 def test_two_starts_at_once_make_one_of_each(services: EmbeddedServices, folder: Path) -> None:
     starts = [_command("start", "--json", data=services.folder) for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in starts]
+    outputs = [process.communicate(timeout=patient(60)) for process in starts]
     assert [process.returncode for process in starts] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
     assert len([process for process in _processes_below(folder) if process.name().startswith(("redis", "valkey"))]) == 1
@@ -118,7 +119,7 @@ def test_two_starts_at_once_make_one_of_each(services: EmbeddedServices, folder:
 def test_start_and_stop_at_once_end_in_one_state_of_both(shared: EmbeddedServices) -> None:
     shared.start()
     commands = [_command(verb, data=shared.folder) for verb in ("stop", "start", "stop", "start")]
-    outputs = [process.communicate(timeout=60) for process in commands]
+    outputs = [process.communicate(timeout=patient(60)) for process in commands]
     assert [process.returncode for process in commands] == [0] * 4, outputs
     states = {status.answers for status in shared.status()}
     assert len(states) == 1
@@ -132,7 +133,7 @@ def test_what_a_killed_start_left_behind_is_found(verb: str, services: EmbeddedS
     unfinished = services.folder / "postgres" / "data.unfinished"
     wait_until(lambda: bool(processes_given("initdb", unfinished)), what="PostgreSQL is being made")
     start.kill()
-    start.communicate(timeout=30)
+    start.communicate(timeout=patient(30))
     wait_until(lambda: services.redis.process() is not None, what="the orphan is found")
     orphan = services.redis.process()
     if verb == "start":
@@ -352,7 +353,7 @@ def test_a_program_of_postgres_that_hangs_or_fails_is_reported() -> None:
     with pytest.raises(ServiceUnreachableError, match=r"sleep did not end within 0\.1 s"):
         Account(None).run(["sleep", "60"], timeout_seconds=0.1)
     with pytest.raises(ServiceUnreachableError, match="sh failed: no room"):
-        Account(None).run(["sh", "-c", "echo no room; exit 1"], timeout_seconds=10)
+        Account(None).run(["sh", "-c", "echo no room; exit 1"], timeout_seconds=patient(10))
 
 
 def _command(*words: str, data: Path) -> "subprocess.Popen[str]":

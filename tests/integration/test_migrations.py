@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from patience import patient
 from streamworkers.database import Connection, connect
 from streamworkers.errors import MigrationError
 from streamworkers.migrations import migrate, migration_status, migrations_folder, read_migrations
@@ -141,7 +142,7 @@ def test_concurrent_migrations_apply_each_file_once(empty_database_url: str, fol
     def work() -> None:
         try:
             with connect(empty_database_url) as connection:
-                together.wait(30)
+                together.wait(patient(30))
                 applied.extend(migrate(connection, folder))
         except BaseException as error:
             failures.append(error)
@@ -151,7 +152,7 @@ def test_concurrent_migrations_apply_each_file_once(empty_database_url: str, fol
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(patient(60))
     assert failures == []
     assert sorted(applied) == ["0001_first.sql", "0002_second.sql"]
     with connect(empty_database_url) as connection:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import wait_until
+from patience import patient
 from tcp_proxy import TcpProxy
 
 
@@ -26,7 +27,7 @@ def echo_path() -> Iterator[str]:
             thread.start()
             yield path
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
+            thread.join(patient(10))
             assert not thread.is_alive()
 
 
@@ -115,7 +116,7 @@ def test_hang_swallows_what_is_sent_and_resume_delivers_it(proxy: TcpProxy) -> N
             wait_until(lambda: proxy.connections == 2)
             proxy.resume()
             for client in (old, new):
-                client.settimeout(30)
+                client.settimeout(patient(30))
                 assert _receive(client, 4) == b"late"
 
 
@@ -155,7 +156,7 @@ def _echo(client: socket.socket) -> None:
 
 @contextmanager
 def _client(proxy: TcpProxy) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as opened:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=patient(30)) as opened:
         yield opened
 
 

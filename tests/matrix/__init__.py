@@ -1,1 +1,1 @@
-"""The whole suite on every pair of a supported Redis and a supported PostgreSQL: `make test-matrix`."""
+"""The whole suite on every supported Redis, PostgreSQL and Python: `make test-matrix`."""

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 
+from patience import patient
+
 HANG_SECONDS = 120.0
 ANYWHERE = "anywhere"
 
@@ -62,7 +64,7 @@ class Actor:
         assert not self.ended
         self._stage.moving = self
         self._turn.release()
-        if not self._stopped.acquire(timeout=HANG_SECONDS):
+        if not self._stopped.acquire(timeout=patient(HANG_SECONDS)):
             raise AssertionError(f"the actor that stopped at {self.point!r} hangs")
         self._stage.moving = None
         if self._error is not None:

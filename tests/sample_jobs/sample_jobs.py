@@ -60,7 +60,7 @@ class Misbehaving(LedgerEntry):
     """
 
     name: ClassVar[str] = "misbehaving"
-    timeout_seconds: ClassVar[float] = 3.0
+    timeout_seconds: ClassVar[float] = float(os.environ.get("SAMPLE_JOBS_TIMEOUT_SECONDS", "3"))
 
     def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
         for item in items:
@@ -76,7 +76,7 @@ class Misbehaving(LedgerEntry):
                 case "FORK_AND_DIE":
                     _fork_and_die()
                 case "WAIT_FOR_CANCEL":
-                    deadline = time.monotonic() + 30
+                    deadline = time.monotonic() + 600
                     while not context.cancelled and time.monotonic() < deadline:
                         time.sleep(0.02)
                 case "EXIT":

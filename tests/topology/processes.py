@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import SAMPLE_JOBS, Supervisor, wait_until
+from patience import patient
 from topology.compose import seconds
 
 _STREAMWORKERS = (sys.executable, "-m", "streamworkers")
@@ -47,7 +48,9 @@ class ServiceProcess(Supervisor):
         kind, program, *words = self._check
         assert (kind, program) == ("CMD", "python")
         command = [sys.executable, *words]
-        return subprocess.run(command, capture_output=True, timeout=_CHECK_SECONDS, check=False).returncode == 0
+        return (
+            subprocess.run(command, capture_output=True, timeout=patient(_CHECK_SECONDS), check=False).returncode == 0
+        )
 
     def wait_until_healthy(self) -> None:
         """Poll the health check until it succeeds."""
@@ -56,7 +59,12 @@ class ServiceProcess(Supervisor):
     def call(self, *words: str) -> str:
         """The output of a command in this service, as by `docker compose exec`."""
         answer = subprocess.run(
-            [*_STREAMWORKERS, *words], env=self._environment, capture_output=True, text=True, timeout=60, check=False
+            [*_STREAMWORKERS, *words],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=patient(60),
+            check=False,
         )
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
@@ -66,8 +74,8 @@ class ServiceProcess(Supervisor):
         return str(self.events("supervisor_started")[0]["worker"])
 
     def ended(self) -> int:
-        """Wait for the process to end by itself; returns the exit code."""
-        return self.process.wait(60)
+        """The exit code, after the process ended by itself."""
+        return self.process.wait(patient(60))
 
 
 def _port_of(command: Sequence[str]) -> dict[str, str]:

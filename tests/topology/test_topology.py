@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness import ServiceUrls, wait_until
+from patience import paced, patient
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded.postgres_server import find_postgres_programs
@@ -47,7 +48,7 @@ def database(empty_database_url: str) -> Iterator[str]:
     }
     with connect(empty_database_url) as admin:
         try:
-            subprocess.run(["sh", str(REPOSITORY / script)], env=environment, check=True, timeout=30)
+            subprocess.run(["sh", str(REPOSITORY / script)], env=environment, check=True, timeout=patient(30))
             yield empty_database_url
         finally:
             admin.execute(
@@ -112,7 +113,7 @@ def test_grafanas_login_reads_and_writes_nothing(start: Start, database: str) ->
 def _run(worker: ServiceProcess, database: str) -> int:
     """Enqueue a run in a worker's container, and wait until every item is executed once; returns its id."""
     summary = json.loads(
-        worker.call("enqueue", "ledger_entry", "--symbols", _SYMBOLS, "--param", "milliseconds=30", "--json")
+        worker.call("enqueue", "ledger_entry", "--symbols", _SYMBOLS, "--param", f"milliseconds={paced(30)}", "--json")
     )
     run_id = int(summary["run_id"])
     with connect(database) as connection:
@@ -145,7 +146,7 @@ def _stop_all(processes: list[ServiceProcess]) -> None:
     for process in processes:
         process.process.terminate()
     for process in processes:
-        left = since + process.stop_seconds - time.monotonic()
+        left = since + patient(process.stop_seconds) - time.monotonic()
         assert process.process.wait(left) == 0, process.log.read_text(encoding="utf-8")
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from matrix.__main__ import Result, main, pairs, result_of, table
+from matrix.__main__ import Result, combinations, main, pairs, result_of, table
+from matrix.interpreters import OWN_PYTHON, PYTHONS, find_interpreter
 
 REPORT = '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1" time="2.5"/></testsuites>'
 
@@ -13,6 +14,20 @@ def test_a_kind_that_is_not_named_is_run_in_all_its_versions() -> None:
     assert len(pairs([])) == 4
     assert pairs(["redis-7.0", "postgres-15"]) == [("redis-7.0", "postgres-15")]
     assert pairs(["postgres-18"]) == [("redis-6.2", "postgres-18"), ("redis-7.0", "postgres-18")]
+
+
+def test_other_pythons_run_on_one_pair_unless_they_are_named() -> None:
+    every = combinations([])
+    assert [python for python, *_ in every] == [OWN_PYTHON] * 4 + list(PYTHONS[1:])
+    assert {"python-3.11", "python-3.12", "python-3.13"} <= {python for python, *_ in every}
+    assert combinations(["python-3.13", "redis-7.0", "postgres-15"]) == [("python-3.13", "redis-7.0", "postgres-15")]
+
+
+def test_a_python_that_the_machine_does_not_have_is_skipped_visibly() -> None:
+    assert find_interpreter("3.1") is None
+    result = Result("redis-6.2", "postgres-18", 0, python="python-3.99", is_missing=True)
+    assert result.is_good
+    assert table([result]).splitlines()[1].endswith("skipped: no such interpreter on this machine")
 
 
 def test_a_version_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:

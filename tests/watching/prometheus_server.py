@@ -16,9 +16,9 @@ import yaml
 
 from debian_packages import prometheus_programs
 from harness import wait_until
+from patience import paced, patient
 
 RULES = Path(__file__).parent.parent.parent / "prometheus" / "rules"
-SCRAPE_SECONDS = 1
 
 
 class QueryError(Exception):
@@ -55,7 +55,7 @@ class Prometheus:
     def _get(self, path: str, **words: str) -> Any:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(words)}"
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(url, timeout=patient(30)) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:
@@ -64,7 +64,7 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], hasten: float = 1.0) -> Iterator[Prometheus]:
-    """Scrape these addresses, by component, each second, with the rules of the repository; stopped at the end.
+    """Scrape these addresses, by component, each second or so, with the rules of the repository; stopped in the end.
 
     `hasten` divides the times for which alerts wait before they fire.
     """
@@ -73,8 +73,9 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
     rules.mkdir()
     for path in RULES.glob("*.yml"):
         (rules / path.name).write_text(_hastened(path.read_text(encoding="utf-8"), hasten))
+    interval = f"{round(paced(1))}s"
     config = {
-        "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"},
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": [str(rules / "*.yml")],
         "scrape_configs": [
             {
@@ -106,7 +107,7 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
         yield server
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(patient(30))
 
 
 def _hastened(text: str, by: float) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
+from patience import paced
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger import count_items
@@ -152,6 +153,6 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
         wait_for_end(connection, slow, 180)
     for run in runs:
         wait_for_end(connection, run, 180)
-    # A rate needs several scrapes.
-    until = datetime.now(UTC) + timedelta(seconds=5)
+    # Figures of a while: a rate needs some scrapes.
+    until = datetime.now(UTC) + timedelta(seconds=paced(5))
     wait_until(lambda: datetime.now(UTC) >= until, 10, "some more scrapes")

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from harness import start_run, wait_until
+from patience import paced
 from streamworkers.database import Connection
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.migrations import create_roles
 from watching.stage import watched_system
 
-# At 1, alerts wait as long as in production.
-HASTEN = float(os.environ.get("ALERTS_HASTEN", "30"))
+# At 1 alerts wait as long as they do in earnest.
+HASTEN = float(os.environ.get("ALERTS_HASTEN", "30")) / paced(1)
 WATCHED_SECONDS = 600 / HASTEN
 
 

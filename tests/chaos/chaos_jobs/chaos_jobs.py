@@ -32,7 +32,7 @@ class Mixed(Job[ChaosParameters]):
     name: ClassVar[str] = "chaos_mixed"
     queue: ClassVar[str] = "chaos"
     batch_size: ClassVar[int] = 10
-    timeout_seconds: ClassVar[float] = 2.0
+    timeout_seconds: ClassVar[float] = 2.0 * min(4.0, float(os.environ.get("TEST_PATIENCE", "1")))
     parameters: ClassVar[type[JobParameters]] = ChaosParameters
 
     def execute(self, items: Sequence[Item], context: Context[ChaosParameters]) -> Iterator[Outcome]:

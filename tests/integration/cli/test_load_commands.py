@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Run
+from command_line import Run, wait_for
 from consumer import Consumer
 from harness import Supervisor
 from loading import stored_bars
@@ -76,7 +76,7 @@ def test_minutes_are_covered_by_sessions(cli: Run, connection: Connection) -> No
 
 
 def test_a_load_waits_for_its_run(cli: Run, files: Path, worker: Supervisor) -> None:
-    answer = cli("load", "--symbols", "AAA,CCC", "--provider", "synthetic", "--years", "1", "--wait", "--timeout", "60")
+    answer = cli("load", "--symbols", "AAA,CCC", "--provider", "synthetic", "--years", "1", *wait_for(60))
     assert answer.code == 0, answer.err
     assert "run 1: load_ohlcv over AAA,CCC: COMPLETED" in answer.out
     assert "bars of 2 symbols" in answer.out

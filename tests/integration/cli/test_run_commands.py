@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from command_line import Run
+from command_line import Run, wait_for
 from harness import Supervisor, wait_until
+from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.redis.queue import Delivery
@@ -139,13 +140,21 @@ def test_no_dead_items(cli: Run) -> None:
 
 @pytest.mark.usefixtures("worker")
 def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: Run) -> None:
-    done = cli("enqueue", "ledger_entry", "--symbols", "A,B", "--wait", "--timeout", "60")
+    done = cli("enqueue", "ledger_entry", "--symbols", "A,B", *wait_for(60))
     assert done.code == 0
     assert "run 1: ledger_entry over A,B: COMPLETED\n" in done.out
     assert "  items      2 of 2 closed in " in done.out
 
     answer = cli(
-        "enqueue", "misbehaving", "--symbols", "A,RAISE,PERMANENT", "--max-attempts", "2", "--wait", "--timeout", "60"
+        "enqueue",
+        "misbehaving",
+        "--symbols",
+        "A,RAISE,PERMANENT",
+        "--max-attempts",
+        "2",
+        "--wait",
+        "--timeout",
+        patient(60),
     )
     assert answer.code == 1
     assert "run 2: misbehaving over A,RAISE,PERMANENT: COMPLETED_WITH_ERRORS\n" in answer.out
@@ -183,7 +192,7 @@ def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: 
 @pytest.mark.usefixtures("worker")
 def test_an_analysis_from_bars_to_results(cli: Run, tmp_path: Path) -> None:
     cli("bars", "synthesize", "--symbols", "2", "--days", "300", "--end", "2013-03-01", "--universe", "made")
-    answer = cli("enqueue", "analysis", "--universe", "made", "--wait", "--timeout", "60", "--param", "last_bars=20")
+    answer = cli("enqueue", "analysis", "--universe", "made", *wait_for(60), "--param", "last_bars=20")
     assert answer.code == 0, answer
     assert "  as of      2013-03-01 (day)\n" in answer.out
     assert "  completed  2: 2 analysed, 0 stale\n" in answer.out
@@ -209,7 +218,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cl
             assert waiting.stderr is not None
             assert waiting.stderr.readline().startswith("no worker reads queue 'bench'")
             waiting.send_signal(signal.SIGINT)
-            out, err = waiting.communicate(timeout=30)
+            out, err = waiting.communicate(timeout=patient(30))
         finally:
             waiting.kill()
     assert waiting.returncode == 130

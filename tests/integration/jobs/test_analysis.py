@@ -13,6 +13,7 @@ from psycopg_pool import ConnectionPool
 
 from consumer import Consumer
 from harness import items_of, run_status, start_run, subscribe
+from patience import patient
 from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import PoolMetrics
@@ -158,7 +159,7 @@ def test_a_subscriber_receives_exactly_the_detections_as_json(
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
     stored = list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=1000)
     assert len(stored) > 5
-    messages = [json.loads(listener.get_message(timeout=5)["data"]) for _ in stored]
+    messages = [json.loads(listener.get_message(timeout=patient(5))["data"]) for _ in stored]
     assert listener.get_message(timeout=0) is None
     listener.close()
     fields = {

@@ -11,6 +11,7 @@ import pytest
 from consumer import Consumer
 from harness import run_status, start_run
 from loading import NEW_YORK, NOW, THIRTY, bars_of_days, counts, later, massive, results, stored_bars
+from patience import patient
 from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.outcome import Completed, Item
@@ -314,7 +315,7 @@ def test_two_workers_that_replace_series_do_not_wait_for_each_other_for_ever(dat
                 spool.add(bars)
                 base = SeriesSource(symbol, "day", "massive", regular, date(2025, 11, 25), None, NOW, NOW, run_id)
                 value = BarsToSave(TIMEFRAMES["day"], spool, base, (date(2024, 1, 1), date(2025, 1, 1)), "")
-                rounds.wait(30)
+                rounds.wait(patient(30))
                 with connection.transaction():
                     LoadOhlcv().save(connection, [Completed(Item(run_id, 0, symbol, "day", 1), value)])
 
@@ -429,7 +430,7 @@ def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMa
 def test_what_cannot_be_loaded_fails_with_its_reason_and_stops_nobody(
     name: str, value: float | None, error: str, monkeypatch: pytest.MonkeyPatch, loader: Loader
 ) -> None:
-    with massive(monkeypatch, massive_timeout_seconds=0.5) as server:
+    with massive(monkeypatch, massive_timeout_seconds=patient(0.5)) as server:
         server.misbehave(name, value, tickers=["IBM"])
         run = loader.load("IBM", "MSFT", first="2025-11-17", last="2025-11-21")
     found = results(loader.connection, run)

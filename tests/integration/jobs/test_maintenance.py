@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from consumer import Consumer
 from harness import items_of, run_status, start_run, subscribe, wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.diagnosis.components import ComponentStatus, check_components, find_worst
@@ -246,7 +247,7 @@ def test_a_health_check_keeps_its_findings_and_publishes_them(
     assert len(rows) == 8
     assert {run_id for _, _, run_id in rows} == {run.id}
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
-    told = json.loads(listener.get_message(timeout=5)["data"])
+    told = json.loads(listener.get_message(timeout=patient(5))["data"])
     listener.close()
     assert (told["kind"], told["status"], told["run_id"]) == ("health", "critical", run.id)
     assert [found["component"] for found in told["components"]] == [component for component, _, _ in rows]
@@ -267,7 +268,7 @@ def test_cache_maintenance_reloads_warms_and_reports_small_universes(
     with psycopg.connect(database_url, autocommit=True) as listening:
         listening.execute("LISTEN streamworkers_universes")
         results = _completed(consumer, connection, run)
-        assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
+        assert len(list(listening.notifies(timeout=patient(5), stop_after=1))) == 1
     assert results["universe_cache"] == {"universes": 3, "symbols": 2}
     assert results["common_queries"]["symbols"] == 1
     assert results["common_queries"]["queries"] == 5

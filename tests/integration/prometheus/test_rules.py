@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from debian_packages import prometheus_programs
+from patience import patient
 from streamworkers.cli.main import cli
 from streamworkers.errors import UsageError
 from unit.test_docs import _registries
@@ -48,7 +49,7 @@ def promtool() -> Path:
 
 def _run(program: Path, *words: str | Path) -> str:
     done = subprocess.run(
-        [program, *words], cwd=FOLDER, capture_output=True, text=True, timeout=_PROMTOOL_SECONDS, check=False
+        [program, *words], cwd=FOLDER, capture_output=True, text=True, timeout=patient(_PROMTOOL_SECONDS), check=False
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

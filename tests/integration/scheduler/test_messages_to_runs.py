@@ -11,6 +11,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from harness import subscribe, wait_until
+from patience import patient
 from scheduler.listener import RECLAIM_IDLE_MS, ChannelListener, StreamListener
 from scheduler.messages_to_runs import SLOT_SECONDS, Intake, Outcome
 from scheduler.metrics import SchedulerMetrics
@@ -187,7 +188,7 @@ def test_what_is_no_good_is_rejected_told_once_and_counted(
     assert (outcome.kind, outcome.reason) == ("rejected", reason)
     assert outcome.detail.startswith(detail)
     assert intake.accept(raw, "pubsub", SENT_AT).kind == "duplicate"
-    told = json.loads(errors.get_message(timeout=5)["data"])
+    told = json.loads(errors.get_message(timeout=patient(5))["data"])
     assert (told["kind"], told["reason"], told["source"]) == ("message_rejected", reason, "pubsub")
     assert told["detail"].startswith(detail)
     assert errors.get_message(timeout=0.1) is None
@@ -313,7 +314,7 @@ def test_the_channel_is_heard_and_the_stream_read_by_threads_that_find_redis_aga
         for listener in listeners:
             listener.stop()
         for listener in listeners:
-            listener.join(10)
+            listener.join(patient(10))
     groups: Any = messages._client.xinfo_consumers(DATA_LOAD_STREAM, DATA_LOAD_GROUP)
     assert groups == []
 

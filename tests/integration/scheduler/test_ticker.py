@@ -8,6 +8,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from harness import subscribe, wait_until
+from patience import patient
 from scheduler.metrics import SchedulerMetrics
 from scheduler.ticker import Ticker
 from scheduling import MONDAY, Add, Clock, end_runs, runs_of, ticks_of
@@ -98,7 +99,7 @@ def test_a_tick_that_can_start_no_run_is_rejected_with_its_reason_and_the_next_i
     assert len(runs_of(connection, other)) == 1
     listener = subscribe(streams, ERRORS_CHANNEL)
     OutboxRelay(pool, streams, metrics).run_once()
-    told = listener.get_message(timeout=5)
+    told = listener.get_message(timeout=patient(5))
     listener.close()
     assert b'"kind": "tick_rejected"' in told["data"]
     clock.forward(hours=1)
@@ -365,9 +366,9 @@ def test_a_change_is_told_to_every_replica_and_planning_is_not(
     with connect(database_url) as listening:
         listening.execute("LISTEN streamworkers_schedules")
         store.set_enabled(connection, "job", False)
-        assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
+        assert len(list(listening.notifies(timeout=patient(5), stop_after=1))) == 1
         store.set_enabled(connection, "job", True)
-        assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
+        assert len(list(listening.notifies(timeout=patient(5), stop_after=1))) == 1
         ticker.run_once()
         clock.forward(hours=1)
         ticker.run_once()

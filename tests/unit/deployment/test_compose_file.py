@@ -8,6 +8,7 @@ from typing import Any
 import click
 import pytest
 
+from patience import patient
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings, load_settings
 from topology.compose import (
@@ -30,7 +31,7 @@ PINNED = re.compile(r"([a-z0-9-]+/)?[a-z0-9-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?"
 
 def test_it_is_valid_by_the_compose_specification() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE_FILE)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 

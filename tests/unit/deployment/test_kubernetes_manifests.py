@@ -15,6 +15,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from patience import patient
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.engine.redis.keys import GROUP, Keys
@@ -95,7 +96,7 @@ def test_kustomize_builds_it(folder: Path) -> None:
     if kubectl is None:
         pytest.skip("needs kubectl")
     answer = subprocess.run(
-        [kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
+        [kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=patient(60), check=False
     )
     assert answer.returncode == 0, answer.stderr
     built = list(yaml.safe_load_all(answer.stdout))

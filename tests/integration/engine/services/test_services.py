@@ -9,6 +9,7 @@ from psycopg_pool import ConnectionPool
 
 from consumer import Consumer
 from harness import effects_of, run_status, start_run, subscribe, wait_until
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine import enqueue as enqueue_module
@@ -190,8 +191,8 @@ def test_entries_of_a_dead_worker_are_reclaimed_after_their_lease(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
     consumer.read()
-    patient = Reclaimer(streams, ["tests"], "me", 60_000, metrics)
-    assert patient.run_once() is None
+    slow = Reclaimer(streams, ["tests"], "me", 60_000, metrics)
+    assert slow.run_once() is None
     assert _value(metrics, "entries_reclaimed_total", queue="tests") == 0
     Reclaimer(streams, ["tests"], "me", 0, metrics).run_once()
     assert _value(metrics, "entries_reclaimed_total", queue="tests") == 2
@@ -559,7 +560,7 @@ def test_events_are_published_in_order_with_an_id_and_leave_the_outbox(
     start_run(connection, streams, registry, "ledger_entry", "A", "B")
     consumer.work()
     assert OutboxRelay(pool, streams, metrics).run_once() is None
-    messages = [json.loads(listener.get_message(timeout=5)["data"]) for _ in range(2)]
+    messages = [json.loads(listener.get_message(timeout=patient(5))["data"]) for _ in range(2)]
     listener.close()
     assert [message["symbol"] for message in messages] == ["A", "B"]
     assert len({message["event_id"] for message in messages}) == 2

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from patience import patient
 from streamworkers_fakes.massive import FakeMassive, FakeSplit, RunningFakeMassive, running_fake_massive
 
 NOW = datetime(2025, 12, 1, 12, 0, tzinfo=ZoneInfo("America/New_York"))  # in the session of a Monday
@@ -42,7 +43,7 @@ def server(shared_server: RunningFakeMassive) -> RunningFakeMassive:
 def shared_client(shared_server: RunningFakeMassive) -> Iterator[httpx.Client]:
     """The client, which `client` hands out: making one takes longer than most tests."""
     headers = {"Authorization": f"Bearer {shared_server.api_key}"}
-    with httpx.Client(base_url=shared_server.url, headers=headers, timeout=20) as opened:
+    with httpx.Client(base_url=shared_server.url, headers=headers, timeout=patient(20)) as opened:
         yield opened
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from patience import patient
 from streamworkers.cli.main import main
 from streamworkers.errors import ServiceUnreachableError
 from streamworkers_fakes.massive import KINDS, FakeMassive, fake_massive_process, parse_split
@@ -38,7 +39,7 @@ def test_the_process_prints_its_url_and_ends_with_0_on_sigterm(tmp_path: Path) -
                 client.get(path.replace("KO", "V"), timeout=0.1)
     finally:
         process.terminate()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=patient(30))
     assert (process.returncode, out, err) == (0, "", "")
     market = FakeMassive(seed=5, extended_share=0.5, splits=[parse_split("KO:2025-11-26:1:2")]).market
     assert [row["v"] for row in rows] == [

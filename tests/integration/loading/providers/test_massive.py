@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.errors import ItemError, PermanentError, UsageError
 from streamworkers.loading.checkpoints import CheckpointPage
@@ -421,7 +422,7 @@ def test_every_misbehaviour_ends_in_its_error(
     server: RunningFakeMassive, name: str, value: float | None, kind: type[ItemError], message: str
 ) -> None:
     server.misbehave(name, value)
-    seconds = 0.2 if name == "timeout" else 30.0
+    seconds = 0.2 if name == "timeout" else patient(30)
     said = rejection(kind, server.url, massive_max_body_mb=1, massive_timeout_seconds=seconds)
     assert message in said
     assert KEY not in said
@@ -743,7 +744,7 @@ def test_every_call_is_counted_with_what_became_of_it(server: RunningFakeMassive
         "timeout": "timeout",
     }
     calls = Calls(reserve, over.append, words.append)
-    with provider(server.url, calls=calls, massive_timeout_seconds=0.5, massive_max_body_mb=1) as source:
+    with provider(server.url, calls=calls, massive_timeout_seconds=patient(0.5), massive_max_body_mb=1) as source:
         for name in expected:
             server.clear()
             if name is not None:

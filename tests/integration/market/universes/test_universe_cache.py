@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from harness import wait_until
+from patience import patient
 from streamworkers.database import Connection, connect
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.market.universes.cache import UniverseCache
@@ -21,7 +22,7 @@ def cache(database_url: str, connection: Connection) -> Iterator[UniverseCache]:
     wait_until(lambda: thread.is_listening, 10)
     yield thread
     thread.stop()
-    thread.join(10)
+    thread.join(patient(10))
 
 
 def test_it_answers_what_the_database_answers(cache: UniverseCache, connection: Connection) -> None:
