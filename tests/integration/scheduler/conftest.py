@@ -9,7 +9,7 @@ from psycopg_pool import ConnectionPool
 from scheduler.messages_to_runs import Intake
 from scheduler.metrics import SchedulerMetrics
 from scheduler.ticker import Ticker
-from scheduling import Add, Clock
+from scheduling import Add, Clock, plan_from
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
@@ -73,7 +73,7 @@ def add(connection: Connection, clock: Clock) -> Add:
     def save(name: str = "job", **fields: Any) -> Schedule:
         given = {"name": name, "job": "noop", "target": {"symbols": ["A", "B"]}, "cron": "0 * * * *"} | fields
         store.save_schedule(connection, ScheduleDefinition.parse(given))
-        connection.execute("UPDATE schedules SET planned_from = %s WHERE name = %s", (clock.now, name))
+        plan_from(connection, clock.now, name)
         return store.require_schedule(connection, name)
 
     return save
