@@ -63,7 +63,7 @@ class ServiceProcess(Supervisor):
 
     def supervisor_id(self) -> str:
         """What a worker's supervisor calls itself."""
-        return str(self.events("supervisor_started")[0]["worker"])
+        return str(self.events("supervisor_started")[0]["supervisor"])
 
     def ended(self) -> int:
         """The exit code, after the process ended by itself."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg_pool import ConnectionPool
 
-from scheduler.messages_to_runs import Intake
+from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import SchedulerMetrics
 from scheduler.ticker import Ticker
 from scheduling import Add, Clock, plan_from
@@ -56,14 +56,14 @@ def messages(settings: Settings) -> Iterator[Messages]:
 
 
 @pytest.fixture
-def intake(
+def messages_to_runs(
     pool: "ConnectionPool[Connection]",
     streams: Streams,
     messages: Messages,
     registry: Registry,
     metrics: SchedulerMetrics,
-) -> Intake:
-    return Intake(pool, streams, messages, registry, resolve, metrics, status_ttl_seconds=600)
+) -> MessagesToRuns:
+    return MessagesToRuns(pool, streams, messages, registry, resolve, metrics, status_ttl_seconds=600)
 
 
 @pytest.fixture
