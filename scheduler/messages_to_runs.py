@@ -8,7 +8,7 @@ from typing import Any, Literal
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler.message import LoadComplete, LoadRequest, RejectedError, job_id_of, parse_message
+from scheduler.message import LoadComplete, LoadRequest, RejectedError, find_job_id, parse_message
 from scheduler.metrics import SchedulerMetrics
 from scheduler.status import Submission, set_submitted
 from streamworkers.database import Connection
@@ -184,7 +184,7 @@ class MessagesToRuns:
         what = f"rejected:{source}:{hashlib.sha256(raw).hexdigest()}"
         if not self.messages.publish_once(what, _REJECTED_ONCE_SECONDS, ERRORS_CHANNEL, json.dumps(payload)):
             return MessageResult("duplicate", "rejected", detail)
-        job_id = job_id_of(raw)
+        job_id = find_job_id(raw)
         if job_id is not None:
             fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(job_id, fields, self.status_ttl_seconds, only_new=True)

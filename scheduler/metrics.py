@@ -1,6 +1,6 @@
-"""The metrics of a scheduler: what it counts itself, and what it reads when Prometheus asks.
+"""The metrics of a scheduler: its own counters, and gauges that it reads at each scrape.
 
-What is read from Redis and PostgreSQL is the same from every replica: `max by` gives the truth, whatever their number.
+Every replica reads the same values from Redis and PostgreSQL: aggregate them with `max by`, not with `sum`.
 """
 
 from collections.abc import Iterable
@@ -27,13 +27,13 @@ _LATENESS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 
 
 class SchedulerMetrics(ServiceMetrics):
-    """What one scheduler process counts. Labels are schedules, states, sources and outcomes, of bounded number."""
+    """The counters of one scheduler process. Every label has a bounded number of values."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ticks = Counter(
             "streamworkers_schedule_ticks",
-            "Ticks by what became of them",
+            "Ticks by the state that was decided",
             ("schedule", "state"),
             registry=self.registry,
         )
@@ -46,7 +46,7 @@ class SchedulerMetrics(ServiceMetrics):
         )
         self.messages = Counter(
             "streamworkers_messages",
-            "Messages of other programs by what became of them; of what is no good, by reason",
+            "Messages of other programs, by outcome and reason",
             ("source", "outcome", "reason"),
             registry=self.registry,
         )
@@ -55,25 +55,25 @@ class SchedulerMetrics(ServiceMetrics):
                 self.messages.labels(source, outcome, reason)
         self.reconnects = Counter(
             "streamworkers_listener_connections",
-            "Connections of the listeners: above one, a connection was lost",
+            "Connections that the listeners made: more than one means that a connection was lost",
             ("source",),
             registry=self.registry,
         )
 
     def begin_at_zero(self, schedule: str) -> None:
-        """Show the counters of a schedule before any of its ticks."""
+        """Show the counters of a schedule before its first tick."""
         for state in TICK_STATES:
             self.ticks.labels(schedule, state)
 
 
 class ScheduleCollector(Collector):
-    """Reads the schedules and the ledger when Prometheus asks; says nothing while PostgreSQL is away."""
+    """Reads the schedules and the ledger at each scrape; returns nothing while PostgreSQL is away."""
 
     def __init__(self, pool: "ConnectionPool[Connection]") -> None:
         self._pool = pool
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """What is read, without values."""
+        """The metrics without values."""
         families = (
             ("schedule_next_tick_seconds", "Time to the next tick, negative when late", "schedule"),
             (
@@ -83,8 +83,8 @@ class ScheduleCollector(Collector):
             ),
             ("schedule_calendar_days", "Days for which its calendar knows sessions", "schedule"),
             ("schedule_enabled", "1, or 0 while it is paused", "schedule"),
-            ("schedule_waiting_ticks", "Ticks that wait for another run, or for room", "schedule"),
-            ("schedule_last_tick_age_seconds", "Time since the newest tick whose time has come", "schedule"),
+            ("schedule_waiting_ticks", "Ticks that wait for another run, or for max_instances", "schedule"),
+            ("schedule_last_tick_age_seconds", "Time since the newest decided tick", "schedule"),
             (
                 "schedule_last_tick_coverage_ratio",
                 "Completed items of all items of the run of the newest tick; 0 while it has none",
@@ -95,7 +95,7 @@ class ScheduleCollector(Collector):
         return [GaugeMetricFamily(f"streamworkers_{name}", text, labels=[label]) for name, text, label in families]
 
     def collect(self) -> Iterable[Metric]:
-        """The same with values; a schedule that has no value of a kind has no sample of it."""
+        """The metrics with values; a schedule without a value has no sample."""
         try:
             with self._pool.connection() as connection:
                 schedules = history.schedule_gauges(connection)

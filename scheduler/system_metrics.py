@@ -1,4 +1,4 @@
-"""What the ledger, the data, PostgreSQL and Redis say of themselves, read when Prometheus asks a scheduler."""
+"""Metrics of the ledger, the data, PostgreSQL and Redis, read when Prometheus scrapes a scheduler."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time
@@ -23,7 +23,7 @@ Sample: TypeAlias = tuple[Sequence[str], float]
 
 
 class _Kind(NamedTuple):
-    """A metric: its name without the prefix, what it means, its labels, whether it is a counter."""
+    """A metric: its name without the prefix, its help text, its labels, and whether it is a counter."""
 
     name: str
     text: str
@@ -36,7 +36,7 @@ class _Kind(NamedTuple):
         return kind(f"streamworkers_{self.name}", self.text, labels=self.labels)
 
 
-_ENQUEUED = _Kind("items_enqueued", "Items enqueued since ever", ("queue", "job"), is_counter=True)
+_ENQUEUED = _Kind("items_enqueued", "Items enqueued", ("queue", "job"), is_counter=True)
 _RUNS = _Kind("runs", "Runs that the ledger keeps, by state", ("job", "status"))
 _OUTBOX = _Kind("outbox_events", "Events that wait to be published")
 _OUTBOX_AGE = _Kind("outbox_oldest_age_seconds", "Age of the oldest event that waits; 0 for none")
@@ -56,7 +56,7 @@ _CLIENTS = _Kind("redis_connections", "Connections to Redis, of all programs")
 _SLOW = _Kind("redis_slow_calls", "Commands in Redis' slow log")
 _COMMANDS = _Kind("redis_commands", "Commands that Redis has processed", is_counter=True)
 _SUPERVISORS = _Kind("supervisors", "Supervisors whose heartbeat is fresh")
-_CALLS = _Kind("provider_counted_calls", "Calls that count against a provider's limit of a minute", ("provider",))
+_CALLS = _Kind("provider_counted_calls", "Calls that count against a provider's rate limit per minute", ("provider",))
 
 _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
@@ -66,18 +66,18 @@ _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _C
 
 
 class SystemCollector(Collector):
-    """Says nothing of a service that is away."""
+    """Reads all of them at each scrape; leaves out those of a service that is away."""
 
     def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams) -> None:
         self._pool = pool
         self._streams = streams
 
     def describe(self) -> list[Family]:
-        """Every metric, without values."""
+        """The metrics without values."""
         return [kind.family() for kind in (*_OF_POSTGRES, *_OF_REDIS)]
 
     def collect(self) -> Iterable[Metric]:
-        """The same with values."""
+        """The metrics with values."""
         yield from _read(self._of_postgres, (psycopg.Error, PoolTimeout))
         yield from _read(self._of_redis, (RedisUnavailableError,))
 

@@ -113,17 +113,7 @@ class Supervisor:
             self._describe,
             self.metrics,
         )
-        urls = {"STREAMWORKERS_REDIS_URL": redis_url, "STREAMWORKERS_DATABASE_URL": database_url}
-        self._fleet = Fleet(
-            options.slots,
-            self.supervisor_id,
-            {**os.environ, **urls},
-            options.limits,
-            self.metrics,
-            release=self._leases.release,
-            confirm=self._confirm,
-            reported=self._on_report,
-        )
+        self._fleet = self._build_fleet(redis_url)
         self._main = self.host.add(FleetLoop(self._fleet, self.host.signals))
         self.host.add(self._leases)
         self._loops = {
@@ -132,6 +122,19 @@ class Supervisor:
         }
         self._register_metrics()
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
+
+    def _build_fleet(self, redis_url: str) -> Fleet:
+        urls = {"STREAMWORKERS_REDIS_URL": redis_url, "STREAMWORKERS_DATABASE_URL": self._database_url}
+        return Fleet(
+            self._options.slots,
+            self.supervisor_id,
+            {**os.environ, **urls},
+            self._options.limits,
+            self.metrics,
+            release=self._leases.release,
+            confirm=self._confirm,
+            reported=self._on_report,
+        )
 
     def _register_metrics(self) -> None:
         self.metrics.registry.register(BacklogCollector(self._streams, self._queues))

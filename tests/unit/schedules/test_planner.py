@@ -1,4 +1,4 @@
-"""What becomes of ticks whose time has come, under each policy."""
+"""Decisions about due ticks under each policy."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
