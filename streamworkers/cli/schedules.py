@@ -66,7 +66,7 @@ def list_schedules(as_json: bool) -> None:
     print_table(rows, columns, "no schedules yet: streamworkers schedules install-defaults")
     for row in rows:
         if row["problem"]:
-            messages.print(f"{row['name']}: {row['problem']}", markup=False)
+            warn(f"{row['name']}: {row['problem']}")
 
 
 @schedules.command()
@@ -263,6 +263,8 @@ def _answer(connection: Connection, name: str, verb: str, as_json: bool) -> None
     row = to_json(schedule, {})
     following = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else ""
     _done(row, f"schedule {name} {verb}" + (f"; its next tick is {following}" if following else ""), as_json)
+    if row["problem"]:
+        warn(f"{name}: {row['problem']}")
 
 
 def _done(row: dict[str, Any], text: str, as_json: bool) -> None:

@@ -179,6 +179,9 @@ def test_every_command_that_saves_a_schedule_plans_its_next_tick(
     assert planned() == {"job": True}
     assert cli("schedules", "edit", "job", "--cron", "30 12 * * *").code == 0
     assert planned() == {"job": True}
+    connection.execute("UPDATE schedules SET problem = 'its calendar ends'")
+    answer = cli("schedules", "edit", "job", "--max-instances", "2")
+    assert (answer.code, answer.err) == (0, "job: its calendar ends\n")
     file = tmp_path / "schedules.yaml"
     file.write_text(
         cli("schedules", "export").out + "- {name: other, job: noop, target: {symbols: [A]}, cron: '@daily'}\n"
