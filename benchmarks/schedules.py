@@ -30,6 +30,7 @@ from bench_pool import (
 from idle import SETTLE_SECONDS, read
 from streamworkers.config import Settings
 from streamworkers.database import connect
+from streamworkers.engine.host.loop import ConnectionLoop
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
 from streamworkers.market.universes.cache import UniverseCache
 from streamworkers.market.universes.store import add_symbols
@@ -129,7 +130,8 @@ def universes(bench: Bench) -> list[Figure]:
     for number, name in enumerate(names):
         add_symbols(bench.connection, name, [f"S{index}" for index in range(number, SYMBOLS // (number + 1))])
     cache = UniverseCache(lambda: connect(bench.database_url, application="cache"))
-    cache.start()
+    loop = ConnectionLoop("universe-cache", cache.follow)
+    loop.start()
     wait_until(lambda: cache.is_listening, READY_SECONDS, "the cache listens")
     known, new = [], []
     for number in range(ANSWERS):
@@ -147,8 +149,8 @@ def universes(bench: Bench) -> list[Figure]:
         add_symbols(bench.connection, "dow30", [f"NEW{number}"])
         wait_until(lambda number=number: f"NEW{number}" in cache.resolve("dow30"), 10.0, "a change is seen", 0.0)  # type: ignore[misc]
         seen.append(1000 * (time.perf_counter() - before))
-    cache.stop()
-    cache.join()
+    loop.stop()
+    loop.join()
     return [
         Figure(
             f"universe join of {SYMBOLS} symbols from memory, p99, ms", [percentile(known, 0.99)], TARGET_ANSWER_MS, 4

@@ -1,4 +1,4 @@
-"""Says that bars were loaded, once for each run that loaded some: our own listener starts what follows from it."""
+"""Publishes `data_load_complete` once for each run that loaded bars; our own listener starts the analysis."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,15 +9,15 @@ from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_COMPLETE
+from streamworkers.loading import LOAD_JOB
 
-LOAD_JOB = "load_ohlcv"
 SCHEMA_VERSION = 1
 
 
 def announce_loads(connection: Connection, job_id: str, runs: Sequence[Mapping[str, Any]]) -> None:
-    """Put `data_load_complete` into the outbox for those of these runs that loaded bars and were not cancelled.
+    """Put `data_load_complete` into the outbox for each of these runs that loaded bars and was not cancelled.
 
-    The event names the job as `load_job_id`, not as `job_id`: what follows is another job, known by the event's id.
+    The event names the job `load_job_id`, not `job_id`: the analysis is another job, identified by the event's id.
     """
     for row in runs:
         if row["job"] != LOAD_JOB or row["status"] not in ("COMPLETED", "COMPLETED_WITH_ERRORS"):

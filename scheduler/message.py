@@ -1,4 +1,4 @@
-"""What other programs say: a message is bytes until it has been found to be one of those that are known. Pure."""
+"""Parses and validates the messages of other programs. Pure."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.timeframes import timeframe_named
 
-# Why a message is rejected, in a word. The first four are of its form, the last ones are not its own fault.
+# Why a message is rejected: metric labels. The last three are not the fault of the message.
 REASONS = (
     *("not_json", "not_an_object", "too_large", "no_message", "unknown_type", "bad_field"),
     *("no_schedule", "unknown_job", "internal_error"),
@@ -25,7 +25,7 @@ _ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
 
 
 class RejectedError(BadInputError):
-    """A message that nothing can be made of; `reason` is one of a few words, for counting."""
+    """A message that breaks a rule; `reason` is one of `REASONS`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -45,7 +45,7 @@ class LoadComplete:
     digest: str
 
     def key(self, timeframe: str) -> str | None:
-        """What identifies the run of a timeframe however often it is asked for; None when only the content can."""
+        """The idempotency key of the run of a timeframe; None if the message has no id."""
         if self.job_id is not None:
             return f"{DATA_LOAD_COMPLETE}:job:{self.job_id}:{timeframe}"
         if self.event_id is not None:
@@ -55,7 +55,7 @@ class LoadComplete:
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """Somebody asks for bars to be loaded: of a universe, of symbols, or of both; `years` None is what is new."""
+    """A request to load bars of a universe, of symbols, or of both; `years` None loads only new bars."""
 
     job_id: str
     universe: str | None
@@ -68,13 +68,13 @@ class LoadRequest:
 
     @property
     def key(self) -> str:
-        """What identifies its run however often it is asked for."""
+        """The idempotency key of its run."""
         return f"{LOAD_REQUEST}:job:{self.job_id}"
 
 
 def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
-    """The message in these bytes. Raises RejectedError naming value and rule."""
-    fields = _object(raw)
+    """Parse a message. Raises RejectedError naming value and rule."""
+    fields = _parse_object(raw)
     kind = fields.get("event_type", fields.get("job_type"))
     if kind == DATA_LOAD_COMPLETE:
         return LoadComplete(
@@ -107,15 +107,15 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
     raise RejectedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
 
 
-def job_id_of(raw: bytes) -> str | None:
-    """The job id of a message that may be anything, to say there that it was rejected; None without a good one."""
+def find_job_id(raw: bytes) -> str | None:
+    """The job id of a message that may be malformed, to publish its rejection; None if it has no valid id."""
     try:
-        return _id(_object(raw), "job_id")
+        return _id(_parse_object(raw), "job_id")
     except RejectedError:
         return None
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _parse_object(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_BYTES:
         raise RejectedError("too_large", f"the message has {len(raw):,} bytes, more than {MAX_BYTES:,}")
     try:
@@ -195,7 +195,7 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _digest(fields: dict[str, Any]) -> str:
-    """The same for messages of the same content, whenever they were sent and in whatever order their fields are."""
+    """A hash of the content, independent of the time of sending and of the order of the fields."""
     content = {name: value for name, value in fields.items() if name not in ("timestamp", "sent_at")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Messages of other programs become runs, once each, whoever heard them and however often they were sent."""
+"""Turns messages of other programs into runs, once each, however often a message is sent and by how many read."""
 
 import hashlib
 import json
@@ -8,10 +8,9 @@ from typing import Any, Literal
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler.load_complete import LOAD_JOB
-from scheduler.message import LoadComplete, LoadRequest, RejectedError, job_id_of, parse_message
+from scheduler.message import LoadComplete, LoadRequest, RejectedError, find_job_id, parse_message
 from scheduler.metrics import SchedulerMetrics
-from scheduler.status import Submission, announce
+from scheduler.status import Submission, set_submitted
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, record_run
@@ -23,6 +22,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 from streamworkers.faults import describe, is_transient
+from streamworkers.loading import LOAD_JOB
 from streamworkers.schedules import store
 from streamworkers.schedules.run_factory import Changes, Resolve, record_scheduled_run
 from streamworkers.schedules.store import Schedule
@@ -35,8 +35,8 @@ Kind = Literal["started", "duplicate", "ignored", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a message, for counting in one word, and for people."""
+class MessageResult:
+    """What was done with a message: `kind` and `reason` are metric labels, `detail` is for people."""
 
     kind: Kind
     reason: str
@@ -45,8 +45,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
-    """Accepts messages. Raises what passes, as when PostgreSQL or Redis is away: the message may be given again."""
+class MessagesToRuns:
+    """Starts the runs of messages. Raises only errors that pass, such as an unreachable service: try again then."""
 
     pool: "ConnectionPool[Connection]"
     streams: Streams
@@ -56,38 +56,38 @@ class Intake:
     metrics: SchedulerMetrics
     status_ttl_seconds: int
 
-    def accept(self, raw: bytes | None, source: str, sent_at: float) -> Outcome:
-        """Make of a message what can be made of it; `sent_at`, in Unix seconds, is when it was sent or first heard."""
+    def accept(self, raw: bytes | None, source: str, sent_at: float) -> MessageResult:
+        """Start the runs of a message, or ignore or reject it; `sent_at` is Unix time, or when it was received."""
         try:
             if raw is None:
                 raise RejectedError("no_message", "the entry has no field `message`")
             match parse_message(raw):
                 case LoadComplete() as message:
-                    outcome = self._load_complete(message, sent_at)
+                    result = self._start_analyses(message, sent_at)
                 case LoadRequest() as request:
-                    outcome = self._load(request)
+                    result = self._start_load(request)
         except (BadInputError, UnknownNameError) as error:
             reason = error.reason if isinstance(error, RejectedError) else "bad_field"
-            outcome = self._reject(raw or b"", source, reason, str(error))
-        except Exception as error:  # one message never keeps its listener from the next
+            result = self._reject(raw or b"", source, reason, str(error))
+        except Exception as error:  # a message must not stop its listener
             if is_transient(error):
                 raise
             log.exception("message_failed", source=source, error=describe(error))
-            outcome = self._reject(raw or b"", source, "internal_error", describe(error))
-        self.metrics.messages.labels(source, outcome.kind, outcome.reason).inc()
+            result = self._reject(raw or b"", source, "internal_error", describe(error))
+        self.metrics.messages.labels(source, result.kind, result.reason).inc()
         log.info(
             "message_taken",
             source=source,
-            outcome=outcome.kind,
-            reason=outcome.reason,
-            detail=outcome.detail,
-            runs=outcome.runs,
+            outcome=result.kind,
+            reason=result.reason,
+            detail=result.detail,
+            runs=result.runs,
         )
-        return outcome
+        return result
 
-    def _load_complete(self, message: LoadComplete, sent_at: float) -> Outcome:
+    def _start_analyses(self, message: LoadComplete, sent_at: float) -> MessageResult:
         if not message.run_analysis:
-            return Outcome("ignored", "run_analysis", "run_analysis is false")
+            return MessageResult("ignored", "run_analysis", "run_analysis is false")
         with self.pool.connection() as connection:
             schedules = store.schedules_for_event(connection, DATA_LOAD_COMPLETE)
             if not schedules:
@@ -98,25 +98,25 @@ class Intake:
             sound = [schedule for schedule in schedules if schedule.definition is not None]
             if not sound:
                 schedules[0].require_definition()
-            awake = [schedule for schedule in sound if schedule.require_definition().enabled]
-            if not awake:
-                return Outcome("ignored", "paused", f"schedule {sound[0].name} is paused")
+            enabled = [schedule for schedule in sound if schedule.require_definition().enabled]
+            if not enabled:
+                return MessageResult("ignored", "paused", f"schedule {sound[0].name} is paused")
             started: list[Run] = []
             with connection.transaction():
-                # All runs of a message or none: it is given again as a whole.
-                for schedule in awake:
+                # All runs of a message or none: it may be accepted again as a whole.
+                for schedule in enabled:
                     for timeframe in message.timeframes:
                         run = self._record(connection, schedule, message, timeframe, sent_at)
                         if run is not None:
                             started.append(run)
             for run in started:
-                self._begin(connection, run, message.job_id or message.event_id)
+                self._enqueue(connection, run, message.job_id or message.event_id)
         if not started:
-            return Outcome("duplicate", "known", "its runs are there already")
-        return Outcome("started", "new", "", tuple(run.id for run in started))
+            return MessageResult("duplicate", "known", "its runs exist already")
+        return MessageResult("started", "new", "", tuple(run.id for run in started))
 
-    def _load(self, request: LoadRequest) -> Outcome:
-        """Start the run that was asked for."""
+    def _start_load(self, request: LoadRequest) -> MessageResult:
+        """Start the run of a load request."""
         if LOAD_JOB not in self.registry:
             raise RejectedError("unknown_job", f"job {LOAD_JOB!r}, which loads bars, is not installed")
         parameters: dict[str, Any] = {"run_analysis": request.run_analysis}
@@ -136,21 +136,21 @@ class Intake:
             )
             run, is_new = record_run(connection, self.registry, wanted)
             if not is_new:
-                return Outcome("duplicate", "known", "its run is there already")
-            self._begin(connection, run, request.job_id)
-        return Outcome("started", "new", "", (run.id,))
+                return MessageResult("duplicate", "known", "its run exists already")
+            self._enqueue(connection, run, request.job_id)
+        return MessageResult("started", "new", "", (run.id,))
 
     def _record(
         self, connection: Connection, schedule: Schedule, message: LoadComplete, timeframe: str, sent_at: float
     ) -> Run | None:
-        """The run of a message in a timeframe, or None when it is there already."""
+        """Record the run of a message in a timeframe; None if it exists already."""
         key = message.key(timeframe)
         if key is not None:
             key = f"{schedule.name}:{key}"
         else:
-            key, *beside = _content_keys(schedule.name, message, timeframe, sent_at)
+            key, *neighbours = _list_content_keys(schedule.name, message, timeframe, sent_at)
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (message.digest,))
-            if ledger.is_key_taken(connection, beside):
+            if ledger.is_key_taken(connection, neighbours):
                 return None
         run, is_new = record_scheduled_run(
             connection,
@@ -162,17 +162,17 @@ class Intake:
         )
         return run if is_new else None
 
-    def _begin(self, connection: Connection, run: Run, job_id: str | None) -> None:
+    def _enqueue(self, connection: Connection, run: Run, job_id: str | None) -> None:
         if job_id is not None:
-            announce(self.messages, connection, Submission(job_id, run), self.status_ttl_seconds)
+            set_submitted(self.messages, connection, Submission(job_id, run), self.status_ttl_seconds)
         try:
             finish_enqueue(connection, self.streams, run, ledger.iterate_open_items(connection, run))
         except RedisUnavailableError as error:
-            # The run is in the ledger, and the reconciler adds it.
+            # The run is in the ledger: the reconciler adds it.
             log.warning("enqueue_deferred", run=run.id, error=describe(error))
 
-    def _reject(self, raw: bytes, source: str, reason: str, detail: str) -> Outcome:
-        """Say once what was wrong, though every replica heard it."""
+    def _reject(self, raw: bytes, source: str, reason: str, detail: str) -> MessageResult:
+        """Publish once why a message was rejected, though every replica has received it."""
         payload = {
             "schema_version": 1,
             "kind": "message_rejected",
@@ -183,18 +183,18 @@ class Intake:
         }
         what = f"rejected:{source}:{hashlib.sha256(raw).hexdigest()}"
         if not self.messages.publish_once(what, _REJECTED_ONCE_SECONDS, ERRORS_CHANNEL, json.dumps(payload)):
-            return Outcome("duplicate", "rejected", detail)
-        job_id = job_id_of(raw)
+            return MessageResult("duplicate", "rejected", detail)
+        job_id = find_job_id(raw)
         if job_id is not None:
             fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(job_id, fields, self.status_ttl_seconds, only_new=True)
-        return Outcome("rejected", reason, detail)
+        return MessageResult("rejected", reason, detail)
 
 
-def _content_keys(schedule: str, message: LoadComplete, timeframe: str, sent_at: float) -> list[str]:
-    """The key of a message without an id, and those of the slots of time beside it.
+def _list_content_keys(schedule: str, message: LoadComplete, timeframe: str, sent_at: float) -> list[str]:
+    """The key of a message without an id, and the keys of the neighbouring time slots.
 
-    The same content within `SLOT_SECONDS` is in the same slot or in one beside it.
+    The same content within `SLOT_SECONDS` falls into the same slot or into a neighbouring one.
     """
     slot = int(sent_at // SLOT_SECONDS)
     stem = f"{schedule}:{DATA_LOAD_COMPLETE}:content:{message.digest}:{timeframe}"

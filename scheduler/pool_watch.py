@@ -1,4 +1,4 @@
-"""Says what no worker can say: that there is none."""
+"""Reports that no worker is alive, which no worker can report."""
 
 import time
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ AGAIN_SECONDS = 600.0
 
 
 class PoolWatch:
-    """A background service: while no supervisor lives, the health checks that would say so wait for one too."""
+    """A background service of schedulers: a health check would wait for a worker too."""
 
     name = "pool-watch"
     scope = "all"
@@ -25,19 +25,19 @@ class PoolWatch:
     def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams) -> None:
         self._pool = pool
         self._streams = streams
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
 
     def run_once(self) -> float | None:
         """Look for heartbeats; without any, keep and publish that, and again every ten minutes."""
         if self._streams.inspector.read_heartbeats():
-            self._told_at = None
+            self._reported_at = None
             return None
         now = time.monotonic()
-        if self._told_at is None or now - self._told_at >= AGAIN_SECONDS:
+        if self._reported_at is None or now - self._reported_at >= AGAIN_SECONDS:
             component = ComponentStatus("workers", "critical", "no worker is alive", {"found_by": "scheduler"})
             log.warning("no_worker")
             with self._pool.connection() as connection, connection.transaction():
                 save_statuses(connection, [component], None)
                 ledger.add_events(connection, [make_monitoring_event([component], None, datetime.now(UTC))])
-            self._told_at = now
+            self._reported_at = now
         return None

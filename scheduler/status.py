@@ -1,4 +1,4 @@
-"""Tells those who asked for a job how far it is: a Redis hash for each job id, following its runs in the ledger."""
+"""Publishes the progress of requested jobs: a Redis hash for each job id, following its runs in the ledger."""
 
 import math
 import time
@@ -23,14 +23,14 @@ MOST_JOBS = 100
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A run that somebody asked for under a job id."""
+    """A run that another program requested under a job id."""
 
     job_id: str
     run: Run
 
 
-def announce(messages: Messages, connection: Connection, submission: Submission, ttl_seconds: int) -> None:
-    """Say that a job was accepted, before anything is done."""
+def set_submitted(messages: Messages, connection: Connection, submission: Submission, ttl_seconds: int) -> None:
+    """Set the status `submitted` of a new job."""
     row = connection.execute("SELECT created_at FROM runs WHERE id = %s", (submission.run.id,)).fetchone()
     assert row is not None
     fields = {
@@ -45,7 +45,7 @@ def announce(messages: Messages, connection: Connection, submission: Submission,
 
 
 class StatusFollower:
-    """Sets the hashes of all jobs that have not ended, at most twice a second, and once more of those that have."""
+    """Updates the hash of every job that has not ended, at most twice a second, and once more when it has."""
 
     name = "status-follower"
     scope = "all"
@@ -57,29 +57,29 @@ class StatusFollower:
         self._ttl_seconds = ttl_seconds
 
     def run_once(self) -> float | None:
-        """One round over at most `MOST_JOBS` jobs; sooner again while there are any."""
+        """Update at most `MOST_JOBS` jobs; returns a short pause while there are any."""
         started = time.monotonic()
         with self._pool.connection() as connection:
             rows = ledger_reports.runs_to_notify(connection, MOST_JOBS)
             rows.sort(key=lambda row: row["external_id"])
             for job_id, group in groupby(rows, key=lambda row: row["external_id"]):
                 runs = list(group)
-                self._messages.set_status(job_id, status_of(runs), self._ttl_seconds)
+                self._messages.set_status(job_id, summarize_runs(runs), self._ttl_seconds)
                 if not any(run["status"] in OPEN_RUN_STATES for run in runs):
                     with connection.transaction():
-                        told = ledger.mark_notified(connection, [run["run_id"] for run in runs])
-                        announce_loads(connection, job_id, [run for run in runs if run["run_id"] in told])
-        # Counting the items of a large run takes time of the database that the workers need more.
+                        notified = ledger.mark_notified(connection, [run["run_id"] for run in runs])
+                        announce_loads(connection, job_id, [run for run in runs if run["run_id"] in notified])
+        # Counting the items of a large run costs PostgreSQL time that workers need.
         return max(UPDATE_SECONDS, 10 * (time.monotonic() - started)) if rows else None
 
 
-def status_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def summarize_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The fields of the hash for the runs of one job."""
     total, closed = sum(run["item_count"] for run in runs), sum(run["closed"] for run in runs)
     states = {run["status"] for run in runs}
     is_open = bool(states & set(OPEN_RUN_STATES))
     share = 100 * closed / total if total else 0.0
-    # Rounded down: 100 is said of what has ended alone.
+    # Rounded down: only a job that has ended shows 100.
     progress = min(math.floor(share * 10) / 10, 99.9) if is_open else 100.0
     last = max(runs, key=lambda run: (run["last_symbol"] is not None, run["run_id"]))
     return {

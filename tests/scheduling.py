@@ -1,4 +1,4 @@
-"""What tests of the scheduler share: a clock that they turn, and what became of ticks."""
+"""What tests of the scheduler share: a clock that they set, and the decisions about ticks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 from streamworkers.database import Connection
 from streamworkers.schedules import reports as history
+from streamworkers.schedules import store
 from streamworkers.schedules.store import Schedule
 
 NEW_YORK = ZoneInfo("America/New_York")
-MONDAY = datetime(2040, 10, 1, 12, 0, tzinfo=NEW_YORK)  # to come: PostgreSQL has a clock too
+MONDAY = datetime(2040, 10, 1, 12, 0, tzinfo=NEW_YORK)  # in the future: PostgreSQL has a clock too
 Add = Callable[..., Schedule]
 
 
@@ -24,8 +25,16 @@ class Clock:
         return self.now
 
     def forward(self, **words: float) -> None:
-        """Turn it on by hours, minutes, seconds."""
+        """Advance it by hours, minutes, seconds."""
         self.now += timedelta(**words)
+
+
+def plan_from(connection: Connection, now: datetime, name: str) -> None:
+    """Plan a schedule as if it had been saved at `now`."""
+    connection.execute(
+        "UPDATE schedules SET planned_from = %s, next_run_at = NULL, due_at = NULL WHERE name = %s", (now, name)
+    )
+    store.plan_schedule(connection, name, now)
 
 
 def ticks_of(connection: Connection, schedule: Schedule) -> list[tuple[str, str, str | None]]:

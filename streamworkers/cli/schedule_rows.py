@@ -1,4 +1,4 @@
-"""Schedules as the command line shows them."""
+"""Schedules as rows of tables and JSON."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,14 +11,14 @@ from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import zone_named
 
 
-def with_last(connection: Connection) -> list[tuple[Schedule, dict[str, Any]]]:
+def list_with_last(connection: Connection) -> list[tuple[Schedule, dict[str, Any]]]:
     """Every schedule with its newest tick."""
     last = reports.last_runs(connection)
     return [(schedule, last.get(schedule.id, {})) for schedule in store.list_schedules(connection)]
 
 
-def shown(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
-    """A schedule as JSON has it. The next tick is computed where no scheduler has planned it yet."""
+def to_json(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
+    """A schedule and its newest tick. The next tick is computed if the row was written by hand and not planned yet."""
     definition = schedule.definition
     fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
     fields |= {"name": schedule.name, "timezone": "UTC", "enabled": False}
@@ -27,7 +27,7 @@ def shown(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": schedule.id,
         **fields,
-        "next_run_at": schedule.next_run_at or _first_tick(definition),
+        "next_run_at": schedule.next_run_at or _compute_first_tick(definition),
         "problem": schedule.problem or schedule.broken,
         "last_tick": last.get("scheduled_for"),
         "last_state": last.get("state"),
@@ -38,7 +38,7 @@ def shown(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _first_tick(definition: ScheduleDefinition | None) -> datetime | None:
+def _compute_first_tick(definition: ScheduleDefinition | None) -> datetime | None:
     try:
         if definition is None or definition.timing is None or not definition.enabled:
             return None
@@ -48,6 +48,6 @@ def _first_tick(definition: ScheduleDefinition | None) -> datetime | None:
     return None if tick is None else tick.moment
 
 
-def local_time(moment: datetime | None, timezone: str) -> str:
-    """A moment as people of a zone say it; nothing for none."""
+def format_local_time(moment: datetime | None, timezone: str) -> str:
+    """A moment in a time zone, for people; empty for None."""
     return "" if moment is None else moment.astimezone(zone_named(timezone)).strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -2,23 +2,27 @@
 
 import click
 
-from scheduler.service import Scheduler, SchedulerOptions
 from streamworkers.cli.session import Session, messages, require_schema
+from streamworkers.engine.host.scheduler_package import require_own_scheduler
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.schedules import store
 
 
-@click.command(short_help="Start a scheduler: it turns ticks and messages into runs.")
-@click.option("--once", is_flag=True, help="Start what is due now, and exit: for use from cron.")
+@click.command(short_help="Start a scheduler: ticks and events become runs.")
+@click.option("--once", is_flag=True, help="Do what is due now and exit, for a system's cron.")
 @click.option(
     "--metrics-port", type=click.IntRange(0, 65535), help="Port of /metrics, /livez and /readyz; 0 picks a free one."
 )
-@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve them on.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address to serve them on.")
 def scheduler(once: bool, metrics_port: int | None, metrics_host: str) -> None:
     """Start a scheduler, which turns ticks of schedules and messages of other programs into runs.
 
-    It runs until SIGTERM or Ctrl-C. Several may run side by side: each tick and each message starts one run.
+    Any number of schedulers may run: each tick and each message becomes one run. It runs until SIGTERM or Ctrl-C.
     """
+    require_own_scheduler()
+    # Imported only now: before the check it may be another package.
+    from scheduler.service import Scheduler, SchedulerOptions
+
     session = Session.open()
     with session.database() as connection:
         require_schema(connection)

@@ -1,15 +1,15 @@
 """`streamworkers schedules`."""
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import click
 
-from streamworkers.cli.schedule_rows import local_time, shown, with_last
+from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
+from streamworkers.cli.schedule_options import collect_fields, definition_options
+from streamworkers.cli.schedule_rows import format_local_time, list_with_last, to_json
 from streamworkers.cli.session import (
     F,
     Session,
@@ -26,64 +26,15 @@ from streamworkers.cli.session import (
 from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_workers
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.errors import BadInputError, UsageError
+from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import timeframe_named
-from streamworkers.market.universes.store import parse_names, read_memberships
-from streamworkers.schedules import reports, store
-from streamworkers.schedules import run_factory as starter
-from streamworkers.schedules.defaults import default_schedules
-from streamworkers.schedules.definition import EVENTS, ScheduleDefinition
+from streamworkers.schedules import reports, run_factory, store
+from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.run_factory import Changes
-from streamworkers.schedules.yaml_file import from_yaml, to_yaml
+from streamworkers.schedules.yaml_file import OLD_FIELDS
 
 name_argument: Callable[[F], F] = click.argument("name")
 _CLEARABLE = ("target", "timeframe", "cron", "on_event", "calendar", "after", "user_id", "parameters")
-
-
-def _definition_options(command: F) -> F:
-    options: list[Callable[[F], F]] = [
-        click.option("--job", "job", help="The job to run."),
-        click.option("--universe", help="A universe, or several: 'sp500:nasdaq100'."),
-        click.option("--symbols", help="Symbols, separated by commas."),
-        click.option("--timeframe", help="1min, hour, day, week or month."),
-        click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job."),
-        click.option("--cron", help="Five fields, six with seconds first, @daily, or session_close+10m."),
-        click.option("--on-event", type=click.Choice(EVENTS), help="The event that starts it."),
-        click.option("--timezone", help="Zone of the cron.  [default: America/New_York]"),
-        click.option("--calendar", help="Ticks only on sessions of this exchange, such as XNYS."),
-        click.option(
-            "--catch-up", type=click.Choice(["skip", "latest", "all"]), help="Ticks that came late.  [default: latest]"
-        ),
-        click.option("--misfire-grace-seconds", type=int, help="So late is still on time.  [default: 300]"),
-        click.option("--max-instances", type=int, help="Open runs at once.  [default: 1]"),
-        click.option("--coalesce/--no-coalesce", default=None, help="Of several ticks on time start the newest alone."),
-        click.option("--after", help="Wait for the run of this schedule in the same session."),
-        click.option("--min-coverage", type=float, help="Share of its items to wait for.  [default: 1]"),
-        click.option("--after-timeout-seconds", type=int, help="Wait no longer.  [default: 3600]"),
-        click.option(
-            "--after-timeout-action", type=click.Choice(["start", "skip"]), help="And then.  [default: start]"
-        ),
-        click.option("--jitter-seconds", type=int, help="Spread ticks over so long.  [default: 0]"),
-        click.option("--user-id", help="Whose schedule it is."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _fields(words: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a definition that were named on the command line."""
-    universe, symbols, parameters = words.pop("universe"), words.pop("symbols"), words.pop("parameters")
-    fields = {name: value for name, value in words.items() if value is not None}
-    if universe is not None and symbols is not None:
-        raise BadInputError("name either --universe or --symbols")
-    if universe is not None:
-        fields["target"] = {"universe": universe}
-    if symbols is not None:
-        fields["target"] = {"symbols": [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]}
-    if parameters:
-        fields["parameters"] = parse_parameters(parameters)
-    return fields
 
 
 @click.group()
@@ -94,15 +45,15 @@ def schedules() -> None:
 @schedules.command("list")
 @json_option
 def list_schedules(as_json: bool) -> None:
-    """All schedules, with their next and last ticks."""
+    """List all schedules with their next and last ticks."""
     with Session.open().database() as connection:
-        rows = [shown(schedule, row) for schedule, row in with_last(connection)]
+        rows = [to_json(schedule, row) for schedule, row in list_with_last(connection)]
     if as_json:
         print_json(rows)
         return
     for row in rows:
         row["when"] = row["cron"] or f"on {row['on_event']}"
-        row["next"] = local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else "paused"
+        row["next"] = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else "paused"
         row["last"] = " ".join(str(word) for word in (row["last_state"], row["last_run_status"]) if word)
     columns = {
         "name": "name",
@@ -115,17 +66,17 @@ def list_schedules(as_json: bool) -> None:
     print_table(rows, columns, "no schedules yet: streamworkers schedules install-defaults")
     for row in rows:
         if row["problem"]:
-            messages.print(f"{row['name']}: {row['problem']}", markup=False)
+            warn(f"{row['name']}: {row['problem']}")
 
 
 @schedules.command()
 @name_argument
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """One schedule with all its fields."""
+    """Show all fields of a schedule."""
     with Session.open().database() as connection:
         store.require_schedule(connection, name)
-        row = next(shown(schedule, last) for schedule, last in with_last(connection) if schedule.name == name)
+        row = next(to_json(schedule, last) for schedule, last in list_with_last(connection) if schedule.name == name)
     if as_json:
         print_json(row)
         return
@@ -135,12 +86,12 @@ def show(name: str, as_json: bool) -> None:
 
 @schedules.command(short_help="Add a schedule.")
 @name_argument
-@_definition_options
-@click.option("--paused", is_flag=True, help="Add it without starting anything yet.")
+@definition_options
+@click.option("--paused", is_flag=True, help="Add it paused: nothing starts until `resume`.")
 @json_option
-def add(name: str, paused: bool, as_json: bool, **words: Any) -> None:
-    """Add a schedule NAME: --job, --cron or --on-event, and for jobs about symbols --universe or --symbols."""
-    fields = _fields(words)
+def add(name: str, paused: bool, as_json: bool, **options: Any) -> None:
+    """Add a schedule NAME with --job, --cron or --on-event, and --universe or --symbols if the job needs symbols."""
+    fields = collect_fields(options)
     if "job" not in fields:
         raise BadInputError("name the job: --job")
     definition = ScheduleDefinition.parse({"name": name, **fields, "enabled": not paused})
@@ -152,13 +103,21 @@ def add(name: str, paused: bool, as_json: bool, **words: Any) -> None:
 
 @schedules.command(short_help="Change fields of a schedule.")
 @name_argument
-@click.option("--name", "new_name", help="Another name.")
-@_definition_options
-@click.option("--clear", "cleared", multiple=True, type=click.Choice(_CLEARABLE), help="Take this field away.")
+@click.option("--name", "new_name", help="Rename the schedule.")
+@definition_options
+@click.option(
+    "--clear",
+    "cleared",
+    multiple=True,
+    type=click.Choice([*_CLEARABLE, "task_params"]),
+    metavar="FIELD",
+    help=f"Clear a field: {', '.join(_CLEARABLE)}.",
+)
 @json_option
-def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: bool, **words: Any) -> None:
-    """Change the fields of schedule NAME that are given; each --param replaces that parameter."""
-    fields = _fields(words)
+def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Change the given fields of schedule NAME; --param changes one parameter and keeps the others."""
+    cleared = tuple(_rename_old_field(field) for field in cleared)
+    fields = collect_fields(options)
     registry = installed_jobs()
     with Session.open().database() as connection, connection.transaction():
         store.lock_edits(connection)
@@ -172,38 +131,38 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
         _answer(connection, definition.name, "changed", as_json)
 
 
-@schedules.command(short_help="Remove a schedule; its runs stay.")
+@schedules.command(short_help="Remove a schedule, not its runs.")
 @name_argument
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Remove a schedule and the record of its ticks; its runs stay."""
+    """Remove a schedule and its recorded ticks; its runs stay."""
     with Session.open().database() as connection:
         store.require_schedule(connection, name)
         store.remove_schedule(connection, name)
     _done({"name": name, "removed": True}, f"schedule {name} removed", as_json)
 
 
-@schedules.command(short_help="Start nothing of a schedule until `resume`.")
+@schedules.command(short_help="Pause a schedule until `resume`.")
 @name_argument
 @json_option
 def pause(name: str, as_json: bool) -> None:
-    """Start nothing until `resume`; the ticks of the pause are not made up for."""
+    """Pause a schedule until `resume`; its ticks meanwhile are not made up for."""
     _set_enabled(name, enabled=False, as_json=as_json)
 
 
-@schedules.command(short_help="Go on with a paused schedule.")
+@schedules.command(short_help="Resume a paused schedule.")
 @name_argument
 @json_option
 def resume(name: str, as_json: bool) -> None:
-    """Go on with the next tick from now."""
+    """Resume a paused schedule; the next tick from now on starts."""
     _set_enabled(name, enabled=True, as_json=as_json)
 
 
 @schedules.command(short_help="Start a run of a schedule now.")
 @name_argument
-@click.option("--as-of", help="The last bar the run may see: a date or an ISO time.")
-@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter, for this run alone.")
-@click.option("--wait", is_flag=True, help="Wait for the run, show its progress and its summary.")
+@click.option("--as-of", help="The newest bar the run may use: a date or an ISO time.")
+@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter, for this run only.")
+@click.option("--wait", is_flag=True, help="Wait for the run and show its progress and summary.")
 @timeout_option
 @json_option
 def trigger(
@@ -217,7 +176,7 @@ def trigger(
         definition = store.require_schedule(connection, name).require_definition()
         moment = parse_moment(as_of, timeframe_named(definition.timeframe or "day")) if as_of else None
         changes = Changes(as_of=moment, parameters=parse_parameters(parameters))
-        run = starter.trigger(connection, streams, installed_jobs(), name, changes)
+        run = run_factory.trigger(connection, streams, installed_jobs(), name, changes)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         warn_without_workers(streams, run.queue)
@@ -229,13 +188,13 @@ def trigger(
     return 0
 
 
-@schedules.command("next", short_help="The next ticks of a schedule, in local time and UTC.")
+@schedules.command("next", short_help="Show the next ticks of a schedule.")
 @name_argument
-@click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")
-@click.option("--from", "start", help="From this moment on: a date or an ISO time.  [default: now]")
+@click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="The number of ticks.")
+@click.option("--from", "start", help="Start at this date or ISO time.  [default: now]")
 @json_option
 def next_ticks(name: str, count: int, start: str | None, as_json: bool) -> None:
-    """The next ticks of schedule NAME, in its time zone and in UTC."""
+    """Show the next ticks of schedule NAME, in its time zone and in UTC."""
     with Session.open().database() as connection:
         definition = store.require_schedule(connection, name).require_definition()
     if definition.timing is None:
@@ -260,12 +219,12 @@ def next_ticks(name: str, count: int, start: str | None, as_json: bool) -> None:
         messages.print(f"the calendar {definition.calendar} ends there", markup=False)
 
 
-@schedules.command(short_help="Ticks of a schedule, and what became of them.")
+@schedules.command(short_help="Show the ticks of a schedule and their outcomes.")
 @name_argument
 @limit_option
 @json_option
 def history(name: str, limit: int, as_json: bool) -> None:
-    """The newest ticks of a schedule, and what became of them."""
+    """Show the newest ticks of a schedule and their outcomes."""
     with Session.open().database() as connection:
         schedule = store.require_schedule(connection, name)
         rows = reports.ticks_of(connection, schedule.id, limit)
@@ -280,84 +239,16 @@ def history(name: str, limit: int, as_json: bool) -> None:
     print_table(rows, {**columns, "why": "why"}, "no ticks yet")
 
 
-@schedules.command("export", short_help="Write schedules as YAML.")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
-@json_option
-def export_yaml(file: Path | None, as_json: bool) -> None:
-    """Write all schedules as YAML to FILE or standard output; `import` reads it."""
-    with Session.open().database() as connection:
-        definitions = [schedule.require_definition() for schedule in store.list_schedules(connection)]
-    if as_json:
-        print_json([definition.model_dump(mode="json") for definition in definitions])
-    elif file is None:
-        click.echo(to_yaml(definitions), nl=False)
-    else:
-        file.write_text(to_yaml(definitions), encoding="utf-8")
-        click.echo(f"{len(definitions)} schedules in {file}")
+schedules.add_command(export_yaml)
+schedules.add_command(import_yaml)
+schedules.add_command(install_defaults)
 
 
-@schedules.command("import", short_help="Add or replace schedules from YAML.")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@json_option
-def import_yaml(file: Path, as_json: bool) -> None:
-    """Add the schedules of a YAML FILE (- for standard input), and replace those of the same names; all or none."""
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadInputError(f"{file} is not UTF-8") from None
-    try:
-        definitions = from_yaml(text)
-    except UsageError as error:
-        raise BadInputError(f"{file}: {error}") from None
-    with Session.open().database() as connection:
-        outcomes = _install(connection, definitions, replace=True)
-    _print_installed(outcomes, as_json)
-
-
-@schedules.command("install-defaults", short_help="Add the six standing jobs.")
-@click.option("--replace", is_flag=True, help="Also replace those that are there, with what the settings say now.")
-@json_option
-def install_defaults(replace: bool, as_json: bool) -> None:
-    """Add the six standing jobs, with times and limits from the settings; what is there already stays as it is."""
-    session = Session.open()
-    definitions = default_schedules(session.settings)
-    with session.database() as connection:
-        outcomes = _install(connection, definitions, replace=replace)
-        known = read_memberships(connection)
-    _print_installed(outcomes, as_json)
-    lacking = [name for name in parse_names(session.settings.job_universes) if not known.get(name)]
-    if lacking:
-        words = f"universes without symbols: {', '.join(lacking)}: streamworkers universes import FILE"
-        messages.print(words, markup=False)
-
-
-def _install(connection: Connection, definitions: list[ScheduleDefinition], *, replace: bool) -> list[tuple[str, str]]:
-    """Save definitions in one transaction; (name, what was done) of each."""
-    registry = installed_jobs()
-    for definition in definitions:
-        definition.require_sound(registry)
-    outcomes = []
-    with connection.transaction():
-        store.lock_edits(connection)
-        for definition in definitions:
-            before = store.find_schedule(connection, definition.name)
-            if before is None:
-                store.save_schedule(connection, definition)
-                outcomes.append((definition.name, "added"))
-            elif before.definition == definition or not replace:
-                outcomes.append((definition.name, "unchanged"))
-            else:
-                store.save_schedule(connection, definition, old_name=definition.name)
-                outcomes.append((definition.name, "changed"))
-    return outcomes
-
-
-def _print_installed(outcomes: list[tuple[str, str]], as_json: bool) -> None:
-    rows = [{"name": name, "outcome": outcome} for name, outcome in outcomes]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, {"name": "schedule", "outcome": "outcome"}, "")
+def _rename_old_field(field: str) -> str:
+    new = OLD_FIELDS.get(field, field)
+    if new != field:
+        warn(f"the field {field} is now named {new}; the next release does not accept the old name")
+    return new
 
 
 def _set_enabled(name: str, *, enabled: bool, as_json: bool) -> None:
@@ -369,9 +260,11 @@ def _set_enabled(name: str, *, enabled: bool, as_json: bool) -> None:
 
 def _answer(connection: Connection, name: str, verb: str, as_json: bool) -> None:
     schedule = store.require_schedule(connection, name)
-    row = shown(schedule, {})
-    following = local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else ""
+    row = to_json(schedule, {})
+    following = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else ""
     _done(row, f"schedule {name} {verb}" + (f"; its next tick is {following}" if following else ""), as_json)
+    if row["problem"]:
+        warn(f"{name}: {row['problem']}")
 
 
 def _done(row: dict[str, Any], text: str, as_json: bool) -> None:

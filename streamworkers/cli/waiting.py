@@ -8,13 +8,13 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from scheduler.load_complete import LOAD_JOB
 from streamworkers.cli.session import messages, print_json, show_bar_time
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import OPEN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.loading import LOAD_JOB
 from streamworkers.schedules.reports import tick_of_run
 
 EXIT_INTERRUPTED = 130

@@ -17,15 +17,18 @@ class Backoff:
     FIRST_SECONDS = 0.1
     LONGEST_SECONDS = 5.0
 
-    def __init__(self, stop: Stop, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, stop: Stop, rng: random.Random | None = None, *, longest_seconds: float = LONGEST_SECONDS
+    ) -> None:
         self._stop = stop
+        self._longest_seconds = longest_seconds
         self._rng = rng or random.Random()  # noqa: S311  # spreads reconnects, guards nothing
         self._failures = 0
 
     @property
     def next_seconds(self) -> float:
         """The next pause: between half and all of a bound that doubles with each failure."""
-        bound = min(self.LONGEST_SECONDS, self.FIRST_SECONDS * 2.0 ** min(self._failures, 16))
+        bound = min(self._longest_seconds, self.FIRST_SECONDS * 2.0 ** min(self._failures, 16))
         return bound * self._rng.uniform(0.5, 1.0)
 
     def failed(self) -> bool:

@@ -1,1 +1,1 @@
-"""Schedules as data and rules: definitions, cron, sessions, planning. Starting runs is the scheduler's."""
+"""Schedules as data and rules: definitions, cron, sessions, planning. The scheduler starts the runs."""

@@ -1,8 +1,8 @@
 """Cron expressions: five fields, or six with seconds first, in a time zone, by the rules of Debian's cron.
 
-A fixed time of day (neither minute nor hour begins with `*`) fires once a day: in the hour that a spring leaves out it
-fires when that hour would have begun, and in the hour that an autumn repeats it fires the first time. Everything else
-follows real time. With six fields the same holds, and the seconds count within the minute.
+A fixed time of day (neither minute nor hour begins with `*`) fires once a day. If the clock skips it in spring, it
+fires when the skipped hour would have begun; if the clock repeats it in autumn, it fires the first time only. Every
+other expression follows elapsed time. Six fields follow the same rules; the seconds are counted within the minute.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ ALIASES = {
     "@hourly": "0 * * * *",
 }
 _MOST_CHARACTERS = 200
-# Far enough back that a local time before a change of the clocks is met on its own side of it.
+# Start before a change of the clocks, so that cronsim sees local times on the correct side of it.
 _LEAD = timedelta(hours=3)
 _FIELDS = {
     "second": "0-59",
@@ -39,17 +39,17 @@ _EXAMPLE_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class Cron:
-    """A cron expression that has been checked. Raises BadInputError naming field, value and rule."""
+    """A valid cron expression. Raises BadInputError naming field, value and rule."""
 
     def __init__(self, expression: str) -> None:
-        fields = _fields_of(expression)
+        fields = _split_fields(expression)
         _require_fields(expression, fields)
         for place, values in ((-5, 60), (-4, 24)):
-            # 0-23 is every hour as `*` is, and follows real time as `*` does.
-            if _count_of(fields[place], place) == values:
+            # 0-23 means every hour, so it follows elapsed time as `*` does.
+            if _count_matches(fields[place], place) == values:
                 fields[place] = "*"
         self._fixed = not fields[-5].startswith("*") and not fields[-4].startswith("*")
-        self._seconds = _seconds_of(fields[0]) if self._fixed and len(fields) == 6 else [0]
+        self._seconds = _list_seconds(fields[0]) if self._fixed and len(fields) == 6 else [0]
         self._expression = " ".join(fields[-5:] if self._fixed else fields)
         try:
             next(CronSim(self._expression, _EXAMPLE_DAY))
@@ -59,7 +59,7 @@ class Cron:
             ) from None
 
     def after(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """The times after an aware moment, in UTC, each later than the one before, without end."""
+        """The times after an aware moment, in UTC, strictly increasing, without end."""
         last = moment.astimezone(UTC)
         start = last - _LEAD if self._fixed else last
         for local in CronSim(self._expression, start.astimezone(zone)):
@@ -71,7 +71,7 @@ class Cron:
                     last = tick
 
 
-def _fields_of(expression: str) -> list[str]:
+def _split_fields(expression: str) -> list[str]:
     text = expression.strip()
     if len(text) > _MOST_CHARACTERS:
         raise BadInputError(f"cron {text[:40]!r}… is longer than {_MOST_CHARACTERS} characters")
@@ -101,8 +101,8 @@ def _require_fields(expression: str, fields: list[str]) -> None:
             ) from None
 
 
-def _count_of(field: str, place: int) -> int:
-    """How many minutes of an hour (place -5), or hours of a day (-4), a field means."""
+def _count_matches(field: str, place: int) -> int:
+    """The number of minutes of an hour (place -5), or of hours of a day (-4), that a field matches."""
     fields = ["0", "0", "*", "*", "*"]
     fields[place] = field
     end = _EXAMPLE_DAY + (timedelta(hours=1) if place == -5 else timedelta(days=1))
@@ -110,8 +110,8 @@ def _count_of(field: str, place: int) -> int:
     return sum(1 for _ in takewhile(lambda tick: tick < end, ticks))
 
 
-def _seconds_of(field: str) -> list[int]:
-    """The seconds of a minute that a field of seconds means."""
+def _list_seconds(field: str) -> list[int]:
+    """The seconds of a minute that a seconds field matches."""
     seconds: list[int] = []
     for tick in CronSim(f"{field} 0 0 * * *", _EXAMPLE_DAY - timedelta(seconds=1)):
         if tick.date() != _EXAMPLE_DAY.date():

@@ -1,4 +1,4 @@
-"""The six standing jobs, with times and limits from the settings."""
+"""The six default schedules, with times and limits from the settings."""
 
 from streamworkers.config import Settings
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
@@ -8,7 +8,7 @@ EXCHANGE_CALENDAR = "XNYS"
 
 
 def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
-    """Definitions in the order in which they may be inserted."""
+    """The definitions in an order in which they can be inserted: a schedule follows the one that it comes `after`."""
     universes = Target(universe=settings.job_universes)
     return [
         ScheduleDefinition(
@@ -16,7 +16,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
             job="indicators",
             target=universes,
             timeframe="day",
-            cron=_at(settings.job_indicator_calc_time, "1-5"),
+            cron=_daily_cron(settings.job_indicator_calc_time, "1-5"),
             calendar=EXCHANGE_CALENDAR,
         ),
         ScheduleDefinition(
@@ -24,7 +24,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
             job="patterns",
             target=universes,
             timeframe="day",
-            cron=_at(settings.job_pattern_detection_time, "1-5"),
+            cron=_daily_cron(settings.job_pattern_detection_time, "1-5"),
             calendar=EXCHANGE_CALENDAR,
             after="daily_indicator_calculation",
             min_coverage=settings.job_min_coverage,
@@ -40,7 +40,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
             name="weekly_cache_maintenance",
             job="cache_maintenance",
             parameters={"min_etfs": settings.min_etfs, "min_universes": settings.min_universes},
-            cron=_at(settings.job_maintenance_time, "0"),
+            cron=_daily_cron(settings.job_maintenance_time, "0"),
         ),
         ScheduleDefinition(
             name="daily_database_cleanup",
@@ -52,7 +52,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
                 "run_days": settings.run_retention_days,
                 "health_days": settings.health_retention_days,
             },
-            cron=_at(settings.job_cleanup_time, "*"),
+            cron=_daily_cron(settings.job_cleanup_time, "*"),
         ),
         ScheduleDefinition(
             name="hourly_health_monitoring",
@@ -63,6 +63,6 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
     ]
 
 
-def _at(clock: str, days: str) -> str:
+def _daily_cron(clock: str, days: str) -> str:
     hour, _, minute = clock.partition(":")
     return f"{int(minute)} {int(hour)} * * {days}"

@@ -1,4 +1,4 @@
-"""A schedule as people write it: typed and checked, the same from the command line, from YAML and from the table."""
+"""The definition of a schedule, typed and checked: from the command line, from YAML and from its table."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _MOST_SECONDS = 604_800
 
 
 class Target(BaseModel):
-    """What a schedule's runs are about: a universe expression, or symbols."""
+    """The symbols of a schedule's runs: a universe expression, or a list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,13 +39,13 @@ class Target(BaseModel):
             raise ValueError("a target is either a universe or symbols")
         return self
 
-    def described(self) -> str:
-        """As a run shows it."""
+    def describe(self) -> str:
+        """The target as a run shows it."""
         return self.universe if self.universe is not None else ",".join(self.symbols or ())
 
 
 class ScheduleDefinition(BaseModel):
-    """Every field that people set; the defaults are those of the table `schedules`."""
+    """Every field that users set; the defaults are those of the table `schedules`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,7 +81,7 @@ class ScheduleDefinition(BaseModel):
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> "ScheduleDefinition":
-        """From untyped fields. Raises BadInputError naming schedule, field, value and rule."""
+        """Validate untyped fields. Raises BadInputError naming schedule, field, value and rule."""
         try:
             return cls.model_validate(dict(fields))
         except ValidationError as error:
@@ -94,16 +94,16 @@ class ScheduleDefinition(BaseModel):
 
     @cached_property
     def timing(self) -> Timing | None:
-        """When it ticks; None for one that only events start. Raises BadInputError for words that break a rule."""
+        """When it ticks; None if only events start it. Raises BadInputError for an invalid cron, zone or calendar."""
         return None if self.cron is None else Timing.parse(self.cron, self.timezone, self.calendar)
 
     @property
     def policy(self) -> Policy:
-        """How it treats ticks that could not be started in time."""
+        """How late ticks are treated."""
         return Policy(self.catch_up, self.misfire_grace_seconds, self.coalesce)
 
     def require_sound(self, registry: Registry) -> None:
-        """Check what types cannot. Raises UnknownNameError or BadInputError naming value and rule."""
+        """Check what the types cannot. Raises UnknownNameError or BadInputError naming value and rule."""
         try:
             self._require_sound(registry)
         except BadInputError as error:

@@ -1,4 +1,4 @@
-"""Whether a tick that waits for another schedule's run may start: a pure function."""
+"""Decides whether a tick that waits for another schedule's run may start. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ OPEN_RUN_STATES = ("PENDING", "RUNNING")
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """What is known of the other schedule's tick of the same session, and of its run where it started one."""
+    """The other schedule's tick of the same session, and the run that it started, if any."""
 
     schedule: str
     tick_state: str | None = None
@@ -25,8 +25,8 @@ class Awaited:
         """The share of the run's items that are completed."""
         return self.completed / self.items if self.items else 0.0
 
-    def described(self) -> str:
-        """How it stands, in words."""
+    def describe(self) -> str:
+        """The state of the tick or of its run, in words."""
         if self.tick_state is None:
             return f"{self.schedule} has had no tick in this session"
         if self.run_id is None:
@@ -34,8 +34,8 @@ class Awaited:
             return f"the tick of {self.schedule} is {self.tick_state}{because}"
         return f"run {self.run_id} of {self.schedule} is {self.run_status} with a coverage of {self.coverage:.4f}"
 
-    def as_detail(self) -> dict[str, Any]:
-        """For the row of the tick that waited."""
+    def to_detail(self) -> dict[str, Any]:
+        """The column `detail` of the tick that waited."""
         return {
             "after": self.schedule,
             "run_id": self.run_id,
@@ -44,21 +44,21 @@ class Awaited:
         }
 
 
-class Verdict(NamedTuple):
-    """What to do with the tick that waits, and why."""
+class DependencyDecision(NamedTuple):
+    """What to do with the waiting tick, and why."""
 
     action: Literal["start", "wait", "skip"]
     reason: str | None
 
 
-def judge(
+def decide_dependency(
     awaited: Awaited, min_coverage: float, now: datetime, deadline: datetime, at_deadline: Literal["start", "skip"]
-) -> Verdict:
-    """Start once the other run has ended with enough coverage; at the deadline do as the schedule says."""
+) -> DependencyDecision:
+    """Start once the other run has ended with enough coverage; at the deadline do `at_deadline`."""
     ended = awaited.run_status is not None and awaited.run_status not in OPEN_RUN_STATES
     if ended and awaited.coverage >= min_coverage:
-        return Verdict("start", None if awaited.coverage == 1.0 else awaited.described())
+        return DependencyDecision("start", None if awaited.coverage == 1.0 else awaited.describe())
     if now < deadline:
-        return Verdict("wait", awaited.described())
-    words = f"{awaited.described()}, and the wait for a coverage of {min_coverage:g} is over"
-    return Verdict(at_deadline, words)
+        return DependencyDecision("wait", awaited.describe())
+    words = f"{awaited.describe()}, and the wait for a coverage of {min_coverage:g} is over"
+    return DependencyDecision(at_deadline, words)

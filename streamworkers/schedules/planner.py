@@ -1,9 +1,9 @@
-"""What becomes of ticks whose time has come: a pure function of the ticks, the clock and the schedule's policy.
+"""Decides about due ticks: a pure function of the ticks, the clock and the schedule's policy.
 
-A tick is on time for `misfire_grace_seconds` after it was due. Of several that are on time at once, as after a short
-pause, `coalesce` starts the newest alone. Later ones are caught up by `catch_up`: `skip` none of them, `latest` the
-newest if no tick on time starts anyway, `all` the newest `MOST_CAUGHT_UP`. Every tick that starts no run is named with
-its reason; where they are too many, many of them in one row.
+A tick is on time until `misfire_grace_seconds` after it was due. If several are on time at once, as after a short
+pause, `coalesce` starts only the newest. Ticks that are later than that are caught up as `catch_up` says: `skip` starts
+none, `latest` the newest unless a tick on time starts anyway, `all` the newest `MOST_CAUGHT_UP`. Every tick that starts
+no run gets a decision with its reason; a very long backlog gets one decision for many ticks.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,17 +21,17 @@ CatchUp = Literal["skip", "latest", "all"]
 
 
 class Decision(NamedTuple):
-    """What becomes of a tick, or, for `ticks` above 1, of so many up to and including it."""
+    """The decision about a tick or, if `tick_count` is above 1, about that many ticks up to and including it."""
 
     tick: Tick
     state: Literal["start", "missed", "skipped"]
     reason: str | None = None
-    ticks: int = 1
+    tick_count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a schedule treats ticks that it could not start in time."""
+    """How a schedule treats late ticks."""
 
     catch_up: CatchUp
     grace_seconds: float
@@ -39,24 +39,26 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Decisions in the order of their ticks, and the next tick to look at, which may be due already."""
+class TickPlan:
+    """Decisions in the order of their ticks, and the next undecided tick, which may be due already."""
 
     decisions: list[Decision]
     following: Tick | None
 
 
-def plan(ticks: Iterator[Tick], due_at: Callable[[datetime], datetime], now: datetime, policy: Policy) -> Plan:
-    """Decide on all ticks that are due at `now`, at most about `STEP` of them.
+def plan_ticks(
+    ticks: Iterator[Tick], due_at: Callable[[datetime], datetime], now: datetime, policy: Policy
+) -> TickPlan:
+    """Decide about the ticks that are due at `now`, up to about `STEP` of them.
 
-    `ticks` begins with the first tick that is not decided; `due_at` says when a tick is due (its moment and jitter).
+    `ticks` begins with the first undecided tick; `due_at` returns when a tick is due (its moment and jitter).
     """
     overdue: list[Tick] = []
     late: list[tuple[Tick, float]] = []
     following: Tick | None = None
     due = datetime.min.replace(tzinfo=UTC)
     for tick in islice(ticks, STEP + MOST_CAUGHT_UP + 1):
-        # Ticks are decided in their order: one with little jitter is not due before the one ahead of it.
+        # Ticks are decided in order: a tick with little jitter is not due before the tick ahead of it.
         due = max(due, due_at(tick.moment))
         if due > now:
             following = tick
@@ -66,13 +68,13 @@ def plan(ticks: Iterator[Tick], due_at: Callable[[datetime], datetime], now: dat
             late.append((tick, late_seconds))
     else:
         if len(overdue) > STEP + MOST_CAUGHT_UP:
-            # Whatever the policy, none of the first is among the newest that it could start.
+            # No policy starts any of the first STEP ticks.
             reason = f"{STEP} ticks from {overdue[0].moment:%Y-%m-%d %H:%M:%S} UTC on are too old to be caught up"
-            return Plan([Decision(overdue[STEP - 1], "missed", reason, STEP)], overdue[STEP])
-    return Plan([*_caught_up(late, overdue, policy), *_on_time(overdue[len(late) :], policy)], following)
+            return TickPlan([Decision(overdue[STEP - 1], "missed", reason, STEP)], overdue[STEP])
+    return TickPlan([*_decide_late(late, overdue, policy), *_decide_on_time(overdue[len(late) :], policy)], following)
 
 
-def _caught_up(late: list[tuple[Tick, float]], overdue: list[Tick], policy: Policy) -> Iterator[Decision]:
+def _decide_late(late: list[tuple[Tick, float]], overdue: list[Tick], policy: Policy) -> Iterator[Decision]:
     newest_started = {"skip": 0, "latest": 1, "all": MOST_CAUGHT_UP}[policy.catch_up]
     first_started = max(0, len(overdue) - newest_started)
     for place, (tick, seconds) in enumerate(late):
@@ -90,7 +92,7 @@ def _caught_up(late: list[tuple[Tick, float]], overdue: list[Tick], policy: Poli
         yield Decision(tick, "missed", reason)
 
 
-def _on_time(ticks: list[Tick], policy: Policy) -> Iterator[Decision]:
+def _decide_on_time(ticks: list[Tick], policy: Policy) -> Iterator[Decision]:
     for tick in ticks[:-1]:
         if policy.coalesce and policy.catch_up != "all":
             newest = ticks[-1].moment

@@ -1,4 +1,4 @@
-"""What people and Prometheus ask of the schedules' tables. Reads only."""
+"""Reports about schedules, their ticks and their runs, for the command line and for metrics. Reads only."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ OVERDUE_SECONDS = 60
 
 
 class ScheduleGauges(NamedTuple):
-    """How a schedule stands now, in the order of its metrics; None for what it does not have."""
+    """The values of a schedule's gauges, in the order of the metrics; None for a value that it does not have."""
 
     name: str
     next_seconds: float | None
@@ -28,7 +28,7 @@ class ScheduleGauges(NamedTuple):
 
 
 def last_runs(connection: Connection) -> dict[int, Row]:
-    """The newest tick of each schedule, by the schedule's id, with the run that it started, and the last success."""
+    """The newest tick with its run, the last success and the number of waiting ticks, by the schedule's id."""
     rows = (
         connection.cursor(row_factory=dict_row)
         .execute(
@@ -47,7 +47,7 @@ def last_runs(connection: Connection) -> dict[int, Row]:
 
 
 def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
-    """How every schedule stands."""
+    """The gauges of every schedule."""
     now = database_clock(connection)
     newest = last_runs(connection)
     gauges = []
@@ -71,7 +71,7 @@ def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
 
 
 def ticks_of(connection: Connection, schedule_id: int, limit: int) -> list[Row]:
-    """The newest ticks of a schedule, with the run that each started."""
+    """The newest ticks of a schedule, each with its run."""
     return (
         connection.cursor(row_factory=dict_row)
         .execute(
@@ -87,7 +87,7 @@ def ticks_of(connection: Connection, schedule_id: int, limit: int) -> list[Row]:
 
 
 def tick_of_run(connection: Connection, run_id: int) -> Row | None:
-    """What the tick of a run says of why and how it was started, or None."""
+    """`reason` and `detail` of the tick that started a run; None for a run without a tick."""
     return (
         connection.cursor(row_factory=dict_row)
         .execute("SELECT reason, detail FROM ticks WHERE run_id = %s", (run_id,))
@@ -96,7 +96,7 @@ def tick_of_run(connection: Connection, run_id: int) -> Row | None:
 
 
 def tick_counts(connection: Connection, since: datetime) -> list[Row]:
-    """Ticks by schedule and state since a moment, with the job of the schedule."""
+    """The number of ticks since a moment, by schedule, job and state."""
     return (
         connection.cursor(row_factory=dict_row)
         .execute(

@@ -1,4 +1,4 @@
-"""Makes a run of a schedule."""
+"""Makes the runs of a schedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.universes.store import resolve
-from streamworkers.schedules import store
+from streamworkers.schedules import store, ticks
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import Tick, zone_named
@@ -26,7 +26,7 @@ Resolve = Callable[[Connection, str], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a run has other than its schedule says."""
+    """What differs from the schedule in one run; None, and parameters not named, are the schedule's."""
 
     symbols: tuple[str, ...] | None = None
     timeframe: str | None = None
@@ -46,12 +46,12 @@ def record_scheduled_run(
     origin: Origin,
     changes: Changes = AS_SCHEDULED,
 ) -> tuple[Run, bool]:
-    """Write a run and its items, in the caller's transaction; returns it and whether it is new.
+    """Write a run and its items in the caller's transaction; returns the run and whether it is new.
 
-    Raises UnknownNameError and BadInputError as `enqueue` does, and for a universe that is not there or empty.
+    Raises UnknownNameError and BadInputError as `enqueue` does, and for a universe that is unknown or empty.
     """
     definition = schedule.require_definition()
-    symbols, target = _symbols(connection, resolve, definition, changes)
+    symbols, target = _find_symbols(connection, resolve, definition, changes)
     timeframe = changes.timeframe or definition.timeframe
     request = RunRequest(
         job=definition.job,
@@ -71,28 +71,28 @@ def trigger(
 ) -> Run:
     """Start a run of a schedule now, paused or not.
 
-    Raises UnknownNameError, and BadInputError when as many as `max_instances` are at work already.
+    Raises UnknownNameError, and BadInputError when `max_instances` runs are open already.
     """
     with connection.transaction():
         schedule = store.lock_schedule(connection, name)
         definition = schedule.require_definition()
-        instances = store.open_instances(connection, schedule)
+        instances = ticks.count_instances(connection, schedule)
         if instances.total >= definition.max_instances:
             raise BadInputError(
-                f"schedule {name!r} has max_instances {definition.max_instances}, and {instances.described()}:"
+                f"schedule {name!r} has max_instances {definition.max_instances}, and {instances.describe()}:"
                 " wait for it, or cancel it"
             )
         now = store.database_clock(connection)
         tick = Tick(now, now.astimezone(zone_named(definition.timezone)).date())
-        store.decide_tick(connection, schedule, tick, "started", now, reason=BY_HAND)
+        ticks.insert_tick(connection, schedule, tick, "started", now, reason=BY_HAND)
         origin = Origin("manual", schedule.id, schedule.name, tick.moment)
         run, _ = record_scheduled_run(connection, registry, resolve, schedule, origin, changes)
-        store.change_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=run.id)
+        ticks.update_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=run.id)
     finish_enqueue(connection, streams, run, ledger.iterate_open_items(connection, run))
     return run
 
 
-def _symbols(
+def _find_symbols(
     connection: Connection, resolve: Resolve, definition: ScheduleDefinition, changes: Changes
 ) -> tuple[tuple[str, ...], str]:
     if changes.symbols is not None:
@@ -101,7 +101,7 @@ def _symbols(
     if target is None:
         return (), definition.job
     if target.symbols is not None:
-        return target.symbols, target.described()
+        return target.symbols, target.describe()
     assert target.universe is not None
     symbols = resolve(connection, target.universe)
     if not symbols:

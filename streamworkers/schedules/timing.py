@@ -20,7 +20,7 @@ _INSTANT = timedelta(microseconds=1)
 
 
 class Tick(NamedTuple):
-    """A moment, in UTC, and the session that it belongs to: its day in the schedule's zone, or the exchange's day."""
+    """A moment in UTC and its session: the day in the schedule's time zone, or the exchange's session."""
 
     moment: datetime
     session: date
@@ -28,14 +28,14 @@ class Tick(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SessionMoment:
-    """A time from the opening or the close of a session, as `session_close+10m`."""
+    """A time relative to the opening or the close of a session, such as `session_close+10m`."""
 
     edge: str
     offset: timedelta
 
     @classmethod
     def parse(cls, text: str) -> "SessionMoment":
-        """Raises BadInputError naming the rule."""
+        """Parse the text of a schedule's cron. Raises BadInputError naming the rule."""
         found = _SESSION_MOMENT.fullmatch(text.strip())
         if found is None:
             raise BadInputError(
@@ -49,7 +49,7 @@ class SessionMoment:
         return cls(edge, -offset if sign == "-" else offset)
 
     def after(self, moment: datetime, sessions: Sessions) -> Iterator[Tick]:
-        """The ticks after a moment, as far as the sessions go."""
+        """The ticks after a moment, in order, until the sessions end."""
         for session in sessions.from_day(moment.astimezone(UTC).date() - timedelta(days=3)):
             tick = (session.opens if self.edge == "open" else session.closes) + self.offset
             if tick > moment:
@@ -58,7 +58,7 @@ class SessionMoment:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When a schedule ticks."""
+    """The ticks of a schedule: its cron, time zone and exchange calendar."""
 
     rule: Cron | SessionMoment
     zone: ZoneInfo
@@ -66,7 +66,7 @@ class Timing:
 
     @classmethod
     def parse(cls, cron: str, timezone: str, calendar: str | None) -> "Timing":
-        """From the words of a schedule. Raises BadInputError or UnknownNameError naming value and rule."""
+        """Parse a schedule's fields. Raises BadInputError or UnknownNameError naming value and rule."""
         if calendar is not None:
             require_calendar(calendar)
         zone = zone_named(timezone)
@@ -77,7 +77,7 @@ class Timing:
         return cls(SessionMoment.parse(cron), zone, calendar)
 
     def after(self, moment: datetime) -> Iterator[Tick]:
-        """The ticks after an aware moment, in order; they end only where the calendar does."""
+        """The ticks after an aware moment, in order; they end only with the calendar."""
         if isinstance(self.rule, SessionMoment):
             assert self.calendar is not None
             return self.rule.after(moment, sessions_around(self.calendar, moment))
@@ -90,7 +90,7 @@ class Timing:
         return self.after(moment - _INSTANT)
 
     def calendar_days_left(self, now: datetime) -> int | None:
-        """For how many days the calendar knows the sessions; None for a schedule without one."""
+        """The number of days until the calendar ends; None without a calendar."""
         if self.calendar is None:
             return None
         return (sessions_around(self.calendar, now).ends_on - now.astimezone(UTC).date()).days
@@ -105,7 +105,7 @@ class Timing:
                     yield Tick(tick, day)
                     continue
                 if (following := sessions.next_day(day)) is not None:
-                    # Straight to the next session: a cron of every second would take long over a weekend.
+                    # Jump to the next session: stepping a per-second cron through a weekend takes too long.
                     midnight = datetime.combine(following, time(), tzinfo=self.zone).astimezone(UTC)
                     start = max(tick, midnight - _INSTANT)
                 break
@@ -115,7 +115,7 @@ class Timing:
 
 
 def zone_named(name: str) -> ZoneInfo:
-    """The time zone of that name. Raises BadInputError for one that the tz database does not have."""
+    """The time zone of that name. Raises BadInputError if the tz database does not have it."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -123,8 +123,8 @@ def zone_named(name: str) -> ZoneInfo:
 
 
 def jittered(tick: datetime, schedule_id: int, jitter_seconds: int) -> datetime:
-    """When a tick is due: up to `jitter_seconds` later, the same for every process that asks."""
+    """When a tick is due: up to `jitter_seconds` after its moment, the same in every process."""
     if not jitter_seconds:
         return tick
-    rng = random.Random(f"{schedule_id}:{tick.isoformat()}")  # noqa: S311  # spreads load, guards nothing
+    rng = random.Random(f"{schedule_id}:{tick.isoformat()}")  # noqa: S311  # only spreads load
     return tick + timedelta(seconds=rng.uniform(0, jitter_seconds))

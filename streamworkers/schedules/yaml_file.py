@@ -1,6 +1,6 @@
-"""Schedules as YAML: what `export` writes is what `import` reads."""
+"""Schedules as YAML: `import` reads the format that `export` writes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
@@ -9,41 +9,66 @@ from streamworkers.errors import BadInputError
 from streamworkers.schedules.definition import ScheduleDefinition
 
 MAX_BYTES = 1 << 20
+# Names that release 0.1 wrote. Release 0.2 reads them with a warning; the next one need not.
+OLD_FIELDS = {"job_type": "job", "task_params": "parameters"}
+Warn = Callable[[str], None]
 
 
 def to_yaml(definitions: Sequence[ScheduleDefinition]) -> str:
-    """A list with a mapping for each schedule, without what is as it is by default."""
+    """A list with a mapping for each schedule; fields with their default value are left out."""
     rows = [{"name": d.name, **d.model_dump(mode="json", exclude_defaults=True)} for d in definitions]
     text: str = yaml.safe_dump(rows, sort_keys=False, allow_unicode=False, width=120)
     return text
 
 
-def from_yaml(text: str) -> list[ScheduleDefinition]:
-    """The schedules of a YAML text, those that others come after first.
+def from_yaml(text: str, warn: Warn = lambda message: None) -> list[ScheduleDefinition]:
+    """The schedules of a YAML text, each behind the one that it comes `after`.
 
-    Raises BadInputError naming the place, the value and the rule.
+    `warn` is called once for each old field name in the text. Raises BadInputError naming the place, the value and
+    the rule.
     """
+    definitions: dict[str, ScheduleDefinition] = {}
+    old_names: dict[str, str] = {}
+    for row in _read_rows(text):
+        definition = ScheduleDefinition.parse(_rename_old_fields(row, old_names))
+        if definition.name in definitions:
+            raise BadInputError(f"schedule {definition.name!r} is in the list twice")
+        definitions[definition.name] = definition
+    for old, new in old_names.items():
+        warn(f"the field {old} is now named {new}; the next release does not read the old name")
+    return _sort_by_dependency(definitions)
+
+
+def _read_rows(text: str) -> list[dict[str, Any]]:
     if len(text) > MAX_BYTES:
         raise BadInputError(f"a YAML text of {len(text):,} characters is over the limit of {MAX_BYTES:,}")
     try:
         rows: Any = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
-        # What is tagged as a number or a date and is none fails in the constructors, in ways of their own.
+        # A value that is tagged as a number or a date and is none raises other errors than YAMLError.
         raise BadInputError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(rows, list) or not rows:
         raise BadInputError("it is not a YAML list with a mapping for each schedule")
-    definitions: dict[str, ScheduleDefinition] = {}
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
             raise BadInputError(f"schedule {number} of the list is {str(row)[:80]!r}, not a mapping of names to values")
-        definition = ScheduleDefinition.parse(row)
-        if definition.name in definitions:
-            raise BadInputError(f"schedule {definition.name!r} stands in the list twice")
-        definitions[definition.name] = definition
-    return _parents_first(definitions)
+    return rows
 
 
-def _parents_first(definitions: dict[str, ScheduleDefinition]) -> list[ScheduleDefinition]:
+def _rename_old_fields(row: dict[str, Any], old_names: dict[str, str]) -> dict[str, Any]:
+    """A row with today's field names; the old names that it had are added to `old_names`."""
+    renamed = {}
+    for field, value in row.items():
+        new = OLD_FIELDS.get(field, field)
+        if new != field:
+            if new in row:
+                raise BadInputError(f"schedule {str(row.get('name'))[:80]!r} has both {field} and {new}: keep {new}")
+            old_names[field] = new
+        renamed[new] = value
+    return renamed
+
+
+def _sort_by_dependency(definitions: dict[str, ScheduleDefinition]) -> list[ScheduleDefinition]:
     ordered: dict[str, ScheduleDefinition] = {}
     for definition in definitions.values():
         chain: dict[str, ScheduleDefinition] = {}

@@ -13,7 +13,7 @@ from patience import paced
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.engine.supervisor import supervisor as supervisor_module
+from streamworkers.engine.host import host as host_module
 from streamworkers.engine.supervisor.fleet import Limits
 from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions
 
@@ -44,14 +44,14 @@ def test_every_loop_that_does_not_turn_is_named(supervisor: Supervisor, monkeypa
     now = time.monotonic()
     for later, names in ((55.0, set[str]()), (75.0, QUICK), (125.0, QUICK), (140.0, QUICK | SLOW)):
         clock = SimpleNamespace(monotonic=lambda later=later: now + later)
-        monkeypatch.setattr(supervisor_module, "time", clock)
+        monkeypatch.setattr(host_module, "time", clock)
         assert _not_live(supervisor) == names
 
 
 def test_a_loop_that_hangs_is_named_and_the_others_are_not(
     supervisor: Supervisor, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "LIVE_SECONDS", paced(2.0))
+    monkeypatch.setattr(host_module, "LIVE_SECONDS", 2.0)
     threads = [supervisor._leases, *supervisor._loops.values()]
     for thread in threads:
         thread.start()

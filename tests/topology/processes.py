@@ -70,8 +70,8 @@ class ServiceProcess(Supervisor):
         return answer.stdout
 
     def supervisor_id(self) -> str:
-        """The id of a worker's supervisor."""
-        return str(self.events("supervisor_started")[0]["worker"])
+        """What a worker's supervisor calls itself."""
+        return str(self.events("supervisor_started")[0]["supervisor"])
 
     def ended(self) -> int:
         """The exit code, after the process ended by itself."""

@@ -1,1 +1,1 @@
-"""What supervisor and scheduler share: signals, threads, metrics and probes."""
+"""What supervisor and scheduler share: identity, signals, loops, metrics and probes."""

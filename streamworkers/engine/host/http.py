@@ -1,4 +1,4 @@
-"""`/metrics`, `/livez` and `/readyz` of a supervisor."""
+"""`/metrics`, `/livez` and `/readyz` over HTTP."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ class _QuietHandler(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is inherited
-        """Probes come every few seconds; their lines would bury the log."""
+        """Log nothing: probes come every few seconds."""
 
 
 class _ThreadingServer(ThreadingMixIn, WSGIServer):
@@ -29,7 +29,7 @@ class _ThreadingServer(ThreadingMixIn, WSGIServer):
 
 
 class HealthServer:
-    """Serves a registry and two checks; a check returns what is wrong, nothing when all is well."""
+    """Serves a registry and two checks; a check returns what is wrong, an empty list if nothing is."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, live: Check, ready: Check) -> None:
         self._metrics_app = make_wsgi_app(registry)
@@ -44,15 +44,15 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, also when 0 was asked for."""
+        """The port it listens on, which the system chose if 0 was given."""
         return self._server.server_port
 
     def start(self) -> None:
-        """Serve in a thread."""
+        """Start serving in a thread."""
         self._thread.start()
 
     def wait_for_scrape(self, since: float, seconds: float) -> bool:
-        """Wait until a scrape has begun after `since` (monotonic) and ended; False when none has within `seconds`."""
+        """Wait until a scrape that began after `since` (monotonic) has ended; False if none has within `seconds`."""
         with self._scraped:
             return self._scraped.wait_for(lambda: self._scraped_at >= since, seconds)
 

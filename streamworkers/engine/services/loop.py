@@ -1,13 +1,12 @@
-"""Background services of a supervisor: a bounded step, done again and again in a thread of its own."""
+"""Background services of supervisors and schedulers: a bounded step that a loop repeats."""
 
 import random
-import threading
 import time
 from typing import Protocol
 
 import structlog
 
-from streamworkers.engine.backoff import Backoff
+from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.faults import describe, is_transient
@@ -21,39 +20,37 @@ class Service(Protocol):
 
     @property
     def name(self) -> str:
-        """A word for logs, metrics and the fleet-wide lease."""
+        """Its name in logs, metrics and the fleet-wide lease."""
 
     @property
     def scope(self) -> str:
-        """What it works on; supervisors that work on the same share the lease, others have their own."""
+        """What it works on; processes with the same scope share one lease."""
 
     @property
     def interval_seconds(self) -> float:
         """The usual pause between two steps."""
 
     def run_once(self) -> float | None:
-        """Do a bounded step; returns seconds after which there is more to do, or None for the usual pause."""
+        """Do a bounded step; returns the seconds until the next step, or None for the usual pause."""
 
 
-class ServiceLoop(threading.Thread):
-    """Runs a service until stopped: jittered, only while it holds the fleet's lease, patient with what is away.
+class ServiceLoop(Loop):
+    """Runs a service: with jitter, and only while it holds the lease that one process of the fleet has.
 
-    A loop that is woken, because its own supervisor's workers made something to do, does a step without the lease:
-    every step is atomic, so the lease saves work and guards nothing.
+    A loop that is woken does its next step without the lease, because its own workers left something to do: every step
+    is atomic, so the lease saves work and protects nothing.
     """
 
     SHORTEST_PAUSE_SECONDS = 0.1
 
     def __init__(self, service: Service, streams: Streams, owner: str, metrics: ServiceMetrics) -> None:
-        super().__init__(name=service.name, daemon=True)
+        super().__init__(service.name)
         self.service = service
-        self.turned_at = time.monotonic()
         self._streams = streams
         self._owner = owner
         self._metrics = metrics
         metrics.service_failures.labels(service.name)
-        self._stop_requested = threading.Event()
-        self._wake = threading.Event()
+        self._is_woken = False
         self._rng = random.Random()  # noqa: S311  # spreads the fleet's steps
         self._lease_seconds = max(2.0, 3 * service.interval_seconds)
         self._renew_at = 0.0
@@ -61,42 +58,27 @@ class ServiceLoop(threading.Thread):
 
     @property
     def longest_pause_seconds(self) -> float:
-        """How long it may rest between two steps when all is well."""
+        """The longest pause between two steps when nothing fails."""
         return self.service.interval_seconds * _MOST_JITTER
 
-    def stop(self) -> None:
-        """Ask the loop to end after its step."""
-        self._stop_requested.set()
-        self._wake.set()
+    def turn(self) -> None:
+        """Do a step, if this process has the lease, and pause."""
+        pause = self.service.interval_seconds
+        if self._is_woken or self._holds_lease():
+            wanted = self.service.run_once()
+            pause = pause if wanted is None else min(wanted, pause)
+        self._backoff.succeeded()
+        if pause > 0:
+            self._stop_requested.wait(min(pause, self.SHORTEST_PAUSE_SECONDS))
+        self._is_woken = self._wake_requested.wait(pause * self._rng.uniform(0.8, _MOST_JITTER))
+        self._wake_requested.clear()
 
-    def wake(self) -> None:
-        """Do the next step now."""
-        self._wake.set()
-
-    def run(self) -> None:
-        """The loop."""
-        backoff = Backoff(self._stop_requested)
-        woken = False
-        while not self._stop_requested.is_set():
-            self.turned_at = time.monotonic()
-            pause = self.service.interval_seconds
-            try:
-                if woken or self._holds_lease():
-                    asked = self.service.run_once()
-                    pause = pause if asked is None else min(asked, pause)
-                backoff.succeeded()
-            except Exception as error:  # a service never stops silently: it says what is wrong and goes on
-                self._metrics.service_failures.labels(self.service.name).inc()
-                unexpected = not is_transient(error)
-                log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=unexpected)
-                # Another supervisor may be able to do what this one cannot now.
-                self._renew_at, self._yield_until = 0.0, time.monotonic() + self._lease_seconds
-                backoff.failed()
-                continue
-            if pause > 0:
-                self._stop_requested.wait(min(pause, self.SHORTEST_PAUSE_SECONDS))
-            woken = self._wake.wait(pause * self._rng.uniform(0.8, _MOST_JITTER))
-            self._wake.clear()
+    def handle_failure(self, error: Exception) -> None:
+        """Log and count it, and give up the lease: another process may be able to do the step."""
+        self._metrics.service_failures.labels(self.service.name).inc()
+        unexpected = not is_transient(error)
+        log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=unexpected)
+        self._renew_at, self._yield_until = 0.0, time.monotonic() + self._lease_seconds
 
     def _holds_lease(self) -> bool:
         if time.monotonic() < self._renew_at:

@@ -5,13 +5,13 @@ same process would starve when it matters most. It happens at a quarter of the l
 """
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.streams import Streams
@@ -42,8 +42,8 @@ class DeadWorker:
     suspects: tuple[str, Sequence[str]] | None = None
 
 
-class LeaseKeeper(threading.Thread):
-    """The thread that talks to Redis for this supervisor's workers.
+class LeaseKeeper(Loop):
+    """The thread that talks to Redis on behalf of this supervisor's workers.
 
     `trouble` is why the last heartbeat failed, '' if it did not: a Redis that is full or read-only answers, but takes
     no heartbeat.
@@ -58,8 +58,7 @@ class LeaseKeeper(threading.Thread):
         describe_self: Callable[[], SupervisorStatus],
         metrics: PoolMetrics,
     ) -> None:
-        super().__init__(name="lease-keeper", daemon=True)
-        self.turned_at = time.monotonic()
+        super().__init__("lease-keeper")
         self.trouble = ""
         self._trouble_at = float("-inf")
         self._streams = streams
@@ -70,6 +69,9 @@ class LeaseKeeper(threading.Thread):
         self._metrics = metrics
         self._dead_workers: queue.SimpleQueue[DeadWorker | None] = queue.SimpleQueue()
         self._unreleased: list[DeadWorker] = []
+        self._interval = lease_ms / 4000
+        self._beat_at = 0.0
+        self._is_stopping = False
 
     def release(self, dead: DeadWorker) -> None:
         """Requeue what an ended worker held, now, or as soon as Redis answers."""
@@ -79,40 +81,36 @@ class LeaseKeeper(threading.Thread):
         """True if Redis took no heartbeat at some time in the last two leases."""
         return time.monotonic() - self._trouble_at < 2 * self._lease_ms / 1000
 
-    def stop(self, seconds: float) -> None:
-        """Requeue what is left, delete the heartbeat, and end; gives up after `seconds` while Redis is away."""
+    def stop(self) -> None:
+        """Requeue what is left, remove the heartbeat, and end; join it with a timeout, as Redis may be away."""
         self._dead_workers.put(None)
-        self.join(seconds)
 
-    def run(self) -> None:
-        """Wake up for a dead worker, or at a quarter of the lease."""
-        interval = self._lease_ms / 4000
-        beat_at = 0.0
-        stopping = False
-        while True:
-            self.turned_at = now = time.monotonic()
-            try:
-                if now >= beat_at and not stopping:
-                    beat_at = now + interval
-                    self._beat()
-                    self.trouble = ""
-                self._release_dead_workers()
-                if stopping:
-                    self._streams.heartbeats.end(self._owner)
-                    return
-            except RedisUnavailableError as error:
-                self.trouble, self._trouble_at = str(error), time.monotonic()
-                log.warning("service_away", thread=self.name, error=describe(error))
-            try:
-                wait = 0.5 if self._unreleased else 10.0
-                wait = min(wait, interval, max(0.0, beat_at - time.monotonic()))
-                dead = self._dead_workers.get(timeout=wait)
-            except queue.Empty:
-                continue
-            if dead is None:
-                stopping = True
-            else:
-                self._unreleased.append(dead)
+    def turn(self) -> None:
+        """Beat at a quarter of the lease, requeue for dead workers, and wait for the next of either."""
+        now = time.monotonic()
+        try:
+            if now >= self._beat_at and not self._is_stopping:
+                self._beat_at = now + self._interval
+                self._beat()
+                self.trouble = ""
+            self._release_dead_workers()
+            if self._is_stopping:
+                self._streams.heartbeats.end(self._owner)
+                super().stop()
+                return
+        except RedisUnavailableError as error:
+            self.trouble, self._trouble_at = str(error), time.monotonic()
+            log.warning("service_away", thread=self.name, error=describe(error))
+        wait = 0.5 if self._unreleased else 10.0
+        wait = min(wait, self._interval, max(0.0, self._beat_at - time.monotonic()))
+        try:
+            dead = self._dead_workers.get(timeout=wait)
+        except queue.Empty:
+            return
+        if dead is None:
+            self._is_stopping = True
+        else:
+            self._unreleased.append(dead)
 
     def _beat(self) -> None:
         for holder in self._holders():

@@ -1,14 +1,11 @@
-"""A supervisor: owns worker processes and the background services, runs no user code."""
+"""A supervisor: owns the worker processes and the background services, and runs no user code."""
 
 import os
-import secrets
-import signal
 import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 import psycopg
 import structlog
@@ -17,9 +14,11 @@ from psycopg_pool import ConnectionPool
 from streamworkers.config import Settings
 from streamworkers.database import Connection, open_pool
 from streamworkers.engine import ledger
-from streamworkers.engine.host.http import HealthServer
+from streamworkers.engine.host.host import Host, stop_loops
+from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
+from streamworkers.engine.host.signals import Signals
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.protocol import BatchReport, PendingCommit
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
@@ -37,17 +36,15 @@ from streamworkers.errors import BadInputError
 from streamworkers.faults import describe
 
 log = structlog.get_logger()
-LIVE_SECONDS = 60.0
 _TURN_SECONDS = 1.0
-_GOODBYE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorOptions:
-    """What `streamworkers worker` was asked for.
+    """The options of `streamworkers worker`.
 
-    `slots` holds the queues of each worker process, `jobs` the jobs of each queue that is known, `counters` those of
-    the jobs themselves.
+    `slots` holds the queues of each worker process, `jobs` the jobs of each known queue, `counters` the counters that
+    jobs define.
     """
 
     slots: Sequence[Sequence[str]]
@@ -62,9 +59,9 @@ class SupervisorOptions:
 def plan_slots(processes: int, queues: Mapping[str, int | None], known: Sequence[str]) -> list[list[str]]:
     """The queues of each worker process.
 
-    `queues` says how many processes a queue gets to itself, or None when it shares the rest. Processes that are left
-    over read the sharing queues, or all known ones when none was named so. Raises BadInputError when the numbers do
-    not add up.
+    `queues` maps a queue to its number of processes, or to None if it shares the remaining ones. Remaining processes
+    read the sharing queues, or all known queues if there are none. Raises BadInputError when the numbers do not add
+    up.
     """
     if not 1 <= processes <= 256:
         raise BadInputError(f"{processes} processes is not between 1 and 256")
@@ -76,16 +73,31 @@ def plan_slots(processes: int, queues: Mapping[str, int | None], known: Sequence
     return slots + [list(shared or known) for _ in range(rest)]
 
 
+class FleetLoop(Loop):
+    """The main thread's loop, which runs the worker processes. An unexpected error ends the supervisor."""
+
+    def __init__(self, fleet: Fleet, signals: Signals) -> None:
+        super().__init__("supervisor", signals)
+        self._fleet = fleet
+
+    def turn(self) -> None:
+        """Let the fleet do what is due, and wait at most a second."""
+        self._fleet.turn(_TURN_SECONDS)
+
+    def handle_failure(self, error: Exception) -> None:
+        """Raise it: the process is restarted, and its workers end with it."""
+        raise error
+
+
 class Supervisor:
     """Runs until SIGTERM or SIGINT; a second signal ends it, and its workers, at once."""
 
     def __init__(self, settings: Settings, redis_url: str, database_url: str, options: SupervisorOptions) -> None:
-        self.supervisor_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.host = Host("supervisor")
+        self.supervisor_id = self.host.id
         self.metrics = PoolMetrics(options.counters)
         self._options = options
         self._last_scrape_seconds = settings.last_scrape_seconds
-        self._signals = 0
-        self._turned_at = time.monotonic()
         self._streams = open_streams(redis_url, settings.key_prefix)
         self._database_url = database_url
         self._pool: ConnectionPool[Connection] = open_pool(
@@ -95,11 +107,6 @@ class Supervisor:
             statement_timeout_seconds=settings.statement_timeout_seconds,
         )
         self._queues = sorted({queue for queues in options.slots for queue in queues})
-        self.metrics.registry.register(BacklogCollector(self._streams, self._queues))
-        self.metrics.registry.register(DatabasePoolCollector(self._pool))
-        self.metrics.registry.register(WorkerCollector(lambda: self._fleet.usages()))
-        self.metrics.slots.set(len(options.slots))
-        self.metrics.begin_at_zero({queue: options.jobs.get(queue, ()) for queue in self._queues})
         self._leases = LeaseKeeper(
             self._streams,
             self.supervisor_id,
@@ -108,36 +115,35 @@ class Supervisor:
             self._describe,
             self.metrics,
         )
-        environment = {
-            **os.environ,
-            "STREAMWORKERS_REDIS_URL": redis_url,
-            "STREAMWORKERS_DATABASE_URL": database_url,
+        self._fleet = self._build_fleet(redis_url)
+        self._main = self.host.add(FleetLoop(self._fleet, self.host.signals))
+        self.host.add(self._leases)
+        self._loops = {
+            service.name: self.host.add(ServiceLoop(service, self._streams, self.supervisor_id, self.metrics))
+            for service in self._services(settings)
         }
-        self._fleet = Fleet(
-            options.slots,
+        self._register_metrics()
+        self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
+
+    def _build_fleet(self, redis_url: str) -> Fleet:
+        urls = {"STREAMWORKERS_REDIS_URL": redis_url, "STREAMWORKERS_DATABASE_URL": self._database_url}
+        return Fleet(
+            self._options.slots,
             self.supervisor_id,
-            environment,
-            options.limits,
+            {**os.environ, **urls},
+            self._options.limits,
             self.metrics,
             release=self._leases.release,
             confirm=self._confirm,
             reported=self._on_report,
         )
-        self._loops = {
-            service.name: ServiceLoop(service, self._streams, self.supervisor_id, self.metrics)
-            for service in self._services(settings)
-        }
-        self._health = (
-            HealthServer(
-                options.metrics_host,
-                options.metrics_port,
-                self.metrics.registry,
-                self.not_live,
-                self.not_ready,
-            )
-            if options.metrics_port is not None
-            else None
-        )
+
+    def _register_metrics(self) -> None:
+        self.metrics.registry.register(BacklogCollector(self._streams, self._queues))
+        self.metrics.registry.register(DatabasePoolCollector(self._pool))
+        self.metrics.registry.register(WorkerCollector(self._fleet.usages))
+        self.metrics.slots.set(len(self._options.slots))
+        self.metrics.begin_at_zero({queue: self._options.jobs.get(queue, ()) for queue in self._queues})
 
     def _services(self, settings: Settings) -> list[Service]:
         streams, queues, metrics = self._streams, self._queues, self.metrics
@@ -158,94 +164,64 @@ class Supervisor:
         ]
 
     def run(self) -> None:
-        """Work until told to stop; returns after all workers have ended and what they held has been put back."""
-        read_end, write_end = os.pipe()
-        os.set_blocking(write_end, False)
-        signal.set_wakeup_fd(write_end)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        self._fleet.watch(read_end)
-        for thread in (self._leases, *self._loops.values()):
-            thread.start()
-        if self._health:
-            self._health.start()
-        log.info(
-            "supervisor_started",
-            worker=self.supervisor_id,
-            metrics_port=self._health.port if self._health else None,
-        )
-        while not self._signals:
-            self._turn(_TURN_SECONDS)
+        """Work until a signal; returns after all workers have ended and their entries have been requeued."""
+        self._fleet.watch(self.host.start(self._main))
+        self._main.run()
         self._shut_down()
-        signal.set_wakeup_fd(-1)
-        log.info("supervisor_stopped", worker=self.supervisor_id)
+        self.host.finish()
 
     def not_live(self) -> list[str]:
-        """Loops that have not turned for a minute beyond their pause; the supervisor should be started again."""
-        now = time.monotonic()
-        turned = [("supervisor", self._turned_at, 0.0), (self._leases.name, self._leases.turned_at, 0.0)]
-        turned += [(loop.name, loop.turned_at, loop.longest_pause_seconds) for loop in self._loops.values()]
-        return [
-            f"{name} has not turned for {now - at:.0f} s"
-            for name, at, pause in turned
-            if now - at > LIVE_SECONDS + pause
-        ]
+        """Loops that have not turned for a minute beyond their pause: the supervisor should be restarted."""
+        return self.host.not_live()
 
     def not_ready(self) -> list[str]:
-        """What keeps work from being done now."""
-        wrong = []
-        redis_trouble = find_redis_trouble(self._streams) or self._leases.trouble
-        postgres_trouble = find_postgres_trouble(self._database_url, self.supervisor_id)
-        wrong += [trouble for trouble in (redis_trouble, postgres_trouble) if trouble]
-        if not any(child.ready for child in self._fleet.children()):
-            wrong.append("no worker process is ready")
-        return wrong
+        """What prevents work from being done now."""
+        problems = [
+            # A Redis that is full or read-only answers, but accepts no heartbeat.
+            find_redis_trouble(self._streams) or self._leases.trouble,
+            find_postgres_trouble(self._database_url, self.supervisor_id),
+            None if any(child.ready for child in self._fleet.children()) else "no worker process is ready",
+        ]
+        return [problem for problem in problems if problem]
 
     def _turn(self, longest_seconds: float) -> None:
-        self._turned_at = time.monotonic()
+        self._main.mark_turn()
         self._fleet.turn(longest_seconds)
 
     def _shut_down(self) -> None:
-        log.info("supervisor_stopping", worker=self.supervisor_id, grace_seconds=self._options.grace_seconds)
+        log.info("supervisor_stopping", supervisor=self.supervisor_id, grace_seconds=self._options.grace_seconds)
         self._fleet.stop()
         deadline = time.monotonic() + self._options.grace_seconds
         while self._fleet.children():
-            if self._signals > 1 or time.monotonic() >= deadline:
+            if self.host.signals.is_urgent or time.monotonic() >= deadline:
                 self._fleet.kill()
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
-        self._show_last_figures()
-        for loop in self._loops.values():
-            loop.stop()
-        deadline = time.monotonic() + _GOODBYE_SECONDS
-        for loop in self._loops.values():
-            loop.join(max(0.0, deadline - time.monotonic()))
-        self._leases.stop(_GOODBYE_SECONDS)
-        if self._health:
-            self._health.stop()
+        self._wait_for_last_scrape()
+        stop_loops(list(self._loops.values()))
+        stop_loops([self._leases])
+        if self.host.server:
+            self.host.server.stop()
         self._pool.close()
         self._streams.close()
 
-    def _show_last_figures(self) -> None:
-        """Counters end with the process: let Prometheus have the last of them, so that sums over all stay right."""
-        since = time.monotonic()
+    def _wait_for_last_scrape(self) -> None:
+        """Let Prometheus read the final counters: they end with the process, and sums over all processes need them."""
+        server, since = self.host.server, time.monotonic()
         deadline = since + self._last_scrape_seconds
-        while self._health and self._signals < 2 and (left := deadline - time.monotonic()) > 0:
-            self._turned_at = time.monotonic()
-            if self._health.wait_for_scrape(since, min(_TURN_SECONDS, left)):
+        while server and not self.host.signals.is_urgent and (left := deadline - time.monotonic()) > 0:
+            self._main.mark_turn()
+            if server.wait_for_scrape(since, min(_TURN_SECONDS, left)):
                 return
 
-    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        self._signals += 1
-
     def _on_report(self, report: BatchReport) -> None:
-        """Let what a batch left to do be done now, not at the next usual step."""
+        """Wake the services that have to publish events or promote entries of a batch."""
         if report.events:
             self._loops[OutboxRelay.name].wake()
         if report.retried or report.snoozed:
             self._loops[Promoter.name].wake()
 
     def _confirm(self, pending_commit: PendingCommit, consumer: str) -> None:
-        """Count what a worker had committed when it died before it could tell; the main thread may not wait for it."""
+        """Count what a worker committed but did not report before it died, without blocking the main thread."""
         threading.Thread(
             target=self._count_closed, args=(pending_commit, consumer), name="confirm", daemon=True
         ).start()
@@ -267,7 +243,7 @@ class Supervisor:
             host=socket.gethostname(),
             pid=os.getpid(),
             queues=self._queues,
-            metrics_port=self._health.port if self._health else None,
+            metrics_port=self.host.metrics_port,
             workers=[
                 WorkerStatus(child.consumer, child.process.pid, list(child.queues), child.busy)
                 for child in self._fleet.children()

@@ -2,12 +2,14 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from command_line import Run
+from scheduling import plan_from
 from streamworkers.database import Connection
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.schedules import store
@@ -151,12 +153,70 @@ def test_pausing_is_kept_and_resuming_plans_from_now(cli: Run, connection: Conne
     assert cli("schedules", "pause", "job").out == "schedule job paused\n"
     assert cli("schedules", "list").out.splitlines()[1].split()[-2:] == ["paused", "missed"]
     assert cli("schedules", "resume", "job").out.startswith("schedule job resumed; its next tick is 20")
-    row = connection.execute("SELECT enabled, due_at FROM schedules").fetchone()
-    assert row == (True, None)
+    row = connection.execute("SELECT enabled, next_run_at > now(), due_at = next_run_at FROM schedules").fetchone()
+    assert row == (True, True, True)
     assert cli("schedules", "pause", "job", "--json").json["enabled"] is False
 
 
-def test_the_next_ticks_are_told_in_both_times_across_a_change_of_the_clocks(cli: Run) -> None:
+def test_every_command_that_saves_a_schedule_plans_its_next_tick(
+    cli: Run, connection: Connection, tmp_path: Path
+) -> None:
+    def planned() -> dict[str, bool]:
+        rows = connection.execute(
+            "SELECT name, next_run_at > now() FROM job_schedules WHERE enabled AND cron IS NOT NULL"
+        )
+        return dict(rows.fetchall())
+
+    _add(cli)
+    row = connection.execute(
+        "SELECT id, name, job_type, target, cron, enabled, next_run_at FROM job_schedules WHERE enabled"
+    ).fetchone()
+    assert row is not None
+    assert row[1:6] == ("job", "noop", {"symbols": ["A", "B"]}, "0 12 * * *", True)
+    assert row[6] is not None
+    assert cli("schedules", "pause", "job").code == 0
+    assert cli("schedules", "resume", "job").code == 0
+    assert planned() == {"job": True}
+    assert cli("schedules", "edit", "job", "--cron", "30 12 * * *").code == 0
+    assert planned() == {"job": True}
+    connection.execute("UPDATE schedules SET problem = 'its calendar ends'")
+    answer = cli("schedules", "edit", "job", "--max-instances", "2")
+    assert (answer.code, answer.err) == (0, "job: its calendar ends\n")
+    file = tmp_path / "schedules.yaml"
+    file.write_text(
+        cli("schedules", "export").out + "- {name: other, job: noop, target: {symbols: [A]}, cron: '@daily'}\n"
+    )
+    assert cli("schedules", "import", str(file)).code == 0
+    assert planned() == {"job": True, "other": True}
+    assert cli("schedules", "install-defaults").code == 0
+    assert len(planned()) == 2 + len(DEFAULTS) - 1
+    assert set(planned().values()) == {True}
+
+
+def test_old_field_names_are_read_with_a_warning_and_written_as_new_ones(cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    row = {"name": "old", "job_type": "ledger_entry", "target": {"symbols": ["A"]}, "cron": "@daily"}
+    file.write_text(yaml.safe_dump([row | {"task_params": {"milliseconds": 7}}]))
+    answer = cli("schedules", "import", str(file))
+    assert answer.code == 0
+    assert "the field job_type is now named job; the next release does not read the old name" in answer.err
+    assert "the field task_params is now named parameters" in answer.err
+    exported = cli("schedules", "export")
+    assert "job_type" not in exported.out + exported.err
+    (written,) = yaml.safe_load(exported.out)
+    assert (written["job"], written["parameters"]) == ("ledger_entry", {"milliseconds": 7})
+    file.write_text(exported.out)
+    assert cli("schedules", "import", str(file)).err == ""
+
+    cleared = cli("schedules", "edit", "old", "--clear", "task_params", "--json")
+    assert cleared.json["parameters"] == {}
+    assert "the field task_params is now named parameters" in cleared.err
+
+    file.write_text(yaml.safe_dump([row | {"job": "noop"}]))
+    assert "schedule 'old' has both job_type and job: keep job" in cli("schedules", "import", str(file)).err
+
+
+def test_the_next_ticks_are_shown_in_both_times_across_a_change_of_the_clocks(cli: Run) -> None:
     _add(cli)
     rows = cli("schedules", "next", "job", "--count", "3", "--from", "2026-03-07", "--json").json
     assert [(row["local"], row["utc"]) for row in rows] == [
@@ -225,7 +285,7 @@ def test_schedules_go_to_yaml_and_back(cli: Run, tmp_path: Path) -> None:
         ("- 1", "schedule 1 of the list is '1', not a mapping of names to values"),
         ("- {name: a}", "schedule 'a': job"),
         ("- {name: a, job: noop, colour: red}", "schedule 'a': colour 'red': Extra inputs are not permitted"),
-        ("- &a {name: a, job: noop, on_event: data_load_complete}\n- *a", "'a' stands in the list twice"),
+        ("- &a {name: a, job: noop, on_event: data_load_complete}\n- *a", "'a' is in the list twice"),
         ("- !!python/object/apply:os.system ['true']", "it is not YAML: could not determine a constructor"),
     ],
 )
@@ -284,7 +344,7 @@ def test_the_six_standing_jobs_are_installed_with_times_from_the_settings(
 def test_once_does_what_is_due_and_returns(cli: Run, connection: Connection) -> None:
     assert "there are no schedules yet: streamworkers schedules install-defaults" in cli("scheduler", "--once").err
     _add(cli, "due", "--catch-up", "latest")
-    connection.execute("UPDATE schedules SET planned_from = now() - interval '2 days'")
+    plan_from(connection, datetime.now(UTC) - timedelta(days=2), "due")
     assert cli("scheduler", "--once").code == 0
     (row,) = cli("runs", "list", "--json").json
     assert (row["schedule"], row["trigger"]) == ("due", "schedule")

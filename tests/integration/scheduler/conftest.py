@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from psycopg_pool import ConnectionPool
 
-from scheduler.messages_to_runs import Intake
+from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import SchedulerMetrics
 from scheduler.ticker import Ticker
-from scheduling import Add, Clock
+from scheduling import Add, Clock, plan_from
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
@@ -56,14 +56,14 @@ def messages(settings: Settings) -> Iterator[Messages]:
 
 
 @pytest.fixture
-def intake(
+def messages_to_runs(
     pool: "ConnectionPool[Connection]",
     streams: Streams,
     messages: Messages,
     registry: Registry,
     metrics: SchedulerMetrics,
-) -> Intake:
-    return Intake(pool, streams, messages, registry, resolve, metrics, status_ttl_seconds=600)
+) -> MessagesToRuns:
+    return MessagesToRuns(pool, streams, messages, registry, resolve, metrics, status_ttl_seconds=600)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def add(connection: Connection, clock: Clock) -> Add:
     def save(name: str = "job", **fields: Any) -> Schedule:
         given = {"name": name, "job": "noop", "target": {"symbols": ["A", "B"]}, "cron": "0 * * * *"} | fields
         store.save_schedule(connection, ScheduleDefinition.parse(given))
-        connection.execute("UPDATE schedules SET planned_from = %s WHERE name = %s", (clock.now, name))
+        plan_from(connection, clock.now, name)
         return store.require_schedule(connection, name)
 
     return save

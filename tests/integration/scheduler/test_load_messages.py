@@ -11,7 +11,7 @@ from consumer import Consumer
 from harness import subscribe
 from loading import NOW, counts, massive
 from patience import patient
-from scheduler.messages_to_runs import Intake
+from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.status import StatusFollower
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import PoolMetrics
@@ -61,15 +61,15 @@ def test_a_message_loads_tells_and_starts_the_analysis_without_a_hand_on_it(
     pool: "ConnectionPool[Connection]",
     streams: Streams,
     messages: Messages,
-    intake: Intake,
+    messages_to_runs: MessagesToRuns,
     connection: Connection,
     consumer: Consumer,
 ) -> None:
     completions, patterns = subscribe(streams, DATA_LOAD_CHANNEL), subscribe(streams, PATTERNS_CHANNEL)
     relay, follower = OutboxRelay(pool, streams, PoolMetrics()), StatusFollower(pool, messages, 3600)
-    assert intake.accept(_request(), "channel", NOW.timestamp()).kind == "started"
+    assert messages_to_runs.accept(_request(), "channel", NOW.timestamp()).kind == "started"
     assert _status(messages, "job-1")["status"] == "submitted"
-    assert intake.accept(_request(), "channel", NOW.timestamp()).kind == "duplicate"
+    assert messages_to_runs.accept(_request(), "channel", NOW.timestamp()).kind == "duplicate"
     consumer.work_until_empty("load")
     follower.run_once()
     status = _status(messages, "job-1")
@@ -94,7 +94,7 @@ def test_a_message_loads_tells_and_starts_the_analysis_without_a_hand_on_it(
         "failed": {"day": 1},
         "run_analysis": True,
     }
-    assert intake.accept(raw, "channel", NOW.timestamp()).kind == "started"
+    assert messages_to_runs.accept(raw, "channel", NOW.timestamp()).kind == "started"
     consumer.work_until_empty("analysis")
     relay.run_once()
     assert connection.execute("SELECT job, target, status FROM runs ORDER BY id").fetchall() == [
@@ -114,11 +114,11 @@ def test_a_load_of_which_nothing_came_starts_no_analysis(
     pool: "ConnectionPool[Connection]",
     streams: Streams,
     messages: Messages,
-    intake: Intake,
+    messages_to_runs: MessagesToRuns,
     connection: Connection,
     consumer: Consumer,
 ) -> None:
-    intake.accept(_request(job_id="job-3", universe_key=None, symbols=["GONE"]), "channel", NOW.timestamp())
+    messages_to_runs.accept(_request(job_id="job-3", universe_key=None, symbols=["GONE"]), "channel", NOW.timestamp())
     consumer.work_until_empty("load")
     StatusFollower(pool, messages, 3600).run_once()
     assert _status(messages, "job-3")["status"] == "failed"
@@ -127,12 +127,12 @@ def test_a_load_of_which_nothing_came_starts_no_analysis(
 
 
 def test_a_request_for_what_there_is_not_is_rejected_and_its_asker_told(
-    intake: Intake, messages: Messages, connection: Connection
+    messages_to_runs: MessagesToRuns, messages: Messages, connection: Connection
 ) -> None:
-    outcome = intake.accept(_request(job_id="job-4", universe_key="none"), "channel", NOW.timestamp())
+    outcome = messages_to_runs.accept(_request(job_id="job-4", universe_key="none"), "channel", NOW.timestamp())
     assert (outcome.kind, outcome.reason) == ("rejected", "bad_field")
     assert "'none'" in outcome.detail
     assert _status(messages, "job-4")["status"] == "failed"
     assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
-    outcome = intake.accept(_request(job_id="job-5", timeframes=["2min"]), "channel", NOW.timestamp())
+    outcome = messages_to_runs.accept(_request(job_id="job-5", timeframes=["2min"]), "channel", NOW.timestamp())
     assert outcome.detail == "timeframe '2min' is not one of 1min, hour, day, week, month"

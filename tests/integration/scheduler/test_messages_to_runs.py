@@ -13,7 +13,7 @@ from psycopg_pool import ConnectionPool
 from harness import subscribe, wait_until
 from patience import patient
 from scheduler.listener import RECLAIM_IDLE_MS, ChannelListener, StreamListener
-from scheduler.messages_to_runs import SLOT_SECONDS, Intake, Outcome
+from scheduler.messages_to_runs import SLOT_SECONDS, MessageResult, MessagesToRuns
 from scheduler.metrics import SchedulerMetrics
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
@@ -64,14 +64,14 @@ def _status(messages: Messages, job_id: str) -> dict[str, str]:
 
 
 def test_a_load_that_is_complete_starts_one_run_however_often_it_is_told(
-    intake: Intake, connection: Connection, streams: Streams, messages: Messages
+    messages_to_runs: MessagesToRuns, connection: Connection, streams: Streams, messages: Messages
 ) -> None:
     message = _message(job_id="load-1", requested_by="desk")
-    first = intake.accept(message, "pubsub", SENT_AT)
-    assert first == Outcome("started", "new", "", first.runs)
+    first = messages_to_runs.accept(message, "pubsub", SENT_AT)
+    assert first == MessageResult("started", "new", "", first.runs)
     again = _message(job_id="load-1", requested_by="desk", timestamp="later")
-    assert intake.accept(message, "pubsub", SENT_AT).kind == "duplicate"
-    assert intake.accept(again, "stream", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(message, "pubsub", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(again, "stream", SENT_AT).kind == "duplicate"
     assert _runs(connection) == [("noop", "day", "A,B", "event", "post_import_analysis", "load-1")]
     assert streams.inspector.read_backlog("bench").waiting == 2
     status = _status(messages, "load-1")
@@ -79,71 +79,73 @@ def test_a_load_that_is_complete_starts_one_run_however_often_it_is_told(
     assert 0 < messages._client.ttl(keys.job_status("load-1")) <= 600
 
 
-def test_each_timeframe_of_a_load_is_a_run(intake: Intake, connection: Connection) -> None:
-    intake.accept(_message(job_id="x", timeframes=["1min", "hour"]), "pubsub", SENT_AT)
+def test_each_timeframe_of_a_load_is_a_run(messages_to_runs: MessagesToRuns, connection: Connection) -> None:
+    messages_to_runs.accept(_message(job_id="x", timeframes=["1min", "hour"]), "pubsub", SENT_AT)
     assert [row[1] for row in _runs(connection)] == ["1min", "hour"]
-    assert intake.accept(_message(job_id="x", timeframe="hour"), "pubsub", SENT_AT).kind == "duplicate"
-    assert intake.accept(_message(job_id="x", timeframe="day"), "pubsub", SENT_AT).kind == "started"
+    assert messages_to_runs.accept(_message(job_id="x", timeframe="hour"), "pubsub", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(_message(job_id="x", timeframe="day"), "pubsub", SENT_AT).kind == "started"
 
 
-def test_a_message_without_an_id_is_known_by_its_content_for_a_while(intake: Intake, connection: Connection) -> None:
-    assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
-    assert intake.accept(_message(timestamp="2026-01-01T00:00:00"), "stream", SENT_AT).kind == "duplicate"
-    assert intake.accept(_message(symbols=["C"]), "pubsub", SENT_AT).kind == "started"
+def test_a_message_without_an_id_is_known_by_its_content_for_a_while(
+    messages_to_runs: MessagesToRuns, connection: Connection
+) -> None:
+    assert messages_to_runs.accept(_message(), "pubsub", SENT_AT).kind == "started"
+    assert messages_to_runs.accept(_message(timestamp="2026-01-01T00:00:00"), "stream", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(_message(symbols=["C"]), "pubsub", SENT_AT).kind == "started"
     for seconds in (-SLOT_SECONDS, -1, 1, SLOT_SECONDS):
-        assert intake.accept(_message(), "pubsub", SENT_AT + seconds).kind == "duplicate"
-    assert intake.accept(_message(), "pubsub", SENT_AT + 2 * SLOT_SECONDS).kind == "started"
+        assert messages_to_runs.accept(_message(), "pubsub", SENT_AT + seconds).kind == "duplicate"
+    assert messages_to_runs.accept(_message(), "pubsub", SENT_AT + 2 * SLOT_SECONDS).kind == "started"
     assert len(_runs(connection)) == 3
 
 
 def test_a_message_that_was_held_for_long_is_the_one_that_others_took_at_once(
-    intake: Intake, connection: Connection
+    messages_to_runs: MessagesToRuns, connection: Connection
 ) -> None:
-    assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
+    assert messages_to_runs.accept(_message(), "pubsub", SENT_AT).kind == "started"
     connection.execute("UPDATE runs SET created_at = created_at - interval '1 day'")
-    assert intake.accept(_message(), "stream", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(_message(), "stream", SENT_AT).kind == "duplicate"
 
 
 def test_a_message_that_a_job_cannot_bear_is_rejected_and_the_next_is_heard(
-    intake: Intake, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    messages_to_runs: MessagesToRuns, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("prepare")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(intake.registry["noop"]), "prepare", fail)
-        outcome = intake.accept(_message(job_id="x"), "pubsub", SENT_AT)
+        patch.setattr(type(messages_to_runs.registry["noop"]), "prepare", fail)
+        outcome = messages_to_runs.accept(_message(job_id="x"), "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason, outcome.detail) == (
         "rejected",
         "internal_error",
         "ZeroDivisionError: prepare",
     )
-    assert intake.accept(_message(job_id="y"), "pubsub", SENT_AT).kind == "started"
+    assert messages_to_runs.accept(_message(job_id="y"), "pubsub", SENT_AT).kind == "started"
 
 
 def test_a_schedule_that_was_broken_by_hand_keeps_no_other_from_the_event(
-    intake: Intake, connection: Connection
+    messages_to_runs: MessagesToRuns, connection: Connection
 ) -> None:
     fields = {"name": "broken", "job": "noop", "on_event": "data_load_complete"}
     store.save_schedule(connection, ScheduleDefinition.parse(fields))
     connection.execute('UPDATE schedules SET target = \'{"universe": "u", "symbols": ["A"]}\' WHERE name = \'broken\'')
-    assert intake.accept(_message(), "pubsub", SENT_AT).kind == "started"
+    assert messages_to_runs.accept(_message(), "pubsub", SENT_AT).kind == "started"
     store.remove_schedule(connection, "post_import_analysis")
-    outcome = intake.accept(_message(symbols=["Z"]), "pubsub", SENT_AT)
+    outcome = messages_to_runs.accept(_message(symbols=["Z"]), "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason) == ("rejected", "bad_field")
     assert "a target is either a universe or symbols" in outcome.detail
 
 
 @pytest.mark.parametrize("words", [{"job_id": "j"}, {"event_id": "e"}, {}])
 def test_replicas_that_hear_a_message_at_once_start_one_run(
-    words: dict[str, str], intake: Intake, connection: Connection
+    words: dict[str, str], messages_to_runs: MessagesToRuns, connection: Connection
 ) -> None:
     for number in range(5):
         barrier, outcomes = threading.Barrier(3), list[str]()
 
         def hear(raw: bytes, barrier: threading.Barrier, outcomes: list[str]) -> None:
             barrier.wait()
-            outcomes.append(intake.accept(raw, "pubsub", SENT_AT).kind)
+            outcomes.append(messages_to_runs.accept(raw, "pubsub", SENT_AT).kind)
 
         raw = _message(**{name: f"{value}{number}" for name, value in words.items()}, symbols=[f"S{number}"])
         threads = [threading.Thread(target=hear, args=(raw, barrier, outcomes)) for _ in range(3)]
@@ -155,10 +157,12 @@ def test_replicas_that_hear_a_message_at_once_start_one_run(
     assert len(_runs(connection)) == 5
 
 
-def test_what_is_not_to_be_analysed_or_paused_is_ignored(intake: Intake, connection: Connection) -> None:
-    assert intake.accept(_message(run_analysis=False), "pubsub", SENT_AT).reason == "run_analysis"
+def test_what_is_not_to_be_analysed_or_paused_is_ignored(
+    messages_to_runs: MessagesToRuns, connection: Connection
+) -> None:
+    assert messages_to_runs.accept(_message(run_analysis=False), "pubsub", SENT_AT).reason == "run_analysis"
     store.set_enabled(connection, "post_import_analysis", False)
-    outcome = intake.accept(_message(), "pubsub", SENT_AT)
+    outcome = messages_to_runs.accept(_message(), "pubsub", SENT_AT)
     assert (outcome.kind, outcome.detail) == ("ignored", "schedule post_import_analysis is paused")
     assert _runs(connection) == []
 
@@ -179,16 +183,16 @@ def test_what_is_no_good_is_rejected_told_once_and_counted(
     raw: bytes | None,
     reason: str,
     detail: str,
-    intake: Intake,
+    messages_to_runs: MessagesToRuns,
     connection: Connection,
     errors: Any,
     metrics: SchedulerMetrics,
 ) -> None:
-    outcome = intake.accept(raw, "pubsub", SENT_AT)
+    outcome = messages_to_runs.accept(raw, "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason) == ("rejected", reason)
     assert outcome.detail.startswith(detail)
-    assert intake.accept(raw, "pubsub", SENT_AT).kind == "duplicate"
-    told = json.loads(errors.get_message(timeout=patient(5))["data"])
+    assert messages_to_runs.accept(raw, "pubsub", SENT_AT).kind == "duplicate"
+    told = json.loads(errors.get_message(timeout=5)["data"])
     assert (told["kind"], told["reason"], told["source"]) == ("message_rejected", reason, "pubsub")
     assert told["detail"].startswith(detail)
     assert errors.get_message(timeout=0.1) is None
@@ -198,11 +202,13 @@ def test_what_is_no_good_is_rejected_told_once_and_counted(
 
 
 def test_a_load_request_is_rejected_where_there_is_no_job_for_it(
-    intake: Intake, messages: Messages, registry: Registry
+    messages_to_runs: MessagesToRuns, messages: Messages, registry: Registry
 ) -> None:
-    intake = replace(intake, registry=Registry(job for name, job in registry.items() if name != "load_ohlcv"))
+    messages_to_runs = replace(
+        messages_to_runs, registry=Registry(job for name, job in registry.items() if name != "load_ohlcv")
+    )
     raw = json.dumps({"job_type": "csv_universe_load", "job_id": "load-9", "symbols": ["A"]}).encode()
-    outcome = intake.accept(raw, "pubsub", SENT_AT)
+    outcome = messages_to_runs.accept(raw, "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason) == ("rejected", "unknown_job")
     assert outcome.detail == "job 'load_ohlcv', which loads bars, is not installed"
     assert _status(messages, "load-9")["status"] == "failed"
@@ -210,10 +216,10 @@ def test_a_load_request_is_rejected_where_there_is_no_job_for_it(
 
 
 def test_without_a_schedule_for_the_event_the_message_says_how_to_get_one(
-    intake: Intake, connection: Connection
+    messages_to_runs: MessagesToRuns, connection: Connection
 ) -> None:
     store.remove_schedule(connection, "post_import_analysis")
-    outcome = intake.accept(_message(), "pubsub", SENT_AT)
+    outcome = messages_to_runs.accept(_message(), "pubsub", SENT_AT)
     assert outcome.reason == "no_schedule"
     assert outcome.detail == (
         "no schedule is started by data_load_complete: `streamworkers schedules install-defaults`"
@@ -221,7 +227,7 @@ def test_without_a_schedule_for_the_event_the_message_says_how_to_get_one(
 
 
 def test_fifty_malformed_messages_are_rejected_and_the_next_one_runs(
-    intake: Intake, connection: Connection, messages: Messages, streams: Streams
+    messages_to_runs: MessagesToRuns, connection: Connection, messages: Messages, streams: Streams
 ) -> None:
     rng = random.Random(50)
     good = _message(job_id="good")
@@ -232,7 +238,7 @@ def test_fifty_malformed_messages_are_rejected_and_the_next_one_runs(
         broken[0:1] = rng.choice([b"", b"[", b"\xff", b"{{"])
         messages._client.xadd(DATA_LOAD_STREAM, {"message" if number % 5 else "other": bytes(broken)})
     messages._client.xadd(DATA_LOAD_STREAM, {"message": good})
-    listener = StreamListener(messages, intake, "one")
+    listener = StreamListener(messages, messages_to_runs, "one")
     assert listener.read_once() == 51
     assert len(_runs(connection)) == 1
     assert messages._client.xlen(DATA_LOAD_STREAM) == 0
@@ -240,12 +246,12 @@ def test_fifty_malformed_messages_are_rejected_and_the_next_one_runs(
 
 
 def test_what_a_dead_replica_had_read_is_done_by_another(
-    intake: Intake, connection: Connection, messages: Messages
+    messages_to_runs: MessagesToRuns, connection: Connection, messages: Messages
 ) -> None:
     messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="left")})
     words = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, "dead")
     assert len(messages.read_inbox(*words, 10)) == 1
-    listener = StreamListener(messages, intake, "one")
+    listener = StreamListener(messages, messages_to_runs, "one")
     assert listener.read_once() == 0
     (pending,) = messages._client.xpending_range(DATA_LOAD_STREAM, DATA_LOAD_GROUP, "-", "+", 10)
     messages._client.execute_command(  # type: ignore[no-untyped-call]
@@ -256,13 +262,13 @@ def test_what_a_dead_replica_had_read_is_done_by_another(
 
 
 def test_the_status_follows_the_run_to_its_end(
-    intake: Intake,
+    messages_to_runs: MessagesToRuns,
     connection: Connection,
     messages: Messages,
     streams: Streams,
     pool: "ConnectionPool[Connection]",
 ) -> None:
-    (run_id,) = intake.accept(_message(job_id="s"), "pubsub", SENT_AT).runs
+    (run_id,) = messages_to_runs.accept(_message(job_id="s"), "pubsub", SENT_AT).runs
     follower = StatusFollower(pool, messages, 600)
     pause = follower.run_once()
     assert pause is not None
@@ -289,9 +295,13 @@ def test_the_status_follows_the_run_to_its_end(
 
 
 def test_the_channel_is_heard_and_the_stream_read_by_threads_that_find_redis_again(
-    intake: Intake, connection: Connection, messages: Messages, streams: Streams, metrics: SchedulerMetrics
+    messages_to_runs: MessagesToRuns,
+    connection: Connection,
+    messages: Messages,
+    streams: Streams,
+    metrics: SchedulerMetrics,
 ) -> None:
-    listeners = (ChannelListener(messages, intake), StreamListener(messages, intake, "one"))
+    listeners = (ChannelListener(messages, messages_to_runs), StreamListener(messages, messages_to_runs, "one"))
 
     def connections(source: str) -> float:
         labels = {"source": source}
@@ -335,7 +345,9 @@ def test_without_a_worker_the_scheduler_says_so_once_in_a_while(
     assert connection.execute("SELECT count(*) FROM health_checks").fetchone() == (2,)
 
 
-def test_consumers_that_have_been_idle_for_long_are_forgotten(intake: Intake, messages: Messages) -> None:
+def test_consumers_that_have_been_idle_for_long_are_forgotten(
+    messages_to_runs: MessagesToRuns, messages: Messages
+) -> None:
     words = (DATA_LOAD_STREAM, DATA_LOAD_GROUP)
     messages._client.xadd(DATA_LOAD_STREAM, {"message": b"{"})
     messages.read_inbox(*words, "busy", 10)

@@ -8,7 +8,7 @@ import pytest
 
 from consumer import Consumer
 from scheduler.ticker import Ticker
-from scheduling import NEW_YORK, Clock
+from scheduling import NEW_YORK, Clock, plan_from
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -30,7 +30,7 @@ def day(market_data: Path, connection: Connection, ticker: Ticker, clock: Clock)
     clock.now = FRIDAY
     for definition in default_schedules(Settings()):
         store.save_schedule(connection, definition)
-    connection.execute("UPDATE schedules SET planned_from = %s", (clock.now,))
+        plan_from(connection, clock.now, definition.name)
     ticker.run_once()
 
     def turn_to(hour: int, minute: int) -> None:

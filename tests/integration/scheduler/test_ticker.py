@@ -11,7 +11,7 @@ from harness import subscribe, wait_until
 from patience import patient
 from scheduler.metrics import SchedulerMetrics
 from scheduler.ticker import Ticker
-from scheduling import MONDAY, Add, Clock, end_runs, runs_of, ticks_of
+from scheduling import MONDAY, Add, Clock, end_runs, plan_from, runs_of, ticks_of
 from streamworkers.database import Connection, connect
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.ledger import load_run
@@ -23,7 +23,7 @@ from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.market.universes.store import resolve
 from streamworkers.schedules import reports as history
 from streamworkers.schedules import run_factory as starter
-from streamworkers.schedules import store
+from streamworkers.schedules import store, ticks
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import Tick
 
@@ -125,7 +125,7 @@ def test_a_row_that_was_broken_by_hand_is_named_and_holds_nobody_up(
 
 def test_a_row_that_is_no_definition_is_named_too(ticker: Ticker, add: Add, connection: Connection) -> None:
     schedule = add("broken")
-    connection.execute('UPDATE schedules SET target = \'{"universe": "u", "symbols": ["A"]}\'')
+    connection.execute('UPDATE schedules SET cron = \'30 * * * *\', target = \'{"universe": "u", "symbols": ["A"]}\'')
     ticker.run_once()
     problem = store.require_schedule(connection, "broken").problem
     assert problem is not None
@@ -209,7 +209,7 @@ def test_pausing_starts_nothing_and_resuming_goes_on_from_then(
     ticker.run_once()
     assert ticks_of(connection, schedule) == []
     store.set_enabled(connection, "job", True)
-    connection.execute("UPDATE schedules SET planned_from = %s", (clock.now,))
+    plan_from(connection, clock.now, "job")
     ticker.run_once()
     clock.forward(hours=1)
     ticker.run_once()
@@ -275,7 +275,7 @@ def test_without_the_key_of_a_tick_replicas_would_contend_for_the_run_itself(
     ticker: Ticker, add: Add, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "lock_due", _due_without_lock)
-    monkeypatch.setattr(store, "decide_tick", lambda *_, **__: True)
+    monkeypatch.setattr(ticks, "insert_tick", lambda *_, **__: True)
     schedule = add(max_instances=1000)
     ticker.run_once()
     tried = []
@@ -394,5 +394,5 @@ def test_the_end_of_a_scheduled_run_is_told(
 def test_a_tick_that_is_decided_is_not_decided_again(add: Add, connection: Connection, clock: Clock) -> None:
     schedule = add()
     tick = Tick(clock.now, clock.now.date())
-    assert store.decide_tick(connection, schedule, tick, "missed", clock.now, reason="x")
-    assert not store.decide_tick(connection, schedule, tick, "started", clock.now)
+    assert ticks.insert_tick(connection, schedule, tick, "missed", clock.now, reason="x")
+    assert not ticks.insert_tick(connection, schedule, tick, "started", clock.now)

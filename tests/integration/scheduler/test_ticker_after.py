@@ -11,7 +11,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.schedules import reports as history
 from streamworkers.schedules import run_factory as starter
-from streamworkers.schedules import store
+from streamworkers.schedules import store, ticks
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import Tick
 
@@ -136,7 +136,7 @@ def test_a_dependency_sees_the_run_behind_a_tick_that_was_skipped_and_one_by_han
     ticker.run_once()
     end_runs(connection, "FAILED")
     connection.execute("UPDATE schedules SET max_instances = 1 WHERE name = 'parent'")
-    store.decide_tick(
+    ticks.insert_tick(
         connection, parent, Tick(clock.now.replace(minute=15), clock.now.date()), "skipped", clock.now, reason="x"
     )
     clock.now = clock.now.replace(minute=20)

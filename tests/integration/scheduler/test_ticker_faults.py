@@ -101,4 +101,4 @@ def test_ticks_that_wait_for_room_are_bounded(ticker: Ticker, add: Add, connecti
         ticker.run_once()
     states = [state for _, state, _ in ticks_of(connection, schedule)]
     assert states == ["started"] + ["waiting"] * 100 + ["skipped"] * 9
-    assert ticks_of(connection, schedule)[-1][2] == "100 ticks wait already"
+    assert ticks_of(connection, schedule)[-1][2] == "100 ticks are waiting already"

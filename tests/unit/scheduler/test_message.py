@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.message import MAX_BYTES, MAX_SYMBOLS, LoadComplete, LoadRequest, RejectedError, job_id_of, parse_message
+from scheduler.message import (
+    MAX_BYTES,
+    MAX_SYMBOLS,
+    LoadComplete,
+    LoadRequest,
+    RejectedError,
+    find_job_id,
+    parse_message,
+)
 from streamworkers.errors import BadInputError
 
 COMPLETE: dict[str, Any] = {"event_type": "data_load_complete", "symbols": ["AAPL", "MSFT"], "timeframe": "day"}
@@ -253,10 +261,10 @@ def test_a_digest_changes_with_any_other_content(fields: dict[str, Any]) -> None
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_the_job_id_of_a_rejected_message_is_found_where_there_is_a_good_one(
+def test_the_find_job_id_a_rejected_message_is_found_where_there_is_a_good_one(
     message: bytes, job_id: str | None
 ) -> None:
-    assert job_id_of(message) == job_id
+    assert find_job_id(message) == job_id
 
 
 @pytest.mark.parametrize("field", ["event_type", "symbols", "unknown"])
@@ -292,7 +300,7 @@ def _read_or_rejected(message: bytes) -> None:
         assert rejected.reason in {"too_large", "not_json", "not_an_object", "unknown_type", "bad_field"}  # noqa: PT017
         assert str(rejected).isprintable()  # noqa: PT017
         return
-    assert parsed.job_id == job_id_of(message)
+    assert parsed.job_id == find_job_id(message)
     if isinstance(parsed, LoadComplete):
         assert len(set(parsed.symbols)) == len(parsed.symbols) > 0
         assert set(parsed.timeframes) <= {"1min", "hour", "day", "week", "month"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.status import status_of
+from scheduler.status import summarize_runs
 
 CREATED = datetime(2026, 1, 2, 10, tzinfo=UTC)
 STARTED, ENDED = CREATED + timedelta(seconds=1), CREATED + timedelta(seconds=60)
@@ -32,7 +32,7 @@ def run(status: str, closed: int = 0, item_count: int = 10, **fields: Any) -> di
 
 
 def test_a_job_that_has_not_begun_is_submitted() -> None:
-    assert status_of([run("PENDING")]) == {
+    assert summarize_runs([run("PENDING")]) == {
         "status": "submitted",
         "progress": "0",
         "message": "0 of 10 items of analysis",
@@ -43,7 +43,7 @@ def test_a_job_that_has_not_begun_is_submitted() -> None:
 
 
 def test_a_running_job_says_how_far_it_is_and_what_was_last() -> None:
-    assert status_of([run("RUNNING", 3, last_symbol="AAPL", last_timeframe="day")]) == {
+    assert summarize_runs([run("RUNNING", 3, last_symbol="AAPL", last_timeframe="day")]) == {
         "status": "running",
         "progress": "30",
         "message": "AAPL day: 3 of 10 items of analysis",
@@ -54,7 +54,7 @@ def test_a_running_job_says_how_far_it_is_and_what_was_last() -> None:
 
 
 def test_a_completed_job_says_when_it_ended_and_no_longer_what_was_last() -> None:
-    assert status_of([run("COMPLETED", 10, last_symbol="AAPL", last_timeframe="day")]) == {
+    assert summarize_runs([run("COMPLETED", 10, last_symbol="AAPL", last_timeframe="day")]) == {
         "status": "completed",
         "progress": "100",
         "message": "10 of 10 items of analysis",
@@ -90,8 +90,8 @@ def test_a_completed_job_says_when_it_ended_and_no_longer_what_was_last() -> Non
 )
 def test_the_status_is_that_of_all_runs_together(states: list[str], closed: int, status: str) -> None:
     runs = [run(state, closed, run_id=number) for number, state in enumerate(states, start=1)]
-    assert status_of(runs)["status"] == status
-    assert status_of(runs[::-1])["status"] == status
+    assert summarize_runs(runs)["status"] == status
+    assert summarize_runs(runs[::-1])["status"] == status
 
 
 @pytest.mark.parametrize(
@@ -109,29 +109,30 @@ def test_the_status_is_that_of_all_runs_together(states: list[str], closed: int,
 def test_progress_is_rounded_down_and_below_100_until_the_job_has_ended(
     closed: int, item_count: int, progress: str
 ) -> None:
-    assert status_of([run("RUNNING", closed, item_count)])["progress"] == progress
+    assert summarize_runs([run("RUNNING", closed, item_count)])["progress"] == progress
 
 
 @pytest.mark.parametrize("status", CLOSED)
 def test_progress_of_a_job_that_has_ended_is_100(status: str) -> None:
-    assert status_of([run(status, 3)])["progress"] == "100"
+    assert summarize_runs([run(status, 3)])["progress"] == "100"
 
 
 def test_a_job_without_items_is_at_0_until_it_has_ended() -> None:
-    assert status_of([run("RUNNING", 0, 0)])["progress"] == "0"
-    assert status_of([run("COMPLETED", 0, 0)])["progress"] == "100"
+    assert summarize_runs([run("RUNNING", 0, 0)])["progress"] == "0"
+    assert summarize_runs([run("COMPLETED", 0, 0)])["progress"] == "100"
 
 
 def test_items_of_all_runs_are_added_up() -> None:
-    fields = status_of([run("COMPLETED", 10), run("RUNNING", 4, 30, run_id=2, last_symbol="FB", last_timeframe=None)])
+    loading = run("RUNNING", 4, 30, run_id=2, last_symbol="FB", last_timeframe=None)
+    fields = summarize_runs([run("COMPLETED", 10), loading])
     assert (fields["progress"], fields["message"]) == ("35", "FB: 14 of 40 items of analysis")
 
 
 def test_failed_items_are_counted_when_the_job_has_ended_and_not_before() -> None:
     runs = [run("COMPLETED_WITH_ERRORS", 10, failed_count=2), run("COMPLETED", 10, run_id=2, failed_count=1)]
-    assert status_of(runs)["message"] == "20 of 20 items of analysis, 3 failed"
-    assert status_of([*runs, run("PENDING", 0, run_id=3)])["message"] == "20 of 30 items of analysis"
-    assert status_of([run("CANCELLED", 10, failed_count=None)])["message"] == "10 of 10 items of analysis"
+    assert summarize_runs(runs)["message"] == "20 of 20 items of analysis, 3 failed"
+    assert summarize_runs([*runs, run("PENDING", 0, run_id=3)])["message"] == "20 of 30 items of analysis"
+    assert summarize_runs([run("CANCELLED", 10, failed_count=None)])["message"] == "10 of 10 items of analysis"
 
 
 def test_the_last_symbol_is_that_of_the_newest_run_that_has_one() -> None:
@@ -139,7 +140,7 @@ def test_the_last_symbol_is_that_of_the_newest_run_that_has_one() -> None:
     second = run("RUNNING", 5, run_id=2, last_symbol="MSFT", last_timeframe="hour")
     third = run("PENDING", 0, run_id=3)
     for runs in ([first, second, third], [third, second, first]):
-        assert status_of(runs)["message"] == "MSFT hour: 10 of 30 items of analysis"
+        assert summarize_runs(runs)["message"] == "MSFT hour: 10 of 30 items of analysis"
 
 
 def test_the_times_are_the_earliest_beginning_and_the_latest_end() -> None:
@@ -150,21 +151,21 @@ def test_the_times_are_the_earliest_beginning_and_the_latest_end() -> None:
         "completed_at": ENDED + timedelta(hours=1),
     }
     for runs in ([early, late], [late, early]):
-        fields = status_of(runs)
+        fields = summarize_runs(runs)
         assert fields["submitted_at"] == CREATED.isoformat()
         assert fields["started_at"] == STARTED.isoformat()
         assert fields["completed_at"] == (ENDED + timedelta(hours=1)).isoformat()
-    assert status_of([early, run("RUNNING", 1, run_id=2)])["completed_at"] == ""
+    assert summarize_runs([early, run("RUNNING", 1, run_id=2)])["completed_at"] == ""
 
 
 def test_a_run_cancelled_before_it_started_has_no_start() -> None:
-    fields = status_of([run("CANCELLED", 10, started_at=None)])
+    fields = summarize_runs([run("CANCELLED", 10, started_at=None)])
     assert (fields["status"], fields["started_at"], fields["completed_at"]) == ("cancelled", "", ENDED.isoformat())
 
 
 def test_times_keep_the_offset_that_they_come_with() -> None:
     created = CREATED.astimezone(timezone(timedelta(hours=-5)))
-    assert status_of([run("PENDING", created_at=created)])["submitted_at"] == "2026-01-02T05:00:00-05:00"
+    assert summarize_runs([run("PENDING", created_at=created)])["submitted_at"] == "2026-01-02T05:00:00-05:00"
 
 
 @given(
@@ -176,7 +177,7 @@ def test_times_keep_the_offset_that_they_come_with() -> None:
 )
 def test_progress_never_says_more_than_was_done_and_all_fields_are_texts(parts: list[tuple[str, int, int]]) -> None:
     runs = [run(status, min(n, m), max(n, m), run_id=number) for number, (status, n, m) in enumerate(parts)]
-    fields = status_of(runs)
+    fields = summarize_runs(runs)
     assert all(isinstance(value, str) for value in fields.values())
     total, closed = sum(row["item_count"] for row in runs), sum(row["closed"] for row in runs)
     if any(row["status"] in OPEN for row in runs):

@@ -271,8 +271,8 @@ def test_an_unknown_calendar_is_rejected_also_without_a_cron(registry: Registry)
 
 
 def test_a_target_describes_itself_as_its_run_shows_it() -> None:
-    assert Target(universe="sp500:nasdaq100").described() == "sp500:nasdaq100"
-    assert Target(symbols=("AAPL", "MSFT")).described() == "AAPL,MSFT"
+    assert Target(universe="sp500:nasdaq100").describe() == "sp500:nasdaq100"
+    assert Target(symbols=("AAPL", "MSFT")).describe() == "AAPL,MSFT"
 
 
 def test_yaml_holds_what_is_not_as_it_is_by_default() -> None:
@@ -364,7 +364,7 @@ def test_what_export_writes_is_what_import_reads(definitions: list[ScheduleDefin
         ("- {name: x}", "schedule 'x': job '{'name': 'x'}': Field required"),
         ("- {name: 7, job: noop}", "schedule '7': name '7': Input should be a valid string"),
         ("- {name: x, job: noop, colour: red}", "schedule 'x': colour 'red': Extra inputs are not permitted"),
-        ("- {name: x, job: noop}\n- {name: x, job: nop}", "schedule 'x' stands in the list twice"),
+        ("- {name: x, job: noop}\n- {name: x, job: nop}", "schedule 'x' is in the list twice"),
     ],
     ids=lambda value: repr(value)[:40],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.engine import ledger
-from streamworkers.schedules.dependency import OPEN_RUN_STATES, Awaited, Verdict, judge
+from streamworkers.schedules.dependency import OPEN_RUN_STATES, Awaited, DependencyDecision, decide_dependency
 
 DEADLINE = datetime(2026, 1, 2, 18, tzinfo=UTC)
 BEFORE = DEADLINE - timedelta(microseconds=1)
@@ -42,7 +42,7 @@ def test_a_run_that_ended_with_enough_coverage_starts_the_other_and_says_what_is
     awaited: Awaited, min_coverage: float, reason: str | None
 ) -> None:
     for now in (BEFORE, DEADLINE, DEADLINE + timedelta(days=1)):
-        assert judge(awaited, min_coverage, now, DEADLINE, "skip") == Verdict("start", reason)
+        assert decide_dependency(awaited, min_coverage, now, DEADLINE, "skip") == DependencyDecision("start", reason)
 
 
 @pytest.mark.parametrize(
@@ -61,22 +61,24 @@ def test_a_run_that_ended_with_enough_coverage_starts_the_other_and_says_what_is
 def test_anything_else_waits_until_the_deadline_and_then_does_as_the_schedule_says(
     awaited: Awaited, min_coverage: float, words: str
 ) -> None:
-    assert judge(awaited, min_coverage, BEFORE, DEADLINE, "start") == Verdict("wait", words)
+    assert decide_dependency(awaited, min_coverage, BEFORE, DEADLINE, "start") == DependencyDecision("wait", words)
     over = f"{words}, and the wait for a coverage of {min_coverage:g} is over"
     at_deadlines: tuple[Literal["start", "skip"], ...] = ("start", "skip")
     for at_deadline in at_deadlines:
-        assert judge(awaited, min_coverage, DEADLINE, DEADLINE, at_deadline) == Verdict(at_deadline, over)
+        assert decide_dependency(awaited, min_coverage, DEADLINE, DEADLINE, at_deadline) == DependencyDecision(
+            at_deadline, over
+        )
 
 
 def test_the_coverage_asked_for_is_said_without_needless_digits() -> None:
-    reason = judge(NO_TICK, 0.95, DEADLINE, DEADLINE, "skip").reason
+    reason = decide_dependency(NO_TICK, 0.95, DEADLINE, DEADLINE, "skip").reason
     assert reason == "bars has had no tick in this session, and the wait for a coverage of 0.95 is over"
 
 
 def test_a_detail_names_the_run_its_coverage_and_what_is_missing() -> None:
     awaited = Awaited("bars", "started", None, 42, "COMPLETED_WITH_ERRORS", 3, 2, ("FB",))
-    assert awaited.as_detail() == {"after": "bars", "run_id": 42, "coverage": 0.666667, "missing": ["FB"]}
-    assert NO_TICK.as_detail() == {"after": "bars", "run_id": None, "coverage": 0.0, "missing": []}
+    assert awaited.to_detail() == {"after": "bars", "run_id": 42, "coverage": 0.666667, "missing": ["FB"]}
+    assert NO_TICK.to_detail() == {"after": "bars", "run_id": None, "coverage": 0.0, "missing": []}
 
 
 @given(
@@ -96,7 +98,7 @@ def test_before_the_deadline_nothing_starts_without_its_coverage_and_after_it_no
     items, completed = counts
     awaited = Awaited("bars", "started", None, 42 if status else None, status, items, completed)
     now = DEADLINE + timedelta(seconds=seconds)
-    action, reason = judge(awaited, min_coverage, now, DEADLINE, at_deadline)
+    action, reason = decide_dependency(awaited, min_coverage, now, DEADLINE, at_deadline)
     is_enough = status in ENDED and (completed / items if items else 0.0) >= min_coverage
     if is_enough:
         assert action == "start"

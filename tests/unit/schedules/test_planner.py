@@ -1,4 +1,4 @@
-"""What becomes of ticks whose time has come, under each policy."""
+"""Decisions about due ticks under each policy."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamworkers.schedules.planner import MOST_CAUGHT_UP, STEP, CatchUp, Plan, Policy, plan
+from streamworkers.schedules.planner import MOST_CAUGHT_UP, STEP, CatchUp, Policy, TickPlan, plan_ticks
 from streamworkers.schedules.timing import Tick, jittered
 
 FIRST = datetime(2026, 1, 2, 10, tzinfo=UTC)
@@ -37,22 +37,22 @@ def planned(
     grace: float = GRACE,
     coalesce: bool = True,
     due_at: Callable[[datetime], datetime] = unjittered,
-) -> Plan:
+) -> TickPlan:
     """The plan for ticks that are so many seconds apart, without end, from 0 on."""
-    return plan((tick(n * spacing) for n in count()), due_at, at(now), Policy(catch_up, grace, coalesce))
+    return plan_ticks((tick(n * spacing) for n in count()), due_at, at(now), Policy(catch_up, grace, coalesce))
 
 
-def states(made: Plan) -> list[str]:
+def states(made: TickPlan) -> list[str]:
     return [decision.state for decision in made.decisions]
 
 
-def reasons(made: Plan) -> list[str | None]:
+def reasons(made: TickPlan) -> list[str | None]:
     return [decision.reason for decision in made.decisions]
 
 
 @pytest.mark.parametrize("catch_up", ["skip", "latest", "all"])
 def test_a_tick_that_is_not_due_waits(catch_up: CatchUp) -> None:
-    assert planned(60, -0.001, catch_up) == Plan([], tick(0))
+    assert planned(60, -0.001, catch_up) == TickPlan([], tick(0))
 
 
 @pytest.mark.parametrize("catch_up", ["skip", "latest", "all"])
@@ -142,7 +142,7 @@ def test_a_grace_of_nothing_is_over_at_once() -> None:
 def test_ticks_too_many_to_be_caught_up_are_missed_in_one_step(catch_up: CatchUp) -> None:
     made = planned(60, (STEP + MOST_CAUGHT_UP) * 60, catch_up)
     (decision,) = made.decisions
-    assert (decision.tick, decision.state, decision.ticks) == (tick((STEP - 1) * 60), "missed", STEP)
+    assert (decision.tick, decision.state, decision.tick_count) == (tick((STEP - 1) * 60), "missed", STEP)
     assert decision.reason == "1000 ticks from 2026-01-02 10:00:00 UTC on are too old to be caught up"
     assert made.following == tick(STEP * 60)
 
@@ -150,14 +150,14 @@ def test_ticks_too_many_to_be_caught_up_are_missed_in_one_step(catch_up: CatchUp
 @pytest.mark.parametrize("catch_up", ["skip", "latest", "all"])
 def test_one_tick_fewer_is_decided_one_by_one(catch_up: CatchUp) -> None:
     made = planned(60, (STEP + MOST_CAUGHT_UP - 1) * 60, catch_up)
-    assert [decision.ticks for decision in made.decisions] == [1] * (STEP + MOST_CAUGHT_UP)
+    assert [decision.tick_count for decision in made.decisions] == [1] * (STEP + MOST_CAUGHT_UP)
     assert made.following == tick((STEP + MOST_CAUGHT_UP) * 60)
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_where_the_ticks_end_nothing_follows(number: int) -> None:
     ticks = iter([tick(n * 60) for n in range(number)])
-    made = plan(ticks, unjittered, at(10_000), Policy("all", GRACE, True))
+    made = plan_ticks(ticks, unjittered, at(10_000), Policy("all", GRACE, True))
     assert made.following is None
     assert states(made) == ["start"] * number
 
@@ -166,7 +166,7 @@ def test_a_tick_is_due_when_its_jitter_is_over_and_its_grace_begins_then() -> No
     def late_by_100(moment: datetime) -> datetime:
         return moment + timedelta(seconds=100)
 
-    assert planned(3600, 99, due_at=late_by_100) == Plan([], tick(0))
+    assert planned(3600, 99, due_at=late_by_100) == TickPlan([], tick(0))
     assert states(planned(3600, 100, due_at=late_by_100)) == ["start"]
     assert states(planned(3600, 400, "skip", due_at=late_by_100)) == ["start"]
     assert reasons(planned(3600, 401, "skip", due_at=late_by_100)) == [
@@ -181,7 +181,7 @@ def test_jitter_that_changes_the_order_loses_no_tick_and_doubles_none() -> None:
         return moment + timedelta(seconds=delays.get(moment, 0))
 
     ticks = iter([tick(0), tick(60), tick(120), tick(180)])
-    made = plan(ticks, due_at, at(500), Policy("skip", GRACE, False))
+    made = plan_ticks(ticks, due_at, at(500), Policy("skip", GRACE, False))
     # Those behind the second tick are not due before it, and so no later than it.
     assert [(decision.tick, decision.state) for decision in made.decisions] == [
         (tick(0), "missed"),
@@ -212,9 +212,9 @@ def test_every_tick_that_is_due_is_decided_exactly_once_and_no_other(
         rounds += 1
         assert rounds <= 3
         first = int((following.moment - FIRST).total_seconds()) // spacing
-        made = plan((tick(n * spacing) for n in count(first)), due_at, now, policy)
+        made = plan_ticks((tick(n * spacing) for n in count(first)), due_at, now, policy)
         for decision in made.decisions:
-            decided += decision.ticks
+            decided += decision.tick_count
             # The tick of a decision is the last of those that it stands for: none is left out, in their order.
             assert decision.tick == tick((decided - 1) * spacing)
             assert due_at(decision.tick.moment) <= now
@@ -240,6 +240,6 @@ def test_what_comes_after_the_first_step_is_not_looked_at() -> None:
         return moment
 
     ticks = islice((tick(n) for n in count()), 10**9)
-    plan(ticks, due_at, at(10**8), Policy("latest", GRACE, True))
+    plan_ticks(ticks, due_at, at(10**8), Policy("latest", GRACE, True))
     assert looked_at == STEP + MOST_CAUGHT_UP + 1
     assert next(ticks) == tick(STEP + MOST_CAUGHT_UP + 1)

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from harness import wait_until
-from patience import patient
 from streamworkers.database import Connection, connect
+from streamworkers.engine.host.loop import ConnectionLoop
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.market.universes.cache import UniverseCache
 from streamworkers.market.universes.store import add_symbols, resolve
@@ -17,12 +17,13 @@ from streamworkers.market.universes.store import add_symbols, resolve
 def cache(database_url: str, connection: Connection) -> Iterator[UniverseCache]:
     add_symbols(connection, "sp500", ["A", "B", "C"])
     add_symbols(connection, "nasdaq100", ["C", "D"])
-    thread = UniverseCache(lambda: connect(database_url, application="cache"))
-    thread.start()
-    wait_until(lambda: thread.is_listening, 10)
-    yield thread
-    thread.stop()
-    thread.join(patient(10))
+    opened = UniverseCache(lambda: connect(database_url, application="cache"))
+    loop = ConnectionLoop("universe-cache", opened.follow)
+    loop.start()
+    wait_until(lambda: opened.is_listening, 10)
+    yield opened
+    loop.stop()
+    loop.join(10)
 
 
 def test_it_answers_what_the_database_answers(cache: UniverseCache, connection: Connection) -> None:

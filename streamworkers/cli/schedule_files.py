@@ -1,0 +1,100 @@
+"""`streamworkers schedules export`, `import` and `install-defaults`: many schedules at once."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from streamworkers.cli.session import Session, json_option, messages, print_json, print_table
+from streamworkers.database import Connection
+from streamworkers.engine.registry import installed_jobs
+from streamworkers.errors import BadInputError, UsageError
+from streamworkers.market.universes.store import parse_names, read_memberships
+from streamworkers.schedules import store
+from streamworkers.schedules.defaults import default_schedules
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.yaml_file import from_yaml, to_yaml
+
+
+@click.command("export", short_help="Write schedules as YAML.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@json_option
+def export_yaml(file: Path | None, as_json: bool) -> None:
+    """Write all schedules as YAML to FILE or standard output; `import` reads it."""
+    with Session.open().database() as connection:
+        definitions = [schedule.require_definition() for schedule in store.list_schedules(connection)]
+    if as_json:
+        print_json([definition.model_dump(mode="json") for definition in definitions])
+    elif file is None:
+        click.echo(to_yaml(definitions), nl=False)
+    else:
+        file.write_text(to_yaml(definitions), encoding="utf-8")
+        click.echo(f"{len(definitions)} schedules in {file}")
+
+
+@click.command("import", short_help="Add or replace schedules from YAML.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@json_option
+def import_yaml(file: Path, as_json: bool) -> None:
+    """Add the schedules of a YAML FILE (- for standard input) and replace those with the same names; all or none."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BadInputError(f"{file} is not UTF-8") from None
+    try:
+        definitions = from_yaml(text, lambda message: warn(f"{file}: {message}"))
+    except UsageError as error:
+        raise BadInputError(f"{file}: {error}") from None
+    with Session.open().database() as connection:
+        outcomes = _save_all(connection, definitions, replace=True)
+    _print_outcomes(outcomes, as_json)
+
+
+@click.command("install-defaults", short_help="Add the six default schedules.")
+@click.option("--replace", is_flag=True, help="Also replace existing ones by what the settings say now.")
+@json_option
+def install_defaults(replace: bool, as_json: bool) -> None:
+    """Add the six default schedules, with times and limits from the settings; existing ones stay as they are."""
+    session = Session.open()
+    definitions = default_schedules(session.settings)
+    with session.database() as connection:
+        outcomes = _save_all(connection, definitions, replace=replace)
+        known = read_memberships(connection)
+    _print_outcomes(outcomes, as_json)
+    empty = [name for name in parse_names(session.settings.job_universes) if not known.get(name)]
+    if empty:
+        warn(f"universes without symbols: {', '.join(empty)}: streamworkers universes import FILE")
+
+
+def warn(message: str) -> None:
+    """Print a warning to standard error."""
+    messages.print(message, markup=False, soft_wrap=True)
+
+
+def _save_all(connection: Connection, definitions: list[ScheduleDefinition], *, replace: bool) -> list[tuple[str, str]]:
+    """Save definitions in one transaction; returns the name and the outcome of each."""
+    registry = installed_jobs()
+    for definition in definitions:
+        definition.require_sound(registry)
+    outcomes = []
+    with connection.transaction():
+        store.lock_edits(connection)
+        for definition in definitions:
+            before = store.find_schedule(connection, definition.name)
+            if before is None:
+                store.save_schedule(connection, definition)
+                outcomes.append((definition.name, "added"))
+            elif before.definition == definition or not replace:
+                outcomes.append((definition.name, "unchanged"))
+            else:
+                store.save_schedule(connection, definition, old_name=definition.name)
+                outcomes.append((definition.name, "changed"))
+    return outcomes
+
+
+def _print_outcomes(outcomes: list[tuple[str, str]], as_json: bool) -> None:
+    rows = [{"name": name, "outcome": outcome} for name, outcome in outcomes]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, {"name": "schedule", "outcome": "outcome"}, "")

@@ -1,0 +1,68 @@
+"""The options of `schedules add` and `schedules edit` that set the fields of a definition."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from streamworkers.cli.session import F, parse_parameters
+from streamworkers.errors import BadInputError
+from streamworkers.schedules.definition import EVENTS
+
+_OPTIONS: list[Callable[[Any], Any]] = [
+    click.option("--job", "job", help="The job to run."),
+    click.option("--universe", help="A universe, or several: 'sp500:nasdaq100'."),
+    click.option("--symbols", help="Symbols, separated by commas."),
+    click.option("--timeframe", help="1min, hour, day, week or month."),
+    click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job."),
+    click.option("--cron", help="Five fields, six with seconds first, @daily, or session_close+10m."),
+    click.option("--on-event", type=click.Choice(EVENTS), help="The event that starts it."),
+    click.option("--timezone", help="Time zone of the cron.  [default: America/New_York]"),
+    click.option("--calendar", help="Tick only on sessions of this exchange, such as XNYS."),
+    click.option(
+        "--catch-up",
+        type=click.Choice(["skip", "latest", "all"]),
+        help="Which of the ticks that are too late to start.  [default: latest]",
+    ),
+    click.option(
+        "--misfire-grace-seconds", type=int, help="Seconds a tick may be late and still start.  [default: 300]"
+    ),
+    click.option("--max-instances", type=int, help="The most runs that may be open at once.  [default: 1]"),
+    click.option(
+        "--coalesce/--no-coalesce",
+        default=None,
+        help="Start only the newest of several ticks that are on time.  [default: coalesce]",
+    ),
+    click.option("--after", help="Wait for the run of this schedule in the same session."),
+    click.option("--min-coverage", type=float, help="Share of that run's items that must be completed.  [default: 1]"),
+    click.option("--after-timeout-seconds", type=int, help="The longest wait for that run.  [default: 3600]"),
+    click.option(
+        "--after-timeout-action",
+        type=click.Choice(["start", "skip"]),
+        help="What to do when --after-timeout-seconds has passed.  [default: start]",
+    ),
+    click.option("--jitter-seconds", type=int, help="Delay each tick by up to this many seconds.  [default: 0]"),
+    click.option("--user-id", help="The user that owns the schedule."),
+]
+
+
+def definition_options(command: F) -> F:
+    """Add an option for every field of a definition but its name."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def collect_fields(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a definition that were given on the command line."""
+    universe, symbols, parameters = options.pop("universe"), options.pop("symbols"), options.pop("parameters")
+    fields = {name: value for name, value in options.items() if value is not None}
+    if universe is not None and symbols is not None:
+        raise BadInputError("name either --universe or --symbols")
+    if universe is not None:
+        fields["target"] = {"universe": universe}
+    if symbols is not None:
+        fields["target"] = {"symbols": [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]}
+    if parameters:
+        fields["parameters"] = parse_parameters(parameters)
+    return fields

@@ -1,0 +1,85 @@
+"""What supervisor and scheduler share: identity, signals, loops, liveness, and the HTTP server."""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from streamworkers.engine.host.http import Check, HealthServer
+from streamworkers.engine.host.loop import Loop
+from streamworkers.engine.host.signals import Signals
+
+log = structlog.get_logger()
+LIVE_SECONDS = 60.0
+STOP_SECONDS = 5.0
+AnyLoop = TypeVar("AnyLoop", bound=Loop)
+
+
+class Host:
+    """A long-lived process of one kind, `supervisor` or `scheduler`.
+
+    `id` names it in Redis, in PostgreSQL's connections and in logs.
+    """
+
+    def __init__(self, kind: str, on_second_signal: Callable[[], None] = lambda: None) -> None:
+        self.kind = kind
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.signals = Signals(on_second_signal)
+        self.loops: list[Loop] = []
+        self.server: HealthServer | None = None
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of the HTTP server; None without one."""
+        return self.server.port if self.server else None
+
+    def serve(self, address: str, port: int | None, registry: CollectorRegistry, ready: Check) -> None:
+        """Bind the HTTP server to a port, or to none; it answers from `start` on. Raises BadInputError."""
+        if port is not None:
+            self.server = HealthServer(address, port, registry, self.not_live, ready)
+
+    def add(self, loop: AnyLoop) -> AnyLoop:
+        """Watch a loop; `start` starts it, unless it is the main thread's."""
+        self.loops.append(loop)
+        return loop
+
+    def start(self, main: Loop) -> int:
+        """Handle signals, start all loops but `main`, and serve; returns a descriptor that wakes up at a signal."""
+        descriptor = self.signals.install()
+        for loop in self.loops:
+            if loop is not main:
+                loop.start()
+        if self.server:
+            self.server.start()
+        event = f"{self.kind}_started"
+        log.info(event, **{self.kind: self.id}, metrics_port=self.metrics_port)
+        return descriptor
+
+    def finish(self) -> None:
+        """The last step of an orderly end."""
+        self.signals.uninstall()
+        event = f"{self.kind}_stopped"
+        log.info(event, **{self.kind: self.id})
+
+    def not_live(self) -> list[str]:
+        """Loops that have not turned for a minute beyond their longest pause: the process should be restarted."""
+        now = time.monotonic()
+        return [
+            f"{loop.name} has not turned for {now - loop.turned_at:.0f} s"
+            for loop in self.loops
+            if now - loop.turned_at > LIVE_SECONDS + loop.longest_pause_seconds
+        ]
+
+
+def stop_loops(loops: Sequence[Loop], seconds: float = STOP_SECONDS) -> None:
+    """Stop loops and wait until they have ended, at most `seconds` in all."""
+    for loop in loops:
+        loop.stop()
+    deadline = time.monotonic() + seconds
+    for loop in loops:
+        loop.join(max(0.0, deadline - time.monotonic()))

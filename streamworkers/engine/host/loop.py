@@ -1,0 +1,101 @@
+"""The one kind of loop: a turn that is repeated until the loop is stopped, with growing pauses after failures."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from streamworkers.engine.backoff import Backoff
+from streamworkers.faults import describe, is_transient
+
+log = structlog.get_logger()
+
+
+class StopRequest(Protocol):
+    """What ends a loop: an event, or the process's signals."""
+
+    def set(self) -> None:
+        """Ask for the stop."""
+
+    def is_set(self) -> bool:
+        """True once the stop was asked for."""
+
+    def wait(self, seconds: float, /) -> bool:
+        """Pause, but not beyond a stop; True once it was asked for."""
+
+
+class Loop(threading.Thread, ABC):
+    """A thread that repeats `turn` until it is stopped. `turned_at` (monotonic) shows that it is alive.
+
+    A loop of the main thread is run by `run()` and stops by the process's signals.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stop_request: StopRequest | None = None,
+        *,
+        longest_backoff_seconds: float = Backoff.LONGEST_SECONDS,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self.turned_at = time.monotonic()
+        self._stop_requested: StopRequest = stop_request or threading.Event()
+        self._wake_requested = threading.Event()
+        self._backoff = Backoff(self._stop_requested, longest_seconds=longest_backoff_seconds)
+
+    @property
+    def longest_pause_seconds(self) -> float:
+        """The longest pause between two turns when nothing fails."""
+        return 0.0
+
+    def stop(self) -> None:
+        """Ask the loop to end after its turn."""
+        self._stop_requested.set()
+        self._wake_requested.set()
+
+    def wake(self) -> None:
+        """End the pause between two turns."""
+        self._wake_requested.set()
+
+    def mark_turn(self) -> bool:
+        """Record that the loop is alive; False when it should end."""
+        self.turned_at = time.monotonic()
+        return not self._stop_requested.is_set()
+
+    def run(self) -> None:
+        """Repeat `turn` until stopped."""
+        while self.mark_turn():
+            try:
+                self.turn()
+            except Exception as error:  # noqa: BLE001  # a loop must not end silently
+                self.handle_failure(error)
+                self._backoff.failed()
+
+    @abstractmethod
+    def turn(self) -> None:
+        """Do a step and pause, or work on one connection until stopped; calls `_backoff.succeeded` when all is well."""
+
+    def handle_failure(self, error: Exception) -> None:
+        """Log the error of a turn; the loop then pauses and goes on."""
+        log.warning("loop_failed", loop=self.name, error=describe(error), exc_info=not is_transient(error))
+
+
+class ConnectionLoop(Loop):
+    """Repeats a function that connects and works until `keep_going()` is false, or until the connection is lost."""
+
+    LONGEST_BACKOFF_SECONDS = 1.0
+
+    def __init__(self, name: str, follow: Callable[[Callable[[], bool]], None]) -> None:
+        super().__init__(name, longest_backoff_seconds=self.LONGEST_BACKOFF_SECONDS)
+        self._follow = follow
+
+    def turn(self) -> None:
+        """One connection."""
+        self._follow(self._keep_going)
+
+    def _keep_going(self) -> bool:
+        self._backoff.succeeded()
+        return self.mark_turn()

@@ -1,0 +1,54 @@
+"""Checks that the package `scheduler` is the one of streamworkers: PyPI has another distribution of that name."""
+
+import importlib
+import importlib.util
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import streamworkers
+from streamworkers.errors import UsageError
+
+PACKAGE = "scheduler"
+DISTRIBUTION = "streamworkers"
+
+
+def require_own_scheduler() -> None:
+    """Raise UsageError if `import scheduler` does not import the package of streamworkers."""
+    if (conflict := find_scheduler_conflict()) is not None:
+        raise UsageError(conflict)
+
+
+def find_scheduler_conflict() -> str | None:
+    """Why `import scheduler` does not import the package of streamworkers, and what to do; None if it does."""
+    expected = Path(streamworkers.__file__).parent.parent / PACKAGE / "__init__.py"
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None:
+        return f"the package `{PACKAGE}` is missing, expected in {expected.parent}: install {DISTRIBUTION} again"
+    found = Path(spec.origin) if spec.origin is not None else None
+    if found is None or not expected.is_file() or not found.samefile(expected):
+        place = found or ", ".join(spec.submodule_search_locations or ())
+        return (
+            f"`import {PACKAGE}` finds {place}, which hides the package of {DISTRIBUTION} in {expected.parent}:"
+            f" {_advise_removal()}rename it or take it off the path (PYTHONPATH, the current folder)"
+        )
+    if not _has_marker():
+        return (
+            f"the package `{PACKAGE}` in {expected.parent} is not the one of {DISTRIBUTION}: another distribution has"
+            f" overwritten it: {_advise_removal()}install {DISTRIBUTION} again, as with"
+            f" pip install --force-reinstall --no-deps {DISTRIBUTION}"
+        )
+    return None
+
+
+def _has_marker() -> bool:
+    try:
+        module = importlib.import_module(PACKAGE)
+    except ImportError:  # a foreign package may lack what it needs
+        return False
+    return getattr(module, "DISTRIBUTION", None) == DISTRIBUTION
+
+
+def _advise_removal() -> str:
+    """The part of the advice that names other distributions with a package of this name; empty if there are none."""
+    others = sorted({name for name in packages_distributions().get(PACKAGE, []) if name != DISTRIBUTION})
+    return f"uninstall {', '.join(others)} (pip uninstall {' '.join(others)}), then " if others else ""

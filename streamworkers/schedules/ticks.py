@@ -1,0 +1,146 @@
+"""The table `ticks`: what was decided about each tick, and what the decisions depend on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from streamworkers.database import Connection
+from streamworkers.schedules.dependency import Awaited
+from streamworkers.schedules.store import COLUMNS, Schedule, schedule_from_row
+from streamworkers.schedules.timing import Tick
+
+MOST_MISSING = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTick:
+    """A tick that waits for another schedule's run, or for one of `max_instances`."""
+
+    schedule: Schedule
+    tick: Tick
+    decided_at: datetime
+
+
+class Instances(NamedTuple):
+    """The number of open runs of a schedule, the oldest of them, and the number of its waiting ticks."""
+
+    open_runs: int
+    oldest: int | None
+    waiting: int
+
+    @property
+    def total(self) -> int:
+        """Open runs and waiting ticks."""
+        return self.open_runs + self.waiting
+
+    def describe(self) -> str:
+        """The oldest of them, for a reason or an error message."""
+        return f"run {self.oldest} is open" if self.oldest else "an earlier tick waits"
+
+
+def insert_tick(
+    connection: Connection,
+    schedule: Schedule,
+    tick: Tick,
+    state: str,
+    now: datetime,
+    *,
+    reason: str | None = None,
+    tick_count: int = 1,
+) -> bool:
+    """Insert the decision about a tick; False when the tick had been decided before."""
+    row = connection.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, reason, tick_count, decided_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+        (schedule.id, tick.moment, tick.session, state, reason, tick_count, now),
+    ).fetchone()
+    return row is not None
+
+
+def update_tick(
+    connection: Connection,
+    schedule: Schedule,
+    tick: Tick,
+    state: str,
+    *,
+    reason: str | None,
+    detail: dict[str, Any] | None = None,
+    run_id: int | None = None,
+) -> None:
+    """Change the decision about a tick; `detail` None keeps the stored one."""
+    connection.execute(
+        "UPDATE ticks SET state = %s, reason = %s, detail = coalesce(%s, detail), run_id = %s"
+        " WHERE schedule_id = %s AND scheduled_for = %s",
+        (state, reason, None if detail is None else Jsonb(detail), run_id, schedule.id, tick.moment),
+    )
+
+
+def lock_waiting(connection: Connection, after: tuple[datetime, int], skip: Sequence[int]) -> WaitingTick | None:
+    """The next waiting tick after (moment, schedule id), locked with its schedule; None if there is none.
+
+    Ticks of the schedules in `skip` are left out.
+    """
+    statement = sql.SQL(
+        "SELECT {}, s.id, next_run_at, due_at, planned_from, problem, t.scheduled_for, t.session, t.decided_at"
+        " FROM ticks t JOIN schedules s ON s.id = t.schedule_id"
+        " WHERE t.state = 'waiting' AND (t.scheduled_for, t.schedule_id) > (%s, %s) AND t.schedule_id <> ALL(%s)"
+        " ORDER BY t.scheduled_for, t.schedule_id LIMIT 1 FOR UPDATE OF t, s SKIP LOCKED"
+    ).format(COLUMNS)
+    row = connection.cursor(row_factory=dict_row).execute(statement, (*after, list(skip))).fetchone()
+    if row is None:
+        return None
+    return WaitingTick(schedule_from_row(row), Tick(row["scheduled_for"], row["session"]), row["decided_at"])
+
+
+def count_instances(connection: Connection, schedule: Schedule, *, before: Tick | None = None) -> Instances:
+    """The open runs and the waiting ticks of a schedule; with `before`, only the ticks that wait ahead of it."""
+    row = connection.execute(
+        "SELECT count(*), min(id) FROM runs WHERE schedule_id = %s AND status IN ('PENDING', 'RUNNING')",
+        (schedule.id,),
+    ).fetchone()
+    waiting = connection.execute(
+        "SELECT count(*) FROM ticks WHERE schedule_id = %s AND state = 'waiting'"
+        " AND scheduled_for < coalesce(%s, 'infinity'::timestamptz)",
+        (schedule.id, before and before.moment),
+    ).fetchone()
+    assert row is not None
+    assert waiting is not None
+    return Instances(row[0], row[1], waiting[0])
+
+
+def find_awaited(connection: Connection, parent: str, session: date, moment: datetime) -> Awaited:
+    """The progress of another schedule in a session.
+
+    The newest of its ticks up to `moment` that started a run counts, and every later one, such as a run triggered by
+    hand; of these, the run with the highest coverage. Ticks without a run count only if there is no run.
+    """
+    row = connection.execute(
+        "WITH candidates AS (SELECT t.scheduled_for, t.state, t.reason, r.id, r.status, r.item_count, r.run_day,"
+        "  coalesce(r.completed_count, 0)::float8 / greatest(r.item_count, 1) AS coverage"
+        "  FROM schedules s JOIN ticks t ON t.schedule_id = s.id"
+        "  LEFT JOIN runs r ON r.id = t.run_id"
+        "  WHERE s.name = %(parent)s AND t.session = %(session)s)"
+        " SELECT state, reason, id, status, item_count, run_day FROM candidates"
+        " WHERE scheduled_for >= coalesce((SELECT max(scheduled_for) FROM candidates"
+        "  WHERE id IS NOT NULL AND scheduled_for <= %(moment)s), '-infinity')"
+        " ORDER BY id IS NOT NULL DESC, coverage DESC, scheduled_for DESC LIMIT 1",
+        {"parent": parent, "session": session, "moment": moment},
+    ).fetchone()
+    if row is None:
+        return Awaited(parent)
+    state, reason, run_id, status, items, run_day = row
+    if run_id is None:
+        return Awaited(parent, state, reason)
+    counts = connection.execute(
+        "SELECT count(*) FILTER (WHERE status = 'completed'),"
+        " coalesce((array_agg(symbol ORDER BY seq) FILTER (WHERE status <> 'completed'))[:%s], '{}')"
+        " FROM run_items WHERE run_day = %s AND run_id = %s",
+        (MOST_MISSING, run_day, run_id),
+    ).fetchone()
+    assert counts is not None
+    return Awaited(parent, state, reason, run_id, status, items, counts[0], tuple(counts[1]))
