@@ -1,4 +1,4 @@
-"""`streamworkers doctor`: every kind of fault made for real, found and mended; and nothing in a pool in health."""
+"""`streamworkers doctor`: every kind of fault is made, found and repaired; a healthy pool has no finding."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Patient:
         return run
 
     def pretend_to_serve(self) -> None:
-        """A heartbeat says that somebody reads the queue."""
+        """Write a heartbeat of a supervisor that reads the queue."""
         self.streams.heartbeat("somebody", json.dumps({"queues": ["tests"], "workers": [{}]}).encode(), 600_000)
 
     def lose_entries(self, count: int) -> list[bytes]:
@@ -304,7 +304,7 @@ def test_status_shows_what_doctor_finds(kind: str, patient: Patient, cli: Comman
 
 @pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_found_and_mended_and_then_all_is_well(kind: str, patient: Patient, cli: Command) -> None:
+def test_a_fault_is_found_and_repaired_and_then_all_is_well(kind: str, patient: Patient, cli: Command) -> None:
     assert cli("doctor").code == 0
     FAULTS[kind](patient)
     found = cli("doctor", "--json")
@@ -313,15 +313,15 @@ def test_a_fault_is_found_and_mended_and_then_all_is_well(kind: str, patient: Pa
     assert not any(row["fixed"] for row in found.json)
     assert cli("doctor", "--json").json == found.json
 
-    mended = cli("doctor", "--fix", "--json")
+    repaired = cli("doctor", "--fix", "--json")
     if kind in BY_HAND:
-        assert mended.code == 1
+        assert repaired.code == 1
         BY_HAND[kind](patient)
     else:
-        assert [row["fixed"] for row in mended.json if row["kind"] == kind] == [True] * len(
+        assert [row["fixed"] for row in repaired.json if row["kind"] == kind] == [True] * len(
             [row for row in found.json if row["kind"] == kind]
         )
-        assert mended.code == 0, mended
+        assert repaired.code == 0, repaired
     well = cli("doctor", "--json")
     assert (well.code, [row for row in well.json if row["severity"] != "note"]) == (0, [])
 
@@ -367,7 +367,7 @@ def test_a_run_that_ended_too_early_is_opened_and_enqueued_and_a_cancelled_one_s
 
 
 @pytest.mark.usefixtures("no_pause")
-def test_a_key_that_nobody_knows_is_named_and_left_alone(patient: Patient, cli: Command) -> None:
+def test_an_unknown_key_is_named_and_left_alone(patient: Patient, cli: Command) -> None:
     key = f"{patient.streams.keys.prefix}:something"
     patient.streams._client.set(key, "x")
     answer = cli("doctor", "--fix", "--json")
