@@ -13,6 +13,7 @@ from harness import Supervisor, effects_of, run_status, running_supervisor, star
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
+from streamworkers.diagnosis import installation_checks
 from streamworkers.diagnosis.checks import CHECKS
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.ledger import runs as ledger
@@ -252,7 +253,7 @@ SERVER_STATES = {
 
 
 def test_every_check_has_a_fault_here() -> None:
-    others = {"redis_unavailable", "postgresql_read_only"}
+    others = {"redis_unavailable", "postgresql_read_only", "foreign_scheduler"}
     assert {*FAULTS, *SERVER_STATES, *others} == set(CHECKS)
     assert list(FAULTS) == [name for name in CHECKS if name in FAULTS]
 
@@ -288,6 +289,15 @@ def test_a_redis_that_rejects_writes_is_found(cli: Command, monkeypatch: pytest.
     found = cli("doctor", "--json")
     assert (found.code, [row["kind"] for row in found.json]) == (1, ["redis_unavailable"])
     assert "redis: Redis rejects: OOM" in cli("status").out
+
+
+@pytest.mark.usefixtures("no_pause", "patient")
+def test_another_distribution_with_a_package_scheduler_is_found(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {"scheduler": ["streamworkers", "scheduler"]}
+    monkeypatch.setattr(installation_checks, "packages_distributions", lambda: owners)
+    found = cli("doctor", "--json")
+    assert (found.code, [row["kind"] for row in found.json]) == (1, ["foreign_scheduler"])
+    assert found.json[0]["where"] == "distribution scheduler"
 
 
 @pytest.mark.usefixtures("no_pause")
