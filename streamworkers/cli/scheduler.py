@@ -2,20 +2,10 @@
 
 import click
 
+from scheduler.service import Scheduler, SchedulerOptions
 from streamworkers.cli.session import Session, messages, require_schema
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.errors import UsageError
 from streamworkers.schedules import store
-
-try:
-    from scheduler.service import Scheduler, SchedulerOptions
-except ImportError as error:
-    if not (error.name or "").startswith("scheduler"):
-        raise
-    raise UsageError(
-        "the package `scheduler` is not that of streamworkers: another distribution has replaced it."
-        " Uninstall that one, then reinstall streamworkers"
-    ) from error
 
 
 @click.command(short_help="Start a scheduler: it turns ticks and messages into runs.")

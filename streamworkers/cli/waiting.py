@@ -8,6 +8,7 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from scheduler.load_complete import LOAD_JOB
 from streamworkers.cli.session import messages, print_json, show_bar_time
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import reports as ledger_reports
@@ -17,7 +18,6 @@ from streamworkers.engine.redis.queue import Streams
 from streamworkers.schedules.reports import tick_of_run
 
 EXIT_INTERRUPTED = 130
-_LOAD_JOB = "load_ohlcv"
 _NAMED = 10
 _LISTED = 100_000
 _RESULTS_SHOWN = 20
@@ -86,7 +86,7 @@ def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
     counts = ledger.count_items(connection, run)
     stale = ledger_reports.items_with_result(connection, run, "stale", _LISTED)
     missing = ledger_reports.items_with_result(connection, run, "missing", _LISTED)
-    bars = ledger_reports.bars_by_timeframe(connection, run) if run.job == _LOAD_JOB else []
+    bars = ledger_reports.bars_by_timeframe(connection, run) if run.job == LOAD_JOB else []
     completed = counts.get("completed", 0)
     return {
         **report,

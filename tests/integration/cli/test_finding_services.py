@@ -1,7 +1,5 @@
 """How commands find Redis and PostgreSQL, and what they say when they do not: exit code 3, and never a password."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
@@ -190,19 +188,3 @@ def test_a_connection_that_breaks_within_a_command_is_exit_code_3(cli: Run, data
     answer = cli("enqueue", "noop", "--symbols", "A")
     assert answer.code == 3
     assert answer.err.startswith("Error: PostgreSQL does not answer: ")
-
-
-def test_another_package_scheduler_is_named_by_the_command(environment: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "scheduler").mkdir()
-    (tmp_path / "scheduler" / "__init__.py").touch()
-    words = [sys.executable, "-m", "streamworkers", "scheduler", "--once"]
-    answer = subprocess.run(
-        words,
-        env=environment | {"PYTHONPATH": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 2
-    assert answer.stderr.startswith("Error: the package `scheduler` is not that of streamworkers")
