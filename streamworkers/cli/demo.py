@@ -76,7 +76,7 @@ def _run(settings: Settings, csv_file: Path | None, processes: int) -> int:
             code = wait_for_run(connection, run, timeout=600, as_json=False)
             _print_step("the strongest patterns (confidence is a rule score, not a probability)")
             _print_strongest(connection)
-        _say(f"the workers served metrics at {metrics_url} and have stopped. To continue:")
+        _print_step(f"the workers served metrics at {metrics_url} and have stopped. To continue:")
     _print_next_steps()
     return code
 

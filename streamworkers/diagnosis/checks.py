@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from streamworkers.diagnosis import (
     data_checks,
     entry_checks,
+    installation_checks,
     postgres_checks,
     queue_checks,
     redis_checks,
@@ -234,6 +235,14 @@ _TABLE = (
         by_hand="start `streamworkers scheduler`",
         is_cheap=True,
         alert="StreamworkersScheduleOverdue",
+    ),
+    Check(
+        name="foreign_scheduler",
+        component="schedules",
+        severity=ERROR,
+        look=installation_checks.find_foreign_scheduler,
+        meaning="another distribution installs a package `scheduler`, which may have replaced that of streamworkers",
+        by_hand="uninstall it, then reinstall streamworkers",
     ),
     Check(
         name="outbox_backlog",

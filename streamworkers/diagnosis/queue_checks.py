@@ -42,7 +42,7 @@ def find_old_items(snapshot: Snapshot) -> Iterator[Finding]:
     limit = snapshot.thresholds.queue_age_seconds
     late = {queue: age for queue, age in snapshot.oldest_seconds.items() if age > limit}
     if late:
-        ages = ", ".join(f"{queue} {age:,.0f} s" for queue, age in late.items())
+        ages = ", ".join(f"{queue} {_format_age(age)}" for queue, age in late.items())
         yield Finding("queues", f"items have waited for long: {ages}")
 
 
@@ -81,6 +81,12 @@ def _list_unread(snapshot: Snapshot) -> Iterator[tuple[str, Finding]]:
 def _describe_backlog(snapshot: Snapshot, queue: str) -> str:
     backlog = snapshot.backlogs[queue]
     return f"{backlog.waiting} entries wait, {backlog.pending} are pending, {backlog.delayed} are delayed"
+
+
+def _format_age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"
 
 
 def _promote(snapshot: Snapshot, queue: str) -> None:

@@ -1,4 +1,4 @@
-"""`streamworkers doctor`: every kind of fault made for real, found and mended; and nothing in a pool in health."""
+"""`streamworkers doctor`: every kind of fault is made, found and repaired; a healthy pool has no finding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from harness import Supervisor, effects_of, run_status, running_supervisor, star
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
+from streamworkers.diagnosis import installation_checks
 from streamworkers.diagnosis.checks import CHECKS
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine import ledger
@@ -40,7 +41,7 @@ class Patient:
         return run
 
     def pretend_to_serve(self) -> None:
-        """A heartbeat says that somebody reads the queue."""
+        """Write a heartbeat of a supervisor that reads the queue."""
         self.streams.heartbeats.beat("somebody", SupervisorStatus(queues=["tests"], workers=[WorkerStatus()]), 600_000)
 
     def lose_entries(self, count: int) -> list[bytes]:
@@ -252,7 +253,7 @@ SERVER_STATES = {
 
 
 def test_every_check_has_a_fault_here() -> None:
-    others = {"redis_unavailable", "postgresql_read_only"}
+    others = {"redis_unavailable", "postgresql_read_only", "foreign_scheduler"}
     assert {*FAULTS, *SERVER_STATES, *others} == set(CHECKS)
     assert list(FAULTS) == [name for name in CHECKS if name in FAULTS]
 
@@ -290,6 +291,15 @@ def test_a_redis_that_rejects_writes_is_found(cli: Command, monkeypatch: pytest.
     assert "redis: Redis rejects: OOM" in cli("status").out
 
 
+@pytest.mark.usefixtures("no_pause", "patient")
+def test_another_distribution_with_a_package_scheduler_is_found(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {"scheduler": ["streamworkers", "scheduler"]}
+    monkeypatch.setattr(installation_checks, "packages_distributions", lambda: owners)
+    found = cli("doctor", "--json")
+    assert (found.code, [row["kind"] for row in found.json]) == (1, ["foreign_scheduler"])
+    assert found.json[0]["where"] == "distribution scheduler"
+
+
 @pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize("kind", [name for name in FAULTS if CHECKS[name].is_cheap])
 def test_status_shows_what_doctor_finds(kind: str, patient: Patient, cli: Command) -> None:
@@ -304,7 +314,7 @@ def test_status_shows_what_doctor_finds(kind: str, patient: Patient, cli: Comman
 
 @pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_found_and_mended_and_then_all_is_well(kind: str, patient: Patient, cli: Command) -> None:
+def test_a_fault_is_found_and_repaired_and_then_all_is_well(kind: str, patient: Patient, cli: Command) -> None:
     assert cli("doctor").code == 0
     FAULTS[kind](patient)
     found = cli("doctor", "--json")
@@ -313,15 +323,15 @@ def test_a_fault_is_found_and_mended_and_then_all_is_well(kind: str, patient: Pa
     assert not any(row["fixed"] for row in found.json)
     assert cli("doctor", "--json").json == found.json
 
-    mended = cli("doctor", "--fix", "--json")
+    repaired = cli("doctor", "--fix", "--json")
     if kind in BY_HAND:
-        assert mended.code == 1
+        assert repaired.code == 1
         BY_HAND[kind](patient)
     else:
-        assert [row["fixed"] for row in mended.json if row["kind"] == kind] == [True] * len(
+        assert [row["fixed"] for row in repaired.json if row["kind"] == kind] == [True] * len(
             [row for row in found.json if row["kind"] == kind]
         )
-        assert mended.code == 0, mended
+        assert repaired.code == 0, repaired
     well = cli("doctor", "--json")
     assert (well.code, [row for row in well.json if row["severity"] != "note"]) == (0, [])
 
@@ -367,7 +377,7 @@ def test_a_run_that_ended_too_early_is_opened_and_enqueued_and_a_cancelled_one_s
 
 
 @pytest.mark.usefixtures("no_pause")
-def test_a_key_that_nobody_knows_is_named_and_left_alone(patient: Patient, cli: Command) -> None:
+def test_an_unknown_key_is_named_and_left_alone(patient: Patient, cli: Command) -> None:
     key = f"{patient.streams.keys.prefix}:something"
     patient.streams.client.raw.set(key, "x")
     answer = cli("doctor", "--fix", "--json")

@@ -244,7 +244,7 @@ def test_a_worker_with_wrong_words_does_not_start(words: tuple[str, ...], messag
     assert message in answer.err
 
 
-def test_a_worker_serves_the_queues_it_is_told(worker: Supervisor, cli: Run) -> None:
+def test_a_worker_serves_the_queues_of_its_options(worker: Supervisor, cli: Run) -> None:
     assert worker.process.poll() is None
     wait_until(lambda: cli("enqueue", "noop", "--symbols", "A").err == "", what="its heartbeat names the queue")
 

@@ -16,24 +16,24 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 
-def test_status_tells_what_is_wrong_by_its_exit_code(cli: Run) -> None:
+def test_the_exit_code_of_status_is_1_when_something_is_wrong(cli: Run) -> None:
     answer = cli("status")
     assert answer.code == 1
     lines = answer.out.splitlines()
     assert lines[0].split()[0] == "streamworkers"
     assert lines[0].endswith("critical")
     assert "workers: no worker is alive" in lines
-    told = cli("status", "--json")
-    assert (told.code, told.json["status"]) == (1, "critical")
-    assert {row["component"] for row in told.json["components"]} >= {"redis", "postgresql", "workers", "data"}
+    report = cli("status", "--json")
+    assert (report.code, report.json["status"]) == (1, "critical")
+    assert {row["component"] for row in report.json["components"]} >= {"redis", "postgresql", "workers", "data"}
 
 
 def test_status_of_a_system_that_is_well_is_0(cli: Run, worker: Supervisor, connection: Connection) -> None:
     connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
     wait_until(lambda: cli("status").code == 0, 20, "the worker is seen")
-    told = cli("status", "--json").json
-    assert told["status"] == "ok"
-    assert told["supervisors"][0]["workers"] == 1
+    report = cli("status", "--json").json
+    assert report["status"] == "ok"
+    assert report["supervisors"][0]["workers"] == 1
 
 
 def test_top_once_shows_runs_failures_and_next_ticks(

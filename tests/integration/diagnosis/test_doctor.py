@@ -1,4 +1,4 @@
-"""The doctor beside a pool that moves: what is a fault, what is a note, and what it leaves to others."""
+"""The doctor beside a working pool: what is a fault, what is a note, and what it leaves to the pool."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -154,7 +154,7 @@ def test_what_only_the_second_look_sees_is_no_finding(
     assert [finding.where for finding in doctor.examine()] == ["run 4243"]
 
 
-def test_a_run_that_somebody_is_enqueuing_is_left_alone(
+def test_a_run_that_is_being_enqueued_is_left_alone(
     connection: Connection, database_url: str, streams: Streams, registry: Registry, doctor: Doctor
 ) -> None:
     _serve(streams)
@@ -172,7 +172,7 @@ def test_a_run_that_somebody_is_enqueuing_is_left_alone(
     assert _kinds(doctor.examine()) == [("stranded_items", ERROR)]
 
 
-def test_what_somebody_enqueued_again_since_is_not_added_a_second_time(
+def test_entries_that_were_enqueued_again_meanwhile_are_not_added_twice(
     connection: Connection, streams: Streams, registry: Registry, doctor: Doctor
 ) -> None:
     _serve(streams)
@@ -234,7 +234,7 @@ def test_a_long_list_of_stranded_items_is_added_page_by_page(
     assert streams.inspector.read_open_counts("tests") == {runs[0].id: 10, runs[1].id: 3}
 
 
-def test_entries_without_items_are_a_note_while_somebody_reads_the_queue(
+def test_entries_without_items_are_a_note_while_a_worker_reads_the_queue(
     connection: Connection, streams: Streams, registry: Registry, doctor: Doctor
 ) -> None:
     _started(connection, streams, registry, "A")
@@ -284,8 +284,8 @@ def test_entries_of_a_dead_consumer_whose_lease_ran_out_long_ago_are_put_back(
     _read_and_die(streams, 60_000)
     (finding,) = doctor.examine()
     assert (finding.check, finding.severity) == ("dead_consumer", WARNING)
-    (mended,) = doctor.repair([finding])
-    assert mended.fixed
+    (repaired,) = doctor.repair([finding])
+    assert repaired.fixed
     assert streams.inspector.read_consumers("tests") == {}
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"

@@ -164,7 +164,7 @@ def test_a_system_with_nothing_in_it_has_no_worker_and_no_bars(connection: Conne
     assert find_worst([]) == "ok"
 
 
-def test_a_queue_that_nobody_reads_is_critical(connection: Connection, streams: Streams, registry: Registry) -> None:
+def test_a_queue_without_a_reader_is_critical(connection: Connection, streams: Streams, registry: Registry) -> None:
     start_run(connection, streams, registry, "noop", "A")
     streams.heartbeats.beat("w", SupervisorStatus(queues=["tests"], workers=[WorkerStatus()]), 60_000)
     found = _findings(connection, streams)
@@ -247,10 +247,10 @@ def test_a_health_check_keeps_its_findings_and_publishes_them(
     assert len(rows) == 8
     assert {run_id for _, _, run_id in rows} == {run.id}
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
-    told = json.loads(listener.get_message(timeout=patient(5))["data"])
+    message = json.loads(listener.get_message(timeout=patient(5))["data"])
     listener.close()
-    assert (told["kind"], told["status"], told["run_id"]) == ("health", "critical", run.id)
-    assert [found["component"] for found in told["components"]] == [component for component, _, _ in rows]
+    assert (message["kind"], message["status"], message["run_id"]) == ("health", "critical", run.id)
+    assert [found["component"] for found in message["components"]] == [component for component, _, _ in rows]
 
 
 def test_cache_maintenance_reloads_warms_and_reports_small_universes(

@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
-from streamworkers.market.bars.series import BarSeries
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
 from streamworkers.errors import BadInputError
+from streamworkers.market.bars.bars import Bars
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.results.bar_times import to_moment, to_series_time, to_table_time
 from streamworkers.results.symbol_results import compute_symbol
@@ -17,15 +17,15 @@ RETURNS, SMA = IndicatorDefinition("returns_1", "returns"), IndicatorDefinition(
 GAP, CROSS = PatternDefinition("gap_up", "gap_up"), PatternDefinition("golden_cross", "golden_cross")
 
 
-def _series(*closes: float) -> BarSeries:
+def _series(*closes: float) -> Bars:
     """Daily bars from 2024-07-01 on that open and close at the same price."""
     prices = np.array(closes, np.float64)
-    times = np.datetime64("2024-07-01", "us") + np.arange(len(closes)) * np.timedelta64(1, "D")
-    return BarSeries("A", times, prices, prices + 0.5, prices - 0.5, prices, np.full(len(closes), 1000.0))
+    times = np.datetime64("2024-07-01", "D") + np.arange(len(closes)) * np.timedelta64(1, "D")
+    return Bars(times, prices, prices + 0.5, prices - 0.5, prices, np.full(len(closes), 1000.0))
 
 
 def test_results_have_the_time_of_their_bar_and_name_missing_definitions() -> None:
-    found = compute_symbol(_series(10, 10, 20), DAY, [RETURNS, SMA], [GAP, CROSS], 2)
+    found = compute_symbol("A", _series(10, 10, 20), DAY, [RETURNS, SMA], [GAP, CROSS], 2)
     assert [(row.indicator, row.bar_time, row.value, row.bars_used) for row in found.indicators] == [
         ("returns_1", datetime(2024, 7, 2, 4, tzinfo=UTC), 0.0, 3),
         ("returns_1", datetime(2024, 7, 3, 4, tzinfo=UTC), 1.0, 3),
@@ -45,13 +45,13 @@ def test_results_have_the_time_of_their_bar_and_name_missing_definitions() -> No
 
 
 def test_a_scan_covers_the_whole_series_if_it_is_shorter_than_the_last_bars() -> None:
-    found = compute_symbol(_series(10, 11), DAY, [], [GAP], 5)
+    found = compute_symbol("A", _series(10, 11), DAY, [], [GAP], 5)
     assert found.scan.first_bar == datetime(2024, 7, 1, 4, tzinfo=UTC)
 
 
 def test_a_series_with_a_value_that_is_not_finite_is_rejected() -> None:
     with pytest.raises(BadInputError, match="is nan, not a finite number"):
-        compute_symbol(_series(10, float("nan")), DAY, [RETURNS], [], 1)
+        compute_symbol("A", _series(10, float("nan")), DAY, [RETURNS], [], 1)
 
 
 def test_daily_times_are_dates_in_new_york() -> None:
