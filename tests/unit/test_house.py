@@ -157,6 +157,7 @@ def test_control_a_word_that_is_nowhere_is_found() -> None:
     assert glossary(text) == {"as-of": "`a.py`", "Loss Check": "b"}
     assert words_nowhere(glossary(text), "run.as_of") == ["Loss Check"]
     assert words_nowhere(glossary(text), "AsOf of a LossCheck") == []
+    assert words_nowhere(["late entry", "early entry"], "all late entries") == ["early entry"]
 
 
 @pytest.mark.parametrize(
