@@ -40,7 +40,7 @@ RETIRED = {
     r"leaves? (?:it |them )?as (?:it is|is|they are)": "defer",
     r"(?<!connection )(?<!connections )refus(?:e|es|ed|ing|als?)(?! connections?)": "reject",
     r"none of ours|of ours|strangers?(?:'s)?|strays?(?! quote)|foreign(?! key)": "rejected, malformed, orphaned",
-    r"told|untold|heard|said(?! of)": "notify, report",
+    r"told|untold|heard|(?<!:)said(?! of)": "notify, report",
     r"(?:un)?settl(?:e|es|ed|ing|er)": "commit, confirm, grace",
     r"mourn\w*|bur(?:y|ies|ied)|estates?|heirs?": "reap, DeadWorker",
     r"patien(?:ce|tly)": "Backoff",
