@@ -73,7 +73,7 @@ class ScheduleCollector(Collector):
         self._pool = pool
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """The metrics without samples."""
+        """Return the metrics without samples."""
         families = (
             ("schedule_next_tick_seconds", "Time until the next tick; negative if it is late", "schedule"),
             (
@@ -95,7 +95,7 @@ class ScheduleCollector(Collector):
         return [GaugeMetricFamily(f"streamworkers_{name}", text, labels=[label]) for name, text, label in families]
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics with current samples; a schedule without a value has no sample."""
+        """Return the metrics with current samples; a schedule without a value has no sample."""
         try:
             with self._pool.connection() as connection:
                 schedules = history.schedule_gauges(connection)

@@ -32,7 +32,7 @@ class _Kind(NamedTuple):
     is_counter: bool = False
 
     def family(self) -> Family:
-        """The metric without samples."""
+        """Return the metric without samples."""
         kind = CounterMetricFamily if self.is_counter else GaugeMetricFamily
         return kind(f"streamworkers_{self.name}", self.text, labels=self.labels)
 
@@ -78,11 +78,11 @@ class SystemCollector(Collector):
         self._streams = streams
 
     def describe(self) -> list[Family]:
-        """The metrics without samples."""
+        """Return the metrics without samples."""
         return [kind.family() for kind in (*_OF_POSTGRES, *_OF_REDIS)]
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics with current samples."""
+        """Return the metrics with current samples."""
         yield from _read(self._of_postgres, (psycopg.Error, PoolTimeout))
         yield from _read(self._of_redis, (RedisUnavailableError,))
 

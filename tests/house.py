@@ -40,7 +40,7 @@ RETIRED = {
     r"leaves? (?:it |them )?as (?:it is|is|they are)": "defer",
     r"(?<!connection )(?<!connections )refus(?:e|es|ed|ing|als?)(?! connections?)": "reject",
     r"none of ours|of ours|strangers?(?:'s)?|strays?(?! quote)|foreign(?! key)": "rejected, malformed, orphaned",
-    r"told|untold|heard|said(?! of)": "notify, report",
+    r"told|untold|heard|(?<!:)said(?! of)": "notify, report",
     r"(?:un)?settl(?:e|es|ed|ing|er)": "commit, confirm, grace",
     r"mourn\w*|bur(?:y|ies|ied)|estates?|heirs?": "reap, DeadWorker",
     r"patien(?:ce|tly)": "Backoff",
@@ -144,12 +144,12 @@ def glossary(text: str) -> dict[str, str]:
 
 
 def words_nowhere(words: Iterable[str], text: str) -> list[str]:
-    """Words that a text has in none of the spellings `as of`, `as-of`, `as_of`, `AsOf`."""
-    return [
-        word
-        for word in words
-        if not re.search("[ _-]?".join(map(re.escape, re.split("[ _-]", word))), text, re.IGNORECASE)
-    ]
+    """Words that a text has in none of the forms `as of`, `as-of`, `as_of`, `AsOf`, plurals included."""
+
+    def pattern(word: str) -> str:
+        return "[ _-]?".join(re.sub("y$", "(?:y|ies)", re.escape(part)) for part in re.split("[ _-]", word))
+
+    return [word for word in words if not re.search(pattern(word), text, re.IGNORECASE)]
 
 
 def sql_elsewhere(sources: Mapping[str, str]) -> list[str]:

@@ -14,11 +14,13 @@ from psycopg.rows import dict_row
 
 from consumer import Consumer
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, connect, open_pool
+from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.redis.inspector import Backlog
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.migrations import create_roles, migrate, migrations_folder
 
 _SEED = Path(__file__).parent / "previous_release.sql"
@@ -343,8 +345,8 @@ def test_rights_are_granted_again_under_the_new_names(old_release: Connection, t
     old_release.execute("INSERT INTO outbox (channel, payload) VALUES ('c', '{}')")
 
 
-def test_a_half_done_run_of_the_release_before_is_completed(
-    old_release: Connection, streams: Streams, registry: Registry, settings: Settings
+def test_half_done_runs_of_the_release_before_are_completed(
+    old_release: Connection, empty_database_url: str, streams: Streams, registry: Registry, settings: Settings
 ) -> None:
     stream, delayed = streams.keys.stream("tests"), streams.keys.delayed("tests")
     streams.queues.ensure_groups(["tests"])
@@ -375,6 +377,12 @@ def test_a_half_done_run_of_the_release_before_is_completed(
     assert [symbol for (symbol,) in effects] == ["AAA", "BBB", "CCC", "DDD", "EEE", "FFF"]
     assert streams.inspector.read_backlog("tests") == Backlog(0, 0, 0)
 
+    # Run 2: the release before ended between the commit of its items and their entries.
+    with open_pool(empty_database_url, application="test", max_size=2) as pool:
+        Reconciler(pool, streams, ["tests"], 1.0, 0.0, PoolMetrics()).run_once()
+    consumer.work_until_empty()
+    assert old_release.execute("SELECT status, completed_count FROM runs WHERE id = 2").fetchone() == ("COMPLETED", 2)
+
 
 @pytest.mark.parametrize(
     ("packed", "fields"),
@@ -385,4 +393,5 @@ def test_a_half_done_run_of_the_release_before_is_completed(
     ],
 )
 def test_an_entry_of_the_release_before_is_read(packed: bytes, fields: tuple[object, ...]) -> None:
-    assert tuple(unpack_entry(packed, 1000)) == fields
+    entry = unpack_entry(packed, 1000)
+    assert entry == type(entry)(*fields)  # type: ignore[arg-type]

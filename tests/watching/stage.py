@@ -149,6 +149,7 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
         # A worker that is killed between two batches leaves no entries to requeue.
         slow = start("ledger_entry", *slow_items, parameters={"milliseconds": 20.0})
         wait_until(lambda run=slow: count_items(connection, run).get("completed", 0) > 50, 60, "workers are at work")  # type: ignore[misc]
+        wait_until(stage.supervisors[0].worker_pids, 60, "the worker killed before is replaced")
         os.kill(stage.supervisors[0].worker_pids()[0], signal.SIGKILL)
         wait_for_end(connection, slow, 180)
     for run in runs:

@@ -159,7 +159,7 @@ class BacklogCollector(Collector):
         self._queues = list(queues)
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """The metrics without samples."""
+        """Return the metrics without samples."""
         return [
             GaugeMetricFamily(
                 "streamworkers_queue_entries",
@@ -174,7 +174,7 @@ class BacklogCollector(Collector):
         ]
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics with current samples."""
+        """Return the metrics with current samples."""
         entries, ages = self.describe()
         try:
             for queue in self._queues:
@@ -195,7 +195,7 @@ class DatabasePoolCollector(Collector):
         self._pool = pool
 
     def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily]:
-        """The metrics without samples."""
+        """Return the metrics without samples."""
         return (
             GaugeMetricFamily(
                 "streamworkers_db_pool_connections", "Connections in the process's PostgreSQL pool", labels=("state",)
@@ -210,7 +210,7 @@ class DatabasePoolCollector(Collector):
         )
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics with current samples."""
+        """Return the metrics with current samples."""
         connections, waiting, requests, waited = self.describe()
         stats = self._pool.get_stats()
         idle = stats.get("pool_available", 0)
@@ -231,7 +231,7 @@ class WorkerCollector(Collector):
         self._usages = usages
 
     def describe(self) -> tuple[GaugeMetricFamily, CounterMetricFamily]:
-        """The metrics without samples."""
+        """Return the metrics without samples."""
         return (
             GaugeMetricFamily(
                 "streamworkers_worker_resident_memory_bytes",
@@ -246,7 +246,7 @@ class WorkerCollector(Collector):
         )
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics with current samples."""
+        """Return the metrics with current samples."""
         memory, cpu = self.describe()
         for slot, usage in self._usages().items():
             memory.add_metric((str(slot),), usage.memory_bytes)
