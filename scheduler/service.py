@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from scheduler.calendars import SessionFiller
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import Intake
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
@@ -110,7 +111,7 @@ class Scheduler:
         relay = OutboxRelay(self._pool, self._streams, self.metrics)
         self._services = [
             ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)
-            for service in (self.follower, PoolWatch(self._pool, self._streams), relay)
+            for service in (self.follower, PoolWatch(self._pool, self._streams), relay, SessionFiller(self._pool))
         ]
         self.metrics.registry.register(ScheduleCollector(self._pool))
         self.metrics.registry.register(SystemCollector(self._pool, self._streams))

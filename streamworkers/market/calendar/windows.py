@@ -4,7 +4,7 @@ All moments are Unix milliseconds and all dates days since 1970-01-01, as in `Ba
 those of New York, whatever the machine's zone.
 
 - 1min: the minutes of the regular session; with `extended` hours also those before and after it.
-- hour: clock hours (the first of a regular session is 09:00 and begins with the minute 09:30), or hours from the opening.
+- hour: clock hours (the first of a session is 09:00 and begins with the minute 09:30), or hours from the opening.
 - day: the sessions. week: its Monday, even if that is a holiday. month: its first day.
 """
 
@@ -53,7 +53,7 @@ class Windows:
         return np.array([start_of(session.closes) for session in self.sessions.sessions], np.int64)
 
     def belongs(self, timeframe: Timeframe, starts: Starts) -> Mask:
-        """Returns a mask of the 1-minute or day bars that are in a session and its hours; true for other timeframes."""
+        """Returns a mask of the 1-minute or day bars inside the sessions; true for other timeframes."""
         if timeframe.name == "day":
             return np.isin(starts, self._days)
         if timeframe.name != "1min" or self.hours == "extended" or not len(self._opens):
@@ -65,7 +65,7 @@ class Windows:
         """Returns the start of the bar of this timeframe that contains each narrower bar."""
         match timeframe.name:
             case "hour" if self.hour_anchor == "open" and len(self._opens):
-                # The opening of the day: the last one before the minute, but for pre-market minutes that of the same day.
+                # The last opening before the minute, but for pre-market minutes that of the same day.
                 session = np.searchsorted(self._opens - 12 * HOUR_MS, starts, side="right") - 1
                 anchor = self._opens[np.maximum(session, 0)]
                 return anchor + (starts - anchor) // HOUR_MS * HOUR_MS
