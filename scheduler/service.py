@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from psycopg_pool import ConnectionPool
 
+from scheduler.calendars import SessionFiller
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
@@ -89,6 +90,7 @@ class Scheduler:
             PoolWatch(self._pool, self._streams),
             # Events of rejected ticks must be published also where no worker runs.
             OutboxRelay(self._pool, self._streams, self.metrics),
+            SessionFiller(self._pool),
         ]
         self._services = [
             self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services

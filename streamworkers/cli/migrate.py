@@ -4,6 +4,7 @@ import click
 
 from streamworkers.cli.session import Session, json_option, print_json, print_table
 from streamworkers.errors import BadInputError
+from streamworkers.market.calendar.session_table import FILLED_CALENDARS, fill_sessions
 from streamworkers.migrations import create_roles, migration_status
 from streamworkers.migrations import migrate as apply_migrations
 
@@ -20,6 +21,9 @@ def migrate(show_status: bool, roles: bool, as_json: bool) -> None:
         applied = [] if show_status else apply_migrations(connection)
         if roles:
             create_roles(connection)
+        if not show_status:
+            for calendar in FILLED_CALENDARS:
+                fill_sessions(connection, calendar)
         rows = [{"migration": status.name, "applied_at": status.applied_at} for status in migration_status(connection)]
     if as_json:
         print_json(rows)

@@ -24,8 +24,9 @@ from streamworkers.loading.plan import Fetch, LoadRules, NothingToLoad, Want, pl
 from streamworkers.loading.provenance import StoredSeries, read_stored
 from streamworkers.loading.providers.provider import PlanError, Provider, RateLimitedError, Split
 from streamworkers.market.bars.read import read_starts
+from streamworkers.market.calendar.session_table import read_sessions
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
-from streamworkers.market.calendar.windows import bound_of, whole_windows
+from streamworkers.market.calendar.windows import EXCHANGE_CALENDAR, bound_of, whole_windows
 
 BEGIN_SECONDS = 30.0  # fetches that have not begun by then go back to the queue
 STOP_SECONDS = 240.0  # fetches stop between two pages after this time, well below the time limit of a call
@@ -73,6 +74,7 @@ class LoadBatch:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yields the outcome of each item as soon as it is known."""
+        read_sessions(self.context.connection, EXCHANGE_CALENDAR)
         left = {item.seq: item for item in self.items}
         try:
             wants: list[Want] = []

@@ -16,12 +16,14 @@ def to_table_time(timeframe: Timeframe, moment: datetime) -> date | datetime:
 
 
 def to_series_time(time: date | datetime) -> "np.datetime64":
-    """A time of the table as a series has it: datetime64[us], in UTC for intraday bars."""
-    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None) if isinstance(time, datetime) else time, "us")
+    """A time of the table as a series has it: datetime64[ms] in UTC for intraday bars, else datetime64[D]."""
+    if isinstance(time, datetime):
+        return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "ms")
+    return np.datetime64(time, "D")
 
 
 def to_moment(timeframe: Timeframe, time: "np.datetime64") -> datetime:
     """A time of a series as an aware moment."""
     stamp = time.item()
-    assert isinstance(stamp, datetime)
-    return stamp.replace(tzinfo=UTC) if timeframe.intraday else bar_moment(timeframe, stamp.date())
+    assert isinstance(stamp, date)
+    return stamp.replace(tzinfo=UTC) if isinstance(stamp, datetime) else bar_moment(timeframe, stamp)

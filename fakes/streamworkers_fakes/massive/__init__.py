@@ -1,7 +1,7 @@
 """A fake Massive API (formerly Polygon.io) for tests, demos and benchmarks.
 
-A real HTTP server over an invented market whose bars follow from a seed. It has the shapes of the real API, its
-limits, paging and splits, and misbehaves on demand.
+A real HTTP server over a synthetic market that is a function of its seed. It has the formats, limits, paging and splits
+of the real API, and misbehaves on demand.
 """
 
 from streamworkers_fakes.massive.api import DEFAULT_KEY, FakeMassive

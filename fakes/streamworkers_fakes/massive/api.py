@@ -1,4 +1,4 @@
-"""What the fake Massive API answers: a call in, an answer out, and everything that can be set about it."""
+"""The fake Massive API: its state, and the answer to each call."""
 
 import hashlib
 import hmac
@@ -50,7 +50,7 @@ _COMPARISONS = {"": operator.eq, ".gte": operator.ge, ".gt": operator.gt, ".lte"
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request as it came in; `raw_path` is percent-encoded, `base_url` has no slash at its end."""
+    """A received request; `raw_path` is percent-encoded, `base_url` has no slash at its end."""
 
     method: str
     base_url: str
@@ -60,7 +60,7 @@ class Arrival:
 
 
 class _RejectedError(Exception):
-    """The call gets this HTTP status and error in place of data."""
+    """The call is answered with this HTTP status and error instead of data."""
 
     def __init__(self, status: int, message: str, kind: str = "ERROR") -> None:
         super().__init__(message)
@@ -70,9 +70,9 @@ class _RejectedError(Exception):
 class FakeMassive:
     """The API's state: its market, clock, keys and limit, the misbehaviours in force, and the log of its calls.
 
-    `now` is the aware moment at which the clock stands; None lets it be the real one. `latency` is in seconds before
+    `now` is the aware moment at which the clock is stopped; None uses the real clock. `latency` is in seconds before
     each answer. `calls_per_minute` is the API's own limit, in any `limit_window_seconds`. `log_file` gets a JSON line
-    for each call. The other parameters are those of FakeMarket. Every method is for any thread. Raises BadInputError
+    for each call. The other parameters are those of FakeMarket. Methods are thread-safe. Raises BadInputError
     for a parameter that breaks a rule.
     """
 
@@ -120,11 +120,11 @@ class FakeMassive:
         return self.api_keys[0]
 
     def now(self) -> datetime:
-        """The moment on the API's clock."""
+        """Returns the time of the API's clock."""
         return self._now or datetime.now(UTC)
 
     def set_now(self, now: datetime | None) -> None:
-        """Stop the clock at an aware moment; None lets it be the real one. Raises BadInputError for a naive one."""
+        """Stops the clock at an aware moment; None uses the real clock. Raises BadInputError for a naive moment."""
         if now is not None and now.tzinfo is None:
             raise BadInputError(f"now {now.isoformat()} has no offset from UTC; write it as {now.isoformat()}+00:00")
         if now is not None:
@@ -132,17 +132,17 @@ class FakeMassive:
         self._now = now
 
     def set_latency(self, seconds: float) -> None:
-        """Wait so long before each answer. Raises BadInputError below 0."""
+        """Sets the delay before each answer. Raises BadInputError below 0."""
         if not 0 <= seconds < math.inf:
             raise BadInputError(f"latency {seconds:g} s is not a finite number of seconds from 0")
         self.latency = seconds
 
     def set_calls_per_minute(self, most: int | None) -> None:
-        """Limit the calls, beginning with none made; None lifts the limit. Raises BadInputError below 1."""
+        """Sets a new rate limit; None lifts it. Raises BadInputError below 1."""
         self._limiter = None if most is None else SlidingWindow(most, self._limit_window_seconds)
 
     def answer(self, arrival: Arrival) -> Answer:
-        """Decide what a call is answered, and write the call down."""
+        """Returns the answer to a call, and logs the call."""
         started, clock = time.time(), time.monotonic()
         path = arrival.raw_path + (f"?{arrival.query}" if arrival.query else "")
         shown = without_keys(path, self.api_keys)
@@ -152,7 +152,7 @@ class FakeMassive:
         named = words[0] if endpoint == "aggregates" else parameters.get("ticker")
         ticker = None if named is None else without_keys(named, self.api_keys)
         asked = ReceivedCall(f"{arrival.base_url}{shown}", shown, endpoint, ticker, request_id)
-        found, answer = self._decided(arrival, asked, words, parameters)
+        found, answer = self._decide(arrival, asked, words, parameters)
         if self.latency:
             answer = replace(answer, hold_seconds=answer.hold_seconds + self.latency)
         call = Call(
@@ -161,10 +161,10 @@ class FakeMassive:
         self.log.add(call)
         return answer
 
-    def _decided(
+    def _decide(
         self, arrival: Arrival, asked: ReceivedCall, words: list[str], parameters: dict[str, str]
     ) -> tuple[str | None, Answer]:
-        """The name of the misbehaviour that the call met, and the answer."""
+        """Returns the name of the misbehaviour that the call met, or None, and the answer."""
         try:
             self._check_key(arrival, parameters)
             limiter = self._limiter
@@ -185,9 +185,9 @@ class FakeMassive:
                 raise _RejectedError(404, "The requested resource was not found", "NOT_FOUND")
         except (_RejectedError, BadInputError) as error:
             return None, _rejection(error, asked.request_id)
-        return self._spoilt(asked, body)
+        return self._apply_rules(asked, body)
 
-    def _spoilt(self, asked: ReceivedCall, body: bytes) -> tuple[str | None, Answer]:
+    def _apply_rules(self, asked: ReceivedCall, body: bytes) -> tuple[str | None, Answer]:
         good = Answer(200, body)
         rule = self.rules.strike(asked)
         if rule is None:
@@ -295,7 +295,7 @@ def _endpoint(raw_path: str) -> tuple[str, list[str]]:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """The parameters of a query; those in its `cursor` count where they are not given."""
+    """Returns the parameters of a query, completed by those in its `cursor`."""
     given = dict(parse_qsl(query, keep_blank_values=True))
     cursor = given.pop("cursor", None)
     if cursor is None:

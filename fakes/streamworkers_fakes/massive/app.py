@@ -1,4 +1,4 @@
-"""The fake Massive API as a Starlette application: HTTP around `FakeMassive`, and the control of it."""
+"""The fake Massive API as a Starlette application: HTTP around `FakeMassive`, and endpoints to control it."""
 
 import asyncio
 import ipaddress
@@ -33,7 +33,7 @@ class _Rule(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Control(msgspec.Struct, forbid_unknown_fields=True):
-    """What can be changed while the server runs; what is not given stays. None means: no limit, the real clock."""
+    """Changes to a running server; absent fields are not changed. None means no limit, or the real clock."""
 
     clear: bool = False
     misbehave: list[_Rule] = []
@@ -44,7 +44,7 @@ class _Control(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Delivery(Response):
-    """Sends an answer as it is meant to be: late, in pieces, or cut. A client that left is no longer served."""
+    """Sends an answer late, in parts, or cut, as it demands; stops if the client disconnects."""
 
     def __init__(self, answer: Answer, stopping: asyncio.Event) -> None:
         self._answer, self._stopping = answer, stopping
@@ -52,13 +52,13 @@ class _Delivery(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._answer
-        if answer.hold_seconds and not await _held(answer.hold_seconds, receive, self._stopping):
+        if answer.hold_seconds and not await _wait(answer.hold_seconds, receive, self._stopping):
             return
         length = len(answer.body) if answer.declared_length is None else answer.declared_length
         headers = {"content-type": answer.content_type, "content-length": str(length), **dict(answer.headers)}
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-        # A cut response is never finished, upon which uvicorn closes the connection.
+        # A cut response is never finished, so uvicorn closes the connection.
         cut = length != len(answer.body)
         for start in range(0, max(len(answer.body), 1), _CHUNK):
             more = cut or start + _CHUNK < len(answer.body)
@@ -66,8 +66,8 @@ class _Delivery(Response):
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _held(seconds: float, receive: Receive, stopping: asyncio.Event) -> bool:
-    """Wait; False when the client left or the server stops before the time is over."""
+async def _wait(seconds: float, receive: Receive, stopping: asyncio.Event) -> bool:
+    """Waits; returns False if the client disconnects or the server stops before the time is over."""
 
     async def until_the_client_leaves() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -83,24 +83,24 @@ async def _held(seconds: float, receive: Receive, stopping: asyncio.Event) -> bo
 
 
 def build_app(fake: FakeMassive, stopping: asyncio.Event) -> Starlette:
-    """The application; once `stopping` is set, answers that are held back are given up."""
+    """Returns the application; once `stopping` is set, delayed answers are dropped."""
 
     async def health(request: Request) -> Response:
         return Response(b'{"status":"OK"}', media_type="application/json")
 
     async def log(request: Request) -> Response:
         if not _is_local(request):
-            return _said(403, "only for this machine")
+            return _answer_error(403, "only for this machine")
         return Response(msgspec.json.encode({"calls": fake.log.calls()}), media_type="application/json")
 
     async def control(request: Request) -> Response:
         if not _is_local(request):
-            return _said(403, "only for this machine")
+            return _answer_error(403, "only for this machine")
         if request.method == "POST":
             try:
                 _apply(fake, msgspec.json.decode(await request.body(), type=_Control))
             except (msgspec.DecodeError, UsageError) as error:
-                return _said(400, str(error))
+                return _answer_error(400, str(error))
         return Response(msgspec.json.encode(_state(fake)), media_type="application/json")
 
     async def api(request: Request) -> Response:
@@ -128,13 +128,13 @@ def _is_local(request: Request) -> bool:
     return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
 
 
-def _said(status: int, error: str) -> Response:
+def _answer_error(status: int, error: str) -> Response:
     body = msgspec.json.encode({"status": "ERROR", "error": error})
     return Response(body, status, media_type="application/json")
 
 
 def _apply(fake: FakeMassive, wanted: _Control) -> None:
-    """Make the changes, all or none of the misbehaviours. Raises UsageError for what breaks a rule."""
+    """Makes the changes; adds all misbehaviours or none. Raises UsageError for an invalid one."""
     rules = [
         Misbehaviour(rule.name, rule.value, frozenset(rule.tickers), rule.calls, rule.share, rule.path)
         for rule in wanted.misbehave

@@ -1,4 +1,4 @@
-"""What was asked of the fake API, and how often it may be."""
+"""The log of calls to the fake API, and its rate limit."""
 
 import re
 import threading
@@ -16,10 +16,10 @@ _KEY_IN_QUERY = re.compile(r"(apikey=)[^&#]*", re.IGNORECASE)
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request as it was answered; written down before the answer is sent.
+    """One answered request; logged before the answer is sent.
 
     `time` is in Unix seconds and `monotonic` in seconds of the machine's clock, both of the arrival. `path` includes
-    the query, without keys. `status` is that of the answer, also where it was cut or never arrived.
+    the query, without keys. `status` is that of the answer, even if it was cut or never arrived.
     """
 
     time: float
@@ -33,7 +33,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class CallLog:
-    """All calls in memory (the newest million), and as JSON lines in a file when there is one; for any thread.
+    """The newest million calls in memory, and all as JSON lines in a file if one is given. Thread-safe.
 
     Raises BadInputError where the file cannot be written.
     """
@@ -48,18 +48,18 @@ class CallLog:
             raise BadInputError(f"log {str(path)!r} cannot be written: {error.strerror}") from error
 
     def add(self, call: Call) -> None:
-        """Write one down."""
+        """Logs a call."""
         with self._lock:
             self._calls.append(call)
             self._write(msgspec.json.encode(call) + b"\n")
 
     def calls(self) -> list[Call]:
-        """A copy of what is in memory, in the order in which calls were answered."""
+        """Returns a copy of the calls in memory, in the order in which they were answered."""
         with self._lock:
             return list(self._calls)
 
     def clear(self) -> None:
-        """Forget what is in memory; the file stays as it is."""
+        """Clears the calls in memory; the file is not changed."""
         with self._lock:
             self._calls.clear()
 
@@ -70,7 +70,7 @@ class CallLog:
 
 
 def without_keys(text: str, keys: Iterable[str]) -> str:
-    """A path with query in which keys, and whatever `apiKey` says, are replaced by `***`."""
+    """Returns a path with query in which keys, and any value of `apiKey`, are replaced by `***`."""
     text = _KEY_IN_QUERY.sub(r"\1***", text)
     for key in keys:
         text = text.replace(key, "***").replace(quote(key, safe=""), "***")
@@ -78,7 +78,7 @@ def without_keys(text: str, keys: Iterable[str]) -> str:
 
 
 class SlidingWindow:
-    """Lets at most `most` calls through in any `seconds`; those it rejects do not count.
+    """Allows at most `most` calls in any `seconds`; rejected calls do not count.
 
     Raises BadInputError below 1 call or for no time.
     """
@@ -91,7 +91,7 @@ class SlidingWindow:
         self._taken: deque[float] = deque()
 
     def wait_seconds(self, now: float) -> float:
-        """0.0 when a call at `now` (monotonic seconds) may pass, which then counts; else how long to wait for that."""
+        """Returns 0.0 and counts a call at `now` (monotonic seconds) if it is allowed, else the seconds to wait."""
         with self._lock:
             while self._taken and self._taken[0] <= now - self._seconds:
                 self._taken.popleft()

@@ -17,7 +17,7 @@ from streamworkers_fakes.massive.server import running_fake_massive
 
 
 class _WithMisbehaviours(click.Command):
-    """Lists the misbehaviours below the options of its help."""
+    """A command whose help lists the misbehaviours below the options."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [
@@ -28,14 +28,14 @@ class _WithMisbehaviours(click.Command):
             formatter.write_dl(rows)
 
 
-@click.command(cls=_WithMisbehaviours, short_help="Serve invented bars as the Massive API would.")
+@click.command(cls=_WithMisbehaviours, short_help="Serve synthetic bars as the Massive API would.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 picks a free one.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed is another market.")
-@click.option("--api-key", "api_keys", multiple=True, help=f"A key that is accepted.  [default: {DEFAULT_KEY}]")
-@click.option("--symbols", metavar="A,B,…", help="The market's symbols; any other has bars too.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the market.")
+@click.option("--api-key", "api_keys", multiple=True, help=f"An accepted API key.  [default: {DEFAULT_KEY}]")
+@click.option("--symbols", metavar="A,B,…", help="Symbols in lists of tickers and grouped bars; others have bars too.")
 @click.option("--unknown", multiple=True, metavar="SYMBOL", help="A symbol without bars.")
-@click.option("--listed-from", multiple=True, metavar="SYMBOL:DATE", help="When the bars of a symbol begin.")
+@click.option("--listed-from", multiple=True, metavar="SYMBOL:DATE", help="First day with bars of a symbol.")
 @click.option(
     "--split", "splits", multiple=True, metavar="SYMBOL:DATE:FROM:TO", help="A split, as AAPL:2025-06-10:1:4."
 )
@@ -46,21 +46,23 @@ class _WithMisbehaviours(click.Command):
     show_default=True,
     help="Share of pre- and post-market minutes with a bar.",
 )
-@click.option("--now", metavar="ISO", help="Stop its clock, as 2025-11-28T12:00-05:00.")
-@click.option("--latency-ms", type=Seconds(0), default=0, show_default=True, help="Wait before each answer.")
-@click.option("--calls-per-minute", type=click.IntRange(1), help="Answer 429 to more calls than that.")
+@click.option("--now", metavar="ISO", help="Stop the clock at this time, such as 2025-11-28T12:00-05:00.")
+@click.option(
+    "--latency-ms", type=Seconds(0), default=0, show_default=True, help="Delay before each answer, in milliseconds."
+)
+@click.option("--calls-per-minute", type=click.IntRange(1), help="Rate limit; further calls are answered with 429.")
 @click.option(
     "--misbehave",
     "misbehaviours",
     multiple=True,
     metavar="NAME[=VALUE]",
-    help="Misbehave; add ,ticker=T ,calls=N ,share=S or ,path=P to say when.",
+    help="Misbehave; ,ticker=T ,calls=N ,share=S and ,path=P restrict it to some calls.",
 )
 @click.option("--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), help="Append calls as JSON lines.")
 def fake_massive(host: str, port: int, log_file: Path | None, misbehaviours: tuple[str, ...], **words: Any) -> None:
-    """Serve invented bars as the Massive API would, until SIGTERM or Ctrl-C.
+    """Serve synthetic bars as the Massive API would, until SIGTERM or Ctrl-C.
 
-    The one line on standard output is the base URL. The same seed gives the same bars.
+    Standard output is one line, the base URL. The same seed gives the same bars.
     """
     fake = FakeMassive(
         seed=words["seed"],

@@ -1,7 +1,7 @@
-"""The ways in which the fake API misbehaves, and which call meets which of them.
+"""The ways in which the fake API misbehaves, and the rules by which a call meets one of them.
 
-Whether a rule strikes follows from (seed, URL, how often this URL was asked): the same in each run, also when calls
-overlap, and a repeated call may fare better.
+Whether a rule applies to a call is a function of the seed, the URL and the number of calls to this URL. It is the same
+in each run, even if calls overlap, and a repeated call may succeed.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body><h1>
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent: `hold_seconds` before it, and `declared_length` as Content-Length where it is not the true one."""
+    """An HTTP answer, sent after `hold_seconds`, with `declared_length` as Content-Length if that is to be false."""
 
     status: int
     body: bytes
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCall:
-    """What a misbehaviour has to know of a call: `url` with its host and without keys, `path` with the query.
+    """What rules know about a call: `url` with its host and without keys, `path` with the query.
 
     `endpoint` is `aggregates`, `grouped`, `splits` or `tickers`; `first_ms` the start of the range of aggregates.
     """
@@ -55,7 +55,7 @@ class ReceivedCall:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A way to misbehave: what its value means and may be, and whether it needs an answer with bars."""
+    """A way to misbehave: the meaning and range of its value, and whether it needs an answer with bars."""
 
     meaning: str
     default: float | str | None = None
@@ -100,8 +100,8 @@ KINDS = {
 class Misbehaviour:
     """A rule: which calls meet which misbehaviour.
 
-    It concerns calls for `tickers` (all when empty) whose path begins with `path`; of them a `share`, and only the
-    first `calls` of these. `value` is what KINDS says of the name. Raises UnknownNameError and BadInputError.
+    It applies to calls for `tickers` (empty: all) whose path begins with `path`, to a `share` of them, and only to the
+    first `calls` of these. KINDS describes `value` for each name. Raises UnknownNameError and BadInputError.
     """
 
     name: str
@@ -119,23 +119,23 @@ class Misbehaviour:
             raise BadInputError(f"misbehaviour {self.name}: share {self.share:g} is not from 0 to 1")
         if self.calls is not None and self.calls < 1:
             raise BadInputError(f"misbehaviour {self.name}: calls {self.calls} is below 1")
-        object.__setattr__(self, "value", _checked(self.name, kind, self.value))
+        object.__setattr__(self, "value", _check_value(self.name, kind, self.value))
         object.__setattr__(self, "tickers", frozenset(self.tickers))
 
     @property
     def number(self) -> float:
-        """The value of one whose value is a number."""
+        """Returns the value, which must be a number."""
         assert isinstance(self.value, int | float)
         return self.value
 
     def concerns(self, asked: ReceivedCall) -> bool:
-        """Whether it may strike a call at all."""
+        """Returns whether the rule can apply to a call."""
         if KINDS[self.name].bars_only and not asked.has_bars:
             return False
         return asked.path.startswith(self.path) and (not self.tickers or asked.ticker in self.tickers)
 
 
-def _checked(name: str, kind: _Kind, value: float | str | None) -> float | str | None:
+def _check_value(name: str, kind: _Kind, value: float | str | None) -> float | str | None:
     if value is None:
         return kind.default
     if kind.default is None and kind.most == math.inf:
@@ -156,7 +156,7 @@ def _checked(name: str, kind: _Kind, value: float | str | None) -> float | str |
 
 
 def parse_misbehaviour(text: str) -> Misbehaviour:
-    """A rule written as `NAME[=VALUE][,ticker=T]…[,calls=N][,share=S][,path=P]`.
+    """Parses a rule written as `NAME[=VALUE][,ticker=T]…[,calls=N][,share=S][,path=P]`.
 
     Raises UnknownNameError for the name and BadInputError for the rest.
     """
@@ -190,7 +190,7 @@ class _Rule:
 
 
 class MisbehaviourRules:
-    """The misbehaviours in force, in order: a call meets the first that strikes it. For any thread."""
+    """The rules in force, in order; the first that applies to a call is used. Thread-safe."""
 
     def __init__(self, seed: int, misbehaviours: Iterable[Misbehaviour] = ()) -> None:
         self._seed = seed
@@ -200,34 +200,34 @@ class MisbehaviourRules:
             self.add(misbehaviour)
 
     def add(self, misbehaviour: Misbehaviour) -> None:
-        """Put one behind the others."""
+        """Adds a rule after the others."""
         with self._lock:
             self._rules.append(_Rule(misbehaviour, misbehaviour.calls or math.inf))
 
     def clear(self) -> None:
-        """Behave well from now on."""
+        """Removes all rules."""
         with self._lock:
             self._rules.clear()
 
     def list(self) -> list[Misbehaviour]:
-        """Those in force, also where their calls are used up."""
+        """Returns the rules in force, including those whose calls are used up."""
         with self._lock:
             return [rule.misbehaviour for rule in self._rules]
 
     def strike(self, asked: ReceivedCall) -> Misbehaviour | None:
-        """What a call meets; what becomes of `random_failures` is another one. The call counts from now on."""
+        """Returns the misbehaviour that a call meets, or None, and counts the call. `random_failures` draws another."""
         with self._lock:
             for rule in self._rules:
                 if rule.left <= 0 or not rule.misbehaviour.concerns(asked):
                     continue
                 rule.asked[asked.path] += 1
-                found = self._drawn(rule.misbehaviour, asked, rule.asked[asked.path])
+                found = self._draw(rule.misbehaviour, asked, rule.asked[asked.path])
                 if found is not None:
                     rule.left -= 1
                     return found
         return None
 
-    def _drawn(self, rule: Misbehaviour, asked: ReceivedCall, time: int) -> Misbehaviour | None:
+    def _draw(self, rule: Misbehaviour, asked: ReceivedCall, time: int) -> Misbehaviour | None:
         text = f"{self._seed}/{rule.name}/{time}/{asked.path}"
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         first, second = (int.from_bytes(part, "little") / 2**64 for part in (digest[:8], digest[8:]))

@@ -51,23 +51,23 @@ class AggregatesRequest:
 
     @property
     def first_ms(self) -> int:
-        """The start of the range in Unix milliseconds."""
+        """Returns the start of the range in Unix milliseconds."""
         return midnight_ms(self.first) + self.first_minute * MINUTE_MS
 
     @property
     def intraday(self) -> bool:
-        """True for minute and hour, whose base aggregates are minutes; those of the others are days."""
+        """True for minute and hour, whose base aggregates are minutes; those of other timespans are days."""
         return self.timespan in _INTRADAY
 
     @property
     def width(self) -> int:
-        """Minutes in a window of minute or hour."""
+        """The minutes in a window of minute or hour."""
         return self.multiplier * _INTRADAY[self.timespan]
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatesPage:
-    """JSON rows of bars with commas between them, how many there are and of how many base aggregates they are made.
+    """JSON rows of bars, separated by commas, their number, and the number of base aggregates they are made of.
 
     `next_ms` is where the rest begins (ascending) or ends (descending), None when there is none.
     """
@@ -79,7 +79,7 @@ class AggregatesPage:
 
 
 def read_request(ticker: str, multiplier: str, timespan: str, first: str, last: str) -> AggregatesRequest:
-    """The request of a path, snapped to windows. Raises BadInputError for what the API answers with 400."""
+    """Returns the request of a path, snapped to windows. Raises BadInputError where the API answers 400."""
     if timespan not in (*_INTRADAY, *_CALENDAR):
         known = ", ".join((*_INTRADAY, *_CALENDAR))
         raise BadInputError(f"timespan {timespan!r} is not one of {known}")
@@ -99,12 +99,12 @@ def read_request(ticker: str, multiplier: str, timespan: str, first: str, last: 
 
 
 def number_in(text: str) -> int:
-    """The whole number that a text is; -1 for any other text, and for more digits than any number here has."""
+    """Returns a text as a whole number, or -1 for any other text and for more than 18 digits."""
     return int(text) if _NUMBER.fullmatch(text) else -1
 
 
 def date_in(text: str) -> date:
-    """The date that a text is. Raises ValueError for all but YYYY-MM-DD."""
+    """Returns a text as a date. Raises ValueError for all but YYYY-MM-DD."""
     if not _DATE.fullmatch(text):
         raise ValueError(text)
     return date.fromisoformat(text)
@@ -128,16 +128,16 @@ def _window_end(day: date, timespan: str) -> date:
 
 
 class Pages:
-    """Answers requests from a market; whole sessions that have ended are kept as JSON, the newest used ones only."""
+    """Answers requests from a market; recently used sessions that have ended are cached as JSON."""
 
     def __init__(self, market: FakeMarket) -> None:
         self._market = market
         self._session_json = lru_cache(maxsize=_CACHED_DAYS)(self._new_session_json)
 
     def page(self, request: AggregatesRequest, now: datetime) -> AggregatesPage:
-        """The first bars of a range, or the last ones when it is descending, as many as its limit allows.
+        """Returns the first bars of a range, or the last ones if it is descending, as many as its limit allows.
 
-        The limit counts base aggregates. It cuts between windows; one window is given even where it has more of them.
+        The limit counts base aggregates and cuts between windows; one window is returned even if it exceeds the limit.
         """
         return self._intraday(request, now) if request.intraday else self._calendar(request, now)
 
@@ -164,7 +164,7 @@ class Pages:
         return AggregatesPage(b",".join(rows), count, base, None)
 
     def _sessions(self, request: AggregatesRequest, now: datetime) -> Iterator[tuple[date, int | None]]:
-        """Sessions of the range in its order, with the number of their minutes, None where only a part is served."""
+        """Yields the sessions of the range with the number of their minutes, None if only a part is served."""
         positions = self._market.positions(request.ticker, request.first, min(request.last, new_york_date(now)))
         table, now_ms = self._market.table, milliseconds(now)
         counts = self._market.minute_counts(positions).tolist()
@@ -188,7 +188,7 @@ class Pages:
         return (minutes.start_ms - midnight_ms(day)) // MINUTE_MS // request.width
 
     def _snapped(self, request: AggregatesRequest, day: date, ms: int) -> int:
-        """The first (ascending) or last (descending) millisecond of the window that a minute is in."""
+        """Returns the first (ascending) or last (descending) millisecond of the window of a minute."""
         window = (ms - midnight_ms(day)) // MINUTE_MS // request.width
         if request.ascending:
             return midnight_ms(day) + window * request.width * MINUTE_MS
@@ -216,7 +216,7 @@ class Pages:
 
 
 def _whole_windows(windows: Ints, room: int, ascending: bool, *, must: bool) -> tuple[int, int]:
-    """From where to where the windows of base aggregates fit into `room`, at least one of them when one `must`."""
+    """Returns the range of base aggregates whose windows fit into `room`, at least one window if `must`."""
     count = len(windows)
     if count <= room or not count:
         return 0, count

@@ -24,9 +24,9 @@ _BACKLOG = 512
 
 
 class RunningFakeMassive:
-    """A server in a daemon thread, from `start` to `stop`. Its methods are for any thread.
+    """A server in a daemon thread, from `start` to `stop`. Thread-safe.
 
-    Raises BadInputError where the address cannot be used, UsageError where uvicorn or starlette is not installed.
+    Raises BadInputError if the address cannot be used, UsageError if uvicorn or starlette is not installed.
     """
 
     def __init__(self, fake: FakeMassive, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -39,7 +39,7 @@ class RunningFakeMassive:
             self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise BadInputError(f"port {port} on {host} cannot be used: {error.strerror or error}") from error
-        # asyncio sets this only on sockets that know their protocol; without it each small answer takes 40 ms.
+        # asyncio sets this only on sockets with a known protocol; without it each small answer takes 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
@@ -47,7 +47,7 @@ class RunningFakeMassive:
 
     @property
     def market(self) -> FakeMarket:
-        """The truth that is served."""
+        """The data that is served."""
         return self.fake.market
 
     @property
@@ -57,7 +57,7 @@ class RunningFakeMassive:
 
     @property
     def calls(self) -> list[Call]:
-        """A copy of the log; a call is in it before its answer is sent."""
+        """A copy of the log, which holds a call before its answer is sent."""
         return self.fake.log.calls()
 
     def misbehave(
@@ -70,31 +70,31 @@ class RunningFakeMassive:
         share: float = 1.0,
         path: str = "/",
     ) -> None:
-        """Put a misbehaviour behind those in force. Raises UsageError as Misbehaviour does."""
+        """Adds a misbehaviour after those in force. Raises the errors of `Misbehaviour`."""
         self.fake.rules.add(Misbehaviour(name, value, frozenset(tickers), calls, share, path))
 
     def clear(self) -> None:
-        """Behave well from now on."""
+        """Removes all misbehaviours."""
         self.fake.rules.clear()
 
     def forget_calls(self) -> None:
-        """Begin a new log."""
+        """Clears the log."""
         self.fake.log.clear()
 
     def set_now(self, now: datetime | None) -> None:
-        """Set the clock to an aware moment, at which it stands; None lets it be the real one."""
+        """Stops the clock at an aware moment; None uses the real clock."""
         self.fake.set_now(now)
 
     def start(self) -> None:
-        """Serve; returns when it does. Raises ServiceUnreachableError when that fails."""
-        # The calendar takes a second to load, for which no call should have to wait.
+        """Starts the server; returns when it accepts calls. Raises ServiceUnreachableError if it does not start."""
+        # The calendar takes a second to load; the first call should not wait for it.
         self.market.sessions(date.min, date.min)
         self._thread.start()
         if not self._up.wait(_START_SECONDS) or self._ended.is_set():
             raise ServiceUnreachableError(f"the fake Massive API did not start on {self.url}: {self._error}")
 
     def stop(self) -> None:
-        """Answer what is being answered, give up what is held back, close all connections, end the thread."""
+        """Finishes answers in progress, drops delayed ones, closes all connections, ends the thread."""
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join()
@@ -118,9 +118,9 @@ def running_fake_massive(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Iterator[RunningFakeMassive]:
-    """A server for the length of a block, by default a FakeMassive() on a free port.
+    """Runs a server for the length of a block, by default a FakeMassive() on a free port.
 
-    `misbehaviours` come behind those of `fake`; texts are read by parse_misbehaviour.
+    `misbehaviours` are added after those of `fake`; texts are parsed by `parse_misbehaviour`.
     """
     server = RunningFakeMassive(FakeMassive() if fake is None else fake, host, port)
     try:
@@ -134,9 +134,9 @@ def running_fake_massive(
 
 @contextmanager
 def fake_massive_process(*words: str) -> Iterator[str]:
-    """The base URL of `streamworkers fake-massive WORDS` in a process of its own, for measurements.
+    """Runs `streamworkers fake-massive WORDS` in a process of its own, and yields its base URL.
 
-    Raises ServiceUnreachableError when it does not start.
+    Raises ServiceUnreachableError if it does not start.
     """
     command = [sys.executable, "-m", "streamworkers", "fake-massive", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603  # ours
@@ -166,7 +166,7 @@ def _server(fake: FakeMassive, up: threading.Event) -> "uvicorn.Server":
     stopping = asyncio.Event()
 
     class Server(uvicorn.Server):
-        """Says when it is up, and gives up what is held back before it waits for the rest."""
+        """Signals when it is up, and drops delayed answers before it waits for the others."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)

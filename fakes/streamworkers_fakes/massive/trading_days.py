@@ -1,4 +1,4 @@
-"""The sessions of New York as columns, and what a moment is on its clocks."""
+"""The sessions of New York as columns, and conversions between moments and New York time."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -34,19 +34,19 @@ class TradingDays:
     end_minute: Ints
 
     def between(self, first: date, last: date) -> range:
-        """The positions of the sessions from a day to a day, both included."""
+        """Returns the positions of the sessions from `first` to `last`, both included."""
         low = int(np.searchsorted(self.ordinal, first.toordinal(), "left"))
         return range(low, max(low, int(np.searchsorted(self.ordinal, last.toordinal(), "right"))))
 
     def end_ms(self, position: int) -> int:
-        """When the post-market of a session ends, in Unix milliseconds."""
+        """Returns when the post-market of a session ends, in Unix milliseconds."""
         return int(self.midnight_ms[position]) + int(self.end_minute[position]) * MINUTE_MS
 
 
 def trading_days(last: date) -> TradingDays:
-    """The sessions from `FIRST_DAY` to a few years after a day at most, always the same ones for the same day.
+    """Returns the sessions from `FIRST_DAY` to at most a few years after a day, and never after 2100.
 
-    None are after 2100.
+    The same day gives the same sessions.
     """
     return _until_year(min((last.year // _YEARS_AT_ONCE + 1) * _YEARS_AT_ONCE, _LAST_YEAR))
 
@@ -70,18 +70,18 @@ def _until_year(year: int) -> TradingDays:
 
 
 def milliseconds(moment: datetime) -> int:
-    """Unix milliseconds of an aware moment, rounded down."""
+    """Returns an aware moment in Unix milliseconds, rounded down."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 @lru_cache(maxsize=16_384)
 def midnight_ms(day: date) -> int:
-    """Unix milliseconds of 00:00 in New York."""
+    """Returns 00:00 in New York in Unix milliseconds."""
     return milliseconds(datetime.combine(day, time(), tzinfo=EXCHANGE_ZONE))
 
 
 def day_and_minute(ms: int) -> tuple[date, int]:
-    """The date in New York at a moment, and the minutes of its clocks since 00:00.
+    """Returns the date in New York at a moment, and the minutes since 00:00 local time.
 
     Raises OverflowError, ValueError or OSError for moments beyond the calendar.
     """
@@ -90,10 +90,10 @@ def day_and_minute(ms: int) -> tuple[date, int]:
 
 
 def new_york_date(moment: datetime) -> date:
-    """The date in New York at an aware moment."""
+    """Returns the date in New York at an aware moment."""
     return moment.astimezone(EXCHANGE_ZONE).date()
 
 
 def week_start(day: date) -> date:
-    """The Sunday on or before a day."""
+    """Returns the Sunday on or before a day."""
     return day - timedelta(days=day.isoweekday() % 7)

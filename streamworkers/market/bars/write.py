@@ -108,24 +108,18 @@ def load_rows(
     later one is counted and passed to `on_duplicate`. Prices that differ only in trailing zeros are equal. An error
     raised by `chunks` rolls everything back. Memory does not grow with the number of rows.
     """
-    names = {
+    names: dict[str, sql.Composable] = {
         "table": sql.Identifier(timeframe.table),
         "time": sql.Identifier(timeframe.time_column),
         "time_type": sql.SQL("timestamptz" if timeframe.intraday else "date"),
     }
     seen = _Seen()
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(sql.SQL(_INCOMING).format(**names))
-        with cursor.copy("COPY pg_temp.incoming_bars FROM STDIN") as copy:
-            for chunk in chunks:
-                if len(chunk):
-                    seen.note(chunk)
-                    copy.write(chunk.copy_text())
+        _copy_incoming(cursor, names, chunks, seen)
         duplicates = 0
+        # Increasing times within each symbol exclude duplicates; only other input needs the sort.
         if not seen.ordered:
-            # Increasing times within each symbol exclude duplicates; only other input needs the sort.
-            query = sql.SQL(_REMOVE_DUPLICATES).format(**names)
-            for reject in _remove_duplicates(cursor, query):
+            for reject in _remove_duplicates(cursor, sql.SQL(_REMOVE_DUPLICATES).format(**names)):
                 duplicates += 1
                 if on_duplicate:
                     on_duplicate(reject)
@@ -214,6 +208,18 @@ def _ensure_minute_partitions(cursor: psycopg.Cursor, months: Iterable[str]) -> 
 def ensure_minute_partition(executor: psycopg.Connection | psycopg.Cursor, moment: datetime) -> None:
     """Creates the partition of 1-minute bars for the moment's month, if it does not exist."""
     executor.execute("SELECT ensure_ohlcv_1min_partition(%s)", (moment,))
+
+
+def _copy_incoming(
+    cursor: psycopg.Cursor, names: dict[str, sql.Composable], chunks: Iterable[BarRows], seen: _Seen
+) -> None:
+    """Copies the rows to a new temporary table."""
+    cursor.execute(sql.SQL(_INCOMING).format(**names))
+    with cursor.copy("COPY pg_temp.incoming_bars FROM STDIN") as copy:
+        for chunk in chunks:
+            if len(chunk):
+                seen.note(chunk)
+                copy.write(chunk.copy_text())
 
 
 def _remove_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator[Reject]:

@@ -1,4 +1,4 @@
-"""The sessions of exchanges, with their openings and closes, from the package `exchange_calendars`.
+"""The sessions of exchanges, with their openings and closes, from a table or from the package `exchange_calendars`.
 
 The package computes sessions from rules, which do not cover the whole future: this module reads two years ahead, and
 some calendars end earlier. The scheduler reports how many days are left.
@@ -6,8 +6,8 @@ some calendars end earlier. The scheduler reports how many days are left.
 
 import threading
 import warnings
-from bisect import bisect_left
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -53,6 +53,17 @@ class Sessions:
         return None if session is None else session.day
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Sessions read from the table: all of the days from `begins_on` to `sessions.ends_on`."""
+
+    begins_on: date
+    sessions: Sessions
+
+
+_kept: dict[str, _Kept] = {}
+
+
 def require_calendar(name: str) -> str:
     """Returns the name unchanged. Raises UnknownNameError if the package has no such calendar."""
     from exchange_calendars import get_calendar_names
@@ -70,6 +81,28 @@ def sessions_around(name: str, moment: datetime) -> Sessions:
 
 def sessions_between(name: str, first: date, last: date) -> Sessions:
     """Returns the sessions of a calendar from `first` to `last`, both included, or to the calendar's end.
+
+    Answers from the sessions that this process has read from the table, else from the package. Raises UnknownNameError
+    if the package has no such calendar.
+    """
+    kept = _kept.get(name)
+    if kept is not None and kept.begins_on <= first and last <= kept.sessions.ends_on:
+        begin, end = bisect_left(kept.sessions.days, first), bisect_right(kept.sessions.days, last)
+        return Sessions(name, kept.sessions.days[begin:end], kept.sessions.sessions[begin:end], last)
+    return compute_sessions(name, first, last)
+
+
+def keep_sessions(name: str, first: date | None, last: date | None, sessions: Sequence[ExchangeSession]) -> None:
+    """Keeps the sessions of a range of days in this process for `sessions_between`; without a range, drops them."""
+    if first is None or last is None:
+        _kept.pop(name, None)
+        return
+    days = tuple(session.day for session in sessions)
+    _kept[name] = _Kept(first, Sessions(name, days, tuple(sessions), last))
+
+
+def compute_sessions(name: str, first: date, last: date) -> Sessions:
+    """Returns the sessions of a calendar from `first` to `last` by the package, or to the calendar's end.
 
     Raises UnknownNameError if the package has no such calendar.
     """

@@ -53,7 +53,7 @@ class Windows:
         return np.array([start_of(session.closes) for session in self.sessions.sessions], np.int64)
 
     def belongs(self, timeframe: Timeframe, starts: Starts) -> Mask:
-        """Returns a mask of the 1-minute or day bars that are in a session and its hours; true for other timeframes."""
+        """Returns a mask of the 1-minute or day bars inside the sessions; true for other timeframes."""
         if timeframe.name == "day":
             return np.isin(starts, self._days)
         if timeframe.name != "1min" or self.hours == "extended" or not len(self._opens):

@@ -1,0 +1,28 @@
+"""Keeps the table of exchange sessions up to date, so that workers need no calendar package."""
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.database import Connection
+from streamworkers.market.calendar.session_table import FILLED_CALENDARS, fill_sessions
+
+log = structlog.get_logger()
+
+
+class SessionFiller:
+    """A background service: stores the sessions of each calendar once a day."""
+
+    name = "exchange-sessions"
+    scope = "all"
+    interval_seconds = 3600.0  # how soon another scheduler takes over; a step does nothing if the last fill is recent
+
+    def __init__(self, pool: "ConnectionPool[Connection]") -> None:
+        self._pool = pool
+
+    def run_once(self) -> float | None:
+        """Fills the calendars that were not filled within a day."""
+        with self._pool.connection() as connection:
+            for calendar in FILLED_CALENDARS:
+                if fill_sessions(connection, calendar):
+                    log.info("exchange_sessions_filled", calendar=calendar)
+        return None
