@@ -57,7 +57,10 @@ class MessagesToRuns:
     status_ttl_seconds: int
 
     def accept(self, raw: bytes | None, source: str, sent_at: float) -> MessageResult:
-        """Start the runs of a message, or ignore or reject it; `sent_at` is Unix time, or when it was received."""
+        """Start the runs of a message, or ignore or reject it.
+
+        `sent_at` is when it was sent, or received if that is not known, in Unix seconds.
+        """
         try:
             if raw is None:
                 raise RejectedError("no_message", "the entry has no field `message`")
