@@ -130,6 +130,8 @@ def service_urls() -> Iterator[ServiceUrls]:
         services.start()
         urls = ServiceUrls(services.redis.url, services.postgres.url)
         with connect(urls.postgres) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # what tests write need not outlive the machine
+            connection.execute("SELECT pg_reload_conf()")
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
         with connect(_of_database(urls.postgres, _TEMPLATE)) as connection:
             migrate(connection)

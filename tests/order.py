@@ -20,7 +20,7 @@ _SECONDS = {
     "tests/faults/": 9.0,
     "tests/integration/jobs/test_the_night": 22.0,
     "tests/integration/test_embedded.py": 4.0,
-    "tests/model/": 4.0,
+    "tests/model/": 15.0,
     "tests/topology/": 15.0,
     "tests/unit/market/calendar/test_sessions.py": 5.0,
     "tests/watching/test_alerts.py": 39.0,

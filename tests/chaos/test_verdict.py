@@ -11,6 +11,7 @@ from chaos.plan import Enqueue, Plan
 from chaos.report import with_column
 from chaos.stage import Goodbye, Incident, Record
 from chaos.verdict import Judge, Leaks, Verdict
+from patience import patient
 
 RUN = 7
 KEY = (RUN, 0)
@@ -157,7 +158,7 @@ def test_an_event_that_the_listener_missed_is_lost_unless_it_had_no_connection()
 def test_a_supervisor_that_ends_badly_or_late_and_anything_left_behind_are_violations() -> None:
     for record in (
         {"goodbyes": [Goodbye(1, 1.0, 5.0)]},
-        {"goodbyes": [Goodbye(0, 11.0, 50.0)]},
+        {"goodbyes": [Goodbye(0, patient(11.0), patient(50.0))]},
         {"unexpected": ["supervisor 0 ended by itself"]},
     ):
         judge = _judge(record=record)

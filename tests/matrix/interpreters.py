@@ -54,11 +54,11 @@ def _with_dependencies(interpreter: Path, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     install: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    commands: tuple[list[str | Path], ...] = (
+    commands: list[list[str | Path]] = [
         [interpreter, "-m", "venv", folder],
         [*install, "--require-hashes", "--no-deps", "--requirement", "requirements.lock"],
         [*install, "--no-build-isolation", "--no-deps", "--editable", ".", "--editable", "fakes"],
-    )
+    ]
     for command in commands:
         output_of(command, REPOSITORY, _INSTALL_SECONDS)
     stamp.write_text(digest, encoding="utf-8")

@@ -519,6 +519,7 @@ def test_a_round_that_was_left_for_long_begins_again(
 
 
 def test_a_stall_is_two_leases_and_some_seconds(settings: Settings) -> None:
+    settings = settings.model_copy(update={"lease_seconds": 2.0})
     assert StallRule.of(settings) == StallRule(9.0, 600.0, settings.entry_max_bytes)
     assert StallRule.of(Settings()) == StallRule()
 
