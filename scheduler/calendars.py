@@ -14,7 +14,7 @@ class SessionFiller:
 
     name = "exchange-sessions"
     scope = "all"
-    interval_seconds = 3600.0  # how soon another scheduler takes over; a step does nothing if the last fill is recent
+    interval_seconds = 3600.0  # a step does nothing if the last fill is recent
 
     def __init__(self, pool: "ConnectionPool[Connection]") -> None:
         self._pool = pool

@@ -21,7 +21,7 @@ from streamworkers.faults import describe, is_transient
 log = structlog.get_logger()
 READ_COUNT = 50
 TURN_SECONDS = 1.0
-# After this a message of another replica is taken over. Handling a message twice makes no second run.
+# After this a message of another replica is claimed. Handling a message twice makes no second run.
 RECLAIM_IDLE_MS = 30_000
 RECLAIM_EVERY_SECONDS = 10.0
 FORGET_IDLE_MS = 3_600_000
@@ -48,7 +48,7 @@ class Listener(Loop, ABC):
 
 
 class ChannelListener(Listener):
-    """Reads the Pub/Sub channel."""
+    """Reads messages from the Pub/Sub channel."""
 
     source: ClassVar[str] = "pubsub"
 

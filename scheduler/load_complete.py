@@ -24,7 +24,7 @@ def announce_loads(connection: Connection, job_id: str, runs: Sequence[Mapping[s
             continue
         run = ledger.load_run(connection, row["run_id"])
         assert run is not None
-        loaded = [part for part in ledger_reports.bars_by_timeframe(connection, run) if part["symbols"]]
+        loaded = [part for part in ledger_reports.sum_loaded_bars(connection, run) if part["symbols"]]
         symbols = list(dict.fromkeys(symbol for part in loaded for symbol in part["symbols"]))
         for start in range(0, len(symbols), MAX_SYMBOLS):
             payload = {

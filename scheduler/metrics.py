@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from scheduler.message import REASONS
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import ServiceMetrics
-from streamworkers.engine.ledger.reports import dead_by_queue
+from streamworkers.engine.ledger.reports import count_dead_by_queue
 from streamworkers.schedules import reports as history
 
 TICK_STATES = ("started", "waiting", "missed", "skipped", "rejected")
@@ -99,7 +99,7 @@ class ScheduleCollector(Collector):
         try:
             with self._pool.connection() as connection:
                 schedules = history.schedule_gauges(connection)
-                dead_items = dead_by_queue(connection)
+                dead_items = count_dead_by_queue(connection)
         except (psycopg.Error, PoolTimeout):
             return []
         *of_schedules, dead = self.describe()

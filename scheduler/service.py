@@ -126,7 +126,7 @@ class Scheduler:
         return count
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to Redis and PostgreSQL."""
         self._pool.close()
         self._messages.close()
         self._streams.close()

@@ -60,7 +60,7 @@ class StatusFollower:
         """Update at most `MOST_JOBS` jobs; returns a short pause while there are any."""
         started = time.monotonic()
         with self._pool.connection() as connection:
-            rows = ledger_reports.runs_to_notify(connection, MOST_JOBS)
+            rows = ledger_reports.list_runs_to_notify(connection, MOST_JOBS)
             rows.sort(key=lambda row: row["external_id"])
             for job_id, group in groupby(rows, key=lambda row: row["external_id"]):
                 runs = list(group)

@@ -11,6 +11,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from streamworkers.database import Connection
 from streamworkers.diagnosis.postgres import read_database_state, read_table_sizes
+from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
@@ -88,9 +89,9 @@ class SystemCollector(Collector):
 
     def _of_postgres(self) -> dict[_Kind, Sequence[Sample]]:
         with self._pool.connection() as connection:
-            enqueued = ledger_reports.items_enqueued(connection)
-            runs = ledger_reports.runs_by_state(connection)
-            waiting, oldest = ledger_reports.outbox_state(connection)
+            enqueued = ledger_reports.read_enqueued_totals(connection)
+            runs = ledger_reports.count_runs_by_state(connection)
+            waiting, oldest = ledger.read_outbox_state(connection)
             tables = read_table_sizes(connection)
             database = read_database_state(connection)
             bars = {name: read_newest_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}

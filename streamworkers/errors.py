@@ -20,7 +20,7 @@ from collections.abc import Iterable
 
 
 class StreamworkersError(Exception):
-    """Root of the tree."""
+    """The root of all errors that the package raises."""
 
 
 class UsageError(StreamworkersError):

@@ -26,6 +26,9 @@ ALTER TABLE ticks RENAME COLUMN ticks TO tick_count;
 ALTER TABLE rejected_entries RENAME COLUMN refused_at TO rejected_at;
 ALTER TABLE load_checkpoints RENAME COLUMN refused TO rejected;
 
+UPDATE run_items SET result = (result - 'refused') || jsonb_build_object('rejected', result -> 'refused')
+WHERE result ? 'refused';
+
 ALTER TABLE ticks DROP CONSTRAINT job_schedule_ticks_state_check;
 UPDATE ticks SET state = 'rejected' WHERE state = 'refused';
 ALTER TABLE ticks ADD CONSTRAINT ticks_state_check

@@ -41,7 +41,7 @@ class RealNumber:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several words."""
+    """A parameter that is one of several words."""
 
     options: tuple[str, ...]
 

@@ -102,8 +102,8 @@ def gather(snapshot: Snapshot) -> Overview:
         findings=findings,
         queues=_list_queues(snapshot),
         supervisors=_list_supervisors(snapshot),
-        runs=ledger_reports.open_runs(connection, MOST_RUNS),
-        failures=ledger_reports.dead_items(connection, DeadFilter(), MOST_FAILURES),
+        runs=ledger_reports.list_open_runs(connection, MOST_RUNS),
+        failures=ledger_reports.list_dead_items(connection, DeadFilter(), MOST_FAILURES),
         ticks=sorted(
             (
                 (gauges.name, gauges.next_seconds)

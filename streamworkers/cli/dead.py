@@ -55,8 +55,8 @@ def dead() -> None:
 def list_dead(limit: int, as_json: bool, **words: Any) -> None:
     """List dead items, newest runs first."""
     with Session.open().database() as connection:
-        rows = ledger_reports.dead_items(connection, _make_filter(words), limit)
-        has_rejected = bool(ledger_reports.rejected_entries(connection, None, 1))
+        rows = ledger_reports.list_dead_items(connection, _make_filter(words), limit)
+        has_rejected = bool(ledger_reports.list_rejected(connection, None, 1))
     rows = [{"item": f"{row['run_id']}:{row['seq']}", **row} for row in rows]
     if as_json:
         print_json(rows)
@@ -134,12 +134,14 @@ def _choose(
     if items:
         rows = [_require_dead(connection, item) for item in dict.fromkeys(items)]
         return [(row["run_id"], row["seq"]) for row in rows]
-    return [(row["run_id"], row["seq"]) for row in ledger_reports.dead_items(connection, _make_filter(words), _MOST)]
+    return [
+        (row["run_id"], row["seq"]) for row in ledger_reports.list_dead_items(connection, _make_filter(words), _MOST)
+    ]
 
 
 def _require_dead(connection: Connection, item: str) -> ledger_reports.Row:
     run_id, seq = _parse_item(item)
-    row = ledger_reports.dead_item(connection, admin.require_run(connection, run_id), seq)
+    row = ledger_reports.read_dead_item(connection, admin.require_run(connection, run_id), seq)
     if row is None:
         raise BadInputError(f"item {item} is not dead: see `streamworkers dead list --run {run_id}`")
     return row

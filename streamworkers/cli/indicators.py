@@ -24,7 +24,7 @@ def indicators() -> None:
 @click.option("--enabled", "only_enabled", is_flag=True, help="List only enabled indicators.")
 @json_option
 def list_indicators(only_enabled: bool, as_json: bool) -> None:
-    """List all indicators."""
+    """List all indicators with their parameters."""
     with Session.open().database() as connection:
         rows = [row for row in definitions.list_indicator_definitions(connection) if row["enabled"] or not only_enabled]
     if as_json:

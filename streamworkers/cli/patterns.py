@@ -45,7 +45,7 @@ def recent(timeframe: str, min_confidence: float, direction: str | None, limit: 
 @click.option("--enabled", "only_enabled", is_flag=True, help="List only enabled patterns.")
 @json_option
 def list_patterns(only_enabled: bool, as_json: bool) -> None:
-    """List all pattern definitions."""
+    """List all pattern definitions with their parameters."""
     with Session.open().database() as connection:
         rows = [row for row in definitions.list_pattern_definitions(connection) if row["enabled"] or not only_enabled]
     if as_json:

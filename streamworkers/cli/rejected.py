@@ -24,7 +24,7 @@ def rejected() -> None:
 def list_rejected(queue: str | None, limit: int, as_json: bool) -> None:
     """List rejected entries, newest first."""
     with Session.open().database() as connection:
-        rows = ledger_reports.rejected_entries(connection, queue, limit)
+        rows = ledger_reports.list_rejected(connection, queue, limit)
     columns = {"id": "id", "queue": "queue", "entry_id": "entry", "size": "bytes", "rejected_at": "rejected"}
     if as_json:
         print_json(rows)
@@ -39,7 +39,7 @@ def list_rejected(queue: str | None, limit: int, as_json: bool) -> None:
 def show(entry: int, raw: bool, as_json: bool) -> None:
     """Show a rejected entry with its bytes: escaped, raw with --raw, in base64 with --json."""
     with Session.open().database() as connection:
-        row = ledger_reports.rejected_entry(connection, entry)
+        row = ledger_reports.read_rejected(connection, entry)
     if row is None:
         raise BadInputError(f"no rejected entry has the id {entry}: see `streamworkers rejected list`")
     payload = row.pop("payload")

@@ -36,7 +36,7 @@ def runs() -> None:
 @limit_option
 @json_option
 def list_runs(job: str | None, status: str | None, since: str | None, limit: int, as_json: bool) -> None:
-    """List the newest runs."""
+    """List the newest runs, newest first."""
     moment = parse_since(since) if since else None
     with Session.open().database() as connection:
         rows = ledger_reports.list_runs(connection, job=job, status=status, limit=limit, since=moment)
@@ -72,7 +72,7 @@ def stats(days: int, as_json: bool) -> None:
     """Show the ended runs of each job, their success rate and durations, and the ticks of each schedule."""
     with Session.open().database() as connection:
         since = ledger.read_moment_before(connection, days * 86_400)
-        jobs = ledger_reports.run_statistics(connection, since)
+        jobs = ledger_reports.read_run_statistics(connection, since)
         ticks = tick_counts(connection, since)
     for row in jobs:
         row["success_rate"] = row["succeeded"] / row["runs"]

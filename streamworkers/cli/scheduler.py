@@ -8,7 +8,7 @@ from streamworkers.engine.registry import installed_jobs
 from streamworkers.schedules import store
 
 
-@click.command(short_help="Start a scheduler: ticks and events become runs.")
+@click.command(short_help="Start a scheduler: it turns ticks and messages into runs.")
 @click.option("--once", is_flag=True, help="Do what is due now and exit, for a system's cron.")
 @click.option(
     "--metrics-port", type=click.IntRange(0, 65535), help="Port of /metrics, /livez and /readyz; 0 picks a free one."

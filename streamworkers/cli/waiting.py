@@ -81,12 +81,12 @@ def wait_for_run(
 
 def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
     """A run in full: its row, its items by state, and which items were stale, incomplete or failed."""
-    report = ledger_reports.run_report(connection, run.id)
+    report = ledger_reports.read_run(connection, run.id)
     assert report is not None
     counts = ledger.count_items(connection, run)
-    stale = ledger_reports.items_with_result(connection, run, "stale", _LISTED)
-    missing = ledger_reports.items_with_result(connection, run, "missing", _LISTED)
-    bars = ledger_reports.bars_by_timeframe(connection, run) if run.job == LOAD_JOB else []
+    stale = ledger_reports.list_items_with_result(connection, run, "stale", _LISTED)
+    missing = ledger_reports.list_items_with_result(connection, run, "missing", _LISTED)
+    bars = ledger_reports.sum_loaded_bars(connection, run) if run.job == LOAD_JOB else []
     completed = counts.get("completed", 0)
     return {
         **report,
@@ -103,10 +103,10 @@ def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
         },
         "stale": [{"symbol": symbol, "last_bar": last} for symbol, last in stale],
         "incomplete": [{"symbol": symbol, "missing": names} for symbol, names in missing],
-        "failed": ledger_reports.failed_items(connection, run, _LISTED),
+        "failed": ledger_reports.list_failed_items(connection, run, _LISTED),
         "bars": [{name: value for name, value in row.items() if name != "symbols"} for row in bars],
         "tick": tick_of_run(connection, run.id),
-        "results": dict(ledger_reports.item_results(connection, run)) if _is_small(run) else {},
+        "results": dict(ledger_reports.list_item_results(connection, run)) if _is_small(run) else {},
     }
 
 

@@ -1,4 +1,4 @@
-"""Settings of the logs."""
+"""Settings of what is logged, and how."""
 
 from typing import Literal
 

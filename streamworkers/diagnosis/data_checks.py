@@ -1,4 +1,4 @@
-"""Checks of the bars."""
+"""Checks of the bars: are the newest sessions there?"""
 
 from collections.abc import Iterator
 from datetime import date

@@ -10,7 +10,7 @@ _WHERE = "postgresql"
 
 
 def find_read_only(snapshot: Snapshot) -> Iterator[Finding]:
-    """PostgreSQL takes no writes."""
+    """Find out whether PostgreSQL takes writes."""
     if trouble := find_write_trouble(snapshot.connection):
         yield Finding(_WHERE, trouble)
 

@@ -79,7 +79,7 @@ class Snapshot:
     @cached_property
     def dead_by_queue(self) -> dict[str, int]:
         """The dead items of ended runs, by queue."""
-        return ledger_reports.dead_by_queue(self.connection)
+        return ledger_reports.count_dead_by_queue(self.connection)
 
     @cached_property
     def oldest_seconds(self) -> dict[str, float]:
@@ -90,12 +90,12 @@ class Snapshot:
     @cached_property
     def run_statistics(self) -> list[dict[str, Any]]:
         """Ended runs of the window, by job."""
-        return ledger_reports.run_statistics(self.connection, self.window_start)
+        return ledger_reports.read_run_statistics(self.connection, self.window_start)
 
     @cached_property
     def run_states(self) -> list[dict[str, Any]]:
         """Every run that is open or has open items. Expensive: it reads all items."""
-        return ledger_reports.run_states(self.connection)
+        return ledger_reports.list_run_states(self.connection)
 
     @cached_property
     def entries(self) -> dict[str, QueueEntries]:

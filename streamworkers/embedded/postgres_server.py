@@ -60,7 +60,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """The URL for clients."""
+        """The URL at which clients connect."""
         return self._url_of(DATABASE)
 
     def process(self) -> psutil.Process | None:

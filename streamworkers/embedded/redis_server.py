@@ -59,7 +59,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """The URL for clients."""
+        """The URL at which clients connect."""
         return f"unix://{self.socket_path}"
 
     def process(self) -> psutil.Process | None:

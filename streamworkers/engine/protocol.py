@@ -124,7 +124,7 @@ class StatusPipe:
         self._send(Ready())
 
     def batch(self, count: int) -> None:
-        """Entries were delivered."""
+        """Report that entries were delivered."""
         self._send(BatchDelivered(count))
 
     def idle(self) -> None:
@@ -187,7 +187,7 @@ class StatusReader:
             raise EOFError
 
     def close(self) -> None:
-        """Close the pipe."""
+        """Close this end of the pipe."""
         os.close(self.descriptor)
 
     def _take_whole(self) -> Iterator[Message]:

@@ -134,14 +134,14 @@ class Analysis(Job[AnalysisParameters]):
 
 
 class Indicators(Analysis):
-    """Indicators only."""
+    """The job `indicators`: the analysis without patterns."""
 
     name: ClassVar[str] = "indicators"
     with_patterns: ClassVar[bool] = False
 
 
 class Patterns(Analysis):
-    """Patterns only."""
+    """The job `patterns`: the analysis without indicators."""
 
     name: ClassVar[str] = "patterns"
     with_indicators: ClassVar[bool] = False

@@ -16,7 +16,7 @@ from streamworkers.engine.registry import installed_jobs
 
 
 class HealthCheck(Job[Thresholds]):
-    """One item, `system`."""
+    """The job `health_check`; its only item is `system`."""
 
     name: ClassVar[str] = "health_check"
     queue: ClassVar[str] = "maintenance"
@@ -25,7 +25,7 @@ class HealthCheck(Job[Thresholds]):
     parts: ClassVar[tuple[str, ...]] = ("system",)
 
     def execute(self, items: Sequence[Item], context: Context[Thresholds]) -> Iterator[Outcome]:
-        """Check every component."""
+        """Run the cheap checks and return the state of every component."""
         for item in items:
             now = datetime.now(UTC)
             streams = Streams(context.inspector.client)

@@ -203,7 +203,7 @@ class LoadBatch:
     def _fetch(
         self, fetch: Fetch, provider: Provider, checkpoint: Sequence[CheckpointPage], started: float
     ) -> list[Loaded]:
-        """Runs in a thread."""
+        """Fetch the bars of a series; called from several threads."""
         if self._stop.is_set() or time.monotonic() - started > BEGIN_SECONDS:
             raise StoppedError("not begun in time")
         return run_fetch(

@@ -52,7 +52,7 @@ class _Filter:
         self._bounds = bounds_of(frame, *whole_windows(frame, want.span.first, want.span.last))
 
     def take(self, bars: Bars) -> None:
-        """Processes the next bars."""
+        """Process the next bars of the provider."""
         self._keep(bars if self._wide is None else self._wide.add(bars))
 
     def finish(self) -> Loaded:

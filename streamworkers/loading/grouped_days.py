@@ -99,7 +99,7 @@ class DaysOfAll(Provider):
         return good
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
-        """Yields one page."""
+        """Yield the day that all symbols share as one page."""
         del cursor
         found = [self._days[day].get(request.symbol) for day in sorted(self._days)]
         parts = [self._stored.get(request.symbol, NO_BARS), *(page.bars for page in found if page is not None)]

@@ -38,7 +38,7 @@ class BarSpool:
             yield unpack_bars(self._file.read(int.from_bytes(head, "little")), self._unit)
 
     def close(self) -> None:
-        """Deletes the bars."""
+        """Delete the bars, in memory and on disk."""
         self._file.close()
 
     def __del__(self) -> None:

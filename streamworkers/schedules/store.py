@@ -44,7 +44,7 @@ class Schedule:
 
 
 def list_schedules(connection: Connection) -> list[Schedule]:
-    """All schedules, by name."""
+    """Return all schedules, ordered by name."""
     return list(_select(connection, sql.SQL("ORDER BY name"), {}))
 
 

@@ -11,7 +11,7 @@ from chaos.stage import Slot, Stage
 from streamworkers.admin import runs as operations
 from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.embedded.redis_server import RedisServer
-from streamworkers.engine.ledger.reports import DeadFilter, dead_items
+from streamworkers.engine.ledger.reports import DeadFilter, list_dead_items
 from streamworkers.errors import BadInputError
 
 T = TypeVar("T")
@@ -186,7 +186,7 @@ class Faults:
         """Replay some dead items as soon as there are any."""
         stage, began = self._stage, self._stage.now()
         with stage.connection() as connection:
-            dead = [(row["run_id"], row["seq"]) for row in dead_items(connection, DeadFilter(), _MOST_REPLAYED)]
+            dead = [(row["run_id"], row["seq"]) for row in list_dead_items(connection, DeadFilter(), _MOST_REPLAYED)]
             if not dead:
                 stage.after(_AGAIN_SECONDS, lambda: self.begin(fault))
                 return

@@ -51,7 +51,7 @@ VALUES
     ('2026-11-26', 2, 0, 'AAA', NULL, 'pending', 0, NULL, NULL, NULL, NULL, NULL, NULL, 0),
     ('2026-11-26', 2, 1, 'BBB', NULL, 'pending', 0, NULL, NULL, NULL, NULL, NULL, NULL, 0),
     ('2026-11-24', 3, 0, 'AAPL', 'day', 'completed', 1, 'host:1', '2026-11-24 23:00:02Z', '2026-11-24 23:00:12Z',
-     '{"state": "analysed"}', NULL, NULL, 0),
+     '{"bars": 5, "refused": {"rule": 1}}', NULL, NULL, 0),
     ('2026-11-24', 3, 1, 'MSFT', 'day', 'completed', 2, 'host:2', '2026-11-24 23:00:02Z', '2026-11-24 23:00:12.5Z',
      '{"state": "stale"}', NULL, '[{"attempt": 1, "worker": "host:1", "at": "2026-11-24T23:00:05Z", "error": "x"}]', 0),
     ('2026-11-24', 4, 0, 'AAPL', 'day', 'completed', 1, 'host:1', NULL, '2026-11-24 23:02Z', NULL, NULL, NULL, 0),

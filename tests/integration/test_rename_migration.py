@@ -101,6 +101,8 @@ def _expected(rows: list[dict[str, Any]], old: str, new: str) -> list[dict[str, 
         row["in"] = row["in"].replace(old, new)
         if new == "ticks" and row["state"] == "refused":
             row["state"] = "rejected"
+        if new == "run_items" and row["result"] and "refused" in row["result"]:
+            row["result"]["rejected"] = row["result"].pop("refused")
     return sorted(renamed, key=lambda row: json.dumps(row, sort_keys=True))
 
 

@@ -310,7 +310,7 @@ def wider(minutes: FakeBars, midnight: int, width: int) -> FakeBars:
 
 
 def by_calendar(days: FakeBars, timespan: str) -> FakeBars:
-    """Daily bars put together into those of `week` or `month`; `day` leaves them as they are."""
+    """Daily bars put together into those of `week` or `month`; `day` returns them unchanged."""
     if timespan == "day":
         return days
     keys = window_ordinals(days, timespan)

@@ -57,7 +57,7 @@ class HealthServer:
             return self._scraped.wait_for(lambda: self._scraped_at >= since, seconds)
 
     def stop(self) -> None:
-        """Stop serving."""
+        """Stop serving and close the port."""
         self._server.shutdown()
         self._server.server_close()
 

@@ -18,7 +18,7 @@ class StopRequest(Protocol):
     """What ends a loop: an event, or the process's signals."""
 
     def set(self) -> None:
-        """Ask for the stop."""
+        """Ask the loop to end."""
 
     def is_set(self) -> bool:
         """True once the stop was asked for."""
@@ -66,7 +66,7 @@ class Loop(threading.Thread, ABC):
         return not self._stop_requested.is_set()
 
     def run(self) -> None:
-        """Repeat `turn` until stopped."""
+        """Repeat `turn` until the loop is stopped."""
         while self.mark_turn():
             try:
                 self.turn()
@@ -93,7 +93,7 @@ class ConnectionLoop(Loop):
         self._follow = follow
 
     def turn(self) -> None:
-        """One connection."""
+        """Work on one connection until it is lost or the loop is stopped."""
         self._follow(self._keep_going)
 
     def _keep_going(self) -> bool:

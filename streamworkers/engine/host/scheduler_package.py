@@ -43,7 +43,7 @@ def find_scheduler_conflict() -> str | None:
 def _has_marker() -> bool:
     try:
         module = importlib.import_module(PACKAGE)
-    except ImportError:  # a foreign package may lack what it needs
+    except ImportError:  # another package may lack its dependencies
         return False
     return getattr(module, "DISTRIBUTION", None) == DISTRIBUTION
 

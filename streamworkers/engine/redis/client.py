@@ -43,7 +43,7 @@ class RedisClient:
             return self._scripts[script](keys=keys, args=words)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to Redis."""
         self.raw.close()
 
 

@@ -48,7 +48,7 @@ class Heartbeats:
         self._keys = client.keys
 
     def beat(self, supervisor_id: str, status: SupervisorStatus, ttl_ms: int) -> None:
-        """Write the heartbeat."""
+        """Write the heartbeat; it expires after `ttl_ms`."""
         with translate_errors():
             self._client.raw.set(self._keys.supervisor(supervisor_id), encode_heartbeat(status), px=ttl_ms)
 

@@ -52,7 +52,7 @@ class Subscription:
         raise RedisUnavailableError(f"Redis does not confirm the subscription to {channel}")
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back to the pool."""
         self._pubsub.close()
 
     def next_message(self, seconds: float) -> bytes | None:
@@ -85,15 +85,15 @@ class Messages:
         self._publish_once = self._client.register_script(read_script("publish_once"))
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to Redis."""
         self._client.close()
 
     def subscribe(self, channel: str) -> Subscription:
-        """Listen to a channel."""
+        """Return a confirmed subscription to a channel."""
         return Subscription(self._client, channel)
 
     def publish(self, channel: str, text: str) -> None:
-        """Publish a message."""
+        """Publish a text on a channel."""
         with translate_errors():
             self._client.publish(channel, text)
 

@@ -26,7 +26,7 @@ class Backlog:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of all entries of the queue."""
         return self.waiting + self.pending + self.delayed
 
 
@@ -38,7 +38,7 @@ class Inspector:
         self._keys = client.keys
 
     def ping(self) -> None:
-        """Return if Redis answers."""
+        """Return if Redis answers; raises RedisUnavailableError otherwise."""
         with translate_errors():
             self.client.raw.ping()
 

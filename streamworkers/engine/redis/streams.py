@@ -23,7 +23,7 @@ class Streams:
         self.inspector = Inspector(client)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to Redis."""
         self.client.close()
 
     def publish(self, messages: Sequence[tuple[str, str]]) -> None:

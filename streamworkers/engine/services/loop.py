@@ -16,7 +16,7 @@ _MOST_JITTER = 1.2
 
 
 class Service(Protocol):
-    """One background service."""
+    """A background service: a bounded step, repeated."""
 
     @property
     def name(self) -> str:

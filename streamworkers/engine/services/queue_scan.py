@@ -50,7 +50,7 @@ class QueueScan:
         return not self._readings
 
     def finish(self) -> None:
-        """Read the rest."""
+        """Read the rest of the queue."""
         while not self.step(1):
             pass
 

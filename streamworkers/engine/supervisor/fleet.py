@@ -102,7 +102,7 @@ class Fleet:
             child.stop()
 
     def kill(self) -> None:
-        """End all workers now."""
+        """Kill all workers without waiting for their batches."""
         for child in self.children():
             child.kill(WorkerEnd.STOP_TIMEOUT, "")
 

@@ -18,7 +18,7 @@ class BatchSizer:
 
     @property
     def count(self) -> int:
-        """Items to read next."""
+        """The number of items to read next."""
         if self._seconds_per_item is None:
             return min(self.FIRST_COUNT, self._largest)
         if self._seconds_per_item * self._largest <= self._target_seconds:

@@ -246,7 +246,7 @@ class Executor:
             outcomes = call.job.execute([entry.item for entry in batch], call.context)
             return {outcome.item.seq: require_outcome(outcome) for outcome in outcomes}
         except Exception as error:  # not our code: its errors fail its items, not the worker
-            # A lost connection of the handler's own, to wherever, is its failure; one of ours is not.
+            # A connection that the handler opened itself and lost is its failure; the worker's connection is not.
             if call.connection.closed:
                 raise _connection_lost(error) from error
             if is_transient(error) and getattr(error, "sqlstate", None):

@@ -36,7 +36,7 @@ class StopFlag:
         self._set = False
 
     def set(self) -> None:
-        """Ask for the stop."""
+        """Ask the worker to stop."""
         self._set = True
 
     def is_set(self) -> bool:

@@ -56,7 +56,7 @@ class CsvFiles(Provider):
         yield Page(build_page(request, request.timeframe, *parts).bars, rejected)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files that were opened."""
         for file in self._files.values():
             file.close()
 
@@ -123,7 +123,7 @@ class _SortedFile:
         ]
 
     def close(self) -> None:
-        """Deletes the rows."""
+        """Delete the rows that were kept on disk."""
         self._file.close()
 
     def __del__(self) -> None:

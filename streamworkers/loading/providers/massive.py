@@ -118,7 +118,7 @@ class Massive(Provider):
         )
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections to the API."""
         self._client.close()
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:

@@ -137,7 +137,7 @@ class Provider(ABC):
         return None
 
     def close(self) -> None:
-        """Closes connections and files."""
+        """Close the connections and files of the provider."""
         return
 
 

@@ -52,7 +52,7 @@ class Synthetic(Provider):
     name: ClassVar[str] = "synthetic"
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
-        """Yields one page."""
+        """Yield the generated bars as one page."""
         del cursor
         dates = [day.isoformat() for day in _days_until(request.last.year) if day <= request.last]
         if dates:

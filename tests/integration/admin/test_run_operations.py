@@ -52,20 +52,20 @@ def test_dead_items_are_found_replayed_from_attempt_1_and_purged(
 ) -> None:
     run = start_run(connection, streams, registry, "misbehaving", "RAISE", "A", max_attempts=1)
     consumer.work_until_empty()
-    (dead,) = ledger_reports.dead_items(connection, DeadFilter(error_like="Cannot be"), 10)
+    (dead,) = ledger_reports.list_dead_items(connection, DeadFilter(error_like="Cannot be"), 10)
     assert (dead["run_id"], dead["seq"], dead["symbol"]) == (run.id, 0, "RAISE")
-    assert ledger_reports.dead_items(connection, DeadFilter(job="noop"), 10) == []
-    assert ledger_reports.dead_items(connection, DeadFilter(error_like="cannot_be"), 10) == []
+    assert ledger_reports.list_dead_items(connection, DeadFilter(job="noop"), 10) == []
+    assert ledger_reports.list_dead_items(connection, DeadFilter(error_like="cannot_be"), 10) == []
     assert operations.replay(connection, streams, [(run.id, 0)]) == 1
     assert items_of(connection, run)["RAISE"] == ("pending", 0, None)
     consumer.work_until_empty()
-    item = ledger_reports.dead_item(connection, run, 0)
+    item = ledger_reports.read_dead_item(connection, run, 0)
     assert item is not None
     assert [entry["attempt"] for entry in item["history"]] == [1, 1]
     assert run_status(connection, run) == "COMPLETED_WITH_ERRORS"
     assert operations.purge(connection, [(run.id, 0)]) == 1
-    assert ledger_reports.dead_items(connection, DeadFilter(), 10) == []
-    report = ledger_reports.run_report(connection, run.id)
+    assert ledger_reports.list_dead_items(connection, DeadFilter(), 10) == []
+    report = ledger_reports.read_run(connection, run.id)
     assert report is not None
     assert (report["failed_count"], report["cancelled_count"]) == (0, 1)
     with pytest.raises(BadInputError, match=r"run \d+ has no item that is failed"):

@@ -187,18 +187,18 @@ def test_stale_short_and_missing_symbols_are_reported(
     run = _analyse(connection, streams, registry, consumer, [*_symbols(3), "NOPE"])
     assert run_status(connection, run) == "COMPLETED_WITH_ERRORS"
     assert items_of(connection, run)["NOPE"] == ("failed", 1, "no day bars of NOPE up to 2024-06-28")
-    ((symbol, last_bar),) = ledger_reports.items_with_result(connection, run, "stale", 10)
+    ((symbol, last_bar),) = ledger_reports.list_items_with_result(connection, run, "stale", 10)
     assert symbol == "SYN001"
     assert date.fromisoformat(last_bar) <= last
     assert list_latest_indicators(connection, "SYN001", "day") == []
     ((symbol, missing),) = [
-        row for row in ledger_reports.items_with_result(connection, run, "missing", 10) if row[0] == "SYN002"
+        row for row in ledger_reports.list_items_with_result(connection, run, "missing", 10) if row[0] == "SYN002"
     ]
     assert {"sma_20", "rsi_14", "golden_cross"} <= set(missing)
     short = {row["indicator"] for row in list_latest_indicators(connection, "SYN002", "day")}
     assert "returns_1" in short
     assert "sma_20" not in short
-    assert ledger_reports.items_with_result(connection, run, "bars_used", 10)[-1] == ("SYN003", 300)
+    assert ledger_reports.list_items_with_result(connection, run, "bars_used", 10)[-1] == ("SYN003", 300)
 
 
 @pytest.mark.usefixtures("bars")
@@ -307,7 +307,7 @@ def test_the_as_of_is_the_newest_session_with_bars_up_to_the_requested_one(
 ) -> None:
     sunday = datetime(2024, 6, 23, 16, tzinfo=UTC)
     run = _analyse(connection, streams, registry, consumer, _symbols(2), as_of=sunday)
-    report = ledger_reports.run_report(connection, run.id)
+    report = ledger_reports.read_run(connection, run.id)
     assert report is not None
     assert report["as_of"] == datetime(2024, 6, 21, 4, tzinfo=UTC)
     assert run_status(connection, run) == "COMPLETED"
@@ -324,7 +324,7 @@ def test_an_open_bar_is_not_used(
         (END,),
     )
     run = _analyse(connection, streams, registry, consumer, ["SYN001"])
-    assert ledger_reports.items_with_result(connection, run, "bars_used", 1) == [("SYN001", 60)]
+    assert ledger_reports.list_items_with_result(connection, run, "bars_used", 1) == [("SYN001", 60)]
 
 
 def test_intraday_results_have_the_time_of_their_bar(
@@ -374,11 +374,11 @@ def test_the_night_of_the_sp500(
     symbols = resolve(connection, "sp500:nasdaq100:dow30")
     run = _analyse(connection, streams, registry, consumer, symbols)
     assert run_status(connection, run) == "COMPLETED"
-    stale = dict(ledger_reports.items_with_result(connection, run, "stale", 1000))
+    stale = dict(ledger_reports.list_items_with_result(connection, run, "stale", 1000))
     assert len(symbols) == 470
     # Twelve symbols left the exchange; the thirteenth is SCG, whose bar of the last session is rejected as impossible.
     assert (len(stale), stale["SCG"]) == (13, "2021-05-13")
-    report = ledger_reports.run_report(connection, run.id)
+    report = ledger_reports.read_run(connection, run.id)
     assert report is not None
     assert report["as_of"] == datetime(2021, 5, 14, 4, tzinfo=UTC)
     before = _row_versions(connection)

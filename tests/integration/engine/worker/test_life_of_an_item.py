@@ -35,7 +35,7 @@ def test_every_item_of_a_run_is_executed_once_and_the_run_completes(
     backlog = streams.inspector.read_backlog("tests")
     assert (backlog.waiting, backlog.pending, backlog.delayed) == (0, 0, 0)
     assert streams.inspector.read_open_counts("tests") == {}
-    report = ledger_reports.run_report(connection, run.id)
+    report = ledger_reports.read_run(connection, run.id)
     assert report is not None
     assert (report["completed_count"], report["failed_count"]) == (45, 0)
 
@@ -45,7 +45,7 @@ def test_results_and_events_are_kept_with_the_items(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "AA", "BBB")
     consumer.work()
-    assert ledger_reports.items_with_result(connection, run, "length", 10) == [("AA", 2), ("BBB", 3)]
+    assert ledger_reports.list_items_with_result(connection, run, "length", 10) == [("AA", 2), ("BBB", 3)]
     events = connection.execute("SELECT channel, payload ->> 'symbol' FROM outbox ORDER BY id").fetchall()
     assert events == [("tests.effects", "AA"), ("tests.effects", "BBB")]
 
@@ -71,7 +71,7 @@ def test_the_error_of_every_attempt_is_kept(
     run = start_run(connection, streams, registry, "misbehaving", "RAISE")
     consumer.work_until_empty()
     assert run_status(connection, run) == "FAILED"
-    item = ledger_reports.dead_item(connection, run, 0)
+    item = ledger_reports.read_dead_item(connection, run, 0)
     assert item is not None
     assert [(entry["attempt"], entry["worker"]) for entry in item["history"]] == [(1, "one"), (2, "one"), (3, "one")]
 
@@ -241,9 +241,9 @@ def test_entries_that_are_no_items_are_kept_with_their_bytes_and_the_rest_goes_o
     assert run_status(connection, run) == "COMPLETED"
     assert consumer.reporter.rejections == 1
     assert streams.inspector.read_backlog("tests").pending == 0
-    (row,) = ledger_reports.rejected_entries(connection, "tests", 10)
+    (row,) = ledger_reports.list_rejected(connection, "tests", 10)
     assert (row["reason"], row["size"]) == (reason, len(payload))
-    kept = ledger_reports.rejected_entry(connection, row["id"])
+    kept = ledger_reports.read_rejected(connection, row["id"])
     assert kept is not None
     assert kept["payload"] == payload
 
@@ -254,7 +254,7 @@ def test_a_run_of_another_queue_is_rejected_too(
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     streams.queues.add("bench", run.id, [Entry(run.id, 0, "ledger_entry", "A", "", 1).pack()])
     consumer.work("bench")
-    assert [row["queue"] for row in ledger_reports.rejected_entries(connection, None, 10)] == ["bench"]
+    assert [row["queue"] for row in ledger_reports.list_rejected(connection, None, 10)] == ["bench"]
     consumer.work()
     assert run_status(connection, run) == "COMPLETED"
 
@@ -263,10 +263,10 @@ def test_only_the_newest_rejected_entries_and_their_first_mebibyte_are_kept(conn
     for number in range(5):
         ledger.keep_rejected(connection, "q", [Delivery("q", f"{number}-0", b"x" * (1 << 20) + b"y")], "nul \x00")
     assert ledger.delete_old_rejected(connection, keep=2) == 3
-    rows = ledger_reports.rejected_entries(connection, "q", 10)
+    rows = ledger_reports.list_rejected(connection, "q", 10)
     assert [row["entry_id"] for row in rows] == ["4-0", "3-0"]
     assert rows[0]["size"] == (1 << 20) + 1
-    kept = ledger_reports.rejected_entry(connection, rows[0]["id"])
+    kept = ledger_reports.read_rejected(connection, rows[0]["id"])
     assert kept is not None
     assert kept["payload"] == b"x" * (1 << 20)
 
@@ -376,7 +376,7 @@ def test_every_attempt_that_a_worker_died_of_is_in_the_history_and_not_forgotten
     streams.leases.requeue("tests", "dying")
     assert items_of(connection, run)["RAISE"] == ("retrying", 2, "timeout after 3 s")
     consumer.work_until_empty()
-    row = ledger_reports.dead_item(connection, run, 0)
+    row = ledger_reports.read_dead_item(connection, run, 0)
     assert row is not None
     assert [(step["attempt"], step["error"], step["worker"]) for step in row["history"]] == [
         (1, "killed by signal 9", None),
