@@ -13,7 +13,6 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
 
 from streamworkers.analysis.own_indicators import relative_volume
@@ -21,6 +20,7 @@ from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.rolling import divide, quiet, shift
 from streamworkers.analysis.ta_functions import ta_function
+from streamworkers.analysis.ta_lib import talib
 from streamworkers.market.bars.bars import Bars, FloatArray
 
 SignalArray = NDArray[np.int32]

@@ -20,10 +20,9 @@ ATR is Wilder's average true range over 14 bars.
 
 from functools import cached_property
 
-import talib
-
 from streamworkers.analysis.own_indicators import relative_volume
 from streamworkers.analysis.pattern_traits import PatternTraits
+from streamworkers.analysis.ta_lib import talib
 from streamworkers.market.bars.bars import Bars, FloatArray
 
 CONFIDENCE_METHOD = "rule-v1"

@@ -8,7 +8,7 @@ from typing import Any, Self
 from streamworkers.analysis.chart_patterns import CHART_PATTERNS
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
 from streamworkers.analysis.parameters import ParameterValue, RealNumber, validate_params
-from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS, INDICATOR_FUNCTIONS, ta_function
+from streamworkers.analysis.ta_functions import candle_functions, indicator_functions, ta_function
 from streamworkers.errors import BadInputError, UnknownNameError
 
 _THRESHOLD = RealNumber(0.0, 1.0)
@@ -90,10 +90,10 @@ def _indicator_params(name: str, function: str, params: object) -> dict[str, Par
     given = _require_object(name, params)
     if function in OWN_INDICATORS:
         return validate_params(function, OWN_INDICATORS[function].rules, given)
-    if function in CANDLE_FUNCTIONS:
+    if function in candle_functions():
         raise BadInputError(f"function {function} of indicator {name} finds a candle pattern; define it as a pattern")
-    if function not in INDICATOR_FUNCTIONS:
-        raise UnknownNameError("indicator function", function, (*INDICATOR_FUNCTIONS, *OWN_INDICATORS))
+    if function not in indicator_functions():
+        raise UnknownNameError("indicator function", function, (*indicator_functions(), *OWN_INDICATORS))
     return ta_function(function).validate_params(given)
 
 
@@ -101,8 +101,8 @@ def _pattern_params(name: str, function: str, params: object) -> dict[str, Param
     given = _require_object(name, params)
     if function in CHART_PATTERNS:
         return validate_params(function, CHART_PATTERNS[function].rules, given)
-    if function in INDICATOR_FUNCTIONS or function in OWN_INDICATORS:
+    if function in indicator_functions() or function in OWN_INDICATORS:
         raise BadInputError(f"function {function} of pattern {name} gives values; define it as an indicator")
-    if function not in CANDLE_FUNCTIONS:
-        raise UnknownNameError("pattern function", function, (*CANDLE_FUNCTIONS, *CHART_PATTERNS))
+    if function not in candle_functions():
+        raise UnknownNameError("pattern function", function, (*candle_functions(), *CHART_PATTERNS))
     return ta_function(function).validate_params(given)

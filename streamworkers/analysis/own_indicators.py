@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import talib
 
 from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber
 from streamworkers.analysis.rolling import divide, quiet, rolling_sum, shift
+from streamworkers.analysis.ta_lib import talib
 from streamworkers.market.bars.bars import Bars, FloatArray
 
 _ANCHOR_MONTHS = {"year": 12, "quarter": 3, "month": 1}

@@ -1,6 +1,6 @@
 """TA-Lib's functions with their inputs, outputs, parameters and ranges, as TA-Lib describes them."""
 
-import inspect
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,19 +8,12 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import talib
-import talib.abstract
 from numpy.typing import NDArray
 
 from streamworkers.analysis.parameters import ParameterValue, require_known, to_real_number, to_whole_number
+from streamworkers.analysis.ta_lib import talib
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.bars import Bars, FloatArray
-
-# The stubs of talib lack the two functions that describe all others.
-_describe: Callable[..., Any] = vars(talib.abstract)["Function"]
-_ALL_FUNCTIONS: tuple[str, ...] = tuple(vars(talib)["get_functions"]())
-CANDLE_FUNCTIONS = tuple(name for name in _ALL_FUNCTIONS if name.startswith("CDL"))
-INDICATOR_FUNCTIONS = tuple(name for name in _ALL_FUNCTIONS if not name.startswith("CDL"))
 
 REJECTED_FUNCTIONS = {
     "BETA": "it compares two symbols, and a definition has the bars of one",
@@ -29,6 +22,29 @@ REJECTED_FUNCTIONS = {
 # talib.abstract takes high and low here, whose correlation is meaningless.
 _INPUTS = {"CORREL": ("close", "volume")}
 _INT32 = 2**31 - 1
+
+
+def _list_functions() -> list[str]:
+    # The stubs of TA-Lib lack the types of this function.
+    names: list[str] = talib.get_functions()  # type: ignore[no-untyped-call]
+    return names
+
+
+@cache
+def candle_functions() -> tuple[str, ...]:
+    """The names of TA-Lib's candle patterns."""
+    return tuple(name for name in _list_functions() if name.startswith("CDL"))
+
+
+@cache
+def indicator_functions() -> tuple[str, ...]:
+    """The names of TA-Lib's functions that are no candle patterns."""
+    return tuple(name for name in _list_functions() if not name.startswith("CDL"))
+
+
+def _describe(name: str, **params: ParameterValue) -> Any:
+    """TA-Lib's own description of a function: inputs, outputs, defaults, and the lookback with these parameters."""
+    return importlib.import_module("talib.abstract").Function(name, **params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,7 @@ def _with_nan(array: NDArray[Any], lookback: int) -> FloatArray:
 
 @cache
 def ta_function(name: str) -> TaFunction:
-    """The TA-Lib function of that name, which must be one of CANDLE_FUNCTIONS or INDICATOR_FUNCTIONS.
+    """The TA-Lib function of that name, which must be one of `candle_functions()` or `indicator_functions()`.
 
     Functions of two price series (ADD, SUB, MULT, DIV) use high and low, as talib.abstract does; CORREL uses close and
     volume. Raises BadInputError for the functions in REJECTED_FUNCTIONS.
@@ -130,8 +146,7 @@ def ta_function(name: str) -> TaFunction:
         inputs.extend(source if isinstance(source, list) else [source])
     return TaFunction(
         name=name,
-        # The public function is a wrapper for pandas and polars, which arrays do not need.
-        function=inspect.unwrap(getattr(talib, name)),
+        function=getattr(talib, name),
         inputs=_INPUTS.get(name, tuple(inputs)),
         outputs=tuple(info["output_names"]),
         defaults=dict(info["parameters"]),

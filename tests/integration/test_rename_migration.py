@@ -13,6 +13,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from consumer import Consumer
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.engine.host.metrics import PoolMetrics
@@ -187,7 +188,9 @@ def test_a_change_of_a_schedule_through_its_view_is_planned_again_and_notified(r
         " WHERE name = 'nightly' RETURNING next_run_at"
     ).fetchone()
     assert changed == (None,)
-    assert [notice.channel for notice in renamed.notifies(timeout=5, stop_after=1)] == ["streamworkers_schedules"]
+    assert [notice.channel for notice in renamed.notifies(timeout=patient(5), stop_after=1)] == [
+        "streamworkers_schedules"
+    ]
     assert renamed.execute("SELECT job, parameters FROM schedules WHERE name = 'nightly'").fetchone() == (
         *("analysis", {"last_bars": 2}),
     )
@@ -204,7 +207,9 @@ def test_a_schedule_is_made_through_its_view(renamed: Connection) -> None:
         ('{"universe": "mine"}',),
     ).fetchone()
     assert made == (4, {}, True, "America/New_York")
-    assert [notice.channel for notice in renamed.notifies(timeout=5, stop_after=1)] == ["streamworkers_schedules"]
+    assert [notice.channel for notice in renamed.notifies(timeout=patient(5), stop_after=1)] == [
+        "streamworkers_schedules"
+    ]
     with pytest.raises(psycopg.errors.CheckViolation, match="schedules_name_check"):
         renamed.execute("INSERT INTO job_schedules (name, job_type, cron) VALUES ('Bad Name', 'analysis', '* * * * *')")
     renamed.execute("DELETE FROM job_schedules WHERE name = 'by_view'")

@@ -123,7 +123,7 @@ def test_tables_of_later_migrations_are_granted_too(connection: Connection, app:
 
 
 def test_a_role_without_createrole_gets_an_error(app: Connection) -> None:
-    with pytest.raises(MigrationError, match=r"this role may not create roles or grant rights \(.*\): run it as the"):
+    with pytest.raises(MigrationError, match=r"this role may not create roles or grant rights \(.*\): connect as the"):
         create_roles(app)
 
 

@@ -192,7 +192,7 @@ def test_what_is_no_good_is_rejected_told_once_and_counted(
     assert (outcome.kind, outcome.reason) == ("rejected", reason)
     assert outcome.detail.startswith(detail)
     assert messages_to_runs.accept(raw, "pubsub", SENT_AT).kind == "duplicate"
-    told = json.loads(errors.get_message(timeout=5)["data"])
+    told = json.loads(errors.get_message(timeout=patient(5))["data"])
     assert (told["kind"], told["reason"], told["source"]) == ("message_rejected", reason, "pubsub")
     assert told["detail"].startswith(detail)
     assert errors.get_message(timeout=0.1) is None

@@ -61,7 +61,7 @@ def test_a_schedule_whose_next_tick_cannot_be_computed_says_why(connection: Conn
     odd = _save(connection, name="odd", calendar="ASEX")
     assert odd.next_run_at is None
     assert odd.problem is not None
-    assert odd.problem.startswith("calendar 'ASEX' cannot be made: ")
+    assert odd.problem.startswith("calendar 'ASEX' cannot be built: ")
     assert odd.due_at is not None
     assert odd.due_at - before < timedelta(minutes=5)  # planned again soon
     connection.execute("UPDATE schedules SET enabled = false")

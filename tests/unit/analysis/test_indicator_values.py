@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.indicators import BarValue, compute, compute_last_bars
-from streamworkers.analysis.ta_functions import INDICATOR_FUNCTIONS, REJECTED_FUNCTIONS
+from streamworkers.analysis.ta_functions import REJECTED_FUNCTIONS, indicator_functions
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.bars import Bars
 
@@ -116,7 +116,7 @@ def _plain_inputs(function: str, series: Bars) -> list[NDArray[np.float64]]:
     return [getattr(series, name) for name in flat]
 
 
-@pytest.mark.parametrize("function", sorted(set(INDICATOR_FUNCTIONS) - set(REJECTED_FUNCTIONS)))
+@pytest.mark.parametrize("function", sorted(set(indicator_functions()) - set(REJECTED_FUNCTIONS)))
 def test_every_ta_lib_function_gives_its_own_values_and_nan_before_they_are_defined(
     function: str, random_series: SeriesMaker
 ) -> None:

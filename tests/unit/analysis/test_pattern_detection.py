@@ -8,7 +8,7 @@ import talib
 
 from streamworkers.analysis.definitions import PatternDefinition
 from streamworkers.analysis.patterns import Detection, detect
-from streamworkers.analysis.ta_functions import CANDLE_FUNCTIONS
+from streamworkers.analysis.ta_functions import candle_functions
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.bars import Bars
 
@@ -26,7 +26,7 @@ def _then(bars_of: SeriesMaker, *last: tuple[float, float, float, float]) -> Bar
     return bars_of(**dict(zip(("open", "high", "low", "close"), map(list, columns), strict=True)))
 
 
-@pytest.mark.parametrize("function", CANDLE_FUNCTIONS)
+@pytest.mark.parametrize("function", candle_functions())
 def test_every_candle_signal_equals_ta_libs_on_the_same_arrays(random_series: SeriesMaker, function: str) -> None:
     series = random_series(3000)
     signals = getattr(talib, function)(series.open, series.high, series.low, series.close)

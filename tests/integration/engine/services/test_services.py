@@ -258,7 +258,7 @@ def test_without_the_rule_for_stalled_runs_what_a_busy_queue_lost_stays_lost(
     hasty: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Reconciler, "_is_stalled", lambda *_: False)
+    monkeypatch.setattr(loss_check_module.StallDetector, "is_stalled", lambda *_: False)
     start_run(connection, streams, registry, "ledger_entry", "LOST", "C")
     _lose(streams, "LOST")
     consumer.work(count=1)

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from harness import wait_until
+from patience import patient
 from streamworkers.database import Connection, connect
 from streamworkers.engine.host.loop import ConnectionLoop
 from streamworkers.errors import BadInputError, UnknownNameError
@@ -23,7 +24,7 @@ def cache(database_url: str, connection: Connection) -> Iterator[UniverseCache]:
     wait_until(lambda: opened.is_listening, 10)
     yield opened
     loop.stop()
-    loop.join(10)
+    loop.join(patient(10))
 
 
 def test_it_answers_what_the_database_answers(cache: UniverseCache, connection: Connection) -> None:

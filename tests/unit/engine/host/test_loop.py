@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness import wait_until
+from patience import patient
 from streamworkers.engine.host import host as host_module
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop, Loop
@@ -116,7 +117,7 @@ def test_the_first_signal_stops_the_main_loop_and_the_second_is_urgent(signals: 
     killer.join()
     assert loop.turns > 0
     assert made.is_set()
-    assert made.wait(60.0)
+    assert made.wait(patient(60.0))
     assert (made.is_urgent, seconds) == (False, [])
     os.kill(os.getpid(), signal.SIGINT)
     assert (made.is_urgent, seconds) == (True, ["second"])
@@ -131,5 +132,7 @@ def test_a_pause_of_the_main_loop_ends_with_the_signal() -> None:
         "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
         "print(signals.wait(50))\n"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40, check=False)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(40), check=False
+    )
     assert (answer.stdout, answer.stderr) == ("True\n", "")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import streamworkers
+from patience import patient
 from streamworkers.engine.host.scheduler_package import find_scheduler_conflict, require_own_scheduler
 from streamworkers.errors import UsageError
 
@@ -22,7 +23,7 @@ def _run(*words: str, path: Path) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=patient(100),
         check=False,
     )
 
