@@ -34,14 +34,14 @@ def doctor(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Doctor:
-    """A doctor whose second look follows at once, and that examines runs enqueued just now.
+    """A doctor whose second look follows at once, and that examines runs enqueued just now; its leases do not expire.
 
     Except for what a test breaks, the system is healthy: there are bars of today and a worker.
     """
     connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
     _serve(streams, "elsewhere", "bench")
     monkeypatch.setattr(doctor_module, "SECOND_LOOK_SECONDS", 0.0)
-    hasty = settings.model_copy(update={"reconcile_seconds": 0.0})
+    hasty = settings.model_copy(update={"reconcile_seconds": 0.0, "lease_seconds": 20.0})
     return Doctor(connection, streams, registry, OutboxRelay(pool, streams, PoolMetrics()), hasty)
 
 
