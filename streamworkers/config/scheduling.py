@@ -1,4 +1,4 @@
-"""Settings of the scheduler and of the standing jobs that `schedules install-defaults` writes."""
+"""Settings of the scheduler and of the standard schedules that `schedules install-defaults` writes."""
 
 import os
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ class SchedulingSettings(BaseModel):
     status_ttl_seconds: int = Field(
         604_800, ge=60, le=31_536_000, description="Seconds the status hash of a requested job is kept"
     )
-    job_universes: str = Field("nasdaq100:sp500:dow30", description="Universes of the standing jobs")
+    job_universes: str = Field("nasdaq100:sp500:dow30", description="Universes of the standard schedules")
     job_indicator_calc_time: ClockTime = Field(
         "18:10", description="New York time at which `daily_indicator_calculation` starts"
     )

@@ -5,9 +5,12 @@ from importlib.metadata import packages_distributions
 
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.engine.host.scheduler_package import find_scheduler_conflict
 
 
 def find_foreign_scheduler(_snapshot: Snapshot) -> Iterator[Finding]:
-    """Another distribution installs a package `scheduler` over that of streamworkers."""
+    """Another distribution installs a package `scheduler` over that of streamworkers, or hides it."""
+    if (conflict := find_scheduler_conflict()) is not None:
+        yield Finding("package scheduler", conflict)
     for name in sorted(set(packages_distributions().get("scheduler", ())) - {"streamworkers"}):
         yield Finding(f"distribution {name}", "it also installs a package `scheduler`")

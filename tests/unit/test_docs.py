@@ -70,6 +70,21 @@ def metrics_table(process: str) -> str:
     return "\n".join(["| name | type | meaning | labels |", "| --- | --- | --- | --- |", *sorted(rows)])
 
 
+def command_reference(command: click.Command = cli, path: str = "streamworkers") -> str:
+    """The part of docs/reference/cli.md about a command and those below it, from the code."""
+    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    text = f"## `{path}`\n\n```text\n{command.get_help(context)}\n```\n"
+    if not isinstance(command, click.Group):
+        return text
+    below = ((name, command.get_command(context, name)) for name in command.list_commands(context))
+    parts = [command_reference(each, f"{path} {name}") for name, each in below if each and not each.hidden]
+    return "\n".join([text, *parts])
+
+
+def test_the_reference_of_commands_is_the_code() -> None:
+    assert command_reference() in _text("docs/reference/cli.md")
+
+
 def test_the_table_of_settings_is_the_code() -> None:
     assert settings_table() in _text("docs/reference/settings.md")
 

@@ -19,6 +19,7 @@ from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import describe
 
 log = structlog.get_logger()
+_STARTING_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,9 @@ class LeaseKeeper(Loop):
         now = time.monotonic()
         try:
             if now >= self._beat_at and not self._is_stopping:
-                self._beat_at = now + self._interval
-                self._beat()
+                has_workers = self._beat()
+                # The first workers are still starting: the next heartbeat shows them soon.
+                self._beat_at = now + (self._interval if has_workers else min(self._interval, _STARTING_SECONDS))
                 self.trouble = ""
             self._release_dead_workers()
             if self._is_stopping:
@@ -112,11 +114,14 @@ class LeaseKeeper(Loop):
         else:
             self._unreleased.append(dead)
 
-    def _beat(self) -> None:
+    def _beat(self) -> bool:
+        """Renew the leases and write the heartbeat; True if it has workers."""
         for holder in self._holders():
             for name in holder.queues:
                 self._streams.leases.renew(name, holder.consumer, self._lease_ms)
-        self._streams.heartbeats.beat(self._owner, self._describe_self(), max(3 * self._lease_ms // 4, 3000) + 2000)
+        status = self._describe_self()
+        self._streams.heartbeats.beat(self._owner, status, max(3 * self._lease_ms // 4, 3000) + 2000)
+        return bool(status.workers)
 
     def _release_dead_workers(self) -> None:
         while self._unreleased:

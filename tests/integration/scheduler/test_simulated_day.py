@@ -1,4 +1,4 @@
-"""A day of the standing jobs on real bars, by a clock that the test turns, worked through by a real consumer."""
+"""A day of the standard schedules on real bars, by a clock that the test turns, worked through by a real consumer."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.market_data
 
 @pytest.fixture
 def day(market_data: Path, connection: Connection, ticker: Ticker, clock: Clock) -> Callable[[int, int], None]:
-    """Real bars, the standing jobs, five in the afternoon; a function turns the clock to an hour and minute."""
+    """Real bars, the standard schedules, five in the afternoon; a function turns the clock to an hour and minute."""
     import_bars(connection, [market_data / "sp500_daily_2016_2021.csv.gz"], TIMEFRAMES["day"])
     import_universes(connection, market_data / "universes.csv")
     clock.now = FRIDAY
