@@ -22,13 +22,9 @@ SHARED_NAMES = {"main": "the entry point of a process"}
 LONG_FUNCTIONS = {
     "PoolMetrics.__init__": "one statement a metric",
     "default_schedules": "one literal a schedule",
-    "coverage": "a command with its options",
     "enqueue": "a command with its options, and the one transaction of an enqueue",
-    "load": "a command with its options",
     "load_rows": "one COPY with its temporary table, top to bottom",
     "run_fetch": "one pass over the pages of a series",
-    "Supervisor.__init__": "wires every part of a supervisor",
-    "Scheduler.__init__": "wires every part of a scheduler",
 }
 
 # Words of this repository's past, and what took their place. A pattern may name an honest meaning that stays.
