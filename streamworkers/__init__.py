@@ -38,7 +38,7 @@ _MODULES = {
     "Context": "streamworkers.engine.job",
     "Event": "streamworkers.engine.outcome",
     "Failed": "streamworkers.engine.outcome",
-    "Item": "streamworkers.engine.redis.entry",
+    "Item": "streamworkers.engine.outcome",
     "ItemError": "streamworkers.errors",
     "Job": "streamworkers.engine.job",
     "JobCounter": "streamworkers.engine.job",

@@ -7,6 +7,7 @@ import tokenize
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -210,6 +211,29 @@ def top_level_names(project: Mapping[str, Any]) -> set[str]:
     sources = wheel.get("sources", {})
     moved = {path: new for path in wheel["only-include"] for old, new in sources.items() if path.startswith(f"{old}/")}
     return {moved.get(path, path).split("/")[0] for path in wheel["only-include"]}
+
+
+def import_cycle(sources: Mapping[str, str]) -> list[str]:
+    """The modules of a circle of imports, those for types included; empty without one. Paths are those of files."""
+    names = {path: path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in sources}
+    known = set(names.values())
+    imports: dict[str, set[str]] = {}
+    for path, tree in _parsed(sources):
+        if path == "streamworkers/__init__.py":
+            continue  # the stable API, imported when it is used
+        found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        found |= {
+            f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+        }
+        imports[names[path]] = (found & known) - {names[path]}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def unused_dependencies(project: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:

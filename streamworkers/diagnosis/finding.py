@@ -1,34 +1,13 @@
-"""The shapes of diagnosis: a check, what it finds, and the thresholds of both."""
+"""The shapes of diagnosis: a check, and what it finds."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import Field
-
-from streamworkers.engine.job import JobParameters
-
-if TYPE_CHECKING:
-    from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.diagnosis.snapshot import Snapshot
 
 NOTE, WARNING, ERROR = "note", "warning", "error"
 SEVERITIES = (ERROR, WARNING, NOTE)
-
-
-class Thresholds(JobParameters):
-    """The values above which checks report a finding; they are the parameters of the job `health_check`.
-
-    Rates and counts are those of the last `window_hours`. `data_days` is the age in calendar days that the newest daily
-    bar may have: four cover a weekend with a holiday.
-    """
-
-    window_hours: float = Field(24.0, gt=0, le=24 * 90)
-    error_rate: float = Field(0.05, ge=0, le=1)
-    queue_age_seconds: float = Field(900.0, gt=0)
-    connection_share: float = Field(0.8, gt=0, le=1)
-    memory_share: float = Field(0.8, gt=0, le=1)
-    outbox_seconds: float = Field(60.0, gt=0)
-    data_days: int = Field(4, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +51,14 @@ class Check:
     name: str
     component: str
     severity: str
-    look: Callable[["Snapshot"], Iterable[Finding]]
+    look: Callable[[Snapshot], Iterable[Finding]]
     meaning: str
     fix: str = ""
     by_hand: str = ""
     is_cheap: bool = False
     alert: str = ""
 
-    def find(self, snapshot: "Snapshot") -> list[Finding]:
+    def find(self, snapshot: Snapshot) -> list[Finding]:
         """Returns what is wrong in a snapshot."""
         return [
             replace(

@@ -7,9 +7,9 @@ from typing import Any
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.diagnosis.finding import Thresholds
 from streamworkers.diagnosis.postgres import read_database_state
 from streamworkers.diagnosis.queue_entries import QueueEntries, read_queue_entries
+from streamworkers.diagnosis.thresholds import Thresholds
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.heartbeats import SupervisorStatus

@@ -7,8 +7,8 @@ from typing import ClassVar
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.diagnosis.components import check_components, find_worst, make_monitoring_event, save_statuses
-from streamworkers.diagnosis.finding import Thresholds
 from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.diagnosis.thresholds import Thresholds
 from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.engine.redis.streams import Streams

@@ -18,6 +18,7 @@ from house import (
     MOST_ROOMS_OF_THE_ENGINE,
     SHARED_NAMES,
     glossary,
+    import_cycle,
     long_functions,
     long_subjects,
     retired_words,
@@ -102,6 +103,10 @@ def test_functions_and_files_are_short_and_the_engine_has_few_rooms() -> None:
     assert long_functions(PRODUCT).keys() == LONG_FUNCTIONS.keys()
     assert statistics.median(text.count("\n") for text in PRODUCT.values()) <= MEDIAN_LINES_OF_A_FILE
     assert len(rooms(path.name for path in ENGINE.iterdir())) <= MOST_ROOMS_OF_THE_ENGINE
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert import_cycle(PRODUCT) == []
 
 
 def test_the_wheel_installs_two_names() -> None:
@@ -195,6 +200,12 @@ def test_control_a_long_function_is_found_and_rooms_are_counted() -> None:
     body = "\n".join(["        x = 1"] * MOST_LINES_OF_A_FUNCTION)
     assert long_functions({"a.py": f"class A:\n    def f(self):\n{body}\n    def g(self): ..."}) == {"A.f": 41}
     assert rooms(["__init__.py", "__pycache__", "job.py", "redis"]) == {"job.py", "redis"}
+
+
+def test_control_a_circle_of_imports_is_found() -> None:
+    circle = {"x/a.py": "from x import b", "x/b.py": "from x.c import y", "x/c.py": "import os\nfrom x.a import z"}
+    assert sorted(set(import_cycle(circle))) == ["x.a", "x.b", "x.c"]
+    assert import_cycle({**circle, "x/c.py": "y = 1"}) == []
 
 
 def test_control_a_third_name_in_the_wheel_and_an_unused_dependency_are_found() -> None:

@@ -5,6 +5,7 @@ counted too: what it had committed but not reported is read from the ledger.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -12,7 +13,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 
-from streamworkers import __version__
 from streamworkers.database import Connection
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.protocol import BatchReport
@@ -33,7 +33,7 @@ class ServiceMetrics:
         build = Gauge(
             "streamworkers_build_info", "Always 1; the label is the version", ("version",), registry=self.registry
         )
-        build.labels(__version__).set(1)
+        build.labels(version("streamworkers")).set(1)
         self.events_published = self._counter("events_published", "Events published", ("channel",))
         self.service_failures = self._counter(
             "service_failures", "Steps of background services that failed", ("service",)

@@ -5,7 +5,6 @@ import importlib.util
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import streamworkers
 from streamworkers.errors import UsageError
 
 PACKAGE = "scheduler"
@@ -20,7 +19,7 @@ def require_own_scheduler() -> None:
 
 def find_scheduler_conflict() -> str | None:
     """Why `import scheduler` does not import the package of streamworkers, and what to do; None if it does."""
-    expected = Path(streamworkers.__file__).parent.parent / PACKAGE / "__init__.py"
+    expected = Path(__file__).parents[3] / PACKAGE / "__init__.py"
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None:
         return f"the package `{PACKAGE}` is missing, expected in {expected.parent}: install {DISTRIBUTION} again"

@@ -15,8 +15,8 @@ from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.diagnosis.components import ComponentStatus, check_components, find_worst
-from streamworkers.diagnosis.finding import Thresholds
 from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.diagnosis.thresholds import Thresholds
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import Run, retention
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
