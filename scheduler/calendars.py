@@ -20,7 +20,7 @@ class SessionFiller:
         self._pool = pool
 
     def run_once(self) -> float | None:
-        """Fills the calendars that were not filled within a day."""
+        """Fill the calendars that were not filled within a day."""
         with self._pool.connection() as connection:
             for calendar in FILLED_CALENDARS:
                 if fill_sessions(connection, calendar):

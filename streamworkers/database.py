@@ -53,7 +53,7 @@ def connect(
 
 
 def find_write_trouble(connection: Connection) -> str | None:
-    """Returns why PostgreSQL takes no writes on this connection, or None."""
+    """Return why PostgreSQL takes no writes on this connection, or None."""
     row = connection.execute("SHOW transaction_read_only").fetchone()
     return None if row == ("off",) else "PostgreSQL is read-only"
 

@@ -12,7 +12,7 @@ from streamworkers.errors import BadInputError, UnknownNameError
 
 
 def require_run(connection: Connection, run_id: int) -> Run:
-    """Returns the run with this id. Raises UnknownNameError if there is none."""
+    """Return the run with this id. Raises UnknownNameError if there is none."""
     run = ledger.load_run(connection, run_id)
     if run is None:
         newest = ledger_reports.list_runs(connection, job=None, status=None, limit=20)

@@ -112,7 +112,7 @@ class Session:
 
 
 def require_schema(connection: Connection) -> None:
-    """Raises UsageError if migrations are not applied."""
+    """Raise UsageError if migrations are not applied."""
     waiting = [status.name for status in migration_status(connection) if status.applied_at is None]
     if waiting:
         raise UsageError(f"the database lacks {', '.join(waiting)}: run `streamworkers migrate`")

@@ -34,7 +34,7 @@ class ComponentStatus:
 
 
 def find_worst(components: Iterable[ComponentStatus]) -> Status:
-    """Returns the status of the worst component."""
+    """Return the status of the worst component."""
     return max((component.status for component in components), key=_ORDER.index, default="ok")
 
 
@@ -55,7 +55,7 @@ def check_components(snapshot: Snapshot) -> tuple[list[ComponentStatus], list[Fi
 
 
 def find_in_component(snapshot: Snapshot, component: str) -> list[Finding]:
-    """Returns what the cheap checks of one component find."""
+    """Return what the cheap checks of one component find."""
     checks = (check for check in CHECKS.values() if check.component == component and check.is_cheap)
     return [finding for check in checks for finding in check.find(snapshot)]
 
@@ -69,7 +69,7 @@ def save_statuses(connection: Connection, components: Sequence[ComponentStatus],
 
 
 def make_monitoring_event(components: Sequence[ComponentStatus], run_id: int | None, moment: datetime) -> Event:
-    """Returns the message on `tickstock:monitoring` with the state of components."""
+    """Return the message on `tickstock:monitoring` with the state of components."""
     return Event(
         MONITORING_CHANNEL,
         {

@@ -35,7 +35,7 @@ class Doctor:
     settings: Settings
 
     def examine(self) -> list[Finding]:
-        """Returns what two looks find, the worst first."""
+        """Return what two looks find, the worst first."""
         first_look = self._snapshot(None)
         first = _run_checks(first_look)
         if not first:

@@ -59,7 +59,7 @@ class Check:
     alert: str = ""
 
     def find(self, snapshot: Snapshot) -> list[Finding]:
-        """Returns what is wrong in a snapshot."""
+        """Return what is wrong in a snapshot."""
         return [
             replace(
                 finding,
@@ -71,5 +71,5 @@ class Check:
         ]
 
     def mark_fixed(self, finding: Finding) -> Finding:
-        """Returns a finding of this check as one that is gone."""
+        """Return a finding of this check as one that is gone."""
         return replace(finding, fixed=True, advice=f"done: {self.fix}" if finding.fix else "gone")

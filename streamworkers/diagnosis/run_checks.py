@@ -42,7 +42,7 @@ def find_unknown_jobs(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def find_stale_counts(snapshot: Snapshot) -> Iterator[Finding]:
-    """Counts in Redis of runs that are not open."""
+    """Find counts in Redis of runs that are not open."""
     for queue in snapshot.backlogs:
         counted = snapshot.streams.inspector.read_open_counts(queue)
         is_read = queue in snapshot.read_queues

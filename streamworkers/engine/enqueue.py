@@ -125,7 +125,7 @@ def _require_size(request: RunRequest) -> None:
 
 
 def require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:
-    """Raises BadInputError naming the parameter that a job does not have, or that breaks its rule."""
+    """Raise BadInputError naming the parameter that a job does not have, or that breaks its rule."""
     try:
         job.parameters.model_validate(parameters)
     except ValidationError as error:

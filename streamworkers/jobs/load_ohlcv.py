@@ -43,7 +43,7 @@ class LoadOhlcv(Job[LoadParameters]):
         self._providers: dict[str, Provider] = {}
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
-        """Fixes the timeframes, the moment, and the values of settings for all items of the run."""
+        """Fix the timeframes, the moment, and the values of settings for all items of the run."""
         settings = load_settings()
         given = LoadParameters.model_validate(request.parameters or {})
         names = request.timeframes or given.timeframes or (request.timeframe or "day",)
@@ -68,7 +68,7 @@ class LoadOhlcv(Job[LoadParameters]):
         )
 
     def execute(self, items: Sequence[Item], context: Context[LoadParameters]) -> Iterator[Outcome]:
-        """Fetches the bars of all items, several symbols at once."""
+        """Fetch the bars of all items, several symbols at once."""
         assert context.as_of is not None
         parameters = context.parameters
         settings = load_settings()
@@ -85,14 +85,14 @@ class LoadOhlcv(Job[LoadParameters]):
         ).outcomes()
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
-        """Stores the bars of each timeframe."""
+        """Store the bars of each timeframe."""
         values = [outcome.value for outcome in completed if isinstance(outcome.value, BarsToSave)]
         if values:
             store_loaded(connection, completed[0].item.run_id, values)
         return ()
 
     def close(self) -> None:
-        """Closes the providers' connections; they are opened again when needed."""
+        """Close the providers' connections; they are opened again when needed."""
         for provider in self._providers.values():
             provider.close()
         self._providers.clear()
@@ -108,7 +108,7 @@ class LoadOhlcv(Job[LoadParameters]):
 
 
 def _fill_in(given: LoadParameters, settings: Settings, symbols: int) -> LoadParameters:
-    """Returns the parameters of a run with the values of settings where none are given."""
+    """Return the parameters of a run with the values of settings where none are given."""
     return given.model_copy(
         update={
             "provider": given.provider or settings.load_provider,

@@ -73,7 +73,7 @@ class LoadBatch:
         return LoadFacts(self.context.run_id, self._begun_at, self.provider, self.rules, self._splits_unknown)
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yields the outcome of each item as soon as it is known."""
+        """Yield the outcome of each item as soon as it is known."""
         read_sessions(self.context.connection, EXCHANGE_CALENDAR)
         left = {item.seq: item for item in self.items}
         try:
@@ -95,7 +95,7 @@ class LoadBatch:
             yield from self._run([(fetch, days if fetch.key in served else self.provider) for fetch in fetches])
 
     def _plan_items(self, splits: Mapping[str, Sequence[Split]]) -> Iterator[Want | Outcome]:
-        """Yields what is wanted for each item, or its outcome if there is nothing to load."""
+        """Yield what is wanted for each item, or its outcome if there is nothing to load."""
         by_timeframe: dict[str, list[Item]] = {}
         for item in self.items:
             by_timeframe.setdefault(item.timeframe or "day", []).append(item)
@@ -129,7 +129,7 @@ class LoadBatch:
         return read_starts(self.context.connection, symbol, frame, begin, end)
 
     def _read_splits(self) -> dict[str, list[Split]]:
-        """Returns the splits of the run's symbols since their bars were stored; fetched once for a run."""
+        """Return the splits of the run's symbols since their bars were stored; fetched once for a run."""
         # Up to now, not to the run's moment: the provider adjusts prices as of now.
         first, last = self.splits_since, max(self.rules.today, self._today)
         if first is None or first >= last or self.provider.adjusted is not True:
@@ -142,7 +142,7 @@ class LoadBatch:
         return by_symbol
 
     def _group_days(self, fetches: Sequence[Fetch]) -> tuple[DaysOfAll, set[str]]:
-        """Returns days of all symbols, if they save calls, and the keys of the fetches that they serve."""
+        """Return days of all symbols, if they save calls, and the keys of the fetches that they serve."""
         by_key = {fetch.key: list_grouped_days(fetch, self.rules) for fetch in fetches} if self.grouped else {}
         found = {}
         for day in sorted({day for days in by_key.values() for day in days}):
@@ -167,7 +167,7 @@ class LoadBatch:
         return _NO_ANSWER if pages is None else pack_day(pages)
 
     def _fetch_shared(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """Returns an answer that all items of the run share, `_NO_ANSWER` if the key's plan does not include it."""
+        """Return an answer that all items of the run share, `_NO_ANSWER` if the key's plan does not include it."""
 
         def fetch_if_in_plan() -> bytes:
             try:
@@ -182,7 +182,7 @@ class LoadBatch:
         return packed
 
     def _run(self, fetches: Sequence[tuple[Fetch, Provider]]) -> Iterator[Outcome]:
-        """Runs all fetches, several at once, and yields the outcomes of their items."""
+        """Run all fetches, several at once, and yield the outcomes of their items."""
         by_seq = {item.seq: item for item in self.items}
         keys = [fetch.key for fetch, _ in fetches]
         saved = read_checkpoint(self.context.connection, self.context.run_id, keys, self._midnight)

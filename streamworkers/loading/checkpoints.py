@@ -24,7 +24,7 @@ class CheckpointPage(NamedTuple):
 def read_checkpoint(
     connection: psycopg.Connection, run_id: int, keys: Sequence[str], since: datetime
 ) -> dict[str, list[CheckpointPage]]:
-    """Returns the pages of each key that were saved since a moment, from the first page on without a gap."""
+    """Return the pages of each key that were saved since a moment, from the first page on without a gap."""
     found: dict[str, list[CheckpointPage]] = {}
     for key, page, packed, cursor, rejected in connection.execute(
         "SELECT key, page, packed, cursor, rejected FROM load_checkpoints WHERE run_id = %s AND key = ANY(%s)"
@@ -38,7 +38,7 @@ def read_checkpoint(
 
 
 def write_checkpoint(connection: psycopg.Connection, run_id: int, key: str, pages: Sequence[CheckpointPage]) -> None:
-    """Saves the pages of a key, replacing those saved before."""
+    """Save the pages of a key, replacing those saved before."""
     with connection.transaction():
         delete_checkpoints(connection, run_id, [key])
         connection.cursor().executemany(
@@ -49,14 +49,14 @@ def write_checkpoint(connection: psycopg.Connection, run_id: int, key: str, page
 
 
 def delete_checkpoints(connection: psycopg.Connection, run_id: int, keys: Sequence[str]) -> None:
-    """Deletes the pages of these keys, whose bars are stored now."""
+    """Delete the pages of these keys, whose bars are stored now."""
     connection.execute("DELETE FROM load_checkpoints WHERE run_id = %s AND key = ANY(%s)", (run_id, list(keys)))
 
 
 def fetch_shared(
     connection: psycopg.Connection, run_id: int, key: str, since: datetime, fetch: Callable[[], bytes]
 ) -> bytes | None:
-    """Returns an answer that all items of a run share, fetching it once; None while another worker fetches it."""
+    """Return an answer that all items of a run share, fetching it once; None while another worker fetches it."""
     found = read_checkpoint(connection, run_id, [key], since)
     if key in found:
         return found[key][0].packed

@@ -49,7 +49,7 @@ class Gap:
 def compute_coverage(
     connection: psycopg.Connection, symbols: Sequence[str], timeframe: Timeframe, span: Span, rules: LoadRules
 ) -> list[Coverage]:
-    """Returns the coverage of each symbol, in the order of `symbols`, over the days of `span`."""
+    """Return the coverage of each symbol, in the order of `symbols`, over the days of `span`."""
     expected = rules.expected(timeframe, span)
     names = list(symbols)
     if timeframe.name == "1min":
@@ -74,7 +74,7 @@ def compute_coverage(
 def find_gaps(
     connection: psycopg.Connection, symbol: str, timeframe: Timeframe, span: Span, rules: LoadRules
 ) -> Iterator[Gap]:
-    """Yields the gaps of a symbol in order of time. Missing bars with no stored one between them are one gap."""
+    """Yield the gaps of a symbol in order of time. Missing bars with no stored one between them are one gap."""
     expected = rules.expected(timeframe, span)
     if not len(expected):
         return
@@ -85,6 +85,6 @@ def find_gaps(
 
 
 def _find_runs(mask: "np.ndarray[Any, np.dtype[np.bool_]]") -> list[tuple[int, int]]:
-    """Returns the first and last place of each run of true values."""
+    """Return the first and last place of each run of true values."""
     edges: Starts = np.diff(np.concatenate(([0], mask.astype(np.int64), [0])))
     return list(zip(np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist(), strict=True))

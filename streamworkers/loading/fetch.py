@@ -56,7 +56,7 @@ class _Filter:
         self._keep(bars if self._wide is None else self._wide.add(bars))
 
     def finish(self) -> Loaded:
-        """Returns the result, after the last bar."""
+        """Return the result, after the last bar."""
         if self._wide is not None:
             self._keep(self._wide.finish())
         self.loaded.missing = len(self._expected) - self._present
@@ -82,7 +82,7 @@ def run_fetch(
     should_stop: Callable[[], bool],
     keep: Callable[[list[CheckpointPage]], None],
 ) -> list[Loaded]:
-    """Fetches all pages of a request and selects the bars of each want. Runs in a thread.
+    """Fetch all pages of a request and select the bars of each want. Runs in a thread.
 
     `checkpoint` holds the pages that an earlier call fetched. If the provider fails or has to be waited for, or if
     `should_stop` returns true between two pages, passes all pages so far to `keep` and raises the error.
@@ -123,7 +123,7 @@ def run_fetch(
 def _read_pages(
     fetch: Fetch, provider: Provider, checkpoint: Sequence[CheckpointPage]
 ) -> Iterator[tuple[Bars, CheckpointPage]]:
-    """Yields the pages of the checkpoint, then those after them from the provider."""
+    """Yield the pages of the checkpoint, then those after them from the provider."""
     cursor = None
     for page in checkpoint:
         cursor = page.cursor

@@ -30,7 +30,7 @@ class _Row(msgspec.Struct, array_like=True):
 
 
 def pack_day(pages: DayOfAll) -> bytes:
-    """Returns the day of all symbols as bytes for `unpack_day`."""
+    """Return the day of all symbols as bytes for `unpack_day`."""
     rows = {}
     for symbol, page in pages.items():
         bars = page.bars
@@ -43,13 +43,13 @@ def pack_day(pages: DayOfAll) -> bytes:
 
 
 def unpack_day(packed: bytes, day: date) -> DayOfAll:
-    """Returns the day in what `pack_day` made."""
+    """Return the day in what `pack_day` made."""
     start = np.array([day], "datetime64[D]")
     return {symbol: _page(start, row) for symbol, row in msgspec.json.decode(packed, type=dict[str, _Row]).items()}
 
 
 def list_grouped_days(fetch: Fetch, rules: LoadRules) -> list[date]:
-    """Returns the days of all symbols that would serve a fetch, or none if it needs more than a few, or other bars."""
+    """Return the days of all symbols that would serve a fetch, or none if it needs more than a few, or other bars."""
     wants = [want for want in fetch.wants if want.timeframe.name == "day"]
     if fetch.request.timeframe.name != "day" or len(wants) != 1:
         return []
@@ -73,7 +73,7 @@ class DaysOfAll(Provider):
     def add_stored(
         self, connection: Connection, fetches: Sequence[Fetch], rules: LoadRules, own: Container[str]
     ) -> list[Fetch]:
-        """Reads the stored days before the new ones; returns the fetches whose days are complete.
+        """Read the stored days before the new ones; returns the fetches whose days are complete.
 
         `own` are the symbols whose stored days belong to the provider's series; other stored days are not used for
         weeks and months. A symbol that is missing from a day may not be covered by the provider's day of all: it gets
@@ -107,7 +107,7 @@ class DaysOfAll(Provider):
 
 
 def _select_from(bars: Bars, first: date) -> Bars:
-    """Returns the stored day bars from a day on, with volumes as a provider's pages have them."""
+    """Return the stored day bars from a day on, with volumes as a provider's pages have them."""
     shares = replace(bars, volume=bars.volume.astype(np.int64))
     return shares.where(bars.times >= np.datetime64(first, "D"))
 

@@ -33,7 +33,7 @@ class LoadFacts:
 
 
 def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries | None, facts: LoadFacts) -> Outcome:
-    """Returns the bars of an item with its result, or a failure if it has none where sessions have some.
+    """Return the bars of an item with its result, or a failure if it has none where sessions have some.
 
     `found` is what was stored when the load was planned.
     """
@@ -63,7 +63,7 @@ def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries 
 
 
 def fail_item(item: Item, error: BaseException) -> Failed:
-    """Returns the failure of an item, permanent if trying again cannot help."""
+    """Return the failure of an item, permanent if trying again cannot help."""
     return Failed(item, f"{type(error).__name__}: {error}", isinstance(error, PermanentError | BadInputError))
 
 

@@ -49,7 +49,7 @@ class LoadParameters(JobParameters):
         return self
 
     def rules(self, now: datetime) -> LoadRules:
-        """Returns the rules that these parameters mean at a moment."""
+        """Return the rules that these parameters mean at a moment."""
         last = self.last or now.astimezone(EXCHANGE_ZONE).date()
         span = None
         if self.first is not None:

@@ -63,11 +63,11 @@ class LoadRules:
         return self.now.astimezone(EXCHANGE_ZONE).date()
 
     def windows(self, first: date, last: date) -> Windows:
-        """Returns the windows of a range of days."""
+        """Return the windows of a range of days."""
         return windows_between(first, last, self.hours, self.hour_anchor)
 
     def closed(self, windows: Windows, timeframe: Timeframe, starts: Starts) -> Mask:
-        """Returns a mask of the bars that are closed, or of all bars with `include_open`."""
+        """Return a mask of the bars that are closed, or of all bars with `include_open`."""
         if self.include_open:
             return np.ones(len(starts), np.bool_)
         deadline = round((self.now.timestamp() - self.grace_seconds) * 1000)
@@ -75,7 +75,7 @@ class LoadRules:
         return ended
 
     def expected(self, timeframe: Timeframe, span: Span) -> Starts:
-        """Returns the starts of the closed bars that the sessions of these days have."""
+        """Return the starts of the closed bars that the sessions of these days have."""
         return _expected(self, timeframe, span)
 
 
@@ -116,7 +116,7 @@ class Fetch:
 
     @property
     def key(self) -> str:
-        """Identifies the request in a run's checkpoints."""
+        """Identify the request in a run's checkpoints."""
         request = self.request
         return f"{request.symbol}:{request.timeframe.name}:{request.first}:{request.last}"
 
@@ -125,7 +125,7 @@ def plan_load(
     number: int, symbol: str, timeframe: Timeframe, rules: LoadRules, kind: SeriesKind, found: StoredSeries | None,
     splits: Sequence[Split] = (), present: Starts | None = None,
 ) -> Plan:  # fmt: skip
-    """Decides what to load of a symbol in a timeframe.
+    """Decide what to load of a symbol in a timeframe.
 
     `kind` is that of the new bars, `found` what is stored, `splits` are those of the symbol since it was stored, and
     `present` the starts of the stored bars, if gaps are to be filled.
@@ -143,7 +143,7 @@ def plan_load(
 
 
 def plan_fetches(wants: Iterable[Want], provider: type[Provider] | Provider, rules: LoadRules) -> list[Fetch]:
-    """Returns the requests that serve all wants, one for several wants of a symbol where possible.
+    """Return the requests that serve all wants, one for several wants of a symbol where possible.
 
     Raises UnsupportedError for a timeframe of which the provider has neither bars nor narrower ones.
     """
@@ -167,7 +167,7 @@ def plan_fetches(wants: Iterable[Want], provider: type[Provider] | Provider, rul
 def choose_source_timeframe(
     timeframe: Timeframe, provider: type[Provider] | Provider, rules: LoadRules, beside: Iterable[str] = ()
 ) -> Timeframe:
-    """Returns the timeframe to request: the narrower one if it is requested anyway (`beside`), or if it has to be.
+    """Return the timeframe to request: the narrower one if it is requested anyway (`beside`), or if it has to be.
 
     If a provider's hours are those of extended trading by the clock, other hours can only be made of its minutes.
     Raises UnsupportedError if the provider has neither.
@@ -206,7 +206,7 @@ def _next_span(timeframe: Timeframe, rules: LoadRules, found: StoredSeries | Non
 def _find_replacement(
     kind: SeriesKind, timeframe: Timeframe, found: StoredSeries | None, splits: Sequence[Split]
 ) -> tuple[str | None, date | None]:
-    """Returns why stored bars are of another series than new ones (or None), and the last split in the new ones."""
+    """Return why stored bars are of another series than new ones (or None), and the last split in the new ones."""
     if found is None or found.kind is None or found.adjusted_on is None:
         return None, max((split.executed_on for split in splits), default=None)
     if (difference := found.kind.find_difference(kind, timeframe)) is not None:

@@ -20,7 +20,7 @@ class SeriesKind:
     hour_anchor: str
 
     def find_difference(self, other: "SeriesKind", timeframe: Timeframe) -> str | None:
-        """Returns in a few words how this kind differs from another in a timeframe, None if it does not."""
+        """Return in a few words how this kind differs from another in a timeframe, None if it does not."""
         if self.adjusted is not other.adjusted:
             return f"adjusted was {self.adjusted}"
         if timeframe.intraday and self.hours != other.hours:
@@ -97,7 +97,7 @@ WHERE b.fetched_at <= excluded.fetched_at RETURNING symbol, timeframe"""
 def read_stored(
     connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequence[str]
 ) -> dict[str, StoredSeries]:
-    """Returns what is stored of each symbol; symbols without bars are absent."""
+    """Return what is stored of each symbol; symbols without bars are absent."""
     query = sql.SQL(_STORED).format(table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column))
     found = {}
     for symbol, first, last, provider, adjusted, hours, anchor, *rest in connection.execute(
@@ -109,7 +109,7 @@ def read_stored(
 
 
 def read_oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Sequence[str]) -> date | None:
-    """Returns the day since which splits affect stored bars of these symbols, None if none are adjusted."""
+    """Return the day since which splits affect stored bars of these symbols, None if none are adjusted."""
     row = connection.execute(
         "SELECT min(adjusted_on) FROM series_sources WHERE adjusted AND provider = %s AND symbol = ANY(%s)",
         (provider, list(symbols)),
@@ -120,7 +120,7 @@ def read_oldest_adjustment(connection: psycopg.Connection, provider: str, symbol
 
 
 def record_sources(connection: psycopg.Connection, sources: Iterable[SeriesSource]) -> set[tuple[str, str]]:
-    """Writes sources, except where the stored one was fetched later; returns (symbol, timeframe) of those written."""
+    """Write sources, except where the stored one was fetched later; returns (symbol, timeframe) of those written."""
     rows = list(sources)
     flat = [
         (r.symbol, r.timeframe, r.provider, r.kind.adjusted, r.kind.hours, r.kind.hour_anchor, *r[4:9]) for r in rows
@@ -129,7 +129,7 @@ def record_sources(connection: psycopg.Connection, sources: Iterable[SeriesSourc
 
 
 def find_conflicts(connection: psycopg.Connection, sources: Sequence[SeriesSource]) -> set[str]:
-    """Returns the symbols whose stored series is neither the one that was planned on nor the one to be stored.
+    """Return the symbols whose stored series is neither the one that was planned on nor the one to be stored.
 
     Locks the places of these series to the end of the transaction, so that the later of two saves sees the other.
     """

@@ -13,7 +13,7 @@ CALL_WINDOW_MS = 60_000
 
 
 def limit_calls(provider: Provider, context: Context[Any], settings: Settings) -> Calls:
-    """Returns the calls of one batch; `reserve` raises RateLimitedError if the fleet may not make another call now."""
+    """Return the calls of one batch; `reserve` raises RateLimitedError if the fleet may not make another call now."""
     limiter, limit, tallies = context.rate_limiter, provider.calls_per_minute, context.tallies
     # A call whose end is never recorded, because its worker was killed, counts for this long.
     longest_ms = round(settings.massive_timeout_seconds * 10_000)

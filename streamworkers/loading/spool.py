@@ -21,7 +21,7 @@ class BarSpool:
         self._unit: TimeUnit = "ms"
 
     def add(self, bars: Bars) -> None:
-        """Appends a part, which may be empty."""
+        """Append a part, which may be empty."""
         packed = bars.pack()
         self._file.write(len(packed).to_bytes(_LENGTH_BYTES, "little"))
         self._file.write(packed)
@@ -47,10 +47,10 @@ class BarSpool:
 
 
 def pack_small(bars: Bars) -> bytes:
-    """Returns a part compressed, for a checkpoint."""
+    """Return a part compressed, for a checkpoint."""
     return zlib.compress(bars.pack(), 1)
 
 
 def unpack_small(packed: bytes, unit: TimeUnit) -> Bars:
-    """Returns a part of a checkpoint."""
+    """Return a part of a checkpoint."""
     return unpack_bars(zlib.decompress(packed), unit)

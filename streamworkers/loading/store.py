@@ -30,7 +30,7 @@ class BarsToSave:
 
 
 def store_loaded(connection: Connection, run_id: int, values: Sequence[BarsToSave]) -> None:
-    """Stores series and their sources, and deletes their checkpoints.
+    """Store series and their sources, and delete their checkpoints.
 
     A series that another load fetched later keeps its stored bars and its source; only missing bars are added to it.
     Raises ItemError if another kind of series was stored since the load was planned.
@@ -60,7 +60,7 @@ def _store_timeframe(
 
 
 def _split_by_rows(values: Sequence[BarsToSave]) -> Iterator[list[BarsToSave]]:
-    """Yields as many series together as one statement should store."""
+    """Yield as many series together as one statement should store."""
     part: list[BarsToSave] = []
     rows = 0
     for value in values:

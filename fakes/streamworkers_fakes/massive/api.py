@@ -120,11 +120,11 @@ class FakeMassive:
         return self.api_keys[0]
 
     def now(self) -> datetime:
-        """Returns the time of the API's clock."""
+        """Return the time of the API's clock."""
         return self._now or datetime.now(UTC)
 
     def set_now(self, now: datetime | None) -> None:
-        """Stops the clock at an aware moment; None uses the real clock. Raises BadInputError for a naive moment."""
+        """Stop the clock at an aware moment; None uses the real clock. Raises BadInputError for a naive moment."""
         if now is not None and now.tzinfo is None:
             raise BadInputError(f"now {now.isoformat()} has no offset from UTC; write it as {now.isoformat()}+00:00")
         if now is not None:
@@ -132,17 +132,17 @@ class FakeMassive:
         self._now = now
 
     def set_latency(self, seconds: float) -> None:
-        """Sets the delay before each answer. Raises BadInputError below 0."""
+        """Set the delay before each answer. Raises BadInputError below 0."""
         if not 0 <= seconds < math.inf:
             raise BadInputError(f"latency {seconds:g} s is not a finite number of seconds from 0")
         self.latency = seconds
 
     def set_calls_per_minute(self, most: int | None) -> None:
-        """Sets a new rate limit; None lifts it. Raises BadInputError below 1."""
+        """Set a new rate limit; None lifts it. Raises BadInputError below 1."""
         self._limiter = None if most is None else SlidingWindow(most, self._limit_window_seconds)
 
     def answer(self, arrival: Arrival) -> Answer:
-        """Returns the answer to a call, and logs the call."""
+        """Return the answer to a call, and logs the call."""
         started, clock = time.time(), time.monotonic()
         path = arrival.raw_path + (f"?{arrival.query}" if arrival.query else "")
         shown = without_keys(path, self.api_keys)
@@ -164,7 +164,7 @@ class FakeMassive:
     def _decide(
         self, arrival: Arrival, asked: ReceivedCall, words: list[str], parameters: dict[str, str]
     ) -> tuple[str | None, Answer]:
-        """Returns the name of the misbehaviour that the call met, or None, and the answer."""
+        """Return the name of the misbehaviour that the call met, or None, and the answer."""
         try:
             self._check_key(arrival, parameters)
             limiter = self._limiter
@@ -295,7 +295,7 @@ def _endpoint(raw_path: str) -> tuple[str, list[str]]:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Returns the parameters of a query, completed by those in its `cursor`."""
+    """Return the parameters of a query, completed by those in its `cursor`."""
     given = dict(parse_qsl(query, keep_blank_values=True))
     cursor = given.pop("cursor", None)
     if cursor is None:

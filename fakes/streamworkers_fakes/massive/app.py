@@ -83,7 +83,7 @@ async def _wait(seconds: float, receive: Receive, stopping: asyncio.Event) -> bo
 
 
 def build_app(fake: FakeMassive, stopping: asyncio.Event) -> Starlette:
-    """Returns the application; once `stopping` is set, delayed answers are dropped."""
+    """Return the application; once `stopping` is set, delayed answers are dropped."""
 
     async def health(request: Request) -> Response:
         return Response(b'{"status":"OK"}', media_type="application/json")
@@ -134,7 +134,7 @@ def _answer_error(status: int, error: str) -> Response:
 
 
 def _apply(fake: FakeMassive, wanted: _Control) -> None:
-    """Makes the changes; adds all misbehaviours or none. Raises UsageError for an invalid one."""
+    """Make the changes; add all misbehaviours or none. Raises UsageError for an invalid one."""
     rules = [
         Misbehaviour(rule.name, rule.value, frozenset(rule.tickers), rule.calls, rule.share, rule.path)
         for rule in wanted.misbehave

@@ -58,11 +58,11 @@ class FakeBars:
         return len(self.start_ms)
 
     def part(self, first: int, end: int) -> "FakeBars":
-        """Returns the bars from position `first` to before `end`."""
+        """Return the bars from position `first` to before `end`."""
         return self._at(slice(first, end))
 
     def backwards(self) -> "FakeBars":
-        """Returns the bars, the newest first."""
+        """Return the bars, the newest first."""
         return self._at(slice(None, None, -1))
 
     @property
@@ -71,7 +71,7 @@ class FakeBars:
         return (self.start_ms, self.open, self.high, self.low, self.close, self.volume, self.vwap, self.trades)
 
     def adjusted(self, ratio: float | Floats) -> "FakeBars":
-        """Returns prices divided (to four decimals) and volumes multiplied by a ratio, or by one ratio for each bar."""
+        """Return prices divided (to four decimals) and volumes multiplied by a ratio, or by one ratio for each bar."""
         if isinstance(ratio, float) and ratio == 1.0:
             return self
         return FakeBars(
@@ -86,7 +86,7 @@ class FakeBars:
         )
 
     def merged(self, firsts: Ints, start_ms: Ints) -> "FakeBars":
-        """Returns wider bars, one from each position in `firsts` to before the next, with the starts `start_ms`."""
+        """Return wider bars, one from each position in `firsts` to before the next, with the starts `start_ms`."""
         if not len(firsts):
             return self.part(0, 0)
         ends = np.append(firsts[1:], len(self))
@@ -103,11 +103,11 @@ class FakeBars:
         )
 
     def json_rows(self) -> bytes:
-        """Returns the bars as JSON objects, separated by commas, without brackets."""
+        """Return the bars as JSON objects, separated by commas, without brackets."""
         return msgspec.json.encode(list(map(_Row, *self._json_columns())))[1:-1]
 
     def json_rows_of(self, tickers: Iterable[str]) -> bytes:
-        """Returns what `json_rows` returns, with a ticker in each object."""
+        """Return what `json_rows` returns, with a ticker in each object."""
         return msgspec.json.encode(list(map(_NamedRow, tickers, *self._json_columns())))[1:-1]
 
     def _at(self, which: slice) -> "FakeBars":
@@ -128,13 +128,13 @@ class FakeBars:
 
 
 def no_bars() -> FakeBars:
-    """Returns bars of length 0."""
+    """Return bars of length 0."""
     ints, floats = np.empty(0, np.int64), np.empty(0)
     return FakeBars(ints, floats, floats, floats, floats, floats, floats, ints)
 
 
 def concat_bars(parts: list[FakeBars]) -> FakeBars:
-    """Returns the bars of all parts, one part after another."""
+    """Return the bars of all parts, one part after another."""
     if not parts:
         return no_bars()
     columns = zip(*(part.columns for part in parts), strict=True)
@@ -142,7 +142,7 @@ def concat_bars(parts: list[FakeBars]) -> FakeBars:
 
 
 def first_of_each(keys: Ints) -> Ints:
-    """Returns the positions at which a sorted column has a new value."""
+    """Return the positions at which a sorted column has a new value."""
     if not len(keys):
         return np.empty(0, np.int64)
     return np.concatenate(([0], np.flatnonzero(np.diff(keys)) + 1)).astype(np.int64)

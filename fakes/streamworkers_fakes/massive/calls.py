@@ -54,12 +54,12 @@ class CallLog:
             self._write(msgspec.json.encode(call) + b"\n")
 
     def calls(self) -> list[Call]:
-        """Returns a copy of the calls in memory, in the order in which they were answered."""
+        """Return a copy of the calls in memory, in the order in which they were answered."""
         with self._lock:
             return list(self._calls)
 
     def clear(self) -> None:
-        """Clears the calls in memory; the file is not changed."""
+        """Clear the calls in memory; the file is not changed."""
         with self._lock:
             self._calls.clear()
 
@@ -70,7 +70,7 @@ class CallLog:
 
 
 def without_keys(text: str, keys: Iterable[str]) -> str:
-    """Returns a path with query in which keys, and any value of `apiKey`, are replaced by `***`."""
+    """Return a path with query in which keys, and any value of `apiKey`, are replaced by `***`."""
     text = _KEY_IN_QUERY.sub(r"\1***", text)
     for key in keys:
         text = text.replace(key, "***").replace(quote(key, safe=""), "***")
@@ -91,7 +91,7 @@ class SlidingWindow:
         self._taken: deque[float] = deque()
 
     def wait_seconds(self, now: float) -> float:
-        """Returns 0.0 and counts a call at `now` (monotonic seconds) if it is allowed, else the seconds to wait."""
+        """Return 0.0 and counts a call at `now` (monotonic seconds) if it is allowed, else the seconds to wait."""
         with self._lock:
             while self._taken and self._taken[0] <= now - self._seconds:
                 self._taken.popleft()

@@ -72,7 +72,7 @@ class FakeSplit:
 
 
 def parse_split(text: str) -> FakeSplit:
-    """Parses a split written as `AAPL:2025-06-10:1:4`. Raises BadInputError for any other text."""
+    """Parse a split written as `AAPL:2025-06-10:1:4`. Raises BadInputError for any other text."""
     found = _SPLIT.fullmatch(text)
     try:
         if found is not None:
@@ -95,7 +95,7 @@ class _Days:
     trades: Ints
 
     def bars(self, start_ms: Ints) -> FakeBars:
-        """Returns the days as bars in dollars."""
+        """Return the days as bars in dollars."""
         opens, highs, lows, closes = (column / 100 for column in (self.open, self.high, self.low, self.close))
         vwap = _typical(opens, highs, lows, closes)
         return FakeBars(start_ms, opens, highs, lows, closes, self.volume.astype(float), vwap, self.trades)
@@ -133,12 +133,12 @@ class FakeMarket:
         self._session = lru_cache(maxsize=_CACHED_SESSIONS)(self._new_session)
 
     def sessions(self, first: date, last: date) -> list[date]:
-        """Returns the days from `first` to `last`, both included, that have a session; none before `FIRST_DAY`."""
+        """Return the days from `first` to `last`, both included, that have a session; none before `FIRST_DAY`."""
         table = self.table
         return [date.fromordinal(int(table.ordinal[position])) for position in table.between(first, last)]
 
     def minutes(self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False) -> FakeBars:
-        """Returns the minute bars of a day from 04:00 to 20:00 (17:00 after an early close) that have ended."""
+        """Return the minute bars of a day from 04:00 to 20:00 (17:00 after an early close) that have ended."""
         positions = self.positions(symbol, day, day)
         if not len(positions):
             return no_bars()
@@ -150,7 +150,7 @@ class FakeMarket:
     def hours(
         self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False, minutes: int = 60
     ) -> FakeBars:
-        """Returns bars of `minutes` minutes, counted from 00:00 in New York; the last may be unfinished."""
+        """Return bars of `minutes` minutes, counted from 00:00 in New York; the last may be unfinished."""
         bars = self.minutes(symbol, day, now=now)
         bars = wider(bars, midnight_ms(day), minutes)
         return bars.adjusted(self.ratio(symbol, day, now)) if adjusted else bars
@@ -158,7 +158,7 @@ class FakeMarket:
     def days(
         self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
     ) -> FakeBars:
-        """Returns the daily bars from `first` to `last`, both included; that of a session at `now` is unfinished.
+        """Return the daily bars from `first` to `last`, both included; that of a session at `now` is unfinished.
 
         Prices are of the regular session; volume and trades of all minutes. `vwap` is the mean of the four prices.
         """
@@ -181,19 +181,19 @@ class FakeMarket:
     def weeks(
         self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
     ) -> FakeBars:
-        """Returns the weekly bars of the days from `first` to `last`; they start on Sundays at 00:00 in New York."""
+        """Return the weekly bars of the days from `first` to `last`; they start on Sundays at 00:00 in New York."""
         return by_calendar(self.days(symbol, first, last, now=now, adjusted=adjusted), "week")
 
     def months(
         self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
     ) -> FakeBars:
-        """Returns the monthly bars of the days from `first` to `last`; they start on the first of a month at 00:00."""
+        """Return the monthly bars of the days from `first` to `last`; they start on the first of a month at 00:00."""
         return by_calendar(self.days(symbol, first, last, now=now, adjusted=adjusted), "month")
 
     def grouped(
         self, day: date, *, now: datetime | None = None, adjusted: bool = False
     ) -> tuple[tuple[str, ...], FakeBars]:
-        """Returns the symbols that have a daily bar on a day, and these bars in the same order."""
+        """Return the symbols that have a daily bar on a day, and these bars in the same order."""
         known = [symbol for symbol in self.symbols if len(self.positions(symbol, day, day))]
         if not known:
             return (), no_bars()
@@ -210,7 +210,7 @@ class FakeMarket:
         return tuple(known), bars.adjusted(self._ratios_of(known, split, ordinals, _date_of(now))) if adjusted else bars
 
     def ratio(self, symbol: str, day: date, now: datetime | None = None) -> float:
-        """Returns the divisor that adjusts prices of a day for the splits after it and up to `now`."""
+        """Return the divisor that adjusts prices of a day for the splits after it and up to `now`."""
         return float(self._ratios(symbol, np.array([day.toordinal()]), _date_of(now))[0])
 
     @property
@@ -219,17 +219,17 @@ class FakeMarket:
         return trading_days(self._last)
 
     def know_until(self, day: date) -> None:
-        """Extends the sessions to a day at least; by default they reach a year beyond the real today."""
+        """Extend the sessions to a day at least; by default they reach a year beyond the real today."""
         self._last = max(self._last, day)
 
     def positions(self, symbol: str, first: date, last: date) -> range:
-        """Returns the positions in `table` of the sessions from `first` to `last` on which a symbol trades."""
+        """Return the positions in `table` of the sessions from `first` to `last` on which a symbol trades."""
         if symbol in self.unknown:
             return range(0)
         return self.table.between(max(first, self.listed_from.get(symbol, FIRST_DAY)), last)
 
     def minute_counts(self, positions: range) -> Ints:
-        """Returns the number of minute bars of ended sessions, shape (len(positions),); the same for all symbols."""
+        """Return the number of minute bars of ended sessions, shape (len(positions),); the same for all symbols."""
         table, chosen = self.table, slice(positions.start, positions.stop)
         opens, closes, ends = table.open_minute[chosen], table.close_minute[chosen], table.end_minute[chosen]
         extended = self._present(opens - PRE_MARKET_MINUTE) + self._present(ends - closes)

@@ -124,12 +124,12 @@ class Misbehaviour:
 
     @property
     def number(self) -> float:
-        """Returns the value, which must be a number."""
+        """Return the value, which must be a number."""
         assert isinstance(self.value, int | float)
         return self.value
 
     def concerns(self, asked: ReceivedCall) -> bool:
-        """Returns whether the rule can apply to a call."""
+        """Return whether the rule can apply to a call."""
         if KINDS[self.name].bars_only and not asked.has_bars:
             return False
         return asked.path.startswith(self.path) and (not self.tickers or asked.ticker in self.tickers)
@@ -156,7 +156,7 @@ def _check_value(name: str, kind: _Kind, value: float | str | None) -> float | s
 
 
 def parse_misbehaviour(text: str) -> Misbehaviour:
-    """Parses a rule written as `NAME[=VALUE][,ticker=T]…[,calls=N][,share=S][,path=P]`.
+    """Parse a rule written as `NAME[=VALUE][,ticker=T]…[,calls=N][,share=S][,path=P]`.
 
     Raises UnknownNameError for the name and BadInputError for the rest.
     """
@@ -200,22 +200,22 @@ class MisbehaviourRules:
             self.add(misbehaviour)
 
     def add(self, misbehaviour: Misbehaviour) -> None:
-        """Adds a rule after the others."""
+        """Add a rule after the others."""
         with self._lock:
             self._rules.append(_Rule(misbehaviour, misbehaviour.calls or math.inf))
 
     def clear(self) -> None:
-        """Removes all rules."""
+        """Remove all rules."""
         with self._lock:
             self._rules.clear()
 
     def list(self) -> list[Misbehaviour]:
-        """Returns the rules in force, including those whose calls are used up."""
+        """Return the rules in force, including those whose calls are used up."""
         with self._lock:
             return [rule.misbehaviour for rule in self._rules]
 
     def strike(self, asked: ReceivedCall) -> Misbehaviour | None:
-        """Returns the misbehaviour that a call meets, or None, and counts the call. `random_failures` draws another."""
+        """Return the misbehaviour that a call meets, or None, and counts the call. `random_failures` draws another."""
         with self._lock:
             for rule in self._rules:
                 if rule.left <= 0 or not rule.misbehaviour.concerns(asked):

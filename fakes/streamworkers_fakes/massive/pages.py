@@ -51,7 +51,7 @@ class AggregatesRequest:
 
     @property
     def first_ms(self) -> int:
-        """Returns the start of the range in Unix milliseconds."""
+        """Return the start of the range in Unix milliseconds."""
         return midnight_ms(self.first) + self.first_minute * MINUTE_MS
 
     @property
@@ -79,7 +79,7 @@ class AggregatesPage:
 
 
 def read_request(ticker: str, multiplier: str, timespan: str, first: str, last: str) -> AggregatesRequest:
-    """Returns the request of a path, snapped to windows. Raises BadInputError where the API answers 400."""
+    """Return the request of a path, snapped to windows. Raises BadInputError where the API answers 400."""
     if timespan not in (*_INTRADAY, *_CALENDAR):
         known = ", ".join((*_INTRADAY, *_CALENDAR))
         raise BadInputError(f"timespan {timespan!r} is not one of {known}")
@@ -99,12 +99,12 @@ def read_request(ticker: str, multiplier: str, timespan: str, first: str, last: 
 
 
 def number_in(text: str) -> int:
-    """Returns a text as a whole number, or -1 for any other text and for more than 18 digits."""
+    """Return a text as a whole number, or -1 for any other text and for more than 18 digits."""
     return int(text) if _NUMBER.fullmatch(text) else -1
 
 
 def date_in(text: str) -> date:
-    """Returns a text as a date. Raises ValueError for all but YYYY-MM-DD."""
+    """Return a text as a date. Raises ValueError for all but YYYY-MM-DD."""
     if not _DATE.fullmatch(text):
         raise ValueError(text)
     return date.fromisoformat(text)
@@ -135,7 +135,7 @@ class Pages:
         self._session_json = lru_cache(maxsize=_CACHED_DAYS)(self._new_session_json)
 
     def page(self, request: AggregatesRequest, now: datetime) -> AggregatesPage:
-        """Returns the first bars of a range, or the last ones if it is descending, as many as its limit allows.
+        """Return the first bars of a range, or the last ones if it is descending, as many as its limit allows.
 
         The limit counts base aggregates and cuts between windows; one window is returned even if it exceeds the limit.
         """
@@ -164,7 +164,7 @@ class Pages:
         return AggregatesPage(b",".join(rows), count, base, None)
 
     def _sessions(self, request: AggregatesRequest, now: datetime) -> Iterator[tuple[date, int | None]]:
-        """Yields the sessions of the range with the number of their minutes, None if only a part is served."""
+        """Yield the sessions of the range with the number of their minutes, None if only a part is served."""
         positions = self._market.positions(request.ticker, request.first, min(request.last, new_york_date(now)))
         table, now_ms = self._market.table, milliseconds(now)
         counts = self._market.minute_counts(positions).tolist()
@@ -188,7 +188,7 @@ class Pages:
         return (minutes.start_ms - midnight_ms(day)) // MINUTE_MS // request.width
 
     def _snapped(self, request: AggregatesRequest, day: date, ms: int) -> int:
-        """Returns the first (ascending) or last (descending) millisecond of the window of a minute."""
+        """Return the first (ascending) or last (descending) millisecond of the window of a minute."""
         window = (ms - midnight_ms(day)) // MINUTE_MS // request.width
         if request.ascending:
             return midnight_ms(day) + window * request.width * MINUTE_MS
@@ -216,7 +216,7 @@ class Pages:
 
 
 def _whole_windows(windows: Ints, room: int, ascending: bool, *, must: bool) -> tuple[int, int]:
-    """Returns the range of base aggregates whose windows fit into `room`, at least one window if `must`."""
+    """Return the range of base aggregates whose windows fit into `room`, at least one window if `must`."""
     count = len(windows)
     if count <= room or not count:
         return 0, count

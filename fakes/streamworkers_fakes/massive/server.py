@@ -70,19 +70,19 @@ class RunningFakeMassive:
         share: float = 1.0,
         path: str = "/",
     ) -> None:
-        """Adds a misbehaviour after those in force. Raises the errors of `Misbehaviour`."""
+        """Add a misbehaviour after those in force. Raises the errors of `Misbehaviour`."""
         self.fake.rules.add(Misbehaviour(name, value, frozenset(tickers), calls, share, path))
 
     def clear(self) -> None:
-        """Removes all misbehaviours."""
+        """Remove all misbehaviours."""
         self.fake.rules.clear()
 
     def forget_calls(self) -> None:
-        """Clears the log."""
+        """Clear the log."""
         self.fake.log.clear()
 
     def set_now(self, now: datetime | None) -> None:
-        """Stops the clock at an aware moment; None uses the real clock."""
+        """Stop the clock at an aware moment; None uses the real clock."""
         self.fake.set_now(now)
 
     def start(self) -> None:
@@ -118,7 +118,7 @@ def running_fake_massive(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Iterator[RunningFakeMassive]:
-    """Runs a server for the length of a block, by default a FakeMassive() on a free port.
+    """Run a server for the length of a block, by default a FakeMassive() on a free port.
 
     `misbehaviours` are added after those of `fake`; texts are parsed by `parse_misbehaviour`.
     """
@@ -134,7 +134,7 @@ def running_fake_massive(
 
 @contextmanager
 def fake_massive_process(*words: str) -> Iterator[str]:
-    """Runs `streamworkers fake-massive WORDS` in a process of its own, and yields its base URL.
+    """Run `streamworkers fake-massive WORDS` in a process of its own, and yield its base URL.
 
     Raises ServiceUnreachableError if it does not start.
     """

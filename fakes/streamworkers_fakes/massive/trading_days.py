@@ -34,17 +34,17 @@ class TradingDays:
     end_minute: Ints
 
     def between(self, first: date, last: date) -> range:
-        """Returns the positions of the sessions from `first` to `last`, both included."""
+        """Return the positions of the sessions from `first` to `last`, both included."""
         low = int(np.searchsorted(self.ordinal, first.toordinal(), "left"))
         return range(low, max(low, int(np.searchsorted(self.ordinal, last.toordinal(), "right"))))
 
     def end_ms(self, position: int) -> int:
-        """Returns when the post-market of a session ends, in Unix milliseconds."""
+        """Return when the post-market of a session ends, in Unix milliseconds."""
         return int(self.midnight_ms[position]) + int(self.end_minute[position]) * MINUTE_MS
 
 
 def trading_days(last: date) -> TradingDays:
-    """Returns the sessions from `FIRST_DAY` to at most a few years after a day, and never after 2100.
+    """Return the sessions from `FIRST_DAY` to at most a few years after a day, and never after 2100.
 
     The same day gives the same sessions.
     """
@@ -70,18 +70,18 @@ def _until_year(year: int) -> TradingDays:
 
 
 def milliseconds(moment: datetime) -> int:
-    """Returns an aware moment in Unix milliseconds, rounded down."""
+    """Return an aware moment in Unix milliseconds, rounded down."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 @lru_cache(maxsize=16_384)
 def midnight_ms(day: date) -> int:
-    """Returns 00:00 in New York in Unix milliseconds."""
+    """Return 00:00 in New York in Unix milliseconds."""
     return milliseconds(datetime.combine(day, time(), tzinfo=EXCHANGE_ZONE))
 
 
 def day_and_minute(ms: int) -> tuple[date, int]:
-    """Returns the date in New York at a moment, and the minutes since 00:00 local time.
+    """Return the date in New York at a moment, and the minutes since 00:00 local time.
 
     Raises OverflowError, ValueError or OSError for moments beyond the calendar.
     """
@@ -90,10 +90,10 @@ def day_and_minute(ms: int) -> tuple[date, int]:
 
 
 def new_york_date(moment: datetime) -> date:
-    """Returns the date in New York at an aware moment."""
+    """Return the date in New York at an aware moment."""
     return moment.astimezone(EXCHANGE_ZONE).date()
 
 
 def week_start(day: date) -> date:
-    """Returns the Sunday on or before a day."""
+    """Return the Sunday on or before a day."""
     return day - timedelta(days=day.isoweekday() % 7)

@@ -12,7 +12,7 @@ _PROBE_MS = 1000
 
 
 def find_redis_trouble(streams: Streams) -> str | None:
-    """Returns why Redis does not answer or takes no writes, or None."""
+    """Return why Redis does not answer or takes no writes, or None."""
     token = secrets.token_hex(8)
     try:
         streams.leases.hold_service_lease(f"write-probe:{token}", token, _PROBE_MS)
@@ -22,7 +22,7 @@ def find_redis_trouble(streams: Streams) -> str | None:
 
 
 def find_postgres_trouble(url: str, application: str) -> str | None:
-    """Returns why PostgreSQL does not answer or takes no writes, or None."""
+    """Return why PostgreSQL does not answer or takes no writes, or None."""
     try:
         with connect(url, application=application, writable=True) as connection:
             return find_write_trouble(connection)

@@ -43,7 +43,7 @@ class CsvFiles(Provider):
         self._lock = threading.Lock()
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
-        """Yields one page; rows that break a rule are rejected with their line."""
+        """Yield one page; rows that break a rule are rejected with their line."""
         del cursor
         path = self._path(request)
         try:
@@ -112,7 +112,7 @@ class _SortedFile:
         return _stamp(path) == self._stamp
 
     def read(self, symbol: str) -> tuple[list[BarRows], list[Reject]]:
-        """Returns the rows of a symbol, and the rejected rows that name it."""
+        """Return the rows of a symbol, and the rejected rows that name it."""
         with self._lock:
             texts = []
             for place, length in self._places.get(symbol, ()):

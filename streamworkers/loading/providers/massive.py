@@ -122,7 +122,7 @@ class Massive(Provider):
         self._client.close()
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
-        """Yields one page for each call; the cursor is the path of the next call."""
+        """Yield one page for each call; the cursor is the path of the next call."""
         first, last = whole_windows(request.timeframe, request.first, request.last)
         if request.timeframe.name == "week":
             last -= timedelta(days=1)  # a Sunday begins the next week of the API
@@ -147,7 +147,7 @@ class Massive(Provider):
                 return
 
     def splits(self, first: date, last: date) -> list[Split]:
-        """Returns all splits in that time, fetched a thousand a call."""
+        """Return all splits in that time, fetched a thousand a call."""
         path = (
             f"/v3/reference/splits?execution_date.gte={first}&execution_date.lte={last}"
             f"&order=asc&sort=execution_date&limit={_SPLITS_PAGE}"
@@ -166,7 +166,7 @@ class Massive(Provider):
         return found
 
     def day_of_all(self, day: date) -> Mapping[str, Page]:
-        """Returns the grouped daily bars, whose times are those of the close."""
+        """Return the grouped daily bars, whose times are those of the close."""
         answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", _Bars)
         bars = _whole_results(answer)
         timeframe, starts = TIMEFRAMES["day"], np.array([days_since_epoch(day)], np.int64)
@@ -180,7 +180,7 @@ class Massive(Provider):
         return pages
 
     def _get(self, path: str, kind: type[T]) -> T:
-        """Returns the decoded answer of one call. Raises the error that fits the answer."""
+        """Return the decoded answer of one call. Raises the error that fits the answer."""
         token = self.calls.reserve()
         word = "error"
         try:
@@ -220,7 +220,7 @@ class Massive(Provider):
         return b"".join(parts)
 
     def _without_key(self, body: bytes) -> bytes:
-        """Returns the body without the key, so that errors can quote it: some servers repeat what they receive."""
+        """Return the body without the key, so that errors can quote it: some servers repeat what they receive."""
         return body.replace(self._key.encode(), b"***")
 
     def _require_good(self, response: httpx.Response, body: bytes) -> None:
@@ -239,7 +239,7 @@ class Massive(Provider):
         raise UnsupportedError(f"massive rejected the call with HTTP {code}: {_quote_message(body)}")
 
     def _next(self, url: str | None, seen: set[str]) -> str:
-        """Returns the path of the next page, '' at the end. Raises BadPayloadError for another host or a loop."""
+        """Return the path of the next page, '' at the end. Raises BadPayloadError for another host or a loop."""
         if not url:
             return ""
         try:
@@ -265,12 +265,12 @@ def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], c
 
 
 def _column(values: list[float | None]) -> FloatArray:
-    """Returns a column of numbers, NaN for null."""
+    """Return a column of numbers, NaN for null."""
     return np.array(values, np.float64)
 
 
 def _whole_results(answer: _Bars) -> list[_Bar]:
-    """Returns the bars of an answer. Raises BadPayloadError if its adjustment or its number of bars is wrong."""
+    """Return the bars of an answer. Raises BadPayloadError if its adjustment or its number of bars is wrong."""
     if answer.adjusted is not True:
         raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as requested")
     results = answer.results or []
@@ -280,7 +280,7 @@ def _whole_results(answer: _Bars) -> list[_Bar]:
 
 
 def _convert_starts(timeframe: Timeframe, times: list[int]) -> Starts:
-    """Returns the API's window starts as the tables have them: dates of New York, weeks from Monday."""
+    """Return the API's window starts as the tables have them: dates of New York, weeks from Monday."""
     starts = np.array(times, np.int64)
     if timeframe.intraday or not len(starts):
         return starts
@@ -293,7 +293,7 @@ def _convert_starts(timeframe: Timeframe, times: list[int]) -> Starts:
 
 
 def _require_order(timeframe: Timeframe, starts: Starts, after: int, span: tuple[date, date]) -> None:
-    """Raises BadPayloadError unless times increase, across pages too, and are starts of windows in the range."""
+    """Raise BadPayloadError unless times increase, across pages too, and are starts of windows in the range."""
     if not len(starts):
         return
     if int(starts[0]) <= after or (np.diff(starts) <= 0).any():
@@ -333,7 +333,7 @@ def _to_error(status: str, body: bytes, code: int) -> Exception:
 
 
 def _quote_message(body: bytes) -> str:
-    """Returns the message of an answer, shortened."""
+    """Return the message of an answer, shortened."""
     rejection = _read_rejection(body)
     words = rejection.error or rejection.message or rejection.status
     return _shown(words or body[:_SHOWN].decode("utf-8", "replace"))
@@ -347,7 +347,7 @@ def _read_rejection(body: bytes) -> _Rejection:
 
 
 def _retry_after(header: str | None) -> float:
-    """Returns the seconds to wait by a header of seconds or a date, half a minute if it is neither."""
+    """Return the seconds to wait by a header of seconds or a date, half a minute if it is neither."""
     if header is None:
         return _RETRY_SECONDS
     try:

@@ -121,18 +121,18 @@ class Provider(ABC):
 
     @abstractmethod
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
-        """Yields the bars in pages; with the cursor of a page, the pages after it.
+        """Yield the bars in pages; with the cursor of a page, the pages after it.
 
         Raises one of the errors of this module, RateLimitedError if it has to wait.
         """
 
     def splits(self, first: date, last: date) -> Iterable[Split] | None:
-        """Returns the splits of all symbols executed from `first` to `last`, None if the provider has no list."""
+        """Return the splits of all symbols executed from `first` to `last`, None if the provider has no list."""
         del first, last
         return None
 
     def day_of_all(self, day: date) -> Mapping[str, Page] | None:
-        """Returns the day bar of every symbol by one call, None if the provider has no such call."""
+        """Return the day bar of every symbol by one call, None if the provider has no such call."""
         del day
         return None
 
@@ -142,7 +142,7 @@ class Provider(ABC):
 
 
 def find_providers() -> dict[str, type[Provider]]:
-    """Returns the providers of all installed packages, by name. Raises BadInputError for a broken entry point."""
+    """Return the providers of all installed packages, by name. Raises BadInputError for a broken entry point."""
     found: dict[str, type[Provider]] = {}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
@@ -156,7 +156,7 @@ def find_providers() -> dict[str, type[Provider]]:
 
 
 def get_provider(name: str) -> type[Provider]:
-    """Returns the provider of that name. Raises UnknownNameError."""
+    """Return the provider of that name. Raises UnknownNameError."""
     providers = find_providers()
     if name not in providers:
         raise UnknownNameError("provider", name, providers)

@@ -10,7 +10,7 @@ from streamworkers.market.calendar.windows import bounds_of, whole_windows
 
 
 def build_page(request: BarsRequest, timeframe: Timeframe, *parts: BarRows) -> Page:
-    """Returns the rows of a symbol in the requested range as one page, in order of time."""
+    """Return the rows of a symbol in the requested range as one page, in order of time."""
     bars = concat([parse_rows(timeframe, rows) for rows in parts])
     begin, end = bounds_of(timeframe, *whole_windows(timeframe, request.first, request.last))
     inside = bars.where((bars.starts >= begin) & (bars.starts < end))

@@ -15,7 +15,7 @@ SAMPLE_SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 
 def read_sample() -> Iterator[BarRows]:
-    """Yields the daily bars, one symbol after another, validated as the rows of a file are.
+    """Yield the daily bars, one symbol after another, validated as the rows of a file are.
 
     Raises UsageError if the package with the data is not installed.
     """
@@ -48,7 +48,7 @@ class Sample(Provider):
         return {rows.symbols[0]: rows for rows in read_sample()}
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
-        """Yields one page, or none for a symbol that is not in the sample."""
+        """Yield one page, or none for a symbol that is not in the sample."""
         del cursor
         rows = self._bars.get(request.symbol)
         if rows is not None:

@@ -24,7 +24,7 @@ _GAP_SHARE = 0.4  # the part of a day's variance that falls between two sessions
 
 
 def generate_bars(symbols: int, days: int, seed: int, end: date | None = None) -> Iterator[BarRows]:
-    """Yields daily bars of `SYN001`, `SYN002`, … on the last `days` sessions of the New York exchange up to `end`.
+    """Yield daily bars of `SYN001`, `SYN002`, … on the last `days` sessions of the New York exchange up to `end`.
 
     Without `end` they end with the last session that has closed. There is one BarRows for each symbol, which depends
     on `seed`, `days` and `end` only, not on the number of symbols. Raises BadInputError if a number is below 1
@@ -77,11 +77,11 @@ class _Draws:
         return np.random.default_rng([*self._seed, self._requests])
 
     def uniform(self, low: float, high: float) -> float:
-        """Returns a number from `low` to `high`."""
+        """Return a number from `low` to `high`."""
         return float(self._next().uniform(low, high))
 
     def standard_normal(self, count: int) -> NDArray[np.float64]:
-        """Returns normal numbers; the first ones are the same for any `count`."""
+        """Return normal numbers; the first ones are the same for any `count`."""
         return self._next().standard_normal(count)
 
 
@@ -127,7 +127,7 @@ def _generate(symbol: str, lines_before: int, dates: list[str], random: np.rando
 
 
 def _clustered_volatility(usual: float, shocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns daily standard deviations with volatility clusters: GARCH(1,1) around `usual`."""
+    """Return daily standard deviations with volatility clusters: GARCH(1,1) around `usual`."""
     mean_variance = usual * usual
     variance = mean_variance
     result = np.empty(len(shocks))

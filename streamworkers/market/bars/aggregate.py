@@ -19,7 +19,7 @@ class Aggregator:
         self._held: Bars = NO_BARS
 
     def add(self, bars: Bars) -> Bars:
-        """Returns the wide bars that are complete, because a bar of a later window has arrived."""
+        """Return the wide bars that are complete, because a bar of a later window has arrived."""
         if not len(bars):
             return NO_BARS
         bars = concat([self._held, bars])
@@ -29,13 +29,13 @@ class Aggregator:
         return _merge(bars.at(slice(cut)), starts[:cut])
 
     def finish(self) -> Bars:
-        """Returns the last wide bar, which no later bar has completed."""
+        """Return the last wide bar, which no later bar has completed."""
         bars, self._held = self._held, NO_BARS
         return _merge(bars, self._window(bars.starts))
 
 
 def _merge(bars: Bars, starts: Starts) -> Bars:
-    """Merges neighbouring bars with the same start in `starts`."""
+    """Merge neighbouring bars with the same start in `starts`."""
     if not len(bars):
         return NO_BARS
     begins = np.concatenate(([0], np.flatnonzero(np.diff(starts)) + 1))

@@ -46,23 +46,23 @@ class Bars:
         return self.times.view(np.int64)
 
     def where(self, mask: Mask) -> "Bars":
-        """Returns the bars for which the mask is true."""
+        """Return the bars for which the mask is true."""
         return self if mask.all() else self.at(mask)
 
     def at(self, places: Mask | Starts | slice) -> "Bars":
-        """Returns the bars at these places, as a NumPy array is indexed."""
+        """Return the bars at these places, as a NumPy array is indexed."""
         return Bars(*(getattr(self, column.name)[places] for column in fields(self)))
 
     def parts(self, size: int) -> "Iterator[Bars]":
-        """Yields the bars in parts of at most `size`."""
+        """Yield the bars in parts of at most `size`."""
         return (self.at(slice(start, start + size)) for start in range(0, len(self), size))
 
     def pack(self) -> bytes:
-        """Returns the columns as bytes for `unpack_bars`; `volume` must be int64."""
+        """Return the columns as bytes for `unpack_bars`; `volume` must be int64."""
         return b"".join(np.ascontiguousarray(getattr(self, column.name)).tobytes() for column in fields(self))
 
     def require_valid(self, symbol: str) -> None:
-        """Raises BadInputError if a value is not finite or the times do not strictly increase.
+        """Raise BadInputError if a value is not finite or the times do not strictly increase.
 
         One NaN inside a series makes TA-Lib's RSI 0.0 from there on, so nothing is computed from such bars.
         """
@@ -83,17 +83,17 @@ class Bars:
 
 
 def time_unit(timeframe: Timeframe) -> TimeUnit:
-    """Returns the unit of `Bars.times` for a timeframe."""
+    """Return the unit of `Bars.times` for a timeframe."""
     return "ms" if timeframe.intraday else "D"
 
 
 def to_times(timeframe: Timeframe, starts: Starts) -> Times:
-    """Returns starts, as `Bars.starts` has them, as times, without a copy."""
+    """Return starts, as `Bars.starts` has them, as times, without a copy."""
     return starts.view(f"datetime64[{time_unit(timeframe)}]")
 
 
 def unpack_bars(packed: bytes, unit: TimeUnit) -> Bars:
-    """Returns the bars in what `Bars.pack` made. Raises BadInputError if the bytes are not six equal columns."""
+    """Return the bars in what `Bars.pack` made. Raises BadInputError if the bytes are not six equal columns."""
     count, rest = divmod(len(packed), _COLUMNS * _ITEM_BYTES)
     if rest:
         raise BadInputError(f"{len(packed)} bytes are not {_COLUMNS} columns of bars")
@@ -107,7 +107,7 @@ NO_BARS = unpack_bars(b"", "ms")
 
 
 def concat(parts: Sequence[Bars]) -> Bars:
-    """Returns the bars of all parts, one part after the other. Empty parts may be of any time unit."""
+    """Return the bars of all parts, one part after the other. Empty parts may be of any time unit."""
     filled = [part for part in parts if len(part)]
     if len(filled) <= 1:
         return filled[0] if filled else NO_BARS

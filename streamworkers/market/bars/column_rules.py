@@ -29,7 +29,7 @@ Fields = tuple[str, ...]
 def validate_rows(
     lines: Sequence[int], columns: Sequence[Sequence[str]], texts: Sequence[str], *, intraday: bool
 ) -> RowChunk:
-    """Separates valid rows from rejected ones, exactly as `validate_row` would one by one.
+    """Separate valid rows from rejected ones, exactly as `validate_row` would one by one.
 
     `columns` are the seven fields of `validate_row` as columns of the length of `lines`; `texts` are the rows as they
     stand in the file.
@@ -72,7 +72,7 @@ def validate_bars(
     volume: FloatArray,
     first_line: int = 1,
 ) -> tuple[Bars, list[Reject]]:
-    """Separates valid bars of a provider from rejected ones, by the rules for the rows of a file.
+    """Separate valid bars of a provider from rejected ones, by the rules for the rows of a file.
 
     `prices` are open, high, low, close. Volumes arrive as floats, and split-adjusted ones are seldom whole: they are
     rounded to shares. `first_line` is the number of the first bar in the rejects.
@@ -100,7 +100,7 @@ def validate_bars(
 
 
 def _plain_prices(column: Sequence[str], *, short: bool) -> NDArray[np.float64]:
-    """Returns the prices as numbers, NaN where a price is not plain digits with at most one point.
+    """Return the prices as numbers, NaN where a price is not plain digits with at most one point.
 
     `short` is true if no field of the rows is longer than a number may be.
     """

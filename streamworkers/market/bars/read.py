@@ -77,7 +77,7 @@ def read_series(
     as_of: date | datetime,
     max_bars: int,
 ) -> dict[str, Bars]:
-    """Returns the newest `max_bars` bars of each symbol up to and including `as_of`, read in one query.
+    """Return the newest `max_bars` bars of each symbol up to and including `as_of`, read in one query.
 
     `as_of` is a date for day, week and month, an aware datetime for the others. All columns are contiguous, `volume`
     is float64, and a start is exact to the millisecond. Symbols without bars are absent. Raises BadInputError if
@@ -93,7 +93,7 @@ def read_series(
 def read_last_times(
     connection: psycopg.Connection, symbols: Iterable[str], timeframe: Timeframe, as_of: date | datetime
 ) -> dict[str, date | datetime]:
-    """Returns the time of each symbol's newest bar up to and including `as_of`; symbols without one are absent."""
+    """Return the time of each symbol's newest bar up to and including `as_of`; symbols without one are absent."""
     _require_fitting(timeframe, as_of)
     rows = connection.execute(_query(_LAST_TIMES, timeframe), (_distinct(symbols), as_of)).fetchall()
     return {symbol: _in_utc(time) for symbol, time in rows}
@@ -102,12 +102,12 @@ def read_last_times(
 def read_newest_time(
     connection: psycopg.Connection, symbols: Iterable[str], timeframe: Timeframe, not_after: date | datetime
 ) -> date | datetime | None:
-    """Returns the time of the newest bar of any of the symbols up to and including `not_after`, or None."""
+    """Return the time of the newest bar of any of the symbols up to and including `not_after`, or None."""
     return max(read_last_times(connection, symbols, timeframe, not_after).values(), default=None)
 
 
 def read_newest_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> date | datetime | None:
-    """Returns the time of the newest bar of any symbol, or None. Steps through the index from symbol to symbol."""
+    """Return the time of the newest bar of any symbol, or None. Steps through the index from symbol to symbol."""
     row = connection.execute(_query(_NEWEST_OF_ALL, timeframe)).fetchone()
     assert row is not None
     return None if row[0] is None else _in_utc(row[0])
@@ -116,7 +116,7 @@ def read_newest_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> 
 def read_starts(
     connection: psycopg.Connection, symbol: str, timeframe: Timeframe, first: date | datetime, last: date | datetime
 ) -> Starts:
-    """Returns the starts of a symbol's stored bars from `first` to `last`, as `Bars.starts` has them."""
+    """Return the starts of a symbol's stored bars from `first` to `last`, as `Bars.starts` has them."""
     query = sql.SQL(
         "SELECT coalesce(string_agg(int8send(({start})::bigint), ''::bytea ORDER BY {time}), '')"
         " FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s"
@@ -131,7 +131,7 @@ def read_starts(
 
 
 def read_recent(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, limit: int) -> list[Bar]:
-    """Returns the newest `limit` bars of a symbol, oldest first."""
+    """Return the newest `limit` bars of a symbol, oldest first."""
     _require_positive("limit", limit)
     rows = connection.execute(_query(_RECENT, timeframe), (symbol, limit)).fetchall()
     return [Bar(_in_utc(time), *values) for time, *values in reversed(rows)]

@@ -53,7 +53,7 @@ def _shown(text: str) -> str:
 
 
 def require_symbol(text: str) -> str:
-    """Returns the symbol unchanged: `NA`, `NULL` and `TRUE` are symbols like any other.
+    """Return the symbol unchanged: `NA`, `NULL` and `TRUE` are symbols like any other.
 
     Raises BrokenRuleError if it is empty, is longer than 32 characters, or holds blanks or control characters.
     """
@@ -70,7 +70,7 @@ def require_symbol(text: str) -> str:
 
 
 def parse_bar_time(text: str, *, intraday: bool) -> str:
-    """Returns the start of a bar in the form of `BarRows.times`.
+    """Return the start of a bar in the form of `BarRows.times`.
 
     Day, week and month take a date or a timestamp. A timestamp with a zone gives its date in New York, except that
     midnight in any zone stands for its own date. Intraday takes a timestamp; without a zone it is New York time, and
@@ -105,7 +105,7 @@ def _parsed_date(text: str) -> date | None:
 
 
 def _number_text(name: str, text: str) -> str:
-    """Returns the digits of a finite number that is not negative, without the blanks around it."""
+    """Return the digits of a finite number that is not negative, without the blanks around it."""
     stripped = text.strip()
     if _NOT_FINITE.fullmatch(stripped):
         raise BrokenRuleError(Rule.NOT_FINITE, f"{name} {_shown(text)} is not a finite number")
@@ -124,12 +124,12 @@ def _number_text(name: str, text: str) -> str:
 
 
 def parse_price(name: str, text: str) -> str:
-    """Returns the digits of a price. Raises BrokenRuleError if they are not a finite number >= 0."""
+    """Return the digits of a price. Raises BrokenRuleError if they are not a finite number >= 0."""
     return _number_text(name, text)
 
 
 def parse_volume(text: str) -> str:
-    """Returns a volume as the digits of an integer (`123.0` becomes 123).
+    """Return a volume as the digits of an integer (`123.0` becomes 123).
 
     Raises BrokenRuleError if it is not a number, negative, not whole, or larger than a bigint.
     """
@@ -147,7 +147,7 @@ def parse_volume(text: str) -> str:
 
 
 def validate_row(fields: tuple[str, ...], *, intraday: bool) -> tuple[str, ...]:
-    """Returns (symbol, time, open, high, low, close, volume) in the form of `BarRows`.
+    """Return (symbol, time, open, high, low, close, volume) in the form of `BarRows`.
 
     `fields` holds the same seven as the file has them. Raises BrokenRuleError for the first rule that the row breaks,
     in the order of this function. Prices are compared as float8, the type in which analysis reads them.
@@ -179,7 +179,7 @@ def is_symbol(text: str) -> bool:
 
 @lru_cache(_CACHED_VALUES)
 def parse_known_time(text: str, intraday: bool) -> str | None:
-    """Returns what `parse_bar_time` returns, or None if it raises. Cached, because a file repeats its times."""
+    """Return what `parse_bar_time` returns, or None if it raises. Cached, because a file repeats its times."""
     try:
         return parse_bar_time(text, intraday=intraday)
     except BrokenRuleError:

@@ -31,7 +31,7 @@ class BarRows:
         return len(self.lines)
 
     def copy_text(self, *, with_lines: bool = True) -> str:
-        """Returns the rows as text for COPY: line (optional), symbol, time, open, high, low, close, volume."""
+        """Return the rows as text for COPY: line (optional), symbol, time, open, high, low, close, volume."""
         symbols = self.symbols
         if any("\\" in symbol for symbol in set(symbols)):
             symbols = [symbol.replace("\\", "\\\\") for symbol in symbols]
@@ -73,7 +73,7 @@ class RowChunk:
 
 
 def format_bars(symbol: str, timeframe: Timeframe, bars: Bars, first_line: int = 1) -> BarRows:
-    """Returns the bars as rows of text; a price gets the shortest digits that identify its float."""
+    """Return the bars as rows of text; a price gets the shortest digits that identify its float."""
     opened, high, low, close = (
         list(map(repr, column.tolist())) for column in (bars.open, bars.high, bars.low, bars.close)
     )
@@ -84,7 +84,7 @@ def format_bars(symbol: str, timeframe: Timeframe, bars: Bars, first_line: int =
 
 
 def parse_rows(timeframe: Timeframe, rows: BarRows) -> Bars:
-    """Returns valid rows as bars."""
+    """Return valid rows as bars."""
     times = np.array([time[:19] for time in rows.times], f"datetime64[{time_unit(timeframe)}]")
     opened, high, low, close = (
         np.array(list(map(float, column))) for column in (rows.open, rows.high, rows.low, rows.close)
@@ -93,7 +93,7 @@ def parse_rows(timeframe: Timeframe, rows: BarRows) -> Bars:
 
 
 def format_times(timeframe: Timeframe, starts: Starts) -> list[str]:
-    """Returns starts in the form of `BarRows.times`."""
+    """Return starts in the form of `BarRows.times`."""
     times = to_times(timeframe, starts)
     if timeframe.intraday:
         return [f"{text}+00:00" for text in np.datetime_as_string(times, unit="s").tolist()]

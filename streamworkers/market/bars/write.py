@@ -102,7 +102,7 @@ def load_rows(
     *,
     keep_stored: bool = False,
 ) -> LoadCounts:
-    """Inserts new bars and updates those that differ, in one transaction or savepoint.
+    """Insert new bars and update those that differ, in one transaction or savepoint.
 
     With `keep_stored`, stored bars are not updated. Of several rows for one symbol and time the first is kept; each
     later one is counted and passed to `on_duplicate`. Prices that differ only in trailing zeros are equal. An error
@@ -149,7 +149,7 @@ class Series(NamedTuple):
 def store_series(
     connection: psycopg.Connection, timeframe: Timeframe, series: Sequence[Series], *, keep_stored: bool = False
 ) -> None:
-    """Does what `load_rows` does, for whole series; a series in a range without stored bars is copied directly."""
+    """Do what `load_rows` does, for whole series; a series in a range without stored bars is copied directly."""
     table, time = sql.Identifier(timeframe.table), sql.Identifier(timeframe.time_column)
     kind = sql.SQL("timestamptz[]" if timeframe.intraday else "date[]")
     with connection.transaction(), connection.cursor() as cursor:
@@ -174,7 +174,7 @@ def store_series(
 
 
 def lock_bars(connection: psycopg.Connection, timeframe: Timeframe) -> None:
-    """Excludes other writers of a table to the end of the transaction.
+    """Exclude other writers of a table to the end of the transaction.
 
     Call it before the first change: two transactions that lock later can deadlock.
     """
@@ -182,7 +182,7 @@ def lock_bars(connection: psycopg.Connection, timeframe: Timeframe) -> None:
 
 
 def _numbered(series: Iterable[Series]) -> Iterator[BarRows]:
-    """Yields the rows of all series, with consecutive line numbers."""
+    """Yield the rows of all series, with consecutive line numbers."""
     line = 1
     for one in series:
         for rows in one.rows:
@@ -191,7 +191,7 @@ def _numbered(series: Iterable[Series]) -> Iterator[BarRows]:
 
 
 def _months_of(series: Iterable[Series]) -> Iterator[str]:
-    """Yields every month from the first bar to the last, as `YYYY-MM`."""
+    """Yield every month from the first bar to the last, as `YYYY-MM`."""
     first = min(one.first.strftime("%Y-%m") for one in series)
     last = max(one.last.strftime("%Y-%m") for one in series)
     year, month = map(int, first.split("-"))
@@ -206,14 +206,14 @@ def _ensure_minute_partitions(cursor: psycopg.Cursor, months: Iterable[str]) -> 
 
 
 def ensure_minute_partition(executor: psycopg.Connection | psycopg.Cursor, moment: datetime) -> None:
-    """Creates the partition of 1-minute bars for the moment's month, if it does not exist."""
+    """Create the partition of 1-minute bars for the moment's month, if it does not exist."""
     executor.execute("SELECT ensure_ohlcv_1min_partition(%s)", (moment,))
 
 
 def _copy_incoming(
     cursor: psycopg.Cursor, names: dict[str, sql.Composable], chunks: Iterable[BarRows], seen: _Seen
 ) -> None:
-    """Copies the rows to a new temporary table."""
+    """Copy the rows to a new temporary table."""
     cursor.execute(sql.SQL(_INCOMING).format(**names))
     with cursor.copy("COPY pg_temp.incoming_bars FROM STDIN") as copy:
         for chunk in chunks:
@@ -231,7 +231,7 @@ def _remove_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator[
 def _move(
     cursor: psycopg.Cursor, timeframe: Timeframe, names: dict[str, sql.Composable], seen: _Seen, *, keep_stored: bool
 ) -> tuple[int, int]:
-    """Moves rows from the temporary table to the real one; returns the numbers (updated, inserted)."""
+    """Move rows from the temporary table to the real one; returns the numbers (updated, inserted)."""
     if not seen.rows:
         return 0, 0
     lock_bars(cursor.connection, timeframe)
@@ -251,7 +251,7 @@ def _parse_time(text: str | None, timeframe: Timeframe) -> date | datetime | Non
 def delete_bars(
     connection: psycopg.Connection, timeframe: Timeframe, symbol: str, first: date | datetime, last: date | datetime
 ) -> int:
-    """Deletes the bars of a symbol from `first` to `last`, both included; returns their number."""
+    """Delete the bars of a symbol from `first` to `last`, both included; returns their number."""
     query = sql.SQL("DELETE FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s").format(
         table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
     )

@@ -23,7 +23,7 @@ _read_at: dict[str, float] = {}
 
 
 def fill_sessions(connection: psycopg.Connection, name: str, now: datetime | None = None) -> bool:
-    """Computes the sessions of a calendar and stores them, unless this was done within a day; True if it did.
+    """Compute the sessions of a calendar and store them, unless this was done within a day; True if it did.
 
     The stored range reaches from `FIRST_DAY` to the end of the year `YEARS_AHEAD` years after `now` (aware).
     """
@@ -48,7 +48,7 @@ def fill_sessions(connection: psycopg.Connection, name: str, now: datetime | Non
 
 
 def read_sessions(connection: psycopg.Connection, name: str) -> bool:
-    """Reads the stored sessions of a calendar into this process, at most once a day; False if none are stored.
+    """Read the stored sessions of a calendar into this process, at most once a day; False if none are stored.
 
     `sessions_between` then answers from them, and needs the package only for days beyond the stored range.
     """
@@ -71,7 +71,7 @@ def read_sessions(connection: psycopg.Connection, name: str) -> bool:
 
 
 def forget_read_sessions() -> None:
-    """Makes the next `read_sessions` read the table again, and `sessions_between` use the package until then."""
+    """Make the next `read_sessions` read the table again, and `sessions_between` use the package until then."""
     for name in list(_read_at):
         del _read_at[name]
         keep_sessions(name, None, None, ())

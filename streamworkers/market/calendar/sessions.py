@@ -44,11 +44,11 @@ class Sessions:
         return place < len(self.days) and self.days[place] == day
 
     def from_day(self, day: date) -> Iterator[ExchangeSession]:
-        """Returns the sessions on and after a day."""
+        """Return the sessions on and after a day."""
         return iter(self.sessions[bisect_left(self.days, day) :])
 
     def next_day(self, day: date) -> date | None:
-        """Returns the first session after a day, None if the calendar ends before it."""
+        """Return the first session after a day, None if the calendar ends before it."""
         session = next(self.from_day(day + timedelta(days=1)), None)
         return None if session is None else session.day
 
@@ -65,7 +65,7 @@ _kept: dict[str, _Kept] = {}
 
 
 def require_calendar(name: str) -> str:
-    """Returns the name unchanged. Raises UnknownNameError if the package has no such calendar."""
+    """Return the name unchanged. Raises UnknownNameError if the package has no such calendar."""
     from exchange_calendars import get_calendar_names
 
     names: list[str] = get_calendar_names()
@@ -75,12 +75,12 @@ def require_calendar(name: str) -> str:
 
 
 def sessions_around(name: str, moment: datetime) -> Sessions:
-    """Returns the sessions from the year before a moment to `YEARS_AHEAD` years after it, or the calendar's end."""
+    """Return the sessions from the year before a moment to `YEARS_AHEAD` years after it, or the calendar's end."""
     return _sessions_of_years(name, moment.astimezone(UTC).year)
 
 
 def sessions_between(name: str, first: date, last: date) -> Sessions:
-    """Returns the sessions of a calendar from `first` to `last`, both included, or to the calendar's end.
+    """Return the sessions of a calendar from `first` to `last`, both included, or to the calendar's end.
 
     Answers from the sessions that this process has read from the table, else from the package. Raises UnknownNameError
     if the package has no such calendar.
@@ -93,7 +93,7 @@ def sessions_between(name: str, first: date, last: date) -> Sessions:
 
 
 def keep_sessions(name: str, first: date | None, last: date | None, sessions: Sequence[ExchangeSession]) -> None:
-    """Keeps the sessions of a range of days in this process for `sessions_between`; without a range, drops them."""
+    """Keep the sessions of a range of days in this process for `sessions_between`; without a range, drop them."""
     if first is None or last is None:
         _kept.pop(name, None)
         return
@@ -102,7 +102,7 @@ def keep_sessions(name: str, first: date | None, last: date | None, sessions: Se
 
 
 def compute_sessions(name: str, first: date, last: date) -> Sessions:
-    """Returns the sessions of a calendar from `first` to `last` by the package, or to the calendar's end.
+    """Return the sessions of a calendar from `first` to `last` by the package, or to the calendar's end.
 
     Raises UnknownNameError if the package has no such calendar.
     """

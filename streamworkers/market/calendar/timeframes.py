@@ -42,7 +42,7 @@ _ALIASES = {"minute": "1min", "hourly": "hour", "daily": "day", "weekly": "week"
 
 
 def timeframe_named(name: str) -> Timeframe:
-    """Returns the timeframe of that name or alias (`daily` is `day`).
+    """Return the timeframe of that name or alias (`daily` is `day`).
 
     Raises BadInputError for any other name.
     """
@@ -53,7 +53,7 @@ def timeframe_named(name: str) -> Timeframe:
 
 
 def newest_closed(timeframe: Timeframe, now: datetime) -> date | datetime:
-    """Returns the start of the newest bar whose window has ended at `now`, or an upper bound of it.
+    """Return the start of the newest bar whose window has ended at `now`, or an upper bound of it.
 
     `now` must be aware. A day ends at 16:00 in New York, a week on its Friday, a month on its last day; holidays
     and early closes only make the true newest bar older, never newer, so an open bar is never included.
@@ -76,7 +76,7 @@ def newest_closed(timeframe: Timeframe, now: datetime) -> date | datetime:
 
 
 def bar_moment(timeframe: Timeframe, bar_time: date | datetime) -> datetime:
-    """Returns the aware moment at which a bar starts: for a date, midnight in New York, the exchange's zone."""
+    """Return the aware moment at which a bar starts: for a date, midnight in New York, the exchange's zone."""
     if isinstance(bar_time, datetime):
         return bar_time
     return datetime.combine(bar_time, time(), tzinfo=EXCHANGE_ZONE)

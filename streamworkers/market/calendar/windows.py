@@ -53,7 +53,7 @@ class Windows:
         return np.array([start_of(session.closes) for session in self.sessions.sessions], np.int64)
 
     def belongs(self, timeframe: Timeframe, starts: Starts) -> Mask:
-        """Returns a mask of the 1-minute or day bars inside the sessions; true for other timeframes."""
+        """Return a mask of the 1-minute or day bars inside the sessions; true for other timeframes."""
         if timeframe.name == "day":
             return np.isin(starts, self._days)
         if timeframe.name != "1min" or self.hours == "extended" or not len(self._opens):
@@ -62,7 +62,7 @@ class Windows:
         return (session >= 0) & (starts < self._closes[np.maximum(session, 0)])
 
     def window_of(self, timeframe: Timeframe, starts: Starts) -> Starts:
-        """Returns the start of the bar of this timeframe that contains each narrower bar."""
+        """Return the start of the bar of this timeframe that contains each narrower bar."""
         match timeframe.name:
             case "hour" if self.hour_anchor == "open" and len(self._opens):
                 # The opening of the day: the last one before the minute, or, for pre-market minutes, that of the day.
@@ -80,7 +80,7 @@ class Windows:
         return starts
 
     def ends(self, timeframe: Timeframe, starts: Starts) -> Starts:
-        """Returns when each bar's window ends, in Unix milliseconds: a day at its session's close.
+        """Return when each bar's window ends, in Unix milliseconds: a day at its session's close.
 
         A week or month ends at the close of its last session.
         """
@@ -104,7 +104,7 @@ class Windows:
         return np.where(known, self._closes[np.maximum(last, 0)], midnight)
 
     def expected(self, timeframe: Timeframe, first: date, last: date) -> Starts:
-        """Returns the starts of the bars in the regular sessions from `first` to `last`, as whole windows."""
+        """Return the starts of the bars in the regular sessions from `first` to `last`, as whole windows."""
         first, last = whole_windows(timeframe, first, last)
         inside = (self._days >= days_since_epoch(first)) & (self._days <= days_since_epoch(last))
         if not timeframe.intraday:
@@ -124,14 +124,14 @@ def _windows(first: date, last: date, hours: Hours, hour_anchor: HourAnchor) -> 
 
 
 def windows_between(first: date, last: date, hours: Hours = "regular", hour_anchor: HourAnchor = "clock") -> Windows:
-    """Returns the windows that touch the days from `first` to `last`."""
+    """Return the windows that touch the days from `first` to `last`."""
     # Whole years, so that few calendars and columns of sessions are built.
     begin, end = (first - _MARGIN).replace(month=1, day=1), (last + _MARGIN).replace(month=12, day=31)
     return _windows(begin, end, hours, hour_anchor)
 
 
 def whole_windows(timeframe: Timeframe, first: date, last: date) -> tuple[date, date]:
-    """Returns the range, widened to whole weeks or months for these timeframes."""
+    """Return the range, widened to whole weeks or months for these timeframes."""
     if timeframe.name == "week":
         return first - timedelta(days=first.weekday()), last + timedelta(days=6 - last.weekday())
     if timeframe.name == "month":
@@ -141,40 +141,40 @@ def whole_windows(timeframe: Timeframe, first: date, last: date) -> tuple[date, 
 
 
 def narrower(timeframe: Timeframe) -> Timeframe | None:
-    """Returns the timeframe that bars of this one can be made of, None for 1min and day."""
+    """Return the timeframe that bars of this one can be made of, None for 1min and day."""
     name = NARROWER.get(timeframe.name)
     return TIMEFRAMES[name] if name else None
 
 
 def days_since_epoch(day: date) -> int:
-    """Returns a date as `Bars.starts` has it."""
+    """Return a date as `Bars.starts` has it."""
     return (day - _EPOCH).days
 
 
 def day_of(days: int) -> date:
-    """Returns the date of a start in `Bars.starts`."""
+    """Return the date of a start in `Bars.starts`."""
     return _EPOCH + timedelta(days=days)
 
 
 def moment_of(timeframe: Timeframe, start: int) -> date | datetime:
-    """Returns a start as the timeframe's table has it."""
+    """Return a start as the timeframe's table has it."""
     return datetime.fromtimestamp(start / 1000, UTC) if timeframe.intraday else day_of(start)
 
 
 def start_of(moment: date | datetime) -> int:
-    """Returns the start of a moment or date; the inverse of `moment_of`."""
+    """Return the start of a moment or date; the inverse of `moment_of`."""
     return round(moment.timestamp() * 1000) if isinstance(moment, datetime) else days_since_epoch(moment)
 
 
 def bounds_of(timeframe: Timeframe, first: date, last: date) -> tuple[int, int]:
-    """Returns the range of starts, [begin, end), of bars from `first` to `last`, dates of New York, both included."""
+    """Return the range of starts, [begin, end), of bars from `first` to `last`, dates of New York, both included."""
     days = first, last + timedelta(days=1)
     begin, end = (start_of(bar_moment(timeframe, day) if timeframe.intraday else day) for day in days)
     return begin, end
 
 
 def bound_of(timeframe: Timeframe, moment: date | datetime, days: int) -> date | datetime:
-    """Returns a date, `days` later for intraday bars, as the timeframe's table has times; a datetime as it is."""
+    """Return a date, `days` later for intraday bars, as the timeframe's table has times; a datetime as it is."""
     if isinstance(moment, datetime):
         return moment
     return bar_moment(timeframe, moment + timedelta(days=days)) if timeframe.intraday else moment

@@ -34,14 +34,14 @@ class _Layout:
     symbol: str | None = None
 
     def with_symbols(self, columns: list[list[str]], count: int) -> list[list[str]]:
-        """Returns the columns of all seven fields."""
+        """Return the columns of all seven fields."""
         return columns if self.symbol is None else [[self.symbol] * count, *columns]
 
 
 def read_bars(
     path: Path, timeframe: Timeframe, progress: ReadProgress | None = None, *, symbol: str | None = None
 ) -> Iterator[RowChunk]:
-    """Yields the rows of a file in chunks of some thousand, each row either valid or rejected with a reason.
+    """Yield the rows of a file in chunks of some thousand, each row either valid or rejected with a reason.
 
     The header names its columns in any order and case: symbol, one of date, timestamp, datetime, time, and open,
     high, low, close, volume; others are ignored. With `symbol` the column symbol may be absent, and all rows are of
@@ -86,7 +86,7 @@ def _validate_block(block: LineBlock, layout: _Layout, *, intraday: bool) -> Row
 
 
 def _validate_rows_singly(numbers: Sequence[int], texts: Sequence[str], layout: _Layout, *, intraday: bool) -> RowChunk:
-    """Validates a block in which some rows have quotes, or more or fewer fields than the header."""
+    """Validate a block in which some rows have quotes, or more or fewer fields than the header."""
     kept: list[tuple[int, str, list[str]]] = []
     rejects: list[Reject] = []
     for number, text in zip(numbers, texts, strict=True):

@@ -91,7 +91,7 @@ def import_bars(
     rejects: Path | None = None,
     progress: ImportProgress | None = None,
 ) -> ImportSummary:
-    """Loads the files one after another, each in a transaction of its own.
+    """Load the files one after another, each in a transaction of its own.
 
     The file `rejects` is overwritten with every rejected row as CSV (file, line, rule, detail, row), duplicates last
     for each file. `progress` is called with the compressed bytes read so far and their total. Raises BadInputError
@@ -110,7 +110,7 @@ def import_bars(
 
 
 def _offset_progress(done: int, total: int, progress: ImportProgress | None) -> ReadProgress | None:
-    """Converts progress within one file to progress of the import."""
+    """Convert progress within one file to progress of the import."""
     return None if progress is None else lambda read: progress(done + read, total)
 
 

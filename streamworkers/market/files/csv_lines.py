@@ -30,7 +30,7 @@ class LineBlock:
 
 
 def read_line_blocks(path: Path, progress: ReadProgress | None = None) -> Iterator[LineBlock]:
-    """Yields the file's lines in blocks of `BLOCK_BYTES`; calls `progress` with the compressed bytes read so far.
+    """Yield the file's lines in blocks of `BLOCK_BYTES`; calls `progress` with the compressed bytes read so far.
 
     Raises BadInputError if the file cannot be opened, is empty, is or is not gzip against its name, is cut off or
     damaged, holds a line longer than a block, or is not UTF-8.
@@ -50,7 +50,7 @@ def read_line_blocks(path: Path, progress: ReadProgress | None = None) -> Iterat
 
 
 def _whole_lines(path: Path, progress: ReadProgress | None) -> Iterator[bytes]:
-    """Yields the bytes of the file in blocks that end at a line end or at the end of the file."""
+    """Yield the bytes of the file in blocks that end at a line end or at the end of the file."""
     rest = b""
     lines_before = 0
     try:
@@ -80,7 +80,7 @@ def _whole_lines(path: Path, progress: ReadProgress | None) -> Iterator[bytes]:
 
 
 def _open_stream(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    """Returns the stream of unpacked bytes, after a byte order mark."""
+    """Return the stream of unpacked bytes, after a byte order mark."""
     start = raw.read(2)
     raw.seek(0)
     if path.suffix == ".gz":
@@ -109,14 +109,14 @@ def _decode(path: Path, block: bytes, first_line: int) -> str:
 
 
 def split_fields(line: str) -> list[str]:
-    """Returns the fields of one record. Raises csv.Error if its quotes do not match."""
+    """Return the fields of one record. Raises csv.Error if its quotes do not match."""
     if '"' not in line:
         return line.split(",")
     return next(csv.reader([line], strict=True))
 
 
 def header_names(path: Path, line: str) -> list[str]:
-    """Returns the column names of a header line in lower case, without the blanks around them."""
+    """Return the column names of a header line in lower case, without the blanks around them."""
     try:
         return [name.strip().lower() for name in split_fields(line)]
     except csv.Error as error:
@@ -124,7 +124,7 @@ def header_names(path: Path, line: str) -> list[str]:
 
 
 def require_columns(path: Path, names: list[str], required: Iterable[str]) -> None:
-    """Raises BadInputError if a required column is missing or occurs twice."""
+    """Raise BadInputError if a required column is missing or occurs twice."""
     wanted = list(required)
     missing = [name for name in wanted if name not in names]
     if missing:

@@ -20,11 +20,11 @@ class RejectsFile:
         self._stream = stream
 
     def write(self, source: str, rejects: Sequence[Reject]) -> None:
-        """Adds a line for each rejected row of the file `source`."""
+        """Add a line for each rejected row of the file `source`."""
         self._write_lines([(source, reject.line, reject.rule, reject.detail, reject.row) for reject in rejects])
 
     def write_header(self) -> None:
-        """Adds the line with the column names."""
+        """Add the line with the column names."""
         self._write_lines([REJECT_COLUMNS])
 
     def _write_lines(self, rows: Sequence[Sequence[object]]) -> None:
@@ -38,7 +38,7 @@ class RejectsFile:
 
 @contextmanager
 def open_rejects(path: Path | None) -> Iterator[RejectsFile]:
-    """Opens the rejects file at `path` and overwrites it with a header line; with None it writes nothing.
+    """Open the rejects file at `path` and overwrite it with a header line; with None it writes nothing.
 
     Raises BadInputError if the file cannot be created.
     """

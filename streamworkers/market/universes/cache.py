@@ -28,14 +28,14 @@ class UniverseCache:
         self._held: _Held | None = None
 
     def resolve(self, expression: str) -> tuple[str, ...]:
-        """Returns the symbols of `sp500:nasdaq100`, with the result and errors of `universes.store.resolve`."""
+        """Return the symbols of `sp500:nasdaq100`, with the result and errors of `universes.store.resolve`."""
         if (held := self._held) is None:
             with self._connect() as connection:
                 return resolve(connection, expression)
         return _answer(held, expression)
 
     def resolve_with(self, connection: Connection, expression: str) -> tuple[str, ...]:
-        """Does what `resolve` does, using this connection if memory is not up to date."""
+        """Do what `resolve` does, using this connection if memory is not up to date."""
         held = self._held
         return resolve(connection, expression) if held is None else _answer(held, expression)
 

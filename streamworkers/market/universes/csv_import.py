@@ -37,7 +37,7 @@ class _Group:
 
 
 def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSummary:
-    """Replaces the members of every universe in the file, all in one transaction.
+    """Replace the members of every universe in the file, all in one transaction.
 
     Columns in any order and case: universe, symbol, and optionally type (UNIVERSE if empty), weight, description.
     Bad rows are rejected and the others loaded; a universe without a valid row is not changed. Raises BadInputError if
@@ -63,7 +63,7 @@ def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSum
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, dict[str, str] | BrokenRuleError]]:
-    """Yields (line, text, fields by column) of each row, or a BrokenRuleError in place of the fields."""
+    """Yield (line, text, fields by column) of each row, or a BrokenRuleError in place of the fields."""
     names: list[str] = []
     for block in read_line_blocks(path):
         for line, text in enumerate(block.lines, block.first_line):
@@ -108,7 +108,7 @@ def _add_row(groups: dict[tuple[str, str], _Group], row: dict[str, str] | Broken
 
 
 def _replace_members(connection: psycopg.Connection, name: str, type_name: str, group: _Group) -> tuple[int, int]:
-    """Replaces the members of one universe; returns the numbers (added, removed)."""
+    """Replace the members of one universe; returns the numbers (added, removed)."""
     identity = ensure_group(connection, name, type_name, group.description)
     symbols, weights = list(group.weights), list(group.weights.values())
     removed = connection.execute(

@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def require_universe_name(name: str) -> str:
-    """Returns the name unchanged. Raises BrokenRuleError if it holds anything but letters, digits, `_`, `-`, `.`."""
+    """Return the name unchanged. Raises BrokenRuleError if it holds anything but letters, digits, `_`, `-`, `.`."""
     if not _NAME.fullmatch(name):
         raise BrokenRuleError(
             Rule.BAD_NAME, f"the universe name {name!r} is not made of letters, digits, '_', '-' and '.' alone"
@@ -22,7 +22,7 @@ def require_universe_name(name: str) -> str:
 
 
 def list_universes(connection: psycopg.Connection) -> list[tuple[str, str, str, int]]:
-    """Returns (name, type, description, number of symbols) of every universe, by name and type."""
+    """Return (name, type, description, number of symbols) of every universe, by name and type."""
     return connection.execute(
         """
         SELECT g.name, g.type, g.description, count(m.symbol)
@@ -33,12 +33,12 @@ def list_universes(connection: psycopg.Connection) -> list[tuple[str, str, str, 
 
 
 def parse_names(expression: str) -> list[str]:
-    """Returns the names in `sp500:nasdaq100`. Raises BadInputError if one is empty or malformed."""
+    """Return the names in `sp500:nasdaq100`. Raises BadInputError if one is empty or malformed."""
     return [require_universe_name(name.strip()) for name in expression.split(":")]
 
 
 def resolve(connection: psycopg.Connection, expression: str) -> tuple[str, ...]:
-    """Returns the symbols of `sp500:nasdaq100`: the distinct union of these universes, sorted by code point.
+    """Return the symbols of `sp500:nasdaq100`: the distinct union of these universes, sorted by code point.
 
     A name that groups of several types share means all of them. Raises UnknownNameError for an unknown name,
     BadInputError for an empty or malformed one.
@@ -53,7 +53,7 @@ def resolve(connection: psycopg.Connection, expression: str) -> tuple[str, ...]:
 
 
 def read_memberships(connection: psycopg.Connection, names: Collection[str] | None = None) -> dict[str, frozenset[str]]:
-    """Returns the symbols of each of these universes that exists, or of all universes."""
+    """Return the symbols of each of these universes that exists, or of all universes."""
     rows = connection.execute(
         """
         SELECT g.name, coalesce(array_agg(m.symbol) FILTER (WHERE m.symbol IS NOT NULL), '{}')
@@ -67,14 +67,14 @@ def read_memberships(connection: psycopg.Connection, names: Collection[str] | No
 
 
 def union(members: Mapping[str, frozenset[str]], names: Collection[str]) -> tuple[str, ...]:
-    """Returns the distinct symbols of the named universes, sorted by code point."""
+    """Return the distinct symbols of the named universes, sorted by code point."""
     return tuple(sorted(frozenset[str]().union(*(members[name] for name in names))))
 
 
 def add_symbols(
     connection: psycopg.Connection, universe: str, symbols: Collection[str], *, type_name: str = "UNIVERSE"
 ) -> int:
-    """Adds symbols to a universe, creating it if needed; returns the number of new ones.
+    """Add symbols to a universe, creating it if needed; returns the number of new ones.
 
     Raises BadInputError for a name, type or symbol that breaks a rule, and adds nothing then.
     """
@@ -91,7 +91,7 @@ def add_symbols(
 
 
 def ensure_group(connection: psycopg.Connection, name: str, type_name: str, description: str = "") -> int:
-    """Returns the id of a group, created if needed and locked to the end of the transaction.
+    """Return the id of a group, created if needed and locked to the end of the transaction.
 
     An empty description keeps the stored one.
     """
