@@ -8,7 +8,7 @@ class WorkerEnd(StrEnum):
     """The kinds of end, which are label values of a metric."""
 
     STOPPED = "stopped"  # on request, with exit code 0
-    EXITED = "exited"  # by itself, with another exit code
+    EXITED = "exited"  # by itself, with another exit code or in the middle of a call
     SIGNAL = "signal"  # killed by a signal that its supervisor did not send
     TIMEOUT = "timeout"  # a handler's call took longer than its job allows
     SILENT = "silent"  # it held entries and reported nothing

@@ -86,6 +86,7 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
         ("SIGKILL", "killed by signal 9"),
         ("FORK_AND_DIE", "killed by signal 9"),
         ("EXIT", "worker exited with code 3"),
+        ("EXIT_0", "worker exited with code 0 during the call"),
         ("RAISE", "ValueError: RAISE cannot be computed"),
     ],
 )
@@ -112,6 +113,17 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
         assert items_of(connection, run)[symbol] == ("failed", 2, reason)
         row = connection.execute("SELECT count(*) FROM run_items WHERE jsonb_array_length(history) >= 2").fetchone()
         assert row == (1,)
+
+
+def test_a_handler_that_forks_and_returns_twice_has_one_effect(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "A", "FORK_TWICE", "B")
+    with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert effects_of(connection, run) == ["A", "B", "FORK_TWICE"]
+        assert supervisor.events("worker_ended") == []
+        assert supervisor.stop() == 0
 
 
 def test_when_a_supervisor_is_killed_its_workers_end_and_another_finishes_the_run(

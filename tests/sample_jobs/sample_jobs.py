@@ -2,11 +2,15 @@
 
 import os
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
+
+import psycopg
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobParameters
@@ -81,6 +85,23 @@ class Misbehaving(LedgerEntry):
                         time.sleep(0.02)
                 case "EXIT":
                     os._exit(3)
+                case "EXIT_0":
+                    sys.exit(0)
+                case "FORK_TWICE":
+                    _fork()
+                case "CLOSES":
+                    context.connection.close()
+                case "OTHER_DATABASE":
+                    raise psycopg.OperationalError("my other database is away")
+                case "CLOSED_CURSOR":
+                    _use_closed_cursor(context.connection)
+                case "DEADLOCKS":
+                    raise psycopg.errors.DeadlockDetected("deadlock of my own")
+                case "LEAVES_A_MESS":
+                    _leave_a_mess(context.connection)
+                case "WRONG_ITEM":
+                    yield Completed(item._replace(run_id=item.run_id + 1), item.symbol)
+                    continue
                 case "SIGKILL":
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "PERMANENT":
@@ -98,11 +119,45 @@ class Misbehaving(LedgerEntry):
             yield Completed(item, item.symbol)
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
-        if any(outcome.item.symbol == "SAVE_RAISES" for outcome in completed):
+        symbols = {outcome.item.symbol for outcome in completed}
+        if "SAVE_RAISES" in symbols:
             connection.execute("INSERT INTO effects (run_id, symbol) VALUES (1, NULL)")
+        if "SAVE_SWALLOWS" in symbols:
+            with suppress(psycopg.Error):
+                connection.execute("SELECT 1 / 0")
+            return []
+        if "SAVE_CLOSED_CURSOR" in symbols:
+            _use_closed_cursor(connection)
+        if "SAVE_OTHER_DATABASE" in symbols:
+            raise psycopg.OperationalError("my other database is away")
+        if "SAVE_CLOSES" in symbols:
+            connection.close()
         if any(outcome.item.symbol == "BAD_EVENT" for outcome in completed):
             return [Event("x", [1])]  # type: ignore[arg-type]
         return super().save(connection, completed)
+
+
+def _use_closed_cursor(connection: Connection) -> None:
+    cursor = connection.cursor()
+    cursor.close()
+    cursor.execute("SELECT 1")
+
+
+def _leave_a_mess(connection: Connection) -> None:
+    """Change all that a session can keep, and leave a transaction open."""
+    connection.execute("SET search_path TO nowhere")
+    connection.execute("SELECT pg_advisory_lock(4711)")
+    connection.execute("CREATE TEMP TABLE runs (id bigint)")
+    connection.execute("SET default_transaction_read_only TO on")
+    connection.read_only = True
+    connection.autocommit = False
+    connection.execute("SELECT 1")
+
+
+def _fork() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        os.fork()
 
 
 def _fork_and_die() -> None:

@@ -139,6 +139,8 @@ class Child:
         code = self.process.wait()
         self.reader.close()
         os.close(self.life_descriptor)
+        if code == 0 and self.suspects is not None and self.killed is None:
+            return Ending(WorkerEnd.EXITED, "worker exited with code 0 during the call")
         return self.killed or describe_exit(code)
 
 

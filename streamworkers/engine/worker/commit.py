@@ -17,6 +17,7 @@ from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.decide import Decisions
+from streamworkers.engine.worker.session import SaveError, forbid_close, require_open_transaction
 from streamworkers.errors import RedisUnavailableError
 
 T = TypeVar("T")
@@ -44,8 +45,8 @@ class BatchCommitter:
     ) -> set[int]:
         """Close the items and save their results in one transaction; returns the seqs that this call moved.
 
-        Raises what the job's `save` or PostgreSQL raises. Nothing has changed then, or, if the connection was lost at
-        the commit, perhaps everything: checking the items again tells which.
+        Raises SaveError for a failure of the job's `save`, else what PostgreSQL raises. Nothing has changed then, or,
+        if the connection was lost at the commit, perhaps everything: checking the items again tells which.
         """
         completions, failures = decisions.completions(), decisions.failures()
         self.reporter.committing(run, [update.seq for update in (*completions, *failures)])
@@ -55,9 +56,9 @@ class BatchCommitter:
             )
             mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
             if mine:
-                events = list(save(connection, mine))
+                events = _call_save(connection, save, mine)
                 if events:
-                    ledger.add_events(connection, events)
+                    _add_events(connection, events)
                     report.events = len(events)
             moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
         return closed | moved
@@ -139,3 +140,21 @@ class BatchCommitter:
                 return action()
             except RedisUnavailableError as error:
                 self.hold(error)
+
+
+def _call_save(connection: Connection, save: Save, completed: Sequence[Completed]) -> list[Event]:
+    try:
+        with forbid_close(connection):
+            events = list(save(connection, completed))
+        # A transaction that cannot be committed would be rolled back without an error.
+        require_open_transaction(connection)
+    except Exception as error:
+        raise SaveError(error) from error
+    return events
+
+
+def _add_events(connection: Connection, events: Sequence[Event]) -> None:
+    try:
+        ledger.add_events(connection, events)
+    except (TypeError, ValueError) as error:  # events that are no JSON objects
+        raise SaveError(error) from error

@@ -1,8 +1,10 @@
 """Executes delivered entries: decode, keep the open ones, call the handler, decide, commit under the fence, finish."""
 
+import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,13 +24,15 @@ from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
+from streamworkers.engine.worker.session import SaveError, forbid_close, is_outage, reset_session, restore_connection
 from streamworkers.errors import BadInputError, PermanentError
-from streamworkers.faults import describe, is_transient
+from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _RUN_CACHE_SIZE = 64
 _CANCELLED_CHECK_SECONDS = 1.0
 _OTHER_RELEASE_SECONDS = 10.0
+MOST_UNDECIDED = 5
 ShouldStop = Callable[[], bool]
 
 
@@ -56,6 +60,8 @@ class Executor:
     rng: random.Random
     _runs: dict[int, Run] = field(default_factory=dict)
     _parameters: dict[int, JobParameters] = field(default_factory=dict)
+    _undecided: Counter[str] = field(default_factory=Counter)
+    _pid: int = field(default_factory=os.getpid)
 
     def execute(self, connection: Connection, deliveries: Sequence[Delivery], should_stop: ShouldStop) -> None:
         """Execute what was delivered; what is left when `should_stop` becomes true stays pending.
@@ -67,12 +73,16 @@ class Executor:
             open_entries = self._keep_open(connection, run, entries)
             for call, batch in self._prepare_calls(connection, run, open_entries, should_stop):
                 self._execute_batch(call, batch)
+            if open_entries:
+                # Nothing that a run's handler did to the session reaches the next run.
+                reset_session(connection)
+        self._undecided.clear()
 
     def _execute_batch(self, call: _Call, batch: Sequence[Entry]) -> None:
         """Call the handler and commit; if it raises for several items, repeat each on its own."""
         started_at, started = datetime.now(UTC), time.monotonic()
         call.context.tallies.clear()
-        outcomes = self._call_handler(call, batch)
+        outcomes = self._fail_undecided(batch) if self._is_undecided(batch) else self._call_handler(call, batch)
         if outcomes is None:
             for entry in batch:
                 self._execute_batch(call, [entry])
@@ -97,11 +107,11 @@ class Executor:
         decisions = self._decide(call, batch, outcomes)
         try:
             self._commit(call.connection, call.run, call.job.save, decisions, started_at, report)
-        except Exception as error:  # save() is not our code
-            if call.connection.closed:
-                raise _connection_lost(error) from error
-            if is_transient(error) or not decisions.completed:
-                raise
+        except SaveError as failure:
+            error = failure.cause
+            restore_connection(call.connection)
+            if is_outage(call.connection, error):
+                raise _outage(error) from error
             if len(batch) == 1:
                 failed = Failed(batch[0].item, describe(error), isinstance(error, PermanentError))
                 self._commit_batch(call, batch, {batch[0].seq: failed}, started_at, report)
@@ -121,8 +131,18 @@ class Executor:
         report: BatchReport,
     ) -> None:
         decisions = self.committer.keep_owned(run, decisions, report)
-        moved = self.committer.commit(connection, run, save, decisions, started_at, report)
+        try:
+            moved = self.committer.commit(connection, run, save, decisions, started_at, report)
+        except psycopg.Error:
+            if connection.closed:
+                raise
+            # The handler may have changed the session in which our own statements run.
+            restore_connection(connection)
+            reset_session(connection)
+            moved = self.committer.commit(connection, run, save, decisions, started_at, report)
         self.committer.finish(connection, run, decisions, moved, report)
+        for entry_id in (entry.entry_id for entry, _ in (*decisions.completed, *decisions.dead)):
+            self._undecided.pop(entry_id, None)
 
     def _decode(self, connection: Connection, deliveries: Sequence[Delivery]) -> Iterator[tuple[Run, list[Entry]]]:
         """Yield the entries of each run; malformed ones are rejected, those of a newer release deferred."""
@@ -242,20 +262,36 @@ class Executor:
         """Return outcomes by seq; None if the call raised for several items."""
         entry_ids = [entry.entry_id for entry in batch]
         self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
+        self._undecided.update(entry_ids)
         try:
-            outcomes = call.job.execute([entry.item for entry in batch], call.context)
-            return {outcome.item.seq: require_outcome(outcome) for outcome in outcomes}
+            with forbid_close(call.connection):
+                outcomes = call.job.execute([entry.item for entry in batch], call.context)
+                found = _require_outcomes(batch, outcomes)
+            restore_connection(call.connection)
+            if os.getpid() != self._pid:
+                os._exit(0)  # a child that the handler forked and that came back here: the worker goes on alone
+            return found
         except Exception as error:  # not our code: its errors fail its items, not the worker
-            # A connection that the handler opened itself and lost is its failure; the worker's connection is not.
-            if call.connection.closed:
-                raise _connection_lost(error) from error
-            if is_transient(error) and getattr(error, "sqlstate", None):
-                raise
+            restore_connection(call.connection)
+            if is_outage(call.connection, error):
+                raise _outage(error) from error
             if len(batch) > 1:
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
                 return None
             permanent = isinstance(error, PermanentError)
             return {batch[0].seq: Failed(batch[0].item, describe(error), permanent)}
+
+    def _is_undecided(self, batch: Sequence[Entry]) -> bool:
+        return max(self._undecided[entry.entry_id] for entry in batch) >= MOST_UNDECIDED
+
+    def _fail_undecided(self, batch: Sequence[Entry]) -> Mapping[int, Outcome] | None:
+        """Fail an item that was executed so often without a decision; None for several, to try each on its own."""
+        if len(batch) > 1:
+            for entry in batch:
+                del self._undecided[entry.entry_id]
+            return None
+        error = f"executed {MOST_UNDECIDED} times without a decision"
+        return {batch[0].seq: Failed(batch[0].item, error)}
 
     def _decide(self, call: _Call, batch: Sequence[Entry], outcomes: Mapping[int, Outcome]) -> Decisions:
         rule = RetryRule(call.run.max_attempts, self.settings.retry_base_seconds, self.settings.retry_cap_seconds)
@@ -292,9 +328,21 @@ def _save_nothing(_connection: Connection, _completed: Sequence[Completed]) -> t
     return ()
 
 
-def _connection_lost(error: BaseException) -> psycopg.OperationalError:
-    """Return the transient error to raise when our connection is gone, whatever the handler raised."""
-    return psycopg.OperationalError(f"connection lost: {describe(error)}")
+def _require_outcomes(batch: Sequence[Entry], outcomes: Iterable[Outcome]) -> dict[int, Outcome]:
+    """Return outcomes by seq. Raises TypeError for one that is none, or of an item that is not in the call."""
+    expected = {entry.seq: entry.run_id for entry in batch}
+    found = {}
+    for outcome in outcomes:
+        valid = require_outcome(outcome)
+        if expected.get(valid.item.seq) != valid.item.run_id:
+            raise TypeError(f"the outcome {outcome!r} is of an item that is not in this call")
+        found[valid.item.seq] = valid
+    return found
+
+
+def _outage(error: BaseException) -> psycopg.OperationalError:
+    """Return the transient error to raise while a service is away, whatever user code raised."""
+    return psycopg.OperationalError(f"service away: {describe(error)}")
 
 
 def _cancelled_check(connection: Connection, run_id: int) -> Callable[[], bool]:

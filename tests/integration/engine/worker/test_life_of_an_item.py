@@ -412,7 +412,7 @@ def test_an_error_text_that_postgresql_cannot_store_is_stored_escaped(
     ("symbol", "error"),
     [
         ("NAIVE_SNOOZE", "TypeError: NAIVE_SNOOZE is snoozed until 2026-01-01 00:00:00, which has no time zone"),
-        ("NOT_AN_OUTCOME", "AttributeError: 'str' object has no attribute 'item'"),
+        ("NOT_AN_OUTCOME", "TypeError: 'done' is not Completed, Failed or Snoozed"),
         ("BAD_EVENT", "TypeError: payload [1] of an event for x is not a dict"),
     ],
 )
