@@ -72,7 +72,8 @@ def metrics_table(process: str) -> str:
 
 def command_reference(command: click.Command = cli, path: str = "streamworkers") -> str:
     """The part of docs/reference/cli.md about a command and those below it, from the code."""
-    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    names = ["-h", "--help"]
+    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100, help_option_names=names)
     text = f"## `{path}`\n\n```text\n{command.get_help(context)}\n```\n"
     if not isinstance(command, click.Group):
         return text
