@@ -91,9 +91,10 @@ class LeaseKeeper(Loop):
         now = time.monotonic()
         try:
             if now >= self._beat_at and not self._is_stopping:
-                has_workers = self._beat()
-                # The first workers are still starting: the next heartbeat shows them soon.
-                self._beat_at = now + (self._interval if has_workers else min(self._interval, _STARTING_SECONDS))
+                self._beat_at = now + self._interval  # also after a heartbeat that fails
+                if not self._beat():
+                    # The first workers are still starting: the next heartbeat shows them soon.
+                    self._beat_at = now + min(self._interval, _STARTING_SECONDS)
                 self.trouble = ""
             self._release_dead_workers()
             if self._is_stopping:
