@@ -1,9 +1,16 @@
 """What an exception means: whether the same work can succeed later, and how to describe it in one line."""
 
+import re
+import traceback
+
 import psycopg
 from psycopg import errors
 
 from streamworkers.errors import RedisUnavailableError
+
+_MOST_FRAMES = 20
+_MOST_STACK_CHARACTERS = 4000
+_PASSWORD = re.compile(r"://[^/@\s]*@")
 
 # Faults of the server or of the moment: the work is right and stays pending until they pass.
 _TRANSIENT_ERRORS = (
@@ -38,6 +45,12 @@ def describe(error: BaseException) -> str:
     """Return an exception in one line: its type and message."""
     text = printable(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def describe_stack(error: BaseException) -> str:
+    """Return where an exception was raised: its newest frames, with the passwords of URLs hidden."""
+    frames = traceback.format_tb(error.__traceback__)[-_MOST_FRAMES:]
+    return printable(_PASSWORD.sub("://…@", "".join(frames))[-_MOST_STACK_CHARACTERS:])
 
 
 def printable(text: str) -> str:

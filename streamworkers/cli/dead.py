@@ -71,7 +71,7 @@ def list_dead(limit: int, as_json: bool, **words: Any) -> None:
 @click.argument("item")
 @json_option
 def show(item: str, as_json: bool) -> None:
-    """Show a dead item with the error of every attempt."""
+    """Show a dead item with the error of every attempt, and where the newest one failed."""
     with Session.open().database() as connection:
         row = _require_dead(connection, item)
     if as_json:
@@ -81,6 +81,9 @@ def show(item: str, as_json: bool) -> None:
     print_table(
         row["history"] or [], {"attempt": "attempt", "at": "at", "worker": "worker", "error": "error"}, "no history"
     )
+    stacks = [attempt["stack"] for attempt in row["history"] or [] if attempt.get("stack")]
+    if stacks:
+        click.echo(f"\nThe newest attempt failed here:\n{stacks[-1].rstrip()}")
 
 
 @dead.command(short_help="Run dead items again, from attempt 1.")

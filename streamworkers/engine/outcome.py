@@ -30,11 +30,15 @@ class Completed(NamedTuple, Generic[V]):
 
 
 class Failed(NamedTuple):
-    """The item could not be done; it is retried unless `permanent` or out of attempts."""
+    """The item could not be done; it is retried unless `permanent` or out of attempts.
+
+    `stack` shows where it failed; the pool fills it for an error that the handler raised.
+    """
 
     item: Item
     error: str
     permanent: bool = False
+    stack: str | None = None
 
 
 class Snoozed(NamedTuple):

@@ -29,10 +29,11 @@ _COMPLETE = """
 _FAIL = """
     UPDATE run_items i SET status = d.status, attempt = d.attempt, worker = %s, started_at = %s,
         finished_at = CASE d.status WHEN 'failed' THEN clock_timestamp() END, error = d.error,
-        history = coalesce(i.history, '[]') || jsonb_build_object(
+        history = coalesce(i.history, '[]') || (jsonb_build_object(
             'attempt', d.attempt, 'worker', %s::text, 'at', clock_timestamp(), 'error', d.error)
-    FROM unnest(%s::int[], %s::int[], %s::smallint[], %s::text[], %s::text[])
-        AS d(seq, generation, attempt, status, error)
+            || CASE WHEN d.stack IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('stack', d.stack) END)
+    FROM unnest(%s::int[], %s::int[], %s::smallint[], %s::text[], %s::text[], %s::text[])
+        AS d(seq, generation, attempt, status, error, stack)
     WHERE i.run_day = %s AND i.run_id = %s AND i.seq = ANY(%s) AND (i.seq, i.generation) = (d.seq, d.generation)
         AND i.status IN ('pending', 'retrying') AND (NOT %s OR i.attempt < d.attempt)
     RETURNING i.seq
@@ -59,6 +60,7 @@ class ItemUpdate(NamedTuple):
     status: str
     result: dict[str, Any] | None = None
     error: str | None = None
+    stack: str | None = None
 
 
 def read_open_symbols(connection: Connection, run: Run, seqs: Sequence[int]) -> dict[int, tuple[str, int]]:
@@ -123,6 +125,7 @@ def fail_items(
             [update.attempt for update in updates],
             [update.status for update in updates],
             [update.error for update in updates],
+            [update.stack for update in updates],
             run.run_day,
             run.id,
             seqs,

@@ -88,7 +88,7 @@ class BatchCommitter:
         if not (decisions.dead or decisions.retries):
             return decisions
         owned = self._retry(lambda: self.streams.queues.find_owned(run.queue, self.consumer))
-        dead = [(entry, error) for entry, error in decisions.dead if entry.entry_id in owned]
+        dead = [(entry, outcome) for entry, outcome in decisions.dead if entry.entry_id in owned]
         retries = [retry for retry in decisions.retries if retry.entry.entry_id in owned]
         report.fenced = len(decisions.dead) + len(decisions.retries) - len(dead) - len(retries)
         return Decisions(decisions.completed, dead, retries)

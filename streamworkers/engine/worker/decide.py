@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from streamworkers.engine.ledger import ItemUpdate
 from streamworkers.engine.outcome import Completed, Failed, Outcome, Snoozed
@@ -22,6 +22,7 @@ class Retry(NamedTuple):
     delay_seconds: float
     next_entry: Entry
     error: str | None
+    stack: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +30,30 @@ class Decisions:
     """What happens to each entry of a batch: it is completed, dead, or runs again."""
 
     completed: list[tuple[Entry, Completed]] = field(default_factory=list)
-    dead: list[tuple[Entry, str]] = field(default_factory=list)
+    dead: list[tuple[Entry, Failed]] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
 
     def completions(self) -> list[ItemUpdate]:
         """Return the updates to `completed`."""
-        return [_update(entry, "completed", result=outcome.result) for entry, outcome in self.completed]
+        return [
+            ItemUpdate(entry.seq, entry.generation, entry.attempt, "completed", outcome.result)
+            for entry, outcome in self.completed
+        ]
 
     def failures(self) -> list[ItemUpdate]:
         """Return the updates to `failed` and `retrying`."""
-        dead = [_update(entry, "failed", error=error) for entry, error in self.dead]
+        dead = [_fail(entry, "failed", outcome.error, outcome.stack) for entry, outcome in self.dead]
         again = [
-            _update(retry.entry, "retrying", error=retry.error) for retry in self.retries if retry.error is not None
+            _fail(retry.entry, "retrying", retry.error, retry.stack)
+            for retry in self.retries
+            if retry.error is not None
         ]
         return dead + again
 
 
-def _update(entry: Entry, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> ItemUpdate:
-    return ItemUpdate(entry.seq, entry.generation, entry.attempt, status, result, error)
+def _fail(entry: Entry, status: str, error: str, stack: str | None) -> ItemUpdate:
+    short = error[:MAX_ERROR_CHARACTERS]
+    return ItemUpdate(entry.seq, entry.generation, entry.attempt, status, error=short, stack=stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,13 @@ def decide(
             case Completed():
                 decisions.completed.append((entry, outcome))
             case Failed() if outcome.permanent or entry.attempt >= rule.max_attempts:
-                decisions.dead.append((entry, outcome.error[:MAX_ERROR_CHARACTERS]))
+                decisions.dead.append((entry, outcome))
             case Failed():
                 delay = retry_delay_seconds(
                     entry.attempt, rng, base_seconds=rule.base_seconds, cap_seconds=rule.cap_seconds
                 )
                 again = entry._replace(attempt=entry.attempt + 1, isolated=True, reason=outcome.error, left_ms=0)
-                decisions.retries.append(Retry(entry, delay, again, outcome.error[:MAX_ERROR_CHARACTERS]))
+                decisions.retries.append(Retry(entry, delay, again, outcome.error, outcome.stack))
             case Snoozed():
                 delay = max(0.0, (outcome.until - now).total_seconds())
                 decisions.retries.append(Retry(entry, delay, entry._replace(left_ms=0), None))

@@ -26,7 +26,7 @@ from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
 from streamworkers.engine.worker.session import SaveError, forbid_close, is_outage, reset_session, restore_connection
 from streamworkers.errors import BadInputError, PermanentError
-from streamworkers.faults import describe
+from streamworkers.faults import describe, describe_stack
 
 log = structlog.get_logger()
 _RUN_CACHE_SIZE = 64
@@ -61,6 +61,7 @@ class Executor:
     _runs: dict[int, Run] = field(default_factory=dict)
     _parameters: dict[int, JobParameters] = field(default_factory=dict)
     _undecided: Counter[str] = field(default_factory=Counter)
+    _logged: set[tuple[int, str]] = field(default_factory=set)
     _pid: int = field(default_factory=os.getpid)
 
     def execute(self, connection: Connection, deliveries: Sequence[Delivery], should_stop: ShouldStop) -> None:
@@ -113,7 +114,7 @@ class Executor:
             if is_outage(call.connection, error):
                 raise _outage(error) from error
             if len(batch) == 1:
-                failed = Failed(batch[0].item, describe(error), isinstance(error, PermanentError))
+                failed = _fail(batch[0], error)
                 self._commit_batch(call, batch, {batch[0].seq: failed}, started_at, report)
                 return
             log.info("save_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
@@ -195,7 +196,7 @@ class Executor:
                 continue
             del symbols[entry.seq]  # of an item that was added twice, the second entry is dropped
             if entry.attempt > run.max_attempts:
-                exhausted.dead.append((entry._replace(attempt=run.max_attempts), entry.reason))
+                exhausted.dead.append((entry._replace(attempt=run.max_attempts), Failed(entry.item, entry.reason)))
             else:
                 open_entries.append(entry)
         crashed = [
@@ -278,8 +279,7 @@ class Executor:
             if len(batch) > 1:
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
                 return None
-            permanent = isinstance(error, PermanentError)
-            return {batch[0].seq: Failed(batch[0].item, describe(error), permanent)}
+            return {batch[0].seq: _fail(batch[0], error)}
 
     def _is_undecided(self, batch: Sequence[Entry]) -> bool:
         return max(self._undecided[entry.entry_id] for entry in batch) >= MOST_UNDECIDED
@@ -297,15 +297,24 @@ class Executor:
         rule = RetryRule(call.run.max_attempts, self.settings.retry_base_seconds, self.settings.retry_cap_seconds)
         decisions = decide(batch, outcomes, rule, datetime.now(UTC), self.rng)
         for retry in decisions.retries:
-            log.info(
-                "item_retried",
-                run=retry.entry.run_id,
-                symbol=retry.entry.symbol,
-                attempt=retry.entry.attempt,
-                in_seconds=round(retry.delay_seconds, 2),
-                error=retry.error,
-            )
+            event = "item_snoozed" if retry.error is None else "item_failed"
+            self._log(event, retry.entry, retry.error, retry.stack, in_seconds=round(retry.delay_seconds, 2))
+        for entry, outcome in decisions.dead:
+            self._log("item_dead", entry, outcome.error, outcome.stack)
         return decisions
+
+    def _log(self, event: str, entry: Entry, error: str | None, stack: str | None, **fields: object) -> None:
+        """Log what happens to an item; the stack only with the first item of a run that has an error."""
+        if error is not None and stack is not None and (entry.run_id, error) not in self._logged:
+            if len(self._logged) >= _RUN_CACHE_SIZE:
+                self._logged.clear()
+            self._logged.add((entry.run_id, error))
+            fields["stack"] = stack
+        words = {"run": entry.run_id, "job": entry.job, "symbol": entry.symbol, "attempt": entry.attempt, **fields}
+        if error is None:
+            log.info(event, **words)
+        else:
+            log.warning(event, error=error, **words)
 
 
 def split_batches(entries: Sequence[Entry], size: int) -> Iterator[Sequence[Entry]]:
@@ -326,6 +335,10 @@ def _requeue_seconds(batch: Sequence[Entry], started_at: datetime) -> float:
 
 def _save_nothing(_connection: Connection, _completed: Sequence[Completed]) -> tuple[Event, ...]:
     return ()
+
+
+def _fail(entry: Entry, error: BaseException) -> Failed:
+    return Failed(entry.item, describe(error), isinstance(error, PermanentError), describe_stack(error))
 
 
 def _require_outcomes(batch: Sequence[Entry], outcomes: Iterable[Outcome]) -> dict[int, Outcome]:

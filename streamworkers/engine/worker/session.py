@@ -80,7 +80,7 @@ def require_open_transaction(connection: Connection) -> None:
 
 
 def is_outage(connection: Connection, error: BaseException) -> bool:
-    """True if user code failed because a service of ours is away: its work can succeed later as it is.
+    """True if user code failed because Redis or PostgreSQL is away: its work can succeed later as it is.
 
     Only the worker's own connection counts, found dead by asking it, or an answer of a server that cannot work now.
     """

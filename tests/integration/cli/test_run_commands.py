@@ -178,6 +178,8 @@ def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: 
     shown = cli("dead", "show", "2:1")
     assert shown.out.startswith("2:1: RAISE died in attempt 2: ValueError: RAISE cannot be computed\n")
     assert "attempt  at" in shown.out
+    assert "The newest attempt failed here:\n" in shown.out
+    assert shown.out.rstrip().endswith('raise ValueError(f"{item.symbol} cannot be computed")')
     assert cli("dead", "show", "2:1", "--json").json["symbol"] == "RAISE"
 
     assert cli("dead", "replay", "--symbol", "RAISE", "--dry-run").out == "would replay 1 items\n"

@@ -627,4 +627,4 @@ def test_the_key_is_in_no_row_of_the_database_and_no_key_of_redis(
         assert secret.encode() not in (client.dump(name) or b"")
     printed = capfd.readouterr()
     assert secret not in printed.out + printed.err
-    assert "item_retried" in printed.out + printed.err
+    assert "item_failed" in printed.out + printed.err

@@ -1,5 +1,7 @@
 """What a handler can do wrong: it pays for it with its reason, its neighbours and other runs do not."""
 
+import json
+
 import psycopg
 import pytest
 
@@ -9,6 +11,8 @@ from streamworkers.database import Connection
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker import executor
+from streamworkers.faults import describe_stack
+from streamworkers.logs import configure_logs
 
 CASES = {
     "RAISE": "ValueError: RAISE cannot be computed",
@@ -71,3 +75,40 @@ def test_an_item_that_is_never_decided_fails_and_its_neighbours_do_not(
     consumer.execute(deliveries)
     reason = f"executed {executor.MOST_UNDECIDED} times without a decision"
     assert items_of(connection, run) == {"A": ("completed", 1, None), "RAISE": ("failed", 1, reason)}
+
+
+def test_a_failed_attempt_keeps_its_stack_and_the_log_has_it_once_for_an_error_of_a_run(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs("info", "json")
+    run = start_run(connection, streams, registry, "misbehaving", "RAISE", max_attempts=2)
+    consumer.work_until_empty()
+    (history,) = connection.execute("SELECT history FROM run_items WHERE run_id = %s", (run.id,)).fetchone() or ([],)
+    assert [attempt["stack"].splitlines()[-1].strip() for attempt in history] == [
+        'raise ValueError(f"{item.symbol} cannot be computed")'
+    ] * 2
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    failures = [line for line in lines if line["event"] in ("item_failed", "item_dead")]
+    assert [(line["event"], line["level"], "stack" in line) for line in failures] == [
+        ("item_failed", "warning", True),
+        ("item_dead", "warning", False),
+    ]
+
+
+def test_a_stack_is_bounded_and_hides_the_passwords_of_urls() -> None:
+    def recurse(depth: int) -> None:
+        if not depth:
+            raise KeyError("postgresql://me:hunter2@host/db")
+        recurse(depth - 1)
+
+    try:
+        recurse(200)
+    except KeyError as error:
+        stack = describe_stack(error)
+    assert len(stack) <= 4000
+    assert 'KeyError("postgresql://…@host/db")' in stack
+    assert "hunter2" not in stack

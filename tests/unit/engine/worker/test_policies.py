@@ -80,7 +80,7 @@ def test_the_last_attempt_and_a_permanent_failure_are_dead() -> None:
     last, permanent = _entry(0, attempt=3), _entry(1)
     outcomes = {0: Failed(last.item, "boom"), 1: Failed(permanent.item, "never", permanent=True)}
     decisions = decide([last, permanent], outcomes, _rule(), NOW, random.Random(1))
-    assert [error for _, error in decisions.dead] == ["boom", "never"]
+    assert [outcome.error for _, outcome in decisions.dead] == ["boom", "never"]
 
 
 def test_a_snoozed_item_costs_no_attempt_and_no_row() -> None:
@@ -93,7 +93,7 @@ def test_a_snoozed_item_costs_no_attempt_and_no_row() -> None:
 
 def test_an_item_without_an_outcome_has_failed() -> None:
     decisions = decide([_entry(attempt=3)], {}, _rule(), NOW, random.Random(1))
-    assert [error for _, error in decisions.dead] == [NO_OUTCOME]
+    assert [outcome.error for _, outcome in decisions.dead] == [NO_OUTCOME]
 
 
 def test_items_that_ask_for_it_run_alone_and_the_others_in_batches() -> None:
