@@ -114,8 +114,8 @@ def _hastened(text: str, by: float) -> str:
     document = yaml.safe_load(text)
     for group in document["groups"]:
         for rule in group["rules"]:
-            if "for" in rule:
-                rule["for"] = f"{round(1000 * _seconds(rule['for']) / by)}ms"
+            for key in {"for", "keep_firing_for"} & rule.keys():
+                rule[key] = f"{round(1000 * _seconds(rule[key]) / by)}ms"
     return str(yaml.safe_dump(document, sort_keys=False))
 
 
