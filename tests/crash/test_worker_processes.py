@@ -107,6 +107,7 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
         assert items.pop(symbol) == ("failed", 2, reason)
         assert items == dict.fromkeys("ABC", ("completed", 1, None))
         assert effects_of(connection, run) == ["A", "B", "C"]
+        assert [(event["symbol"], event["error"]) for event in supervisor.events("item_dead")] == [(symbol, reason)]
         wait_until(lambda: _finished(supervisor) == {"completed": 3.0, "failed": 1.0}, 20)
         operations.replay(connection, streams, [(run.id, 2)])
         assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
@@ -115,13 +116,19 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
         assert row == (1,)
 
 
+@pytest.mark.parametrize("symbol", ["FORK_TWICE", "FORK_AND_RAISE", "FORK_AND_EXIT"])
 def test_a_handler_that_forks_and_returns_twice_has_one_effect(
-    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+    symbol: str,
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    environment: dict[str, str],
+    tmp_path: Path,
 ) -> None:
-    run = start_run(connection, streams, registry, "misbehaving", "A", "FORK_TWICE", "B")
+    run = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED"
-        assert effects_of(connection, run) == ["A", "B", "FORK_TWICE"]
+        assert effects_of(connection, run) == ["A", "B", symbol]
         assert supervisor.events("worker_ended") == []
         assert supervisor.stop() == 0
 

@@ -89,6 +89,12 @@ class Misbehaving(LedgerEntry):
                     sys.exit(0)
                 case "FORK_TWICE":
                     _fork()
+                case "FORK_AND_RAISE":
+                    if _fork() == 0:
+                        raise RuntimeError("a child of the handler")
+                case "FORK_AND_EXIT":
+                    if _fork() == 0:
+                        sys.exit(3)
                 case "CLOSES":
                     context.connection.close()
                 case "OTHER_DATABASE":
@@ -154,10 +160,10 @@ def _leave_a_mess(connection: Connection) -> None:
     connection.execute("SELECT 1")
 
 
-def _fork() -> None:
+def _fork() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        os.fork()
+        return os.fork()
 
 
 def _fork_and_die() -> None:

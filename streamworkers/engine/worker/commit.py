@@ -17,7 +17,7 @@ from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.decide import Decisions
-from streamworkers.engine.worker.session import SaveError, forbid_close, require_open_transaction
+from streamworkers.engine.worker.session import SaveError, guard_user_code, require_open_transaction
 from streamworkers.errors import RedisUnavailableError
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ class BatchCommitter:
 
 def _call_save(connection: Connection, save: Save, completed: Sequence[Completed]) -> list[Event]:
     try:
-        with forbid_close(connection):
+        with guard_user_code(connection):
             events = list(save(connection, completed))
         # A transaction that cannot be committed would be rolled back without an error.
         require_open_transaction(connection)

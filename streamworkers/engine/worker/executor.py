@@ -1,6 +1,5 @@
 """Executes delivered entries: decode, keep the open ones, call the handler, decide, commit under the fence, finish."""
 
-import os
 import random
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
-from streamworkers.engine.worker.session import SaveError, forbid_close, is_outage, reset_session, restore_connection
+from streamworkers.engine.worker.session import SaveError, guard_user_code, is_outage, reset_session, restore_connection
 from streamworkers.errors import BadInputError, PermanentError
 from streamworkers.faults import describe, describe_stack
 
@@ -62,7 +61,6 @@ class Executor:
     _parameters: dict[int, JobParameters] = field(default_factory=dict)
     _undecided: Counter[str] = field(default_factory=Counter)
     _logged: set[tuple[int, str]] = field(default_factory=set)
-    _pid: int = field(default_factory=os.getpid)
 
     def execute(self, connection: Connection, deliveries: Sequence[Delivery], should_stop: ShouldStop) -> None:
         """Execute what was delivered; what is left when `should_stop` becomes true stays pending.
@@ -105,7 +103,8 @@ class Executor:
         report: BatchReport,
     ) -> None:
         """Decide, commit and finish; if saving raises for several items, commit each on its own."""
-        decisions = self._decide(call, batch, outcomes)
+        rule = RetryRule(call.run.max_attempts, self.settings.retry_base_seconds, self.settings.retry_cap_seconds)
+        decisions = decide(batch, outcomes, rule, datetime.now(UTC), self.rng)
         try:
             self._commit(call.connection, call.run, call.job.save, decisions, started_at, report)
         except SaveError as failure:
@@ -141,6 +140,7 @@ class Executor:
             restore_connection(connection)
             reset_session(connection)
             moved = self.committer.commit(connection, run, save, decisions, started_at, report)
+        self._log_failures(decisions)
         self.committer.finish(connection, run, decisions, moved, report)
         for entry_id in (entry.entry_id for entry, _ in (*decisions.completed, *decisions.dead)):
             self._undecided.pop(entry_id, None)
@@ -265,12 +265,10 @@ class Executor:
         self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
         self._undecided.update(entry_ids)
         try:
-            with forbid_close(call.connection):
+            with guard_user_code(call.connection):
                 outcomes = call.job.execute([entry.item for entry in batch], call.context)
                 found = _require_outcomes(batch, outcomes)
             restore_connection(call.connection)
-            if os.getpid() != self._pid:
-                os._exit(0)  # a child that the handler forked and that came back here: the worker goes on alone
             return found
         except Exception as error:  # not our code: its errors fail its items, not the worker
             restore_connection(call.connection)
@@ -293,15 +291,12 @@ class Executor:
         error = f"executed {MOST_UNDECIDED} times without a decision"
         return {batch[0].seq: Failed(batch[0].item, error)}
 
-    def _decide(self, call: _Call, batch: Sequence[Entry], outcomes: Mapping[int, Outcome]) -> Decisions:
-        rule = RetryRule(call.run.max_attempts, self.settings.retry_base_seconds, self.settings.retry_cap_seconds)
-        decisions = decide(batch, outcomes, rule, datetime.now(UTC), self.rng)
+    def _log_failures(self, decisions: Decisions) -> None:
         for retry in decisions.retries:
             event = "item_snoozed" if retry.error is None else "item_failed"
             self._log(event, retry.entry, retry.error, retry.stack, in_seconds=round(retry.delay_seconds, 2))
         for entry, outcome in decisions.dead:
             self._log("item_dead", entry, outcome.error, outcome.stack)
-        return decisions
 
     def _log(self, event: str, entry: Entry, error: str | None, stack: str | None, **fields: object) -> None:
         """Log what happens to an item; the stack only with the first item of a run that has an error."""

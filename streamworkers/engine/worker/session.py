@@ -1,5 +1,6 @@
 """Keeps user code from breaking the worker's connection: what it may not do, and how its session is restored."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -34,12 +35,18 @@ class BrokenTransactionError(Exception):
 
 
 @contextmanager
-def forbid_close(connection: Connection) -> Iterator[None]:
-    """Forbid the block to close the connection: what it did so far could not be committed any more."""
+def guard_user_code(connection: Connection) -> Iterator[None]:
+    """Run user code: it cannot close the connection, and a child that it forks does not leave the block.
+
+    What was done on a closed connection could not be committed any more; the connection of a child is its parent's.
+    """
+    pid = os.getpid()
     connection.close = _forbid_close  # type: ignore[method-assign]
     try:
         yield
     finally:
+        if os.getpid() != pid:
+            os._exit(0)
         with suppress(AttributeError):
             del connection.close
 
