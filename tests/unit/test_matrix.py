@@ -11,14 +11,14 @@ REPORT = '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1" t
 
 
 def test_a_kind_that_is_not_named_is_run_in_all_its_versions() -> None:
-    assert len(pairs([])) == 4
+    assert len(pairs([])) == 6
     assert pairs(["redis-7.0", "postgres-15"]) == [("redis-7.0", "postgres-15")]
-    assert pairs(["postgres-18"]) == [("redis-6.2", "postgres-18"), ("redis-7.0", "postgres-18")]
+    assert pairs(["postgres-18"]) == [(redis, "postgres-18") for redis in ("redis-8.2", "redis-7.0", "redis-6.2")]
 
 
 def test_other_pythons_run_on_one_pair_unless_they_are_named() -> None:
     every = combinations([])
-    assert [python for python, *_ in every] == [OWN_PYTHON] * 4 + list(PYTHONS[1:])
+    assert [python for python, *_ in every] == [OWN_PYTHON] * 6 + list(PYTHONS[1:])
     assert {"python-3.11", "python-3.12", "python-3.13"} <= {python for python, *_ in every}
     assert combinations(["python-3.13", "redis-7.0", "postgres-15"]) == [("python-3.13", "redis-7.0", "postgres-15")]
 
