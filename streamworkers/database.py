@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, and helpers for rows."""
 
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -16,20 +17,50 @@ Statement = str | bytes | sql.SQL | sql.Composed
 CONNECT_TIMEOUT_SECONDS = 5
 # Rejects a read-only server, so that after a failover no connection stays with the old primary.
 _WRITABLE: dict[str, Any] = {"target_session_attrs": "read-write"}
+_OPTIONS: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    # A host that vanishes without closing its connections is noticed within half a minute, not within hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
-def connection_options(statement_timeout_seconds: float = 0) -> dict[str, Any]:
-    """Keyword arguments for every connection: UTC, autocommit, time limits. A limit of 0 seconds means none."""
-    return {
-        "autocommit": True,
-        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        # A host that vanishes without closing its connections is noticed within half a minute, not within hours.
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
-        "options": f"-c timezone=UTC -c statement_timeout={round(statement_timeout_seconds * 1000)}",
-    }
+class _Session(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that was opened here: how its session is set up, and whether a pooler is in between."""
+
+    settings = ""
+    is_pooled = False
+
+
+def session_settings(statement_timeout_seconds: float = 0) -> str:
+    """The statement that sets up every session: UTC, time limits. A limit of 0 seconds means none.
+
+    It is executed after connecting, because poolers reject the startup parameter `options`, or drop it.
+    """
+    values = {"timezone": "UTC", "statement_timeout": str(round(statement_timeout_seconds * 1000))}
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in values.items())
+
+
+def reset_settings(connection: Connection, reset: str) -> None:
+    """Execute statements that reset the session, and set it up again, in one exchange."""
+    settings = connection.settings if isinstance(connection, _Session) else ""
+    connection.execute(f"{reset}; {settings}".encode())
+
+
+def is_pooled(connection: Connection) -> bool:
+    """True if a pooler, such as PgBouncer, is between us and PostgreSQL."""
+    return isinstance(connection, _Session) and connection.is_pooled
+
+
+def _set_up(connection: Connection, settings: str) -> None:
+    assert isinstance(connection, _Session)
+    connection.settings = settings
+    row = connection.execute(f"{settings}, pg_backend_pid()".encode()).fetchone()
+    # A pooler sends a number of its own in place of the server's process id.
+    connection.is_pooled = row is not None and row[-1] != connection.info.backend_pid
 
 
 def connect(
@@ -39,9 +70,15 @@ def connect(
 
     Raises ServiceUnreachableError if no PostgreSQL answers at `url`, and BadInputError if `url` cannot be parsed.
     """
-    options = connection_options(statement_timeout_seconds) | (_WRITABLE if writable else {})
+    options = _OPTIONS | (_WRITABLE if writable else {})
     try:
-        return psycopg.connect(url, application_name=application, **options)
+        connection = _Session.connect(url, application_name=application, **options)
+        try:
+            _set_up(connection, session_settings(statement_timeout_seconds))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
     except psycopg.OperationalError as error:
         raise ServiceUnreachableError(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from None
     except psycopg.ProgrammingError:
@@ -72,8 +109,10 @@ def open_pool(
         timeout=CONNECT_TIMEOUT_SECONDS,
         max_idle=60,
         reconnect_timeout=0,
+        connection_class=_Session,
+        configure=partial(_set_up, settings=session_settings(statement_timeout_seconds)),
         check=ConnectionPool.check_connection,
-        kwargs={"application_name": application, **connection_options(statement_timeout_seconds), **_WRITABLE},
+        kwargs={"application_name": application, **_OPTIONS, **_WRITABLE},
         open=True,
     )
 

@@ -23,6 +23,7 @@ from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageEr
 from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named
 from streamworkers.migrations import migration_status
+from streamworkers.pooler import require_sessions
 
 F = TypeVar("F", bound=Callable[..., Any])
 console = Console()
@@ -87,8 +88,9 @@ class Session:
 
     @contextmanager
     def database(self) -> Iterator[Connection]:
-        """A connection for the duration of a command."""
+        """A connection for the duration of a command. Raises UsageError for a pooler that does not keep sessions."""
         with connect(self.database_url, application="streamworkers-cli") as connection:
+            require_sessions(connection, self.database_url)
             yield connection
 
     @contextmanager

@@ -15,9 +15,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness import ServiceUrls, wait_until
 from patience import paced, patient
+from pgbouncer import running_pgbouncer
 from streamworkers.config import Settings
-from streamworkers.database import connect
+from streamworkers.database import connect, fetch_value
 from streamworkers.embedded.postgres_server import find_postgres_programs
+from streamworkers.errors import UsageError
 from topology.compose import REPOSITORY, compose_text, our_services, services, variables_of
 from topology.processes import ServiceProcess
 
@@ -30,7 +32,7 @@ _VALUES = {
 _ITEMS = 400
 _SYMBOLS = ",".join(f"S{number}" for number in range(_ITEMS))
 
-Start = Callable[[str], ServiceProcess]
+Start = Callable[..., ServiceProcess]
 
 
 @pytest.fixture
@@ -62,12 +64,12 @@ def database(empty_database_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def start(database: str, service_urls: ServiceUrls, key_prefix: str, tmp_path: Path) -> Iterator[Start]:
-    """A function that starts one replica of a service."""
+    """A function that starts one replica of a service, with the test's database or at a URL."""
     ours = our_services(_VALUES)
     started: list[ServiceProcess] = []
 
-    def one_of(name: str) -> ServiceProcess:
-        environment = _on_this_host(ours[name]["environment"], database, service_urls)
+    def one_of(name: str, url: str = database) -> ServiceProcess:
+        environment = _on_this_host(ours[name]["environment"], url, service_urls)
         environment["STREAMWORKERS_KEY_PREFIX"] = key_prefix
         process = ServiceProcess(ours[name], environment, tmp_path / f"{name}-{len(started)}.log")
         started.append(process)
@@ -99,6 +101,37 @@ def test_the_stack_runs_with_one_worker_and_with_four_and_ends_in_time(
     assert sum(shares) == pytest.approx(1)
 
     _stop_all([scheduler, *workers])
+
+
+@pytest.fixture
+def pooled(database: str) -> Iterator[str]:
+    """The test's database through the PgBouncer of the guide, which knows the passwords of the file's logins."""
+    logins = {}
+    for service in our_services(_VALUES).values():
+        login = conninfo_to_dict(service["environment"]["STREAMWORKERS_DATABASE_URL"])
+        logins[str(login["user"])] = str(login["password"])
+    try:
+        with running_pgbouncer(database, logins) as url:
+            yield url
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+def test_the_stack_runs_through_pgbouncer(start: Start, database: str, pooled: str) -> None:
+    migrate = start("migrate", pooled)
+    assert migrate.ended() == 0, migrate.log.read_text(encoding="utf-8")
+    with connect(_as(database, "owner")) as owner:
+        owner.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
+    scheduler, worker = start("scheduler", pooled), start("worker", pooled)
+    for process in (scheduler, worker):
+        process.wait_until_healthy()
+    assert _shares(database, _run(worker, database), [worker]) == [1.0]
+
+    scheduler.call("schedules", "add", "seconds", "--job", "ledger_entry", "--symbols", "A,B", "--cron", "* * * * * *")
+    with connect(database) as connection:
+        runs = "SELECT count(*) FROM runs JOIN ticks ON ticks.run_id = runs.id WHERE runs.status = 'COMPLETED'"
+        wait_until(lambda: fetch_value(connection, runs) >= 3, what="ticks become runs, which complete")
+    assert scheduler.events("ticker_away") == worker.events("service_away") == []
 
 
 def test_grafanas_login_reads_and_writes_nothing(start: Start, database: str) -> None:

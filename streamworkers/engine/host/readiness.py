@@ -7,6 +7,7 @@ import psycopg
 from streamworkers.database import connect, find_write_trouble
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError, ServiceUnreachableError
+from streamworkers.pooler import find_pooler_trouble
 
 _PROBE_MS = 1000
 
@@ -25,7 +26,7 @@ def find_postgres_trouble(url: str, application: str) -> str | None:
     """Return why PostgreSQL does not answer or takes no writes, or None."""
     try:
         with connect(url, application=application, writable=True) as connection:
-            return find_write_trouble(connection)
+            return find_write_trouble(connection) or find_pooler_trouble(connection, url)
     except ServiceUnreachableError as error:
         return str(error)
     except psycopg.Error as error:

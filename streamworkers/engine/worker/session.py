@@ -9,10 +9,10 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from streamworkers.database import Connection, find_write_trouble
+from streamworkers.database import Connection, find_write_trouble, reset_settings
 from streamworkers.errors import RedisUnavailableError
 
-# What a session can keep from one call to the next. Options of the connection itself, such as the time zone, stay.
+# What a session can keep from one call to the next.
 _RESET = (
     "RESET ALL; RESET SESSION AUTHORIZATION; RESET ROLE; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
     " DISCARD TEMP"
@@ -72,7 +72,7 @@ def restore_connection(connection: Connection) -> None:
 
 def reset_session(connection: Connection) -> None:
     """Undo what user code can set in the session: settings, role, locks, cursors, temporary tables."""
-    connection.execute(_RESET)
+    reset_settings(connection, _RESET)
 
 
 def require_open_transaction(connection: Connection) -> None:
