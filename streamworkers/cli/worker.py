@@ -3,8 +3,9 @@
 import click
 
 from streamworkers.cli.session import Seconds, Session, require_schema
+from streamworkers.config import Settings
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.engine.supervisor.child import SILENCE_SECONDS
+from streamworkers.engine.supervisor.child import Silence
 from streamworkers.engine.supervisor.fleet import Limits
 from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions, plan_slots
 from streamworkers.errors import BadInputError
@@ -48,7 +49,7 @@ def worker(
         slots=plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues),
         jobs=registry.jobs_by_queue(),
         counters=registry.counters,
-        limits=Limits(max_memory_mb, max_items, _silence_seconds(settings.statement_timeout_seconds)),
+        limits=Limits(max_memory_mb, max_items, _silence(settings)),
         grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
@@ -60,9 +61,10 @@ def worker(
     Supervisor(settings, session.redis_url, session.database_url, options).run()
 
 
-def _silence_seconds(statement_timeout_seconds: float) -> float:
+def _silence(settings: Settings) -> Silence:
     # A statement may take as long as PostgreSQL allows, and save() may run several.
-    return max(SILENCE_SECONDS, 3 * statement_timeout_seconds) if statement_timeout_seconds else float("inf")
+    longest = 3 * settings.statement_timeout_seconds or float("inf")
+    return Silence(max(Silence().busy_seconds, longest), settings.idle_silence_seconds)
 
 
 def _parse_queues(words: tuple[str, ...], known: list[str]) -> dict[str, int | None]:

@@ -29,6 +29,9 @@ class PoolSettings(BaseModel):
     statement_timeout_seconds: float = Field(
         60.0, ge=0, le=3600, description="Seconds a statement of a worker may take in PostgreSQL; 0 sets no limit"
     )
+    idle_silence_seconds: float = Field(
+        30.0, ge=10, le=3600, description="Seconds an idle worker may report nothing before it is replaced"
+    )
     reconcile_seconds: float = Field(5.0, gt=0, le=3600, description="Seconds between two runs of the reconciler")
 
     @cached_property

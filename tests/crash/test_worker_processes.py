@@ -2,8 +2,11 @@
 
 import os
 import signal
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,7 +24,7 @@ from harness import (
 )
 from patience import paced, patient
 from streamworkers.admin import runs as operations
-from streamworkers.database import Connection
+from streamworkers.database import Connection, fetch_value
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
@@ -292,6 +295,54 @@ def test_the_probes_and_metrics_tell_how_the_pool_is(
         assert _probe(supervisor, "/livez")[0] == 200
         os.kill(supervisor.worker_pids()[0], signal.SIGCONT)
         assert supervisor.stop() == 0
+
+
+def test_an_idle_worker_that_stands_still_is_replaced(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with _idle_pool(connection, environment, tmp_path) as supervisor:
+        frozen, other = supervisor.worker_pids()
+        os.kill(frozen, signal.SIGSTOP)
+        wait_until(lambda: supervisor.events("worker_ended"), 40, "the idle worker is missed")
+        (ended,) = supervisor.events("worker_ended")
+        assert (ended["pid"], ended["end"]) == (frozen, "silent")
+        assert ended["reason"] == f"worker was silent for {paced(10.0):g} s"
+        run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert other in supervisor.worker_pids()
+
+
+def test_a_pause_of_the_whole_pool_ends_no_worker(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with _idle_pool(connection, environment, tmp_path) as supervisor:
+        pids = [supervisor.process.pid, *supervisor.worker_pids()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(paced(10.0) + 2)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert supervisor.events("supervisor_stood_still")
+        assert supervisor.events("worker_ended") == []
+
+
+@contextmanager
+def _idle_pool(connection: Connection, environment: dict[str, str], folder: Path) -> Iterator[Supervisor]:
+    """Two workers that have started and wait, and are missed after ten seconds."""
+    idle = {**environment, "STREAMWORKERS_IDLE_SILENCE_SECONDS": f"{paced(10.0):g}"}
+    with running_supervisor(idle, folder, "--processes", "2", *TESTS) as supervisor:
+        wait_until(lambda: _count_connected_workers(connection) == 2, what="both have started")
+        yield supervisor
+
+
+def _count_connected_workers(connection: Connection) -> int:
+    count: int = fetch_value(
+        connection,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ '[.][0-9]+$'",
+    )
+    return count
 
 
 def _is_stopped(pid: int) -> bool:

@@ -16,7 +16,6 @@ from streamworkers.engine.protocol import (
     BatchFinished,
     CallStarted,
     EntriesRejected,
-    Holding,
     Idle,
     Message,
     PendingCommit,
@@ -25,11 +24,20 @@ from streamworkers.engine.protocol import (
 )
 from streamworkers.engine.worker_end import Ending, WorkerEnd, describe_exit
 
-# A worker that holds entries and reports nothing for this long, outside of a handler's call, is stuck. It is longer
-# than any statement may take, and a worker that waits for a service reports that.
-SILENCE_SECONDS = 90.0
 STOP_SECONDS = 60.0
 START_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """How long a worker may report nothing, outside of a handler's call, before it counts as stuck.
+
+    With entries it is longer than any statement may take; a worker that waits for a service reports that. An idle
+    worker reports after every read, which blocks for 5 s.
+    """
+
+    busy_seconds: float = 90.0
+    idle_seconds: float = 30.0
 
 
 @dataclass(slots=True)
@@ -47,7 +55,7 @@ class Child:
     reader: StatusReader
     life_descriptor: int
     deadline: float
-    silence_seconds: float = SILENCE_SECONDS
+    silence: Silence = field(default_factory=Silence)
     timeout_seconds: float | None = None
     ready: bool = False
     busy: bool = False
@@ -69,18 +77,15 @@ class Child:
         return True
 
     def _process(self, message: Message, now: float) -> None:
-        self.deadline, self.timeout_seconds = now + self.silence_seconds, None
+        self.deadline, self.timeout_seconds = now + self.silence.busy_seconds, None
         match message:
             case Ready():
-                self.ready, self.deadline = True, float("inf")
+                self.ready, self.deadline = True, now + self.silence.idle_seconds
             case BatchDelivered():
                 self.busy = True
             case Idle():
                 self.busy, self.suspects = False, None
-                self.deadline = now + STOP_SECONDS if self.stopping else float("inf")
-            case Holding():
-                if not self.busy:
-                    self.deadline = float("inf")
+                self.deadline = now + (STOP_SECONDS if self.stopping else self.silence.idle_seconds)
             case CallStarted():
                 self.suspects = message.queue, message.entry_ids
                 self.timeout_seconds = message.timeout_seconds
@@ -123,7 +128,8 @@ class Child:
             return Ending(WorkerEnd.START_FAILED, f"worker did not start within {START_SECONDS:g} s")
         if self.stopping and not self.busy:
             return Ending(WorkerEnd.STOP_TIMEOUT, f"worker did not end within {STOP_SECONDS:g} s")
-        return Ending(WorkerEnd.SILENT, f"worker was silent for {self.silence_seconds:g} s")
+        seconds = self.silence.busy_seconds if self.busy else self.silence.idle_seconds
+        return Ending(WorkerEnd.SILENT, f"worker was silent for {seconds:g} s")
 
     def usage(self) -> Usage:
         """Return what the process uses; nothing for one that is gone."""
@@ -145,7 +151,7 @@ class Child:
 
 
 def start_child(
-    slot: int, consumer: str, queues: Sequence[str], environment: Mapping[str, str], silence_seconds: float
+    slot: int, consumer: str, queues: Sequence[str], environment: Mapping[str, str], silence: Silence
 ) -> Child:
     """Start a worker process that reads `queues` as `consumer`. Raises OSError if the system has no room for it."""
     opened: list[int] = []
@@ -170,4 +176,4 @@ def start_child(
     os.close(life_read)
     deadline = time.monotonic() + START_SECONDS
     reader = StatusReader(status_read)
-    return Child(slot, consumer, queues, process, reader, life_write, deadline, silence_seconds=silence_seconds)
+    return Child(slot, consumer, queues, process, reader, life_write, deadline, silence)

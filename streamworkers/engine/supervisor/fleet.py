@@ -5,31 +5,29 @@ import random
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from streamworkers.engine.host.metrics import PoolMetrics, Usage
 from streamworkers.engine.protocol import BatchFinished, BatchReport, CallStarted, EntriesRejected, PendingCommit
-from streamworkers.engine.supervisor.child import SILENCE_SECONDS, Child, start_child
+from streamworkers.engine.supervisor.child import Child, Silence, start_child
 from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
 from streamworkers.engine.worker_end import Ending, WorkerEnd
 
 log = structlog.get_logger()
+_PAUSE_SECONDS = 5.0
 _MEMORY_CHECK_SECONDS = 1.0
 _LONGEST_RESTART_PAUSE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a worker is replaced: over this memory at once, after this many items when it is idle.
-
-    `silence_seconds` is how long a worker that holds entries may report nothing outside of a handler's call.
-    """
+    """When a worker is replaced: over this memory at once, after this many items when it is idle."""
 
     max_memory_mb: float | None = None
     max_items: int | None = None
-    silence_seconds: float = SILENCE_SECONDS
+    silence: Silence = field(default_factory=Silence)
 
 
 class Fleet:
@@ -85,7 +83,7 @@ class Fleet:
             for slot, due in self._start_at.items():
                 if slot not in self._children and now >= due:
                     self._start(slot)
-        for key, _ in self._selector.select(max(0.0, min(longest_seconds, self._next_deadline() - time.monotonic()))):
+        for key in self._wait(longest_seconds):
             if key.data is None:
                 os.read(key.fd, 512)
             else:
@@ -94,6 +92,20 @@ class Fleet:
         busy = sum(child.busy for child in self.children())
         self._metrics.workers.labels("busy").set(busy)
         self._metrics.workers.labels("idle").set(len(self._children) - busy)
+
+    def _wait(self, longest_seconds: float) -> list[selectors.SelectorKey]:
+        """Wait for messages or the next deadline.
+
+        If this process stood still meanwhile, its workers may have stood still with it: all deadlines move.
+        """
+        began = time.monotonic()
+        seconds = max(0.0, min(longest_seconds, self._next_deadline() - began))
+        keys = [key for key, _ in self._selector.select(seconds)]
+        if (pause := time.monotonic() - began - seconds) > _PAUSE_SECONDS:
+            log.warning("supervisor_stood_still", supervisor=self._owner, seconds=round(pause, 1))
+            for child in self.children():
+                child.deadline += pause
+        return keys
 
     def stop(self) -> None:
         """Ask all workers to finish their batches and end; they are not replaced."""
@@ -110,7 +122,7 @@ class Fleet:
         self._started += 1
         consumer = f"{self._owner}.{self._started}"
         try:
-            child = start_child(slot, consumer, self._slots[slot], self._environment, self._limits.silence_seconds)
+            child = start_child(slot, consumer, self._slots[slot], self._environment, self._limits.silence)
         except OSError as error:
             log.warning("worker_not_started", consumer=consumer, error=str(error))
             self._start_at[slot] = time.monotonic() + self._growing_pause(slot)

@@ -96,7 +96,7 @@ class Worker:
                 if deliveries:
                     self._pipe.batch(len(deliveries))
                     self._execute(pool, deliveries)
-                    self._pipe.idle()
+                self._pipe.idle()
         except _StopReading:
             pass
 
