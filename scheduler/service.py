@@ -16,7 +16,7 @@ from scheduler.system_metrics import SystemCollector
 from scheduler.ticker import Ticker
 from scheduler.ticker_loop import TickerLoop
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect, open_pool
+from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.diagnosis.components import ComponentStatus, save_statuses
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop
@@ -51,11 +51,14 @@ class Scheduler:
         self.scheduler_id = self.host.id
         self.metrics = SchedulerMetrics()
         self._settings = settings
+        self._limits = SessionLimits.of(settings)
         self._database_url = database_url
         self._redis_reported_at = float("-inf")
         self._streams = open_streams(redis_url, settings.key_prefix)
         self._messages = Messages(redis_url, settings.key_prefix)
-        self._pool: ConnectionPool[Connection] = open_pool(database_url, application=self.scheduler_id, max_size=6)
+        self._pool: ConnectionPool[Connection] = open_pool(
+            database_url, application=self.scheduler_id, max_size=6, limits=self._limits
+        )
         self.universes = UniverseCache(self._connect)
         self.ticker = Ticker(
             self._pool,
@@ -137,7 +140,7 @@ class Scheduler:
         return [trouble for trouble in troubles if trouble]
 
     def _connect(self) -> Connection:
-        return connect(self._database_url, application=self.scheduler_id)
+        return connect(self._database_url, application=self.scheduler_id, limits=self._limits)
 
     def _resolve(self, connection: Connection, expression: str) -> tuple[str, ...]:
         return self.universes.resolve_with(connection, expression)

@@ -1,7 +1,8 @@
 """Connections to PostgreSQL, and helpers for rows."""
 
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
@@ -10,6 +11,9 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError
+
+if TYPE_CHECKING:
+    from streamworkers.config import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Statement = str | bytes | sql.SQL | sql.Composed
@@ -26,6 +30,46 @@ _OPTIONS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+# The same on PostgreSQL's side, or the session of a host that vanished would keep its locks for hours.
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+_CALL_MARGIN_SECONDS = 10.0
+_WORKER_LOCK_WAITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a session may hold up others, in seconds; 0 sets no limit.
+
+    A process that stands still in the middle of a transaction keeps its locks until PostgreSQL ends its session.
+    """
+
+    statement: float = 0.0
+    lock: float = 10.0
+    idle_in_transaction: float = 30.0
+
+    @classmethod
+    def of(cls, settings: "Settings", *, for_commands: bool = False) -> "SessionLimits":
+        """Return the limits of supervisors and schedulers; statements of commands may take as long as they need."""
+        statement = 0.0 if for_commands else settings.statement_timeout_seconds
+        return cls(statement, settings.lock_timeout_seconds, settings.idle_transaction_seconds)
+
+    def for_user_code(self, longest_call_seconds: float) -> "SessionLimits":
+        """Return the limits of a worker.
+
+        A `save` may compute in its transaction for as long as a call may take, and wait for the commits of others.
+        """
+        longest = max(self.idle_in_transaction, longest_call_seconds + _CALL_MARGIN_SECONDS)
+        return replace(self, lock=_WORKER_LOCK_WAITS * self.lock, idle_in_transaction=longest)
+
+
+_LIMITS = SessionLimits()
 
 
 class _Session(psycopg.Connection[tuple[Any, ...]]):
@@ -35,12 +79,18 @@ class _Session(psycopg.Connection[tuple[Any, ...]]):
     is_pooled = False
 
 
-def session_settings(statement_timeout_seconds: float = 0) -> str:
-    """The statement that sets up every session: UTC, time limits. A limit of 0 seconds means none.
+def session_settings(limits: SessionLimits) -> str:
+    """The statement that sets up every session: UTC, time limits, and how PostgreSQL notices that we are gone.
 
     It is executed after connecting, because poolers reject the startup parameter `options`, or drop it.
     """
-    values = {"timezone": "UTC", "statement_timeout": str(round(statement_timeout_seconds * 1000))}
+    values = {
+        "timezone": "UTC",
+        "statement_timeout": round(limits.statement * 1000),
+        "lock_timeout": round(limits.lock * 1000),
+        "idle_in_transaction_session_timeout": round(limits.idle_in_transaction * 1000),
+        **_SERVER_KEEPALIVES,
+    }
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in values.items())
 
 
@@ -64,7 +114,7 @@ def _set_up(connection: Connection, settings: str) -> None:
 
 
 def connect(
-    url: str, *, application: str = "streamworkers", statement_timeout_seconds: float = 0, writable: bool = False
+    url: str, *, application: str = "streamworkers", limits: SessionLimits = _LIMITS, writable: bool = False
 ) -> Connection:
     """Open one autocommit connection; `writable` rejects a read-only server.
 
@@ -74,7 +124,7 @@ def connect(
     try:
         connection = _Session.connect(url, application_name=application, **options)
         try:
-            _set_up(connection, session_settings(statement_timeout_seconds))
+            _set_up(connection, session_settings(limits))
         except BaseException:
             connection.close()
             raise
@@ -96,7 +146,7 @@ def find_write_trouble(connection: Connection) -> str | None:
 
 
 def open_pool(
-    url: str, *, application: str, max_size: int, statement_timeout_seconds: float = 0
+    url: str, *, application: str, max_size: int, limits: SessionLimits = _LIMITS
 ) -> ConnectionPool[Connection]:
     """A pool of autocommit connections to a writable server.
 
@@ -110,7 +160,7 @@ def open_pool(
         max_idle=60,
         reconnect_timeout=0,
         connection_class=_Session,
-        configure=partial(_set_up, settings=session_settings(statement_timeout_seconds)),
+        configure=partial(_set_up, settings=session_settings(limits)),
         check=ConnectionPool.check_connection,
         kwargs={"application_name": application, **_OPTIONS, **_WRITABLE},
         open=True,

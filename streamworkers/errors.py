@@ -8,6 +8,7 @@
     │   └── BadInputError          a value in a file, entry or definition breaks a rule
     ├── ServiceUnreachableError    Redis or PostgreSQL does not answer, or its URL is not set
     │   └── RedisUnavailableError  Redis is unreachable, loading, full or read-only: try again later
+    ├── BlockedError               another session holds a lock in PostgreSQL for too long
     ├── MigrationError             the schema and the migration files disagree
     └── ItemError                  raised by handlers
         └── PermanentError         another attempt cannot succeed: the item is dead at once
@@ -55,6 +56,10 @@ class ServiceUnreachableError(StreamworkersError):
 
 class RedisUnavailableError(ServiceUnreachableError):
     """Redis is unreachable, loading, full or read-only; the same call can succeed later."""
+
+
+class BlockedError(StreamworkersError):
+    """Another session holds a lock in PostgreSQL for longer than a statement may wait."""
 
 
 class MigrationError(StreamworkersError):

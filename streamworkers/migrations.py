@@ -14,6 +14,7 @@ from streamworkers.errors import MigrationError
 
 _FILE_NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _LOCK_KEY = 0x5354_524D  # any fixed number; concurrent migrations of a database wait for it
+_LONGEST_WAIT = "10min"
 _CREATE_HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY,
@@ -99,7 +100,7 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
     Raises MigrationError if an applied file was changed or is gone, or if a file fails.
     """
     migrations = read_migrations(folder or migrations_folder())
-    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+    _wait_for_others(connection)
     try:
         connection.execute(_CREATE_HISTORY)
         applied = _read_applied(connection)
@@ -123,6 +124,17 @@ def migration_status(connection: Connection, folder: Path | None = None) -> list
     applied = _read_applied(connection) if exists else {}
     _require_unchanged(migrations, applied)
     return [MigrationStatus(m.name, applied[m.number][2] if m.number in applied else None) for m in migrations]
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Take the lock of migrations. Another `migrate` may take long, so the wait has a limit of its own."""
+    usual = fetch_value(connection, "SHOW lock_timeout")
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", (_LONGEST_WAIT,))
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+    finally:
+        if not connection.broken:
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", (usual,))
 
 
 def _apply(connection: Connection, migration: Migration) -> None:

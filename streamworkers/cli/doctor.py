@@ -24,7 +24,7 @@ def doctor(fix: bool, as_json: bool) -> int:
     with (
         session.database() as connection,
         session.streams() as streams,
-        open_pool(session.database_url, application="streamworkers-cli", max_size=1) as pool,
+        open_pool(session.database_url, application="streamworkers-cli", max_size=1, limits=session.limits) as pool,
     ):
         relay = OutboxRelay(pool, streams, PoolMetrics())
         physician = Doctor(connection, streams, installed_jobs(), relay, session.settings)

@@ -11,15 +11,17 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import click
+from psycopg import errors
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from streamworkers.config import Settings, load_settings
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, SessionLimits, connect
+from streamworkers.diagnosis.postgres import describe_blocked
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.redis.streams import Streams, open_streams
-from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
+from streamworkers.errors import BadInputError, BlockedError, ServiceUnreachableError, UsageError
 from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named
 from streamworkers.migrations import migration_status
@@ -86,12 +88,26 @@ class Session:
             return self.settings.database_url.get_secret_value()
         return self._embedded_url("postgres", "PostgreSQL", "STREAMWORKERS_DATABASE_URL")
 
+    @property
+    def limits(self) -> SessionLimits:
+        """How long a command may hold up others in PostgreSQL."""
+        return SessionLimits.of(self.settings, for_commands=True)
+
     @contextmanager
     def database(self) -> Iterator[Connection]:
         """A connection for the duration of a command. Raises UsageError for a pooler that does not keep sessions."""
-        with connect(self.database_url, application="streamworkers-cli") as connection:
+        with connect(self.database_url, application="streamworkers-cli", limits=self.limits) as connection:
             require_sessions(connection, self.database_url)
-            yield connection
+            with self._naming_blockers():
+                yield connection
+
+    @contextmanager
+    def _naming_blockers(self) -> Iterator[None]:
+        try:
+            yield
+        except errors.LockNotAvailable:
+            with connect(self.database_url, application="streamworkers-cli", limits=self.limits) as other:
+                raise BlockedError(describe_blocked(other)) from None
 
     @contextmanager
     def streams(self) -> Iterator[Streams]:

@@ -27,7 +27,10 @@ class PoolSettings(BaseModel):
     retry_cap_seconds: float = Field(600.0, gt=0, le=86400, description="Longest delay of any retry, in seconds")
     entry_max_bytes: int = Field(16_384, ge=2048, le=1_048_576, description="Largest stream entry that is read")
     statement_timeout_seconds: float = Field(
-        60.0, ge=0, le=3600, description="Seconds a statement of a worker may take in PostgreSQL; 0 sets no limit"
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds a statement of a worker, supervisor or scheduler may take; 0 sets no limit",
     )
     idle_silence_seconds: float = Field(
         30.0, ge=10, le=3600, description="Seconds an idle worker may report nothing before it is replaced"

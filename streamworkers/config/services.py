@@ -26,6 +26,12 @@ class ServiceSettings(BaseModel):
     data_dir: Path = Field(Path(".streamworkers"), description="Folder of the embedded services")
     embedded_redis_server: Path | None = Field(None, description="Program to run as the embedded Redis")
     embedded_postgres_bin: Path | None = Field(None, description="Folder with `initdb`, `pg_ctl` and `postgres`")
+    lock_timeout_seconds: float = Field(
+        10.0, ge=0.1, le=3600, description="Seconds a statement may wait for a lock in PostgreSQL"
+    )
+    idle_transaction_seconds: float = Field(
+        30.0, ge=1, le=3600, description="Seconds after which PostgreSQL ends a transaction that stands still"
+    )
     key_prefix: str = Field(
         "streamworkers", pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="First part of every Redis key"
     )

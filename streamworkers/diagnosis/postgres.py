@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, fetch_value
 
 
 def read_database_state(connection: Connection) -> dict[str, Any]:
@@ -24,6 +24,18 @@ def read_database_state(connection: Connection) -> dict[str, Any]:
     )
     assert row is not None
     return row
+
+
+def describe_blocked(connection: Connection) -> str:
+    """Say, after a lock was not free in time, which session has had a transaction open for longest."""
+    limit = fetch_value(connection, "SHOW lock_timeout")
+    row = connection.execute(
+        "SELECT application_name, pid, state, round(extract(epoch FROM clock_timestamp() - xact_start))"
+        " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend' AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1"
+    ).fetchone()
+    holder = "" if row is None else f"; {row[0]!r} (pid {row[1]}, {row[2]}) has had a transaction open for {row[3]} s"
+    return f"a lock in PostgreSQL was not free within {limit}{holder}: try again"
 
 
 def read_table_sizes(connection: Connection) -> list[tuple[str, int, int]]:

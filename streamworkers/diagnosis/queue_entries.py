@@ -92,10 +92,6 @@ def _count_open(connection: Connection, scan: QueueScan, run: Run) -> tuple[int,
 def _is_undisturbed(connection: Connection, unfinished: UnfinishedRun) -> bool:
     """True if no process is enqueuing a run or has done so since the run was read."""
     run_id = unfinished.run.id
-    if not ledger.lock_enqueue(connection, run_id, wait=False):
-        return False
-    try:
+    with ledger.enqueue_lock(connection, run_id, wait=False) as is_free:
         now = ledger.read_unfinished_run(connection, run_id)
-        return now is not None and now.enqueued_ms == unfinished.enqueued_ms
-    finally:
-        ledger.unlock_enqueue(connection, run_id)
+        return is_free and now is not None and now.enqueued_ms == unfinished.enqueued_ms

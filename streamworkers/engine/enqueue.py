@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import structlog
+from psycopg import errors
 from pydantic import ValidationError
 
 from streamworkers.database import Connection
@@ -17,6 +19,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 
+log = structlog.get_logger()
 MAX_ITEMS = 5_000_000
 _PIPELINE = 10_000
 _MAX_SYMBOL_CHARACTERS = 64
@@ -54,18 +57,21 @@ def record_run(connection: Connection, registry: Registry, request: RunRequest) 
 def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: Iterator[Entry]) -> None:
     """Add a run's entries and record it; a lock keeps the reconciler away meanwhile.
 
-    Raises RedisUnavailableError naming the run, which is in the ledger already and will be added by the reconciler.
+    If the lock is not free in time, the reconciler adds the entries. Raises RedisUnavailableError naming the run, which
+    is in the ledger already and will be added by the reconciler.
     """
-    ledger.lock_enqueue(connection, run.id, wait=True)
     try:
-        add_entries(streams, run, entries)
-        ledger.mark_enqueued(connection, run.id)
+        with ledger.enqueue_lock(connection, run.id, wait=True):
+            while add_entries(streams, run, islice(entries, _PIPELINE)):
+                # Shows PostgreSQL that this session does not stand still.
+                connection.execute("SELECT 1")
+            ledger.mark_enqueued(connection, run.id)
+    except errors.LockNotAvailable:
+        log.info("enqueue_deferred", run=run.id, error="the reconciler adds its entries")
     except RedisUnavailableError as error:
         raise RedisUnavailableError(
             f"run {run.id} is in the ledger and will start when Redis is back; do not enqueue it again. {error}"
         ) from error
-    finally:
-        ledger.unlock_enqueue(connection, run.id)
 
 
 def add_entries(streams: Streams, run: Run, entries: Iterator[Entry]) -> int:

@@ -1,7 +1,7 @@
 """The jobs of installed packages, found by the entry point group `streamworkers.jobs`."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from operator import attrgetter
 from typing import Any
@@ -51,6 +51,10 @@ class Registry(Mapping[str, Job[Any]]):
     def largest_batch(self, queue: str) -> int:
         """The most items that any job of a queue takes at once."""
         return max((job.batch_size for job in self._jobs.values() if job.queue == queue), default=1)
+
+    def longest_call_seconds(self, queues: Sequence[str]) -> float:
+        """Return the longest time that a call of a job of these queues may take, in seconds."""
+        return max((job.timeout_seconds for job in self._jobs.values() if job.queue in queues), default=0.0)
 
     def target_batch_seconds(self, queue: str, usual: float) -> float:
         """Return how long a batch of a queue may take: the longest time that a job asks for, else the usual one."""

@@ -17,6 +17,7 @@ from harness import Supervisor, running_supervisor, start_run, wait_until
 from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
+from streamworkers.engine.ledger.reports import read_enqueued_totals
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
@@ -103,5 +104,4 @@ def test_counters_add_up_to_the_ledger_after_kills_recycling_and_scale_in(
     assert scraper.total("streamworkers_items_finished_total failed") == 0
     assert scraper.total("streamworkers_items_started_total") >= ITEMS
     assert scraper.total("streamworkers_batch_items_sum") == scraper.total("streamworkers_items_started_total")
-    enqueued = connection.execute("SELECT items_enqueued FROM enqueued_totals WHERE job = 'ledger_entry'").fetchone()
-    assert enqueued == (ITEMS,)
+    assert read_enqueued_totals(connection) == [(("tests", "ledger_entry"), ITEMS)]

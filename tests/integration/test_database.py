@@ -4,7 +4,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from streamworkers.database import Connection, connect, fetch_row, fetch_rows, fetch_value, open_pool
+from harness import wait_until
+from streamworkers.database import Connection, SessionLimits, connect, fetch_row, fetch_rows, fetch_value, open_pool
 from streamworkers.errors import BadInputError, ServiceUnreachableError
 from streamworkers.faults import is_transient
 
@@ -12,13 +13,34 @@ SECRET = "hunter2secret"
 
 
 def test_a_connection_is_in_utc_autocommits_and_bounds_its_statements(database_url: str) -> None:
-    with connect(database_url, application="probe", statement_timeout_seconds=2) as connection:
+    with connect(database_url, application="probe", limits=SessionLimits(statement=2)) as connection:
         row = connection.execute(
             "SELECT current_setting('timezone'), current_setting('statement_timeout'),"
             " current_setting('application_name')"
         ).fetchone()
         assert row == ("UTC", "2s", "probe")
         assert connection.autocommit
+
+
+def test_a_session_holds_up_others_for_a_limited_time_only(database_url: str) -> None:
+    with (
+        connect(database_url, limits=SessionLimits(lock=0.1)) as waiting,
+        connect(database_url, limits=SessionLimits(idle_in_transaction=1.0)) as frozen,
+    ):
+        frozen.execute("BEGIN")
+        frozen.execute("SELECT pg_advisory_xact_lock(7)")
+        with pytest.raises(errors.LockNotAvailable):
+            waiting.execute("SELECT pg_advisory_lock(7)")
+        wait_until(lambda: fetch_value(waiting, "SELECT pg_try_advisory_lock(7)"), what="the session is ended")
+        with pytest.raises(errors.IdleInTransactionSessionTimeout) as ended:
+            frozen.execute("SELECT 1")
+        assert is_transient(ended.value)
+
+
+def test_a_worker_may_compute_in_a_transaction_for_as_long_as_a_call_may_take() -> None:
+    limits = SessionLimits(statement=60, lock=10, idle_in_transaction=30)
+    assert limits.for_user_code(900) == SessionLimits(statement=60, lock=30, idle_in_transaction=910)
+    assert limits.for_user_code(5) == SessionLimits(statement=60, lock=30, idle_in_transaction=30)
 
 
 def test_a_pool_hands_out_live_connections(database_url: str) -> None:

@@ -9,9 +9,8 @@ from psycopg.conninfo import conninfo_to_dict
 from harness import wait_until
 from patience import patient
 from pgbouncer import running_pgbouncer, session_id
-from streamworkers.database import connect, is_pooled, open_pool
+from streamworkers.database import SessionLimits, connect, fetch_value, is_pooled, open_pool
 from streamworkers.engine.host.readiness import find_postgres_trouble
-from streamworkers.engine.ledger import lock_enqueue
 from streamworkers.engine.worker.session import reset_session
 from streamworkers.errors import UsageError
 from streamworkers.pooler import find_pooler_trouble, require_sessions
@@ -33,8 +32,8 @@ def pooled_url(request: pytest.FixtureRequest, database_url: str) -> Iterator[st
 @pytest.mark.parametrize("pooled_url", ["session"], indirect=True)
 def test_a_pooler_that_keeps_sessions_works(pooled_url: str) -> None:
     with (
-        connect(pooled_url, statement_timeout_seconds=2, writable=True) as one,
-        open_pool(pooled_url, application="probe", max_size=1, statement_timeout_seconds=3) as pool,
+        connect(pooled_url, limits=SessionLimits(statement=2), writable=True) as one,
+        open_pool(pooled_url, application="probe", max_size=1, limits=SessionLimits(statement=3)) as pool,
         pool.connection() as other,
     ):
         assert is_pooled(one)
@@ -52,11 +51,11 @@ def test_a_pooler_that_keeps_sessions_works(pooled_url: str) -> None:
 @pytest.mark.parametrize("pooled_url", ["session"], indirect=True)
 def test_what_a_client_leaves_in_its_session_is_gone_for_the_next_one(pooled_url: str) -> None:
     with connect(pooled_url) as gone:
-        assert lock_enqueue(gone, 1, wait=False)
+        gone.execute("SELECT pg_advisory_lock(1)")
         gone.execute("SET statement_timeout = 7")
         used = session_id(gone)
     with connect(pooled_url) as after:
-        wait_until(lambda: lock_enqueue(after, 1, wait=False), what="the lock is free")
+        wait_until(lambda: fetch_value(after, "SELECT pg_try_advisory_lock(1)"), what="the lock is free")
         assert after.execute(_SETTINGS).fetchone() == ("UTC", "0")
         assert session_id(after) == used, "the pooler did not use the session again, so nothing was tried"
 

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import ClassVar
 
 import psycopg
 
 from streamworkers.database import Connection
-from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome, Snoozed
 from streamworkers.errors import PermanentError
 
@@ -213,3 +214,26 @@ class Snoozing(LedgerEntry):
                 yield Snoozed(item, ready_at + timedelta(milliseconds=50))
             else:
                 yield Completed(item, item.symbol)
+
+
+class FreezingParameters(LedgerEntryParameters):
+    """The file that `prepare` makes before it stops its process; it does so once."""
+
+    stop_file: str = ""
+
+
+class Freezing(LedgerEntry):
+    """Stops its process in `prepare`, in a transaction that has made a run already."""
+
+    name: ClassVar[str] = "freezing"
+    parameters: ClassVar[type[JobParameters]] = FreezingParameters
+
+    def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
+        stop_file = (request.parameters or {}).get("stop_file")
+        row = connection.execute(
+            "SELECT count(*) FROM runs WHERE schedule_id = %s", (request.origin.schedule_id,)
+        ).fetchone()
+        if stop_file and row != (0,) and not Path(stop_file).exists():
+            Path(stop_file).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return request

@@ -228,7 +228,14 @@ def list_run_states(connection: Connection) -> list[Row]:
 
 def read_enqueued_totals(connection: Connection) -> list[tuple[tuple[str, str], int]]:
     """Return ((queue, job), number of items ever enqueued)."""
-    rows = connection.execute("SELECT queue, job, items_enqueued FROM enqueued_totals ORDER BY queue, job")
+    rows = connection.execute(
+        """
+        SELECT queue, job, sum(items)::bigint FROM (
+            SELECT queue, job, items_enqueued AS items FROM enqueued_totals
+            UNION ALL SELECT queue, job, items FROM enqueued_counts
+        ) AS counted GROUP BY queue, job ORDER BY queue, job
+        """
+    )
     return [((queue, job), count) for queue, job, count in rows]
 
 

@@ -1,6 +1,7 @@
-"""The tables `runs` and `enqueued_totals`, and the locks and partitions that go with a run."""
+"""The tables of runs and of what was enqueued, and the locks and partitions that go with a run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -30,8 +31,15 @@ _INSERT_RUN = """
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING id
 """
-_ADD_TOTAL = """
-    INSERT INTO enqueued_totals AS t (queue, job, items_enqueued) VALUES (%s, %s, %s)
+_ADD_COUNT = "INSERT INTO enqueued_counts (queue, job, items) VALUES (%s, %s, %s)"
+_FOLD_COUNTS = """
+    WITH moved AS (
+        DELETE FROM enqueued_counts WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM enqueued_counts LIMIT %s FOR UPDATE SKIP LOCKED
+        )) RETURNING queue, job, items
+    )
+    INSERT INTO enqueued_totals AS t (queue, job, items_enqueued)
+    SELECT queue, job, sum(items) FROM moved GROUP BY queue, job ORDER BY queue, job
     ON CONFLICT (queue, job) DO UPDATE SET items_enqueued = t.items_enqueued + excluded.items_enqueued
 """
 _COPY_ITEMS = "COPY run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
@@ -101,9 +109,13 @@ def create_run(connection: Connection, request: RunRequest, queue: str, max_atte
             copy.set_types(["date", "int8", "int4", "text", "text"])
             for seq, (symbol, timeframe) in enumerate(request.items()):
                 copy.write_row((run.run_day, run.id, seq, symbol, timeframe))
-        # Last, so that no other enqueue of the job waits for this one's items.
-        connection.execute(_ADD_TOTAL, (queue, run.job, run.item_count))
+        connection.execute(_ADD_COUNT, (queue, run.job, run.item_count))
     return run, True
+
+
+def fold_enqueued_counts(connection: Connection, limit: int) -> None:
+    """Move the counts of up to `limit` runs to the totals of their jobs; the sum of both stays the same."""
+    connection.execute(_FOLD_COUNTS, (limit,))
 
 
 def load_run(connection: Connection, run_id: int) -> Run | None:
@@ -192,21 +204,19 @@ def ensure_partitions(connection: Connection, days_ahead: int) -> None:
     )
 
 
-def lock_enqueue(connection: Connection, run_id: int, *, wait: bool) -> bool:
-    """Take the right to add a run's entries, until `unlock_enqueue` or the end of the session; True if it was free.
+@contextmanager
+def enqueue_lock(connection: Connection, run_id: int, *, wait: bool) -> Iterator[bool]:
+    """Hold the right to add a run's entries for a block; yields False, without it, if another session has it.
 
-    It keeps the reconciler from adding what an enqueue in progress still adds; a process that dies loses it at once.
+    It keeps the reconciler from adding what an enqueue in progress still adds. It is a transaction's, so PostgreSQL
+    frees it at once when the process dies, and after the session's limit when the process stands still. Waiting is
+    limited by the session's lock timeout.
     """
-    if wait:
-        connection.execute("SELECT pg_advisory_lock(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id))
-        return True
-    row = connection.execute("SELECT pg_try_advisory_lock(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id)).fetchone()
-    return bool(row and row[0])
-
-
-def unlock_enqueue(connection: Connection, run_id: int) -> None:
-    """Give up the right to add a run's entries."""
-    connection.execute("SELECT pg_advisory_unlock(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id))
+    function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+    with connection.transaction():
+        row = connection.execute(f"SELECT {function}(%s, hashint8(%s))", (_ENQUEUE_LOCKS, run_id)).fetchone()
+        assert row is not None
+        yield wait or bool(row[0])
 
 
 def read_moment_before(connection: Connection, seconds: float) -> datetime:

@@ -114,16 +114,12 @@ def add_missing(
     the scan began, by a retry, a replay or the reconciler.
     """
     run = unfinished.run
-    if not ledger.lock_enqueue(connection, run.id, wait=False):
-        return 0, None
-    try:
+    with ledger.enqueue_lock(connection, run.id, wait=False) as is_free:
         now = ledger.read_unfinished_run(connection, run.id)
-        if now is None or now.enqueued_ms != unfinished.enqueued_ms:
+        if not is_free or now is None or now.enqueued_ms != unfinished.enqueued_ms:
             return 0, None
         page = ledger.read_open_items(connection, run, after_seq, ADD_LIMIT)
         added = add_entries(streams, run, (entry for entry in page if not scan.has_seen(run.id, entry.seq)))
-    finally:
-        ledger.unlock_enqueue(connection, run.id)
     return added, page[-1].seq if len(page) == ADD_LIMIT else None
 
 

@@ -12,6 +12,7 @@ from streamworkers.engine.redis.streams import Streams
 log = structlog.get_logger()
 DAYS_AHEAD = 7
 REJECTED_KEPT = 10_000
+COUNTS_FOLDED = 100_000
 
 
 class Pruner:
@@ -38,6 +39,7 @@ class Pruner:
         with self._pool.connection() as connection:
             ledger.ensure_partitions(connection, DAYS_AHEAD)
             ledger.delete_old_rejected(connection, REJECTED_KEPT)
+            ledger.fold_enqueued_counts(connection, COUNTS_FOLDED)
         live = self._live_supervisors()
         for queue in self._queues:
             for consumer, pending in self._streams.inspector.read_consumers(queue).items():

@@ -141,9 +141,9 @@ class Reconciler:
 
     def _add_again(self, connection: Connection, current: _Pass, run: Run, limit: int) -> int:
         """Add the next open items of a run again, unless it is being enqueued; returns `limit` if there may be more."""
-        if not ledger.lock_enqueue(connection, run.id, wait=False):
-            return 0
-        try:
+        with ledger.enqueue_lock(connection, run.id, wait=False) as is_free:
+            if not is_free:
+                return 0
             last_seq = current.added_to.pop(run.id, None)
             if last_seq is None:
                 if complete_run(connection, self._streams, run) == 0:
@@ -156,8 +156,6 @@ class Reconciler:
             else:
                 ledger.mark_enqueued(connection, run.id)
             return len(page)
-        finally:
-            ledger.unlock_enqueue(connection, run.id)
 
     def _continue_loss_check(self, connection: Connection, queue: str) -> bool:
         """Continue the scan, or add what it did not see of its next run; True until all is done."""

@@ -12,7 +12,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection, open_pool
+from streamworkers.database import Connection, SessionLimits, open_pool
 from streamworkers.engine import ledger
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import Loop
@@ -104,7 +104,7 @@ class Supervisor:
             database_url,
             application=self.supervisor_id,
             max_size=4,
-            statement_timeout_seconds=settings.statement_timeout_seconds,
+            limits=SessionLimits.of(settings),
         )
         self._queues = sorted({queue for queues in options.slots for queue in queues})
         self._leases = LeaseKeeper(

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from streamworkers.config import load_settings
-from streamworkers.database import open_pool
+from streamworkers.database import SessionLimits, open_pool
 from streamworkers.engine.protocol import StatusPipe
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
@@ -41,20 +41,14 @@ def main() -> None:
             "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
         )
     streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix)
-    worker = Worker(
-        settings,
-        installed_jobs(),
-        streams,
-        words.queues.split(","),
-        words.consumer,
-        StatusPipe(words.status_fd),
-    )
+    registry, queues = installed_jobs(), words.queues.split(",")
+    worker = Worker(settings, registry, streams, queues, words.consumer, StatusPipe(words.status_fd))
     signal.signal(signal.SIGTERM, worker.request_stop)
     with open_pool(
         settings.database_url.get_secret_value(),
         application=words.consumer,
         max_size=2,
-        statement_timeout_seconds=settings.statement_timeout_seconds,
+        limits=SessionLimits.of(settings).for_user_code(registry.longest_call_seconds(queues)),
     ) as pool:
         worker.run(pool)
     streams.close()

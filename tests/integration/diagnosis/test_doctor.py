@@ -161,14 +161,13 @@ def test_a_run_that_is_being_enqueued_is_left_alone(
     run = _started(connection, streams, registry, "A")
     _lose_all(streams)
     with connect(database_url) as enqueuer:
-        ledger.lock_enqueue(enqueuer, run.id, wait=True)
-        assert doctor.examine() == []
-        ledger.unlock_enqueue(enqueuer, run.id)
+        with ledger.enqueue_lock(enqueuer, run.id, wait=True):
+            assert doctor.examine() == []
         stranded = doctor.examine()
         assert _kinds(stranded) == [("stranded_items", ERROR)]
-        ledger.lock_enqueue(enqueuer, run.id, wait=True)
-        doctor.repair(stranded)
-        assert streams.inspector.read_backlog("tests").waiting == 0
+        with ledger.enqueue_lock(enqueuer, run.id, wait=True):
+            doctor.repair(stranded)
+            assert streams.inspector.read_backlog("tests").waiting == 0
     assert _kinds(doctor.examine()) == [("stranded_items", ERROR)]
 
 

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 
+import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
@@ -11,11 +13,12 @@ from consumer import Consumer
 from harness import effects_of, run_status, start_run, subscribe, wait_until
 from patience import patient
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, SessionLimits, connect, fetch_value
 from streamworkers.engine import enqueue as enqueue_module
 from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import BacklogCollector, PoolMetrics
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.reports import read_enqueued_totals
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
@@ -406,8 +409,7 @@ def test_what_was_enqueued_again_during_the_census_is_left_to_its_enqueuer(
     assert len(streams.queues.read(["tests"], "someone", 3, 1)) == 3
     _lose(streams, "LOST")
     assert (hasty.run_once(), hasty.run_once()) == (None, 0.0)
-    with connect(database_url) as enqueuer:
-        ledger.lock_enqueue(enqueuer, run.id, wait=True)
+    with connect(database_url) as enqueuer, ledger.enqueue_lock(enqueuer, run.id, wait=True):
         _steps(hasty)
         assert "LOST" not in _symbols_waiting(streams)
         ledger.mark_enqueued(enqueuer, run.id)
@@ -529,11 +531,36 @@ def test_what_an_enqueuer_is_still_adding_is_left_to_it(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", "A")
     streams.client.raw.delete(streams.keys.stream("tests"))
-    with connect(database_url) as enqueuer:
-        ledger.lock_enqueue(enqueuer, run.id, wait=True)
+    with connect(database_url) as enqueuer, ledger.enqueue_lock(enqueuer, run.id, wait=True):
         reconciler.run_once()
         assert streams.inspector.read_backlog("tests").waiting == 0
     wait_until(lambda: reconciler.run_once() is None and streams.inspector.read_backlog("tests").waiting == 1)
+
+
+def test_what_an_enqueuer_that_stands_still_did_not_add_is_added_after_its_limit(
+    connection: Connection, database_url: str, streams: Streams, registry: Registry, reconciler: Reconciler
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    streams.client.raw.delete(streams.keys.stream("tests"))
+    limits = SessionLimits(idle_in_transaction=1.0)
+    with connect(database_url, limits=limits) as enqueuer, suppress(psycopg.errors.IdleInTransactionSessionTimeout):
+        with ledger.enqueue_lock(enqueuer, run.id, wait=True):
+            wait_until(lambda: reconciler.run_once() is None and streams.inspector.read_backlog("tests").waiting == 1)
+            ledger.mark_enqueued(enqueuer, run.id)
+        pytest.fail("the session outlived its limit")
+
+
+def test_the_counts_of_runs_are_moved_to_the_totals_of_their_jobs(
+    connection: Connection, pool: "ConnectionPool[Connection]", streams: Streams, registry: Registry
+) -> None:
+    total = [(("tests", "ledger_entry"), 3)]
+    for symbols in (["A", "B"], ["A"]):
+        start_run(connection, streams, registry, "ledger_entry", *symbols)
+    assert read_enqueued_totals(connection) == total
+    Pruner(pool, streams, ["tests"], set).run_once()
+    assert read_enqueued_totals(connection) == total
+    assert fetch_value(connection, "SELECT items_enqueued FROM enqueued_totals") == 3
+    assert fetch_value(connection, "SELECT count(*) FROM enqueued_counts") == 0
 
 
 def test_the_promoter_says_when_the_next_entry_is_due(

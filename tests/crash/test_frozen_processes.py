@@ -1,0 +1,112 @@
+"""Processes that stand still in the middle of a transaction: what the others can do meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from harness import Scheduler, wait_until
+from patience import paced, patient
+from scheduling import plan_from
+from streamworkers.database import Connection, connect
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.registry import Registry
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
+
+LIMIT_SECONDS = paced(6.0)
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of commands whose transactions PostgreSQL ends soon when they stand still."""
+    return {
+        **environment,
+        "STREAMWORKERS_IDLE_TRANSACTION_SECONDS": f"{LIMIT_SECONDS:g}",
+        "STREAMWORKERS_LOCK_TIMEOUT_SECONDS": "0.5",
+    }
+
+
+@contextmanager
+def _running(environment: dict[str, str], folder: Path) -> Iterator[Scheduler]:
+    scheduler = Scheduler(environment, folder / f"scheduler-{len(list(folder.iterdir()))}.log", ())
+    try:
+        yield scheduler
+    finally:
+        scheduler.kill_all()
+
+
+def test_a_frozen_scheduler_holds_up_neither_other_schedules_nor_an_enqueue_of_its_job(
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    stop_file = tmp_path / "stopped"
+    with _running(environment, tmp_path) as one, _running(environment, tmp_path) as another:
+        for scheduler in (one, another):
+            wait_until(lambda scheduler=scheduler: scheduler.events("scheduler_started"))  # type: ignore[misc]
+        _add(connection, "other", {})
+        _add(connection, "held", {"stop_file": str(stop_file)})
+        wait_until(stop_file.exists, what="a scheduler stops in a transaction that has made a run")
+        ticks = _count_ticks(connection, "other")
+        wait_until(lambda: _count_ticks(connection, "other") >= ticks + 2, what="the other schedule ticks")
+        enqueue(connection, streams, registry, RunRequest("freezing", ("A",), "test"))
+        assert _count_ticks(connection, "held") == 0, "the limit ended the frozen transaction before all was tried"
+        wait_until(lambda: _count_ticks(connection, "held") >= 3, what="PostgreSQL ends the frozen transaction")
+        os.kill(int(stop_file.read_text()), signal.SIGCONT)
+        ticks = _count_ticks(connection, "held")
+        wait_until(lambda: _count_ticks(connection, "held") >= ticks + 2, what="all tick on")
+        for scheduler in (one, another):
+            assert scheduler.stop() == 0
+    for name in ("held", "other"):
+        rows = connection.execute("SELECT scheduled_for FROM runs WHERE schedule = %s ORDER BY 1", (name,)).fetchall()
+        moments = [moment for (moment,) in rows]
+        assert moments == [moments[0] + timedelta(seconds=number) for number in range(len(moments))]
+
+
+def test_a_command_names_the_session_that_blocks_it(
+    connection: Connection, database_url: str, environment: dict[str, str]
+) -> None:
+    _add(connection, "held", {})
+    with connect(database_url, application="frozen-desk") as other, other.transaction():
+        other.execute("SELECT FROM schedules FOR UPDATE")
+        done = subprocess.run(
+            [sys.executable, "-m", "streamworkers", "schedules", "pause", "held"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=patient(30),
+        )
+    assert done.returncode == 1
+    assert "Error: a lock in PostgreSQL was not free within 500ms; 'frozen-desk' (pid " in done.stderr
+    assert ", idle in transaction) has had a transaction open for " in done.stderr
+    assert done.stderr.rstrip().endswith(" s: try again")
+
+
+def _add(connection: Connection, name: str, parameters: dict[str, str]) -> None:
+    definition = {
+        "name": name,
+        "job": "freezing",
+        "target": {"symbols": ["A"]},
+        "cron": "* * * * * *",
+        "catch_up": "all",
+        "max_instances": 1000,
+        "misfire_grace_seconds": 600,
+        "parameters": parameters,
+    }
+    store.save_schedule(connection, ScheduleDefinition.parse(definition))
+    plan_from(connection, store.database_clock(connection) - timedelta(seconds=3), name)
+
+
+def _count_ticks(connection: Connection, schedule: str) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM ticks JOIN schedules ON schedules.id = schedule_id WHERE name = %s", (schedule,)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
