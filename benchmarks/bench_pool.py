@@ -55,6 +55,11 @@ class Bench:
         self.client.flushall()
         self.connection.execute("TRUNCATE runs, ticks, run_items, outbox, indicator_results, daily_patterns, effects")
 
+    def redis_seconds(self) -> float:
+        """Return the processor seconds that Redis has used so far."""
+        used: Any = self.client.info("cpu")
+        return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
 
 @contextmanager
 def private_services(redis_server: Path | None = None) -> Iterator[Bench]:

@@ -3,7 +3,8 @@
 All do the same: the queue is filled first, then two worker processes start and empty it. The pool is timed by the
 ledger, from the run's `started_at` to its `completed_at`. A peer is timed from the first to the last call of its task,
 which appends one byte to a file; the size of the file is the count, so every call is counted, at the cost of one system
-call. A peer's last acknowledgements are not awaited. All use the same Redis.
+call. A peer's last acknowledgements are not awaited. All use the same Redis, which has one thread for commands: what an
+item of the pool costs it, from enqueue to finish, is measured by its own count (`INFO cpu`).
 
 The peers are installed in a virtual environment of their own:
 
@@ -42,7 +43,7 @@ from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 
 PEERS = PROJECT / "benchmarks" / "peers"
-TARGET_RATE, TARGET_RATIO = 20_000, 5
+TARGET_RATE, TARGET_RATIO, TARGET_REDIS = 20_000, 5, 12
 RUN_SECONDS, FILL_SECONDS, DRAIN_SECONDS = 120.0, 120.0, 60.0
 PEER_STOP_SECONDS = 5.0
 _COUNT_POLL_SECONDS = 0.005
@@ -91,13 +92,16 @@ def main() -> None:
     peers_python = words.peers_python.absolute()
     present = [peer for peer in PEER_LIST if peer.word in words.peers and _is_installed(peers_python, peer)]
     ours: list[float] = []
+    costs: list[float] = []
     theirs: dict[str, list[float]] = {peer.name: [] for peer in present}
     with private_services() as bench:
         about = machine(bench)
         for _ in range(words.rounds):
             bench.empty()
-            ours.append(our_rate(bench, words.items, words.processes))
-            print(f"streamworkers: {ours[-1]:,.0f} items/s", file=sys.stderr)
+            rate, cost = our_rate(bench, words.items, words.processes)
+            ours.append(rate)
+            costs.append(cost)
+            print(f"streamworkers: {rate:,.0f} items/s, Redis {cost:.1f} µs an item", file=sys.stderr)
             for peer in present:
                 bench.empty()
                 theirs[peer.name].append(peer_rate(bench, peer, peers_python))
@@ -113,25 +117,27 @@ def main() -> None:
     factors = [our / max(rates) for our, *rates in zip(ours, *theirs.values(), strict=True) if rates]
     factor = spread(factors, 1) if factors else "unknown, no peer is installed"
     print_table(
-        "Items that do nothing, on 2 worker processes",
+        f"Items that do nothing, on {words.processes} worker processes",
         ["", "items", f"items/s, median of {words.rounds} (min-max)", "ours to theirs", "version"],
         rows,
         [
             f"target: {TARGET_RATE:,} items/s and {TARGET_RATIO} x the fastest peer; factor here: {factor}",
+            f"Redis' processor time for an item of the pool: {spread(costs, 1)} µs; target: {TARGET_REDIS}",
             about,
         ],
     )
 
 
-def our_rate(bench: Bench, items: int, processes: int) -> float:
-    """Items a second from the start of the run to its end, by the ledger."""
+def our_rate(bench: Bench, items: int, processes: int) -> tuple[float, float]:
+    """Items a second from the start of the run to its end, by the ledger; and Redis' microseconds for each."""
+    before = bench.redis_seconds()
     bench.streams.queues.ensure_groups(["bench"])
     request = RunRequest("noop", tuple(f"S{number}" for number in range(items)), "benchmark")
     run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
     with workers(bench, processes, "bench"):
         times = wait_for_run(bench, run.id, RUN_SECONDS)
     seconds: float = (times.completed_at - times.started_at).total_seconds()
-    return items / seconds
+    return items / seconds, (bench.redis_seconds() - before) / items * 1e6
 
 
 def peer_rate(bench: Bench, peer: Peer, python: Path) -> float:
