@@ -33,6 +33,7 @@ from bench_pool import Bench, machine, percentile, positive, print_table, privat
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.leases import REQUEUE_CHUNK
+from streamworkers.engine.redis.queue import FinishedBatch
 from streamworkers.engine.services.reclaimer import LIMIT
 
 QUEUE = "bench"
@@ -194,12 +195,13 @@ def measure_own_batch(meter: Meter) -> None:
 
     def finish() -> None:
         ids = sorted(streams.queues.find_owned(QUEUE, OWN))
-        assert streams.queues.finish(QUEUE, OWN, 1, ids, ()).done == BATCH
+        (finished,) = streams.queues.finish(QUEUE, [FinishedBatch(1, ids)])
+        assert finished.done == BATCH
         read_own(meter.bench)
 
     meter.measure(state, "requeue_consumer", requeue, calls=rounds)
     meter.measure(state, "finish", finish, calls=rounds)
-    streams.queues.finish(QUEUE, OWN, 1, sorted(streams.queues.find_owned(QUEUE, OWN)), ())
+    streams.queues.finish(QUEUE, [FinishedBatch(1, sorted(streams.queues.find_owned(QUEUE, OWN)))])
     meter.measure(state, "leave", lambda: streams.leases.remove_consumer(QUEUE, OWN))
 
 

@@ -38,9 +38,17 @@ class Delay(NamedTuple):
     packed: bytes
 
 
+class FinishedBatch(NamedTuple):
+    """Entries of one run that are to leave the stream: `done` for good, those of `delays` to come back."""
+
+    run_id: int
+    done: Sequence[str]
+    delays: Sequence[Delay] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The number of entries that were still owned and left the stream, and the run's open items, if known."""
+    """The number of entries that were still pending and left the stream, and the run's open items, if known."""
 
     done: int
     delayed: int
@@ -98,21 +106,25 @@ class Queues:
             for entry_id, fields in entries
         ]
 
-    def finish(self, queue: str, consumer: str, run_id: int, done: Sequence[str], delays: Sequence[Delay]) -> Finished:
-        """Of the entries that this consumer still owns, remove the done ones and delay the others."""
-        keys = [self._keys.stream(queue), self._keys.delayed(queue), self._keys.open_items(queue)]
-        words: list[Any] = [GROUP, consumer, run_id, len(done), *done]
-        for delay in delays:
-            words += [delay.entry_id, delay.delay_ms, delay.packed]
-        try:
-            gone, delayed, open_left = self._client.run("finish", keys, words)
-        except NoGroupError:
-            return Finished(0, 0, None)
-        return Finished(gone, delayed, open_left)
+    def finish(self, queue: str, batches: Sequence[FinishedBatch], delivery: Sequence[str] = ()) -> list[Finished]:
+        """Remove done entries and delay others, in one step; returns the numbers of each batch.
 
-    def discard(self, queue: str, consumer: str, entry_ids: Sequence[str]) -> int:
-        """Remove entries that belong to no item; returns how many this consumer still owned."""
-        return self.finish(queue, consumer, NO_RUN, entry_ids, ()).done
+        An entry that was requeued has another id now, so that a late report of its former owner changes nothing.
+        `delivery` may name the ids of all that one `read` returned of this queue, in order, if the batches hold all of
+        them: then Redis has less to do.
+        """
+        keys = [self._keys.stream(queue), self._keys.delayed(queue), self._keys.open_items(queue)]
+        words: list[Any] = [GROUP, delivery[0], _id_after(delivery[-1])] if delivery else [GROUP, "", ""]
+        for batch in batches:
+            words += [batch.run_id, len(batch.done), len(batch.delays), *batch.done]
+            for delay in batch.delays:
+                words += delay
+        return [Finished(*answer) for answer in self._client.run("finish", keys, words)]
+
+    def discard(self, queue: str, entry_ids: Sequence[str]) -> int:
+        """Remove entries that belong to no item; returns how many were still pending."""
+        (finished,) = self.finish(queue, [FinishedBatch(NO_RUN, entry_ids)])
+        return finished.done
 
     def find_owned(self, queue: str, consumer: str) -> set[str]:
         """Return the ids of the entries that a consumer has pending: at most its batch."""
@@ -157,6 +169,11 @@ def payload_of(fields: Sequence[bytes]) -> bytes:
         return fields[1]
     packed: bytes = msgpack.packb(list(fields))
     return packed
+
+
+def _id_after(entry_id: str) -> str:
+    milliseconds, _, number = entry_id.partition("-")
+    return f"{milliseconds}-{int(number) + 1}"
 
 
 def _count_of(count: int | Mapping[str, int], queue: str) -> int:

@@ -14,7 +14,7 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.outcome import Completed, Event
 from streamworkers.engine.protocol import BatchReport, Reporter
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished
+from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished, FinishedBatch
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.decide import Decisions
 from streamworkers.engine.worker.session import SaveError, guard_user_code, require_open_transaction
@@ -108,7 +108,8 @@ class BatchCommitter:
     def defer_unread(self, delivery: Delivery, seconds: float) -> None:
         """Delay an entry that this release cannot read, unchanged, for a worker that can."""
         delay = Delay(delivery.entry_id, round(seconds * 1000), delivery.packed)
-        self._retry(lambda: self.streams.queues.finish(delivery.queue, self.consumer, NO_RUN, (), [delay]))
+        batch = FinishedBatch(NO_RUN, (), [delay])
+        self._retry(lambda: self.streams.queues.finish(delivery.queue, [batch]))
 
     def reject(self, connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
         """Keep entries of one queue that belong to no item in the ledger, and remove them from the queue.
@@ -118,7 +119,7 @@ class BatchCommitter:
         queue, entry_ids = deliveries[0].queue, [delivery.entry_id for delivery in deliveries]
         log.warning("entries_rejected", queue=queue, entries=entry_ids, reason=reason)
         ledger.keep_rejected(connection, queue, deliveries, reason)
-        self._retry(lambda: self.streams.queues.discard(queue, self.consumer, entry_ids))
+        self._retry(lambda: self.streams.queues.discard(queue, entry_ids))
         self.reporter.rejected(queue, len(entry_ids))
 
     def _complete_if_last(self, connection: Connection, run: Run, finished: Finished) -> None:
@@ -132,7 +133,8 @@ class BatchCommitter:
         self._retry(lambda: complete_run(connection, self.streams, run))
 
     def _finish(self, run: Run, done: Sequence[str], delays: Sequence[Delay]) -> Finished:
-        return self._retry(lambda: self.streams.queues.finish(run.queue, self.consumer, run.id, done, delays))
+        batch = FinishedBatch(run.id, done, delays)
+        return self._retry(lambda: self.streams.queues.finish(run.queue, [batch]))[0]
 
     def _retry(self, action: Callable[[], T]) -> T:
         while True:

@@ -1,11 +1,14 @@
 """The verbs on Redis, one by one, against a real Redis."""
 
+from collections.abc import Sequence
+
 import msgpack
 import pytest
 
 from streamworkers.engine.redis.entry import Entry, unpack_entry
+from streamworkers.engine.redis.inspector import Backlog
 from streamworkers.engine.redis.keys import GROUP
-from streamworkers.engine.redis.queue import Delay
+from streamworkers.engine.redis.queue import Delay, Finished, FinishedBatch
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.errors import BadInputError, RedisUnavailableError
 
@@ -19,6 +22,12 @@ def _entry(seq: int, **words: object) -> bytes:
 def _add(streams: Streams, count: int, run_id: int = 1) -> None:
     streams.queues.ensure_groups(["q"])
     streams.queues.add("q", run_id, [_entry(seq) for seq in range(count)])
+
+
+def finish(streams: Streams, done: Sequence[str], delays: Sequence[Delay] = ()) -> Finished:
+    """Finish entries of run 1."""
+    (finished,) = streams.queues.finish("q", [FinishedBatch(1, done, delays)])
+    return finished
 
 
 def test_what_was_added_before_the_group_was_made_is_delivered(streams: Streams) -> None:
@@ -43,7 +52,7 @@ def test_queues_are_looked_at_in_the_order_given(streams: Streams) -> None:
 def test_finished_entries_leave_the_stream_and_are_counted_down(streams: Streams) -> None:
     _add(streams, 3)
     ids = [d.entry_id for d in streams.queues.read(["q"], "w", 3, 100)]
-    finished = streams.queues.finish("q", "w", 1, ids[:2], ())
+    finished = finish(streams, ids[:2])
     assert (finished.done, finished.open_left) == (2, 1)
     backlog = streams.inspector.read_backlog("q")
     assert (backlog.waiting, backlog.pending, backlog.delayed) == (0, 1, 0)
@@ -53,15 +62,82 @@ def test_a_consumer_that_lost_an_entry_cannot_finish_or_delay_it(streams: Stream
     _add(streams, 2)
     done, failed = (d.entry_id for d in streams.queues.read(["q"], "w", 2, 100))
     streams.leases.requeue("q", "w", "killed by signal 9")
-    finished = streams.queues.finish("q", "w", 1, [done], [Delay(failed, 0, _entry(1, attempt=2))])
+    finished = finish(streams, [done], [Delay(failed, 0, _entry(1, attempt=2))])
     assert (finished.done, finished.delayed, finished.open_left) == (0, 0, 2)
     assert streams.inspector.read_backlog("q").waiting == 2
 
 
-def test_another_consumer_cannot_finish_what_is_not_its_own(streams: Streams) -> None:
-    _add(streams, 1)
-    (delivery,) = streams.queues.read(["q"], "w", 1, 100)
-    assert streams.queues.finish("q", "other", 1, [delivery.entry_id], ()).done == 0
+def test_of_a_late_report_only_what_was_not_requeued_counts(streams: Streams) -> None:
+    _add(streams, 3)
+    (lost,) = streams.queues.read(["q"], "w", 1, 100)
+    streams.leases.requeue("q", "w")
+    kept = streams.queues.read(["q"], "w", 2, 100)
+    finished = finish(streams, [lost.entry_id, *(d.entry_id for d in kept)])
+    assert (finished.done, finished.open_left) == (2, 1)
+    assert streams.inspector.read_backlog("q").waiting == 1
+
+
+def test_what_was_reclaimed_cannot_be_finished_or_delayed_by_its_former_owner(streams: Streams) -> None:
+    _add(streams, 2)
+    done, failed = (d.entry_id for d in streams.queues.read(["q"], "w", 2, 100))
+    streams.leases.renew("q", "w", 60_000)
+    assert streams.leases.reclaim("q", "me", 0, "0-0", 10)[1] == 2
+    finished = finish(streams, [done], [Delay(failed, 0, _entry(1, attempt=2))])
+    assert (finished.done, finished.delayed, finished.open_left) == (0, 0, 2)
+    assert len(streams.queues.read(["q"], "w2", 2, 100)) == 2
+
+
+def test_entries_of_several_runs_are_finished_at_once_and_counted_for_each(streams: Streams) -> None:
+    _add(streams, 2, run_id=1)
+    _add(streams, 5000, run_id=2)
+    ids = [d.entry_id for d in streams.queues.read(["q"], "w", 5002, 100)]
+    answers = streams.queues.finish(
+        "q",
+        [
+            FinishedBatch(1, ids[:1], [Delay(ids[1], 60_000, _entry(1))]),
+            FinishedBatch(2, ids[2:-1]),
+            FinishedBatch(3, ids[-1:]),
+        ],
+    )
+    assert answers == [Finished(1, 1, 1), Finished(4999, 0, 1), Finished(1, 0, None)]
+    assert streams.inspector.read_backlog("q") == Backlog(0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "lost", ["nothing", "an older entry is left", "one was requeued", "all were requeued", "the group"]
+)
+def test_a_whole_delivery_is_finished_and_nothing_else_whatever_happened_to_it(streams: Streams, lost: str) -> None:
+    _add(streams, 10)
+    older = streams.queues.read(["q"], "w", 2, 100)
+    ids = [d.entry_id for d in streams.queues.read(["q"], "w2", 5, 100)]
+    if lost != "an older entry is left":
+        finish(streams, [d.entry_id for d in older])
+    left = streams.inspector.read_backlog("q").total - len(ids)
+    match lost:
+        case "one was requeued":
+            streams.client.raw.xclaim(streams.keys.stream("q"), GROUP, "w3", 0, [ids[2]])
+            streams.leases.requeue("q", "w3")
+        case "all were requeued":
+            streams.leases.requeue("q", "w2")
+        case "the group":
+            streams.client.raw.xgroup_destroy(streams.keys.stream("q"), GROUP)
+    delays = [Delay(ids[4], 60_000, _entry(4))]
+    (finished,) = streams.queues.finish("q", [FinishedBatch(1, ids[:4], delays)], ids)
+    requeued, delayed = {"one was requeued": (1, 1), "all were requeued": (5, 0)}.get(lost, (0, 1))
+    if lost == "the group":
+        left, delayed = left + 1, 0  # it could not be told whose the failed one is
+    assert (finished.done, finished.delayed) == (max(0, 4 - requeued), delayed)
+    backlog = streams.inspector.read_backlog("q")
+    assert (backlog.total, backlog.delayed) == (left + requeued + delayed, delayed)
+    streams.queues.ensure_groups(["q"])
+    assert not set(ids) & {d.entry_id for d in streams.queues.read(["q"], "w4", 10, 1)} - set(ids[4:])
+
+
+def test_an_entry_whose_payload_was_lost_is_counted_down_when_it_is_finished(streams: Streams) -> None:
+    _add(streams, 2)
+    ids = [d.entry_id for d in streams.queues.read(["q"], "w", 2, 100)]
+    streams.client.raw.xdel(streams.keys.stream("q"), ids[0])
+    assert finish(streams, ids) == Finished(2, 0, 0)
 
 
 def test_entries_of_a_batch_whose_worker_died_run_alone_and_pay_no_attempt(streams: Streams) -> None:
@@ -168,7 +244,7 @@ def test_an_entry_with_fields_of_a_stranger_is_delivered_and_put_back_as_one_pay
         assert streams.leases.requeue("q", "w", "died", [delivery.entry_id]) == 1
         (delivery,) = streams.queues.read(["q"], "w2", 1, 100)
         assert len(msgpack.unpackb(delivery.packed, raw=True)) == len(words)
-        streams.queues.discard("q", "w2", [delivery.entry_id])
+        streams.queues.discard("q", [delivery.entry_id])
 
 
 def test_a_payload_that_is_no_entry_is_put_back_untouched(streams: Streams) -> None:
@@ -179,7 +255,7 @@ def test_a_payload_that_is_no_entry_is_put_back_untouched(streams: Streams) -> N
         streams.leases.requeue("q", "w", "died", [delivery.entry_id])
         (delivery,) = streams.queues.read(["q"], "w2", 1, 100)
         assert delivery.packed == payload
-        streams.queues.discard("q", "w2", [delivery.entry_id])
+        streams.queues.discard("q", [delivery.entry_id])
 
 
 def test_more_entries_than_one_call_takes_are_all_handed_over(streams: Streams) -> None:
@@ -233,7 +309,7 @@ def test_renewal_reaches_more_entries_than_one_call_takes(streams: Streams) -> N
 def test_delayed_entries_are_promoted_when_they_are_due(streams: Streams) -> None:
     _add(streams, 2)
     soon, later = (d.entry_id for d in streams.queues.read(["q"], "w", 2, 100))
-    streams.queues.finish("q", "w", 1, (), [Delay(soon, 0, _entry(0)), Delay(later, 60_000, _entry(1))])
+    finish(streams, (), [Delay(soon, 0, _entry(0)), Delay(later, 60_000, _entry(1))])
     assert streams.inspector.read_backlog("q").delayed == 2
     count, next_ms = streams.queues.promote("q", 10)
     assert count == 1
@@ -250,7 +326,7 @@ def test_a_consumer_with_pending_entries_is_not_deleted(streams: Streams) -> Non
     _add(streams, 1)
     (delivery,) = streams.queues.read(["q"], "w", 1, 100)
     assert not streams.leases.remove_consumer("q", "w")
-    streams.queues.finish("q", "w", 1, [delivery.entry_id], ())
+    finish(streams, [delivery.entry_id])
     assert streams.leases.remove_consumer("q", "w")
     assert streams.inspector.read_consumers("q") == {}
 
@@ -265,14 +341,17 @@ def test_verbs_do_not_fail_when_the_group_is_gone(streams: Streams) -> None:
     _add(streams, 1)
     (delivery,) = streams.queues.read(["q"], "w", 1, 100)
     streams.client.raw.xgroup_destroy(streams.keys.stream("q"), GROUP)
-    assert streams.queues.finish("q", "w", 1, [delivery.entry_id], ()).done == 0
+    assert finish(streams, (), [Delay(delivery.entry_id, 0, _entry(0))]).delayed == 0
     assert streams.leases.requeue("q", "w", "died") == 0
     assert streams.leases.renew("q", "w", 1000) == 0
     assert streams.leases.remove_consumer("q", "w")
     assert streams.inspector.read_consumers("q") == {}
     assert streams.inspector.read_consumers("never-made") == {}
     assert streams.inspector.read_backlog("q").waiting == 1
-    assert len(streams.queues.read(["q"], "w", 1, 100)) == 1
+    streams.queues.ensure_groups(["q"])
+    streams.client.raw.xgroup_destroy(streams.keys.stream("q"), GROUP)
+    assert finish(streams, [delivery.entry_id]) == Finished(1, 0, 0)
+    assert streams.queues.read(["q"], "w", 1, 1) == []
 
 
 def test_reclaiming_makes_a_lost_group_again(streams: Streams) -> None:

@@ -620,7 +620,7 @@ def test_partitions_are_made_ahead_and_consumers_of_gone_workers_removed(
         streams.queues.add("tests", 1, [b"x"])
         (delivery,) = streams.queues.read(["tests"], name, 1, 1)
         if name != "gone.2":
-            streams.queues.discard("tests", name, [delivery.entry_id])
+            streams.queues.discard("tests", [delivery.entry_id])
     pruner = Pruner(pool, streams, ["tests"], lambda: {"alive"})
     pruner.run_once()
     assert streams.inspector.read_consumers("tests") == {"alive.1": 0, "gone.2": 1}
