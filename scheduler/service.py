@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg_pool import ConnectionPool
 
@@ -18,6 +19,7 @@ from scheduler.ticker_loop import TickerLoop
 from streamworkers.config import Settings
 from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.diagnosis.components import ComponentStatus, save_statuses
+from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector
@@ -25,7 +27,7 @@ from streamworkers.engine.host.readiness import find_postgres_trouble, find_redi
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.services.loop import Service, ServiceLoop
+from streamworkers.engine.services.loop import Service, ServiceLoop, list_leased
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.market.universes.cache import UniverseCache
@@ -95,9 +97,10 @@ class Scheduler:
             OutboxRelay(self._pool, self._streams, self.metrics),
             SessionFiller(self._pool),
         ]
-        self._services = [
+        self._services: list[ServiceLoop] = [
             self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services
         ]
+        self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
 
     def _register_metrics(self, registry: Registry) -> None:
         self.metrics.registry.register(ScheduleCollector(self._pool))
@@ -138,6 +141,9 @@ class Scheduler:
         """What prevents runs from being started now."""
         troubles = (find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.scheduler_id))
         return [trouble for trouble in troubles if trouble]
+
+    def _describe_doing(self) -> dict[str, Any]:
+        return {"services": ["ticks", "messages", *list_leased(self._services)]}
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.scheduler_id, limits=self._limits)

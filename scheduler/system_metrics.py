@@ -1,5 +1,6 @@
 """Metrics of the ledger, the bars, PostgreSQL and Redis, read at each scrape of a scheduler."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time
 from typing import NamedTuple, TypeAlias
@@ -13,6 +14,7 @@ from streamworkers.database import Connection
 from streamworkers.diagnosis.postgres import read_database_state, read_table_sizes
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.processes import read_processes
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.market.bars.read import read_newest_of_all
@@ -20,6 +22,7 @@ from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
 from streamworkers.results.store import count_recent_detections
 
 DETECTION_HOURS = 24
+_KINDS = ("supervisor", "scheduler")
 Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
 Sample: TypeAlias = tuple[Sequence[str], float]
 
@@ -60,13 +63,16 @@ _CLIENTS = _Kind("redis_connections", "Connections to Redis from all programs")
 _SLOW = _Kind("redis_slow_calls", "Commands in the slow log of Redis")
 _COMMANDS = _Kind("redis_commands", "Commands processed by Redis", is_counter=True)
 _SUPERVISORS = _Kind("supervisors", "Supervisors with a current heartbeat")
+_PROCESSES = _Kind(
+    "processes", "Supervisors and schedulers, by whether PostgreSQL has seen them lately", ("kind", "state")
+)
 _CALLS = _Kind(
     "provider_counted_calls", "Calls in the last minute that count towards a provider's rate limit", ("provider",)
 )
 
 _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
-    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS),
+    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES),
 )
 _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _CALLS)
 
@@ -95,6 +101,9 @@ class SystemCollector(Collector):
             tables = read_table_sizes(connection)
             database = read_database_state(connection)
             bars = {name: read_newest_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
+            processes = Counter(
+                (process.kind, "silent" if process.is_silent else "alive") for process in read_processes(connection)
+            )
             detected = count_recent_detections(connection, DETECTION_HOURS)
         return {
             _ENQUEUED: enqueued,
@@ -109,6 +118,7 @@ class SystemCollector(Collector):
             _MOST_CONNECTIONS: [((), database["max_connections"])],
             _SIZE: [((), database["size_bytes"])],
             _TRANSACTIONS: [((), database["transactions"])],
+            _PROCESSES: [((kind, state), processes[kind, state]) for kind in _KINDS for state in ("alive", "silent")],
         }
 
     def _of_redis(self) -> dict[_Kind, Sequence[Sample]]:

@@ -17,6 +17,7 @@ from streamworkers.diagnosis.components import ComponentStatus, check_components
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.processes import ProcessRecord
 from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.schedules import reports as schedule_reports
@@ -24,6 +25,7 @@ from streamworkers.schedules import reports as schedule_reports
 MOST_FAILURES = 5
 MOST_RUNS = 8
 MOST_SUPERVISORS = 10
+MOST_PROCESSES = 10
 _STYLES = {"ok": "green", "degraded": "yellow", "critical": "bold red"}
 
 
@@ -50,6 +52,19 @@ class SupervisorRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """One supervisor or scheduler: since when it runs, how long ago it was seen, and what it does."""
+
+    name: str
+    kind: str
+    version: str
+    started_at: datetime
+    unseen_seconds: float
+    silent: bool
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The system at one moment. `monotonic` is the same moment on a monotonic clock, for rates."""
 
@@ -59,6 +74,7 @@ class Overview:
     findings: list[Finding]
     queues: list[QueueRow]
     supervisors: list[SupervisorRow]
+    processes: list[ProcessRow]
     runs: list[dict[str, Any]]
     failures: list[dict[str, Any]]
     ticks: list[tuple[str, float]] = field(default_factory=list)
@@ -77,6 +93,7 @@ class Overview:
             "findings": [finding.as_dict() for finding in self.findings],
             "queues": [asdict(row) for row in self.queues],
             "supervisors": [asdict(row) for row in self.supervisors],
+            "processes": [asdict(row) for row in self.processes],
             "open_runs": self.runs,
             "recent_failures": self.failures,
             "next_ticks": [{"schedule": name, "in_seconds": seconds} for name, seconds in self.ticks],
@@ -102,6 +119,7 @@ def gather(snapshot: Snapshot) -> Overview:
         findings=findings,
         queues=_list_queues(snapshot),
         supervisors=_list_supervisors(snapshot),
+        processes=[_process_row(process) for process in snapshot.processes],
         runs=ledger_reports.list_open_runs(connection, MOST_RUNS),
         failures=ledger_reports.list_dead_items(connection, DeadFilter(), MOST_FAILURES),
         ticks=sorted(
@@ -122,6 +140,7 @@ def render(now: Overview, before: Overview | None, height: int) -> RenderableTyp
         ("queues", _queues_table(now), len(now.queues)),
         ("runs", _runs_table(now, before), len(now.runs)),
         ("supervisors", _supervisors_table(now), min(len(now.supervisors), MOST_SUPERVISORS)),
+        ("processes", _processes_table(now), min(len(now.processes), MOST_PROCESSES)),
         ("recent failures", _failures_table(now), len(now.failures)),
         ("next ticks", _ticks_table(now), min(len(now.ticks), 5)),
     ):
@@ -187,6 +206,15 @@ def _supervisors_table(now: Overview) -> Table:
     return table
 
 
+def _processes_table(now: Overview) -> Table:
+    table = _table("process", "kind", "version", "since", "seen s ago", "does", right=("seen s ago",))
+    for row in sorted(now.processes, key=lambda row: not row.silent)[:MOST_PROCESSES]:
+        style = _STYLES["critical"] if row.silent else ""
+        since = f"{row.started_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        table.add_row(row.name, row.kind, row.version, since, f"{row.unseen_seconds:,.0f}", row.doing, style=style)
+    return table
+
+
 def _failures_table(now: Overview) -> Table:
     table = _table("item", "job", "symbol", "error")
     for row in now.failures:
@@ -224,3 +252,18 @@ def _list_supervisors(snapshot: Snapshot) -> list[SupervisorRow]:
         busy = sum(worker.busy for worker in supervisor.workers)
         rows.append(SupervisorRow(name, len(supervisor.workers), busy, tuple(supervisor.queues)))
     return rows
+
+
+def _process_row(process: ProcessRecord) -> ProcessRow:
+    doing = process.doing
+    parts = [f"{doing['busy']} of {doing['workers']} workers busy"] if "workers" in doing else []
+    parts += [", ".join(doing.get(name, ())) for name in ("queues", "services")]
+    return ProcessRow(
+        name=process.id,
+        kind=process.kind,
+        version=process.version,
+        started_at=process.started_at,
+        unseen_seconds=round(process.unseen_seconds, 1),
+        silent=process.is_silent,
+        doing="silent" if process.is_silent else "; ".join(part for part in parts if part),
+    )

@@ -12,6 +12,7 @@ from streamworkers.diagnosis.queue_entries import QueueEntries, read_queue_entri
 from streamworkers.diagnosis.thresholds import Thresholds
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.processes import ProcessRecord, read_processes
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.inspector import Backlog
 from streamworkers.engine.redis.streams import Streams
@@ -53,6 +54,11 @@ class Snapshot:
     def database_state(self) -> dict[str, Any]:
         """Connections, size and transactions of the database."""
         return read_database_state(self.connection)
+
+    @cached_property
+    def processes(self) -> list[ProcessRecord]:
+        """Every supervisor and scheduler that PostgreSQL knows, silent ones too."""
+        return read_processes(self.connection)
 
     @cached_property
     def supervisors(self) -> dict[str, SupervisorStatus]:

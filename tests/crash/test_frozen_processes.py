@@ -1,5 +1,6 @@
 """Processes that stand still in the middle of a transaction: what the others can do meanwhile."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,22 +8,26 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness import Scheduler, wait_until
+from harness import Scheduler, running_supervisor, wait_until
 from patience import paced, patient
 from scheduling import plan_from
 from streamworkers.database import Connection, connect
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
+from streamworkers.engine.ledger.processes import read_processes
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
 
 LIMIT_SECONDS = paced(6.0)
+POOL = ("--processes", "1", "--queue", "tests")
 
 
 @pytest.fixture
@@ -87,6 +92,61 @@ def test_a_command_names_the_session_that_blocks_it(
     assert "Error: a lock in PostgreSQL was not free within 500ms; 'frozen-desk' (pid " in done.stderr
     assert ", idle in transaction) has had a transaction open for " in done.stderr
     assert done.stderr.rstrip().endswith(" s: try again")
+
+
+def test_status_and_doctor_miss_a_process_that_stands_still(
+    connection: Connection, streams: Streams, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with _running(environment, tmp_path) as scheduler, running_supervisor(environment, tmp_path, *POOL) as supervisor:
+        wait_until(lambda: len(read_processes(connection)) == 2, what="both are known")
+        for process in (scheduler, supervisor):
+            process.process.send_signal(signal.SIGSTOP)
+        assert _silent(environment) == []
+        _let_pass(connection, "1 minute")
+        shown = {row["kind"]: row for row in _run_json(environment, "status", "--json")["processes"]}
+        assert shown["scheduler"]["silent"]
+        assert shown["supervisor"]["version"] == version("streamworkers")
+        assert _silent(environment) == ["silent_scheduler", "silent_supervisor"]
+        for process in (scheduler, supervisor):
+            process.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: not any(row.is_silent for row in read_processes(connection)), what="they are seen again")
+        doing = {row["kind"]: row["doing"] for row in _run_json(environment, "status", "--json")["processes"]}
+        assert doing["supervisor"].startswith("0 of 1 workers busy; tests")
+        assert doing["scheduler"].startswith("ticks, messages")
+        assert (scheduler.stop(), supervisor.stop()) == (0, 0)
+    assert read_processes(connection) == []
+
+
+def test_a_killed_process_is_forgotten_when_its_successor_starts(
+    connection: Connection, streams: Streams, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with _running(environment, tmp_path) as killed:
+        wait_until(lambda: read_processes(connection), what="the first is known")
+    assert [row.pid for row in read_processes(connection)] == [killed.process.pid]
+    _let_pass(connection, "1 minute")
+    with _running(environment, tmp_path) as successor:
+        wait_until(lambda: [row.pid for row in read_processes(connection)] == [successor.process.pid])
+
+
+def _silent(environment: dict[str, str]) -> list[str]:
+    kinds = (row["kind"] for row in _run_json(environment, "doctor", "--json"))
+    return sorted(kind for kind in kinds if kind.startswith("silent_"))
+
+
+def _run_json(environment: dict[str, str], *words: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "streamworkers", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
+    )
+    return json.loads(done.stdout)
+
+
+def _let_pass(connection: Connection, interval: str) -> None:
+    """Make all processes look as if they had not been seen for so much longer."""
+    connection.execute("UPDATE processes SET seen_at = seen_at - %s::interval", (interval,))
 
 
 def _add(connection: Connection, name: str, parameters: dict[str, str]) -> None:

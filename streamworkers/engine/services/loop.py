@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
@@ -57,6 +58,11 @@ class ServiceLoop(Loop):
         self._yield_until = 0.0
 
     @property
+    def has_lease(self) -> bool:
+        """True while this process does the service's work for the fleet."""
+        return time.monotonic() < self._renew_at
+
+    @property
     def longest_pause_seconds(self) -> float:
         """The longest pause between two steps when nothing fails."""
         return self.service.interval_seconds * _MOST_JITTER
@@ -89,3 +95,8 @@ class ServiceLoop(Loop):
         held = self._streams.leases.hold_service_lease(lease, self._owner, round(self._lease_seconds * 1000))
         self._renew_at = time.monotonic() + self._lease_seconds / 2 if held else 0.0
         return held
+
+
+def list_leased(loops: Iterable[ServiceLoop]) -> list[str]:
+    """Return the names of the services that this process does for the fleet now."""
+    return [loop.name for loop in loops if loop.has_lease]

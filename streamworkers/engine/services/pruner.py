@@ -7,6 +7,7 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
+from streamworkers.engine.ledger.processes import forget_silent_processes
 from streamworkers.engine.redis.streams import Streams
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Pruner:
         with self._pool.connection() as connection:
             ledger.ensure_partitions(connection, DAYS_AHEAD)
             ledger.delete_old_rejected(connection, REJECTED_KEPT)
+            forget_silent_processes(connection)
             ledger.fold_enqueued_counts(connection, COUNTS_FOLDED)
         live = self._live_supervisors()
         for queue in self._queues:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import structlog
@@ -14,6 +15,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers.config import Settings
 from streamworkers.database import Connection, SessionLimits, open_pool
 from streamworkers.engine import ledger
+from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
@@ -23,7 +25,7 @@ from streamworkers.engine.job import JobCounter
 from streamworkers.engine.protocol import BatchReport, PendingCommit
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.streams import open_streams
-from streamworkers.engine.services.loop import Service, ServiceLoop
+from streamworkers.engine.services.loop import Service, ServiceLoop, list_leased
 from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.engine.services.promoter import Promoter
@@ -118,6 +120,9 @@ class Supervisor:
         self._fleet = self._build_fleet(redis_url)
         self._main = self.host.add(FleetLoop(self._fleet, self.host.signals))
         self.host.add(self._leases)
+        self._heartbeat = self.host.add(
+            ProcessHeartbeat(self._pool, "supervisor", self.supervisor_id, self._describe_doing)
+        )
         self._loops = {
             service.name: self.host.add(ServiceLoop(service, self._streams, self.supervisor_id, self.metrics))
             for service in self._services(settings)
@@ -198,7 +203,7 @@ class Supervisor:
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
         self._wait_for_last_scrape()
         stop_loops(list(self._loops.values()))
-        stop_loops([self._leases])
+        stop_loops([self._leases, self._heartbeat])
         if self.host.server:
             self.host.server.stop()
         self._pool.close()
@@ -237,6 +242,15 @@ class Supervisor:
             return
         for outcome, count in closed.items():
             self.metrics.finished.labels(pending_commit.queue, pending_commit.job, outcome).inc(count)
+
+    def _describe_doing(self) -> dict[str, Any]:
+        children = self._fleet.children()
+        return {
+            "queues": self._queues,
+            "workers": len(children),
+            "busy": sum(child.busy for child in children),
+            "services": list_leased(self._loops.values()),
+        }
 
     def _describe(self) -> SupervisorStatus:
         return SupervisorStatus(

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from streamworkers.diagnosis.checks import CHECKS
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.processes import ProcessRecord, forget_process, record_process
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.leases import Leases
@@ -211,11 +214,22 @@ def _load_bars(patient: Patient) -> None:
     patient.connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
 
 
+def _freeze(patient: Patient, kind: str) -> None:
+    process = ProcessRecord("host-7-abc", kind, "host", 7, "0.2.0", datetime.now(UTC), {})
+    record_process(patient.connection, process)
+    patient.connection.execute("UPDATE processes SET seen_at = seen_at - interval '1 minute'")
+
+
+def _kill(patient: Patient) -> None:
+    forget_process(patient.connection, "host-7-abc")
+
+
 FAULTS: dict[str, Callable[[Patient], None]] = {
     "leaked_key": _leak_a_lease,
     "no_worker": _stop_all_workers,
     "unread_queue": _have_no_reader,
     "unknown_queue": _uninstall_the_queue,
+    "silent_supervisor": partial(_freeze, kind="supervisor"),
     "dead_consumer": _leave_a_consumer,
     "old_items": _let_an_item_wait,
     "overdue_delayed": _stop_promoting,
@@ -230,6 +244,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "schedule_problem": _break_a_schedule,
     "missed_ticks": _miss_a_tick,
     "overdue_ticks": _leave_a_tick,
+    "silent_scheduler": partial(_freeze, kind="scheduler"),
     "outbox_backlog": _keep_events,
     "stale_bars": _lose_bars,
 }
@@ -243,6 +258,8 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "missed_ticks": lambda patient: patient.connection.execute("DELETE FROM ticks"),
     "overdue_ticks": lambda patient: patient.connection.execute("UPDATE schedules SET due_at = NULL"),
     "stale_bars": _load_bars,
+    "silent_supervisor": _kill,
+    "silent_scheduler": _kill,
 }
 # The servers are shared by all tests, so what they report is made up.
 SERVER_STATES = {
