@@ -29,6 +29,7 @@ from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.loop import Service, ServiceLoop, list_leased
 from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.engine.services.session_guard import SessionGuard
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.market.universes.cache import UniverseCache
 
@@ -96,6 +97,7 @@ class Scheduler:
             # Events of rejected ticks must be published also where no worker runs.
             OutboxRelay(self._pool, self._streams, self.metrics),
             SessionFiller(self._pool),
+            SessionGuard(self._pool),
         ]
         self._services: list[ServiceLoop] = [
             self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services

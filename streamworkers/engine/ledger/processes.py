@@ -21,6 +21,23 @@ _SELECT = """
     FROM processes ORDER BY kind, started_at, id
 """
 
+# A worker's sessions are named after its supervisor.
+_END_SESSIONS = """
+    -- Materialized, because conditions are evaluated in any order, and ending a session must come last.
+    WITH standing AS MATERIALIZED (
+        SELECT application_name, pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
+        FROM pg_stat_activity AS session
+        WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Client'
+            AND xact_start < clock_timestamp() - make_interval(secs => %(transaction)s)
+            AND EXISTS (
+                SELECT FROM processes
+                WHERE seen_at < clock_timestamp() - make_interval(secs => %(silent)s)
+                    AND (session.application_name = id OR starts_with(session.application_name, id || '.'))
+            )
+    )
+    SELECT application_name, pid, seconds, pg_terminate_backend(pid) FROM standing
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
@@ -66,3 +83,12 @@ def forget_silent_processes(connection: Connection) -> None:
     connection.execute(
         "DELETE FROM processes WHERE seen_at < clock_timestamp() - make_interval(secs => %s)", (FORGOTTEN_SECONDS,)
     )
+
+
+def end_silent_sessions(connection: Connection, transaction_seconds: float) -> list[tuple[str, int, float]]:
+    """End sessions of silent processes that wait for their client in a statement of a transaction of at least that age.
+
+    Returns their names, the ids of their backends, and how long their transactions had been open, in seconds.
+    """
+    rows = connection.execute(_END_SESSIONS, {"silent": SILENT_SECONDS, "transaction": transaction_seconds})
+    return [(application, pid, seconds) for application, pid, seconds, ended in rows if ended]

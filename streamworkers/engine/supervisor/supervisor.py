@@ -32,6 +32,7 @@ from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.pruner import Pruner
 from streamworkers.engine.services.reclaimer import Reclaimer
 from streamworkers.engine.services.reconciler import Reconciler
+from streamworkers.engine.services.session_guard import SessionGuard
 from streamworkers.engine.supervisor.fleet import Fleet, Limits
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
 from streamworkers.errors import BadInputError
@@ -165,6 +166,7 @@ class Supervisor:
                 rule=StallRule.of(settings),
             ),
             OutboxRelay(self._pool, streams, metrics),
+            SessionGuard(self._pool),
             Pruner(self._pool, streams, queues, lambda: set(streams.inspector.read_heartbeats())),
         ]
 

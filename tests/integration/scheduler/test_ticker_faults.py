@@ -4,10 +4,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from psycopg import errors
 
+from harness import wait_until
 from scheduler.ticker import Ticker
 from scheduling import MONDAY, Add, Clock, runs_of, ticks_of
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, connect, fetch_value
+from streamworkers.engine.job import Job, RunRequest
 from streamworkers.schedules import store
 from streamworkers.schedules.timing import Timing
 
@@ -36,6 +39,33 @@ def test_whatever_one_schedule_raises_the_others_tick(
     clock.forward(minutes=1)
     ticker.run_once()
     assert [state for _, state, _ in ticks_of(connection, store.require_schedule(connection, "aa"))] == ["started"]
+
+
+def test_a_prepare_that_outlasts_the_limit_of_its_transaction_rejects_its_tick(
+    ticker: Ticker, add: Add, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outlast(job: Job[Any], opened: Connection, request: RunRequest) -> RunRequest:
+        del job
+        if request.origin.schedule == "slow":
+            opened.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+            backend = opened.info.backend_pid
+            gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
+            wait_until(lambda: fetch_value(connection, gone, (backend,)), what="PostgreSQL ends the transaction")
+            opened.execute("SELECT 1")
+        return request
+
+    monkeypatch.setattr(type(ticker.registry["noop"]), "prepare", outlast)
+    slow, other = add("slow"), add("tidy")
+    ticker.run_once()
+    clock.forward(hours=1)
+    for _ in range(2):
+        with pytest.raises(errors.IdleInTransactionSessionTimeout):
+            ticker.run_once()
+    ticker.run_once()
+    limit = "STREAMWORKERS_IDLE_TRANSACTION_SECONDS"
+    reason = f"prepare of job 'noop' left its transaction idle for longer than {limit}, 2 times"
+    assert [(state, why) for _, state, why in ticks_of(connection, slow)] == [("rejected", reason)]
+    assert len(runs_of(connection, other)) == 1
 
 
 def test_a_schedule_whose_calendar_the_package_cannot_make_is_named(

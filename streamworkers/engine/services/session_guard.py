@@ -1,0 +1,32 @@
+"""Ends the sessions of silent processes that stand still in a transaction which PostgreSQL itself does not end.
+
+A session that waits for its client within a statement, as in the middle of a COPY, is not idle, so the limit for idle
+transactions does not hold for it; it would keep its locks for as long as the process stands still.
+"""
+
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.database import Connection
+from streamworkers.engine.ledger.processes import SILENT_SECONDS, end_silent_sessions
+
+log = structlog.get_logger()
+
+
+class SessionGuard:
+    """Looks for such sessions of all supervisors, their workers, and schedulers."""
+
+    name = "session-guard"
+    scope = "all"
+    interval_seconds = 15.0
+
+    def __init__(self, pool: "ConnectionPool[Connection]", transaction_seconds: float = SILENT_SECONDS) -> None:
+        self._pool = pool
+        self._transaction_seconds = transaction_seconds
+
+    def run_once(self) -> float | None:
+        """End the sessions that stand still now."""
+        with self._pool.connection() as connection:
+            for application, pid, seconds in end_silent_sessions(connection, self._transaction_seconds):
+                log.warning("session_ended", application=application, backend=pid, transaction_seconds=round(seconds))
+        return None
