@@ -71,6 +71,11 @@ class Service:
             self._read_events += [json.loads(line) for line in lines.split(b"\n") if line.startswith(b"{")]
         return [event for event in self._read_events if event["event"] == name]
 
+    def newest_timestamp(self) -> str:
+        """When the newest event was logged, by the clock of the process; '' if there is none."""
+        self.events("")
+        return max((str(event["timestamp"]) for event in self._read_events), default="")
+
     @cached_property
     def _read_events(self) -> list[dict[str, Any]]:
         return []

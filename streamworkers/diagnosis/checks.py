@@ -55,6 +55,15 @@ _TABLE = (
         is_cheap=True,
     ),
     Check(
+        name="redis_clock",
+        component="redis",
+        severity=WARNING,
+        look=redis_checks.find_redis_clock,
+        meaning="Redis' clock differs by more than 30 seconds from that of the machine that looks",
+        by_hand="let both machines keep time with NTP or chrony",
+        is_cheap=True,
+    ),
+    Check(
         name="leaked_key",
         component="redis",
         severity=WARNING,
@@ -82,6 +91,15 @@ _TABLE = (
         by_hand="raise `max_connections`, or run fewer processes",
         is_cheap=True,
         alert="StreamworkersPostgresConnections",
+    ),
+    Check(
+        name="postgresql_clock",
+        component="postgresql",
+        severity=WARNING,
+        look=postgres_checks.find_postgres_clock,
+        meaning="PostgreSQL's clock differs by more than 30 seconds from that of the machine that looks",
+        by_hand="let both machines keep time with NTP or chrony",
+        is_cheap=True,
     ),
     Check(
         name="no_worker",

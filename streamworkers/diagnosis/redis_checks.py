@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from streamworkers.diagnosis.clocks import find_clock_difference
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.host.readiness import find_redis_trouble
@@ -35,6 +36,11 @@ def find_eviction(snapshot: Snapshot) -> Iterator[Finding]:
     policy = snapshot.redis_state.get("maxmemory_policy")
     if snapshot.redis_state.get("maxmemory") and policy != "noeviction":
         yield Finding(_WHERE, f"maxmemory-policy {policy} may evict queues: set noeviction")
+
+
+def find_redis_clock(snapshot: Snapshot) -> Iterator[Finding]:
+    """Redis' clock differs from that of this machine."""
+    yield from find_clock_difference(_WHERE, snapshot.streams.inspector.read_clock_ms() / 1000, snapshot)
 
 
 def find_leaked_keys(snapshot: Snapshot) -> Iterator[Finding]:

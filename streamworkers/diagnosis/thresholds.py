@@ -16,6 +16,7 @@ class Thresholds(JobParameters):
     error_rate: float = Field(0.05, ge=0, le=1)
     queue_age_seconds: float = Field(900.0, gt=0)
     connection_share: float = Field(0.8, gt=0, le=1)
+    clock_seconds: float = Field(30.0, gt=0)
     memory_share: float = Field(0.8, gt=0, le=1)
     outbox_seconds: float = Field(60.0, gt=0)
     data_days: int = Field(4, ge=1)

@@ -7,15 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
-from faults.faulty_pool import DATABASE, ROLE, FaultyPool
+from faults.faulty_pool import FaultyPool, make_database
 from streamworkers.config import Settings
-from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.registry import Registry
-from streamworkers.migrations import migrate
 
 SAMPLE_JOBS = Path(__file__).parent.parent / "sample_jobs"
 
@@ -27,14 +23,7 @@ def faulty_services() -> Iterator[EmbeddedServices]:
     services = EmbeddedServices(Settings(data_dir=folder))
     try:
         services.start()
-        with connect(services.postgres.url) as connection:
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(ROLE)))
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(ROLE))
-            )
-        with connect(make_conninfo(services.postgres.url, dbname=DATABASE, user=ROLE)) as connection:
-            migrate(connection)
-            connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
+        make_database(services)
         yield services
     finally:
         services.stop()
@@ -42,13 +31,21 @@ def faulty_services() -> Iterator[EmbeddedServices]:
 
 
 @pytest.fixture(scope="session")
+def faults_environment() -> dict[str, str]:
+    """The environment of a pool's processes but for their services."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")}
+    return {**inherited, "PYTHONPATH": str(SAMPLE_JOBS), "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture(scope="session")
 def shared_pool(
-    faulty_services: EmbeddedServices, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+    faulty_services: EmbeddedServices,
+    registry: Registry,
+    tmp_path_factory: pytest.TempPathFactory,
+    faults_environment: dict[str, str],
 ) -> Iterator[FaultyPool]:
     """The pool of all tests; starting one takes longer than most of them."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")}
-    environment = {**inherited, "PYTHONPATH": str(SAMPLE_JOBS), "PYTHONWARNINGS": "error"}
-    pool = FaultyPool(faulty_services, registry, tmp_path_factory.mktemp("faults"), environment)
+    pool = FaultyPool(faulty_services, registry, tmp_path_factory.mktemp("faults"), faults_environment)
     try:
         yield pool
     finally:

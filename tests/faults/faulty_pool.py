@@ -9,12 +9,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import psutil
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from harness import Supervisor, effects_of, items_of, start_run, wait_for_end, wait_until
@@ -26,6 +26,7 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.inspector import Backlog
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
+from streamworkers.migrations import migrate
 from tcp_proxy import TcpProxy
 
 LEASE_SECONDS = paced(2.0)
@@ -37,17 +38,22 @@ _EMPTY = Backlog(0, 0, 0)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command printed on standard error, and its exit code."""
+    """What a command printed, and its exit code."""
 
     code: int
     err: str
+    out: str
 
 
 class FaultyPool:
     """A supervisor with two workers behind proxies; the test itself reaches both services directly."""
 
     def __init__(
-        self, services: EmbeddedServices, registry: Registry, folder: Path, environment: Mapping[str, str]
+        self,
+        services: EmbeddedServices,
+        registry: Registry,
+        folder: Path,
+        environment: Mapping[str, str],
     ) -> None:
         self.services = services
         self.redis = TcpProxy(str(services.redis.socket_path))
@@ -86,7 +92,7 @@ class FaultyPool:
             self._start_over()
         wait_until(lambda: self.supervisor.events("supervisor_started"), 90, "the supervisor starts")
         wait_until(lambda: self.probe("/readyz")[0] == 200, 90, "the pool is ready")
-        self._began = datetime.now(UTC).isoformat()
+        self._began = self.supervisor.newest_timestamp()
 
     def close(self) -> None:
         """End all of it."""
@@ -119,7 +125,7 @@ class FaultyPool:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What the pool has logged under a name since the test began."""
-        return [event for event in self.supervisor.events(name) if event["timestamp"] >= self._began]
+        return [event for event in self.supervisor.events(name) if event["timestamp"] > self._began]
 
     def start_run(self, count: int = 200, milliseconds: float = 10.0) -> Run:
         """Enqueue a run of items that take so long each."""
@@ -137,7 +143,7 @@ class FaultyPool:
 
     def assert_nothing_lost(self, run: Run) -> None:
         """The run ends by itself: each effect once, no attempt spent, no worker ended, nothing left in the queue."""
-        assert wait_for_end(self.connection, run, 90) == "COMPLETED"
+        assert wait_for_end(self.connection, run, 90) == "COMPLETED", items_of(self.connection, run)
         items = items_of(self.connection, run)
         assert effects_of(self.connection, run) == sorted(items)
         assert {(state, attempt) for state, attempt, _ in items.values()} == {("completed", 1)}
@@ -164,7 +170,7 @@ class FaultyPool:
             timeout=patient(90),
             check=False,
         )
-        return Answer(done.returncode, done.stderr)
+        return Answer(done.returncode, done.stderr, done.stdout)
 
     def cut_replies(self, proxy: TcpProxy, until: Callable[[], bool]) -> list[Run]:
         """Cut connections in the middle of replies, at many places, twice and until the pool shows that it met them.
@@ -209,6 +215,17 @@ class FaultyPool:
 
     def _log_lines(self) -> int:
         return self.supervisor.log.read_bytes().count(b"\n")
+
+
+def make_database(services: EmbeddedServices) -> None:
+    """A migrated database that belongs to a role without special rights, with the table of the sample jobs."""
+    role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
+    with connect(services.postgres.url) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
+    with connect(make_conninfo(services.postgres.url, dbname=DATABASE, user=ROLE)) as connection:
+        migrate(connection)
+        connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
 
 
 def assert_for(seconds: float, condition: Callable[[], object], what: str) -> None:

@@ -53,6 +53,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "requeue_consumer": ("requeue_entry", "requeue_consumer"),
     "reclaim": ("requeue_entry", "reclaim"),
     "renew": ("renew",),
+    "restart_leases": ("restart_leases",),
     "promote": ("promote",),
     "leave": ("leave",),
     "hold_lease": ("hold_lease",),

@@ -52,6 +52,13 @@ class Heartbeats:
         with translate_errors():
             self._client.raw.set(self._keys.supervisor(supervisor_id), encode_heartbeat(status), px=ttl_ms)
 
+    def shorten(self, longest_ms: int) -> None:
+        """Let heartbeats from before the clock was set back, which would last longer, expire after `longest_ms`."""
+        with translate_errors():
+            for name in self._client.raw.scan_iter(match=self._keys.supervisors(), count=1000):
+                if self._client.raw.pttl(name) > longest_ms:
+                    self._client.raw.pexpire(name, longest_ms)
+
     def end(self, supervisor_id: str) -> None:
         """Delete the heartbeat of a supervisor that stops."""
         with translate_errors():

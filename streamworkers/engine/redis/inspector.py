@@ -42,6 +42,12 @@ class Inspector:
         with translate_errors():
             self.client.raw.ping()
 
+    def read_clock_ms(self) -> int:
+        """Return the time by Redis' clock, in Unix milliseconds."""
+        with translate_errors():
+            clock: Any = self.client.raw.time()
+        return int(clock[0] * 1000 + clock[1] // 1000)
+
     def read_heartbeats(self) -> dict[str, SupervisorStatus]:
         """Return the newest heartbeat of every live supervisor, by supervisor id."""
         prefix_length = len(self._keys.supervisor(""))
@@ -136,11 +142,9 @@ class Inspector:
 
     def count_overdue(self, queue: str, late_ms: int) -> int:
         """Count the delayed entries that should have been promoted more than `late_ms` ago."""
+        due_ms = self.read_clock_ms() - late_ms
         with translate_errors():
-            clock: Any = self.client.raw.time()
-            count: Any = self.client.raw.zcount(
-                self._keys.delayed(queue), "-inf", clock[0] * 1000 + clock[1] // 1000 - late_ms
-            )
+            count: Any = self.client.raw.zcount(self._keys.delayed(queue), "-inf", due_ms)
         return int(count)
 
     def scan_delayed(self, queue: str, cursor: int) -> tuple[int, list[bytes]]:

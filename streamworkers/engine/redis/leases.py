@@ -6,6 +6,7 @@ from streamworkers.engine.redis.client import NoGroupError, RedisClient, make_gr
 from streamworkers.engine.redis.keys import GROUP
 
 REQUEUE_CHUNK = 50
+_NEVER_MS = 2**53
 
 
 class Leases:
@@ -47,15 +48,36 @@ class Leases:
             if count < REQUEUE_CHUNK:
                 return total
 
+    def restart_all(self, queue: str) -> None:
+        """Let the leases of all pending entries of a queue begin now."""
+        first = "-"
+        while first:
+            words = [GROUP, first, REQUEUE_CHUNK]
+            try:
+                last: bytes = self._client.run("restart_leases", [self._keys.stream(queue)], words)
+            except NoGroupError:
+                return
+            first = f"({last.decode()}" if last else ""
+
     def reclaim(
-        self, queue: str, owner: str, lease_ms: int, cursor: str, limit: int, *, charge: bool = True
+        self,
+        queue: str,
+        owner: str,
+        lease_ms: int,
+        cursor: str,
+        limit: int,
+        *,
+        charge: bool = True,
+        latest_ms: int | None = None,
     ) -> tuple[str, int]:
         """Requeue up to `limit` entries whose lease expired; returns the cursor to continue from and their number.
 
-        With `charge`, an entry that was isolated already has used up an attempt.
+        With `charge`, an entry that was isolated already has used up an attempt. If Redis' clock shows more than
+        `latest_ms` it has jumped, nothing is requeued, and the number is -1.
         """
         reason = f"lease ran out after {lease_ms / 1000:g} s"
         words = [GROUP, f"reclaimer:{owner}", lease_ms, cursor, limit, reason, "if_isolated" if charge else "no"]
+        words.append(_NEVER_MS if latest_ms is None else latest_ms)
         try:
             next_cursor, count = self._client.run("reclaim", [self._keys.stream(queue)], words)
         except NoGroupError:

@@ -143,6 +143,19 @@ class Queues:
         count, next_ms = self._client.run("promote", keys, [limit])
         return count, None if next_ms < 0 else next_ms
 
+    def hasten_delayed(self, queue: str, ms: int) -> None:
+        """Let every delayed entry be due so many ms earlier."""
+        key, cursor = self._keys.delayed(queue), 0
+        with translate_errors():
+            while True:
+                answer: Any = self._client.raw.zscan(key, cursor, count=ADD_CHUNK)
+                cursor, entries = answer
+                if entries:
+                    due: Any = {packed: score - ms for packed, score in entries}
+                    self._client.raw.zadd(key, due, xx=True)
+                if not cursor:
+                    return
+
     def set_open_count(self, queue: str, run_id: int, count: int) -> None:
         """Set the open items of a run to what the ledger says; 0 forgets the run."""
         with translate_errors():

@@ -1,6 +1,8 @@
 """Requeues entries whose lease expired: those of workers whose supervisor died with them.
 
-After Redis was away every lease has expired, also those of healthy workers, so no attempt is charged then.
+After Redis was away every lease has expired, also those of healthy workers, so no attempt is charged then. After a jump
+of Redis' clock leases only look expired: for the length of one none is reclaimed, so that those of live workers are
+renewed.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,6 +10,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.clock import ClockWatch
 from streamworkers.engine.redis.streams import Streams
 
 log = structlog.get_logger()
@@ -19,7 +22,7 @@ _START = "0-0"
 class Reclaimer:
     """The reclaimer of some queues; it keeps its cursor in each between steps.
 
-    `was_away` is true if Redis did not answer at some time in the last two leases.
+    `was_away` is true if Redis did not answer at some time in the last two leases; `clock` has noticed its jumps.
     """
 
     name = "reclaimer"
@@ -32,6 +35,7 @@ class Reclaimer:
         lease_ms: int,
         metrics: PoolMetrics,
         was_away: Callable[[], bool] = lambda: False,
+        clock: ClockWatch | None = None,
     ) -> None:
         self.scope = ",".join(queues)
         self.interval_seconds = min(lease_ms / 4000, LONGEST_INTERVAL_SECONDS)
@@ -40,15 +44,28 @@ class Reclaimer:
         self._lease_ms = lease_ms
         self._metrics = metrics
         self._was_away = was_away
+        self._clock = clock
         self._cursors = dict.fromkeys(queues, _START)
 
     def run_once(self) -> float | None:
         """Requeue up to LIMIT entries of each queue; returns 0 while a queue has more to examine."""
+        if self._clock is not None and self._clock.has_jumped_within(self._lease_ms / 1000):
+            return None
         more = False
         for queue, cursor in self._cursors.items():
             next_cursor, count = self._streams.leases.reclaim(
-                queue, self._owner, self._lease_ms, cursor, LIMIT, charge=not self._was_away()
+                queue,
+                self._owner,
+                self._lease_ms,
+                cursor,
+                LIMIT,
+                charge=not self._was_away(),
+                # A live lease is at most half over, so that a jump by less than the other half does no harm.
+                latest_ms=self._clock.latest_ms(self._lease_ms / 2) if self._clock is not None else None,
             )
+            if count < 0:
+                log.warning("clock_jumped", queue=queue)
+                return None
             self._cursors[queue] = next_cursor
             more = more or next_cursor != _START
             if count:

@@ -2,6 +2,9 @@
 
 Renewal is the supervisor's work, never user code's: TA-Lib and NumPy hold the interpreter lock, and a heartbeat in the
 same process would starve when it matters most. It happens at a quarter of the lease, so that three may be missed.
+
+Redis measures all of this with its clock. When that jumps forward, leases that look expired are renewed nevertheless;
+when it is set back, what would last or wait longer by as much is corrected.
 """
 
 import queue
@@ -13,6 +16,7 @@ import structlog
 
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.clock import ClockWatch
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
@@ -47,7 +51,7 @@ class LeaseKeeper(Loop):
     """The thread that talks to Redis on behalf of this supervisor's workers.
 
     `trouble` is why the last heartbeat failed, '' if it did not: a Redis that is full or read-only answers, but takes
-    no heartbeat.
+    no heartbeat. `clock` watches Redis' clock; `queues` are those whose delays and leases follow it.
     """
 
     def __init__(
@@ -58,9 +62,14 @@ class LeaseKeeper(Loop):
         holders: Callable[[], Sequence[Holder]],
         describe_self: Callable[[], SupervisorStatus],
         metrics: PoolMetrics,
+        queues: Sequence[str] = (),
     ) -> None:
         super().__init__("lease-keeper")
         self.trouble = ""
+        self.clock = ClockWatch(streams.inspector.read_clock_ms, lease_ms / 8)
+        self._queues = queues
+        self._jump_ms = 0
+        self._ttl_ms = max(3 * lease_ms // 4, 3000) + 2000
         self._trouble_at = float("-inf")
         self._streams = streams
         self._owner = owner
@@ -79,7 +88,7 @@ class LeaseKeeper(Loop):
         self._dead_workers.put(dead)
 
     def was_away(self) -> bool:
-        """True if Redis took no heartbeat at some time in the last two leases."""
+        """True if Redis took no heartbeat at some time in the last two leases, or its clock has jumped."""
         return time.monotonic() - self._trouble_at < 2 * self._lease_ms / 1000
 
     def stop(self) -> None:
@@ -117,12 +126,27 @@ class LeaseKeeper(Loop):
 
     def _beat(self) -> bool:
         """Renew the leases and write the heartbeat; True if it has workers."""
+        if jump_ms := round(self.clock.look()):
+            self._trouble_at = time.monotonic()
+            self._jump_ms += jump_ms
+            log.warning("clock_jumped", seconds=jump_ms / 1000)
         for holder in self._holders():
             for name in holder.queues:
-                self._streams.leases.renew(name, holder.consumer, self._lease_ms)
+                self._streams.leases.renew(name, holder.consumer, self._lease_ms + max(0, self._jump_ms))
+        if self._jump_ms < 0:
+            self._correct(-self._jump_ms)
+        self._jump_ms = 0  # only now: what failed is done at the next heartbeat
         status = self._describe_self()
-        self._streams.heartbeats.beat(self._owner, status, max(3 * self._lease_ms // 4, 3000) + 2000)
+        self._streams.heartbeats.beat(self._owner, status, self._ttl_ms)
         return bool(status.workers)
+
+    def _correct(self, ms: int) -> None:
+        """Correct what is in Redis after its clock was set back; one supervisor of each queue does it."""
+        for name in self._queues:
+            if self._streams.leases.hold_service_lease(f"clock:{name}", self._owner, 4 * self._lease_ms):
+                self._streams.queues.hasten_delayed(name, ms)
+                self._streams.leases.restart_all(name)
+        self._streams.heartbeats.shorten(self._ttl_ms)
 
     def _release_dead_workers(self) -> None:
         while self._unreleased:

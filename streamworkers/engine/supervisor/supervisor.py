@@ -117,6 +117,7 @@ class Supervisor:
             lambda: self._fleet.holders(),
             self._describe,
             self.metrics,
+            self._queues,
         )
         self._fleet = self._build_fleet(redis_url)
         self._main = self.host.add(FleetLoop(self._fleet, self.host.signals))
@@ -155,7 +156,15 @@ class Supervisor:
         streams, queues, metrics = self._streams, self._queues, self.metrics
         return [
             Promoter(streams, queues, metrics),
-            Reclaimer(streams, queues, self.supervisor_id, settings.lease_ms, metrics, self._leases.was_away),
+            Reclaimer(
+                streams,
+                queues,
+                self.supervisor_id,
+                settings.lease_ms,
+                metrics,
+                self._leases.was_away,
+                self._leases.clock,
+            ),
             Reconciler(
                 self._pool,
                 streams,

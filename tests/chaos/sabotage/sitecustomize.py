@@ -38,7 +38,15 @@ def _complete_unfenced(
 
 
 def _reclaim_nothing(
-    self: Leases, queue: str, owner: str, lease_ms: int, cursor: str, limit: int, *, charge: bool = True
+    self: Leases,
+    queue: str,
+    owner: str,
+    lease_ms: int,
+    cursor: str,
+    limit: int,
+    *,
+    charge: bool = True,
+    latest_ms: int | None = None,
 ) -> tuple[str, int]:
     return "0-0", 0
 

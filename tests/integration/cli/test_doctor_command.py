@@ -272,6 +272,7 @@ SERVER_STATES = {
 
 def test_every_check_has_a_fault_here() -> None:
     others = {"redis_unavailable", "postgresql_read_only", "foreign_scheduler"}
+    others |= {"redis_clock", "postgresql_clock"}  # in tests/faults/test_clock_faults.py
     assert {*FAULTS, *SERVER_STATES, *others} == set(CHECKS)
     assert list(FAULTS) == [name for name in CHECKS if name in FAULTS]
 

@@ -1,8 +1,9 @@
 -- Takes or keeps a fleet-wide lease.
 -- KEYS: lease. ARGV: owner, length in ms.
 -- Returns 1 if the owner holds it now, 0 if another one does. Bound: one key.
+-- A lease that ends later than one taken now is from before the clock was set back.
 local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] then
+if owner and owner ~= ARGV[1] and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then
     return 0
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

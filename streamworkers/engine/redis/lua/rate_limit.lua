@@ -10,6 +10,10 @@ if ARGV[1] == 'finished' then
     return 0
 end
 local limit, window, longest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+-- A call that ends later than one begun now is from before the clock was set back: it ends now.
+for _, token in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. (now + longest), '+inf')) do
+    redis.call('ZADD', KEYS[1], 'XX', now, token)
+end
 -- Both times are cut to whole milliseconds: a whole window has passed only if they differ by more.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - window))
 local count = redis.call('ZCARD', KEYS[1])

@@ -1,7 +1,11 @@
 -- Requeues entries whose lease expired. It is not known which of them was being executed.
 -- JUSTID makes Redis 6.2, which reports deleted entries as nil, and 7.0, which leaves them out, look the same.
--- KEYS: stream. ARGV: group, own consumer name, lease in ms, cursor, limit, reason, charge (see requeue_entry.lua).
--- Returns {next cursor, number requeued}. Bound: Redis examines ten times limit pending entries.
+-- KEYS: stream. ARGV: group, own consumer name, lease in ms, cursor, limit, reason, charge (see requeue_entry.lua), and
+-- the latest time in ms that the clock can show. If it shows a later one it has jumped, and every lease looks expired.
+-- Returns {next cursor, number requeued, or -1 after a jump}. Bound: Redis examines ten times limit pending entries.
+if now_ms() > tonumber(ARGV[8]) then
+    return {ARGV[4], -1}
+end
 local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
 -- It may have been silent for a little longer: the reclaimer runs every few seconds.
 local left_ms = #claimed[2] > 0 and now_ms() - tonumber(ARGV[3])
