@@ -145,7 +145,7 @@ class Scheduler:
         return [trouble for trouble in troubles if trouble]
 
     def _describe_doing(self) -> dict[str, Any]:
-        return {"services": ["ticks", "messages", *list_leased(self._services)]}
+        return {"starts": ["ticks", "messages"], "services": list_leased(self._services)}
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.scheduler_id, limits=self._limits)

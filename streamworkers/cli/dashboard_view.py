@@ -26,6 +26,7 @@ MOST_FAILURES = 5
 MOST_RUNS = 8
 MOST_SUPERVISORS = 10
 MOST_PROCESSES = 10
+_WIDEST_NAME = 24
 _STYLES = {"ok": "green", "degraded": "yellow", "critical": "bold red"}
 
 
@@ -207,11 +208,13 @@ def _supervisors_table(now: Overview) -> Table:
 
 
 def _processes_table(now: Overview) -> Table:
-    table = _table("process", "kind", "version", "since", "seen s ago", "does", right=("seen s ago",))
+    table = _table("process", "kind", "up", "seen s", "does", right=("up", "seen s"))
+    table.columns[0].max_width = _WIDEST_NAME
     for row in sorted(now.processes, key=lambda row: not row.silent)[:MOST_PROCESSES]:
-        style = _STYLES["critical"] if row.silent else ""
-        since = f"{row.started_at.astimezone():%Y-%m-%d %H:%M:%S}"
-        table.add_row(row.name, row.kind, row.version, since, f"{row.unseen_seconds:,.0f}", row.doing, style=style)
+        up = _duration((now.at - row.started_at).total_seconds())
+        # The rest of it is in the JSON.
+        cells = (row.name, f"{row.kind} {row.version}", up, f"{row.unseen_seconds:,.0f}", row.doing.partition(";")[0])
+        table.add_row(*cells, style=_STYLES["critical"] if row.silent else "")
     return table
 
 
@@ -256,8 +259,8 @@ def _list_supervisors(snapshot: Snapshot) -> list[SupervisorRow]:
 
 def _process_row(process: ProcessRecord) -> ProcessRow:
     doing = process.doing
-    parts = [f"{doing['busy']} of {doing['workers']} workers busy"] if "workers" in doing else []
-    parts += [", ".join(doing.get(name, ())) for name in ("queues", "services")]
+    parts = [f"{doing['busy']} of {doing['workers']} busy"] if "workers" in doing else []
+    parts += [", ".join(doing.get(name, ())) for name in ("starts", "queues", "services")]
     return ProcessRow(
         name=process.id,
         kind=process.kind,

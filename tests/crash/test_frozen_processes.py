@@ -111,7 +111,7 @@ def test_status_and_doctor_miss_a_process_that_stands_still(
             process.process.send_signal(signal.SIGCONT)
         wait_until(lambda: not any(row.is_silent for row in read_processes(connection)), what="they are seen again")
         doing = {row["kind"]: row["doing"] for row in _run_json(environment, "status", "--json")["processes"]}
-        assert doing["supervisor"].startswith("0 of 1 workers busy; tests")
+        assert doing["supervisor"].startswith("0 of 1 busy; tests")
         assert doing["scheduler"].startswith("ticks, messages")
         assert (scheduler.stop(), supervisor.stop()) == (0, 0)
     assert read_processes(connection) == []
