@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from psycopg_pool import ConnectionPool
@@ -27,10 +28,13 @@ from streamworkers.engine.host.readiness import find_postgres_trouble, find_redi
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.services.loop import Service, ServiceLoop, list_leased
+from streamworkers.engine.services.job_types import JobTypeRecorder
+from streamworkers.engine.services.loop import PromptLoop, Service, ServiceLoop, list_leased
 from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.engine.services.preparer import Preparer, follow_submissions
 from streamworkers.engine.services.session_guard import SessionGuard
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.market.targets import MarketTargets
 from streamworkers.market.universes.cache import UniverseCache
 
 _REDIS_FINDING_SECONDS = 300.0
@@ -60,7 +64,7 @@ class Scheduler:
         self._streams = open_streams(redis_url, settings.key_prefix)
         self._messages = Messages(redis_url, settings.key_prefix)
         self._pool: ConnectionPool[Connection] = open_pool(
-            database_url, application=self.scheduler_id, max_size=6, limits=self._limits
+            database_url, application=self.scheduler_id, max_size=7, limits=self._limits
         )
         self.universes = UniverseCache(self._connect)
         self.ticker = Ticker(
@@ -80,11 +84,11 @@ class Scheduler:
             self.metrics,
             settings.status_ttl_seconds,
         )
-        self._add_loops()
+        self._add_loops(registry)
         self._register_metrics(registry)
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
 
-    def _add_loops(self) -> None:
+    def _add_loops(self, registry: Registry) -> None:
         poll_seconds = self._settings.scheduler_poll_seconds
         self._main = self.host.add(TickerLoop(self.ticker, self._connect, poll_seconds, self.host.signals))
         self.host.add(ConnectionLoop("universe-cache", self.universes.follow))
@@ -97,11 +101,18 @@ class Scheduler:
             # Events of rejected ticks must be published also where no worker runs.
             OutboxRelay(self._pool, self._streams, self.metrics),
             SessionFiller(self._pool),
+            JobTypeRecorder(self._pool, registry),
             SessionGuard(self._pool),
         ]
         self._services: list[ServiceLoop] = [
             self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services
         ]
+        targets, lease_seconds = MarketTargets(self._resolve), self._settings.lease_seconds
+        preparer = Preparer(self._pool, self._streams, registry, targets, lease_seconds, self.metrics)
+        prompt = self.host.add(PromptLoop(preparer, self._streams, self.scheduler_id, self.metrics))
+        self._services.append(prompt)
+        follow = partial(follow_submissions, self._connect, prompt.wake)
+        self.host.add(ConnectionLoop("submissions", follow))
         self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
 
     def _register_metrics(self, registry: Registry) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
     from streamworkers.engine.outcome import Completed, Event, Failed, Item, Snoozed
-    from streamworkers.errors import ItemError, PermanentError, StreamworkersError
+    from streamworkers.errors import BadInputError, ItemError, PermanentError, StreamworkersError
     from streamworkers.loading.providers.provider import Provider
 
 __all__ = [
+    "BadInputError",
     "Completed",
     "Context",
     "Event",
@@ -34,6 +35,7 @@ __all__ = [
 __version__ = version("streamworkers")
 
 _MODULES = {
+    "BadInputError": "streamworkers.errors",
     "Completed": "streamworkers.engine.outcome",
     "Context": "streamworkers.engine.job",
     "Event": "streamworkers.engine.outcome",

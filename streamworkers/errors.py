@@ -5,7 +5,9 @@
     StreamworkersError
     ├── UsageError                 a name, value or request breaks a rule
     │   ├── UnknownNameError       no job, indicator, universe, … has this name; suggests the nearest
+    │   ├── UnknownJobError        no process of the pool has the job of a submitted run
     │   └── BadInputError          a value in a file, entry or definition breaks a rule
+    │       └── KeyConflictError   an idempotency key belongs to a run of another request
     ├── ServiceUnreachableError    Redis or PostgreSQL does not answer, or its URL is not set
     │   └── RedisUnavailableError  Redis is unreachable, loading, full or read-only: try again later
     ├── BlockedError               another session holds a lock in PostgreSQL for too long
@@ -46,8 +48,16 @@ class UnknownNameError(UsageError):
         self.kind, self.name = kind, name
 
 
+class UnknownJobError(UsageError):
+    """No process of the pool has this job, so nobody could prepare a run of it; the message suggests the nearest."""
+
+
 class BadInputError(UsageError):
     """A value breaks a rule; the message names both."""
+
+
+class KeyConflictError(BadInputError):
+    """An idempotency key belongs to a run of another request; the message names what differs."""
 
 
 class ServiceUnreachableError(StreamworkersError):

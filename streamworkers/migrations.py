@@ -55,7 +55,7 @@ def migrations_folder() -> Path:
 
 
 def create_roles(connection: Connection) -> None:
-    """Create the group roles `streamworkers_app` and `streamworkers_readonly` if missing, and grant their rights.
+    """Create the group roles `streamworkers_app`, `…_readonly` and `…_client` if missing, and grant their rights.
 
     Raises MigrationError if the current role may not create roles, or if the schema is not up to date.
     """

@@ -8,7 +8,7 @@ psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbn
 \getenv app_password APP_PASSWORD
 \getenv readonly_password READONLY_PASSWORD
 SELECT format('CREATE ROLE %I NOLOGIN', name)
-FROM unnest(ARRAY['streamworkers_app', 'streamworkers_readonly']) AS name
+FROM unnest(ARRAY['streamworkers_app', 'streamworkers_readonly', 'streamworkers_client']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 CREATE ROLE streamworkers_owner LOGIN PASSWORD :'owner_password';
 CREATE ROLE streamworkers_worker LOGIN PASSWORD :'app_password' IN ROLE streamworkers_app;
@@ -17,7 +17,7 @@ ALTER ROLE streamworkers_grafana SET default_transaction_read_only = on;
 ALTER ROLE streamworkers_grafana SET statement_timeout = '30s';
 SELECT format('ALTER DATABASE %I OWNER TO streamworkers_owner', current_database()) \gexec
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database()) \gexec
-SELECT format('GRANT CONNECT ON DATABASE %I TO streamworkers_app, streamworkers_readonly', current_database()) \gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO streamworkers_app, streamworkers_readonly, streamworkers_client', current_database()) \gexec
 -- The import of bars copies into a temporary table first.
 SELECT format('GRANT TEMPORARY ON DATABASE %I TO streamworkers_app', current_database()) \gexec
 SQL

@@ -29,7 +29,8 @@ def cancel(connection: Connection, streams: Streams, run_id: int) -> int:
     count = ledger.cancel_run(connection, run)
     if count is None:
         raise BadInputError(f"run {run_id} is {run.status}, and only a run that is PENDING or RUNNING can be cancelled")
-    streams.queues.set_open_count(run.queue, run.id, 0)
+    if run.is_prepared:
+        streams.queues.set_open_count(run.queue, run.id, 0)
     return count
 
 
@@ -58,6 +59,8 @@ def _reopen(
     connection: Connection, streams: Streams, run: Run, states: Sequence[str], seqs: Sequence[int] | None
 ) -> int:
     reopened = ledger.reopen_items(connection, run, states, None if seqs is None else list(seqs))
+    if not reopened and not run.is_prepared:
+        raise BadInputError(f"run {run.id} is {run.status} and never got its items: submit it again")
     if not reopened:
         raise BadInputError(f"run {run.id} has no item that is {' or '.join(states)}")
     wanted = set(reopened)

@@ -63,18 +63,19 @@ def enqueue(
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
         if universe is None:
-            names = parts if symbols is None else parse_words(symbols)
+            names = () if symbols is None else parse_words(symbols)
         elif not (names := resolve(connection, universe)):
             raise BadInputError(f"universe {universe!r} has no symbols")
         request = RunRequest(
             job=job,
             symbols=names,
-            target=universe or ",".join(names),
+            target=universe or ",".join(names or parts),
             timeframe=frame.name if frame else None,
             as_of=moment,
             parameters=values,
             max_attempts=max_attempts,
             idempotency_key=key,
+            universe=universe,
         )
         run, is_new = enqueue_run(connection, streams, registry, request)
         if wait:

@@ -77,6 +77,7 @@ def load(
             idempotency_key=key,
             origin=Origin(external_id=f"load-{secrets.token_hex(6)}"),
             timeframes=frames,
+            universe=universe,
         )
         run, is_new = enqueue(connection, streams, registry, request)
         if "run_analysis" in parameters and not as_json:

@@ -11,7 +11,7 @@ from streamworkers.migrations import migrate as apply_migrations
 
 @click.command(short_help="Create or update the database schema.")
 @click.option("--status", "show_status", is_flag=True, help="Show which migrations are applied, and change nothing.")
-@click.option("--roles", is_flag=True, help="Also create the roles streamworkers_app and streamworkers_readonly.")
+@click.option("--roles", is_flag=True, help="Also create the roles streamworkers_app, _readonly and _client.")
 @json_option
 def migrate(show_status: bool, roles: bool, as_json: bool) -> None:
     """Create or update the database schema. The user must own the database."""

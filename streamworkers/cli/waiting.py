@@ -114,6 +114,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     """Print a summary as text."""
     items = summary["items"]
     click.echo(f"run {summary['run_id']}: {summary['job']} over {_shorten(summary['target'])}: {summary['status']}")
+    _print_preparation(summary)
     if summary["schedule"]:
         when = f" for {summary['scheduled_for'].astimezone():%Y-%m-%d %H:%M:%S %Z}" if summary["scheduled_for"] else ""
         click.echo(f"  schedule   {summary['schedule']}{when} ({summary['trigger']})")
@@ -151,6 +152,14 @@ def print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"  list them: streamworkers dead list --run {summary['run_id']}")
 
 
+def _print_preparation(summary: dict[str, Any]) -> None:
+    """Print why a run ended without items, or that it has none yet."""
+    if summary["reason"]:
+        click.echo(f"  reason     {summary['reason']}")
+    if summary["prepared_at"] is None and summary["status"] == "PENDING":
+        click.echo("  prepared   not yet: a worker or scheduler that has the job does it")
+
+
 def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
     deadline = time.monotonic() + timeout if timeout else float("inf")
     columns = (
@@ -166,9 +175,10 @@ def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
         while True:
             started = time.monotonic()
             now = ledger.load_run(connection, run.id)
-            counts = ledger.count_items(connection, run)
+            counts = ledger.count_items(connection, now or run)
             open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
-            progress.update(bar, completed=run.item_count - open_count, failed=counts.get("failed", 0))
+            total = run.item_count if now is None else now.item_count
+            progress.update(bar, total=total, completed=total - open_count, failed=counts.get("failed", 0))
             if now is None or not now.is_open:
                 return True
             if started >= deadline:

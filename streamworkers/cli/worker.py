@@ -10,6 +10,7 @@ from streamworkers.engine.supervisor.fleet import Limits
 from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions, plan_slots
 from streamworkers.errors import BadInputError
 from streamworkers.logs import configure_logs
+from streamworkers.market.targets import MarketTargets
 
 
 @click.command(short_help="Start a supervisor with worker processes.")
@@ -47,8 +48,8 @@ def worker(
     registry = installed_jobs()
     options = SupervisorOptions(
         slots=plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues),
-        jobs=registry.jobs_by_queue(),
-        counters=registry.counters,
+        jobs=registry,
+        targets=MarketTargets(),
         limits=Limits(max_memory_mb, max_items, _silence(settings)),
         grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         metrics_host=metrics_host,

@@ -213,6 +213,15 @@ _TABLE = (
         fix="completes the run",
     ),
     Check(
+        name="unprepared_run",
+        component="executions",
+        severity=WARNING,
+        look=run_checks.find_unprepared_runs,
+        meaning="a submitted run has waited for more than a minute to be prepared",
+        by_hand="start a worker or a scheduler that has its job installed, or `streamworkers runs cancel`",
+        is_cheap=True,
+    ),
+    Check(
         name="ended_run_with_open_items",
         component="executions",
         severity=ERROR,

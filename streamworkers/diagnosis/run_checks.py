@@ -21,7 +21,7 @@ def find_high_failure_rate(snapshot: Snapshot) -> Iterator[Finding]:
 def find_runs_to_complete(snapshot: Snapshot) -> Iterator[Finding]:
     """Open runs without open items."""
     for row in snapshot.run_states:
-        if row["is_open"] and not row["open_count"]:
+        if row["is_open"] and row["is_prepared"] and not row["open_count"]:
             what = f"it is {row['status']}, and none of its items is open"
             yield Finding(f"run {row['run_id']}", what, partial(_complete, snapshot, row["run_id"]))
 
@@ -39,6 +39,13 @@ def find_unknown_jobs(snapshot: Snapshot) -> Iterator[Finding]:
     for row in snapshot.run_states:
         if row["is_open"] and row["job"] not in snapshot.registry:
             yield Finding(f"run {row['run_id']}", f"its job is {row['job']!r}")
+
+
+def find_unprepared_runs(snapshot: Snapshot) -> Iterator[Finding]:
+    """Submitted runs that nobody has prepared."""
+    for row in snapshot.unprepared_runs:
+        what = f"it was submitted at {row['created_at']:%Y-%m-%d %H:%M:%S %Z}; its job is {row['job']!r}"
+        yield Finding(f"run {row['run_id']}", what)
 
 
 def find_stale_counts(snapshot: Snapshot) -> Iterator[Finding]:

@@ -22,6 +22,8 @@ from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.schedules import reports as schedule_reports
 
+MOST_UNPREPARED = 20
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -104,9 +106,18 @@ class Snapshot:
         return ledger_reports.list_run_states(self.connection)
 
     @cached_property
+    def unprepared_runs(self) -> list[dict[str, Any]]:
+        """The oldest submitted runs that have waited for too long to be prepared."""
+        return ledger_reports.list_unprepared(self.connection, self.thresholds.prepare_seconds, MOST_UNPREPARED)
+
+    @cached_property
     def entries(self) -> dict[str, QueueEntries]:
         """What the entries of every queue belong to. Expensive: it reads all entries and all open items."""
-        queues = self.backlogs.keys() | set(self.registry.queues) | {row["queue"] for row in self.run_states}
+        queues = (
+            self.backlogs.keys()
+            | set(self.registry.queues)
+            | {row["queue"] for row in self.run_states if row["is_prepared"]}
+        )
         earlier = self.earlier.entries if self.earlier else {}
         return {
             queue: read_queue_entries(

@@ -18,5 +18,6 @@ class Thresholds(JobParameters):
     connection_share: float = Field(0.8, gt=0, le=1)
     clock_seconds: float = Field(30.0, gt=0)
     memory_share: float = Field(0.8, gt=0, le=1)
+    prepare_seconds: float = Field(60.0, gt=0)
     outbox_seconds: float = Field(60.0, gt=0)
     data_days: int = Field(4, ge=1)

@@ -1,66 +1,110 @@
 """Starts runs: writes the ledger first, then the stream."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import psycopg
 import structlog
 from psycopg import errors
-from pydantic import ValidationError
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.job import Job, RunRequest
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.job import RunRequest
+from streamworkers.engine.ledger import Run, SubmittedRun
+from streamworkers.engine.preparation import prepare_request
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
+from streamworkers.errors import BadInputError, KeyConflictError, RedisUnavailableError, UnknownJobError, UsageError
 
 log = structlog.get_logger()
-MAX_ITEMS = 5_000_000
 _PIPELINE = 10_000
-_MAX_SYMBOL_CHARACTERS = 64
-MAX_KEY_CHARACTERS = 200
+# The SQLSTATEs of `submit_runs`, and the errors of this package for the same faults.
+_SUBMIT_ERRORS: dict[str, type[UsageError]] = {
+    "SW001": BadInputError,
+    "SW002": UnknownJobError,
+    "SW003": KeyConflictError,
+}
 
 
 def enqueue(connection: Connection, streams: Streams, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
     """Make a run of `request` and add its entries; returns it and whether it is new.
 
     The run and its items are one transaction. A crash after it loses nothing: the reconciler finds a run without
-    `enqueued_at` and adds its entries. If the idempotency key is taken, nothing new happens.
+    `enqueued_at` and adds its entries. If the idempotency key is taken by a run of the same request, nothing new
+    happens.
 
-    Raises UnknownNameError for the job, BadInputError for parameters, symbols or a key that break a rule.
+    Raises UnknownNameError for the job, BadInputError for parameters, items or a key that break a rule, and
+    KeyConflictError for a key that belongs to a run of another request.
     """
-    prepared = _prepare(connection, registry, request)
-    run, is_new = _record(connection, registry, prepared)
-    if is_new:
-        now_ms = time.time_ns() // 1_000_000
-        entries = (
-            Entry(run.id, seq, run.job, symbol, timeframe or "", now_ms)
-            for seq, (symbol, timeframe) in enumerate(prepared.items())
-        )
-        finish_enqueue(connection, streams, run, entries)
+    compared = None if request.idempotency_key is None else describe_request(request)
+    prepared = prepare_request(connection, registry[request.job], request)
+    run, is_new = _record(connection, registry, prepared, compared)
+    if is_new and run.is_open:
+        finish_enqueue(connection, streams, run, make_entries(run, prepared))
     return run, is_new
 
 
-def record_run(connection: Connection, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
-    """Do the ledger's half of `enqueue`, for a caller whose transaction holds more than the run; same errors.
+def enqueue_many(connection: Connection, requests: Sequence[RunRequest]) -> list[SubmittedRun]:
+    """Submit up to 10,000 runs in one statement; returns in the same order the run of each, and whether it is new.
 
-    After the commit `finish_enqueue` adds the entries, or else the reconciler does.
+    Needs neither Redis nor the jobs' code: a supervisor or scheduler that has the job prepares them, in the order of
+    their ids, within about a second. It takes effect with the caller's transaction, if there is one.
+
+    Raises BadInputError for a request that breaks a rule, UnknownJobError for a job that no process of the pool has,
+    and KeyConflictError for a key that belongs to a run of another request.
     """
-    return _record(connection, registry, _prepare(connection, registry, request))
+    try:
+        return ledger.submit(connection, [describe_request(request) for request in requests])
+    except psycopg.Error as error:
+        kind = _SUBMIT_ERRORS.get(error.diag.sqlstate or "")
+        if kind is None:
+            raise
+        raise kind(error.diag.message_primary or str(error)) from None
+
+
+def describe_request(request: RunRequest) -> dict[str, Any]:
+    """Return a request, as it was asked for, as the JSON object that `submit_run` takes."""
+    fields = {
+        "job": request.job,
+        "parameters": request.parameters or {},
+        "universe": request.universe,
+        "items": list(request.symbols) if request.universe is None and request.symbols else None,
+        "timeframe": request.timeframe,
+        "timeframes": list(request.timeframes) or None,
+        "as_of": request.as_of.isoformat() if request.as_of is not None else None,
+        "max_attempts": request.max_attempts,
+        "key": request.idempotency_key,
+        "user": request.origin.requested_by,
+        "traceparent": request.traceparent,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def record_run(connection: Connection, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
+    """Do the ledger's half of `enqueue`, for a caller whose transaction holds more than the run.
+
+    After the commit `finish_enqueue` adds the entries, or else the reconciler does. Of an idempotency key that is taken
+    it returns the run, whatever that run's request was. Raises UnknownNameError and BadInputError as `enqueue` does.
+    """
+    return _record(connection, registry, prepare_request(connection, registry[request.job], request), None)
 
 
 def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: Iterator[Entry]) -> None:
-    """Add a run's entries and record it; a lock keeps the reconciler away meanwhile.
+    """Add a run's entries and record it.
 
-    If the lock is not free in time, the reconciler adds the entries. Raises RedisUnavailableError naming the run, which
-    is in the ledger already and will be added by the reconciler.
+    While the entries of a large run are added, a lock keeps the reconciler away; if it is not free in time, the
+    reconciler adds them. Those of a small run are added long before the reconciler looks at a new run.
+
+    Raises RedisUnavailableError naming the run, which is in the ledger already and will be added by the reconciler.
     """
     try:
+        if run.item_count <= ledger.SMALL_RUN:
+            add_entries(streams, run, entries)
+            ledger.mark_enqueued(connection, run.id)
+            return
         with ledger.enqueue_lock(connection, run.id, wait=True):
             while add_entries(streams, run, islice(entries, _PIPELINE)):
                 # Shows PostgreSQL that this session does not stand still.
@@ -74,6 +118,25 @@ def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: 
         ) from error
 
 
+def finish_small_runs(connection: Connection, streams: Streams, runs: Iterable[tuple[Run, RunRequest]]) -> None:
+    """Do the same for many small runs: one round trip to Redis for each queue, and one statement."""
+    by_queue: dict[str, dict[int, list[bytes]]] = {}
+    for run, request in runs:
+        by_queue.setdefault(run.queue, {})[run.id] = [entry.pack() for entry in make_entries(run, request)]
+    for queue, packed in by_queue.items():
+        streams.queues.add_runs(queue, packed)
+        ledger.mark_enqueued(connection, *packed)
+
+
+def make_entries(run: Run, request: RunRequest) -> Iterator[Entry]:
+    """Yield the entries of a new run."""
+    now_ms = time.time_ns() // 1_000_000
+    return (
+        Entry(run.id, seq, run.job, symbol, timeframe or "", now_ms)
+        for seq, (symbol, timeframe) in enumerate(request.items())
+    )
+
+
 def add_entries(streams: Streams, run: Run, entries: Iterator[Entry]) -> int:
     """Add entries of a run to its queue; returns how many."""
     total = 0
@@ -83,58 +146,12 @@ def add_entries(streams: Streams, run: Run, entries: Iterator[Entry]) -> int:
     return total
 
 
-def _prepare(connection: Connection, registry: Registry, request: RunRequest) -> RunRequest:
-    job = registry[request.job]
-    symbols = request.symbols or job.parts
-    _require_key(request.idempotency_key)
-    _require_symbols(symbols)
-    _require_size(replace(request, symbols=symbols))
-    for symbol in symbols if job.parts else ():
-        if symbol not in job.parts:
-            raise UnknownNameError(f"part of job {job.name!r}", symbol, job.parts)
-    require_parameters(job, request.parameters or {})
-    return job.prepare(connection, replace(request, symbols=symbols))
-
-
-def _record(connection: Connection, registry: Registry, prepared: RunRequest) -> tuple[Run, bool]:
+def _record(
+    connection: Connection, registry: Registry, prepared: RunRequest, compared: dict[str, Any] | None
+) -> tuple[Run, bool]:
     job = registry[prepared.job]
     max_attempts = prepared.max_attempts or job.max_attempts
-    run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts)
+    run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts, compared)
     if run.job != job.name:
         raise BadInputError(f"key {prepared.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
     return run, is_new
-
-
-def _require_key(key: str | None) -> None:
-    if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
-        raise BadInputError(f"key {key[:80]!r} is not 1 to {MAX_KEY_CHARACTERS} printable characters")
-
-
-def _require_symbols(symbols: Sequence[str]) -> None:
-    if not symbols:
-        raise BadInputError("a run needs at least one symbol")
-    for symbol in symbols:
-        if not symbol or len(symbol) > _MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
-            raise BadInputError(
-                f"symbol {symbol!r} is not 1 to {_MAX_SYMBOL_CHARACTERS} printable characters without space"
-            )
-    if len(set(symbols)) != len(symbols):
-        repeated = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
-        raise BadInputError(f"symbol {repeated!r} is named twice; each symbol of a run is one item")
-
-
-def _require_size(request: RunRequest) -> None:
-    if request.item_count > MAX_ITEMS:
-        raise BadInputError(f"a run of {request.item_count} items is over the limit of {MAX_ITEMS}")
-    if len(set(request.timeframes)) != len(request.timeframes):
-        raise BadInputError(f"a timeframe is named twice in {', '.join(request.timeframes)}")
-
-
-def require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:
-    """Raise BadInputError naming the parameter that a job does not have, or that breaks its rule."""
-    try:
-        job.parameters.model_validate(parameters)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(f"parameter {name}={first['input']!r} of job {job.name!r}: {first['msg']}") from None

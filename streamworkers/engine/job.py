@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Literal
 
@@ -51,13 +51,16 @@ class Origin:
 
 
 MANUAL = Origin()
+ItemKind = Literal["symbol", "part", "id"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """A run before anything is written. Without symbols it has all parts of a job that has parts.
 
-    With several `timeframes` each symbol is an item in each of them, and the run itself has none.
+    `symbols` are the keys of its items, whatever the job's `item_kind`; `universe` is where they come from, if they do.
+    With several `timeframes` each symbol is an item in each of them, and the run itself has none. `note` says why a
+    prepared run has no items.
     """
 
     job: str
@@ -70,6 +73,22 @@ class RunRequest:
     idempotency_key: str | None = None
     origin: Origin = MANUAL
     timeframes: tuple[str, ...] = ()
+    universe: str | None = None
+    traceparent: str | None = None
+    note: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the items; for a job about symbols, the symbols."""
+        return self.symbols
+
+    def with_keys(self, keys: Iterable[str]) -> "RunRequest":
+        """Return the request with other items: for a `prepare` that chooses them."""
+        return replace(self, symbols=tuple(keys))
+
+    def nothing_to_do(self, note: str) -> "RunRequest":
+        """Return the request without items: for a `prepare` that finds no work. The run is completed with that note."""
+        return replace(self, symbols=(), note=note)
 
     @property
     def item_count(self) -> int:
@@ -115,9 +134,9 @@ class Job(ABC, Generic[P, V]):
 
     One instance lives in each worker process. `batch_size` is the largest number of items of one call to `execute`;
     `timeout_seconds` the longest time that a call may take before the supervisor kills the process; `max_attempts` the
-    number of attempts after which a failing item is dead. A job that is not about symbols has `parts`, each an item in
-    place of a symbol. A job that mostly waits for other systems can set `target_batch_seconds`, how long a batch may
-    take, in place of the setting of that name.
+    number of attempts after which a failing item is dead. `item_kind` says what the key of an item is: a symbol, or an
+    `id` of anything else; a job with `parts` has one item for each of them. A job that mostly waits for other systems
+    can set `target_batch_seconds`, how long a batch may take, in place of the setting of that name.
     """
 
     name: ClassVar[str]
@@ -126,12 +145,17 @@ class Job(ABC, Generic[P, V]):
     timeout_seconds: ClassVar[float] = 60.0
     max_attempts: ClassVar[int] = 3
     parameters: ClassVar[type[JobParameters]] = JobParameters
+    item_kind: ClassVar[ItemKind] = "symbol"
     parts: ClassVar[tuple[str, ...]] = ()
     target_batch_seconds: ClassVar[float | None] = None
     counters: ClassVar[tuple[JobCounter, ...]] = ()
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
-        """Complete a request when it is enqueued, for example with definitions that all its items share."""
+        """Complete a request, for example with definitions that all its items share, or with the items themselves.
+
+        Called once for a run, by the process that enqueues it, or by a supervisor or scheduler if it was submitted.
+        Raise BadInputError for a request that breaks a rule; return `request.nothing_to_do(…)` if there is no work.
+        """
         del connection
         return request
 

@@ -12,13 +12,21 @@ V = TypeVar("V", default=Any)
 
 
 class Item(NamedTuple):
-    """One unit of work: a symbol of a run, or a symbol in a timeframe."""
+    """One unit of work: a symbol of a run, or a symbol in a timeframe.
+
+    Of a job that is not about symbols, `symbol` is the part or the id; `key` is its name for any job.
+    """
 
     run_id: int
     seq: int
     symbol: str
     timeframe: str | None
     attempt: int
+
+    @property
+    def key(self) -> str:
+        """What identifies the item in its run: a symbol, a part or an id."""
+        return self.symbol
 
 
 class Completed(NamedTuple, Generic[V]):

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args
 
-from streamworkers.engine.job import Job, JobCounter, JobParameters
+from streamworkers.engine.job import ItemKind, Job, JobCounter, JobParameters
 from streamworkers.errors import BadInputError, UnknownNameError
 
 ENTRY_POINT_GROUP = "streamworkers.jobs"
@@ -98,5 +98,7 @@ def _require_sound(job: Job[Any]) -> None:
         raise BadInputError(f"max_attempts {job.max_attempts} of job {name!r} is not between 1 and 100")
     if not job.timeout_seconds > 0:
         raise BadInputError(f"timeout_seconds {job.timeout_seconds} of job {name!r} is not above 0")
+    if job.item_kind not in get_args(ItemKind) or (job.item_kind == "id" and job.parts):
+        raise BadInputError(f"item_kind {job.item_kind!r} of job {name!r} is not symbol or id, or it has parts too")
     if not issubclass(job.parameters, JobParameters):
         raise BadInputError(f"parameters of job {name!r} is not a subclass of JobParameters")

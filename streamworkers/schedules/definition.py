@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from streamworkers.engine.enqueue import require_parameters
+from streamworkers.engine.preparation import require_parameters
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError

@@ -22,8 +22,8 @@ class Awaited:
 
     @property
     def coverage(self) -> float:
-        """The share of the run's items that are completed."""
-        return self.completed / self.items if self.items else 0.0
+        """The share of the run's items that are completed; of a run that had nothing to do, all of them."""
+        return self.completed / self.items if self.items else float(self.run_status == "COMPLETED")
 
     def describe(self) -> str:
         """The state of the tick or of its run, in words."""

@@ -131,7 +131,9 @@ def schedule_state(connection: Connection, since: datetime) -> Row:
 
 
 def _coverage(row: Row) -> float:
-    return (row["completed_count"] or 0) / row["item_count"] if row["item_count"] else 0.0
+    if not row["item_count"]:
+        return float(row["status"] == "COMPLETED")
+    return float((row["completed_count"] or 0) / row["item_count"])
 
 
 def _calendar_days(definition: ScheduleDefinition | None, now: datetime) -> int | None:

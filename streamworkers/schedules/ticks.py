@@ -121,7 +121,8 @@ def find_awaited(connection: Connection, parent: str, session: date, moment: dat
     """
     row = connection.execute(
         "WITH candidates AS (SELECT t.scheduled_for, t.state, t.reason, r.id, r.status, r.item_count, r.run_day,"
-        "  coalesce(r.completed_count, 0)::float8 / greatest(r.item_count, 1) AS coverage"
+        "  CASE WHEN r.item_count = 0 AND r.status = 'COMPLETED' THEN 1"
+        "   ELSE coalesce(r.completed_count, 0)::float8 / greatest(r.item_count, 1) END AS coverage"
         "  FROM schedules s JOIN ticks t ON t.schedule_id = s.id"
         "  LEFT JOIN runs r ON r.id = t.run_id"
         "  WHERE s.name = %(parent)s AND t.session = %(session)s)"

@@ -14,12 +14,18 @@ from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.host import host as host_module
+from streamworkers.engine.registry import Registry
 from streamworkers.engine.supervisor.fleet import Limits
 from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions
+from streamworkers.market.targets import MarketTargets
 
 pytestmark = pytest.mark.timeout(300)
-QUICK = {"supervisor", "lease-keeper", "promoter", "reclaimer", "reconciler", "outbox"}
-SLOW = {"pruner"}
+QUICK = {
+    *("supervisor", "heartbeat", "lease-keeper", "promoter", "reclaimer", "reconciler", "outbox"),
+    *("preparer", "submissions"),
+}
+RARE = {"session-guard"}
+SLOW = {"pruner", "job-types"}
 
 
 @pytest.fixture
@@ -32,7 +38,9 @@ def database_url(faulty_services: EmbeddedServices) -> str:
 def supervisor(faulty_services: EmbeddedServices, database_url: str) -> Iterator[Supervisor]:
     """A supervisor in this process, without workers; its threads are not started."""
     settings = Settings(key_prefix="liveness", lease_seconds=paced(2.0), reconcile_seconds=0.3)
-    options = SupervisorOptions((), {}, Limits(), grace_seconds=1.0, metrics_host="127.0.0.1", metrics_port=None)
+    options = SupervisorOptions(
+        (), Registry(()), MarketTargets(), Limits(), grace_seconds=1.0, metrics_host="127.0.0.1", metrics_port=None
+    )
     made = Supervisor(settings, faulty_services.redis.url, database_url, options)
     yield made
     made._pool.close()
@@ -42,7 +50,7 @@ def supervisor(faulty_services: EmbeddedServices, database_url: str) -> Iterator
 def test_every_loop_that_does_not_turn_is_named(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _not_live(supervisor) == set()
     now = time.monotonic()
-    for later, names in ((55.0, set[str]()), (75.0, QUICK), (125.0, QUICK), (140.0, QUICK | SLOW)):
+    for later, names in ((55.0, set[str]()), (75.0, QUICK), (125.0, QUICK | RARE), (140.0, QUICK | RARE | SLOW)):
         clock = SimpleNamespace(monotonic=lambda later=later: now + later)
         monkeypatch.setattr(host_module, "time", clock)
         assert _not_live(supervisor) == names
@@ -52,7 +60,7 @@ def test_a_loop_that_hangs_is_named_and_the_others_are_not(
     supervisor: Supervisor, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_module, "LIVE_SECONDS", 2.0)
-    threads = [supervisor._leases, *supervisor._loops.values()]
+    threads = [supervisor._leases, supervisor._heartbeat, supervisor._follower, *supervisor._loops.values()]
     for thread in threads:
         thread.start()
 

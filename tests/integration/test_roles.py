@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
 
 from consumer import Consumer
 from harness import run_status, start_run
@@ -18,6 +19,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.errors import MigrationError
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.migrations import create_roles
+from submitting import install_jobs, submit
 
 
 def _login(connection: Connection, database_url: str, group: str) -> Iterator[Connection]:
@@ -43,6 +45,12 @@ def app(connection: Connection, database_url: str) -> Iterator[Connection]:
 @pytest.fixture
 def reader(connection: Connection, database_url: str) -> Iterator[Connection]:
     yield from _login(connection, database_url, "streamworkers_readonly")
+
+
+@pytest.fixture
+def client(connection: Connection, database_url: str, registry: Registry) -> Iterator[Connection]:
+    install_jobs(connection, registry)
+    yield from _login(connection, database_url, "streamworkers_client")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +117,91 @@ def test_the_app_role_can_do_all_work(
         run = start_run(app, streams, registry, job)
         consumer.work_until_empty("maintenance")
         assert run_status(app, run) == "COMPLETED"
+
+
+def test_the_client_role_submits_runs_and_sees_its_own(
+    client: Connection, connection: Connection, reader: Connection
+) -> None:
+    mine = submit(client, "ledger_entry", symbols=["A"], key="k", user="ann")
+    submit(connection, "ledger_entry", symbols=["B"])
+    rows = client.execute('SELECT id, job, status, key, "user", prepared_at, reason FROM client_runs').fetchall()
+    assert rows == [(mine, "ledger_entry", "PENDING", "k", "ann", None, None)]
+    many = client.execute("SELECT count(*) FROM submit_runs(%s)", (Jsonb([{"job": "noop", "symbols": ["A"]}] * 3),))
+    assert many.fetchone() == (3,)
+    assert client.execute("SELECT count(*) FROM client_runs").fetchone() == (4,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        submit(reader, "noop", symbols=["A"])
+
+
+def test_the_client_role_can_do_nothing_else(client: Connection, connection: Connection) -> None:
+    """Every table, view, sequence and function of the schema, but for what it is granted by name."""
+    allowed = {"client_runs", "submit_run", "submit_runs", "notify_listeners", "schedules_changed"}
+    relations = connection.execute(
+        "SELECT relname, relkind FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')"
+    ).fetchall()
+    assert len(relations) > 30
+    for name, kind in relations:
+        if name in allowed or name == "effects":
+            continue
+        statements = (
+            ["SELECT nextval({})"]
+            if kind == "S"
+            else ["SELECT * FROM {}", "DELETE FROM {}", "INSERT INTO {} DEFAULT VALUES"]
+        )
+        for statement in statements:
+            word = sql.Literal(name) if kind == "S" else sql.Identifier(name)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                client.execute(sql.SQL(statement).format(word))
+    functions = connection.execute(
+        "SELECT proname, oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    ).fetchall()
+    granted = {
+        name
+        for name, signature in functions
+        if client.execute("SELECT has_function_privilege(%s, 'EXECUTE')", (signature,)).fetchone() == (True,)
+    }
+    assert granted == {*allowed, "grant_streamworkers_roles"} - {"client_runs"}
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="does not own the tables"):
+        client.execute("SELECT grant_streamworkers_roles()")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (x int)",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE ROLE another",
+        "SET ROLE streamworkers_app",
+        "UPDATE client_runs SET status = 'COMPLETED'",
+        "DELETE FROM client_runs",
+        "ALTER VIEW client_runs RESET (security_barrier)",
+        "ALTER FUNCTION submit_run(jsonb) SECURITY INVOKER",
+        "SELECT canonical_request('{}')",
+        "SELECT ensure_run_items_partition('2031-01-01')",
+        "COPY client_runs TO PROGRAM 'true'",
+    ],
+)
+def test_the_client_role_changes_nothing(statement: str, client: Connection) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        client.execute(statement)
+
+
+def test_a_client_cannot_put_its_own_tables_before_those_of_the_function(client: Connection) -> None:
+    client.execute("CREATE TEMP TABLE runs (LIKE client_runs)")
+    client.execute("CREATE TEMP TABLE job_types (name text)")
+    client.execute("SET search_path TO pg_temp, public")
+    submit(client, "noop", symbols=["A"])
+    assert client.execute("SELECT count(*) FROM pg_temp.runs").fetchone() == (0,)
+    assert client.execute("SELECT count(*) FROM client_runs").fetchone() == (1,)
+    client.execute("DISCARD TEMP")
+
+
+def test_nobody_rewrites_what_was_submitted(app: Connection, connection: Connection, registry: Registry) -> None:
+    install_jobs(connection, registry)
+    submit(app, "noop", symbols=["A"])
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        app.execute("UPDATE submissions SET requested_by = 'nobody'")
 
 
 def test_a_day_with_an_open_run_cannot_be_dropped(app: Connection, streams: Streams, registry: Registry) -> None:

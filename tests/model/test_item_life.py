@@ -26,7 +26,7 @@ from model.actor import ANYWHERE, Actor
 from model.pool import KILLED, QUEUE, WISHES, ItemKey, Services, Worker
 from streamworkers.admin import runs as operations
 from streamworkers.config import Settings
-from streamworkers.database import Connection, open_pool
+from streamworkers.database import Connection, SessionLimits, open_pool
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
@@ -418,7 +418,9 @@ def services(
     asynchronously = sql.SQL("ALTER DATABASE {} SET synchronous_commit TO off")
     connection.execute(asynchronously.format(sql.Identifier(connection.info.dbname)))
     connection.execute("SET synchronous_commit TO off")
-    with silent_logs(), open_pool(database_url, application="model", max_size=8) as connections:
+    # An actor stands still for as long as the others act.
+    limits = SessionLimits(idle_in_transaction=0.0)
+    with silent_logs(), open_pool(database_url, application="model", max_size=8, limits=limits) as connections:
         made = Services(settings, connections, connection)
         yield made
         made.streams.close()

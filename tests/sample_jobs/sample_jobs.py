@@ -7,16 +7,18 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
 import psycopg
+from pydantic import field_validator
 
 from streamworkers.database import Connection
-from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
+from streamworkers.engine.job import Context, ItemKind, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome, Snoozed
-from streamworkers.errors import PermanentError
+from streamworkers.errors import BadInputError, PermanentError
 
 
 class Noop(Job[JobParameters]):
@@ -192,6 +194,58 @@ class Flaky(LedgerEntry):
     def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
         for item in items:
             yield Failed(item, "not yet") if item.attempt == 1 else Completed(item, item.symbol)
+
+
+class ChoosingParameters(LedgerEntryParameters):
+    """What `prepare` does, and the keys that it chooses."""
+
+    do: str = "choose"
+    chosen: tuple[str, ...] = ()
+    even: int = 0
+
+    @field_validator("even")
+    @classmethod
+    def _is_even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("it is odd")
+        return value
+
+
+class Choosing(LedgerEntry):
+    """Its `prepare` does what its parameter `do` says; the items have ids, not symbols."""
+
+    name: ClassVar[str] = "choosing"
+    item_kind: ClassVar[ItemKind] = "id"
+    parameters: ClassVar[type[JobParameters]] = ChoosingParameters
+
+    def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
+        parameters = ChoosingParameters.model_validate(request.parameters or {})
+        match parameters.do:
+            case "choose":
+                return request.with_keys((*request.keys, *parameters.chosen))
+            case "nothing":
+                return request.nothing_to_do("no delivery waits")
+            case "none":
+                return request.with_keys(())
+            case "raise":
+                raise ValueError("a fault of the job")
+            case "reject":
+                raise BadInputError("the parameter do is not to my liking")
+            case "exit":
+                sys.exit(3)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "close":
+                connection.close()
+            case "mess":
+                _leave_a_mess(connection)
+            case "sleep":
+                connection.execute("SELECT pg_sleep(600)")
+            case "nul":
+                return replace(request, parameters={"chosen": ["\x00"]}).with_keys(["A"])
+            case "wrong":
+                return None  # type: ignore[return-value]
+        return request.with_keys(["A"])
 
 
 class SnoozingParameters(LedgerEntryParameters):

@@ -38,6 +38,11 @@ class ServiceMetrics:
         self.service_failures = self._counter(
             "service_failures", "Steps of background services that failed", ("service",)
         )
+        self.runs_prepared = self._counter(
+            "runs_prepared",
+            "Submitted runs that this process prepared, by outcome: prepared, empty, rejected, retried",
+            ("job", "outcome"),
+        )
 
     def _counter(self, name: str, documentation: str, labels: Iterable[str]) -> Counter:
         return Counter(f"streamworkers_{name}", documentation, tuple(labels), registry=self.registry)

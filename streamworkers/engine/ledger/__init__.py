@@ -15,11 +15,13 @@ from streamworkers.engine.ledger.items import (
     read_open_items,
     read_open_symbols,
 )
+from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, record_job_types
 from streamworkers.engine.ledger.outbox import add_events, count_late_events, read_outbox_state, take_events
 from streamworkers.engine.ledger.rejected import delete_old_rejected, keep_rejected, purge_rejected
 from streamworkers.engine.ledger.runs import (
     OPEN_RUN_STATES,
     SCHEDULES_NOTIFY,
+    SMALL_RUN,
     Run,
     UnfinishedRun,
     create_run,
@@ -36,23 +38,43 @@ from streamworkers.engine.ledger.runs import (
     read_unfinished_run,
     read_unfinished_runs,
 )
+from streamworkers.engine.ledger.submissions import (
+    SUBMITTED_NOTIFY,
+    ClaimedRun,
+    PreparedRun,
+    SubmittedRun,
+    claim_submitted,
+    record_prepared,
+    reject_submitted,
+    release_claims,
+    retry_later,
+    submit,
+)
 from streamworkers.engine.ledger.transitions import cancel_run, close_run, purge_items, reopen_items, repair_ended_run
 
 __all__ = [
     "OPEN_RUN_STATES",
     "OPEN_STATES",
     "SCHEDULES_NOTIFY",
+    "SMALL_RUN",
+    "SUBMITTED_NOTIFY",
+    "ClaimedRun",
     "ItemUpdate",
+    "JobType",
+    "PreparedRun",
     "Run",
+    "SubmittedRun",
     "UnfinishedRun",
     "add_events",
     "cancel_run",
+    "claim_submitted",
     "close_run",
     "complete_items",
     "count_closed_by",
     "count_items",
     "count_late_events",
     "create_run",
+    "delete_old_job_types",
     "delete_old_rejected",
     "enqueue_lock",
     "ensure_partitions",
@@ -75,7 +97,13 @@ __all__ = [
     "read_outbox_state",
     "read_unfinished_run",
     "read_unfinished_runs",
+    "record_job_types",
+    "record_prepared",
+    "reject_submitted",
+    "release_claims",
     "reopen_items",
     "repair_ended_run",
+    "retry_later",
+    "submit",
     "take_events",
 ]

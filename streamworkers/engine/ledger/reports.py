@@ -11,8 +11,9 @@ Row = dict[str, Any]
 
 _RUN = """
     SELECT id AS run_id, job, queue, status, target, timeframe, as_of, item_count, completed_count, failed_count,
-        cancelled_count, created_at, enqueued_at, started_at, completed_at, max_attempts, idempotency_key, trigger,
-        schedule, scheduled_for, external_id, requested_by,
+        cancelled_count, created_at, prepared_at, enqueued_at, started_at, completed_at, max_attempts,
+        coalesce(idempotency_key, submit_key) AS idempotency_key, trigger, schedule, scheduled_for, external_id,
+        requested_by, submitted_by, reason,
         extract(epoch FROM coalesce(completed_at, clock_timestamp()) - created_at)::float8 AS seconds
     FROM runs
 """
@@ -83,7 +84,7 @@ _LOADED_BARS = """
 """
 _RUN_STATES = """
     SELECT r.id AS run_id, r.job, r.queue, r.status, coalesce(o.open_count, 0) AS open_count,
-        r.status IN ('PENDING', 'RUNNING') AS is_open
+        r.status IN ('PENDING', 'RUNNING') AS is_open, r.prepared_at IS NOT NULL AS is_prepared
     FROM runs r LEFT JOIN (
         SELECT run_day, run_id, count(*) AS open_count FROM run_items
         WHERE status IN ('pending', 'retrying') GROUP BY run_day, run_id) o ON o.run_day = r.run_day AND o.run_id = r.id
@@ -216,6 +217,20 @@ def sum_loaded_bars(connection: Connection, run: Run) -> list[Row]:
     `symbols` are those of completed items.
     """
     return fetch_rows(connection, _LOADED_BARS, (run.run_day, run.id))
+
+
+def list_unprepared(connection: Connection, seconds: float, limit: int) -> list[Row]:
+    """Return the oldest submitted runs that have waited for longer to be prepared: run_id, job, created_at."""
+    return fetch_rows(
+        connection,
+        """
+        SELECT id AS run_id, job, created_at FROM runs
+        WHERE prepared_at IS NULL AND status = 'PENDING'
+            AND created_at < clock_timestamp() - make_interval(secs => %s)
+        ORDER BY id LIMIT %s
+        """,
+        (seconds, limit),
+    )
 
 
 def list_run_states(connection: Connection) -> list[Row]:

@@ -1,37 +1,48 @@
 """The tables of runs and of what was enqueued, and the locks and partitions that go with a run."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
+from psycopg.errors import CheckViolation
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import RunRequest
+from streamworkers.errors import KeyConflictError
 
 OPEN_RUN_STATES = ("PENDING", "RUNNING")
 SCHEDULES_NOTIFY = "streamworkers_schedules"  # PostgreSQL's channel; the triggers of `schedules` use it too
 _ENQUEUE_LOCKS = 0x5357  # any fixed number: the class of our advisory locks
 
-_SELECT_RUN = """
-    SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,
-        enqueued_at IS NOT NULL, schedule
-    FROM runs
-"""
-_SELECT_UNFINISHED = """
-    SELECT id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count,
-        enqueued_at IS NOT NULL, schedule, floor(extract(epoch FROM enqueued_at) * 1000)::bigint
-    FROM runs WHERE status IN ('PENDING', 'RUNNING')
-"""
-_INSERT_RUN = """
+RUN_COLUMNS = (
+    "id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count, enqueued_at IS NOT NULL,"
+    " schedule, prepared_at IS NOT NULL"
+)
+_SELECT_RUN = f"SELECT {RUN_COLUMNS} FROM runs "  # noqa: S608  # constants
+_SELECT_UNFINISHED = f"""
+    SELECT {RUN_COLUMNS}, floor(extract(epoch FROM enqueued_at) * 1000)::bigint
+    FROM runs WHERE status IN ('PENDING', 'RUNNING') AND prepared_at IS NOT NULL
+"""  # noqa: S608
+# A run without items has nothing to do and ends as it begins. The digest is that of a key whose requests are compared.
+_INSERT_RUN = f"""
     INSERT INTO runs (job, queue, target, timeframe, as_of, parameters, idempotency_key, item_count, max_attempts,
-                      trigger, schedule_id, schedule, scheduled_for, external_id, requested_by)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (idempotency_key) DO NOTHING RETURNING id
+                      trigger, schedule_id, schedule, scheduled_for, external_id, requested_by, traceparent, reason,
+                      status, enqueued_at, started_at, completed_at, completed_count, failed_count, cancelled_count,
+                      canonical_request, request_digest)
+    SELECT r.*, e.status, e.at, e.at, e.at, e.count, e.count, e.count, c.form, sha256(convert_to(c.form::text, 'UTF8'))
+    FROM (VALUES (%s, %s, %s, %s, %s::timestamptz, %s::jsonb, %s, %s::integer, %s::integer,
+                  %s, %s::bigint, %s, %s::timestamptz, %s, %s, %s, %s)) AS r,
+        (VALUES (%s, %s::timestamptz, %s::integer)) AS e(status, at, count), (SELECT canonical_request(%s)) AS c(form)
+    ON CONFLICT (idempotency_key) DO NOTHING RETURNING {RUN_COLUMNS}
+"""  # noqa: S608
+_ADD_COUNTS = """
+    INSERT INTO enqueued_counts (queue, job, items) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])
 """
-_ADD_COUNT = "INSERT INTO enqueued_counts (queue, job, items) VALUES (%s, %s, %s)"
 _FOLD_COUNTS = """
     WITH moved AS (
         DELETE FROM enqueued_counts WHERE ctid = ANY(ARRAY(
@@ -42,6 +53,23 @@ _FOLD_COUNTS = """
     SELECT queue, job, sum(items) FROM moved GROUP BY queue, job ORDER BY queue, job
     ON CONFLICT (queue, job) DO UPDATE SET items_enqueued = t.items_enqueued + excluded.items_enqueued
 """
+# One statement, and so one round trip and no transaction to begin and end: most of what a small run costs.
+_INSERT_SMALL_RUN = f"""
+    WITH run AS ({_INSERT_RUN}), items AS (
+        INSERT INTO run_items (run_day, run_id, seq, symbol, timeframe)
+        SELECT run.run_day, run.id, i.place - 1, i.symbol, i.timeframe
+        FROM run, unnest(%s::text[], %s::text[]) WITH ORDINALITY AS i(symbol, timeframe, place)
+    ), counted AS (
+        INSERT INTO enqueued_counts (queue, job, items) SELECT queue, job, item_count FROM run WHERE item_count > 0
+    )
+    SELECT * FROM run
+"""  # noqa: S608
+SMALL_RUN = 1000
+_ensured: set[tuple[str, int, str, date]] = set()  # the database and day whose partition this process has seen
+_SELECT_BY_KEY = f"""
+    SELECT {RUN_COLUMNS}, request_differences(canonical_request(%s), canonical_request)
+    FROM runs WHERE idempotency_key = %s
+"""  # noqa: S608
 _COPY_ITEMS = "COPY run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
 
 
@@ -61,6 +89,7 @@ class Run:
     item_count: int
     is_enqueued: bool
     schedule: str | None = None
+    is_prepared: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -75,42 +104,113 @@ class UnfinishedRun(NamedTuple):
     enqueued_ms: int | None
 
 
-def create_run(connection: Connection, request: RunRequest, queue: str, max_attempts: int) -> tuple[Run, bool]:
-    """Insert a run and its items in one transaction.
+def create_run(
+    connection: Connection,
+    request: RunRequest,
+    queue: str,
+    max_attempts: int,
+    compared: dict[str, Any] | None = None,
+) -> tuple[Run, bool]:
+    """Insert a run and its items, all or nothing.
 
-    Returns the run and True, or, if the idempotency key is taken, the run that has it and False.
+    Returns the run and True, or, if the idempotency key is taken, the run that has it and False. With `compared`, the
+    request as it was asked for, raises KeyConflictError if that run is of another request.
     """
-    with connection.transaction():
-        row = connection.execute(
-            _INSERT_RUN,
-            (
-                request.job,
-                queue,
-                request.target,
-                request.timeframe,
-                request.as_of,
-                Jsonb(request.parameters or {}),
-                request.idempotency_key,
-                request.item_count,
-                max_attempts,
-                *astuple(request.origin),
-            ),
-        ).fetchone()
-        if row is None:
-            existing = connection.execute(
-                _SELECT_RUN + "WHERE idempotency_key = %s", (request.idempotency_key,)
-            ).fetchone()
-            assert existing is not None
-            return Run(*existing), False
-        run = load_run(connection, row[0])
-        assert run is not None
-        connection.execute("SELECT ensure_run_items_partition(%s)", (run.run_day,))
-        with connection.cursor().copy(_COPY_ITEMS) as copy:
-            copy.set_types(["date", "int8", "int4", "text", "text"])
+    values = _list_values(request, queue, max_attempts, compared)
+    if request.item_count <= SMALL_RUN:
+        run = _insert_small(connection, request, values)
+    else:
+        with connection.transaction():
+            run = _read_inserted(connection.execute(_INSERT_RUN, values).fetchone())
+            if run is not None:
+                ensure_partition(connection)
+                copy_items(connection, [(run, request)])
+                add_counts(connection, [run])
+    return (run, True) if run is not None else (_find_by_key(connection, request, compared), False)
+
+
+def _list_values(
+    request: RunRequest, queue: str, max_attempts: int, compared: dict[str, Any] | None
+) -> tuple[Any, ...]:
+    is_empty = request.item_count == 0
+    return (
+        request.job,
+        queue,
+        request.target,
+        request.timeframe,
+        request.as_of,
+        Jsonb(request.parameters or {}),
+        request.idempotency_key,
+        request.item_count,
+        max_attempts,
+        *astuple(request.origin),
+        request.traceparent,
+        request.note,
+        *(("COMPLETED", datetime.now(UTC), 0) if is_empty else ("PENDING", None, None)),
+        Jsonb(compared) if compared is not None and request.idempotency_key is not None else None,
+    )
+
+
+def _insert_small(connection: Connection, request: RunRequest, values: tuple[Any, ...]) -> Run | None:
+    items = list(request.items())
+    words = (*values, [symbol for symbol, _ in items], [timeframe for _, timeframe in items])
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        ensure_partition(connection)
+        return _read_inserted(connection.execute(_INSERT_SMALL_RUN, words).fetchone())
+    day = (connection.info.host, connection.info.port, connection.info.dbname, datetime.now(UTC).date())
+    if day not in _ensured:
+        ensure_partition(connection)
+        _ensured.clear()
+        _ensured.add(day)
+    try:
+        return _read_inserted(connection.execute(_INSERT_SMALL_RUN, words).fetchone())
+    except CheckViolation:
+        # It was dropped, or another day has begun for PostgreSQL.
+        ensure_partition(connection)
+        return _read_inserted(connection.execute(_INSERT_SMALL_RUN, words).fetchone())
+
+
+def _read_inserted(row: tuple[Any, ...] | None) -> Run | None:
+    return Run(*row) if row else None
+
+
+def _find_by_key(connection: Connection, request: RunRequest, compared: dict[str, Any] | None) -> Run:
+    row = connection.execute(
+        _SELECT_BY_KEY, (Jsonb(compared) if compared is not None else None, request.idempotency_key)
+    ).fetchone()
+    assert row is not None
+    *columns, names = row
+    run = Run(*columns)
+    if compared is not None and run.job != request.job:
+        raise KeyConflictError(f"key {request.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
+    if names:
+        raise KeyConflictError(
+            f"key {request.idempotency_key!r} belongs to run {run.id}, whose request differs in: {names}"
+        )
+    return run
+
+
+def copy_items(connection: Connection, runs: Iterable[tuple[Run, RunRequest]]) -> None:
+    """Insert the items of runs, whose partition exists."""
+    with connection.cursor().copy(_COPY_ITEMS) as copy:
+        copy.set_types(["date", "int8", "int4", "text", "text"])
+        for run, request in runs:
             for seq, (symbol, timeframe) in enumerate(request.items()):
                 copy.write_row((run.run_day, run.id, seq, symbol, timeframe))
-        connection.execute(_ADD_COUNT, (queue, run.job, run.item_count))
-    return run, True
+
+
+def add_counts(connection: Connection, runs: Iterable[Run]) -> None:
+    """Count the items of new runs by queue and job."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for run in runs:
+        counts[run.queue, run.job] += run.item_count
+    words = ([queue for queue, _ in counts], [job for _, job in counts], list(counts.values()))
+    connection.execute(_ADD_COUNTS, words)
+
+
+def ensure_partition(connection: Connection) -> None:
+    """Make the partition of the items of runs that are made now."""
+    connection.execute("SELECT ensure_run_items_partition((now() AT TIME ZONE 'UTC')::date)")
 
 
 def fold_enqueued_counts(connection: Connection, limit: int) -> None:
@@ -133,12 +233,16 @@ def is_key_taken(connection: Connection, idempotency_keys: Sequence[str]) -> boo
     return bool(row[0])
 
 
-def mark_enqueued(connection: Connection, run_id: int) -> None:
-    """Record that all entries of a run are in the stream."""
-    with connection.transaction():
-        # Not worth waiting for the disk: if it is lost, the reconciler adds the entries and records it again.
-        connection.execute("SET LOCAL synchronous_commit TO off")
-        connection.execute("UPDATE runs SET enqueued_at = clock_timestamp() WHERE id = %s", (run_id,))
+def mark_enqueued(connection: Connection, *run_ids: int) -> None:
+    """Record that all entries of these runs are in the stream; outside of a transaction."""
+    # Not worth waiting for the disk: if it is lost, the reconciler adds the entries and records it again.
+    connection.execute(
+        """
+        WITH quickly AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+        UPDATE runs SET enqueued_at = clock_timestamp() FROM quickly WHERE id = ANY(%s)
+        """,
+        (list(run_ids),),
+    )
 
 
 def mark_running(connection: Connection, run_id: int) -> None:
@@ -167,13 +271,13 @@ def mark_notified(connection: Connection, run_ids: Sequence[int]) -> set[int]:
 def read_unfinished_runs(
     connection: Connection, queue: str, before: datetime, after_id: int, limit: int
 ) -> list[UnfinishedRun]:
-    """Return the next open runs of a queue, by id, that were neither made nor enqueued since `before`.
+    """Return the next open runs of a queue, by id, that were neither prepared nor enqueued since `before`.
 
     The pause keeps the reconciler away from an enqueue in progress.
     """
     rows = connection.execute(
         _SELECT_UNFINISHED
-        + "AND queue = %s AND id > %s AND coalesce(enqueued_at, created_at) < %s ORDER BY id LIMIT %s",
+        + "AND queue = %s AND id > %s AND coalesce(enqueued_at, prepared_at) < %s ORDER BY id LIMIT %s",
         (queue, after_id, before, limit),
     )
     return [UnfinishedRun(Run(*row[:-1]), row[-1]) for row in rows]

@@ -33,7 +33,7 @@ def close_run(connection: Connection, run: Run) -> tuple[str | None, int]:
     Returns the state that this call gave it, or None if it closed nothing, and the number of open items.
     """
     with connection.transaction():
-        if not _lock_run(connection, run.id):
+        if not _lock_run(connection, run.id, prepared=True):
             return None, 0
         counts = count_items(connection, run)
         open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
@@ -160,7 +160,12 @@ def _notify_scheduler(connection: Connection, run: Run) -> None:
         connection.execute("SELECT pg_notify(%s, '')", (SCHEDULES_NOTIFY,))
 
 
-def _lock_run(connection: Connection, run_id: int) -> bool:
-    """Lock a run's row to the end of the transaction, before its items change; False if it has ended."""
-    row = connection.execute("SELECT status FROM runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
-    return row is not None and row[0] in OPEN_RUN_STATES
+def _lock_run(connection: Connection, run_id: int, *, prepared: bool = False) -> bool:
+    """Lock a run's row to the end of the transaction, before its items change; False if it has ended.
+
+    With `prepared`, also False if it has no items yet.
+    """
+    row = connection.execute(
+        "SELECT status, prepared_at IS NOT NULL FROM runs WHERE id = %s FOR UPDATE", (run_id,)
+    ).fetchone()
+    return row is not None and row[0] in OPEN_RUN_STATES and (row[1] or not prepared)

@@ -42,6 +42,14 @@ class RedisClient:
         with translate_errors():
             return self._scripts[script](keys=keys, args=words)
 
+    def run_all(self, script: str, keys: Sequence[str], calls: Sequence[Sequence[Any]]) -> None:
+        """Run a script of `lua/` several times, in one round trip."""
+        with translate_errors():
+            pipe = self.raw.pipeline(transaction=False)
+            for words in calls:
+                self._scripts[script](keys=keys, args=words, client=pipe)
+            pipe.execute()
+
     def close(self) -> None:
         """Close all connections to Redis."""
         self.raw.close()

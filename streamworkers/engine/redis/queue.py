@@ -71,7 +71,21 @@ class Queues:
         """Add entries of a run and count its items as open."""
         keys = [self._keys.stream(queue), self._keys.open_items(queue)]
         for start in range(0, len(packed), ADD_CHUNK):
-            self._client.run("add", keys, [run_id, *packed[start : start + ADD_CHUNK]])
+            chunk = packed[start : start + ADD_CHUNK]
+            self._client.run("add", keys, [run_id, len(chunk), *chunk])
+
+    def add_runs(self, queue: str, runs: Mapping[int, Sequence[bytes]]) -> None:
+        """Add the entries of small runs, in the order of the runs and in one round trip."""
+        keys = [self._keys.stream(queue), self._keys.open_items(queue)]
+        calls: list[list[Any]] = [[]]
+        room = ADD_CHUNK
+        for run_id, packed in runs.items():
+            if len(packed) > room and calls[-1]:
+                calls.append([])
+                room = ADD_CHUNK
+            calls[-1] += [run_id, len(packed), *packed]
+            room -= len(packed)
+        self._client.run_all("add", keys, calls)
 
     def read(
         self, queues: Sequence[str], consumer: str, count: int | Mapping[str, int], block_ms: int

@@ -97,6 +97,12 @@ class ServiceLoop(Loop):
         return held
 
 
+class PromptLoop(ServiceLoop):
+    """Runs a service that people wait for: it can be woken again right after a step."""
+
+    SHORTEST_PAUSE_SECONDS = 0.01
+
+
 def list_leased(loops: Iterable[ServiceLoop]) -> list[str]:
     """Return the names of the services that this process does for the fleet now."""
     return [loop.name for loop in loops if loop.has_lease]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -13,21 +14,23 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection, SessionLimits, open_pool
+from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.engine import ledger
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
-from streamworkers.engine.host.loop import Loop
+from streamworkers.engine.host.loop import ConnectionLoop, Loop
 from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.host.signals import Signals
-from streamworkers.engine.job import JobCounter
 from streamworkers.engine.protocol import BatchReport, PendingCommit
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.streams import open_streams
-from streamworkers.engine.services.loop import Service, ServiceLoop, list_leased
+from streamworkers.engine.registry import Registry
+from streamworkers.engine.services.job_types import JobTypeRecorder
+from streamworkers.engine.services.loop import PromptLoop, Service, ServiceLoop, list_leased
 from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.outbox_relay import OutboxRelay
+from streamworkers.engine.services.preparer import Preparer, Targets, follow_submissions
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.pruner import Pruner
 from streamworkers.engine.services.reclaimer import Reclaimer
@@ -46,17 +49,17 @@ _TURN_SECONDS = 1.0
 class SupervisorOptions:
     """The options of `streamworkers worker`.
 
-    `slots` holds the queues of each worker process, `jobs` the jobs of each known queue, `counters` the counters that
-    jobs define.
+    `slots` holds the queues of each worker process, `jobs` are those that are installed, `targets` is what their
+    requests may name.
     """
 
     slots: Sequence[Sequence[str]]
-    jobs: Mapping[str, Sequence[str]]
+    jobs: Registry
+    targets: Targets
     limits: Limits
     grace_seconds: float
     metrics_host: str
     metrics_port: int | None
-    counters: Sequence[JobCounter] = ()
 
 
 def plan_slots(processes: int, queues: Mapping[str, int | None], known: Sequence[str]) -> list[list[str]]:
@@ -98,16 +101,17 @@ class Supervisor:
     def __init__(self, settings: Settings, redis_url: str, database_url: str, options: SupervisorOptions) -> None:
         self.host = Host("supervisor")
         self.supervisor_id = self.host.id
-        self.metrics = PoolMetrics(options.counters)
+        self.metrics = PoolMetrics(options.jobs.counters)
         self._options = options
         self._last_scrape_seconds = settings.last_scrape_seconds
         self._streams = open_streams(redis_url, settings.key_prefix)
         self._database_url = database_url
+        self._limits = SessionLimits.of(settings)
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url,
             application=self.supervisor_id,
-            max_size=4,
-            limits=SessionLimits.of(settings),
+            max_size=5,
+            limits=self._limits,
         )
         self._queues = sorted({queue for queues in options.slots for queue in queues})
         self._leases = LeaseKeeper(
@@ -129,8 +133,21 @@ class Supervisor:
             service.name: self.host.add(ServiceLoop(service, self._streams, self.supervisor_id, self.metrics))
             for service in self._services(settings)
         }
+        self._follower = self._add_preparer(settings)
         self._register_metrics()
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
+
+    def _add_preparer(self, settings: Settings) -> Loop:
+        """Add the preparer of the jobs of these queues, and return the loop that wakes it."""
+        jobs = Registry(job for job in self._options.jobs.values() if job.queue in self._queues)
+        service = Preparer(self._pool, self._streams, jobs, self._options.targets, settings.lease_seconds, self.metrics)
+        loop = self.host.add(PromptLoop(service, self._streams, self.supervisor_id, self.metrics))
+        self._loops[service.name] = loop
+        follow = partial(follow_submissions, self._connect, loop.wake)
+        return self.host.add(ConnectionLoop("submissions", follow))
+
+    def _connect(self) -> Connection:
+        return connect(self._database_url, application=self.supervisor_id, limits=self._limits)
 
     def _build_fleet(self, redis_url: str) -> Fleet:
         urls = {"STREAMWORKERS_REDIS_URL": redis_url, "STREAMWORKERS_DATABASE_URL": self._database_url}
@@ -150,7 +167,8 @@ class Supervisor:
         self.metrics.registry.register(DatabasePoolCollector(self._pool))
         self.metrics.registry.register(WorkerCollector(self._fleet.usages))
         self.metrics.slots.set(len(self._options.slots))
-        self.metrics.begin_at_zero({queue: self._options.jobs.get(queue, ()) for queue in self._queues})
+        by_queue = self._options.jobs.jobs_by_queue()
+        self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in self._queues})
 
     def _services(self, settings: Settings) -> list[Service]:
         streams, queues, metrics = self._streams, self._queues, self.metrics
@@ -176,6 +194,7 @@ class Supervisor:
             ),
             OutboxRelay(self._pool, streams, metrics),
             SessionGuard(self._pool),
+            JobTypeRecorder(self._pool, self._options.jobs),
             Pruner(self._pool, streams, queues, lambda: set(streams.inspector.read_heartbeats())),
         ]
 
@@ -213,7 +232,7 @@ class Supervisor:
                 self._fleet.kill()
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
         self._wait_for_last_scrape()
-        stop_loops(list(self._loops.values()))
+        stop_loops([self._follower, *self._loops.values()])
         stop_loops([self._leases, self._heartbeat])
         if self.host.server:
             self.host.server.stop()

@@ -10,7 +10,7 @@ from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
-from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
+from streamworkers.errors import BadInputError, KeyConflictError, RedisUnavailableError, UnknownNameError
 
 
 def test_a_purged_item_is_not_retried(
@@ -90,8 +90,10 @@ def test_the_same_idempotency_key_gives_the_same_run(
     connection: Connection, streams: Streams, registry: Registry
 ) -> None:
     first = start_run(connection, streams, registry, "noop", "A", idempotency_key="tonight")
-    second = start_run(connection, streams, registry, "noop", "A", "B", idempotency_key="tonight")
+    second = start_run(connection, streams, registry, "noop", "A", idempotency_key="tonight")
     assert first.id == second.id
+    with pytest.raises(KeyConflictError, match=r"key 'tonight' belongs to run 1, whose request differs in: symbols or"):
+        start_run(connection, streams, registry, "noop", "A", "B", idempotency_key="tonight")
     assert streams.inspector.read_backlog("bench").waiting == 1
 
 

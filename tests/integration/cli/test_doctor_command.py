@@ -26,6 +26,7 @@ from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import RedisUnavailableError
+from submitting import install_jobs, submit
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,12 @@ def _keep_events(patient: Patient) -> None:
     )
 
 
+def _submit_without_a_preparer(patient: Patient) -> None:
+    install_jobs(patient.connection, patient.registry)
+    submit(patient.connection, "ledger_entry", symbols=["A"])
+    patient.connection.execute("UPDATE runs SET created_at = created_at - interval '2 minutes'")
+
+
 def _uninstall_the_job(patient: Patient) -> None:
     patient.pretend_to_serve()
     run = patient.start("A")
@@ -238,6 +245,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "entries_without_items": _add_orphans,
     "failure_rate": _fail_items,
     "open_run_without_open_items": _forget_to_complete,
+    "unprepared_run": _submit_without_a_preparer,
     "ended_run_with_open_items": _end_too_early,
     "stale_count": _count_what_is_not,
     "unknown_job": _uninstall_the_job,
@@ -253,6 +261,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "unread_queue": Patient.pretend_to_serve,
     "old_items": lambda patient: patient.consumer.work(),
     "failure_rate": lambda patient: patient.connection.execute("UPDATE runs SET completed_at = now() - interval '2 d'"),
+    "unprepared_run": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
     "unknown_job": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
     "schedule_problem": lambda patient: patient.connection.execute("UPDATE schedules SET problem = NULL"),
     "missed_ticks": lambda patient: patient.connection.execute("DELETE FROM ticks"),

@@ -35,7 +35,8 @@ def test_the_states_of_an_open_run_are_those_of_the_ledger() -> None:
         (run("COMPLETED_WITH_ERRORS", 199), 0.995, "run 42 of bars is COMPLETED_WITH_ERRORS with a coverage of 0.9950"),
         (run("CANCELLED", 100), 0.5, "run 42 of bars is CANCELLED with a coverage of 0.5000"),
         (run("FAILED", 0), 0.0, "run 42 of bars is FAILED with a coverage of 0.0000"),
-        (run("COMPLETED", 0, items=0), 0.0, "run 42 of bars is COMPLETED with a coverage of 0.0000"),
+        (run("COMPLETED", 0, items=0), 1.0, None),
+        (run("CANCELLED", 0, items=0), 0.0, "run 42 of bars is CANCELLED with a coverage of 0.0000"),
     ],
 )
 def test_a_run_that_ended_with_enough_coverage_starts_the_other_and_says_what_is_missing(
@@ -55,7 +56,7 @@ def test_a_run_that_ended_with_enough_coverage_starts_the_other_and_says_what_is
         (run("RUNNING", 200), 0.5, "run 42 of bars is RUNNING with a coverage of 1.0000"),
         (run("COMPLETED_WITH_ERRORS", 199), 1.0, "run 42 of bars is COMPLETED_WITH_ERRORS with a coverage of 0.9950"),
         (run("FAILED", 0), 0.9, "run 42 of bars is FAILED with a coverage of 0.0000"),
-        (run("COMPLETED", 0, items=0), 0.1, "run 42 of bars is COMPLETED with a coverage of 0.0000"),
+        (run("FAILED", 0, items=0), 0.1, "run 42 of bars is FAILED with a coverage of 0.0000"),
     ],
 )
 def test_anything_else_waits_until_the_deadline_and_then_does_as_the_schedule_says(
@@ -99,9 +100,10 @@ def test_before_the_deadline_nothing_starts_without_its_coverage_and_after_it_no
     awaited = Awaited("bars", "started", None, 42 if status else None, status, items, completed)
     now = DEADLINE + timedelta(seconds=seconds)
     action, reason = decide_dependency(awaited, min_coverage, now, DEADLINE, at_deadline)
-    is_enough = status in ENDED and (completed / items if items else 0.0) >= min_coverage
+    coverage = completed / items if items else float(status == "COMPLETED")  # it had nothing to do
+    is_enough = status in ENDED and coverage >= min_coverage
     if is_enough:
         assert action == "start"
     else:
         assert action == ("wait" if seconds < 0 else at_deadline)
-    assert (reason is None) == (is_enough and completed == items and items > 0)
+    assert (reason is None) == (is_enough and coverage == 1.0)

@@ -1,8 +1,13 @@
--- Adds entries of a run to a queue and counts them as open.
--- KEYS: stream, open items. ARGV: run id, entry, entry, …
--- Returns the number added. Bound: the caller sends at most 500 entries.
-for i = 2, #ARGV do
-    redis.call('XADD', KEYS[1], '*', 'e', ARGV[i])
+-- Adds entries of runs to a queue and counts them as open.
+-- KEYS: stream, open items. ARGV: for each run its id, the number of its entries, and these.
+-- Returns the number added. Bound: the caller sends at most 500 entries, or one run of up to 1000.
+local at, total = 1, 0
+while at < #ARGV do
+    local count = tonumber(ARGV[at + 1])
+    for i = at + 2, at + 1 + count do
+        redis.call('XADD', KEYS[1], '*', 'e', ARGV[i])
+    end
+    redis.call('HINCRBY', KEYS[2], ARGV[at], count)
+    at, total = at + 2 + count, total + count
 end
-redis.call('HINCRBY', KEYS[2], ARGV[1], #ARGV - 1)
-return #ARGV - 1
+return total

@@ -1,0 +1,63 @@
+"""The table `job_types`: what the processes of the pool have installed, for those who have no job's code."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from psycopg.types.json import Jsonb
+
+from streamworkers.database import Connection
+
+KEPT_DAYS = 7
+_SEEN_EVERY_SECONDS = 600.0
+# Written only where it says something new: every process of the pool does this all the time.
+_RECORD = """
+    INSERT INTO job_types AS t (name, schema_hash, release, queue, max_attempts, params_schema, item_kind)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (name, schema_hash) DO UPDATE SET (release, queue, max_attempts, seen_at)
+        = (excluded.release, excluded.queue, excluded.max_attempts, excluded.seen_at)
+    WHERE t.seen_at < excluded.seen_at - make_interval(secs => %s)
+        OR (t.release, t.queue, t.max_attempts) <> (excluded.release, excluded.queue, excluded.max_attempts)
+"""
+
+
+class JobType(NamedTuple):
+    """What others may know of a job: its name, where it runs, and the JSON Schema of its parameters."""
+
+    name: str
+    queue: str
+    max_attempts: int
+    params_schema: dict[str, Any]
+    item_kind: str
+
+    @property
+    def schema_hash(self) -> str:
+        """What tells two kinds of requests for one job apart: SHA-256 of the schema and the kind of items."""
+        text = json.dumps([self.params_schema, self.item_kind], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record_job_types(connection: Connection, types: Iterable[JobType], release: str) -> None:
+    """Record that these jobs are installed in a process of this release."""
+    for each in sorted(types, key=lambda one: one.name):
+        connection.execute(
+            _RECORD,
+            (
+                each.name,
+                each.schema_hash,
+                release,
+                each.queue,
+                each.max_attempts,
+                Jsonb(each.params_schema),
+                each.item_kind,
+                _SEEN_EVERY_SECONDS,
+            ),
+        )
+
+
+def delete_old_job_types(connection: Connection) -> None:
+    """Remove jobs that no process has had for seven days."""
+    connection.execute(
+        "DELETE FROM job_types WHERE seen_at < clock_timestamp() - make_interval(days => %s)", (KEPT_DAYS,)
+    )
