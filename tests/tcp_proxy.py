@@ -73,6 +73,10 @@ class TcpProxy:
         """How often `cut_after` has come true."""
         return self._cuts
 
+    def retarget(self, target: str | tuple[str, int]) -> None:
+        """Forward new connections to another service; those that are open stay."""
+        self._do(lambda: setattr(self, "_target", target))
+
     def cut(self) -> None:
         """Reset all connections; new ones are welcome."""
         self._do(self._cut_all)

@@ -8,7 +8,10 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 # A password with a bare `@`, `/`, `?` or `#` would be cut there, and its rest taken for a host or a port and printed as
 # such. So the form is checked before anything parses a URL.
 _AUTHORITY = r"([^@/?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^@:/?#\s\[\]]*)(:\d{0,5})?(,[^@/?#\s]*)?"
-_REDIS_URL = re.compile(rf"(rediss?://{_AUTHORITY}(/\d*)?(\?[^@#\s]*)?|unix://([^@/?#\s]*@)?/[^?#]+(\?[^#\s]*)?)")
+_REDIS_URL = re.compile(
+    rf"(rediss?://{_AUTHORITY}(/\d*)?(\?[^@#\s]*)?|unix://([^@/?#\s]*@)?/[^?#]+(\?[^#\s]*)?"
+    rf"|redis\+sentinel://{_AUTHORITY}/[\w.-]+(/\d+)?(\?[^@#\s]*)?)"
+)
 _DATABASE_URL = re.compile(rf"postgres(ql)?://{_AUTHORITY}(/[^@/?#\s]*)?(\?[^#\s]*)?")
 _KEYWORDS = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
 _ENCODE = "other characters than letters, digits and -._~ in its password are percent-encoded"
@@ -18,7 +21,9 @@ class ServiceSettings(BaseModel):
     """Where Redis and PostgreSQL are."""
 
     redis_url: SecretStr | None = Field(
-        None, description="URL of Redis: `redis://`, `rediss://` or `unix://`; without it, the embedded Redis"
+        None,
+        description="URL of Redis: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`;"
+        " without it, the embedded Redis",
     )
     database_url: SecretStr | None = Field(
         None, description="URL of PostgreSQL: `postgresql://…`; without it, the embedded PostgreSQL"
@@ -40,7 +45,9 @@ class ServiceSettings(BaseModel):
     @classmethod
     def _require_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _REDIS_URL.fullmatch(value.get_secret_value()):
-            raise ValueError(f"it is not redis://HOST:PORT/NUMBER, rediss://… or unix:///PATH; {_ENCODE}")
+            raise ValueError(
+                f"it is not redis://HOST:PORT/NUMBER, rediss://…, unix:///PATH or redis+sentinel://…; {_ENCODE}"
+            )
         return value
 
     @field_validator("database_url")

@@ -32,10 +32,11 @@ def find_little_memory(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def find_eviction(snapshot: Snapshot) -> Iterator[Finding]:
-    """A full Redis would evict queues instead of rejecting writes."""
-    policy = snapshot.redis_state.get("maxmemory_policy")
+    """A full Redis would evict keys instead of rejecting writes."""
+    policy = str(snapshot.redis_state.get("maxmemory_policy"))
     if snapshot.redis_state.get("maxmemory") and policy != "noeviction":
-        yield Finding(_WHERE, f"maxmemory-policy {policy} may evict queues: set noeviction")
+        what = "heartbeats, leases and rate limits" if policy.startswith("volatile-") else "queues"
+        yield Finding(_WHERE, f"maxmemory-policy {policy} may evict {what}: set noeviction")
 
 
 def find_redis_clock(snapshot: Snapshot) -> Iterator[Finding]:

@@ -71,7 +71,7 @@ class FaultyPool:
             "STREAMWORKERS_RECONCILE_SECONDS": "0.3",
             "STREAMWORKERS_LOG_FORMAT": "json",
         }
-        self._registry = registry
+        self.registry = registry
         self._folder = folder
         self._began = ""
         self._supervisors: list[Supervisor] = []
@@ -131,7 +131,7 @@ class FaultyPool:
         """Enqueue a run of items that take so long each."""
         symbols = [f"S{number:04}" for number in range(count)]
         parameters = {"milliseconds": paced(milliseconds)}
-        return start_run(self.connection, self.streams, self._registry, "ledger_entry", *symbols, parameters=parameters)
+        return start_run(self.connection, self.streams, self.registry, "ledger_entry", *symbols, parameters=parameters)
 
     def completed(self, run: Run) -> int:
         """How many items of a run are completed."""

@@ -6,13 +6,16 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
 
 from faults.faulty_pool import LEASE_SECONDS, OUTAGE_SECONDS, FaultyPool, assert_for
-from harness import wait_until
+from harness import items_of, start_run, wait_for_end, wait_until
 from patience import patient
+from streamworkers.diagnosis.redis_checks import find_eviction
 from streamworkers.engine import ledger
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.redis.entry import Entry
@@ -253,6 +256,53 @@ def test_redis_is_out_of_memory(pool: FaultyPool) -> None:
     for started in (run, ledger.load_run(pool.connection, int(rejected[1]))):
         assert started is not None
         pool.assert_nothing_lost(started)
+
+
+def test_the_queue_of_a_full_redis_drains_by_itself(pool: FaultyPool) -> None:
+    """What fails is retried, and what a killed worker held is requeued, though Redis takes no new entries."""
+    run = pool.start_run(150)
+    pool.wait_for_completed(run, 10)
+    symbols = ("A", "RAISE", "SIGKILL", "B")
+    troubled = start_run(pool.connection, pool.streams, pool.registry, "misbehaving", *symbols, max_attempts=2)
+    pool.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.ResponseError, match="command not allowed when used memory"):
+            pool.client.set("there?", "")
+        assert wait_for_end(pool.connection, run, 90) == "COMPLETED"
+        assert wait_for_end(pool.connection, troubled, 90) == "COMPLETED_WITH_ERRORS"
+        assert {symbol: state for symbol, (state, _, _) in items_of(pool.connection, troubled).items()} == {
+            **dict.fromkeys(("A", "B"), "completed"),
+            **dict.fromkeys(("RAISE", "SIGKILL"), "failed"),
+        }
+        assert _is_told(pool)
+        for words in (["doctor", "--fix"], ["dead", "purge", "--run", str(troubled.id)]):
+            answer = pool.command(*words)
+            assert (answer.code <= 1, answer.err) == (True, ""), words
+        backlog = pool.streams.inspector.read_backlog("tests")
+        assert (backlog.waiting, backlog.pending, backlog.delayed) == (0, 0, 0)
+    finally:
+        pool.client.config_set("maxmemory", 0)
+    assert wait_for_end(pool.connection, pool.start_run(20), 90) == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("policy", "victims"),
+    [
+        ("noeviction", None),
+        *((f"allkeys-{how}", "queues") for how in ("lru", "lfu", "random")),
+        *((f"volatile-{how}", "heartbeats, leases and rate limits") for how in ("lru", "lfu", "random", "ttl")),
+    ],
+)
+def test_every_policy_that_evicts_is_a_finding(pool: FaultyPool, policy: str, victims: str | None) -> None:
+    pool.client.config_set("maxmemory-policy", policy)
+    pool.client.config_set("maxmemory", 1 << 32)
+    try:
+        snapshot: Any = SimpleNamespace(redis_state=pool.streams.inspector.read_server_state())
+        found = [finding.what for finding in find_eviction(snapshot)]
+    finally:
+        pool.client.config_set("maxmemory", 0)
+        pool.client.config_set("maxmemory-policy", "noeviction")
+    assert found == ([f"maxmemory-policy {policy} may evict {victims}: set noeviction"] if victims else [])
 
 
 def test_a_command_says_that_redis_does_not_answer(pool: FaultyPool) -> None:

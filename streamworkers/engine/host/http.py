@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 Check = Callable[[], list[str]]
+# A slow Redis or PostgreSQL makes requests outlast the timeouts of their senders, who send more of them.
+MOST_REQUESTS = 4
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -34,6 +36,7 @@ class HealthServer:
     def __init__(self, host: str, port: int, registry: CollectorRegistry, live: Check, ready: Check) -> None:
         self._metrics_app = make_wsgi_app(registry)
         self._checks = {"/livez": live, "/readyz": ready}
+        self._slots = {path: threading.BoundedSemaphore(MOST_REQUESTS) for path in ("/metrics", "/readyz")}
         self._scraped = threading.Condition()
         self._scraped_at = float("-inf")
         try:
@@ -63,6 +66,18 @@ class HealthServer:
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        slots = self._slots.get(path)
+        if slots is None:
+            return self._answer_now(path, environ, start_response)
+        if not slots.acquire(blocking=False):
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+            return [f"{MOST_REQUESTS} requests for {path} are being answered\n".encode()]
+        try:
+            return self._answer_now(path, environ, start_response)
+        finally:
+            slots.release()
+
+    def _answer_now(self, path: str, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if path == "/metrics":
             began_at = time.monotonic()
             body: Iterable[bytes] = self._metrics_app(environ, start_response)

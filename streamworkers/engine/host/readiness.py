@@ -1,7 +1,5 @@
 """What keeps a service from being used now; readiness probes and the checks of `doctor` and `status` share it."""
 
-import secrets
-
 import psycopg
 
 from streamworkers.database import connect, find_write_trouble
@@ -9,14 +7,11 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError, ServiceUnreachableError
 from streamworkers.pooler import find_pooler_trouble
 
-_PROBE_MS = 1000
-
 
 def find_redis_trouble(streams: Streams) -> str | None:
     """Return why Redis does not answer or takes no writes, or None."""
-    token = secrets.token_hex(8)
     try:
-        streams.leases.hold_service_lease(f"write-probe:{token}", token, _PROBE_MS)
+        streams.probe_write()
     except RedisUnavailableError as error:
         return str(error)
     return None

@@ -10,11 +10,14 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from streamworkers.engine.redis.keys import Keys
+from streamworkers.engine.redis.sentinel_url import SENTINEL_SCHEME, parse_sentinel_url
 from streamworkers.errors import BadInputError, RedisUnavailableError
 
-_SOCKET_SECONDS = 10.0
+MOST_CONNECTIONS = 32
+SOCKET_SECONDS = 10.0
 # What Redis 6.2 puts before the error of a command that a script called.
 _SCRIPT_PREFIX = re.compile(r"^(ERR )?Error running script \(call to f_\w+\): (@user_script: ?\d+: )+-?")
 
@@ -65,26 +68,57 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "promote": ("promote",),
     "leave": ("leave",),
     "hold_lease": ("hold_lease",),
+    "beat": ("beat",),
+    "set_count": ("set_count",),
     "rate_limit": ("rate_limit",),
+}
+
+
+class _Client(redis.Redis):
+    """A client that leaves a server which has become read-only: its address may lead to the new primary by now."""
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        try:
+            return super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            if isinstance(error, redis.ReadOnlyError) or "READONLY" in str(error):
+                connection.disconnect()
+            raise
+
+
+_OPTIONS: dict[str, Any] = {
+    "protocol": 2,
+    # No silent retries: a repeated XREADGROUP would lose the first one's entries from sight.
+    "retry": Retry(NoBackoff(), 0),
+    "socket_timeout": SOCKET_SECONDS,
+    "socket_connect_timeout": 5.0,
+    "health_check_interval": 0,
 }
 
 
 def open_client(url: str) -> redis.Redis:
     """Return a thread-safe client, which connects when it is first used. Raises BadInputError for a malformed URL."""
-    try:
-        # No silent retries: a repeated XREADGROUP would lose the first one's entries from sight.
-        return redis.Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=_SOCKET_SECONDS,
-            socket_connect_timeout=5.0,
-            health_check_interval=0,
+    if url.startswith(SENTINEL_SCHEME):
+        service = parse_sentinel_url(url)
+        options = {**_OPTIONS, **service.sentinel_login}
+        sentinel: Any = Sentinel(service.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        client: redis.Redis = sentinel.master_for(
+            service.name, redis_class=_Client, max_connections=MOST_CONNECTIONS, **_OPTIONS, **service.login
         )
+        return client
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            # An idle connection is kept, so that without a bound their number would be the most that were ever needed.
+            max_connections=MOST_CONNECTIONS,
+            timeout=SOCKET_SECONDS,
+            **_OPTIONS,
+        )
+        return _Client.from_pool(pool)
     except ValueError:
         # The parser's message may quote a part of a password.
         raise BadInputError(
-            "STREAMWORKERS_REDIS_URL is not a URL that begins with redis://, rediss:// or unix://"
+            "STREAMWORKERS_REDIS_URL is not a URL that begins with redis://, rediss://, unix:// or redis+sentinel://"
         ) from None
 
 

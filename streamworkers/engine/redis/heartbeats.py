@@ -49,8 +49,7 @@ class Heartbeats:
 
     def beat(self, supervisor_id: str, status: SupervisorStatus, ttl_ms: int) -> None:
         """Write the heartbeat; it expires after `ttl_ms`."""
-        with translate_errors():
-            self._client.raw.set(self._keys.supervisor(supervisor_id), encode_heartbeat(status), px=ttl_ms)
+        self._client.run("beat", [self._keys.supervisor(supervisor_id)], [encode_heartbeat(status), ttl_ms])
 
     def shorten(self, longest_ms: int) -> None:
         """Let heartbeats from before the clock was set back, which would last longer, expire after `longest_ms`."""

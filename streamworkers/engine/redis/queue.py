@@ -172,11 +172,7 @@ class Queues:
 
     def set_open_count(self, queue: str, run_id: int, count: int) -> None:
         """Set the open items of a run to what the ledger says; 0 forgets the run."""
-        with translate_errors():
-            if count > 0:
-                self._client.raw.hset(self._keys.open_items(queue), str(run_id), str(count))
-            else:
-                self._client.raw.hdel(self._keys.open_items(queue), str(run_id))
+        self._client.run("set_count", [self._keys.open_items(queue)], [run_id, count])
 
     def remove_entries(self, queue: str, entry_ids: Sequence[str], delayed: Sequence[bytes]) -> None:
         """Remove entries, whichever consumer owns them: only for those that belong to no open item."""

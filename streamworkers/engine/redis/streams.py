@@ -1,5 +1,6 @@
 """The pool's Redis, in roles that share one client."""
 
+import secrets
 from collections.abc import Sequence
 
 from streamworkers.engine.redis.client import RedisClient, translate_errors
@@ -8,6 +9,8 @@ from streamworkers.engine.redis.inspector import Inspector
 from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.redis.queue import Queues
 from streamworkers.engine.redis.rate_limiter import RateLimiter
+
+_PROBE_MS = 1000
 
 
 class Streams:
@@ -26,10 +29,16 @@ class Streams:
         """Close all connections to Redis."""
         self.client.close()
 
-    def publish(self, messages: Sequence[tuple[str, str]]) -> None:
-        """Publish (channel, text) messages in order."""
+    def probe_write(self) -> None:
+        """Write a key that expires at once. Raises RedisUnavailableError, also for a full or read-only Redis."""
         with translate_errors():
-            pipe = self.client.raw.pipeline(transaction=False)
+            self.client.raw.set(self.keys.service_lease(f"write-probe:{secrets.token_hex(8)}"), "", px=_PROBE_MS)
+
+    def publish(self, messages: Sequence[tuple[str, str]]) -> None:
+        """Publish (channel, text) messages in order; a replica, which would reach few subscribers, rejects them."""
+        with translate_errors():
+            pipe = self.client.raw.pipeline(transaction=True)
+            pipe.delete(self.keys.service_lease("publishing"))  # a replica rejects a write, and what is with it
             for channel, text in messages:
                 pipe.publish(channel, text)
             pipe.execute()

@@ -6,5 +6,7 @@ local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then
     return 0
 end
+-- The services work in a full Redis, too, so that it drains: see requeue_entry.lua.
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1

@@ -12,8 +12,9 @@ if tonumber(first[2]) > now_ms then
 end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[1])
 for _, packed in ipairs(due) do
-    redis.call('XADD', KEYS[2], '*', 'e', packed)
+    -- In this order also in a full Redis: see requeue_entry.lua.
     redis.call('ZREM', KEYS[1], packed)
+    redis.call('XADD', KEYS[2], '*', 'e', packed)
 end
 first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return {#due, #first == 0 and -1 or math.max(0, tonumber(first[2]) - now_ms)}

@@ -8,6 +8,8 @@
 -- from version 2 on left_ms and generation; later versions append.
 -- Returns 1, or 0 if the entry had been deleted. Bound: one entry.
 local function requeue_entry(stream, group, id, reason, charge, left_ms)
+    -- A full Redis lets a script finish that has begun with writes which need no memory.
+    redis.call('XACK', stream, group, id)
     local found = redis.call('XRANGE', stream, id, id)
     if #found == 1 then
         local content = found[1][2]
@@ -25,10 +27,9 @@ local function requeue_entry(stream, group, id, reason, charge, left_ms)
             end
             packed = cmsgpack.pack(fields)
         end
-        redis.call('XADD', stream, '*', 'e', packed)
         redis.call('XDEL', stream, id)
+        redis.call('XADD', stream, '*', 'e', packed)
     end
-    redis.call('XACK', stream, group, id)
     return #found
 end
 
