@@ -39,7 +39,7 @@ def check_request(job: Job[Any], request: RunRequest) -> RunRequest:
     _require_key(request.idempotency_key)
     if not symbols and kind_of_items(job) != "id":
         raise BadInputError("a run needs at least one symbol")
-    checked = replace(request, symbols=symbols)
+    checked = request if symbols is request.symbols else replace(request, symbols=symbols)
     _require_items(job, checked)
     for symbol in symbols if job.parts else ():
         if symbol not in job.parts:

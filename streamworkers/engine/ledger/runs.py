@@ -153,7 +153,8 @@ def _list_values(
 
 def _insert_small(connection: Connection, request: RunRequest, values: tuple[Any, ...]) -> Run | None:
     items = list(request.items())
-    words = (*values, [symbol for symbol, _ in items], [timeframe for _, timeframe in items])
+    timeframes = [timeframe for _, timeframe in items] if request.timeframe or request.timeframes else None
+    words = (*values, [symbol for symbol, _ in items], timeframes)
     if connection.info.transaction_status != TransactionStatus.IDLE:
         ensure_partition(connection)
         return _read_inserted(connection.execute(_INSERT_SMALL_RUN, words).fetchone())

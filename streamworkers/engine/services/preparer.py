@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
 import structlog
@@ -103,15 +103,17 @@ class Preparer:
         """Prepare claimed runs, a portion at a time, well within the lease; release those for which no time is left."""
         deadline = time.monotonic() + self._lease_seconds / 3
         portion: list[PreparedRun] = []
+        items = 0
         for claim in claims:
             if time.monotonic() >= deadline:
                 break
             match self._prepare_one(connection, claim):
                 case PreparedRun() as prepared:
                     portion.append(prepared)
-                    if sum(each.request.item_count for each in portion) >= ITEM_LIMIT:
+                    items += prepared.request.item_count
+                    if items >= ITEM_LIMIT:
                         self._write(connection, portion)
-                        portion = []
+                        portion, items = [], 0
                 case failed:
                     self._record_failure(connection, failed)
         self._write(connection, portion)
@@ -125,8 +127,11 @@ class Preparer:
         job = self._jobs[claim.job]
         try:
             request = self._resolve(connection, claim.to_request())
-            with self._guard(connection, job):
+            if type(job).prepare is Job.prepare:
                 prepared = prepare_request(connection, job, request)
+            else:
+                with self._guard(connection):
+                    prepared = prepare_request(connection, job, request)
             return PreparedRun(claim, prepared, job.queue, job.max_attempts)
         except UsageError as error:
             return _Failed(claim, printable(str(error)), is_final=True)
@@ -138,6 +143,8 @@ class Preparer:
 
     def _resolve(self, connection: Connection, request: RunRequest) -> RunRequest:
         symbols = request.symbols
+        if request.universe is None and request.timeframe is None and not request.timeframes:
+            return request
         if request.universe is not None:
             symbols = self._targets.resolve(connection, request.universe)
             if not symbols:
@@ -147,11 +154,8 @@ class Preparer:
         return replace(request, symbols=symbols, timeframe=timeframe, timeframes=timeframes)
 
     @contextmanager
-    def _guard(self, connection: Connection, job: Job[Any]) -> Iterator[None]:
+    def _guard(self, connection: Connection) -> Iterator[None]:
         """Limit what a `prepare` of a job's own can do to the connection, and how long its statements take."""
-        if type(job).prepare is Job.prepare:
-            yield
-            return
         limit = str(round(self._lease_seconds / 3 * 1000))
         connection.execute("SELECT set_config('statement_timeout', %s, false)", (limit,))
         try:
