@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 import pytest
 
 from patience import Deadline, patient
@@ -32,6 +33,14 @@ class ServiceUrls:
 
     redis: str
     postgres: str
+
+
+def is_running(pid: int) -> bool:
+    """True while there is such a process that has not ended."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
@@ -113,6 +122,11 @@ class Supervisor(Service):
         """Process ids of the workers that have been started and have not ended."""
         ended = {event["pid"] for event in self.events("worker_ended")}
         return [event["pid"] for event in self.events("worker_started") if event["pid"] not in ended]
+
+    def fork_server_pid(self) -> int:
+        """The process id of the newest fork server."""
+        pid: int = self.events("fork_server_started")[-1]["pid"]
+        return pid
 
     def kill_all(self) -> None:
         """End it, and the workers that it left."""

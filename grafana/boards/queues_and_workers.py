@@ -280,11 +280,12 @@ def _workers() -> Section:
                 About(
                     45,
                     "Memory of workers",
-                    "Does a worker grow without end? Limit it with `--max-memory-mb` and look for the leak in its job.",
+                    "Does a worker grow without end? Limit it with `--max-memory-mb` and look for the leak in its job."
+                    " What workers share is not counted.",
                 ),
                 [
                     promql(
-                        "sum by (instance, slot) (streamworkers_worker_resident_memory_bytes)", "{{instance}} {{slot}}"
+                        "sum by (instance, slot) (streamworkers_worker_private_memory_bytes)", "{{instance}} {{slot}}"
                     )
                 ],
                 Look(unit="bytes", minimum=0),
@@ -328,7 +329,7 @@ def _table_of_workers() -> Panel:
     )
     names = {"instance": "supervisor", "slot": "slot", "Value #A": "memory", "Value #B": "CPU"}
     queries = [
-        promql_table("sum by (instance, slot) (streamworkers_worker_resident_memory_bytes)"),
+        promql_table("sum by (instance, slot) (streamworkers_worker_private_memory_bytes)"),
         promql_table("sum by (instance, slot) (rate(streamworkers_worker_cpu_seconds_total[5m]))"),
     ]
     columns = (column("memory", "bytes"), column("CPU", "percentunit"))

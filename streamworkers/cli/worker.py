@@ -26,7 +26,11 @@ from streamworkers.market.targets import MarketTargets
     " queues given like this.  [default: all queues]",
 )
 @click.option("--max-items", type=click.IntRange(1), help="Replace a worker after this many items.")
-@click.option("--max-memory-mb", type=click.FloatRange(32), help="Kill and replace a worker that uses more memory.")
+@click.option(
+    "--max-memory-mb",
+    type=click.FloatRange(32),
+    help="Kill and replace a worker that uses more memory; what it shares with the others does not count.",
+)
 @click.option("--grace-seconds", type=Seconds(0), help="Seconds after SIGTERM to finish the current batches.")
 @click.option(
     "--metrics-port", type=click.IntRange(0, 65535), help="Port of /metrics, /livez and /readyz; 0 picks a free one."

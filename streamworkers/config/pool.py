@@ -1,6 +1,7 @@
 """Settings of supervisors and workers."""
 
 from functools import cached_property
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -36,6 +37,11 @@ class PoolSettings(BaseModel):
         30.0, ge=10, le=3600, description="Seconds an idle worker may report nothing before it is replaced"
     )
     reconcile_seconds: float = Field(5.0, gt=0, le=3600, description="Seconds between two runs of the reconciler")
+    start_method: Literal["forkserver", "spawn"] = Field(
+        "forkserver",
+        description="How workers start: `forkserver` forks them from a process that has loaded all jobs, where the"
+        " system can do that; `spawn` starts a fresh interpreter for each",
+    )
 
     @cached_property
     def lease_ms(self) -> int:

@@ -136,7 +136,8 @@ class Job(ABC, Generic[P, V]):
     `timeout_seconds` the longest time that a call may take before the supervisor kills the process; `max_attempts` the
     number of attempts after which a failing item is dead. `item_kind` says what the key of an item is: a symbol, or an
     `id` of anything else; a job with `parts` has one item for each of them. A job that mostly waits for other systems
-    can set `target_batch_seconds`, how long a batch may take, in place of the setting of that name.
+    can set `target_batch_seconds`, how long a batch may take, in place of the setting of that name. `preload` names
+    modules that are imported only when the job works: the process that workers are forked from imports them once.
     """
 
     name: ClassVar[str]
@@ -149,6 +150,7 @@ class Job(ABC, Generic[P, V]):
     parts: ClassVar[tuple[str, ...]] = ()
     target_batch_seconds: ClassVar[float | None] = None
     counters: ClassVar[tuple[JobCounter, ...]] = ()
+    preload: ClassVar[tuple[str, ...]] = ()
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Complete a request, for example with definitions that all its items share, or with the items themselves.

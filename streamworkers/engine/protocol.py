@@ -1,9 +1,11 @@
-"""What processes of a pool tell each other: the pipe from a worker to its supervisor, and heartbeats in Redis.
+"""What processes of a pool tell each other: a worker its supervisor, and a supervisor and its fork server.
 
-The pipe carries small msgpack messages, each behind its length; the last of them outlive the worker.
+A worker's pipe carries small msgpack messages, each behind its length; the last of them outlive the worker. Between
+supervisor and fork server is a socket that keeps messages apart, and takes descriptors along with them.
 """
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Protocol, TypeAlias
@@ -105,10 +107,51 @@ class EntriesRejected(msgspec.Struct, tag=True, array_like=True):
     count: int
 
 
+class Fork(msgspec.Struct, tag=True, array_like=True):
+    """Fork a worker that reads `queues` as `consumer`; with it comes the writing end of its pipe."""
+
+    consumer: str
+    queues: list[str]
+
+
+class JobsLoaded(msgspec.Struct, tag=True, array_like=True):
+    """The fork server has loaded all jobs, and can fork workers."""
+
+
+class Unforkable(msgspec.Struct, tag=True, array_like=True):
+    """The fork server has loaded all jobs, but something in it does not survive a fork."""
+
+    reason: str
+
+
+class Forked(msgspec.Struct, tag=True, array_like=True):
+    """A worker was forked; with it comes a descriptor of its process."""
+
+    consumer: str
+    pid: int
+
+
+class NotForked(msgspec.Struct, tag=True, array_like=True):
+    """The system had no room for a worker."""
+
+    consumer: str
+    error: str
+
+
+class Ended(msgspec.Struct, tag=True, array_like=True):
+    """A worker has ended, and so have the processes that it left; `code` is as `subprocess` gives it."""
+
+    consumer: str
+    code: int
+
+
 Message: TypeAlias = (
     Ready | BatchDelivered | Idle | Holding | CallStarted | PendingCommit | BatchFinished | EntriesRejected
 )
+ForkServerMessage: TypeAlias = Fork | JobsLoaded | Unforkable | Forked | NotForked | Ended
+_LARGEST_MESSAGE = 65536
 _encoder = msgspec.msgpack.Encoder()
+_fork_decoder: msgspec.msgpack.Decoder[ForkServerMessage] = msgspec.msgpack.Decoder(ForkServerMessage)
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
@@ -204,3 +247,26 @@ class StatusReader:
 def _frame(message: Message) -> bytes:
     packed = _encoder.encode(message)
     return len(packed).to_bytes(_LENGTH_BYTES) + packed
+
+
+def open_control() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a socket between a supervisor and its fork server."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send_control(control: socket.socket, message: ForkServerMessage, *descriptors: int) -> None:
+    """Send a message with descriptors. Raises OSError if the other end is gone, or takes no more for now."""
+    socket.send_fds(control, [_encoder.encode(message)], descriptors)
+
+
+def receive_control(control: socket.socket) -> tuple[ForkServerMessage, list[int]]:
+    """Return the next message and its descriptors. Raises EOFError if the other end is gone."""
+    try:
+        data, descriptors, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE, 1)
+    except ConnectionResetError:
+        data, descriptors = b"", []
+    if not data:
+        raise EOFError
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return _fork_decoder.decode(data), descriptors

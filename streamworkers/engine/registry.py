@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from operator import attrgetter
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 from streamworkers.engine.job import ItemKind, Job, JobCounter, JobParameters
 from streamworkers.errors import BadInputError, UnknownNameError
 
 ENTRY_POINT_GROUP = "streamworkers.jobs"
+JobClass: TypeAlias = type[Job[Any]]
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 
 
@@ -68,8 +69,13 @@ class Registry(Mapping[str, Job[Any]]):
 
 
 def installed_jobs() -> Registry:
-    """The jobs of every installed package. Raises BadInputError naming the entry point that does not load."""
-    jobs = []
+    """The jobs of every installed package. Raises BadInputError as `load_job_classes`, and for an invalid job."""
+    return Registry(make() for make in load_job_classes())
+
+
+def load_job_classes() -> list[JobClass]:
+    """Load the jobs of every installed package. Raises BadInputError naming the entry point that does not load."""
+    classes: list[JobClass] = []
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
@@ -77,8 +83,8 @@ def installed_jobs() -> Registry:
             raise BadInputError(f"job {point.name!r} ({point.value}) does not load: {error}") from error
         if not (isinstance(loaded, type) and issubclass(loaded, Job)):
             raise BadInputError(f"job {point.name!r} ({point.value}) is not a subclass of streamworkers.engine.job.Job")
-        jobs.append(loaded())
-    return Registry(jobs)
+        classes.append(loaded)
+    return classes
 
 
 def _path(job: Job[Any]) -> str:

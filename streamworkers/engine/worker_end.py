@@ -14,6 +14,7 @@ class WorkerEnd(StrEnum):
     SILENT = "silent"  # it held entries and reported nothing
     MEMORY = "memory"  # it used more than --max-memory-mb
     START_FAILED = "start_failed"  # it did not get ready
+    FORK_SERVER_LOST = "fork_server_lost"  # the process that it was forked from ended, and it with it
     STOP_TIMEOUT = "stop_timeout"  # it did not end in time after it was asked to
 
 
@@ -24,10 +25,10 @@ class Ending(NamedTuple):
     reason: str
 
 
-def describe_exit(code: int) -> Ending:
+def describe_exit(code: int, name: str = "worker") -> Ending:
     """Return the ending of a process that its supervisor did not kill, by its exit code as `subprocess` gives it."""
     if code < 0:
         return Ending(WorkerEnd.SIGNAL, f"killed by signal {-code}")
     if code:
-        return Ending(WorkerEnd.EXITED, f"worker exited with code {code}")
+        return Ending(WorkerEnd.EXITED, f"{name} exited with code {code}")
     return Ending(WorkerEnd.STOPPED, "")

@@ -51,6 +51,7 @@ class Analysis(Job[AnalysisParameters]):
     parameters: ClassVar[type[JobParameters]] = AnalysisParameters
     with_indicators: ClassVar[bool] = True
     with_patterns: ClassVar[bool] = True
+    preload: ClassVar[tuple[str, ...]] = ("talib.abstract",)
 
     def __init__(self) -> None:
         # Parsed once for a run, not for each of its batches.

@@ -23,7 +23,7 @@ from chaos.enqueuer import AWAY
 from chaos.listener import Listener
 from chaos.plan import Enqueue, Plan
 from chaos.scraper import Scraper
-from harness import Supervisor
+from harness import Supervisor, is_running
 from patience import Deadline, patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
@@ -84,12 +84,7 @@ class Slot:
 
     def worker_pids(self) -> list[int]:
         """The current worker processes of its supervisor."""
-        if self.supervisor is None:
-            return []
-        try:
-            return sorted(child.pid for child in psutil.Process(self.supervisor.process.pid).children())
-        except psutil.NoSuchProcess:
-            return []
+        return [] if self.supervisor is None else [pid for pid in self.supervisor.worker_pids() if is_running(pid)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,16 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import Supervisor, effects_of, items_of, running_supervisor, start_run, wait_for_end, wait_until
+from harness import (
+    Supervisor,
+    effects_of,
+    is_running,
+    items_of,
+    running_supervisor,
+    start_run,
+    wait_for_end,
+    wait_until,
+)
 from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
@@ -70,18 +79,11 @@ def _is_under_way(connection: Connection, run: Run, done: int) -> bool:
     return ledger.count_items(connection, run).get("completed", 0) >= done
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _assert_all_gone(supervisor: Supervisor) -> None:
     """No worker that was ever started runs; the supervisor has waited for each, so nothing has to be waited for."""
     started = [event["pid"] for event in supervisor.events("worker_started")]
     assert started
-    assert not [pid for pid in started if _is_running(pid)]
+    assert not [pid for pid in started if is_running(pid)]
 
 
 def _assert_nothing_taken_twice(connection: Connection, run: Run) -> None:
@@ -253,4 +255,4 @@ def test_workers_end_with_a_killed_supervisor_also_when_they_start_or_wait_for_w
             assert wait_for_end(connection, run) == "COMPLETED"
         supervisor.process.kill()
         supervisor.process.wait()
-        wait_until(lambda: not any(_is_running(pid) for pid in workers), 20, "the workers notice and end")
+        wait_until(lambda: not any(is_running(pid) for pid in workers), 20, "the workers notice and end")

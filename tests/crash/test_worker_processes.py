@@ -15,6 +15,7 @@ import pytest
 from harness import (
     Supervisor,
     effects_of,
+    is_running,
     items_of,
     run_status,
     running_supervisor,
@@ -145,7 +146,7 @@ def test_when_a_supervisor_is_killed_its_workers_end_and_another_finishes_the_ru
         workers = first.worker_pids()
         first.process.kill()
         first.process.wait()
-        wait_until(lambda: not any(_is_running(pid) for pid in workers), 20, "the workers notice and end")
+        wait_until(lambda: not any(is_running(pid) for pid in workers), 20, "the workers notice and end")
     assert run_status(connection, run) == "RUNNING"
     with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as second:
         assert wait_for_end(connection, run) == "COMPLETED"
@@ -179,6 +180,7 @@ def test_a_batch_that_outlasts_the_grace_time_is_handed_back_without_costing_an_
     with running_supervisor(environment, tmp_path, *words) as supervisor:
         wait_until(lambda: streams.inspector.read_backlog("tests").pending == 1)
         assert supervisor.stop(10) == 0
+        assert [event["end"] for event in supervisor.events("worker_ended")] == ["stop_timeout"]
     backlog = streams.inspector.read_backlog("tests")
     assert (backlog.waiting, backlog.pending) == (1, 0)
     assert items_of(connection, run) == {"A": ("pending", 0, None)}
@@ -271,16 +273,6 @@ def test_a_worker_is_replaced_after_its_number_of_items(
     assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
 
 
-def test_a_worker_over_its_memory_is_killed_and_replaced(
-    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
-) -> None:
-    del connection, streams, registry
-    words = ("--processes", "1", "--max-memory-mb", "32", *TESTS)
-    with running_supervisor(environment, tmp_path, *words) as supervisor:
-        wait_until(lambda: supervisor.events("worker_ended"), what="the worker is over 32 MB by being there")
-        assert supervisor.events("worker_ended")[0]["reason"] == "over 32 MB"
-
-
 def test_the_probes_and_metrics_tell_how_the_pool_is(
     connection: Connection, streams: Streams, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -347,10 +339,3 @@ def _count_connected_workers(connection: Connection) -> int:
 
 def _is_stopped(pid: int) -> bool:
     return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

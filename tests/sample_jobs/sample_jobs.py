@@ -1,17 +1,24 @@
 """Jobs for tests and benchmarks, found as those of any installed package: by an entry point."""
 
+import math
+import multiprocessing
 import os
+import random
 import signal
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy
+import psutil
 import psycopg
 from pydantic import field_validator
 
@@ -113,6 +120,9 @@ class Misbehaving(LedgerEntry):
                     continue
                 case "SIGKILL":
                     os.kill(os.getpid(), signal.SIGKILL)
+                case "KILL_PARENT":
+                    os.kill(os.getppid(), signal.SIGKILL)
+                    time.sleep(60)
                 case "PERMANENT":
                     raise PermanentError("no such thing")
                 case "BAD_TEXT":
@@ -291,3 +301,116 @@ class Freezing(LedgerEntry):
             Path(stop_file).write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGSTOP)
         return request
+
+
+class LeavingParameters(LedgerEntryParameters):
+    """A folder that takes the process id of each process that is left behind, in a file of its own."""
+
+    folder: str = "."
+
+
+class Leaving(Misbehaving):
+    """Leaves processes behind, as the first word of its symbol says, and then does what the second one says.
+
+    CHILD is a child, FAMILY a child with children, DAEMON a grandchild in a session of its own, POOL processes that are
+    started again when they end. CHECK is none, but fails if the worker has any.
+    """
+
+    name: ClassVar[str] = "leaving"
+    batch_size: ClassVar[int] = 1
+    parameters: ClassVar[type[JobParameters]] = LeavingParameters
+
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+        assert isinstance(context.parameters, LeavingParameters)
+        for item in items:
+            kind, _, end = item.symbol.partition("-")
+            folder = Path(context.parameters.folder)
+            noted = len(list(folder.iterdir()))
+            match kind:
+                case "CHILD":
+                    _note(folder, subprocess.Popen(["sleep", "600"], start_new_session=True).pid)
+                case "FAMILY":
+                    script = 'for n in 1 2; do sleep 600 & echo > "$0/$!"; done; echo > "$0/$$"; wait'
+                    subprocess.Popen(["sh", "-c", script, str(folder)])
+                    _wait_for_files(folder, noted + 3)
+                case "DAEMON":
+                    _start_daemon(folder)
+                    _wait_for_files(folder, noted + 1)
+                case "POOL":
+                    _left_pools.append(multiprocessing.get_context("fork").Pool(2))
+                case "CHECK":
+                    assert psutil.Process().children(recursive=True) == []
+            yield from super().execute([item._replace(symbol=end)], context)
+
+
+class LeavingLong(Leaving):
+    """Leaves processes behind with much time."""
+
+    name: ClassVar[str] = "leaving_long"
+    timeout_seconds: ClassVar[float] = 60.0
+
+
+_left_pools: list[Any] = []
+
+
+def _note(folder: Path, pid: int) -> None:
+    (folder / str(pid)).touch()
+
+
+def _wait_for_files(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 600
+    while len(list(folder.iterdir())) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _start_daemon(folder: Path) -> None:
+    """Start a process as a daemon does: a grandchild of a child that ends, in a session of its own."""
+    if (pid := _fork()) == 0:
+        os.setsid()
+        if _fork() == 0:
+            _note(folder, os.getpid())
+            os.execvp("sleep", ["sleep", "600"])
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+class Computing(LedgerEntry):
+    """Computes in processes of its own, in the way that its symbol names, and waits for them.
+
+    RANDOM instead returns the next numbers of the generators that processes share by name, and GROW takes memory.
+    """
+
+    name: ClassVar[str] = "computing"
+    batch_size: ClassVar[int] = 1
+
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+        for item in items:
+            way = item.symbol.partition("-")[0]
+            result: dict[str, Any] = {}
+            match way:
+                case "SUBPROCESS":
+                    subprocess.run([sys.executable, "-c", "pass"], check=True)
+                case "EXECUTOR":
+                    with ProcessPoolExecutor(2) as executor:
+                        assert list(executor.map(math.sqrt, [4.0, 9.0])) == [2.0, 3.0]
+                case "RANDOM":
+                    result = {"python": random.random(), "numpy": float(numpy.random.random())}
+                case "GROW":
+                    grown = bytearray(os.urandom(1) * 300_000_000)
+                    time.sleep(600)
+                    del grown
+                case method:
+                    _square_in(method)
+            yield Completed(item, item.symbol, result)
+
+
+def _square_in(method: str) -> None:
+    """Compute with a pool, and with a lock that processes share, in one of the contexts of multiprocessing."""
+    context: Any = multiprocessing.get_context(method)
+    lock = context.Lock()
+    with lock, context.Pool(2) as pool:
+        assert pool.map(math.sqrt, [4.0, 9.0]) == [2.0, 3.0]
+    process = context.Process(target=math.sqrt, args=(4.0,), daemon=True)
+    process.start()
+    process.join()
+    assert process.exitcode == 0

@@ -150,9 +150,10 @@ class PoolMetrics(ServiceMetrics):
 
 
 class Usage(NamedTuple):
-    """Resident memory in bytes, and processor seconds since the start."""
+    """Memory in bytes, resident and of that private to the process, and processor seconds since the start."""
 
-    memory_bytes: int
+    resident_bytes: int
+    private_bytes: int
     cpu_seconds: float
 
 
@@ -235,12 +236,17 @@ class WorkerCollector(Collector):
     def __init__(self, usages: Callable[[], Mapping[int, Usage]]) -> None:
         self._usages = usages
 
-    def describe(self) -> tuple[GaugeMetricFamily, CounterMetricFamily]:
+    def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:
         """Return the metrics without samples."""
         return (
             GaugeMetricFamily(
                 "streamworkers_worker_resident_memory_bytes",
-                "Resident memory of the worker process in a slot",
+                "Resident memory of the worker process in a slot, with what it shares with others",
+                labels=("slot",),
+            ),
+            GaugeMetricFamily(
+                "streamworkers_worker_private_memory_bytes",
+                "Memory that the worker process in a slot shares with no other",
                 labels=("slot",),
             ),
             CounterMetricFamily(
@@ -252,8 +258,9 @@ class WorkerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics with current samples."""
-        memory, cpu = self.describe()
+        resident, private, cpu = self.describe()
         for slot, usage in self._usages().items():
-            memory.add_metric((str(slot),), usage.memory_bytes)
+            resident.add_metric((str(slot),), usage.resident_bytes)
+            private.add_metric((str(slot),), usage.private_bytes)
             cpu.add_metric((str(slot),), usage.cpu_seconds)
-        return memory, cpu
+        return resident, private, cpu

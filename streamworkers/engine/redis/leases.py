@@ -31,14 +31,18 @@ class Leases:
                 return total
             first = f"({last.decode()}"
 
-    def requeue(self, queue: str, consumer: str, reason: str = "", suspects: Sequence[str] = ()) -> int:
+    def requeue(
+        self, queue: str, consumer: str, reason: str = "", suspects: Sequence[str] = (), *, charge: bool = True
+    ) -> int:
         """Requeue all pending entries of a consumer, unchanged but for the suspects; returns how many.
 
         Suspects are the entries that it was executing when it died of `reason`. A single one has used up an attempt;
-        several become isolated, so that an item never dies of its neighbour.
+        several become isolated, so that an item never dies of its neighbour. Without `charge` one becomes isolated too,
+        and only an entry that was isolated already has used up an attempt.
         """
         total = 0
-        keys, words = [self._keys.stream(queue)], [GROUP, consumer, reason, REQUEUE_CHUNK, *suspects]
+        charged = ("yes" if len(suspects) == 1 else "no") if charge else "if_isolated"
+        keys, words = [self._keys.stream(queue)], [GROUP, consumer, reason, REQUEUE_CHUNK, charged, *suspects]
         while True:
             try:
                 count: int = self._client.run("requeue_consumer", keys, words)

@@ -1,11 +1,8 @@
 """One worker process as its supervisor sees it."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -22,10 +19,12 @@ from streamworkers.engine.protocol import (
     Ready,
     StatusReader,
 )
-from streamworkers.engine.worker_end import Ending, WorkerEnd, describe_exit
+from streamworkers.engine.supervisor.starting import WorkerProcess
+from streamworkers.engine.worker_end import Ending, WorkerEnd
 
 STOP_SECONDS = 60.0
 START_SECONDS = 120.0
+_END_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +50,19 @@ class Child:
     slot: int
     consumer: str
     queues: Sequence[str]
-    process: "subprocess.Popen[bytes]"
+    process: WorkerProcess
     reader: StatusReader
-    life_descriptor: int
     deadline: float
     silence: Silence = field(default_factory=Silence)
     timeout_seconds: float | None = None
+    has_process: bool = False
     ready: bool = False
     busy: bool = False
     items_done: int = 0
     pending_commit: PendingCommit | None = None
     suspects: tuple[str, list[str]] | None = None
     stopping: bool = False
+    is_cut: bool = False
     killed: Ending | None = None
     news: list[CallStarted | BatchFinished | EntriesRejected] = field(default_factory=list)
     unconfirmed: list[PendingCommit] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Child:
         """Kill the process now; `reason` is kept with the items that it was executing."""
         self.killed = self.killed or Ending(end, reason)
         self.deadline = float("inf")
-        self.process.kill()
+        self.process.send_signal(signal.SIGKILL)
 
     def stop(self) -> None:
         """Ask the process to finish its batch and end."""
@@ -124,56 +124,39 @@ class Child:
     def _describe_overdue(self) -> Ending:
         if self.timeout_seconds is not None:
             return Ending(WorkerEnd.TIMEOUT, f"timeout after {self.timeout_seconds:g} s")
-        if not self.ready:
-            return Ending(WorkerEnd.START_FAILED, f"worker did not start within {START_SECONDS:g} s")
         if self.stopping and not self.busy:
             return Ending(WorkerEnd.STOP_TIMEOUT, f"worker did not end within {STOP_SECONDS:g} s")
+        if not self.ready:
+            return Ending(WorkerEnd.START_FAILED, f"worker did not start within {START_SECONDS:g} s")
         seconds = self.silence.busy_seconds if self.busy else self.silence.idle_seconds
         return Ending(WorkerEnd.SILENT, f"worker was silent for {seconds:g} s")
 
     def usage(self) -> Usage:
-        """Return what the process uses; nothing for one that is gone."""
+        """Return what the process uses; nothing for one that is not there."""
         try:
             process = psutil.Process(self.process.pid)
-            times = process.cpu_times()
-            return Usage(process.memory_info().rss, times.user + times.system)
+            times, memory = process.cpu_times(), process.memory_full_info()
+            return Usage(memory.rss, memory.uss, times.user + times.system)
         except psutil.Error:
-            return Usage(0, 0.0)
+            return Usage(0, 0, 0.0)
+
+    def has_ended(self) -> bool:
+        """True if the process of a closed pipe has ended, which takes a moment; if not, it may take a minute more."""
+        if self.process.wait(_END_SECONDS):
+            return True
+        self.is_cut = self.stopping = True
+        self.busy = False
+        self.deadline = time.monotonic() + STOP_SECONDS
+        return False
 
     def reap(self) -> Ending:
-        """Wait for the end of the process, close its pipes, and return how it ended."""
-        code = self.process.wait()
+        """Close the pipes of a process that has ended, and return how it did."""
         self.reader.close()
-        os.close(self.life_descriptor)
-        if code == 0 and self.suspects is not None and self.killed is None:
+        self.process.close()
+        ending = self.killed or self.process.poll()
+        assert ending is not None
+        if ending.end is WorkerEnd.STOPPED and self.suspects is not None:
             return Ending(WorkerEnd.EXITED, "worker exited with code 0 during the call")
-        return self.killed or describe_exit(code)
-
-
-def start_child(
-    slot: int, consumer: str, queues: Sequence[str], environment: Mapping[str, str], silence: Silence
-) -> Child:
-    """Start a worker process that reads `queues` as `consumer`. Raises OSError if the system has no room for it."""
-    opened: list[int] = []
-    try:
-        status_read, status_write = opened[0:2] = os.pipe()
-        life_read, life_write = opened[2:4] = os.pipe()
-        words = [sys.executable, "-m", "streamworkers.engine.worker.main", "--consumer", consumer]
-        words += ["--queues", ",".join(queues), "--status-fd", str(status_write), "--life-fd", str(life_read)]
-        # Ctrl-C is for the supervisor; the worker has the signal blocked until it ignores it itself.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            process = subprocess.Popen(  # noqa: S603  # our own module, no shell
-                words, stdin=subprocess.DEVNULL, pass_fds=(status_write, life_read), env=dict(environment)
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    except OSError:
-        for descriptor in opened:
-            os.close(descriptor)
-        raise
-    os.close(status_write)
-    os.close(life_read)
-    deadline = time.monotonic() + START_SECONDS
-    reader = StatusReader(status_read)
-    return Child(slot, consumer, queues, process, reader, life_write, deadline, silence)
+        if ending.end is WorkerEnd.SIGNAL and self.stopping and not self.ready:
+            return Ending(WorkerEnd.STOPPED, "")  # by SIGTERM, which it could not handle yet
+        return ending

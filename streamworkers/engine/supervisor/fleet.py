@@ -6,13 +6,25 @@ import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
 
 import structlog
 
 from streamworkers.engine.host.metrics import PoolMetrics, Usage
-from streamworkers.engine.protocol import BatchFinished, BatchReport, CallStarted, EntriesRejected, PendingCommit
-from streamworkers.engine.supervisor.child import Child, Silence, start_child
+from streamworkers.engine.processes import has_kernel_support
+from streamworkers.engine.protocol import (
+    BatchFinished,
+    BatchReport,
+    CallStarted,
+    EntriesRejected,
+    PendingCommit,
+    StatusReader,
+)
+from streamworkers.engine.supervisor.child import START_SECONDS, Child, Silence
+from streamworkers.engine.supervisor.fork_server import ForkServer
 from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
+from streamworkers.engine.supervisor.starting import Spawner, Starter
 from streamworkers.engine.worker_end import Ending, WorkerEnd
 
 log = structlog.get_logger()
@@ -23,7 +35,7 @@ _LONGEST_RESTART_PAUSE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a worker is replaced: over this memory at once, after this many items when it is idle."""
+    """When a worker is replaced: over this private memory at once, after this many items when it is idle."""
 
     max_memory_mb: float | None = None
     max_items: int | None = None
@@ -38,6 +50,7 @@ class Fleet:
         slots: Sequence[Sequence[str]],
         owner: str,
         environment: Mapping[str, str],
+        start_method: Literal["forkserver", "spawn"],
         limits: Limits,
         metrics: PoolMetrics,
         release: Callable[[DeadWorker], None],
@@ -57,12 +70,13 @@ class Fleet:
         self._failed_starts = dict.fromkeys(range(len(slots)), 0)
         self._started = 0
         self._selector = selectors.DefaultSelector()
+        self._starter = self._choose_starter(start_method)
         self._memory_checked_at = 0.0
         self._stopping = False
 
     def watch(self, descriptor: int) -> None:
         """Let `turn` also return when this descriptor becomes readable."""
-        self._selector.register(descriptor, selectors.EVENT_READ, None)
+        self._selector.register(descriptor, selectors.EVENT_READ, partial(os.read, descriptor, 512))
 
     def children(self) -> list[Child]:
         """Return the workers that run."""
@@ -78,17 +92,13 @@ class Fleet:
 
     def turn(self, longest_seconds: float) -> None:
         """Start workers that are due, read their messages, enforce limits; waits at most `longest_seconds`."""
-        now = time.monotonic()
         if not self._stopping:
-            for slot, due in self._start_at.items():
-                if slot not in self._children and now >= due:
-                    self._start(slot)
+            self._start_due(time.monotonic())
         for key in self._wait(longest_seconds):
-            if key.data is None:
-                os.read(key.fd, 512)
-            else:
-                self._listen(key.data)
+            key.data()
+        self._log_started()
         self._enforce(time.monotonic())
+        self._starter.turn(time.monotonic())
         busy = sum(child.busy for child in self.children())
         self._metrics.workers.labels("busy").set(busy)
         self._metrics.workers.labels("idle").set(len(self._children) - busy)
@@ -105,6 +115,7 @@ class Fleet:
             log.warning("supervisor_stood_still", supervisor=self._owner, seconds=round(pause, 1))
             for child in self.children():
                 child.deadline += pause
+            self._starter.postpone(pause)
         return keys
 
     def stop(self) -> None:
@@ -118,20 +129,58 @@ class Fleet:
         for child in self.children():
             child.kill(WorkerEnd.STOP_TIMEOUT, "")
 
+    def close(self) -> None:
+        """End what the workers were started from, after all of them have ended."""
+        self._starter.close()
+
+    def _choose_starter(self, start_method: str) -> Starter:
+        if start_method == "forkserver" and has_kernel_support():
+            return ForkServer(
+                self._environment, self._selector, self._metrics.worker_ends.labels(WorkerEnd.START_FAILED).inc
+            )
+        return Spawner(self._environment)
+
+    def _start_due(self, now: float) -> None:
+        if self._starter.unfit:
+            log.warning("fork_server_unfit", reason=self._starter.unfit)
+            self._starter.close()
+            self._starter = self._choose_starter("spawn")
+        for slot in self._waiting_slots(now):
+            if self._starter.is_ready(now):
+                self._start(slot)
+
+    def _waiting_slots(self, now: float) -> list[int]:
+        return [slot for slot, due in self._start_at.items() if slot not in self._children and now >= due]
+
     def _start(self, slot: int) -> None:
         self._started += 1
         consumer = f"{self._owner}.{self._started}"
+        queues = self._slots[slot]
+        status_read, status_write = os.pipe()
         try:
-            child = start_child(slot, consumer, self._slots[slot], self._environment, self._limits.silence)
+            process = self._starter.start(consumer, queues, status_write)
         except OSError as error:
+            os.close(status_read)
             log.warning("worker_not_started", consumer=consumer, error=str(error))
             self._start_at[slot] = time.monotonic() + self._growing_pause(slot)
             return
+        finally:
+            os.close(status_write)
+        reader, deadline = StatusReader(status_read), time.monotonic() + START_SECONDS
+        child = Child(slot, consumer, queues, process, reader, deadline, self._limits.silence)
         self._children[slot] = child
-        self._selector.register(child.reader.descriptor, selectors.EVENT_READ, child)
-        log.info("worker_started", consumer=consumer, pid=child.process.pid, queues=list(child.queues))
+        self._selector.register(status_read, selectors.EVENT_READ, partial(self._listen, child))
+
+    def _log_started(self) -> None:
+        """Log the workers that have a process now; a fork server takes a moment."""
+        for child in self.children():
+            if not child.has_process and child.process.pid:
+                child.has_process = True
+                log.info("worker_started", consumer=child.consumer, pid=child.process.pid, queues=list(child.queues))
 
     def _listen(self, child: Child) -> None:
+        if child.is_cut:
+            return
         alive = child.listen(time.monotonic())
         for message in child.news:
             match message:
@@ -147,15 +196,18 @@ class Fleet:
         child.news.clear()
         child.unconfirmed.clear()
         if not alive:
-            self._reap(child)
+            self._selector.unregister(child.reader.descriptor)
+            if child.has_ended():
+                self._reap(child)
 
     def _reap(self, child: Child) -> None:
-        self._selector.unregister(child.reader.descriptor)
         ending = child.reap()
+        self._starter.reaped()
         # While the pool stops, what a worker held is requeued as it was, whatever ended the worker.
         reason = "" if self._stopping else ending.reason
         del self._children[child.slot]
-        self._release(DeadWorker(child.consumer, child.queues, reason, child.suspects))
+        is_charged = ending.end is not WorkerEnd.FORK_SERVER_LOST
+        self._release(DeadWorker(child.consumer, child.queues, reason, child.suspects, is_charged=is_charged))
         if child.pending_commit is not None:
             self._confirm(child.pending_commit, child.consumer)
         self._metrics.worker_ends.labels(ending.end).inc()
@@ -182,8 +234,11 @@ class Fleet:
         return random.uniform(bound / 2, bound)  # noqa: S311  # spreads restarts
 
     def _next_deadline(self) -> float:
-        waits = [child.deadline for child in self.children()]
-        waits += [due for slot, due in self._start_at.items() if slot not in self._children and not self._stopping]
+        waits, now = [child.deadline for child in self.children()], time.monotonic()
+        if not self._stopping:
+            waits += [due for slot, due in self._start_at.items() if slot not in self._children and due > now]
+        if self._children or self._waiting_slots(now):
+            waits.append(self._starter.next_deadline())
         if self._limits.max_memory_mb is not None:
             waits.append(self._memory_checked_at + _MEMORY_CHECK_SECONDS)
         return min(waits, default=float("inf"))
@@ -193,7 +248,9 @@ class Fleet:
             if child.process.poll() is not None:
                 # A process that its handler started may keep the pipe open, so its end is no condition.
                 self._listen(child)
-                if child.slot in self._children:
+                if self._children.get(child.slot) is child:
+                    if not child.is_cut:
+                        self._selector.unregister(child.reader.descriptor)
                     self._reap(child)
             elif now >= child.deadline:
                 self._listen(child)  # a message that has arrived meanwhile may move the deadline
@@ -204,5 +261,5 @@ class Fleet:
         if self._limits.max_memory_mb is not None and now - self._memory_checked_at >= _MEMORY_CHECK_SECONDS:
             self._memory_checked_at = now
             for child in self.children():
-                if child.usage().memory_bytes > 1e6 * self._limits.max_memory_mb:
+                if child.usage().private_bytes > 1e6 * self._limits.max_memory_mb:
                     child.kill(WorkerEnd.MEMORY, f"over {self._limits.max_memory_mb:g} MB")

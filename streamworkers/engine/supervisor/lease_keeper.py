@@ -38,13 +38,15 @@ class Holder:
 class DeadWorker:
     """A consumer that has ended, and why; the reason is '' for one that stopped in order.
 
-    `suspects` are the queue and the entries that its handler was executing.
+    `suspects` are the queue and the entries that its handler was executing. They are charged unless the worker died for
+    a reason outside of it.
     """
 
     consumer: str
     queues: Sequence[str]
     reason: str
     suspects: tuple[str, Sequence[str]] | None = None
+    is_charged: bool = True
 
 
 class LeaseKeeper(Loop):
@@ -153,7 +155,7 @@ class LeaseKeeper(Loop):
             dead = self._unreleased[0]
             for name in dead.queues:
                 suspects = dead.suspects[1] if dead.reason and dead.suspects and dead.suspects[0] == name else ()
-                count = self._streams.leases.requeue(name, dead.consumer, dead.reason, suspects)
+                count = self._streams.leases.requeue(name, dead.consumer, dead.reason, suspects, charge=dead.is_charged)
                 self._streams.leases.remove_consumer(name, dead.consumer)
                 if count:
                     cause = "died" if dead.reason else "stopped"

@@ -123,7 +123,7 @@ class Supervisor:
             self.metrics,
             self._queues,
         )
-        self._fleet = self._build_fleet(redis_url)
+        self._fleet = self._build_fleet(settings, redis_url)
         self._main = self.host.add(FleetLoop(self._fleet, self.host.signals))
         self.host.add(self._leases)
         self._heartbeat = self.host.add(
@@ -149,12 +149,13 @@ class Supervisor:
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.supervisor_id, limits=self._limits)
 
-    def _build_fleet(self, redis_url: str) -> Fleet:
+    def _build_fleet(self, settings: Settings, redis_url: str) -> Fleet:
         urls = {"STREAMWORKERS_REDIS_URL": redis_url, "STREAMWORKERS_DATABASE_URL": self._database_url}
         return Fleet(
             self._options.slots,
             self.supervisor_id,
             {**os.environ, **urls},
+            settings.start_method,
             self._options.limits,
             self.metrics,
             release=self._leases.release,
@@ -231,6 +232,7 @@ class Supervisor:
             if self.host.signals.is_urgent or time.monotonic() >= deadline:
                 self._fleet.kill()
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
+        self._fleet.close()
         self._wait_for_last_scrape()
         stop_loops([self._follower, *self._loops.values()])
         stop_loops([self._leases, self._heartbeat])

@@ -1,6 +1,7 @@
 """The end of a batch: commit under the fence, remove the entries, complete the run."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -27,12 +28,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class BatchCommitter:
-    """Carries decisions out for one consumer. `hold` waits while Redis is away."""
+    """Carries decisions out for one consumer.
+
+    `hold` waits while Redis is away. `ending_children` ends processes that user code of a run leaves behind.
+    """
 
     streams: Streams
     consumer: str
     reporter: Reporter
     hold: Callable[[Exception], None]
+    ending_children: Callable[[Run], AbstractContextManager[None]] = lambda _: nullcontext()
 
     def commit(
         self,
@@ -56,7 +61,8 @@ class BatchCommitter:
             )
             mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
             if mine:
-                events = _call_save(connection, save, mine)
+                with self.ending_children(run):
+                    events = _call_save(connection, save, mine)
                 if events:
                     _add_events(connection, events)
                     report.events = len(events)

@@ -265,7 +265,7 @@ class Executor:
         self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
         self._undecided.update(entry_ids)
         try:
-            with guard_user_code(call.connection):
+            with self.committer.ending_children(call.run), guard_user_code(call.connection):
                 outcomes = call.job.execute([entry.item for entry in batch], call.context)
                 found = _require_outcomes(batch, outcomes)
             restore_connection(call.connection)

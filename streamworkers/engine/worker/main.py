@@ -1,26 +1,29 @@
-"""The process of a worker. Run as `python -m streamworkers.engine.worker.main`; only the supervisor starts it."""
+"""The process of a worker, forked by the fork server or started by its supervisor as a fresh interpreter.
+
+The latter runs `python -m streamworkers.engine.worker.main`.
+"""
 
 import argparse
-import ctypes
 import os
 import signal
-import sys
 import threading
+from collections.abc import Sequence
 
 from streamworkers.config import load_settings
 from streamworkers.database import SessionLimits, open_pool
+from streamworkers.engine.processes import become_subreaper, die_with_parent, set_process_name
 from streamworkers.engine.protocol import StatusPipe
 from streamworkers.engine.redis.streams import open_streams
-from streamworkers.engine.registry import installed_jobs
+from streamworkers.engine.registry import JobClass, Registry, load_job_classes
 from streamworkers.engine.worker.worker import Worker
 from streamworkers.errors import UsageError
 from streamworkers.logs import configure_logs
 
-_PR_SET_PDEATHSIG = 1
+PROCESS_NAME = "sw-worker"
 
 
 def main() -> None:
-    """Connect, load the jobs, work, and end with the supervisor."""
+    """Load the jobs and work, in an interpreter of its own, and end with the supervisor."""
     parser = argparse.ArgumentParser(prog="streamworkers.engine.worker.main")
     parser.add_argument("--consumer", required=True)
     parser.add_argument("--queues", required=True)
@@ -30,10 +33,25 @@ def main() -> None:
     for descriptor in (words.status_fd, words.life_fd):
         # A process that a handler starts must not keep the pipes open after this one has ended.
         os.set_inheritable(descriptor, False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _end_with_supervisor_by_kernel()
+    # The thread does the same as the kernel, elsewhere, and for a supervisor that died before this call.
     threading.Thread(target=_die_with_supervisor, args=(words.life_fd,), name="life", daemon=True).start()
+    prepare_process()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    run_worker(words.consumer, words.queues.split(","), words.status_fd)
+
+
+def prepare_process(parent_pid: int | None = None) -> None:
+    """Make this process a worker: it ends with its parent, adopts what its children leave, and ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent_pid)
+    become_subreaper()
+    set_process_name(PROCESS_NAME)
+
+
+def run_worker(
+    consumer: str, queues: Sequence[str], status_descriptor: int, job_classes: Sequence[JobClass] | None = None
+) -> None:
+    """Connect, make the jobs, which are loaded unless they are given, and work until SIGTERM."""
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
     if settings.redis_url is None or settings.database_url is None:
@@ -41,12 +59,13 @@ def main() -> None:
             "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
         )
     streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix)
-    registry, queues = installed_jobs(), words.queues.split(",")
-    worker = Worker(settings, registry, streams, queues, words.consumer, StatusPipe(words.status_fd))
+    registry = Registry(make() for make in (load_job_classes() if job_classes is None else job_classes))
+    worker = Worker(settings, registry, streams, queues, consumer, StatusPipe(status_descriptor))
     signal.signal(signal.SIGTERM, worker.request_stop)
+    _let_forks_end_by_sigterm()
     with open_pool(
         settings.database_url.get_secret_value(),
-        application=words.consumer,
+        application=consumer,
         max_size=2,
         limits=SessionLimits.of(settings).for_user_code(registry.longest_call_seconds(queues)),
     ) as pool:
@@ -54,13 +73,24 @@ def main() -> None:
     streams.close()
 
 
-def _end_with_supervisor_by_kernel() -> None:
-    """Let the kernel end this process with its supervisor (Linux), also while a handler holds the interpreter lock.
+def _let_forks_end_by_sigterm() -> None:
+    """Give a process that a handler forks the default SIGTERM, by which `multiprocessing` ends its own.
 
-    The thread that waits for the pipe does the same elsewhere, and for a supervisor that died before this call.
+    The signal is blocked meanwhile: the worker's handler would swallow one that comes at once.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def reset() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        unblock()
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}),
+        after_in_parent=unblock,
+        after_in_child=reset,
+    )
 
 
 def _die_with_supervisor(descriptor: int) -> None:

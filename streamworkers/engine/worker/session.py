@@ -36,9 +36,9 @@ class BrokenTransactionError(Exception):
 
 @contextmanager
 def guard_user_code(connection: Connection) -> Iterator[None]:
-    """Run user code: it cannot close the connection, and a child that it forks does not leave the block.
+    """Run user code: it cannot close the connection, and a fork of it does not leave the block.
 
-    What was done on a closed connection could not be committed any more; the connection of a child is its parent's.
+    What was done on a closed connection could not be committed any more; the connection of a fork is its parent's.
     """
     pid = os.getpid()
     connection.close = _forbid_close  # type: ignore[method-assign]

@@ -1,7 +1,9 @@
 """A worker: reads entries, executes them, and reads again. Its supervisor watches it from outside."""
 
+import os
 import random
 import time
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 
@@ -16,6 +18,7 @@ from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.batch_size import BatchSizer
+from streamworkers.engine.worker.children import ChildEnder
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
 from streamworkers.errors import RedisUnavailableError
@@ -78,7 +81,9 @@ class Worker:
             )
             for queue in queues
         }
-        committer = BatchCommitter(streams, consumer, pipe, self._hold_unless_stopping)
+        self._children = ChildEnder(give_up=self._stop.set)
+        ending_children = self._children.ending_children
+        committer = BatchCommitter(streams, consumer, pipe, self._hold_unless_stopping, ending_children)
         self._executor = Executor(settings, registry, committer, random.Random())  # noqa: S311  # jitter only
 
     def request_stop(self, _signal: int, _frame: FrameType | None) -> None:
@@ -98,7 +103,11 @@ class Worker:
                     self._execute(pool, deliveries)
                 self._pipe.idle()
         except _StopReading:
-            pass
+            # It may have come while a connection was being opened, which nobody closes now.
+            warnings.simplefilter("ignore", ResourceWarning)
+        if self._children.remain:
+            # Handlers for the end of the process would wait for them.
+            os._exit(0)
 
     def _read(self) -> list[Delivery]:
         # Queues take turns at being read first, so that a busy one cannot starve the others.
