@@ -67,6 +67,7 @@ OWNERS = {
         "streamworkers/market/bars/",
         "streamworkers/loading/coverage.py",
     ],
+    "installation": ["streamworkers/admin/installation.py"],
     "schema_migrations": ["streamworkers/migrations.py"],
 }
 READERS = {

@@ -2,6 +2,7 @@
 
 import click
 
+from streamworkers.admin.installation import reject_other_installation
 from streamworkers.cli.session import Session, json_option, print_json, print_table
 from streamworkers.database import open_pool
 from streamworkers.diagnosis.doctor import Doctor
@@ -26,6 +27,7 @@ def doctor(fix: bool, as_json: bool) -> int:
         session.streams() as streams,
         open_pool(session.database_url, application="streamworkers-cli", max_size=1, limits=session.limits) as pool,
     ):
+        reject_other_installation(connection, streams)
         relay = OutboxRelay(pool, streams, PoolMetrics())
         physician = Doctor(connection, streams, installed_jobs(), relay, session.settings)
         findings = physician.examine()

@@ -17,6 +17,7 @@ COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that 
 # The short help of each command is repeated here, so that `streamworkers --help` imports none of them. A test compares
 # both.
 _COMMANDS = {
+    "adopt": "Let this database and these Redis keys belong together.",
     "bars": "OHLCV bars: import, generate, show, and find gaps.",
     "cleanup": "Delete rows that are older than their retention.",
     "dead": "List, show, replay and purge dead items.",

@@ -2,6 +2,7 @@
 
 import click
 
+from streamworkers.admin.installation import require_installation
 from streamworkers.cli.session import Session, messages, require_schema
 from streamworkers.engine.host.scheduler_package import require_own_scheduler
 from streamworkers.engine.registry import installed_jobs
@@ -31,8 +32,8 @@ def scheduler(once: bool, metrics_port: int | None, metrics_host: str) -> None:
                 "there are no schedules yet: streamworkers schedules install-defaults",
                 markup=False,
             )
-    with session.streams():
-        pass
+    with session.database() as connection, session.streams() as streams:
+        require_installation(connection, streams)
     options = SchedulerOptions(metrics_host, None if once else metrics_port)
     service = Scheduler(session.settings, session.redis_url, session.database_url, installed_jobs(), options)
     if not once:

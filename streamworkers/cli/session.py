@@ -112,7 +112,7 @@ class Session:
     @contextmanager
     def streams(self) -> Iterator[Streams]:
         """The queues. Raises RedisUnavailableError if Redis does not answer."""
-        streams = open_streams(self.redis_url, self.settings.key_prefix)
+        streams = open_streams(self.redis_url, self.settings.key_prefix, self.settings.message_prefix)
         try:
             streams.inspector.ping()
             yield streams

@@ -2,6 +2,7 @@
 
 import click
 
+from streamworkers.admin.installation import require_installation
 from streamworkers.cli.session import Seconds, Session, require_schema
 from streamworkers.config import Settings
 from streamworkers.engine.registry import installed_jobs
@@ -61,8 +62,8 @@ def worker(
     )
     with session.database() as connection:
         require_schema(connection)
-    with session.streams():
-        pass
+    with session.database() as connection, session.streams() as streams:
+        require_installation(connection, streams)
     Supervisor(settings, session.redis_url, session.database_url, options).run()
 
 

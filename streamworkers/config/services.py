@@ -40,6 +40,11 @@ class ServiceSettings(BaseModel):
     key_prefix: str = Field(
         "streamworkers", pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="First part of every Redis key"
     )
+    message_prefix: str = Field(
+        "tickstock",
+        pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
+        description="First word of the channels and keys that other programs know",
+    )
 
     @field_validator("redis_url")
     @classmethod

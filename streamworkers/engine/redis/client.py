@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from streamworkers.engine.redis.keys import Keys
+from streamworkers.engine.redis.keys import MESSAGE_PREFIX, Keys
 from streamworkers.engine.redis.sentinel_url import SENTINEL_SCHEME, parse_sentinel_url
 from streamworkers.errors import BadInputError, RedisUnavailableError
 
@@ -33,8 +33,8 @@ class NoKeyError(Exception):
 class RedisClient:
     """A connection pool, the key names under one prefix, and the scripts. Thread-safe; each process makes its own."""
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self.keys = Keys(prefix)
+    def __init__(self, url: str, prefix: str, message_prefix: str = MESSAGE_PREFIX) -> None:
+        self.keys = Keys(prefix, message_prefix)
         self.raw = open_client(url)
         # The reply of XREADGROUP is used as it comes: making dicts of it costs more than the call.
         self.raw.set_response_callback("XREADGROUP", lambda response, **_: response)

@@ -78,8 +78,8 @@ class Subscription:
 class Messages:
     """Messages from and to other programs over one Redis. Thread-safe."""
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self._keys = keys.Keys(prefix)
+    def __init__(self, url: str, prefix: str, message_prefix: str = keys.MESSAGE_PREFIX) -> None:
+        self._keys = keys.Keys(prefix, message_prefix)
         self._client = open_client(url)
         self._leave = self._client.register_script(read_script("leave"))
         self._publish_once = self._client.register_script(read_script("publish_once"))
@@ -90,12 +90,12 @@ class Messages:
 
     def subscribe(self, channel: str) -> Subscription:
         """Return a confirmed subscription to a channel."""
-        return Subscription(self._client, channel)
+        return Subscription(self._client, self._keys.message_name(channel))
 
     def publish(self, channel: str, text: str) -> None:
         """Publish a text on a channel."""
         with translate_errors():
-            self._client.publish(channel, text)
+            self._client.publish(self._keys.message_name(channel), text)
 
     def read_inbox(
         self, stream: str, group: str, consumer: str, count: int, *, block_ms: int | None = None, own: bool = False
@@ -104,6 +104,7 @@ class Messages:
 
         With `own`, returns instead the entries that this consumer got before and has not finished.
         """
+        stream = self._keys.message_name(stream)
         words: Any = {stream: "0" if own else ">"}
         try:
             with translate_errors():
@@ -116,6 +117,7 @@ class Messages:
 
     def reclaim_inbox(self, stream: str, group: str, consumer: str, idle_ms: int, count: int) -> list[InboxEntry]:
         """Claim up to `count` entries that another consumer of the group has held for longer than `idle_ms`."""
+        stream = self._keys.message_name(stream)
         try:
             with translate_errors():
                 answer: Any = self._client.xautoclaim(stream, group, consumer, idle_ms, count=count)
@@ -125,6 +127,7 @@ class Messages:
 
     def finish_inbox(self, stream: str, group: str, entry_ids: Sequence[str]) -> None:
         """Remove entries that have been processed."""
+        stream = self._keys.message_name(stream)
         with translate_errors():
             pipe = self._client.pipeline(transaction=True)
             pipe.xack(stream, group, *entry_ids)
@@ -133,6 +136,7 @@ class Messages:
 
     def leave_inbox(self, stream: str, group: str, consumer: str) -> bool:
         """Delete a consumer of the group unless it holds unprocessed entries; True if it is gone."""
+        stream = self._keys.message_name(stream)
         try:
             with translate_errors():
                 return bool(self._leave(keys=[stream], args=[group, consumer]))
@@ -144,7 +148,7 @@ class Messages:
 
         `only_new` keeps the fields that exist already.
         """
-        name = keys.job_status(job_id)
+        name = self._keys.message_name(keys.job_status(job_id))
         with translate_errors():
             pipe = self._client.pipeline(transaction=True)
             if only_new:
@@ -160,13 +164,17 @@ class Messages:
     def publish_once(self, what: str, ttl_seconds: int, channel: str, text: str) -> bool:
         """Publish unless a process has published the same `what` within `ttl_seconds`; True if it was published."""
         with translate_errors():
-            return bool(self._publish_once(keys=[self._keys.published(what)], args=[ttl_seconds, channel, text]))
+            return bool(
+                self._publish_once(
+                    keys=[self._keys.published(what)], args=[ttl_seconds, self._keys.message_name(channel), text]
+                )
+            )
 
     def prune_inbox(self, stream: str, group: str, idle_ms: int) -> int:
         """Delete consumers of the group that hold nothing and were idle for so long; returns how many."""
         try:
             with translate_errors():
-                rows: Any = self._client.xinfo_consumers(stream, group)
+                rows: Any = self._client.xinfo_consumers(self._keys.message_name(stream), group)
         except (NoGroupError, NoKeyError):
             return 0
         idle = [row["name"] for row in rows if row["pending"] == 0 and row["idle"] >= idle_ms]

@@ -179,4 +179,5 @@ class Inspector:
         raw, prefix = self.client.raw, self._keys.prefix
         with translate_errors():
             names = [name.decode() for name in raw.scan_iter(match=f"{prefix}:*", count=1000)]
-            return [name for name in names if not name.endswith(suffixes) and raw.ttl(name) == -1]
+            lasting = [name for name in names if not name.endswith(suffixes) and raw.ttl(name) == -1]
+        return [name for name in lasting if name != self._keys.installation()]

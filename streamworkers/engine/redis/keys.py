@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 GROUP = "workers"
 
-# Names that other programs know, without our prefix.
+# Names that other programs know, without our prefix. All begin with the same word, which a setting replaces.
+MESSAGE_PREFIX = "tickstock"
 DATA_LOAD_CHANNEL = "tickstock.jobs.data_load"
 DATA_LOAD_STREAM = "tickstock.jobs.data_load.stream"  # STREAM: the same messages for those that must not be lost
 DATA_LOAD_GROUP = "scheduler"
@@ -24,6 +25,11 @@ class Keys:
     """The key names under one prefix."""
 
     prefix: str
+    message_prefix: str = MESSAGE_PREFIX
+
+    def message_name(self, name: str) -> str:
+        """A channel or key that other programs know, as this installation calls it; other names stay."""
+        return self.message_prefix + name[len(MESSAGE_PREFIX) :] if name.startswith(MESSAGE_PREFIX) else name
 
     def stream(self, queue: str) -> str:
         """STREAM: the entries of a queue, waiting and pending."""
@@ -36,6 +42,10 @@ class Keys:
     def open_items(self, queue: str) -> str:
         """HASH: run id → open items. A hint when to ask the ledger, never an answer."""
         return f"{self.prefix}:{{{queue}}}:open"
+
+    def installation(self) -> str:
+        """STRING: the id of the database that the keys under the prefix belong to."""
+        return f"{self.prefix}:installation"
 
     def supervisor(self, supervisor_id: str) -> str:
         """STRING with TTL: the heartbeat of a supervisor, JSON."""

@@ -2,10 +2,12 @@
 
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from streamworkers.engine.redis.client import RedisClient, translate_errors
 from streamworkers.engine.redis.heartbeats import Heartbeats
 from streamworkers.engine.redis.inspector import Inspector
+from streamworkers.engine.redis.keys import MESSAGE_PREFIX
 from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.redis.queue import Queues
 from streamworkers.engine.redis.rate_limiter import RateLimiter
@@ -40,8 +42,20 @@ class Streams:
             pipe = self.client.raw.pipeline(transaction=True)
             pipe.delete(self.keys.service_lease("publishing"))  # a replica rejects a write, and what is with it
             for channel, text in messages:
-                pipe.publish(channel, text)
+                pipe.publish(self.keys.message_name(channel), text)
             pipe.execute()
+
+    def read_installation(self) -> str | None:
+        """Return the id of the installation that the keys under the prefix belong to; None if they are not tied."""
+        with translate_errors():
+            owner: Any = self.client.raw.get(self.keys.installation())
+        return None if owner is None else str(owner.decode())
+
+    def tie_installation(self, own_id: str, *, replace: bool) -> None:
+        """Tie the keys under the prefix to an installation; unless `replace`, only if they are not tied."""
+        if replace or self.read_installation() is None:
+            with translate_errors():
+                self.client.raw.set(self.keys.installation(), own_id, nx=not replace)
 
     def delete_lasting(self, key: str) -> None:
         """Delete a key that has no TTL."""
@@ -50,6 +64,6 @@ class Streams:
                 self.client.raw.delete(key)
 
 
-def open_streams(url: str, prefix: str) -> Streams:
+def open_streams(url: str, prefix: str, message_prefix: str = MESSAGE_PREFIX) -> Streams:
     """Return the queues of a prefix in the Redis at `url`; it connects when it is first used."""
-    return Streams(RedisClient(url, prefix))
+    return Streams(RedisClient(url, prefix, message_prefix))

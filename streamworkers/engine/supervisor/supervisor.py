@@ -104,7 +104,7 @@ class Supervisor:
         self.metrics = PoolMetrics(options.jobs.counters)
         self._options = options
         self._last_scrape_seconds = settings.last_scrape_seconds
-        self._streams = open_streams(redis_url, settings.key_prefix)
+        self._streams = open_streams(redis_url, settings.key_prefix, settings.message_prefix)
         self._database_url = database_url
         self._limits = SessionLimits.of(settings)
         self._pool: ConnectionPool[Connection] = open_pool(

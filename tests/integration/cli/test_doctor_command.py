@@ -22,7 +22,6 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger.processes import ProcessRecord, forget_process, record_process
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
-from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import RedisUnavailableError
@@ -313,7 +312,7 @@ def test_a_redis_that_rejects_writes_is_found(cli: Command, monkeypatch: pytest.
     def reject(*_: object) -> bool:
         raise RedisUnavailableError("Redis rejects: OOM")
 
-    monkeypatch.setattr(Leases, "hold_service_lease", reject)
+    monkeypatch.setattr(Streams, "probe_write", reject)
     found = cli("doctor", "--json")
     assert (found.code, [row["kind"] for row in found.json]) == (1, ["redis_unavailable"])
     assert "redis: Redis rejects: OOM" in cli("status").out
