@@ -16,7 +16,7 @@ from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.redis.inbox import InboxEntry, Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM
 from streamworkers.errors import RedisUnavailableError
-from streamworkers.faults import describe, is_transient
+from streamworkers.faults import describe, find_fault
 
 log = structlog.get_logger()
 READ_COUNT = 50
@@ -37,12 +37,12 @@ class Listener(Loop, ABC):
         self._messages = messages
         self._messages_to_runs = messages_to_runs
 
-    def handle_failure(self, error: Exception) -> None:
-        """Log that the connection was lost; the next turn connects again."""
-        log.warning("listener_lost", source=self.source, error=describe(error), exc_info=not is_transient(error))
+    def log_error(self, error: Exception) -> None:
+        """Log an error that is no fault of a store; the next turn connects again."""
+        log.warning("listener_lost", source=self.source, error=describe(error), exc_info=error)
 
     def _record_connection(self) -> None:
-        self._backoff.succeeded()
+        self.succeeded()
         self._messages_to_runs.metrics.reconnects.labels(self.source).inc()
         log.info("listener_connected", source=self.source)
 
@@ -68,12 +68,12 @@ class ChannelListener(Listener):
             try:
                 self._messages_to_runs.accept(raw, self.source, received_at)
             except Exception as error:
-                if not is_transient(error):
+                if find_fault(error) is None:
                     raise
-                log.warning("message_held", source=self.source, error=describe(error))
+                self.failed(error)
                 self._backoff.failed()
             else:
-                self._backoff.succeeded()
+                self.succeeded()
                 return
 
 

@@ -21,7 +21,7 @@ from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
-from streamworkers.faults import describe, is_transient
+from streamworkers.faults import describe, find_fault
 from streamworkers.loading import LOAD_JOB
 from streamworkers.schedules import store
 from streamworkers.schedules.run_factory import Changes, Resolve, record_scheduled_run
@@ -73,7 +73,7 @@ class MessagesToRuns:
             reason = error.reason if isinstance(error, RejectedError) else "bad_field"
             result = self._reject(raw or b"", source, reason, str(error))
         except Exception as error:  # a message must not stop its listener
-            if is_transient(error):
+            if find_fault(error) is not None:
                 raise
             log.exception("message_failed", source=source, error=describe(error))
             result = self._reject(raw or b"", source, "internal_error", describe(error))

@@ -20,10 +20,11 @@ from scheduler.ticker_loop import TickerLoop
 from streamworkers.config import Settings
 from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.diagnosis.components import ComponentStatus, save_statuses
+from streamworkers.engine.host.fault_board import list_troubles
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop
-from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector
+from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, FaultCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import open_streams
@@ -119,6 +120,7 @@ class Scheduler:
         self.metrics.registry.register(ScheduleCollector(self._pool))
         self.metrics.registry.register(SystemCollector(self._pool, self._streams))
         self.metrics.registry.register(DatabasePoolCollector(self._pool))
+        self.metrics.registry.register(FaultCollector(self.host.faults.standing))
         self.metrics.registry.register(BacklogCollector(self._streams, registry.queues))
 
     def run(self) -> None:
@@ -152,8 +154,8 @@ class Scheduler:
 
     def not_ready(self) -> list[str]:
         """What prevents runs from being started now."""
-        troubles = (find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.scheduler_id))
-        return [trouble for trouble in troubles if trouble]
+        probed = find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.scheduler_id)
+        return list_troubles(probed, self.host.faults.standing())
 
     def _describe_doing(self) -> dict[str, Any]:
         return {"starts": ["ticks", "messages"], "services": list_leased(self._services)}

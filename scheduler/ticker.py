@@ -26,7 +26,7 @@ from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UsageError
-from streamworkers.faults import describe, is_transient, printable
+from streamworkers.faults import describe, find_fault, printable
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.dependency import decide_dependency
 from streamworkers.schedules.next_tick import compute_due_at, plan_next, plan_retry, require_timing, undecided_ticks
@@ -85,7 +85,7 @@ class Ticker:
                 with connection.transaction():
                     started = self._decide_due(connection, schedule, now)
             except Exception as error:  # a broken schedule must not stop the others
-                if is_transient(error):
+                if find_fault(error) is not None:
                     raise
                 self._record_problem(connection, schedule, now, error)
         self._enqueue(connection, started)
@@ -161,7 +161,7 @@ class Ticker:
         except Exception as error:  # a failing job must not stop the other schedules
             if isinstance(error, errors.IdleInTransactionSessionTimeout):
                 self._overlong[schedule.id, tick.moment] += 1
-            if is_transient(error):
+            if find_fault(error) is not None:
                 raise
             is_usage = isinstance(error, UsageError)
             rejection = printable(str(error) if is_usage else describe(error))

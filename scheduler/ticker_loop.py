@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from scheduler.ticker import Ticker
 from streamworkers.database import Connection
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.signals import Signals
 from streamworkers.engine.ledger import SCHEDULES_NOTIFY
-from streamworkers.errors import ServiceUnreachableError
 from streamworkers.faults import describe
 
 log = structlog.get_logger()
@@ -37,15 +34,16 @@ class TickerLoop(Loop):
             connection.execute(f"LISTEN {SCHEDULES_NOTIFY}")
             while self.mark_turn():
                 pause = min(self._ticker.run_once(), self._poll_seconds)
-                self._backoff.succeeded()
+                self.succeeded()
                 if pause > 0:
                     for _ in connection.notifies(timeout=pause, stop_after=1):
                         break
 
-    def handle_failure(self, error: Exception) -> None:
-        """Count and log it; the next turn connects again."""
+    def failed(self, error: Exception) -> None:
+        """Count and note it; the next turn connects again."""
         self._failures.inc()
-        if isinstance(error, psycopg.Error | PoolTimeout | ServiceUnreachableError):
-            log.warning("ticker_away", error=describe(error))
-        else:
-            log.error("ticker_failed", error=describe(error), exc_info=error)
+        super().failed(error)
+
+    def log_error(self, error: Exception) -> None:
+        """Log an error that is no fault of a store."""
+        log.error("ticker_failed", error=describe(error), exc_info=error)

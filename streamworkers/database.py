@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 from psycopg.abc import Params
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from streamworkers.errors import BadInputError, ServiceUnreachableError
+from streamworkers.connect_state import find_connect_states
+from streamworkers.errors import BadInputError, FaultKind, ServiceUnreachableError, Store
+from streamworkers.faults import Fault, StoreFaultError, kind_of_state, word_postgres_fault
 
 if TYPE_CHECKING:
     from streamworkers.config import Settings
@@ -19,6 +22,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Statement = str | bytes | sql.SQL | sql.Composed
 
 CONNECT_TIMEOUT_SECONDS = 5
+_ASK_AGAIN_SECONDS = 1.0
 # Rejects a read-only server, so that after a failover no connection stays with the old primary.
 _WRITABLE: dict[str, Any] = {"target_session_attrs": "read-write"}
 _OPTIONS: dict[str, Any] = {
@@ -118,7 +122,8 @@ def connect(
 ) -> Connection:
     """Open one autocommit connection; `writable` rejects a read-only server.
 
-    Raises ServiceUnreachableError if no PostgreSQL answers at `url`, and BadInputError if `url` cannot be parsed.
+    Raises ServiceUnreachableError, with its kind, if there is no connection to be had at `url`, and BadInputError if
+    `url` cannot be parsed.
     """
     options = _OPTIONS | (_WRITABLE if writable else {})
     try:
@@ -130,13 +135,44 @@ def connect(
             raise
         return connection
     except psycopg.OperationalError as error:
-        raise ServiceUnreachableError(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from None
+        fault = _find_connect_fault(url, options, error)
+        raise ServiceUnreachableError(fault.text, fault.kind, Store.POSTGRESQL) from None
     except psycopg.ProgrammingError:
         # libpq's message quotes the part that it could not parse, which can be the password.
         raise BadInputError(
             "STREAMWORKERS_DATABASE_URL is not a URL of the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
             " has an option that PostgreSQL does not know, or has a % that does not begin a code such as %40"
         ) from None
+
+
+def _find_connect_fault(url: str, options: dict[str, Any], error: psycopg.OperationalError) -> Fault:
+    """Find out why there is no connection: a server that gives no reason is away.
+
+    Of several hosts, one that will come back counts before one that rejects.
+    """
+    answer, states = " ".join(str(error).split()), [error.sqlstate] if error.sqlstate is not None else []
+    if not states and not isinstance(error, psycopg.errors.ConnectionTimeout):
+        words = {name: value for name, value in options.items() if name != "autocommit"}
+        states = find_connect_states(make_conninfo(url, **words), _ASK_AGAIN_SECONDS)
+    kinds = {kind_of_state(state, is_connection=True) or FaultKind.AWAY: state for state in reversed(states)}
+    kind = next((kind for kind in FaultKind if kind in kinds), FaultKind.AWAY)
+    state = kinds.get(kind)
+    if state is not None and isinstance(error, PoolTimeout):
+        answer = f"{psycopg.errors.lookup(state).__name__} ({state})"
+    return word_postgres_fault(kind, state, answer)
+
+
+class Pool(ConnectionPool[Connection]):
+    """A pool whose timeout says why there was no connection: StoreFaultError, in place of PoolTimeout."""
+
+    def getconn(self, timeout: float | None = None) -> Connection:
+        """Take a connection out, or raise StoreFaultError."""
+        try:
+            return super().getconn(timeout)
+        except PoolTimeout as error:
+            assert isinstance(self.conninfo, str)
+            assert isinstance(self.kwargs, dict)
+            raise StoreFaultError(_find_connect_fault(self.conninfo, self.kwargs, error)) from error
 
 
 def find_write_trouble(connection: Connection) -> str | None:
@@ -152,7 +188,7 @@ def open_pool(
 
     Returns at once, without waiting for the first connection. Each connection is checked when it is taken out.
     """
-    return ConnectionPool(
+    return Pool(
         url,
         min_size=1,
         max_size=max_size,

@@ -8,9 +8,10 @@
     │   ├── UnknownJobError        no process of the pool has the job of a submitted run
     │   └── BadInputError          a value in a file, entry or definition breaks a rule
     │       └── KeyConflictError   an idempotency key belongs to a run of another request
-    ├── ServiceUnreachableError    Redis or PostgreSQL does not answer, or its URL is not set
-    │   └── RedisUnavailableError  Redis is unreachable, loading, full or read-only: try again later
+    ├── ServiceUnreachableError    Redis or PostgreSQL cannot be used; `kind` says why, or its URL is not set
+    │   └── RedisUnavailableError  Redis is away, rejects a call or is full: wait, and try again
     ├── BlockedError               another session holds a lock in PostgreSQL for too long
+    ├── PrepareError               a job's `prepare` failed, by an error of the job's own
     ├── MigrationError             the schema and the migration files disagree
     └── ItemError                  raised by handlers
         └── PermanentError         another attempt cannot succeed: the item is dead at once
@@ -20,6 +21,22 @@ A message names the value, the rule that it breaks and, if there is one, the rem
 
 import difflib
 from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Store(StrEnum):
+    """What a process keeps its data in; a label value of metrics."""
+
+    REDIS = "redis"
+    POSTGRESQL = "postgresql"
+
+
+class FaultKind(StrEnum):
+    """Why a store cannot be used now; a label value of metrics."""
+
+    AWAY = "away"  # no answer, or the answer that it cannot work now: it comes back
+    REJECTED = "rejected"  # it answers that it will not do this: somebody has to correct a right, a name or the schema
+    FULL = "full"  # no memory, disk space or connection is left
 
 
 class StreamworkersError(Exception):
@@ -61,11 +78,24 @@ class KeyConflictError(BadInputError):
 
 
 class ServiceUnreachableError(StreamworkersError):
-    """Redis or PostgreSQL does not answer, or its URL is not set."""
+    """Redis or PostgreSQL cannot be used, or its URL is not set; `store` is None where there is none to ask."""
+
+    store: Store | None = None
+
+    def __init__(self, text: str, kind: FaultKind = FaultKind.AWAY, store: Store | None = None) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.store = store or self.store
 
 
 class RedisUnavailableError(ServiceUnreachableError):
-    """Redis is unreachable, loading, full or read-only; the same call can succeed later."""
+    """Redis is away, rejects a call or is full; the same call can succeed later."""
+
+    store = Store.REDIS
+
+
+class PrepareError(StreamworkersError):
+    """A job's `prepare` failed by an error of its own, so no run can be made."""
 
 
 class BlockedError(StreamworkersError):

@@ -1,44 +1,109 @@
-"""What an exception means: whether the same work can succeed later, and how to describe it in one line."""
+"""What an exception means: whether a store is at fault and how, and how to describe it in one line."""
 
 import re
 import traceback
+from typing import NamedTuple
 
 import psycopg
-from psycopg import errors
 
-from streamworkers.errors import RedisUnavailableError
+from streamworkers.errors import FaultKind, ServiceUnreachableError, Store
 
 _MOST_FRAMES = 20
 _MOST_STACK_CHARACTERS = 4000
 _PASSWORD = re.compile(r"://[^/@\s]*@")
 
-# Faults of the server or of the moment: the work is right and stays pending until they pass.
-_TRANSIENT_ERRORS = (
-    RedisUnavailableError,
-    errors.SerializationFailure,
-    errors.DeadlockDetected,
-    errors.LockNotAvailable,
-    errors.DiskFull,
-    errors.OutOfMemory,
-    errors.TooManyConnections,
-    errors.CannotConnectNow,
-    errors.AdminShutdown,
-    errors.CrashShutdown,
-    errors.IdleInTransactionSessionTimeout,
-    errors.ReadOnlySqlTransaction,
+# SQLSTATEs by what they begin with; the first line that matches counts.
+_KINDS = (
+    (FaultKind.FULL, ("53",)),
+    # 57P04 is a database that was dropped.
+    (FaultKind.REJECTED, ("28", "3D", "3F", "42", "57P04")),
+    # The server is away or read-only, ended the session, or made it wait for another one.
+    (FaultKind.AWAY, ("08", "57P", "25006", "25P03", "40001", "40P01", "55P03")),
 )
+_SCHEMA_STATES = ("3F000", "42P01", "42703", "42883")
+SCHEMA_ADVICE = "the schema of the database is missing or out of date: run `streamworkers migrate`"
+_ADVICE = {
+    "28": "correct the user or the password in STREAMWORKERS_DATABASE_URL, or pg_hba.conf",
+    "3D": "create the database, or correct STREAMWORKERS_DATABASE_URL",
+    "57P04": "create the database, or correct STREAMWORKERS_DATABASE_URL",
+    "42501": "grant the right: `streamworkers migrate --roles`, and docs/guides/operations.md#rights",
+    **dict.fromkeys(_SCHEMA_STATES, SCHEMA_ADVICE),
+    "42": "is the schema of this release? `streamworkers migrate --status`",
+    "53100": "free disk space for PostgreSQL",
+    "53200": "give PostgreSQL more memory, or run fewer processes",
+    "53300": "raise `max_connections` or the limit of the role, or run fewer processes",
+}
+_NAMES = {Store.REDIS: "Redis", Store.POSTGRESQL: "PostgreSQL"}
+_VERBS = {FaultKind.AWAY: "does not answer", FaultKind.REJECTED: "rejects", FaultKind.FULL: "is full"}
+
+
+class Fault(NamedTuple):
+    """Why a store cannot be used now; `text` is one sentence with the way out."""
+
+    store: Store
+    kind: FaultKind
+    text: str
+
+
+class StoreFaultError(psycopg.OperationalError):
+    """PostgreSQL, or what user code needs of Redis, cannot be used now; `fault` says why."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.text)
+        self.fault = fault
+
+
+def word_fault(store: Store, kind: FaultKind, answer: str, advice: str = "") -> Fault:
+    """Put a fault into the one sentence that every message about it uses."""
+    text = f"{_NAMES[store]} {_VERBS[kind]}: {answer}"
+    return Fault(store, kind, f"{text}: {advice}" if advice else text)
+
+
+def find_fault(error: BaseException) -> Fault | None:
+    """The fault of a store that an error of our own calls stands for; None for any other error.
+
+    A statement cancelled by its time limit is the statement's fault.
+    """
+    if isinstance(error, StoreFaultError):
+        return error.fault
+    if isinstance(error, ServiceUnreachableError):
+        return None if error.store is None else Fault(error.store, error.kind, str(error))
+    if not isinstance(error, psycopg.Error):
+        return None
+    kind = kind_of_state(error.sqlstate, is_connection=isinstance(error, psycopg.OperationalError))
+    if kind is None and isinstance(error, psycopg.InterfaceError) and error.sqlstate is None:
+        kind = FaultKind.AWAY  # the connection was closed
+    return None if kind is None else word_postgres_fault(kind, error.sqlstate, _answer_of(error))
 
 
 def is_transient(error: BaseException) -> bool:
-    """True if a service is away or overloaded, so that the same work can succeed later without a change of its data.
+    """True if a store is away or full, so that the same work can succeed later without a change of its data."""
+    fault = find_fault(error)
+    return fault is not None and fault.kind is not FaultKind.REJECTED
 
-    A lost connection carries no SQLSTATE. A statement cancelled by its time limit does, and is the statement's fault.
-    """
-    if isinstance(error, _TRANSIENT_ERRORS):
-        return True
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
-        getattr(error, "sqlstate", None) is None or str(error.sqlstate).startswith("08")
-    )
+
+def kind_of_state(state: str | None, *, is_connection: bool) -> FaultKind | None:
+    """The kind of fault that an SQLSTATE stands for; a lost connection carries none."""
+    if state is None:
+        return FaultKind.AWAY if is_connection else None
+    return next((kind for kind, beginnings in _KINDS if state.startswith(beginnings)), None)
+
+
+def word_postgres_fault(kind: FaultKind, state: str | None, answer: str) -> Fault:
+    """The fault of PostgreSQL in one sentence, with the way out that its SQLSTATE names."""
+    matching = [beginning for beginning in _ADVICE if (state or "").startswith(beginning)]
+    return word_fault(Store.POSTGRESQL, kind, answer, _ADVICE[max(matching, key=len)] if matching else "")
+
+
+def is_schema_fault(error: BaseException) -> bool:
+    """True if a table, column or function is missing: the schema is older or newer than this release."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in _SCHEMA_STATES
+
+
+def _answer_of(error: psycopg.Error) -> str:
+    """What the server answered, with the name of the condition where it has one."""
+    text = printable(" ".join((error.diag.message_primary or str(error)).split()))
+    return f"{type(error).__name__}: {text}" if error.sqlstate is not None else text
 
 
 def describe(error: BaseException) -> str:

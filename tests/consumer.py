@@ -14,6 +14,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
+from streamworkers.faults import Fault
 
 
 @dataclass
@@ -26,7 +27,7 @@ class RecordingReporter:
     intents: list[list[int]] = field(default_factory=list)
     rejections: int = 0
 
-    def holding(self) -> None: ...
+    def holding(self, fault: Fault) -> None: ...
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         self.timeouts.append(timeout_seconds)

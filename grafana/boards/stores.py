@@ -346,12 +346,44 @@ def _sizes() -> Section:
     )
 
 
+def _faults() -> Section:
+    names = "{{store}} {{kind}} {{instance}}"
+    return Section(
+        5,
+        "What they keep from working",
+        [
+            timeseries(
+                About(
+                    51,
+                    "Faults",
+                    "How many loops and workers of a process can do nothing now? Rejected calls and a full store need"
+                    " somebody: `streamworkers doctor` names the right or the limit.",
+                ),
+                [promql("max by (store, kind, instance) (streamworkers_store_faults) > 0", names)],
+                Look(unit="short", decimals=0, minimum=0),
+                Size(12, 7),
+            ),
+            timeseries(
+                About(
+                    52,
+                    "Workers that hold",
+                    "How many workers have waited for a store for longer than a lease? Of one machine alone: it cannot"
+                    " reach what the others can.",
+                ),
+                [promql("max by (store, kind, instance) (streamworkers_workers_holding) > 0", names)],
+                Look(unit="short", decimals=0, minimum=0),
+                Size(12, 7),
+            ),
+        ],
+    )
+
+
 def board() -> Board:
     """The board, from the pool's own metrics and from SQL."""
     return Board(
         uid="streamworkers-stores",
         title="Redis and PostgreSQL",
         description="Do Redis and PostgreSQL have room, and are they fast?",
-        sections=[_redis(), _postgres(), _pools(), _sizes()],
+        sections=[_redis(), _postgres(), _pools(), _sizes(), _faults()],
         since="now-6h",
     )

@@ -44,11 +44,12 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorRow:
-    """One live supervisor: its workers, how many of them are busy, and its queues."""
+    """One live supervisor: its workers, how many of them are busy, how many wait for a store, and its queues."""
 
     name: str
     workers: int
     busy: int
+    holding: int
     queues: tuple[str, ...]
 
 
@@ -201,9 +202,10 @@ def _runs_table(now: Overview, before: Overview | None) -> Table:
 
 
 def _supervisors_table(now: Overview) -> Table:
-    table = _table("supervisor", "workers", "busy", "queues", right=("workers", "busy"))
+    numbers = ("workers", "busy", "holding")
+    table = _table("supervisor", *numbers, "queues", right=numbers)
     for row in now.supervisors[:MOST_SUPERVISORS]:
-        table.add_row(row.name, str(row.workers), str(row.busy), " ".join(row.queues))
+        table.add_row(row.name, str(row.workers), str(row.busy), str(row.holding), " ".join(row.queues))
     return table
 
 
@@ -253,7 +255,8 @@ def _list_supervisors(snapshot: Snapshot) -> list[SupervisorRow]:
     rows = []
     for name, supervisor in sorted(snapshot.supervisors.items()):
         busy = sum(worker.busy for worker in supervisor.workers)
-        rows.append(SupervisorRow(name, len(supervisor.workers), busy, tuple(supervisor.queues)))
+        holding = sum(worker.hold is not None for worker in supervisor.workers)
+        rows.append(SupervisorRow(name, len(supervisor.workers), busy, holding, tuple(supervisor.queues)))
     return rows
 
 

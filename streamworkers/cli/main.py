@@ -85,7 +85,7 @@ def cli() -> None:
     """A Redis Streams worker pool for market analysis.
 
     Exit codes: 0 success, 1 a run failed or has failed items, or a check
-    found a problem, 2 usage, 3 a service is unreachable, 130 interrupted.
+    found a problem, 2 usage, 3 Redis or PostgreSQL cannot be used, 130 interrupted.
     """
 
 
@@ -118,13 +118,13 @@ def _database_failure(error: Exception) -> tuple[str, int] | None:
     # Only a command that has connected has loaded it: `--help` does not wait for it.
     if (psycopg := sys.modules.get("psycopg")) is None or not isinstance(error, psycopg.Error):
         return None
-    schema_errors = ("UndefinedTable", "UndefinedColumn", "UndefinedFunction")
-    if isinstance(error, tuple(getattr(psycopg.errors, name) for name in schema_errors)):
-        return "the schema of the database is missing or out of date: run `streamworkers migrate`", EXIT_USAGE
-    text = " ".join(str(error).split())
-    if isinstance(error, psycopg.OperationalError):
-        return f"PostgreSQL does not answer: {text}", EXIT_UNREACHABLE
-    return f"PostgreSQL rejects: {error.diag.message_primary or text}", EXIT_FAILED
+    from streamworkers.faults import SCHEMA_ADVICE, find_fault, is_schema_fault
+
+    if is_schema_fault(error):
+        return f"{SCHEMA_ADVICE} ({error.diag.message_primary})", EXIT_USAGE
+    if (fault := find_fault(error)) is not None:
+        return fault.text, EXIT_UNREACHABLE
+    return f"PostgreSQL rejects: {error.diag.message_primary or ' '.join(str(error).split())}", EXIT_FAILED
 
 
 def _fail(message: str, code: int) -> None:

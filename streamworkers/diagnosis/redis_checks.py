@@ -14,7 +14,7 @@ _WHERE = "redis"
 def find_unavailable(snapshot: Snapshot) -> Iterator[Finding]:
     """Redis does not answer or takes no writes."""
     if trouble := find_redis_trouble(snapshot.streams):
-        yield Finding(_WHERE, trouble)
+        yield Finding(_WHERE, trouble.text)
 
 
 def find_failing_persistence(snapshot: Snapshot) -> Iterator[Finding]:

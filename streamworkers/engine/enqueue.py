@@ -114,7 +114,8 @@ def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: 
         log.info("enqueue_deferred", run=run.id, error="the reconciler adds its entries")
     except RedisUnavailableError as error:
         raise RedisUnavailableError(
-            f"run {run.id} is in the ledger and will start when Redis is back; do not enqueue it again. {error}"
+            f"run {run.id} is in the ledger and will start when Redis can be used; do not enqueue it again. {error}",
+            error.kind,
         ) from error
 
 

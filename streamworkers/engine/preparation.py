@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 from pydantic import ValidationError
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import ItemKind, Job, RunRequest
-from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.errors import BadInputError, PrepareError, UnknownNameError
+from streamworkers.faults import describe, is_transient
 
 MAX_ITEMS = 5_000_000
 MAX_KEY_CHARACTERS = 200
@@ -20,10 +22,10 @@ def prepare_request(connection: Connection, job: Job[Any], request: RunRequest) 
     """Check a request, let its job complete it, and check the result.
 
     Raises BadInputError for parameters, items or a key that break a rule, UnknownNameError for a part that a job does
-    not have, and whatever the job's `prepare` raises.
+    not have, PrepareError for an error of PostgreSQL in the job's `prepare`, and whatever else that raises.
     """
     checked = check_request(job, request)
-    prepared = job.prepare(connection, checked)
+    prepared = _call_prepare(connection, job, checked)
     if not isinstance(prepared, RunRequest):
         raise TypeError(f"prepare of job {job.name!r} returned {prepared!r}, not a RunRequest")
     if prepared.symbols is not checked.symbols or prepared.timeframes is not checked.timeframes:
@@ -31,6 +33,16 @@ def prepare_request(connection: Connection, job: Job[Any], request: RunRequest) 
     if not prepared.symbols and prepared.note is None:
         raise BadInputError(f"a run needs at least one {kind_of_items(job)}")
     return prepared
+
+
+def _call_prepare(connection: Connection, job: Job[Any], request: RunRequest) -> RunRequest:
+    try:
+        return job.prepare(connection, request)
+    except psycopg.Error as error:
+        if is_transient(error):
+            raise
+        # What PostgreSQL rejects here is the job's own, and no reason for its caller to wait.
+        raise PrepareError(f"job {job.name!r} cannot prepare a run: {describe(error)}") from error
 
 
 def check_request(job: Job[Any], request: RunRequest) -> RunRequest:

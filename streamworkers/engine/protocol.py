@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from streamworkers.engine.ledger import Run
+from streamworkers.faults import Fault
 
 _LENGTH_BYTES = 4
 
@@ -36,8 +37,8 @@ class BatchReport(msgspec.Struct, array_like=True):
 class Reporter(Protocol):
     """What a worker reports as it works."""
 
-    def holding(self) -> None:
-        """A service is away; the process waits and is well."""
+    def holding(self, fault: Fault) -> None:
+        """A store cannot be used now; the process waits and is well."""
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         """A handler has these entries now; kill the process if it does not return in time.
@@ -70,7 +71,13 @@ class Idle(msgspec.Struct, tag=True, array_like=True):
 
 
 class Holding(msgspec.Struct, tag=True, array_like=True):
-    """A service is away; the process waits and is well."""
+    """A store cannot be used now; the process waits and is well."""
+
+    fault: Fault
+
+
+class Resumed(msgspec.Struct, tag=True, array_like=True):
+    """What the process waited for is over."""
 
 
 class CallStarted(msgspec.Struct, tag=True, array_like=True):
@@ -146,7 +153,7 @@ class Ended(msgspec.Struct, tag=True, array_like=True):
 
 
 Message: TypeAlias = (
-    Ready | BatchDelivered | Idle | Holding | CallStarted | PendingCommit | BatchFinished | EntriesRejected
+    Ready | BatchDelivered | Idle | Holding | Resumed | CallStarted | PendingCommit | BatchFinished | EntriesRejected
 )
 ForkServerMessage: TypeAlias = Fork | JobsLoaded | Unforkable | Forked | NotForked | Ended
 _LARGEST_MESSAGE = 65536
@@ -174,9 +181,13 @@ class StatusPipe:
         """The worker holds no entry."""
         self._send(Idle())
 
-    def holding(self) -> None:
-        """A service is away; the process waits and is well."""
-        self._send(Holding())
+    def holding(self, fault: Fault) -> None:
+        """A store cannot be used now; the process waits and is well."""
+        self._send(Holding(fault))
+
+    def resumed(self) -> None:
+        """What the process waited for is over."""
+        self._send(Resumed())
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         """A handler has these entries now."""

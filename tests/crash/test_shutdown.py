@@ -189,7 +189,7 @@ def test_a_pool_ends_while_a_service_is_away_and_no_item_pays_for_it(
             wait_until(lambda: _is_under_way(connection, run, 100))
         with _away(services, service, frozen=frozen):
             if not frozen:
-                wait_until(lambda: supervisor.events("service_away"), what="a worker waits for the service")
+                wait_until(lambda: supervisor.events("store_fault"), what="a worker waits for the service")
             assert supervisor.stop(STOP_SECONDS) == 0
             _assert_all_gone(supervisor)
     with private_services.connect() as connection:

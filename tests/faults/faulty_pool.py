@@ -127,6 +127,11 @@ class FaultyPool:
         """What the pool has logged under a name since the test began."""
         return [event for event in self.supervisor.events(name) if event["timestamp"] > self._began]
 
+    def waiting_workers(self) -> set[str]:
+        """The workers that have logged, since the test began, that they wait for a store."""
+        consumers = {event["consumer"] for event in self.supervisor.events("worker_started")}
+        return consumers & {event["who"] for event in self.events("store_fault")}
+
     def start_run(self, count: int = 200, milliseconds: float = 10.0) -> Run:
         """Enqueue a run of items that take so long each."""
         symbols = [f"S{number:04}" for number in range(count)]

@@ -10,13 +10,14 @@ from harness import effects_of, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 Outage = Callable[[FaultyPool], AbstractContextManager[None]]
-TROUBLE = "CREATE TABLE trouble (sqlstate text)"
+TROUBLE = "CREATE TABLE trouble (sqlstate text); CREATE SEQUENCE tries"
 RAISE_TROUBLE = """
     CREATE FUNCTION raise_trouble() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     DECLARE
         code text := (SELECT sqlstate FROM trouble);
     BEGIN
         IF code IS NOT NULL THEN
+            PERFORM nextval('tries');
             RAISE EXCEPTION 'trouble' USING ERRCODE = code;
         END IF;
         RETURN NEW;
@@ -82,7 +83,7 @@ def test_connections_are_lost_several_times(pool: FaultyPool, lose: Callable[[Fa
 
 
 def test_connections_are_cut_in_the_middle_of_replies(pool: FaultyPool) -> None:
-    for run in pool.cut_replies(pool.postgres, until=lambda: bool(pool.events("service_away"))):
+    for run in pool.cut_replies(pool.postgres, until=lambda: bool(pool.events("store_fault"))):
         pool.assert_nothing_lost(run)
 
 
@@ -145,18 +146,27 @@ def trouble(pool: FaultyPool) -> Iterator[None]:
     yield
     pool.connection.execute("DROP TRIGGER raise_trouble ON effects")
     pool.connection.execute("DROP FUNCTION raise_trouble")
-    pool.connection.execute("DROP TABLE trouble")
+    pool.connection.execute("DROP TABLE trouble; DROP SEQUENCE tries")
 
 
 @pytest.mark.usefixtures("trouble")
 @pytest.mark.parametrize(
-    ("code", "name"), [("53100", "DiskFull"), ("53200", "OutOfMemory"), ("57P02", "CrashShutdown")]
+    ("code", "kind", "answer"),
+    [
+        ("53100", "full", "PostgreSQL is full: DiskFull: trouble: free disk space for PostgreSQL"),
+        ("53200", "full", "PostgreSQL is full: OutOfMemory: trouble: give PostgreSQL more memory, or"),
+        ("57P02", "away", "PostgreSQL does not answer: CrashShutdown: trouble"),
+    ],
 )
-def test_saving_fails_for_a_reason_that_passes(pool: FaultyPool, code: str, name: str) -> None:
+def test_saving_fails_for_a_reason_that_passes(pool: FaultyPool, code: str, kind: str, answer: str) -> None:
     run = pool.start_run()
     pool.wait_for_completed(run, 40)
     pool.connection.execute("INSERT INTO trouble VALUES (%s)", (code,))
-    wait_until(lambda: _tries(pool, name) >= 6, 60, "each worker tries several times")
+    wait_until(lambda: _tries(pool) >= 6, 60, "the workers try several times")
+    wait_until(lambda: len(pool.waiting_workers()) == 2, 30, "both workers have logged it")
+    assert {event["kind"] for event in pool.events("store_fault")} == {kind}
+    assert all(event["error"].startswith(answer) for event in pool.events("store_fault"))
+    wait_until(lambda: answer in pool.probe("/readyz")[1], 30, "the probe says why")
     with pool.no_spinning():
         assert_for(LEASE_SECONDS / 2, lambda: _are_kept(pool), "leases are renewed")
     pool.connection.execute("DELETE FROM trouble")
@@ -171,7 +181,7 @@ def test_saving_fails_for_a_reason_of_its_own(pool: FaultyPool, code: str) -> No
     wait_until(lambda: pool.events("item_failed") or pool.events("save_split"), 30, "the items pay")
     pool.connection.execute("DELETE FROM trouble")
     wait_until(lambda: pool.unfinished_runs() == 0, 60, "the run ends")
-    assert pool.events("service_away") == []
+    assert pool.events("store_fault") == []
 
 
 @pytest.fixture
@@ -223,8 +233,10 @@ def _are_kept(pool: FaultyPool) -> bool:
     return len(idle) >= 2 and max(idle) < 1000 * LEASE_SECONDS
 
 
-def _tries(pool: FaultyPool, name: str) -> int:
-    return sum(f" {name}: " in event["error"] for event in pool.events("service_away"))
+def _tries(pool: FaultyPool) -> int:
+    row = pool.connection.execute("SELECT last_value FROM tries").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _is_committing(pool: FaultyPool) -> bool:

@@ -162,7 +162,7 @@ def test_redis_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage)
     run = pool.start_run(150)
     pool.wait_for_completed(run, 30)
     with outage(pool):
-        wait_until(lambda: len(_consumers_that_wait(pool)) == 2, 30, "both workers have noticed")
+        wait_until(lambda: len(pool.waiting_workers()) == 2, 30, "both workers have noticed")
         wait_until(lambda: _is_told(pool), 30, "the probes have noticed")
         with pool.no_spinning():
             assert_for(OUTAGE_SECONDS, lambda: _is_told(pool), "the pool is alive and not ready")
@@ -197,8 +197,8 @@ def test_redis_loads_its_file_for_longer_than_a_lease(pool: FaultyPool) -> None:
         run = pool.start_run(150)
         pool.wait_for_completed(run, 30)
         with _command_in_background(pool, "DEBUG", "RELOAD"):
-            wait_until(lambda: len(_consumers_that_wait(pool)) == 2, 30, "both workers have noticed")
-        assert any("loading" in event["error"] for event in pool.events("service_away"))
+            wait_until(lambda: len(pool.waiting_workers()) == 2, 30, "both workers have noticed")
+        assert any("loading" in event["error"] for event in pool.events("store_fault"))
         pool.assert_nothing_lost(run)
     finally:
         pool.client.config_set("key-load-delay", 0)
@@ -211,14 +211,14 @@ def test_redis_is_a_black_hole_for_longer_than_any_wait(pool: FaultyPool) -> Non
     pool.redis.hang()
     with pool.no_spinning():
         assert _is_told(pool)
-        wait_until(lambda: len(_consumers_that_wait(pool)) == 2, 30, "both workers have noticed")
+        wait_until(lambda: len(pool.waiting_workers()) == 2, 30, "both workers have noticed")
     assert min(pool.idle_ms(), default=0) >= 1000 * LEASE_SECONDS
     pool.redis.resume()
     pool.assert_nothing_lost(run)
 
 
 def test_connections_are_cut_in_the_middle_of_replies(pool: FaultyPool) -> None:
-    for run in pool.cut_replies(pool.redis, until=lambda: len(_consumers_that_wait(pool)) == 2):
+    for run in pool.cut_replies(pool.redis, until=lambda: len(pool.waiting_workers()) == 2):
         pool.assert_nothing_lost(run)
 
 
@@ -243,8 +243,8 @@ def test_redis_is_out_of_memory(pool: FaultyPool) -> None:
         answer = pool.command("enqueue", "ledger_entry", "--symbols", "A,B")
         assert answer.code == 3
         rejected = re.fullmatch(
-            r"Error: run (\d+) is in the ledger and will start when Redis is back; do not enqueue it again\."
-            r" Redis rejects: (?:OOM )?command not allowed when used memory[^\n]*\n",
+            r"Error: run (\d+) is in the ledger and will start when Redis can be used; do not enqueue it again\."
+            r" Redis is full: OOM command not allowed when used memory[^\n]*\n",
             answer.err,
         )
         assert rejected, answer.err
@@ -316,7 +316,3 @@ def test_a_command_says_that_redis_does_not_answer(pool: FaultyPool) -> None:
 def _is_told(pool: FaultyPool) -> bool:
     code, text = pool.probe("/readyz")
     return code == 503 and "Redis" in text and pool.probe("/livez") == (200, "ok\n")
-
-
-def _consumers_that_wait(pool: FaultyPool) -> set[str]:
-    return {event["consumer"] for event in pool.events("service_away") if "consumer" in event}

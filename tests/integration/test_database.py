@@ -1,13 +1,22 @@
 """Connections: their settings, the errors when there is none, and the helpers for rows."""
 
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
 
-from harness import wait_until
+from harness import ServiceUrls, wait_until
+from patience import paced
+from streamworkers import connect_state
 from streamworkers.database import Connection, SessionLimits, connect, fetch_row, fetch_rows, fetch_value, open_pool
-from streamworkers.errors import BadInputError, ServiceUnreachableError
-from streamworkers.faults import is_transient
+from streamworkers.errors import BadInputError, FaultKind, ServiceUnreachableError, Store
+from streamworkers.faults import StoreFaultError, is_transient
 
 SECRET = "hunter2secret"
 
@@ -92,6 +101,69 @@ def test_a_rejected_password_is_not_printed(service_urls: object, database_url: 
     with pytest.raises(ServiceUnreachableError) as caught:
         connect(f"{database_url} user=nobody_of_that_name password={SECRET}")
     assert SECRET not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to get no connection: options of the URL, and what it is then."""
+
+    options: dict[str, str]
+    kind: FaultKind
+    text: str
+
+
+@pytest.fixture(scope="module")
+def full_role(service_urls: ServiceUrls) -> Iterator[str]:
+    """A role that may have no connection at all."""
+    name = f"full_{secrets.token_hex(4)}"
+    with connect(service_urls.postgres) as admin:
+        admin.execute(SQL("CREATE ROLE {} LOGIN CONNECTION LIMIT 0").format(Identifier(name)))
+        yield name
+        admin.execute(SQL("DROP ROLE {}").format(Identifier(name)))
+
+
+REJECTED, FULL, AWAY = FaultKind.REJECTED, FaultKind.FULL, FaultKind.AWAY
+WAYS = [
+    Way({"dbname": "no_such_database"}, REJECTED, "PostgreSQL rejects: .*create the database, or correct "),
+    Way({"user": "nobody_of_that_name"}, REJECTED, "PostgreSQL rejects: .*correct the user or the password in "),
+    Way({"user": "FULL"}, FULL, "PostgreSQL is full: .*raise `max_connections` or the limit of the role, or "),
+    Way({"host": "/nonexistent"}, AWAY, "PostgreSQL does not answer: "),
+    # One host that will come back counts before one that rejects.
+    Way({"dbname": "no_such_database", "host": "HOST,/nonexistent"}, REJECTED, "PostgreSQL rejects: "),
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: ",".join(way.options.values()))
+def test_why_there_is_no_connection_is_known_by_the_code_of_the_server(
+    way: Way, database_url: str, full_role: str
+) -> None:
+    host = str(conninfo_to_dict(database_url)["host"])
+    words = {name: text.replace("FULL", full_role).replace("HOST", host) for name, text in way.options.items()}
+    url = make_conninfo(database_url, **words)
+    with pytest.raises(ServiceUnreachableError, match=way.text) as caught:
+        connect(url)
+    assert (caught.value.kind, caught.value.store) == (way.kind, Store.POSTGRESQL)
+    with open_pool(url, application="probe", max_size=1) as pool:
+        with pytest.raises(StoreFaultError) as timeout:
+            pool.getconn(paced(0.2))
+        assert timeout.value.fault.kind is way.kind
+        assert re.match(way.text, timeout.value.fault.text)
+
+
+def test_a_pool_without_a_free_connection_is_away_and_not_rejected(database_url: str) -> None:
+    with open_pool(database_url, application="probe", max_size=1) as pool, pool.connection():
+        with pytest.raises(StoreFaultError, match=r"^PostgreSQL does not answer: couldn't get a connection") as caught:
+            pool.getconn(paced(0.2))
+        assert caught.value.fault.kind is FaultKind.AWAY
+
+
+def test_without_the_function_of_libpq_the_reason_is_unknown(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect_state, "_verbosity_setter", lambda: None)
+    with pytest.raises(ServiceUnreachableError) as caught:
+        connect(make_conninfo(database_url, dbname="no_such_database"))
+    assert caught.value.kind is FaultKind.AWAY
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pgbouncer import running_pgbouncer, session_id
 from streamworkers.database import SessionLimits, connect, fetch_value, is_pooled, open_pool
 from streamworkers.engine.host.readiness import find_postgres_trouble
 from streamworkers.engine.worker.session import reset_session
-from streamworkers.errors import UsageError
+from streamworkers.errors import FaultKind, UsageError
 from streamworkers.pooler import find_pooler_trouble, require_sessions
 
 _SETTINGS = "SELECT current_setting('timezone'), current_setting('statement_timeout')"
@@ -66,7 +66,9 @@ def test_a_pooler_that_keeps_no_session_is_rejected_with_its_reason(pooled_url: 
     advice = "set its pool_mode to session, or connect directly"
     with connect(pooled_url) as connection, pytest.raises(UsageError, match=f"{reason}: {advice}"):
         require_sessions(connection, pooled_url)
-    assert (find_postgres_trouble(pooled_url, "probe") or "").startswith(reason)
+    trouble = find_postgres_trouble(pooled_url, "probe")
+    assert trouble is not None
+    assert (trouble.kind, trouble.text.startswith(reason)) == (FaultKind.REJECTED, True)
 
 
 def test_a_direct_connection_is_not_taken_for_a_pooled_one(database_url: str) -> None:

@@ -30,7 +30,7 @@ from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
 from streamworkers.errors import PermanentError, RedisUnavailableError
-from streamworkers.faults import is_transient
+from streamworkers.faults import Fault, is_transient
 
 QUEUE = "model"
 WISHES = ("complete", "fail", "raise", "give_up", "snooze", "say_nothing", "spoil_save")
@@ -209,7 +209,7 @@ class Reports:
         self.suspects: Sequence[str] = ()
         self._stage = stage
 
-    def holding(self) -> None: ...
+    def holding(self, fault: Fault) -> None: ...
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         del queue, timeout_seconds

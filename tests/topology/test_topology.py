@@ -131,7 +131,7 @@ def test_the_stack_runs_through_pgbouncer(start: Start, database: str, pooled: s
     with connect(database) as connection:
         runs = "SELECT count(*) FROM runs JOIN ticks ON ticks.run_id = runs.id WHERE runs.status = 'COMPLETED'"
         wait_until(lambda: fetch_value(connection, runs) >= 3, what="ticks become runs, which complete")
-    assert scheduler.events("ticker_away") == worker.events("service_away") == []
+    assert scheduler.events("store_fault") == worker.events("store_fault") == []
 
 
 def test_grafanas_login_reads_and_writes_nothing(start: Start, database: str) -> None:

@@ -17,7 +17,14 @@ from scheduler.system_metrics import SystemCollector
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.metrics import (
+    BacklogCollector,
+    DatabasePoolCollector,
+    FaultCollector,
+    HoldCollector,
+    PoolMetrics,
+    WorkerCollector,
+)
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
 
@@ -52,7 +59,9 @@ def _registries() -> dict[str, CollectorRegistry]:
     for metrics in (pool, scheduling):
         metrics.registry.register(BacklogCollector(streams, []))
         metrics.registry.register(DatabasePoolCollector(closed))
+        metrics.registry.register(FaultCollector(list))
     pool.registry.register(WorkerCollector(dict))
+    pool.registry.register(HoldCollector(list))
     scheduling.registry.register(ScheduleCollector(closed))
     scheduling.registry.register(SystemCollector(closed, streams))
     return {"worker": pool.registry, "scheduler": scheduling.registry}

@@ -61,7 +61,7 @@ class ProcessHeartbeat(Loop):
                 _forget_predecessors(connection, self._kind)
                 self._is_first = False
             record_process(connection, self._describe())
-        self._backoff.succeeded()
+        self.succeeded()
         self._stop_requested.wait(BEAT_SECONDS)
 
     def _describe(self) -> ProcessRecord:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import CollectorRegistry
 
+from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.engine.host.http import Check, HealthServer
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.signals import Signals
@@ -30,6 +31,7 @@ class Host:
         self.kind = kind
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.signals = Signals(on_second_signal)
+        self.faults = FaultBoard()
         self.loops: list[Loop] = []
         self.server: HealthServer | None = None
 
@@ -45,6 +47,7 @@ class Host:
 
     def add(self, loop: AnyLoop) -> AnyLoop:
         """Watch a loop; `start` starts it, unless it is the main thread's."""
+        loop.faults = self.faults
         self.loops.append(loop)
         return loop
 

@@ -9,7 +9,8 @@ from typing import Protocol
 import structlog
 
 from streamworkers.engine.backoff import Backoff
-from streamworkers.faults import describe, is_transient
+from streamworkers.engine.host.fault_board import FaultBoard
+from streamworkers.faults import describe, find_fault
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class StopRequest(Protocol):
 class Loop(threading.Thread, ABC):
     """A thread that repeats `turn` until it is stopped. `turned_at` (monotonic) shows that it is alive.
 
+    A fault of a store stands on the board from the turn that it ends until `succeeded`.
     A loop of the main thread is run by `run()` and stops by the process's signals.
     """
 
@@ -42,6 +44,7 @@ class Loop(threading.Thread, ABC):
     ) -> None:
         super().__init__(name=name, daemon=True)
         self.turned_at = time.monotonic()
+        self.faults = FaultBoard()
         self._stop_requested: StopRequest = stop_request or threading.Event()
         self._wake_requested = threading.Event()
         self._backoff = Backoff(self._stop_requested, longest_seconds=longest_backoff_seconds)
@@ -71,16 +74,28 @@ class Loop(threading.Thread, ABC):
             try:
                 self.turn()
             except Exception as error:  # noqa: BLE001  # a loop must not end silently
-                self.handle_failure(error)
+                self.failed(error)
                 self._backoff.failed()
 
     @abstractmethod
     def turn(self) -> None:
-        """Do a step and pause, or work on one connection until stopped; calls `_backoff.succeeded` when all is well."""
+        """Do a step and pause, or work on one connection until stopped; calls `succeeded` when all is well."""
 
-    def handle_failure(self, error: Exception) -> None:
-        """Log the error of a turn; the loop then pauses and goes on."""
-        log.warning("loop_failed", loop=self.name, error=describe(error), exc_info=not is_transient(error))
+    def succeeded(self) -> None:
+        """Note that all is well: pauses start over, and a fault that stopped the loop has ended."""
+        self._backoff.succeeded()
+        self.faults.clear(self.name)
+
+    def failed(self, error: Exception) -> None:
+        """Put a fault of a store on the board, or log any other error of a turn; the loop then pauses and goes on."""
+        if (fault := find_fault(error)) is not None:
+            self.faults.record(self.name, fault)
+        else:
+            self.log_error(error)
+
+    def log_error(self, error: Exception) -> None:
+        """Log an error that is no fault of a store."""
+        log.warning("loop_failed", loop=self.name, error=describe(error), exc_info=error)
 
 
 class ConnectionLoop(Loop):
@@ -97,5 +112,5 @@ class ConnectionLoop(Loop):
         self._follow(self._keep_going)
 
     def _keep_going(self) -> bool:
-        self._backoff.succeeded()
+        self.succeeded()
         return self.mark_turn()

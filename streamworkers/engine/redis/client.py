@@ -1,7 +1,7 @@
 """How this package reaches Redis: one kind of client, the Lua scripts, and what its errors mean to callers."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,12 +14,42 @@ from redis.sentinel import Sentinel
 
 from streamworkers.engine.redis.keys import MESSAGE_PREFIX, Keys
 from streamworkers.engine.redis.sentinel_url import SENTINEL_SCHEME, parse_sentinel_url
-from streamworkers.errors import BadInputError, RedisUnavailableError
+from streamworkers.errors import BadInputError, FaultKind, RedisUnavailableError, Store
+from streamworkers.faults import word_fault
 
 MOST_CONNECTIONS = 32
 SOCKET_SECONDS = 10.0
 # What Redis 6.2 puts before the error of a command that a script called.
 _SCRIPT_PREFIX = re.compile(r"^(ERR )?Error running script \(call to f_\w+\): (@user_script: ?\d+: )+-?")
+_CODE = re.compile(r"^[A-Z]{2,}(?= )")
+_CALLED = re.compile(r"""redis\.p?call\(\s*['"](\w+)['"]""")
+# What answers mean by the word that they begin with; any other answer is a rejection.
+_KINDS = {
+    **dict.fromkeys(("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"), FaultKind.AWAY),
+    **dict.fromkeys(("OOM", "MISCONF"), FaultKind.FULL),
+}
+# redis-py takes the word away from some answers, and gives their errors classes; its newest release keeps it beside.
+_CODES_OF_CLASSES = {
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.AuthenticationError: "WRONGPASS",
+    redis.exceptions.AuthorizationError: "NOAUTH",
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.BusyLoadingError: "LOADING",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+}
+_MOST_NAMED = 120
+_TOO_MANY_CLIENTS = "max number of clients reached"  # the one answer of this kind without a word of its own
+_RIGHT = "give the user of STREAMWORKERS_REDIS_URL the rights of docs/guides/operations.md#rights"
+_LOGIN = "correct the user or the password in STREAMWORKERS_REDIS_URL"
+_ADVICE = {
+    "NOPERM": _RIGHT,
+    "NOAUTH": _LOGIN,
+    "WRONGPASS": _LOGIN,
+    "WRONGTYPE": "another program has written this key: rename or delete it, or set STREAMWORKERS_KEY_PREFIX",
+    "OOM": "raise `maxmemory`, or find out why the queues grow",
+    "MISCONF": "free disk space for Redis, and read its log",
+}
 
 
 class NoGroupError(Exception):
@@ -42,7 +72,7 @@ class RedisClient:
 
     def run(self, script: str, keys: Sequence[str], words: Sequence[Any]) -> Any:
         """Run a script of `lua/` and return its answer."""
-        with translate_errors():
+        with translate_errors(lambda: f"{script}.lua calls {_commands_of(script)} on {' '.join(keys)}"):
             return self._scripts[script](keys=keys, args=words)
 
     def run_all(self, script: str, keys: Sequence[str], calls: Sequence[Sequence[Any]]) -> None:
@@ -75,7 +105,10 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
 
 
 class _Client(redis.Redis):
-    """A client that leaves a server which has become read-only: its address may lead to the new primary by now."""
+    """A client that leaves a server which has become read-only: its address may lead to the new primary by now.
+
+    Its denials name the command and its keys, which Redis may leave out.
+    """
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         try:
@@ -84,6 +117,15 @@ class _Client(redis.Redis):
             if isinstance(error, redis.ReadOnlyError) or "READONLY" in str(error):
                 connection.disconnect()
             raise
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except redis.exceptions.NoPermissionError as error:
+            called = " ".join(word for word in args if isinstance(word, str))[:_MOST_NAMED]
+            if called.startswith("EVAL"):  # `run` says more
+                raise
+            raise redis.exceptions.NoPermissionError(f"{error} ({called})") from None
 
 
 _OPTIONS: dict[str, Any] = {
@@ -129,20 +171,50 @@ def read_script(*parts: str) -> str:
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
+def _commands_of(script: str) -> str:
+    """The commands that a script may call, which its user needs the right to."""
+    return " ".join(sorted(set(_CALLED.findall(read_script(*_SCRIPTS[script])))))
+
+
 @contextmanager
-def translate_errors() -> Iterator[None]:
-    """Turn the client's errors into RedisUnavailableError, or NoGroupError and NoKeyError where Redis answered so."""
+def translate_errors(explain: Callable[[], str] = str) -> Iterator[None]:
+    """Turn the client's errors into RedisUnavailableError, or NoGroupError and NoKeyError where Redis answered so.
+
+    `explain` says what was called, for a rejection that does not name it.
+    """
     try:
         yield
-    except redis.ResponseError as error:
-        text = _SCRIPT_PREFIX.sub("", str(error))
-        if "NOGROUP" in text or text.startswith("UNBLOCKED"):
-            raise NoGroupError(text) from None
-        if "no such key" in text:
-            raise NoKeyError(text) from None
-        raise RedisUnavailableError(f"Redis rejects: {text}") from error
     except redis.RedisError as error:
-        raise RedisUnavailableError(f"Redis does not answer: {error}") from error
+        text = _SCRIPT_PREFIX.sub("", str(error))
+        if isinstance(error, redis.ResponseError):
+            if "NOGROUP" in text or text.startswith("UNBLOCKED"):
+                raise NoGroupError(text) from None
+            if "no such key" in text:
+                raise NoKeyError(text) from None
+        raise _unavailable(error, text, explain) from error
+
+
+def _unavailable(error: redis.RedisError, text: str, explain: Callable[[], str]) -> RedisUnavailableError:
+    code = _code_of(error, text)
+    if isinstance(error, redis.ResponseError) or code in _ADVICE:
+        kind = _KINDS.get(code, FaultKind.REJECTED)
+    else:
+        kind = FaultKind.FULL if text == _TOO_MANY_CLIENTS else _KINDS.get(code, FaultKind.AWAY)
+    advice = _ADVICE.get(code, "")
+    if kind is FaultKind.REJECTED and (called := explain()):
+        text, advice = f"{text} ({called})", advice or _RIGHT
+    answer = text if not code or code in text.split() else f"{code} {text}"
+    return RedisUnavailableError(word_fault(Store.REDIS, kind, answer, advice).text, kind)
+
+
+def _code_of(error: redis.RedisError, text: str) -> str:
+    """The word that Redis begins an answer with; '' if there was no answer."""
+    if found := _CODE.match(text):
+        return found[0]
+    kept = getattr(error, "status_code", None) or ""
+    if kept not in ("", "ERR"):
+        return str(kept)
+    return next((code for kind, code in _CODES_OF_CLASSES.items() if isinstance(error, kind)), str(kept))
 
 
 def make_group(client: redis.Redis, stream: str, group: str) -> None:

@@ -5,23 +5,35 @@ import msgspec
 from streamworkers.engine.redis.client import RedisClient, translate_errors
 
 
+class FaultStatus(msgspec.Struct, frozen=True):
+    """A fault that keeps a loop or a worker from working now; `since` is in Unix seconds."""
+
+    who: str = ""
+    store: str = ""
+    kind: str = ""
+    text: str = ""
+    since: float = 0.0
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """A worker process in its supervisor's heartbeat."""
+    """A worker process in its supervisor's heartbeat; `hold` is what it waits for, if it does."""
 
     consumer: str = ""
     pid: int = 0
     queues: list[str] = []
     busy: bool = False
+    hold: FaultStatus | None = None
 
 
 class SupervisorStatus(msgspec.Struct, frozen=True):
-    """A heartbeat. Every field has a default, so that releases can add some."""
+    """A heartbeat. Every field has a default, so that releases can add some. `faults` are those of its own loops."""
 
     host: str = ""
     pid: int = 0
     queues: list[str] = []
     metrics_port: int | None = None
     workers: list[WorkerStatus] = []
+    faults: list[FaultStatus] = []
 
 
 _decoder = msgspec.json.Decoder(SupervisorStatus)

@@ -1,6 +1,6 @@
 """Messages from and to other programs: Pub/Sub, inbox streams, and status hashes.
 
-Every method raises RedisUnavailableError when Redis is away, loading, full or read-only. What is read here was written
+Every method raises RedisUnavailableError when Redis is away, rejects the call or is full. What is read here was written
 by another program: it is returned as bytes, unchecked.
 """
 
@@ -44,7 +44,7 @@ class Subscription:
     def __init__(self, client: redis.Redis, channel: str) -> None:
         self._pubsub: Any = client.pubsub()  # type: ignore[no-untyped-call]
         self._heard_at = self._pinged_at = time.monotonic()
-        with translate_errors():
+        with translate_errors(lambda: f"SUBSCRIBE {channel}"):
             self._pubsub.subscribe(channel)
             while (answer := self._pubsub.get_message(timeout=_CONFIRM_SECONDS)) is not None:
                 if answer["type"] == "subscribe":
@@ -138,7 +138,7 @@ class Messages:
         """Delete a consumer of the group unless it holds unprocessed entries; True if it is gone."""
         stream = self._keys.message_name(stream)
         try:
-            with translate_errors():
+            with translate_errors(lambda: f"leave.lua calls XGROUP XPENDING on {stream}"):
                 return bool(self._leave(keys=[stream], args=[group, consumer]))
         except NoGroupError:
             return True
@@ -163,12 +163,9 @@ class Messages:
 
     def publish_once(self, what: str, ttl_seconds: int, channel: str, text: str) -> bool:
         """Publish unless a process has published the same `what` within `ttl_seconds`; True if it was published."""
-        with translate_errors():
-            return bool(
-                self._publish_once(
-                    keys=[self._keys.published(what)], args=[ttl_seconds, self._keys.message_name(channel), text]
-                )
-            )
+        key, channel = self._keys.published(what), self._keys.message_name(channel)
+        with translate_errors(lambda: f"publish_once.lua calls SET PUBLISH on {key} {channel}"):
+            return bool(self._publish_once(keys=[key], args=[ttl_seconds, channel, text]))
 
     def prune_inbox(self, stream: str, group: str, idle_ms: int) -> int:
         """Delete consumers of the group that hold nothing and were idle for so long; returns how many."""

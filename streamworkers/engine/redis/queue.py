@@ -1,6 +1,6 @@
 """Entries in and out of the queues.
 
-Every method of this package raises RedisUnavailableError when Redis is away, loading, full or read-only; callers wait
+Every method of this package raises RedisUnavailableError when Redis is away, rejects the call or is full; callers wait
 and try again. Each is safe to repeat: adding twice costs time, and taking out checks the owner first.
 """
 

@@ -10,7 +10,7 @@ import structlog
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.faults import describe, is_transient
+from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _MOST_JITTER = 1.2
@@ -38,8 +38,9 @@ class Service(Protocol):
 class ServiceLoop(Loop):
     """Runs a service: with jitter, and only while it holds the lease that one process of the fleet has.
 
-    A loop that is woken does its next step without the lease, because its own workers left something to do: every step
-    is atomic, so the lease saves work and protects nothing.
+    A loop that is woken does its next step without the lease, because its own workers left something to do, and so does
+    one whose step failed, to find out when it can again: every step is atomic, so the lease saves work and protects
+    nothing.
     """
 
     SHORTEST_PAUSE_SECONDS = 0.1
@@ -52,6 +53,8 @@ class ServiceLoop(Loop):
         self._metrics = metrics
         metrics.service_failures.labels(service.name)
         self._is_woken = False
+        self._is_stepping = False
+        self._has_failed = False
         self._rng = random.Random()  # noqa: S311  # spreads the fleet's steps
         self._lease_seconds = max(2.0, 3 * service.interval_seconds)
         self._renew_at = 0.0
@@ -70,21 +73,29 @@ class ServiceLoop(Loop):
     def turn(self) -> None:
         """Do a step, if this process has the lease, and pause."""
         pause = self.service.interval_seconds
-        if self._is_woken or self._holds_lease():
+        self._is_stepping = False
+        if self._is_woken or self._holds_lease() or self._has_failed:
+            self._is_stepping = True
             wanted = self.service.run_once()
             pause = pause if wanted is None else min(wanted, pause)
-        self._backoff.succeeded()
+            self._has_failed = False
+        self.succeeded()
         if pause > 0:
             self._stop_requested.wait(min(pause, self.SHORTEST_PAUSE_SECONDS))
         self._is_woken = self._wake_requested.wait(pause * self._rng.uniform(0.8, _MOST_JITTER))
         self._wake_requested.clear()
 
-    def handle_failure(self, error: Exception) -> None:
-        """Log and count it, and give up the lease: another process may be able to do the step."""
+    def failed(self, error: Exception) -> None:
+        """Note and count it, and give up the lease: another process may be able to do the step."""
         self._metrics.service_failures.labels(self.service.name).inc()
-        unexpected = not is_transient(error)
-        log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=unexpected)
-        self._renew_at, self._yield_until = 0.0, time.monotonic() + self._lease_seconds
+        super().failed(error)
+        self._renew_at = 0.0
+        if self._is_stepping:
+            self._has_failed, self._yield_until = True, time.monotonic() + self._lease_seconds
+
+    def log_error(self, error: Exception) -> None:
+        """Log an error of the step that is no fault of a store."""
+        log.warning("service_failed", service=self.service.name, error=describe(error), exc_info=error)
 
     def _holds_lease(self) -> bool:
         if time.monotonic() < self._renew_at:

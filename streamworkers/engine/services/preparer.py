@@ -24,9 +24,9 @@ from streamworkers.engine.ledger import ClaimedRun, PreparedRun, Run
 from streamworkers.engine.preparation import prepare_request
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.worker.session import guard_user_code, is_outage, reset_session, restore_connection
+from streamworkers.engine.worker.session import guard_user_code, is_outage, outage_of, reset_session, restore_connection
 from streamworkers.errors import BadInputError, RedisUnavailableError, UsageError
-from streamworkers.faults import describe, is_transient, printable
+from streamworkers.faults import describe, find_fault, printable
 
 log = structlog.get_logger()
 CLAIM_LIMIT = 500
@@ -137,7 +137,7 @@ class Preparer:
             return _Failed(claim, printable(str(error)), is_final=True)
         except (Exception, SystemExit) as error:  # not our code
             if is_outage(connection, error):
-                raise psycopg.OperationalError(f"service away: {describe(error)}") from error
+                raise outage_of(error) from error
             log.warning("prepare_failed", run=claim.id, job=claim.job, attempt=claim.attempt, exc_info=error)
             return _Failed(claim, f"prepare: {describe(error)}", is_final=claim.attempt >= MOST_ATTEMPTS)
 
@@ -173,7 +173,7 @@ class Preparer:
         try:
             runs = ledger.record_prepared(connection, portion)
         except psycopg.Error as error:
-            if is_transient(error) or connection.closed:
+            if find_fault(error) is not None or connection.closed:
                 raise
             if len(portion) > 1:
                 for prepared in portion:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from streamworkers.engine.host.fault_board import StandingFault
 from streamworkers.engine.host.metrics import Usage
 from streamworkers.engine.protocol import (
     BatchDelivered,
     BatchFinished,
     CallStarted,
     EntriesRejected,
+    Holding,
     Idle,
     Message,
     PendingCommit,
     Ready,
+    Resumed,
     StatusReader,
 )
 from streamworkers.engine.supervisor.starting import WorkerProcess
@@ -44,7 +47,7 @@ class Child:
     """A running worker: its process, its pipes, and what it last reported.
 
     `suspects` are the queue and the entries that a handler is executing. `news` are messages for the supervisor's
-    metrics, and `unconfirmed` commits that may have happened, until the fleet takes them.
+    metrics, and `unconfirmed` commits that may have happened, until the fleet takes them. `hold` is what it waits for.
     """
 
     slot: int
@@ -64,6 +67,7 @@ class Child:
     stopping: bool = False
     is_cut: bool = False
     killed: Ending | None = None
+    hold: StandingFault | None = None
     news: list[CallStarted | BatchFinished | EntriesRejected] = field(default_factory=list)
     unconfirmed: list[PendingCommit] = field(default_factory=list)
 
@@ -86,6 +90,8 @@ class Child:
             case Idle():
                 self.busy, self.suspects = False, None
                 self.deadline = now + (STOP_SECONDS if self.stopping else self.silence.idle_seconds)
+            case Holding() | Resumed():
+                self._note_hold(message)
             case CallStarted():
                 self.suspects = message.queue, message.entry_ids
                 self.timeout_seconds = message.timeout_seconds
@@ -102,6 +108,13 @@ class Child:
                 self.news.append(message)
             case EntriesRejected():
                 self.news.append(message)
+
+    def _note_hold(self, message: Holding | Resumed) -> None:
+        if isinstance(message, Resumed):
+            self.hold = None
+        else:
+            since = time.time() if self.hold is None else self.hold.since
+            self.hold = StandingFault(f"worker {self.consumer}", message.fault, since)
 
     def kill(self, end: WorkerEnd, reason: str) -> None:
         """Kill the process now; `reason` is kept with the items that it was executing."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 import structlog
 
+from streamworkers.engine.host.fault_board import StandingFault
 from streamworkers.engine.host.metrics import PoolMetrics, Usage
 from streamworkers.engine.processes import has_kernel_support
 from streamworkers.engine.protocol import (
@@ -85,6 +86,10 @@ class Fleet:
     def holders(self) -> list[Holder]:
         """Return the consumers that hold entries, whose leases are to be renewed."""
         return [Holder(child.consumer, child.queues) for child in self.children() if child.busy]
+
+    def holds(self) -> list[StandingFault]:
+        """Return what workers wait for, of those that wait for a store."""
+        return [hold for child in self.children() if (hold := child.hold) is not None]
 
     def usages(self) -> dict[int, Usage]:
         """Return what each worker uses, by its slot."""

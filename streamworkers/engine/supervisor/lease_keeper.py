@@ -20,10 +20,10 @@ from streamworkers.engine.redis.clock import ClockWatch
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
-from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _STARTING_SECONDS = 0.5
+_LONGEST_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,7 @@ class DeadWorker:
 class LeaseKeeper(Loop):
     """The thread that talks to Redis on behalf of this supervisor's workers.
 
-    `trouble` is why the last heartbeat failed, '' if it did not: a Redis that is full or read-only answers, but takes
-    no heartbeat. `clock` watches Redis' clock; `queues` are those whose delays and leases follow it.
+    `clock` watches Redis' clock; `queues` are those whose delays and leases follow it.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class LeaseKeeper(Loop):
         queues: Sequence[str] = (),
     ) -> None:
         super().__init__("lease-keeper")
-        self.trouble = ""
         self.clock = ClockWatch(streams.inspector.read_clock_ms, lease_ms / 8)
         self._queues = queues
         self._jump_ms = 0
@@ -99,22 +97,25 @@ class LeaseKeeper(Loop):
 
     def turn(self) -> None:
         """Beat at a quarter of the lease, requeue for dead workers, and wait for the next of either."""
-        now = time.monotonic()
+        now, is_due = time.monotonic(), False
         try:
             if now >= self._beat_at and not self._is_stopping:
+                is_due = True
                 self._beat_at = now + self._interval  # also after a heartbeat that fails
                 if not self._beat():
                     # The first workers are still starting: the next heartbeat shows them soon.
                     self._beat_at = now + min(self._interval, _STARTING_SECONDS)
-                self.trouble = ""
             self._release_dead_workers()
+            if is_due:
+                self.succeeded()
             if self._is_stopping:
                 self._streams.heartbeats.end(self._owner)
                 super().stop()
                 return
         except RedisUnavailableError as error:
-            self.trouble, self._trouble_at = str(error), time.monotonic()
-            log.warning("service_away", thread=self.name, error=describe(error))
+            self.failed(error)
+            self._trouble_at = time.monotonic()
+            self._beat_at = min(self._beat_at, now + _LONGEST_RETRY_SECONDS)
         wait = 0.5 if self._unreleased else 10.0
         wait = min(wait, self._interval, max(0.0, self._beat_at - time.monotonic()))
         try:

@@ -16,10 +16,18 @@ from psycopg_pool import ConnectionPool
 from streamworkers.config import Settings
 from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.engine import ledger
+from streamworkers.engine.host.fault_board import StandingFault, list_troubles
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop, Loop
-from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, PoolMetrics, WorkerCollector
+from streamworkers.engine.host.metrics import (
+    BacklogCollector,
+    DatabasePoolCollector,
+    FaultCollector,
+    HoldCollector,
+    PoolMetrics,
+    WorkerCollector,
+)
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.host.signals import Signals
 from streamworkers.engine.protocol import BatchReport, PendingCommit
@@ -38,7 +46,7 @@ from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.engine.services.session_guard import SessionGuard
 from streamworkers.engine.supervisor.fleet import Fleet, Limits
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
-from streamworkers.errors import BadInputError
+from streamworkers.errors import BadInputError, FaultKind
 from streamworkers.faults import describe
 
 log = structlog.get_logger()
@@ -90,7 +98,7 @@ class FleetLoop(Loop):
         """Let the fleet do what is due, and wait at most a second."""
         self._fleet.turn(_TURN_SECONDS)
 
-    def handle_failure(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """Raise it: the process is restarted, and its workers end with it."""
         raise error
 
@@ -124,6 +132,8 @@ class Supervisor:
             self._queues,
         )
         self._fleet = self._build_fleet(settings, redis_url)
+        self._lease_seconds = settings.lease_seconds
+        self.host.faults.add_source(self._noteworthy_holds)
         self._main = self.host.add(FleetLoop(self._fleet, self.host.signals))
         self.host.add(self._leases)
         self._heartbeat = self.host.add(
@@ -167,6 +177,8 @@ class Supervisor:
         self.metrics.registry.register(BacklogCollector(self._streams, self._queues))
         self.metrics.registry.register(DatabasePoolCollector(self._pool))
         self.metrics.registry.register(WorkerCollector(self._fleet.usages))
+        self.metrics.registry.register(FaultCollector(self.host.faults.standing))
+        self.metrics.registry.register(HoldCollector(self._long_holds))
         self.metrics.slots.set(len(self._options.slots))
         by_queue = self._options.jobs.jobs_by_queue()
         self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in self._queues})
@@ -212,13 +224,21 @@ class Supervisor:
 
     def not_ready(self) -> list[str]:
         """What prevents work from being done now."""
-        problems = [
-            # A Redis that is full or read-only answers, but accepts no heartbeat.
-            find_redis_trouble(self._streams) or self._leases.trouble,
-            find_postgres_trouble(self._database_url, self.supervisor_id),
-            None if any(child.ready for child in self._fleet.children()) else "no worker process is ready",
-        ]
-        return [problem for problem in problems if problem]
+        probed = find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.supervisor_id)
+        problems = list_troubles(probed, self.host.faults.standing())
+        if not any(child.ready for child in self._fleet.children()):
+            problems.append("no worker process is ready")
+        return problems
+
+    def _noteworthy_holds(self) -> list[StandingFault]:
+        """What workers wait for that does not pass by itself, or has not within a lease."""
+        return [hold for hold in self._fleet.holds() if hold.fault.kind is not FaultKind.AWAY or self._is_long(hold)]
+
+    def _long_holds(self) -> list[StandingFault]:
+        return [hold for hold in self._fleet.holds() if self._is_long(hold)]
+
+    def _is_long(self, hold: StandingFault) -> bool:
+        return time.time() - hold.since > self._lease_seconds
 
     def _turn(self, longest_seconds: float) -> None:
         self._main.mark_turn()
@@ -291,7 +311,14 @@ class Supervisor:
             queues=self._queues,
             metrics_port=self.host.metrics_port,
             workers=[
-                WorkerStatus(child.consumer, child.process.pid, list(child.queues), child.busy)
+                WorkerStatus(
+                    child.consumer,
+                    child.process.pid,
+                    list(child.queues),
+                    child.busy,
+                    child.hold.as_status() if child.hold is not None else None,
+                )
                 for child in self._fleet.children()
             ],
+            faults=[standing.as_status() for standing in self.host.faults.own()],
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, TypeVar
 
+import psycopg
 import structlog
 
 from streamworkers.database import Connection
@@ -20,6 +21,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.decide import Decisions
 from streamworkers.engine.worker.session import SaveError, guard_user_code, require_open_transaction
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.faults import is_transient
 
 T = TypeVar("T")
 Save: TypeAlias = Callable[[Connection, Sequence[Completed]], Iterable[Event]]
@@ -30,7 +32,7 @@ log = structlog.get_logger()
 class BatchCommitter:
     """Carries decisions out for one consumer.
 
-    `hold` waits while Redis is away. `ending_children` ends processes that user code of a run leaves behind.
+    `hold` waits while Redis cannot be used. `ending_children` ends processes that user code of a run leaves behind.
     """
 
     streams: Streams
@@ -55,18 +57,25 @@ class BatchCommitter:
         """
         completions, failures = decisions.completions(), decisions.failures()
         self.reporter.committing(run, [update.seq for update in (*completions, *failures)])
-        with connection.transaction():
-            closed = (
-                ledger.complete_items(connection, run, self.consumer, started_at, completions) if completions else set()
-            )
-            mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
-            if mine:
-                with self.ending_children(run):
-                    events = _call_save(connection, save, mine)
-                if events:
-                    _add_events(connection, events)
-                    report.events = len(events)
-            moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
+        is_saved = False
+        try:
+            with connection.transaction():
+                closed = (
+                    ledger.complete_items(connection, run, self.consumer, started_at, completions)
+                    if completions
+                    else set()
+                )
+                mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
+                if mine:
+                    with self.ending_children(run):
+                        report.events = _save(connection, save, mine)
+                moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
+                is_saved = bool(mine)
+        except psycopg.Error as error:
+            # What is checked only at the commit, such as a deferred trigger, is a part of what `save` did.
+            if is_saved and not connection.broken and not is_transient(error):
+                raise SaveError(error) from error
+            raise
         return closed | moved
 
     def finish(
@@ -148,6 +157,14 @@ class BatchCommitter:
                 return action()
             except RedisUnavailableError as error:
                 self.hold(error)
+
+
+def _save(connection: Connection, save: Save, completed: Sequence[Completed]) -> int:
+    """Call the job's `save` and keep its events; returns their number."""
+    events = _call_save(connection, save, completed)
+    if events:
+        _add_events(connection, events)
+    return len(events)
 
 
 def _call_save(connection: Connection, save: Save, completed: Sequence[Completed]) -> list[Event]:

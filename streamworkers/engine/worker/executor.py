@@ -23,7 +23,14 @@ from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
-from streamworkers.engine.worker.session import SaveError, guard_user_code, is_outage, reset_session, restore_connection
+from streamworkers.engine.worker.session import (
+    SaveError,
+    guard_user_code,
+    is_outage,
+    outage_of,
+    reset_session,
+    restore_connection,
+)
 from streamworkers.errors import BadInputError, PermanentError
 from streamworkers.faults import describe, describe_stack
 
@@ -51,7 +58,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Executes entries for one consumer. A transient error (`is_transient`) leaves it with the batch unfinished."""
+    """Executes entries for one consumer. A fault of a store (`find_fault`) leaves it with the batch unfinished."""
 
     settings: Settings
     registry: Registry
@@ -111,7 +118,7 @@ class Executor:
             error = failure.cause
             restore_connection(call.connection)
             if is_outage(call.connection, error):
-                raise _outage(error) from error
+                raise outage_of(error) from error
             if len(batch) == 1:
                 failed = _fail(batch[0], error)
                 self._commit_batch(call, batch, {batch[0].seq: failed}, started_at, report)
@@ -273,7 +280,7 @@ class Executor:
         except Exception as error:  # not our code: its errors fail its items, not the worker
             restore_connection(call.connection)
             if is_outage(call.connection, error):
-                raise _outage(error) from error
+                raise outage_of(error) from error
             if len(batch) > 1:
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
                 return None
@@ -346,11 +353,6 @@ def _require_outcomes(batch: Sequence[Entry], outcomes: Iterable[Outcome]) -> di
             raise TypeError(f"the outcome {outcome!r} is of an item that is not in this call")
         found[valid.item.seq] = valid
     return found
-
-
-def _outage(error: BaseException) -> psycopg.OperationalError:
-    """Return the transient error to raise while a service is away, whatever user code raised."""
-    return psycopg.OperationalError(f"service away: {describe(error)}")
 
 
 def _cancelled_check(connection: Connection, run_id: int) -> Callable[[], bool]:

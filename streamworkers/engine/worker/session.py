@@ -10,7 +10,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from streamworkers.database import Connection, find_write_trouble, reset_settings
-from streamworkers.errors import RedisUnavailableError
+from streamworkers.errors import FaultKind, RedisUnavailableError, Store
+from streamworkers.faults import StoreFaultError, describe, find_fault, word_fault
 
 # What a session can keep from one call to the next.
 _RESET = (
@@ -102,3 +103,11 @@ def is_outage(connection: Connection, error: BaseException) -> bool:
         return state == _READ_ONLY and find_write_trouble(connection) is not None
     except psycopg.Error:
         return True
+
+
+def outage_of(error: BaseException) -> StoreFaultError:
+    """The error to raise for an outage, whatever user code raised: what PostgreSQL rejects in it is its own fault."""
+    fault = find_fault(error)
+    if fault is None or (fault.store is Store.POSTGRESQL and fault.kind is FaultKind.REJECTED):
+        fault = word_fault(Store.POSTGRESQL, FaultKind.AWAY, f"the connection was lost ({describe(error)})")
+    return StoreFaultError(fault)

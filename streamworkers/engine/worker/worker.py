@@ -13,6 +13,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.backoff import Backoff
+from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.engine.protocol import StatusPipe
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
@@ -22,7 +23,7 @@ from streamworkers.engine.worker.children import ChildEnder
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
 from streamworkers.errors import RedisUnavailableError
-from streamworkers.faults import describe, is_transient
+from streamworkers.faults import find_fault
 
 log = structlog.get_logger()
 READ_BLOCK_MS = 5000
@@ -73,6 +74,8 @@ class Worker:
         self._stop = StopFlag()
         self._reading = False
         self._backoff = Backoff(self._stop)
+        self._faults = FaultBoard()
+        self._is_holding = False
         self._lease_seconds = settings.lease_seconds
         self._requeue_at = 0.0
         self._sizers = {
@@ -127,7 +130,7 @@ class Worker:
             return []
         finally:
             self._reading = False
-        self._backoff.succeeded()
+        self._resume()
         return deliveries
 
     def _requeue_lost_replies(self) -> None:
@@ -148,20 +151,32 @@ class Worker:
                 with pool.connection() as connection:
                     self._executor.execute(connection, deliveries, self._stop.is_set)
             except Exception as error:
-                if not is_transient(error):
+                if find_fault(error) is None:
                     raise
                 self._hold(error)
                 if self._stop.is_set():
                     return
             else:
-                self._backoff.succeeded()
+                self._resume()
                 self._sizers[deliveries[0].queue].measured(len(deliveries), time.monotonic() - started)
                 return
 
     def _hold(self, error: Exception) -> None:
-        log.warning("service_away", consumer=self._consumer, error=describe(error))
-        self._pipe.holding()
+        """Wait before the next try, and say for what."""
+        fault = find_fault(error)
+        assert fault is not None
+        self._is_holding = True
+        self._faults.record(self._consumer, fault)
+        self._pipe.holding(fault)
         self._backoff.failed()
+
+    def _resume(self) -> None:
+        """Note that what this worker tried has succeeded."""
+        self._backoff.succeeded()
+        if self._is_holding:
+            self._is_holding = False
+            self._faults.clear(self._consumer)
+            self._pipe.resumed()
 
     def _hold_unless_stopping(self, error: Exception) -> None:
         self._hold(error)

@@ -1,5 +1,7 @@
 """`streamworkers doctor`: every kind of fault is made, found and repaired; a healthy pool has no finding."""
 
+import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +23,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger.processes import ProcessRecord, forget_process, record_process
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
+from streamworkers.engine.redis.heartbeats import FaultStatus, SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import RedisUnavailableError
@@ -169,6 +171,24 @@ def _stop_all_workers(patient: Patient) -> None:
     patient.streams.heartbeats.end("elsewhere")
 
 
+def _make_workers_hold(patient: Patient) -> None:
+    """A worker whose reads are rejected, and one whose database has been away for long; a third waits since now."""
+    now = time.time()
+    holds = [
+        FaultStatus("one", "redis", "rejected", "Redis rejects: NOPERM", now),
+        FaultStatus("two", "postgresql", "away", "PostgreSQL does not answer", now - 3600),
+        FaultStatus("three", "redis", "away", "Redis does not answer", now + 3600),
+    ]
+    workers = [WorkerStatus(hold=hold) for hold in holds]
+    patient.streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=workers), 600_000)
+
+
+def _stop_loops(patient: Patient) -> None:
+    fault = FaultStatus("promoter", "redis", "full", "Redis is full: OOM", time.time())
+    status = SupervisorStatus(queues=["bench"], workers=[WorkerStatus()], faults=[fault])
+    patient.streams.heartbeats.beat("elsewhere", status, 600_000)
+
+
 def _start_a_worker(patient: Patient) -> None:
     patient.streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=[WorkerStatus()]), 600_000)
 
@@ -233,6 +253,8 @@ def _kill(patient: Patient) -> None:
 FAULTS: dict[str, Callable[[Patient], None]] = {
     "leaked_key": _leak_a_lease,
     "no_worker": _stop_all_workers,
+    "worker_holds": _make_workers_hold,
+    "store_fault": _stop_loops,
     "unread_queue": _have_no_reader,
     "unknown_queue": _uninstall_the_queue,
     "silent_supervisor": partial(_freeze, kind="supervisor"),
@@ -257,6 +279,8 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
 }
 BY_HAND: dict[str, Callable[[Patient], object]] = {
     "no_worker": _start_a_worker,
+    "worker_holds": _start_a_worker,
+    "store_fault": _start_a_worker,
     "unread_queue": Patient.pretend_to_serve,
     "old_items": lambda patient: patient.consumer.work(),
     "failure_rate": lambda patient: patient.connection.execute("UPDATE runs SET completed_at = now() - interval '2 d'"),
@@ -361,6 +385,20 @@ def test_a_fault_is_found_and_repaired_and_then_all_is_well(kind: str, patient: 
         assert repaired.code == 0, repaired
     well = cli("doctor", "--json")
     assert (well.code, [row for row in well.json if row["severity"] != "note"]) == (0, [])
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_a_finding_says_how_many_workers_hold_since_when_and_why(patient: Patient, cli: Command) -> None:
+    _make_workers_hold(patient)
+    found = [row["what"] for row in cli("doctor", "--json").json]
+    assert [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "T", what) for what in found] == [
+        "1 of 3 workers hold since T UTC: Redis rejects: NOPERM",
+        "1 of 3 workers hold since T UTC: PostgreSQL does not answer",
+    ]
+    assert re.search(r"elsewhere +3 +0 +3 +bench", cli("status").out)
+    _stop_loops(patient)
+    (what,) = (row["what"] for row in cli("doctor", "--json").json)
+    assert re.fullmatch(r"promoter cannot work since .* UTC: Redis is full: OOM", what)
 
 
 @pytest.mark.usefixtures("no_pause")

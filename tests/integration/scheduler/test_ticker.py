@@ -326,7 +326,7 @@ def test_a_tick_while_redis_is_away_is_a_run_that_the_reconciler_enqueues(
     assert run is not None
     assert not run.is_enqueued
     assert len(told) == 1
-    assert "run 1 is in the ledger and will start when Redis is back" in told[0]
+    assert "run 1 is in the ledger and will start when Redis can be used" in told[0]
 
 
 def test_by_hand_a_run_starts_now_paused_or_not_but_not_beside_an_open_one(

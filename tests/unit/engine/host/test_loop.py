@@ -30,10 +30,10 @@ class _Counting(Loop):
         self.turns += 1
         if self.turns <= self._failures:
             raise ValueError(self.turns)
-        self._backoff.succeeded()
+        self.succeeded()
         self._stop_requested.wait(0.001)
 
-    def handle_failure(self, error: Exception) -> None:
+    def log_error(self, error: Exception) -> None:
         self.errors.append(error)
 
 

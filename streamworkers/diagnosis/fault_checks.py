@@ -1,0 +1,48 @@
+"""Checks of what stops workers and background services, as their supervisors report it in heartbeats."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from streamworkers.diagnosis.finding import Finding
+from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.engine.redis.heartbeats import FaultStatus
+from streamworkers.errors import FaultKind
+
+_MOST_NAMES = 5
+
+
+def find_holding_workers(snapshot: Snapshot) -> Iterator[Finding]:
+    """Workers that wait for what does not end by itself, or for longer than a lease."""
+    for name, supervisor in sorted(snapshot.supervisors.items()):
+        holds = [worker.hold for worker in supervisor.workers if worker.hold is not None]
+        for group in _group(hold for hold in holds if is_lasting(snapshot, hold)):
+            yield Finding(
+                f"supervisor {name}", f"{len(group)} of {len(supervisor.workers)} workers hold {_describe(group)}"
+            )
+
+
+def find_stopped_loops(snapshot: Snapshot) -> Iterator[Finding]:
+    """Loops of supervisors that a fault stops."""
+    for name, supervisor in sorted(snapshot.supervisors.items()):
+        for group in _group(fault for fault in supervisor.faults if is_lasting(snapshot, fault)):
+            names = ", ".join(fault.who for fault in group[:_MOST_NAMES])
+            yield Finding(f"supervisor {name}", f"{names} cannot work {_describe(group)}")
+
+
+def is_lasting(snapshot: Snapshot, fault: FaultStatus) -> bool:
+    """True if a fault does not end by itself, or has not within a lease."""
+    seconds = snapshot.now.timestamp() - fault.since
+    return fault.kind != FaultKind.AWAY or seconds > snapshot.settings.lease_seconds
+
+
+def _group(faults: Iterable[FaultStatus]) -> list[list[FaultStatus]]:
+    """Put faults of the same store and kind together."""
+    groups: dict[tuple[str, str], list[FaultStatus]] = {}
+    for fault in faults:
+        groups.setdefault((fault.store, fault.kind), []).append(fault)
+    return list(groups.values())
+
+
+def _describe(group: list[FaultStatus]) -> str:
+    since = datetime.fromtimestamp(min(fault.since for fault in group), UTC)
+    return f"since {since:%Y-%m-%d %H:%M:%S} UTC: {group[0].text}"
