@@ -128,8 +128,6 @@ class Scheduler:
         self.host.start(self._main)
         self._main.run()
         stop_loops([loop for loop in self.host.loops if loop is not self._main])
-        if self.host.server:
-            self.host.server.stop()
         self.close()
         self.host.finish()
 
@@ -147,7 +145,8 @@ class Scheduler:
         return count
 
     def close(self) -> None:
-        """Close all connections to Redis and PostgreSQL."""
+        """Stop serving, and close all connections to Redis and PostgreSQL; once is enough."""
+        self.host.stop_serving()
         self._pool.close()
         self._messages.close()
         self._streams.close()

@@ -4,6 +4,7 @@
 
     StreamworkersError
     ├── UsageError                 a name, value or request breaks a rule
+    │   ├── MissingSchemaError     the database lacks migrations
     │   ├── UnknownNameError       no job, indicator, universe, … has this name; suggests the nearest
     │   ├── UnknownJobError        no process of the pool has the job of a submitted run
     │   └── BadInputError          a value in a file, entry or definition breaks a rule
@@ -67,6 +68,10 @@ class UnknownNameError(UsageError):
 
 class UnknownJobError(UsageError):
     """No process of the pool has this job, so nobody could prepare a run of it; the message suggests the nearest."""
+
+
+class MissingSchemaError(UsageError):
+    """The database lacks migrations of this release."""
 
 
 class BadInputError(UsageError):

@@ -92,7 +92,10 @@ def kind_of_state(state: str | None, *, is_connection: bool) -> FaultKind | None
 def word_postgres_fault(kind: FaultKind, state: str | None, answer: str) -> Fault:
     """The fault of PostgreSQL in one sentence, with the way out that its SQLSTATE names."""
     matching = [beginning for beginning in _ADVICE if (state or "").startswith(beginning)]
-    return word_fault(Store.POSTGRESQL, kind, answer, _ADVICE[max(matching, key=len)] if matching else "")
+    fault = word_fault(Store.POSTGRESQL, kind, answer, _ADVICE[max(matching, key=len)] if matching else "")
+    if kind is FaultKind.AWAY and state is not None and not state.startswith("08"):
+        return fault._replace(text=f"PostgreSQL cannot work now: {answer}")
+    return fault
 
 
 def is_schema_fault(error: BaseException) -> bool:

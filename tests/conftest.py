@@ -229,6 +229,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "STREAMWORKERS_RETRY_BASE_SECONDS": str(settings.retry_base_seconds),
         "STREAMWORKERS_RETRY_CAP_SECONDS": str(settings.retry_cap_seconds),
         "STREAMWORKERS_LOG_FORMAT": "json",
+        "STREAMWORKERS_START_WAIT_SECONDS": "0",
     }
 
 

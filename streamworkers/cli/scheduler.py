@@ -1,10 +1,12 @@
 """`streamworkers scheduler`."""
 
+from contextlib import closing
+
 import click
 
-from streamworkers.admin.installation import require_installation
-from streamworkers.cli.session import Session, messages, require_schema
+from streamworkers.cli.session import Session, messages
 from streamworkers.engine.host.scheduler_package import require_own_scheduler
+from streamworkers.engine.host.start import wait_for_stores
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.schedules import store
 
@@ -25,21 +27,24 @@ def scheduler(once: bool, metrics_port: int | None, metrics_host: str) -> None:
     from scheduler.service import Scheduler, SchedulerOptions
 
     session = Session.open()
-    with session.database() as connection:
-        require_schema(connection)
-        if not store.list_schedules(connection):
-            messages.print(
-                "there are no schedules yet: streamworkers schedules install-defaults",
-                markup=False,
-            )
-    with session.database() as connection, session.streams() as streams:
-        require_installation(connection, streams)
     options = SchedulerOptions(metrics_host, None if once else metrics_port)
     service = Scheduler(session.settings, session.redis_url, session.database_url, installed_jobs(), options)
-    if not once:
-        service.run()
-        return
-    try:
-        service.run_once()
-    finally:
-        service.close()
+    with closing(service):
+        if once:
+            session.check_database()
+            session.check_installation()
+            _hint_at_defaults(session)
+            service.run_once()
+        elif wait_for_stores(
+            service.host.begin(),
+            (session.check_database, session.check_installation),
+            session.settings.start_wait_seconds,
+        ):
+            _hint_at_defaults(session)
+            service.run()
+
+
+def _hint_at_defaults(session: Session) -> None:
+    with session.database() as connection:
+        if not store.list_schedules(connection):
+            messages.print("there are no schedules yet: streamworkers schedules install-defaults", markup=False)

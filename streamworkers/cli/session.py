@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamworkers.admin.installation import require_installation
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, SessionLimits, connect
 from streamworkers.diagnosis.postgres import describe_blocked
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.redis.streams import Streams, open_streams
-from streamworkers.errors import BadInputError, BlockedError, ServiceUnreachableError, UsageError
+from streamworkers.errors import BadInputError, BlockedError, MissingSchemaError, ServiceUnreachableError
 from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named
 from streamworkers.migrations import migration_status
@@ -119,6 +120,16 @@ class Session:
         finally:
             streams.close()
 
+    def check_database(self) -> None:
+        """Return if PostgreSQL can be used and has the schema of this release; raises what the database raises."""
+        with self.database() as connection:
+            require_schema(connection)
+
+    def check_installation(self) -> None:
+        """Return if Redis answers and its keys belong to this database; raises RedisUnavailableError and UsageError."""
+        with self.database() as connection, self.streams() as streams:
+            require_installation(connection, streams)
+
     def _embedded_url(self, name: str, title: str, variable: str) -> str:
         services = EmbeddedServices(self.settings)
         status = next(service for service in services.status() if service.name == name)
@@ -130,10 +141,10 @@ class Session:
 
 
 def require_schema(connection: Connection) -> None:
-    """Raise UsageError if migrations are not applied."""
+    """Raise MissingSchemaError if migrations are not applied, MigrationError if there are newer ones."""
     waiting = [status.name for status in migration_status(connection) if status.applied_at is None]
     if waiting:
-        raise UsageError(f"the database lacks {', '.join(waiting)}: run `streamworkers migrate`")
+        raise MissingSchemaError(f"the database lacks {', '.join(waiting)}: run `streamworkers migrate`")
 
 
 def print_json(value: Any) -> None:

@@ -1,10 +1,12 @@
 """`streamworkers worker`."""
 
+from contextlib import closing
+
 import click
 
-from streamworkers.admin.installation import require_installation
-from streamworkers.cli.session import Seconds, Session, require_schema
+from streamworkers.cli.session import Seconds, Session
 from streamworkers.config import Settings
+from streamworkers.engine.host.start import wait_for_stores
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.engine.supervisor.child import Silence
 from streamworkers.engine.supervisor.fleet import Limits
@@ -60,11 +62,11 @@ def worker(
         metrics_host=metrics_host,
         metrics_port=metrics_port,
     )
-    with session.database() as connection:
-        require_schema(connection)
-    with session.database() as connection, session.streams() as streams:
-        require_installation(connection, streams)
-    Supervisor(settings, session.redis_url, session.database_url, options).run()
+    supervisor = Supervisor(settings, session.redis_url, session.database_url, options)
+    checks = session.check_database, session.check_installation
+    with closing(supervisor):
+        if wait_for_stores(supervisor.host.begin(), checks, settings.start_wait_seconds):
+            supervisor.run()
 
 
 def _silence(settings: Settings) -> Silence:

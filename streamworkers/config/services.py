@@ -46,6 +46,14 @@ class ServiceSettings(BaseModel):
         description="First word of the channels and keys that other programs know",
     )
 
+    start_wait_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a supervisor or scheduler waits at its start for Redis, PostgreSQL and the schema;"
+        " 0 does not wait",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _require_redis_url(cls, value: SecretStr | None) -> SecretStr | None:

@@ -155,7 +155,7 @@ def trouble(pool: FaultyPool) -> Iterator[None]:
     [
         ("53100", "full", "PostgreSQL is full: DiskFull: trouble: free disk space for PostgreSQL"),
         ("53200", "full", "PostgreSQL is full: OutOfMemory: trouble: give PostgreSQL more memory, or"),
-        ("57P02", "away", "PostgreSQL does not answer: CrashShutdown: trouble"),
+        ("57P02", "away", "PostgreSQL cannot work now: CrashShutdown: trouble"),
     ],
 )
 def test_saving_fails_for_a_reason_that_passes(pool: FaultyPool, code: str, kind: str, answer: str) -> None:

@@ -33,10 +33,10 @@ def test_a_fault_of_the_moment_is_transient_and_one_of_the_work_is_not(error: Ex
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
-        (errors.AdminShutdown("bye"), "away", "PostgreSQL does not answer: AdminShutdown: bye"),
-        (errors.CannotConnectNow("x"), "away", "PostgreSQL does not answer: CannotConnectNow: x"),
-        (errors.ReadOnlySqlTransaction("x"), "away", "PostgreSQL does not answer: ReadOnlySqlTransaction: x"),
-        (errors.DeadlockDetected("x"), "away", "PostgreSQL does not answer: DeadlockDetected: x"),
+        (errors.AdminShutdown("bye"), "away", "PostgreSQL cannot work now: AdminShutdown: bye"),
+        (errors.CannotConnectNow("x"), "away", "PostgreSQL cannot work now: CannotConnectNow: x"),
+        (errors.ReadOnlySqlTransaction("x"), "away", "PostgreSQL cannot work now: ReadOnlySqlTransaction: x"),
+        (errors.DeadlockDetected("x"), "away", "PostgreSQL cannot work now: DeadlockDetected: x"),
         (psycopg.OperationalError("lost"), "away", "PostgreSQL does not answer: lost"),
         (
             errors.InvalidPassword("x"),

@@ -34,6 +34,7 @@ class Host:
         self.faults = FaultBoard()
         self.loops: list[Loop] = []
         self.server: HealthServer | None = None
+        self._descriptor: int | None = None
 
     @property
     def metrics_port(self) -> int | None:
@@ -51,17 +52,30 @@ class Host:
         self.loops.append(loop)
         return loop
 
+    def begin(self) -> "Host":
+        """Handle signals, and serve: the process is live, and not ready."""
+        self._descriptor = self.signals.install()
+        if self.server:
+            self.server.start()
+        return self
+
     def start(self, main: Loop) -> int:
-        """Handle signals, start all loops but `main`, and serve; returns a descriptor that wakes up at a signal."""
-        descriptor = self.signals.install()
+        """Start all loops but `main`, after `begin` if need be; returns a descriptor that wakes up at a signal."""
+        if self._descriptor is None:
+            self.begin()
+        assert self._descriptor is not None
         for loop in self.loops:
             if loop is not main:
                 loop.start()
-        if self.server:
-            self.server.start()
         event = f"{self.kind}_started"
         log.info(event, **{self.kind: self.id}, metrics_port=self.metrics_port)
-        return descriptor
+        return self._descriptor
+
+    def stop_serving(self) -> None:
+        """Close the port of the HTTP server."""
+        server, self.server = self.server, None
+        if server is not None:
+            server.stop()
 
     def finish(self) -> None:
         """The last step of an orderly end."""

@@ -61,7 +61,8 @@ class HealthServer:
 
     def stop(self) -> None:
         """Stop serving and close the port."""
-        self._server.shutdown()
+        if self._thread.is_alive():
+            self._server.shutdown()
         self._server.server_close()
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

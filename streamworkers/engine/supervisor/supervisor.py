@@ -256,8 +256,11 @@ class Supervisor:
         self._wait_for_last_scrape()
         stop_loops([self._follower, *self._loops.values()])
         stop_loops([self._leases, self._heartbeat])
-        if self.host.server:
-            self.host.server.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving, and close all connections to Redis and PostgreSQL; once is enough."""
+        self.host.stop_serving()
         self._pool.close()
         self._streams.close()
 

@@ -187,4 +187,4 @@ def test_a_connection_that_breaks_within_a_command_is_exit_code_3(cli: Run, data
         )
     answer = cli("enqueue", "noop", "--symbols", "A")
     assert answer.code == 3
-    assert answer.err.startswith("Error: PostgreSQL does not answer: ")
+    assert answer.err.startswith("Error: PostgreSQL cannot work now: ")
