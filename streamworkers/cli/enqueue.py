@@ -22,7 +22,7 @@ from streamworkers.market.universes.store import resolve
 @click.command(short_help="Start a run of a job over a universe or symbols.")
 @click.argument("job")
 @click.option("--universe", help="A universe, or the union of several: 'sp500:nasdaq100'.")
-@click.option("--symbols", help="Symbols, separated by commas; for a job without symbols, its parts.")
+@click.option("--symbols", help="Symbols, separated by commas; for a job without symbols, its parts or ids.")
 @click.option("--timeframe", help="1min, hour, day, week or month.  [default: that of the job]")
 @click.option("--as-of", help="Ignore bars after this date or ISO time.  [default: the newest closed bar]")
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job; repeatable.")
@@ -46,14 +46,16 @@ def enqueue(
 ) -> int:
     """Start a run of JOB over a universe or symbols."""
     registry = installed_jobs()
-    parts = registry[job].parts
+    parts, has_ids = registry[job].parts, registry[job].item_kind == "id"
     if universe is not None and (symbols is not None or parts):
         raise BadInputError(
             f"job {job!r} is not about symbols: it has the parts {', '.join(parts)}; --symbols names some of them"
             if parts
             else "name either --universe or --symbols"
         )
-    if universe is None and symbols is None and not parts:
+    if universe is not None and has_ids:
+        raise BadInputError(f"job {job!r} is not about symbols: --symbols names the ids of its items")
+    if universe is None and symbols is None and not parts and not has_ids:
         raise BadInputError("name either --universe or --symbols")
     if timeout is not None and not wait:
         raise BadInputError("--timeout limits --wait: name both")
@@ -69,7 +71,7 @@ def enqueue(
         request = RunRequest(
             job=job,
             symbols=names,
-            target=universe or ",".join(names or parts),
+            target=universe or ",".join(names or parts) or job,
             timeframe=frame.name if frame else None,
             as_of=moment,
             parameters=values,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg_pool import ConnectionPool
 
 from command_line import Run, wait_for
 from harness import Supervisor, wait_until
@@ -14,6 +15,9 @@ from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.redis.queue import Delivery
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.registry import Registry
+from submitting import install_jobs, make_preparer, submit
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,7 @@ from streamworkers.engine.redis.queue import Delivery
         (("noop", "--symbols", "A B"), "symbol 'A B' is not 1 to 64 printable characters without space"),
         (("noop", "--universe", ""), "the universe name '' is not made of letters"),
         (("noop", "--universe", "sp500"), "no universe is named 'sp500'; there is no universe yet"),
+        (("choosing", "--universe", "u"), "job 'choosing' is not about symbols: --symbols names the ids of its items"),
         (("nop", "--symbols", "A"), "no job is named 'nop'; did you mean 'noop'?"),
         (("ledger_entry", "--symbols", "A", "--param", "x"), "parameter 'x' is not NAME=VALUE"),
         (("ledger_entry", "--symbols", "A", "--param", "x=1"), "parameter x=1 of job 'ledger_entry': Extra inputs"),
@@ -308,3 +313,28 @@ def test_the_same_key_gives_the_same_run(cli: Run) -> None:
         answer = cli("enqueue", "noop", "--symbols", "A", "--key", key)
         assert (answer.code, "is not 1 to 200 printable characters" in answer.err) == (2, True)
     assert len(cli("runs", "list", "--json").json) == 1
+
+
+def test_a_job_that_chooses_its_items_needs_none(cli: Run) -> None:
+    chosen = cli("enqueue", "choosing", "--param", 'chosen=["a b", "c"]')
+    assert chosen.out.startswith("run 1: 2 items of choosing in queue tests\n")
+    assert cli("enqueue", "choosing", "--param", "do=nothing").out.startswith("run 2: 0 items of choosing")
+    shown = cli("runs", "show", "2")
+    assert "COMPLETED\n  reason     no delivery waits\n" in shown.out
+    assert cli("runs", "show", "2", "--json").json["reason"] == "no delivery waits"
+
+
+def test_a_submitted_run_is_shown_before_it_is_prepared_and_after_it_was_rejected(
+    cli: Run, connection: Connection, registry: Registry, pool: "ConnectionPool[Connection]", streams: Streams
+) -> None:
+    install_jobs(connection, registry)
+    submit(connection, "choosing", parameters={"do": "reject"}, key="k")
+    assert (
+        "PENDING\n  prepared   not yet: a worker or scheduler that has the job does it\n"
+        in cli("runs", "show", "1").out
+    )
+    make_preparer(pool, streams, registry).run_once()
+    shown = cli("runs", "watch", "1")
+    assert (shown.code, "FAILED\n  reason     the parameter do is not to my liking\n" in shown.out) == (1, True)
+    (listed,) = cli("runs", "list", "--json").json
+    assert (listed["idempotency_key"], listed["reason"]) == ("k", "the parameter do is not to my liking")
