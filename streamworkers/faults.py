@@ -1,4 +1,4 @@
-"""What an exception means: whether a store is at fault and how, and how to describe it in one line."""
+"""What an exception means: whether a store is at fault and how, and how to describe it without secrets."""
 
 import re
 import traceback
@@ -10,7 +10,21 @@ from streamworkers.errors import FaultKind, ServiceUnreachableError, Store
 
 _MOST_FRAMES = 20
 _MOST_STACK_CHARACTERS = 4000
-_PASSWORD = re.compile(r"://[^/@\s]*@")
+_MOST_CAUSES = 3
+_MOST_CHARACTERS = 20_000
+_HIDDEN = "…"
+_SECRETS = (
+    # user and password of a URL
+    (re.compile(r"://[^/\s]*@"), f"://{_HIDDEN}@"),
+    # a name that means a secret and its value, as in `password=x`, `"api_key": "x"`, `Authorization: Bearer x`
+    (
+        re.compile(
+            r"""(?ix) ((?: password | passwd | pwd | secret | token | api[_-]?key | authorization ) ["']? \s* [=:] \s*)
+            (?: ["']? (?: bearer | basic | token ) \s+ [^\s"',;&)}\]]+ ["']? | "[^"]*" | '[^']*' | [^\s"',;&)}\]]+ )"""
+        ),
+        rf"\1{_HIDDEN}",
+    ),
+)
 
 # SQLSTATEs by what they begin with; the first line that matches counts.
 _KINDS = (
@@ -110,17 +124,62 @@ def _answer_of(error: psycopg.Error) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception in one line: its type and message."""
-    text = printable(" ".join(str(error).split()))
+    """Return an exception in one line: its type and message, without secrets."""
+    text = clean_text(" ".join(_message(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def describe_stack(error: BaseException) -> str:
-    """Return where an exception was raised: its newest frames, with the passwords of URLs hidden."""
-    frames = traceback.format_tb(error.__traceback__)[-_MOST_FRAMES:]
-    return printable(_PASSWORD.sub("://…@", "".join(frames))[-_MOST_STACK_CHARACTERS:])
+    """Return where an exception was raised, and before it where its causes were: the newest frames, without secrets."""
+    chain = _causes(error)
+    room = _MOST_STACK_CHARACTERS // len(chain)
+    parts = []
+    for each in reversed(chain):
+        frames = clean_stack("".join(traceback.format_tb(each.__traceback__)[-_MOST_FRAMES:]))
+        end = "" if each is error else f"{describe(each)[: room // 4]}\n\nwhich led to:\n"
+        parts.append(frames[-(room - len(end)) :] + end)
+    return "".join(parts)
 
 
 def printable(text: str) -> str:
     """Return the text as PostgreSQL can store it: without NUL and without half of a surrogate pair."""
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def clean_text(text: str) -> str:
+    """Return the beginning of the text of user code, without secrets, as PostgreSQL can store it."""
+    return hide_secrets(printable(text[:_MOST_CHARACTERS]))
+
+
+def clean_stack(text: str) -> str:
+    """Return the end of a stack that a handler made, without secrets."""
+    return clean_text(text[-_MOST_CHARACTERS:])[-_MOST_STACK_CHARACTERS:]
+
+
+def hide_secrets(text: str) -> str:
+    """Return the text without passwords of URLs and without values after names such as `password` or `api_key`."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and what caused it, the newest first; of a group of exceptions, the first one."""
+    chain = [error]
+    while len(chain) <= _MOST_CAUSES:
+        newest = chain[-1]
+        cause = newest.__cause__ or (None if newest.__suppress_context__ else newest.__context__)
+        if isinstance(newest, BaseExceptionGroup):
+            cause = newest.exceptions[0]
+        if cause is None or cause in chain:
+            break
+        chain.append(cause)
+    return chain
+
+
+def _message(error: BaseException) -> str:
+    """Return the text of an exception; that of user code can raise in turn."""
+    try:
+        return str(error)
+    except Exception as another:  # noqa: BLE001  # not our code
+        return f"its message raises {type(another).__name__}"

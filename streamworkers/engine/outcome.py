@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias
 
 from typing_extensions import TypeVar
 
-from streamworkers.faults import printable
+from streamworkers.faults import clean_stack, clean_text
 
 V = TypeVar("V", default=Any)
 
@@ -60,17 +60,23 @@ Outcome: TypeAlias = Completed[V] | Failed | Snoozed
 
 
 def require_outcome(outcome: Outcome[V]) -> Outcome[V]:
-    """Return the outcome. Raises TypeError for another type, and for a snooze until a time without a zone."""
+    """Return the outcome, its texts without secrets.
+
+    Raises TypeError for another type, a result that is not a dict, and a snooze until a time without a zone.
+    """
     match outcome:
-        case Completed():
+        case Completed(result=None | dict()):
             return outcome
+        case Completed():
+            raise TypeError(f"the result of {outcome.item.symbol} is {outcome.result!r:.200}, not a dict")
         case Failed():
-            return outcome._replace(error=printable(str(outcome.error)))
+            stack = None if outcome.stack is None else clean_stack(str(outcome.stack))
+            return outcome._replace(error=clean_text(str(outcome.error)), stack=stack)
         case Snoozed() if outcome.until.tzinfo is not None:
             return outcome
         case Snoozed():
             raise TypeError(f"{outcome.item.symbol} is snoozed until {outcome.until}, which has no time zone")
-    raise TypeError(f"{outcome!r} is not Completed, Failed or Snoozed")
+    raise TypeError(f"{outcome!r:.500} is not Completed, Failed or Snoozed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,17 @@ import pytest
 from psycopg import errors
 
 from streamworkers.errors import FaultKind, RedisUnavailableError, ServiceUnreachableError, Store
-from streamworkers.faults import Fault, StoreFaultError, describe, find_fault, is_transient, printable
+from streamworkers.faults import (
+    Fault,
+    StoreFaultError,
+    clean_stack,
+    describe,
+    describe_stack,
+    find_fault,
+    hide_secrets,
+    is_transient,
+    printable,
+)
 
 
 @pytest.mark.parametrize(
@@ -126,3 +136,61 @@ def test_an_error_is_described_in_one_line_that_postgres_can_store(error: Except
 
 def test_printable_leaves_text_that_can_be_stored_as_it_is() -> None:
     assert printable("é\n日") == "é\n日"
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("postgresql://me:hunter2@host/db", "postgresql://…@host/db"),
+        ("redis://:hun@ter2@host:6379", "redis://…@host:6379"),
+        ("host=db password=hunter2 user=me", "host=db password=… user=me"),
+        ('{"api_key": "hunter2", "symbol": "AAPL"}', '{"api_key": …, "symbol": "AAPL"}'),
+        ("GET https://x.example/v2?apiKey=hunter2&limit=5", "GET https://x.example/v2?apiKey=…&limit=5"),
+        ("{'Authorization': 'Bearer hunter2'}", "{'Authorization': …}"),
+        ("401 for Authorization: Basic aHVudGVyMg==, twice", "401 for Authorization: …, twice"),
+        ("no bars of AAPL since 2026-01-02", "no bars of AAPL since 2026-01-02"),
+    ],
+)
+def test_secrets_are_hidden_and_other_text_is_not(text: str, hidden: str) -> None:
+    assert hide_secrets(text) == hidden
+    assert describe(ValueError(text)) == f"ValueError: {hidden}"
+    assert clean_stack(text) == hidden
+
+
+def test_a_stack_shows_where_the_cause_was_raised_two_levels_down() -> None:
+    def parse() -> None:
+        raise ValueError("bad row with token=hunter2")
+
+    def load() -> None:
+        try:
+            parse()
+        except ValueError as error:
+            raise RuntimeError("cannot load AAPL") from error
+
+    try:
+        load()
+    except RuntimeError as error:
+        stack = describe_stack(error)
+    assert stack.index("in parse") < stack.index("ValueError: bad row with token=…") < stack.index("which led to:")
+    assert stack.rstrip().endswith('raise RuntimeError("cannot load AAPL") from error')
+    assert "hunter2" not in stack
+
+
+def test_of_a_group_of_exceptions_the_stack_shows_the_first() -> None:
+    try:
+        try:
+            raise KeyError("AAPL")
+        except KeyError as error:
+            raise ExceptionGroup("two tasks", [error]) from None
+    except ExceptionGroup as group:
+        stack = describe_stack(group)
+    assert stack.index("KeyError: 'AAPL'") < stack.index("ExceptionGroup")
+    assert len(stack) <= 4000
+
+
+def test_an_error_whose_message_raises_is_described_all_the_same() -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    assert describe(SilentError()) == "SilentError: its message raises LookupError"

@@ -48,3 +48,15 @@ def test_console_logs_are_for_people(capsys: pytest.CaptureFixture[str]) -> None
     text = capsys.readouterr().err
     assert "worker_started" in text
     assert not text.startswith("{")
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_no_log_holds_a_secret(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info", style)
+    try:
+        raise ValueError("no answer of redis://me:hunter2@host")
+    except ValueError:
+        structlog.get_logger().exception("item_failed", error="password=hunter2", url="postgresql://me:hunter2@host")
+    text = capsys.readouterr().err
+    assert "host" in text
+    assert "hunter2" not in text
