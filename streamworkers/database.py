@@ -98,10 +98,10 @@ def session_settings(limits: SessionLimits) -> str:
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in values.items())
 
 
-def reset_settings(connection: Connection, reset: str) -> None:
-    """Execute statements that reset the session, and set it up again, in one exchange."""
+def reset_settings(connection: Connection, reset: str) -> psycopg.Cursor[tuple[Any, ...]]:
+    """Execute statements that reset the session, and set it up again, in one exchange; the cursor is at the first."""
     settings = connection.settings if isinstance(connection, _Session) else ""
-    connection.execute(f"{reset}; {settings}".encode())
+    return connection.execute(f"{reset}; {settings}".encode())
 
 
 def is_pooled(connection: Connection) -> bool:

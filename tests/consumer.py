@@ -9,6 +9,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.protocol import BatchReport
+from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -27,7 +28,9 @@ class RecordingReporter:
     intents: list[list[int]] = field(default_factory=list)
     rejections: int = 0
 
-    def holding(self, fault: Fault) -> None: ...
+    def holding(self, fault: Fault, undecided: Sequence[UndecidedItem] = ()) -> None: ...
+
+    def save_started(self) -> None: ...
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         self.timeouts.append(timeout_seconds)

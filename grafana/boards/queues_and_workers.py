@@ -309,6 +309,17 @@ def _workers() -> Section:
             ),
             timeseries(
                 About(
+                    48,
+                    "Undecided items",
+                    "Which queue has items that are executed again and again, because each time a service seems away"
+                    " to their handler? `streamworkers doctor` names them.",
+                ),
+                [promql(f"sum by (queue) (streamworkers_items_undecided{{{_QUEUE}}})", "{{queue}}")],
+                Look(unit="short", decimals=0, minimum=0, thresholds=any_is_bad()),
+                Size(8, 8),
+            ),
+            timeseries(
+                About(
                     47,
                     "Requeue after a death p50, p95, p99",
                     "How long after a worker died did another one start its items? It should be at most the lease.",

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from streamworkers.admin import runs as admin
+from streamworkers.cli.run_errors import MOST_ERRORS, list_undecided, print_errors, print_undecided
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -96,17 +97,22 @@ def stats(days: int, as_json: bool) -> None:
         print_table(rows, {"schedule": "schedule", **{state: state for state in states}}, "")
 
 
-@runs.command()
+@runs.command(short_help="Show a run, its items and its errors.")
 @run_argument
 @json_option
 def show(run_id: int, as_json: bool) -> None:
-    """Show a run: its state, its items, and its failures."""
-    with Session.open().database() as connection:
-        summary = summarize_run(connection, admin.require_run(connection, run_id))
+    """Show a run: its state, its items, its distinct errors with the newest stack of each, and undecided items."""
+    session = Session.open()
+    with session.database() as connection:
+        run = admin.require_run(connection, run_id)
+        summary = summarize_run(connection, run) | {"errors": ledger_reports.list_errors(connection, run, MOST_ERRORS)}
+    summary["undecided"] = list_undecided(session, run_id) if run.is_open else []
     if as_json:
         print_json(summary)
-    else:
-        print_summary(summary)
+        return
+    print_summary(summary)
+    print_errors(summary["errors"])
+    print_undecided(summary["undecided"])
 
 
 @runs.command(short_help="Wait for a run, and show its summary.")

@@ -226,6 +226,16 @@ _TABLE = (
         alert="StreamworkersFailureRatio",
     ),
     Check(
+        name="undecided_item",
+        component="executions",
+        severity=WARNING,
+        look=run_checks.find_undecided_items,
+        meaning="a worker executes an item again and again, because each time a service seems away",
+        by_hand="read the error: the service that it names, or the job; after five times on its own the item fails",
+        is_cheap=True,
+        alert="StreamworkersItemsUndecided",
+    ),
+    Check(
         name="open_run_without_open_items",
         component="executions",
         severity=WARNING,

@@ -48,6 +48,15 @@ def find_unprepared_runs(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding(f"run {row['run_id']}", what)
 
 
+def find_undecided_items(snapshot: Snapshot) -> Iterator[Finding]:
+    """Items that workers execute again and again, because each time a service seems away."""
+    for heartbeat in snapshot.supervisors.values():
+        for worker in heartbeat.workers:
+            for item in worker.undecided:
+                what = f"{item.symbol} was executed {item.times} times without a decision by {worker.consumer}"
+                yield Finding(f"item {item.run_id}:{item.seq}", f"{what}: {item.error}")
+
+
 def find_stale_counts(snapshot: Snapshot) -> Iterator[Finding]:
     """Find counts in Redis of runs that are not open."""
     for queue in snapshot.backlogs:

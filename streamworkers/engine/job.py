@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Literal
@@ -33,6 +33,18 @@ class JobCounter:
     name: str
     documentation: str
     labels: tuple[str, ...] = ()
+
+
+def require_tallies(counters: Sequence[JobCounter], tallies: Mapping[tuple[str, ...], int]) -> None:
+    """Raise ValueError for a count that the job's counters do not have: its supervisor counts it with all others."""
+    labels = {counter.name: len(counter.labels) for counter in counters}
+    for key, count in tallies.items():
+        parts: Any = key  # what user code counted under, of any type
+        texts = isinstance(parts, tuple) and bool(parts) and all(isinstance(part, str) for part in parts)
+        if not texts or labels.get(key[0]) != len(key) - 1:
+            raise ValueError(f"the tally {key!r:.200} is not the name of a counter of the job with its label values")
+        if type(count) is not int or count < 0:
+            raise ValueError(f"the tally {key!r:.200} is {count!r:.200}, not a number of 0 or more")
 
 
 @dataclass(frozen=True, slots=True)

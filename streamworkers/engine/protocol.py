@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.faults import Fault
 
 _LENGTH_BYTES = 4
@@ -37,8 +38,8 @@ class BatchReport(msgspec.Struct, array_like=True):
 class Reporter(Protocol):
     """What a worker reports as it works."""
 
-    def holding(self, fault: Fault) -> None:
-        """A store cannot be used now; the process waits and is well."""
+    def holding(self, fault: Fault, undecided: Sequence[UndecidedItem] = ()) -> None:
+        """A store cannot be used now; the process waits and is well. `undecided` are items that this affects again."""
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         """A handler has these entries now; kill the process if it does not return in time.
@@ -46,8 +47,11 @@ class Reporter(Protocol):
         Without a job the call is not their execution yet, but the validation of their run's parameters.
         """
 
+    def save_started(self) -> None:
+        """The job's `save` runs now; it has as much time as the call before it."""
+
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
-        """The handler returned; these items are about to be closed."""
+        """User code has returned; these items are about to be closed."""
 
     def finished(self, run: Run, report: BatchReport) -> None:
         """The items of the last `committing` are closed, and their entries have left the queue."""
@@ -74,6 +78,7 @@ class Holding(msgspec.Struct, tag=True, array_like=True):
     """A store cannot be used now; the process waits and is well."""
 
     fault: Fault
+    undecided: list[UndecidedItem] = []
 
 
 class Resumed(msgspec.Struct, tag=True, array_like=True):
@@ -87,6 +92,10 @@ class CallStarted(msgspec.Struct, tag=True, array_like=True):
     job: str | None
     entry_ids: list[str]
     timeout_seconds: float
+
+
+class SaveStarted(msgspec.Struct, tag=True, array_like=True):
+    """The job's `save` runs now, within the time limit of the last call."""
 
 
 class PendingCommit(msgspec.Struct, tag=True, array_like=True):
@@ -153,7 +162,16 @@ class Ended(msgspec.Struct, tag=True, array_like=True):
 
 
 Message: TypeAlias = (
-    Ready | BatchDelivered | Idle | Holding | Resumed | CallStarted | PendingCommit | BatchFinished | EntriesRejected
+    Ready
+    | BatchDelivered
+    | Idle
+    | Holding
+    | Resumed
+    | CallStarted
+    | SaveStarted
+    | PendingCommit
+    | BatchFinished
+    | EntriesRejected
 )
 ForkServerMessage: TypeAlias = Fork | JobsLoaded | Unforkable | Forked | NotForked | Ended
 _LARGEST_MESSAGE = 65536
@@ -181,9 +199,9 @@ class StatusPipe:
         """The worker holds no entry."""
         self._send(Idle())
 
-    def holding(self, fault: Fault) -> None:
+    def holding(self, fault: Fault, undecided: Sequence[UndecidedItem] = ()) -> None:
         """A store cannot be used now; the process waits and is well."""
-        self._send(Holding(fault))
+        self._send(Holding(fault, list(undecided)))
 
     def resumed(self) -> None:
         """What the process waited for is over."""
@@ -192,6 +210,10 @@ class StatusPipe:
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         """A handler has these entries now."""
         self._send(CallStarted(queue, job, list(entry_ids), timeout_seconds))
+
+    def save_started(self) -> None:
+        """The job's `save` runs now."""
+        self._send(SaveStarted())
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """These items are about to be closed."""

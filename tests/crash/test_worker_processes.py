@@ -28,6 +28,7 @@ from streamworkers.admin import runs as operations
 from streamworkers.database import Connection, fetch_value
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
@@ -92,6 +93,11 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
         ("EXIT", "worker exited with code 3"),
         ("EXIT_0", "worker exited with code 0 during the call"),
         ("RAISE", "ValueError: RAISE cannot be computed"),
+        ("NO_MEMORY", "MemoryError"),
+        ("SAVE_HANGS", "timeout after {} s"),
+        ("SAVE_EXIT_0", "worker exited with code 0 during the call"),
+        ("SAVE_OS_EXIT_0", "worker exited with code 0 during the call"),
+        ("SAVE_SIGKILL", "killed by signal 9"),
     ],
 )
 def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
@@ -103,16 +109,22 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
+    executions = tmp_path / "executions"
+    environment["SAMPLE_JOBS_EXECUTIONS"] = str(executions)
     run = start_run(connection, streams, registry, "misbehaving", "A", "B", symbol, "C", max_attempts=2)
+    honest = start_run(connection, streams, registry, "inspecting", "D")
     with running_supervisor(environment, tmp_path, "--processes", "1", "--metrics-port", "0", *TESTS) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
+        assert wait_for_end(connection, honest) == "COMPLETED"
+        # One in a batch with its neighbours, and two attempts on its own.
+        assert executions.read_text(encoding="utf-8").count(f" {symbol}\n") == 3
         items = items_of(connection, run)
         reason = reason.format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
         assert items.pop(symbol) == ("failed", 2, reason)
         assert items == dict.fromkeys("ABC", ("completed", 1, None))
         assert effects_of(connection, run) == ["A", "B", "C"]
         assert [(event["symbol"], event["error"]) for event in supervisor.events("item_dead")] == [(symbol, reason)]
-        wait_until(lambda: _finished(supervisor) == {"completed": 3.0, "failed": 1.0}, 20)
+        wait_until(lambda: _finished(supervisor) == {"completed": 4.0, "failed": 1.0}, 20)
         operations.replay(connection, streams, [(run.id, 2)])
         assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
         assert items_of(connection, run)[symbol] == ("failed", 2, reason)
@@ -120,8 +132,10 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
         assert row == (1,)
 
 
-@pytest.mark.parametrize("symbol", ["FORK_TWICE", "FORK_AND_RAISE", "FORK_AND_EXIT"])
-def test_a_handler_that_forks_and_returns_twice_has_one_effect(
+@pytest.mark.parametrize(
+    "symbol", ["FORK_TWICE", "FORK_AND_RAISE", "FORK_AND_EXIT", "SAVE_FORKS", "SAVE_FORK_AND_RAISE"]
+)
+def test_a_handler_that_forks_and_returns_twice_has_one_effect_and_one_worker(
     symbol: str,
     connection: Connection,
     streams: Streams,
@@ -132,9 +146,59 @@ def test_a_handler_that_forks_and_returns_twice_has_one_effect(
     run = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED"
+        # The fence would keep a second worker from a second effect, but it would go on and read entries.
+        (worker,) = supervisor.worker_pids()
+        wait_until(lambda: not _children(worker), what="the children of the handler end")
+        honest = start_run(connection, streams, registry, "inspecting", "C")
+        assert wait_for_end(connection, honest) == "COMPLETED"
         assert effects_of(connection, run) == ["A", "B", symbol]
         assert supervisor.events("worker_ended") == []
         assert supervisor.stop() == 0
+
+
+@pytest.mark.parametrize("symbol", ["LEAVES_A_PROCESS", "LEAVES_A_SESSION", "LEAVES_AN_ALARM", "LEAVES_A_THREAD"])
+def test_what_a_handler_leaves_behind_ends_no_worker_and_fails_no_other_run(
+    symbol: str,
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
+    symbols = _symbols(10)
+    honest = start_run(connection, streams, registry, "inspecting", *symbols, parameters={"milliseconds": 50.0})
+    with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
+        assert wait_for_end(connection, run) == "COMPLETED"
+        assert wait_for_end(connection, honest) == "COMPLETED"
+        assert (effects_of(connection, run), effects_of(connection, honest)) == (sorted(["A", "B", symbol]), symbols)
+        assert supervisor.events("worker_ended") == []
+        assert supervisor.stop() == 0
+
+
+def test_an_item_without_a_decision_is_seen_while_it_lasts_and_fails_with_its_reason(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "ENDS_SESSION", max_attempts=1)
+    honest = start_run(connection, streams, registry, "inspecting", "A")
+    with running_supervisor(environment, tmp_path, "--processes", "1", "--metrics-port", "0", *TESTS) as supervisor:
+        wait_until(lambda: 'streamworkers_items_undecided{queue="tests"} 1.0' in _probe(supervisor, "/metrics")[1])
+        wait_until(lambda: _undecided(streams), what="the heartbeat names the item")
+        (item,) = _undecided(streams)
+        assert (item.queue, item.job, item.run_id, item.symbol) == ("tests", "misbehaving", run.id, "ENDS_SESSION")
+        assert item.times >= 2
+        assert item.error.startswith("AdminShutdown: terminating connection due to administrator command")
+        assert wait_for_end(connection, run) == "FAILED"
+        assert wait_for_end(connection, honest) == "COMPLETED"
+        error = items_of(connection, run)["ENDS_SESSION"][2]
+        assert error is not None
+        assert error.startswith("executed 5 times without a decision: AdminShutdown: terminating connection")
+        wait_until(lambda: not _undecided(streams), what="the heartbeat names no item any more")
+        assert 'streamworkers_items_undecided{queue="tests"} 0.0' in _probe(supervisor, "/metrics")[1]
 
 
 def test_when_a_supervisor_is_killed_its_workers_end_and_another_finishes_the_run(
@@ -335,6 +399,15 @@ def _count_connected_workers(connection: Connection) -> int:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ '[.][0-9]+$'",
     )
     return count
+
+
+def _undecided(streams: Streams) -> list[UndecidedItem]:
+    heartbeats = streams.inspector.read_heartbeats().values()
+    return [item for heartbeat in heartbeats for worker in heartbeat.workers for item in worker.undecided]
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def _is_stopped(pid: int) -> bool:

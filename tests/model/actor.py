@@ -9,7 +9,7 @@ HANG_SECONDS = 120.0
 ANYWHERE = "anywhere"
 
 
-class Died(BaseException):  # not an error
+class Died(SystemExit):
     """The process was killed at this point: nothing after it happens, and PostgreSQL rolls back what was open."""
 
 

@@ -18,6 +18,7 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.client import RedisClient
 from streamworkers.engine.redis.entry import Entry, unpack_entry
+from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.inspector import Backlog, Inspector
 from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.queue import Delivery, Queues
@@ -209,16 +210,16 @@ class Reports:
         self.suspects: Sequence[str] = ()
         self._stage = stage
 
-    def holding(self, fault: Fault) -> None: ...
+    def holding(self, fault: Fault, undecided: Sequence[UndecidedItem] = ()) -> None: ...
+
+    def save_started(self) -> None: ...
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         del queue, timeout_seconds
         self.suspects = list(entry_ids)
         self._stage.reach("call")
 
-    def committing(self, run: Run, seqs: Sequence[int]) -> None:
-        del run, seqs
-        self._stage.reach("committing")
+    def committing(self, run: Run, seqs: Sequence[int]) -> None: ...
 
     def finished(self, run: Run, report: BatchReport) -> None:
         del run, report
@@ -227,6 +228,18 @@ class Reports:
 
     def rejected(self, queue: str, count: int) -> None:
         raise AssertionError(f"{count} entries of {queue} were rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Committer(BatchCommitter):
+    """A committer that can be made to stop before its transaction, where it holds no lock yet."""
+
+    stage: Stage = field(kw_only=True)
+
+    def commit(self, *words: Any) -> set[int]:
+        """Close the items, once the stage lets it."""
+        self.stage.reach("committing")
+        return BatchCommitter.commit(self, *words)
 
 
 class Worker:
@@ -240,7 +253,7 @@ class Worker:
         self._services = services
         self.reports = Reports(services.stage)
         self.job = Scripted(services.stage, services.record)
-        committer = BatchCommitter(services.streams, consumer, self.reports, lambda _: None)
+        committer = Committer(services.streams, consumer, self.reports, lambda _: None, stage=services.stage)
         self._executor = Executor(services.settings, Registry([self.job]), committer, random.Random(1))
 
     @property

@@ -20,10 +20,11 @@ from typing import Any, ClassVar
 import numpy
 import psutil
 import psycopg
+from misbehaviour import EXECUTE, SAVE, find_leftovers
 from pydantic import field_validator
 
 from streamworkers.database import Connection
-from streamworkers.engine.job import Context, ItemKind, Job, JobParameters, RunRequest
+from streamworkers.engine.job import Context, ItemKind, Job, JobCounter, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, PermanentError
 
@@ -69,15 +70,21 @@ class LedgerEntry(Job[LedgerEntryParameters]):
 class Misbehaving(LedgerEntry):
     """Does what its symbol says.
 
-    Known are RAISE, HANG, STOP, FORK_AND_DIE, EXIT, SIGKILL, WAIT_FOR_CANCEL, PERMANENT, SAVE_RAISES, BAD_TEXT,
-    BAD_EVENT, NAIVE_SNOOZE, NOT_AN_OUTCOME and NO_OUTCOME; any other symbol is done as it should be.
+    Known are those of `misbehaviour.py`, and RAISE, HANG, STOP, FORK_AND_DIE, EXIT, SIGKILL, WAIT_FOR_CANCEL,
+    PERMANENT, SAVE_RAISES, BAD_TEXT, BAD_EVENT, NAIVE_SNOOZE, NOT_AN_OUTCOME and NO_OUTCOME; any other symbol is done
+    as it should be. Every execution of an item is a line in the file SAMPLE_JOBS_EXECUTIONS, if it is set.
     """
 
     name: ClassVar[str] = "misbehaving"
     timeout_seconds: ClassVar[float] = float(os.environ.get("SAMPLE_JOBS_TIMEOUT_SECONDS", "3"))
+    counters: ClassVar[tuple[JobCounter, ...]] = (JobCounter("sample_things", "Things", ("colour",)),)
 
     def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
         for item in items:
+            write_down(item)
+            if item.symbol in EXECUTE:
+                yield from EXECUTE[item.symbol](item, context)
+                continue
             match item.symbol:
                 case "RAISE":
                     raise ValueError(f"{item.symbol} cannot be computed")
@@ -139,6 +146,9 @@ class Misbehaving(LedgerEntry):
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
         symbols = {outcome.item.symbol for outcome in completed}
+        for symbol in symbols & SAVE.keys():
+            if (events := SAVE[symbol](connection)) is not None:
+                return events
         if "SAVE_RAISES" in symbols:
             connection.execute("INSERT INTO effects (run_id, symbol) VALUES (1, NULL)")
         if "SAVE_SWALLOWS" in symbols:
@@ -187,6 +197,26 @@ def _fork_and_die() -> None:
             signal.alarm(5)
             signal.pause()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_down(item: Item) -> None:
+    """Record the start of an execution, so that it outlives the process."""
+    if path := os.environ.get("SAMPLE_JOBS_EXECUTIONS"):
+        with Path(path).open("a", encoding="utf-8") as executions:
+            executions.write(f"{item.run_id} {item.symbol}\n")
+
+
+class Inspecting(LedgerEntry):
+    """An honest job that fails if an earlier run left anything behind in its worker."""
+
+    name: ClassVar[str] = "inspecting"
+
+    def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
+        for item in items:
+            if found := find_leftovers(context.connection):
+                raise PermanentError(f"left behind: {', '.join(found)}")
+            time.sleep(context.parameters.milliseconds / 1000)
+            yield Completed(item, item.symbol)
 
 
 class Stopping(Misbehaving):

@@ -23,6 +23,7 @@ from streamworkers.engine.host.metrics import (
     FaultCollector,
     HoldCollector,
     PoolMetrics,
+    UndecidedCollector,
     WorkerCollector,
 )
 from streamworkers.engine.redis.streams import open_streams
@@ -62,6 +63,7 @@ def _registries() -> dict[str, CollectorRegistry]:
         metrics.registry.register(FaultCollector(list))
     pool.registry.register(WorkerCollector(dict))
     pool.registry.register(HoldCollector(list))
+    pool.registry.register(UndecidedCollector((), list))
     scheduling.registry.register(ScheduleCollector(closed))
     scheduling.registry.register(SystemCollector(closed, streams))
     return {"worker": pool.registry, "scheduler": scheduling.registry}

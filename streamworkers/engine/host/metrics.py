@@ -4,6 +4,7 @@ Workers report through their status pipe, so that one process counts for all of 
 counted too: what it had committed but not reported is read from the ledger.
 """
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.host.fault_board import StandingFault
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.protocol import BatchReport
+from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker_end import WorkerEnd
 from streamworkers.errors import FaultKind, RedisUnavailableError, Store
@@ -308,3 +310,24 @@ class WorkerCollector(Collector):
             private.add_metric((str(slot),), usage.private_bytes)
             cpu.add_metric((str(slot),), usage.cpu_seconds)
         return resident, private, cpu
+
+
+class UndecidedCollector(Collector):
+    """Reads at each scrape what the workers report of items that they execute without a decision."""
+
+    def __init__(self, queues: Iterable[str], undecided: Callable[[], Sequence[UndecidedItem]]) -> None:
+        self._queues = list(queues)
+        self._undecided = undecided
+
+    def describe(self) -> tuple[GaugeMetricFamily]:
+        """Return the metric without samples."""
+        text = "Items executed more than once without a decision, because each time a service seems away"
+        return (GaugeMetricFamily("streamworkers_items_undecided", text, labels=("queue",)),)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric with current samples, of every queue that is served."""
+        (items,) = self.describe()
+        counts = Counts(item.queue for item in self._undecided())
+        for queue in self._queues:
+            items.add_metric((queue,), counts[queue])
+        return (items,)

@@ -4,13 +4,13 @@ An item is open (`pending`, `retrying`) or closed (`completed`, `failed`, `cance
 open to closed first owns its effects: that UPDATE is the fence, and nothing else guards against a second effect.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from streamworkers.database import Connection
+from streamworkers.engine.ledger.json_text import dump_bounded
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.redis.entry import Entry
 
@@ -79,7 +79,10 @@ def read_open_symbols(connection: Connection, run: Run, seqs: Sequence[int]) -> 
 def complete_items(
     connection: Connection, run: Run, worker: str, started_at: datetime, updates: Sequence[ItemUpdate]
 ) -> set[int]:
-    """Close items as completed; returns the seqs that this call was the first to close."""
+    """Close items as completed; returns the seqs that this call was the first to close.
+
+    Raises TypeError or ValueError for results that are no JSON, or together too long.
+    """
     closed: set[int] = set()
     for (attempt, generation), group in _group_by_attempt(updates).items():
         results = {update.seq: update.result for update in group if update.result is not None}
@@ -89,7 +92,7 @@ def complete_items(
                 attempt,
                 worker,
                 started_at,
-                json.dumps(results) if results else None,
+                dump_bounded("results", len(results), results) if results else None,
                 run.run_day,
                 run.id,
                 [update.seq for update in group],

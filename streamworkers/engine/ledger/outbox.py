@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from streamworkers.database import Connection
+from streamworkers.engine.ledger.json_text import dump_bounded
 from streamworkers.engine.outcome import Event
 
 
@@ -16,16 +17,23 @@ class StoredEvent(NamedTuple):
 
 
 def add_events(connection: Connection, events: Sequence[Event]) -> None:
-    """Insert events in the transaction of what they report. Raises TypeError for a payload that is not a dict."""
+    """Insert events in the transaction of what they report.
+
+    Raises TypeError for something else and for a payload that is not a dict, and TypeError or ValueError for payloads
+    that are no JSON, or together too long.
+    """
     for event in events:
+        if not isinstance(event, Event):
+            raise TypeError(f"{event!r:.200} is not an Event")
         if not isinstance(event.payload, dict):
-            raise TypeError(f"payload {event.payload!r} of an event for {event.channel} is not a dict")
+            raise TypeError(f"payload {event.payload!r:.200} of an event for {event.channel} is not a dict")
+    texts = [dump_bounded("payload", 1, event.payload) for event in events]
     connection.execute(
         """
         INSERT INTO outbox (channel, payload)
         SELECT channel, payload::jsonb FROM unnest(%b::text[], %b::text[]) AS e(channel, payload)
         """,
-        ([event.channel for event in events], [json.dumps(event.payload) for event in events]),
+        ([str(event.channel) for event in events], texts),
     )
 
 

@@ -57,6 +57,19 @@ _DEAD_ITEMS = """
         AND (%(since)s::timestamptz IS NULL OR i.finished_at >= %(since)s)
     ORDER BY i.run_id DESC, i.seq LIMIT %(limit)s
 """
+_ERRORS = """
+    WITH errors AS (
+        SELECT error, count(*) AS items, count(*) OVER () AS "distinct" FROM run_items
+        WHERE run_day = %(day)s AND run_id = %(run)s AND status IN ('failed', 'retrying') AND error IS NOT NULL
+        GROUP BY error ORDER BY items DESC, error LIMIT %(limit)s)
+    SELECT e.*, newest.* FROM errors e CROSS JOIN LATERAL (
+        SELECT i.run_id || ':' || i.seq AS item, i.symbol, i.status, i.attempt, i.worker,
+            i.history -> -1 ->> 'at' AS at, i.history -> -1 ->> 'stack' AS stack
+        FROM run_items i
+        WHERE i.run_day = %(day)s AND i.run_id = %(run)s AND i.status IN ('failed', 'retrying') AND i.error = e.error
+        ORDER BY coalesce(i.finished_at, i.started_at) DESC NULLS LAST, i.seq LIMIT 1) newest
+    ORDER BY e.items DESC, e.error
+"""
 _RUNS_TO_NOTIFY = """
     SELECT r.id AS run_id, r.external_id, r.job, r.status, r.created_at, r.started_at, r.completed_at, r.item_count,
         r.failed_count, c.closed, l.symbol AS last_symbol, l.timeframe AS last_timeframe
@@ -163,6 +176,15 @@ def list_failed_items(connection: Connection, run: Run, limit: int) -> list[Row]
         """,
         (run.run_day, run.id, limit),
     )
+
+
+def list_errors(connection: Connection, run: Run, limit: int) -> list[Row]:
+    """Return the distinct errors of a run's failed and retrying items, the most frequent first.
+
+    Each has the number of its items, the newest of them, and the stack of that one. `distinct` is the number of all
+    distinct errors.
+    """
+    return fetch_rows(connection, _ERRORS, {"day": run.run_day, "run": run.id, "limit": limit})
 
 
 def list_dead_items(connection: Connection, wanted: DeadFilter, limit: int) -> list[Row]:

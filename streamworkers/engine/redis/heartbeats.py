@@ -15,6 +15,18 @@ class FaultStatus(msgspec.Struct, frozen=True):
     since: float = 0.0
 
 
+class UndecidedItem(msgspec.Struct, frozen=True):
+    """An item that a worker has executed several times without a decision, with the newest error."""
+
+    queue: str = ""
+    job: str = ""
+    run_id: int = 0
+    seq: int = 0
+    symbol: str = ""
+    times: int = 0
+    error: str = ""
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
     """A worker process in its supervisor's heartbeat; `hold` is what it waits for, if it does."""
 
@@ -23,6 +35,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     queues: list[str] = []
     busy: bool = False
     hold: FaultStatus | None = None
+    undecided: list[UndecidedItem] = []
 
 
 class SupervisorStatus(msgspec.Struct, frozen=True):

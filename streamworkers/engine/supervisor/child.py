@@ -20,8 +20,10 @@ from streamworkers.engine.protocol import (
     PendingCommit,
     Ready,
     Resumed,
+    SaveStarted,
     StatusReader,
 )
+from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.supervisor.starting import WorkerProcess
 from streamworkers.engine.worker_end import Ending, WorkerEnd
 
@@ -46,8 +48,10 @@ class Silence:
 class Child:
     """A running worker: its process, its pipes, and what it last reported.
 
-    `suspects` are the queue and the entries that a handler is executing. `news` are messages for the supervisor's
-    metrics, and `unconfirmed` commits that may have happened, until the fleet takes them. `hold` is what it waits for.
+    `suspects` are the queue and the entries that a handler is executing; `timeout_seconds` is the limit of the user
+    code that runs now, and `call_seconds` that of the last call. `undecided` are items that it executes again and
+    again. `news` are messages for the supervisor's metrics, and `unconfirmed` commits that may have happened, until
+    the fleet takes them. `hold` is what it waits for.
     """
 
     slot: int
@@ -59,6 +63,7 @@ class Child:
     silence: Silence = field(default_factory=Silence)
     timeout_seconds: float | None = None
     has_process: bool = False
+    call_seconds: float = 0.0
     ready: bool = False
     busy: bool = False
     items_done: int = 0
@@ -68,6 +73,7 @@ class Child:
     is_cut: bool = False
     killed: Ending | None = None
     hold: StandingFault | None = None
+    undecided: Sequence[UndecidedItem] = ()
     news: list[CallStarted | BatchFinished | EntriesRejected] = field(default_factory=list)
     unconfirmed: list[PendingCommit] = field(default_factory=list)
 
@@ -88,15 +94,18 @@ class Child:
             case BatchDelivered():
                 self.busy = True
             case Idle():
-                self.busy, self.suspects = False, None
+                self.busy, self.suspects, self.undecided = False, None, ()
                 self.deadline = now + (STOP_SECONDS if self.stopping else self.silence.idle_seconds)
             case Holding() | Resumed():
                 self._note_hold(message)
             case CallStarted():
                 self.suspects = message.queue, message.entry_ids
-                self.timeout_seconds = message.timeout_seconds
+                self.timeout_seconds = self.call_seconds = message.timeout_seconds
                 self.deadline = now + message.timeout_seconds
                 self.news.append(message)
+            case SaveStarted():
+                self.timeout_seconds = self.call_seconds
+                self.deadline = now + self.call_seconds
             case PendingCommit():
                 self.pending_commit = message
             case BatchFinished(report=report):
@@ -113,6 +122,7 @@ class Child:
         if isinstance(message, Resumed):
             self.hold = None
         else:
+            self.undecided = message.undecided
             since = time.time() if self.hold is None else self.hold.since
             self.hold = StandingFault(f"worker {self.consumer}", message.fault, since)
 

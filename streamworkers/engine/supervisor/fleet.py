@@ -22,6 +22,7 @@ from streamworkers.engine.protocol import (
     PendingCommit,
     StatusReader,
 )
+from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.supervisor.child import START_SECONDS, Child, Silence
 from streamworkers.engine.supervisor.fork_server import ForkServer
 from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
@@ -90,6 +91,10 @@ class Fleet:
     def holds(self) -> list[StandingFault]:
         """Return what workers wait for, of those that wait for a store."""
         return [hold for child in self.children() if (hold := child.hold) is not None]
+
+    def undecided(self) -> list[UndecidedItem]:
+        """Return the items that workers execute again and again without a decision."""
+        return [item for child in self.children() for item in child.undecided]
 
     def usages(self) -> dict[int, Usage]:
         """Return what each worker uses, by its slot."""

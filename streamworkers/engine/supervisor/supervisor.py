@@ -26,6 +26,7 @@ from streamworkers.engine.host.metrics import (
     FaultCollector,
     HoldCollector,
     PoolMetrics,
+    UndecidedCollector,
     WorkerCollector,
 )
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
@@ -179,6 +180,7 @@ class Supervisor:
         self.metrics.registry.register(WorkerCollector(self._fleet.usages))
         self.metrics.registry.register(FaultCollector(self.host.faults.standing))
         self.metrics.registry.register(HoldCollector(self._long_holds))
+        self.metrics.registry.register(UndecidedCollector(self._queues, self._fleet.undecided))
         self.metrics.slots.set(len(self._options.slots))
         by_queue = self._options.jobs.jobs_by_queue()
         self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in self._queues})
@@ -320,6 +322,7 @@ class Supervisor:
                     list(child.queues),
                     child.busy,
                     child.hold.as_status() if child.hold is not None else None,
+                    list(child.undecided),
                 )
                 for child in self._fleet.children()
             ],

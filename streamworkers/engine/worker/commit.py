@@ -1,7 +1,7 @@
 """The end of a batch: commit under the fence, remove the entries, complete the run."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -19,7 +19,7 @@ from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished, FinishedBatch
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.decide import Decisions
-from streamworkers.engine.worker.session import SaveError, guard_user_code, require_open_transaction
+from streamworkers.engine.worker.session import SaveError, call_user_code, require_open_transaction
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import is_transient
 
@@ -56,19 +56,21 @@ class BatchCommitter:
         if the connection was lost at the commit, perhaps everything: checking the items again tells which.
         """
         completions, failures = decisions.completions(), decisions.failures()
-        self.reporter.committing(run, [update.seq for update in (*completions, *failures)])
         is_saved = False
         try:
             with connection.transaction():
-                closed = (
-                    ledger.complete_items(connection, run, self.consumer, started_at, completions)
-                    if completions
-                    else set()
-                )
+                with _charge_data():
+                    closed = (
+                        ledger.complete_items(connection, run, self.consumer, started_at, completions)
+                        if completions
+                        else set()
+                    )
                 mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
                 if mine:
+                    self.reporter.save_started()
                     with self.ending_children(run):
                         report.events = _save(connection, save, mine)
+                self.reporter.committing(run, [update.seq for update in (*completions, *failures)])
                 moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
                 is_saved = bool(mine)
         except psycopg.Error as error:
@@ -160,26 +162,25 @@ class BatchCommitter:
 
 
 def _save(connection: Connection, save: Save, completed: Sequence[Completed]) -> int:
-    """Call the job's `save` and keep its events; returns their number."""
-    events = _call_save(connection, save, completed)
+    """Call the job's `save` and add its events to the outbox; returns their number. Raises SaveError."""
+    try:
+        events = call_user_code(connection, lambda: list(save(connection, completed)), in_save=True)
+        # A transaction that cannot be committed would be rolled back without an error.
+        require_open_transaction(connection)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        raise SaveError(error) from error
     if events:
-        _add_events(connection, events)
+        with _charge_data():
+            ledger.add_events(connection, events)
     return len(events)
 
 
-def _call_save(connection: Connection, save: Save, completed: Sequence[Completed]) -> list[Event]:
+@contextmanager
+def _charge_data() -> Iterator[None]:
+    """Raise SaveError for a value of user code that JSON or PostgreSQL cannot hold."""
     try:
-        with guard_user_code(connection):
-            events = list(save(connection, completed))
-        # A transaction that cannot be committed would be rolled back without an error.
-        require_open_transaction(connection)
-    except Exception as error:
-        raise SaveError(error) from error
-    return events
-
-
-def _add_events(connection: Connection, events: Sequence[Event]) -> None:
-    try:
-        ledger.add_events(connection, events)
-    except (TypeError, ValueError) as error:  # events that are no JSON objects
+        yield
+    except (TypeError, ValueError, RecursionError, psycopg.DataError) as error:
         raise SaveError(error) from error

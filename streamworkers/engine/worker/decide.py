@@ -1,7 +1,7 @@
 """From the outcomes of a batch to what happens to its items: a pure function."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -32,6 +32,12 @@ class Decisions:
     completed: list[tuple[Entry, Completed]] = field(default_factory=list)
     dead: list[tuple[Entry, Failed]] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry that was decided."""
+        yield from (entry for entry, _ in self.completed)
+        yield from (entry for entry, _ in self.dead)
+        yield from (retry.entry for retry in self.retries)
 
     def completions(self) -> list[ItemUpdate]:
         """Return the updates to `completed`."""

@@ -2,8 +2,7 @@
 
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ import structlog
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.job import Context, Job, JobParameters, require_tallies
 from streamworkers.engine.ledger import ItemUpdate, Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, require_outcome
 from streamworkers.engine.protocol import BatchReport
@@ -25,12 +24,14 @@ from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
 from streamworkers.engine.worker.session import (
     SaveError,
-    guard_user_code,
+    call_user_code,
     is_outage,
     outage_of,
+    own_connection,
     reset_session,
     restore_connection,
 )
+from streamworkers.engine.worker.undecided import UndecidedItems
 from streamworkers.errors import BadInputError, PermanentError
 from streamworkers.faults import describe, describe_stack
 
@@ -38,7 +39,6 @@ log = structlog.get_logger()
 _RUN_CACHE_SIZE = 64
 _CANCELLED_CHECK_SECONDS = 1.0
 _OTHER_RELEASE_SECONDS = 10.0
-MOST_UNDECIDED = 5
 ShouldStop = Callable[[], bool]
 
 
@@ -58,15 +58,18 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Executes entries for one consumer. A fault of a store (`find_fault`) leaves it with the batch unfinished."""
+    """Executes entries for one consumer. A fault of a store (`find_fault`) leaves it with the batch unfinished.
+
+    `undecided` knows the items that this happened to before.
+    """
 
     settings: Settings
     registry: Registry
     committer: BatchCommitter
     rng: random.Random
+    undecided: UndecidedItems = field(default_factory=UndecidedItems)
     _runs: dict[int, Run] = field(default_factory=dict)
     _parameters: dict[int, JobParameters] = field(default_factory=dict)
-    _undecided: Counter[str] = field(default_factory=Counter)
     _logged: set[tuple[int, str]] = field(default_factory=set)
 
     def execute(self, connection: Connection, deliveries: Sequence[Delivery], should_stop: ShouldStop) -> None:
@@ -75,24 +78,35 @@ class Executor:
         May be called again with the same deliveries after a transient error: items that were closed meanwhile are
         found closed, and nothing happens to them twice.
         """
-        for run, entries in self._decode(connection, deliveries):
-            open_entries = self._keep_open(connection, run, entries)
-            for call, batch in self._prepare_calls(connection, run, open_entries, should_stop):
-                self._execute_batch(call, batch)
-            if open_entries:
-                # Nothing that a run's handler did to the session reaches the next run.
-                reset_session(connection)
-        self._undecided.clear()
+        with own_connection(connection):
+            for run, entries in self._decode(connection, deliveries):
+                open_entries = self.undecided.isolate(self._keep_open(connection, run, entries))
+                for call, batch in self._prepare_calls(connection, run, open_entries, should_stop):
+                    self._execute_batch(call, batch)
+                if open_entries:
+                    # Nothing that a run's handler did to the session reaches the next run.
+                    reset_session(connection)
+        self.undecided.clear()
 
     def _execute_batch(self, call: _Call, batch: Sequence[Entry]) -> None:
         """Call the handler and commit; if it raises for several items, repeat each on its own."""
-        started_at, started = datetime.now(UTC), time.monotonic()
-        call.context.tallies.clear()
-        outcomes = self._fail_undecided(batch) if self._is_undecided(batch) else self._call_handler(call, batch)
-        if outcomes is None:
+        try:
+            split = not self._try_batch(call, batch)
+        except Exception as error:
+            self.undecided.note(call.run.queue, batch, describe(error.__cause__ or error))
+            raise
+        if split:
             for entry in batch:
                 self._execute_batch(call, [entry])
-            return
+
+    def _try_batch(self, call: _Call, batch: Sequence[Entry]) -> bool:
+        """Call the handler and commit; False if the call raised for several items."""
+        started_at, started = datetime.now(UTC), time.monotonic()
+        call.context.tallies.clear()
+        reason = self.undecided.find_reason(batch)
+        outcomes = {batch[0].seq: Failed(batch[0].item, reason)} if reason else self._call_handler(call, batch)
+        if outcomes is None:
+            return False
         report = BatchReport(
             seconds=time.monotonic() - started,
             wait_seconds=max(0.0, started_at.timestamp() - batch[0].enqueued_ms / 1000),
@@ -100,6 +114,7 @@ class Executor:
             tallies=[(list(name), count) for name, count in call.context.tallies.items()],
         )
         self._commit_batch(call, batch, outcomes, started_at, report)
+        return True
 
     def _commit_batch(
         self,
@@ -149,8 +164,7 @@ class Executor:
             moved = self.committer.commit(connection, run, save, decisions, started_at, report)
         self._log_failures(decisions)
         self.committer.finish(connection, run, decisions, moved, report)
-        for entry_id in (entry.entry_id for entry, _ in (*decisions.completed, *decisions.dead)):
-            self._undecided.pop(entry_id, None)
+        self.undecided.decided(entry.entry_id for entry in decisions.entries())
 
     def _decode(self, connection: Connection, deliveries: Sequence[Delivery]) -> Iterator[tuple[Run, list[Entry]]]:
         """Yield the entries of each run; malformed ones are rejected, those of a newer release deferred."""
@@ -270,14 +284,14 @@ class Executor:
         """Return outcomes by seq; None if the call raised for several items."""
         entry_ids = [entry.entry_id for entry in batch]
         self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
-        self._undecided.update(entry_ids)
         try:
-            with self.committer.ending_children(call.run), guard_user_code(call.connection):
-                outcomes = call.job.execute([entry.item for entry in batch], call.context)
-                found = _require_outcomes(batch, outcomes)
+            with self.committer.ending_children(call.run):
+                found = call_user_code(call.connection, lambda: _execute(call, batch))
             restore_connection(call.connection)
             return found
-        except Exception as error:  # not our code: its errors fail its items, not the worker
+        except SystemExit:
+            raise
+        except BaseException as error:  # not our code: its errors fail its items, not the worker
             restore_connection(call.connection)
             if is_outage(call.connection, error):
                 raise outage_of(error) from error
@@ -285,18 +299,6 @@ class Executor:
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
                 return None
             return {batch[0].seq: _fail(batch[0], error)}
-
-    def _is_undecided(self, batch: Sequence[Entry]) -> bool:
-        return max(self._undecided[entry.entry_id] for entry in batch) >= MOST_UNDECIDED
-
-    def _fail_undecided(self, batch: Sequence[Entry]) -> Mapping[int, Outcome] | None:
-        """Fail an item that was executed so often without a decision; None for several, to try each on its own."""
-        if len(batch) > 1:
-            for entry in batch:
-                del self._undecided[entry.entry_id]
-            return None
-        error = f"executed {MOST_UNDECIDED} times without a decision"
-        return {batch[0].seq: Failed(batch[0].item, error)}
 
     def _log_failures(self, decisions: Decisions) -> None:
         for retry in decisions.retries:
@@ -343,14 +345,28 @@ def _fail(entry: Entry, error: BaseException) -> Failed:
     return Failed(entry.item, describe(error), isinstance(error, PermanentError), describe_stack(error))
 
 
+def _execute(call: _Call, batch: Sequence[Entry]) -> dict[int, Outcome]:
+    """Call the handler; returns outcomes by seq. Raises for a wrong outcome or tally, too."""
+    outcomes = call.job.execute([entry.item for entry in batch], call.context)
+    try:
+        found = _require_outcomes(batch, outcomes)
+    finally:
+        if isinstance(outcomes, Generator):
+            outcomes.close()  # whatever it does at its end, it does now
+    require_tallies(call.job.counters, call.context.tallies)
+    return found
+
+
 def _require_outcomes(batch: Sequence[Entry], outcomes: Iterable[Outcome]) -> dict[int, Outcome]:
-    """Return outcomes by seq. Raises TypeError for one that is none, or of an item that is not in the call."""
+    """Return outcomes by seq. Raises TypeError for one that is none, is repeated, or of an item not in the call."""
     expected = {entry.seq: entry.run_id for entry in batch}
-    found = {}
+    found: dict[int, Outcome] = {}
     for outcome in outcomes:
         valid = require_outcome(outcome)
         if expected.get(valid.item.seq) != valid.item.run_id:
-            raise TypeError(f"the outcome {outcome!r} is of an item that is not in this call")
+            raise TypeError(f"the outcome {outcome!r:.500} is of an item that is not in this call")
+        if valid.item.seq in found:
+            raise TypeError(f"the handler returned two outcomes of {valid.item.symbol}")
         found[valid.item.seq] = valid
     return found
 

@@ -1,26 +1,39 @@
-"""Keeps user code from breaking the worker's connection: what it may not do, and how its session is restored."""
+"""Keeps user code from breaking its worker: what it may not do, and how its connection and process are restored."""
 
+import decimal
 import os
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from contextvars import copy_context
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 import psycopg
+from psycopg import sql
+from psycopg._preparing import PrepareManager
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from streamworkers.database import Connection, find_write_trouble, reset_settings
+from streamworkers.engine.worker.process_state import read_process_state, restore_process_state
 from streamworkers.errors import FaultKind, RedisUnavailableError, Store
 from streamworkers.faults import StoreFaultError, describe, find_fault, word_fault
 
 # What a session can keep from one call to the next.
 _RESET = (
-    "RESET ALL; RESET SESSION AUTHORIZATION; RESET ROLE; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
-    " DISCARD TEMP"
+    "SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql; RESET ALL; RESET SESSION AUTHORIZATION;"
+    " RESET ROLE; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP"
 )
 # Classes of SQLSTATE of a server that is away or out of resources.
 _SERVER_FAULTS = ("08", "53", "57P")
+_ENDED = "save ended the transaction that it was called in"
+_END = re.compile(
+    rb"\s*(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO))\b", re.IGNORECASE
+)
 _READ_ONLY = "25006"
+_PREPARE_THRESHOLD = PrepareManager.prepare_threshold
+T = TypeVar("T")
 
 
 class SaveError(Exception):
@@ -35,21 +48,99 @@ class BrokenTransactionError(Exception):
     """`save` returned, but the transaction that it was called in cannot be committed."""
 
 
-@contextmanager
-def guard_user_code(connection: Connection) -> Iterator[None]:
-    """Run user code: it cannot close the connection, and a fork of it does not leave the block.
+class _Ownership:
+    """The lock of a worker's connection: user code may take it during its call, in any of its threads, not later.
 
-    What was done on a closed connection could not be committed any more; the connection of a fork is its parent's.
+    A thread that a handler leaves behind, or a child that it forks, would put its statements among those of the commit.
     """
-    pid = os.getpid()
+
+    def __init__(self, connection: Connection) -> None:
+        self.process_state = read_process_state()
+        self.in_call = self.in_save = False
+        self._connection, self._free = connection, connection.lock
+        self._pid, self._thread = os.getpid(), threading.get_ident()
+
+    def __enter__(self) -> None:
+        self._require_right()
+        self._free.__enter__()
+        try:
+            self._require_right()
+        except Exception:
+            self._free.__exit__(None, None, None)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._free.__exit__(None, None, None)
+
+    def _require_right(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("a child process must not use the connection of its worker")
+        if not self.in_call and threading.get_ident() != self._thread:
+            raise RuntimeError("a thread of a handler must not use the connection of its worker after the call")
+        if self.in_save and self._connection.info.transaction_status == TransactionStatus.IDLE:
+            raise BrokenTransactionError(_ENDED)
+
+
+@contextmanager
+def own_connection(connection: Connection) -> Iterator[None]:
+    """Let only this thread use the connection, but for user code within `call_user_code`; begin with a clean one."""
+    restore_connection(connection)
+    lock = connection.lock
+    connection.lock = _Ownership(connection)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        connection.lock = lock
+
+
+def call_user_code(connection: Connection, action: Callable[[], T], *, in_save: bool = False) -> T:
+    """Return what user code returns, guarded, in a context of its own."""
+    with guard_user_code(connection, in_save=in_save):
+        return copy_context().run(_run, action)
+
+
+@contextmanager
+def guard_user_code(connection: Connection, *, in_save: bool = False) -> Iterator[None]:
+    """Run user code: it cannot close the connection, and what it changes in a worker's process is undone.
+
+    What was done on a closed connection could not be committed any more. A fork of it does not leave the
+    block: it would go on as a second worker. `in_save`, it cannot end the transaction, and can do nothing after it.
+    """
+    pid, lock = os.getpid(), cast("object", connection.lock)
+    owner = lock if isinstance(lock, _Ownership) else None
     connection.close = _forbid_close  # type: ignore[method-assign]
+    if owner:
+        owner.in_call, owner.in_save = True, in_save
+    if in_save:
+        connection.cursor_factory = _SaveCursor
     try:
         yield
     finally:
         if os.getpid() != pid:
             os._exit(0)
+        if owner:
+            owner.in_call = owner.in_save = False
+            restore_process_state(owner.process_state)
+        connection.cursor_factory = psycopg.Cursor
         with suppress(AttributeError):
             del connection.close
+
+
+def _run(action: Callable[[], T]) -> T:
+    """Run user code with a decimal context of its own: a copied context shares the object."""
+    decimal.setcontext(decimal.getcontext().copy())
+    return action()
+
+
+class _SaveCursor(psycopg.Cursor[Any]):
+    """A cursor that does not end the transaction of `save`, which closes the items."""
+
+    def execute(self, query: Any, *words: Any, **options: Any) -> Self:
+        """Execute a statement. Raises BrokenTransactionError for one that ends the transaction."""
+        text = query if isinstance(query, str | bytes) else query.as_string(self)
+        if _END.match(text.encode() if isinstance(text, str) else text):
+            raise BrokenTransactionError(_ENDED)
+        return super().execute(query, *words, **options)
 
 
 def _forbid_close() -> NoReturn:
@@ -69,11 +160,18 @@ def restore_connection(connection: Connection) -> None:
         connection.read_only = connection.isolation_level = connection.deferrable = None
     connection.row_factory = tuple_row
     connection.cursor_factory = psycopg.Cursor
+    connection.server_cursor_factory = psycopg.ServerCursor
+    connection.prepare_threshold = _PREPARE_THRESHOLD
+    connection._adapters = None
+    connection._notice_handlers.clear()
+    connection._notify_handlers.clear()
 
 
 def reset_session(connection: Connection) -> None:
-    """Undo what user code can set in the session: settings, role, locks, cursors, temporary tables."""
-    reset_settings(connection, _RESET)
+    """Undo what user code can set in the session: settings, role, locks, cursors, temporary tables, statements."""
+    # What psycopg prepares stays. It does not know the statements of PREPARE.
+    for (name,) in reset_settings(connection, _RESET).fetchall():
+        connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
 
 
 def require_open_transaction(connection: Connection) -> None:
@@ -84,7 +182,7 @@ def require_open_transaction(connection: Connection) -> None:
         case TransactionStatus.INERROR:
             raise BrokenTransactionError("save caught an error of the database, after which nothing can be committed")
         case _:
-            raise BrokenTransactionError("save ended the transaction that it was called in")
+            raise BrokenTransactionError(_ENDED)
 
 
 def is_outage(connection: Connection, error: BaseException) -> bool:

@@ -145,15 +145,19 @@ class Worker:
         self._requeue_at = time.monotonic() + self._lease_seconds
 
     def _execute(self, pool: "ConnectionPool[Connection]", deliveries: Sequence[Delivery]) -> None:
-        started = time.monotonic()
+        started, has_held = time.monotonic(), False
         while True:
             try:
+                if has_held:
+                    # Both services answer before anything is executed again: an outage repeats no call.
+                    self._streams.probe_write()
                 with pool.connection() as connection:
                     self._executor.execute(connection, deliveries, self._stop.is_set)
             except Exception as error:
                 if find_fault(error) is None:
                     raise
                 self._hold(error)
+                has_held = True
                 if self._stop.is_set():
                     return
             else:
@@ -167,7 +171,7 @@ class Worker:
         assert fault is not None
         self._is_holding = True
         self._faults.record(self._consumer, fault)
-        self._pipe.holding(fault)
+        self._pipe.holding(fault, self._executor.undecided.report())
         self._backoff.failed()
 
     def _resume(self) -> None:

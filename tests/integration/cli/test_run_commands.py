@@ -187,6 +187,16 @@ def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: 
     assert shown.out.rstrip().endswith('raise ValueError(f"{item.symbol} cannot be computed")')
     assert cli("dead", "show", "2:1", "--json").json["symbol"] == "RAISE"
 
+    shown = cli("runs", "show", "2")
+    assert "  errors     2 distinct\n" in shown.out
+    assert "    1 items, the newest 2:1 RAISE: ValueError: RAISE cannot be computed\n" in shown.out
+    assert 'raise ValueError(f"{item.symbol} cannot be computed")\n' in shown.out
+    (permanent, error) = cli("runs", "show", "2", "--json").json["errors"]
+    assert (error["item"], error["items"], error["attempt"], error["distinct"]) == ("2:1", 1, 2, 2)
+    assert error["stack"].rstrip().endswith('raise ValueError(f"{item.symbol} cannot be computed")')
+    assert permanent["error"] == "PermanentError: no such thing"
+    assert cli("runs", "show", "2", "--json").json["undecided"] == []
+
     assert cli("dead", "replay", "--symbol", "RAISE", "--dry-run").out == "would replay 1 items\n"
     assert cli("dead", "replay", "2:1").out == "replayed 1 items\n"
     assert cli("runs", "watch", "2").code == 1

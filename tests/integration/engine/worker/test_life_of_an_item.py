@@ -284,7 +284,7 @@ def test_an_entry_of_a_newer_release_is_left_for_a_worker_that_can_read_it(
     assert streams.inspector.read_backlog("tests").pending == 0
 
 
-class _ProcessDied(BaseException):
+class _ProcessDied(SystemExit):
     """What stands for the end of the process: nothing catches it."""
 
 

@@ -1,48 +1,154 @@
 """What a handler can do wrong: it pays for it with its reason, its neighbours and other runs do not."""
 
+import decimal
 import json
+import sys
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from consumer import Consumer
-from harness import effects_of, items_of, run_status, start_run
+from harness import effects_of, items_of, run_status, start_run, wait_until
 from streamworkers.database import Connection
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.worker import executor
+from streamworkers.engine.worker import executor, session
+from streamworkers.engine.worker.decide import MAX_ERROR_CHARACTERS
+from streamworkers.engine.worker.process_state import read_process_state, restore_process_state
+from streamworkers.engine.worker.undecided import MOST_UNDECIDED
 from streamworkers.faults import describe_stack
 from streamworkers.logs import configure_logs
 
+# What an item does, the executions that it costs with two attempts, and its reason.
 CASES = {
-    "RAISE": "ValueError: RAISE cannot be computed",
-    "CLOSED_CURSOR": "InterfaceError: the cursor is closed",
-    "OTHER_DATABASE": "OperationalError: my other database is away",
-    "DEADLOCKS": "DeadlockDetected: deadlock of my own",
-    "CLOSES": "RuntimeError: a handler must not close the connection of its worker",
-    "WRONG_ITEM": "TypeError: the outcome Completed(",
-    "SAVE_CLOSED_CURSOR": "InterfaceError: the cursor is closed",
-    "SAVE_OTHER_DATABASE": "OperationalError: my other database is away",
-    "SAVE_SWALLOWS": "BrokenTransactionError: save caught an error of the database, after which nothing can be",
-    "SAVE_CLOSES": "RuntimeError: a handler must not close the connection of its worker",
+    "RAISE": (3, "ValueError: RAISE cannot be computed"),
+    "HALF_WAY": (3, "ValueError: half way"),
+    "CLOSED_CURSOR": (3, "InterfaceError: the cursor is closed"),
+    "OTHER_DATABASE": (3, "OperationalError: my other database is away"),
+    "DEADLOCKS": (3, "DeadlockDetected: deadlock of my own"),
+    "CLOSES": (3, "RuntimeError: a handler must not close the connection of its worker"),
+    "INTERRUPTED": (3, "KeyboardInterrupt: by hand"),
+    "GENERATOR_EXIT": (3, "GeneratorExit: early"),
+    "OWN_BASE_EXCEPTION": (3, "OwnError: no Exception"),
+    "RECURSES": (3, "RecursionError: maximum recursion depth exceeded"),
+    "HUGE_ERROR": (3, "ValueError: xxx"),
+    "WRONG_ITEM": (3, "TypeError: the outcome Completed("),
+    "TWICE": (3, "TypeError: the handler returned two outcomes of TWICE"),
+    "NOT_AN_OUTCOME": (3, "TypeError: 'done' is not Completed, Failed or Snoozed"),
+    "NO_OUTCOME": (2, "the handler returned no outcome for this item"),
+    "RESULT_NO_DICT": (3, "TypeError: the result of RESULT_NO_DICT is [1], not a dict"),
+    "UNKNOWN_TALLY": (3, "ValueError: the tally ('nothing',) is not the name of a counter of the job"),
+    "TALLY_NO_NUMBER": (3, "ValueError: the tally ('sample_things', 'red') is -1, not a number of 0 or more"),
+    "HUGE_RESULT": (2, "ValueError: results of 1 takes 2000"),
+    "RESULT_NO_JSON": (2, "TypeError: Object of type object is not JSON serializable"),
+    "RESULT_NUL": (2, "UntranslatableCharacter: unsupported Unicode escape sequence"),
+    "SAVE_RAISES": (2, "NotNullViolation: null value in column"),
+    "SAVE_CLOSED_CURSOR": (2, "InterfaceError: the cursor is closed"),
+    "SAVE_OTHER_DATABASE": (2, "OperationalError: my other database is away"),
+    "SAVE_SWALLOWS": (2, "BrokenTransactionError: save caught an error of the database, after which nothing can be"),
+    "SAVE_ENDS": (2, "BrokenTransactionError: save ended the transaction that it was called in"),
+    "SAVE_COMMITS": (2, "BrokenTransactionError: save ended the transaction that it was called in"),
+    "SAVE_ENDS_UNSEEN": (2, "BrokenTransactionError: save ended the transaction that it was called in"),
+    "SAVE_CLOSES": (2, "RuntimeError: a handler must not close the connection of its worker"),
+    "SAVE_INTERRUPTED": (2, "KeyboardInterrupt: by hand"),
+    "SAVE_NOTHING_ITERABLE": (2, "TypeError: 'int' object is not iterable"),
+    "SAVE_NO_EVENT": (2, "TypeError: 'an event' is not an Event"),
+    "BAD_EVENT": (2, "TypeError: payload [1] of an event for x is not a dict"),
+    "SAVE_HUGE_EVENT": (2, "ValueError: payload of 1 takes 2000"),
+    "SAVE_EVENT_NUL": (2, "UntranslatableCharacter: unsupported Unicode escape sequence"),
 }
+
+
+@pytest.fixture(autouse=True)
+def executions_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which the job writes its executions down."""
+    path = tmp_path / "executions"
+    monkeypatch.setenv("SAMPLE_JOBS_EXECUTIONS", str(path))
+    return path
 
 
 @pytest.mark.parametrize("symbol", CASES)
 def test_the_guilty_item_dies_with_its_reason_and_neighbours_and_an_honest_run_complete(
-    symbol: str, connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+    symbol: str,
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    executions_file: Path,
 ) -> None:
     guilty = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B", max_attempts=2)
-    honest = start_run(connection, streams, registry, "ledger_entry", "C", "D")
+    honest = start_run(connection, streams, registry, "inspecting", "C", "D")
     consumer.work_until_empty()
     items = items_of(connection, guilty)
     state, attempt, error = items.pop(symbol)
+    executions, reason = CASES[symbol]
     assert (state, attempt) == ("failed", 2)
     assert error is not None
-    assert error.startswith(CASES[symbol])
+    assert error.startswith(reason)
+    assert len(error) <= MAX_ERROR_CHARACTERS
+    assert executions_file.read_text(encoding="utf-8").count(f" {symbol}\n") == executions
     assert items == dict.fromkeys("AB", ("completed", 1, None))
     assert (effects_of(connection, guilty), effects_of(connection, honest)) == (["A", "B"], ["C", "D"])
     assert run_status(connection, honest) == "COMPLETED"
+
+
+@pytest.mark.parametrize("symbol", ["LEAVES_A_SESSION", "DEALLOCATES", "LEAVES_A_PROCESS", "LEAVES_A_MESS"])
+def test_what_a_handler_leaves_behind_reaches_neither_its_commit_nor_the_next_run(
+    symbol: str, connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    messy = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
+    honest = start_run(connection, streams, registry, "inspecting", "C")
+    consumer.work_until_empty()
+    assert items_of(connection, messy) == dict.fromkeys(("A", symbol, "B"), ("completed", 1, None))
+    assert items_of(connection, honest) == {"C": ("completed", 1, None)}
+    assert effects_of(connection, messy) == sorted(["A", "B", symbol])
+    assert effects_of(connection, honest) == ["C"]
+
+
+def test_the_honest_job_would_find_what_is_left_behind(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control of the test above: without the restoration of the process the honest run fails."""
+    monkeypatch.setattr(session, "restore_process_state", lambda _: None)
+    monkeypatch.setattr(session, "copy_context", lambda: _NoContext())
+    state = read_process_state()
+    try:
+        start_run(connection, streams, registry, "misbehaving", "LEAVES_A_PROCESS")
+        honest = start_run(connection, streams, registry, "inspecting", "C")
+        consumer.work_until_empty()
+    finally:
+        restore_process_state(state)
+        decimal.setcontext(decimal.DefaultContext)
+    assert items_of(connection, honest)["C"][2] == (
+        "PermanentError: left behind: folder, environment, umask, socket timeout, decimal, recursion limit, gc,"
+        " warnings, logging, structlog, SIGTERM, SIGCHLD, mask, timer, open files, stderr"
+    )
+
+
+class _NoContext:
+    """Runs a function in the context that is there."""
+
+    def run(self, _: object, action: Any) -> Any:
+        return action()
+
+
+def test_a_thread_that_a_handler_leaves_behind_cannot_use_the_connection(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
+) -> None:
+    messy = start_run(connection, streams, registry, "misbehaving", "A", "LEAVES_A_THREAD", "B")
+    honest = start_run(connection, streams, registry, "inspecting", "C")
+    consumer.work_until_empty()
+    assert set(items_of(connection, messy).values()) == {("completed", 1, None)}
+    assert run_status(connection, honest) == "COMPLETED"
+    errors = sys.modules["misbehaviour"].thread_errors
+    wait_until(lambda: errors, what="the thread is refused")
+    assert errors.pop() == "a thread of a handler must not use the connection of its worker after the call"
 
 
 def test_nothing_that_a_handler_did_to_its_session_reaches_its_commit_or_another_run(
@@ -69,11 +175,11 @@ def test_an_item_that_is_never_decided_fails_and_its_neighbours_do_not(
     monkeypatch.setattr(executor, "is_outage", lambda _, error: isinstance(error, ValueError))
     deliveries = consumer.read()
     # First in company, then each on its own.
-    for _ in range(2 * executor.MOST_UNDECIDED):
+    for _ in range(2 * MOST_UNDECIDED):
         with pytest.raises(psycopg.OperationalError, match=r"the connection was lost \(ValueError: RAISE"):
             consumer.execute(deliveries)
     consumer.execute(deliveries)
-    reason = f"executed {executor.MOST_UNDECIDED} times without a decision"
+    reason = f"executed {2 * MOST_UNDECIDED} times without a decision: ValueError: RAISE cannot be computed"
     assert items_of(connection, run) == {"A": ("completed", 1, None), "RAISE": ("failed", 1, reason)}
 
 
