@@ -99,6 +99,8 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "leave": ("leave",),
     "hold_lease": ("hold_lease",),
     "beat": ("beat",),
+    "publish": ("publish",),
+    "backlog": ("backlog",),
     "set_count": ("set_count",),
     "rate_limit": ("rate_limit",),
 }

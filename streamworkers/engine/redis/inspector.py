@@ -73,22 +73,14 @@ class Inspector:
 
     def read_backlog(self, queue: str) -> Backlog:
         """Count the entries of a queue that wait, are pending, and are delayed."""
-        with translate_errors():
-            pipe = self.client.raw.pipeline(transaction=True)
-            pipe.xlen(self._keys.stream(queue))
-            pipe.zcard(self._keys.delayed(queue))
-            pipe.xpending(self._keys.stream(queue), GROUP)
-            length, delayed, summary = pipe.execute(raise_on_error=False)
-            for answer in (length, delayed):
-                if isinstance(answer, Exception):
-                    raise answer
-        pending = summary["pending"] if isinstance(summary, dict) else 0
+        keys = [self._keys.stream(queue), self._keys.delayed(queue)]
+        length, delayed, pending = self.client.run("backlog", keys, [GROUP])
         return Backlog(length - pending, pending, delayed)
 
     def read_oldest_age(self, queue: str) -> float:
         """Return the age of a stream's oldest entry in seconds, by Redis' clock; 0 for an empty stream."""
         with translate_errors():
-            pipe = self.client.raw.pipeline(transaction=True)
+            pipe = self.client.raw.pipeline(transaction=False)
             pipe.xrange(self._keys.stream(queue), count=1)
             pipe.time()
             answer: Any = pipe.execute()

@@ -38,12 +38,8 @@ class Streams:
 
     def publish(self, messages: Sequence[tuple[str, str]]) -> None:
         """Publish (channel, text) messages in order; a replica, which would reach few subscribers, rejects them."""
-        with translate_errors():
-            pipe = self.client.raw.pipeline(transaction=True)
-            pipe.delete(self.keys.service_lease("publishing"))  # a replica rejects a write, and what is with it
-            for channel, text in messages:
-                pipe.publish(self.keys.message_name(channel), text)
-            pipe.execute()
+        words = [word for channel, text in messages for word in (self.keys.message_name(channel), text)]
+        self.client.run("publish", [self.keys.service_lease("publishing")], words)
 
     def read_installation(self) -> str | None:
         """Return the id of the installation that the keys under the prefix belong to; None if they are not tied."""
