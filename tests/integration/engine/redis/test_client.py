@@ -9,6 +9,7 @@ import pytest
 
 from harness import ServiceUrls
 from streamworkers.engine.redis.inbox import Messages
+from streamworkers.engine.redis.queue import FinishedBatch
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.errors import FaultKind, RedisUnavailableError, Store
 
@@ -49,10 +50,13 @@ def test_a_command_without_its_right_is_rejected_and_named(limited: Callable[...
     few, inbox = limited("~*", "&*", "+@all", "-xreadgroup", "-publish", "-xack", "-subscribe", "-set", "-xlen")
     for call, named in (
         (lambda: few.queues.read(["tests"], "one", 1, 1), "xreadgroup"),
-        (lambda: few.publish([("a", "b")]), "publish"),
-        (lambda: few.queues.finish("tests", "one", 1, [delivery.entry_id], ()), r"finish\.lua calls .*XACK"),
-        (lambda: few.leases.hold_service_lease("x", "one", 1), r"hold_lease\.lua calls GET SET on \S+:lease:x"),
-        (lambda: few.inspector.read_backlog("tests"), r"xlen"),
+        (lambda: few.publish([("a", "b")]), r"publish\.lua calls DEL PUBLISH"),
+        (lambda: few.queues.finish("tests", [FinishedBatch(1, [delivery.entry_id])]), r"finish\.lua calls .*XACK"),
+        (
+            lambda: few.leases.hold_service_lease("x", "one", 1),
+            r"hold_lease\.lua calls DEL GET PTTL SET on \S+:lease:x",
+        ),
+        (lambda: few.inspector.read_backlog("tests"), r"backlog\.lua calls .*XLEN"),
         (lambda: inbox.subscribe("a"), "SUBSCRIBE a"),
         (lambda: inbox.publish_once("x", 1, "a", "b"), r"publish_once\.lua calls SET PUBLISH on \S+ a"),
     ):
