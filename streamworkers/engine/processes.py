@@ -136,7 +136,7 @@ class AdoptedReaper:
     there for a while.
     """
 
-    SECONDS = 5.0
+    SECONDS = 10.0
 
     def __init__(self) -> None:
         self._ended: set[int] = set()

@@ -232,8 +232,9 @@ def test_a_process_that_is_not_of_a_worker_is_left_alone_and_reaped(
         os.kill(supervisor.fork_server_pid(), signal.SIGKILL)
         wait_until(lambda: len(supervisor.events("worker_started")) == 2)
         children = psutil.Process(supervisor.process.pid).children()
-        (sleeper,) = [child for child in children if child.name() == "sleep"]
-        wait_until(lambda: psutil.STATUS_ZOMBIE not in map(_status, children), what="what has ended is reaped")
+        sleepers = [child for child in children if child.name() == "sleep"]
+        (sleeper,) = [child for child in sleepers if _status(child) != psutil.STATUS_ZOMBIE]
+        wait_until(lambda: psutil.STATUS_ZOMBIE not in map(_status, sleepers), 60, "what has ended is reaped")
         assert sleeper.is_running()
         assert supervisor.stop() == 0
         sleeper.kill()

@@ -12,9 +12,18 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from harness import ServiceUrls, wait_until
-from patience import paced
+from patience import paced, patient
 from streamworkers import connect_state
-from streamworkers.database import Connection, SessionLimits, connect, fetch_row, fetch_rows, fetch_value, open_pool
+from streamworkers.database import (
+    Connection,
+    SessionLimits,
+    connect,
+    fetch_row,
+    fetch_rows,
+    fetch_value,
+    open_pool,
+    wait_for_notify,
+)
 from streamworkers.errors import BadInputError, FaultKind, ServiceUnreachableError, Store
 from streamworkers.faults import StoreFaultError, is_transient
 
@@ -29,6 +38,22 @@ def test_a_connection_is_in_utc_autocommits_and_bounds_its_statements(database_u
         ).fetchone()
         assert row == ("UTC", "2s", "probe")
         assert connection.autocommit
+
+
+def test_a_wait_for_a_notification_ends_with_it_with_its_time_and_with_the_connection(database_url: str) -> None:
+    with connect(database_url) as listening, connect(database_url) as other:
+        listening.execute("LISTEN news")
+        assert not wait_for_notify(listening, 0.05)
+        other.execute("NOTIFY news")
+        assert wait_for_notify(listening, patient(10))
+        # One that arrives with the answer to a statement is not on the socket any more.
+        other.execute("NOTIFY news")
+        listening.execute("SELECT 1")
+        assert wait_for_notify(listening, patient(10))
+        assert not wait_for_notify(listening, 0.05)
+        other.execute("SELECT pg_terminate_backend(%s)", (listening.info.backend_pid,))
+        with pytest.raises(psycopg.OperationalError):
+            wait_for_notify(listening, patient(10))
 
 
 def test_a_session_holds_up_others_for_a_limited_time_only(database_url: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from streamworkers.engine.redis.client import NoGroupError, RedisClient, make_group
+from streamworkers.engine.redis.client import NoGroupError, RedisClient, make_group, translate_errors
 from streamworkers.engine.redis.keys import GROUP
 
 REQUEUE_CHUNK = 50
@@ -99,3 +99,9 @@ class Leases:
     def hold_service_lease(self, service: str, owner: str, length_ms: int) -> bool:
         """Take or keep the fleet-wide lease of a background service; False when another owner has it."""
         return bool(self._client.run("hold_lease", [self._keys.service_lease(service)], [owner, length_ms]))
+
+    def read_service_lease_ms(self, service: str) -> int:
+        """Return for how long the lease of a background service still lasts, in milliseconds; 0 if nobody has it."""
+        with translate_errors():
+            left: int = self._client.raw.pttl(self._keys.service_lease(service))
+        return max(0, left)

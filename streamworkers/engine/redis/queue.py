@@ -88,17 +88,24 @@ class Queues:
         self._client.run_all("add", keys, calls)
 
     def read(
-        self, queues: Sequence[str], consumer: str, count: int | Mapping[str, int], block_ms: int
+        self,
+        queues: Sequence[str],
+        consumer: str,
+        count: int | Mapping[str, int],
+        block_ms: int,
+        *,
+        were_empty: bool = False,
     ) -> list[Delivery]:
         """Return up to `count` new entries of the first queue that has any, or none after `block_ms`.
 
-        A blocking read of several queues may deliver one entry of each.
+        A blocking read of several queues may deliver one entry of each. If they `were_empty` at the last read, this is
+        a blocking read at once.
         """
         while True:
             try:
                 with translate_errors():
                     if len(queues) > 1:
-                        for queue in queues:
+                        for queue in () if were_empty else queues:
                             if found := self._read([queue], consumer, _count_of(count, queue), None):
                                 return found
                         return self._read(queues, consumer, 1, block_ms)

@@ -14,6 +14,7 @@ from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _MOST_JITTER = 1.2
+_LONGEST_YIELD_SECONDS = 10.0
 
 
 class Service(Protocol):
@@ -68,7 +69,7 @@ class ServiceLoop(Loop):
     @property
     def longest_pause_seconds(self) -> float:
         """The longest pause between two steps when nothing fails."""
-        return self.service.interval_seconds * _MOST_JITTER
+        return max(self.service.interval_seconds, min(self._lease_seconds, _LONGEST_YIELD_SECONDS)) * _MOST_JITTER
 
     def turn(self) -> None:
         """Do a step, if this process has the lease, and pause."""
@@ -79,10 +80,15 @@ class ServiceLoop(Loop):
             wanted = self.service.run_once()
             pause = pause if wanted is None else min(wanted, pause)
             self._has_failed = False
+        else:
+            # Another process has the lease for so long.
+            pause = max(pause, min(self._yield_until - time.monotonic(), _LONGEST_YIELD_SECONDS))
         self.succeeded()
-        if pause > 0:
-            self._stop_requested.wait(min(pause, self.SHORTEST_PAUSE_SECONDS))
+        began = time.monotonic()
         self._is_woken = self._wake_requested.wait(pause * self._rng.uniform(0.8, _MOST_JITTER))
+        left = began + min(pause, self.SHORTEST_PAUSE_SECONDS) - time.monotonic()
+        if left > 0:
+            self._stop_requested.wait(left)
         self._wake_requested.clear()
 
     def failed(self, error: Exception) -> None:
@@ -103,7 +109,12 @@ class ServiceLoop(Loop):
         if time.monotonic() < self._yield_until:
             return False
         lease = f"{self.service.name}:{self.service.scope}"
-        held = self._streams.leases.hold_service_lease(lease, self._owner, round(self._lease_seconds * 1000))
+        length_ms = round(self._lease_seconds * 1000)
+        if not self._renew_at and 0 < (left_ms := self._streams.leases.read_service_lease_ms(lease)) <= length_ms:
+            # It can only be free when it expires, or be kept: nothing is to be asked until then.
+            self._yield_until = time.monotonic() + left_ms / 1000
+            return False
+        held = self._streams.leases.hold_service_lease(lease, self._owner, length_ms)
         self._renew_at = time.monotonic() + self._lease_seconds / 2 if held else 0.0
         return held
 

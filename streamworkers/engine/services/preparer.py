@@ -15,7 +15,7 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, wait_for_notify
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, finish_small_runs
 from streamworkers.engine.host.metrics import ServiceMetrics
@@ -218,7 +218,7 @@ def follow_submissions(
         connection.execute(f"LISTEN {ledger.SUBMITTED_NOTIFY}")
         wake()
         while keep_going():
-            if any(True for _ in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1)):
+            if wait_for_notify(connection, _LISTEN_SECONDS):
                 wake()
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from streamworkers.engine.processes import AdoptedReaper, become_subreaper, end_
 from streamworkers.engine.worker_end import Ending, describe_exit
 
 log = structlog.get_logger()
+_POLL_SECONDS = 1.0
 
 
 class WorkerProcess(Protocol):
@@ -127,8 +129,8 @@ class Spawner:
         self._reaper.turn(now, self._processes)
 
     def next_deadline(self) -> float:
-        """Return infinity: nothing is ever due."""
-        return float("inf")
+        """Return a second from now: the end of a worker may show in nothing else, if its pipe is kept open."""
+        return time.monotonic() + _POLL_SECONDS
 
     def postpone(self, seconds: float) -> None:
         """Do nothing: there is no deadline."""

@@ -52,6 +52,7 @@ from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _TURN_SECONDS = 1.0
+_LONGEST_TURN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ class FleetLoop(Loop):
         self._fleet = fleet
 
     def turn(self) -> None:
-        """Let the fleet do what is due, and wait at most a second."""
-        self._fleet.turn(_TURN_SECONDS)
+        """Let the fleet do what is due, and wait for more."""
+        self._fleet.turn(_LONGEST_TURN_SECONDS)
 
     def failed(self, error: Exception) -> None:
         """Raise it: the process is restarted, and its workers end with it."""

@@ -73,6 +73,7 @@ class Worker:
         self._pipe = pipe
         self._stop = StopFlag()
         self._reading = False
+        self._were_empty = False
         self._backoff = Backoff(self._stop)
         self._faults = FaultBoard()
         self._is_holding = False
@@ -122,7 +123,10 @@ class Worker:
                 return []
             if time.monotonic() >= self._requeue_at:
                 self._requeue_lost_replies()
-            deliveries = self._streams.queues.read(self._queues, self._consumer, count, READ_BLOCK_MS)
+            deliveries = self._streams.queues.read(
+                self._queues, self._consumer, count, READ_BLOCK_MS, were_empty=self._were_empty
+            )
+            self._were_empty = not deliveries
         except RedisUnavailableError as error:
             self._reading = False
             self._requeue_at = 0.0

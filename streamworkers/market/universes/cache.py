@@ -6,7 +6,7 @@ While it cannot listen, the memberships may be old, so `resolve` asks the databa
 
 from collections.abc import Callable
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, wait_for_notify
 from streamworkers.errors import UnknownNameError
 from streamworkers.market.universes.store import parse_names, read_memberships, resolve, union
 
@@ -54,7 +54,7 @@ class UniverseCache:
                 connection.execute(f"LISTEN {NOTIFY_CHANNEL}")
                 self._load(connection)
                 while keep_going():
-                    if any(True for _ in connection.notifies(timeout=_TURN_SECONDS, stop_after=1)):
+                    if wait_for_notify(connection, _TURN_SECONDS):
                         self._load(connection)
         finally:
             self._held = None

@@ -1,6 +1,7 @@
 """The verbs on Redis, one by one, against a real Redis."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgpack
 import pytest
@@ -335,6 +336,23 @@ def test_a_service_lease_is_held_by_one_owner_at_a_time(streams: Streams) -> Non
     assert streams.leases.hold_service_lease("promoter", "a", 60_000)
     assert not streams.leases.hold_service_lease("promoter", "b", 60_000)
     assert streams.leases.hold_service_lease("promoter", "a", 60_000)
+    assert 0 < streams.leases.read_service_lease_ms("promoter") <= 60_000
+    assert streams.leases.read_service_lease_ms("nobody") == 0
+
+
+def test_a_reader_of_queues_that_were_empty_asks_once_and_gets_one_entry_of_each(streams: Streams) -> None:
+    assert streams.queues.read(["p", "q"], "w", 10, 1) == []
+    calls = _reads(streams)
+    assert streams.queues.read(["p", "q"], "w", 10, 1, were_empty=True) == []
+    assert _reads(streams) == calls + 1
+    _add(streams, 3)
+    assert len(streams.queues.read(["p", "q"], "w", 10, 100, were_empty=True)) == 1
+    assert len(streams.queues.read(["p", "q"], "w", 10, 100)) == 2
+
+
+def _reads(streams: Streams) -> int:
+    stats: Any = streams.client.raw.info("commandstats")
+    return int(stats["cmdstat_xreadgroup"]["calls"])
 
 
 def test_verbs_do_not_fail_when_the_group_is_gone(streams: Streams) -> None:
