@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Identifier
 from faults.faulty_pool import DATABASE, ROLE
 from harness import SAMPLE_JOBS, Scheduler, Service, Supervisor, wait_until
 from patience import paced, patient
-from streamworkers.database import connect
+from streamworkers.database import connect, fetch_value
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.migrations import migrate
@@ -61,7 +61,12 @@ def starter(faulty_services: EmbeddedServices, tmp_path: Path) -> Iterator[Start
         "STREAMWORKERS_START_WAIT_SECONDS": f"{patient(60):g}",
     }
     made = Starter(tmp_path, redis, postgres, environment)
-    yield made
+    with connect(make_conninfo(faulty_services.postgres.url, dbname=DATABASE)) as connection:
+        # The database belongs to the pool of other tests; these processes have a prefix of their own.
+        before = fetch_value(connection, "SELECT key_prefix FROM installation")
+        connection.execute("UPDATE installation SET key_prefix = NULL")
+        yield made
+        connection.execute("UPDATE installation SET key_prefix = %s", (before,))
     for process in made.started:
         process.kill_all()
     redis.close()
