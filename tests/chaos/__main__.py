@@ -8,6 +8,8 @@ from chaos.plan import FULL_SECONDS, full_plan, short_plan
 from chaos.report import print_verdict, write_report
 from chaos.run import run_chaos
 
+WITHOUT = ("fence", "reclaim", "reconciler", "charge", "transaction")
+
 
 def main() -> int:
     """Run and print; exits with 1 if anything was lost, doubled, stuck, or left behind."""
@@ -18,7 +20,7 @@ def main() -> int:
     parser.add_argument(
         "--long-outages", action="store_true", help="add a minute without Redis, and one without PostgreSQL"
     )
-    parser.add_argument("--without", choices=("fence", "reclaim", "reconciler"), help="take one guarantee out")
+    parser.add_argument("--without", choices=WITHOUT, help="take one guarantee out")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and evidence")
     parser.add_argument("--write-report", action="store_true", help="put the figures into docs/reliability.md")
     words = parser.parse_args()

@@ -8,7 +8,18 @@ from patience import paced, patient
 
 FULL_SECONDS = 300.0
 LONG_OUTAGE_SECONDS = 60.0
-POISON = {"RAISE": "ValueError", "HANG": "timeout after", "KILL": "killed by signal 9"}
+# What an item does that must end dead, and the beginning of its reason.
+POISON = {
+    "RAISE": "ValueError",
+    "HANG": "timeout after",
+    "KILL": "killed by signal 9",
+    "EXIT0": "worker exited with code 0 during the call",
+    "FOREIGN": "OperationalError: my other database is away",
+    "SAVECURSOR": "InterfaceError: the cursor is closed",
+    "SWALLOW": "BrokenTransactionError: save caught an error of the database",
+}
+# What leaves a mess or a child behind and must be completed, as its neighbours and the runs after it.
+MESSY = ("SESSION", "FORK")
 CANCELLED_KEY = "to-be-cancelled"
 
 # The number of times each fault happens in the full form.
@@ -137,17 +148,27 @@ def short_plan(seed: int, seconds: float = 14.0) -> Plan:
     """The short form, which is part of every run of the tests."""
     rng = random.Random(seed)
     lease_seconds = paced(2.0)
-    enqueues = _workload(rng, seconds, 7, 1, 200, 12.0)
+    enqueues = _workload(rng, seconds, len(POISON), 1, 200, 12.0, poison_every=1)
     faults = _schedule(rng, SHORT_FAULTS, seconds, lease_seconds)
     return Plan(seed, seconds, 2, 2, lease_seconds, patient(25), enqueues, faults, patient(4))
 
 
 def _workload(
-    rng: random.Random, seconds: float, mixed: int, bulk: int, bulk_items: int, milliseconds: float
+    rng: random.Random,
+    seconds: float,
+    mixed: int,
+    bulk: int,
+    bulk_items: int,
+    milliseconds: float,
+    *,
+    poison_every: int = 3,
 ) -> list[Enqueue]:
     """Enqueues over the first nine tenths of the time; a third of their processes is killed."""
     last = seconds * 0.9
-    runs = [_mixed_run(rng, number, last * number / mixed, milliseconds) for number in range(mixed)]
+    poisons = {number: list(POISON)[number // poison_every % len(POISON)] for number in range(0, mixed, poison_every)}
+    runs = [
+        _mixed_run(rng, number, last * number / mixed, milliseconds, poisons.get(number)) for number in range(mixed)
+    ]
     for number in range(bulk):
         symbols = tuple(f"FAST-{index:04}" for index in range(bulk_items))
         at = last * (number + rng.random()) / bulk
@@ -159,11 +180,11 @@ def _workload(
     return sorted(runs, key=lambda run: run.at)
 
 
-def _mixed_run(rng: random.Random, number: int, at: float, milliseconds: float) -> Enqueue:
+def _mixed_run(rng: random.Random, number: int, at: float, milliseconds: float, poison: str | None) -> Enqueue:
     words = rng.choices(["FAST", "SLOW", "BUSY", "FLAKY", "SNOOZE"], [60, 8, 5, 5, 5], k=rng.randint(40, 110))
-    # Every third run has an item that raises, hangs or kills its process.
-    if number % 3 == 0:
-        words[rng.randrange(len(words))] = list(POISON)[number // 3 % len(POISON)]
+    words[rng.randrange(len(words))] = MESSY[number % len(MESSY)]
+    if poison is not None:
+        words[rng.randrange(len(words))] = poison
     symbols = tuple(f"{word}-{index:03}" for index, word in enumerate(words))
     return Enqueue(at, f"mixed-{number}", "chaos_mixed", symbols, milliseconds, 3, _moment_of_death(rng, 0.06))
 

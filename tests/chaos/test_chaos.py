@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.chaos_jobs.chaos_jobs import Long
+from chaos.chaos_jobs.chaos_jobs import Long, Mixed
 from chaos.evidence import Execution, read_executions
 from chaos.faults import Faults
-from chaos.plan import FULL_FAULTS, Plan, full_plan, short_plan
+from chaos.plan import FULL_FAULTS, MESSY, POISON, Plan, full_plan, short_plan
 from chaos.run import finish, run_chaos
 from chaos.stage import EVIDENCE_VARIABLE, Slot, Stage
 from harness import wait_until
@@ -74,6 +74,24 @@ def test_without_the_reconciler_an_emptied_redis_loses_work() -> None:
         verdict = finish(stage)
     assert len(verdict.lost) >= run.item_count / 2
     assert any("no progress" in violation for violation in verdict.violations)
+
+
+@pytest.mark.timeout(120)
+def test_if_user_code_were_not_charged_a_guilty_item_would_not_die_of_its_reason() -> None:
+    with _stage("charge") as stage:
+        _misbehave(stage, "control")
+        verdict = finish(stage)
+    assert not verdict.is_clean
+    assert "FOREIGN-0" in "\n".join(verdict.histories)
+    assert not any("innocent" in violation for violation in verdict.violations)
+
+
+@pytest.mark.timeout(120)
+def test_without_the_check_of_its_transaction_a_swallowed_error_goes_unseen() -> None:
+    with _stage("transaction") as stage:
+        _misbehave(stage, "control")
+        verdict = finish(stage)
+    assert verdict.lost != [] or any("SWALLOW-0 died of" in violation for violation in verdict.violations)
 
 
 def test_a_seed_determines_the_plan_and_the_full_plan_has_all_its_faults() -> None:
@@ -202,8 +220,19 @@ def _empty_redis(stage: Stage, key: str) -> Run:
     return run
 
 
+def _misbehave(stage: Stage, key: str) -> None:
+    """Enqueue items of every kind that misbehaves without ending its process, each with neighbours in its batch."""
+    words = [word for word in (*POISON, *MESSY) if word not in ("HANG", "KILL", "EXIT0")]
+    symbols = [symbol for word in words for symbol in (f"{word}-0", f"FAST-{word}-1", f"FAST-{word}-2")]
+    with stage.connection() as connection:
+        request = RunRequest(Mixed.name, tuple(symbols), key, max_attempts=2)
+        run, _ = enqueue(connection, stage.streams, Registry([Mixed()]), request)
+    stage.record.runs[key] = run.id
+
+
 SCHEDULES: dict[str, Callable[[Stage, str], object]] = {
     "fence": _stop_past_the_lease,
     "reclaim": _kill_a_supervisor,
     "reconciler": _empty_redis,
+    "charge": _misbehave,
 }

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from chaos.evidence import Evidence, Execution, ItemKey
 from chaos.listener import Listener
-from chaos.plan import POISON, Plan
+from chaos.plan import MESSY, POISON, Plan
 from chaos.stage import GRACE_SECONDS, Incident, Record
 from patience import patient
 
@@ -119,7 +119,10 @@ class Judge:
             "dead for the reason of a fault that hit their last attempt": reasons["fault"],
             "items judged wrongly": len(wrong),
         }
-        self._judge_deliveries(item.key for item in poisonous if item.word in ("KILL", "HANG"))
+        verdict.figures["items that leave a mess or a child behind, completed"] = sum(
+            item.word in MESSY and item.status == "completed" for item in self._evidence.items.values()
+        )
+        self._judge_deliveries(item.key for item in poisonous if item.word in ("KILL", "HANG", "EXIT0"))
 
     def _judge_deliveries(self, keys: Iterable[ItemKey]) -> None:
         """An item that ends its process: at most `max_attempts` executions and one in a batch, apart from faults."""

@@ -7,11 +7,16 @@ Seconds are those of the machine's monotonic clock, which all its processes shar
 
 import os
 import signal
+import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
+
+import psycopg
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobParameters
@@ -27,7 +32,7 @@ class ChaosParameters(JobParameters):
 
 
 class Mixed(Job[ChaosParameters]):
-    """Small batches of everything: FAST, SLOW, BUSY, FLAKY, SNOOZE, and the poisonous RAISE, HANG and KILL."""
+    """Small batches of everything: FAST, SLOW, BUSY, FLAKY, SNOOZE, what is poisonous, and what leaves a mess."""
 
     name: ClassVar[str] = "chaos_mixed"
     queue: ClassVar[str] = "chaos"
@@ -45,6 +50,11 @@ class Mixed(Job[ChaosParameters]):
             yield outcome
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
+        words = {outcome.item.symbol.partition("-")[0] for outcome in completed}
+        for word in words:
+            _misbehave_in_save(word, connection)
+        if "SWALLOW" in words:
+            return []
         connection.cursor().executemany(
             "INSERT INTO effects (run_id, seq, symbol, pid, attempt) VALUES (%s, %s, %s, %s, %s)",
             [(item.run_id, item.seq, item.symbol, os.getpid(), item.attempt) for item, *_ in completed],
@@ -86,6 +96,13 @@ def _behave(item: Item, context: Context[ChaosParameters]) -> Outcome:
             return Failed(item, "not yet")
         case "SNOOZE" if int(time.time() * 2) % 2:
             return Snoozed(item, datetime.now(UTC) + timedelta(seconds=0.5))
+        case word:
+            _misbehave(word, item, context)
+    return Completed(item)
+
+
+def _misbehave(word: str, item: Item, context: Context[ChaosParameters]) -> None:
+    match word:
         case "RAISE":
             raise ValueError(f"{item.symbol} cannot be computed")
         case "HANG":
@@ -94,7 +111,40 @@ def _behave(item: Item, context: Context[ChaosParameters]) -> Outcome:
                 time.sleep(60)
         case "KILL":
             os.kill(os.getpid(), signal.SIGKILL)
-    return Completed(item)
+        case "EXIT0":
+            sys.exit(0)
+        case "FOREIGN":
+            raise psycopg.OperationalError("my other database is away")
+        case "SESSION":
+            _leave_a_mess(context.connection)
+
+
+def _misbehave_in_save(word: str, connection: Connection) -> None:
+    match word:
+        case "SAVECURSOR":
+            cursor = connection.cursor()
+            cursor.close()
+            cursor.execute("SELECT 1")
+        case "SWALLOW":
+            with suppress(psycopg.Error):
+                connection.execute("SELECT 1 / 0")
+        case "FORK":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                os.fork()
+
+
+def _leave_a_mess(connection: Connection) -> None:
+    """Change the session and the process so that nothing works any more, and open a transaction."""
+    connection.execute("CREATE TEMP TABLE runs (id bigint)")
+    connection.execute("SELECT pg_advisory_lock(4711)")
+    connection.execute("SET search_path TO nowhere")
+    connection.execute("SET default_transaction_read_only TO on")
+    connection.autocommit = False
+    connection.execute("SELECT 1")
+    os.environ.clear()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
 
 
 def _hold_the_interpreter(seconds: float) -> None:

@@ -8,11 +8,14 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 
+import psycopg
+
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import ItemUpdate, Run
 from streamworkers.engine.redis.leases import Leases
 from streamworkers.engine.services.reconciler import Reconciler
+from streamworkers.engine.worker import commit, executor, session
 
 
 def _complete_unfenced(
@@ -55,6 +58,14 @@ def _reconcile_nothing(self: Reconciler) -> float | None:
     return None
 
 
+def _take_for_an_outage(connection: Connection, error: BaseException) -> bool:
+    """Take an error of any database for an outage of the pool's own, whose work is repeated without a charge."""
+    return isinstance(error, psycopg.Error) or session.is_outage(connection, error)
+
+
+def _require_nothing(connection: Connection) -> None: ...
+
+
 match os.environ.get("CHAOS_WITHOUT"):
     case "fence":
         ledger.complete_items = _complete_unfenced
@@ -62,5 +73,9 @@ match os.environ.get("CHAOS_WITHOUT"):
         Leases.reclaim = _reclaim_nothing  # type: ignore[method-assign]
     case "reconciler":
         Reconciler.run_once = _reconcile_nothing  # type: ignore[method-assign]
+    case "charge":
+        executor.is_outage = _take_for_an_outage  # type: ignore[attr-defined]
+    case "transaction":
+        commit.require_open_transaction = _require_nothing  # type: ignore[attr-defined]
     case unknown:
-        raise SystemExit(f"CHAOS_WITHOUT={unknown!r} is not one of fence, reclaim, reconciler")
+        raise SystemExit(f"CHAOS_WITHOUT={unknown!r} is not one of fence, reclaim, reconciler, charge, transaction")
