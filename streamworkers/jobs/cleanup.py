@@ -23,6 +23,7 @@ _KEPT_DAYS = {
     "indicator_results": "indicator_days",
     "run_items": "run_item_days",
     "ticks": "run_days",
+    "submissions": "run_days",
     "runs": "run_days",
     "health_checks": "health_days",
 }

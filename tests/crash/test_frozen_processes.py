@@ -160,8 +160,10 @@ def _add(connection: Connection, name: str, parameters: dict[str, str]) -> None:
         "misfire_grace_seconds": 600,
         "parameters": parameters,
     }
-    store.save_schedule(connection, ScheduleDefinition.parse(definition))
-    plan_from(connection, store.database_clock(connection) - timedelta(seconds=3), name)
+    # In one transaction, or a scheduler could stand still on the row before it is planned.
+    with connection.transaction():
+        store.save_schedule(connection, ScheduleDefinition.parse(definition))
+        plan_from(connection, store.database_clock(connection) - timedelta(seconds=3), name)
 
 
 def _count_ticks(connection: Connection, schedule: str) -> int:

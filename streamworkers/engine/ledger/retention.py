@@ -13,6 +13,7 @@ _LOCK_WAIT = "2s"
 _CANDIDATES = {
     "runs": "completed_at < %s",
     "ticks": "decided_at < %s AND state <> 'waiting'",
+    "submissions": "submitted_at < %s",
     "health_checks": "checked_at < %s",
 }
 
@@ -52,7 +53,7 @@ def count_old(connection: Connection, table: str, before: datetime) -> int:
 
 
 def remove_old(connection: Connection, table: str, before: datetime, limit: int) -> int:
-    """Remove up to `limit` old rows of one of the three tables; returns how many."""
+    """Remove up to `limit` old rows of one of these tables; returns how many."""
     statement = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {old} LIMIT %s))"
     return connection.execute(_statement(statement, table), (before, limit)).rowcount
 

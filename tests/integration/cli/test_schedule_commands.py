@@ -384,8 +384,13 @@ def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeyp
     connection.execute(
         "INSERT INTO health_checks (checked_at, component, status, message) VALUES ('2020-01-01', 'x', 'ok', '')"
     )
+    connection.execute(
+        "INSERT INTO submissions (submitted_at, submitted_by, requested_by, run_id, job)"
+        " VALUES ('2020-01-01', 'x', 'x', 1, 'noop')"
+    )
     rows = {row["table"]: row for row in cli("cleanup", "--dry-run", "--json").json}
     assert rows["health_checks"]["would_remove"] == 1
+    assert rows["submissions"]["would_remove"] == 1
     assert "health_checks                 1" in cli("cleanup", "--dry-run").out
     assert {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}["health_checks"] == 1
     monkeypatch.setenv("STREAMWORKERS_RUN_RETENTION_DAYS", "3")
@@ -396,7 +401,7 @@ def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeyp
 
 
 def test_a_job_with_parts_needs_no_symbols(cli: Run) -> None:
-    assert cli("enqueue", "database_cleanup", "--json").json["items"]["total"] == 8
+    assert cli("enqueue", "database_cleanup", "--json").json["items"]["total"] == 9
     assert cli("enqueue", "database_cleanup", "--symbols", "daily_patterns", "--json").json["items"]["total"] == 1
     answer = cli("enqueue", "database_cleanup", "--symbols", "ohlcv_daily")
     assert "no part of job 'database_cleanup' is named 'ohlcv_daily'" in answer.err
