@@ -77,8 +77,9 @@ def test_the_pool_follows_a_primary_that_is_demoted(pool: FaultyPool, folder: Pa
         pool.client.replicaof("127.0.0.1", port)
         try:
             pool.assert_nothing_lost(run)
-            served = replica.info("commandstats")
-            assert served["cmdstat_xreadgroup"]["calls"] > 0, "nobody came to the new primary"
+            wait_until(
+                lambda: "cmdstat_xreadgroup" in replica.info("commandstats"), what="workers come to the new primary"
+            )
             wait_until(lambda: pool.probe("/readyz")[0] == 200, 60, "the pool is ready")
         finally:
             pool.client.replicaof("NO", "ONE")

@@ -99,6 +99,12 @@ def test_no_docstring_is_shorter_than_a_sentence() -> None:
     assert found == [], "\n".join([f"{len(found)} short docstrings", *found])
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports test files by their name alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_functions_and_files_are_short_and_the_engine_has_few_rooms() -> None:
     assert long_functions(PRODUCT).keys() == LONG_FUNCTIONS.keys()
     assert statistics.median(text.count("\n") for text in PRODUCT.values()) <= MEDIAN_LINES_OF_A_FILE

@@ -20,6 +20,8 @@ from watching.stage import Stage, watched_system
 # Series that exist only during a problem.
 MAY_BE_EMPTY = {
     ("streamworkers-tonight", "Alerts firing"),
+    ("streamworkers-stores", "Faults"),
+    ("streamworkers-stores", "Workers that hold"),
 }
 
 

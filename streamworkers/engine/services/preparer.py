@@ -25,7 +25,7 @@ from streamworkers.engine.preparation import prepare_request
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.session import guard_user_code, is_outage, outage_of, reset_session, restore_connection
-from streamworkers.errors import BadInputError, RedisUnavailableError, UsageError
+from streamworkers.errors import BadInputError, PrepareError, RedisUnavailableError, UsageError
 from streamworkers.faults import describe, find_fault, printable
 
 log = structlog.get_logger()
@@ -139,7 +139,8 @@ class Preparer:
             if is_outage(connection, error):
                 raise outage_of(error) from error
             log.warning("prepare_failed", run=claim.id, job=claim.job, attempt=claim.attempt, exc_info=error)
-            return _Failed(claim, f"prepare: {describe(error)}", is_final=claim.attempt >= MOST_ATTEMPTS)
+            reason = str(error) if isinstance(error, PrepareError) else f"prepare: {describe(error)}"
+            return _Failed(claim, reason, is_final=claim.attempt >= MOST_ATTEMPTS)
 
     def _resolve(self, connection: Connection, request: RunRequest) -> RunRequest:
         symbols = request.symbols

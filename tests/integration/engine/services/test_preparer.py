@@ -198,7 +198,7 @@ def test_items_can_be_ids_with_odd_characters(connection: Connection, preparer: 
         ("close", "prepare: RuntimeError: a handler must not close the connection"),
         ("wrong", "prepare: TypeError: prepare of job 'choosing' returned None, not a RunRequest"),
         ("nul", "the prepared run cannot be stored: "),
-        ("sleep", "prepare: QueryCanceled: canceling statement due to statement timeout"),
+        ("sleep", "job 'choosing' cannot prepare a run: QueryCanceled: canceling statement due to statement timeout"),
     ],
 )
 def test_a_prepare_that_fails_is_called_a_few_times(
