@@ -1,0 +1,321 @@
+"""The rights in docs/guides/operations.md are enough for each process and command, and a missing one is named."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+import pytest
+
+from command_line import Answer, Run, wait_for
+from harness import Scheduler, Service, Supervisor, running_supervisor, wait_until
+from patience import patient
+from rights import Users, documented_users, postgres_groups, redis_rights
+from streamworkers.cli.main import cli as all_commands
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM, GROUP, Keys, job_status
+
+As = Callable[..., Answer]
+_LUA = Path(__file__).parent.parent.parent.parent / "streamworkers" / "engine" / "redis" / "lua"
+_BARS = "symbol,date,open,high,low,close,volume\nAAA,2025-11-03,10,11,9,10.5,1000\n"
+_UNIVERSE = "universe,symbol\ntwo,AAA\ntwo,BBB\n"
+# With services of their own, or without any.
+_NEEDS_NOTHING = {
+    "demo",
+    "embedded env",
+    "embedded start",
+    "embedded status",
+    "embedded stop",
+    "fake-massive",
+    "version",
+}
+_PROCESSES = {"worker", "scheduler"}
+# In order: the user of the guide, the command, and its exit code where it is another than 0.
+_COMMANDS: list[tuple[str, str, int]] = [
+    ("viewer", "migrate --status", 0),
+    ("operator", "adopt", 0),
+    ("operator", "universes import universes.csv", 0),
+    ("viewer", "universes list", 0),
+    ("viewer", "universes show two", 0),
+    ("operator", "bars import bars.csv --universe three", 0),
+    ("operator", "bars sample --universe sample", 0),
+    ("operator", "bars synthesize --symbols 1 --days 5", 0),
+    ("viewer", "bars show AAA", 0),
+    ("viewer", "bars coverage --universe three --from 2025-11-03 --to 2025-11-03", 0),
+    ("viewer", "bars gaps AAA --from 2025-11-03 --to 2025-11-03", 0),
+    ("operator", "indicators add rsi_7 RSI timeperiod=7", 0),
+    ("operator", "indicators disable rsi_7", 0),
+    ("operator", "indicators enable rsi_7", 0),
+    ("viewer", "indicators list", 0),
+    ("viewer", "patterns list", 0),
+    ("viewer", "patterns recent", 0),
+    ("operator", "patterns disable doji", 0),
+    ("operator", "patterns enable doji", 0),
+    ("viewer", "results AAA", 0),
+    ("operator", "enqueue ledger_entry --symbols A,B", 0),
+    ("operator", "load --symbols AAA --provider synthetic --years 0.02", 0),
+    ("viewer", "runs list", 0),
+    ("viewer", "runs show 1", 0),
+    ("viewer", "runs stats", 0),
+    ("viewer", "runs watch 1 --timeout 0.1", 1),
+    ("operator", "runs cancel 1", 0),
+    ("operator", "runs retry 1", 0),
+    ("owner", "SQL UPDATE run_items SET status = 'failed', error = 'x', finished_at = now() WHERE run_id = 1", 0),
+    ("viewer", "dead list", 0),
+    ("viewer", "dead show 1:0", 0),
+    ("operator", "dead replay 1:0", 0),
+    ("operator", "dead purge 1:1", 0),
+    (
+        "owner",
+        "SQL INSERT INTO rejected_entries (queue, entry_id, reason, size, payload) VALUES ('q', '1-0', 'x', 1, 'x')",
+        0,
+    ),
+    ("viewer", "rejected list", 0),
+    ("viewer", "rejected show 1", 0),
+    ("operator", "rejected purge --all", 0),
+    ("operator", "schedules install-defaults", 0),
+    ("operator", "schedules add job --job noop --symbols A --cron @daily", 0),
+    ("operator", "schedules edit job --symbols B", 0),
+    ("operator", "schedules pause job", 0),
+    ("operator", "schedules resume job", 0),
+    ("operator", "schedules trigger job", 0),
+    ("viewer", "schedules list", 0),
+    ("viewer", "schedules show job", 0),
+    ("viewer", "schedules next job", 0),
+    ("viewer", "schedules history job", 0),
+    ("viewer", "schedules export schedules.yaml", 0),
+    ("operator", "schedules import schedules.yaml", 0),
+    ("operator", "schedules remove job", 0),
+    ("operator", "cleanup", 0),
+    ("scheduler", "scheduler --once", 0),
+    ("viewer", "status", 1),
+    ("viewer", "top --once", 0),
+    ("viewer", "doctor", 1),
+    ("operator", "doctor --fix", 1),
+]
+
+
+@pytest.fixture
+def users(connection: Connection, database_url: str, settings: Settings, key_prefix: str) -> Iterator[Users]:
+    """The guide's users. Their keys go in the end: a program of another installation would not know them."""
+    assert settings.redis_url is not None
+    with documented_users(connection, database_url, settings.redis_url.get_secret_value(), key_prefix) as made:
+        yield made
+        if left := list(made.admin.scan_iter(match=f"{key_prefix}*")):
+            made.admin.delete(*left)
+
+
+@pytest.fixture
+def run_as(cli: Run, users: Users, monkeypatch: pytest.MonkeyPatch) -> As:
+    """Run a command as a user of the guide."""
+
+    def run(user: str, *words: str) -> Answer:
+        for name, value in users.environment(user).items():
+            monkeypatch.setenv(name, value)
+        return cli(*words)
+
+    return run
+
+
+def _leaves(command: click.Command = all_commands, path: str = "") -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield path
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        if below is not None and not below.hidden:
+            yield from _leaves(below, f"{path} {name}".strip())
+
+
+def test_every_command_is_run_with_the_rights_of_a_user() -> None:
+    lines = [line for _, line, _ in _COMMANDS]
+    covered = {path for path in _leaves() if any(f"{line} ".startswith(f"{path} ") for line in lines)}
+    assert set(_leaves()) - covered == _NEEDS_NOTHING | {"worker"}
+
+
+def test_every_user_is_in_the_table_and_has_both_rights() -> None:
+    assert list(redis_rights()) == ["worker", "scheduler", "operator", "viewer"]
+    assert {*redis_rights()} < {*postgres_groups()}
+
+
+def test_a_worker_may_call_what_any_script_calls() -> None:
+    called = {
+        name.lower()
+        for file in _LUA.glob("*.lua")
+        for name in re.findall(r"redis\.p?call\(\s*'(\w+)'", file.read_text())
+    }
+    may = {rule[1:].partition("|")[0] for rule in redis_rights()["worker"] if rule.startswith("+")}
+    assert len(called) > 20
+    assert called <= may
+
+
+def test_every_command_runs_with_the_rights_of_its_user(
+    run_as: As, users: Users, connection: Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "bars.csv").write_text(_BARS, encoding="utf-8")
+    (tmp_path / "universes.csv").write_text(_UNIVERSE, encoding="utf-8")
+    users.admin.acl_log_reset()
+    for user, line, code in _COMMANDS:
+        if line.startswith("SQL "):
+            connection.execute(line.removeprefix("SQL ").encode())
+            continue
+        answer = run_as(user, *line.split())
+        assert answer.code == code, (line, answer)
+        assert "rejects" not in answer.err + answer.out, (line, answer)
+        assert users.denied() == [], line
+
+
+@contextmanager
+def _pool(users: Users, environment: dict[str, str], folder: Path) -> Iterator[tuple[Supervisor, Scheduler]]:
+    """A `streamworkers worker` and a `streamworkers scheduler`, each with the rights of its user."""
+    log, port = folder / "scheduler.log", ("--metrics-port", "0")
+    scheduler = Scheduler(environment | users.environment("scheduler"), log, port)
+    words = ("--processes", "1", *port)
+    try:
+        with running_supervisor(environment | users.environment("worker"), folder, *words) as supervisor:
+            yield supervisor, scheduler
+    finally:
+        scheduler.kill_all()
+
+
+def test_a_pool_and_a_scheduler_run_with_the_rights_of_their_users(
+    run_as: As, users: Users, environment: dict[str, str], tmp_path: Path
+) -> None:
+    users.admin.acl_log_reset()
+    assert run_as("operator", "schedules", "install-defaults").code == 0
+    assert run_as("operator", "bars", "synthesize", "--symbols", "1").code == 0
+    left = _leave_an_entry(run_as, users)
+    with _pool(users, environment, tmp_path) as processes:
+        assert run_as("viewer", "runs", "watch", left, "--timeout", f"{patient(40):g}").code == 0
+        _run_all_kinds(run_as)
+        _send_messages(users)
+        for process in processes:
+            assert _get(f"{process.metrics_url()}/readyz") == (200, "ok\n")
+            assert _get(f"{process.metrics_url()}/metrics")[0] == 200
+        for process in processes:
+            assert process.stop() == 0
+            assert _denials(process) == []
+    assert users.denied() == []
+
+
+def _leave_an_entry(run_as: As, users: Users) -> str:
+    """A run with an entry that a dead worker has read: it ends when somebody has reclaimed the entry."""
+    enqueued = run_as("operator", "enqueue", "noop", "--symbols", "A", "--json").json
+    stream = Keys(users.key_prefix).stream("bench")
+    users.admin.xgroup_create(stream, GROUP, id="0")
+    assert users.admin.xreadgroup(GROUP, "gone.1", {stream: ">"})
+    return str(enqueued["run_id"])
+
+
+def _run_all_kinds(run_as: As) -> None:
+    """A retry, dead items, a worker that dies, a replay, a cancel, and the jobs that look after the pool."""
+    ends = wait_for(40)
+    assert run_as("operator", "enqueue", "flaky", "--symbols", "A,B", *ends).code == 0
+    dying = ("--symbols", "A,PERMANENT,SIGKILL", "--max-attempts", "1")
+    assert run_as("operator", "enqueue", "misbehaving", *dying, *ends).code == 1
+    assert "2 items" in run_as("operator", "dead", "replay", "--all").out
+    wait_until(lambda: len(run_as("viewer", "dead", "list", "--json").json) == 2, what="both are dead again")
+    waiting = run_as("operator", "enqueue", "misbehaving", "--symbols", "WAIT_FOR_CANCEL", "--json").json
+    assert run_as("operator", "runs", "cancel", str(waiting["run_id"])).code == 0
+    for schedule in ("hourly_health_monitoring", "daily_database_cleanup", "weekly_cache_maintenance"):
+        assert run_as("operator", "schedules", "trigger", schedule, *ends).code == 0
+
+
+def _send_messages(users: Users) -> None:
+    """Messages of other programs, on both ways; whoever asks reads how the runs ended."""
+    keys = Keys(users.key_prefix, users.message_prefix)
+    message = {"event_type": "data_load_complete", "symbols": ["SYN001"], "timeframe": "daily", "run_analysis": True}
+    users.admin.publish(keys.message_name(DATA_LOAD_CHANNEL), json.dumps(message | {"job_id": "heard"}))
+    stream = keys.message_name(DATA_LOAD_STREAM)
+    users.admin.xadd(stream, {"message": json.dumps(message | {"job_id": "read"})})
+    users.admin.xadd(stream, {"other": "malformed"})
+    for job_id in ("heard", "read"):
+        name = keys.message_name(job_status(job_id))
+        wait_until(partial(_is_completed, users, name), what=f"{name} is completed")
+
+
+def _is_completed(users: Users, name: str) -> bool:
+    return users.admin.hget(name, "status") == b"completed"
+
+
+def _denials(process: Service) -> list[str]:
+    lines = process.log.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if re.search("store_fault|permission denied|NOPERM|InsufficientPrivilege", line)]
+
+
+def _get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=patient(10)) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("user", "without", "line", "named"),
+    [
+        ("operator", "-xadd", "enqueue noop --symbols A", r"add\.lua calls HINCRBY XADD on "),
+        ("viewer", "-scan", "top --once", "'scan' command"),
+        ("viewer", "resetkeys", "doctor", r"\(GET \S+:installation\)"),
+        ("scheduler", "resetchannels", "scheduler --once", r"publish\.lua calls DEL PUBLISH"),
+    ],
+)
+def test_a_command_names_the_right_in_redis_that_it_lacks(
+    user: str, without: str, line: str, named: str, run_as: As, users: Users
+) -> None:
+    users.change(user, without)
+    answer = run_as(user, *line.split())
+    assert answer.code == 3
+    assert re.search(named, answer.err)
+    assert "give the user of STREAMWORKERS_REDIS_URL the rights of docs/guides/operations.md#rights" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("user", "without", "line", "named"),
+    [
+        ("viewer", "REVOKE SELECT ON runs FROM streamworkers_readonly", "runs list", "table runs"),
+        (
+            "operator",
+            "REVOKE INSERT ON run_items FROM streamworkers_app",
+            "enqueue noop --symbols A",
+            "table run_items",
+        ),
+        ("operator", "REVOKE TEMPORARY ON DATABASE {} FROM streamworkers_app", "bars sample", "temporary tables in"),
+    ],
+)
+def test_a_command_names_the_right_in_postgresql_that_it_lacks(
+    user: str, without: str, line: str, named: str, run_as: As, connection: Connection
+) -> None:
+    connection.execute(without.format(connection.info.dbname).encode())
+    answer = run_as(user, *line.split())
+    assert answer.code == 3
+    assert named in answer.err
+    assert "grant the right: `streamworkers migrate --roles`, and docs/guides/operations.md#rights" in answer.err
+
+
+def test_a_pool_names_the_rights_that_it_lacks_and_works_when_it_has_them(
+    users: Users, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ("--processes", "1", "--metrics-port", "0")
+    with running_supervisor(environment | users.environment("worker"), tmp_path, *words) as supervisor:
+        url = f"{supervisor.metrics_url()}/readyz"
+        for without, named in (("-xreadgroup", "(XREADGROUP GROUP "), ("resetkeys", ":lease:write-probe:")):
+            wait_until(lambda: _get(url)[0] == 200, what="it is ready")
+            users.change("worker", without)
+            wait_until(partial(_says, url, named), what=f"it names {named}")
+            users.change("worker", "+xreadgroup", "~streamworkers:*")
+        wait_until(lambda: _get(url)[0] == 200, what="it is ready again")
+        assert supervisor.stop() == 0
+
+
+def _says(url: str, named: str) -> bool:
+    code, text = _get(url)
+    return code == 503 and named in text
