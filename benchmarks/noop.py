@@ -65,11 +65,14 @@ class Peer:
 
 
 _TASKIQ = "taskiq worker --workers 2 --ack-type when_executed --max-prefetch 100 --log-level ERROR taskiq_peer:broker"
+_DOCKET = "python -m docket_peer work"
 _CELERY = "celery --quiet -A celery_peer worker --concurrency 2 --loglevel ERROR"
 PEER_LIST = (
     Peer("Taskiq, Redis Streams", "taskiq_redis", 10_000, [_TASKIQ]),
     Peer("Dramatiq", "dramatiq", 10_000, ["dramatiq --processes 2 dramatiq_peer"]),
     Peer("SAQ", "saq", 5000, ["saq saq_peer.settings"] * 2),
+    Peer("Docket", "pydocket", 3000, [_DOCKET] * 2),
+    Peer("streaQ", "streaq", 3000, ["streaq run streaq_peer:worker --workers 2"]),
     Peer("arq", "arq", 3000, ["arq arq_peer.WorkerSettings"] * 2),
     Peer("Celery, acks_late", "celery", 2000, [_CELERY]),
     Peer("RQ", "rq", 400, ["rq worker --quiet --url {redis_url}"] * 2),
