@@ -1,6 +1,7 @@
 """Connections to PostgreSQL, and helpers for rows."""
 
 import select
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -239,6 +240,9 @@ def wait_for_notify(connection: Connection, seconds: float) -> bool:
 
     psycopg's own wait looks ten times a second.
     """
-    if list(connection.notifies(timeout=0)):
-        return True
-    return bool(select.select([connection], [], [], seconds)[0] and list(connection.notifies(timeout=0)))
+    deadline = time.monotonic() + seconds
+    while not list(connection.notifies(timeout=0)):
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([connection], [], [], left)[0]:
+            return False
+    return True

@@ -116,13 +116,13 @@ def test_handlers_compute_in_processes_of_their_own_in_every_way(
 def test_every_fork_has_random_numbers_of_its_own(
     connection: Connection, start: Start, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    run = start("computing", *(f"RANDOM-{number}" for number in range(5)))
     with running_supervisor(environment, tmp_path, "--max-items", "1", *ONE) as supervisor:
-        assert wait_for_end(connection, run) == "COMPLETED"
-        assert len(supervisor.events("worker_started")) > 2
+        for number in range(3):
+            assert wait_for_end(connection, start("computing", f"RANDOM-{number}")) == "COMPLETED"
+            wait_until(lambda number=number: len(supervisor.events("worker_ended")) > number)  # type: ignore[misc]
     rows = connection.execute("SELECT result->>'python', result->>'numpy' FROM run_items").fetchall()
     for column in zip(*rows, strict=True):
-        assert len(set(column)) == 5
+        assert len(set(column)) == 3
 
 
 def test_a_worker_that_grows_is_killed_and_what_all_share_does_not_count(

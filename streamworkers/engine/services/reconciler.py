@@ -141,13 +141,17 @@ class Reconciler:
 
     def _add_again(self, connection: Connection, current: _Pass, run: Run, limit: int) -> int:
         """Add the next open items of a run again, unless it is being enqueued; returns `limit` if there may be more."""
+        if run.id not in current.added_to:
+            with ledger.enqueue_lock(connection, run.id, wait=False) as is_free:
+                pass
+            # Not within the lock, whose transaction would keep the row of the run from everybody else.
+            if not is_free or complete_run(connection, self._streams, run) == 0:
+                return 0
         with ledger.enqueue_lock(connection, run.id, wait=False) as is_free:
             if not is_free:
                 return 0
             last_seq = current.added_to.pop(run.id, None)
             if last_seq is None:
-                if complete_run(connection, self._streams, run) == 0:
-                    return 0
                 self._streams.queues.set_open_count(run.queue, run.id, 0)
             page = ledger.read_open_items(connection, run, -1 if last_seq is None else last_seq, limit)
             self._count_added(run, add_entries(self._streams, run, iter(page)), "lost")

@@ -28,7 +28,7 @@ def test_when_redis_is_away_at_enqueue_the_error_names_the_run_that_will_start(
 ) -> None:
     away = open_streams("unix:///nowhere/redis.sock", "x")
     with pytest.raises(
-        RedisUnavailableError, match=r"run 1 is in the ledger and will start when Redis is back; do not"
+        RedisUnavailableError, match=r"run 1 is in the ledger and will start when Redis can be used; do not"
     ):
         start_run(connection, away, registry, "noop", "A")
     away.close()

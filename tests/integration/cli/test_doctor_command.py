@@ -23,7 +23,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger.processes import ProcessRecord, forget_process, record_process
 from streamworkers.engine.redis.entry import Entry
-from streamworkers.engine.redis.heartbeats import FaultStatus, SupervisorStatus, WorkerStatus
+from streamworkers.engine.redis.heartbeats import FaultStatus, SupervisorStatus, UndecidedItem, WorkerStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import RedisUnavailableError
@@ -183,6 +183,12 @@ def _make_workers_hold(patient: Patient) -> None:
     patient.streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=workers), 600_000)
 
 
+def _leave_an_item_undecided(patient: Patient) -> None:
+    item = UndecidedItem("bench", "noop", 7, 3, "AAPL", 3, "OperationalError: away")
+    workers = [WorkerStatus("elsewhere.1", undecided=[item])]
+    patient.streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=workers), 600_000)
+
+
 def _stop_loops(patient: Patient) -> None:
     fault = FaultStatus("promoter", "redis", "full", "Redis is full: OOM", time.time())
     status = SupervisorStatus(queues=["bench"], workers=[WorkerStatus()], faults=[fault])
@@ -265,6 +271,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "stranded_items": _strand,
     "entries_without_items": _add_orphans,
     "failure_rate": _fail_items,
+    "undecided_item": _leave_an_item_undecided,
     "open_run_without_open_items": _forget_to_complete,
     "unprepared_run": _submit_without_a_preparer,
     "ended_run_with_open_items": _end_too_early,
@@ -281,6 +288,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "no_worker": _start_a_worker,
     "worker_holds": _start_a_worker,
     "store_fault": _start_a_worker,
+    "undecided_item": _start_a_worker,
     "unread_queue": Patient.pretend_to_serve,
     "old_items": lambda patient: patient.consumer.work(),
     "failure_rate": lambda patient: patient.connection.execute("UPDATE runs SET completed_at = now() - interval '2 d'"),
