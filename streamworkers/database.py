@@ -79,10 +79,14 @@ _LIMITS = SessionLimits()
 
 
 class _Session(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that was opened here: how its session is set up, and whether a pooler is in between."""
+    """A connection that was opened here: how its session is set up, and whether a pooler is in between.
+
+    It is lent once user code has had it in hand, and may have kept it.
+    """
 
     settings = ""
     is_pooled = False
+    is_lent = False
 
 
 def session_settings(limits: SessionLimits) -> str:
@@ -109,6 +113,18 @@ def reset_settings(connection: Connection, reset: str) -> psycopg.Cursor[tuple[A
 def is_pooled(connection: Connection) -> bool:
     """True if a pooler, such as PgBouncer, is between us and PostgreSQL."""
     return isinstance(connection, _Session) and connection.is_pooled
+
+
+def lend(connection: Connection) -> Connection:
+    """Return a connection for user code, which may keep it and change its session from now on at any time."""
+    if isinstance(connection, _Session):
+        connection.is_lent = True
+    return connection
+
+
+def is_lent(connection: Connection) -> bool:
+    """True if user code may have changed the session."""
+    return not isinstance(connection, _Session) or connection.is_lent
 
 
 def _set_up(connection: Connection, settings: str) -> None:

@@ -39,7 +39,7 @@ class RecordingReporter:
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         self.intents.append(list(seqs))
 
-    def finished(self, run: Run, report: BatchReport) -> None:
+    def finished(self, run: Run, seqs: Sequence[int], report: BatchReport) -> None:
         self.reports.append(report)
 
     def rejected(self, queue: str, count: int) -> None:

@@ -1,5 +1,7 @@
 """Completes runs: the ledger decides, and the count in Redis follows it."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from streamworkers.database import Connection
@@ -12,8 +14,14 @@ log = structlog.get_logger()
 
 def complete_run(connection: Connection, streams: Streams, run: Run) -> int:
     """Close a run if it has no open items; returns how many it has. Safe to repeat."""
-    status, open_count = ledger.close_run(connection, run)
-    if status is not None:
-        log.info("run_completed", run=run.id, job=run.job, status=status)
-    streams.queues.set_open_count(run.queue, run.id, open_count)
-    return open_count
+    return complete_runs(connection, streams, [run])[run.id]
+
+
+def complete_runs(connection: Connection, streams: Streams, runs: Sequence[Run]) -> dict[int, int]:
+    """Close those of some runs of one queue that have no open items; returns how many each has. Safe to repeat."""
+    ended, open_counts = ledger.close_runs(connection, runs)
+    for run in runs:
+        if run.id in ended:
+            log.info("run_completed", run=run.id, job=run.job, status=ended[run.id])
+    streams.queues.set_open_counts(runs[0].queue, open_counts)
+    return open_counts

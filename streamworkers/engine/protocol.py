@@ -53,8 +53,8 @@ class Reporter(Protocol):
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """User code has returned; these items are about to be closed."""
 
-    def finished(self, run: Run, report: BatchReport) -> None:
-        """The items of the last `committing` are closed, and their entries have left the queue."""
+    def finished(self, run: Run, seqs: Sequence[int], report: BatchReport) -> None:
+        """The entries of these items have left the queue: of a `committing`, or of items that were closed before."""
 
     def rejected(self, queue: str, count: int) -> None:
         """Entries that belong to no item were removed from the queue."""
@@ -109,10 +109,12 @@ class PendingCommit(msgspec.Struct, tag=True, array_like=True):
 
 
 class BatchFinished(msgspec.Struct, tag=True, array_like=True):
-    """The items of the last PendingCommit are closed, and their entries have left the queue."""
+    """The entries of these items have left the queue: of a PendingCommit, or of items that were closed before."""
 
+    run_id: int
     queue: str
     job: str
+    seqs: list[int]
     report: BatchReport
 
 
@@ -219,13 +221,13 @@ class StatusPipe:
         """These items are about to be closed."""
         self._send(PendingCommit(run.id, run.run_day, run.queue, run.job, list(seqs)))
 
-    def finished(self, run: Run, report: BatchReport) -> None:
+    def finished(self, run: Run, seqs: Sequence[int], report: BatchReport) -> None:
         """The items are closed, their entries removed.
 
         Sent with the next message, which follows at once: every write wakes the supervisor. If the process dies in
         between, the supervisor confirms with the ledger what was closed.
         """
-        self._unsent += _frame(BatchFinished(run.queue, run.job, report))
+        self._unsent += _frame(BatchFinished(run.id, run.queue, run.job, list(seqs), report))
 
     def rejected(self, queue: str, count: int) -> None:
         """Entries that belong to no item were removed."""

@@ -51,12 +51,13 @@ MOST_ROUNDS = 25
 LONG = profile.get_current_profile_name() == "long"
 
 numbers = st.integers(0, 20)
+jobs = st.sampled_from(["scripted", "saveless"])
 scripts = st.lists(st.sampled_from(WISHES), min_size=1, max_size=3)
 worker_points = st.sampled_from(
-    ["call", "committing", "before finish", "after finish", "finished", "before set_open_count", ANYWHERE]
+    ["call", "committing", "before finish", "after finish", "finished", "before set_open_counts", ANYWHERE]
 )
 client_points = st.sampled_from([None, "before add", "after add"])
-reconciler_points = st.sampled_from([None, "after backlog", "before set_open_count", "before add", "after add"])
+reconciler_points = st.sampled_from([None, "after backlog", "before set_open_counts", "before add", "after add"])
 
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class ItemRow(NamedTuple):
     status: str
     attempt: int
     effects: int
+    has_save: bool
 
 
 class RunRow(NamedTuple):
@@ -97,18 +99,20 @@ class ItemLife(RuleBasedStateMachine):
         self.hired = 0
         self.workers: list[Worker] = []
 
-    @initialize(stall_seconds=st.sampled_from([0.0, 3600.0]), count=st.integers(1, 5), max_attempts=st.integers(1, 3))
-    def begins(self, stall_seconds: float, count: int, max_attempts: int) -> None:
+    @initialize(
+        stall_seconds=st.sampled_from([0.0, 3600.0]), count=st.integers(1, 5), max_attempts=st.integers(1, 3), job=jobs
+    )
+    def begins(self, stall_seconds: float, count: int, max_attempts: int, job: str) -> None:
         self.services.begin_anew(stall_seconds)
         self.workers = [self._hired() for _ in range(WORKERS)]
-        self._enqueue(count, max_attempts, None)
+        self._enqueue(count, max_attempts, None, job)
 
     # What clients do.
 
     @precondition(lambda self: self.client is None and len(self.runs) < MOST_RUNS)
-    @rule(count=st.integers(1, 5), max_attempts=st.integers(1, 3), point=client_points)
-    def enqueues(self, count: int, max_attempts: int, point: str | None) -> None:
-        self._enqueue(count, max_attempts, point)
+    @rule(count=st.integers(1, 5), max_attempts=st.integers(1, 3), point=client_points, job=jobs)
+    def enqueues(self, count: int, max_attempts: int, point: str | None, job: str) -> None:
+        self._enqueue(count, max_attempts, point, job)
 
     @precondition(lambda self: self.client is None and self._open_runs())
     @rule(number=numbers)
@@ -136,7 +140,7 @@ class ItemLife(RuleBasedStateMachine):
             self.services.record.charges.pop(key, None)
             self.services.record.given_up.discard(key)
 
-    @precondition(lambda self: self._items_that_are("failed"))
+    @precondition(lambda self: self._items_that_are("failed") and self._is_reconciler_free())
     @rule(number=numbers)
     def purges(self, number: int) -> None:
         key = _chosen(self._items_that_are("failed"), number)
@@ -254,7 +258,7 @@ class ItemLife(RuleBasedStateMachine):
 
     def _check_item(self, key: ItemKey, item: ItemRow, max_attempts: int) -> None:
         record, before = self.services.record, self.items.get(key)
-        assert item.effects == (1 if item.status == "completed" else 0), f"wrong effects: {key} {item}"
+        assert item.effects == (item.status == "completed" and item.has_save), f"wrong effects: {key} {item}"
         assert item.attempt <= max_attempts, f"too many attempts: {key} {item}"
         if before is not None and before.status in CLOSED and item.status != before.status:
             is_meant = key in self.reopened or (key in self.purged and before.status == "failed")
@@ -334,9 +338,9 @@ class ItemLife(RuleBasedStateMachine):
     def _busy(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.is_busy]
 
-    def _enqueue(self, count: int, max_attempts: int, point: str | None) -> None:
+    def _enqueue(self, count: int, max_attempts: int, point: str | None, job: str = "scripted") -> None:
         symbols = tuple(f"S{number}" for number in range(count))
-        request = RunRequest("scripted", symbols, "model", max_attempts=max_attempts)
+        request = RunRequest(job, symbols, "model", max_attempts=max_attempts)
         registry = self.services.registry()
         self._client_does(lambda connection: enqueue(connection, self.streams, registry, request), point)
 
@@ -354,7 +358,11 @@ class ItemLife(RuleBasedStateMachine):
 
     def _may_reopen(self) -> bool:
         """True when no other client is at work, nor the reconciler, for whose enqueue lock it would wait."""
-        return self.client is None and (self.reconciling is None or self.reconciling.point == "after backlog")
+        return self.client is None and self._is_reconciler_free()
+
+    def _is_reconciler_free(self) -> bool:
+        """True unless it stands in the middle of its transaction, which holds a run's row."""
+        return self.reconciling is None or self.reconciling.point == "after backlog"
 
     def _is_quiet(self) -> bool:
         return (
@@ -366,8 +374,9 @@ class ItemLife(RuleBasedStateMachine):
     def _read_ledger(self) -> tuple[dict[ItemKey, ItemRow], dict[int, RunRow]]:
         execute = self.services.connection.execute
         items: list[Any] = execute(
-            "SELECT run_id, seq, status, attempt, (SELECT count(*) FROM effects e WHERE e.run_id = i.run_id"
-            " AND e.symbol = i.symbol) FROM run_items i"
+            "SELECT i.run_id, i.seq, i.status, i.attempt, (SELECT count(*) FROM effects e WHERE e.run_id = i.run_id"
+            " AND e.symbol = i.symbol), r.job = 'scripted'"
+            " FROM run_items i JOIN runs r ON r.id = i.run_id"
         ).fetchall()
         runs: list[Any] = execute(
             "SELECT id, status, item_count, max_attempts, completed_at, completed_count, failed_count, cancelled_count"

@@ -3,16 +3,20 @@
 What people ask for is in `reports`; the other functions are used as `ledger.load_run(…)`.
 """
 
+from streamworkers.engine.ledger.durability import commit_lazily, wait_for_commits
 from streamworkers.engine.ledger.items import (
     OPEN_STATES,
+    Completions,
     ItemUpdate,
     complete_items,
+    complete_items_of_runs,
     count_closed_by,
     count_items,
     fail_items,
     find_superseded,
     iterate_open_items,
     read_open_items,
+    read_open_of_runs,
     read_open_symbols,
 )
 from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, record_job_types
@@ -31,6 +35,7 @@ from streamworkers.engine.ledger.runs import (
     fold_enqueued_counts,
     is_key_taken,
     load_run,
+    load_runs,
     mark_enqueued,
     mark_notified,
     mark_running,
@@ -50,7 +55,7 @@ from streamworkers.engine.ledger.submissions import (
     retry_later,
     submit,
 )
-from streamworkers.engine.ledger.transitions import cancel_run, close_run, purge_items, reopen_items, repair_ended_run
+from streamworkers.engine.ledger.transitions import cancel_run, close_runs, purge_items, reopen_items, repair_ended_run
 
 __all__ = [
     "OPEN_RUN_STATES",
@@ -59,6 +64,7 @@ __all__ = [
     "SMALL_RUN",
     "SUBMITTED_NOTIFY",
     "ClaimedRun",
+    "Completions",
     "ItemUpdate",
     "JobType",
     "PreparedRun",
@@ -68,8 +74,10 @@ __all__ = [
     "add_events",
     "cancel_run",
     "claim_submitted",
-    "close_run",
+    "close_runs",
+    "commit_lazily",
     "complete_items",
+    "complete_items_of_runs",
     "count_closed_by",
     "count_items",
     "count_late_events",
@@ -86,6 +94,7 @@ __all__ = [
     "iterate_open_items",
     "keep_rejected",
     "load_run",
+    "load_runs",
     "mark_enqueued",
     "mark_notified",
     "mark_running",
@@ -93,6 +102,7 @@ __all__ = [
     "purge_rejected",
     "read_moment_before",
     "read_open_items",
+    "read_open_of_runs",
     "read_open_symbols",
     "read_outbox_state",
     "read_unfinished_run",
@@ -106,4 +116,5 @@ __all__ = [
     "retry_later",
     "submit",
     "take_events",
+    "wait_for_commits",
 ]

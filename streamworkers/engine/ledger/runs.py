@@ -225,6 +225,12 @@ def load_run(connection: Connection, run_id: int) -> Run | None:
     return Run(*row) if row else None
 
 
+def load_runs(connection: Connection, run_ids: Sequence[int]) -> dict[int, Run]:
+    """Return those of these runs that exist, by id."""
+    rows = connection.execute(_SELECT_RUN + "WHERE id = ANY(%s)", (list(run_ids),))
+    return {row[0]: Run(*row) for row in rows}
+
+
 def is_key_taken(connection: Connection, idempotency_keys: Sequence[str]) -> bool:
     """True if a run has one of these keys."""
     row = connection.execute(
@@ -246,11 +252,18 @@ def mark_enqueued(connection: Connection, *run_ids: int) -> None:
     )
 
 
-def mark_running(connection: Connection, run_id: int) -> None:
-    """Record that a worker took the first item of a run."""
+def mark_running(connection: Connection, run_ids: Sequence[int]) -> None:
+    """Record that a worker took the first items of runs; outside of a transaction."""
+    # Not worth waiting for the disk: the commit of their items follows, and is lost with this or not at all. The rows
+    # are locked in one order, so that two workers do not wait for each other.
     connection.execute(
-        "UPDATE runs SET status = 'RUNNING', started_at = clock_timestamp() WHERE id = %s AND status = 'PENDING'",
-        (run_id,),
+        """
+        WITH quickly AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), due AS MATERIALIZED (
+            SELECT id FROM runs WHERE id = ANY(%s) AND status = 'PENDING' ORDER BY id FOR UPDATE
+        )
+        UPDATE runs SET status = 'RUNNING', started_at = clock_timestamp() FROM quickly, due WHERE runs.id = due.id
+        """,
+        (list(run_ids),),
     )
 
 

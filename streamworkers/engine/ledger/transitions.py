@@ -1,9 +1,9 @@
 """Changes of a run's state: its end, and what people do to it (cancel, reopen, purge)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger.items import OPEN_STATES, count_items
+from streamworkers.engine.ledger.items import OPEN_STATES, count_items, count_items_of_runs
 from streamworkers.engine.ledger.outbox import add_events
 from streamworkers.engine.ledger.runs import OPEN_RUN_STATES, SCHEDULES_NOTIFY, Run, load_run
 from streamworkers.engine.outcome import Event
@@ -27,33 +27,56 @@ _CANCEL_OPEN_ITEMS = """
 """
 
 
-def close_run(connection: Connection, run: Run) -> tuple[str | None, int]:
-    """Close a run that has no open items.
+def close_runs(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, str], dict[int, int]]:
+    """Close those of these runs that have no open items.
 
-    Returns the state that this call gave it, or None if it closed nothing, and the number of open items.
+    Returns the state that this call gave to each run that it closed, and the number of open items of each run.
     """
     with connection.transaction():
-        if not _lock_run(connection, run.id, prepared=True):
-            return None, 0
-        counts = count_items(connection, run)
-        open_count = sum(counts.get(state, 0) for state in OPEN_STATES)
-        if open_count:
-            return None, open_count
-        completed, failed = counts.get("completed", 0), counts.get("failed", 0)
-        status = "COMPLETED" if failed == 0 else "COMPLETED_WITH_ERRORS" if completed else "FAILED"
-        connection.execute(
-            """
-            UPDATE runs SET status = %s, completed_at = clock_timestamp(),
-                started_at = coalesce(started_at, created_at),
-                completed_count = %s, failed_count = %s, cancelled_count = %s
-            WHERE id = %s
-            """,
-            (status, completed, failed, counts.get("cancelled", 0), run.id),
-        )
-        if failed:
-            add_events(connection, [_failure_event(connection, run, status, failed)])
-        _notify_scheduler(connection, run)
-    return status, 0
+        locked = _lock_prepared(connection, [run.id for run in runs])
+        counts = count_items_of_runs(connection, [run for run in runs if run.id in locked])
+        open_counts = {run_id: sum(states.get(state, 0) for state in OPEN_STATES) for run_id, states in counts.items()}
+        done = [run for run in runs if run.id in locked and not open_counts[run.id]]
+        ended = {run.id: _end_state(counts[run.id]) for run in done}
+        if done:
+            _end_runs(connection, ended, counts)
+            _report_ends(connection, done, ended, counts)
+    return ended, {run.id: open_counts.get(run.id, 0) for run in runs}
+
+
+def _end_state(counts: Mapping[str, int]) -> str:
+    if not counts.get("failed", 0):
+        return "COMPLETED"
+    return "COMPLETED_WITH_ERRORS" if counts.get("completed", 0) else "FAILED"
+
+
+def _end_runs(connection: Connection, ended: Mapping[int, str], counts: Mapping[int, Mapping[str, int]]) -> None:
+    numbers = [[counts[run_id].get(state, 0) for run_id in ended] for state in ("completed", "failed", "cancelled")]
+    connection.execute(
+        """
+        UPDATE runs r SET status = d.status, completed_at = clock_timestamp(),
+            started_at = coalesce(r.started_at, r.created_at),
+            completed_count = d.completed, failed_count = d.failed, cancelled_count = d.cancelled
+        FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[])
+            AS d(id, status, completed, failed, cancelled)
+        WHERE r.id = d.id
+        """,
+        (list(ended), list(ended.values()), *numbers),
+    )
+
+
+def _report_ends(
+    connection: Connection, runs: Sequence[Run], ended: Mapping[int, str], counts: Mapping[int, Mapping[str, int]]
+) -> None:
+    events = [
+        _failure_event(connection, run, ended[run.id], failed)
+        for run in runs
+        if (failed := counts[run.id].get("failed", 0))
+    ]
+    if events:
+        add_events(connection, events)
+    if any(run.schedule is not None for run in runs):
+        _notify_scheduler(connection)
 
 
 def cancel_run(connection: Connection, run: Run) -> int | None:
@@ -74,7 +97,8 @@ def cancel_run(connection: Connection, run: Run) -> int | None:
             "UPDATE runs SET completed_count = %s, failed_count = %s, cancelled_count = %s WHERE id = %s",
             (counts.get("completed", 0), counts.get("failed", 0), counts.get("cancelled", 0), run.id),
         )
-        _notify_scheduler(connection, run)
+        if run.schedule is not None:
+            _notify_scheduler(connection)
     return cancelled
 
 
@@ -154,18 +178,21 @@ def _failure_event(connection: Connection, run: Run, status: str, failed: int) -
     )
 
 
-def _notify_scheduler(connection: Connection, run: Run) -> None:
+def _notify_scheduler(connection: Connection) -> None:
     """Wake the schedulers that wait for the end of a scheduled run; without it they would look within a second."""
-    if run.schedule is not None:
-        connection.execute("SELECT pg_notify(%s, '')", (SCHEDULES_NOTIFY,))
+    connection.execute("SELECT pg_notify(%s, '')", (SCHEDULES_NOTIFY,))
 
 
-def _lock_run(connection: Connection, run_id: int, *, prepared: bool = False) -> bool:
-    """Lock a run's row to the end of the transaction, before its items change; False if it has ended.
+def _lock_run(connection: Connection, run_id: int) -> bool:
+    """Lock a run's row to the end of the transaction, before its items change; False if it has ended."""
+    row = connection.execute("SELECT status FROM runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
+    return row is not None and row[0] in OPEN_RUN_STATES
 
-    With `prepared`, also False if it has no items yet.
-    """
-    row = connection.execute(
-        "SELECT status, prepared_at IS NOT NULL FROM runs WHERE id = %s FOR UPDATE", (run_id,)
-    ).fetchone()
-    return row is not None and row[0] in OPEN_RUN_STATES and (row[1] or not prepared)
+
+def _lock_prepared(connection: Connection, run_ids: Sequence[int]) -> set[int]:
+    """Lock the rows of runs, in one order for all; returns the ids of those that have items and have not ended."""
+    rows = connection.execute(
+        "SELECT id, status FROM runs WHERE id = ANY(%s) AND prepared_at IS NOT NULL ORDER BY id FOR UPDATE",
+        (list(run_ids),),
+    )
+    return {run_id for run_id, status in rows if status in OPEN_RUN_STATES}

@@ -101,7 +101,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "beat": ("beat",),
     "publish": ("publish",),
     "backlog": ("backlog",),
-    "set_count": ("set_count",),
+    "set_counts": ("set_counts",),
     "rate_limit": ("rate_limit",),
 }
 

@@ -179,7 +179,12 @@ class Queues:
 
     def set_open_count(self, queue: str, run_id: int, count: int) -> None:
         """Set the open items of a run to what the ledger says; 0 forgets the run."""
-        self._client.run("set_count", [self._keys.open_items(queue)], [run_id, count])
+        self.set_open_counts(queue, {run_id: count})
+
+    def set_open_counts(self, queue: str, counts: Mapping[int, int]) -> None:
+        """Set the open items of runs to what the ledger says; 0 forgets a run."""
+        words = [word for pair in counts.items() for word in pair]
+        self._client.run("set_counts", [self._keys.open_items(queue)], words)
 
     def remove_entries(self, queue: str, entry_ids: Sequence[str], delayed: Sequence[bytes]) -> None:
         """Remove entries, whichever consumer owns them: only for those that belong to no open item."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import psutil
 
 from streamworkers.engine.host.fault_board import StandingFault
@@ -48,10 +49,10 @@ class Silence:
 class Child:
     """A running worker: its process, its pipes, and what it last reported.
 
-    `suspects` are the queue and the entries that a handler is executing; `timeout_seconds` is the limit of the user
-    code that runs now, and `call_seconds` that of the last call. `undecided` are items that it executes again and
-    again. `news` are messages for the supervisor's metrics, and `unconfirmed` commits that may have happened, until
-    the fleet takes them. `hold` is what it waits for.
+    `suspects` are the queue and the entries that a handler is executing, and `pending_commits` what may be closed by
+    now, by run; `timeout_seconds` is the limit of the user code that runs now, and `call_seconds` that of the last
+    call. `undecided` are items that it executes again and again. `news` are messages for the supervisor's metrics, and
+    `unconfirmed` commits that may have happened, until the fleet takes them. `hold` is what it waits for.
     """
 
     slot: int
@@ -67,7 +68,7 @@ class Child:
     ready: bool = False
     busy: bool = False
     items_done: int = 0
-    pending_commit: PendingCommit | None = None
+    pending_commits: dict[int, PendingCommit] = field(default_factory=dict)
     suspects: tuple[str, list[str]] | None = None
     stopping: bool = False
     is_cut: bool = False
@@ -107,12 +108,10 @@ class Child:
                 self.timeout_seconds = self.call_seconds
                 self.deadline = now + self.call_seconds
             case PendingCommit():
-                self.pending_commit = message
+                self._expect(message)
             case BatchFinished(report=report):
-                if report.dropped and self.pending_commit is not None:
-                    # The connection was lost at a commit that did happen: the ledger knows what it closed.
-                    self.unconfirmed.append(self.pending_commit)
-                self.pending_commit = self.suspects = None
+                self._finish(message)
+                self.suspects = None
                 self.items_done += report.completed + report.failed
                 self.news.append(message)
             case EntriesRejected():
@@ -125,6 +124,23 @@ class Child:
             self.undecided = message.undecided
             since = time.time() if self.hold is None else self.hold.since
             self.hold = StandingFault(f"worker {self.consumer}", message.fault, since)
+
+    def _expect(self, message: PendingCommit) -> None:
+        """Keep what a worker is about to close, by run, until it reports it or dies."""
+        if before := self.pending_commits.get(message.run_id):
+            message.seqs = sorted({*before.seqs, *message.seqs})
+        self.pending_commits[message.run_id] = message
+
+    def _finish(self, message: BatchFinished) -> None:
+        pending = self.pending_commits.pop(message.run_id, None)
+        if pending is None:
+            return
+        gone = set(message.seqs)
+        if message.report.dropped and (closed := [seq for seq in pending.seqs if seq in gone]):
+            # The connection was lost at a commit that did happen: the ledger knows what it closed.
+            self.unconfirmed.append(msgspec.structs.replace(pending, seqs=closed))
+        if left := [seq for seq in pending.seqs if seq not in gone]:
+            self.pending_commits[message.run_id] = msgspec.structs.replace(pending, seqs=left)
 
     def kill(self, end: WorkerEnd, reason: str) -> None:
         """Kill the process now; `reason` is kept with the items that it was executing."""

@@ -31,6 +31,7 @@ from streamworkers.engine.worker_end import Ending, WorkerEnd
 
 log = structlog.get_logger()
 _PAUSE_SECONDS = 5.0
+_GATHER_SECONDS = 0.003
 _MEMORY_CHECK_SECONDS = 1.0
 _LONGEST_RESTART_PAUSE = 10.0
 
@@ -56,7 +57,7 @@ class Fleet:
         limits: Limits,
         metrics: PoolMetrics,
         release: Callable[[DeadWorker], None],
-        confirm: Callable[[PendingCommit, str], None],
+        confirm: Callable[[Sequence[PendingCommit], str], None],
         reported: Callable[[BatchReport], None],
     ) -> None:
         self._slots = slots
@@ -75,6 +76,7 @@ class Fleet:
         self._starter = self._choose_starter(start_method)
         self._memory_checked_at = 0.0
         self._stopping = False
+        self._woken_at = 0.0
 
     def watch(self, descriptor: int) -> None:
         """Let `turn` also return when this descriptor becomes readable."""
@@ -114,14 +116,16 @@ class Fleet:
         self._metrics.workers.labels("idle").set(len(self._children) - busy)
 
     def _wait(self, longest_seconds: float) -> list[selectors.SelectorKey]:
-        """Wait for messages or the next deadline.
+        """Wait for messages or the next deadline. Messages in quick succession are read together: waking up costs more.
 
         If this process stood still meanwhile, its workers may have stood still with it: all deadlines move.
         """
+        time.sleep(max(0.0, self._woken_at + _GATHER_SECONDS - time.monotonic()))
         began = time.monotonic()
         seconds = max(0.0, min(longest_seconds, self._next_deadline() - began))
         keys = [key for key, _ in self._selector.select(seconds)]
-        if (pause := time.monotonic() - began - seconds) > _PAUSE_SECONDS:
+        self._woken_at = time.monotonic()
+        if (pause := self._woken_at - began - seconds) > _PAUSE_SECONDS:
             log.warning("supervisor_stood_still", supervisor=self._owner, seconds=round(pause, 1))
             for child in self.children():
                 child.deadline += pause
@@ -201,10 +205,10 @@ class Fleet:
                     self._reported(message.report)
                 case EntriesRejected():
                     self._metrics.rejected.labels(message.queue).inc(message.count)
-        for pending_commit in child.unconfirmed:
-            self._confirm(pending_commit, child.consumer)
+        if child.unconfirmed:
+            self._confirm(child.unconfirmed, child.consumer)
         child.news.clear()
-        child.unconfirmed.clear()
+        child.unconfirmed = []
         if not alive:
             self._selector.unregister(child.reader.descriptor)
             if child.has_ended():
@@ -218,8 +222,8 @@ class Fleet:
         del self._children[child.slot]
         is_charged = ending.end is not WorkerEnd.FORK_SERVER_LOST
         self._release(DeadWorker(child.consumer, child.queues, reason, child.suspects, is_charged=is_charged))
-        if child.pending_commit is not None:
-            self._confirm(child.pending_commit, child.consumer)
+        if child.pending_commits:
+            self._confirm(list(child.pending_commits.values()), child.consumer)
         self._metrics.worker_ends.labels(ending.end).inc()
         log.log(
             30 if reason else 20,

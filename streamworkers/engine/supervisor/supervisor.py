@@ -283,23 +283,25 @@ class Supervisor:
         if report.retried or report.snoozed:
             self._loops[Promoter.name].wake()
 
-    def _confirm(self, pending_commit: PendingCommit, consumer: str) -> None:
+    def _confirm(self, pending_commits: Sequence[PendingCommit], consumer: str) -> None:
         """Count what a worker committed but did not report before it died, without blocking the main thread."""
         threading.Thread(
-            target=self._count_closed, args=(pending_commit, consumer), name="confirm", daemon=True
+            target=self._count_closed, args=(pending_commits, consumer), name="confirm", daemon=True
         ).start()
 
-    def _count_closed(self, pending_commit: PendingCommit, consumer: str) -> None:
+    def _count_closed(self, pending_commits: Sequence[PendingCommit], consumer: str) -> None:
+        left = list(pending_commits)
         try:
             with self._pool.connection() as connection:
-                closed = ledger.count_closed_by(
-                    connection, pending_commit.run_day, pending_commit.run_id, pending_commit.seqs, consumer
-                )
+                while left:
+                    pending = left[0]
+                    closed = ledger.count_closed_by(connection, pending.run_day, pending.run_id, pending.seqs, consumer)
+                    for outcome, count in closed.items():
+                        self.metrics.finished.labels(pending.queue, pending.job, outcome).inc(count)
+                    left.pop(0)
         except psycopg.Error as error:
-            log.warning("counts_lost", consumer=consumer, items=len(pending_commit.seqs), error=describe(error))
-            return
-        for outcome, count in closed.items():
-            self.metrics.finished.labels(pending_commit.queue, pending_commit.job, outcome).inc(count)
+            items = sum(len(pending.seqs) for pending in left)
+            log.warning("counts_lost", consumer=consumer, items=items, error=describe(error))
 
     def _describe_doing(self) -> dict[str, Any]:
         children = self._fleet.children()

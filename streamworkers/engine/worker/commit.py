@@ -1,17 +1,17 @@
-"""The end of a batch: commit under the fence, remove the entries, complete the run."""
+"""The end of batches: commit under the fence, remove the entries, complete the runs."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, TypeVar
 
 import psycopg
 import structlog
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, lend
 from streamworkers.engine import ledger
-from streamworkers.engine.completion import complete_run
+from streamworkers.engine.completion import complete_runs
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.outcome import Completed, Event
 from streamworkers.engine.protocol import BatchReport, Reporter
@@ -20,6 +20,7 @@ from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished, 
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker.decide import Decisions
 from streamworkers.engine.worker.session import SaveError, call_user_code, require_open_transaction
+from streamworkers.engine.worker.unfinished import CommittedBatch, ExecutedBatch, Unfinished
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import is_transient
 
@@ -32,7 +33,9 @@ log = structlog.get_logger()
 class BatchCommitter:
     """Carries decisions out for one consumer.
 
-    `hold` waits while Redis cannot be used. `ending_children` ends processes that user code of a run leaves behind.
+    A commit is one transaction of one run; only batches without anything to save share one. `finish` ends all since the
+    last time in one step, so that small runs share its cost. `hold` waits while Redis cannot be used. `ending_children`
+    ends processes that user code of a run leaves behind.
     """
 
     streams: Streams
@@ -40,6 +43,7 @@ class BatchCommitter:
     reporter: Reporter
     hold: Callable[[Exception], None]
     ending_children: Callable[[Run], AbstractContextManager[None]] = lambda _: nullcontext()
+    unfinished: Unfinished = field(default_factory=Unfinished)
 
     def commit(
         self,
@@ -60,11 +64,7 @@ class BatchCommitter:
         try:
             with connection.transaction():
                 with _charge_data():
-                    closed = (
-                        ledger.complete_items(connection, run, self.consumer, started_at, completions)
-                        if completions
-                        else set()
-                    )
+                    closed = ledger.complete_items(connection, run, self.consumer, started_at, completions)
                 mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
                 if mine:
                     self.reporter.save_started()
@@ -73,6 +73,7 @@ class BatchCommitter:
                 self.reporter.committing(run, [update.seq for update in (*completions, *failures)])
                 moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
                 is_saved = bool(mine)
+                self._commit_lazily_if_possible(connection, decisions, report)
         except psycopg.Error as error:
             # What is checked only at the commit, such as a deferred trigger, is a part of what `save` did.
             if is_saved and not connection.broken and not is_transient(error):
@@ -80,10 +81,28 @@ class BatchCommitter:
             raise
         return closed | moved
 
-    def finish(
-        self, connection: Connection, run: Run, decisions: Decisions, moved: set[int], report: BatchReport
-    ) -> None:
-        """Remove or delay the entries, report the batch, and complete the run if these were its last items."""
+    def commit_executed(self, connection: Connection, batches: Sequence[ExecutedBatch]) -> None:
+        """Close the items of batches without anything to save, in one transaction. Raises what PostgreSQL raises."""
+        for batch in batches:
+            self.reporter.committing(batch.call.run, batch.decisions.seqs())
+        completions = [
+            ledger.Completions(batch.call.run, batch.started_at, batch.decisions.completions()) for batch in batches
+        ]
+        with connection.transaction():
+            closed = ledger.complete_items_of_runs(connection, self.consumer, completions)
+        for batch in batches:
+            self.add_committed(batch.call.run, batch.decisions, closed[batch.call.run.id], batch.report)
+
+    def _commit_lazily_if_possible(self, connection: Connection, decisions: Decisions, report: BatchReport) -> None:
+        """Leave the wait for the disk to `finish`, for this commit and others; what is published must not be lost."""
+        if decisions.dead or decisions.retries or report.events:
+            return
+        if self.unfinished.more_follow or self.unfinished.is_lazy:
+            ledger.commit_lazily(connection)
+            self.unfinished.is_lazy = True
+
+    def add_committed(self, run: Run, decisions: Decisions, moved: set[int], report: BatchReport) -> None:
+        """Count a committed batch, and keep it for `finish`."""
         done = [entry.entry_id for entry, _ in (*decisions.completed, *decisions.dead)]
         delays = []
         for retry in decisions.retries:
@@ -96,9 +115,31 @@ class BatchCommitter:
         report.snoozed = sum(retry.error is None for retry in decisions.retries)
         report.retried = len(delays) - report.snoozed
         report.fenced += len(done) - report.completed - report.failed
-        finished = self._finish(run, done, delays)
-        self.reporter.finished(run, report)
-        self._complete_if_last(connection, run, finished)
+        leaving = FinishedBatch(run.id, done, delays)
+        self.unfinished.add(CommittedBatch(run, decisions.seqs(), leaving, report))
+
+    def finish(self, connection: Connection, delivery: Sequence[Delivery] = ()) -> None:
+        """Remove or delay the entries of all committed batches, report these, and complete runs that they end.
+
+        `delivery` is what was read last; if the batches hold all of it, Redis has less to do.
+        """
+        if self.unfinished.is_lazy:
+            ledger.wait_for_commits(connection)
+        batches = self.unfinished.take_committed()
+        for queue in dict.fromkeys(batch.run.queue for batch in batches):
+            of_queue = [batch for batch in batches if batch.run.queue == queue]
+            self._finish_batches(connection, queue, of_queue, [each.entry_id for each in delivery])
+
+    def _finish_batches(
+        self, connection: Connection, queue: str, batches: Sequence[CommittedBatch], delivered: Sequence[str]
+    ) -> None:
+        leaving = [batch.leaving for batch in batches]
+        is_all = len(delivered) == sum(len(each.done) + len(each.delays) for each in leaving)
+        finished = self._retry(lambda: self.streams.queues.finish(queue, leaving, delivered if is_all else ()))
+        for batch in batches:
+            self.reporter.finished(batch.run, batch.seqs, batch.report)
+        runs = [batch.run for batch, each in zip(batches, finished, strict=True) if _may_be_last(each)]
+        self._complete(connection, runs)
 
     def keep_owned(self, run: Run, decisions: Decisions, report: BatchReport) -> Decisions:
         """Leave out the failures of entries that were requeued: their new owner may succeed."""
@@ -110,17 +151,17 @@ class BatchCommitter:
         report.fenced = len(decisions.dead) + len(decisions.retries) - len(dead) - len(retries)
         return Decisions(decisions.completed, dead, retries)
 
-    def drop(self, connection: Connection, run: Run, entry_ids: Sequence[str]) -> None:
+    def drop(self, connection: Connection, run: Run, entries: Sequence[Entry]) -> None:
         """Remove entries whose items are closed already."""
-        finished = self._finish(run, entry_ids, ())
-        self.reporter.finished(run, BatchReport(dropped=len(entry_ids)))
-        self._complete_if_last(connection, run, finished)
+        finished = self._finish(run, [entry.entry_id for entry in entries], ())
+        self.reporter.finished(run, [entry.seq for entry in entries], BatchReport(dropped=len(entries)))
+        self._complete(connection, [run] if _may_be_last(finished) else [])
 
     def defer(self, run: Run, entries: Sequence[Entry], seconds: float) -> None:
         """Delay entries, for a worker that can execute them."""
         delays = [Delay(entry.entry_id, round(seconds * 1000), entry.pack()) for entry in entries]
         self._finish(run, (), delays)
-        self.reporter.finished(run, BatchReport(snoozed=len(delays)))
+        self.reporter.finished(run, [entry.seq for entry in entries], BatchReport(snoozed=len(delays)))
 
     def defer_unread(self, delivery: Delivery, seconds: float) -> None:
         """Delay an entry that this release cannot read, unchanged, for a worker that can."""
@@ -139,15 +180,9 @@ class BatchCommitter:
         self._retry(lambda: self.streams.queues.discard(queue, entry_ids))
         self.reporter.rejected(queue, len(entry_ids))
 
-    def _complete_if_last(self, connection: Connection, run: Run, finished: Finished) -> None:
-        """Ask the ledger whether the run is done when the count in Redis says that it may be.
-
-        The count is a hint: entries that were added twice make it too low, a lost Redis forgets it. It is corrected
-        whenever the ledger disagrees, and the reconciler completes runs that it misses.
-        """
-        if finished.open_left is None or finished.open_left > 0:
-            return
-        self._retry(lambda: complete_run(connection, self.streams, run))
+    def _complete(self, connection: Connection, runs: Sequence[Run]) -> None:
+        if runs:
+            self._retry(lambda: complete_runs(connection, self.streams, list({run.id: run for run in runs}.values())))
 
     def _finish(self, run: Run, done: Sequence[str], delays: Sequence[Delay]) -> Finished:
         batch = FinishedBatch(run.id, done, delays)
@@ -161,10 +196,19 @@ class BatchCommitter:
                 self.hold(error)
 
 
+def _may_be_last(finished: Finished) -> bool:
+    """True if the count in Redis says that the ledger should be asked whether the run is done.
+
+    The count is a hint: entries that were added twice make it too low, a lost Redis forgets it. It is corrected
+    whenever the ledger disagrees, and the reconciler completes runs that it misses.
+    """
+    return finished.open_left is not None and finished.open_left <= 0
+
+
 def _save(connection: Connection, save: Save, completed: Sequence[Completed]) -> int:
     """Call the job's `save` and add its events to the outbox; returns their number. Raises SaveError."""
     try:
-        events = call_user_code(connection, lambda: list(save(connection, completed)), in_save=True)
+        events = call_user_code(connection, lambda: list(save(lend(connection), completed)), in_save=True)
         # A transaction that cannot be committed would be rolled back without an error.
         require_open_transaction(connection)
     except SystemExit:

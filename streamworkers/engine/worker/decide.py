@@ -39,6 +39,11 @@ class Decisions:
         yield from (entry for entry, _ in self.dead)
         yield from (retry.entry for retry in self.retries)
 
+    def seqs(self) -> list[int]:
+        """Return the items that a commit of these decisions may move."""
+        again = [retry.entry for retry in self.retries if retry.error is not None]
+        return [entry.seq for entry in (*(entry for entry, _ in (*self.completed, *self.dead)), *again)]
+
     def completions(self) -> list[ItemUpdate]:
         """Return the updates to `completed`."""
         return [

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ import structlog
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.job import Context, Job, JobParameters, require_tallies
+from streamworkers.engine.job import Job, JobParameters, require_tallies
 from streamworkers.engine.ledger import ItemUpdate, Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, require_outcome
 from streamworkers.engine.protocol import BatchReport
@@ -23,15 +24,18 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
 from streamworkers.engine.worker.session import (
+    LendingContext,
     SaveError,
     call_user_code,
     is_outage,
     outage_of,
     own_connection,
+    reset_lent_session,
     reset_session,
     restore_connection,
 )
 from streamworkers.engine.worker.undecided import UndecidedItems
+from streamworkers.engine.worker.unfinished import Call, ExecutedBatch
 from streamworkers.errors import BadInputError, PermanentError
 from streamworkers.faults import describe, describe_stack
 
@@ -39,21 +43,8 @@ log = structlog.get_logger()
 _RUN_CACHE_SIZE = 64
 _CANCELLED_CHECK_SECONDS = 1.0
 _OTHER_RELEASE_SECONDS = 10.0
+_NO_PARAMETERS = JobParameters()
 ShouldStop = Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What stays the same for all batches of a run."""
-
-    run: Run
-    job: Job[Any]
-    context: Context[Any]
-
-    @property
-    def connection(self) -> Connection:
-        """The worker's connection, which is the handler's too."""
-        return self.context.connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +70,36 @@ class Executor:
         found closed, and nothing happens to them twice.
         """
         with own_connection(connection):
-            for run, entries in self._decode(connection, deliveries):
-                open_entries = self.undecided.isolate(self._keep_open(connection, run, entries))
-                for call, batch in self._prepare_calls(connection, run, open_entries, should_stop):
-                    self._execute_batch(call, batch)
-                if open_entries:
-                    # Nothing that a run's handler did to the session reaches the next run.
-                    reset_session(connection)
+            self.committer.unfinished.forget()
+            open_runs = self._keep_open(connection, self._decode(connection, deliveries))
+            try:
+                self._execute_runs(connection, open_runs, should_stop)
+            except Exception:
+                # What is done is not to be executed again because of a service that the rest needs.
+                with suppress(Exception):
+                    restore_connection(connection)
+                    reset_lent_session(connection)
+                    self._commit_executed(connection)
+                raise
+            self._commit_executed(connection)
+            self.committer.finish(connection, deliveries)
         self.undecided.clear()
 
-    def _execute_batch(self, call: _Call, batch: Sequence[Entry]) -> None:
+    def _execute_runs(
+        self, connection: Connection, open_runs: Sequence[tuple[Run, Sequence[Entry]]], should_stop: ShouldStop
+    ) -> None:
+        unfinished = self.committer.unfinished
+        for number, (run, entries) in enumerate(open_runs, 1):
+            isolated = self.undecided.isolate(entries)
+            for call, batch, is_last in self._prepare_calls(connection, run, isolated, should_stop):
+                if unfinished.is_due(run.job, batch):
+                    self._finish(connection)
+                unfinished.more_follow = not is_last or number < len(open_runs)
+                self._execute_batch(call, batch)
+            # Nothing that a run's handler did to the session reaches the next run.
+            reset_lent_session(connection)
+
+    def _execute_batch(self, call: Call, batch: Sequence[Entry]) -> None:
         """Call the handler and commit; if it raises for several items, repeat each on its own."""
         try:
             split = not self._try_batch(call, batch)
@@ -99,7 +110,7 @@ class Executor:
             for entry in batch:
                 self._execute_batch(call, [entry])
 
-    def _try_batch(self, call: _Call, batch: Sequence[Entry]) -> bool:
+    def _try_batch(self, call: Call, batch: Sequence[Entry]) -> bool:
         """Call the handler and commit; False if the call raised for several items."""
         started_at, started = datetime.now(UTC), time.monotonic()
         call.context.tallies.clear()
@@ -113,20 +124,29 @@ class Executor:
             requeue_seconds=_requeue_seconds(batch, started_at),
             tallies=[(list(name), count) for name, count in call.context.tallies.items()],
         )
-        self._commit_batch(call, batch, outcomes, started_at, report)
+        self.committer.unfinished.note_pace(call.job.name, len(batch), report.seconds)
+        decisions = self._decide(call, batch, outcomes)
+        if _has_own_save(call.job) or decisions.dead or decisions.retries:
+            self._commit_batch(call, batch, outcomes, started_at, report)
+        else:
+            executed = ExecutedBatch(call, batch, outcomes, decisions, started_at, report)
+            self.committer.unfinished.add(executed)
         return True
+
+    def _decide(self, call: Call, batch: Sequence[Entry], outcomes: Mapping[int, Outcome]) -> Decisions:
+        rule = RetryRule(call.run.max_attempts, self.settings.retry_base_seconds, self.settings.retry_cap_seconds)
+        return decide(batch, outcomes, rule, datetime.now(UTC), self.rng)
 
     def _commit_batch(
         self,
-        call: _Call,
+        call: Call,
         batch: Sequence[Entry],
         outcomes: Mapping[int, Outcome],
         started_at: datetime,
         report: BatchReport,
     ) -> None:
-        """Decide, commit and finish; if saving raises for several items, commit each on its own."""
-        rule = RetryRule(call.run.max_attempts, self.settings.retry_base_seconds, self.settings.retry_cap_seconds)
-        decisions = decide(batch, outcomes, rule, datetime.now(UTC), self.rng)
+        """Decide and commit; if saving raises for several items, commit each on its own."""
+        decisions = self._decide(call, batch, outcomes)
         try:
             self._commit(call.connection, call.run, call.job.save, decisions, started_at, report)
         except SaveError as failure:
@@ -163,20 +183,55 @@ class Executor:
             reset_session(connection)
             moved = self.committer.commit(connection, run, save, decisions, started_at, report)
         self._log_failures(decisions)
-        self.committer.finish(connection, run, decisions, moved, report)
+        self.committer.add_committed(run, decisions, moved, report)
+        if decisions.dead or decisions.retries:
+            # While a failed entry is in the stream, the death of this process would execute that attempt again.
+            self._finish(connection)
         self.undecided.decided(entry.entry_id for entry in decisions.entries())
 
-    def _decode(self, connection: Connection, deliveries: Sequence[Delivery]) -> Iterator[tuple[Run, list[Entry]]]:
-        """Yield the entries of each run; malformed ones are rejected, those of a newer release deferred."""
+    def _finish(self, connection: Connection) -> None:
+        """Finish what is committed, of other runs too, in a session as the handler found it."""
+        reset_lent_session(connection)
+        self._commit_executed(connection)
+        self.committer.finish(connection)
+
+    def _commit_executed(self, connection: Connection) -> None:
+        """Commit the batches without anything to save, in one transaction, or each on its own if that fails."""
+        batches = self.committer.unfinished.take_executed()
+        if not batches:
+            return
+        try:
+            self.committer.commit_executed(connection, batches)
+        except (psycopg.Error, TypeError, ValueError, RecursionError) as error:
+            log.info("commit_split", batches=len(batches), error=describe(error))
+            restore_connection(connection)
+            for each in batches:
+                self._commit_again(each)
+        else:
+            self.undecided.decided(entry.entry_id for batch in batches for entry in batch.entries)
+
+    def _commit_again(self, batch: ExecutedBatch) -> None:
+        try:
+            self._commit_batch(batch.call, batch.entries, batch.outcomes, batch.started_at, batch.report)
+        except Exception as error:
+            self.undecided.note(batch.call.run.queue, batch.entries, describe(error.__cause__ or error))
+            raise
+
+    def _decode(self, connection: Connection, deliveries: Sequence[Delivery]) -> list[tuple[Run, list[Entry]]]:
+        """Return the entries of each run; malformed ones are rejected, those of a newer release deferred."""
         by_id = {delivery.entry_id: delivery for delivery in deliveries}
-        for (queue, run_id), entries in self._unpack(connection, deliveries).items():
-            run = self._load_run(connection, run_id)
+        groups = self._unpack(connection, deliveries)
+        runs = self._load_runs(connection, dict.fromkeys(run_id for _, run_id in groups))
+        found = []
+        for (queue, run_id), entries in groups.items():
+            run = runs.get(run_id)
             unknown = [entry for entry in entries if run is None or run.queue != queue or run.job != entry.job]
             if unknown:
                 reason = f"there is no run {run_id} of job {unknown[0].job!r} in queue {queue!r}"
                 self.committer.reject(connection, [by_id[entry.entry_id] for entry in unknown], reason)
             if run is not None:
-                yield run, [entry for entry in entries if entry not in unknown] if unknown else entries
+                found.append((run, [entry for entry in entries if entry not in unknown] if unknown else entries))
+        return found
 
     def _unpack(self, connection: Connection, deliveries: Sequence[Delivery]) -> Mapping[tuple[str, int], list[Entry]]:
         groups: dict[tuple[str, int], list[Entry]] = {}
@@ -192,28 +247,42 @@ class Executor:
                 groups.setdefault((delivery.queue, entry.run_id), []).append(entry)
         return groups
 
-    def _load_run(self, connection: Connection, run_id: int) -> Run | None:
-        run = self._runs.get(run_id)
-        if run is None and (run := ledger.load_run(connection, run_id)) is not None:
-            if run.status == "PENDING":
-                ledger.mark_running(connection, run_id)
-            if len(self._runs) >= _RUN_CACHE_SIZE:
-                oldest = next(iter(self._runs))
-                del self._runs[oldest]
-                self._parameters.pop(oldest, None)
-            self._runs[run_id] = run
-        return run
+    def _load_runs(self, connection: Connection, run_ids: Iterable[int]) -> dict[int, Run]:
+        known = {run_id: self._runs[run_id] for run_id in run_ids if run_id in self._runs}
+        unknown = [run_id for run_id in run_ids if run_id not in known]
+        if not unknown:
+            return known
+        loaded = ledger.load_runs(connection, unknown)
+        if pending := [run.id for run in loaded.values() if run.status == "PENDING"]:
+            ledger.mark_running(connection, pending)
+        self._runs.update(loaded)
+        while len(self._runs) > _RUN_CACHE_SIZE:
+            oldest = next(iter(self._runs))
+            del self._runs[oldest]
+            self._parameters.pop(oldest, None)
+        return known | loaded
 
-    def _keep_open(self, connection: Connection, run: Run, entries: Sequence[Entry]) -> list[Entry]:
-        """Return the entries to execute. Those of closed items are removed; those out of attempts are dead.
+    def _keep_open(
+        self, connection: Connection, found: Sequence[tuple[Run, Sequence[Entry]]]
+    ) -> list[tuple[Run, list[Entry]]]:
+        """Return the entries to execute, by run. Those of closed items are removed; those out of attempts are dead."""
+        wanted = [(run, [entry.seq for entry in entries]) for run, entries in found if entries]
+        if not wanted:
+            return []
+        symbols = ledger.read_open_of_runs(connection, wanted)
+        kept = [
+            (run, self._keep_open_of(connection, run, entries, symbols[run.id])) for run, entries in found if entries
+        ]
+        return [(run, entries) for run, entries in kept if entries]
 
-        An attempt that ended with its worker's death is recorded here, by the first consumer that can.
-        """
-        symbols = ledger.read_open_symbols(connection, run, [entry.seq for entry in entries])
+    def _keep_open_of(
+        self, connection: Connection, run: Run, entries: Sequence[Entry], symbols: dict[int, tuple[str, int]]
+    ) -> list[Entry]:
+        """Do it for one run. An attempt that ended with its worker's death is recorded here, by the first consumer."""
         open_entries, closed, exhausted = [], [], Decisions()
         for entry in entries:
             if symbols.get(entry.seq) != (entry.symbol, entry.generation):
-                closed.append(entry.entry_id)
+                closed.append(entry)
                 continue
             del symbols[entry.seq]  # of an item that was added twice, the second entry is dropped
             if entry.attempt > run.max_attempts:
@@ -235,24 +304,30 @@ class Executor:
 
     def _prepare_calls(
         self, connection: Connection, run: Run, entries: Sequence[Entry], should_stop: ShouldStop
-    ) -> Iterator[tuple[_Call, Sequence[Entry]]]:
-        """Yield the batches to execute, until `should_stop`; what this release cannot execute is deferred."""
+    ) -> Iterator[tuple[Call, Sequence[Entry], bool]]:
+        """Yield the batches to execute, and whether each is the last, until `should_stop`.
+
+        What this release cannot execute is deferred.
+        """
         if not entries:
             return
         if run.job not in self.registry:
             self._defer(run, entries, f"no installed package has job {run.job!r}")
             return
         job = self.registry[run.job]
-        call: _Call | None = None
-        for batch in split_batches(entries, job.batch_size):
+        call: Call | None = None
+        batches = list(split_batches(entries, job.batch_size))
+        for number, batch in enumerate(batches, 1):
             if should_stop():
                 return
             call = call or self._prepare_call(connection, run, job, batch)
             if call is not None:
-                yield call, batch
+                yield call, batch, number == len(batches)
 
-    def _prepare_call(self, connection: Connection, run: Run, job: Job[Any], batch: Sequence[Entry]) -> _Call | None:
+    def _prepare_call(self, connection: Connection, run: Run, job: Job[Any], batch: Sequence[Entry]) -> Call | None:
         parameters = self._parameters.get(run.id)
+        if parameters is None and job.parameters is JobParameters and not run.parameters:
+            parameters = _NO_PARAMETERS
         if parameters is None:
             # The validators are the job's code: the process may die of them as it may of the handler.
             entry_ids = [entry.entry_id for entry in batch]
@@ -264,7 +339,7 @@ class Executor:
                 return None
             self._parameters[run.id] = parameters
         streams = self.committer.streams
-        context = Context(
+        context = LendingContext(
             run.id,
             run.timeframe,
             run.as_of,
@@ -274,13 +349,13 @@ class Executor:
             streams.inspector,
             _cancelled_check(connection, run.id),
         )
-        return _Call(run, job, context)
+        return Call(run, job, context, connection)
 
     def _defer(self, run: Run, entries: Sequence[Entry], reason: str) -> None:
         log.warning("run_deferred", run=run.id, job=run.job, reason=reason)
         self.committer.defer(run, entries, _OTHER_RELEASE_SECONDS)
 
-    def _call_handler(self, call: _Call, batch: Sequence[Entry]) -> Mapping[int, Outcome] | None:
+    def _call_handler(self, call: Call, batch: Sequence[Entry]) -> Mapping[int, Outcome] | None:
         """Return outcomes by seq; None if the call raised for several items."""
         entry_ids = [entry.entry_id for entry in batch]
         self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
@@ -321,6 +396,10 @@ class Executor:
             log.warning(event, error=error, **words)
 
 
+def _has_own_save(job: Job[Any]) -> bool:
+    return getattr(job.save, "__func__", None) is not Job.save
+
+
 def split_batches(entries: Sequence[Entry], size: int) -> Iterator[Sequence[Entry]]:
     """Yield batches of at most `size`; an isolated entry is a batch of its own."""
     together = [entry for entry in entries if not entry.isolated]
@@ -345,7 +424,7 @@ def _fail(entry: Entry, error: BaseException) -> Failed:
     return Failed(entry.item, describe(error), isinstance(error, PermanentError), describe_stack(error))
 
 
-def _execute(call: _Call, batch: Sequence[Entry]) -> dict[int, Outcome]:
+def _execute(call: Call, batch: Sequence[Entry]) -> dict[int, Outcome]:
     """Call the handler; returns outcomes by seq. Raises for a wrong outcome or tally, too."""
     outcomes = call.job.execute([entry.item for entry in batch], call.context)
     try:

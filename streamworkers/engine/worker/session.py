@@ -15,7 +15,8 @@ from psycopg._preparing import PrepareManager
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from streamworkers.database import Connection, find_write_trouble, reset_settings
+from streamworkers.database import Connection, find_write_trouble, is_lent, lend, reset_settings
+from streamworkers.engine.job import Context, JobParameters
 from streamworkers.engine.worker.process_state import read_process_state, restore_process_state
 from streamworkers.errors import FaultKind, RedisUnavailableError, Store
 from streamworkers.faults import StoreFaultError, describe, find_fault, word_fault
@@ -34,6 +35,8 @@ _END = re.compile(
 _READ_ONLY = "25006"
 _PREPARE_THRESHOLD = PrepareManager.prepare_threshold
 T = TypeVar("T")
+P = TypeVar("P", bound=JobParameters)
+_CONNECTION: Any = Context.__dict__["connection"]  # its slot
 
 
 class SaveError(Exception):
@@ -46,6 +49,21 @@ class SaveError(Exception):
 
 class BrokenTransactionError(Exception):
     """`save` returned, but the transaction that it was called in cannot be committed."""
+
+
+class LendingContext(Context[P]):
+    """A context that notes when user code takes the connection in hand."""
+
+    __slots__ = ()
+
+    @property
+    def connection(self) -> Connection:
+        """The worker's connection, which counts as lent from now on."""
+        return lend(_CONNECTION.__get__(self))
+
+    @connection.setter
+    def connection(self, connection: Connection) -> None:
+        _CONNECTION.__set__(self, connection)
 
 
 class _Ownership:
@@ -172,6 +190,12 @@ def reset_session(connection: Connection) -> None:
     # What psycopg prepares stays. It does not know the statements of PREPARE.
     for (name,) in reset_settings(connection, _RESET).fetchall():
         connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
+
+
+def reset_lent_session(connection: Connection) -> None:
+    """Reset the session unless no user code has ever had its connection in hand, which saves a small run much."""
+    if is_lent(connection):
+        reset_session(connection)
 
 
 def require_open_transaction(connection: Connection) -> None:

@@ -275,14 +275,14 @@ def test_the_status_follows_the_run_to_its_end(
     assert pause >= 0.5
     assert _status(messages, "s")["status"] == "submitted"
     connection.execute("UPDATE run_items SET status = 'completed', finished_at = now() WHERE symbol = 'A'")
-    ledger.mark_running(connection, run_id)
+    ledger.mark_running(connection, [run_id])
     follower.run_once()
     status = _status(messages, "s")
     assert (status["status"], status["progress"]) == ("running", "50")
     assert status["message"] == "A day: 1 of 2 items of noop"
     connection.execute("UPDATE run_items SET status = 'failed', error = 'x' WHERE symbol = 'B'")
     run = operations.require_run(connection, run_id)
-    ledger.close_run(connection, run)
+    ledger.close_runs(connection, [run])
     follower.run_once()
     status = _status(messages, "s")
     assert (status["status"], status["progress"]) == ("completed_with_errors", "100")

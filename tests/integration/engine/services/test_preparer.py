@@ -75,7 +75,7 @@ def test_a_reconciler_leaves_a_run_without_items_alone(
 ) -> None:
     run_id = submit(connection, "ledger_entry", symbols=["A"])
     reconciler.run_once()
-    assert ledger.close_run(connection, load(connection, run_id)) == (None, 0)
+    assert ledger.close_runs(connection, [load(connection, run_id)]) == ({}, {run_id: 0})
     assert load(connection, run_id).status == "PENDING"
 
 

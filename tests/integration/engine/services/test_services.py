@@ -1,7 +1,7 @@
 """The background services, a step at a time."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 
@@ -369,13 +369,13 @@ def test_a_run_that_waits_behind_others_is_neither_counted_nor_looked_for(
     consumer.read(count=1)
     _lose(streams, "LOST")
     counted: list[int] = []
-    count = ledger.close_run
+    count = ledger.close_runs
 
-    def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
-        counted.append(run.id)
-        return count(connection, run)
+    def counting(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, str], dict[int, int]]:
+        counted.extend(run.id for run in runs)
+        return count(connection, runs)
 
-    monkeypatch.setattr(ledger, "close_run", counting)
+    monkeypatch.setattr(ledger, "close_runs", counting)
     for _ in range(5):
         assert _steps(hasty) == 1
     assert counted == []
@@ -399,13 +399,13 @@ def test_the_ledger_is_counted_rarely_while_nothing_changes_and_at_once_when_som
     run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
     held = consumer.read()
     counted = [0]
-    count = ledger.close_run
+    count = ledger.close_runs
 
-    def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
+    def counting(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, str], dict[int, int]]:
         counted[0] += 1
-        return count(connection, run)
+        return count(connection, runs)
 
-    monkeypatch.setattr(ledger, "close_run", counting)
+    monkeypatch.setattr(ledger, "close_runs", counting)
     for _ in range(60):
         _steps(reconciler)
         pass_time(1.0)
@@ -506,13 +506,13 @@ def test_a_step_counts_a_bounded_number_of_items_and_every_run_gets_its_turn(
     runs = [start_run(connection, streams, registry, "ledger_entry", "A") for _ in range(3)]
     consumer.read()
     counted: list[int] = []
-    count = ledger.close_run
+    count = ledger.close_runs
 
-    def counting(connection: Connection, run: Run) -> tuple[str | None, int]:
-        counted.append(run.id)
-        return count(connection, run)
+    def counting(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, str], dict[int, int]]:
+        counted.extend(run.id for run in runs)
+        return count(connection, runs)
 
-    monkeypatch.setattr(ledger, "close_run", counting)
+    monkeypatch.setattr(ledger, "close_runs", counting)
     for steps in range(5):
         assert reconciler.run_once() is None
         assert len(counted) <= steps

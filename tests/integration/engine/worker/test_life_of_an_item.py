@@ -174,7 +174,7 @@ def test_without_the_fence_the_same_item_would_have_two_effects(
     late = consumer.read()
     streams.leases.requeue("tests", "one", "x")
     second_consumer.work()
-    monkeypatch.setattr(ledger, "read_open_symbols", lambda *_: {0: ("A", 0)})
+    monkeypatch.setattr(ledger, "read_open_of_runs", lambda *_: {run.id: {0: ("A", 0)}})
     monkeypatch.setattr(ledger, "complete_items", lambda *words: {update.seq for update in words[-1]})
     consumer.execute(late)
     assert effects_of(connection, run) == ["A", "A"]
