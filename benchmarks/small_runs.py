@@ -121,7 +121,7 @@ def processor_seconds(bench: Bench, pool: Pool) -> float:
     postmaster = backend.parent()
     assert postmaster is not None
     supervisor = psutil.Process(pool.process.pid)
-    processes = [supervisor, *supervisor.children(), postmaster, *postmaster.children()]
+    processes = [supervisor, *supervisor.children(recursive=True), postmaster, *postmaster.children()]
     total = bench.redis_seconds()
     for process in processes:
         with suppress(psutil.NoSuchProcess):
