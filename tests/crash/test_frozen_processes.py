@@ -110,6 +110,7 @@ def test_status_and_doctor_miss_a_process_that_stands_still(
         for process in (scheduler, supervisor):
             process.process.send_signal(signal.SIGCONT)
         wait_until(lambda: not any(row.is_silent for row in read_processes(connection)), what="they are seen again")
+        wait_until(lambda: any(row.doing.get("workers") for row in read_processes(connection)), what="one has a worker")
         doing = {row["kind"]: row["doing"] for row in _run_json(environment, "status", "--json")["processes"]}
         assert doing["supervisor"].startswith("0 of 1 busy; tests")
         assert doing["scheduler"].startswith("ticks, messages")

@@ -87,9 +87,10 @@ def test_a_busy_system_keeps_to_its_number_of_connections(pool: FaultyPool, tmp_
     store.save_schedule(pool.connection, schedule)
     scheduler = Scheduler(pool.environment, tmp_path / "scheduler.log", ("--metrics-port", "0"))
     most = sum(_OF_LOOPS.values()) + 4 * MOST_REQUESTS + 2 * _OF_A_WORKER
-    numbers, until = [], time.monotonic() + max(paced(2), _SECONDS)
+    numbers = []
     try:
         with _scraping(scheduler.metrics_url()), _scraping(pool.supervisor.metrics_url()):
+            until = time.monotonic() + max(paced(2), _SECONDS)
             while time.monotonic() < until:
                 pool.redis.hang()
                 time.sleep(_HANG_SECONDS)
