@@ -14,7 +14,7 @@ ALTER TABLE runs
     ADD COLUMN prepare_attempts  smallint NOT NULL DEFAULT 0,
     ADD COLUMN prepare_after     timestamptz,                 -- a preparer has claimed it until then
     ADD CONSTRAINT runs_prepared_check CHECK (prepared_at IS NOT NULL OR status IN ('PENDING', 'FAILED', 'CANCELLED')),
-    SET (fillfactor = 70);
+    SET (fillfactor = 50);   -- a submitted run is updated three times before a worker sees it
 CREATE INDEX runs_unprepared ON runs (id) WHERE prepared_at IS NULL AND status = 'PENDING';
 CREATE UNIQUE INDEX runs_submit_key ON runs (submitted_by, requested_by, submit_key) WHERE submit_key IS NOT NULL;
 
@@ -133,6 +133,13 @@ BEGIN
     IF jsonb_typeof(items) <> 'array' OR jsonb_array_length(items) NOT BETWEEN 1 AND 100000 THEN
         RETURN format('%s is not a list of 1 to 100000 texts', field);
     END IF;
+    -- Nearly always nothing is wrong, and one pass shows that.
+    PERFORM FROM (SELECT item, item #>> '{}' AS key FROM jsonb_array_elements(items) AS item) AS each
+    HAVING bool_and(jsonb_typeof(item) = 'string' AND length(key) BETWEEN 1 AND longest AND key !~ unwanted)
+        AND count(DISTINCT key COLLATE "C") = count(*);
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
     SELECT item::text INTO wrong FROM jsonb_array_elements(items) AS item WHERE jsonb_typeof(item) <> 'string' LIMIT 1;
     IF FOUND THEN
         RETURN format('%s has %s, which is not a text', field, left(wrong, 80));
@@ -148,7 +155,7 @@ BEGIN
 END
 $$;
 
--- What is wrong with a request whose job is known; null if nothing is. It is sound if it fits one row of its job.
+-- What is wrong with a request: null if nothing is, '' if no process has its job. It is sound if it fits one row of its job.
 CREATE FUNCTION find_request_error(request jsonb) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
     field      text;
@@ -165,14 +172,15 @@ BEGIN
         RETURN format('field %L is not known; known are job, parameters, universe, symbols, items, timeframe, timeframes,'
                       ' as_of, max_attempts, key, user, traceparent', left(field, 80));
     END IF;
-    IF length(request::text) > 4194304 THEN
-        RETURN format('the request has %s characters, more than 4194304', length(request::text));
+    IF pg_column_size(request) > 4194304 THEN
+        RETURN format('the request has %s bytes, more than 4194304', pg_column_size(request));
     END IF;
     IF jsonb_typeof(parameters) <> 'object' THEN
         RETURN format('parameters %s is not an object', left(parameters::text, 80));
     END IF;
-    FOREACH field IN ARRAY ARRAY['universe', 'timeframe', 'as_of', 'key', 'user', 'traceparent'] LOOP
-        IF request ? field AND jsonb_typeof(request -> field) NOT IN ('string', 'null') THEN
+    FOR field IN SELECT name FROM unnest(ARRAY['universe', 'timeframe', 'as_of', 'key', 'user', 'traceparent']) AS name
+                 WHERE request ? name LOOP
+        IF jsonb_typeof(request -> field) NOT IN ('string', 'null') THEN
             RETURN format('%s %s is not a text', field, left((request -> field)::text, 80));
         END IF;
         IF length(request ->> field) NOT BETWEEN 1 AND 200 OR request ->> field ~ '[[:cntrl:]]' THEN
@@ -209,6 +217,7 @@ BEGIN
     IF request ->> 'traceparent' !~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$' THEN
         RETURN format('traceparent %L is not of the form of W3C Trace Context', request ->> 'traceparent');
     END IF;
+    problem := '';
     FOR found IN SELECT * FROM job_types WHERE name = request ->> 'job' ORDER BY seen_at LOOP
         problem := coalesce(
             find_parameter_error(parameters, found.params_schema),
@@ -241,7 +250,8 @@ BEGIN
         RAISE EXCEPTION '%job % is not a name of 1 to 64 small letters, digits and _', label,
             coalesce(left((request -> 'job')::text, 80), 'null') USING ERRCODE = 'SW001';
     END IF;
-    IF NOT EXISTS (SELECT FROM job_types WHERE name = request ->> 'job') THEN
+    problem := find_request_error(request);
+    IF problem = '' THEN
         SELECT name INTO nearest FROM (SELECT DISTINCT name FROM job_types) AS known
         WHERE name_distance(name, request ->> 'job') <= greatest(2, length(name) / 3)
         ORDER BY name_distance(name, request ->> 'job'), name LIMIT 1;
@@ -251,7 +261,6 @@ BEGIN
                           (SELECT DISTINCT name FROM job_types ORDER BY name LIMIT 20) AS known),
             'no worker or scheduler has run in the last 7 days') USING ERRCODE = 'SW002';
     END IF;
-    problem := find_request_error(request);
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION '%job %: %', label, quote_literal(request ->> 'job'), problem USING ERRCODE = 'SW001';
     END IF;
@@ -264,6 +273,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'U
 #variable_conflict use_column
 DECLARE
     login    text := session_user;
+    ids      regclass := pg_get_serial_sequence('runs', 'id');
     new_ids  bigint[];
     inserted bigint[];
     clash    record;
@@ -271,10 +281,31 @@ BEGIN
     IF jsonb_typeof(requests) IS DISTINCT FROM 'array' OR jsonb_array_length(requests) NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'the requests are not a list of 1 to 10000 objects' USING ERRCODE = 'SW001';
     END IF;
+    -- One expression shows of most requests that they are sound; the others are looked at one by one, for the message.
     PERFORM require_request(e.request, CASE WHEN jsonb_array_length(requests) > 1
                                             THEN 'request ' || e.place || ': ' ELSE '' END)
-    FROM jsonb_array_elements(requests) WITH ORDINALITY AS e(request, place);
-    new_ids := ARRAY(SELECT nextval(pg_get_serial_sequence('runs', 'id'))
+    FROM jsonb_array_elements(requests) WITH ORDINALITY AS e(request, place)
+    WHERE jsonb_typeof(e.request) IS DISTINCT FROM 'object' OR NOT coalesce(
+        e.request - ARRAY['job', 'parameters', 'symbols', 'items', 'key', 'user'] = '{}'
+        AND jsonb_typeof(e.request -> 'job') = 'string'
+        AND jsonb_typeof(coalesce(e.request -> 'parameters', '{}')) = 'object'
+        AND jsonb_typeof(coalesce(e.request -> 'key', '"-"')) = 'string'
+        AND coalesce(e.request ->> 'key', '-') ~ '^[a-zA-Z0-9:._/-]{1,200}$'
+        AND jsonb_typeof(coalesce(e.request -> 'user', '"-"')) = 'string'
+        AND coalesce(e.request ->> 'user', '-') ~ '^[a-zA-Z0-9:._/-]{1,200}$'
+        AND jsonb_typeof(coalesce(e.request -> 'symbols', e.request -> 'items')) = 'array'
+        AND NOT (e.request ? 'symbols' AND e.request ? 'items')
+        AND pg_column_size(e.request) < 100000
+        AND (SELECT bool_and(jsonb_typeof(item) = 'string' AND item #>> '{}' ~ '^[!-~]{1,64}$')
+                    AND count(*) = count(DISTINCT item #>> '{}')
+             FROM jsonb_array_elements(coalesce(e.request -> 'symbols', e.request -> 'items')) AS item)
+        AND EXISTS (
+            SELECT FROM job_types t
+            WHERE t.name = e.request ->> 'job' AND NOT t.params_schema ? 'required'
+                AND NOT EXISTS (SELECT FROM jsonb_object_keys(coalesce(e.request -> 'parameters', '{}')) AS name
+                                WHERE NOT coalesce(t.params_schema -> 'properties', '{}') ? name)),
+        false);
+    new_ids := ARRAY(SELECT nextval(ids)
                      FROM generate_series(1, jsonb_array_length(requests)));
     WITH wanted AS (
         SELECT new_ids[e.place] AS new_id, e.request, coalesce(e.request ->> 'user', login) AS requested_by,
