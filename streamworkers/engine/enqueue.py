@@ -101,7 +101,7 @@ def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: 
     Raises RedisUnavailableError naming the run, which is in the ledger already and will be added by the reconciler.
     """
     try:
-        if run.item_count <= ledger.SMALL_RUN:
+        if run.is_small:
             add_entries(streams, run, entries)
             ledger.mark_enqueued(connection, run.id)
             return

@@ -25,7 +25,6 @@ from streamworkers.engine.ledger.rejected import delete_old_rejected, keep_rejec
 from streamworkers.engine.ledger.runs import (
     OPEN_RUN_STATES,
     SCHEDULES_NOTIFY,
-    SMALL_RUN,
     Run,
     UnfinishedRun,
     create_run,
@@ -61,7 +60,6 @@ __all__ = [
     "OPEN_RUN_STATES",
     "OPEN_STATES",
     "SCHEDULES_NOTIFY",
-    "SMALL_RUN",
     "SUBMITTED_NOTIFY",
     "ClaimedRun",
     "Completions",

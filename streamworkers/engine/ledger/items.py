@@ -255,11 +255,7 @@ def count_closed_by(
 
 def count_items(connection: Connection, run: Run) -> dict[str, int]:
     """Count the items of a run by state."""
-    rows = connection.execute(
-        "SELECT status, count(*) FROM run_items WHERE run_day = %s AND run_id = %s GROUP BY status",
-        (run.run_day, run.id),
-    )
-    return dict(rows.fetchall())
+    return count_items_of_runs(connection, [run])[run.id]
 
 
 def count_items_of_runs(connection: Connection, runs: Sequence[Run]) -> dict[int, dict[str, int]]:

@@ -64,7 +64,7 @@ _INSERT_SMALL_RUN = f"""
     )
     SELECT * FROM run
 """  # noqa: S608
-SMALL_RUN = 1000
+_SMALL_RUN = 1000
 _ensured: set[tuple[str, int, str, date]] = set()  # the database and day whose partition this process has seen
 _SELECT_BY_KEY = f"""
     SELECT {RUN_COLUMNS}, request_differences(canonical_request(%s), canonical_request)
@@ -96,6 +96,11 @@ class Run:
         """True until the run has ended."""
         return self.status in OPEN_RUN_STATES
 
+    @property
+    def is_small(self) -> bool:
+        """True if its items are inserted and added to Redis in one step each."""
+        return self.item_count <= _SMALL_RUN
+
 
 class UnfinishedRun(NamedTuple):
     """An open run, and when all its entries were in the stream, in Unix milliseconds, if they ever were."""
@@ -117,7 +122,7 @@ def create_run(
     request as it was asked for, raises KeyConflictError if that run is of another request.
     """
     values = _list_values(request, queue, max_attempts, compared)
-    if request.item_count <= SMALL_RUN:
+    if request.item_count <= _SMALL_RUN:
         run = _insert_small(connection, request, values)
     else:
         with connection.transaction():

@@ -23,8 +23,7 @@ from streamworkers.engine.ledger.runs import (
     copy_items,
     ensure_partition,
 )
-from streamworkers.engine.outcome import Event
-from streamworkers.engine.redis.keys import ERRORS_CHANNEL
+from streamworkers.engine.ledger.transitions import make_run_failed
 
 SUBMITTED_NOTIFY = "streamworkers_submitted"  # PostgreSQL's channel; `submit_runs` uses it too
 _CLAIM = """
@@ -155,7 +154,7 @@ def reject_submitted(connection: Connection, claimed: ClaimedRun, reason: str) -
     with connection.transaction():
         row = connection.execute(_REJECT, (reason, claimed.id, claimed.attempt)).fetchone()
         if row is not None:
-            add_events(connection, [_rejection_event(claimed, reason)])
+            add_events(connection, [make_run_failed(claimed.id, claimed.job, "FAILED", reason=reason)])
     return row is not None
 
 
@@ -193,19 +192,3 @@ def _list_columns(prepared: Sequence[PreparedRun]) -> list[list[Any]]:
         for each in prepared
     ]
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _rejection_event(claimed: ClaimedRun, reason: str) -> Event:
-    payload = {
-        "schema_version": 1,
-        "kind": "run_failed",
-        "run_id": claimed.id,
-        "job": claimed.job,
-        "schedule": None,
-        "status": "FAILED",
-        "items": 0,
-        "failed": 0,
-        "failures": [],
-        "reason": reason,
-    }
-    return Event(ERRORS_CHANNEL, payload)

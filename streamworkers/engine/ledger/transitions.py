@@ -1,6 +1,7 @@
 """Changes of a run's state: its end, and what people do to it (cancel, reopen, purge)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.items import OPEN_STATES, count_items, count_items_of_runs
@@ -159,23 +160,19 @@ def _failure_event(connection: Connection, run: Run, status: str, failed: int) -
         """,
         (run.run_day, run.id, MOST_FAILURES_SENT),
     ).fetchall()
-    return Event(
-        ERRORS_CHANNEL,
-        {
-            "schema_version": 1,
-            "kind": "run_failed",
-            "run_id": run.id,
-            "job": run.job,
-            "schedule": run.schedule,
-            "status": status,
-            "items": run.item_count,
-            "failed": failed,
-            "failures": [
-                {"symbol": symbol, "timeframe": timeframe, "attempt": attempt, "error": error}
-                for symbol, timeframe, attempt, error in rows
-            ],
-        },
+    failures = [
+        {"symbol": symbol, "timeframe": timeframe, "attempt": attempt, "error": error}
+        for symbol, timeframe, attempt, error in rows
+    ]
+    return make_run_failed(
+        run.id, run.job, status, schedule=run.schedule, items=run.item_count, failed=failed, failures=failures
     )
+
+
+def make_run_failed(run_id: int, job: str, status: str, **details: Any) -> Event:
+    """Return the event of a run that failed, without items unless the details say so."""
+    payload = {"schema_version": 1, "kind": "run_failed", "run_id": run_id, "job": job, "schedule": None}
+    return Event(ERRORS_CHANNEL, payload | {"status": status, "items": 0, "failed": 0, "failures": []} | details)
 
 
 def _notify_scheduler(connection: Connection) -> None:

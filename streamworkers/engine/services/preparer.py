@@ -194,9 +194,9 @@ class Preparer:
     def _add_entries(self, connection: Connection, runs: Sequence[tuple[Run, RunRequest]]) -> None:
         """Add the entries of runs that are written; if Redis is away, the reconciler does it later."""
         try:
-            finish_small_runs(connection, self._streams, [each for each in runs if _is_small(each[0])])
+            finish_small_runs(connection, self._streams, [each for each in runs if each[0].is_small])
             for run, _ in runs:
-                if not _is_small(run):
+                if not run.is_small:
                     finish_enqueue(connection, self._streams, run, ledger.iterate_open_items(connection, run))
         except RedisUnavailableError as error:
             log.warning("enqueue_deferred", runs=len(runs), error=describe(error))
@@ -221,7 +221,3 @@ def follow_submissions(
         while keep_going():
             if wait_for_notify(connection, _LISTEN_SECONDS):
                 wake()
-
-
-def _is_small(run: Run) -> bool:
-    return run.item_count <= ledger.SMALL_RUN

@@ -229,7 +229,7 @@ def _run_all_kinds(run_as: As) -> None:
 
 
 def _send_messages(users: Users) -> None:
-    """Messages of other programs, on both ways; whoever asks reads how the runs ended."""
+    """Messages of other programs, by channel and by stream; their status shows how the runs ended."""
     keys = Keys(users.key_prefix, users.message_prefix)
     message = {"event_type": "data_load_complete", "symbols": ["SYN001"], "timeframe": "daily", "run_analysis": True}
     users.admin.publish(keys.message_name(DATA_LOAD_CHANNEL), json.dumps(message | {"job_id": "heard"}))

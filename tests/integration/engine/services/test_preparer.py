@@ -1,4 +1,4 @@
-"""Submitted runs get their items once, whatever their jobs do and whoever dies."""
+"""Submitted runs get their items once, whatever their jobs do and whichever process dies."""
 
 import json
 from collections.abc import Callable, Iterator
