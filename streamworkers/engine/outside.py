@@ -14,10 +14,10 @@ between call and record   it claimed by another       ambiguous: called again, o
 after the record          it closed                   not called
 ========================  ==========================  ===========================================
 
-So no call is lost, and a call can be made twice only for a thing that was named ambiguous, which is logged
-(`call_ambiguous`). A death leaves at most as many things ambiguous as threads were calling. The policy decides what
-happens to them: `retry` calls again, for calls that their receiver can recognise or that do no harm twice; `hold`
-leaves them to a person.
+So no call is lost, and a call can be made twice only for a thing that was named ambiguous: it is logged
+(`call_ambiguous`) before the second call, so that the line is not lost with another worker. A death leaves at most as
+many things ambiguous as threads were calling. The policy decides what happens to them: `retry` calls again, for calls
+that their receiver can recognise or that do no harm twice; `hold` leaves them to a person.
 """
 
 import uuid
@@ -38,6 +38,7 @@ from streamworkers.faults import describe
 
 log = structlog.get_logger()
 MOST_THREADS = 32
+_TAKEN = "claimed by another worker that did not record an answer"
 Policy: TypeAlias = Literal["retry", "hold"]
 T = TypeVar("T")
 V = TypeVar("V")
@@ -190,9 +191,10 @@ def _claim(
     if found is Claim.CLOSED:
         return None, Result(thing, None)
     call = _Call(thing, token, was_taken=found is Claim.TAKEN)
-    if found is Claim.TAKEN and policy == "hold":
-        reply = Reply[V](Answer.UNKNOWN, None, "claimed by another worker that did not record an answer", True)
-        return None, _record(connection, outside, call, reply)
+    if call.was_taken:
+        _log_ambiguous(call, Answer.UNKNOWN, _TAKEN)
+        if policy == "hold":
+            return None, _record(connection, outside, call, Reply[V](Answer.UNKNOWN, None, _TAKEN, True))
     return call, Result(thing, None)
 
 
@@ -207,13 +209,17 @@ def _call(outside: Outside[T, V], call: _Call[T]) -> Reply[V]:
 
 
 def _record(connection: Connection, outside: Outside[T, V], call: _Call[T], reply: Reply[V]) -> Result[T, V]:
-    """Commit the answer, and name the thing if it is ambiguous."""
+    """Commit the answer, and name the thing if this call has made it ambiguous."""
     with _commit_at_once(connection):
         recorded = outside.record(connection, call.thing, call.token, reply)
-    if reply.ambiguous or not recorded:
-        fields = {"thing": str(call.thing), "answer": str(reply.answer), "recorded": recorded, "reason": reply.reason}
-        log.warning("call_ambiguous", token=str(call.token), **fields)
+    if not recorded or (reply.ambiguous and not call.was_taken):
+        _log_ambiguous(call, reply.answer, reply.reason, recorded=recorded)
     return Result(call.thing, reply, recorded)
+
+
+def _log_ambiguous(call: _Call[T], answer: Answer, reason: str, *, recorded: bool = True) -> None:
+    words = {"thing": str(call.thing), "answer": str(answer), "recorded": recorded, "reason": reason}
+    log.warning("call_ambiguous", token=str(call.token), **words)
 
 
 @contextmanager
