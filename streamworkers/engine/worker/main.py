@@ -58,7 +58,7 @@ def run_worker(
         raise UsageError(
             "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
         )
-    streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix)
+    streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix, settings.message_prefix)
     registry = Registry(make() for make in (load_job_classes() if job_classes is None else job_classes))
     worker = Worker(settings, registry, streams, queues, consumer, StatusPipe(status_descriptor))
     signal.signal(signal.SIGTERM, worker.request_stop)
