@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import structlog
@@ -16,6 +16,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, record_run
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.preparation import LostPrepares
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
@@ -55,15 +56,18 @@ class MessagesToRuns:
     resolve: Resolve
     metrics: SchedulerMetrics
     status_ttl_seconds: int
+    _lost: LostPrepares = field(default_factory=LostPrepares, init=False)
 
     def accept(self, raw: bytes | None, source: str, sent_at: float) -> MessageResult:
         """Start the runs of a message, or ignore or reject it.
 
         `sent_at` is when it was sent, or received if that is not known, in Unix seconds.
         """
+        key = hashlib.sha256(raw or b"").digest()
         try:
             if raw is None:
                 raise RejectedError("no_message", "the entry has no field `message`")
+            self._lost.require_few(key)
             match parse_message(raw):
                 case LoadComplete() as message:
                     result = self._start_analyses(message, sent_at)
@@ -73,6 +77,7 @@ class MessagesToRuns:
             reason = error.reason if isinstance(error, RejectedError) else "bad_field"
             result = self._reject(raw or b"", source, reason, str(error))
         except Exception as error:  # a message must not stop its listener
+            self._lost.count(key, error)
             if find_fault(error) is not None:
                 raise
             log.exception("message_failed", source=source, error=describe(error))
@@ -137,7 +142,8 @@ class MessagesToRuns:
                 origin=Origin("event", external_id=request.job_id, requested_by=request.requested_by),
                 timeframes=request.timeframes,
             )
-            run, is_new = record_run(connection, self.registry, wanted)
+            with connection.transaction():
+                run, is_new = record_run(connection, self.registry, wanted)
             if not is_new:
                 return MessageResult("duplicate", "known", "its run exists already")
             self._enqueue(connection, run, request.job_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 from psycopg_pool import ConnectionPool
 
 from scheduler.calendars import SessionFiller
@@ -157,7 +158,8 @@ class Scheduler:
         return list_troubles(probed, self.host.faults.standing())
 
     def _describe_doing(self) -> dict[str, Any]:
-        return {"starts": ["ticks", "messages"], "services": list_leased(self._services)}
+        faults = [msgspec.to_builtins(standing.as_status()) for standing in self.host.faults.own()]
+        return {"starts": ["ticks", "messages"], "services": list_leased(self._services), "faults": faults}
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.scheduler_id, limits=self._limits)

@@ -6,13 +6,11 @@ Entries are added to Redis after the commit; if that fails, the reconciler adds 
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from psycopg import errors
 from psycopg_pool import ConnectionPool
 
 from scheduler.metrics import SchedulerMetrics
@@ -22,10 +20,11 @@ from streamworkers.engine.enqueue import finish_enqueue
 from streamworkers.engine.job import Origin
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.outcome import Event
+from streamworkers.engine.preparation import LostPrepares
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.errors import BadInputError, RedisUnavailableError, UsageError
+from streamworkers.errors import RedisUnavailableError, UsageError
 from streamworkers.faults import describe, find_fault, printable
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.dependency import decide_dependency
@@ -41,7 +40,6 @@ Clock = Callable[[Connection], datetime]
 _REDIS_PAUSE_SECONDS = 5.0
 _BUSY_SECONDS = 0.02
 _MOST_STEPS = 200
-_MOST_OVERLONG = 2
 
 
 @dataclass
@@ -56,7 +54,7 @@ class Ticker:
     clock: Clock = store.database_clock
     on_redis_away: Callable[[RedisUnavailableError], None] = lambda error: None
     _redis_away_until: float = field(default=0.0, init=False)
-    _overlong: Counter[tuple[int, datetime]] = field(default_factory=Counter, init=False)
+    _lost: LostPrepares = field(default_factory=LostPrepares, init=False)
     _counted: set[str] = field(default_factory=set, init=False)
 
     def run_once(self) -> float:
@@ -155,12 +153,11 @@ class Ticker:
         """Make the run of a tick whose row exists, or record why it cannot be made."""
         origin = Origin("schedule", schedule.id, schedule.name, tick.moment)
         try:
-            self._require_quick_prepare(schedule, tick)
+            self._lost.require_few((schedule.id, tick.moment))
             with connection.transaction():
                 run, _ = record_scheduled_run(connection, self.registry, self.resolve, schedule, origin)
         except Exception as error:  # a failing job must not stop the other schedules
-            if isinstance(error, errors.IdleInTransactionSessionTimeout):
-                self._overlong[schedule.id, tick.moment] += 1
+            self._lost.count((schedule.id, tick.moment), error)
             if find_fault(error) is not None:
                 raise
             is_usage = isinstance(error, UsageError)
@@ -173,17 +170,6 @@ class Ticker:
         ticks.update_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
         self._report(schedule, tick, "started", reason, 1, run.id)
         return run
-
-    def _require_quick_prepare(self, schedule: Schedule, tick: Tick) -> None:
-        """Raise BadInputError if PostgreSQL has ended the transaction of this tick before, because it stood still."""
-        if self._overlong[schedule.id, tick.moment] < _MOST_OVERLONG:
-            return
-        del self._overlong[schedule.id, tick.moment]
-        job = schedule.require_definition().job
-        raise BadInputError(
-            f"prepare of job {job!r} left its transaction idle for longer than STREAMWORKERS_IDLE_TRANSACTION_SECONDS,"
-            f" {_MOST_OVERLONG} times"
-        )
 
     def _decide_all_waiting(self, connection: Connection) -> None:
         after = (datetime.min.replace(tzinfo=UTC), 0)

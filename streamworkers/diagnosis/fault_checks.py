@@ -1,7 +1,9 @@
-"""Checks of what stops workers and background services, as their supervisors report it in heartbeats."""
+"""Checks of what stops workers and background services, as supervisors and schedulers report it in heartbeats."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+
+import msgspec
 
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
@@ -22,11 +24,16 @@ def find_holding_workers(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def find_stopped_loops(snapshot: Snapshot) -> Iterator[Finding]:
-    """Loops of supervisors that a fault stops."""
-    for name, supervisor in sorted(snapshot.supervisors.items()):
-        for group in _group(fault for fault in supervisor.faults if is_lasting(snapshot, fault)):
+    """Loops of supervisors and schedulers that a fault stops."""
+    owners = [(f"supervisor {name}", supervisor.faults) for name, supervisor in sorted(snapshot.supervisors.items())]
+    for process in snapshot.processes:
+        if process.kind == "scheduler" and not process.is_silent:
+            faults = msgspec.convert(process.doing.get("faults", []), list[FaultStatus])
+            owners.append((f"scheduler {process.id}", faults))
+    for owner, faults in owners:
+        for group in _group(fault for fault in faults if is_lasting(snapshot, fault)):
             names = ", ".join(fault.who for fault in group[:_MOST_NAMES])
-            yield Finding(f"supervisor {name}", f"{names} cannot work {_describe(group)}")
+            yield Finding(owner, f"{names} cannot work {_describe(group)}")
 
 
 def is_lasting(snapshot: Snapshot, fault: FaultStatus) -> bool:

@@ -13,10 +13,11 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger import Run, SubmittedRun
-from streamworkers.engine.preparation import prepare_request
+from streamworkers.engine.preparation import has_own_prepare, prepare_request
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.worker.session import reset_session
 from streamworkers.errors import BadInputError, KeyConflictError, RedisUnavailableError, UnknownJobError, UsageError
 
 log = structlog.get_logger()
@@ -87,9 +88,14 @@ def record_run(connection: Connection, registry: Registry, request: RunRequest) 
     """Do the ledger's half of `enqueue`, for a caller whose transaction holds more than the run.
 
     After the commit `finish_enqueue` adds the entries, or else the reconciler does. Of an idempotency key that is taken
-    it returns the run, whatever that run's request was. Raises UnknownNameError and BadInputError as `enqueue` does.
+    it returns the run, whatever that run's request was. What a job's `prepare` does to the session is undone, if
+    need be by the caller's rollback. Raises UnknownNameError and BadInputError as `enqueue` does.
     """
-    return _record(connection, registry, prepare_request(connection, registry[request.job], request), None)
+    job = registry[request.job]
+    prepared = prepare_request(connection, job, request)
+    if has_own_prepare(job):
+        reset_session(connection)
+    return _record(connection, registry, prepared, None)
 
 
 def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: Iterator[Entry]) -> None:

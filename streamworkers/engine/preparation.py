@@ -1,31 +1,70 @@
 """What a request must be, and what its job makes of it, before anything is written."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from pydantic import ValidationError
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, fetch_value
 from streamworkers.engine.job import ItemKind, Job, RunRequest
-from streamworkers.errors import BadInputError, PrepareError, UnknownNameError
-from streamworkers.faults import describe, is_transient
+from streamworkers.errors import BadInputError, FaultKind, PrepareError, Store, UnknownNameError, UsageError
+from streamworkers.faults import StoreFaultError, describe, is_transient, word_fault
 
+MOST_LOST = 3
 MAX_ITEMS = 5_000_000
 MAX_KEY_CHARACTERS = 200
 _MAX_SYMBOL_CHARACTERS = 64
 _MAX_ID_CHARACTERS = 200
+_MOST_COUNTED = 1000
+
+
+class LostInPrepareError(StoreFaultError):
+    """PostgreSQL could not be used any more while, or because, a job's `prepare` was called: that may be its doing."""
+
+    def __init__(self, job: str, reason: str) -> None:
+        super().__init__(word_fault(Store.POSTGRESQL, FaultKind.AWAY, f"during prepare of job {job!r}: {reason}"))
+        self.reason = reason
+
+
+class LostPrepares:
+    """How often PostgreSQL was lost while the same request was prepared, so that it is not repeated for ever.
+
+    The counts are of this process: with n replicas a request is repeated n times as often at most.
+    """
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[Hashable, int] = OrderedDict()
+
+    def count(self, key: Hashable, error: BaseException) -> None:
+        """Count an error of a request if PostgreSQL was lost in `prepare`."""
+        if isinstance(error, LostInPrepareError):
+            self._counts[key] = self._counts.get(key, 0) + 1
+            if len(self._counts) > _MOST_COUNTED:
+                self._counts.popitem(last=False)
+
+    def require_few(self, key: Hashable) -> None:
+        """Raise BadInputError, and forget the count, if it has happened too often."""
+        if self._counts.get(key, 0) >= MOST_LOST:
+            del self._counts[key]
+            raise BadInputError(
+                f"PostgreSQL was lost {MOST_LOST} times while the job prepared this run: does its `prepare` take longer"
+                " than STREAMWORKERS_IDLE_TRANSACTION_SECONDS, or close its connection?"
+            )
 
 
 def prepare_request(connection: Connection, job: Job[Any], request: RunRequest) -> RunRequest:
     """Check a request, let its job complete it, and check the result.
 
     Raises BadInputError for parameters, items or a key that break a rule, UnknownNameError for a part that a job does
-    not have, PrepareError for an error of PostgreSQL in the job's `prepare`, and whatever else that raises.
+    not have, PrepareError for an error of PostgreSQL in the job's `prepare` or a transaction that it broke,
+    LostInPrepareError if the connection is lost after it, and whatever else it raises.
     """
     checked = check_request(job, request)
-    prepared = _call_prepare(connection, job, checked)
+    prepared = _call_prepare(connection, job, checked) if has_own_prepare(job) else checked
     if not isinstance(prepared, RunRequest):
         raise TypeError(f"prepare of job {job.name!r} returned {prepared!r}, not a RunRequest")
     if prepared.symbols is not checked.symbols or prepared.timeframes is not checked.timeframes:
@@ -35,14 +74,59 @@ def prepare_request(connection: Connection, job: Job[Any], request: RunRequest) 
     return prepared
 
 
+def has_own_prepare(job: Job[Any]) -> bool:
+    """True if a job completes its requests."""
+    return type(job).prepare is not Job.prepare
+
+
 def _call_prepare(connection: Connection, job: Job[Any], request: RunRequest) -> RunRequest:
+    status = connection.info.transaction_status
     try:
-        return job.prepare(connection, request)
-    except psycopg.Error as error:
-        if is_transient(error):
+        prepared = job.prepare(connection, request)
+    except UsageError:
+        raise
+    except Exception as error:
+        if _is_lost(connection):
+            raise LostInPrepareError(job.name, describe(error)) from error
+        if not isinstance(error, psycopg.Error):
             raise
-        # What PostgreSQL rejects here is the job's own, and no reason for its caller to wait.
+        if is_transient(error) and error.sqlstate is not None:  # an answer of a server, which may be ours
+            raise LostInPrepareError(job.name, describe(error)) from error
+        # Any other error of PostgreSQL is the job's own, and no reason for its caller to wait.
         raise PrepareError(f"job {job.name!r} cannot prepare a run: {describe(error)}") from error
+    if connection.closed:
+        raise LostInPrepareError(job.name, "it left the connection closed")
+    if status == TransactionStatus.INTRANS:
+        try:
+            _require_sound_transaction(connection, job.name)
+        except psycopg.Error as error:
+            raise LostInPrepareError(job.name, describe(error)) from error
+    return prepared
+
+
+def _require_sound_transaction(connection: Connection, job: str) -> None:
+    """Raise PrepareError if the caller cannot go on in the transaction in which it called `prepare`."""
+    match connection.info.transaction_status:
+        case TransactionStatus.INERROR:
+            raise PrepareError(f"prepare of job {job!r} caught an error of the database")
+        case TransactionStatus.INTRANS:
+            if fetch_value(connection, "SHOW transaction_read_only") == "on":
+                raise PrepareError(f"prepare of job {job!r} made its transaction read-only")
+        case _:
+            raise PrepareError(f"prepare of job {job!r} ended the transaction that it was called in")
+
+
+def _is_lost(connection: Connection) -> bool:
+    """True if the connection does not answer any more."""
+    if connection.closed:
+        return True
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.errors.InFailedSqlTransaction:
+        return False
+    except psycopg.Error:
+        return True
+    return False
 
 
 def check_request(job: Job[Any], request: RunRequest) -> RunRequest:

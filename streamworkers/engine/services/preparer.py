@@ -7,7 +7,7 @@ the entries. A run whose `prepare` fails is prepared again on its own, a few tim
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,9 +19,9 @@ from streamworkers.database import Connection, wait_for_notify
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, finish_small_runs
 from streamworkers.engine.host.metrics import ServiceMetrics
-from streamworkers.engine.job import Job, RunRequest
+from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger import ClaimedRun, PreparedRun, Run
-from streamworkers.engine.preparation import prepare_request
+from streamworkers.engine.preparation import has_own_prepare, prepare_request
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.session import guard_user_code, is_outage, outage_of, reset_session, restore_connection
@@ -127,11 +127,8 @@ class Preparer:
         job = self._jobs[claim.job]
         try:
             request = self._resolve(connection, claim.to_request())
-            if type(job).prepare is Job.prepare:
+            with self._guard(connection) if has_own_prepare(job) else nullcontext():
                 prepared = prepare_request(connection, job, request)
-            else:
-                with self._guard(connection):
-                    prepared = prepare_request(connection, job, request)
             return PreparedRun(claim, prepared, job.queue, job.max_attempts)
         except UsageError as error:
             return _Failed(claim, printable(str(error)), is_final=True)

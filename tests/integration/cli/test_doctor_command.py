@@ -409,6 +409,24 @@ def test_a_finding_says_how_many_workers_hold_since_when_and_why(patient: Patien
     assert re.fullmatch(r"promoter cannot work since .* UTC: Redis is full: OOM", what)
 
 
+@pytest.mark.usefixtures("no_pause", "patient")
+def test_a_fault_that_stops_a_scheduler_is_found_in_its_heartbeat(connection: Connection, cli: Command) -> None:
+    passing = {"who": "ticker", "store": "redis", "kind": "away", "text": "Redis does not answer", "since": time.time()}
+    lasting = {"who": "stream-listener", "store": "redis", "kind": "rejected", "text": "Redis rejects: NOPERM"}
+    doing = {"starts": ["ticks"], "faults": [passing, lasting | {"since": time.time() - 5}]}
+    process = ProcessRecord("host-7-abc", "scheduler", "host", 7, "0.2.0", datetime.now(UTC), doing)
+    record_process(connection, process)
+    (row,) = cli("doctor", "--json").json
+    assert (row["kind"], row["where"]) == ("store_fault", "scheduler host-7-abc")
+    assert re.fullmatch(r"stream-listener cannot work since .* UTC: Redis rejects: NOPERM", row["what"])
+    shown = cli("status", "--json").json["processes"]
+    assert [each["doing"] for each in shown if each["name"] == "host-7-abc"] == [
+        "ticks; ticker: Redis does not answer; stream-listener: Redis rejects: NOPERM"
+    ]
+    connection.execute("UPDATE processes SET seen_at = seen_at - interval '1 minute'")  # silent: the fault may be over
+    assert [row["kind"] for row in cli("doctor", "--json").json] == ["silent_scheduler"]
+
+
 @pytest.mark.usefixtures("no_pause")
 def test_what_was_stranded_is_done_once_and_the_count_is_right(patient: Patient, cli: Command) -> None:
     _strand(patient)

@@ -20,6 +20,8 @@ from scheduler.status import StatusFollower
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
+from streamworkers.engine.job import Job, RunRequest
+from streamworkers.engine.preparation import MOST_LOST, LostInPrepareError
 from streamworkers.engine.redis import keys
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.inbox import Messages
@@ -61,6 +63,27 @@ def _runs(connection: Connection) -> list[tuple[Any, ...]]:
 def _status(messages: Messages, job_id: str) -> dict[str, str]:
     found: Any = messages._client.hgetall(keys.job_status(job_id))
     return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def test_a_message_whose_prepare_loses_its_connection_is_rejected_in_the_end(
+    messages_to_runs: MessagesToRuns, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(job: Job[Any], opened: Connection, request: RunRequest) -> RunRequest:
+        del job
+        if "BAD" in request.symbols:
+            opened.close()
+        return request
+
+    monkeypatch.setattr(type(messages_to_runs.registry["noop"]), "prepare", close)
+    bad = _message(symbols=["BAD"], job_id="lost")
+    for _ in range(MOST_LOST):
+        with pytest.raises(LostInPrepareError, match="prepare of job 'noop': it left the connection closed"):
+            messages_to_runs.accept(bad, "stream", SENT_AT)
+    result = messages_to_runs.accept(bad, "stream", SENT_AT)
+    assert (result.kind, result.reason) == ("rejected", "bad_field")
+    assert result.detail.startswith("PostgreSQL was lost 3 times while the job prepared this run")
+    assert messages_to_runs.accept(_message(job_id="found"), "stream", SENT_AT).kind == "started"
+    assert len(_runs(connection)) == 1
 
 
 def test_a_load_that_is_complete_starts_one_run_however_often_it_is_told(

@@ -1,16 +1,20 @@
 """What one schedule, or one replica, cannot do to the others."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
-from psycopg import errors
 
 from harness import wait_until
 from scheduler.ticker import Ticker
 from scheduling import MONDAY, Add, Clock, runs_of, ticks_of
 from streamworkers.database import Connection, connect, fetch_value
 from streamworkers.engine.job import Job, RunRequest
+from streamworkers.engine.preparation import MOST_LOST, LostInPrepareError
 from streamworkers.schedules import store
 from streamworkers.schedules.timing import Timing
 
@@ -41,31 +45,122 @@ def test_whatever_one_schedule_raises_the_others_tick(
     assert [state for _, state, _ in ticks_of(connection, store.require_schedule(connection, "aa"))] == ["started"]
 
 
-def test_a_prepare_that_outlasts_the_limit_of_its_transaction_rejects_its_tick(
-    ticker: Ticker, add: Add, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def outlast(job: Job[Any], opened: Connection, request: RunRequest) -> RunRequest:
-        del job
-        if request.origin.schedule == "slow":
-            opened.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
-            backend = opened.info.backend_pid
-            gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
-            wait_until(lambda: fetch_value(connection, gone, (backend,)), what="PostgreSQL ends the transaction")
-            opened.execute("SELECT 1")
-        return request
+Prepare = Callable[[Connection], object]
 
-    monkeypatch.setattr(type(ticker.registry["noop"]), "prepare", outlast)
+
+def _outlast(opened: Connection) -> None:
+    opened.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+    gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
+    backend = opened.info.backend_pid
+    with connect(opened.info.dsn) as other:
+        wait_until(lambda: fetch_value(other, gone, (backend,)), what="PostgreSQL ends the transaction")
+
+
+def _outlast_and_read(opened: Connection) -> None:
+    _outlast(opened)
+    opened.execute("SELECT 1")
+
+
+def _wrap(opened: Connection) -> None:
+    opened.pgconn.finish()
+    try:
+        opened.execute("SELECT 1")
+    except psycopg.Error:
+        raise ValueError("no rows") from None
+
+
+def _ask_another_database(opened: Connection) -> None:
+    del opened
+    raise psycopg.OperationalError("my other database is away")
+
+
+def _swallow(opened: Connection) -> None:
+    with suppress(psycopg.Error):
+        opened.execute("SELECT 1 / 0")
+
+
+@pytest.fixture
+def prepare_of_slow(ticker: Ticker, monkeypatch: pytest.MonkeyPatch) -> Callable[[Prepare], None]:
+    """Let the job do something in its `prepare` for the schedule `slow`."""
+
+    def set_prepare(action: Prepare) -> None:
+        def prepare(job: Job[Any], opened: Connection, request: RunRequest) -> RunRequest:
+            if request.origin.schedule == "slow":
+                action(opened)
+            return request
+
+        monkeypatch.setattr(type(ticker.registry["noop"]), "prepare", prepare)
+
+    return set_prepare
+
+
+@pytest.mark.parametrize("action", [_outlast, _outlast_and_read, _wrap, Connection.close])
+def test_a_prepare_that_loses_its_connection_again_and_again_rejects_its_tick(
+    action: Prepare,
+    prepare_of_slow: Callable[[Prepare], None],
+    ticker: Ticker,
+    add: Add,
+    connection: Connection,
+    clock: Clock,
+) -> None:
+    prepare_of_slow(action)
     slow, other = add("slow"), add("tidy")
     ticker.run_once()
     clock.forward(hours=1)
-    for _ in range(2):
-        with pytest.raises(errors.IdleInTransactionSessionTimeout):
+    for _ in range(MOST_LOST):
+        with pytest.raises(LostInPrepareError, match="during prepare of job 'noop': "):
             ticker.run_once()
     ticker.run_once()
-    limit = "STREAMWORKERS_IDLE_TRANSACTION_SECONDS"
-    reason = f"prepare of job 'noop' left its transaction idle for longer than {limit}, 2 times"
+    reason = (
+        "PostgreSQL was lost 3 times while the job prepared this run: does its `prepare` take longer than"
+        " STREAMWORKERS_IDLE_TRANSACTION_SECONDS, or close its connection?"
+    )
     assert [(state, why) for _, state, why in ticks_of(connection, slow)] == [("rejected", reason)]
     assert len(runs_of(connection, other)) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        (_ask_another_database, "job 'noop' cannot prepare a run: OperationalError: my other database is away"),
+        (_swallow, "prepare of job 'noop' caught an error of the database"),
+        (
+            partial(Connection.execute, query="COMMIT"),
+            "prepare of job 'noop' ended the transaction that it was called in",
+        ),
+        (
+            partial(Connection.execute, query="SET TRANSACTION READ ONLY"),
+            "prepare of job 'noop' made its transaction read-only",
+        ),
+    ],
+)
+def test_a_prepare_that_fails_rejects_its_tick_at_once(
+    action: Prepare,
+    reason: str,
+    prepare_of_slow: Callable[[Prepare], None],
+    ticker: Ticker,
+    add: Add,
+    connection: Connection,
+    clock: Clock,
+) -> None:
+    prepare_of_slow(action)
+    slow, other = add("slow"), add("tidy")
+    ticker.run_once()
+    clock.forward(hours=1)
+    ticker.run_once()
+    assert [(state, why) for _, state, why in ticks_of(connection, slow)] == [("rejected", f"PrepareError: {reason}")]
+    assert len(runs_of(connection, other)) == 1
+
+
+def test_what_a_prepare_does_to_the_session_ends_with_it(
+    prepare_of_slow: Callable[[Prepare], None], ticker: Ticker, add: Add, connection: Connection, clock: Clock
+) -> None:
+    prepare_of_slow(partial(Connection.execute, query="SET default_transaction_read_only = on"))
+    schedules = add("slow"), add("tidy")
+    ticker.run_once()
+    clock.forward(hours=1)
+    ticker.run_once()
+    assert [len(runs_of(connection, schedule)) for schedule in schedules] == [1, 1]
 
 
 def test_a_schedule_whose_calendar_the_package_cannot_make_is_named(
