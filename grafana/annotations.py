@@ -1,18 +1,23 @@
-"""Events drawn over every panel: runs, workers that ended early, deploys."""
+"""Events drawn over the panels of a board: runs that matter, workers that ended early, deploys."""
 
+from collections.abc import Collection
 from textwrap import dedent
+from typing import Literal
 
 from grafana.queries import POSTGRES, PROMETHEUS, Json
 
+Shown = Literal["Runs", "Worker kills", "Deploys"]
+
+# The start of each run of several items, and of each that did not go well. Runs of one item, such as the hourly health
+# check, would hide the others.
 _RUNS = """
     SELECT coalesce(started_at, created_at) AS time,
-           completed_at AS timeend,
            'run ' || id || ': ' || coalesce(schedule, job) || ' over ' || left(target, 60) || ', ' || status AS text,
            job || ',' || lower(status) AS tags
     FROM runs
-    WHERE $__timeFilter(created_at)
+    WHERE $__timeFilter(created_at) AND (item_count > 1 OR status IN ('FAILED', 'COMPLETED_WITH_ERRORS'))
     ORDER BY id DESC
-    LIMIT 200
+    LIMIT 50
 """
 _KILLS = 'sum by (cause) (increase(streamworkers_worker_ends_total{cause!="stopped"}[2m])) > 0'
 # A version that did not exist five minutes ago. The value is 1 for each version, so it draws a span.
@@ -22,8 +27,21 @@ _DEPLOYS = (
 )
 
 
-def annotations() -> list[Json]:
-    """The annotations of every board; each can be switched off at its top."""
+def annotations(shown: Collection[Shown] = ()) -> list[Json]:
+    """The annotations of every board; each can be switched at its top, and those in `shown` are on."""
+    runs = {
+        "name": "Runs",
+        "datasource": POSTGRES,
+        "enable": "Runs" in shown,
+        "iconColor": "blue",
+        "target": {
+            "refId": "Runs",
+            "rawSql": dedent(_RUNS).strip(),
+            "rawQuery": True,
+            "format": "table",
+            "editorMode": "code",
+        },
+    }
     return [
         {
             "builtIn": 1,
@@ -34,21 +52,10 @@ def annotations() -> list[Json]:
             "name": "Annotations & Alerts",
             "type": "dashboard",
         },
-        {
-            "name": "Runs",
-            "datasource": POSTGRES,
-            "enable": True,
-            "iconColor": "blue",
-            "target": {
-                "refId": "Runs",
-                "rawSql": dedent(_RUNS).strip(),
-                "rawQuery": True,
-                "format": "table",
-                "editorMode": "code",
-            },
-        },
-        _promql("Worker kills", "red", _KILLS, "a worker ended: {{cause}}", "cause"),
-        _promql("Deploys", "purple", _DEPLOYS, "version {{version}}", "version"),
+        runs,
+        _promql("Worker kills", "red", _KILLS, "a worker ended: {{cause}}", "cause")
+        | {"enable": "Worker kills" in shown},
+        _promql("Deploys", "purple", _DEPLOYS, "version {{version}}", "version") | {"enable": "Deploys" in shown},
     ]
 
 
@@ -56,7 +63,7 @@ def _promql(name: str, colour: str, expression: str, title: str, tag: str) -> Js
     return {
         "name": name,
         "datasource": PROMETHEUS,
-        "enable": True,
+        "enable": False,
         "iconColor": colour,
         "expr": expression,
         "step": "60s",

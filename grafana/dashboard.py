@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grafana.annotations import annotations
+from grafana.annotations import Shown, annotations
 from grafana.layout import Section, arrange
 from grafana.queries import Json
 from grafana.variables import datasource
@@ -26,6 +26,7 @@ class Board:
     variables: Sequence[Json] = ()
     since: str = "now-6h"
     refresh: str = "30s"
+    annotated: tuple[Shown, ...] = ("Deploys",)
 
     def model(self) -> Json:
         """The board in Grafana's classic JSON."""
@@ -48,7 +49,7 @@ class Board:
             "refresh": self.refresh,
             "links": [_other_boards()],
             "templating": {"list": chosen},
-            "annotations": {"list": annotations()},
+            "annotations": {"list": annotations(self.annotated)},
             "panels": arrange(self.sections),
         }
 

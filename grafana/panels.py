@@ -5,38 +5,13 @@ from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Literal
 
+from grafana.columns import state_colours, with_empty_cells, without_zeros
+from grafana.looks import Look, states_of, thresholds
 from grafana.queries import Json, Query
 
-Steps = tuple[tuple[str, float | None], ...]
 Style = Literal["line", "bars", "points"]
-
-# The colours of the states of runs, ticks and health, on every board.
-COLOURS = {
-    "COMPLETED": "green",
-    "COMPLETED_WITH_ERRORS": "orange",
-    "FAILED": "red",
-    "CANCELLED": "purple",
-    "RUNNING": "blue",
-    "PENDING": "text",
-    "completed": "green",
-    "failed": "red",
-    "cancelled": "purple",
-    "retrying": "orange",
-    "pending": "text",
-    "started": "green",
-    "waiting": "blue",
-    "missed": "red",
-    "skipped": "orange",
-    "rejected": "red",
-    "ok": "green",
-    "degraded": "orange",
-    "critical": "red",
-    "bullish": "green",
-    "bearish": "red",
-    "neutral": "text",
-}
-
-ALWAYS_WELL: Steps = (("green", None),)
+# A panel this wide has room for its legend beside the chart.
+_WIDE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,114 +43,6 @@ class Panel:
         return replace(self, model={**self.model, "timeFrom": span})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How values are shown. `unit` is a unit id of Grafana: s, short, bytes, percentunit, dateTimeAsIso …"""
-
-    unit: str | None = None
-    decimals: int | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    thresholds: Steps = ()
-    mappings: tuple[Json, ...] = ()
-    columns: tuple[Json, ...] = ()
-    no_value: str | None = None
-    links: tuple[Json, ...] = ()
-
-
-def above(warning: float, bad: float) -> Steps:
-    """Green, orange from `warning`, red from `bad`."""
-    return (("green", None), ("orange", warning), ("red", bad))
-
-
-def below(bad: float, warning: float) -> Steps:
-    """Red below `bad`, orange below `warning`, else green."""
-    return (("red", None), ("orange", bad), ("green", warning))
-
-
-def any_is_bad() -> Steps:
-    """Green at zero, red from one."""
-    return (("green", None), ("red", 1))
-
-
-def link(title: str, url: str) -> Json:
-    """A data link; `${__data.fields.NAME}` in it is the value of a column of the row."""
-    return {"title": title, "url": url, "targetBlank": False}
-
-
-def to_run(column: str = "run") -> Json:
-    """A link to the details of the run whose id is in a column."""
-    here = "&var-postgres=${postgres}&var-prometheus=${prometheus}&${__url_time_range}"
-    return link("details of this run", f"/d/streamworkers-runs?var-run=${{__data.fields.{column}}}{here}")
-
-
-def to_symbol() -> Json:
-    """A link to the candles of a row's symbol."""
-    here = "&var-postgres=${postgres}&var-prometheus=${prometheus}"
-    return link("its candles", f"/d/streamworkers-market?var-symbol=${{__data.fields.symbol}}{here}")
-
-
-def column(
-    name: str,
-    unit: str | None = None,
-    *,
-    width: int | None = None,
-    steps: Steps = (),
-    to: Json | None = None,
-    bar: bool = False,
-) -> Json:
-    """The look of one column or series; `bar` draws a ratio as a bar in the cell."""
-    properties: list[Json] = []
-    if unit is not None:
-        properties.append({"id": "unit", "value": unit})
-    if width is not None:
-        properties.append({"id": "custom.width", "value": width})
-    if steps:
-        properties.append({"id": "thresholds", "value": _thresholds(steps)})
-        if not bar:
-            properties.append({"id": "custom.cellOptions", "value": {"type": "color-text"}})
-    if bar:
-        properties.append({"id": "custom.cellOptions", "value": {"type": "gauge", "mode": "basic"}})
-        properties += [{"id": "min", "value": 0}, {"id": "max", "value": 1}]
-    if to is not None:
-        properties.append({"id": "links", "value": [to]})
-    return {"matcher": {"id": "byName", "options": name}, "properties": properties}
-
-
-def state_column(name: str) -> Json:
-    """A column of states, each shown in its colour."""
-    return {
-        "matcher": {"id": "byName", "options": name},
-        "properties": [
-            {"id": "mappings", "value": [_in_colours()]},
-            {"id": "custom.cellOptions", "value": {"type": "color-text"}},
-        ],
-    }
-
-
-def series_colour(name: str, colour: str) -> Json:
-    """A fixed colour for one series."""
-    value = {"mode": "fixed", "fixedColor": colour}
-    return {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "color", "value": value}]}
-
-
-def stat_field(name: str, steps: Steps) -> Json:
-    """Thresholds of one of several fields of a stat."""
-    properties = [{"id": "thresholds", "value": _thresholds(steps)}]
-    return {"matcher": {"id": "byName", "options": name}, "properties": properties}
-
-
-def values_as(names: dict[int, tuple[str, str]]) -> Json:
-    """A mapping from numbers to texts in colours."""
-    return {
-        "type": "value",
-        "options": {
-            str(number): {"text": text, "color": colour, "index": index}
-            for index, (number, (text, colour)) in enumerate(names.items())
-        },
-    }
-
-
 def timeseries(
     about: About,
     queries: Sequence[Query],
@@ -185,33 +52,54 @@ def timeseries(
     style: Style = "line",
     stacked: bool = False,
 ) -> Panel:
-    """Lines, bars or points over time."""
+    """Lines, bars or points over time. Series that are zero all the time are left out, if there are others."""
     custom: Json = {
         "drawStyle": style,
-        "lineWidth": 1,
-        "fillOpacity": {"line": 10, "bars": 80, "points": 0}[style],
+        "lineWidth": 1 if style == "bars" else 2,
+        "fillOpacity": {"line": 30 if stacked else 5, "bars": 80, "points": 0}[style],
         "pointSize": 6 if style == "points" else 4,
         "showPoints": "always" if style == "points" else "auto",
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if look.thresholds else "off"},
+        "scaleDistribution": {"type": "log", "log": 10} if look.scale == "log" else {"type": "linear"},
     }
-    options: Json = {"legend": _legend(), "tooltip": {"mode": "multi", "sort": "desc"}}
-    return _panel("timeseries", about, queries, _field_config(look, custom), (options, size))
+    named = {state: None for query in queries for state in states_of(query.legend)}
+    look = replace(look, columns=(*state_colours(*named), *look.columns))
+    if any(query.has_many_series for query in queries):
+        look = replace(look, columns=(*look.columns, without_zeros()))
+    options: Json = {"legend": _legend(size), "tooltip": {"mode": "multi", "sort": "desc", "hideZeros": True}}
+    fields = _field_config(look, custom, "palette-classic")
+    return _panel("timeseries", about, queries, fields, (options, size))
 
 
 def stat(about: About, queries: Sequence[Query], look: Look, size: Size) -> Panel:
-    """One large number for each series or column."""
+    """One large number for each series or numeric column, over its course where the query has one."""
     options: Json = {
-        "reduceOptions": _last("/.*/"),
+        "reduceOptions": _last(""),
         "colorMode": "value",
-        "graphMode": "none",
+        "graphMode": "area" if any(query.is_over_time for query in queries) else "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "textMode": "auto",
         "wideLayout": True,
     }
-    return _panel("stat", about, queries, _field_config(look, {}), (options, size))
+    return _panel("stat", about, queries, _field_config(look, {}, "thresholds"), (options, size))
+
+
+def verdict(about: About, queries: Sequence[Query], look: Look, size: Size, *, field: str) -> Panel:
+    """One sentence, the text column `field`, on a ground of its colour."""
+    options: Json = {
+        "reduceOptions": _last(f"/^{field}$/"),
+        "colorMode": "background",
+        "graphMode": "none",
+        "justifyMode": "auto",
+        "orientation": "auto",
+        "textMode": "value",
+        "wideLayout": True,
+        "text": {"valueSize": 24},
+    }
+    return _panel("stat", about, queries, _field_config(look, {}, "thresholds"), (options, size))
 
 
 def gauge(about: About, queries: Sequence[Query], look: Look, size: Size) -> Panel:
@@ -225,16 +113,25 @@ def gauge(about: About, queries: Sequence[Query], look: Look, size: Size) -> Pan
         "minVizHeight": 75,
         "sizing": "auto",
     }
-    return _panel("gauge", about, queries, _field_config(look, {}), (options, size))
+    return _panel("gauge", about, queries, _field_config(look, {}, "thresholds"), (options, size))
 
 
 def table(
     about: About, queries: Sequence[Query], look: Look, size: Size, *, transformations: Sequence[Json] = ()
 ) -> Panel:
-    """Rows and columns."""
-    custom: Json = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False}
+    """Rows and columns. Text wraps, a null is a dash, and `look.no_value` is shown only when there is no row."""
+    custom: Json = {
+        "align": "auto",
+        "cellOptions": {"type": "auto", "wrapText": True},
+        "wrapText": True,
+        "filterable": False,
+        "inspect": False,
+        "minWidth": 50,
+        "wrapHeaderText": True,
+    }
     options: Json = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": [], "fields": ""}}
-    made = _panel("table", about, queries, _field_config(look, custom), (options, size))
+    fields = _field_config(replace(look, mappings=with_empty_cells(look)), custom, "thresholds")
+    made = _panel("table", about, queries, fields, (options, size))
     return replace(made, model={**made.model, "transformations": list(transformations)})
 
 
@@ -248,12 +145,13 @@ def barchart(about: About, queries: Sequence[Query], look: Look, size: Size, *, 
         "groupWidth": 0.8,
         "showValue": "auto",
         "stacking": "normal" if stacked else "none",
-        "legend": _legend(),
+        "legend": {**_legend(size), "displayMode": "list", "placement": "bottom", "calcs": [], "showLegend": stacked},
         "tooltip": {"mode": "multi", "sort": "none"},
         "xTickLabelRotation": 0,
         "xTickLabelSpacing": 0,
     }
-    return _panel("barchart", about, queries, _field_config(look, custom), (options, size))
+    fields = _field_config(look, custom, "thresholds" if look.thresholds else "palette-classic")
+    return _panel("barchart", about, queries, fields, (options, size))
 
 
 def candlestick(about: About, queries: Sequence[Query], look: Look, size: Size) -> Panel:
@@ -265,11 +163,11 @@ def candlestick(about: About, queries: Sequence[Query], look: Look, size: Size) 
         "colors": {"up": "green", "down": "red", "flat": "gray"},
         "fields": {name: name for name in ("open", "high", "low", "close", "volume")},
         "includeAllFields": True,
-        "legend": _legend(),
+        "legend": {**_legend(size), "displayMode": "list", "placement": "bottom", "calcs": ["lastNotNull"]},
         "tooltip": {"mode": "multi", "sort": "none"},
     }
     custom: Json = {"lineWidth": 1, "fillOpacity": 0, "spanNulls": True}
-    return _panel("candlestick", about, queries, _field_config(look, custom), (options, size))
+    return _panel("candlestick", about, queries, _field_config(look, custom, "palette-classic"), (options, size))
 
 
 def state_timeline(about: About, queries: Sequence[Query], look: Look, size: Size) -> Panel:
@@ -279,16 +177,11 @@ def state_timeline(about: About, queries: Sequence[Query], look: Look, size: Siz
         "showValue": "never",
         "alignValue": "left",
         "rowHeight": 0.85,
-        "legend": _legend(),
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "single", "sort": "none"},
     }
     custom: Json = {"lineWidth": 0, "fillOpacity": 80, "spanNulls": True}
-    return _panel("state-timeline", about, queries, _field_config(look, custom), (options, size))
-
-
-def row(number: int, title: str) -> Panel:
-    """A heading over the panels that follow."""
-    return Panel({"type": "row", "id": number, "title": title, "collapsed": False, "panels": []}, Size(24, 1))
+    return _panel("state-timeline", about, queries, _field_config(look, custom, "thresholds"), (options, size))
 
 
 def merged(names: dict[str, str], *, hidden: Sequence[str] = ("Time",)) -> tuple[Json, ...]:
@@ -316,14 +209,12 @@ def _panel(kind: str, about: About, queries: Sequence[Query], fields: Json, show
     return Panel(model, size)
 
 
-def _field_config(look: Look, custom: Json) -> Json:
-    steps = look.thresholds or (("green" if custom.get("drawStyle") is None else "text", None),)
-    by_thresholds = bool(look.thresholds) and "drawStyle" not in custom
+def _field_config(look: Look, custom: Json, colour_mode: str) -> Json:
     defaults: Json = {
-        "color": {"mode": "thresholds" if by_thresholds or not custom else "palette-classic"},
+        "color": {"mode": colour_mode},
         "custom": custom,
         "mappings": list(look.mappings),
-        "thresholds": _thresholds(steps),
+        "thresholds": thresholds(look.thresholds or (("text", None),)),
         "links": list(look.links),
     }
     optional = {
@@ -337,18 +228,11 @@ def _field_config(look: Look, custom: Json) -> Json:
     return {"defaults": defaults, "overrides": list(look.columns)}
 
 
-def _thresholds(steps: Steps) -> Json:
-    return {"mode": "absolute", "steps": [{"color": colour, "value": value} for colour, value in steps]}
-
-
-def _in_colours() -> Json:
-    options = {state: {"color": colour, "index": index} for index, (state, colour) in enumerate(COLOURS.items())}
-    return {"type": "value", "options": options}
-
-
-def _legend() -> Json:
-    return {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
+def _legend(size: Size) -> Json:
+    placement = "right" if size.width >= _WIDE else "bottom"
+    return {"displayMode": "table", "placement": placement, "showLegend": True, "calcs": ["lastNotNull", "max"]}
 
 
 def _last(fields: str) -> Json:
+    """The last value of the fields that match; the empty string is every numeric field, which leaves out the time."""
     return {"calcs": ["lastNotNull"], "fields": fields, "values": False}

@@ -18,6 +18,21 @@ class Query:
     datasource: Json
     model: Json
 
+    @property
+    def is_over_time(self) -> bool:
+        """True for a query of Prometheus over the time range."""
+        return bool(self.model.get("range"))
+
+    @property
+    def legend(self) -> str:
+        """The template of its series' names; empty for SQL."""
+        return str(self.model.get("legendFormat", ""))
+
+    @property
+    def has_many_series(self) -> bool:
+        """True if it may give several series: its legend, or its column `metric`, names them."""
+        return "{{" in self.legend or " AS metric" in self.model.get("rawSql", "")
+
     def target(self, letter: str) -> Json:
         """The query as an element of a panel's `targets`."""
         return {"datasource": self.datasource, **self.model, "refId": letter}

@@ -1,25 +1,10 @@
 """Market: the results of the analysis, and how fresh and complete its bars are."""
 
+from grafana.columns import column, run_column, series_colour, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.panels import (
-    About,
-    Look,
-    Panel,
-    Size,
-    above,
-    barchart,
-    below,
-    candlestick,
-    column,
-    series_colour,
-    stat,
-    state_column,
-    table,
-    timeseries,
-    to_run,
-    to_symbol,
-)
+from grafana.looks import DAY_AND_CLOCK, Look, above, below
+from grafana.panels import About, Panel, Size, barchart, candlestick, stat, table, timeseries
 from grafana.queries import Json, promql, sql, sql_series
 from grafana.variables import one_of, rows_of
 
@@ -330,7 +315,7 @@ def _movers(number: int, title: str, text: str, verb: str) -> Panel:
         f"Which symbols {verb} most from the previous day to the newest day? Click on one for its candles.",
     )
     columns = (
-        column("symbol", to=to_symbol()),
+        symbol_column(),
         column("change", "percentunit", steps=(("red", None), ("green", 0))),
         column("close", "none"),
     )
@@ -359,12 +344,12 @@ def _patterns() -> Section:
                 Look(
                     unit="short",
                     columns=(
-                        column("symbol", to=to_symbol()),
+                        symbol_column(),
                         state_column("direction"),
                         column("confidence", "percentunit", steps=(("text", None), ("green", 0.7)), bar=True),
-                        column("bar", "dateTimeAsIso"),
-                        column("detected", "dateTimeAsIso"),
-                        column("run", width=80, to=to_run()),
+                        column("bar", DAY_AND_CLOCK, width=100),
+                        column("detected", DAY_AND_CLOCK, width=100),
+                        run_column(),
                     ),
                     no_value="no pattern of this confidence in this range",
                 ),
@@ -393,10 +378,10 @@ def _patterns() -> Section:
                 Look(
                     unit="short",
                     columns=(
-                        column("symbol", to=to_symbol()),
+                        symbol_column(),
                         column("strongest", "percentunit"),
                         column("mean", "percentunit"),
-                        column("newest bar", "dateTimeAsIso"),
+                        column("newest bar", DAY_AND_CLOCK, width=100),
                     ),
                 ),
                 Size(14, 8),
@@ -453,9 +438,9 @@ def _symbol() -> Section:
                 Look(
                     unit="none",
                     columns=(
-                        column("bar", "dateTimeAsIso"),
-                        column("calculated", "dateTimeAsIso"),
-                        column("run", width=80, to=to_run()),
+                        column("bar", DAY_AND_CLOCK, width=100),
+                        column("calculated", DAY_AND_CLOCK, width=100),
+                        run_column(),
                     ),
                 ),
                 Size(12, 9),
@@ -472,8 +457,8 @@ def _symbol() -> Section:
                     columns=(
                         state_column("direction"),
                         column("confidence", "percentunit"),
-                        column("bar", "dateTimeAsIso"),
-                        column("run", width=80, to=to_run()),
+                        column("bar", DAY_AND_CLOCK, width=100),
+                        run_column(),
                     ),
                     no_value="no pattern in this range",
                 ),
@@ -486,7 +471,7 @@ def _symbol() -> Section:
 def _data() -> Section:
     age = "time() - max by (timeframe) (streamworkers_last_bar_timestamp_seconds)"
     columns = (
-        column("newest bar", "dateTimeAsIso"),
+        column("newest bar", DAY_AND_CLOCK, width=100),
         column("age", "s"),
         column("coverage", "percentunit", steps=below(0.95, 0.99), bar=True),
     )

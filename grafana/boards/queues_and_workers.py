@@ -1,22 +1,10 @@
 """Queues and workers: does the pool keep up, and would more workers help?"""
 
+from grafana.columns import column, link
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.panels import (
-    About,
-    Look,
-    Panel,
-    Size,
-    above,
-    any_is_bad,
-    below,
-    column,
-    link,
-    merged,
-    stat,
-    table,
-    timeseries,
-)
+from grafana.looks import Look, above, any_is_bad, below
+from grafana.panels import About, Panel, Size, merged, stat, table, timeseries
 from grafana.queries import Json, Query, promql, promql_now, promql_table
 from grafana.variables import labels_of, one_of
 
@@ -134,7 +122,7 @@ def _rates() -> Section:
     enqueued = f"max by (queue, job) (rate(streamworkers_items_enqueued_total{{{_JOB}}}[$__rate_interval]))"
     throughput = [
         promql(f"sum({enqueued})", "enqueued"),
-        promql(f"sum(rate(streamworkers_items_started_total{{{_JOB}}}[$__rate_interval]))", "started"),
+        promql(f"sum(rate(streamworkers_items_started_total{{{_JOB}}}[$__rate_interval]))", "attempts"),
         _rate("streamworkers_items_finished_total", "outcome"),
     ]
     rest = [
@@ -387,4 +375,5 @@ def board() -> Board:
             one_of("drain", "empty within", [("10 min", "600"), ("2 min", "120"), ("30 min", "1800")]),
         ],
         since="now-3h",
+        annotated=("Worker kills", "Deploys"),
     )

@@ -1,24 +1,10 @@
 """Runs: their history over weeks, what is slow, what fails, and one run in detail."""
 
+from grafana.columns import column, run_column, series_colour, stat_field, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.panels import (
-    About,
-    Look,
-    Size,
-    any_is_bad,
-    barchart,
-    below,
-    column,
-    series_colour,
-    stat,
-    stat_field,
-    state_column,
-    table,
-    timeseries,
-    to_run,
-    to_symbol,
-)
+from grafana.looks import DAY_AND_CLOCK, Look, any_is_bad, below
+from grafana.panels import About, Size, barchart, stat, table, timeseries
 from grafana.queries import promql, sql, sql_series
 from grafana.variables import rows_of
 
@@ -201,11 +187,11 @@ def _history() -> Section:
     kept = 'max by (job, status) (streamworkers_runs{job=~"${job:regex}"})'
     colours = tuple(series_colour(state, colour) for state, colour in _STATES)
     columns = (
-        column("run", width=80, to=to_run()),
+        run_column(),
         state_column("status"),
         column("coverage", "percentunit", steps=below(0.95, 0.99)),
         column("failed", "short", steps=any_is_bad()),
-        column("created", "dateTimeAsIso"),
+        column("created", DAY_AND_CLOCK, width=100),
         column("waited", "s"),
         column("duration", "s"),
     )
@@ -296,8 +282,8 @@ def _slow_and_failed() -> Section:
                 Look(
                     unit="short",
                     columns=(
-                        column("run", width=80, to=to_run()),
-                        column("symbol", to=to_symbol()),
+                        run_column(),
+                        symbol_column(),
                         column("duration", "s"),
                         state_column("status"),
                     ),
@@ -325,9 +311,9 @@ def _slow_and_failed() -> Section:
                 Look(
                     unit="short",
                     columns=(
-                        column("run", width=80, to=to_run()),
+                        run_column(),
                         state_column("status"),
-                        column("last", "dateTimeAsIso"),
+                        column("last", DAY_AND_CLOCK, width=100),
                     ),
                     no_value="no error",
                 ),
@@ -338,7 +324,7 @@ def _slow_and_failed() -> Section:
 
 
 def _one_run() -> Section:
-    times = [column(name, "dateTimeAsIso") for name in ("as_of", "due", "created", "started", "completed")]
+    times = [column(name, DAY_AND_CLOCK, width=100) for name in ("as_of", "due", "created", "started", "completed")]
     return Section(
         3,
         "Run $run",
@@ -409,9 +395,9 @@ def _one_run() -> Section:
                     unit="none",
                     columns=(
                         state_column("status"),
-                        column("symbol", to=to_symbol()),
-                        column("started", "dateTimeAsIso"),
-                        column("finished", "dateTimeAsIso"),
+                        symbol_column(),
+                        column("started", DAY_AND_CLOCK, width=100),
+                        column("finished", DAY_AND_CLOCK, width=100),
                     ),
                     no_value="every item was completed at the first attempt",
                 ),

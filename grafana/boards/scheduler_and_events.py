@@ -1,25 +1,10 @@
 """Scheduler and events: do ticks and messages become runs in time, and what do health checks say?"""
 
+from grafana.columns import column, run_column, stat_field, state_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.panels import (
-    ALWAYS_WELL,
-    About,
-    Look,
-    Size,
-    above,
-    any_is_bad,
-    below,
-    column,
-    stat,
-    stat_field,
-    state_column,
-    state_timeline,
-    table,
-    timeseries,
-    to_run,
-    values_as,
-)
+from grafana.looks import ALWAYS_WELL, DAY_AND_CLOCK, Look, above, any_is_bad, below, values_as
+from grafana.panels import About, Size, stat, state_timeline, table, timeseries
 from grafana.queries import promql, promql_now, sql, sql_series
 from grafana.variables import rows_of
 
@@ -91,10 +76,10 @@ def _ticks() -> Section:
     ticks = (
         state_column("state"),
         state_column("status"),
-        column("due", "dateTimeAsIso"),
+        column("due", DAY_AND_CLOCK, width=100),
         column("started after", "s", steps=above(60, 300)),
         column("decided after", "s"),
-        column("run", width=80, to=to_run()),
+        run_column(),
     )
     return Section(
         1,
@@ -189,7 +174,7 @@ def _schedules() -> Section:
                     " schedules edit`, then check with `streamworkers schedules next NAME`.",
                 ),
                 [sql(_SCHEDULES)],
-                Look(unit="none", columns=(column("next tick", "dateTimeAsIso"),), no_value="no schedule"),
+                Look(unit="none", columns=(column("next tick", DAY_AND_CLOCK, width=100),), no_value="no schedule"),
                 Size(24, 8),
             ),
             timeseries(
@@ -363,8 +348,8 @@ def _health() -> Section:
                     unit="none",
                     columns=(
                         state_column("status"),
-                        column("checked", "dateTimeAsIso"),
-                        column("run", width=80, to=to_run()),
+                        column("checked", DAY_AND_CLOCK, width=100),
+                        run_column(),
                     ),
                     no_value="no check within a day",
                 ),
@@ -375,7 +360,7 @@ def _health() -> Section:
                 [sql(_UNWELL)],
                 Look(
                     unit="none",
-                    columns=(state_column("status"), column("checked", "dateTimeAsIso")),
+                    columns=(state_column("status"), column("checked", DAY_AND_CLOCK, width=100)),
                     no_value="no finding in this range",
                 ),
                 Size(24, 8),

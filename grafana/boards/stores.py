@@ -1,21 +1,10 @@
 """Redis and PostgreSQL: do they have room, and are they fast?"""
 
+from grafana.columns import column, stat_field
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.panels import (
-    About,
-    Look,
-    Size,
-    above,
-    barchart,
-    below,
-    column,
-    gauge,
-    stat,
-    stat_field,
-    table,
-    timeseries,
-)
+from grafana.looks import DAY_AND_CLOCK, Look, above, below
+from grafana.panels import About, Size, barchart, gauge, stat, table, timeseries
 from grafana.queries import promql, promql_now, sql
 
 # Each table with the table that it is a partition of, or with itself.
@@ -286,8 +275,8 @@ def _sizes() -> Section:
         column("bytes", "bytes"),
         column("indexes", "bytes"),
         column("dead share", "percentunit", steps=above(0.2, 0.4)),
-        column("last vacuum", "dateTimeAsIso"),
-        column("last analyze", "dateTimeAsIso"),
+        column("last vacuum", DAY_AND_CLOCK, width=100),
+        column("last analyze", DAY_AND_CLOCK, width=100),
     )
     return Section(
         4,

@@ -1,25 +1,10 @@
 """Tonight: is today's run complete, and if not, what is missing and why?"""
 
+from grafana.columns import column, link, run_column, stat_field, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.panels import (
-    About,
-    Look,
-    Size,
-    above,
-    any_is_bad,
-    below,
-    column,
-    gauge,
-    link,
-    stat,
-    stat_field,
-    state_column,
-    table,
-    timeseries,
-    to_run,
-    to_symbol,
-)
+from grafana.looks import DAY_AND_CLOCK, Look, above, any_is_bad, any_needs_a_look, below
+from grafana.panels import About, Size, gauge, stat, table, timeseries
 from grafana.queries import promql, promql_now, sql, sql_series
 
 _RUNS_TODAY = """
@@ -141,7 +126,7 @@ def _at_a_glance() -> Section:
         "Did every run created today succeed? If some failed or had errors, the tables below say why; then"
         " `streamworkers dead replay --run N`.",
     )
-    fields = (stat_field("failed", any_is_bad()), stat_field("with errors", (("green", None), ("orange", 1))))
+    fields = (stat_field("failed", any_is_bad()), stat_field("with errors", any_needs_a_look()))
     coverage = About(
         12,
         "Coverage of the newest tick",
@@ -222,12 +207,12 @@ def _runs() -> Section:
         "Is work being done now, and how fast? If it is zero while items wait, no worker reads that queue.",
     )
     columns = (
-        column("run", width=80, to=to_run()),
+        run_column(),
         state_column("status"),
         column("progress", "percentunit", steps=below(0.95, 0.99), bar=True),
         column("failed", "short", steps=any_is_bad()),
-        column("due", "dateTimeAsIso"),
-        column("started", "dateTimeAsIso"),
+        column("due", DAY_AND_CLOCK, width=100),
+        column("started", DAY_AND_CLOCK, width=100),
         column("duration", "s"),
     )
     finished = "sum by (job, outcome) (rate(streamworkers_items_finished_total[$__rate_interval]))"
@@ -270,7 +255,7 @@ def _failures() -> Section:
             table(
                 why,
                 [sql(_WHY)],
-                Look(unit="short", columns=(column("last", "dateTimeAsIso"),), no_value="nothing failed"),
+                Look(unit="short", columns=(column("last", DAY_AND_CLOCK, width=100),), no_value="nothing failed"),
                 Size(12, 9),
             ),
             table(
@@ -279,9 +264,11 @@ def _failures() -> Section:
                 Look(
                     unit="short",
                     columns=(
-                        column("run", width=80, to=to_run()),
-                        column("symbol", width=90, to=to_symbol()),
-                        column("failed at", "dateTimeAsIso"),
+                        run_column(),
+                        symbol_column(),
+                        column("attempt", width=75),
+                        column("worker", width=110),
+                        column("failed at", DAY_AND_CLOCK, width=100),
                     ),
                     no_value="nothing failed",
                 ),
@@ -305,7 +292,7 @@ def _durations() -> Section:
     )
     seconds = [column(name, "s") for name in ("newest", "median", "p95")]
     columns = (
-        column("run", width=80, to=to_run()),
+        run_column(),
         column("of median", "percentunit", steps=above(1.5, 3)),
         *seconds,
     )
@@ -331,8 +318,8 @@ def _next() -> Section:
     columns = (
         column("schedule", to=link("scheduler and events", "/d/streamworkers-scheduler")),
         state_column("state"),
-        column("next tick", "dateTimeAsIso"),
-        column("last tick", "dateTimeAsIso"),
+        column("next tick", DAY_AND_CLOCK, width=100),
+        column("last tick", DAY_AND_CLOCK, width=100),
         column("in", "s", steps=(("red", None), ("orange", -60), ("green", 0))),
     )
     look = Look(unit="short", columns=columns, no_value="no schedule: `streamworkers schedules install-defaults`")
@@ -347,4 +334,5 @@ def board() -> Board:
         description="Is tonight's run complete, what failed and why, and what starts next?",
         sections=[_at_a_glance(), _runs(), _failures(), _durations(), _next()],
         since="now/d",
+        annotated=("Runs", "Worker kills", "Deploys"),
     )

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from grafana.boards import all_boards
+from grafana.layout import flat
 from grafana_macros import Range, Value, expand_promql, expand_sql
 from streamworkers.database import Connection
 from watching.prometheus_server import Prometheus, QueryError
@@ -53,7 +54,7 @@ class Answer:
 def panels() -> Iterator[Panel]:
     """Every panel with a query, of every board."""
     for board in all_boards():
-        for panel in board.model()["panels"]:
+        for panel in flat(board.model()["panels"]):
             targets = panel.get("targets", ())
             found = [
                 Query(panel["title"], kind, target[name])

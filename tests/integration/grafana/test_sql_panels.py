@@ -11,6 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from grafana.boards import all_boards
+from grafana.layout import flat
 from grafana_macros import Range, Value, expand_sql
 from streamworkers.database import Connection
 from streamworkers.migrations import create_roles
@@ -44,7 +45,7 @@ def _selects() -> Iterator[Select]:
         for variable in model["templating"]["list"]:
             if isinstance(variable["query"], str) and variable["type"] == "query":
                 yield Select(f"{board.uid} variable {variable['name']}", variable["query"], False, names)
-        for owner in (*model["panels"], *model["annotations"]["list"]):
+        for owner in (*flat(model["panels"]), *model["annotations"]["list"]):
             called = owner.get("title") or owner["name"]
             for target in (*owner.get("targets", ()), owner.get("target", {})):
                 if "rawSql" in target:
@@ -203,7 +204,7 @@ def _is_a_series(place: str, columns: list[str], rows: list[tuple[Any, ...]]) ->
     at = columns.index("time")
     times = [row[at] for row in rows]
     assert all(time is not None for time in times), place
-    if "timeend" not in columns:
+    if "text" not in columns:
         assert times == sorted(times), f"{place} is not in the order of time"
 
 

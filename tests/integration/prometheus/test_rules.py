@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from debian_packages import prometheus_programs
+from grafana.layout import flat
 from patience import patient
 from streamworkers.cli.main import cli
 from streamworkers.errors import UsageError
@@ -35,7 +36,8 @@ class Case:
 
 
 def _panels(board: str) -> set[int]:
-    return {panel["id"] for panel in json.loads((BOARDS / f"{board}.json").read_text(encoding="utf-8"))["panels"]}
+    model = json.loads((BOARDS / f"{board}.json").read_text(encoding="utf-8"))
+    return {panel["id"] for panel in flat(model["panels"])}
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from grafana.__main__ import FOLDER, differing, main
 from grafana.boards import all_boards
-from grafana.layout import COLUMNS, Section, arrange
+from grafana.layout import COLUMNS, Section, arrange, flat
 from grafana.panels import Panel, Size
 from grafana_macros import expand_promql
 
@@ -30,7 +30,7 @@ _MODELS = [board.model() for board in all_boards()]
 _PANELS = [
     pytest.param(panel, id=f"{model['uid']}-{panel['id']}")
     for model in _MODELS
-    for panel in model["panels"]
+    for panel in flat(model["panels"])
     if panel["type"] != "row"
 ]
 _BOARDS = [pytest.param(model, id=model["uid"]) for model in _MODELS]
@@ -42,7 +42,7 @@ _SUFFIXES = ("", "_bucket", "_sum", "_count")
 def _expressions() -> Iterator[str]:
     """Every PromQL expression of panels and annotations."""
     for model in _MODELS:
-        for owner in (*model["panels"], *model["annotations"]["list"]):
+        for owner in (*flat(model["panels"]), *model["annotations"]["list"]):
             targets = [*owner.get("targets", ()), owner.get("target", {})]
             yield from (target["expr"] for target in targets if "expr" in target)
 
@@ -107,16 +107,22 @@ def test_a_board_is_one_that_grafana_10_to_13_load(model: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("model", _BOARDS)
 def test_panels_of_a_board_have_unique_numbers_and_titles(model: dict[str, Any]) -> None:
-    numbers = [panel["id"] for panel in model["panels"]]
+    numbers = [panel["id"] for panel in flat(model["panels"])]
     assert len(set(numbers)) == len(numbers)
-    titles = [panel["title"] for panel in model["panels"] if panel["type"] != "row"]
+    titles = [panel["title"] for panel in flat(model["panels"]) if panel["type"] != "row"]
     assert len(set(titles)) == len(titles)
 
 
 @pytest.mark.parametrize("model", _BOARDS)
 def test_no_two_panels_overlap(model: dict[str, Any]) -> None:
-    taken: dict[tuple[int, int], str] = {}
+    _do_not_overlap(model["panels"])
     for panel in model["panels"]:
+        _do_not_overlap(panel.get("panels", ()))
+
+
+def _do_not_overlap(panels: Iterable[dict[str, Any]]) -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for panel in panels:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= COLUMNS
         for x in range(place["x"], place["x"] + place["w"]):
