@@ -35,7 +35,9 @@ class LoadingSettings(BaseModel):
     )
     massive_api_key: SecretStr | None = Field(None, description="Key of the Massive API, for the provider `massive`")
     massive_base_url: str = Field(
-        "https://api.massive.com", pattern=r"^https?://[^@/?#\s]+/?$", description="Address of the Massive API"
+        "https://api.massive.com",
+        pattern=r"^https?://[^@/?#\s]+(/[^@?#\s]*)?$",
+        description="Address of the Massive API, with the path of a gateway before it if there is one",
     )
     massive_calls_per_minute: int = Field(
         5, ge=0, le=100_000, description="Calls that the whole fleet may make in any 60 seconds; 0 sets no limit"

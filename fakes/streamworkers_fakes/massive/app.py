@@ -1,8 +1,10 @@
 """The fake Massive API as a Starlette application: HTTP around `FakeMassive`, and endpoints to control it."""
 
 import asyncio
+import gzip
 import ipaddress
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -17,10 +19,13 @@ from starlette.types import Receive, Scope, Send
 from streamworkers.errors import UsageError
 from streamworkers_fakes.massive.api import Arrival, FakeMassive
 from streamworkers_fakes.massive.misbehaviour import Answer, Misbehaviour
+from streamworkers_fakes.massive.plans import parse_plan
 
 CONTROL_PATH: Final = "/__control__"
 LOG_PATH: Final = "/__log__"
 _CHUNK = 1 << 20
+_TRICKLE_BYTES = 64
+_LEAST_COMPRESSED = 1_000
 
 
 class _Rule(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,6 +46,7 @@ class _Control(msgspec.Struct, forbid_unknown_fields=True):
     now: datetime | msgspec.UnsetType | None = msgspec.UNSET
     latency: float | msgspec.UnsetType = msgspec.UNSET
     calls_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
+    plan: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Delivery(Response):
@@ -55,6 +61,9 @@ class _Delivery(Response):
         if answer.hold_seconds and not await _wait(answer.hold_seconds, receive, self._stopping):
             return
         length = len(answer.body) if answer.declared_length is None else answer.declared_length
+        if answer.trickle_seconds:
+            await self._trickle(receive, send)
+            return
         headers = {"content-type": answer.content_type, "content-length": str(length), **dict(answer.headers)}
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
@@ -64,6 +73,18 @@ class _Delivery(Response):
             more = cut or start + _CHUNK < len(answer.body)
             body = answer.body[start : start + _CHUNK]
             await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _trickle(self, receive: Receive, send: Send) -> None:
+        """Send a few bytes at a time: no part is late, and the whole takes long."""
+        answer = self._answer
+        headers = [(b"content-type", answer.content_type.encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        for start in range(0, len(answer.body), _TRICKLE_BYTES):
+            part = answer.body[start : start + _TRICKLE_BYTES]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            if not await _wait(answer.trickle_seconds, receive, self._stopping):
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _wait(seconds: float, receive: Receive, stopping: asyncio.Event) -> bool:
@@ -111,8 +132,9 @@ def build_app(fake: FakeMassive, stopping: asyncio.Event) -> Starlette:
             scope["raw_path"].decode("latin-1"),
             scope["query_string"].decode("latin-1"),
             request.headers.get("authorization"),
+            "gzip" in request.headers.get("accept-encoding", ""),
         )
-        return _Delivery(await run_in_threadpool(fake.answer, arrival), stopping)
+        return _Delivery(await run_in_threadpool(_answer, fake, arrival), stopping)
 
     return Starlette(
         routes=[
@@ -122,6 +144,16 @@ def build_app(fake: FakeMassive, stopping: asyncio.Event) -> Starlette:
             Route("/{path:path}", api),
         ]
     )
+
+
+def _answer(fake: FakeMassive, arrival: Arrival) -> Answer:
+    """Return the answer, compressed as the API does it if the client takes that."""
+    answer = fake.answer(arrival)
+    plain = answer.declared_length is not None or answer.trickle_seconds or len(answer.body) < _LEAST_COMPRESSED
+    if not arrival.gzip or plain:
+        return answer
+    headers = (*answer.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
+    return replace(answer, body=gzip.compress(answer.body, 1), headers=headers)
 
 
 def _is_local(request: Request) -> bool:
@@ -139,6 +171,8 @@ def _apply(fake: FakeMassive, wanted: _Control) -> None:
         Misbehaviour(rule.name, rule.value, frozenset(rule.tickers), rule.calls, rule.share, rule.path)
         for rule in wanted.misbehave
     ]
+    if not isinstance(wanted.plan, msgspec.UnsetType):
+        fake.plan = parse_plan(wanted.plan)
     if not isinstance(wanted.now, msgspec.UnsetType):
         fake.set_now(wanted.now)
     if not isinstance(wanted.latency, msgspec.UnsetType):
@@ -157,6 +191,7 @@ def _state(fake: FakeMassive) -> dict[str, object]:
     return {
         "now": fake.now(),
         "latency": fake.latency,
+        "plan": fake.plan.name,
         "calls": len(fake.log.calls()),
         "misbehaviours": [
             {

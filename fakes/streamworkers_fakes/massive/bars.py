@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -64,6 +65,17 @@ class FakeBars:
     def backwards(self) -> "FakeBars":
         """Return the bars, the newest first."""
         return self._at(slice(None, None, -1))
+
+    def where(self, mask: NDArray[np.bool_]) -> "FakeBars":
+        """Return the bars for which a mask is true."""
+        if mask.all():
+            return self
+        columns: list[Any] = [column[mask] for column in self.columns]
+        return FakeBars(*columns)
+
+    def with_bar(self, place: int, other: "FakeBars") -> "FakeBars":
+        """Return the bars with another one at a place."""
+        return concat_bars([self.part(0, place), other, self.part(place + 1, len(self))])
 
     @property
     def columns(self) -> tuple[Ints, Floats, Floats, Floats, Floats, Floats, Floats, Ints]:

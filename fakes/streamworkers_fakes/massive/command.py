@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,16 @@ import click
 from streamworkers.cli.session import Seconds
 from streamworkers.errors import BadInputError
 from streamworkers_fakes.massive.api import DEFAULT_KEY, FakeMassive
+from streamworkers_fakes.massive.listings import (
+    FakeListings,
+    parse_correction,
+    parse_days,
+    parse_rename,
+    parse_shares,
+)
 from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, parse_split
 from streamworkers_fakes.massive.misbehaviour import KINDS, parse_misbehaviour
+from streamworkers_fakes.massive.plans import PLANS, parse_plan
 from streamworkers_fakes.massive.server import running_fake_massive
 
 
@@ -36,6 +44,31 @@ class _WithMisbehaviours(click.Command):
 @click.option("--symbols", metavar="A,B,…", help="Symbols in lists of tickers and grouped bars; others have bars too.")
 @click.option("--unknown", multiple=True, metavar="SYMBOL", help="A symbol without bars.")
 @click.option("--listed-from", multiple=True, metavar="SYMBOL:DATE", help="First day with bars of a symbol.")
+@click.option("--delisted-after", multiple=True, metavar="SYMBOL:DATE", help="Last day with bars of a symbol.")
+@click.option(
+    "--thin", multiple=True, metavar="SYMBOL:SHARE", help="Share of days and minutes in which a symbol trades."
+)
+@click.option(
+    "--rename", "renames", multiple=True, metavar="OLD:NEW:DATE", help="A symbol under a new name from a day on."
+)
+@click.option("--always-open", multiple=True, metavar="SYMBOL", help="A symbol that trades at all hours of all days.")
+@click.option(
+    "--correct",
+    "corrections",
+    multiple=True,
+    metavar="SYMBOL:DATE:FACTOR:MOMENT",
+    help="Another close of a day, known from a moment on.",
+)
+@click.option("--fillers", type=click.IntRange(0, 99_999), default=0, show_default=True, help="More symbols in lists.")
+@click.option("--fractional", is_flag=True, help="Volumes with parts of shares.")
+@click.option(
+    "--plan",
+    default="unlimited",
+    show_default=True,
+    metavar="NAME[,…]",
+    help=f"Plan of the keys: {', '.join(PLANS)}; ,clipped ,years=N ,calls=N and ,without=ENDPOINT change it.",
+)
+@click.option("--base-path", default="", metavar="PATH", help="Path before all others, such as /gateway.")
 @click.option(
     "--split", "splits", multiple=True, metavar="SYMBOL:DATE:FROM:TO", help="A split, as AAPL:2025-06-10:1:4."
 )
@@ -69,7 +102,11 @@ def fake_massive(host: str, port: int, log_file: Path | None, misbehaviours: tup
         symbols=_symbols(words["symbols"]),
         splits=[parse_split(text) for text in words["splits"]],
         unknown=words["unknown"],
-        listed_from=dict(_listing(text) for text in words["listed_from"]),
+        listings=_listings(words),
+        fillers=words["fillers"],
+        fractional=words["fractional"],
+        plan=parse_plan(words["plan"]),
+        base_path=words["base_path"].rstrip("/"),
         extended_share=words["extended_share"],
         now=_moment(words["now"]),
         api_keys=words["api_keys"] or (DEFAULT_KEY,),
@@ -99,14 +136,15 @@ def _symbols(text: str | None) -> tuple[str, ...]:
     return symbols
 
 
-def _listing(text: str) -> tuple[str, date]:
-    symbol, _, day = text.rpartition(":")
-    try:
-        if symbol:
-            return symbol, date.fromisoformat(day)
-    except ValueError:
-        pass
-    raise BadInputError(f"--listed-from {text!r} is not SYMBOL:YYYY-MM-DD")
+def _listings(words: dict[str, Any]) -> FakeListings:
+    return FakeListings(
+        listed_from=parse_days("--listed-from", words["listed_from"]),
+        delisted_after=parse_days("--delisted-after", words["delisted_after"]),
+        thin=parse_shares(words["thin"]),
+        renames=tuple(map(parse_rename, words["renames"])),
+        always_open=frozenset(words["always_open"]),
+        corrections=tuple(map(parse_correction, words["corrections"])),
+    )
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -8,7 +8,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
 from streamworkers_fakes.massive.bars import FakeBars, Floats, Ints, concat_bars, first_of_each, no_bars
+from streamworkers_fakes.massive.listings import FakeListings
 from streamworkers_fakes.massive.trading_days import (
     DAY_MINUTES,
     FIRST_DAY,
     MINUTE_MS,
     PRE_MARKET_MINUTE,
     TradingDays,
+    all_days,
     midnight_ms,
     milliseconds,
     new_york_date,
@@ -94,20 +96,22 @@ class _Days:
     volume: Ints
     trades: Ints
 
-    def bars(self, start_ms: Ints) -> FakeBars:
-        """Return the days as bars in dollars."""
+    def bars(self, start_ms: Ints, fractions: Floats | None = None) -> FakeBars:
+        """Return the days as bars in dollars, with parts of shares added to volumes."""
         opens, highs, lows, closes = (column / 100 for column in (self.open, self.high, self.low, self.close))
         vwap = _typical(opens, highs, lows, closes)
-        return FakeBars(start_ms, opens, highs, lows, closes, self.volume.astype(float), vwap, self.trades)
+        volume = self.volume.astype(float) if fractions is None else self.volume + fractions
+        return FakeBars(start_ms, opens, highs, lows, closes, volume, vwap, self.trades)
 
 
 class FakeMarket:
     """The data that the fake API serves; every method returns the same for the same arguments.
 
     `extended_share` is the part of the pre-market and post-market minutes that have a bar. `unknown` symbols have no
-    bars, those of `listed_from` none before their day; all others have them from `FIRST_DAY` on. Methods take `now`
-    (aware): later minutes do not exist, and splits after its date do not adjust. Without it all sessions have ended
-    and all splits happened. Raises BadInputError for an `extended_share` beyond 0 to 1.
+    bars, `listings` says which symbols have them on some days only; all others have them from `FIRST_DAY` on.
+    `fillers` symbols more are in grouped bars and lists, `F00001` and so on. With `fractional` volumes are not whole.
+    Methods take `now` (aware): later minutes do not exist, and splits after its date do not adjust. Without it all
+    sessions have ended and all splits happened. Raises BadInputError for an `extended_share` beyond 0 to 1.
     """
 
     def __init__(
@@ -118,6 +122,9 @@ class FakeMarket:
         splits: Iterable[FakeSplit] = (),
         unknown: Iterable[str] = (),
         listed_from: Mapping[str, date] | None = None,
+        listings: FakeListings | None = None,
+        fillers: int = 0,
+        fractional: bool = False,
         extended_share: float = 0.6,
     ) -> None:
         if not 0 <= extended_share <= 1:
@@ -126,7 +133,15 @@ class FakeMarket:
         self.symbols = tuple(sorted(set(symbols)))
         self.splits = tuple(sorted(splits, key=lambda split: (split.execution_date, split.ticker)))
         self.unknown = frozenset(unknown)
-        self.listed_from = dict(listed_from or {})
+        listings = listings or FakeListings()
+        self.listings = replace(listings, listed_from={**listings.listed_from, **(listed_from or {})})
+        # Symbols with a day of listing of their own are in lists also if nobody names them.
+        own = (*self.listings.listed_from, *self.listings.delisted_after, *self.listings.thin)
+        renamed = (name for rename in self.listings.renames for name in (rename.old, rename.new))
+        more = (f"F{number:05d}" for number in range(1, fillers + 1))
+        self.symbols = tuple(sorted({*self.symbols, *renamed, *more}))
+        self.listed_symbols = tuple(sorted({*self.symbols, *own}))
+        self._fractional = fractional
         self._extended_share = extended_share
         self._last = datetime.now(UTC).date()
         self._key = lru_cache(maxsize=65_536)(self._new_key)
@@ -140,7 +155,7 @@ class FakeMarket:
     def minutes(self, symbol: str, day: date, *, now: datetime | None = None, adjusted: bool = False) -> FakeBars:
         """Return the minute bars of a day from 04:00 to 20:00 (17:00 after an early close) that have ended."""
         positions = self.positions(symbol, day, day)
-        if not len(positions):
+        if not len(positions) or not self._trades_on(symbol, np.array([day.toordinal()]))[0]:
             return no_bars()
         bars = self._session(symbol, positions[0])
         if now is not None:
@@ -162,20 +177,20 @@ class FakeMarket:
 
         Prices are of the regular session; volume and trades of all minutes. `vwap` is the mean of the four prices.
         """
-        positions = self.positions(symbol, first, last)
+        positions, table = self.positions(symbol, first, last), self.table_of(symbol)
         closed = positions
         parts = []
         if now is not None:
             now_ms = milliseconds(now)
-            ended = int(np.searchsorted(self.table.midnight_ms, now_ms, "right"))
-            while ended and self.table.end_ms(ended - 1) > now_ms:
+            ended = int(np.searchsorted(table.midnight_ms, now_ms, "right"))
+            while ended and table.end_ms(ended - 1) > now_ms:
                 ended -= 1
             closed = range(positions.start, max(positions.start, min(positions.stop, ended)))
             parts = [self._unfinished(symbol, position, now) for position in positions[len(closed) :][:1]]
-        bars = concat_bars([self._whole_days(symbol, closed), *parts])
+        bars = self._corrected(symbol, concat_bars([self._whole_days(symbol, closed), *parts]), now)
         if not adjusted or not len(bars):
             return bars
-        ordinals = self.table.ordinal[np.searchsorted(self.table.midnight_ms, bars.start_ms)]
+        ordinals = table.ordinal[np.searchsorted(table.midnight_ms, bars.start_ms)]
         return bars.adjusted(self._ratios(symbol, ordinals, _date_of(now)))
 
     def weeks(
@@ -194,8 +209,13 @@ class FakeMarket:
         self, day: date, *, now: datetime | None = None, adjusted: bool = False
     ) -> tuple[tuple[str, ...], FakeBars]:
         """Return the symbols that have a daily bar on a day, and these bars in the same order."""
-        known = [symbol for symbol in self.symbols if len(self.positions(symbol, day, day))]
-        if not known:
+        ordinal = np.array([day.toordinal()])
+        known = [
+            symbol
+            for symbol in self.symbols
+            if len(self.positions(symbol, day, day)) and self._trades_on(symbol, ordinal)[0]
+        ]
+        if not known or not len(self.table.between(day, day)):
             return (), no_bars()
         position = self.table.between(day, day)[0]
         if now is not None and self.table.end_ms(position) > milliseconds(now):
@@ -206,7 +226,10 @@ class FakeMarket:
         raw_ratios = self._ratios_of(known, split, ordinals, date.max)
         keys = np.array([self._key(symbol) for symbol in known], np.uint64)
         days = _days(keys, ordinals, raw_ratios, self.minute_counts(range(position, position + 1)))
-        bars = days.bars(np.repeat(self.table.midnight_ms[position], len(known)))
+        bars = days.bars(np.repeat(self.table.midnight_ms[position], len(known)), self._fractions(keys, ordinals))
+        for place, symbol in enumerate(known):
+            if any(correction.ticker == symbol for correction in self.listings.corrections):
+                bars = bars.with_bar(place, self._corrected(symbol, bars.part(place, place + 1), now))
         return tuple(known), bars.adjusted(self._ratios_of(known, split, ordinals, _date_of(now))) if adjusted else bars
 
     def ratio(self, symbol: str, day: date, now: datetime | None = None) -> float:
@@ -226,13 +249,22 @@ class FakeMarket:
         """Return the positions in `table` of the sessions from `first` to `last` on which a symbol trades."""
         if symbol in self.unknown:
             return range(0)
-        return self.table.between(max(first, self.listed_from.get(symbol, FIRST_DAY)), last)
+        begin, end = self.listings.first_day(symbol), self.listings.last_day(symbol)
+        return self.table_of(symbol).between(max(first, begin, FIRST_DAY), min(last, end))
 
-    def minute_counts(self, positions: range) -> Ints:
-        """Return the number of minute bars of ended sessions, shape (len(positions),); the same for all symbols."""
-        table, chosen = self.table, slice(positions.start, positions.stop)
+    def table_of(self, symbol: str) -> TradingDays:
+        """Return the sessions on which a symbol trades."""
+        return all_days(self._last) if symbol in self.listings.always_open else self.table
+
+    def is_regular(self, symbol: str) -> bool:
+        """True if a symbol has all minutes of `minute_counts` on each of its days."""
+        return symbol not in self.listings.thin and symbol not in self.listings.always_open
+
+    def minute_counts(self, positions: range, table: TradingDays | None = None) -> Ints:
+        """Return the number of minute bars of ended sessions, shape (len(positions),); for all regular symbols."""
+        table, chosen = table or self.table, slice(positions.start, positions.stop)
         opens, closes, ends = table.open_minute[chosen], table.close_minute[chosen], table.end_minute[chosen]
-        extended = self._present(opens - PRE_MARKET_MINUTE) + self._present(ends - closes)
+        extended = self._present(np.maximum(opens - PRE_MARKET_MINUTE, 0)) + self._present(ends - closes)
         counts: Ints = closes - opens + extended
         return counts
 
@@ -241,7 +273,26 @@ class FakeMarket:
         return present
 
     def _new_key(self, symbol: str) -> int:
-        return int.from_bytes(hashlib.blake2b(f"{self.seed}/{symbol}".encode(), digest_size=8).digest(), "little")
+        name = f"{self.seed}/{self.listings.family(symbol)}"
+        return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+    def _trades_on(self, symbol: str, ordinals: Ints) -> NDArray[np.bool_]:
+        share = self.listings.thin.get(symbol, 1.0)
+        traded: NDArray[np.bool_] = _uniform(np.array([self._key(symbol)], np.uint64), ordinals, 8) < share
+        return traded
+
+    def _fractions(self, keys: Keys, numbers: Ints) -> Floats | None:
+        """Return what is added to whole volumes: shares are traded in parts, too."""
+        return np.rint(_uniform(keys, numbers, 9) * 9999) / 1e4 if self._fractional else None
+
+    def _corrected(self, symbol: str, days: FakeBars, now: datetime | None) -> FakeBars:
+        close = days.close
+        for correction in self.listings.corrections:
+            if correction.ticker == symbol and (now is None or correction.known_at <= now):
+                is_day = days.start_ms == midnight_ms(correction.day)
+                other = np.rint(days.close * correction.factor * 100) / 100
+                close = np.where(is_day, np.clip(other, days.low, days.high), close)
+        return replace(days, close=close)
 
     def _ratios(self, symbol: str, ordinals: Ints, until: date) -> Floats:
         ratios = np.ones(len(ordinals))
@@ -254,18 +305,22 @@ class FakeMarket:
         return np.array([self._ratios(symbol, ordinals, until)[0] if symbol in split else 1.0 for symbol in symbols])
 
     def _days(self, symbol: str, positions: range) -> _Days:
-        ordinals = self.table.ordinal[positions.start : positions.stop]
+        table = self.table_of(symbol)
+        ordinals = table.ordinal[positions.start : positions.stop]
         ratios = self._ratios(symbol, ordinals, date.max)
-        return _days(np.array([self._key(symbol)], np.uint64), ordinals, ratios, self.minute_counts(positions))
+        keys = np.array([self._key(symbol)], np.uint64)
+        return _days(keys, ordinals, ratios, self.minute_counts(positions, table))
 
     def _whole_days(self, symbol: str, positions: range) -> FakeBars:
         if not len(positions):
             return no_bars()
-        starts = self.table.midnight_ms[positions.start : positions.stop]
-        return self._days(symbol, positions).bars(starts)
+        chosen, table = slice(positions.start, positions.stop), self.table_of(symbol)
+        starts, ordinals = table.midnight_ms[chosen], table.ordinal[chosen]
+        fractions = self._fractions(np.array([self._key(symbol)], np.uint64), ordinals)
+        return self._days(symbol, positions).bars(starts, fractions).where(self._trades_on(symbol, ordinals))
 
     def _unfinished(self, symbol: str, position: int, now: datetime) -> FakeBars:
-        table = self.table
+        table = self.table_of(symbol)
         bars = self.minutes(symbol, date.fromordinal(int(table.ordinal[position])), now=now)
         clock = (bars.start_ms - table.midnight_ms[position]) // MINUTE_MS
         opens, closes = np.searchsorted(clock, (table.open_minute[position], table.close_minute[position]))
@@ -278,13 +333,13 @@ class FakeMarket:
         return FakeBars(day.start_ms, day.open, day.high, day.low, day.close, volume, vwap, trades)
 
     def _new_session(self, symbol: str, position: int) -> FakeBars:
-        table, days = self.table, self._days(symbol, range(position, position + 1))
+        table, days = self.table_of(symbol), self._days(symbol, range(position, position + 1))
         opens, closes, ends = (
             int(column[position]) for column in (table.open_minute, table.close_minute, table.end_minute)
         )
         low, high, first, last = (int(column[0]) for column in (days.low, days.high, days.open, days.close))
         random = np.random.default_rng([self._key(symbol), int(table.ordinal[position])])
-        before = _chosen(random, PRE_MARKET_MINUTE, opens, self._extended_share)
+        before = _chosen(random, min(PRE_MARKET_MINUTE, opens), opens, self._extended_share)
         after = _chosen(random, closes, ends, self._extended_share)
         drift = 1 + _EXTENDED_DRIFT * random.uniform(-1, 1, 2)
         regular = _regular(random, _Bounds(first, last, low, high), closes - opens)
@@ -293,13 +348,28 @@ class FakeMarket:
         weights = _weights(random, len(before), closes - opens, len(after))
         clock = np.concatenate((before, np.arange(opens, closes), after))
         prices = _Prices(*(np.concatenate(columns) / 100 for columns in zip(morning, regular, evening, strict=True)))
-        return FakeBars(
-            table.midnight_ms[position] + clock * MINUTE_MS,
+        starts = table.midnight_ms[position] + clock * MINUTE_MS
+        volume = _shared_out(int(days.volume[0]), weights).astype(float)
+        parts = self._fractions(np.array([self._key(symbol)], np.uint64), starts // MINUTE_MS)
+        bars = FakeBars(
+            starts,
             *prices,
-            _shared_out(int(days.volume[0]), weights).astype(float),
+            volume if parts is None else volume + parts,
             _typical(*prices),
             _shared_out(int(days.trades[0]), weights),
         )
+        return self._thinned(symbol, bars, len(before), len(before) + closes - opens)
+
+    def _thinned(self, symbol: str, bars: FakeBars, opens: int, closes: int) -> FakeBars:
+        """Return the minutes in which a thin symbol trades; they have the open, high, low and close of its day."""
+        if symbol not in self.listings.thin:
+            return bars
+        keys = np.array([self._key(symbol)], np.uint64)
+        kept = _uniform(keys, bars.start_ms // MINUTE_MS, 10) < self.listings.thin[symbol]
+        regular = slice(opens, closes)
+        extremes = opens + np.array([0, np.argmax(bars.high[regular]), np.argmin(bars.low[regular])])
+        kept[[*extremes, closes - 1]] = True
+        return bars.where(kept)
 
 
 def wider(minutes: FakeBars, midnight: int, width: int) -> FakeBars:

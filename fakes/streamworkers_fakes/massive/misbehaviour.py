@@ -6,6 +6,7 @@ in each run, even if calls overlap, and a repeated call may succeed.
 
 import hashlib
 import math
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -17,13 +18,16 @@ import msgspec
 from streamworkers.errors import BadInputError, UnknownNameError
 
 NO_AUTHORITY = "http://other-host.invalid"
-_DAY_MS = 86_400_000
+_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body><h1>Back soon</h1></body></html>"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, sent after `hold_seconds`, with `declared_length` as Content-Length if that is to be false."""
+    """An HTTP answer, sent after `hold_seconds`, with `declared_length` as Content-Length if that is to be false.
+
+    With `trickle_seconds` it is sent in small parts, each so long after the one before.
+    """
 
     status: int
     body: bytes
@@ -31,6 +35,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     hold_seconds: float = 0.0
     declared_length: int | None = None
+    trickle_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +71,20 @@ class _Kind:
 
 
 KINDS = {
+    "absurd_price": _Kind("the prices of one bar multiplied by VALUE", 1000.0, 0.0, bars_only=True),
     "bad_bar": _Kind("one bar with its high below its low, and one with a null open", bars_only=True),
     "cut_connection": _Kind("a Content-Length larger than what is sent, then the connection is closed"),
+    "clipped_bars": _Kind("the first part of the bars, VALUE of them, missing", 0.5, 0, 1, bars_only=True),
     "delayed": _Kind("good data with the status DELAYED"),
     "duplicate_bars": _Kind("the first bar twice", bars_only=True),
+    "dst_shift": _Kind("all bars from the middle on an hour late", bars_only=True),
     "error_status": _Kind("HTTP 200 with the status ERROR"),
     "foreign_next_url": _Kind("a next_url on another host; VALUE: its base URL", NO_AUTHORITY),
     "gateway_timeout": _Kind("504 after VALUE seconds", 0.2),
     "high_below_low": _Kind("one bar with its high below its low", bars_only=True),
     "huge_body": _Kind("a good answer padded to more than VALUE MB", 64.0, 0.001, 4096.0),
     "loop_next_url": _Kind("a next_url that leads to the same page"),
+    "missing_bars": _Kind("a share VALUE of the bars missing, others each time", 0.2, 0, 1, bars_only=True),
     "missing_results": _Kind("a resultsCount of 5 without results"),
     "not_authorized": _Kind("403: the plan does not include the data"),
     "not_json": _Kind("HTTP 200 with a page of HTML"),
@@ -88,6 +97,8 @@ KINDS = {
     "redirect": _Kind("302 to another host; VALUE: its base URL", NO_AUTHORITY),
     "server_error": _Kind("an error of the server; VALUE: its HTTP status", 500, 500, 599, True),
     "timeout": _Kind("the good answer, but VALUE seconds late", 30.0),
+    "trickle": _Kind("the good answer, 64 bytes every VALUE seconds", 0.5, 0.001, 3600.0),
+    "truncated_bars": _Kind("the last part of the bars, VALUE of them, missing", 0.5, 0, 1, bars_only=True),
     "truncated_json": _Kind("a body that ends in its middle, with a Content-Length that fits"),
     "unordered_bars": _Kind("the first and the last bar exchanged", bars_only=True),
     "wrong_adjusted": _Kind("adjusted says the opposite of what was asked", bars_only=True),
@@ -254,6 +265,8 @@ def misbehave(rule: Misbehaviour, asked: ReceivedCall, good: bytes) -> Answer | 
         return rejection
     if rule.name == "timeout":
         return Answer(200, good, hold_seconds=rule.number)
+    if rule.name == "trickle":
+        return Answer(200, good, trickle_seconds=rule.number)
     if rule.name == "truncated_json":
         return Answer(200, good[: len(good) // 2])
     if rule.name == "cut_connection":
@@ -324,7 +337,7 @@ def _spoil(rule: Misbehaviour, asked: ReceivedCall, payload: dict[str, Any]) -> 
         case "wrong_ticker":
             return _rename(payload)
         case _:
-            return _spoil_bars(rule.name, asked, payload)
+            return _spoil_bars(rule, asked, payload)
     return True
 
 
@@ -338,22 +351,49 @@ def _rename(payload: dict[str, Any]) -> bool:
     return bool(rows)
 
 
-def _spoil_bars(name: str, asked: ReceivedCall, payload: dict[str, Any]) -> bool:
-    rows = payload.get("results", [])
+def _left_out(rule: Misbehaviour, asked: ReceivedCall, rows: list[Any]) -> list[Any]:
+    """Return the bars of an answer that is good in itself, and has not all of them."""
+    count = round(len(rows) * rule.number)
+    if rule.name == "clipped_bars":
+        return rows[count:]
+    if rule.name == "truncated_bars":
+        return rows[: len(rows) - count]
+    gone = set(random.Random(asked.request_id).sample(range(len(rows)), count))  # noqa: S311  # not a secret
+    return [row for place, row in enumerate(rows) if place not in gone]
+
+
+def _spoil_bars(rule: Misbehaviour, asked: ReceivedCall, payload: dict[str, Any]) -> bool:
+    rows, name = payload.get("results", []), rule.name
     if len(rows) < (2 if name == "unordered_bars" else 1):
         return False
-    if name == "duplicate_bars":
-        rows.insert(0, dict(rows[0]))
-    elif name == "unordered_bars":
-        rows[0], rows[-1] = rows[-1], rows[0]
-    elif name == "out_of_range_bars":
-        first_ms = min(row["t"] for row in rows) if asked.first_ms is None else asked.first_ms
-        rows.insert(0, {**rows[0], "t": first_ms - _DAY_MS})
-    if name in ("bad_bar", "high_below_low"):
-        rows[0]["h"] = round(rows[0]["l"] - 0.01, 4)
-    if name in ("bad_bar", "null_open"):
-        rows[-1]["o"] = None
+    if name in ("clipped_bars", "truncated_bars", "missing_bars"):
+        rows[:] = _left_out(rule, asked, rows)
+        if name == "truncated_bars":
+            payload.pop("next_url", None)
+    else:
+        _spoil_rows(rule, asked, rows)
     payload["resultsCount"] = len(rows)
     if "count" in payload:
         payload["count"] = len(rows)
     return True
+
+
+def _spoil_rows(rule: Misbehaviour, asked: ReceivedCall, rows: list[dict[str, Any]]) -> None:
+    first, middle, last = rows[0], rows[len(rows) // 2], rows[-1]
+    match rule.name:
+        case "duplicate_bars":
+            rows.insert(0, dict(first))
+        case "unordered_bars":
+            rows[0], rows[-1] = last, first
+        case "out_of_range_bars":
+            first_ms = min(row["t"] for row in rows) if asked.first_ms is None else asked.first_ms
+            rows.insert(0, {**first, "t": first_ms - _DAY_MS})
+        case "dst_shift":
+            for row in rows[len(rows) // 2 :]:
+                row["t"] += _HOUR_MS
+        case "absurd_price":
+            middle |= {key: middle[key] * rule.number for key in "ohlc"}
+    if rule.name in ("bad_bar", "high_below_low"):
+        first["h"] = round(first["l"] - 0.01, 4)
+    if rule.name in ("bad_bar", "null_open"):
+        last["o"] = None

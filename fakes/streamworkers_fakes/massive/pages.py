@@ -166,15 +166,16 @@ class Pages:
     def _sessions(self, request: AggregatesRequest, now: datetime) -> Iterator[tuple[date, int | None]]:
         """Yield the sessions of the range with the number of their minutes, None if only a part is served."""
         positions = self._market.positions(request.ticker, request.first, min(request.last, new_york_date(now)))
-        table, now_ms = self._market.table, milliseconds(now)
-        counts = self._market.minute_counts(positions).tolist()
+        table, now_ms = self._market.table_of(request.ticker), milliseconds(now)
+        is_regular = self._market.is_regular(request.ticker)
+        counts = self._market.minute_counts(positions, table).tolist()
         pairs = list(zip(positions, counts, strict=True))
         for position, count in pairs if request.ascending else reversed(pairs):
             day = date.fromordinal(int(table.ordinal[position]))
             cut = (day == request.first and request.first_minute > 0) or (
                 day == request.last and request.end_minute < DAY_MINUTES
             )
-            yield day, None if cut or table.end_ms(position) > now_ms else count
+            yield day, None if cut or not is_regular or table.end_ms(position) > now_ms else count
 
     def _minutes_in_range(self, request: AggregatesRequest, day: date, now: datetime) -> FakeBars:
         minutes = self._market.minutes(request.ticker, day, now=now)

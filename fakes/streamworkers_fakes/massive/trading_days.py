@@ -69,6 +69,22 @@ def _until_year(year: int) -> TradingDays:
     )
 
 
+def all_days(last: date) -> TradingDays:
+    """Return every day as a session of 24 hours, for symbols that always trade, over the range of `trading_days`."""
+    return _all_until(int(trading_days(last).ordinal[-1]))
+
+
+@lru_cache(maxsize=4)
+def _all_until(last: int) -> TradingDays:
+    ordinal = np.arange(FIRST_DAY.toordinal(), last + 1)
+    midnights = np.array(
+        [midnight_ms(date.fromordinal(int(day))) for day in range(int(ordinal[0]), last + 2)], np.int64
+    )
+    # A day on which clocks change has 23 hours, or 25, of which 24 have bars.
+    whole = np.minimum(np.diff(midnights) // MINUTE_MS, DAY_MINUTES)
+    return TradingDays(ordinal, midnights[:-1], np.zeros(len(ordinal), np.int64), whole, whole)
+
+
 def milliseconds(moment: datetime) -> int:
     """Return an aware moment in Unix milliseconds, rounded down."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

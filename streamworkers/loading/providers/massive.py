@@ -47,6 +47,7 @@ _GOOD = frozenset({"OK", "DELAYED"})
 _SHOWN = 200
 _RETRY_SECONDS = 30.0
 _MOST_RETRY_SECONDS = 3600.0
+_OWN_HOSTS = frozenset({"api.massive.com", "api.polygon.io"})  # two names of the same API
 _KEY = re.compile(r"[!-~]+")  # any other character breaks the header, and the error would show the key
 _UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # to the end of 9999
 
@@ -239,16 +240,21 @@ class Massive(Provider):
         raise UnsupportedError(f"massive rejected the call with HTTP {code}: {_quote_message(body)}")
 
     def _next(self, url: str | None, seen: set[str]) -> str:
-        """Return the path of the next page, '' at the end. Raises BadPayloadError for another host or a loop."""
+        """Return the path of the next page, '' at the end, which is read from the host of the setting.
+
+        The API names itself by either of its hosts, also where it is reached through a gateway with a path of its own.
+        Raises UnsupportedError for any other host and BadPayloadError for a loop.
+        """
         if not url:
             return ""
         try:
             there = self._base.join(url)
         except (httpx.InvalidURL, ValueError):
             raise BadPayloadError(f"next_url {_shown(url)} is not a URL") from None
-        if _origin(there) != _origin(self._base):
-            raise BadPayloadError(f"next_url leads to host {_shown(_origin(there))}, not to {_origin(self._base)!r}")
-        path = there.raw_path.decode("ascii")
+        is_own = there.scheme == "https" and there.host in _OWN_HOSTS and there.port is None
+        if _origin(there) != _origin(self._base) and not is_own:
+            raise UnsupportedError(f"next_url leads to host {_shown(_origin(there))}, not to {_origin(self._base)!r}")
+        path = there.raw_path.decode("ascii").removeprefix(self._base.raw_path.decode("ascii").rstrip("/"))
         if path in seen:
             raise BadPayloadError("next_url leads to a page that was read already")
         if len(seen) >= _MOST_PAGES:

@@ -419,7 +419,7 @@ def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMa
         ("duplicate_bars", None, "BadPayloadError: the answer holds"),
         ("unordered_bars", None, "BadPayloadError: the times of the bars do not increase"),
         ("out_of_range_bars", None, "BadPayloadError: "),
-        ("foreign_next_url", None, "BadPayloadError: next_url leads to host 'http://other-host.invalid', not to "),
+        ("foreign_next_url", None, "UnsupportedError: next_url leads to host 'http://other-host.invalid', not to "),
         ("loop_next_url", None, "BadPayloadError: next_url leads to a page that was read already"),
         ("wrong_ticker", None, "BadPayloadError: the bars are of "),
         ("wrong_adjusted", None, "BadPayloadError: adjusted is False, not true as requested"),

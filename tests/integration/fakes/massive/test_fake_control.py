@@ -40,13 +40,16 @@ def test_without_a_known_key_the_answer_is_401(bare_client: httpx.Client, author
     assert (answer.json()["status"], answer.json()["error"]) == ("ERROR", "Unknown API Key")
 
 
-def test_a_key_in_the_query_is_rejected_also_next_to_a_good_header(
-    bare_client: httpx.Client, client: httpx.Client
+def test_a_key_in_the_query_is_accepted_and_is_in_no_next_url(
+    bare_client: httpx.Client, client: httpx.Client, server: RunningFakeMassive
 ) -> None:
-    for name in ("apiKey", "APIKEY", "api%4bey"):
-        assert bare_client.get(f"{PATH}?{name}={DEFAULT_KEY}").status_code == 401
-        assert client.get(f"{PATH}?{name}={DEFAULT_KEY}").status_code == 401
-    assert client.get(PATH).status_code == 200
+    for name, status in (("apiKey", 200), ("api%4bey", 200), ("APIKEY", 401)):
+        assert bare_client.get(f"{PATH}?{name}={DEFAULT_KEY}").status_code == status
+    assert client.get(f"{PATH}?apiKey=other").status_code == 401
+    page = bare_client.get(f"{PATH}?limit=1&apiKey={DEFAULT_KEY}").json()
+    assert DEFAULT_KEY not in page["next_url"]
+    assert bare_client.get(f"{page['next_url']}&apiKey={DEFAULT_KEY}").status_code == 200
+    assert not any(DEFAULT_KEY in call.path for call in server.calls)
 
 
 def test_each_of_several_keys_is_accepted() -> None:

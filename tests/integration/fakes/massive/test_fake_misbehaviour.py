@@ -35,14 +35,30 @@ def has_bars(answer: httpx.Response, good: Json, rows: list[Json]) -> None:
     assert changed(answer, good).keys() <= {"results", "resultsCount", "count", "request_id"}
 
 
+def absurd_price(answer: httpx.Response, good: Json) -> None:
+    rows = [dict(row) for row in good["results"]]
+    rows[len(rows) // 2] |= {name: rows[len(rows) // 2][name] * 1000 for name in "ohlc"}
+    has_bars(answer, good, rows)
+
+
 def bad_bar(answer: httpx.Response, good: Json) -> None:
     first, *middle, last = good["results"]
     has_bars(answer, good, [{**first, "h": round(first["l"] - 0.01, 4)}, *middle, {**last, "o": None}])
 
 
+def clipped_bars(answer: httpx.Response, good: Json) -> None:
+    has_bars(answer, good, good["results"][len(good["results"]) // 2 :])
+
+
 def delayed(answer: httpx.Response, good: Json) -> None:
     assert changed(answer, good).keys() == {"status", "request_id"}
     assert answer.json()["status"] == "DELAYED"
+
+
+def dst_shift(answer: httpx.Response, good: Json) -> None:
+    half = len(good["results"]) // 2
+    moved = [{**row, "t": row["t"] + 3_600_000} for row in good["results"][half:]]
+    has_bars(answer, good, [*good["results"][:half], *moved])
 
 
 def duplicate_bars(answer: httpx.Response, good: Json) -> None:
@@ -79,6 +95,12 @@ def huge_body(answer: httpx.Response, good: Json) -> None:
 def loop_next_url(answer: httpx.Response, good: Json) -> None:
     assert changed(answer, good).keys() == {"next_url", "request_id"}
     assert answer.json()["next_url"] == str(answer.url)
+
+
+def missing_bars(answer: httpx.Response, good: Json) -> None:
+    rows = answer.json()["results"]
+    assert len(rows) == len(good["results"]) - round(len(good["results"]) / 5)
+    has_bars(answer, good, [row for row in good["results"] if row in rows])
 
 
 def missing_results(answer: httpx.Response, good: Json) -> None:
@@ -130,9 +152,13 @@ def server_error(answer: httpx.Response, good: Json) -> None:
     assert (answer.json()["status"], answer.json()["error"]) == ("ERROR", "the server failed")
 
 
+def truncated_bars(answer: httpx.Response, good: Json) -> None:
+    has_bars(answer, good, good["results"][: -(len(good["results"]) // 2)])
+
+
 def truncated_json(answer: httpx.Response, good: Json) -> None:
     assert answer.status_code == 200
-    assert answer.headers["content-length"] == str(len(answer.content))
+    assert int(answer.headers["content-length"]) == answer.num_bytes_downloaded
     with pytest.raises(json.JSONDecodeError):
         answer.json()
 
@@ -160,12 +186,13 @@ def wrong_ticker(answer: httpx.Response, good: Json) -> None:
 CHECKS: dict[str, Callable[[httpx.Response, Json], None]] = {
     check.__name__: check
     for check in (
-        bad_bar, delayed, duplicate_bars, error_status, foreign_next_url, gateway_timeout, high_below_low, huge_body,
-        loop_next_url, missing_results, not_authorized, not_json, null_open, out_of_range_bars, random_failures,
-        rate_limit, redirect, server_error, truncated_json, unordered_bars, wrong_adjusted, wrong_count, wrong_ticker,
+        absurd_price, bad_bar, clipped_bars, delayed, dst_shift, duplicate_bars, error_status, foreign_next_url,
+        gateway_timeout, high_below_low, huge_body, loop_next_url, missing_bars, missing_results, not_authorized,
+        not_json, null_open, out_of_range_bars, random_failures, rate_limit, redirect, server_error, truncated_bars,
+        truncated_json, unordered_bars, wrong_adjusted, wrong_count, wrong_ticker,
     )
 }  # fmt: skip
-NO_ANSWER = {"cut_connection", "timeout"}  # have tests of their own
+NO_ANSWER = {"cut_connection", "timeout", "trickle"}  # have tests of their own
 
 
 @pytest.mark.parametrize("name", sorted(set(KINDS) - NO_ANSWER))
@@ -201,6 +228,15 @@ def test_a_late_answer_is_the_good_one_for_those_who_wait(client: httpx.Client, 
     late = client.get(PATH)
     assert late.elapsed.total_seconds() >= 0.3
     assert changed(late, good).keys() == {"request_id"}
+
+
+def test_a_trickle_is_the_good_answer_in_small_parts(client: httpx.Client, server: RunningFakeMassive) -> None:
+    good = client.get(PATH).json()
+    server.misbehave("trickle", 0.001)
+    with client.stream("GET", PATH) as answer:
+        parts = list(answer.iter_raw())
+    assert max(map(len, parts)) < len(b"".join(parts)) / 4
+    assert changed(httpx.Response(200, headers=answer.headers, content=b"".join(parts)), good).keys() == {"request_id"}
 
 
 def test_a_stopping_server_gives_up_what_it_holds_back() -> None:

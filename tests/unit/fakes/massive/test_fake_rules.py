@@ -85,7 +85,7 @@ def test_a_rule_that_breaks_a_rule_is_rejected(text: str, message: str) -> None:
     ("name", "hint"),
     [
         ("time_out", "did you mean 'timeout'?"),
-        ("", f"there are {len(KINDS)}, from 'bad_bar' to 'wrong_ticker'"),
+        ("", f"there are {len(KINDS)}, from 'absurd_price' to 'wrong_ticker'"),
     ],
 )
 def test_an_unknown_name_is_rejected_with_a_hint(name: str, hint: str) -> None:
