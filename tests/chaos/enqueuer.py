@@ -1,4 +1,4 @@
-"""A short-lived process that enqueues one run and ends: `python -m chaos.enqueuer`, the request as JSON on its input.
+"""A short-lived process that enqueues or submits one run: `python -m chaos.enqueuer`, the request as JSON on its input.
 
 It says `ready` when everything is loaded and connected, so that whoever wants to kill it in the middle of the enqueue
 knows when that begins, and prints the run's id in the end.
@@ -11,18 +11,19 @@ import psycopg
 
 from streamworkers.config import load_settings
 from streamworkers.database import connect
-from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.enqueue import enqueue, enqueue_many
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.errors import ServiceUnreachableError
+from streamworkers.errors import ServiceUnreachableError, UnknownJobError
 
 AWAY = 75
 
 
 def main() -> int:
-    """Enqueue; exits with 75 if a service is unreachable and the same request may be repeated."""
+    """Enqueue or submit; exits with 75 if the same request may be repeated: no service, or no supervisor, is there yet."""
     words = json.load(sys.stdin)
+    is_submitted = words.pop("is_submitted")
     words["symbols"] = tuple(words["symbols"])
     request = RunRequest(**words)
     settings = load_settings()
@@ -33,12 +34,15 @@ def main() -> int:
     try:
         with connect(settings.database_url.get_secret_value(), application="chaos-enqueuer") as connection:
             print("ready", flush=True)
-            run, _ = enqueue(connection, streams, registry, request)
-    except (ServiceUnreachableError, psycopg.OperationalError):
+            if is_submitted:
+                run_id = enqueue_many(connection, [request])[0].id
+            else:
+                run_id = enqueue(connection, streams, registry, request)[0].id
+    except (ServiceUnreachableError, psycopg.OperationalError, UnknownJobError):
         return AWAY
     finally:
         streams.close()
-    print(run.id, flush=True)
+    print(run_id, flush=True)
     return 0
 
 

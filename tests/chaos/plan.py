@@ -79,7 +79,10 @@ _LASTING = {
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
-    """A run that is enqueued at a time of the schedule, by a process that may be killed meanwhile."""
+    """A run that is enqueued at a time of the schedule, by a process that may be killed meanwhile.
+
+    A submitted one is written by `submit_runs`, and prepared by a supervisor.
+    """
 
     at: float
     key: str
@@ -88,6 +91,7 @@ class Enqueue:
     milliseconds: float
     max_attempts: int
     killed_after: float | None = None
+    is_submitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,8 @@ def _mixed_run(rng: random.Random, number: int, at: float, milliseconds: float, 
     if poison is not None:
         words[rng.randrange(len(words))] = poison
     symbols = tuple(f"{word}-{index:03}" for index, word in enumerate(words))
-    return Enqueue(at, f"mixed-{number}", "chaos_mixed", symbols, milliseconds, 3, _moment_of_death(rng, 0.06))
+    killed_after, is_submitted = _moment_of_death(rng, 0.06), number % 2 == 1
+    return Enqueue(at, f"mixed-{number}", "chaos_mixed", symbols, milliseconds, 3, killed_after, is_submitted)
 
 
 def _moment_of_death(rng: random.Random, longest_seconds: float) -> float | None:

@@ -342,6 +342,7 @@ class Stage:
             "parameters": {"milliseconds": enqueue.milliseconds},
             "max_attempts": enqueue.max_attempts,
             "idempotency_key": enqueue.key,
+            "is_submitted": enqueue.is_submitted,
         }
         with (self.logs / f"enqueue-{enqueue.key}.log").open("ab") as log:
             process = subprocess.Popen(

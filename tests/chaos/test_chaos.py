@@ -106,6 +106,7 @@ def test_a_seed_determines_the_plan_and_the_full_plan_has_all_its_faults() -> No
     assert counts["redis_flushall"] >= 2
     assert counts["postgres_restart"] + counts["postgres_kill"] >= 3
     assert sum(len(run.symbols) for run in plan.enqueues) > 5000
+    assert sum(run.is_submitted for run in plan.enqueues) == 45
     assert sum(fault.pause for fault in plan.faults) == pytest.approx(plan.seconds, rel=0.15)
 
 
