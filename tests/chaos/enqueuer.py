@@ -21,7 +21,7 @@ AWAY = 75
 
 
 def main() -> int:
-    """Enqueue or submit; exits with 75 if the same request may be repeated: no service, or no supervisor, is there yet."""
+    """Enqueue or submit; exits with 75 if the request may be repeated: a service or the job's supervisor is away."""
     words = json.load(sys.stdin)
     is_submitted = words.pop("is_submitted")
     words["symbols"] = tuple(words["symbols"])

@@ -3,6 +3,9 @@
 -- KEYS: stream. ARGV: group, own consumer name, lease in ms, cursor, limit, reason, charge (see requeue_entry.lua), and
 -- the latest time in ms that the clock can show. If it shows a later one it has jumped, and every lease looks expired.
 -- Returns {next cursor, number requeued, or -1 after a jump}. Bound: Redis examines ten times limit pending entries.
+if redis.call('XPENDING', KEYS[1], ARGV[1])[1] == 0 then
+    return {'0-0', 0}
+end
 if now_ms() > tonumber(ARGV[8]) then
     return {ARGV[4], -1}
 end

@@ -54,7 +54,7 @@ def test_a_command_without_its_right_is_rejected_and_named(limited: Callable[...
         (lambda: few.queues.finish("tests", [FinishedBatch(1, [delivery.entry_id])]), r"finish\.lua calls .*XACK"),
         (
             lambda: few.leases.hold_service_lease("x", "one", 1),
-            r"hold_lease\.lua calls DEL GET PTTL SET on \S+:lease:x",
+            r"hold_lease\.lua calls DEL GET PEXPIRE PTTL SET on \S+:lease:x",
         ),
         (lambda: few.inspector.read_backlog("tests"), r"backlog\.lua calls .*XLEN"),
         (lambda: inbox.subscribe("a"), "SUBSCRIBE a"),
