@@ -6,7 +6,6 @@ signal at a bar depends only on that bar and earlier ones. Two values that diffe
 scale count as equal, because rounding in TA-Lib's running sums would otherwise give crosses on flat prices.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.analysis.own_indicators import relative_volume
-from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber
+from streamworkers.analysis.parameters import RealNumber, Rule, WholeNumber, complete_params
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.rolling import divide, quiet, shift
 from streamworkers.analysis.ta_functions import ta_function
@@ -81,7 +80,8 @@ def bollinger_squeeze(series: Bars, *, period: int = 20, deviations: float = 2.0
     Only the first bar at the low is a signal. Width is (upper - lower) / middle. Source: John Bollinger,
     Bollinger on Bollinger Bands, "the squeeze".
     """
-    upper, middle, lower = talib.BBANDS(series.close, period, deviations, deviations)
+    # The stubs want an enum that they do not export.
+    upper, middle, lower = talib.BBANDS(series.close, period, deviations, deviations, 0)  # type: ignore[arg-type]
     width = divide(upper - lower, middle)
     width[width < _EQUAL_WITHIN] = 0.0
     lowest = talib.MIN(width, window)
@@ -156,12 +156,7 @@ class ChartPattern:
 
     def complete_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The given parameters, completed with the defaults of the others."""
-        defaults = {
-            name: parameter.default
-            for name, parameter in inspect.signature(self.detect).parameters.items()
-            if parameter.default is not inspect.Parameter.empty
-        }
-        return {**defaults, **params}
+        return complete_params(self.detect, params)
 
 
 _CROSS_RULES: Mapping[str, Rule] = {"fast": WholeNumber(2), "slow": WholeNumber(2)}

@@ -36,6 +36,11 @@ class IndicatorDefinition:
         # Definitions are looked up in a cache for every series, and hashing the parameters as well would cost more.
         return hash(self.name)
 
+    def all_params(self) -> dict[str, ParameterValue]:
+        """The parameters, completed with the defaults of those that are not given."""
+        own = OWN_INDICATORS.get(self.function)
+        return _with_defaults(self.function, self.params) if own is None else own.complete_params(self.params)
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """A definition from a row with name, function, and params (a decoded JSON object)."""
@@ -64,6 +69,11 @@ class PatternDefinition:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def all_params(self) -> dict[str, ParameterValue]:
+        """The parameters, completed with the defaults of those that are not given."""
+        own = CHART_PATTERNS.get(self.function)
+        return _with_defaults(self.function, self.params) if own is None else own.complete_params(self.params)
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """A definition from a row with name, function, params and confidence_threshold."""
@@ -84,6 +94,10 @@ def _require_object(name: str, params: object) -> Mapping[str, object]:
     if not isinstance(params, Mapping):
         raise BadInputError(f"params of {name} is {params!r}, not an object of parameter names and values")
     return params
+
+
+def _with_defaults(function: str, params: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+    return {**ta_function(function).defaults, **params}
 
 
 def _indicator_params(name: str, function: str, params: object) -> dict[str, ParameterValue]:

@@ -1,18 +1,21 @@
 """Computes indicators from their definitions, with TA-Lib's functions and those of own_indicators."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from streamworkers.analysis.definitions import IndicatorDefinition
+from streamworkers.analysis.flat import longest_calm
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
+from streamworkers.analysis.rolling import quiet
 from streamworkers.analysis.ta_functions import ta_function
+from streamworkers.analysis.undefined import UNDEFINED
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.bars import Bars, FloatArray
+from streamworkers.market.bars.bars import Bars, FloatArray, Mask
 
 
 class BarValue(NamedTuple):
@@ -36,19 +39,31 @@ class _Bound(NamedTuple):
 
     call: Callable[[Bars], tuple[FloatArray, ...]]
     outputs: tuple[str, ...]
+    undefined: Callable[[Bars], Mask] | None
+    least_calm: int
+
+    def compute(self, series: Bars, calm: int) -> tuple[FloatArray, ...]:
+        """The outputs, with NaN where the indicator is undefined; `calm` is `longest_calm` of the series."""
+        arrays = self.call(series)
+        if self.undefined is None or calm < self.least_calm:
+            return arrays
+        undefined = self.undefined(series)
+        if not undefined.any():
+            return arrays
+        return tuple(np.where(undefined, np.nan, array) for array in arrays)
 
 
 def compute(definition: IndicatorDefinition, series: Bars) -> dict[str, FloatArray]:
     """Compute every output of an indicator, by name, the main output first.
 
     The arrays are float64, as long as the series, and NaN at bars where the output is not defined yet. TA-Lib's outputs
-    have TA-Lib's names (a single one is `real`); a single output of an own function is `value`. The bars must be
-    finite: call `series.require_valid()` first.
+    have TA-Lib's names (a single one is `real`); a single output of an own function is `value`. Bars at which the
+    formula divides by zero have NaN, too (undefined.py). The bars must be finite: call `series.require_valid()` first.
     """
     bound = _bind(definition)
     if len(series) == 0:
         return {output: np.empty(0) for output in bound.outputs}
-    return dict(zip(bound.outputs, bound.call(series), strict=True))
+    return dict(zip(bound.outputs, bound.compute(series, longest_calm(series)), strict=True))
 
 
 def compute_last_bars(definitions: Sequence[IndicatorDefinition], series: Bars, last_bars: int = 1) -> IndicatorValues:
@@ -61,12 +76,12 @@ def compute_last_bars(definitions: Sequence[IndicatorDefinition], series: Bars, 
         raise BadInputError(f"last_bars is {last_bars}, but must be 1 or more")
     if len(series) == 0:
         return IndicatorValues({}, [definition.name for definition in definitions])
-    first, last = max(0, len(series) - last_bars), len(series) - 1
+    first, last, calm = max(0, len(series) - last_bars), len(series) - 1, longest_calm(series)
     values: dict[str, list[BarValue]] = {}
     missing: list[str] = []
     for definition in definitions:
         bound = _bind(definition)
-        found = _finite_bars(bound.call(series), bound.outputs, first)
+        found = _finite_bars(bound.compute(series, calm), bound.outputs, first)
         if found:
             values[definition.name] = found
         if not found or found[-1].bar_index != last:
@@ -88,14 +103,22 @@ def _finite_bars(arrays: tuple[FloatArray, ...], outputs: tuple[str, ...], first
 
 @lru_cache(maxsize=4096)
 def _bind(definition: IndicatorDefinition) -> _Bound:
-    own = OWN_INDICATORS.get(definition.function)
+    own, params = OWN_INDICATORS.get(definition.function), definition.all_params()
+    undefined = _bind_undefined(definition.function, params)
     if own is None:
         function = ta_function(definition.function)
-        return _Bound(function.bind_floats(definition.params), function.outputs)
-    compute_own, params, single = own.function, dict(definition.params), len(own.outputs) == 1
+        return _Bound(function.bind_floats(params), function.outputs, *undefined)
+    compute_own, single = own.function, len(own.outputs) == 1
 
     def call(series: Bars) -> tuple[FloatArray, ...]:
         result = compute_own(series, **params)
         return (result,) if single else result
 
-    return _Bound(call, own.outputs)
+    return _Bound(call, own.outputs, *undefined)
+
+
+def _bind_undefined(function: str, params: Mapping[str, Any]) -> tuple[Callable[[Bars], Mask] | None, int]:
+    rule = UNDEFINED.get(function)
+    if rule is None:
+        return None, 0
+    return quiet(lambda series: rule.mask(series, params)), rule.least_calm(params)

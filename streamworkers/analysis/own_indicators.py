@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber
+from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber, complete_params
 from streamworkers.analysis.rolling import divide, quiet, rolling_sum, shift
 from streamworkers.analysis.ta_lib import talib
 from streamworkers.market.bars.bars import Bars, FloatArray
@@ -141,6 +141,10 @@ class OwnIndicator:
     function: Callable[..., Any]
     outputs: tuple[str, ...]
     rules: Mapping[str, Rule]
+
+    def complete_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The given parameters, completed with the defaults of the others."""
+        return complete_params(self.function, params)
 
 
 _WINDOW = WholeNumber(1)

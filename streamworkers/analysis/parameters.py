@@ -1,8 +1,10 @@
 """Rules for the parameters of own indicators and detectors, and their validation."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 from streamworkers.errors import BadInputError, UnknownNameError
 
@@ -87,3 +89,13 @@ def validate_params(owner: str, rules: Mapping[str, Rule], params: Mapping[str, 
     """
     require_known(owner, params, rules)
     return {name: rules[name].validate(owner, name, value) for name, value in params.items()}
+
+
+def complete_params(function: Callable[..., Any], params: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+    """The given parameters of an own function, completed with the defaults in its signature."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {**defaults, **params}

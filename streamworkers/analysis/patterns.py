@@ -103,8 +103,8 @@ def _bind(definition: PatternDefinition) -> _Bound:
     chart = CHART_PATTERNS.get(definition.function)
     if chart is None:
         function = ta_function(definition.function)
-        candle = function.bind(definition.params)
-        bars_needed = function.lookback(definition.params) + 1
+        params = definition.all_params()
+        candle, bars_needed = function.bind(params), function.lookback(params) + 1
         return _Bound(lambda series: candle(series)[0], bars_needed, CANDLE_TRAITS[definition.function])
-    detector, params = chart.detect, chart.complete_params(definition.params)
+    detector, params = chart.detect, definition.all_params()
     return _Bound(lambda series: detector(series, **params), chart.bars_needed(params), chart.traits)

@@ -42,14 +42,18 @@ def read_enabled_patterns(connection: Connection, timeframe: str) -> tuple[Row, 
 
 
 def add_indicator(connection: Connection, definition: IndicatorDefinition, timeframes: Sequence[str] | None) -> None:
-    """Insert an enabled indicator for some timeframes, or for all. Raises BadInputError if the name is taken."""
+    """Insert an enabled indicator for some timeframes, or for all, with every parameter.
+
+    A default of TA-Lib may change with its version, and then the results of a row without it would. Raises
+    BadInputError if the name is taken.
+    """
     names = [timeframe_named(name).name for name in timeframes] if timeframes else list(TIMEFRAMES)
     statement = """
         INSERT INTO indicator_definitions (name, function, params, timeframes)
         VALUES (%s, %s, %s, %s)
         ON CONFLICT (name) DO NOTHING
         RETURNING name"""
-    values = (definition.name, definition.function, Jsonb(dict(definition.params)), names)
+    values = (definition.name, definition.function, Jsonb(definition.all_params()), names)
     if fetch_value(connection, statement, values) is None:
         raise BadInputError(f"indicator {definition.name!r} already exists: choose another name")
 
