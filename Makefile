@@ -11,6 +11,7 @@ TEST_PROCESSES ?= 6
 TEST_PATIENCE ?=
 CHAOS ?=
 MATRIX ?=
+PREVIEW ?=
 PYTEST_ARGS ?=
 TEST_WORDS = --numprocesses $(TEST_PROCESSES) --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -63,8 +64,8 @@ dashboards: $(INSTALLED) ## Write Grafana's boards as JSON from their code
 rules: $(INSTALLED) ## Write the alerts for Kubernetes from prometheus/rules
 	$(BIN)/python deploy/kubernetes/make_prometheus_rule.py
 
-dashboards-preview: $(INSTALLED) ## Run a pool that a real Prometheus scrapes, and draw every board into .preview/
-	PREVIEW_FOLDER=.preview $(BIN)/python -m pytest tests/watching --numprocesses 0
+dashboards-preview: $(INSTALLED) ## Draw the boards into .preview/ as Grafana does; PREVIEW='--board tonight --width 1280 --theme dark'
+	PYTHONPATH=tests:. $(BIN)/python -m preview $(PREVIEW)
 
 bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
 	$(BIN)/python benchmarks/nightly.py

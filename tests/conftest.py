@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order import deal
-from patience import VARIABLE, measure_again, paced, patience, patient
+from patience import VARIABLE, measure_again, patience, patient
 
 if TYPE_CHECKING:
     from hypothesis import settings as HypothesisSettings  # noqa: N812
@@ -39,7 +37,6 @@ sys.dont_write_bytecode = False
 
 TESTS = Path(__file__).parent
 MARKET_DATA = TESTS.parent.parent / "shared" / "data"
-_TEMPLATE = "migrated_template"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -116,42 +113,28 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Timeout) -> bool | Non
 @pytest.fixture(scope="session")
 def service_urls() -> Iterator[ServiceUrls]:
     """Embedded services for the whole session, in a folder of their own that goes with them."""
-    from psycopg import sql
+    from services import running_services
 
-    from harness import ServiceUrls
-    from streamworkers.config import Settings
-    from streamworkers.database import connect
-    from streamworkers.embedded import EmbeddedServices
-    from streamworkers.migrations import migrate
-
-    folder = Path(tempfile.mkdtemp(prefix="sw-tests-"))
-    services = EmbeddedServices(Settings(data_dir=folder))
-    try:
-        services.start()
-        urls = ServiceUrls(services.redis.url, services.postgres.url)
-        with connect(urls.postgres) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")  # what tests write need not outlive the machine
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
-        with connect(_of_database(urls.postgres, _TEMPLATE)) as connection:
-            migrate(connection)
-            connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
+    with running_services() as urls:
         yield urls
-    finally:
-        services.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def empty_database_url(service_urls: ServiceUrls) -> Iterator[str]:
     """A database of its own without a schema."""
-    yield from _database(service_urls, None)
+    from services import own_database
+
+    with own_database(service_urls, None) as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(service_urls: ServiceUrls) -> Iterator[str]:
     """A database of its own with the schema, and a table `effects` that the sample jobs write to."""
-    yield from _database(service_urls, _TEMPLATE)
+    from services import own_database
+
+    with own_database(service_urls) as url:
+        yield url
 
 
 @pytest.fixture
@@ -195,42 +178,17 @@ def registry() -> Iterator[Registry]:
 @pytest.fixture
 def settings(service_urls: ServiceUrls, database_url: str, key_prefix: str) -> Settings:
     """Settings of the test's services with a short lease and quick retries."""
-    from streamworkers.config import Settings
+    from services import quick_settings
 
-    return Settings(
-        redis_url=service_urls.redis,
-        database_url=database_url,
-        key_prefix=key_prefix,
-        lease_seconds=paced(2.0),
-        reconcile_seconds=0.3,
-        retry_base_seconds=0.05,
-        retry_cap_seconds=0.2,
-        log_format="json",
-    )
+    return quick_settings(service_urls.redis, database_url, key_prefix)
 
 
 @pytest.fixture
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which commands of the test find its services and the sample jobs."""
-    from harness import SAMPLE_JOBS
+    from services import environment_of
 
-    assert settings.redis_url is not None
-    assert settings.database_url is not None
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")},
-        "PYTHONPATH": str(SAMPLE_JOBS),
-        "PYTHONWARNINGS": "error",
-        "SAMPLE_JOBS_TIMEOUT_SECONDS": f"{paced(1.5):g}",
-        "STREAMWORKERS_REDIS_URL": settings.redis_url.get_secret_value(),
-        "STREAMWORKERS_DATABASE_URL": settings.database_url.get_secret_value(),
-        "STREAMWORKERS_KEY_PREFIX": settings.key_prefix,
-        "STREAMWORKERS_LEASE_SECONDS": str(settings.lease_seconds),
-        "STREAMWORKERS_RECONCILE_SECONDS": str(settings.reconcile_seconds),
-        "STREAMWORKERS_RETRY_BASE_SECONDS": str(settings.retry_base_seconds),
-        "STREAMWORKERS_RETRY_CAP_SECONDS": str(settings.retry_cap_seconds),
-        "STREAMWORKERS_LOG_FORMAT": "json",
-        "STREAMWORKERS_START_WAIT_SECONDS": "0",
-    }
+    return environment_of(settings)
 
 
 @pytest.fixture
@@ -270,23 +228,3 @@ def market_data() -> Path:
 def market_data_or_none() -> Path | None:
     """The folder of real bars where it is; elsewhere invented ones do as well."""
     return MARKET_DATA if MARKET_DATA.is_dir() else None
-
-
-def _database(urls: ServiceUrls, template: str | None) -> Iterator[str]:
-    import psycopg
-    from psycopg import sql
-
-    name = f"test_{secrets.token_hex(6)}"
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-        sql.Identifier(name), sql.Identifier(template or "template0")
-    )
-    with psycopg.connect(urls.postgres, autocommit=True) as admin:
-        admin.execute(statement)
-        yield _of_database(urls.postgres, name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _of_database(url: str, name: str) -> str:
-    from psycopg.conninfo import make_conninfo
-
-    return make_conninfo(url, dbname=name)

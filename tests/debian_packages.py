@@ -31,7 +31,7 @@ def unpacked(package: str, name: str, folder: Path = FOLDER) -> Path:
             f" {missing[0]}, which is not there either: install {name} yourself"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f"{name}.lock"):
+    with locked(folder / f"{name}.lock"):
         if not target.is_dir():
             unfinished = folder / f"{name}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -74,7 +74,7 @@ def _download(package: str, archives: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold a lock that the end of the process gives back, however it ends."""
     with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,22 @@ class Prometheus:
 
     url: str
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The samples of an expression now. Raises QueryError."""
-        found: list[dict[str, Any]] = self._get("query", query=expression)["result"]
+    def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The samples of an expression now, or at a Unix time. Raises QueryError."""
+        words = {} if at is None else {"time": str(at)}
+        found: list[dict[str, Any]] = self._get("query", query=expression, **words)["result"]
         return found
 
     def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """The series of an expression over a time range. Raises QueryError."""
         words = {"query": expression, "start": str(start), "end": str(end), "step": str(step)}
         found: list[dict[str, Any]] = self._get("query_range", **words)["result"]
+        return found
+
+    def label_values(self, label: str, matching: str | None, at: datetime) -> list[str]:
+        """The values of a label in the day before a moment, of the series that match a selector."""
+        words = {"start": str(at.timestamp() - 86_400), "end": str(at.timestamp())}
+        found: list[str] = self._get(f"label/{label}/values", **words, **({"match[]": matching} if matching else {}))
         return found
 
     def alerts(self) -> dict[str, str]:

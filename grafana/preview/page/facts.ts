@@ -1,0 +1,87 @@
+// What is seen on a drawn board, panel by panel: read from the page, not from the JSON.
+import type { Notes } from './board';
+import type { Input, Panel } from './input';
+import { places } from './layout';
+
+export interface Cell {
+  column: string;
+  text: string;
+  cut: boolean;
+}
+
+export interface Facts {
+  id: number;
+  title: string;
+  type: string;
+  rows: number;
+  nothing: boolean;
+  failed: string | null;
+  titleCut: boolean;
+  smallestText: number | null;
+  values: Array<{ title?: string; text: string; isTime: boolean }>;
+  headers: Cell[];
+  cells: Cell[];
+  sentences: number; // cells that show the panel's `noValue`
+}
+
+function isCut(element: Element): boolean {
+  const all = [element, ...element.querySelectorAll('*')] as HTMLElement[];
+  return all.some((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 0 && getComputedStyle(each).overflowX !== 'visible');
+}
+
+function smallestText(element: Element): number | null {
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  let smallest: number | null = null;
+  while (walker.nextNode()) {
+    const parent = walker.currentNode.parentElement;
+    if (!parent || !walker.currentNode.textContent?.trim() || ['TITLE', 'STYLE', 'SCRIPT'].includes(parent.tagName.toUpperCase())) {
+      continue;
+    }
+    const box = parent.getBoundingClientRect();
+    if (box.width === 0 || box.height === 0 || getComputedStyle(parent).visibility === 'hidden') {
+      continue;
+    }
+    const size = parseFloat(getComputedStyle(parent).fontSize);
+    smallest = smallest === null ? size : Math.min(smallest, size);
+  }
+  return smallest;
+}
+
+function cellsOf(element: Element, selector: string, names: string[]): Cell[] {
+  return [...element.querySelectorAll(selector)].map((cell) => ({
+    column: names[Number(cell.getAttribute('aria-colindex')) - 1] ?? '',
+    text: cell.textContent ?? '',
+    cut: isCut(cell),
+  }));
+}
+
+function ofPanel(panel: Panel, notes: Notes): Facts {
+  const element = document.querySelector(`[data-panel="${panel.id}"]`)!;
+  const noted = notes.get(panel.id) ?? {};
+  const title = element.querySelector('h2, h6, [data-testid*="header"] [title]');
+  const headers = cellsOf(element, '[role="columnheader"]', []);
+  const names = headers.map(({ text }) => text);
+  headers.forEach((header) => (header.column = header.text));
+  const cells = cellsOf(element, '[role="gridcell"]', names);
+  const sentence = panel.fieldConfig?.defaults?.noValue;
+  return {
+    id: panel.id,
+    title: panel.title,
+    type: panel.type,
+    rows: (noted.rows as number) ?? 0,
+    nothing: ((noted.rows as number) ?? 0) === 0 || element.querySelector('[data-nothing]') !== null,
+    failed: element.querySelector('[data-failed]')?.textContent ?? null,
+    titleCut: title !== null && isCut(title),
+    smallestText: smallestText(element),
+    values: (noted.values as Facts['values']) ?? [],
+    headers,
+    cells,
+    sentences: sentence ? cells.filter(({ text }) => text === sentence).length : 0,
+  };
+}
+
+export function factsOf(input: Input, notes: Notes): Facts[] {
+  return places(input)
+    .filter(({ panel }) => panel.type !== 'row')
+    .map(({ panel }) => ofPanel(panel, notes));
+}

@@ -1,0 +1,13 @@
+"""The scenes that boards are drawn of, by name."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from harness import ServiceUrls
+from preview.scene import Scene
+from preview.scenes.busy import busy
+
+Open = Callable[[ServiceUrls, Path], AbstractContextManager[Scene]]
+
+SCENES: dict[str, Open] = {"busy": busy}
