@@ -44,7 +44,7 @@ from streamworkers.engine.registry import installed_jobs
 from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.read import read_newest_time, read_series
 from streamworkers.market.bars.write import load_rows
-from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, newest_closed
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment
 from streamworkers.market.files.bars_import import import_bars
 from streamworkers.results import definitions
 from streamworkers.results.store import IndicatorRow, PatternRow, Scan, save_indicators, save_patterns
@@ -229,7 +229,7 @@ class Rows:
 
 def newest_day(connection: Connection, symbols: Sequence[str]) -> date:
     """The day to analyse."""
-    newest = read_newest_time(connection, symbols, DAY, newest_closed(DAY, datetime.now(UTC)))
+    newest = read_newest_time(connection, symbols, DAY, datetime.now(UTC).date())
     assert isinstance(newest, date)
     return newest
 

@@ -4,7 +4,9 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.market.calendar.session_table import FILLED_CALENDARS, fill_sessions
+from streamworkers.market.calendar.session_table import fill_sessions
+from streamworkers.market.calendar.symbol_calendars import list_calendars
+from streamworkers.market.calendar.windows import EXCHANGE_CALENDAR
 
 log = structlog.get_logger()
 
@@ -16,13 +18,14 @@ class SessionFiller:
     scope = "all"
     interval_seconds = 3600.0  # a step does nothing if the last fill is recent
 
-    def __init__(self, pool: "ConnectionPool[Connection]") -> None:
+    def __init__(self, pool: "ConnectionPool[Connection]", default: str = EXCHANGE_CALENDAR) -> None:
         self._pool = pool
+        self._default = default
 
     def run_once(self) -> float | None:
         """Fill the calendars that were not filled within a day."""
         with self._pool.connection() as connection:
-            for calendar in FILLED_CALENDARS:
+            for calendar in list_calendars(connection, self._default):
                 if fill_sessions(connection, calendar):
                     log.info("exchange_sessions_filled", calendar=calendar)
         return None

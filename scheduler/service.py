@@ -102,7 +102,7 @@ class Scheduler:
             PoolWatch(self._pool, self._streams),
             # Events of rejected ticks must be published also where no worker runs.
             OutboxRelay(self._pool, self._streams, self.metrics),
-            SessionFiller(self._pool),
+            SessionFiller(self._pool, self._settings.calendar),
             JobTypeRecorder(self._pool, registry),
             SessionGuard(self._pool),
         ]

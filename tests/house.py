@@ -60,6 +60,7 @@ OWNERS = {
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py"],
     "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
+    "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],
     "definition_groups group_memberships": ["streamworkers/market/universes/"],
     "indicator_definitions pattern_definitions": ["streamworkers/results/definitions.py"],
     "indicator_results daily_patterns": ["streamworkers/results/store.py"],

@@ -2,10 +2,10 @@
 
 import click
 
+from streamworkers.cli.as_of import as_of_option, parse_as_of
 from streamworkers.cli.session import (
     Session,
     json_option,
-    parse_moment,
     parse_parameters,
     parse_words,
     timeout_option,
@@ -24,7 +24,7 @@ from streamworkers.market.universes.store import resolve
 @click.option("--universe", help="A universe, or the union of several: 'sp500:nasdaq100'.")
 @click.option("--symbols", help="Symbols, separated by commas; for a job without symbols, its parts or ids.")
 @click.option("--timeframe", help="1min, hour, day, week or month.  [default: that of the job]")
-@click.option("--as-of", help="Ignore bars after this date or ISO time.  [default: the newest closed bar]")
+@as_of_option
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job; repeatable.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts of an item before it is dead.")
 @click.option("--key", help="An idempotency key: if a run with this key exists, no other is started.")
@@ -60,7 +60,6 @@ def enqueue(
     if timeout is not None and not wait:
         raise BadInputError("--timeout limits --wait: name both")
     frame = timeframe_named(timeframe) if timeframe else None
-    moment = parse_moment(as_of, frame or timeframe_named("day")) if as_of else None
     values = parse_parameters(parameters)
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
@@ -68,6 +67,7 @@ def enqueue(
             names = () if symbols is None else parse_words(symbols)
         elif not (names := resolve(connection, universe)):
             raise BadInputError(f"universe {universe!r} has no symbols")
+        moment = parse_as_of(connection, session.settings.calendar, names, as_of) if as_of else None
         request = RunRequest(
             job=job,
             symbols=names,

@@ -19,6 +19,7 @@ COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that 
 _COMMANDS = {
     "adopt": "Let this database and these Redis keys belong together.",
     "bars": "OHLCV bars: import, generate, show, and find gaps.",
+    "calendars": "Exchange calendars of symbols: list, set, unset.",
     "cleanup": "Delete rows that are older than their retention.",
     "dead": "List, show, replay and purge dead items.",
     "demo": "Run the analysis from an empty folder to detected patterns.",

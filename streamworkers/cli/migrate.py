@@ -4,7 +4,8 @@ import click
 
 from streamworkers.cli.session import Session, json_option, print_json, print_table
 from streamworkers.errors import BadInputError
-from streamworkers.market.calendar.session_table import FILLED_CALENDARS, fill_sessions
+from streamworkers.market.calendar.session_table import fill_sessions
+from streamworkers.market.calendar.symbol_calendars import list_calendars
 from streamworkers.migrations import create_roles, migration_status
 from streamworkers.migrations import migrate as apply_migrations
 
@@ -17,12 +18,13 @@ def migrate(show_status: bool, roles: bool, as_json: bool) -> None:
     """Create or update the database schema. The user must own the database."""
     if show_status and roles:
         raise BadInputError("--status changes nothing and --roles does: name one of them")
-    with Session.open().database() as connection:
+    session = Session.open()
+    with session.database() as connection:
         applied = [] if show_status else apply_migrations(connection)
         if roles:
             create_roles(connection)
         if not show_status:
-            for calendar in FILLED_CALENDARS:
+            for calendar in list_calendars(connection, session.settings.calendar):
                 fill_sessions(connection, calendar)
         rows = [{"migration": status.name, "applied_at": status.applied_at} for status in migration_status(connection)]
     if as_json:

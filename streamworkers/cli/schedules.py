@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from streamworkers.cli.as_of import as_of_option, parse_as_of
 from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
 from streamworkers.cli.schedule_options import collect_fields, definition_options
 from streamworkers.cli.schedule_rows import format_local_time, list_with_last, to_json
@@ -16,7 +17,6 @@ from streamworkers.cli.session import (
     json_option,
     limit_option,
     messages,
-    parse_moment,
     parse_parameters,
     parse_since,
     print_json,
@@ -27,7 +27,7 @@ from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
-from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.universes.store import resolve
 from streamworkers.schedules import reports, run_factory, store
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.run_factory import Changes
@@ -160,7 +160,7 @@ def resume(name: str, as_json: bool) -> None:
 
 @schedules.command(short_help="Start a run of a schedule now.")
 @name_argument
-@click.option("--as-of", help="The newest bar the run may use: a date or an ISO time.")
+@as_of_option
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter, for this run only.")
 @click.option("--wait", is_flag=True, help="Wait for the run and show its progress and summary.")
 @timeout_option
@@ -174,7 +174,8 @@ def trigger(
     session = Session.open()
     with session.database() as connection, session.streams() as streams:
         definition = store.require_schedule(connection, name).require_definition()
-        moment = parse_moment(as_of, timeframe_named(definition.timeframe or "day")) if as_of else None
+        symbols, _ = run_factory.find_symbols(connection, resolve, definition, run_factory.AS_SCHEDULED)
+        moment = parse_as_of(connection, session.settings.calendar, symbols, as_of) if as_of else None
         changes = Changes(as_of=moment, parameters=parse_parameters(parameters))
         run = run_factory.trigger(connection, streams, installed_jobs(), name, changes)
         if wait:

@@ -24,7 +24,7 @@ from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.errors import BadInputError, BlockedError, MissingSchemaError, ServiceUnreachableError
 from streamworkers.logs import configure_logs
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe, timeframe_named
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, timeframe_named
 from streamworkers.migrations import migration_status
 from streamworkers.pooler import require_sessions
 
@@ -178,16 +178,14 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], e
             click.echo("".join(segment.text for segment in line).rstrip())
 
 
-def parse_moment(text: str, timeframe: Timeframe | None = None) -> datetime:
-    """Parse `YYYY-MM-DD` or an ISO 8601 time into an aware datetime. Without a zone it is in New York.
+def parse_moment(text: str) -> datetime:
+    """Parse `YYYY-MM-DD`, the end of that day, or an ISO 8601 time into an aware datetime.
 
-    A bare date is that day's bar for day, week and month, and the end of that day otherwise.
+    Without a zone it is in New York.
     """
     try:
         if len(text) == 10:
-            day = date.fromisoformat(text)
-            clock = time(23, 59, 59, 999_999) if timeframe is None or timeframe.intraday else time()
-            moment = datetime.combine(day, clock)
+            moment = datetime.combine(date.fromisoformat(text), time(23, 59, 59, 999_999))
         else:
             moment = datetime.fromisoformat(text)
     except ValueError:

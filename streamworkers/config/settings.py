@@ -7,6 +7,7 @@ from typing import get_args
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from streamworkers.config.analysis import AnalysisSettings
 from streamworkers.config.loading import LoadingSettings
 from streamworkers.config.logs import LogSettings
 from streamworkers.config.pool import PoolSettings
@@ -24,6 +25,7 @@ class Settings(
     LogSettings,
     RetentionSettings,
     LoadingSettings,
+    AnalysisSettings,
     SchedulingSettings,
     PoolSettings,
     ServiceSettings,

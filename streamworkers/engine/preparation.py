@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -20,6 +21,7 @@ MAX_KEY_CHARACTERS = 200
 _MAX_SYMBOL_CHARACTERS = 64
 _MAX_ID_CHARACTERS = 200
 _MOST_COUNTED = 1000
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class LostInPrepareError(StoreFaultError):
@@ -133,6 +135,7 @@ def check_request(job: Job[Any], request: RunRequest) -> RunRequest:
     """Return the request with all parts of a job that has parts and was asked for none."""
     symbols = request.symbols or job.parts
     _require_key(request.idempotency_key)
+    _require_past(request.as_of)
     if not symbols and kind_of_items(job) != "id":
         raise BadInputError("a run needs at least one symbol")
     checked = request if symbols is request.symbols else replace(request, symbols=symbols)
@@ -162,6 +165,18 @@ def require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:
 def _require_key(key: str | None) -> None:
     if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
         raise BadInputError(f"key {key[:80]!r} is not 1 to {MAX_KEY_CHARACTERS} printable characters")
+
+
+def _require_past(as_of: datetime | None) -> None:
+    """Check that an as-of is a moment that has come; the clock of who names it may be a little ahead."""
+    if as_of is None:
+        return
+    if getattr(as_of, "tzinfo", None) is None:  # a date, or a moment of nobody knows which zone
+        raise BadInputError(f"as-of {as_of} is not a moment: give a datetime with its zone")
+    if as_of > datetime.now(UTC) + _CLOCKS_DIFFER:
+        raise BadInputError(
+            f"as-of {as_of.isoformat()} is in the future: leave it out, and the run sees what is there now"
+        )
 
 
 def _require_items(job: Job[Any], request: RunRequest) -> None:

@@ -2,25 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
+from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.errors import BadInputError
+from streamworkers.loading.provenance import has_extended_hours
+from streamworkers.market.bars.as_of import AsOfRule, FixedAsOf
 from streamworkers.market.bars.bars import Bars
-from streamworkers.market.bars.read import read_newest_time, read_series
-from streamworkers.market.calendar.timeframes import (
-    EXCHANGE_ZONE,
-    Timeframe,
-    bar_moment,
-    newest_closed,
-    timeframe_named,
-)
+from streamworkers.market.bars.read import read_series
+from streamworkers.market.calendar.symbol_calendars import CalendarRules, read_calendar_rules
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
 from streamworkers.results import definitions
 from streamworkers.results.bar_times import to_moment, to_series_time, to_table_time
 from streamworkers.results.pattern_events import pattern_event
@@ -33,13 +32,16 @@ class AnalysisParameters(JobParameters):
 
     `max_bars` is the number of newest bars read: an EMA of 200 needs about 1000 to be independent of its first value.
     `last_bars` is the number of newest bars that results are stored for, each computed as of its own bar; more than 1
-    fills in history. The definitions are filled in at enqueue, so that all items of a run share them.
+    fills in history. All other fields are filled in at enqueue, so that all items of a run share them: the definitions,
+    the calendars of symbols by pattern, and by calendar the newest bar that the run may see.
     """
 
     max_bars: int = Field(1000, ge=1, le=100_000)
     last_bars: int = Field(1, ge=1, le=100_000)
     indicator_definitions: tuple[dict[str, Any], ...] = ()
     pattern_definitions: tuple[dict[str, Any], ...] = ()
+    calendars: dict[str, str] = Field(default_factory=dict)
+    newest_bars: dict[str, str] = Field(default_factory=dict)
 
 
 class Analysis(Job[AnalysisParameters]):
@@ -60,36 +62,34 @@ class Analysis(Job[AnalysisParameters]):
         self._patterns: Sequence[PatternDefinition] = ()
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
-        """Fix the timeframe, the definitions and the as-of.
-
-        The as-of is the newest closed bar that any of the symbols has, and not newer than the requested one.
-        """
+        """Fix the timeframe, the definitions and the as-of."""
         timeframe = timeframe_named(request.timeframe or "day")
         parameters = self._add_definitions(connection, request.parameters or {}, timeframe.name)
-        bound = newest_closed(timeframe, request.moment())
-        if request.as_of is not None:
-            bound = min(bound, to_table_time(timeframe, request.as_of))
-        newest = read_newest_time(connection, request.symbols, timeframe, bound) or bound
-        as_of, values = bar_moment(timeframe, newest), parameters.model_dump(mode="json")
-        return replace(request, timeframe=timeframe.name, as_of=as_of, parameters=values)
+        calendars = read_calendar_rules(connection, load_settings().calendar)
+        as_of = _fix_as_of(connection, request, timeframe, calendars)
+        values = parameters.model_dump(mode="json") | {
+            "calendars": dict(calendars.patterns),
+            "newest_bars": {calendar: newest.isoformat() for calendar, newest in as_of.newest.items()},
+        }
+        return replace(request, timeframe=timeframe.name, as_of=as_of.moment, parameters=values)
 
     def execute(self, items: Sequence[Item], context: Context[AnalysisParameters]) -> Iterator[Outcome]:
-        """Read the bars of all items in one query and compute each symbol."""
+        """Read the bars of all items, those of one calendar in one query, and compute each symbol."""
         assert context.timeframe is not None and context.as_of is not None  # noqa: PT018  # set by `prepare`
         timeframe, parameters = timeframe_named(context.timeframe), context.parameters
-        as_of = to_table_time(timeframe, context.as_of)
         self._parse_definitions(parameters)
-        found = read_series(context.connection, [item.symbol for item in items], timeframe, as_of, parameters.max_bars)
-        newest = to_series_time(as_of)
-        for item in items:
-            series = found.get(item.symbol)
-            if series is None:
-                yield Failed(item, f"no {timeframe.name} bars of {item.symbol} up to {as_of}", permanent=True)
-            elif series.times[-1] != newest:
-                last = to_moment(timeframe, series.times[-1]).astimezone(EXCHANGE_ZONE)
-                yield Completed(item, None, {"stale": (last if timeframe.intraday else last.date()).isoformat()})
-            else:
-                yield self._analyse(item, series, timeframe, parameters.last_bars)
+        for newest, members in _group_by_newest(items, timeframe, parameters, context.as_of).items():
+            symbols = [item.symbol for item in members]
+            found = read_series(context.connection, symbols, timeframe, newest, parameters.max_bars)
+            for item in members:
+                series = found.get(item.symbol)
+                if series is None:
+                    yield Failed(item, f"no {timeframe.name} bars of {item.symbol} up to {newest}", permanent=True)
+                elif series.times[-1] != to_series_time(newest):
+                    last = to_moment(timeframe, series.times[-1]).astimezone(EXCHANGE_ZONE)
+                    yield Completed(item, None, {"stale": (last if timeframe.intraday else last.date()).isoformat()})
+                else:
+                    yield self._analyse(item, series, timeframe, parameters.last_bars)
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
         """Store the results of symbols that no newer run has completed; each new or changed detection is an event."""
@@ -146,3 +146,28 @@ class Patterns(Analysis):
 
     name: ClassVar[str] = "patterns"
     with_indicators: ClassVar[bool] = False
+
+
+def _fix_as_of(
+    connection: Connection, request: RunRequest, timeframe: Timeframe, calendars: CalendarRules
+) -> FixedAsOf:
+    """Return what a run may see. Who names a moment, as a tick does, means the newest bar that was closed then."""
+    is_wide = timeframe.name == "hour" and has_extended_hours(connection, request.symbols, timeframe)
+    is_named = request.as_of is not None or request.origin.trigger == "schedule"
+    moment = request.moment() if request.as_of is None else min(request.as_of, datetime.now(UTC))
+    return AsOfRule(timeframe, calendars, is_wide).fix(connection, request.symbols, moment, exactly=is_named)
+
+
+def _group_by_newest(
+    items: Sequence[Item], timeframe: Timeframe, parameters: AnalysisParameters, as_of: datetime
+) -> dict[date | datetime, list[Item]]:
+    """Return the items by the newest bar that each may see."""
+    if not parameters.newest_bars:  # of a run that an earlier release prepared: its as-of is the start of that bar
+        return {to_table_time(timeframe, as_of): list(items)}
+    parse = datetime.fromisoformat if timeframe.intraday else date.fromisoformat
+    rules = CalendarRules(parameters.calendars)
+    groups: dict[date | datetime, list[Item]] = {}
+    for item in items:
+        newest = parse(parameters.newest_bars[rules.calendar_of(item.symbol)])
+        groups.setdefault(newest, []).append(item)
+    return groups

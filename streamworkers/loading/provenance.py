@@ -160,3 +160,13 @@ def find_conflicts(connection: psycopg.Connection, sources: Sequence[SeriesSourc
 
 def _are_same(one: tuple[SeriesKind, date | None], other: tuple[SeriesKind, date | None], timeframe: str) -> bool:
     return one[1] == other[1] and one[0].find_difference(other[0], TIMEFRAMES[timeframe]) is None
+
+
+def has_extended_hours(connection: psycopg.Connection, symbols: Sequence[str], timeframe: Timeframe) -> bool:
+    """True if the stored bars of any of the symbols in a timeframe are those of extended hours."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM series_sources WHERE symbol = ANY(%s) AND timeframe = %s AND hours = 'extended')",
+        (list(symbols), timeframe.name),
+    ).fetchone()
+    assert row is not None
+    return bool(row[0])

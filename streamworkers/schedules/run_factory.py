@@ -51,7 +51,7 @@ def record_scheduled_run(
     Raises UnknownNameError and BadInputError as `enqueue` does, and for a universe that is unknown or empty.
     """
     definition = schedule.require_definition()
-    symbols, target = _find_symbols(connection, resolve, definition, changes)
+    symbols, target = find_symbols(connection, resolve, definition, changes)
     timeframe = changes.timeframe or definition.timeframe
     request = RunRequest(
         job=definition.job,
@@ -92,9 +92,10 @@ def trigger(
     return run
 
 
-def _find_symbols(
+def find_symbols(
     connection: Connection, resolve: Resolve, definition: ScheduleDefinition, changes: Changes
 ) -> tuple[tuple[str, ...], str]:
+    """Return the symbols of a run of a schedule, none for a job without symbols, and its target in words."""
     if changes.symbols is not None:
         return changes.symbols, ",".join(changes.symbols)
     target = definition.target

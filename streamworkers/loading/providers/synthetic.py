@@ -13,8 +13,10 @@ from streamworkers.errors import BadInputError
 from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
 from streamworkers.loading.providers.rows import build_page
 from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.calendar.closes import days_around, find_newest_closed
 from streamworkers.market.calendar.sessions import sessions_between
-from streamworkers.market.calendar.timeframes import TIMEFRAMES, newest_closed
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.calendar.windows import windows_between
 
 _VARIANCE_MEMORY = 0.90  # weights of a GARCH(1,1) process: yesterday's variance, yesterday's squared return, the rest
 _VARIANCE_SHOCK = 0.08
@@ -86,7 +88,8 @@ class _Draws:
 
 
 def _list_sessions(days: int, end: date | None) -> list[str]:
-    last = end or newest_closed(TIMEFRAMES["day"], datetime.now(UTC))
+    now = datetime.now(UTC)
+    last = end or find_newest_closed(windows_between(*days_around(now)), TIMEFRAMES["day"], now)
     try:
         first = last - timedelta(days=days * 3 // 2 + 30)
     except OverflowError as error:

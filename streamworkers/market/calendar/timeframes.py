@@ -1,13 +1,12 @@
-"""The five timeframes: their names and tables, and when a bar of each is closed."""
+"""The five timeframes: their names and tables."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 from streamworkers.errors import BadInputError
 
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
-_SESSION_END = time(16, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +49,6 @@ def timeframe_named(name: str) -> Timeframe:
     if found is None:
         raise BadInputError(f"timeframe {name!r} is not one of {', '.join(TIMEFRAMES)}")
     return found
-
-
-def newest_closed(timeframe: Timeframe, now: datetime) -> date | datetime:
-    """Return the start of the newest bar whose window has ended at `now`, or an upper bound of it.
-
-    `now` must be aware. A day ends at 16:00 in New York, a week on its Friday, a month on its last day; holidays
-    and early closes only make the true newest bar older, never newer, so an open bar is never included.
-    Returns a date for day, week (its Monday) and month (its first), else an aware UTC datetime.
-    """
-    local = now.astimezone(EXCHANGE_ZONE)
-    if timeframe.intraday:
-        width = timedelta(minutes=1) if timeframe.name == "1min" else timedelta(hours=1)
-        return now - width
-    newest_day = local.date() if local.time() >= _SESSION_END else local.date() - timedelta(days=1)
-    if timeframe.name == "day":
-        return newest_day
-    if timeframe.name == "week":
-        monday = newest_day - timedelta(days=newest_day.weekday())
-        return monday if newest_day.weekday() >= 4 else monday - timedelta(days=7)
-    first = newest_day.replace(day=1)
-    if (newest_day + timedelta(days=1)).month != newest_day.month:
-        return first
-    return (first - timedelta(days=1)).replace(day=1)
 
 
 def bar_moment(timeframe: Timeframe, bar_time: date | datetime) -> datetime:

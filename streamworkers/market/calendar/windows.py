@@ -1,7 +1,7 @@
-"""The windows of bars in each timeframe, by the sessions of the exchange, and when they end.
+"""The windows of bars in each timeframe, by the sessions of a calendar, and when they end.
 
-All moments are Unix milliseconds and all dates days since 1970-01-01, as in `Bars.starts`. Days, hours and weeks are
-those of New York, whatever the machine's zone.
+All moments are Unix milliseconds and all dates days since 1970-01-01, as in `Bars.starts`. Days are the sessions' own,
+whatever the machine's zone.
 
 - 1min: the minutes of the regular session; with `extended` hours also those before and after it.
 - hour: clock hours (the first of a regular session is 09:00 and begins with 09:30), or hours from the opening.
@@ -119,15 +119,21 @@ class Windows:
 
 
 @lru_cache(maxsize=64)
-def _windows(first: date, last: date, hours: Hours, hour_anchor: HourAnchor) -> Windows:
-    return Windows(sessions_between(EXCHANGE_CALENDAR, first, last), hours, hour_anchor)
+def _windows(first: date, last: date, hours: Hours, hour_anchor: HourAnchor, calendar: str) -> Windows:
+    return Windows(sessions_between(calendar, first, last), hours, hour_anchor)
 
 
-def windows_between(first: date, last: date, hours: Hours = "regular", hour_anchor: HourAnchor = "clock") -> Windows:
-    """Return the windows that touch the days from `first` to `last`."""
+def windows_between(
+    first: date,
+    last: date,
+    hours: Hours = "regular",
+    hour_anchor: HourAnchor = "clock",
+    calendar: str = EXCHANGE_CALENDAR,
+) -> Windows:
+    """Return the windows of a calendar that touch the days from `first` to `last`."""
     # Whole years, so that few calendars and columns of sessions are built.
     begin, end = (first - _MARGIN).replace(month=1, day=1), (last + _MARGIN).replace(month=12, day=31)
-    return _windows(begin, end, hours, hour_anchor)
+    return _windows(begin, end, hours, hour_anchor, calendar)
 
 
 def whole_windows(timeframe: Timeframe, first: date, last: date) -> tuple[date, date]:

@@ -108,7 +108,7 @@ def test_repeating_an_as_of_changes_no_row(
     _analyse(connection, streams, registry, consumer, _symbols(8))
     before = _row_versions(connection)
     events = connection.execute("SELECT count(*) FROM outbox").fetchone()
-    run = _analyse(connection, streams, registry, consumer, _symbols(8), as_of=datetime(2024, 6, 28, 4, tzinfo=UTC))
+    run = _analyse(connection, streams, registry, consumer, _symbols(8), as_of=datetime(2024, 6, 28, 20, tzinfo=UTC))
     assert run_status(connection, run) == "COMPLETED"
     assert _row_versions(connection) == before
     assert connection.execute("SELECT count(*) FROM outbox").fetchone() == events
@@ -122,7 +122,7 @@ def test_a_run_as_of_a_day_ignores_later_bars(
         connection.execute("SELECT date FROM ohlcv_daily WHERE symbol = 'SYN001' ORDER BY 1 OFFSET 279").fetchone()
         or ()
     )
-    as_of = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    as_of = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
     _analyse(connection, streams, registry, consumer, _symbols(8), as_of=as_of)
     with_later_bars = _results(connection)
     connection.execute("TRUNCATE indicator_results, daily_patterns")
@@ -138,7 +138,7 @@ def test_a_backfill_equals_the_nightly_runs_it_replaces(
 ) -> None:
     days = [row[0] for row in connection.execute("SELECT DISTINCT date FROM ohlcv_daily ORDER BY 1 DESC LIMIT 4")]
     for day in reversed(days):
-        as_of = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+        as_of = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
         _analyse(connection, streams, registry, consumer, _symbols(3), as_of=as_of)
     night_by_night = _results(connection)
     connection.execute("TRUNCATE indicator_results, daily_patterns")
@@ -309,7 +309,7 @@ def test_the_as_of_is_the_newest_session_with_bars_up_to_the_requested_one(
     run = _analyse(connection, streams, registry, consumer, _symbols(2), as_of=sunday)
     report = ledger_reports.read_run(connection, run.id)
     assert report is not None
-    assert report["as_of"] == datetime(2024, 6, 21, 4, tzinfo=UTC)
+    assert report["as_of"] == datetime(2024, 6, 21, 20, tzinfo=UTC)
     assert run_status(connection, run) == "COMPLETED"
 
 
@@ -380,7 +380,7 @@ def test_the_night_of_the_sp500(
     assert (len(stale), stale["SCG"]) == (13, "2021-05-13")
     report = ledger_reports.read_run(connection, run.id)
     assert report is not None
-    assert report["as_of"] == datetime(2021, 5, 14, 4, tzinfo=UTC)
+    assert report["as_of"] == datetime(2021, 5, 14, 20, tzinfo=UTC)
     before = _row_versions(connection)
-    _analyse(connection, streams, registry, consumer, symbols, as_of=datetime(2021, 5, 14, 4, tzinfo=UTC))
+    _analyse(connection, streams, registry, consumer, symbols, as_of=datetime(2021, 5, 14, 20, tzinfo=UTC))
     assert _row_versions(connection) == before

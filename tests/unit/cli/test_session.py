@@ -17,7 +17,7 @@ from streamworkers.cli.session import (
     show_timeframes,
 )
 from streamworkers.errors import BadInputError
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, timeframe_named
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 ROWS: list[dict[str, Any]] = [
     {"symbol": "[red]A[/]", "count": 7, "price": Decimal("1.50"), "enabled": True, "error": "w" * 100},
@@ -51,17 +51,15 @@ def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "timeframe", "expected"),
+    ("text", "expected"),
     [
-        ("2021-05-14", "day", datetime(2021, 5, 14, tzinfo=EXCHANGE_ZONE)),
-        ("2021-05-14", "hour", datetime(2021, 5, 14, 23, 59, 59, 999_999, tzinfo=EXCHANGE_ZONE)),
-        ("2021-05-14", None, datetime(2021, 5, 14, 23, 59, 59, 999_999, tzinfo=EXCHANGE_ZONE)),
-        ("2021-05-14T10:30", "hour", datetime(2021, 5, 14, 10, 30, tzinfo=EXCHANGE_ZONE)),
-        ("2021-05-14T10:30:00Z", "hour", datetime(2021, 5, 14, 10, 30, tzinfo=UTC)),
+        ("2021-05-14", datetime(2021, 5, 14, 23, 59, 59, 999_999, tzinfo=EXCHANGE_ZONE)),
+        ("2021-05-14T10:30", datetime(2021, 5, 14, 10, 30, tzinfo=EXCHANGE_ZONE)),
+        ("2021-05-14T10:30:00Z", datetime(2021, 5, 14, 10, 30, tzinfo=UTC)),
     ],
 )
-def test_a_moment_without_a_zone_is_of_new_york(text: str, timeframe: str | None, expected: datetime) -> None:
-    assert parse_moment(text, timeframe_named(timeframe) if timeframe else None) == expected
+def test_a_moment_without_a_zone_is_of_new_york(text: str, expected: datetime) -> None:
+    assert parse_moment(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "2021-13-01", "yesterday", "2021-05-14T25:00", "1620000000"])
