@@ -61,7 +61,7 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 dashboards: $(INSTALLED) ## Write Grafana's boards as JSON from their code
 	$(BIN)/python -m grafana
 
-rules: $(INSTALLED) ## Write the alerts for Kubernetes from prometheus/rules
+rules: $(INSTALLED) ## Write the alerts for Kubernetes from prometheus/rules; GRAFANA_URL=https://… goes into their links
 	$(BIN)/python deploy/kubernetes/make_prometheus_rule.py
 
 dashboards-preview: $(INSTALLED) ## Draw the boards into .preview/ as Grafana does; PREVIEW='--board tonight --width 1280 --theme dark'

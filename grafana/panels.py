@@ -91,7 +91,7 @@ def verdict(about: About, queries: Sequence[Query], look: Look, size: Size, *, f
     """One sentence, the text column `field`, on a ground of its colour."""
     options: Json = {
         "reduceOptions": _last(f"/^{field}$/"),
-        "colorMode": "background",
+        "colorMode": "background_solid",
         "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
@@ -133,6 +133,18 @@ def table(
     fields = _field_config(replace(look, mappings=with_empty_cells(look)), custom, "thresholds")
     made = _panel("table", about, queries, fields, (options, size))
     return replace(made, model={**made.model, "transformations": list(transformations)})
+
+
+def sorted_by(panel: Panel, column: str, *, descending: bool = False) -> Panel:
+    """A table in the order of a column, for answers that have none of their own."""
+    order = [{"displayName": column, "desc": descending}]
+    return replace(panel, model={**panel.model, "options": {**panel.model["options"], "sortBy": order}})
+
+
+def text(number: int, title: str, content: str, size: Size) -> Panel:
+    """Markdown."""
+    options: Json = {"mode": "markdown", "content": content}
+    return Panel({"type": "text", "id": number, "title": title, "options": options}, size)
 
 
 def barchart(about: About, queries: Sequence[Query], look: Look, size: Size, *, x: str, stacked: bool = False) -> Panel:

@@ -1,5 +1,10 @@
-"""Writes base/prometheus-rule.yaml from prometheus/rules/*.yml, so that both deployments have the same alerts."""
+"""Writes base/prometheus-rule.yaml from prometheus/rules/*.yml, so that both deployments have the same alerts.
 
+The links of alerts begin with the external label `grafana_url` of the Prometheus resource. Where that cannot be set,
+`GRAFANA_URL` in the environment of this program puts the address into the rules.
+"""
+
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +15,14 @@ RULES = HERE.parent.parent / "prometheus" / "rules"
 TARGET = HERE / "base" / "prometheus-rule.yaml"
 
 
-def prometheus_rule(files: list[Path]) -> str:
-    """A PrometheusRule with the groups of these rule files, as YAML."""
+EXTERNAL_LABEL = "{{ $externalLabels.grafana_url }}"
+
+
+def prometheus_rule(files: list[Path], grafana_url: str = EXTERNAL_LABEL) -> str:
+    """A PrometheusRule with the groups of these rule files, as YAML; links begin with `grafana_url`."""
     groups: list[dict[str, Any]] = []
     for path in files:
-        groups += yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        groups += yaml.safe_load(path.read_text(encoding="utf-8").replace(EXTERNAL_LABEL, grafana_url))["groups"]
     rule = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -27,7 +35,8 @@ def prometheus_rule(files: list[Path]) -> str:
 
 def main() -> None:
     """Write the generated file."""
-    TARGET.write_text(prometheus_rule(sorted(RULES.glob("*.yml"))), encoding="utf-8")
+    address = os.environ.get("GRAFANA_URL", "").rstrip("/") or EXTERNAL_LABEL
+    TARGET.write_text(prometheus_rule(sorted(RULES.glob("*.yml")), address), encoding="utf-8")
 
 
 if __name__ == "__main__":

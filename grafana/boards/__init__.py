@@ -1,10 +1,11 @@
 """The boards, one module each."""
 
+from grafana import runbook
 from grafana.boards import market, queues_and_workers, runs, scheduler_and_events, stores, tonight
 from grafana.dashboard import Board
 
 
 def all_boards() -> list[Board]:
     """Every board, in the order in which an operator opens them."""
-    modules = (tonight, queues_and_workers, runs, market, scheduler_and_events, stores)
+    modules = (tonight, queues_and_workers, runs, market, scheduler_and_events, stores, runbook)
     return [module.board() for module in modules]

@@ -14,6 +14,7 @@ import yaml
 
 from debian_packages import prometheus_programs
 from grafana.layout import flat
+from grafana.runbook import SECTIONS
 from patience import patient
 from streamworkers.cli.main import cli
 from streamworkers.errors import UsageError
@@ -24,6 +25,7 @@ FOLDER = REPOSITORY / "prometheus"
 CASES = sorted((FOLDER / "tests").glob("*.yml"))
 BOARDS = REPOSITORY / "grafana" / "dashboards"
 _PROMTOOL_SECONDS = 100.0
+_GRAFANA = "{{ $externalLabels.grafana_url }}"
 _WORDS = {"for", "and", "or", "unless", "on", "by", "group_left", "offset", "bool"}
 
 
@@ -145,11 +147,16 @@ def test_an_alert_has_a_summary_an_action_a_panel_and_a_runbook(name: str) -> No
     assert alert["labels"]["severity"] in {"page", "ticket"}
     assert alert["for"]
     assert alert["keep_firing_for"]
-    assert set(annotations) == {"summary", "description", "dashboard", "runbook"}
+    assert set(annotations) == {"summary", "description", "dashboard_url", "runbook", "runbook_url"}
     document, _, anchor = annotations["runbook"].partition("#")
     assert anchor in _anchors((REPOSITORY / document).read_text(encoding="utf-8"))
+    number, heading = SECTIONS[name]
+    assert _anchors(f"### {heading}") == {anchor}
+    assert annotations["runbook_url"] == f"{_GRAFANA}/d/streamworkers-runbook?viewPanel={number}"
+    assert number in _panels("streamworkers-runbook")
     panel = re.fullmatch(
-        r"/d/(streamworkers-\w+)\?(?:var-\w+=\{\{ \$labels\.\w+ \}\}&)?viewPanel=(\d+)", annotations["dashboard"]
+        r"/d/(streamworkers-\w+)\?(?:var-\w+=\{\{ \$labels\.\w+ \}\}&)?viewPanel=(\d+)",
+        annotations["dashboard_url"].removeprefix(_GRAFANA),
     )
     assert panel is not None
     assert int(panel[2]) in _panels(panel[1])
@@ -169,6 +176,19 @@ def test_an_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(name
 @pytest.mark.parametrize("name", _records())
 def test_a_recorded_series_has_a_value_in_a_case(name: str) -> None:
     assert [case for case in _cases() if name in _names_in(case.query) and case.labels]
+
+
+def test_the_runbook_has_a_section_for_each_alert_and_none_that_is_older() -> None:
+    assert list(SECTIONS) == list(_alerts())
+    assert len({number for number, _ in SECTIONS.values()}) == len(SECTIONS)
+
+
+def test_the_address_of_links_is_no_label_of_an_alert_that_is_sent() -> None:
+    """It is an external label, so it would otherwise stand on each alert."""
+    config = _read(FOLDER / "prometheus.yml")
+    (label,) = config["global"]["external_labels"]
+    assert config["global"]["external_labels"][label] == "${GRAFANA_URL}"
+    assert {"regex": label, "action": "labeldrop"} in config["alerting"]["alert_relabel_configs"]
 
 
 def test_no_two_rules_have_the_same_name() -> None:

@@ -246,12 +246,28 @@ def test_keda_reads_the_stream_and_the_metric_that_the_pool_has() -> None:
     assert all(reference["key"] in keys[reference["name"]] for reference in login["spec"]["secretTargetRef"])
 
 
-def test_generating_the_prometheus_rule_again_changes_nothing() -> None:
+def _generator() -> Any:
     spec = importlib.util.spec_from_file_location("make_prometheus_rule", KUBERNETES / "make_prometheus_rule.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_generating_the_prometheus_rule_again_changes_nothing() -> None:
+    module = _generator()
     files = sorted(module.RULES.glob("*.yml"))
     assert files
     assert module.TARGET.read_text(encoding="utf-8") == module.prometheus_rule(files)
+
+
+def test_links_of_generated_alerts_begin_with_the_address_that_is_given() -> None:
+    module = _generator()
+    files = sorted(module.RULES.glob("*.yml"))
+    rule = yaml.safe_load(module.prometheus_rule(files, "https://grafana.example.com"))
+    alerts = [each for group in rule["spec"]["groups"] for each in group["rules"] if "alert" in each]
+    assert len(alerts) > 20
+    for alert in alerts:
+        for name in ("dashboard_url", "runbook_url"):
+            assert alert["annotations"][name].startswith("https://grafana.example.com/d/streamworkers-")

@@ -25,13 +25,14 @@ UIDS = [
     "streamworkers-market",
     "streamworkers-scheduler",
     "streamworkers-stores",
+    "streamworkers-runbook",
 ]
 _MODELS = [board.model() for board in all_boards()]
 _PANELS = [
     pytest.param(panel, id=f"{model['uid']}-{panel['id']}")
     for model in _MODELS
     for panel in flat(model["panels"])
-    if panel["type"] != "row"
+    if panel["type"] not in {"row", "text"}
 ]
 _BOARDS = [pytest.param(model, id=model["uid"]) for model in _MODELS]
 _VALUES_OF_VARIABLES = {"queue": ".*", "job": ".*", "schedule": ["one", "two"], "drain": "600"}
