@@ -24,7 +24,7 @@ def firing(number: int, size: Size) -> Panel:
     names = {"severity": "severity", "alertname": "alert", "about": "about", "Value": "since", "section": "runbook"}
     columns = (
         state_column("severity", 98, filled=True),
-        _named("alert", {alert: title for alert, (_, title) in SECTIONS.items()}, 130),
+        _named("alert", {alert: title for alert, (_, title) in SECTIONS.items()}, 126),
         column("since", "time:ddd HH:mm", width=90),
         _runbook_column(),
     )
@@ -34,7 +34,7 @@ def firing(number: int, size: Size) -> Panel:
 
 
 def _runbook_column() -> Json:
-    made = _named("runbook", {alert: str(number) for alert, (number, _) in SECTIONS.items()}, 72)
+    made = _named("runbook", {alert: str(number) for alert, (number, _) in SECTIONS.items()}, 70)
     to = link("what to do", f"/d/{UID}?viewPanel=${{__value.text}}")
     made["properties"].append({"id": "links", "value": [to]})
     return made

@@ -19,7 +19,7 @@ _RUNS = """
     ORDER BY id DESC
     LIMIT 50
 """
-_KILLS = 'sum by (cause) (increase(streamworkers_worker_ends_total{cause!="stopped"}[2m])) > 0'
+_KILLS = 'sum by (cause) (increase(streamworkers_worker_ends_total{cause!="stopped"}[2m])) >= 0.5'
 # A version that did not exist five minutes ago. The value is 1 for each version, so it draws a span.
 _DEPLOYS = (
     "count by (version) (streamworkers_build_info) > 0"

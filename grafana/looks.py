@@ -34,7 +34,22 @@ COLOURS = {
     "neutral": "text",
     "page": "red",
     "ticket": "orange",
+    # What `evening` in sql/migrations says of a schedule.
+    "overdue": "red",
+    "late": "red",
+    "stuck": "red",
+    "incomplete": "red",
+    "with errors": "orange",
+    "slow": "orange",
+    "done late": "orange",
+    "paused": "orange",
+    "on time": "blue",
+    "done": "green",
+    "due": "#5a5f66",
+    "nothing yet": "#5a5f66",
 }
+# A word that would not fit into a column, and that nothing can wrap.
+_SHOWN = {"COMPLETED_WITH_ERRORS": "WITH ERRORS"}
 # Lines and bars that are named after a state or an outcome; what is only text in a table needs a colour here.
 _OF_LINES = COLOURS | {
     "PENDING": "yellow",
@@ -137,7 +152,10 @@ def empty_cell() -> Json:
 
 def in_colours() -> Json:
     """A mapping from every known state to its colour; its text stays."""
-    options = {state: {"color": colour, "index": index} for index, (state, colour) in enumerate(COLOURS.items())}
+    options: Json = {
+        state: {"color": colour, "index": index, **({"text": _SHOWN[state]} if state in _SHOWN else {})}
+        for index, (state, colour) in enumerate(COLOURS.items())
+    }
     return {"type": "value", "options": options}
 
 

@@ -1,117 +1,128 @@
-"""Tonight: is today's run complete, and if not, what is missing and why?"""
+"""Tonight: will the results be there in time, and if not, what is in the way?"""
 
-from grafana.columns import column, link, run_column, stat_field, state_column, symbol_column
+from grafana.alerts import firing
+from grafana.columns import column, link, run_column, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.looks import DAY_AND_CLOCK, Look, above, any_is_bad, any_needs_a_look, below
-from grafana.panels import About, Size, gauge, stat, table, timeseries
-from grafana.queries import promql, promql_now, sql, sql_series
+from grafana.looks import CLOCK, DAY_AND_CLOCK, PLAIN, Look, above, any_is_bad, below, starts_with
+from grafana.panels import About, Panel, Size, stat, table, timeseries, verdict
+from grafana.queries import promql, sql, sql_series
+from grafana.variables import one_of
 
-_RUNS_TODAY = """
-    SELECT count(*) FILTER (WHERE status IN ('PENDING', 'RUNNING')) AS "open",
-           count(*) FILTER (WHERE status = 'COMPLETED') AS "completed",
-           count(*) FILTER (WHERE status = 'COMPLETED_WITH_ERRORS') AS "with errors",
-           count(*) FILTER (WHERE status = 'FAILED') AS "failed",
-           count(*) FILTER (WHERE status = 'CANCELLED') AS "cancelled"
-    FROM runs
-    WHERE $__timeFilter(created_at)
-"""
-# The counts of a run are written when it ends; until then its items are counted.
-_PROGRESS = """
-    WITH counted AS (
-        SELECT r.id, r.item_count,
-               coalesce(r.completed_count, i.completed, 0) AS completed,
-               coalesce(r.failed_count, i.failed, 0) AS failed
-        FROM runs r
-        LEFT JOIN LATERAL (
-            SELECT count(*) FILTER (WHERE status = 'completed') AS completed,
-                   count(*) FILTER (WHERE status = 'failed') AS failed
-            FROM run_items
-            WHERE run_day = r.run_day AND run_id = r.id
-        ) i ON r.completed_at IS NULL
-        WHERE $__timeFilter(r.created_at)
+# From the close in New York on, of today or, before the close, of the day before.
+SINCE_THE_CLOSE = "now-16h/d+16h"
+_NEW_YORK = "'America/New_York'"
+_EVENING = "evening($__timeTo()::timestamptz, ${deadline:sqlstring}::time)"
+# A sentence for all of it: what needs somebody first, else how it goes, else when it was over.
+_VERDICT = f"""
+    WITH e AS (
+        SELECT * FROM {_EVENING}
+    ), about AS (
+        SELECT max(act) AS act, count(*) FILTER (WHERE act = 0) AS over, count(*) FILTER (WHERE act >= 0) AS begun,
+               to_char(max(coalesce(ended, done_at)) AT TIME ZONE {_NEW_YORK}, 'HH24:MI') AS until,
+               bool_or(act = 1) AS goes_on, sum(failed) FILTER (WHERE act = 2) AS failed,
+               (SELECT state || ': ' || name FROM e ORDER BY act DESC, coalesce(due, started), name LIMIT 1) AS worst,
+               to_char(min(usual_at) FILTER (WHERE state = 'due') AT TIME ZONE {_NEW_YORK}, 'HH24:MI') AS usual
+        FROM e
+    ), pool AS (
+        SELECT EXISTS (SELECT FROM processes WHERE kind = 'supervisor'
+                       AND seen_at > $__timeTo()::timestamptz - interval '1 minute') AS works,
+               EXISTS (SELECT FROM runs) AS has_run
     )
+    SELECT CASE
+        WHEN NOT has_run AND NOT EXISTS (SELECT FROM schedules)
+            THEN 'Nothing yet: streamworkers schedules install-defaults'
+        WHEN NOT has_run AND NOT EXISTS (SELECT FROM ohlcv_daily) THEN 'Nothing yet: streamworkers load'
+        WHEN NOT has_run AND NOT works THEN 'Nothing yet: streamworkers worker'
+        WHEN NOT works THEN 'No worker: start one'
+        WHEN act = 3 THEN upper(left(worst, 1)) || substr(worst, 2)
+        WHEN act = 2 AND worst LIKE 'with errors%'
+            THEN concat(CASE WHEN goes_on THEN 'On time, done about ' ELSE 'Done ' END, until, ', ', failed, ' failed')
+        WHEN act = 2 THEN upper(left(worst, 1)) || substr(worst, 2)
+        WHEN act = 1 THEN 'On time, done' || coalesce(' about ' || until, ' at an unknown time')
+        WHEN begun > 0 AND over = begun THEN 'All well, done ' || until
+        ELSE concat('Nothing yet tonight', ', usually done ' || usual) END AS verdict
+    FROM about, pool
 """
-_ITEMS_TODAY = (
-    _PROGRESS
-    + """
-    SELECT coalesce(sum(completed)::double precision / nullif(sum(item_count), 0), 0) AS "completed"
-    FROM counted
+_COLOURS_OF_VERDICTS = {
+    "Nothing": "#5a5f66",
+    "(On time|Done).* failed": "orange",
+    "(Slow|Skipped|Paused|Cancelled|Done late)": "orange",
+    "On time": "blue",
+    "All well": "green",
+    "[A-Z]": "red",
+}
+_SCHEDULES = f"""
+    SELECT name AS schedule, state, verdict AS "how it goes", run_id AS run,
+           completed::double precision / nullif(items, 0) AS progress
+    FROM {_EVENING}
+    ORDER BY act DESC, coalesce(due, started), name
 """
-)
-_TABLE_OF_RUNS = (
-    _PROGRESS
-    + """
-    SELECT r.id AS run, coalesce(r.schedule, r.job) AS "schedule", r.job, left(r.target, 60) AS target, r.status,
-           c.completed::double precision / nullif(r.item_count, 0) AS progress,
-           r.item_count AS items, c.completed, c.failed, r.scheduled_for AS "due", r.started_at AS "started",
-           extract(epoch FROM coalesce(r.completed_at, now()) - coalesce(r.started_at, r.created_at))
-               ::double precision AS duration
-    FROM counted c
-    JOIN runs r ON r.id = c.id
-    ORDER BY r.completed_at IS NOT NULL, r.status = 'COMPLETED', r.id DESC
-    LIMIT 200
-"""
-)
-_WHY = """
-    SELECT r.job, coalesce(i.error, 'no reason recorded') AS error, count(*) AS items,
-           count(DISTINCT r.id) AS runs, max(i.finished_at) AS "last",
-           left(string_agg(DISTINCT i.symbol, ', '), 200) AS symbols
+# The counts of a run are written when it ends; until then its items are counted. A run of one item, such as the hourly
+# health check, is not the night's business unless it failed.
+_TABLE_OF_RUNS = """
+    SELECT r.id AS run, r.status, coalesce(r.schedule, r.job) AS "schedule",
+           coalesce(r.completed_count, i.completed, 0)::double precision / nullif(r.item_count, 0) AS progress,
+           r.item_count AS items, coalesce(r.failed_count, i.failed, 0) AS failed,
+           r.started_at AS "started",
+           extract(epoch FROM least(coalesce(r.completed_at, $__timeTo()::timestamptz), $__timeTo()::timestamptz)
+               - coalesce(r.started_at, r.created_at))::double precision AS duration
     FROM runs r
-    JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id
-    WHERE $__timeFilter(r.created_at) AND i.status = 'failed'
-    GROUP BY r.job, 2
-    ORDER BY items DESC
+    LEFT JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE status = 'completed') AS completed,
+               count(*) FILTER (WHERE status = 'failed') AS failed
+        FROM run_items
+        WHERE run_day = r.run_day AND run_id = r.id
+    ) i ON r.completed_at IS NULL
+    WHERE $__timeFilter(r.created_at) AND (r.item_count > 1 OR r.status IN ('FAILED', 'COMPLETED_WITH_ERRORS'))
+    ORDER BY r.completed_at IS NOT NULL, r.status = 'COMPLETED', r.id DESC
     LIMIT 100
 """
-_FAILED_ITEMS = """
-    SELECT r.id AS run, r.job, i.symbol, i.attempt, i.error, i.worker, i.finished_at AS "failed at"
+_FAILED = """
     FROM runs r
     JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id
     WHERE $__timeFilter(r.created_at) AND i.status = 'failed'
+"""
+_WHY = f"""
+    SELECT count(*) AS items, r.job, coalesce(i.error, 'no reason recorded') AS error,
+           left(string_agg(DISTINCT i.symbol, ', '), 50) AS symbols, max(i.finished_at) AS "last"
+    {_FAILED.strip()}
+    GROUP BY r.job, i.error
+    ORDER BY items DESC
+    LIMIT 50
+"""
+_FAILED_ITEMS = f"""
+    SELECT r.id AS run, i.symbol, r.job, i.attempt, i.error, i.worker, i.finished_at AS "failed at"
+    {_FAILED.strip()}
     ORDER BY i.finished_at DESC
     LIMIT 500
 """
-_AGAINST_BEFORE = """
-    WITH ended AS (
-        SELECT id, coalesce(schedule, job) AS schedule, created_at,
-               extract(epoch FROM completed_at - coalesce(started_at, created_at))::double precision AS seconds
-        FROM runs
-        WHERE completed_at IS NOT NULL AND status <> 'CANCELLED'
-          AND created_at BETWEEN $__timeTo()::timestamptz - interval '14 days' AND $__timeTo()::timestamptz
-    ), newest AS (
-        SELECT DISTINCT ON (schedule) * FROM ended ORDER BY schedule, id DESC
-    ), before AS (
-        SELECT e.schedule, count(*) AS runs,
-               percentile_cont(0.5) WITHIN GROUP (ORDER BY e.seconds) AS median,
-               percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds) AS p95
-        FROM ended e
-        JOIN newest n ON n.schedule = e.schedule AND e.id < n.id
-        GROUP BY e.schedule
-    )
-    SELECT n.schedule, n.id AS run, n.seconds AS "newest", b.median, b.p95,
-           n.seconds / nullif(b.median, 0) AS "of median", coalesce(b.runs, 0) AS "runs before"
-    FROM newest n
-    LEFT JOIN before b USING (schedule)
-    ORDER BY "of median" DESC NULLS LAST
+# From the counts of runs, without their items. A night stands at the close before it.
+_FAILED_BY_NIGHT = """
+    SELECT date_trunc('day', created_at - interval '16 hours', 'America/New_York') + interval '16 hours' AS time,
+           job AS metric, sum(failed_count) AS failed
+    FROM runs
+    WHERE $__timeFilter(created_at) AND completed_at IS NOT NULL AND item_count > 1
+    GROUP BY 1, job
+    ORDER BY 1
 """
 _DURATIONS = """
     SELECT completed_at AS time, coalesce(schedule, job) AS metric,
            extract(epoch FROM completed_at - coalesce(started_at, created_at))::double precision AS seconds
     FROM runs
-    WHERE $__timeFilter(completed_at) AND status <> 'CANCELLED'
+    WHERE $__timeFilter(completed_at) AND status <> 'CANCELLED' AND item_count > 1
     ORDER BY 1
 """
 _NEXT_TICKS = """
-    SELECT s.name AS schedule, s.job AS job, coalesce(s.cron, 'event ' || s.on_event) AS "when",
-           s.enabled, s.next_run_at AS "next tick",
-           extract(epoch FROM s.next_run_at - now())::double precision AS "in",
-           s.after, last.scheduled_for AS "last tick", last.state, coalesce(s.problem, last.reason) AS "reason"
+    SELECT s.name AS schedule, coalesce(s.cron, 'on ' || s.on_event) AS "when",
+           CASE WHEN s.enabled THEN 'on' ELSE 'paused' END AS "is", s.next_run_at AS "next tick",
+           extract(epoch FROM s.next_run_at - $__timeTo()::timestamptz)::double precision AS "in", s.after,
+           last.scheduled_for AS "last tick", last.state, coalesce(s.problem, last.reason) AS "reason"
     FROM schedules s
     LEFT JOIN LATERAL (
         SELECT scheduled_for, state, reason
         FROM ticks
-        WHERE schedule_id = s.id
+        WHERE schedule_id = s.id AND scheduled_for <= $__timeTo()::timestamptz
         ORDER BY scheduled_for DESC
         LIMIT 1
     ) last ON true
@@ -119,122 +130,91 @@ _NEXT_TICKS = """
 """
 
 
-def _at_a_glance() -> Section:
-    runs = About(
-        11,
-        "Today's runs",
-        "Did every run created today succeed? If some failed or had errors, the tables below say why; then"
-        " `streamworkers dead replay --run N`.",
-    )
-    fields = (stat_field("failed", any_is_bad()), stat_field("with errors", any_needs_a_look()))
-    coverage = About(
-        12,
-        "Coverage of the newest tick",
-        "What share of its items has the run of each schedule's newest tick completed? If it is below 99 % at the end"
-        " of the evening, look at the failed items and at the number of workers.",
-    )
-    items = About(
-        13,
-        "Today's items completed",
-        "How far are all of today's runs together? If it does not move, see the backlog and the workers beside it.",
-    )
-    waiting = About(
-        14,
-        "Items waiting",
-        "How much work is left? If the number does not fall, add workers: see the board Queues and workers.",
-    )
-    workers = About(
-        15,
-        "Workers",
-        "How many worker processes are alive, and how many are busy? If there are none, start `streamworkers worker`.",
-    )
-    alerts = About(
-        16,
-        "Alerts firing",
-        "Is any alert firing? Open the runbook section that it links to.",
-    )
-    ratio = "max by (schedule) (streamworkers_schedule_last_tick_coverage_ratio)"
-    backlog = 'sum(max by (queue, state) (streamworkers_queue_entries{state=~"waiting|delayed"}))'
-    firing = 'sum(ALERTS{alertstate="firing"}) or vector(0)'
+def _will_it_be_done() -> Section:
+    look = Look(unit="none", mappings=starts_with(_COLOURS_OF_VERDICTS), no_value="PostgreSQL gave no answer")
     return Section(
         1,
-        "At a glance",
+        "Will it be done in time?",
         [
-            stat(runs, [sql(_RUNS_TODAY)], Look(unit="short", decimals=0, columns=fields), Size(8, 5)),
-            gauge(
-                coverage,
-                [promql_now(ratio, "{{schedule}}")],
-                Look(unit="percentunit", minimum=0, maximum=1, thresholds=below(0.95, 0.99)),
-                Size(8, 5),
+            verdict(
+                About(
+                    17,
+                    "Tonight",
+                    "Must anybody act? Red: act now, the table below says on what. Orange: look at it. Blue: it goes on"
+                    " and will be in time. Green: all is done. Grey: nothing has happened yet.",
+                ),
+                [sql(_VERDICT)],
+                look,
+                Size(9, 5),
+                field="verdict",
             ),
-            stat(
-                items,
-                [sql(_ITEMS_TODAY)],
-                Look(unit="percentunit", decimals=1, thresholds=below(0.95, 0.99)),
-                Size(2, 5),
-            ),
-            stat(
-                waiting,
-                [promql_now(backlog, "waiting")],
-                Look(unit="short", decimals=0, thresholds=above(10_000, 100_000)),
-                Size(2, 5),
-            ),
-            stat(
-                workers,
-                [promql_now("sum by (state) (streamworkers_workers)", "{{state}}")],
-                Look(unit="short", decimals=0, no_value="none"),
-                Size(2, 5),
-            ),
-            stat(
-                alerts,
-                [promql_now(firing, "firing")],
-                Look(unit="short", decimals=0, thresholds=any_is_bad()),
-                Size(2, 5),
-            ),
+            *_numbers(),
+            _schedules(),
+            firing(16, Size(9, 7)),
         ],
     )
 
 
-def _runs() -> Section:
-    runs = About(
-        21,
-        "Today's runs, unfinished and failed ones first",
-        "What is running, how far is it, and how did the other runs end? Click on a run for its details.",
-    )
-    closed = About(
-        22,
-        "Items closed",
-        "Is work being done now, and how fast? If it is zero while items wait, no worker reads that queue.",
+def _numbers() -> list[Panel]:
+    workers = "sum(streamworkers_workers) or vector(0)"
+    closed = "sum(rate(streamworkers_items_finished_total[5m])) * 60 or vector(0)"
+    waiting = 'sum(max by (queue, state) (streamworkers_queue_entries{state=~"waiting|delayed"})) or vector(0)'
+    calls = 'sum(increase(streamworkers_provider_calls_total{answer!="ok"}[30m])) or vector(0)'
+    return [
+        stat(
+            About(15, "Workers", "How many worker processes are alive? With none nothing is done: start one."),
+            [promql(workers, "alive")],
+            Look(unit="short", decimals=0, minimum=0, thresholds=below(1, 1)),
+            Size(3, 5),
+        ),
+        stat(
+            About(
+                13,
+                "Closed a minute",
+                "Is work being done now? Zero with items waiting: nobody reads their queue.",
+            ),
+            [promql(closed, "closed")],
+            Look(unit="short", decimals=0, minimum=0, thresholds=PLAIN),
+            Size(4, 5),
+        ),
+        stat(
+            About(
+                14,
+                "Items waiting",
+                "How much is left? If it does not fall, the board Queues and workers says how many workers to add.",
+            ),
+            [promql(waiting, "waiting")],
+            Look(unit="short", decimals=0, minimum=0, thresholds=PLAIN),
+            Size(4, 5),
+        ),
+        stat(
+            About(
+                18,
+                "Failed provider calls",
+                "Did a source of bars answer with errors in the last half hour? See its calls on the board Market.",
+            ),
+            [promql(calls, "failed")],
+            Look(unit="short", decimals=0, minimum=0, thresholds=above(1, 50)),
+            Size(4, 5),
+        ),
+    ]
+
+
+def _schedules() -> Panel:
+    about = About(
+        12,
+        "Runs that matter tonight",
+        "How far is each schedule's newest run, when will it be done, and when was it done on other nights? Late: add"
+        " workers. Stuck: `streamworkers doctor`. Incomplete: the failures below, then `streamworkers runs retry RUN`.",
     )
     columns = (
+        column("schedule", width=200, to=link("scheduler and events", "/d/streamworkers-scheduler")),
+        state_column("state", 95, filled=True),
         run_column(),
-        state_column("status"),
-        column("progress", "percentunit", steps=below(0.95, 0.99), bar=True),
-        column("failed", "short", steps=any_is_bad()),
-        column("due", DAY_AND_CLOCK, width=100),
-        column("started", DAY_AND_CLOCK, width=100),
-        column("duration", "s"),
+        column("progress", "percentunit", width=95, bar=True, steps=(("blue", None), ("green", 0.99))),
     )
-    finished = "sum by (job, outcome) (rate(streamworkers_items_finished_total[$__rate_interval]))"
-    return Section(
-        2,
-        "Runs",
-        [
-            table(
-                runs,
-                [sql(_TABLE_OF_RUNS)],
-                Look(unit="short", columns=columns, no_value="no run today"),
-                Size(16, 9),
-            ),
-            timeseries(
-                closed,
-                [promql(finished, "{{job}} {{outcome}}")],
-                Look(unit="ops", minimum=0),
-                Size(8, 9),
-                stacked=True,
-            ),
-        ],
-    )
+    look = Look(unit="none", columns=columns, no_value="no schedule: streamworkers schedules install-defaults")
+    return table(about, [sql(_SCHEDULES)], look, Size(15, 7))
 
 
 def _failures() -> Section:
@@ -243,68 +223,116 @@ def _failures() -> Section:
         "Failures by reason",
         "Is there one cause or many? Fix the cause first, then `streamworkers dead replay --run N`.",
     )
-    items = About(
-        32,
-        "Failed items",
-        "Which symbols have no result today, and after how many attempts? `streamworkers dead list` shows the same.",
+    nights = About(
+        33,
+        "Failed items by night",
+        "Is tonight like the nights before? More failures than usual have a cause: see the reasons beside it.",
+    )
+    columns = (
+        column("items", "short", width=60),
+        column("job", width=110),
+        column("symbols", width=150),
+        column("last", CLOCK, width=80),
     )
     return Section(
         3,
-        "Failures",
+        "What failed, and is it more than usual?",
         [
             table(
                 why,
                 [sql(_WHY)],
-                Look(unit="short", columns=(column("last", DAY_AND_CLOCK, width=100),), no_value="nothing failed"),
-                Size(12, 9),
+                Look(unit="none", columns=columns, no_value="nothing failed tonight"),
+                Size(14, 8),
             ),
+            timeseries(
+                nights,
+                [sql_series(_FAILED_BY_NIGHT)],
+                Look(unit="short", decimals=0, minimum=0, no_value="nothing failed in two weeks"),
+                Size(10, 8),
+                style="bars",
+                stacked=True,
+            ).over("14d"),
+        ],
+    )
+
+
+def _runs() -> Section:
+    runs = About(
+        21,
+        "Runs since the close, unfinished and failed ones first",
+        "What is running, how far is it, and how did the other runs end? Click on a run for its details.",
+    )
+    closed = About(
+        22,
+        "Items closed a minute",
+        "When was work done, and how fast? A gap is a stop; a line of failures begins where their cause began.",
+    )
+    columns = (
+        run_column(),
+        state_column("status", 115),
+        column("schedule"),
+        column("progress", "percentunit", width=100, bar=True, steps=(("blue", None), ("green", 0.99))),
+        column("items", "none", width=60),
+        column("failed", "none", width=60, steps=any_is_bad()),
+        column("started", CLOCK, width=80),
+        column("duration", "s", width=85),
+    )
+    finished = 'rate(streamworkers_items_finished_total{queue!="maintenance", outcome="%s"}[$__rate_interval])'
+    completed = f"sum by (job) ({finished % 'completed'}) * 60"
+    failed = f"sum({finished % 'failed'}) * 60"
+    return Section(
+        2,
+        "What ran?",
+        [
             table(
-                items,
-                [sql(_FAILED_ITEMS)],
-                Look(
-                    unit="short",
-                    columns=(
-                        run_column(),
-                        symbol_column(),
-                        column("attempt", width=75),
-                        column("worker", width=110),
-                        column("failed at", DAY_AND_CLOCK, width=100),
-                    ),
-                    no_value="nothing failed",
-                ),
-                Size(12, 9),
+                runs,
+                [sql(_TABLE_OF_RUNS)],
+                Look(unit="none", columns=columns, no_value="no run since the close"),
+                Size(16, 9),
+            ),
+            timeseries(
+                closed,
+                [promql(completed, "{{job}}"), promql(failed, "failed")],
+                Look(unit="short", minimum=0, no_value="nothing was closed yet"),
+                Size(8, 9),
+                stacked=True,
             ),
         ],
     )
 
 
-def _durations() -> Section:
-    against = About(
-        41,
-        "Newest run compared with the last 14 days",
-        "Was it slower than usual? If it is far above the median, look for missing workers, a slow database, or"
-        " retries.",
+def _details() -> Section:
+    items = About(
+        32,
+        "Failed items",
+        "Which symbols have no result tonight, and after how many attempts? `streamworkers dead list` shows the same.",
     )
     history = About(
         42,
         "Duration of runs, last 14 days",
-        "Is a schedule getting slower from day to day? Its universe or its history is growing: add workers.",
+        "Is a schedule getting slower from day to day? Its universe or its history is growing: add workers. The scale"
+        " is logarithmic, so that seconds and hours are seen together.",
     )
-    seconds = [column(name, "s") for name in ("newest", "median", "p95")]
     columns = (
         run_column(),
-        column("of median", "percentunit", steps=above(1.5, 3)),
-        *seconds,
+        symbol_column(80),
+        column("job", width=110),
+        column("attempt", width=70),
+        column("worker", width=120),
+        column("failed at", CLOCK, width=80),
     )
     return Section(
         4,
-        "Duration",
+        "Item by item, and night by night",
         [
-            table(against, [sql(_AGAINST_BEFORE)], Look(unit="short", columns=columns), Size(12, 8)),
-            timeseries(history, [sql_series(_DURATIONS)], Look(unit="s", minimum=0), Size(12, 8), style="points").over(
-                "14d"
+            table(
+                items, [sql(_FAILED_ITEMS)], Look(unit="none", columns=columns, no_value="nothing failed"), Size(14, 9)
             ),
+            timeseries(
+                history, [sql_series(_DURATIONS)], Look(unit="s", scale="log"), Size(10, 9), style="points"
+            ).over("14d"),
         ],
+        collapsed=True,
     )
 
 
@@ -316,23 +344,25 @@ def _next() -> Section:
         " The reason says why a tick started no run.",
     )
     columns = (
-        column("schedule", to=link("scheduler and events", "/d/streamworkers-scheduler")),
-        state_column("state"),
-        column("next tick", DAY_AND_CLOCK, width=100),
-        column("last tick", DAY_AND_CLOCK, width=100),
-        column("in", "s", steps=(("red", None), ("orange", -60), ("green", 0))),
+        column("schedule", width=200, to=link("scheduler and events", "/d/streamworkers-scheduler")),
+        column("is", width=70),
+        column("next tick", DAY_AND_CLOCK, width=105),
+        column("in", "s", width=85, steps=(("red", None), ("orange", -60), ("text", 0))),
+        column("last tick", DAY_AND_CLOCK, width=105),
+        state_column("state", 85),
     )
-    look = Look(unit="short", columns=columns, no_value="no schedule: `streamworkers schedules install-defaults`")
-    return Section(5, "Next", [table(about, [sql(_NEXT_TICKS)], look, Size(24, 8))])
+    look = Look(unit="none", columns=columns, no_value="no schedule: streamworkers schedules install-defaults")
+    return Section(5, "What comes next", [table(about, [sql(_NEXT_TICKS)], look, Size(24, 8))], collapsed=True)
 
 
 def board() -> Board:
-    """The board of everything since midnight in New York."""
+    """The board of an evening: everything since the close in New York."""
     return Board(
         uid="streamworkers-tonight",
         title="Tonight",
-        description="Is tonight's run complete, what failed and why, and what starts next?",
-        sections=[_at_a_glance(), _runs(), _failures(), _durations(), _next()],
-        since="now/d",
+        description="Will tonight's results be there in time, and if not, what is in the way?",
+        sections=[_will_it_be_done(), _failures(), _runs(), _details(), _next()],
+        variables=[one_of("deadline", "deadline", [(each, each) for each in ("19:00", "18:30", "20:00", "22:00")])],
+        since=SINCE_THE_CLOSE,
         annotated=("Runs", "Worker kills", "Deploys"),
     )

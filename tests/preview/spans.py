@@ -14,7 +14,7 @@ _UNITS = {
     "M": timedelta(days=30),
     "y": timedelta(days=365),
 }
-_TIME = re.compile(r"now((?:[+-]\d+[smhdwMy])*)(?:/([hdwM]))?")
+_TIME = re.compile(r"now((?:[+-]\d+[smhdwMy])*)(?:/([hdwM])((?:[+-]\d+[smhdwMy])*))?")
 _PART = re.compile(r"([+-]\d+)([smhdwMy])")
 # Grafana rounds an interval up to one of these: (below so many milliseconds, take this one).
 _ROUNDED = (
@@ -40,7 +40,7 @@ class Span:
 
 
 def moment_of(text: str, now: datetime, zone: ZoneInfo, *, is_end: bool = False) -> datetime:
-    """A relative time such as `now-1d/d`; rounding takes the begin of a unit, or its end for the end of a range.
+    """A relative time such as `now-1d/d+17h`; rounding takes the begin of a unit, or its end for the end of a range.
 
     Raises ValueError for a text that is none.
     """
@@ -54,6 +54,8 @@ def moment_of(text: str, now: datetime, zone: ZoneInfo, *, is_end: bool = False)
         return moment
     begin = _begin(moment.astimezone(zone), found[2])
     if not is_end:
+        for count, unit in _PART.findall(found[3]):
+            begin += int(count) * _UNITS[unit]
         return begin.astimezone(UTC)
     end = _begin(begin + _UNITS[found[2]] + (timedelta(days=2) if found[2] == "M" else timedelta(0)), found[2])
     return (end - timedelta(milliseconds=1)).astimezone(UTC)

@@ -78,6 +78,7 @@ def variables_of(connection: Connection) -> dict[str, Value]:
         "timeframe": "day",
         "indicator": "sma_50",
         "confidence": "0",
+        "deadline": "19:00",
         "queue": ".*",
         "job": column("SELECT DISTINCT job FROM runs"),
         "drain": "600",

@@ -175,6 +175,7 @@ def market(connection: Connection) -> dict[str, Value]:
         "timeframe": "day",
         "indicator": "rsi_14",
         "confidence": "0.5",
+        "deadline": "19:00",
     }
 
 
@@ -220,6 +221,7 @@ def test_every_select_also_works_on_empty_tables(connection: Connection) -> None
         "timeframe": "1min",
         "indicator": "rsi_14",
         "confidence": "0",
+        "deadline": "19:00",
     }
     for select in SELECTS.values():
         try:
@@ -257,7 +259,7 @@ def test_a_universe_of_all_is_every_symbol_with_daily_bars(connection: Connectio
 
 
 def test_progress_of_an_open_run_is_counted_from_its_items(connection: Connection, market: dict[str, Value]) -> None:
-    select = SELECTS["streamworkers-tonight Today's runs, unfinished and failed ones first"]
+    select = SELECTS["streamworkers-tonight Runs since the close, unfinished and failed ones first"]
     columns, rows = _columns_and_rows(connection, expand_sql(select.text, market, SPAN))
     newest = dict(zip(columns, rows[0], strict=True))
     assert newest["status"] == "RUNNING"
