@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -34,8 +35,9 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     """Make a run of `request` and add its entries; returns it and whether it is new.
 
     The run and its items are one transaction. A crash after it loses nothing: the reconciler finds a run without
-    `enqueued_at` and adds its entries. If the idempotency key is taken by a run of the same request, nothing new
-    happens.
+    `enqueued_at` and adds its entries, or, if Redis has them, records it. Of a small run the worker that takes its
+    first items records it, so that this call has one round trip to each service. If the idempotency key is taken by a
+    run of the same request, nothing new happens.
 
     Raises UnknownNameError for the job, BadInputError for parameters, items or a key that break a rule, and
     KeyConflictError for a key that belongs to a run of another request.
@@ -44,7 +46,12 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     prepared = prepare_request(connection, registry[request.job], request)
     run, is_new = _record(connection, registry, prepared, compared)
     if is_new and run.is_open:
-        finish_enqueue(connection, streams, run, make_entries(run, prepared))
+        entries = make_entries(run, prepared)
+        if run.is_small:
+            with _naming(run):
+                add_entries(streams, run, entries)
+        else:
+            finish_enqueue(connection, streams, run, entries)
     return run, is_new
 
 
@@ -107,17 +114,25 @@ def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: 
     Raises RedisUnavailableError naming the run, which is in the ledger already and will be added by the reconciler.
     """
     try:
-        if run.is_small:
-            add_entries(streams, run, entries)
-            ledger.mark_enqueued(connection, run.id)
-            return
-        with ledger.enqueue_lock(connection, run.id, wait=True):
-            while add_entries(streams, run, islice(entries, _PIPELINE)):
-                # Shows PostgreSQL that this session does not stand still.
-                connection.execute("SELECT 1")
-            ledger.mark_enqueued(connection, run.id)
+        with _naming(run):
+            if run.is_small:
+                add_entries(streams, run, entries)
+                ledger.mark_enqueued(connection, run.id)
+                return
+            with ledger.enqueue_lock(connection, run.id, wait=True):
+                while add_entries(streams, run, islice(entries, _PIPELINE)):
+                    # Shows PostgreSQL that this session does not stand still.
+                    connection.execute("SELECT 1")
+                ledger.mark_enqueued(connection, run.id)
     except errors.LockNotAvailable:
         log.info("enqueue_deferred", run=run.id, error="the reconciler adds its entries")
+
+
+@contextmanager
+def _naming(run: Run) -> Iterator[None]:
+    """Let the error say what the fault of Redis means for the run."""
+    try:
+        yield
     except RedisUnavailableError as error:
         raise RedisUnavailableError(
             f"run {run.id} is in the ledger and will start when Redis can be used; do not enqueue it again. {error}",

@@ -20,6 +20,7 @@ from streamworkers.engine.ledger.items import (
     read_open_symbols,
 )
 from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, record_job_types
+from streamworkers.engine.ledger.new_runs import create_run, fold_enqueued_counts
 from streamworkers.engine.ledger.outbox import add_events, count_late_events, read_outbox_state, take_events
 from streamworkers.engine.ledger.rejected import delete_old_rejected, keep_rejected, purge_rejected
 from streamworkers.engine.ledger.runs import (
@@ -27,17 +28,16 @@ from streamworkers.engine.ledger.runs import (
     SCHEDULES_NOTIFY,
     Run,
     UnfinishedRun,
-    create_run,
     enqueue_lock,
     ensure_partitions,
     find_open_runs,
-    fold_enqueued_counts,
     is_key_taken,
     load_run,
     load_runs,
     mark_enqueued,
     mark_notified,
     mark_running,
+    mark_waiting,
     read_moment_before,
     read_unfinished_run,
     read_unfinished_runs,
@@ -96,6 +96,7 @@ __all__ = [
     "mark_enqueued",
     "mark_notified",
     "mark_running",
+    "mark_waiting",
     "purge_items",
     "purge_rejected",
     "read_moment_before",

@@ -1,19 +1,13 @@
-"""The tables of runs and of what was enqueued, and the locks and partitions that go with a run."""
+"""The table of runs, and the lock and the partitions that go with a run."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from psycopg.errors import CheckViolation
-from psycopg.pq import TransactionStatus
-from psycopg.types.json import Jsonb
-
 from streamworkers.database import Connection
-from streamworkers.engine.job import RunRequest
-from streamworkers.errors import KeyConflictError
+from streamworkers.engine.redis.queue import ADD_AT_ONCE
 
 OPEN_RUN_STATES = ("PENDING", "RUNNING")
 SCHEDULES_NOTIFY = "streamworkers_schedules"  # PostgreSQL's channel; the triggers of `schedules` use it too
@@ -28,49 +22,7 @@ _SELECT_UNFINISHED = f"""
     SELECT {RUN_COLUMNS}, floor(extract(epoch FROM enqueued_at) * 1000)::bigint
     FROM runs WHERE status IN ('PENDING', 'RUNNING') AND prepared_at IS NOT NULL
 """  # noqa: S608
-# A run without items has nothing to do and ends as it begins. The digest is that of a key whose requests are compared.
-_INSERT_RUN = f"""
-    INSERT INTO runs (job, queue, target, timeframe, as_of, parameters, idempotency_key, item_count, max_attempts,
-                      trigger, schedule_id, schedule, scheduled_for, external_id, requested_by, traceparent, reason,
-                      status, enqueued_at, started_at, completed_at, completed_count, failed_count, cancelled_count,
-                      canonical_request, request_digest)
-    SELECT r.*, e.status, e.at, e.at, e.at, e.count, e.count, e.count, c.form, sha256(convert_to(c.form::text, 'UTF8'))
-    FROM (VALUES (%s, %s, %s, %s, %s::timestamptz, %s::jsonb, %s, %s::integer, %s::integer,
-                  %s, %s::bigint, %s, %s::timestamptz, %s, %s, %s, %s)) AS r,
-        (VALUES (%s, %s::timestamptz, %s::integer)) AS e(status, at, count), (SELECT canonical_request(%s)) AS c(form)
-    ON CONFLICT (idempotency_key) DO NOTHING RETURNING {RUN_COLUMNS}
-"""  # noqa: S608
-_ADD_COUNTS = """
-    INSERT INTO enqueued_counts (queue, job, items) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])
-"""
-_FOLD_COUNTS = """
-    WITH moved AS (
-        DELETE FROM enqueued_counts WHERE ctid = ANY(ARRAY(
-            SELECT ctid FROM enqueued_counts LIMIT %s FOR UPDATE SKIP LOCKED
-        )) RETURNING queue, job, items
-    )
-    INSERT INTO enqueued_totals AS t (queue, job, items_enqueued)
-    SELECT queue, job, sum(items) FROM moved GROUP BY queue, job ORDER BY queue, job
-    ON CONFLICT (queue, job) DO UPDATE SET items_enqueued = t.items_enqueued + excluded.items_enqueued
-"""
-# One statement, and so one round trip and no transaction to begin and end: most of what a small run costs.
-_INSERT_SMALL_RUN = f"""
-    WITH run AS ({_INSERT_RUN}), items AS (
-        INSERT INTO run_items (run_day, run_id, seq, symbol, timeframe)
-        SELECT run.run_day, run.id, i.place - 1, i.symbol, i.timeframe
-        FROM run, unnest(%s::text[], %s::text[]) WITH ORDINALITY AS i(symbol, timeframe, place)
-    ), counted AS (
-        INSERT INTO enqueued_counts (queue, job, items) SELECT queue, job, item_count FROM run WHERE item_count > 0
-    )
-    SELECT * FROM run
-"""  # noqa: S608
-_SMALL_RUN = 1000
-_ensured: set[tuple[str, int, str, date]] = set()  # the database and day whose partition this process has seen
-_SELECT_BY_KEY = f"""
-    SELECT {RUN_COLUMNS}, request_differences(canonical_request(%s), canonical_request)
-    FROM runs WHERE idempotency_key = %s
-"""  # noqa: S608
-_COPY_ITEMS = "COPY run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
+SMALL_RUN = ADD_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +51,16 @@ class Run:
     @property
     def is_small(self) -> bool:
         """True if its items are inserted and added to Redis in one step each."""
-        return self.item_count <= _SMALL_RUN
+        return self.item_count <= SMALL_RUN
+
+    @property
+    def is_unrecorded(self) -> bool:
+        """True of a small run that nobody has taken, while the ledger does not say that Redis has its entries.
+
+        If Redis has a count of its open items, it has: the step that adds the entries sets the count of such a run, and
+        nothing else does.
+        """
+        return self.is_small and self.status == "PENDING" and not self.is_enqueued
 
 
 class UnfinishedRun(NamedTuple):
@@ -107,121 +68,6 @@ class UnfinishedRun(NamedTuple):
 
     run: Run
     enqueued_ms: int | None
-
-
-def create_run(
-    connection: Connection,
-    request: RunRequest,
-    queue: str,
-    max_attempts: int,
-    compared: dict[str, Any] | None = None,
-) -> tuple[Run, bool]:
-    """Insert a run and its items, all or nothing.
-
-    Returns the run and True, or, if the idempotency key is taken, the run that has it and False. With `compared`, the
-    request as it was asked for, raises KeyConflictError if that run is of another request.
-    """
-    values = _list_values(request, queue, max_attempts, compared)
-    if request.item_count <= _SMALL_RUN:
-        run = _insert_small(connection, request, values)
-    else:
-        with connection.transaction():
-            run = _read_inserted(connection.execute(_INSERT_RUN, values).fetchone())
-            if run is not None:
-                ensure_partition(connection)
-                copy_items(connection, [(run, request)])
-                add_counts(connection, [run])
-    return (run, True) if run is not None else (_find_by_key(connection, request, compared), False)
-
-
-def _list_values(
-    request: RunRequest, queue: str, max_attempts: int, compared: dict[str, Any] | None
-) -> tuple[Any, ...]:
-    is_empty = request.item_count == 0
-    return (
-        request.job,
-        queue,
-        request.target,
-        request.timeframe,
-        request.as_of,
-        Jsonb(request.parameters or {}),
-        request.idempotency_key,
-        request.item_count,
-        max_attempts,
-        *astuple(request.origin),
-        request.traceparent,
-        request.note,
-        *(("COMPLETED", datetime.now(UTC), 0) if is_empty else ("PENDING", None, None)),
-        Jsonb(compared) if compared is not None and request.idempotency_key is not None else None,
-    )
-
-
-def _insert_small(connection: Connection, request: RunRequest, values: tuple[Any, ...]) -> Run | None:
-    items = list(request.items())
-    timeframes = [timeframe for _, timeframe in items] if request.timeframe or request.timeframes else None
-    words = (*values, [symbol for symbol, _ in items], timeframes)
-    if connection.info.transaction_status != TransactionStatus.IDLE:
-        ensure_partition(connection)
-        return _read_inserted(connection.execute(_INSERT_SMALL_RUN, words).fetchone())
-    day = (connection.info.host, connection.info.port, connection.info.dbname, datetime.now(UTC).date())
-    if day not in _ensured:
-        ensure_partition(connection)
-        _ensured.clear()
-        _ensured.add(day)
-    try:
-        return _read_inserted(connection.execute(_INSERT_SMALL_RUN, words).fetchone())
-    except CheckViolation:
-        # It was dropped, or another day has begun for PostgreSQL.
-        ensure_partition(connection)
-        return _read_inserted(connection.execute(_INSERT_SMALL_RUN, words).fetchone())
-
-
-def _read_inserted(row: tuple[Any, ...] | None) -> Run | None:
-    return Run(*row) if row else None
-
-
-def _find_by_key(connection: Connection, request: RunRequest, compared: dict[str, Any] | None) -> Run:
-    row = connection.execute(
-        _SELECT_BY_KEY, (Jsonb(compared) if compared is not None else None, request.idempotency_key)
-    ).fetchone()
-    assert row is not None
-    *columns, names = row
-    run = Run(*columns)
-    if compared is not None and run.job != request.job:
-        raise KeyConflictError(f"key {request.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
-    if names:
-        raise KeyConflictError(
-            f"key {request.idempotency_key!r} belongs to run {run.id}, whose request differs in: {names}"
-        )
-    return run
-
-
-def copy_items(connection: Connection, runs: Iterable[tuple[Run, RunRequest]]) -> None:
-    """Insert the items of runs, whose partition exists."""
-    with connection.cursor().copy(_COPY_ITEMS) as copy:
-        copy.set_types(["date", "int8", "int4", "text", "text"])
-        for run, request in runs:
-            for seq, (symbol, timeframe) in enumerate(request.items()):
-                copy.write_row((run.run_day, run.id, seq, symbol, timeframe))
-
-
-def add_counts(connection: Connection, runs: Iterable[Run]) -> None:
-    """Count the items of new runs by queue and job."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for run in runs:
-        counts[run.queue, run.job] += run.item_count
-    words = ([queue for queue, _ in counts], [job for _, job in counts], list(counts.values()))
-    connection.execute(_ADD_COUNTS, words)
-
-
-def ensure_partition(connection: Connection) -> None:
-    """Make the partition of the items of runs that are made now."""
-    connection.execute("SELECT ensure_run_items_partition((now() AT TIME ZONE 'UTC')::date)")
-
-
-def fold_enqueued_counts(connection: Connection, limit: int) -> None:
-    """Move the counts of up to `limit` runs to the totals of their jobs; the sum of both stays the same."""
-    connection.execute(_FOLD_COUNTS, (limit,))
 
 
 def load_run(connection: Connection, run_id: int) -> Run | None:
@@ -247,18 +93,36 @@ def is_key_taken(connection: Connection, idempotency_keys: Sequence[str]) -> boo
 
 def mark_enqueued(connection: Connection, *run_ids: int) -> None:
     """Record that all entries of these runs are in the stream; outside of a transaction."""
-    # Not worth waiting for the disk: if it is lost, the reconciler adds the entries and records it again.
+    # Not worth waiting for the disk: if it is lost, the reconciler adds the entries and records it again. For an array,
+    # a plan that is kept from the time when the table was small reads all of it.
+    condition, words = ("= %s", run_ids[0]) if len(run_ids) == 1 else ("= ANY(%s)", list(run_ids))
+    connection.execute(
+        f"""
+        WITH quickly AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+        UPDATE runs SET enqueued_at = clock_timestamp() FROM quickly WHERE id {condition}
+        """,  # noqa: S608  # one of two constants
+        (words,),
+    )
+
+
+def mark_waiting(connection: Connection, run_ids: Collection[int]) -> None:
+    """Record that Redis has the entries of these runs, which were unrecorded; outside of a transaction."""
     connection.execute(
         """
-        WITH quickly AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-        UPDATE runs SET enqueued_at = clock_timestamp() FROM quickly WHERE id = ANY(%s)
+        WITH quickly AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), due AS MATERIALIZED (
+            SELECT id FROM runs WHERE id = ANY(%s) AND status = 'PENDING' AND enqueued_at IS NULL ORDER BY id FOR UPDATE
+        )
+        UPDATE runs SET enqueued_at = clock_timestamp() FROM quickly, due WHERE runs.id = due.id
         """,
         (list(run_ids),),
     )
 
 
 def mark_running(connection: Connection, run_ids: Sequence[int]) -> None:
-    """Record that a worker took the first items of runs; outside of a transaction."""
+    """Record that a worker took the first items of runs; outside of a transaction.
+
+    The entries of a small run come into the stream all at once, so that the first of them shows that it is enqueued.
+    """
     # Not worth waiting for the disk: the commit of their items follows, and is lost with this or not at all. The rows
     # are locked in one order, so that two workers do not wait for each other.
     connection.execute(
@@ -266,9 +130,11 @@ def mark_running(connection: Connection, run_ids: Sequence[int]) -> None:
         WITH quickly AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), due AS MATERIALIZED (
             SELECT id FROM runs WHERE id = ANY(%s) AND status = 'PENDING' ORDER BY id FOR UPDATE
         )
-        UPDATE runs SET status = 'RUNNING', started_at = clock_timestamp() FROM quickly, due WHERE runs.id = due.id
+        UPDATE runs SET status = 'RUNNING', started_at = clock_timestamp(),
+            enqueued_at = CASE WHEN item_count <= %s THEN coalesce(enqueued_at, clock_timestamp()) ELSE enqueued_at END
+        FROM quickly, due WHERE runs.id = due.id
         """,
-        (list(run_ids),),
+        (list(run_ids), SMALL_RUN),
     )
 
 

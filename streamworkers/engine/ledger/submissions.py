@@ -15,14 +15,9 @@ from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import Origin, RunRequest
+from streamworkers.engine.ledger.new_runs import add_counts, copy_items, ensure_partition
 from streamworkers.engine.ledger.outbox import add_events
-from streamworkers.engine.ledger.runs import (
-    RUN_COLUMNS,
-    Run,
-    add_counts,
-    copy_items,
-    ensure_partition,
-)
+from streamworkers.engine.ledger.runs import RUN_COLUMNS, Run
 from streamworkers.engine.ledger.transitions import make_run_failed
 
 SUBMITTED_NOTIFY = "streamworkers_submitted"  # PostgreSQL's channel; `submit_runs` uses it too

@@ -14,6 +14,7 @@ from streamworkers.engine.redis.client import NoGroupError, RedisClient, make_gr
 from streamworkers.engine.redis.keys import GROUP
 
 ADD_CHUNK = 500
+ADD_AT_ONCE = 1000
 MOST_PENDING = 5000
 NO_RUN = 0
 _FIELD = b"e"
@@ -68,10 +69,11 @@ class Queues:
             make_group(self._client.raw, self._keys.stream(queue), GROUP)
 
     def add(self, queue: str, run_id: int, packed: Sequence[bytes]) -> None:
-        """Add entries of a run and count its items as open."""
+        """Add entries of a run and count its items as open: up to `ADD_AT_ONCE` entries in one step, all or none."""
         keys = [self._keys.stream(queue), self._keys.open_items(queue)]
-        for start in range(0, len(packed), ADD_CHUNK):
-            chunk = packed[start : start + ADD_CHUNK]
+        size = len(packed) if len(packed) <= ADD_AT_ONCE else ADD_CHUNK
+        for start in range(0, len(packed), size or 1):
+            chunk = packed[start : start + size]
             self._client.run("add", keys, [run_id, len(chunk), *chunk])
 
     def add_runs(self, queue: str, runs: Mapping[int, Sequence[bytes]]) -> None:

@@ -2,7 +2,8 @@
 
 One rule repairs a FLUSHALL, a lost second of the append-only file, a failover and a crash in the middle of an enqueue:
 if a queue is empty and the ledger still holds open items of its runs, those items are added again. A run whose enqueue
-never finished is added again even while the queue is busy. What a busy queue lost is found by `loss_check`.
+never finished is added again even while the queue is busy. What a busy queue lost is found by `loss_check`. A small run
+that waits in a queue, and whose enqueue did not record it, is recorded.
 
 An item added twice costs time, never a second effect.
 """
@@ -17,7 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.completion import complete_run
+from streamworkers.engine.completion import complete_in_ledger, complete_run
 from streamworkers.engine.enqueue import add_entries
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import Run, UnfinishedRun
@@ -123,15 +124,18 @@ class Reconciler:
         last_ms = self._streams.inspector.read_last_delivered_ms(queue) or 0
         detector = self._detectors[queue]
         to_add, to_count = loss_check.ADD_LIMIT, COUNT_LIMIT
+        waiting = {run.id for run, _ in runs if run.is_unrecorded and counts[run.id] and backlog.total > 0}
+        if waiting:
+            ledger.mark_waiting(connection, waiting)
         for unfinished in runs:
             run, enqueued_ms = unfinished
             current.seen.add(run.id)
-            if backlog.total == 0 or enqueued_ms is None:
+            if backlog.total == 0 or (enqueued_ms is None and run.id not in waiting):
                 to_add -= self._add_again(connection, current, run, to_add)
                 if to_add <= 0:
                     return False
             elif to_count > 0:
-                has_turn = backlog.waiting <= 0 or last_ms > enqueued_ms
+                has_turn = backlog.waiting <= 0 or (enqueued_ms is not None and last_ms > enqueued_ms)
                 if detector.is_worth_counting(run, counts[run.id], has_turn):
                     to_count -= run.item_count
                     if detector.is_stalled(run, complete_run(connection, self._streams, run)):
@@ -144,9 +148,15 @@ class Reconciler:
         if run.id not in current.added_to:
             with ledger.enqueue_lock(connection, run.id, wait=False) as is_free:
                 pass
-            # Not within the lock, whose transaction would keep the row of the run from everybody else.
-            if not is_free or complete_run(connection, self._streams, run) == 0:
+            # Not within the lock, whose transaction would keep the row of the run from everybody else. Redis must not
+            # have a count of its items before it has them.
+            if not is_free:
                 return 0
+            if complete_in_ledger(connection, [run])[run.id] == 0:
+                self._streams.queues.set_open_count(run.queue, run.id, 0)
+                return 0
+        if run.is_small:
+            limit = run.item_count + 1  # in one step, as by an enqueue
         with ledger.enqueue_lock(connection, run.id, wait=False) as is_free:
             if not is_free:
                 return 0

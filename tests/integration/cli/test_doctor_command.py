@@ -43,7 +43,7 @@ class Patient:
         """A run that was enqueued a minute ago."""
         self.streams.queues.ensure_groups(["tests"])
         run = start_run(self.connection, self.streams, self.registry, "ledger_entry", *symbols)
-        self.connection.execute("UPDATE runs SET enqueued_at = enqueued_at - interval '1 min' WHERE id = %s", (run.id,))
+        self.connection.execute("UPDATE runs SET enqueued_at = created_at - interval '1 min' WHERE id = %s", (run.id,))
         return run
 
     def pretend_to_serve(self) -> None:

@@ -18,6 +18,7 @@ from streamworkers.engine import enqueue as enqueue_module
 from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import BacklogCollector, PoolMetrics
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import runs as runs_module
 from streamworkers.engine.ledger.reports import read_enqueued_totals
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.redis.streams import Streams, open_streams
@@ -82,6 +83,12 @@ def _symbols_waiting(streams: Streams) -> list[str]:
     return [unpack_entry(e.packed, 16_384).symbol for e in streams.inspector.scan_stream("tests", "0-0")]
 
 
+def _is_enqueued(connection: Connection, run: Run) -> bool:
+    loaded = ledger.load_run(connection, run.id)
+    assert loaded is not None
+    return loaded.is_enqueued
+
+
 def _value(metrics: PoolMetrics, name: str, **labels: str) -> float:
     return metrics.registry.get_sample_value(f"streamworkers_{name}", labels) or 0.0
 
@@ -116,18 +123,128 @@ def test_an_enqueue_that_died_half_way_is_finished(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(runs_module, "SMALL_RUN", 1)
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "mark_enqueued", die)
         with pytest.raises(KeyboardInterrupt):
-            start_run(connection, streams, registry, "ledger_entry", "A")
+            start_run(connection, streams, registry, "ledger_entry", "A", "B")
+        patch.setattr(enqueue_module, "add_entries", die)
+        for symbols in (["C"], ["D", "E"]):
+            with pytest.raises(KeyboardInterrupt):
+                start_run(connection, streams, registry, "ledger_entry", *symbols)
+    reconciler.run_once()
+    assert streams.inspector.read_backlog("tests").waiting == 2 + 5
+    consumer.work()
+    assert connection.execute("SELECT status, count(*) FROM runs GROUP BY 1").fetchall() == [("COMPLETED", 3)]
+    assert connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [(name,) for name in "ABCDE"]
+
+
+def test_a_small_run_that_waits_is_recorded_and_not_added_again(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, reconciler: Reconciler
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    assert _is_enqueued(connection, run) is False
+    _steps(reconciler)
+    assert streams.inspector.read_backlog("tests").waiting == 2
+    assert (_is_enqueued(connection, run), run_status(connection, run)) == (True, "PENDING")
+    consumer.work()
+    assert run_status(connection, run) == "COMPLETED"
+
+
+def test_a_run_that_redis_lost_before_it_was_recorded_is_added_though_others_wait(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, reconciler: Reconciler
+) -> None:
+    lost = start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    streams.client.raw.flushall()
+    other = start_run(connection, streams, registry, "ledger_entry", "C")
+    _steps(reconciler)
+    assert _symbols_waiting(streams) == ["C", "A", "B"]
+    consumer.work()
+    assert [run_status(connection, run) for run in (lost, other)] == ["COMPLETED"] * 2
+
+
+@pytest.mark.parametrize("step", ["set_open_count", "add", "mark_enqueued"])
+def test_a_reconciler_that_dies_in_any_step_leaves_no_run_that_seems_to_wait(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
         patch.setattr(enqueue_module, "add_entries", die)
         with pytest.raises(KeyboardInterrupt):
-            start_run(connection, streams, registry, "ledger_entry", "B")
-    reconciler.run_once()
-    assert streams.inspector.read_backlog("tests").waiting == 3
+            start_run(connection, streams, registry, "ledger_entry", "A", "B")
+    start_run(connection, streams, registry, "ledger_entry", "C")
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger if step == "mark_enqueued" else streams.queues, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            reconciler.run_once()
+    _steps(reconciler)
+    assert _symbols_waiting(streams) == ["C", "A", "B"]
     consumer.work()
     assert connection.execute("SELECT status, count(*) FROM runs GROUP BY 1").fetchall() == [("COMPLETED", 2)]
-    assert connection.execute("SELECT symbol FROM effects ORDER BY 1").fetchall() == [("A",), ("B",)]
+
+
+def test_what_a_replay_did_not_add_is_added_though_its_run_has_a_count(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    reconciler: Reconciler,
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
+    held = consumer.read()
+    consumer.execute(held[:1])
+    connection.execute("UPDATE run_items SET status = 'failed' WHERE symbol = 'A'")
+    ledger.reopen_items(connection, run, ["failed"], None)
+    assert streams.inspector.read_open_counts("tests")[run.id] == 2
+    start_run(connection, streams, registry, "ledger_entry", "D")
+    _steps(reconciler)
+    assert sorted(_symbols_waiting(streams)) == ["A", "B", "B", "C", "C", "D"]
+
+
+def test_the_first_delivery_of_a_small_run_records_it_and_that_of_a_large_one_does_not(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runs_module, "SMALL_RUN", 2)
+    monkeypatch.setattr(enqueue_module, "_PIPELINE", 1)
+    add = streams.queues.add
+    added: list[bytes] = []
+
+    def add_only_one(queue: str, run_id: int, packed: Sequence[bytes]) -> None:
+        if added:
+            raise KeyboardInterrupt
+        added.extend(packed)
+        add(queue, run_id, packed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streams.queues, "add", add_only_one)
+        with pytest.raises(KeyboardInterrupt):
+            start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
+    small = start_run(connection, streams, registry, "ledger_entry", "D", "E")
+    large = small.id - 1
+    consumer.work()
+    rows = connection.execute("SELECT id, status, enqueued_at IS NOT NULL FROM runs ORDER BY 1").fetchall()
+    assert rows == [(large, "RUNNING", False), (small.id, "COMPLETED", True)]
+    _steps(reconciler)
+    consumer.work()
+    assert effects_of(connection, small) == ["D", "E"]
+    assert connection.execute("SELECT symbol FROM effects WHERE run_id = %s ORDER BY 1", (large,)).fetchall() == [
+        ("A",),
+        ("B",),
+        ("C",),
+    ]
 
 
 def test_an_enqueue_under_way_is_left_alone(
@@ -235,6 +352,7 @@ def test_a_long_list_of_lost_items_is_added_in_bounded_steps(
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(runs_module, "SMALL_RUN", 4)
     monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
     start_run(connection, streams, registry, "ledger_entry", *[f"S{n}" for n in range(10)])
     streams.client.raw.delete(streams.keys.stream("tests"))
@@ -446,6 +564,7 @@ def test_many_lost_items_of_a_busy_queue_are_added_in_bounded_steps_and_counted_
     hasty: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(runs_module, "SMALL_RUN", 4)
     monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
     run = start_run(connection, streams, registry, "ledger_entry", *[f"L{n}" for n in range(10)])
     streams.client.raw.delete(streams.keys.stream("tests"))
@@ -483,6 +602,7 @@ def test_a_run_cancelled_while_it_was_added_again_takes_nothing_from_the_next(
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(runs_module, "SMALL_RUN", 4)
     monkeypatch.setattr(loss_check_module, "ADD_LIMIT", 4)
     first = start_run(connection, streams, registry, "ledger_entry", *[f"F{n}" for n in range(9)])
     start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
