@@ -27,6 +27,7 @@ SECTIONS = {
     "StreamworkersScheduleOverdue": (14, "Schedule overdue"),
     "StreamworkersCalendarEnds": (15, "Calendar ends"),
     "StreamworkersDataStale": (16, "Data stale"),
+    "StreamworkersProviderAway": (25, "Provider away"),
     "StreamworkersOutboxStuck": (17, "Outbox stuck"),
     "StreamworkersPostgresAway": (18, "PostgreSQL away"),
     "StreamworkersRedisAway": (19, "Redis away"),

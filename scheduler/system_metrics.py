@@ -17,6 +17,7 @@ from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.processes import read_processes
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.loading.outages import list_outages
 from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
 from streamworkers.results.store import count_recent_detections
@@ -70,9 +71,11 @@ _CALLS = _Kind(
     "provider_counted_calls", "Calls in the last minute that count towards a provider's rate limit", ("provider",)
 )
 
+_AWAY = _Kind("provider_away_seconds", "Time for which a provider of bars has been away", ("provider",))
+
 _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
-    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES),
+    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES, _AWAY),
 )
 _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _CALLS)
 
@@ -104,6 +107,7 @@ class SystemCollector(Collector):
             processes = Counter(
                 (process.kind, "silent" if process.is_silent else "alive") for process in read_processes(connection)
             )
+            outages = list_outages(connection)
             detected = count_recent_detections(connection, DETECTION_HOURS)
         return {
             _ENQUEUED: enqueued,
@@ -118,6 +122,7 @@ class SystemCollector(Collector):
             _MOST_CONNECTIONS: [((), database["max_connections"])],
             _SIZE: [((), database["size_bytes"])],
             _TRANSACTIONS: [((), database["transactions"])],
+            _AWAY: [((outage.provider,), _seconds_since(outage.since)) for outage in outages],
             _PROCESSES: [((kind, state), processes[kind, state]) for kind in _KINDS for state in ("alive", "silent")],
         }
 
@@ -144,6 +149,10 @@ def _read(read: Callable[[], dict[_Kind, Sequence[Sample]]], away: tuple[type[Ex
         for labels, value in samples:
             family.add_metric(labels, value)
         yield family
+
+
+def _seconds_since(moment: datetime) -> float:
+    return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 
 
 def _unix(bar: date | datetime) -> float:

@@ -59,6 +59,7 @@ OWNERS = {
     "schedules ticks": ["streamworkers/schedules/"],
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py"],
+    "provider_outages": ["streamworkers/loading/outages.py"],
     "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
     "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],
     "definition_groups group_memberships": ["streamworkers/market/universes/"],

@@ -9,9 +9,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from consumer import Consumer
+from harness import start_run
 from patience import patient
 from streamworkers.database import Connection
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.registry import Registry
 from streamworkers.market.bars.bars import Bars
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import DEFAULT_KEY, FakeMassive, RunningFakeMassive, running_fake_massive
@@ -81,3 +85,29 @@ def bars_of_days(first: int, count: int) -> Bars:
 def later(**words: float) -> datetime:
     """`NOW`, and so much on."""
     return NOW + timedelta(**words)
+
+
+class Loader:
+    """Starts loads and works on them until they have ended."""
+
+    def __init__(self, consumer: Consumer, connection: Connection, streams: Streams, registry: Registry) -> None:
+        self.consumer, self.connection, self.streams, self.registry = consumer, connection, streams, registry
+
+    def start(self, *symbols: str, timeframes: tuple[str, ...] = ("day",), now: datetime = NOW, **words: Any) -> Run:
+        """A run that nobody works on yet."""
+        return start_run(
+            self.connection,
+            self.streams,
+            self.registry,
+            "load_ohlcv",
+            *symbols,
+            timeframes=timeframes,
+            as_of=now,
+            parameters=words,
+        )
+
+    def load(self, *symbols: str, **words: Any) -> Run:
+        """A run to its end."""
+        run = self.start(*symbols, **words)
+        self.consumer.work_until_empty("load")
+        return run

@@ -29,6 +29,12 @@ class LoadingSettings(BaseModel):
     load_grace_seconds: float = Field(
         900.0, ge=0, le=86_400, description="Seconds after the end of a bar's window until the bar counts as closed"
     )
+    load_wait_seconds: float = Field(
+        43_200.0, ge=0, le=604_800, description="Seconds that a run waits for bars that its plan includes later"
+    )
+    load_away_seconds: float = Field(
+        14_400.0, ge=0, le=604_800, description="Seconds that a run waits for a provider that is away"
+    )
     load_threads: int = Field(8, ge=1, le=64, description="Symbols that a worker loads at the same time")
     load_grouped_from: int = Field(
         20, ge=1, description="Number of symbols from which a new day is loaded with one call for all symbols"
@@ -44,6 +50,9 @@ class LoadingSettings(BaseModel):
     )
     massive_timeout_seconds: float = Field(
         30.0, gt=0, le=600, description="Seconds to wait for the next part of an answer"
+    )
+    massive_answer_seconds: float = Field(
+        120.0, gt=0, le=3600, description="Seconds within which a whole answer must have arrived"
     )
     massive_page_limit: int = Field(
         50_000, ge=100, le=50_000, description="Base bars to request in one call; the API allows 50,000"

@@ -10,8 +10,8 @@ from typing import ClassVar
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
-from streamworkers.engine.outcome import Completed, Event, Item, Outcome
-from streamworkers.errors import BadInputError, ItemError
+from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
+from streamworkers.errors import BadInputError, ItemError, UsageError
 from streamworkers.loading.batch import LoadBatch
 from streamworkers.loading.parameters import LoadParameters
 from streamworkers.loading.plan import choose_source_timeframe
@@ -72,7 +72,11 @@ class LoadOhlcv(Job[LoadParameters]):
         assert context.as_of is not None
         parameters = context.parameters
         settings = load_settings()
-        provider = self._provider(parameters.provider, settings)
+        try:
+            provider = self._provider(parameters.provider, settings)
+        except UsageError as error:  # a setting is missing or wrong: no attempt can change that
+            yield from (Failed(item, f"{type(error).__name__}: {error}", permanent=True) for item in items)
+            return
         provider.calls = limit_calls(provider, context, settings)
         yield from LoadBatch(
             items,
@@ -82,6 +86,8 @@ class LoadOhlcv(Job[LoadParameters]):
             settings.load_threads,
             parameters.grouped,
             parameters.splits_since,
+            settings.load_wait_seconds,
+            settings.load_away_seconds,
         ).outcomes()
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:

@@ -2,27 +2,40 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import structlog
 
 from streamworkers.engine.job import Context
 from streamworkers.engine.outcome import Completed, Item, Outcome, Snoozed
-from streamworkers.errors import BadInputError, ItemError
-from streamworkers.loading.checkpoints import CheckpointPage, fetch_shared, read_checkpoint, write_checkpoint
+from streamworkers.errors import BadInputError, ItemError, PermanentError
+from streamworkers.loading.checkpoints import CheckpointPage, read_checkpoint, write_checkpoint
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
-from streamworkers.loading.grouped_days import DaysOfAll, list_grouped_days, pack_day, unpack_day
+from streamworkers.loading.grouped_days import DaysOfAll, list_grouped_days
+from streamworkers.loading.history import PlanHistory
+from streamworkers.loading.newest_day import NewestDay, WaitingError, find_newest_session, lacks_day, needs_day
+from streamworkers.loading.outages import PausedError, ProviderWatch
 from streamworkers.loading.outcomes import LoadFacts, complete_item, fail_item
 from streamworkers.loading.plan import Fetch, LoadRules, NothingToLoad, Want, plan_fetches, plan_load
 from streamworkers.loading.provenance import StoredSeries, read_stored
-from streamworkers.loading.providers.provider import PlanError, Provider, RateLimitedError, Split
+from streamworkers.loading.providers.provider import (
+    AuthError,
+    NotYetError,
+    PlanError,
+    Provider,
+    ProviderError,
+    RateLimitedError,
+    Split,
+    TooOldError,
+)
+from streamworkers.loading.run_notes import RunNotes
+from streamworkers.loading.shared_answers import BusyError, SharedAnswers
 from streamworkers.market.bars.read import read_starts
 from streamworkers.market.calendar.session_table import read_sessions
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
@@ -33,12 +46,16 @@ STOP_SECONDS = 240.0  # fetches stop between two pages after this time, well bel
 _SHARED_SECONDS = 2.0
 _WINDOW_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 7 * 86_400.0
-_NO_ANSWER = b"null"
+_ENOUGH_REJECTIONS = 10  # symbols that the plan does not include, until a timeframe counts as not included
 log = structlog.get_logger()
 
 
-class _BusyError(ItemError):
-    """Another worker is fetching an answer that all items of the run share."""
+class _Trouble(NamedTuple):
+    """A fetch that failed at a moment as if the provider were away."""
+
+    fetch: Fetch
+    error: ProviderError
+    failed_at: float
 
 
 @dataclass
@@ -52,12 +69,25 @@ class LoadBatch:
     threads: int
     grouped: bool
     splits_since: date | None
+    wait_seconds: float = 0.0
+    away_seconds: float = 0.0
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
     _kept: dict[str, list[CheckpointPage]] = field(default_factory=dict)
     _found: dict[int, StoredSeries] = field(default_factory=dict)
     _splits_unknown: bool = False
     _waits: int = 0
+    _answered_at: float = -1.0
+    _troubled: list[_Trouble] = field(default_factory=list)
+    _answered: set[str] = field(default_factory=set)
+    _rejected_by_plan: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._notes = RunNotes(self.context.connection, self.context.run_id)
+        self._watch = ProviderWatch(self.context.connection, self.provider, self._notes, self.away_seconds)
+        self._newest = NewestDay(self._notes, self.wait_seconds)
+        self._history = PlanHistory(self.provider, self._notes)
+        self._shared = SharedAnswers(self.context, self.provider, self._newest, self._midnight)
 
     @property
     def _today(self) -> date:
@@ -75,8 +105,15 @@ class LoadBatch:
     def outcomes(self) -> Iterator[Outcome]:
         """Yield the outcome of each item as soon as it is known."""
         read_sessions(self.context.connection, EXCHANGE_CALENDAR)
+        self._notes.read()
+        self._history.begin()
         left = {item.seq: item for item in self.items}
         try:
+            if reason := self._notes.reason_to_stop(""):
+                raise AuthError(reason)
+            self._watch.require_there()
+            if (horizon := self._newest.horizon) is not None:
+                self.rules = replace(self.rules, now=min(self.rules.now, horizon))
             wants: list[Want] = []
             for outcome in self._plan_items(self._read_splits()):
                 if isinstance(outcome, Want):
@@ -84,15 +121,32 @@ class LoadBatch:
                 else:
                     del left[outcome.item.seq]
                     yield outcome
-            fetches = plan_fetches(wants, self.provider, self.rules)
+            fetches = plan_fetches(self._keep_due(wants), self.provider, self.rules)
+            # While the provider may be away, one call is enough to find out.
+            fetches = fetches[:1] if self._watch.probing else fetches
             days, served = self._group_days(fetches)
-        except (_BusyError, RateLimitedError) as error:
-            until = error.until if isinstance(error, RateLimitedError) else _in(_SHARED_SECONDS)
+        except (BusyError, RateLimitedError, PausedError, WaitingError) as error:
+            until = _in(_SHARED_SECONDS) if isinstance(error, BusyError) else error.until
             yield from (Snoozed(item, until) for item in left.values())
         except ItemError as error:
-            yield from (fail_item(item, error) for item in left.values())
+            yield from self._end_shared(error, list(left.values()))
         else:
+            planned = {want.number for fetch in fetches for want in fetch.wants}
+            note = self._newest.waits_for
+            yield from (Snoozed(left[seq], note.until if note else _in(0)) for seq in left if seq not in planned)
             yield from self._run([(fetch, days if fetch.key in served else self.provider) for fetch in fetches])
+
+    def _end_shared(self, error: ItemError, items: Sequence[Item]) -> Iterator[Outcome]:
+        """End all items after a call that they share: they wait while the provider is away."""
+        until = self._watch.find_pause(error) if isinstance(error, ProviderError) and error.may_be_away else None
+        if isinstance(error, AuthError):
+            self._notes.write_stop("", str(error))
+        yield from (fail_item(item, error) if until is None else Snoozed(item, until) for item in items)
+
+    def _keep_due(self, wants: Sequence[Want]) -> list[Want]:
+        """Return the wants whose bars can be there by now."""
+        note = self._newest.waits_for
+        return list(wants) if note is None else [want for want in wants if not needs_day(want, note.day, self.rules)]
 
     def _plan_items(self, splits: Mapping[str, Sequence[Split]]) -> Iterator[Want | Outcome]:
         """Yield what is wanted for each item, or its outcome if there is nothing to load."""
@@ -134,22 +188,19 @@ class LoadBatch:
         first, last = self.splits_since, max(self.rules.today, self._today)
         if first is None or first >= last or self.provider.adjusted is not True:
             return {}
-        packed = self._fetch_shared(f"splits:{first}:{last}", partial(self._fetch_splits, first, last))
-        by_symbol: dict[str, list[Split]] = {}
-        self._splits_unknown = packed == _NO_ANSWER
-        for split in msgspec.json.decode(packed, type=list[Split] | None) or ():
-            by_symbol.setdefault(split.symbol, []).append(split)
-        return by_symbol
+        splits = self._shared.read_splits(first, last)
+        self._splits_unknown = splits is None
+        return splits or {}
 
     def _group_days(self, fetches: Sequence[Fetch]) -> tuple[DaysOfAll, set[str]]:
         """Return days of all symbols, if they save calls, and the keys of the fetches that they serve."""
         by_key = {fetch.key: list_grouped_days(fetch, self.rules) for fetch in fetches} if self.grouped else {}
         found = {}
         for day in sorted({day for days in by_key.values() for day in days}):
-            packed = self._fetch_shared(f"day:{day}", partial(self._fetch_day, day))
-            if packed == _NO_ANSWER:
+            pages = self._shared.read_day(day)
+            if pages is None:
                 return DaysOfAll(self.provider.settings, {}), set()
-            found[day] = unpack_day(packed, day)
+            found[day] = pages
         days = DaysOfAll(self.provider.settings, found)
         wants = [want for fetch in fetches for want in fetch.wants if want.timeframe.name == "day"]
         own = {want.symbol for want in wants if (have := self._found.get(want.number)) and have.kind is not None}
@@ -158,29 +209,6 @@ class LoadBatch:
         )
         return days, {fetch.key for fetch in served}
 
-    def _fetch_splits(self, first: date, last: date) -> bytes:
-        splits = self.provider.splits(first, last)
-        return _NO_ANSWER if splits is None else msgspec.json.encode(list(splits))
-
-    def _fetch_day(self, day: date) -> bytes:
-        pages = self.provider.day_of_all(day)
-        return _NO_ANSWER if pages is None else pack_day(pages)
-
-    def _fetch_shared(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """Return an answer that all items of the run share, `_NO_ANSWER` if the key's plan does not include it."""
-
-        def fetch_if_in_plan() -> bytes:
-            try:
-                return fetch()
-            except PlanError as error:
-                log.warning("load_does_without", what=key, run=self.context.run_id, reason=str(error))
-                return _NO_ANSWER
-
-        packed = fetch_shared(self.context.connection, self.context.run_id, key, self._midnight, fetch_if_in_plan)
-        if packed is None:
-            raise _BusyError(f"{key} is being fetched")
-        return packed
-
     def _run(self, fetches: Sequence[tuple[Fetch, Provider]]) -> Iterator[Outcome]:
         """Run all fetches, several at once, and yield the outcomes of their items."""
         by_seq = {item.seq: item for item in self.items}
@@ -188,7 +216,7 @@ class LoadBatch:
         saved = read_checkpoint(self.context.connection, self.context.run_id, keys, self._midnight)
         started = time.monotonic()
         with ThreadPoolExecutor(self.threads, "load") as pool:
-            futures: dict[Future[list[Loaded]], Fetch] = {
+            futures: dict[Future[tuple[Fetch, list[Loaded]]], Fetch] = {
                 pool.submit(self._fetch, fetch, provider, saved.get(fetch.key, ()), started): fetch
                 for fetch, provider in fetches
             }
@@ -199,30 +227,55 @@ class LoadBatch:
                     yield from self._finish_fetch(futures[future], future, by_seq)
             finally:
                 self._stop.set()
+        self._history.keep()
+        yield from self._end_troubled(by_seq)
 
     def _fetch(
         self, fetch: Fetch, provider: Provider, checkpoint: Sequence[CheckpointPage], started: float
-    ) -> list[Loaded]:
-        """Fetch the bars of a series; called from several threads."""
-        if self._stop.is_set() or time.monotonic() - started > BEGIN_SECONDS:
+    ) -> tuple[Fetch, list[Loaded]]:
+        """Fetch the bars of a series as far as the plan goes back; called from several threads."""
+        if self._stop.is_set() or self._is_away() or time.monotonic() - started > BEGIN_SECONDS:
             raise StoppedError("not begun in time")
-        return run_fetch(
-            fetch,
-            provider,
-            self.rules,
-            checkpoint,
-            lambda: self._stop.is_set() or time.monotonic() - started > STOP_SECONDS,
-            lambda pages: self._kept.__setitem__(fetch.key, pages),
-        )
+        if reason := self._notes.reason_to_stop(fetch.request.timeframe.name):
+            raise PlanError(reason)
+        chosen: Fetch | None = self._history.clip(fetch)
+        while True:
+            assert chosen is not None
+            try:
+                loaded = run_fetch(
+                    chosen,
+                    provider,
+                    self.rules,
+                    checkpoint,
+                    lambda: self._stop.is_set() or time.monotonic() - started > STOP_SECONDS,
+                    lambda pages: self._kept.__setitem__(fetch.key, pages),
+                )
+            except TooOldError:
+                chosen = self._history.find_later(chosen)
+                if chosen is None:
+                    raise
+            else:
+                self._answered_at = time.monotonic()
+                self._answered.add(fetch.request.timeframe.name)
+                return chosen, loaded
+
+    def _is_away(self) -> bool:
+        """True if a fetch has failed as if the provider were away, and none has succeeded since."""
+        return any(trouble.failed_at >= self._answered_at for trouble in self._troubled)
 
     def _finish_fetch(
-        self, fetch: Fetch, future: Future[list[Loaded]], by_seq: Mapping[int, Item]
+        self, fetch: Fetch, future: Future[tuple[Fetch, list[Loaded]]], by_seq: Mapping[int, Item]
     ) -> Iterator[Outcome]:
         error = future.exception()
         if error is not None:
             yield from self._end_with_error(fetch, error, [by_seq[want.number] for want in fetch.wants])
             return
-        results = future.result()
+        fetch, results = future.result()
+        if self._watch.probing:
+            self._watch.note_answer()
+        if (until := self._find_wait(fetch, results)) is not None:
+            yield from (Snoozed(by_seq[want.number], until) for want in fetch.wants)
+            return
         # All wants of a fetch have the same rejected bars, which are counted once.
         for rule, count in results[0].rejected.items():
             self.context.tallies["provider_bars_rejected", self.provider.name, rule] += count
@@ -233,21 +286,73 @@ class LoadBatch:
                 self.context.tallies["provider_bars", self.provider.name, frame.name] += loaded.spool.count
             yield outcome
 
+    def _find_wait(self, fetch: Fetch, results: Sequence[Loaded]) -> datetime | None:
+        """Return until when to wait if an answer lacks the newest day because the plan includes it later.
+
+        The day of all symbols tells a day that is not there yet from a symbol that did not trade.
+        """
+        if self.rules.include_open or any(want.only is not None for want in fetch.wants):
+            return None
+        day = find_newest_session(self.rules, max(want.span.last for want in fetch.wants))
+        if day is None or not lacks_day(fetch, results[0].newest, day):
+            return None
+        try:
+            self._shared.read_day(day)
+        except (WaitingError, RateLimitedError) as error:
+            return error.until
+        except BusyError:
+            return _in(_SHARED_SECONDS)
+        except ItemError as error:
+            log.warning("load_day_unknown", day=str(day), run=self.context.run_id, reason=str(error))
+        return None
+
     def _end_with_error(self, fetch: Fetch, error: BaseException, items: Sequence[Item]) -> Iterator[Outcome]:
         if pages := self._kept.pop(fetch.key, None):
             write_checkpoint(self.context.connection, self.context.run_id, fetch.key, pages)
         if isinstance(error, StoppedError):
             yield from (Snoozed(item, datetime.now(UTC)) for item in items)
+        elif isinstance(error, NotYetError):
+            waiting = self._newest.note_missing(fetch.request.last, error)
+            yield from self._give_up_or(waiting.until, error, items)
         elif isinstance(error, RateLimitedError):
             # A fetch that has begun continues as soon as it can; the others wait for a later window each.
             turn = 0 if pages else self._waits // max(1, self.provider.calls_per_minute or len(self.items))
             self._waits += 1
             until = error.until + timedelta(seconds=turn * _WINDOW_SECONDS)
             yield from (Snoozed(item, min(until, _in(_LONGEST_WAIT_SECONDS))) for item in items)
+        elif isinstance(error, ProviderError) and error.may_be_away:
+            self._troubled.append(_Trouble(fetch, error, time.monotonic()))
         elif isinstance(error, ItemError | BadInputError):
+            self._note_rejection(fetch, error)
             yield from (fail_item(item, error) for item in items)
         else:
             raise error
+
+    def _give_up_or(self, until: datetime, error: ItemError, items: Sequence[Item]) -> Iterator[Outcome]:
+        """Snooze items that wait for the newest day, or fail them once the run has waited long enough."""
+        if self._newest.horizon is None:
+            yield from (Snoozed(item, until) for item in items)
+        else:
+            yield from (fail_item(item, PermanentError(str(error))) for item in items)
+
+    def _note_rejection(self, fetch: Fetch, error: Exception) -> None:
+        """Stop the run where each of its calls would be rejected for the same reason."""
+        if isinstance(error, AuthError):
+            self._notes.write_stop("", str(error))
+            self._stop.set()
+        elif isinstance(error, PlanError):
+            name = fetch.request.timeframe.name
+            self._rejected_by_plan[name] += 1
+            if name not in self._answered and self._rejected_by_plan[name] == _ENOUGH_REJECTIONS:
+                self._notes.write_stop(name, str(error))
+
+    def _end_troubled(self, by_seq: Mapping[int, Item]) -> Iterator[Outcome]:
+        """End the items whose calls failed as if the provider were away: it is to blame unless it answered later."""
+        for trouble in self._troubled:
+            items = [by_seq[want.number] for want in trouble.fetch.wants]
+            is_there = self._answered_at > trouble.failed_at
+            until = None if is_there else self._watch.find_pause(trouble.error)
+            yield from (fail_item(item, trouble.error) if until is None else Snoozed(item, until) for item in items)
 
 
 def _in(seconds: float) -> datetime:

@@ -37,6 +37,14 @@ def read_checkpoint(
     return found
 
 
+def read_notes(connection: psycopg.Connection, run_id: int, prefix: str) -> dict[str, bytes]:
+    """Return what is kept of a run under keys with a prefix, whenever it was written."""
+    rows = connection.execute(
+        "SELECT key, packed FROM load_checkpoints WHERE run_id = %s AND starts_with(key, %s)", (run_id, prefix)
+    )
+    return {key: bytes(packed) for key, packed in rows}
+
+
 def write_checkpoint(connection: psycopg.Connection, run_id: int, key: str, pages: Sequence[CheckpointPage]) -> None:
     """Save the pages of a key, replacing those saved before."""
     with connection.transaction():

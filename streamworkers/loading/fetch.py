@@ -26,7 +26,8 @@ class Loaded:
     """The bars that a fetch has for one want.
 
     `rejected` counts the bars that broke a rule, by rule, with one `example`. `off_session` is the number of day bars
-    on days without a session, `missing` the number of expected closed bars that the provider did not send.
+    on days without a session, `missing` the number of expected closed bars that the provider did not send. `newest` is
+    the start of the last fetched bar.
     """
 
     want: Want
@@ -35,6 +36,7 @@ class Loaded:
     example: str | None = None
     off_session: int = 0
     missing: int = 0
+    newest: int | None = None
 
 
 class _Filter:
@@ -42,14 +44,15 @@ class _Filter:
 
     def __init__(self, want: Want, fetch: Fetch, windows: Windows, rules: LoadRules) -> None:
         self.loaded = Loaded(want)
-        self._expected = rules.expected(want.timeframe, want.span) if want.only is None else want.only
+        span = fetch.span_of(want)
+        self._expected = rules.expected(want.timeframe, span) if want.only is None else want.only
         self._present = 0
         self._windows, self._rules = windows, rules
         frame = want.timeframe
         self._wide: Aggregator | None = None
         if frame.name != fetch.request.timeframe.name:
             self._wide = Aggregator(lambda starts: windows.window_of(frame, starts))
-        self._bounds = bounds_of(frame, *whole_windows(frame, want.span.first, want.span.last))
+        self._bounds = bounds_of(frame, *whole_windows(frame, span.first, span.last))
 
     def take(self, bars: Bars) -> None:
         """Process the next bars of the provider."""
@@ -92,12 +95,13 @@ def run_fetch(
     filters = [_Filter(want, fetch, windows, rules) for want in fetch.wants]
     raw = BarSpool()
     kept: list[CheckpointPage] = []
-    off_session = 0
+    off_session, newest = 0, None
     try:
         for bars, page in _read_pages(fetch, provider, checkpoint):
             raw.add(bars)
             kept.append(page)
             belongs = windows.belongs(frame, bars.starts)
+            newest = int(bars.starts[-1]) if len(bars) else newest
             off_session += int(np.count_nonzero(~belongs))
             for one in filters:
                 one.take(bars.where(belongs))
@@ -117,6 +121,7 @@ def run_fetch(
         loaded.rejected.update(rule for rule, _ in rejected)
         loaded.example = rejected[0][1] if rejected else None
         loaded.off_session = 0 if frame.intraday else off_session
+        loaded.newest = newest
     return results
 
 
@@ -130,6 +135,6 @@ def _read_pages(
         yield unpack_small(page.packed, time_unit(fetch.request.timeframe)), page
     if checkpoint and cursor is None:
         return
-    for fetched in provider.pages(fetch.request, cursor):
+    for fetched in provider.pages(fetch.asked, cursor):
         rejected = [(str(one.rule), one.detail[:_DETAIL_CHARACTERS]) for one in fetched.rejected]
         yield fetched.bars, CheckpointPage(b"", fetched.cursor, rejected)

@@ -41,6 +41,10 @@ def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries 
     if not spool.count and loaded.missing:
         return _fail_without_bars(item, loaded, facts.provider)
     result: dict[str, Any] = {"bars": spool.count}
+    if fetch.span_of(want) != want.span:
+        result["history_from"] = _show(fetch.asked.first)
+        if not spool.count:
+            result["why"] = f"the plan of the key has no whole {want.timeframe.name} of this range"
     replaces = None
     if spool.first is not None and spool.last is not None:
         first, last = (moment_of(want.timeframe, start) for start in (spool.first, spool.last))

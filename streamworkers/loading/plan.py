@@ -5,7 +5,7 @@ made of minutes, weeks and months of days.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import TypeAlias
@@ -109,16 +109,37 @@ Plan: TypeAlias = Want | NothingToLoad
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """One request to a provider, and the wants that its bars serve."""
+    """One request to a provider, and the wants that its bars serve.
+
+    `begin` is the first day of the plan's history where that is later than the first day of the request.
+    """
 
     request: BarsRequest
     wants: tuple[Want, ...]
+    begin: date | None = None
 
     @property
     def key(self) -> str:
         """Identify the request in a run's checkpoints."""
         request = self.request
         return f"{request.symbol}:{request.timeframe.name}:{request.first}:{request.last}"
+
+    @property
+    def asked(self) -> BarsRequest:
+        """The request as far as the plan's history reaches."""
+        return self.request if self.begin is None else replace(self.request, first=self.begin)
+
+    def clip(self, begin: date) -> "Fetch":
+        """Return the fetch within a history that begins at a day."""
+        return replace(self, begin=begin) if begin > self.request.first else self
+
+    def span_of(self, want: Want) -> Span:
+        """Return the days of a want of which the history has whole windows; it may end before it begins."""
+        first = whole_windows(want.timeframe, want.span.first, want.span.first)[0]
+        if self.begin is None or self.begin <= first:
+            return want.span
+        first, last = whole_windows(want.timeframe, self.begin, self.begin)
+        return Span(first if first == self.begin else last + timedelta(days=1), want.span.last)
 
 
 def plan_load(

@@ -5,7 +5,8 @@ import gzip
 import ipaddress
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Final
 
 import msgspec
@@ -52,8 +53,9 @@ class _Control(msgspec.Struct, forbid_unknown_fields=True):
 class _Delivery(Response):
     """Sends an answer late, in parts, or cut, as it demands; stops if the client disconnects."""
 
-    def __init__(self, answer: Answer, stopping: asyncio.Event) -> None:
+    def __init__(self, answer: Answer, now: datetime, stopping: asyncio.Event) -> None:
         self._answer, self._stopping = answer, stopping
+        self._date = format_datetime(now.astimezone(UTC), usegmt=True)
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,6 +67,7 @@ class _Delivery(Response):
             await self._trickle(receive, send)
             return
         headers = {"content-type": answer.content_type, "content-length": str(length), **dict(answer.headers)}
+        headers["date"] = self._date
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         # A cut response is never finished, so uvicorn closes the connection.
@@ -77,7 +80,7 @@ class _Delivery(Response):
     async def _trickle(self, receive: Receive, send: Send) -> None:
         """Send a few bytes at a time: no part is late, and the whole takes long."""
         answer = self._answer
-        headers = [(b"content-type", answer.content_type.encode())]
+        headers = [(b"content-type", answer.content_type.encode()), (b"date", self._date.encode())]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         for start in range(0, len(answer.body), _TRICKLE_BYTES):
             part = answer.body[start : start + _TRICKLE_BYTES]
@@ -134,7 +137,7 @@ def build_app(fake: FakeMassive, stopping: asyncio.Event) -> Starlette:
             request.headers.get("authorization"),
             "gzip" in request.headers.get("accept-encoding", ""),
         )
-        return _Delivery(await run_in_threadpool(_answer, fake, arrival), stopping)
+        return _Delivery(await run_in_threadpool(_answer, fake, arrival), fake.now(), stopping)
 
     return Starlette(
         routes=[

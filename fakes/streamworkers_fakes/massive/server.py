@@ -186,6 +186,7 @@ def _server(fake: FakeMassive, up: threading.Event) -> "uvicorn.Server":
         backlog=_BACKLOG,
         timeout_keep_alive=60,
         server_header=False,
+        date_header=False,  # the API's clock may be stopped
         proxy_headers=False,
     )
     return Server(config)

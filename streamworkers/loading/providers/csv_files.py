@@ -6,6 +6,7 @@ end in `.gz`. A file of many symbols, whose path has no `{symbol}`, is read once
 """
 
 import threading
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
@@ -53,6 +54,8 @@ class CsvFiles(Provider):
                 parts, rejected = self._open_sorted(path, request.timeframe).read(request.symbol)
         except BadInputError as error:
             raise UnsupportedError(str(error)) from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnsupportedError(f"{path} cannot be read: {error}") from None
         yield Page(build_page(request, request.timeframe, *parts).bars, rejected)
 
     def close(self) -> None:

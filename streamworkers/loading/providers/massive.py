@@ -6,6 +6,8 @@ order, inside the range. The key is sent in a header and appears nowhere else: i
 """
 
 import re
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -26,11 +28,14 @@ from streamworkers.loading.providers.provider import (
     BadPayloadError,
     BarsRequest,
     Calls,
+    NoDataError,
+    NotYetError,
     Page,
     PlanError,
     Provider,
     RateLimitedError,
     Split,
+    TooOldError,
     TransientError,
     UnsupportedError,
 )
@@ -43,6 +48,8 @@ T = TypeVar("T")
 _TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}
 _SPLITS_PAGE = 1000
 _MOST_PAGES = 2000  # of 50,000 minutes each: more than any symbol has
+_MOST_SKEW_SECONDS = 2.0
+_PROBED = "SPY"
 _GOOD = frozenset({"OK", "DELAYED"})
 _SHOWN = 200
 _RETRY_SECONDS = 30.0
@@ -109,6 +116,7 @@ class Massive(Provider):
         self.calls_per_minute = settings.massive_calls_per_minute
         self._base = httpx.URL(settings.massive_base_url)
         self._max_bytes = settings.massive_max_body_mb << 20
+        self._skew = timedelta(0)
         self._client = httpx.Client(
             base_url=self._base,
             headers={"Authorization": f"Bearer {self._key}", "Accept-Encoding": "gzip"},
@@ -135,7 +143,7 @@ class Massive(Provider):
         seen = {path}
         after = -1
         for number in count():
-            answer = self._get(path, _Bars)
+            answer = self._get(path, _Bars, (request.first, request.last))
             if answer.ticker != request.symbol and (answer.ticker or answer.results):
                 raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {request.symbol!r}")
             bars = _whole_results(answer)
@@ -168,7 +176,7 @@ class Massive(Provider):
 
     def day_of_all(self, day: date) -> Mapping[str, Page]:
         """Return the grouped daily bars, whose times are those of the close."""
-        answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", _Bars)
+        answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", _Bars, (day, day))
         bars = _whole_results(answer)
         timeframe, starts = TIMEFRAMES["day"], np.array([days_since_epoch(day)], np.int64)
         pages: dict[str, Page] = {}
@@ -180,20 +188,31 @@ class Massive(Provider):
             pages[bar.T] = _page(bar.T, timeframe, starts, [bar], None, number)
         return pages
 
-    def _get(self, path: str, kind: type[T]) -> T:
-        """Return the decoded answer of one call. Raises the error that fits the answer."""
+    def probe(self) -> bool:
+        """Request one bar of a symbol that trades each day."""
+        day = self.now().astimezone(EXCHANGE_ZONE).date() - timedelta(days=7)
+        self._get(f"/v2/aggs/ticker/{_PROBED}/range/1/day/{day}/{day}?adjusted=true", _Bars)
+        return True
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the API, as in its last answer."""
+        return datetime.now(UTC) + self._skew
+
+    def _get(self, path: str, kind: type[T], days: tuple[date, date] | None = None) -> T:
+        """Return the decoded answer of one call for bars of `days`. Raises the error that fits the answer."""
         token = self.calls.reserve()
         word = "error"
         try:
             with self._client.stream("GET", path) as response:
                 word = str(response.status_code)
+                self._read_clock(response)
                 body = self._body(response)
-                self._require_good(response, self._without_key(body))
+                self._require_good(response, self._without_key(body), days)
             answer = _decode(body, kind)
             status = str(getattr(answer, "status", ""))
             if status not in _GOOD:
                 word = "rejected"
-                raise _to_error(status, self._without_key(body), response.status_code)
+                raise self._to_error(status, self._without_key(body), response.status_code, days)
         except httpx.TimeoutException as error:
             word = "timeout"
             raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
@@ -213,18 +232,39 @@ class Massive(Provider):
     def _body(self, response: httpx.Response) -> bytes:
         parts: list[bytes] = []
         size = 0
-        for part in response.iter_bytes():
-            size += len(part)
+        limit = self.settings.massive_answer_seconds
+        deadline = time.monotonic() + limit
+        # Raw parts, because a part that decompresses to nothing must not hide how long the answer takes.
+        is_packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        for part in response.iter_raw():
+            try:
+                plain = unpack.decompress(part, self._max_bytes + 1) if is_packed else part
+            except zlib.error as error:
+                raise BadPayloadError(f"the answer cannot be decompressed: {error}") from None
+            size += len(plain)
             if size > self._max_bytes:
                 raise BadPayloadError(f"the answer is larger than {self._max_bytes:,} bytes")
-            parts.append(part)
+            if time.monotonic() > deadline:
+                raise TransientError(f"massive did not send its whole answer within {limit:g} s")
+            parts.append(plain)
+        if is_packed and not unpack.eof:
+            raise BadPayloadError("the answer ends in the middle of its compressed data")
         return b"".join(parts)
+
+    def _read_clock(self, response: httpx.Response) -> None:
+        """Note by how much the API's clock differs from ours; its dates are whole seconds."""
+        try:
+            skew = parsedate_to_datetime(response.headers.get("Date", "")) - datetime.now(UTC)
+        except (ValueError, TypeError):
+            return
+        self._skew = skew if abs(skew.total_seconds()) > _MOST_SKEW_SECONDS else timedelta(0)
 
     def _without_key(self, body: bytes) -> bytes:
         """Return the body without the key, so that errors can quote it: some servers repeat what they receive."""
         return body.replace(self._key.encode(), b"***")
 
-    def _require_good(self, response: httpx.Response, body: bytes) -> None:
+    def _require_good(self, response: httpx.Response, body: bytes, days: tuple[date, date] | None) -> None:
         code = response.status_code
         if code == 200:
             return
@@ -232,12 +272,37 @@ class Massive(Provider):
             until = datetime.now(UTC) + timedelta(seconds=_retry_after(response.headers.get("Retry-After")))
             raise RateLimitedError("massive allows no more calls now (HTTP 429)", until)
         if code in (401, 403, 404):
-            raise _to_error("", body, code)
+            raise self._to_error("", body, code, days)
         if code >= 500 or code == 408:
             raise TransientError(f"massive answered HTTP {code}: {_quote_message(body)}")
         if 300 <= code < 400:
             raise BadPayloadError(f"massive answered HTTP {code}, a redirect; redirects are not followed")
         raise UnsupportedError(f"massive rejected the call with HTTP {code}: {_quote_message(body)}")
+
+    def _to_error(self, status: str, body: bytes, code: int, days: tuple[date, date] | None) -> Exception:
+        message = _quote_message(body)
+        status = _read_rejection(body).status or status
+        if status == "NOT_AUTHORIZED" or (code == 403 and status != "ERROR"):
+            return self._to_plan_error(message, days)
+        if code in (401, 403):
+            return AuthError(f"massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: {message}")
+        if code == 404:
+            return UnsupportedError(f"massive has no data there (HTTP 404): {message}")
+        return TransientError(f"massive answered with status {status!r}: {message}")
+
+    def _to_plan_error(self, message: str, days: tuple[date, date] | None) -> Exception:
+        """Return which limit of the plan a call has met.
+
+        The API says only in words which it is, and has the same ones for days that are too old and too new.
+        """
+        is_range = days is not None and ("timeframe" in message or "time frame" in message)
+        if "before end of day" in message or (
+            is_range and days and days[0] >= self.now().astimezone(EXCHANGE_ZONE).date()
+        ):
+            return NotYetError(f"the plan of the key does not include this yet: {message}")
+        if is_range:
+            return TooOldError(f"the plan of the key does not reach so far back: {message}")
+        return PlanError(f"the plan of the key does not include this: {message}")
 
     def _next(self, url: str | None, seen: set[str]) -> str:
         """Return the path of the next page, '' at the end, which is read from the host of the setting.
@@ -323,19 +388,8 @@ def _decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        raise BadPayloadError(f"the answer of {len(body):,} bytes is malformed: {error}") from None
-
-
-def _to_error(status: str, body: bytes, code: int) -> Exception:
-    message = _quote_message(body)
-    status = _read_rejection(body).status or status
-    if status == "NOT_AUTHORIZED" or (code == 403 and status != "ERROR"):
-        return PlanError(f"the plan of the key does not include this: {message}")
-    if code in (401, 403):
-        return AuthError(f"massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: {message}")
-    if code == 404:
-        return UnsupportedError(f"massive has no data there (HTTP 404): {message}")
-    return TransientError(f"massive answered with status {status!r}: {message}")
+        wrong = BadPayloadError if body.lstrip()[:1] in (b"{", b"[") else NoDataError
+        raise wrong(f"the answer of {len(body):,} bytes is malformed: {error}") from None
 
 
 def _quote_message(body: bytes) -> str:

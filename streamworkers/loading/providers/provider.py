@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import entry_points
 from typing import ClassVar, NamedTuple
 
@@ -17,7 +17,12 @@ ENTRY_POINT_GROUP = "streamworkers.providers"
 
 
 class ProviderError(ItemError):
-    """The provider could not deliver the bars; trying again may help."""
+    """The provider could not deliver the bars; trying again may help.
+
+    `may_be_away` is true if it failed as it does for every caller while the provider is away.
+    """
+
+    may_be_away = False
 
 
 class AuthError(PermanentError):
@@ -28,6 +33,14 @@ class PlanError(PermanentError):
     """The key's plan does not include the request."""
 
 
+class TooOldError(PermanentError):
+    """The key's plan does not reach so far back."""
+
+
+class NotYetError(ProviderError):
+    """The key's plan includes these bars later: they are too new."""
+
+
 class UnsupportedError(PermanentError):
     """The provider has no such bars."""
 
@@ -35,9 +48,17 @@ class UnsupportedError(PermanentError):
 class TransientError(ProviderError):
     """The provider is unreachable, slow, or answered with an error of its own."""
 
+    may_be_away = True
+
 
 class BadPayloadError(ProviderError):
     """The answer breaks a rule: it is not JSON, cut off, of another symbol, out of order, of another count, …"""
+
+
+class NoDataError(BadPayloadError):
+    """The answer is no data at all, such as a page of HTML: what a provider sends while it is being maintained."""
+
+    may_be_away = True
 
 
 class RateLimitedError(ProviderError):
@@ -135,6 +156,17 @@ class Provider(ABC):
         """Return the day bar of every symbol by one call, None if the provider has no such call."""
         del day
         return None
+
+    def probe(self) -> bool:
+        """Make a small call to find out whether the provider is there; False if it has no call for this.
+
+        Raises what `pages` raises.
+        """
+        return False
+
+    def now(self) -> datetime:
+        """Return the time by the provider's clock, which decides what its plans include."""
+        return datetime.now(UTC)
 
     def close(self) -> None:
         """Close the connections and files of the provider."""

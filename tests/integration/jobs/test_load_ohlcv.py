@@ -10,10 +10,9 @@ import pytest
 
 from consumer import Consumer
 from harness import run_status, start_run
-from loading import NEW_YORK, NOW, THIRTY, bars_of_days, counts, later, massive, results, stored_bars
+from loading import NEW_YORK, NOW, THIRTY, Loader, bars_of_days, counts, later, massive, results, stored_bars
 from patience import patient
 from streamworkers.database import Connection, connect
-from streamworkers.engine.ledger import Run
 from streamworkers.engine.outcome import Completed, Item
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -36,32 +35,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningFakeMassive]:
     """A Massive that behaves, until it is told otherwise."""
     with massive(monkeypatch) as running:
         yield running
-
-
-class Loader:
-    """Starts loads and works on them until they have ended."""
-
-    def __init__(self, consumer: Consumer, connection: Connection, streams: Streams, registry: Registry) -> None:
-        self.consumer, self.connection, self.streams, self.registry = consumer, connection, streams, registry
-
-    def start(self, *symbols: str, timeframes: tuple[str, ...] = ("day",), now: datetime = NOW, **words: Any) -> Run:
-        """A run that nobody works on yet."""
-        return start_run(
-            self.connection,
-            self.streams,
-            self.registry,
-            "load_ohlcv",
-            *symbols,
-            timeframes=timeframes,
-            as_of=now,
-            parameters=words,
-        )
-
-    def load(self, *symbols: str, **words: Any) -> Run:
-        """A run to its end."""
-        run = self.start(*symbols, **words)
-        self.consumer.work_until_empty("load")
-        return run
 
 
 @pytest.fixture
@@ -414,7 +387,7 @@ def test_other_hours_make_the_whole_series_be_loaded_again(server: RunningFakeMa
         ("missing_results", None, "BadPayloadError: the answer holds 0 bars and states 5"),
         ("truncated_json", None, "BadPayloadError: the answer of "),
         ("cut_connection", None, "TransientError: massive: RemoteProtocolError: "),
-        ("not_json", None, "BadPayloadError: the answer of "),
+        ("not_json", None, "NoDataError: the answer of "),
         ("wrong_count", None, "BadPayloadError: the answer holds 5 bars and states 6"),
         ("duplicate_bars", None, "BadPayloadError: the answer holds"),
         ("unordered_bars", None, "BadPayloadError: the times of the bars do not increase"),

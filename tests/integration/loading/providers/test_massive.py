@@ -30,10 +30,13 @@ from streamworkers.loading.providers.provider import (
     BadPayloadError,
     BarsRequest,
     Calls,
+    NoDataError,
+    NotYetError,
     Page,
     PlanError,
     ProviderError,
     RateLimitedError,
+    TooOldError,
     TransientError,
     UnsupportedError,
 )
@@ -48,6 +51,7 @@ from streamworkers_fakes.massive import (
     FakeMassive,
     FakeSplit,
     RunningFakeMassive,
+    parse_plan,
     running_fake_massive,
 )
 
@@ -437,7 +441,7 @@ def test_an_api_below_a_path_is_read_page_by_page() -> None:
         ("timeout", 20, TransientError, "massive did not answer in time (ReadTimeout)"),
         ("cut_connection", None, TransientError, "massive: RemoteProtocolError: 'peer closed connection without "),
         ("error_status", None, TransientError, "massive answered with status 'ERROR': 'the data could not be read'"),
-        ("not_json", None, BadPayloadError, "the answer of 98 bytes is malformed: JSON is malformed"),
+        ("not_json", None, NoDataError, "the answer of 98 bytes is malformed: JSON is malformed"),
         ("truncated_json", None, BadPayloadError, "is malformed: Input data was truncated"),
         ("missing_results", None, BadPayloadError, "the answer holds 0 bars and states 5"),
         ("wrong_count", None, BadPayloadError, "the answer holds 4 bars and states 5"),
@@ -609,15 +613,20 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
     ((503, {}, DEEP), TransientError, 'massive answered HTTP 503: \'{"error":[['),
     (
         (200, {"Content-Encoding": "gzip"}, b"no gzip"),
-        TransientError,
-        "massive: DecodingError: 'Error -3 while decompressing data: incorrect header check'",
+        BadPayloadError,
+        "the answer cannot be decompressed: Error -3 while decompressing data: incorrect header check",
+    ),
+    (
+        (200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}")[:-4]),
+        BadPayloadError,
+        "the answer ends in the middle of its compressed data",
     ),
     (
         (301, {"Location": "<url>/v2/other"}, b""),
         BadPayloadError,
         "massive answered HTTP 301, a redirect; redirects are not followed",
     ),
-    ((200, {}, b""), BadPayloadError, "the answer of 0 bytes is malformed: Input data was truncated"),
+    ((200, {}, b""), NoDataError, "the answer of 0 bytes is malformed: Input data was truncated"),
     ((200, {}, b"[]"), BadPayloadError, "the answer of 2 bytes is malformed: Expected `object`, got `arr"),
     ((200, {}, b'{"ticker":"\xff"}'), BadPayloadError, "the answer of 14 bytes is malformed: "),
     ((200, {}, DEEP), BadPayloadError, "the answer of 100,009 bytes is malformed: maximum recursion depth"),
@@ -695,6 +704,32 @@ def test_nothing_that_listens_is_a_transient_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     assert rejection(TransientError, url).startswith("massive: ConnectError: ")
+
+
+def test_a_whole_answer_has_a_deadline_however_small_its_parts(server: RunningFakeMassive) -> None:
+    server.misbehave("trickle", 0.05)
+    said = rejection(TransientError, server.url, asked(MINUTE), massive_answer_seconds=0.3)
+    assert said == "massive did not send its whole answer within 0.3 s"
+
+
+@pytest.mark.parametrize(
+    ("plan", "first", "kind"),
+    [
+        ("free", date(2025, 12, 5), NotYetError),
+        ("free", date(2025, 12, 6), NotYetError),
+        ("free", date(2020, 1, 1), TooOldError),
+        ("unlimited,without=day", date(2025, 11, 24), PlanError),
+    ],
+)
+def test_each_limit_of_a_plan_is_told_apart_by_the_clock_of_the_api(
+    plan: str, first: date, kind: type[ItemError]
+) -> None:
+    fake = FakeMassive(now=NOW, api_keys=[KEY], plan=parse_plan(plan))
+    with running_fake_massive(fake) as running, provider(running.url) as source:
+        with pytest.raises(ItemError) as raised:
+            list(source.pages(asked(first=first, last=first + timedelta(days=1))))
+        assert type(raised.value) is kind
+        assert abs((source.now() - NOW).total_seconds()) < patient(5)
 
 
 def test_compressed_answers_are_read() -> None:

@@ -1,0 +1,80 @@
+"""Answers of a provider that all items of a run share, each fetched once: its splits, and the days of all symbols."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from streamworkers.engine.job import Context
+from streamworkers.errors import ItemError
+from streamworkers.loading.checkpoints import fetch_shared
+from streamworkers.loading.grouped_days import DayOfAll, pack_day, unpack_day
+from streamworkers.loading.newest_day import NewestDay
+from streamworkers.loading.providers.provider import NotYetError, PlanError, Provider, Split, TooOldError
+
+_NO_ANSWER = b"null"
+log = structlog.get_logger()
+
+
+class BusyError(ItemError):
+    """Another worker is fetching an answer that all items of the run share."""
+
+
+@dataclass
+class SharedAnswers:
+    """The shared answers of one run; those that were fetched before `since` are fetched again."""
+
+    context: Context[Any]
+    provider: Provider
+    newest: NewestDay
+    since: datetime
+
+    def read_splits(self, first: date, last: date) -> dict[str, list[Split]] | None:
+        """Return the splits of that time by symbol, None if the provider or the key's plan has no list of them."""
+        packed = self._fetch(f"splits:{first}:{last}", partial(self._fetch_splits, first, last))
+        if packed == _NO_ANSWER:
+            return None
+        by_symbol: dict[str, list[Split]] = {}
+        for split in msgspec.json.decode(packed, type=list[Split]):
+            by_symbol.setdefault(split.symbol, []).append(split)
+        return by_symbol
+
+    def read_day(self, day: date) -> DayOfAll | None:
+        """Return the day of all symbols, None if the provider or the key's plan has none.
+
+        Raises WaitingError if it is not there yet.
+        """
+        try:
+            packed = self._fetch(f"day:{day}", partial(self._fetch_day, day))
+        except NotYetError as error:
+            raise self.newest.note_missing(day, error) from None
+        self.newest.note_there(day)
+        return None if packed == _NO_ANSWER else unpack_day(packed, day)
+
+    def _fetch_splits(self, first: date, last: date) -> bytes:
+        splits = self.provider.splits(first, last)
+        return _NO_ANSWER if splits is None else msgspec.json.encode(list(splits))
+
+    def _fetch_day(self, day: date) -> bytes:
+        self.newest.require_due(day)
+        pages = self.provider.day_of_all(day)
+        return _NO_ANSWER if pages is None else pack_day(pages)
+
+    def _fetch(self, key: str, fetch: Callable[[], bytes]) -> bytes:
+        """Return a shared answer, `_NO_ANSWER` if the key's plan does not include it."""
+
+        def fetch_if_in_plan() -> bytes:
+            try:
+                return fetch()
+            except (PlanError, TooOldError) as error:
+                log.warning("load_does_without", what=key, run=self.context.run_id, reason=str(error))
+                return _NO_ANSWER
+
+        packed = fetch_shared(self.context.connection, self.context.run_id, key, self.since, fetch_if_in_plan)
+        if packed is None:
+            raise BusyError(f"{key} is being fetched")
+        return packed
