@@ -32,6 +32,7 @@ _COMMANDS = {
     "patterns": "Candle and chart patterns: detections and definitions.",
     "rejected": "List, show and purge rejected entries.",
     "results": "Show the newest indicators and patterns of a symbol.",
+    "rules": "Rules: check them, and translate between text and JSON.",
     "runs": "List, show, watch, cancel and retry runs.",
     "scheduler": "Start a scheduler: it turns ticks and messages into runs.",
     "schedules": "Schedules: what starts runs, and when.",

@@ -1,0 +1,96 @@
+"""`streamworkers rules`: check rules and translate between their notations; needs no services."""
+
+from typing import IO, Any
+
+import click
+
+from streamworkers.cli.session import Session, json_option, print_json, print_table
+from streamworkers.errors import BadInputError
+from streamworkers.results import definitions
+from streamworkers.rules.build import parse_rule
+from streamworkers.rules.canonical import rule_to_json
+from streamworkers.rules.json_input import MOST_BYTES, read_json
+from streamworkers.rules.market_vocabulary import MarketVocabulary
+from streamworkers.rules.printer import print_rule, print_value
+from streamworkers.rules.text import parse_rule_text
+from streamworkers.rules.tree import (
+    Condition,
+    is_adjustable,
+    lookback,
+    lookback_days,
+    needed_fields,
+    needed_patterns,
+)
+
+
+@click.group(short_help="Rules: check them, and translate between text and JSON.")
+def rules() -> None:
+    """Rules: conditions on the bars of one symbol, as text or JSON (docs/guides/rules.md)."""
+
+
+@rules.command(short_help="Check a rule, and print both notations.")
+@click.argument("rule", required=False)
+@click.option("--file", type=click.File("rb"), help="Read the rule from a file; - is standard input.")
+@click.option("--database", is_flag=True, help="Know the names of the database's definitions, such as rsi_14, too.")
+@json_option
+def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: bool) -> None:
+    """Check RULE, in text form or JSON, and print its canonical form and what it reads.
+
+    For example: streamworkers rules check 'rsi(14) < 30 and price crosses_above sma(50)'
+    """
+    if (rule is None) == (file is None):
+        raise BadInputError("give either a rule or --file")
+    text = rule if rule is not None else _read(file)
+    vocabulary = _database_vocabulary() if database else MarketVocabulary()
+    is_json = text.lstrip()[:1] in ("{", "[")
+    found = parse_rule(read_json(text), vocabulary) if is_json else parse_rule_text(text, vocabulary)
+    answer = describe_rule(found)
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(answer["text"])
+    print_json(answer["rule"])
+    columns = {"text": "reads", "dimension": "measured in", "lookback": "bars before"}
+    print_table([*answer["fields"], *answer["patterns"]], columns, "reads nothing")
+    days = f" and {answer['lookback_days']} days" if answer["lookback_days"] else ""
+    click.echo(f"needs {answer['lookback']} bars{days} before the bar that it decides")
+    if not answer["adjustable"]:
+        click.echo("cannot be adjusted after a split: a field is measured neither in prices nor in volumes")
+
+
+def describe_rule(rule: Condition) -> dict[str, Any]:
+    """Both notations of a rule, and what is known of it without bars."""
+    patterns = needed_patterns(rule)
+    return {
+        "text": print_rule(rule),
+        "rule": rule_to_json(rule),
+        "fields": [
+            {
+                "text": print_value(field),
+                "dimension": None if field.dimension is None else str(field.dimension),
+                "lookback": field.lookback,
+            }
+            for field in needed_fields(rule)
+        ],
+        "patterns": [{"text": f"pattern {each.name}", "dimension": "", "lookback": each.lookback} for each in patterns],
+        "lookback": lookback(rule),
+        "lookback_days": lookback_days(rule),
+        "adjustable": is_adjustable(rule),
+    }
+
+
+def _read(file: IO[bytes] | None) -> str:
+    """The text of a file, as far as one may be long."""
+    assert file is not None
+    content = file.read(MOST_BYTES + 1)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"byte {error.start} of {file.name} is no UTF-8") from None
+
+
+def _database_vocabulary() -> MarketVocabulary:
+    with Session.open().database() as connection:
+        indicators = definitions.list_indicator_definitions(connection)
+        patterns = definitions.list_pattern_definitions(connection)
+    return MarketVocabulary(definitions.parse_indicators(indicators), definitions.parse_patterns(patterns))

@@ -1,0 +1,90 @@
+"""`streamworkers rules check` takes text, JSON, a file and standard input, and needs no services."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamworkers.cli.main import main
+
+TEXT = "rsi(14) < 30 and price crosses_above sma(50)"
+
+
+def _check(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "check", *words])
+    return int(ended.value.code or 0)
+
+
+def test_it_prints_both_notations_and_what_the_rule_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _check("RSI < 30 AND close crosses above sma(50)") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(TEXT + "\n{")
+    assert json.loads(out[out.index("{") : out.rindex("}") + 1])["operator"] == "and"
+    rows = [line.split() for line in out[out.rindex("}") + 1 :].splitlines()[1:]]
+    assert rows == [
+        ["reads", "measured", "in", "bars", "before"],
+        ["rsi(14)", "ratio", "14"],
+        ["price", "price", "0"],
+        ["sma(50)", "price", "49"],
+        ["needs", "50", "bars", "before", "the", "bar", "that", "it", "decides"],
+    ]
+
+
+def test_text_json_file_and_standard_input_give_the_same(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _check(TEXT, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    as_json = json.dumps(answer["rule"])
+    (tmp_path / "rule.json").write_text(as_json, encoding="utf-8")
+    (tmp_path / "rule.txt").write_text(TEXT, encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(as_json.encode())))
+    for words in (
+        [as_json],
+        ["--file", str(tmp_path / "rule.json")],
+        ["--file", str(tmp_path / "rule.txt")],
+        ["--file", "-"],
+    ):
+        assert _check(*words, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == answer
+    assert (answer["text"], answer["lookback"], answer["adjustable"]) == (TEXT, 50, True)
+
+
+def test_it_says_what_a_split_cannot_adjust_and_which_days_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _check("ln > 5 and anchored_vwap(year) < price and pattern cdldoji") == 0
+    out = capsys.readouterr().out
+    assert "needs 10 bars and 380 days before the bar that it decides\n" in out
+    assert "pattern cdldoji" in out
+    assert out.endswith("cannot be adjusted after a split: a field is measured neither in prices nor in volumes\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ((), "Error: give either a rule or --file\n"),
+        (("price > 3", "--file", "-"), "Error: give either a rule or --file\n"),
+        (
+            ("not rsx(14) < 30",),
+            f"Error: column 5: no field is named 'rsx'; did you mean 'rsi'?\n  not rsx(14) < 30\n{6 * ' '}^\n",
+        ),
+        (('{"indicator": "price"}',), "Error: $: lacks 'operator'\n"),
+        (("[" * 5000,), "Error: $: nested deeper than 40 levels, at character 41\n"),
+    ],
+)
+def test_a_wrong_rule_is_one_message_and_exit_code_2(
+    words: tuple[str, ...], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _check(*words) == 2
+    assert capsys.readouterr().err == error
+
+
+def test_a_file_that_is_too_large_or_no_text_is_rejected(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 2**20)
+    (tmp_path / "binary").write_bytes(b"price > \xff")
+    assert _check("--file", str(tmp_path / "large")) == 2
+    assert capsys.readouterr().err == "Error: $: the text is longer than 32768 bytes\n"
+    assert _check("--file", str(tmp_path / "binary")) == 2
+    assert capsys.readouterr().err == f"Error: byte 8 of {tmp_path / 'binary'} is no UTF-8\n"
