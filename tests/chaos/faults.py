@@ -3,10 +3,11 @@
 import contextlib
 import os
 import signal
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from chaos.plan import CANCELLED_KEY, Fault
+from chaos.plan import CANCELLED_KEY, Enqueue, Fault
 from chaos.stage import Slot, Stage
 from streamworkers.admin import runs as operations
 from streamworkers.embedded.postgres_server import PostgresServer
@@ -46,12 +47,17 @@ class Faults:
             "postgres_reject": (stage.postgres_proxy.reject, stage.postgres_proxy.resume),
         }
 
-    def schedule(self, faults: Sequence[Fault]) -> None:
-        """Schedule all faults in order, each not before its pause has passed.
+    def schedule(self, faults: Sequence[Fault], enqueues: Sequence[Enqueue], planned: float = 0.0) -> None:
+        """Schedule all faults in order, each not before its pause has passed, and the work of the time between them.
 
         Three of four also wait until the pool has executed something since the one before, and somebody is executing,
-        so that they meet a pool at work on a slow machine too.
+        so that they meet a pool at work on a slow machine too. What is enqueued waits for the fault before it, whose
+        time in the plan is `planned`, so that there is work until the last fault.
         """
+        following = planned + faults[0].pause if faults else float("inf")
+        count = bisect_left(enqueues, following, key=lambda enqueue: enqueue.at)
+        for enqueue in enqueues[:count]:
+            self._stage.add_enqueue(enqueue, enqueue.at - planned)
         if not faults:
             return
         first, *others = faults
@@ -66,7 +72,7 @@ class Faults:
                 self._stage.after(_LOOK_SECONDS, begin)
                 return
             self.begin(first)
-            self.schedule(others)
+            self.schedule(others, enqueues[count:], following)
 
         self._stage.after(first.pause, begin)
 

@@ -141,7 +141,7 @@ def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = 
     faults = _schedule(rng, counts, seconds, lease_seconds)
     if long_outages:
         for number, kind in enumerate(("redis_reject", "postgres_reject")):
-            at = seconds + number * (LONG_OUTAGE_SECONDS + 10)
+            at = sum(fault.pause for fault in faults)
             symbols = tuple(f"FAST-{index:04}" for index in range(2000))
             enqueues.append(Enqueue(at, f"outage-{number}", "chaos_bulk", symbols, 10.0, 5))
             faults.append(Fault(LONG_OUTAGE_SECONDS + 10 if number else 2.0, kind, 0, LONG_OUTAGE_SECONDS))

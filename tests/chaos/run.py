@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import time
 from typing import Any
 
@@ -15,14 +16,13 @@ from streamworkers.database import open_pool
 from streamworkers.engine.services.pruner import Pruner
 
 _LEAK_SECONDS = 15.0
+_LEDGER = ("runs open", "items open", "events waiting")
 
 
 def run_chaos(plan: Plan, *, without: str | None = None, keep: bool = False) -> Verdict:
     """Carry out a plan on a stage of its own; returns the verdict. Leaves nothing behind, even if it fails."""
     with Stage(plan, without=without, keep=keep) as stage:
-        for enqueue in plan.enqueues:
-            stage.add_enqueue(enqueue, enqueue.at)
-        Faults(stage).schedule(plan.faults)
+        Faults(stage).schedule(plan.faults, plan.enqueues)
         return finish(stage)
 
 
@@ -74,7 +74,7 @@ def _machine(stage: Stage) -> str:
 
 def drain(stage: Stage) -> str:
     """Wait until all work is done; returns '', or a description of work that makes no more progress."""
-    last, moved_at = None, stage.now()
+    least, moved_at = (sys.maxsize, sys.maxsize), stage.now()
     while True:
         if stage.is_busy:
             moved_at = stage.now()
@@ -82,8 +82,10 @@ def drain(stage: Stage) -> str:
             state = _state(stage)
             if not any(state.values()):
                 return ""
-            if state != last:
-                last, moved_at = state, stage.now()
+            # Entries come and go, also of an item that is executed again for ever.
+            left = sum(state[name] for name in _LEDGER), sum(state.values())
+            if left < least:
+                least, moved_at = left, stage.now()
             if stage.now() - moved_at > stage.plan.stuck_seconds:
                 consumers = {queue: stage.streams.inspector.read_consumers(queue) for queue in QUEUES}
                 return f"no progress for {stage.plan.stuck_seconds:g} s: {state}, consumers {consumers}"
@@ -92,7 +94,7 @@ def drain(stage: Stage) -> str:
             stage.tick()
 
 
-def _state(stage: Stage) -> dict[str, object]:
+def _state(stage: Stage) -> dict[str, int]:
     """The work left in the ledger and in Redis."""
     with stage.connection() as connection:
         row = connection.execute(

@@ -181,8 +181,10 @@ class Judge:
         figures["reclaimed after a supervisor's death"] = spread(self._reclaimed(deaths["kill_supervisor"]))
         figures["executed again after a worker's death"] = spread(self._redeliveries(deaths["kill_worker"]))
         figures["executed again after a supervisor's death"] = spread(self._redeliveries(deaths["kill_supervisor"]))
-        updates = sorted(item.finished for item in self._evidence.items.values() if item.finished is not None)
-        creations = sorted(item.created for item in self._evidence.items.values())
+        # What was replayed had been closed before, and nobody recorded when.
+        once = [item for item in self._evidence.items.values() if item.key not in self._record.replayed]
+        updates = sorted(item.finished for item in once if item.finished is not None)
+        creations = sorted(item.created for item in once)
         for incident in sorted(self._record.incidents, key=lambda incident: incident.kind):
             times = self.verdict.faults.setdefault(incident.kind, [])
             index = bisect_right(updates, incident.ended_wall)
