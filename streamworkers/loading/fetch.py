@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamworkers.loading.bar_checks import check_bars
 from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.plan import Fetch, LoadRules, Want
 from streamworkers.loading.providers.provider import Provider, ProviderError
@@ -129,12 +130,16 @@ def _read_pages(
     fetch: Fetch, provider: Provider, checkpoint: Sequence[CheckpointPage]
 ) -> Iterator[tuple[Bars, CheckpointPage]]:
     """Yield the pages of the checkpoint, then those after them from the provider."""
-    cursor = None
+    cursor, after = None, None
     for page in checkpoint:
         cursor = page.cursor
-        yield unpack_small(page.packed, time_unit(fetch.request.timeframe)), page
+        kept = unpack_small(page.packed, time_unit(fetch.request.timeframe))
+        after = int(kept.starts[-1]) if len(kept) else after
+        yield kept, page
     if checkpoint and cursor is None:
         return
     for fetched in provider.pages(fetch.asked, cursor):
-        rejected = [(str(one.rule), one.detail[:_DETAIL_CHARACTERS]) for one in fetched.rejected]
-        yield fetched.bars, CheckpointPage(b"", fetched.cursor, rejected)
+        bars, odd = check_bars(fetch.asked, fetched.bars, after)
+        after = int(bars.starts[-1]) if len(bars) else after
+        rejected = [(str(one.rule), one.detail[:_DETAIL_CHARACTERS]) for one in (*fetched.rejected, *odd)]
+        yield bars, CheckpointPage(b"", fetched.cursor, rejected)

@@ -1,8 +1,8 @@
 """Bars of the Massive API (formerly Polygon.io): stocks in the United States, prices adjusted for splits.
 
 Its windows are those of New York and include extended hours; its weeks begin on Sunday, those of the tables on Monday.
-An answer is accepted only if it is complete: of the requested symbol and adjustment, with as many bars as it states, in
-order, inside the range. The key is sent in a header and appears nowhere else: in no URL, log or error.
+An answer is accepted only if it is complete: of the requested symbol and adjustment, with as many bars as it states.
+Each of its bars is checked for itself. The key is sent in a header and appears nowhere else: in no URL, log or error.
 """
 
 import re
@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
 from email.utils import parsedate_to_datetime
 from itertools import count
 from math import isfinite
@@ -39,10 +40,12 @@ from streamworkers.loading.providers.provider import (
     TransientError,
     UnsupportedError,
 )
-from streamworkers.market.bars.bars import FloatArray, Starts
+from streamworkers.market.bars.bars import NO_BARS, FloatArray, Mask, Starts
 from streamworkers.market.bars.column_rules import validate_bars
+from streamworkers.market.bars.rules import Rule
+from streamworkers.market.bars.text_rows import Reject, format_times
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.calendar.windows import HOUR_MS, MINUTE_MS, bounds_of, day_of, days_since_epoch, whole_windows
+from streamworkers.market.calendar.windows import HOUR_MS, MINUTE_MS, day_of, days_since_epoch, whole_windows
 
 T = TypeVar("T")
 _TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}
@@ -50,6 +53,7 @@ _SPLITS_PAGE = 1000
 _MOST_PAGES = 2000  # of 50,000 minutes each: more than any symbol has
 _MOST_SKEW_SECONDS = 2.0
 _PROBED = "SPY"
+_NO_WINDOW = -1  # the last day of 1969, before any bar of the API
 _GOOD = frozenset({"OK", "DELAYED"})
 _SHOWN = 200
 _RETRY_SECONDS = 30.0
@@ -141,16 +145,13 @@ class Massive(Provider):
             f"?adjusted=true&sort=asc&limit={self.settings.massive_page_limit}"
         )
         seen = {path}
-        after = -1
         for number in count():
             answer = self._get(path, _Bars, (request.first, request.last))
             if answer.ticker != request.symbol and (answer.ticker or answer.results):
                 raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {request.symbol!r}")
             bars = _whole_results(answer)
             starts = _convert_starts(request.timeframe, [bar.t for bar in bars])
-            _require_order(request.timeframe, starts, after, (first, last))
             path = self._next(answer.next_url, seen)
-            after = int(starts[-1]) if len(starts) else after
             yield _page(request.symbol, request.timeframe, starts, bars, path or None, number)
             if not path:
                 return
@@ -181,11 +182,17 @@ class Massive(Provider):
         timeframe, starts = TIMEFRAMES["day"], np.array([days_since_epoch(day)], np.int64)
         pages: dict[str, Page] = {}
         for number, bar in enumerate(bars):
+            page = pages.get(bar.T, Page(NO_BARS))
             if datetime.fromtimestamp(bar.t / 1000, EXCHANGE_ZONE).date() != day:
-                raise BadPayloadError(f"the bar of {_shown(bar.T)} is of {bar.t} ms, which is not on {day}")
-            if not bar.T or bar.T in pages:
-                raise BadPayloadError(f"the symbol {_shown(bar.T)} of {day} is empty or named twice")
-            pages[bar.T] = _page(bar.T, timeframe, starts, [bar], None, number)
+                detail = f"the bar of {_shown(bar.T)} is of {bar.t} ms, which is not on {day}"
+                more = Page(page.bars, [Reject(number, Rule.OUT_OF_RANGE, detail, bar.T)])
+            elif len(page.bars):
+                detail = f"the answer has a bar of {_shown(bar.T)} on {day} already; that is kept"
+                more = Page(page.bars, [Reject(number, Rule.DUPLICATE, detail, bar.T)])
+            else:
+                more = _page(bar.T, timeframe, starts, [bar], None, number)
+            pages[bar.T] = Page(more.bars, [*page.rejected, *more.rejected])
+        pages.pop("", None)
         return pages
 
     def probe(self) -> bool:
@@ -332,7 +339,21 @@ def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], c
     prices = [_column([getattr(bar, name) for bar in bars]) for name in "ohlc"]
     volume = _column([bar.v for bar in bars])
     good, rejected = validate_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
-    return Page(good, rejected, cursor)
+    begins = _begin_windows(timeframe, good.starts)
+    for place in np.flatnonzero(~begins).tolist():
+        time = format_times(timeframe, good.starts[place : place + 1])[0]
+        detail = f"{symbol} at {time}: not the start of a window of {timeframe.name} bars"
+        rejected.append(Reject(number * 100_000 + place + 1, Rule.BAD_TIME, detail, f"{symbol},{time}"))
+    return Page(good.where(begins), rejected, cursor)
+
+
+def _begin_windows(timeframe: Timeframe, starts: Starts) -> Mask:
+    """Return a mask of the starts at which a window begins."""
+    if timeframe.intraday:
+        aligned: Mask = starts % (MINUTE_MS if timeframe.name == "1min" else HOUR_MS) == 0
+        return aligned
+    days = ((start, day_of(start)) for start in starts.tolist())
+    return np.array([start > 0 and whole_windows(timeframe, day, day)[0] == day for start, day in days], np.bool_)
 
 
 def _column(values: list[float | None]) -> FloatArray:
@@ -351,37 +372,22 @@ def _whole_results(answer: _Bars) -> list[_Bar]:
 
 
 def _convert_starts(timeframe: Timeframe, times: list[int]) -> Starts:
-    """Return the API's window starts as the tables have them: dates of New York, weeks from Monday."""
+    """Return the API's window starts as the tables have them: dates of New York, weeks from Monday.
+
+    A start up to an hour off midnight, as where clocks have changed, is that of the nearest midnight; any other one is
+    `_NO_WINDOW`.
+    """
     starts = np.array(times, np.int64)
     if timeframe.intraday or not len(starts):
         return starts
-    dates = [datetime.fromtimestamp(time / 1000, EXCHANGE_ZONE) for time in times]
-    odd = next((moment for moment in dates if (moment.hour, moment.minute, moment.second) != (0, 0, 0)), None)
-    if odd is not None:
-        raise BadPayloadError(f"a {timeframe.name} bar begins at {odd.isoformat()}, not at midnight in New York")
     shift = timedelta(days=1 if timeframe.name == "week" else 0)
-    return np.array([days_since_epoch((moment + shift).date()) for moment in dates], np.int64)
-
-
-def _require_order(timeframe: Timeframe, starts: Starts, after: int, span: tuple[date, date]) -> None:
-    """Raise BadPayloadError unless times increase, across pages too, and are starts of windows in the range."""
-    if not len(starts):
-        return
-    if int(starts[0]) <= after or (np.diff(starts) <= 0).any():
-        raise BadPayloadError("the times of the bars do not increase")
-    if timeframe.intraday:
-        width = MINUTE_MS if timeframe.name == "1min" else HOUR_MS
-        if (starts % width).any():
-            raise BadPayloadError(f"a {timeframe.name} bar does not begin at the start of a window")
-    else:
-        odd = next((day for day in map(day_of, starts.tolist()) if whole_windows(timeframe, day, day)[0] != day), None)
-        if odd is not None:
-            raise BadPayloadError(
-                f"a {timeframe.name} bar begins on {odd:%A}, {odd}, which is not the start of a window"
-            )
-    begin, end = bounds_of(timeframe, *span)
-    if starts[0] < begin or starts[-1] >= end:
-        raise BadPayloadError(f"a bar is outside the range from {span[0]} to {span[1]} that was requested")
+    found = []
+    for start in times:
+        moment = datetime.fromtimestamp(start / 1000, EXCHANGE_ZONE).replace(tzinfo=None)
+        nearest = datetime.combine((moment + timedelta(hours=1)).date(), clock())
+        is_near = abs(moment - nearest) <= timedelta(hours=1)
+        found.append(days_since_epoch(nearest.date() + shift) if is_near else _NO_WINDOW)
+    return np.array(found, np.int64)
 
 
 def _decode(body: bytes, kind: type[T]) -> T:

@@ -445,14 +445,6 @@ def test_an_api_below_a_path_is_read_page_by_page() -> None:
         ("truncated_json", None, BadPayloadError, "is malformed: Input data was truncated"),
         ("missing_results", None, BadPayloadError, "the answer holds 0 bars and states 5"),
         ("wrong_count", None, BadPayloadError, "the answer holds 4 bars and states 5"),
-        ("duplicate_bars", None, BadPayloadError, "the times of the bars do not increase"),
-        ("unordered_bars", None, BadPayloadError, "the times of the bars do not increase"),
-        (
-            "out_of_range_bars",
-            None,
-            BadPayloadError,
-            "a bar is outside the range from 2025-11-24 to 2025-11-28 that was requested",
-        ),
         (
             "foreign_next_url",
             None,
@@ -481,6 +473,7 @@ def test_every_misbehaviour_ends_in_its_error(
 def test_no_misbehaviour_of_the_fake_is_left_out() -> None:
     (cases,) = (mark.args[1] for mark in test_every_misbehaviour_ends_in_its_error.pytestmark)  # type: ignore[attr-defined]
     others = {"bad_bar", "delayed", "high_below_low", "null_open", "random_failures"}
+    others |= {"duplicate_bars", "out_of_range_bars", "unordered_bars"}  # they cost a bar: test_bad_bars.py
     others |= {"absurd_price", "clipped_bars", "dst_shift", "missing_bars", "trickle", "truncated_bars"}
     assert {case[0] for case in cases} | others == set(KINDS)
 
@@ -662,30 +655,34 @@ def test_every_other_answer_that_is_no_data_ends_in_its_error(
 
 
 @pytest.mark.parametrize(
-    ("frame", "start", "message"),
+    ("frame", "start"),
     [
-        (DAY, ms(FIRST, 16), "a day bar begins at 2025-11-24T16:00:00-05:00, not at midnight in New York"),
-        (WEEK, ms(FIRST, 1), "a week bar begins at 2025-11-24T01:00:00-05:00, not at midnight in New York"),
-        (WEEK, ms(FIRST), "a week bar begins on Tuesday, 2025-11-25, which is not the start of a window"),
-        (MONTH, ms(FIRST), "a month bar begins on Monday, 2025-11-24, which is not the start of a window"),
-        (MINUTE, ms(FIRST, 9, 30) + 1, "a 1min bar does not begin at the start of a window"),
-        (HOUR, ms(FIRST, 9, 30), "a hour bar does not begin at the start of a window"),
-        (HOUR, ms(date(2025, 11, 29)), "a bar is outside the range from 2025-11-24 to 2025-11-28 that was requested"),
-        (MINUTE, ms(FIRST) - 60_000, "a bar is outside the range from 2025-11-24 to 2025-11-28 that was requested"),
-        (WEEK, ms(date(2025, 11, 30)), "a bar is outside the range from 2025-11-24 to 2025-11-29 that was requested"),
+        (DAY, ms(FIRST, 16)),
+        (WEEK, ms(FIRST, 12)),
+        (WEEK, ms(FIRST)),
+        (MONTH, ms(FIRST)),
+        (MINUTE, ms(FIRST, 9, 30) + 1),
+        (HOUR, ms(FIRST, 9, 30)),
     ],
 )
-def test_a_bar_that_is_no_window_of_what_was_asked_for_is_rejected_with_all(
-    frame: Timeframe, start: int, message: str
-) -> None:
-    with scripted(bars_answer(bar(start))) as script:
-        assert rejection(BadPayloadError, script.url, asked(frame)) == message
+def test_a_bar_that_is_no_window_is_rejected_alone(frame: Timeframe, start: int) -> None:
+    good = {DAY: FIRST + timedelta(days=1), WEEK: FIRST - timedelta(days=1), MONTH: date(2025, 11, 1)}
+    kept = ms(good.get(frame, FIRST), 0 if frame in good else 10)
+    with scripted(bars_answer(bar(start), bar(kept))) as script, provider(script.url) as source:
+        (page,) = source.pages(asked(frame))
+    assert len(page.bars) == 1
+    ((rule, detail),) = ((one.rule, one.detail) for one in page.rejected)
+    assert rule is Rule.BAD_TIME
+    assert detail.startswith("AAPL at ")
+    assert detail.endswith(f": not the start of a window of {frame.name} bars")
 
 
-def test_times_rise_from_page_to_page_too() -> None:
-    first = bars_answer(bar(ms(FIRST)), next_url="/v2/more")
-    with scripted(first, bars_answer(bar(ms(FIRST)))) as script:
-        assert rejection(BadPayloadError, script.url) == "the times of the bars do not increase"
+def test_a_day_an_hour_off_midnight_is_that_of_the_nearest_midnight() -> None:
+    moved = [bar(ms(FIRST) - 3_600_000), bar(ms(FIRST + timedelta(days=1)) + 3_600_000)]
+    with scripted(bars_answer(*moved)) as script, provider(script.url) as source:
+        (page,) = source.pages(asked())
+    assert page.bars.starts.tolist() == [days_since_epoch(FIRST), days_since_epoch(FIRST) + 1]
+    assert page.rejected == []
 
 
 def test_an_answer_of_endless_pages_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -936,8 +933,6 @@ def test_the_day_of_all_is_the_market_s_day_of_every_symbol(server: RunningFakeM
     [
         ("missing_results", BadPayloadError, "the answer holds 0 bars and states 5"),
         ("wrong_adjusted", BadPayloadError, "adjusted is False, not true as requested"),
-        ("duplicate_bars", BadPayloadError, "the symbol 'AAPL' of 2025-11-28 is empty or named twice"),
-        ("out_of_range_bars", BadPayloadError, "the bar of 'AAPL' is of 1764266400000 ms, which is not on 2025-11-28"),
         ("not_authorized", PlanError, "the plan of the key does not include this: "),
         ("server_error", TransientError, "massive answered HTTP 500: 'the server failed'"),
     ],
@@ -960,11 +955,28 @@ def test_a_bad_bar_of_the_day_of_all_is_rejected_for_its_symbol_alone(server: Ru
     assert [len(page.bars) for page in pages.values()].count(0) == 1
 
 
-def test_a_bar_of_no_symbol_in_the_day_of_all_is_rejected() -> None:
-    with (
-        scripted(bars_answer(bar(ms(LAST, 13), T=""))) as script,
-        provider(script.url) as source,
-        pytest.raises(BadPayloadError) as raised,
-    ):
-        source.day_of_all(LAST)
-    assert str(raised.value) == "the symbol '' of 2025-11-28 is empty or named twice"
+def test_a_bar_of_no_symbol_in_the_day_of_all_is_left_out() -> None:
+    with scripted(bars_answer(bar(ms(LAST, 13), T=""))) as script, provider(script.url) as source:
+        assert source.day_of_all(LAST) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "detail"),
+    [
+        ("duplicate_bars", Rule.DUPLICATE, "the answer has a bar of 'AAPL' on 2025-11-28 already; that is kept"),
+        ("out_of_range_bars", Rule.OUT_OF_RANGE, "is of 1764266400000 ms, which is not on 2025-11-28"),
+    ],
+)
+def test_a_row_too_many_in_the_day_of_all_costs_nothing_else(
+    server: RunningFakeMassive, name: str, rule: Rule, detail: str
+) -> None:
+    with provider(server.url) as source:
+        good = source.day_of_all(LAST)
+        server.misbehave(name)
+        pages = source.day_of_all(LAST)
+    assert {symbol: page.bars.pack() for symbol, page in pages.items()} == {
+        symbol: page.bars.pack() for symbol, page in good.items()
+    }
+    ((found, said),) = ((one.rule, one.detail) for page in pages.values() for one in page.rejected)
+    assert found is rule
+    assert detail in said
