@@ -13,7 +13,7 @@ from psycopg import errors
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import Run, SubmittedRun
+from streamworkers.engine.ledger import NewRun, Run, SubmittedRun
 from streamworkers.engine.preparation import has_own_prepare, prepare_request
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.streams import Streams
@@ -23,6 +23,8 @@ from streamworkers.errors import BadInputError, KeyConflictError, RedisUnavailab
 
 log = structlog.get_logger()
 _PIPELINE = 10_000
+MOST_RUNS = 10_000
+MOST_ITEMS_OF_RUNS = 500_000
 # The SQLSTATEs of `submit_runs`, and the errors of this package for the same faults.
 _SUBMIT_ERRORS: dict[str, type[UsageError]] = {
     "SW001": BadInputError,
@@ -53,6 +55,42 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
         else:
             finish_enqueue(connection, streams, run, entries)
     return run, is_new
+
+
+def enqueue_runs(
+    connection: Connection, streams: Streams, registry: Registry, requests: Sequence[RunRequest]
+) -> list[tuple[Run, bool]]:
+    """Do what `enqueue` does for up to 10,000 requests of 500,000 items; returns in the same order what it returns.
+
+    All runs and their items are one transaction, whose rows are copied. Then the entries of small runs go to Redis,
+    10,000 in one round trip. Raises what `enqueue` raises; then, unless Redis is at fault, there is none of the runs.
+    """
+    if len(requests) > MOST_RUNS:
+        raise BadInputError(f"{len(requests)} requests are over the limit of {MOST_RUNS} for one call")
+    prepared = [prepare_request(connection, registry[request.job], request) for request in requests]
+    items = sum(request.item_count for request in prepared)
+    if items > MOST_ITEMS_OF_RUNS:  # so that Redis has them before the reconciler looks at the runs
+        raise BadInputError(
+            f"the {items} items of the requests are over the limit of {MOST_ITEMS_OF_RUNS} for one call"
+        )
+    new = [_describe_new(registry, *each) for each in zip(requests, prepared, strict=True)]
+    made = ledger.create_runs(connection, new)
+    for (run, _), request in zip(made, prepared, strict=True):
+        _require_job(run, request)
+    added = [(run, request) for (run, is_new), request in zip(made, prepared, strict=True) if is_new and run.is_open]
+    if added:
+        with _naming(*(run for run, _ in added)):
+            _add_small_runs(streams, [each for each in added if each[0].is_small])
+            for run, request in added:
+                if not run.is_small:
+                    finish_enqueue(connection, streams, run, make_entries(run, request))
+    return made
+
+
+def _describe_new(registry: Registry, request: RunRequest, prepared: RunRequest) -> NewRun:
+    job = registry[prepared.job]
+    compared = None if request.idempotency_key is None else describe_request(request)
+    return NewRun(prepared, job.queue, prepared.max_attempts or job.max_attempts, compared)
 
 
 def enqueue_many(connection: Connection, requests: Sequence[RunRequest]) -> list[SubmittedRun]:
@@ -129,25 +167,45 @@ def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: 
 
 
 @contextmanager
-def _naming(run: Run) -> Iterator[None]:
-    """Let the error say what the fault of Redis means for the run."""
+def _naming(*runs: Run) -> Iterator[None]:
+    """Let the error say what the fault of Redis means for new runs."""
     try:
         yield
     except RedisUnavailableError as error:
+        if len(runs) == 1:
+            subject, them = f"run {runs[0].id} is", "it"
+        else:
+            subject, them = f"{len(runs)} runs from {runs[0].id} to {runs[-1].id} are", "them"
         raise RedisUnavailableError(
-            f"run {run.id} is in the ledger and will start when Redis can be used; do not enqueue it again. {error}",
+            f"{subject} in the ledger and will start when Redis can be used; do not enqueue {them} again. {error}",
             error.kind,
         ) from error
 
 
-def finish_small_runs(connection: Connection, streams: Streams, runs: Iterable[tuple[Run, RunRequest]]) -> None:
-    """Do the same for many small runs: one round trip to Redis for each queue, and one statement."""
+def finish_small_runs(connection: Connection, streams: Streams, runs: Sequence[tuple[Run, RunRequest]]) -> None:
+    """Add the entries of small runs and record them: few round trips to Redis, and one statement."""
+    _add_small_runs(streams, runs)
+    if runs:
+        ledger.mark_enqueued(connection, *(run.id for run, _ in runs))
+
+
+def _add_small_runs(streams: Streams, runs: Iterable[tuple[Run, RunRequest]]) -> None:
+    """Add the entries of small runs, in one round trip to Redis for each queue of a portion."""
     by_queue: dict[str, dict[int, list[bytes]]] = {}
+    size = 0
     for run, request in runs:
         by_queue.setdefault(run.queue, {})[run.id] = [entry.pack() for entry in make_entries(run, request)]
+        size += run.item_count
+        if size >= _PIPELINE:
+            _add_portion(streams, by_queue)
+            size = 0
+    _add_portion(streams, by_queue)
+
+
+def _add_portion(streams: Streams, by_queue: dict[str, dict[int, list[bytes]]]) -> None:
     for queue, packed in by_queue.items():
         streams.queues.add_runs(queue, packed)
-        ledger.mark_enqueued(connection, *packed)
+    by_queue.clear()
 
 
 def make_entries(run: Run, request: RunRequest) -> Iterator[Entry]:
@@ -174,6 +232,10 @@ def _record(
     job = registry[prepared.job]
     max_attempts = prepared.max_attempts or job.max_attempts
     run, is_new = ledger.create_run(connection, prepared, job.queue, max_attempts, compared)
-    if run.job != job.name:
-        raise BadInputError(f"key {prepared.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")
+    _require_job(run, prepared)
     return run, is_new
+
+
+def _require_job(run: Run, request: RunRequest) -> None:
+    if run.job != request.job:
+        raise BadInputError(f"key {request.idempotency_key!r} belongs to run {run.id} of job {run.job!r}")

@@ -20,7 +20,7 @@ from streamworkers.engine.ledger.items import (
     read_open_symbols,
 )
 from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, record_job_types
-from streamworkers.engine.ledger.new_runs import create_run, fold_enqueued_counts
+from streamworkers.engine.ledger.new_runs import NewRun, create_run, create_runs, fold_enqueued_counts
 from streamworkers.engine.ledger.outbox import add_events, count_late_events, read_outbox_state, take_events
 from streamworkers.engine.ledger.rejected import delete_old_rejected, keep_rejected, purge_rejected
 from streamworkers.engine.ledger.runs import (
@@ -65,6 +65,7 @@ __all__ = [
     "Completions",
     "ItemUpdate",
     "JobType",
+    "NewRun",
     "PreparedRun",
     "Run",
     "SubmittedRun",
@@ -80,6 +81,7 @@ __all__ = [
     "count_items",
     "count_late_events",
     "create_run",
+    "create_runs",
     "delete_old_job_types",
     "delete_old_rejected",
     "enqueue_lock",

@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.errors import CheckViolation
 from psycopg.pq import TransactionStatus
@@ -65,7 +65,20 @@ _SELECT_BY_KEY = f"""
     SELECT {RUN_COLUMNS}, request_differences(canonical_request(%s), canonical_request)
     FROM runs WHERE idempotency_key = %s
 """  # noqa: S608
+_NEXT_RUNS = """
+    SELECT nextval(pg_get_serial_sequence('runs', 'id')), (now() AT TIME ZONE 'UTC')::date FROM generate_series(1, %s)
+"""
+_COPY_RUNS = f"COPY runs ({_COLUMNS}, id, run_day) FROM STDIN"
 _COPY_ITEMS = "COPY run_items (run_day, run_id, seq, symbol, timeframe) FROM STDIN (FORMAT BINARY)"
+
+
+class NewRun(NamedTuple):
+    """A run to make: its prepared request, and the other arguments of `create_run`."""
+
+    request: RunRequest
+    queue: str
+    max_attempts: int
+    compared: dict[str, Any] | None
 
 
 def create_run(
@@ -80,7 +93,7 @@ def create_run(
     Returns the run and True, or, if the idempotency key is taken, the run that has it and False. With `compared`, the
     request as it was asked for, raises KeyConflictError if that run is of another request.
     """
-    is_plain = request.idempotency_key is None and request.item_count > 0
+    is_plain = _is_plain(request)
     values = _list_values(request, queue, max_attempts)
     if not is_plain:
         values += _list_more_values(request, compared)
@@ -94,6 +107,52 @@ def create_run(
                 copy_items(connection, [(run, request)])
                 add_counts(connection, [run])
     return (run, True) if run is not None else (_find_by_key(connection, request, compared), False)
+
+
+def create_runs(connection: Connection, new: Sequence[NewRun]) -> list[tuple[Run, bool]]:
+    """Insert many runs and their items, all or nothing; returns for each what `create_run` does."""
+    plain = [each for each in new if _is_plain(each.request)]
+    with connection.transaction():
+        ensure_partition(connection)
+        made = iter(_copy_runs(connection, plain) if plain else ())
+        return [(next(made), True) if _is_plain(each.request) else create_run(connection, *each) for each in new]
+
+
+def _is_plain(request: RunRequest) -> bool:
+    """True if nothing can be in the way of a new run, which has something to do."""
+    return request.idempotency_key is None and request.item_count > 0
+
+
+def _copy_runs(connection: Connection, new: Sequence[NewRun]) -> list[Run]:
+    places = connection.execute(_NEXT_RUNS, (len(new),)).fetchall()
+    runs = [
+        make_run(run_id, run_day, each.request, each.queue, each.max_attempts)
+        for (run_id, run_day), each in zip(places, new, strict=True)
+    ]
+    with connection.cursor().copy(_COPY_RUNS) as copy:
+        for place, (request, queue, max_attempts, _) in zip(places, new, strict=True):
+            copy.write_row((*_list_values(request, queue, max_attempts), *place))
+    copy_items(connection, [(run, each.request) for run, each in zip(runs, new, strict=True)])
+    add_counts(connection, runs)
+    return runs
+
+
+def make_run(run_id: int, run_day: date, request: RunRequest, queue: str, max_attempts: int) -> Run:
+    """Return a new run as it is stored, before anybody has taken it."""
+    return Run(
+        run_id,
+        request.job,
+        queue,
+        "PENDING",
+        request.timeframe,
+        request.as_of,
+        request.parameters or {},
+        run_day,
+        request.max_attempts or max_attempts,
+        request.item_count,
+        is_enqueued=False,
+        schedule=request.origin.schedule,
+    )
 
 
 def _list_values(request: RunRequest, queue: str, max_attempts: int) -> tuple[Any, ...]:

@@ -7,17 +7,17 @@ after a claim takes effect only if nobody has claimed the run since.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import Origin, RunRequest
-from streamworkers.engine.ledger.new_runs import add_counts, copy_items, ensure_partition
+from streamworkers.engine.ledger.new_runs import add_counts, copy_items, ensure_partition, make_run
 from streamworkers.engine.ledger.outbox import add_events
-from streamworkers.engine.ledger.runs import RUN_COLUMNS, Run
+from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.ledger.transitions import make_run_failed
 
 SUBMITTED_NOTIFY = "streamworkers_submitted"  # PostgreSQL's channel; `submit_runs` uses it too
@@ -32,7 +32,7 @@ _CLAIM = """
 _CLAIM_NEW = _CLAIM.format(due="prepare_attempts = 0")
 _CLAIM_AGAIN = _CLAIM.format(due="prepare_attempts > 0 AND prepare_after <= clock_timestamp()")
 # Fenced by the attempt. `run_day` is that of the partition into which the items go.
-_PREPARE = f"""
+_PREPARE = """
     UPDATE runs r SET prepared_at = clock_timestamp(), prepare_after = NULL, request = NULL,
         run_day = (now() AT TIME ZONE 'UTC')::date, queue = p.queue, target = p.target, timeframe = p.timeframe,
         as_of = p.as_of, parameters = p.parameters::jsonb, item_count = p.item_count, max_attempts = p.max_attempts,
@@ -41,8 +41,8 @@ _PREPARE = f"""
                 %s::integer[], %s::integer[], %s::text[])
         AS p(run_id, attempt, queue, target, timeframe, as_of, parameters, item_count, max_attempts, note)
     WHERE r.id = p.run_id AND r.prepare_attempts = p.attempt AND r.prepared_at IS NULL AND r.status = 'PENDING'
-    RETURNING {", ".join(f"r.{column.strip()}" for column in RUN_COLUMNS.split(","))}
-"""  # noqa: S608  # constants
+    RETURNING r.id, r.run_day
+"""
 _END_EMPTY = """
     UPDATE runs SET status = 'COMPLETED', enqueued_at = prepared_at, started_at = prepared_at,
         completed_at = prepared_at, completed_count = 0, failed_count = 0, cancelled_count = 0
@@ -111,6 +111,11 @@ class PreparedRun:
     queue: str
     max_attempts: int
 
+    def as_run(self, run_day: date) -> Run:
+        """Return the run whose items are in the partition of that day."""
+        request = self.request if self.request.job == self.claim.job else replace(self.request, job=self.claim.job)
+        return make_run(self.claim.id, run_day, request, self.queue, self.max_attempts)
+
 
 def submit(connection: Connection, requests: Sequence[dict[str, Any]]) -> list[SubmittedRun]:
     """Call `submit_runs` in the caller's transaction. Raises what it raises, as psycopg does."""
@@ -129,11 +134,11 @@ def claim_submitted(connection: Connection, jobs: Sequence[str], limit: int, lea
 
 def record_prepared(connection: Connection, prepared: Sequence[PreparedRun]) -> list[tuple[Run, RunRequest]]:
     """Insert the items of claimed runs, all or nothing; returns the runs that were still ours to prepare."""
-    requests = {each.claim.id: each.request for each in prepared}
+    by_id = {each.claim.id: each for each in prepared}
     with connection.transaction():
         ensure_partition(connection)
         rows = connection.execute(_PREPARE, _list_columns(prepared)).fetchall()
-        runs = [(Run(*row), requests[row[0]]) for row in sorted(rows)]
+        runs = [(by_id[run_id].as_run(run_day), by_id[run_id].request) for run_id, run_day in sorted(rows)]
         filled = [(run, request) for run, request in runs if run.item_count]
         if filled:
             copy_items(connection, filled)
