@@ -1,14 +1,14 @@
 """Firing alerts by name, for every board that shows them."""
 
 from grafana.columns import column, link, state_column
-from grafana.looks import Look, empty_cell
+from grafana.looks import Look, empty_cells
 from grafana.panels import About, Panel, Size, merged, sorted_by, table
 from grafana.queries import Json, promql_table
 from grafana.runbook import SECTIONS, UID
 
 _ALL = 'ALERTS_FOR_STATE{alertname=~"Streamworkers.*"} and ignoring (alertstate) ALERTS{alertstate="firing"}'
 # The labels that say what an alert is about; those that an alert does not have are empty.
-_SUBJECTS = '"queue", "job", "schedule", "store", "kind", "cause", "instance"'
+_SUBJECTS = '"queue", "job", "schedule", "provider", "store", "kind", "cause", "instance"'
 
 
 def firing(number: int, size: Size) -> Panel:
@@ -45,5 +45,5 @@ def _named(name: str, texts: dict[str, str], width: int) -> Json:
     options = {alert: {"text": shown, "index": index} for index, (alert, shown) in enumerate(texts.items())}
     made = column(name)
     made["properties"] += [{"id": "custom.width", "value": width}]
-    made["properties"].append({"id": "mappings", "value": [empty_cell(), {"type": "value", "options": options}]})
+    made["properties"].append({"id": "mappings", "value": [*empty_cells(), {"type": "value", "options": options}]})
     return made

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from grafana.looks import ID, Look, Steps, colour_of_line, empty_cell, in_colours, thresholds
+from grafana.looks import ID, Look, Steps, colour_of_line, empty_cells, in_colours, thresholds
 from grafana.queries import Json
 
 Align = Literal["auto", "left", "center", "right"]
@@ -69,7 +69,7 @@ def state_column(name: str, width: int | None = None, *, filled: bool = False) -
     """A column of states, each shown in its colour; `filled` colours the cell instead of the text."""
     kind = {"type": "color-background", "mode": "basic"} if filled else {"type": "color-text"}
     properties: list[Json] = [
-        {"id": "mappings", "value": [empty_cell(), in_colours()]},
+        {"id": "mappings", "value": [*empty_cells(), in_colours()]},
         {"id": "custom.cellOptions", "value": {**kind, "wrapText": True}},
     ]
     if width is not None:
@@ -108,8 +108,8 @@ def without_zeros() -> Json:
 
 
 def with_empty_cells(look: Look) -> tuple[Json, ...]:
-    """The mappings of a table: its own, after the dash for a null."""
-    return (empty_cell(), *look.mappings)
+    """The mappings of a table: its own, after the dash for what is empty."""
+    return (*empty_cells(), *look.mappings)
 
 
 def _named(name: str, properties: list[Json]) -> Json:

@@ -47,6 +47,8 @@ COLOURS = {
     "done": "green",
     "due": "#5a5f66",
     "nothing yet": "#5a5f66",
+    "away": "red",
+    "back": "green",
 }
 # A word that would not fit into a column, and that nothing can wrap.
 _SHOWN = {"COMPLETED_WITH_ERRORS": "WITH ERRORS"}
@@ -139,15 +141,16 @@ def thresholds(steps: Steps) -> Json:
     return {"mode": "absolute", "steps": [{"color": colour, "value": value} for colour, value in steps]}
 
 
-def empty_cell() -> Json:
-    """A mapping that shows a null as a dash, uncoloured.
+def empty_cells() -> tuple[Json, ...]:
+    """Mappings that show nulls, NaN and empty texts as a dash, uncoloured.
 
-    Without it a null has the colour of the lowest threshold and, in a table, the text of `no_value`.
+    Without them they have the colour of the lowest threshold and, in a table, the text of `no_value`.
     """
-    return {
-        "type": "special",
-        "options": {"match": "null", "result": {"text": "\N{EN DASH}", "color": "text", "index": 0}},
-    }
+    dash = {"text": "\N{EN DASH}", "color": "text"}
+    return tuple(
+        {"type": "special", "options": {"match": match, "result": {**dash, "index": index}}}
+        for index, match in enumerate(("null+nan", "empty"))
+    )
 
 
 def in_colours() -> Json:

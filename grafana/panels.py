@@ -62,6 +62,7 @@ def timeseries(
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if look.thresholds else "off"},
+        **_room_for(look),
         "scaleDistribution": {"type": "log", "log": 10} if look.scale == "log" else {"type": "linear"},
     }
     named = {state: None for query in queries for state in states_of(query.legend)}
@@ -238,6 +239,12 @@ def _field_config(look: Look, custom: Json, colour_mode: str) -> Json:
     }
     defaults |= {name: value for name, value in optional.items() if value is not None}
     return {"defaults": defaults, "overrides": list(look.columns)}
+
+
+def _room_for(look: Look) -> Json:
+    """An axis that also shows a limit that is far above the values."""
+    limits = [value for _, value in look.thresholds if value is not None]
+    return {"axisSoftMax": max(limits)} if limits and look.maximum is None else {}
 
 
 def _legend(size: Size) -> Json:

@@ -28,12 +28,13 @@ def _reduced(panel: Json) -> Iterator[str]:
 
 
 def _nulls(panel: Json) -> Iterator[str]:
-    """The text for "no value" of a table stands in each empty cell, unless a mapping names the null."""
+    """The text for "no value" of a table stands in each empty cell, unless mappings name nulls and empty texts."""
     if panel["type"] != "table":
         return
     wanted = [panel["fieldConfig"]["defaults"]["mappings"]]
     wanted += [value for _, name, value in _overrides(panel) if name == "mappings"]
-    if any(not any(each["options"].get("match") == "null" for each in mappings) for mappings in wanted):
+    found = [{each["options"].get("match") for each in mappings} for mappings in wanted]
+    if any(not {"null+nan", "empty"} <= matches for matches in found):
         yield "shows its `noValue` in empty cells"
 
 

@@ -1,14 +1,15 @@
 """Market: the results of the analysis, and how fresh and complete its bars are."""
 
-from grafana.columns import column, run_column, series_colour, state_column, symbol_column
+from grafana.columns import column, run_column, series_colour, stat_field, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.looks import DAY_AND_CLOCK, Look, above, below
-from grafana.panels import About, Panel, Size, barchart, candlestick, stat, table, timeseries
-from grafana.queries import Json, promql, sql, sql_series
+from grafana.looks import DAY, DAY_AND_CLOCK, PLAIN, Look, below, colour_of_line, limit, starts_with
+from grafana.panels import About, Panel, Size, barchart, candlestick, stat, table, timeseries, verdict
+from grafana.queries import promql, sql, sql_series
 from grafana.variables import one_of, rows_of
 
 EVERY_SYMBOL = "*"
+_DIRECTIONS = tuple(series_colour(name, colour_of_line(name)) for name in ("bullish", "bearish", "neutral"))
 _ZONE = "'America/New_York'"
 _TABLES = (
     ("1min", "ohlcv_1min", '"timestamp"'),
@@ -117,8 +118,7 @@ _OF_PATTERNS = """
 _PATTERNS = (
     _CHOSEN
     + """
-    SELECT p.symbol, p.pattern_name AS pattern, p.direction, p.confidence, p.bar_time AS "bar",
-           p.detected_at AS "detected", p.run_id AS run
+    SELECT p.symbol, p.pattern_name AS pattern, p.direction, p.confidence, p.bar_time AS "bar", p.run_id AS run
 """
     + _OF_PATTERNS
     + """
@@ -215,7 +215,8 @@ def _freshness() -> str:
         GROUP BY position, timeframe
     )
     SELECT l.timeframe, l.at AS "newest bar", extract(epoch FROM now() - l.at)::double precision AS age,
-           count(n.symbol)::double precision / nullif(l.symbols, 0) AS coverage, l.symbols, l."with bars",
+           CASE WHEN l."with bars" > 0 THEN count(n.symbol)::double precision / l.symbols END AS coverage,
+           l.symbols, l."with bars",
            l.symbols - count(n.symbol) AS "without the newest"
     FROM last l
     LEFT JOIN newest n ON n.timeframe = l.timeframe AND n.at = l.at
@@ -225,6 +226,43 @@ def _freshness() -> str:
     )
 
 
+# How many days have results, and how to fill in more: one point makes no line.
+_DEPTH = (
+    _CHOSEN
+    + """, days AS (
+        SELECT count(DISTINCT r.bar_time) AS n
+        FROM chosen c
+        JOIN indicator_results r ON r.symbol = c.symbol AND r.timeframe = 'day' AND r.indicator = 'sma_50'
+        WHERE $__timeFilter(r.bar_time)
+    )
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT FROM ohlcv_daily) THEN 'No bars yet: streamworkers load'
+        WHEN n = 0 THEN 'No indicators yet: streamworkers enqueue indicators'
+        WHEN n = 1 THEN 'One day of indicators: fill in history'
+        ELSE n || ' days of indicators' END AS verdict
+    FROM days
+"""
+)
+_BY_DAY = (
+    _CHOSEN
+    + """
+    SELECT p.bar_time AS time, count(*) FILTER (WHERE p.direction = 'bullish') AS "bullish",
+           count(*) FILTER (WHERE p.direction = 'bearish') AS "bearish",
+           count(*) FILTER (WHERE p.direction = 'neutral') AS "neutral"
+"""
+    + _OF_PATTERNS
+    + """
+    GROUP BY 1
+    ORDER BY 1
+"""
+)
+_OUTAGES = """
+    SELECT provider, CASE WHEN ended_at IS NULL THEN 'away' ELSE 'back' END AS "is", since,
+           extract(epoch FROM coalesce(ended_at, $__timeTo()::timestamptz) - since)::double precision AS "for", probes,
+           error
+    FROM provider_outages
+    ORDER BY since DESC
+"""
 _INDICATOR = """
     SELECT r.bar_time AS time, part.name AS metric, part.value::double precision AS value
     FROM indicator_results r
@@ -235,15 +273,16 @@ _INDICATOR = """
     ORDER BY 1
 """
 _ALL_INDICATORS = """
-    SELECT DISTINCT ON (indicator) indicator, value, value_data::text AS outputs, bar_time AS "bar",
-           bars_used AS "bars used", calculated_at AS "calculated", run_id AS run
+    SELECT DISTINCT ON (indicator) indicator,
+           coalesce(trim_scale(round(value::numeric, 4))::text, value_data::text) AS value, bar_time AS "bar",
+           run_id AS run
     FROM indicator_results
     WHERE symbol = ${symbol:sqlstring} AND timeframe = ${timeframe:sqlstring}
       AND bar_time <= $__timeTo()::timestamptz
     ORDER BY indicator, bar_time DESC
 """
 _ITS_PATTERNS = """
-    SELECT pattern_name AS pattern, direction, confidence, bar_time AS "bar", metadata::text AS detail, run_id AS run
+    SELECT pattern_name AS pattern, direction, confidence, bar_time AS "bar", run_id AS run
     FROM daily_patterns
     WHERE $__timeFilter(bar_time) AND symbol = ${symbol:sqlstring} AND timeframe = ${timeframe:sqlstring}
     ORDER BY bar_time DESC, confidence DESC
@@ -252,11 +291,11 @@ _ITS_PATTERNS = """
 
 
 def _at_a_glance() -> Section:
-    colours = (series_colour("up", "green"), series_colour("down", "red"))
-    shares = below(0.3, 0.5)
+    colours = (stat_field("up", (("green", None),)), stat_field("down", (("red", None),)))
+    depth = {"No ": "#5a5f66", "One ": "orange", "[0-9]": "green"}
     return Section(
         1,
-        "Market",
+        "How did the market move?",
         [
             stat(
                 About(
@@ -266,8 +305,8 @@ def _at_a_glance() -> Section:
                     " total, see coverage below.",
                 ),
                 [sql(_DAY)],
-                Look(unit="short", columns=colours),
-                Size(8, 4),
+                Look(unit="short", thresholds=PLAIN, columns=colours),
+                Size(7, 4),
             ),
             stat(
                 About(
@@ -277,8 +316,8 @@ def _at_a_glance() -> Section:
                     " for which the bars are not adjusted.",
                 ),
                 [sql(_MEDIAN)],
-                Look(unit="percentunit", decimals=2, thresholds=(("red", None), ("green", 0))),
-                Size(8, 4),
+                Look(unit="percentunit", decimals=1, thresholds=(("red", None), ("green", 0))),
+                Size(6, 4),
             ),
             stat(
                 About(
@@ -288,19 +327,50 @@ def _at_a_glance() -> Section:
                     " market; no value means that no indicators were computed in this range.",
                 ),
                 [sql(_BREADTH_NOW)],
-                Look(unit="percentunit", decimals=1, thresholds=shares),
-                Size(8, 4),
+                Look(unit="percentunit", decimals=0, thresholds=below(0.3, 0.5), no_value="no indicators"),
+                Size(5, 4),
+            ),
+            verdict(
+                About(
+                    17,
+                    "History of indicators",
+                    "Is there enough history to see a course? `streamworkers enqueue indicators --universe NAME --param"
+                    " last_bars=250` fills in a year; a run of the night adds one day.",
+                ),
+                [sql(_DEPTH)],
+                Look(unit="none", mappings=starts_with(depth)),
+                Size(6, 4),
+                field="verdict",
             ),
             timeseries(
                 About(
                     14,
                     "Breadth",
                     "Does the whole market rise, or only a few symbols? A falling share in a rising market is a"
-                    " warning.",
+                    " warning. With one point only, fill in history: `streamworkers enqueue indicators --param"
+                    " last_bars=250`.",
                 ),
                 [sql_series(_BREADTH)],
-                Look(unit="percentunit", minimum=0, maximum=1),
-                Size(24, 8),
+                Look(
+                    unit="percentunit",
+                    minimum=0,
+                    maximum=1,
+                    no_value="no indicators in this range: streamworkers enqueue indicators --param last_bars=250",
+                ),
+                Size(14, 9),
+            ),
+            timeseries(
+                About(
+                    25,
+                    "Patterns by day",
+                    "Are more patterns bullish or bearish than in the weeks before? Choose the minimum of confidence"
+                    " above.",
+                ),
+                [sql_series(_BY_DAY)],
+                Look(unit="short", decimals=0, minimum=0, columns=_DIRECTIONS, no_value="no pattern in this range"),
+                Size(10, 9),
+                style="bars",
+                stacked=True,
             ),
             _movers(15, "Top gainers", _GAINERS, "rose"),
             _movers(16, "Top losers", _LOSERS, "fell"),
@@ -316,22 +386,209 @@ def _movers(number: int, title: str, text: str, verb: str) -> Panel:
     )
     columns = (
         symbol_column(),
-        column("change", "percentunit", steps=(("red", None), ("green", 0))),
-        column("close", "none"),
+        column("change", "percentunit", width=100, steps=(("red", None), ("green", 0))),
+        column("close", "none", width=100),
+        column("bar", width=110),
     )
-    return table(about, [sql(text)], Look(unit="short", columns=columns), Size(12, 9))
+    return table(about, [sql(text)], Look(unit="short", columns=columns, no_value="no daily bars"), Size(12, 8))
+
+
+def _symbol() -> Section:
+    indicators = (
+        column("indicator", width=130),
+        column("bar", DAY, width=100),
+        run_column(),
+    )
+    patterns = (
+        column("pattern"),
+        state_column("direction", 80),
+        column("confidence", "percentunit", width=90),
+        column("bar", DAY, width=100),
+        run_column(),
+    )
+    return Section(
+        3,
+        "One symbol: $symbol",
+        [
+            candlestick(
+                About(
+                    31,
+                    "Candles of $symbol",
+                    "How did its price move, with volume and averages of 50 and 200 bars? Averages exist where"
+                    " indicators were stored.",
+                ),
+                [sql(_candles())],
+                Look(unit="none", decimals=2, no_value="no bars of this symbol and timeframe in this range"),
+                Size(14, 12),
+            ),
+            table(
+                About(
+                    33,
+                    "Indicators of $symbol",
+                    "What is the newest value of each indicator, and of which bar? If the bar is old, the symbol was"
+                    " stale.",
+                ),
+                [sql(_ALL_INDICATORS)],
+                Look(unit="none", columns=indicators, no_value="no indicators of this symbol"),
+                Size(10, 12),
+            ),
+            timeseries(
+                About(
+                    32,
+                    "$indicator of $symbol",
+                    "How did the indicator move along with the candles? Where points are missing, no run stored one:"
+                    " `streamworkers enqueue indicators --param last_bars=250` fills in history.",
+                ),
+                [sql_series(_INDICATOR)],
+                Look(
+                    unit="none",
+                    no_value="no value in this range: streamworkers enqueue indicators --param last_bars=250",
+                ),
+                Size(14, 8),
+            ),
+            table(
+                About(
+                    34,
+                    "Patterns of $symbol",
+                    "What was detected? The rule of each pattern is in docs/reference/patterns.md.",
+                ),
+                [sql(_ITS_PATTERNS)],
+                Look(unit="none", columns=patterns, no_value="no pattern in this range"),
+                Size(10, 8),
+            ),
+        ],
+    )
+
+
+def _data() -> Section:
+    age = "time() - max by (timeframe) (streamworkers_last_bar_timestamp_seconds)"
+    columns = (
+        column("newest bar", DAY_AND_CLOCK, width=115),
+        column("age", "s", width=100),
+        column("coverage", "percentunit", width=110, steps=below(0.95, 0.99), bar=True),
+        column("symbols", width=75),
+        column("with bars", width=75),
+        column("without the newest", width=85),
+    )
+    return Section(
+        4,
+        "Are the bars fresh and complete?",
+        [
+            table(
+                About(
+                    41,
+                    "By timeframe",
+                    "What share of the symbols has the newest bar of each timeframe, and how old is it? If it is"
+                    " incomplete, load the missing bars with `streamworkers load`, then run the analysis again.",
+                ),
+                [sql(_freshness())],
+                Look(unit="short", columns=columns, no_value="no bars: streamworkers load"),
+                Size(14, 7),
+            ),
+            timeseries(
+                About(
+                    42,
+                    "Age of the newest bar",
+                    "Do bars still arrive? Daily bars older than five days, without a holiday, mean that loading"
+                    " stopped: the line is the limit of the alert.",
+                ),
+                [promql(age, "{{timeframe}}")],
+                Look(unit="s", minimum=0, thresholds=limit(5 * 86_400), no_value="no bars yet"),
+                Size(10, 7),
+            ).over("7d"),
+        ],
+    )
+
+
+def _providers() -> Section:
+    calls = "sum by (provider, answer) (rate(streamworkers_provider_calls_total[$__rate_interval])) * 60"
+    counted = "max by (provider) (streamworkers_provider_counted_calls)"
+    waits = "sum by (provider) (rate(streamworkers_provider_waits_total[$__rate_interval])) * 60"
+    stored = "sum by (timeframe) (rate(streamworkers_provider_bars_total[$__rate_interval])) * 60"
+    rejected = "sum by (rule) (rate(streamworkers_provider_bars_rejected_total[$__rate_interval])) * 60"
+    fixed = tuple(series_colour(f"massive {name}", colour) for name, colour in (("ok", "green"), ("error", "red")))
+    return Section(
+        5,
+        "Do the providers answer, and does the budget of calls suffice?",
+        [
+            timeseries(
+                About(
+                    51,
+                    "Calls a minute, by answer",
+                    "Does a provider answer? Errors of one symbol fail its item; errors of all are an outage, see"
+                    " beside.",
+                ),
+                [promql(calls, "{{provider}} {{answer}}")],
+                Look(unit="short", minimum=0, columns=fixed, no_value="no provider was called"),
+                Size(12, 8),
+            ).over("24h"),
+            timeseries(
+                About(
+                    52,
+                    "Budget: calls that count, and calls that had to wait",
+                    "Is the provider's rate limit what holds a load up? While calls wait, more workers do not help: a"
+                    " plan with more calls does.",
+                ),
+                [promql(counted, "{{provider}}: in the last minute"), promql(waits, "{{provider}}: waits a minute")],
+                Look(unit="short", decimals=0, minimum=0, no_value="no provider was called"),
+                Size(12, 8),
+            ).over("24h"),
+            table(
+                About(
+                    53,
+                    "Outages",
+                    "Is a provider away, since when, and what did it answer? All loads wait, one process probes it.",
+                ),
+                [sql(_OUTAGES)],
+                Look(
+                    unit="none",
+                    columns=(
+                        column("provider", width=100),
+                        state_column("is", 70),
+                        column("since", DAY_AND_CLOCK, width=115),
+                        column("for", "s", width=95),
+                        column("probes", width=70),
+                    ),
+                    no_value="no provider has been away",
+                ),
+                Size(12, 7),
+            ),
+            timeseries(
+                About(
+                    54,
+                    "Bars stored and rejected a minute",
+                    "Do bars arrive, and are they good? Rejected bars break a rule of docs/guides/loading.md.",
+                ),
+                [promql(stored, "{{timeframe}}"), promql(rejected, "rejected: {{rule}}")],
+                Look(unit="short", minimum=0, no_value="no bars were loaded"),
+                Size(12, 7),
+            ).over("24h"),
+        ],
+    )
 
 
 def _patterns() -> Section:
-    detected = "sum by (direction) (max by (pattern, direction) (streamworkers_patterns_detected))"
-    colours: tuple[Json, ...] = (
-        series_colour("bullish", "green"),
-        series_colour("bearish", "red"),
-        series_colour("neutral", "text"),
+    found = (
+        symbol_column(),
+        column("pattern"),
+        state_column("direction", 90),
+        column("confidence", "percentunit", width=110, steps=(("blue", None), ("green", 0.7)), bar=True),
+        column("bar", DAY, width=105),
+        run_column(),
     )
+    by_symbol = (
+        symbol_column(),
+        column("patterns", width=80),
+        column("strongest", "percentunit", width=90),
+        column("mean", "percentunit", width=80),
+        column("bullish", width=75),
+        column("bearish", width=75),
+        column("newest bar", DAY, width=105),
+    )
+    detected = "sum by (direction) (max by (pattern, direction) (streamworkers_patterns_detected))"
     return Section(
         2,
-        "Patterns",
+        "Which patterns were found?",
         [
             table(
                 About(
@@ -341,19 +598,8 @@ def _patterns() -> Section:
                     " minimum above.",
                 ),
                 [sql(_PATTERNS)],
-                Look(
-                    unit="short",
-                    columns=(
-                        symbol_column(),
-                        state_column("direction"),
-                        column("confidence", "percentunit", steps=(("text", None), ("green", 0.7)), bar=True),
-                        column("bar", DAY_AND_CLOCK, width=100),
-                        column("detected", DAY_AND_CLOCK, width=100),
-                        run_column(),
-                    ),
-                    no_value="no pattern of this confidence in this range",
-                ),
-                Size(14, 11),
+                Look(unit="none", columns=found, no_value="no pattern of this confidence in this range"),
+                Size(14, 10),
             ),
             barchart(
                 About(
@@ -363,8 +609,8 @@ def _patterns() -> Section:
                     " or disable it with `streamworkers patterns disable`.",
                 ),
                 [sql(_BY_NAME)],
-                Look(unit="short", columns=colours),
-                Size(10, 11),
+                Look(unit="short", decimals=0, columns=_DIRECTIONS, no_value="no pattern in this range"),
+                Size(10, 10),
                 x="pattern",
                 stacked=True,
             ),
@@ -375,15 +621,7 @@ def _patterns() -> Section:
                     "On which symbols do several patterns agree? Click on one for its candles.",
                 ),
                 [sql(_BY_SYMBOL)],
-                Look(
-                    unit="short",
-                    columns=(
-                        symbol_column(),
-                        column("strongest", "percentunit"),
-                        column("mean", "percentunit"),
-                        column("newest bar", DAY_AND_CLOCK, width=100),
-                    ),
-                ),
+                Look(unit="none", columns=by_symbol, no_value="no pattern in this range"),
                 Size(14, 8),
             ),
             timeseries(
@@ -393,115 +631,11 @@ def _patterns() -> Section:
                     "Does the analysis find as many patterns as usual? Zero after the close means that it did not run.",
                 ),
                 [promql(detected, "{{direction}}")],
-                Look(unit="short", minimum=0, columns=colours),
+                Look(unit="short", decimals=0, minimum=0, no_value="no pattern was detected"),
                 Size(10, 8),
             ).over("7d"),
         ],
-    )
-
-
-def _symbol() -> Section:
-    return Section(
-        3,
-        "$symbol",
-        [
-            candlestick(
-                About(
-                    31,
-                    "Candles of $symbol",
-                    "How did its price move, with volume and averages of 50 and 200 bars? Averages exist where"
-                    " indicators were stored.",
-                ),
-                [sql(_candles())],
-                Look(unit="none", decimals=2),
-                Size(14, 12),
-            ),
-            timeseries(
-                About(
-                    32,
-                    "$indicator of $symbol",
-                    "How did the indicator move along with the candles? Where points are missing, no run stored one:"
-                    " `streamworkers enqueue indicators --param last_bars=250` fills in history.",
-                ),
-                [sql_series(_INDICATOR)],
-                Look(unit="none"),
-                Size(10, 12),
-            ),
-            table(
-                About(
-                    33,
-                    "Indicators of $symbol",
-                    "What is the newest value of each indicator, and of which bar? If the bar is old, the symbol was"
-                    " stale.",
-                ),
-                [sql(_ALL_INDICATORS)],
-                Look(
-                    unit="none",
-                    columns=(
-                        column("bar", DAY_AND_CLOCK, width=100),
-                        column("calculated", DAY_AND_CLOCK, width=100),
-                        run_column(),
-                    ),
-                ),
-                Size(12, 9),
-            ),
-            table(
-                About(
-                    34,
-                    "Patterns of $symbol",
-                    "What was detected, with which figures? The rule of each pattern is in docs/reference/patterns.md.",
-                ),
-                [sql(_ITS_PATTERNS)],
-                Look(
-                    unit="none",
-                    columns=(
-                        state_column("direction"),
-                        column("confidence", "percentunit"),
-                        column("bar", DAY_AND_CLOCK, width=100),
-                        run_column(),
-                    ),
-                    no_value="no pattern in this range",
-                ),
-                Size(12, 9),
-            ),
-        ],
-    )
-
-
-def _data() -> Section:
-    age = "time() - max by (timeframe) (streamworkers_last_bar_timestamp_seconds)"
-    columns = (
-        column("newest bar", DAY_AND_CLOCK, width=100),
-        column("age", "s"),
-        column("coverage", "percentunit", steps=below(0.95, 0.99), bar=True),
-    )
-    return Section(
-        4,
-        "Freshness and coverage",
-        [
-            table(
-                About(
-                    41,
-                    "By timeframe",
-                    "What share of the symbols has the newest bar of each timeframe, and how old is it? If it is"
-                    " incomplete, load the missing bars with `streamworkers load`, then run the analysis again.",
-                ),
-                [sql(_freshness())],
-                Look(unit="short", columns=columns),
-                Size(12, 8),
-            ),
-            timeseries(
-                About(
-                    42,
-                    "Age of the newest bar",
-                    "Do bars still arrive? Daily bars older than four days, without a holiday, mean that loading"
-                    " stopped.",
-                ),
-                [promql(age, "{{timeframe}}")],
-                Look(unit="s", minimum=0, thresholds=above(4 * 86_400, 7 * 86_400)),
-                Size(12, 8),
-            ).over("7d"),
-        ],
+        collapsed=True,
     )
 
 
@@ -517,8 +651,8 @@ def board() -> Board:
     return Board(
         uid="streamworkers-market",
         title="Market",
-        description="What did the analysis find, how did the market move, and how fresh and complete are the bars?",
-        sections=[_at_a_glance(), _patterns(), _symbol(), _data()],
+        description="How did the market move, what was found in it, and are the bars fresh and complete?",
+        sections=[_at_a_glance(), _symbol(), _data(), _providers(), _patterns()],
         variables=[
             rows_of("universe", universes),
             rows_of("symbol", _CHOSEN + "\n    SELECT symbol FROM chosen ORDER BY symbol"),

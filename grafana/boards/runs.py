@@ -1,18 +1,148 @@
-"""Runs: their history over weeks, what is slow, what fails, and one run in detail."""
+"""Runs: one run in depth, their history over weeks, what is slow, and what fails."""
 
 from grafana.columns import column, run_column, series_colour, stat_field, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.looks import DAY_AND_CLOCK, Look, any_is_bad, below
-from grafana.panels import About, Size, barchart, stat, table, timeseries
+from grafana.looks import (
+    CLOCK,
+    DAY_AND_CLOCK,
+    PLAIN,
+    Look,
+    any_is_bad,
+    any_needs_a_look,
+    below,
+    colour_of_line,
+    starts_with,
+)
+from grafana.panels import About, Panel, Size, barchart, stat, table, timeseries, verdict
 from grafana.queries import promql, sql, sql_series
 from grafana.variables import rows_of
 
 _OF_JOBS = "job = ANY (ARRAY[${job:sqlstring}]::text[])"
 # The chosen run; null while none exists.
 _RUN = "nullif(${run:sqlstring}, '')::bigint"
-_STATES = (("COMPLETED", "green"), ("COMPLETED_WITH_ERRORS", "orange"), ("FAILED", "red"), ("CANCELLED", "purple"))
+_STATES = ("COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED")
 
+_HOW_IT_WENT = f"""
+    SELECT replace(r.status, '_', ' ') || ': ' || coalesce(r.completed_count, i.completed) || ' of ' || r.item_count
+           || CASE WHEN coalesce(r.failed_count, i.failed) > 0
+                   THEN ', ' || coalesce(r.failed_count, i.failed) || ' failed' ELSE '' END AS verdict
+    FROM runs r
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE status = 'completed') AS completed,
+               count(*) FILTER (WHERE status = 'failed') AS failed
+        FROM run_items
+        WHERE run_day = r.run_day AND run_id = r.id
+    ) i
+    WHERE r.id = {_RUN}
+"""
+_COLOURS_OF_STATUSES = {
+    "COMPLETED WITH": "orange",
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "purple",
+    "RUNNING": "blue",
+    "PENDING": "#5a5f66",
+}
+_THE_RUN = f"""
+    SELECT r.id AS run, r.job, coalesce(r.schedule, r.trigger) AS "started by", r.target, r.timeframe,
+           r.as_of AS "as of", r.scheduled_for AS "due", r.created_at AS "created",
+           r.started_at AS "started", r.completed_at AS "ended",
+           nullif(r.parameters::text, '{{}}') AS parameters
+    FROM runs r
+    WHERE r.id = {_RUN}
+"""
+_ITS_ITEMS = f"""
+    FROM run_items i
+    JOIN runs r ON i.run_day = r.run_day AND i.run_id = r.id
+    WHERE r.id = {_RUN}
+"""
+_ITS_STATES = (
+    """
+    SELECT count(*) FILTER (WHERE i.status = 'completed') AS "completed",
+           count(*) FILTER (WHERE i.status = 'failed') AS "failed",
+           count(*) FILTER (WHERE i.status = 'retrying') AS "retrying",
+           count(*) FILTER (WHERE i.status = 'pending') AS "pending",
+           count(*) FILTER (WHERE i.status = 'cancelled') AS "cancelled"
+"""
+    + _ITS_ITEMS
+)
+_ITS_TIMES = (
+    """
+    SELECT extract(epoch FROM min(r.started_at) - min(r.created_at))::double precision AS "waited",
+           extract(epoch FROM coalesce(min(r.completed_at), $__timeTo()::timestamptz)
+               - coalesce(min(r.started_at), min(r.created_at)))::double precision AS "duration",
+           percentile_cont(0.95) WITHIN GROUP (
+               ORDER BY extract(epoch FROM i.finished_at - i.started_at)::double precision) AS "item p95"
+"""
+    + _ITS_ITEMS
+)
+# Twelve steps from the start of the run to its last closed item.
+_ITS_PACE = (
+    """
+    WITH closed AS (
+        SELECT extract(epoch FROM i.finished_at - coalesce(r.started_at, r.created_at))::double precision AS after,
+               i.status
+"""
+    + _ITS_ITEMS
+    + """
+          AND i.finished_at IS NOT NULL
+    ), span AS (
+        SELECT greatest(max(after), 0.001) / 12 AS step FROM closed
+    ), steps AS (
+        SELECT least(floor(after / step), 11)::int AS at, status FROM closed, span
+    )
+    SELECT '+' || CASE WHEN step >= 4 THEN round((n * step / 60)::numeric, 1) || ' min'
+                       ELSE round((n * step)::numeric, 1) || ' s' END AS "after",
+           count(at) FILTER (WHERE status = 'completed') AS "completed",
+           count(at) FILTER (WHERE status = 'failed') AS "failed"
+    FROM span CROSS JOIN generate_series(0, 11) AS n
+    LEFT JOIN steps ON steps.at = n
+    WHERE step IS NOT NULL
+    GROUP BY n, step
+    ORDER BY n
+"""
+)
+_ITS_WORKERS = (
+    """
+    SELECT coalesce(i.worker, 'not taken') AS worker, count(*) FILTER (WHERE i.status = 'completed') AS "completed",
+           count(*) FILTER (WHERE i.status = 'failed') AS "failed",
+           count(*) FILTER (WHERE i.status NOT IN ('completed', 'failed')) AS "pending"
+"""
+    + _ITS_ITEMS
+    + """
+    GROUP BY 1
+    ORDER BY count(*) DESC
+    LIMIT 20
+"""
+)
+# The stack of the newest item of each error; an item that the ledger closed without a call has none.
+_ITS_FAILURES = (
+    """
+    SELECT count(*) AS items, i.status, i.error, left(string_agg(i.symbol, ', ' ORDER BY i.symbol), 100) AS symbols,
+           (array_agg(i.history -> -1 ->> 'stack' ORDER BY i.finished_at DESC NULLS LAST)
+               FILTER (WHERE i.history -> -1 ? 'stack'))[1] AS stack
+"""
+    + _ITS_ITEMS
+    + """
+      AND i.error IS NOT NULL
+    GROUP BY i.status, i.error
+    ORDER BY items DESC
+    LIMIT 50
+"""
+)
+_ITS_TROUBLE = (
+    """
+    SELECT i.symbol, i.status, i.attempt, i.error, i.worker, i.started_at AS "started", i.finished_at AS "closed",
+           jsonb_array_length(i.history) AS "earlier attempts"
+"""
+    + _ITS_ITEMS
+    + """
+      AND (i.status NOT IN ('completed', 'pending') OR i.attempt > 1 OR i.history IS NOT NULL)
+    ORDER BY i.status = 'completed', i.seq
+    LIMIT 500
+"""
+)
 _TOTALS = f"""
     SELECT count(*) AS "runs", coalesce(sum(item_count), 0) AS "items",
            coalesce(sum(failed_count), 0) AS "dead items", count(*) FILTER (WHERE completed_at IS NULL) AS "open"
@@ -26,7 +156,7 @@ _SUCCESS = f"""
     WHERE $__timeFilter(created_at) AND {_OF_JOBS} AND completed_at IS NOT NULL AND status <> 'CANCELLED'
 """
 _BY_DAY = f"""
-    SELECT $__timeGroupAlias(created_at, '1d'),
+    SELECT date_trunc('day', created_at, 'America/New_York') AS time,
            count(*) FILTER (WHERE status = 'COMPLETED') AS "COMPLETED",
            count(*) FILTER (WHERE status = 'COMPLETED_WITH_ERRORS') AS "COMPLETED_WITH_ERRORS",
            count(*) FILTER (WHERE status = 'FAILED') AS "FAILED",
@@ -38,7 +168,7 @@ _BY_DAY = f"""
     ORDER BY 1
 """
 _SUCCESS_BY_DAY = f"""
-    SELECT $__timeGroupAlias(created_at, '1d'), job AS metric,
+    SELECT date_trunc('day', created_at, 'America/New_York') AS time, job AS metric,
            sum(completed_count)::double precision / nullif(sum(item_count), 0) AS "completed"
     FROM runs
     WHERE $__timeFilter(created_at) AND {_OF_JOBS} AND completed_at IS NOT NULL AND status <> 'CANCELLED'
@@ -53,7 +183,7 @@ _DURATIONS = f"""
     ORDER BY 1
 """
 _HISTORY = f"""
-    SELECT id AS run, job, coalesce(schedule, trigger) AS "started by", left(target, 60) AS target, timeframe, status,
+    SELECT id AS run, status, job, coalesce(schedule, trigger) AS "started by",
            completed_count::double precision / nullif(item_count, 0) AS coverage, item_count AS items,
            failed_count AS failed, created_at AS "created",
            extract(epoch FROM started_at - created_at)::double precision AS waited,
@@ -91,113 +221,161 @@ _TYPES = (
       AND i.error IS NOT NULL
     GROUP BY 1
     ORDER BY items DESC
-    LIMIT 20
+    LIMIT 15
 """
 )
 _ERRORS = (
     """
-    SELECT r.job, i.status, i.error, count(*) AS items, count(DISTINCT r.id) AS runs, max(r.id) AS run,
+    SELECT count(*) AS items, r.job, i.status, i.error, count(DISTINCT r.id) AS runs, max(r.id) AS run,
            max(i.finished_at) AS "last"
 """
     + _ITEMS
     + """
       AND i.error IS NOT NULL
-    GROUP BY 1, 2, 3
+    GROUP BY r.job, i.status, i.error
     ORDER BY items DESC
     LIMIT 200
 """
 )
-_THE_RUN = f"""
-    SELECT r.id AS run, r.job, r.queue, r.status, r.target, r.timeframe, r.as_of, coalesce(r.schedule, r.trigger)
-               AS "started by", r.scheduled_for AS "due", r.created_at AS "created", r.started_at AS "started",
-           r.completed_at AS "completed", r.parameters::text AS parameters, r.max_attempts AS "max attempts"
-    FROM runs r
-    WHERE r.id = {_RUN}
-"""
-_ITS_ITEMS = f"""
-    FROM run_items i
-    JOIN runs r ON i.run_day = r.run_day AND i.run_id = r.id
-    WHERE r.id = {_RUN}
-"""
-_ITS_STATES = (
-    """
-    SELECT count(*) FILTER (WHERE i.status = 'completed') AS "completed",
-           count(*) FILTER (WHERE i.status = 'failed') AS "failed",
-           count(*) FILTER (WHERE i.status = 'cancelled') AS "cancelled",
-           count(*) FILTER (WHERE i.status = 'retrying') AS "retrying",
-           count(*) FILTER (WHERE i.status = 'pending') AS "pending"
-"""
-    + _ITS_ITEMS
-)
-_ITS_TIMES = (
-    """
-    SELECT extract(epoch FROM min(r.started_at) - min(r.created_at))::double precision AS "waited",
-           extract(epoch FROM coalesce(min(r.completed_at), now()) - coalesce(min(r.started_at), min(r.created_at)))
-               ::double precision AS "duration",
-           percentile_cont(0.95) WITHIN GROUP (
-               ORDER BY extract(epoch FROM i.finished_at - i.started_at)::double precision) AS "item p95"
-"""
-    + _ITS_ITEMS
-)
-# Thirty steps from the start of the run to its last closed item.
-_ITS_PACE = (
-    """
-    WITH closed AS (
-        SELECT extract(epoch FROM i.finished_at - coalesce(r.started_at, r.created_at))::double precision AS after
-"""
-    + _ITS_ITEMS
-    + """
-          AND i.finished_at IS NOT NULL
-    ), span AS (
-        SELECT greatest(max(after), 0.001) / 30 AS step FROM closed
+
+
+def _one_run() -> Section:
+    how = Look(unit="none", mappings=starts_with(_COLOURS_OF_STATUSES), no_value="no run yet: streamworkers enqueue")
+    return Section(
+        3,
+        "Run $run",
+        [
+            verdict(
+                About(
+                    30,
+                    "How it went",
+                    "How did the run end, or how far is it? Retry what failed with `streamworkers runs retry RUN`,"
+                    " once the cause below is mended.",
+                ),
+                [sql(_HOW_IT_WENT)],
+                how,
+                Size(9, 4),
+                field="verdict",
+            ),
+            stat(
+                About(32, "Items by state", "How many items are in which state? Pending ones wait for a worker."),
+                [sql(_ITS_STATES)],
+                Look(
+                    unit="short",
+                    decimals=0,
+                    thresholds=PLAIN,
+                    columns=(stat_field("failed", any_is_bad()), stat_field("retrying", any_needs_a_look())),
+                ),
+                Size(8, 4),
+            ),
+            stat(
+                About(
+                    33,
+                    "How long it took",
+                    "How long did it wait for a worker, and how long did it take? After a long wait, look for other"
+                    " runs that kept the pool busy.",
+                ),
+                [sql(_ITS_TIMES)],
+                Look(unit="s", decimals=1, thresholds=PLAIN),
+                Size(7, 4),
+            ),
+            _request(),
+            _failures_of_the_run(),
+            *_course_of_the_run(),
+            _trouble_of_the_run(),
+        ],
     )
-    SELECT '+' || round((floor(after / step) * step)::numeric, 2) || ' s' AS "after", count(*) AS "items closed"
-    FROM closed, span
-    GROUP BY floor(after / step), step
-    ORDER BY floor(after / step)
-"""
-)
-_ITS_WORKERS = (
-    """
-    SELECT coalesce(i.worker, 'none') AS worker, count(*) FILTER (WHERE i.status = 'completed') AS "completed",
-           count(*) FILTER (WHERE i.status <> 'completed') AS "not completed"
-"""
-    + _ITS_ITEMS
-    + """
-    GROUP BY 1
-    ORDER BY count(*) DESC
-    LIMIT 50
-"""
-)
-_ITS_TROUBLE = (
-    """
-    SELECT i.symbol, i.status, i.attempt, i.error, i.worker, i.started_at AS "started", i.finished_at AS "finished",
-           i.history::text AS "earlier attempts"
-"""
-    + _ITS_ITEMS
-    + """
-      AND (i.status <> 'completed' OR i.attempt > 1 OR i.history IS NOT NULL)
-    ORDER BY i.status = 'completed', i.seq
-    LIMIT 500
-"""
-)
+
+
+def _request() -> Panel:
+    times = [column(name, DAY_AND_CLOCK, width=115) for name in ("as of", "due", "created")]
+    columns = (
+        run_column(),
+        column("job", width=100),
+        column("started by", width=215),
+        column("timeframe", width=85),
+        *times,
+        *(column(name, CLOCK, width=80) for name in ("started", "ended")),
+    )
+    about = About(
+        31, "Request", "What was requested, by whom, and when? `streamworkers runs show N` has the whole of it."
+    )
+    return table(about, [sql(_THE_RUN)], Look(unit="none", columns=columns, no_value="no run yet"), Size(24, 4))
+
+
+def _failures_of_the_run() -> Panel:
+    about = About(
+        37,
+        "Failures of this run, with their stacks",
+        "Which causes are there, and where in the code? The stack is that of the newest item of each error; an item"
+        " that was closed without a call has none.",
+    )
+    columns = (
+        column("items", "short", width=60),
+        state_column("status", 85),
+        column("symbols", width=150),
+        column("stack", width=480),
+    )
+    look = Look(unit="none", columns=columns, no_value="nothing failed in this run")
+    return table(about, [sql(_ITS_FAILURES)], look, Size(24, 8))
+
+
+def _course_of_the_run() -> list[Panel]:
+    colours = tuple(series_colour(state, colour_of_line(state)) for state in ("completed", "failed", "pending"))
+    return [
+        barchart(
+            About(
+                34,
+                "Items closed over time",
+                "When were its items closed, in twelve steps from its start? A gap is a stop: a restart, a kill or"
+                " an unreachable database.",
+            ),
+            [sql(_ITS_PACE)],
+            Look(unit="short", decimals=0, columns=colours, no_value="nothing was closed yet"),
+            Size(14, 8),
+            x="after",
+            stacked=True,
+        ),
+        barchart(
+            About(
+                35,
+                "Items by worker",
+                "Was the work spread evenly? A worker with far fewer items was slow, or started late.",
+            ),
+            [sql(_ITS_WORKERS)],
+            Look(unit="short", decimals=0, columns=colours, no_value="no worker has taken an item yet"),
+            Size(10, 8),
+            x="worker",
+            stacked=True,
+        ),
+    ]
+
+
+def _trouble_of_the_run() -> Panel:
+    about = About(
+        36,
+        "Items not completed at the first attempt",
+        "Which items failed, or needed several attempts, and why? In a clean run it is empty.",
+    )
+    columns = (
+        symbol_column(80),
+        state_column("status", 85),
+        column("attempt", width=70),
+        column("worker", width=150),
+        column("started", CLOCK, width=80),
+        column("closed", CLOCK, width=80),
+        column("earlier attempts", width=80),
+    )
+    look = Look(unit="none", columns=columns, no_value="no item has failed or needed a second attempt")
+    return table(about, [sql(_ITS_TROUBLE)], look, Size(24, 8))
 
 
 def _history() -> Section:
+    colours = tuple(series_colour(state, colour_of_line(state)) for state in _STATES)
     kept = 'max by (job, status) (streamworkers_runs{job=~"${job:regex}"})'
-    colours = tuple(series_colour(state, colour) for state, colour in _STATES)
-    columns = (
-        run_column(),
-        state_column("status"),
-        column("coverage", "percentunit", steps=below(0.95, 0.99)),
-        column("failed", "short", steps=any_is_bad()),
-        column("created", DAY_AND_CLOCK, width=100),
-        column("waited", "s"),
-        column("duration", "s"),
-    )
     return Section(
         1,
-        "History",
+        "The runs of weeks",
         [
             stat(
                 About(
@@ -206,7 +384,7 @@ def _history() -> Section:
                     "How many runs and items were there, and how many are dead? See `streamworkers dead replay`.",
                 ),
                 [sql(_TOTALS)],
-                Look(unit="short", columns=(stat_field("dead items", any_is_bad()),)),
+                Look(unit="short", thresholds=PLAIN, columns=(stat_field("dead items", any_needs_a_look()),)),
                 Size(12, 4),
             ),
             stat(
@@ -217,33 +395,43 @@ def _history() -> Section:
                     " 99 %, see Errors by type below.",
                 ),
                 [sql(_SUCCESS)],
-                Look(unit="percentunit", decimals=2, thresholds=below(0.95, 0.99)),
+                Look(
+                    unit="percentunit",
+                    decimals=2,
+                    thresholds=PLAIN,
+                    columns=(stat_field("items completed", below(0.95, 0.99)),),
+                ),
                 Size(12, 4),
             ),
+            _table_of_runs(),
             timeseries(
                 About(13, "Runs by day", "How did the runs of each day end? On a day without bars no run was created."),
                 [sql_series(_BY_DAY)],
-                Look(unit="short", decimals=0, minimum=0, columns=colours),
-                Size(6, 8),
+                Look(unit="short", decimals=0, minimum=0, columns=(*colours, series_colour("open", "blue"))),
+                Size(12, 8),
                 style="bars",
                 stacked=True,
             ),
             timeseries(
                 About(
-                    14,
-                    "Items completed by day",
-                    "On which days did items of a job fail? Choose a run of that day below.",
+                    15,
+                    "Duration of runs",
+                    "Is a job getting slower? Its universe or its history may be growing. The scale is logarithmic.",
                 ),
-                [sql_series(_SUCCESS_BY_DAY)],
-                Look(unit="percentunit", maximum=1, thresholds=below(0.95, 0.99)),
-                Size(6, 8),
+                [sql_series(_DURATIONS)],
+                Look(unit="s", scale="log", no_value="no run has ended"),
+                Size(12, 8),
                 style="points",
             ),
             timeseries(
-                About(15, "Duration of runs", "Is a job getting slower? Its universe or its history may be growing."),
-                [sql_series(_DURATIONS)],
-                Look(unit="s", minimum=0),
-                Size(6, 8),
+                About(
+                    14,
+                    "Items completed by day",
+                    "On which days did items of a job fail? Choose a run of that day above.",
+                ),
+                [sql_series(_SUCCESS_BY_DAY)],
+                Look(unit="percentunit", maximum=1, thresholds=(("red", None), ("text", 0.99)), no_value="no run"),
+                Size(12, 8),
                 style="points",
             ),
             timeseries(
@@ -253,24 +441,73 @@ def _history() -> Section:
                     "How many runs are kept, and how many are open? If open runs do not end, check for workers.",
                 ),
                 [promql(kept, "{{job}} {{status}}")],
-                Look(unit="short", decimals=0, minimum=0),
-                Size(6, 8),
-            ),
-            table(
-                About(16, "Runs", "What ran, and how did it end? Click on a run for its details below."),
-                [sql(_HISTORY)],
-                Look(unit="short", columns=columns, no_value="no run in this range"),
-                Size(24, 9),
+                Look(unit="short", decimals=0, minimum=0, no_value="no run"),
+                Size(12, 8),
             ),
         ],
     )
 
 
+def _table_of_runs() -> Panel:
+    columns = (
+        run_column(),
+        state_column("status", 115),
+        column("job", width=145),
+        column("started by"),
+        column("coverage", "percentunit", width=85, steps=below(0.95, 0.99)),
+        column("items", "short", width=60),
+        column("failed", "short", width=60, steps=any_is_bad()),
+        column("created", DAY_AND_CLOCK, width=115),
+        column("waited", "s", width=85),
+        column("duration", "s", width=95),
+    )
+    about = About(16, "Runs", "What ran, and how did it end? Click on a run for its details above.")
+    look = Look(unit="none", columns=columns, no_value="no run in this range")
+    return table(about, [sql(_HISTORY)], look, Size(24, 9))
+
+
 def _slow_and_failed() -> Section:
+    slow = (
+        run_column(),
+        column("job", width=100),
+        symbol_column(80),
+        column("duration", "s", width=90),
+        column("attempt", width=70),
+        state_column("status", 85),
+    )
+    errors = (
+        column("items", "short", width=60),
+        column("job", width=110),
+        state_column("status", 85),
+        column("runs", "short", width=60),
+        run_column(),
+        column("last", DAY_AND_CLOCK, width=115),
+    )
     return Section(
         2,
-        "Slow and failed items",
+        "Slow and failed items of all these runs",
         [
+            table(
+                About(
+                    23,
+                    "Errors",
+                    "Which errors occurred, retried items included? Items in state `retrying` may still succeed.",
+                ),
+                [sql(_ERRORS)],
+                Look(unit="none", columns=errors, no_value="no error"),
+                Size(24, 8),
+            ),
+            barchart(
+                About(
+                    22,
+                    "Errors by type",
+                    "Which errors are most frequent? Shown up to the first colon, with N for numbers; full text above.",
+                ),
+                [sql(_TYPES)],
+                Look(unit="short", decimals=0, columns=(series_colour("items", "red"),), no_value="no error"),
+                Size(10, 9),
+                x="error",
+            ),
             table(
                 About(
                     21,
@@ -279,149 +516,29 @@ def _slow_and_failed() -> Section:
                     " often has more bars than others, or a defect.",
                 ),
                 [sql(_SLOWEST)],
-                Look(
-                    unit="short",
-                    columns=(
-                        run_column(),
-                        symbol_column(),
-                        column("duration", "s"),
-                        state_column("status"),
-                    ),
-                ),
-                Size(12, 9),
-            ),
-            barchart(
-                About(
-                    22,
-                    "Errors by type",
-                    "Which errors are most frequent? Shown up to the first colon, with N for numbers; full text below.",
-                ),
-                [sql(_TYPES)],
-                Look(unit="short", no_value="no error"),
-                Size(12, 9),
-                x="error",
-            ),
-            table(
-                About(
-                    23,
-                    "Errors",
-                    "Which errors occurred, retried items included? Items in state `retrying` may still succeed.",
-                ),
-                [sql(_ERRORS)],
-                Look(
-                    unit="short",
-                    columns=(
-                        run_column(),
-                        state_column("status"),
-                        column("last", DAY_AND_CLOCK, width=100),
-                    ),
-                    no_value="no error",
-                ),
-                Size(24, 8),
+                Look(unit="none", columns=slow, no_value="no item has been closed"),
+                Size(14, 9),
             ),
         ],
-    )
-
-
-def _one_run() -> Section:
-    times = [column(name, DAY_AND_CLOCK, width=100) for name in ("as_of", "due", "created", "started", "completed")]
-    return Section(
-        3,
-        "Run $run",
-        [
-            table(
-                About(
-                    31,
-                    "Request",
-                    "What was requested, by which schedule or trigger, and when? See also `streamworkers runs show N`.",
-                ),
-                [sql(_THE_RUN)],
-                Look(unit="none", columns=(state_column("status"), *times)),
-                Size(24, 4),
-            ),
-            stat(
-                About(
-                    32,
-                    "Items by state",
-                    "How many items are in which state? Retry failed ones with `streamworkers dead replay`.",
-                ),
-                [sql(_ITS_STATES)],
-                Look(unit="short", decimals=0, columns=(stat_field("failed", any_is_bad()),)),
-                Size(12, 4),
-            ),
-            stat(
-                About(
-                    33,
-                    "Durations",
-                    "How long did it wait for a worker, and how long did it take? After a long wait, look for other"
-                    " runs that kept the pool busy.",
-                ),
-                [sql(_ITS_TIMES)],
-                Look(unit="s", decimals=2),
-                Size(12, 4),
-            ),
-            barchart(
-                About(
-                    34,
-                    "Items closed over time",
-                    "When were its items closed, in thirty steps from its start? A gap is a stop: a restart, a kill or"
-                    " an unreachable database.",
-                ),
-                [sql(_ITS_PACE)],
-                Look(unit="short"),
-                Size(12, 10),
-                x="after",
-            ),
-            barchart(
-                About(
-                    35,
-                    "Items by worker",
-                    "Was the work spread evenly? A worker with far fewer items was slow, or started late.",
-                ),
-                [sql(_ITS_WORKERS)],
-                Look(unit="short"),
-                Size(12, 10),
-                x="worker",
-                stacked=True,
-            ),
-            table(
-                About(
-                    36,
-                    "Items not completed at the first attempt",
-                    "Which items failed, are open, or needed several attempts, and why? In a clean run it is empty.",
-                ),
-                [sql(_ITS_TROUBLE)],
-                Look(
-                    unit="none",
-                    columns=(
-                        state_column("status"),
-                        symbol_column(),
-                        column("started", DAY_AND_CLOCK, width=100),
-                        column("finished", DAY_AND_CLOCK, width=100),
-                    ),
-                    no_value="every item was completed at the first attempt",
-                ),
-                Size(24, 9),
-            ),
-        ],
+        collapsed=True,
     )
 
 
 def board() -> Board:
-    """The board, by job, and for one run."""
+    """The board, for one run and by job."""
     jobs = "SELECT job FROM runs UNION SELECT job FROM schedules ORDER BY 1"
+    # Runs of one item, such as the hourly health check, come last: the newest of the others is shown first.
     chosen = f"""
-        SELECT id || ' · ' || job || ' · ' || to_char(created_at, 'YYYY-MM-DD HH24:MI') AS __text, id::text AS __value
-        FROM runs
-        WHERE {_OF_JOBS}
-        ORDER BY id DESC
-        LIMIT 1000
+        SELECT id || ' · ' || coalesce(schedule, job) || ' · '
+               || to_char(created_at AT TIME ZONE 'America/New_York', 'Dy MM-DD HH24:MI') AS __text, id::text AS __value
+        FROM (SELECT * FROM runs WHERE {_OF_JOBS} ORDER BY id DESC LIMIT 1000) newest
+        ORDER BY item_count = 1, id DESC
     """
     return Board(
         uid="streamworkers-runs",
         title="Runs",
-        description="How did runs end over weeks, what is slow, what fails, and what happened in one run?",
-        sections=[_history(), _slow_and_failed(), _one_run()],
+        description="What happened in one run, how did runs end over weeks, what is slow, and what fails?",
+        sections=[_one_run(), _history(), _slow_and_failed()],
         variables=[rows_of("job", jobs, several=True), rows_of("run", chosen)],
         since="now-30d",
         refresh="1m",

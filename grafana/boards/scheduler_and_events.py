@@ -3,9 +3,19 @@
 from grafana.columns import column, run_column, stat_field, state_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.looks import ALWAYS_WELL, DAY_AND_CLOCK, Look, above, any_is_bad, below, values_as
-from grafana.panels import About, Size, stat, state_timeline, table, timeseries
-from grafana.queries import promql, promql_now, sql, sql_series
+from grafana.looks import (
+    DAY_AND_CLOCK,
+    PLAIN,
+    Look,
+    above,
+    any_is_bad,
+    any_needs_a_look,
+    below,
+    limit,
+    values_as,
+)
+from grafana.panels import About, Panel, Size, merged, stat, state_timeline, table, timeseries
+from grafana.queries import promql, promql_table, sql, sql_series
 from grafana.variables import rows_of
 
 _SCHEDULE = 'schedule=~"${schedule:regex}"'
@@ -34,12 +44,14 @@ _LOST = f"""
     WHERE $__timeFilter(t.scheduled_for) AND {_OF_SCHEDULES}
 """
 _SCHEDULES = f"""
-    SELECT s.name AS schedule, s.job AS job, coalesce(s.cron, 'event ' || s.on_event) AS "when", s.timezone,
-           s.calendar, s.enabled, s.next_run_at AS "next tick", s.after, s.catch_up AS "catches up",
-           s.target::text AS target, s.problem
+    SELECT s.name AS schedule, s.job AS job, coalesce(s.cron, 'on ' || s.on_event) AS "when",
+           CASE WHEN s.enabled THEN 'on' ELSE 'paused' END AS "is", s.next_run_at AS "next tick", s.after,
+           coalesce(s.target ->> 'universe', array_to_string(ARRAY(
+               SELECT jsonb_array_elements_text(s.target -> 'symbols') LIMIT 5), ', ')) AS target,
+           coalesce(s.calendar, s.timezone) AS calendar, s.problem
     FROM schedules s
     WHERE {_OF_SCHEDULES}
-    ORDER BY s.name
+    ORDER BY s.problem IS NULL, s.name
 """
 _HEALTH_OVER_TIME = """
     SELECT checked_at AS time, component AS metric,
@@ -63,27 +75,14 @@ _UNWELL = """
 """
 
 
+def _by_schedule(metric: str) -> str:
+    return f"max by (schedule) ({metric}{{{_SCHEDULE}}})"
+
+
 def _ticks() -> Section:
-    lateness = [
-        promql(
-            f"histogram_quantile({share}, sum by (le)"
-            f" (rate(streamworkers_schedule_lateness_seconds_bucket{{{_SCHEDULE}}}[$__rate_interval])))",
-            name,
-        )
-        for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
-    ]
-    became = f"sum by (schedule, state) (increase(streamworkers_schedule_ticks_total{{{_SCHEDULE}}}[$__rate_interval]))"
-    ticks = (
-        state_column("state"),
-        state_column("status"),
-        column("due", DAY_AND_CLOCK, width=100),
-        column("started after", "s", steps=above(60, 300)),
-        column("decided after", "s"),
-        run_column(),
-    )
     return Section(
         1,
-        "Ticks",
+        "Do ticks become runs in time?",
         [
             stat(
                 About(
@@ -95,119 +94,15 @@ def _ticks() -> Section:
                 [sql(_LOST)],
                 Look(
                     unit="short",
-                    thresholds=any_is_bad(),
-                    columns=(stat_field("started", ALWAYS_WELL), stat_field("waiting", ALWAYS_WELL)),
+                    decimals=0,
+                    thresholds=PLAIN,
+                    columns=(
+                        stat_field("missed", any_is_bad()),
+                        stat_field("rejected", any_is_bad()),
+                        stat_field("skipped", any_needs_a_look()),
+                    ),
                 ),
-                Size(12, 5),
-            ),
-            stat(
-                About(
-                    12,
-                    "Time to the next tick",
-                    "When does each schedule start its next run? A negative time means late: is a scheduler running?",
-                ),
-                [
-                    promql_now(
-                        f"max by (schedule) (streamworkers_schedule_next_tick_seconds{{{_SCHEDULE}}})", "{{schedule}}"
-                    )
-                ],
-                Look(unit="s", thresholds=(("red", None), ("orange", -60), ("green", 0))),
-                Size(12, 5),
-            ),
-            timeseries(
-                About(
-                    13,
-                    "Lateness p50, p95, p99",
-                    "How late do runs start? Seconds are normal; minutes mean that no scheduler was running, or that"
-                    " the database is slow.",
-                ),
-                lateness,
-                Look(unit="s", minimum=0, thresholds=above(60, 300)),
-                Size(12, 8),
-            ),
-            timeseries(
-                About(
-                    14,
-                    "Ticks by state over time",
-                    "When were ticks missed, skipped or rejected, and of which schedule?",
-                ),
-                [promql(became, "{{schedule}} {{state}}")],
-                Look(unit="short", minimum=0),
-                Size(12, 8),
-                style="bars",
-                stacked=True,
-            ),
-            table(
-                About(
-                    15,
-                    "Ticks, ones without a run first",
-                    "Why did a tick start no run? Fix the reason, then start it with `streamworkers schedules"
-                    " trigger`.",
-                ),
-                [sql(_TICKS)],
-                Look(unit="short", columns=ticks, no_value="no tick in this range"),
-                Size(24, 9),
-            ),
-        ],
-    )
-
-
-def _schedules() -> Section:
-    def by_schedule(metric: str) -> str:
-        return f"max by (schedule) ({metric}{{{_SCHEDULE}}})"
-
-    success = f"time() - {by_schedule('streamworkers_schedule_last_success_timestamp_seconds')}"
-    age = by_schedule("streamworkers_schedule_last_tick_age_seconds")
-    waiting = by_schedule("streamworkers_schedule_waiting_ticks")
-    coverage = by_schedule("streamworkers_schedule_last_tick_coverage_ratio")
-    days = by_schedule("streamworkers_schedule_calendar_days")
-    paused = f"count(max by (schedule) (streamworkers_schedule_enabled{{{_SCHEDULE}}}) == 0) or vector(0)"
-    return Section(
-        2,
-        "Schedules",
-        [
-            table(
-                About(
-                    21,
-                    "Schedules",
-                    "What is planned, and what cannot be planned? The problem says why: fix it with `streamworkers"
-                    " schedules edit`, then check with `streamworkers schedules next NAME`.",
-                ),
-                [sql(_SCHEDULES)],
-                Look(unit="none", columns=(column("next tick", DAY_AND_CLOCK, width=100),), no_value="no schedule"),
-                Size(24, 8),
-            ),
-            timeseries(
-                About(
-                    22,
-                    "Time since the last success and the last tick",
-                    "Has a schedule not succeeded for too long? If it still ticks, its runs fail: see the board Runs.",
-                ),
-                [promql(success, "{{schedule}}: success"), promql(age, "{{schedule}}: tick")],
-                Look(unit="s", minimum=0),
-                Size(6, 8),
-            ),
-            timeseries(
-                About(
-                    23,
-                    "Coverage of the newest tick",
-                    "What share of its items has the run of each schedule's newest tick completed, and when was it"
-                    " complete?",
-                ),
-                [promql(coverage, "{{schedule}}")],
-                Look(unit="percentunit", minimum=0, maximum=1, thresholds=below(0.95, 0.99)),
-                Size(6, 8),
-            ),
-            timeseries(
-                About(
-                    24,
-                    "Waiting ticks",
-                    "Does a tick wait for another run, or for a free instance? If one waits for hours, look at the run"
-                    " it depends on.",
-                ),
-                [promql(waiting, "{{schedule}}")],
-                Look(unit="short", decimals=0, minimum=0),
-                Size(4, 8),
+                Size(11, 4),
             ),
             stat(
                 About(
@@ -215,44 +110,119 @@ def _schedules() -> Section:
                     "Paused",
                     "How many schedules are paused? They start no run until `streamworkers schedules resume NAME`.",
                 ),
-                [promql_now(paused, "paused")],
-                Look(unit="short", decimals=0, thresholds=(("green", None), ("orange", 1))),
-                Size(4, 8),
+                [promql(f"count({_by_schedule('streamworkers_schedule_enabled')} == 0) or vector(0)", "paused")],
+                Look(unit="short", decimals=0, minimum=0, thresholds=any_needs_a_look()),
+                Size(4, 4),
             ),
             stat(
                 About(
                     25,
                     "Calendar ahead",
-                    "For how many days are sessions known? Below 30, update the package `exchange_calendars`.",
+                    "For how many days are sessions known, of the schedule with the fewest? Below 60, update the"
+                    " package `exchange_calendars`.",
                 ),
-                [promql_now(days, "{{schedule}}")],
-                Look(unit="d", decimals=0, thresholds=below(30, 90), no_value="no calendar in use"),
-                Size(4, 8),
+                [promql(f"min({_by_schedule('streamworkers_schedule_calendar_days')})", "days")],
+                Look(unit="suffix: days", decimals=0, thresholds=below(60, 90), no_value="no calendar in use"),
+                Size(9, 4),
             ),
+            _next_ticks(),
+            _lateness(),
+            _table_of_ticks(),
         ],
     )
 
 
+def _next_ticks() -> Panel:
+    about = About(
+        12,
+        "Next ticks",
+        "When does each schedule start its next run? A negative time means late: is a scheduler running?",
+    )
+    late = (("red", None), ("orange", -60), ("text", 0))
+    names = {"schedule": "schedule", "Value": "in"}
+    queries = [promql_table(f"sort({_by_schedule('streamworkers_schedule_next_tick_seconds')})")]
+    look = Look(unit="s", columns=(column("in", "s", width=110, steps=late),), no_value="no scheduler reports one")
+    return table(about, queries, look, Size(9, 8), transformations=merged(names))
+
+
+def _lateness() -> Panel:
+    about = About(
+        13,
+        "Lateness p50, p95, p99",
+        "How late do runs start? Seconds are normal; minutes mean that no scheduler was running, or that the database"
+        " is slow.",
+    )
+    lateness = [
+        promql(
+            f"histogram_quantile({share}, sum by (le)"
+            f" (rate(streamworkers_schedule_lateness_seconds_bucket{{{_SCHEDULE}}}[$__rate_interval]))) >= 0",
+            name,
+        )
+        for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+    ]
+    return timeseries(
+        about, lateness, Look(unit="s", minimum=0, thresholds=limit(60), no_value="no tick yet"), Size(15, 8)
+    )
+
+
+def _table_of_ticks() -> Panel:
+    columns = (
+        column("schedule", width=215),
+        column("due", DAY_AND_CLOCK, width=115),
+        state_column("state", 85),
+        column("ticks", width=60),
+        run_column(),
+        state_column("status", 115),
+        column("started after", "s", width=90, steps=above(60, 300)),
+        column("decided after", "s", width=90),
+    )
+    about = About(
+        15,
+        "Ticks, ones without a run first",
+        "Why did a tick start no run? Fix the reason, then start it with `streamworkers schedules trigger`.",
+    )
+    look = Look(unit="none", columns=columns, no_value="no tick in this range")
+    return table(about, [sql(_TICKS)], look, Size(24, 9))
+
+
+def _schedules() -> Section:
+    columns = (
+        column("schedule", width=200),
+        column("job", width=145),
+        column("when", width=150),
+        column("is", width=65),
+        column("next tick", DAY_AND_CLOCK, width=115),
+        column("after", width=200),
+        column("calendar", width=135),
+    )
+    about = About(
+        21,
+        "Schedules",
+        "What is planned, and what cannot be planned? The problem says why: fix it with `streamworkers"
+        " schedules edit`, then check with `streamworkers schedules next NAME`.",
+    )
+    look = Look(unit="none", columns=columns, no_value="no schedule: streamworkers schedules install-defaults")
+    return Section(2, "What is planned?", [table(about, [sql(_SCHEDULES)], look, Size(24, 8))])
+
+
 def _events() -> Section:
-    outcomes = "sum by (source, outcome) (rate(streamworkers_messages_total[$__rate_interval]))"
+    outcomes = "sum by (source, outcome) (rate(streamworkers_messages_total[$__rate_interval])) * 60"
     reasons = 'sum by (source, reason) (increase(streamworkers_messages_total{outcome=~"rejected|ignored"}[1h])) > 0'
-    published = "sum by (channel) (rate(streamworkers_events_published_total[$__rate_interval]))"
-    connections = "sum by (source) (increase(streamworkers_listener_connections_total[1h]))"
-    failures = "sum by (service) (increase(streamworkers_service_failures_total[$__rate_interval]))"
+    published = "sum by (channel) (rate(streamworkers_events_published_total[$__rate_interval])) * 60"
     return Section(
         3,
-        "Messages and events",
+        "Are messages handled, and events sent?",
         [
             timeseries(
                 About(
                     31,
-                    "Messages by outcome",
+                    "Messages a minute, by outcome",
                     "How were messages of other programs handled? Duplicates are normal, because each message is sent"
                     " twice; rejected messages are not.",
                 ),
                 [promql(outcomes, "{{source}} {{outcome}}")],
-                Look(unit="ops", minimum=0),
-                Size(12, 8),
+                Look(unit="short", minimum=0, no_value="no message yet"),
+                Size(12, 7),
             ),
             timeseries(
                 About(
@@ -261,17 +231,19 @@ def _events() -> Section:
                     "Why were messages not accepted? Their format is in docs/reference/events.md.",
                 ),
                 [promql(reasons, "{{source}} {{reason}}")],
-                Look(unit="short", minimum=0, no_value="none"),
-                Size(12, 8),
+                Look(unit="short", decimals=0, minimum=0, no_value="none"),
+                Size(12, 7),
                 style="bars",
             ),
             timeseries(
                 About(
-                    33, "Events published", "Are events still sent? If none are after runs, see the outbox beside it."
+                    33,
+                    "Events published a minute",
+                    "Are events still sent? If none are after runs, see the outbox beside it.",
                 ),
                 [promql(published, "{{channel}}")],
-                Look(unit="ops", minimum=0),
-                Size(6, 8),
+                Look(unit="short", minimum=0, no_value="no event yet"),
+                Size(8, 7),
             ),
             timeseries(
                 About(
@@ -279,53 +251,46 @@ def _events() -> Section:
                     "Events in the outbox",
                     "Do events wait to be published? If the number grows, Redis rejects them, or no process publishes.",
                 ),
-                [
-                    promql("max(streamworkers_outbox_events)", "events"),
-                ],
-                Look(unit="short", decimals=0, minimum=0),
-                Size(4, 8),
+                [promql("max(streamworkers_outbox_events)", "events")],
+                Look(unit="short", decimals=0, minimum=0, no_value="no scheduler reports it"),
+                Size(8, 7),
             ),
             timeseries(
                 About(
                     35,
                     "Age of the oldest event",
-                    "How long has the oldest event waited? Over a minute, look at failures of the service `outbox`.",
+                    "How long has the oldest event waited? Over two minutes is a page: look at failures of the service"
+                    " `outbox`.",
                 ),
                 [promql("max(streamworkers_outbox_oldest_age_seconds)", "oldest")],
-                Look(unit="s", minimum=0, thresholds=above(60, 300)),
-                Size(4, 8),
-            ),
-            timeseries(
-                About(
-                    36,
-                    "Connections of listeners in an hour",
-                    "Is the connection to Redis stable? More than one or two an hour means that it is lost repeatedly.",
-                ),
-                [promql(connections, "{{source}}")],
-                Look(unit="short", minimum=0),
-                Size(4, 8),
-            ),
-            timeseries(
-                About(
-                    37,
-                    "Failed steps of background services",
-                    "Which service fails? A failed step is repeated; for a steady rate, see the event `service_failed`"
-                    " in the log.",
-                ),
-                [promql(failures, "{{service}}")],
-                Look(unit="short", minimum=0),
-                Size(6, 8),
-                style="bars",
+                Look(unit="s", minimum=0, thresholds=limit(120), no_value="no scheduler reports it"),
+                Size(8, 7),
             ),
         ],
     )
 
 
 def _health() -> Section:
+    columns = (
+        column("component", width=110),
+        state_column("status", 90),
+        column("checked", DAY_AND_CLOCK, width=115),
+        run_column(),
+    )
     return Section(
         4,
-        "Health",
+        "What do health checks find?",
         [
+            table(
+                About(
+                    42,
+                    "Newest finding of each component",
+                    "Is each component well? If `checked` is old, the schedule of `health_check` does not run.",
+                ),
+                [sql(_HEALTH_NOW)],
+                Look(unit="none", columns=columns, no_value="no check within a day"),
+                Size(14, 8),
+            ),
             state_timeline(
                 About(
                     41,
@@ -335,37 +300,112 @@ def _health() -> Section:
                 ),
                 [sql_series(_HEALTH_OVER_TIME)],
                 Look(unit="none", mappings=(values_as(_HEALTH),), thresholds=above(1, 2), no_value="no check"),
-                Size(12, 9),
+                Size(10, 8),
             ),
-            table(
+        ],
+    )
+
+
+def _details() -> Section:
+    became = f"sum by (schedule, state) (increase(streamworkers_schedule_ticks_total{{{_SCHEDULE}}}[$__rate_interval]))"
+    success = f"time() - {_by_schedule('streamworkers_schedule_last_success_timestamp_seconds')}"
+    age = _by_schedule("streamworkers_schedule_last_tick_age_seconds")
+    coverage = _by_schedule("streamworkers_schedule_last_tick_coverage_ratio")
+    waiting = _by_schedule("streamworkers_schedule_waiting_ticks")
+    connections = "sum by (source) (increase(streamworkers_listener_connections_total[1h]))"
+    failures = "sum by (service) (increase(streamworkers_service_failures_total[$__rate_interval]))"
+    return Section(
+        5,
+        "Over time, and in detail",
+        [
+            timeseries(
                 About(
-                    42,
-                    "Newest finding of each component",
-                    "Is each component well? If `checked` is old, the schedule of `health_check` does not run.",
+                    14,
+                    "Ticks by state over time",
+                    "When were ticks missed, skipped or rejected, and of which schedule?",
                 ),
-                [sql(_HEALTH_NOW)],
+                [promql(became, "{{schedule}} {{state}}")],
+                Look(unit="short", decimals=0, minimum=0, no_value="no tick yet"),
+                Size(12, 8),
+                style="bars",
+                stacked=True,
+            ),
+            timeseries(
+                About(
+                    22,
+                    "Time since success and tick",
+                    "Has a schedule not succeeded for too long? If it still ticks, its runs fail: see the board Runs.",
+                ),
+                [promql(success, "{{schedule}}: success"), promql(age, "{{schedule}}: tick")],
+                Look(unit="s", minimum=0, no_value="no tick yet"),
+                Size(12, 8),
+            ),
+            timeseries(
+                About(
+                    23,
+                    "Coverage of the newest tick",
+                    "What share of its items has the run of each schedule's newest tick completed, and when was it"
+                    " complete?",
+                ),
+                [promql(coverage, "{{schedule}}")],
                 Look(
-                    unit="none",
-                    columns=(
-                        state_column("status"),
-                        column("checked", DAY_AND_CLOCK, width=100),
-                        run_column(),
-                    ),
-                    no_value="no check within a day",
+                    unit="percentunit",
+                    minimum=0,
+                    maximum=1,
+                    thresholds=(("red", None), ("text", 0.99)),
+                    no_value="no tick yet",
                 ),
-                Size(12, 9),
+                Size(12, 8),
+            ),
+            timeseries(
+                About(
+                    24,
+                    "Waiting ticks",
+                    "Does a tick wait for another run, or for a free instance? If one waits for hours, look at the run"
+                    " it depends on.",
+                ),
+                [promql(waiting, "{{schedule}}")],
+                Look(unit="short", decimals=0, minimum=0, no_value="none"),
+                Size(12, 8),
+            ),
+            timeseries(
+                About(
+                    36,
+                    "Connections of listeners in an hour",
+                    "Is the connection to Redis stable? More than one or two an hour means that it is lost repeatedly.",
+                ),
+                [promql(connections, "{{source}}")],
+                Look(unit="short", decimals=0, minimum=0, no_value="no scheduler reports it"),
+                Size(12, 8),
+            ),
+            timeseries(
+                About(
+                    37,
+                    "Failed steps of background services",
+                    "Which service fails? A failed step is repeated; for a steady rate, see the event `service_failed`"
+                    " in the log.",
+                ),
+                [promql(failures, "{{service}}")],
+                Look(unit="short", decimals=0, minimum=0, no_value="none"),
+                Size(12, 8),
+                style="bars",
             ),
             table(
                 About(43, "Findings", "What was wrong, and how much? docs/guides/operations.md says what to do."),
                 [sql(_UNWELL)],
                 Look(
                     unit="none",
-                    columns=(state_column("status"), column("checked", DAY_AND_CLOCK, width=100)),
+                    columns=(
+                        column("checked", DAY_AND_CLOCK, width=115),
+                        column("component", width=110),
+                        state_column("status", 90),
+                    ),
                     no_value="no finding in this range",
                 ),
                 Size(24, 8),
             ),
         ],
+        collapsed=True,
     )
 
 
@@ -376,7 +416,7 @@ def board() -> Board:
         uid="streamworkers-scheduler",
         title="Scheduler and events",
         description="Do ticks and messages become runs in time, and what do health checks find?",
-        sections=[_ticks(), _schedules(), _events(), _health()],
+        sections=[_ticks(), _schedules(), _events(), _health(), _details()],
         variables=[rows_of("schedule", schedules, several=True)],
         since="now-24h",
     )

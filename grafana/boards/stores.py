@@ -69,7 +69,7 @@ def _redis() -> Section:
     limit = "max(streamworkers_redis_max_memory_bytes)"
     return Section(
         1,
-        "Redis",
+        "Has Redis room, and is it fast?",
         [
             gauge(
                 About(
@@ -79,7 +79,7 @@ def _redis() -> Section:
                     " raise `maxmemory`; a full Redis rejects every enqueue.",
                 ),
                 [promql_now(f"{memory} / ({limit} > 0) or vector(0)", "of its limit")],
-                Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.8, 0.9)),
+                Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.7, 0.8)),
                 Size(6, 8),
             ),
             timeseries(
@@ -136,7 +136,7 @@ def _postgres() -> Section:
     most = "max(streamworkers_postgres_max_connections)"
     return Section(
         2,
-        "PostgreSQL",
+        "Has PostgreSQL room, and is it fast?",
         [
             gauge(
                 About(
@@ -145,7 +145,7 @@ def _postgres() -> Section:
                     "How many of the connections are in use? Over 80 %, run fewer workers on a server, or a pooler.",
                 ),
                 [promql_now(f"{used} / {most}", "of the maximum")],
-                Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.8, 0.9)),
+                Look(unit="percentunit", minimum=0, maximum=1, thresholds=above(0.7, 0.8)),
                 Size(6, 8),
             ),
             timeseries(
@@ -177,7 +177,7 @@ def _postgres() -> Section:
                 ),
                 [sql(_CONNECTIONS)],
                 Look(unit="short", decimals=0),
-                Size(12, 7),
+                Size(9, 7),
                 x="program",
             ),
             stat(
@@ -193,7 +193,7 @@ def _postgres() -> Section:
                     decimals=2,
                     columns=(stat_field("read from memory", below(0.9, 0.95)),),
                 ),
-                Size(4, 7),
+                Size(5, 7),
             ),
             stat(
                 About(
@@ -204,7 +204,7 @@ def _postgres() -> Section:
                 ),
                 [sql(_TROUBLE)],
                 Look(unit="short", decimals=0),
-                Size(4, 7),
+                Size(5, 7),
             ),
             stat(
                 About(
@@ -215,7 +215,7 @@ def _postgres() -> Section:
                 ),
                 [sql(_LEDGER)],
                 Look(unit="short", decimals=0),
-                Size(4, 7),
+                Size(5, 7),
             ),
         ],
     )
@@ -266,21 +266,24 @@ def _pools() -> Section:
                 Size(8, 8),
             ),
         ],
+        collapsed=True,
     )
 
 
 def _sizes() -> Section:
     written = "max by (table) (rate(streamworkers_table_rows_written_total[$__rate_interval]))"
     columns = (
-        column("bytes", "bytes"),
-        column("indexes", "bytes"),
-        column("dead share", "percentunit", steps=above(0.2, 0.4)),
-        column("last vacuum", DAY_AND_CLOCK, width=100),
-        column("last analyze", DAY_AND_CLOCK, width=100),
+        column("bytes", "bytes", width=90),
+        column("indexes", "bytes", width=90),
+        column("rows", width=80),
+        column("dead share", "percentunit", width=80, steps=above(0.2, 0.4)),
+        column("partitions", width=85),
+        column("last vacuum", DAY_AND_CLOCK, width=115),
+        column("last analyze", DAY_AND_CLOCK, width=115),
     )
     return Section(
         4,
-        "Sizes",
+        "What grows?",
         [
             timeseries(
                 About(
@@ -318,7 +321,7 @@ def _sizes() -> Section:
                 About(44, "Largest tables", "Which tables are largest, with their partitions and indexes?"),
                 [sql(_LARGEST)],
                 Look(unit="bytes"),
-                Size(8, 10),
+                Size(7, 10),
                 x="table",
             ),
             table(
@@ -329,7 +332,7 @@ def _sizes() -> Section:
                 ),
                 [sql(_TABLES)],
                 Look(unit="short", columns=columns),
-                Size(16, 10),
+                Size(17, 10),
             ),
         ],
     )
@@ -339,7 +342,7 @@ def _faults() -> Section:
     names = "{{store}} {{kind}} {{instance}}"
     return Section(
         5,
-        "What they keep from working",
+        "Do they keep anything from working?",
         [
             timeseries(
                 About(
@@ -349,8 +352,8 @@ def _faults() -> Section:
                     " somebody: `streamworkers doctor` names the right or the limit.",
                 ),
                 [promql("max by (store, kind, instance) (streamworkers_store_faults) > 0", names)],
-                Look(unit="short", decimals=0, minimum=0),
-                Size(12, 7),
+                Look(unit="short", decimals=0, minimum=0, no_value="no fault"),
+                Size(12, 5),
             ),
             timeseries(
                 About(
@@ -360,8 +363,8 @@ def _faults() -> Section:
                     " reach what the others can.",
                 ),
                 [promql("max by (store, kind, instance) (streamworkers_workers_holding) > 0", names)],
-                Look(unit="short", decimals=0, minimum=0),
-                Size(12, 7),
+                Look(unit="short", decimals=0, minimum=0, no_value="no worker holds"),
+                Size(12, 5),
             ),
         ],
     )
@@ -373,6 +376,6 @@ def board() -> Board:
         uid="streamworkers-stores",
         title="Redis and PostgreSQL",
         description="Do Redis and PostgreSQL have room, and are they fast?",
-        sections=[_redis(), _postgres(), _pools(), _sizes(), _faults()],
+        sections=[_faults(), _redis(), _postgres(), _sizes(), _pools()],
         since="now-6h",
     )

@@ -346,9 +346,9 @@ def _next() -> Section:
     columns = (
         column("schedule", width=200, to=link("scheduler and events", "/d/streamworkers-scheduler")),
         column("is", width=70),
-        column("next tick", DAY_AND_CLOCK, width=105),
+        column("next tick", DAY_AND_CLOCK, width=115),
         column("in", "s", width=85, steps=(("red", None), ("orange", -60), ("text", 0))),
-        column("last tick", DAY_AND_CLOCK, width=105),
+        column("last tick", DAY_AND_CLOCK, width=115),
         state_column("state", 85),
     )
     look = Look(unit="none", columns=columns, no_value="no schedule: streamworkers schedules install-defaults")

@@ -15,9 +15,14 @@ from watching.boards import Answer, Panel, ask, moment, panels, variables_of
 from watching.prometheus_server import RULES
 from watching.stage import Stage, watched_system
 
-# Series that exist only during a problem.
+# What exists only during a problem, and calls to a provider, which the watched system does not make.
 MAY_BE_EMPTY = {
     ("streamworkers-tonight", "Alerts firing"),
+    ("streamworkers-queues", "Alerts firing"),
+    ("streamworkers-market", "Calls a minute, by answer"),
+    ("streamworkers-market", "Budget: calls that count, and calls that had to wait"),
+    ("streamworkers-market", "Outages"),
+    ("streamworkers-market", "Bars stored and rejected a minute"),
     ("streamworkers-stores", "Faults"),
     ("streamworkers-stores", "Workers that hold"),
 }

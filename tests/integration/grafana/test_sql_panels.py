@@ -165,6 +165,10 @@ def market(connection: Connection) -> dict[str, Value]:
         "INSERT INTO group_memberships (group_id, symbol) SELECT id, unnest(%s::text[]) FROM definition_groups",
         (list(SYMBOLS),),
     )
+    connection.execute(
+        "INSERT INTO provider_outages (provider, since, next_probe_at, error) VALUES ('massive', %s, %s, 'HTTP 503')",
+        (NOW - timedelta(minutes=5), NOW),
+    )
     connection.execute("SET ROLE streamworkers_readonly")
     return {
         "job": ["analysis", "indicators"],

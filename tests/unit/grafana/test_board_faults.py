@@ -68,6 +68,7 @@ _PUT_BACK: list[tuple[str, Panel, Callable[[Json], Any], str]] = [
     ("time in a verdict", _SENTENCE, _reduce_all, "takes the time too"),
     ("uncoloured stat", _STAT, _classic, "its thresholds colour nothing"),
     ("sentence in cells", _TABLE, lambda p: p["fieldConfig"]["defaults"]["mappings"].clear(), "in empty cells"),
+    ("sentence for empty texts", _TABLE, lambda p: p["fieldConfig"]["defaults"]["mappings"].pop(1), "in empty cells"),
     ("sentence in states", _TABLE, lambda p: _override(p, 1)[0]["value"].pop(0), "in empty cells"),
     ("uncoloured column", _TABLE, lambda p: _drop(_override(p, 2), "color"), "thresholds of age colour nothing"),
     ("4.12 K", _TABLE, lambda p: _drop(_override(p, 0), "unit"), "the id run as a quantity"),
