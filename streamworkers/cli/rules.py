@@ -4,6 +4,8 @@ from typing import IO, Any
 
 import click
 
+from streamworkers.alerts.alert_text import parse_alert_text
+from streamworkers.alerts.document import Alert, alert_to_json, alert_warnings, parse_alert
 from streamworkers.cli.session import Session, json_option, print_json, print_table
 from streamworkers.errors import BadInputError
 from streamworkers.results import definitions
@@ -12,7 +14,6 @@ from streamworkers.rules.canonical import rule_to_json
 from streamworkers.rules.json_input import MOST_BYTES, read_json
 from streamworkers.rules.market_vocabulary import MarketVocabulary
 from streamworkers.rules.printer import print_rule, print_value
-from streamworkers.rules.text import parse_rule_text
 from streamworkers.rules.tree import (
     Condition,
     is_adjustable,
@@ -28,34 +29,49 @@ def rules() -> None:
     """Rules: conditions on the bars of one symbol, as text or JSON (docs/guides/rules.md)."""
 
 
-@rules.command(short_help="Check a rule, and print both notations.")
+@rules.command(short_help="Check a rule or an alert, and print both notations.")
 @click.argument("rule", required=False)
-@click.option("--file", type=click.File("rb"), help="Read the rule from a file; - is standard input.")
+@click.option("--file", type=click.File("rb"), help="Read it from a file; - is standard input.")
 @click.option("--database", is_flag=True, help="Know the names of the database's definitions, such as rsi_14, too.")
 @json_option
 def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: bool) -> None:
-    """Check RULE, in text form or JSON, and print its canonical form and what it reads.
+    """Check RULE, a rule or an alert in text form or JSON, and print its canonical form and what it reads.
 
-    For example: streamworkers rules check 'rsi(14) < 30 and price crosses_above sma(50)'
+    \b
+    For example:
+      streamworkers rules check 'rsi(14) < 30 and price crosses_above sma(50)'
+      streamworkers rules check 'AAPL > 150 1h cooldown 5m until 2027-01-01'
     """
     if (rule is None) == (file is None):
         raise BadInputError("give either a rule or --file")
     text = rule if rule is not None else _read(file)
     vocabulary = _database_vocabulary() if database else MarketVocabulary()
-    is_json = text.lstrip()[:1] in ("{", "[")
-    found = parse_rule(read_json(text), vocabulary) if is_json else parse_rule_text(text, vocabulary)
-    answer = describe_rule(found)
+    alert = _parse(text, vocabulary)
+    answer = describe_rule(alert.rule)
+    document, plain = alert_to_json(alert), alert_to_json(Alert(alert.rule))
+    if document != plain:
+        answer |= {"alert": document, "warnings": alert_warnings(alert)}
     if as_json:
         print_json(answer)
         return
     click.echo(answer["text"])
-    print_json(answer["rule"])
+    print_json(answer.get("alert", answer["rule"]))
     columns = {"text": "reads", "dimension": "measured in", "lookback": "bars before"}
     print_table([*answer["fields"], *answer["patterns"]], columns, "reads nothing")
     days = f" and {answer['lookback_days']} days" if answer["lookback_days"] else ""
     click.echo(f"needs {answer['lookback']} bars{days} before the bar that it decides")
-    if not answer["adjustable"]:
-        click.echo("cannot be adjusted after a split: a field is measured neither in prices nor in volumes")
+    for warning in alert_warnings(alert):
+        click.echo(f"warning: {warning}")
+
+
+def _parse(text: str, vocabulary: MarketVocabulary) -> Alert:
+    """The alert of a text or document; a bare rule is an alert that has nothing else."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return parse_alert_text(text, vocabulary)
+    document = read_json(text)
+    if isinstance(document, dict) and {"rule", "schema_version", "condition"} & document.keys():
+        return parse_alert(document, vocabulary)
+    return Alert(parse_rule(document, vocabulary))
 
 
 def describe_rule(rule: Condition) -> dict[str, Any]:

@@ -14,12 +14,12 @@
 The parser knows no name of a field: the vocabulary does, when the tree is built.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from streamworkers.rules.build import build_rule
 from streamworkers.rules.json_input import MOST_BYTES, require_limits
-from streamworkers.rules.problem import PathPart, RuleError
+from streamworkers.rules.located import Located, find_column
+from streamworkers.rules.problem import RuleError
 from streamworkers.rules.schema import require_document
 from streamworkers.rules.token_reader import TokenReader
 from streamworkers.rules.tree import Condition
@@ -31,17 +31,6 @@ _CROSSINGS = ("crosses_above", "crosses_below", "crosses")
 _MOVES = ("moves_up_pct", "moves_down_pct", "moves_up", "moves_down")
 WORD_OPERATORS = (*_PAIRS, *_CROSSINGS, *_MOVES)
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
-
-
-class Located(dict[str, Any]):
-    """A JSON object with the column at which it begins in the text, and those of its members."""
-
-    column: int
-    columns: dict[str, int]
-
-    def __init__(self, column: int, members: Mapping[str, Any], **columns: int) -> None:
-        super().__init__(members)
-        self.column, self.columns = column, columns
 
 
 class _Parsed(NamedTuple):
@@ -77,25 +66,19 @@ def build_located(text: str, document: Located, vocabulary: Vocabulary) -> Condi
         raise RuleError((), error.problem, text, find_column(document, error.path)) from None
 
 
-def find_column(document: object, path: tuple[PathPart, ...]) -> int:
-    """The column of the innermost part of a path that is known."""
-    column, inside = 1, document
-    for part in path:
-        if isinstance(inside, Located):
-            column = inside.columns.get(str(part), inside.column)
-        try:
-            inside = inside[part]  # type: ignore[index]
-        except (LookupError, TypeError):
-            return column
-    return inside.column if isinstance(inside, Located) else column
-
-
 class TextParser(TokenReader):
     """Reads conditions and values; methods are named for what they read."""
 
     def condition(self) -> Located:
         """Read a condition with all of its parts."""
         return self._require_condition(self._any())
+
+    def at_operator(self) -> bool:
+        """True if an operator of a comparison is next."""
+        place = self._place
+        found = self._operator()
+        self._place = place
+        return found is not None
 
     def _require_condition(self, parsed: _Parsed) -> Located:
         if parsed.kind == "condition":

@@ -14,9 +14,9 @@ _DEEPEST = 24  # parentheses, signs and `not` within each other
 class TokenReader:
     """The tokens of one text and the place in them."""
 
-    def __init__(self, text: str, start: int = 0, first: tuple[Token, ...] = ()) -> None:
+    def __init__(self, text: str, start: int = 0) -> None:
         self.text = text
-        self._tokens = [*first, *split_tokens(text, start)]
+        self._tokens = split_tokens(text, start)
         self._place = 0
         self._depth = 0
 
@@ -32,6 +32,10 @@ class TokenReader:
     def fail(self, problem: str, token: Token | None = None) -> RuleError:
         """An error at a token, the next one unless another is given."""
         return RuleError((), problem, self.text, (token or self.next).column)
+
+    def insert(self, token: Token) -> None:
+        """Read a token next that is not in the text."""
+        self._tokens.insert(self._place, token)
 
     def take(self) -> Token:
         """Read the next token, whatever it is; the end stays."""

@@ -218,7 +218,7 @@ def test_every_link_of_the_docs_leads_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ARCHITECTURE.md", "docs/concepts.md"])
 def test_every_module_that_the_docs_name_exists(name: str) -> None:
-    folders = "admin|analysis|diagnosis|engine|jobs|loading|market|results|rules|schedules|scheduler"
+    folders = "admin|alerts|analysis|diagnosis|engine|jobs|loading|market|results|rules|schedules|scheduler"
     missing = [
         path
         for path in re.findall(rf"`(?:streamworkers/)?((?:{folders})/[a-z_/]*(?:\.py|\.lua)?)`", _text(name))

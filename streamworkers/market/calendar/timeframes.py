@@ -37,11 +37,21 @@ TIMEFRAMES = {
         Timeframe("month", "ohlcv_monthly", "date"),
     )
 }
-_ALIASES = {"minute": "1min", "hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month"}
+_ALIASES = {
+    "minute": "1min",
+    "hourly": "hour",
+    "daily": "day",
+    "weekly": "week",
+    "monthly": "month",
+    "1h": "hour",
+    "1d": "day",
+    "1w": "week",
+    "1mo": "month",  # 1m is none: a minute to some, a month to others
+}
 
 
 def timeframe_named(name: str) -> Timeframe:
-    """Return the timeframe of that name or alias (`daily` is `day`).
+    """Return the timeframe of that name or alias (`daily` and `1d` are `day`).
 
     Raises BadInputError for any other name.
     """

@@ -19,7 +19,7 @@ def _check(*words: str) -> int:
 
 
 def test_it_prints_both_notations_and_what_the_rule_reads(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _check("RSI < 30 AND close crosses above sma(50)") == 0
+    assert _check("RSI() < 30 AND close crosses above sma(50)") == 0
     out = capsys.readouterr().out
     assert out.startswith(TEXT + "\n{")
     assert json.loads(out[out.index("{") : out.rindex("}") + 1])["operator"] == "and"
@@ -58,7 +58,28 @@ def test_it_says_what_a_split_cannot_adjust_and_which_days_are_needed(capsys: py
     out = capsys.readouterr().out
     assert "needs 10 bars and 380 days before the bar that it decides\n" in out
     assert "pattern cdldoji" in out
-    assert out.endswith("cannot be adjusted after a split: a field is measured neither in prices nor in volumes\n")
+    assert out.endswith("so the rule cannot be adjusted after a split\n")
+
+
+def test_an_alert_is_checked_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    flat = {"symbol": "AAPL", "condition": "price_above", "threshold": 150, "timeframe": "1h"}
+    canonical = {
+        "schema_version": 1,
+        "ticker": "AAPL",
+        "timeframe": "hour",
+        "rule": {"indicator": "price", "operator": ">", "value": 150},
+        "rearm": {"type": "edge"},
+    }
+    for form in ("AAPL > 150 1h", json.dumps(flat), json.dumps(canonical)):
+        assert _check(form, "--json") == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert (answer["text"], answer["alert"], answer["warnings"]) == ("price > 150", canonical, [])
+    assert _check("AAPL > 150 1h cooldown 5m") == 0
+    out = capsys.readouterr().out
+    assert out.startswith('price > 150\n{\n  "schema_version": 1,\n  "ticker": "AAPL",')
+    assert out.endswith("warning: $.rearm.cooldown: 300 seconds are shorter than a bar of hour, so it has no effect\n")
+    assert _check('{"rule": {}}') == 2
+    assert capsys.readouterr().err == "Error: $.rule: lacks 'operator'\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Alerts: the document that people write, and the pure function that decides when one fires."""
