@@ -92,6 +92,8 @@ def _require_plain(seen: _Seen) -> None:
     path, value = seen.path, seen.value
     if seen.nesting > _MOST_NESTING:
         raise RuleError(path[:8], f"nested deeper than {_MOST_NESTING} levels")
+    if isinstance(value, Mapping | list | tuple) and len(value) > _MOST_VALUES:
+        raise RuleError(path, f"has {len(value)} values, more than {_MOST_VALUES}")
     if seen.depth > MOST_DEPTH:
         raise RuleError(path, f"{seen.depth} levels of conditions and values are more than {MOST_DEPTH}")
     if isinstance(value, _Repeated):

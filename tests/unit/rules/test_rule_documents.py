@@ -170,7 +170,8 @@ TEXTS: list[tuple[str | bytes, str]] = [
     (b"\xff\xfe", "$: byte 0 is no UTF-8"),
     ('{"a": "\\u0000"}', "$.a: '\\x00' holds a character that cannot be stored"),
     ('{"a": "' + "[" * 50 + '"}', "$: lacks 'operator'"),
-    ("[" + ",".join(["1"] * 9000) + "]", "$: more than 4000 values"),
+    ("[" + ",".join(["1"] * 9000) + "]", "$: has 9000 values, more than 4000"),
+    ("[" + ",".join(["[1,1]"] * 3000) + "]", "$: more than 4000 values"),
     ("{" + ",".join(f'"{key}":1' for key in range(3000)) + ',"7":2}', "$.7: this key occurs twice in its object"),
 ]
 
