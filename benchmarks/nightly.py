@@ -35,6 +35,7 @@ from bench_pool import (
     wait_until,
     workers,
 )
+from streamworkers.analysis.history import bars_to_read
 from streamworkers.analysis.indicators import compute_last_bars
 from streamworkers.analysis.patterns import detect
 from streamworkers.database import Connection, connect
@@ -42,11 +43,12 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.loading.providers.synthetic import generate_bars
-from streamworkers.market.bars.read import read_newest_time, read_series
+from streamworkers.market.bars.read import read_newest_time
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment
 from streamworkers.market.files.bars_import import import_bars
 from streamworkers.results import definitions
+from streamworkers.results.histories import read_histories
 from streamworkers.results.store import IndicatorRow, PatternRow, Scan, save_indicators, save_patterns
 
 REAL_BARS = PROJECT.parent / "shared" / "data" / "sp500_daily_2016_2021.csv.gz"
@@ -77,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, default=REAL_BARS if REAL_BARS.exists() else None, help="your daily bars")
     parser.add_argument("--items", type=positive, help="use only the first N symbols")
-    parser.add_argument("--max-bars", type=positive, default=500)
+    parser.add_argument("--max-bars", type=positive, help="read no more bars than this  [default: what is needed]")
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--processes", type=positive, default=2)
     words = parser.parse_args()
@@ -101,7 +103,7 @@ def main() -> None:
     pooled, plain, processes = zip(*rounds, strict=True)
     source = words.csv.name if words.csv else "synthetic bars"
     print_table(
-        f"Nightly analysis: {len(symbols)} symbols x {words.max_bars} bars of {source}",
+        f"Nightly analysis: {len(symbols)} symbols, {words.max_bars or 'the needed'} bars of {source}",
         ["", f"seconds, median of {words.rounds} (min-max)", "ratio of the pool to it", "target"],
         [
             [f"enqueue to run completed, {words.processes} workers", spread(pooled, 3), "", ""],
@@ -142,7 +144,7 @@ def load_bars(bench: Bench, csv_file: Path | None) -> tuple[str, ...]:
     return tuple(sorted(import_bars(bench.connection, [csv_file], DAY).symbols))
 
 
-def pooled_round(bench: Bench, symbols: tuple[str, ...], max_bars: int) -> tuple[float, Checksum]:
+def pooled_round(bench: Bench, symbols: tuple[str, ...], max_bars: int | None) -> tuple[float, Checksum]:
     """Seconds from the call of enqueue to the run's completion, and the checksum of the written rows."""
     empty_results(bench)
     request = RunRequest("analysis", symbols, "benchmark", "day", parameters={"max_bars": max_bars})
@@ -161,7 +163,7 @@ def script_round(bench: Bench, script: Callable[[], None]) -> tuple[float, Check
     return time.perf_counter() - started, checksum(bench)
 
 
-def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int) -> None:
+def plain_script(bench: Bench, symbols: Sequence[str], max_bars: int | None) -> None:
     """Read, compute and write in this process: the script that one would write without a pool."""
     with bench.connection.transaction():
         newest = newest_day(bench.connection, symbols)
@@ -179,7 +181,7 @@ def script_processes(bench: Bench, processes: int) -> Iterator[ProcessPoolExecut
 
 
 def script_of_processes(
-    bench: Bench, executor: ProcessPoolExecutor, processes: int, symbols: Sequence[str], max_bars: int
+    bench: Bench, executor: ProcessPoolExecutor, processes: int, symbols: Sequence[str], max_bars: int | None
 ) -> None:
     """Give each process an equal share of the symbols: the script that one would write for two cores."""
     newest = newest_day(bench.connection, symbols)
@@ -193,7 +195,7 @@ def open_connection(url: str) -> None:
     _connections.append(connect(url, application="script"))
 
 
-def script_of_share(symbols: Sequence[str], newest: date, max_bars: int) -> None:
+def script_of_share(symbols: Sequence[str], newest: date, max_bars: int | None) -> None:
     """Read a share of the symbols in one query, compute, and replace its rows with COPY, in one transaction."""
     (connection,) = _connections
     with connection.transaction(), connection.cursor() as cursor:
@@ -234,18 +236,21 @@ def newest_day(connection: Connection, symbols: Sequence[str]) -> date:
     return newest
 
 
-def compute(connection: Connection, symbols: Sequence[str], newest: date, max_bars: int) -> Rows:
+def compute(connection: Connection, symbols: Sequence[str], newest: date, max_bars: int | None) -> Rows:
     """Read the bars of the symbols in one query, and compute what is enabled."""
     indicators = definitions.parse_indicators(definitions.read_enabled_indicators(connection, "day"))
     patterns = definitions.parse_patterns(definitions.read_enabled_patterns(connection, "day"))
     moment = bar_moment(DAY, newest)
     rows = Rows([], [], [], [pattern.name for pattern in patterns])
-    for symbol, series in read_series(connection, symbols, DAY, newest, max_bars).items():
-        if series.times[-1] != np.datetime64(newest, "D"):
+    bars = bars_to_read(indicators, DAY, 1).at_most(max_bars)
+    for symbol, history in read_histories(connection, symbols, DAY, newest, bars).items():
+        if history.recent.times[-1] != np.datetime64(newest, "D"):
             continue
-        for name, bars in compute_last_bars(indicators, series).values.items():
-            rows.values.extend(IndicatorRow(symbol, name, moment, bar.value, bar.outputs, len(series)) for bar in bars)
-        rows.found.extend(PatternRow(symbol, moment, detection) for detection in detect(patterns, series)[0])
+        found = compute_last_bars(indicators, history)
+        for name, values in found.values.items():
+            for bar, used in zip(values, found.bars_used[name], strict=True):
+                rows.values.append(IndicatorRow(symbol, name, moment, bar.value, bar.outputs, used))
+        rows.found.extend(PatternRow(symbol, moment, detection) for detection in detect(patterns, history)[0])
         rows.scans.append(Scan(symbol, moment, moment))
     return rows
 

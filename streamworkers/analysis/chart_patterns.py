@@ -20,6 +20,7 @@ from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.rolling import divide, quiet, shift
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.analysis.ta_lib import talib
+from streamworkers.analysis.warmup import macd_bars
 from streamworkers.market.bars.bars import Bars, FloatArray
 
 SignalArray = NDArray[np.int32]
@@ -136,27 +137,40 @@ def _bars_for_mean_crossings(params: Mapping[str, Any]) -> int:
     return int(max(params["fast"], params["slow"])) + 1
 
 
+def _macd_periods(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}period": params[name] for name in ("fast", "slow", "signal")}
+
+
 def _bars_for_macd_crossings(params: Mapping[str, Any]) -> int:
-    periods = {f"{name}period": params[name] for name in ("fast", "slow", "signal")}
-    return ta_function("MACD").lookback(periods) + 2
+    return ta_function("MACD").lookback(_macd_periods(params)) + 2
+
+
+def _bars_to_settle_macd(params: Mapping[str, Any]) -> int:
+    return macd_bars(_macd_periods(params)) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class ChartPattern:
     """A detector, its traits, and the rules of its parameters.
 
-    `bars_needed` computes, from all parameters, the length of the shortest series that can have a signal. The defaults
-    of the parameters are in the signature of the detector only.
+    `bars_needed` computes, from all parameters, the length of the shortest series that can have a signal, and
+    `settles_after`, if that is longer, `bars_to_settle`. The defaults of the parameters are in the signature of the
+    detector only.
     """
 
     detect: Callable[..., SignalArray]
     bars_needed: Callable[[Mapping[str, Any]], int]
     rules: Mapping[str, Rule]
     traits: PatternTraits
+    settles_after: Callable[[Mapping[str, Any]], int] | None = None
 
     def complete_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The given parameters, completed with the defaults of the others."""
         return complete_params(self.detect, params)
+
+    def bars_to_settle(self, params: Mapping[str, Any]) -> int:
+        """The length of the series from which on no earlier bar changes a signal, from all parameters."""
+        return self.bars_needed(params) if self.settles_after is None else self.settles_after(params)
 
 
 _CROSS_RULES: Mapping[str, Rule] = {"fast": WholeNumber(2), "slow": WholeNumber(2)}
@@ -186,6 +200,7 @@ CHART_PATTERNS: Mapping[str, ChartPattern] = {
         _bars_for_macd_crossings,
         {"fast": WholeNumber(2), "slow": WholeNumber(2), "signal": WholeNumber(1)},
         _FREE,
+        _bars_to_settle_macd,
     ),
     "volume_spike": ChartPattern(
         volume_spike,

@@ -5,6 +5,9 @@ price for ranges, changes and true ranges, 100 for the range of an RSI. Sums ove
 because TA-Lib's running sums keep residue of bars that left the window; a window is flat if each of its bars is.
 """
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 
 from streamworkers.analysis.rolling import quiet, rolling_sum, shift
@@ -16,13 +19,28 @@ FLAT = 1e-12
 
 @quiet
 def longest_calm(series: Bars) -> int:
-    """The most bars in a row that each lack something that is divided by: a change, a range or volume."""
-    typical = series.high + series.low + series.close
-    calm = still(series.close) | still(typical) | narrow(series) | (series.volume <= 0)
-    lively = np.flatnonzero(~calm)
-    if not len(lively):
-        return len(calm)
-    return int(max(lively[0], len(calm) - 1 - lively[-1], np.diff(lively).max(initial=1) - 1))
+    """The most bars in a row that each lack something that is divided by: a change, a range or volume.
+
+    A few bars with very little of all may count as well. With a close of zero, which is divided by too, all bars count.
+    """
+    high, close = series.high, series.close
+    if len(close) == 0 or close.min() <= 0.0:
+        return len(close)
+    width = high - series.low
+    typical = width + 2.0 * series.low + close
+    factors = (width[1:], np.abs(close[1:] - close[:-1]), np.abs(typical[1:] - typical[:-1]), series.volume[1:])
+    lively = np.flatnonzero(factors[0] * factors[1] * factors[2] * factors[3] > _least_product(factors, high))
+    if len(lively) == 0:
+        return len(close)
+    # The first bar has no change: it counts as calm.
+    return max(int(lively[0]) + 1, len(close) - 2 - int(lively[-1]), int((lively[1:] - lively[:-1]).max(initial=1)) - 1)
+
+
+def _least_product(factors: Sequence[FloatArray], high: FloatArray) -> float:
+    """What the product of a bar's factors exceeds if none of them is flat."""
+    most = [float(factor.max(initial=0.0)) for factor in factors]
+    others = max(prod(most[:place] + most[place + 1 :]) for place in range(len(most)))
+    return 4.0 * FLAT * float(high.max()) * others
 
 
 def still(values: FloatArray) -> Mask:

@@ -1,7 +1,7 @@
 """Computes indicators from their definitions, with TA-Lib's functions and those of own_indicators."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
@@ -10,12 +10,14 @@ import numpy as np
 
 from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.flat import longest_calm
+from streamworkers.analysis.history import History, HistoryWindows, Window, as_history, definition_length
 from streamworkers.analysis.own_indicators import OWN_INDICATORS
 from streamworkers.analysis.rolling import quiet
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.analysis.undefined import UNDEFINED
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.bars import Bars, FloatArray, Mask
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 
 
 class BarValue(NamedTuple):
@@ -28,10 +30,14 @@ class BarValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndicatorValues:
-    """The values of each definition, oldest bar first, and the names of definitions without a value at the last bar."""
+    """The values of each definition, oldest bar first, and the names of definitions without a value at the last bar.
+
+    `bars_used` has, for each value, the number of bars that it was computed from.
+    """
 
     values: dict[str, list[BarValue]]
     missing: list[str]
+    bars_used: dict[str, list[int]] = field(default_factory=dict)
 
 
 class _Bound(NamedTuple):
@@ -66,39 +72,49 @@ def compute(definition: IndicatorDefinition, series: Bars) -> dict[str, FloatArr
     return dict(zip(bound.outputs, bound.compute(series, longest_calm(series)), strict=True))
 
 
-def compute_last_bars(definitions: Sequence[IndicatorDefinition], series: Bars, last_bars: int = 1) -> IndicatorValues:
+def compute_last_bars(
+    definitions: Sequence[IndicatorDefinition],
+    series: Bars | History,
+    last_bars: int = 1,
+    timeframe: Timeframe = TIMEFRAMES["day"],
+) -> IndicatorValues:
     """Compute each definition at the last `last_bars` bars, in the form in which values are stored.
 
-    Bars at which an output is not finite are left out; a definition without a value at the last bar is named in
-    `missing`. Raises BadInputError if `last_bars` is below 1.
+    Each is computed from the window before its bar that history.py gives it, so a value does not depend on how many
+    bars are asked for. Bars at which an output is not finite are left out; a definition without a value at the last bar
+    is named in `missing`. Bar indices count from the first of the recent bars. Raises BadInputError if `last_bars` is
+    below 1.
     """
     if last_bars < 1:
         raise BadInputError(f"last_bars is {last_bars}, but must be 1 or more")
-    if len(series) == 0:
-        return IndicatorValues({}, [definition.name for definition in definitions])
-    first, last, calm = max(0, len(series) - last_bars), len(series) - 1, longest_calm(series)
-    values: dict[str, list[BarValue]] = {}
-    missing: list[str] = []
+    history = as_history(series)
+    last = len(history.recent) - 1
+    found, windows = IndicatorValues({}, []), HistoryWindows(history, last_bars, timeframe)
     for definition in definitions:
-        bound = _bind(definition)
-        found = _finite_bars(bound.compute(series, calm), bound.outputs, first)
-        if found:
-            values[definition.name] = found
-        if not found or found[-1].bar_index != last:
-            missing.append(definition.name)
-    return IndicatorValues(values, missing)
+        values, used = _compute_windows(definition, windows.of_length(_length(definition, timeframe)))
+        if values:
+            found.values[definition.name], found.bars_used[definition.name] = values, used
+        if not values or values[-1].bar_index != last:
+            found.missing.append(definition.name)
+    return found
 
 
-def _finite_bars(arrays: tuple[FloatArray, ...], outputs: tuple[str, ...], first: int) -> list[BarValue]:
-    if len(arrays) == 1:
-        column = arrays[0][first:].tolist()
-        return [BarValue(index, value, None) for index, value in enumerate(column, first) if isfinite(value)]
-    rows = zip(*(array[first:].tolist() for array in arrays), strict=True)
-    return [
-        BarValue(index, row[0], dict(zip(outputs, row, strict=True)))
-        for index, row in enumerate(rows, first)
-        if all(map(isfinite, row))
-    ]
+def _compute_windows(definition: IndicatorDefinition, windows: Sequence[Window]) -> tuple[list[BarValue], list[int]]:
+    """The values of a definition, and the bars that each was computed from."""
+    bound = _bind(definition)
+    values: list[BarValue] = []
+    used: list[int] = []
+    for window in windows:
+        arrays, first, offset = bound.compute(window.bars, window.calm), window.first, window.offset
+        for index, row in enumerate(zip(*(array[first:].tolist() for array in arrays), strict=True), first):
+            if all(map(isfinite, row)):
+                outputs = dict(zip(bound.outputs, row, strict=True)) if len(row) > 1 else None
+                values.append(BarValue(index + offset, row[0], outputs))
+                used.append(index + 1)
+    return values, used
+
+
+_length = lru_cache(maxsize=4096)(definition_length)
 
 
 @lru_cache(maxsize=4096)

@@ -136,9 +136,10 @@ def _typical_price(series: Bars) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class OwnIndicator:
-    """An own function, the names of its outputs, and the rules of its parameters."""
+    """An own function, the columns that it reads, the names of its outputs, and the rules of its parameters."""
 
     function: Callable[..., Any]
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     rules: Mapping[str, Rule]
 
@@ -150,22 +151,27 @@ class OwnIndicator:
 _WINDOW = WholeNumber(1)
 _EXTREME_WINDOW = WholeNumber(2)  # the shortest that TA-Lib's MAX and MIN take
 _MULTIPLIER = RealNumber(0.01, 100.0)
+_RANGE = ("high", "low", "close")
+_TRADED = (*_RANGE, "volume")
 
 OWN_INDICATORS: Mapping[str, OwnIndicator] = {
-    "relative_volume": OwnIndicator(relative_volume, ("value",), {"period": _WINDOW}),
-    "high_52w_distance": OwnIndicator(high_52w_distance, ("value",), {"period": _EXTREME_WINDOW}),
-    "low_52w_distance": OwnIndicator(low_52w_distance, ("value",), {"period": _EXTREME_WINDOW}),
-    "rolling_vwap": OwnIndicator(rolling_vwap, ("value",), {"period": _WINDOW}),
-    "anchored_vwap": OwnIndicator(anchored_vwap, ("value",), {"anchor": Choice(("year", "quarter", "month", "start"))}),
-    "returns": OwnIndicator(returns, ("value",), {"period": _WINDOW}),
-    "cmf": OwnIndicator(cmf, ("value",), {"period": _WINDOW}),
+    "relative_volume": OwnIndicator(relative_volume, ("volume",), ("value",), {"period": _WINDOW}),
+    "high_52w_distance": OwnIndicator(high_52w_distance, ("high", "close"), ("value",), {"period": _EXTREME_WINDOW}),
+    "low_52w_distance": OwnIndicator(low_52w_distance, ("low", "close"), ("value",), {"period": _EXTREME_WINDOW}),
+    "rolling_vwap": OwnIndicator(rolling_vwap, _TRADED, ("value",), {"period": _WINDOW}),
+    "anchored_vwap": OwnIndicator(
+        anchored_vwap, _TRADED, ("value",), {"anchor": Choice(("year", "quarter", "month", "start"))}
+    ),
+    "returns": OwnIndicator(returns, ("close",), ("value",), {"period": _WINDOW}),
+    "cmf": OwnIndicator(cmf, _TRADED, ("value",), {"period": _WINDOW}),
     "keltner": OwnIndicator(
         keltner,
+        _RANGE,
         ("upper", "middle", "lower"),
         {"period": _EXTREME_WINDOW, "atr_period": _WINDOW, "multiplier": _MULTIPLIER},
     ),
-    "donchian": OwnIndicator(donchian, ("upper", "middle", "lower"), {"period": _EXTREME_WINDOW}),
+    "donchian": OwnIndicator(donchian, ("high", "low"), ("upper", "middle", "lower"), {"period": _EXTREME_WINDOW}),
     "supertrend": OwnIndicator(
-        supertrend, ("value", "direction"), {"period": _EXTREME_WINDOW, "multiplier": _MULTIPLIER}
+        supertrend, _RANGE, ("value", "direction"), {"period": _EXTREME_WINDOW, "multiplier": _MULTIPLIER}
     ),
 }

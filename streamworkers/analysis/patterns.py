@@ -1,6 +1,6 @@
 """Detects patterns from their definitions, with TA-Lib's candle functions and the detectors of chart_patterns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -17,10 +17,20 @@ from streamworkers.analysis.confidence import (
     score_parts,
 )
 from streamworkers.analysis.definitions import PatternDefinition
+from streamworkers.analysis.history import (
+    CONFIDENCE_BARS,
+    PATTERN_BARS,
+    History,
+    HistoryWindows,
+    Window,
+    as_history,
+    pattern_length,
+)
 from streamworkers.analysis.pattern_traits import PatternTraits
 from streamworkers.analysis.ta_functions import ta_function
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.bars import Bars
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 
 Direction = Literal["bullish", "bearish", "neutral"]
 
@@ -43,47 +53,87 @@ class Detection:
 
 
 class _Bound(NamedTuple):
-    """A definition ready to be called: `signals` takes a series of at least `bars_needed` bars."""
+    """A definition ready to be called: `signals` takes a series of at least `bars_needed` bars.
+
+    `length` is that of the windows that it is computed on.
+    """
 
     signals: Callable[[Bars], NDArray[np.int32]]
     bars_needed: int
+    length: int
     traits: PatternTraits
 
 
 def detect(
-    definitions: Sequence[PatternDefinition], series: Bars, last_bars: int = 1
+    definitions: Sequence[PatternDefinition],
+    series: Bars | History,
+    last_bars: int = 1,
+    timeframe: Timeframe = TIMEFRAMES["day"],
 ) -> tuple[list[Detection], list[str]]:
     """Detect patterns at the last `last_bars` bars of a series.
 
     Returns the detections, and the names of the definitions that need a longer series. Detections are in the order of
-    the definitions, oldest bar first; those below the confidence threshold of their definition are left out. Raises
-    BadInputError if `last_bars` is below 1.
+    the definitions, oldest bar first; those below the confidence threshold of their definition are left out. Pattern
+    and confidence are computed from windows before the bar, as indicators are; a pattern whose window a limit cut is
+    not looked for. Raises BadInputError if `last_bars` is
+    below 1.
     """
     if last_bars < 1:
         raise BadInputError(f"last_bars is {last_bars}, but must be 1 or more")
-    length = len(series)
-    first = max(0, length - last_bars)
-    context = ConfidenceContext(series)
+    history = as_history(series)
+    windows = HistoryWindows(history, last_bars, timeframe)
     detections: list[Detection] = []
     missing: list[str] = []
+    scores = _Scores(windows)
     for definition in definitions:
         bound = _bind(definition)
-        if length < bound.bars_needed:
+        found = windows.of_all_columns(bound.length)
+        if len(history.recent) < bound.bars_needed or (found and found[-1].cut):
             missing.append(definition.name)
             continue
-        for index, signal in enumerate(bound.signals(series)[first:].tolist(), first):
-            if signal:
-                detection = _detection(definition, bound.traits, context, index, signal)
-                if detection.confidence >= definition.confidence_threshold:
-                    detections.append(detection)
+        for index, signal in _signals(bound, found):
+            detection = _detection(definition, index, signal, scores.parts(bound.traits, index, signal))
+            if detection.confidence >= definition.confidence_threshold:
+                detections.append(detection)
     return detections, missing
 
 
-def _detection(
-    definition: PatternDefinition, traits: PatternTraits, context: ConfidenceContext, index: int, signal: int
-) -> Detection:
-    parts = score_parts(context, traits, index, signal)
-    direction: Direction = "neutral" if traits.neutral else ("bullish" if signal > 0 else "bearish")
+def longest_pattern(definitions: Sequence[PatternDefinition]) -> int:
+    """The length of the longest windows that patterns need."""
+    return max((_bind(definition).length for definition in definitions), default=PATTERN_BARS)
+
+
+def _signals(bound: _Bound, windows: Sequence[Window]) -> Iterator[tuple[int, int]]:
+    """The indices of recent bars with a signal, and the signals."""
+    for window in windows:
+        # Where there is no detection, no row says from how many bars that was found: a cut window must not add one.
+        if len(window.bars) < bound.bars_needed or window.cut:
+            continue
+        first, offset = window.first, window.offset
+        for place, signal in enumerate(bound.signals(window.bars)[first:].tolist(), first):
+            if signal:
+                yield place + offset, signal
+
+
+class _Scores:
+    """The parts of the scores of detections, each from the window before its bar."""
+
+    def __init__(self, windows: HistoryWindows) -> None:
+        self._windows = windows
+        self._contexts: dict[int, ConfidenceContext] = {}
+
+    def parts(self, traits: PatternTraits, index: int, signal: int) -> dict[str, float]:
+        """The parts of the score of a pattern with this signal at a recent bar."""
+        window = self._windows.at(index, CONFIDENCE_BARS)
+        context = self._contexts.get(window.offset)
+        if context is None:
+            context = self._contexts[window.offset] = ConfidenceContext(window.bars)
+        return score_parts(context, traits, index - window.offset, signal)
+
+
+def _detection(definition: PatternDefinition, index: int, signal: int, parts: dict[str, float]) -> Detection:
+    neutral = _bind(definition).traits.neutral
+    direction: Direction = "neutral" if neutral else ("bullish" if signal > 0 else "bearish")
     return Detection(
         pattern_name=definition.name,
         bar_index=index,
@@ -105,6 +155,8 @@ def _bind(definition: PatternDefinition) -> _Bound:
         function = ta_function(definition.function)
         params = definition.all_params()
         candle, bars_needed = function.bind(params), function.lookback(params) + 1
-        return _Bound(lambda series: candle(series)[0], bars_needed, CANDLE_TRAITS[definition.function])
+        length = pattern_length(bars_needed)
+        return _Bound(lambda series: candle(series)[0], bars_needed, length, CANDLE_TRAITS[definition.function])
     detector, params = chart.detect, definition.all_params()
-    return _Bound(lambda series: detector(series, **params), chart.bars_needed(params), chart.traits)
+    length = pattern_length(chart.bars_to_settle(params))
+    return _Bound(lambda series: detector(series, **params), chart.bars_needed(params), length, chart.traits)

@@ -40,8 +40,8 @@ Params: TypeAlias = Mapping[str, Any]
 class UndefinedRule:
     """Where a function is undefined: a mask from series and complete parameters.
 
-    `windows` are parameters: a window as long as the shortest of them has to be calm (see `longest_calm`). Without any,
-    the mask is computed for every series.
+    `windows` are parameters: a window as long as the shortest of them has to be calm (see `longest_calm`), so that most
+    series are done without a mask. Without any, the mask is computed for every series.
     """
 
     mask: Callable[[Bars, Params], Mask]
@@ -98,7 +98,9 @@ def _smoothed(none: Mask, params: Params, line: str) -> Mask:
 def _stochrsi(series: Bars, params: Params) -> Mask:
     rsi = talib.RSI(series.close, params["timeperiod"])
     none = no_range(rsi, rsi, params["fastk_period"], _RSI_SCALE)
-    none |= any_in_window(_rsi(series, params), params["fastk_period"])
+    flat = _rsi(series, params)
+    if flat.any():
+        none |= any_in_window(flat, params["fastk_period"])
     return _smoothed(none, params, "fastd")
 
 
@@ -272,14 +274,14 @@ UNDEFINED: Mapping[str, UndefinedRule] = {
     "MASSI": UndefinedRule(_massi),
     "MFI": UndefinedRule(_mfi, ("timeperiod",)),
     "MINUS_DI": UndefinedRule(_di, ("timeperiod",)),
-    "NATR": UndefinedRule(_close),
+    "NATR": UndefinedRule(_close, ("timeperiod",)),
     "PLUS_DI": UndefinedRule(_di, ("timeperiod",)),
     "PPO": UndefinedRule(_slow_mean, ("fastperiod", "slowperiod")),
     "PVO": UndefinedRule(_no_mean_volume),
-    "ROC": UndefinedRule(_price_before),
-    "ROCP": UndefinedRule(_price_before),
-    "ROCR": UndefinedRule(_price_before),
-    "ROCR100": UndefinedRule(_price_before),
+    "ROC": UndefinedRule(_price_before, ("timeperiod",)),
+    "ROCP": UndefinedRule(_price_before, ("timeperiod",)),
+    "ROCR": UndefinedRule(_price_before, ("timeperiod",)),
+    "ROCR100": UndefinedRule(_price_before, ("timeperiod",)),
     "RSI": UndefinedRule(_rsi, ("timeperiod",)),
     "RVI": UndefinedRule(_rvi),
     "RVOL": UndefinedRule(_no_volume_before, ("timeperiod",)),
@@ -289,7 +291,10 @@ UNDEFINED: Mapping[str, UndefinedRule] = {
     "STOCHRSI": UndefinedRule(_stochrsi),
     "TRIX": UndefinedRule(_trix, ("timeperiod",)),
     "TSI": UndefinedRule(_tsi),
-    "ULTOSC": UndefinedRule(_no_true_range_window("timeperiod1", "timeperiod2", "timeperiod3")),
+    "ULTOSC": UndefinedRule(
+        _no_true_range_window("timeperiod1", "timeperiod2", "timeperiod3"),
+        ("timeperiod1", "timeperiod2", "timeperiod3"),
+    ),
     "VHF": UndefinedRule(_still_window, ("timeperiod",)),
     "VORTEX": UndefinedRule(_no_true_range_window("timeperiod"), ("timeperiod",)),
     "VWAP": UndefinedRule(_no_volume_yet),

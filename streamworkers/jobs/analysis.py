@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
+from streamworkers.analysis.history import History, bars_to_read
+from streamworkers.analysis.patterns import longest_pattern
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -16,27 +18,30 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.errors import BadInputError
 from streamworkers.loading.provenance import has_extended_hours
 from streamworkers.market.bars.as_of import AsOfRule, FixedAsOf
-from streamworkers.market.bars.bars import Bars
-from streamworkers.market.bars.read import read_series
 from streamworkers.market.calendar.symbol_calendars import CalendarRules, read_calendar_rules
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
 from streamworkers.results import definitions
 from streamworkers.results.bar_times import to_moment, to_series_time, to_table_time
+from streamworkers.results.histories import read_histories
 from streamworkers.results.pattern_events import pattern_event
 from streamworkers.results.store import save_indicators, save_patterns
 from streamworkers.results.symbol_results import SymbolResults, compute_symbol
+
+# A year has 98,000 minutes, and sums need every bar.
+_SYMBOLS_AT_ONCE = {"1min": 4, "hour": 25}
 
 
 class AnalysisParameters(JobParameters):
     """Parameters of the analysis jobs.
 
-    `max_bars` is the number of newest bars read: an EMA of 200 needs about 1000 to be independent of its first value.
-    `last_bars` is the number of newest bars that results are stored for, each computed as of its own bar; more than 1
-    fills in history. All other fields are filled in at enqueue, so that all items of a run share them: the definitions,
-    the calendars of symbols by pattern, and by calendar the newest bar that the run may see.
+    Without `max_bars`, as many bars are read as the definitions need for the values of the symbol's whole history. With
+    it, no more are, and no value that was computed from more is replaced. `last_bars` is the number of newest bars that
+    results are stored for, each computed as of its own bar; more than 1 fills in history. All other fields are filled
+    in at enqueue, so that all items of a run share them: the definitions, the calendars of symbols by pattern, and by
+    calendar the newest bar that the run may see.
     """
 
-    max_bars: int = Field(1000, ge=1, le=100_000)
+    max_bars: int | None = Field(None, ge=1, le=100_000)
     last_bars: int = Field(1, ge=1, le=100_000)
     indicator_definitions: tuple[dict[str, Any], ...] = ()
     pattern_definitions: tuple[dict[str, Any], ...] = ()
@@ -74,22 +79,24 @@ class Analysis(Job[AnalysisParameters]):
         return replace(request, timeframe=timeframe.name, as_of=as_of.moment, parameters=values)
 
     def execute(self, items: Sequence[Item], context: Context[AnalysisParameters]) -> Iterator[Outcome]:
-        """Read the bars of all items, those of one calendar in one query, and compute each symbol."""
+        """Read the bars of all items, a group at a time, and compute each symbol."""
         assert context.timeframe is not None and context.as_of is not None  # noqa: PT018  # set by `prepare`
         timeframe, parameters = timeframe_named(context.timeframe), context.parameters
         self._parse_definitions(parameters)
-        for newest, members in _group_by_newest(items, timeframe, parameters, context.as_of).items():
+        bars = bars_to_read(self._indicators, timeframe, parameters.last_bars, longest_pattern(self._patterns))
+        bars = bars.at_most(parameters.max_bars)
+        for newest, members in _group_by_newest(items, timeframe, parameters, context.as_of):
             symbols = [item.symbol for item in members]
-            found = read_series(context.connection, symbols, timeframe, newest, parameters.max_bars)
+            found = read_histories(context.connection, symbols, timeframe, newest, bars)
             for item in members:
-                series = found.get(item.symbol)
-                if series is None:
+                history = found.get(item.symbol)
+                if history is None:
                     yield Failed(item, f"no {timeframe.name} bars of {item.symbol} up to {newest}", permanent=True)
-                elif series.times[-1] != to_series_time(newest):
-                    last = to_moment(timeframe, series.times[-1]).astimezone(EXCHANGE_ZONE)
+                elif history.recent.times[-1] != to_series_time(newest):
+                    last = to_moment(timeframe, history.recent.times[-1]).astimezone(EXCHANGE_ZONE)
                     yield Completed(item, None, {"stale": (last if timeframe.intraday else last.date()).isoformat()})
                 else:
-                    yield self._analyse(item, series, timeframe, parameters.last_bars)
+                    yield self._analyse(item, history, timeframe, parameters.last_bars)
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
         """Store the results of symbols that no newer run has completed; each new or changed detection is an event."""
@@ -99,11 +106,14 @@ class Analysis(Job[AnalysisParameters]):
         run_id, timeframe, evaluated = done[0][0].run_id, done[0][1].timeframe.name, done[0][1].evaluated
         newer = ledger.find_superseded(connection, run_id, [item.symbol for item, _ in done])
         results: list[SymbolResults] = [value for item, value in done if item.symbol not in newer]
-        save_indicators(connection, run_id, timeframe, [row for each in results for row in each.indicators])
+        cut = any(each.cut for each in results)
+        rows = [row for each in results for row in each.indicators]
+        save_indicators(connection, run_id, timeframe, rows, [gap for each in results for gap in each.gaps], cut=cut)
         if not self.with_patterns:
             return []
         patterns = [row for each in results for row in each.patterns]
-        changed = save_patterns(connection, run_id, timeframe, patterns, [each.scan for each in results], evaluated)
+        scans = [] if cut else [each.scan for each in results]
+        changed = save_patterns(connection, run_id, timeframe, patterns, scans, evaluated)
         return [pattern_event(row, timeframe, run_id) for row in changed]
 
     def _add_definitions(self, connection: Connection, given: Mapping[str, Any], timeframe: str) -> AnalysisParameters:
@@ -124,9 +134,9 @@ class Analysis(Job[AnalysisParameters]):
             self._patterns = definitions.parse_patterns(parameters.pattern_definitions)
             self._parameters = parameters
 
-    def _analyse(self, item: Item, series: Bars, timeframe: Timeframe, last_bars: int) -> Outcome:
+    def _analyse(self, item: Item, history: History, timeframe: Timeframe, last_bars: int) -> Outcome:
         try:
-            results = compute_symbol(item.symbol, series, timeframe, self._indicators, self._patterns, last_bars)
+            results = compute_symbol(item.symbol, history, timeframe, self._indicators, self._patterns, last_bars)
         except BadInputError as error:
             return Failed(item, str(error), permanent=True)
         missing = {"missing": results.missing} if results.missing else {}
@@ -160,14 +170,18 @@ def _fix_as_of(
 
 def _group_by_newest(
     items: Sequence[Item], timeframe: Timeframe, parameters: AnalysisParameters, as_of: datetime
-) -> dict[date | datetime, list[Item]]:
-    """Return the items by the newest bar that each may see."""
-    if not parameters.newest_bars:  # of a run that an earlier release prepared: its as-of is the start of that bar
-        return {to_table_time(timeframe, as_of): list(items)}
-    parse = datetime.fromisoformat if timeframe.intraday else date.fromisoformat
-    rules = CalendarRules(parameters.calendars)
+) -> Iterator[tuple[date | datetime, list[Item]]]:
+    """Yield items by the newest bar that they may see, as many at a time as their histories fit into memory."""
     groups: dict[date | datetime, list[Item]] = {}
-    for item in items:
-        newest = parse(parameters.newest_bars[rules.calendar_of(item.symbol)])
-        groups.setdefault(newest, []).append(item)
-    return groups
+    if not parameters.newest_bars:  # of a run that an earlier release prepared: its as-of is the start of that bar
+        groups[to_table_time(timeframe, as_of)] = list(items)
+    else:
+        parse = datetime.fromisoformat if timeframe.intraday else date.fromisoformat
+        rules = CalendarRules(parameters.calendars)
+        for item in items:
+            newest = parse(parameters.newest_bars[rules.calendar_of(item.symbol)])
+            groups.setdefault(newest, []).append(item)
+    most = _SYMBOLS_AT_ONCE.get(timeframe.name, len(items))
+    for newest, members in groups.items():
+        for first in range(0, len(members), most):
+            yield newest, members[first : first + most]

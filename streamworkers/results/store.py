@@ -22,7 +22,15 @@ ON CONFLICT (symbol, timeframe, indicator, bar_time) DO UPDATE
 SET value = excluded.value, value_data = excluded.value_data, bars_used = excluded.bars_used,
     run_id = excluded.run_id, calculated_at = excluded.calculated_at
 WHERE (t.value, t.value_data, t.bars_used) IS DISTINCT FROM (excluded.value, excluded.value_data, excluded.bars_used)
-  AND t.run_id <= excluded.run_id"""
+  AND t.run_id <= excluded.run_id AND (t.bars_used <= excluded.bars_used OR NOT %(cut)s)"""
+
+# A value can cease to exist, as where a corrected bar makes the formula 0/0.
+_DELETE_GAPS = """
+DELETE FROM indicator_results t
+USING unnest(%(symbols)b::text[], %(indicators)b::text[], %(first_bars)b::timestamptz[], %(last_bars)b::timestamptz[])
+      AS g(symbol, indicator, first_bar, last_bar)
+WHERE t.symbol = g.symbol AND t.timeframe = %(timeframe)s AND t.indicator = g.indicator
+  AND t.bar_time BETWEEN g.first_bar AND g.last_bar AND t.run_id < %(run_id)s"""
 
 _UPSERT_PATTERNS = """
 INSERT INTO daily_patterns AS t
@@ -37,7 +45,7 @@ SET direction = excluded.direction, signal = excluded.signal, confidence = exclu
     metadata = excluded.metadata, run_id = excluded.run_id, detected_at = excluded.detected_at
 WHERE (t.direction, t.signal, t.confidence, t.metadata)
       IS DISTINCT FROM (excluded.direction, excluded.signal, excluded.confidence, excluded.metadata)
-  AND t.run_id <= excluded.run_id
+  AND t.run_id <= excluded.run_id AND NOT %(cut)s
 RETURNING symbol, pattern_name, bar_time, direction, confidence, metadata, detected_at"""
 
 # Correcting a bar can make a pattern disappear. Deletes what an older run detected at the bars scanned now and this run
@@ -87,8 +95,32 @@ class Scan:
     last_bar: datetime
 
 
-def save_indicators(connection: Connection, run_id: int, timeframe: str, rows: Sequence[IndicatorRow]) -> None:
-    """Insert new values, and replace values of the same or an older run where they differ."""
+@dataclass(frozen=True, slots=True)
+class ValueGap:
+    """A range of bars at which an indicator was computed and has no value, by the start of the first and last bar."""
+
+    symbol: str
+    indicator: str
+    first_bar: datetime
+    last_bar: datetime
+
+
+def save_indicators(
+    connection: Connection,
+    run_id: int,
+    timeframe: str,
+    rows: Sequence[IndicatorRow],
+    gaps: Sequence[ValueGap] = (),
+    *,
+    cut: bool = False,
+) -> None:
+    """Insert new values, replace values of the same or an older run where they differ, and delete those in the gaps.
+
+    Without `cut`, the values are those that the stored bars give. With it, a limit kept bars from being read; then no
+    value that was computed from more bars is replaced.
+    """
+    if gaps:
+        _delete_gaps(connection, run_id, timeframe, gaps)
     if not rows:
         return
     connection.execute(
@@ -96,12 +128,27 @@ def save_indicators(connection: Connection, run_id: int, timeframe: str, rows: S
         {
             "timeframe": timeframe,
             "run_id": run_id,
+            "cut": cut,
             "symbols": [row.symbol for row in rows],
             "indicators": [row.indicator for row in rows],
             "bar_times": [row.bar_time for row in rows],
             "values": [row.value for row in rows],
             "data": [None if row.outputs is None else json.dumps(row.outputs) for row in rows],
             "bars_used": [row.bars_used for row in rows],
+        },
+    )
+
+
+def _delete_gaps(connection: Connection, run_id: int, timeframe: str, gaps: Sequence[ValueGap]) -> None:
+    connection.execute(
+        _DELETE_GAPS,
+        {
+            "timeframe": timeframe,
+            "run_id": run_id,
+            "symbols": [gap.symbol for gap in gaps],
+            "indicators": [gap.indicator for gap in gaps],
+            "first_bars": [gap.first_bar for gap in gaps],
+            "last_bars": [gap.last_bar for gap in gaps],
         },
     )
 
@@ -116,7 +163,8 @@ def save_patterns(
 ) -> list[dict[str, Any]]:
     """Store the detections, and delete those of older runs at the scanned bars that were not detected again.
 
-    `evaluated` are the names of the patterns that were looked for. Returns the rows that are new or have changed.
+    `evaluated` are the names of the patterns that were looked for. Without any scan, as where a limit kept bars from
+    being read, no stored detection is replaced. Returns the rows that are new or have changed.
     """
     values = {
         "timeframe": timeframe,
@@ -132,8 +180,10 @@ def save_patterns(
         "first_bars": [scan.first_bar for scan in scans],
         "last_bars": [scan.last_bar for scan in scans],
         "evaluated": list(evaluated),
+        "cut": not scans,
     }
-    connection.execute(_DELETE_GONE, values)
+    if scans:
+        connection.execute(_DELETE_GONE, values)
     if not rows:
         return []
     return fetch_rows(connection, _UPSERT_PATTERNS, values)

@@ -51,7 +51,15 @@ class Bars:
 
     def at(self, places: Mask | Starts | slice) -> "Bars":
         """Return the bars at these places, as a NumPy array is indexed."""
-        return Bars(*(getattr(self, column.name)[places] for column in fields(self)))
+        # Written out: analysis cuts several windows out of each series.
+        return Bars(
+            self.times[places],
+            self.open[places],
+            self.high[places],
+            self.low[places],
+            self.close[places],
+            self.volume[places],
+        )
 
     def parts(self, size: int) -> "Iterator[Bars]":
         """Yield the bars in parts of at most `size`."""
@@ -61,12 +69,12 @@ class Bars:
         """Return the columns as bytes for `unpack_bars`; `volume` must be int64."""
         return b"".join(np.ascontiguousarray(getattr(self, column.name)).tobytes() for column in fields(self))
 
-    def require_valid(self, symbol: str) -> None:
-        """Raise BadInputError if a value is not finite or the times do not strictly increase.
+    def require_valid(self, symbol: str, columns: Sequence[str] = ("open", "high", "low", "close", "volume")) -> None:
+        """Raise BadInputError if a value of the columns is not finite or the times do not strictly increase.
 
         One NaN inside a series makes TA-Lib's RSI 0.0 from there on, so nothing is computed from such bars.
         """
-        for name in ("open", "high", "low", "close", "volume"):
+        for name in columns:
             values: NDArray[Any] = getattr(self, name)
             bad = np.flatnonzero(~np.isfinite(values))
             if bad.size:
