@@ -20,7 +20,9 @@ def firing(number: int, size: Size) -> Panel:
         " to the section of the runbook.",
     )
     twice = f'label_join({_ALL}, "section", "", "alertname")'
-    since = f'max by (severity, alertname, about, section) (label_join({twice}, "about", " ", {_SUBJECTS})) * 1000'
+    joined = f'label_join({twice}, "about", " ", {_SUBJECTS})'
+    trimmed = f'label_replace({joined}, "about", "$1", "about", " *(.*?) *")'
+    since = f"max by (severity, alertname, about, section) ({trimmed}) * 1000"
     names = {"severity": "severity", "alertname": "alert", "about": "about", "Value": "since", "section": "runbook"}
     columns = (
         state_column("severity", 98, filled=True),

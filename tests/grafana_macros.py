@@ -51,7 +51,7 @@ def expand_promql(text: str, variables: Mapping[str, Value], rate_interval: str 
     for name in ("$__rate_interval", "$__interval"):
         text = text.replace(name, rate_interval)
     text = _VARIABLE.sub(variable, text)
-    if "$" in text:
+    if re.search(r"\$(?!\d)", text):  # $1 is a group of label_replace
         raise ValueError(f"a variable is left in {text!r}")
     return text
 

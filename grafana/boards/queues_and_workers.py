@@ -214,7 +214,7 @@ def _workers_needed() -> Section:
 
 
 def _stuck() -> Section:
-    undecided = f"sum by (queue) (streamworkers_items_undecided{{{_QUEUE}}})"
+    undecided = f"sum by (queue) (streamworkers_items_undecided{{{_QUEUE}}}) > 0"
     again = [
         promql(f"sum(rate(streamworkers_{name}_total{{{_JOB}}}[$__rate_interval])) * 60", shown)
         for name, shown in (

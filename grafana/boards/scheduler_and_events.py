@@ -188,11 +188,12 @@ def _table_of_ticks() -> Panel:
 def _schedules() -> Section:
     columns = (
         column("schedule", width=200),
-        column("job", width=145),
-        column("when", width=150),
+        column("job", width=140),
+        column("when", width=140),
         column("is", width=65),
         column("next tick", DAY_AND_CLOCK, width=115),
         column("after", width=200),
+        column("target", width=165),
         column("calendar", width=135),
     )
     about = About(
@@ -311,9 +312,9 @@ def _details() -> Section:
     success = f"time() - {_by_schedule('streamworkers_schedule_last_success_timestamp_seconds')}"
     age = _by_schedule("streamworkers_schedule_last_tick_age_seconds")
     coverage = _by_schedule("streamworkers_schedule_last_tick_coverage_ratio")
-    waiting = _by_schedule("streamworkers_schedule_waiting_ticks")
-    connections = "sum by (source) (increase(streamworkers_listener_connections_total[1h]))"
-    failures = "sum by (service) (increase(streamworkers_service_failures_total[$__rate_interval]))"
+    waiting = f"{_by_schedule('streamworkers_schedule_waiting_ticks')} > 0"
+    connections = "sum by (source) (increase(streamworkers_listener_connections_total[1h])) > 0"
+    failures = "sum by (service) (increase(streamworkers_service_failures_total[$__rate_interval])) > 0"
     return Section(
         5,
         "Over time, and in detail",
@@ -375,7 +376,7 @@ def _details() -> Section:
                     "Is the connection to Redis stable? More than one or two an hour means that it is lost repeatedly.",
                 ),
                 [promql(connections, "{{source}}")],
-                Look(unit="short", decimals=0, minimum=0, no_value="no scheduler reports it"),
+                Look(unit="short", decimals=0, minimum=0, no_value="none"),
                 Size(12, 8),
             ),
             timeseries(

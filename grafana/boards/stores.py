@@ -59,8 +59,8 @@ _TROUBLE = """
     WHERE datname = current_database()
 """
 _LEDGER = """
-    SELECT (SELECT count(*) FROM outbox) AS "events waiting",
-           (SELECT count(*) FROM rejected_entries) AS "rejected entries kept"
+    SELECT (SELECT count(*) FROM outbox) AS "events",
+           (SELECT count(*) FROM rejected_entries) AS "rejected"
 """
 
 

@@ -18,11 +18,15 @@ _VERDICT = f"""
     WITH e AS (
         SELECT * FROM {_EVENING}
     ), about AS (
-        SELECT max(act) AS act, count(*) FILTER (WHERE act = 0) AS over, count(*) FILTER (WHERE act >= 0) AS begun,
-               to_char(max(coalesce(ended, done_at)) AT TIME ZONE {_NEW_YORK}, 'HH24:MI') AS until,
+        SELECT max(act) AS act, count(*) FILTER (WHERE act = 0) AS over,
+               to_char(max(coalesce(ended, done_at)) AT TIME ZONE {_NEW_YORK},
+                       CASE WHEN (max(coalesce(ended, done_at)) AT TIME ZONE {_NEW_YORK})::date
+                                = ($__timeTo()::timestamptz AT TIME ZONE {_NEW_YORK})::date
+                            THEN 'HH24:MI' ELSE 'Dy HH24:MI' END) AS until,
+               count(*) FILTER (WHERE state = 'due') AS due,
                bool_or(act = 1) AS goes_on, sum(failed) FILTER (WHERE act = 2) AS failed,
                (SELECT state || ': ' || name FROM e ORDER BY act DESC, coalesce(due, started), name LIMIT 1) AS worst,
-               to_char(min(usual_at) FILTER (WHERE state = 'due') AT TIME ZONE {_NEW_YORK}, 'HH24:MI') AS usual
+               to_char(max(usual_at) FILTER (WHERE state = 'due') AT TIME ZONE {_NEW_YORK}, 'HH24:MI') AS usual
         FROM e
     ), pool AS (
         SELECT EXISTS (SELECT FROM processes WHERE kind = 'supervisor'
@@ -36,11 +40,13 @@ _VERDICT = f"""
         WHEN NOT has_run AND NOT works THEN 'Nothing yet: streamworkers worker'
         WHEN NOT works THEN 'No worker: start one'
         WHEN act = 3 THEN upper(left(worst, 1)) || substr(worst, 2)
+            || CASE WHEN worst LIKE 'late%' THEN ', all done about ' || until ELSE '' END
         WHEN act = 2 AND worst LIKE 'with errors%'
             THEN concat(CASE WHEN goes_on THEN 'On time, done about ' ELSE 'Done ' END, until, ', ', failed, ' failed')
         WHEN act = 2 THEN upper(left(worst, 1)) || substr(worst, 2)
         WHEN act = 1 THEN 'On time, done' || coalesce(' about ' || until, ' at an unknown time')
-        WHEN begun > 0 AND over = begun THEN 'All well, done ' || until
+        WHEN over > 0 AND due > 0 THEN concat('So far well', ', usually done ' || usual)
+        WHEN over > 0 THEN 'All well, done ' || until
         ELSE concat('Nothing yet tonight', ', usually done ' || usual) END AS verdict
     FROM about, pool
 """
@@ -48,7 +54,7 @@ _COLOURS_OF_VERDICTS = {
     "Nothing": "#5a5f66",
     "(On time|Done).* failed": "orange",
     "(Slow|Skipped|Paused|Cancelled|Done late)": "orange",
-    "On time": "blue",
+    "(On time|So far)": "blue",
     "All well": "green",
     "[A-Z]": "red",
 }

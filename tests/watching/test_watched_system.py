@@ -19,6 +19,9 @@ from watching.stage import Stage, watched_system
 MAY_BE_EMPTY = {
     ("streamworkers-tonight", "Alerts firing"),
     ("streamworkers-queues", "Alerts firing"),
+    ("streamworkers-queues", "Undecided items"),
+    ("streamworkers-scheduler", "Connections of listeners in an hour"),
+    ("streamworkers-scheduler", "Failed steps of background services"),
     ("streamworkers-market", "Calls a minute, by answer"),
     ("streamworkers-market", "Budget: calls that count, and calls that had to wait"),
     ("streamworkers-market", "Outages"),

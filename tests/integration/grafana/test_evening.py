@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from psycopg.rows import dict_row
 
+from grafana.boards import tonight
+from grafana_macros import Range, expand_sql
 from streamworkers.database import Connection
 from streamworkers.migrations import create_roles
 
@@ -85,6 +87,24 @@ class Evening:
     def nights_before(self, schedule: int, due: datetime, every: float = 1.25) -> None:
         for day in (-1, -2, -5):
             self.run(schedule, due + timedelta(days=day), closed=516, every=every, ended="COMPLETED")
+
+    def tile(self, at: datetime) -> str:
+        """The sentence at the top of the board, as Grafana asks for it at a moment."""
+        panel = next(panel for panel in tonight.board().model()["panels"] if panel["id"] == 17)
+        text = expand_sql(panel["targets"][0]["rawSql"], {"deadline": "19:00"}, Range(at - timedelta(hours=3), at))
+        row = self.connection.execute(text.encode()).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def workers_are_seen(self, at: datetime) -> None:
+        self.connection.execute(
+            "INSERT INTO processes (id, kind, host, pid, version, seen_at) VALUES ('a', 'supervisor', 'a', 1, '1', %s)"
+            " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+            (at,),
+        )
+
+    def bars(self) -> None:
+        self.connection.execute("INSERT INTO ohlcv_daily VALUES ('A', '2026-03-03', 1, 1, 1, 1, 1)")
 
     def says(self, at: datetime, name: str = "nightly") -> tuple[int, str, str]:
         """How urgent, which state, and what it says, of one schedule or job."""
@@ -238,6 +258,52 @@ def test_runs_without_a_schedule_count_and_housekeeping_does_not(evening: Evenin
     evening.run(health, clock(18), closed=3, every=1, items=3, queue="maintenance", ended="COMPLETED")
     found = evening.connection.execute("SELECT name, state FROM evening(%s, %s)", (clock(18, 30), DEADLINE)).fetchall()
     assert found == [("indicators", "done")]
+
+
+def test_the_tile_leads_a_newcomer_step_by_step(evening: Evening) -> None:
+    at = clock(17)
+    assert evening.tile(at) == "Nothing yet: streamworkers schedules install-defaults"
+    nightly = evening.schedule("nightly", next_tick=clock(18, 10))
+    assert evening.tile(at) == "Nothing yet: streamworkers load"
+    evening.bars()
+    assert evening.tile(at) == "Nothing yet: streamworkers worker"
+    evening.workers_are_seen(at)
+    assert evening.tile(at) == "Nothing yet tonight"
+    evening.nights_before(nightly, clock(18, 10))
+    assert evening.tile(at) == "Nothing yet tonight, usually done 18:20"
+    evening.run(None, clock(16, 30), closed=516, every=1, ended="COMPLETED")
+    assert evening.tile(at) == "So far well, usually done 18:20"
+
+
+@pytest.mark.parametrize(
+    ("closed", "every", "failed", "ended", "expected"),
+    [
+        (309, 1.3, 0, None, "On time, done about 18:21"),
+        (100, 4, 0, None, "Slow: nightly"),
+        (60, 12, 0, None, "Late: nightly, all done about 19:54"),
+        (309, 0.3, 0, None, "Stuck: nightly"),
+        (516, 0.5, 3, "COMPLETED_WITH_ERRORS", "Done 18:14, 3 failed"),
+        (516, 0.5, 99, "COMPLETED_WITH_ERRORS", "Incomplete: nightly"),
+        (516, 0.5, 0, "COMPLETED", "All well, done 18:14"),
+    ],
+)
+def test_the_tile_is_the_evening_in_one_sentence(
+    evening: Evening, closed: int, every: float, failed: int, ended: str | None, expected: str
+) -> None:
+    at = clock(18, 10) + timedelta(seconds=closed * every + (300 if "Stuck" in expected else 10))
+    nightly = evening.schedule("nightly")
+    evening.nights_before(nightly, clock(18, 10))
+    evening.run(nightly, clock(18, 10), closed=closed, every=every, failed=failed, ended=ended)
+    assert evening.tile(at) == "No worker: start one"
+    evening.workers_are_seen(at)
+    assert evening.tile(at) == expected
+
+
+def test_in_the_morning_the_tile_names_the_day(evening: Evening) -> None:
+    nightly = evening.schedule("nightly")
+    evening.run(nightly, clock(18, 10), closed=516, every=1.25, ended="COMPLETED")
+    evening.workers_are_seen(clock(7, day=1))
+    assert evening.tile(clock(7, day=1)) == "All well, done Wed 18:20"
 
 
 def test_the_read_only_role_may_ask(evening: Evening) -> None:

@@ -227,6 +227,17 @@ def test_datasources_have_the_kinds_that_boards_use() -> None:
     assert set(kinds) == wanted
 
 
+def test_the_guide_has_a_section_and_a_small_picture_of_each_board() -> None:
+    guide = (ROOT / "docs" / "guides" / "boards.md").read_text(encoding="utf-8")
+    for model in _MODELS:
+        section = guide.partition(f"## {model['title']}\n")[2].partition("\n## ")[0]
+        assert f"`/d/{model['uid']}`" in section, model["title"]
+        pictures = re.findall(r"\]\(\.\./images/([\w-]+\.png)\)", section)
+        assert len(pictures) == (0 if model["uid"] == "streamworkers-runbook" else 1)
+        for picture in pictures:
+            assert (ROOT / "docs" / "images" / picture).stat().st_size < 100_000
+
+
 def test_committed_boards_are_json_of_their_own_uid() -> None:
     for path in FOLDER.glob("*.json"):
         assert json.loads(path.read_text(encoding="utf-8"))["uid"] == path.stem
