@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple, TypeAlias
 
 import psycopg
@@ -23,6 +23,8 @@ from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
 from streamworkers.results.store import count_recent_detections
 
 DETECTION_HOURS = 24
+STALE_HOURS = 24
+_MOST_STALE = 1000
 _KINDS = ("supervisor", "scheduler")
 Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
 Sample: TypeAlias = tuple[Sequence[str], float]
@@ -44,6 +46,9 @@ class _Kind(NamedTuple):
 
 _ENQUEUED = _Kind("items_enqueued", "Items enqueued", ("queue", "job"), is_counter=True)
 _RUNS = _Kind("runs", "Runs in the ledger, by status", ("job", "status"))
+_STALE_RUNS = _Kind(
+    "stale_runs", f"Targets whose newest run in the last {STALE_HOURS} hours had too many stale symbols", ("job",)
+)
 _OUTBOX = _Kind("outbox_events", "Events waiting to be published")
 _OUTBOX_AGE = _Kind("outbox_oldest_age_seconds", "Age of the oldest waiting event; 0 if there is none")
 _LAST_BAR = _Kind(
@@ -74,7 +79,7 @@ _CALLS = _Kind(
 _AWAY = _Kind("provider_away_seconds", "Time for which a provider of bars has been away", ("provider",))
 
 _OF_POSTGRES = (
-    *(_ENQUEUED, _RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
+    *(_ENQUEUED, _RUNS, _STALE_RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
     *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES, _AWAY),
 )
 _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _CALLS)
@@ -100,6 +105,8 @@ class SystemCollector(Collector):
         with self._pool.connection() as connection:
             enqueued = ledger_reports.read_enqueued_totals(connection)
             runs = ledger_reports.count_runs_by_state(connection)
+            since = datetime.now(UTC) - timedelta(hours=STALE_HOURS)
+            stale = Counter(row["job"] for row in ledger_reports.list_stale_runs(connection, since, _MOST_STALE))
             waiting, oldest = ledger.read_outbox_state(connection)
             tables = read_table_sizes(connection)
             database = read_database_state(connection)
@@ -112,6 +119,7 @@ class SystemCollector(Collector):
         return {
             _ENQUEUED: enqueued,
             _RUNS: runs,
+            _STALE_RUNS: [((job,), stale[job]) for job in sorted({job for (job, _), _ in runs})],
             _OUTBOX: [((), waiting)],
             _OUTBOX_AGE: [((), oldest)],
             _LAST_BAR: [((name,), _unix(bar)) for name, bar in bars.items() if bar is not None],

@@ -134,9 +134,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     click.echo(f"  completed  {items['completed']}{parts}")
     for row in summary["bars"]:
         click.echo(f"  {row['timeframe']:<9}  {_describe_bars(row)}")
-    if summary["stale"]:
-        names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]
-        click.echo(f"  stale      {_join_some(names)}")
+    _print_stale(summary)
     if summary["incomplete"]:
         names = [f"{row['symbol']} ({len(row['missing'])} missing)" for row in summary["incomplete"]]
         click.echo(f"  short      {_join_some(names)}")
@@ -150,6 +148,17 @@ def print_summary(summary: dict[str, Any]) -> None:
             name = row["symbol"] if summary["timeframe"] else " ".join(filter(None, (row["symbol"], row["timeframe"])))
             click.echo(f"    {name} (attempt {row['attempt']}): {row['error']}")
         click.echo(f"  list them: streamworkers dead list --run {summary['run_id']}")
+
+
+def _print_stale(summary: dict[str, Any]) -> None:
+    """Print which symbols were stale, and whether they were too many."""
+    if summary["stale_count"] and summary["stale_count"] > summary["max_stale"] * summary["item_count"]:
+        click.echo(
+            f"  no success because more than {summary['max_stale']:.0%} of the symbols are stale: load their bars"
+        )
+    if summary["stale"]:
+        names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]
+        click.echo(f"  stale      {_join_some(names)}")
 
 
 def _print_preparation(summary: dict[str, Any]) -> None:

@@ -226,6 +226,16 @@ _TABLE = (
         alert="StreamworkersFailureRatio",
     ),
     Check(
+        name="stale_run",
+        component="executions",
+        severity=WARNING,
+        look=run_checks.find_stale_runs,
+        meaning="the newest run of a target in the last 24 hours had too many stale symbols: bars were not loaded",
+        by_hand="load the bars, see `streamworkers bars coverage`; then start the run again",
+        is_cheap=True,
+        alert="StreamworkersRunStale",
+    ),
+    Check(
         name="undecided_item",
         component="executions",
         severity=WARNING,

@@ -9,6 +9,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import finish_enqueue
 from streamworkers.engine.ledger import transitions
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 
 def find_high_failure_rate(snapshot: Snapshot) -> Iterator[Finding]:
@@ -45,6 +46,14 @@ def find_unprepared_runs(snapshot: Snapshot) -> Iterator[Finding]:
     """Submitted runs that nobody has prepared."""
     for row in snapshot.unprepared_runs:
         what = f"it was submitted at {row['created_at']:%Y-%m-%d %H:%M:%S %Z}; its job is {row['job']!r}"
+        yield Finding(f"run {row['run_id']}", what)
+
+
+def find_stale_runs(snapshot: Snapshot) -> Iterator[Finding]:
+    """Runs most of whose symbols have no bar at their as-of."""
+    for row in snapshot.stale_runs:
+        what = f"{row['stale_count']} of its {row['item_count']} symbols ({row['target'][:60]}) are stale:"
+        what += f" they have no {row['timeframe']} bar as of {row['as_of'].astimezone(EXCHANGE_ZONE):%Y-%m-%d %H:%M %Z}"
         yield Finding(f"run {row['run_id']}", what)
 
 

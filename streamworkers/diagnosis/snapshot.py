@@ -23,6 +23,7 @@ from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.schedules import reports as schedule_reports
 
 MOST_UNPREPARED = 20
+MOST_STALE = 20
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ class Snapshot:
     def run_statistics(self) -> list[dict[str, Any]]:
         """Ended runs of the window, by job."""
         return ledger_reports.read_run_statistics(self.connection, self.window_start)
+
+    @cached_property
+    def stale_runs(self) -> list[dict[str, Any]]:
+        """Runs of the window with too many stale symbols, of runs about the same the newest."""
+        return ledger_reports.list_stale_runs(self.connection, self.window_start, MOST_STALE)
 
     @cached_property
     def run_states(self) -> list[dict[str, Any]]:

@@ -36,13 +36,15 @@ class AnalysisParameters(JobParameters):
 
     Without `max_bars`, as many bars are read as the definitions need for the values of the symbol's whole history. With
     it, no more are, and no value that was computed from more is replaced. `last_bars` is the number of newest bars that
-    results are stored for, each computed as of its own bar; more than 1 fills in history. All other fields are filled
-    in at enqueue, so that all items of a run share them: the definitions, the calendars of symbols by pattern, and by
-    calendar the newest bar that the run may see.
+    results are stored for, each computed as of its own bar; more than 1 fills in history. `max_stale` is the share of
+    symbols that may be stale, by default that of the setting; a run with more is no success. All other fields are
+    filled in at enqueue, so that all items of a run share them: the definitions, the calendars of symbols by pattern,
+    and by calendar the newest bar that the run may see.
     """
 
     max_bars: int | None = Field(None, ge=1, le=100_000)
     last_bars: int = Field(1, ge=1, le=100_000)
+    max_stale: float | None = Field(None, ge=0, le=1)
     indicator_definitions: tuple[dict[str, Any], ...] = ()
     pattern_definitions: tuple[dict[str, Any], ...] = ()
     calendars: dict[str, str] = Field(default_factory=dict)
@@ -70,9 +72,11 @@ class Analysis(Job[AnalysisParameters]):
         """Fix the timeframe, the definitions and the as-of."""
         timeframe = timeframe_named(request.timeframe or "day")
         parameters = self._add_definitions(connection, request.parameters or {}, timeframe.name)
-        calendars = read_calendar_rules(connection, load_settings().calendar)
+        settings = load_settings()
+        calendars = read_calendar_rules(connection, settings.calendar)
         as_of = _fix_as_of(connection, request, timeframe, calendars)
         values = parameters.model_dump(mode="json") | {
+            "max_stale": settings.max_stale_share if parameters.max_stale is None else parameters.max_stale,
             "calendars": dict(calendars.patterns),
             "newest_bars": {calendar: newest.isoformat() for calendar, newest in as_of.newest.items()},
         }

@@ -90,11 +90,6 @@ def test_the_sql_of_a_table_is_in_its_module() -> None:
     assert sql_elsewhere(PRODUCT) == []
 
 
-def test_migrations_are_numbered_without_a_gap_and_none_twice() -> None:
-    names = sorted(path.name for path in (ROOT / "sql" / "migrations").glob("*.sql"))
-    assert [name[:5] for name in names] == [f"{number:04}_" for number in range(1, len(names) + 1)]
-
-
 def test_every_lua_script_states_its_contract() -> None:
     assert len(LUA) > 8
     assert without_contract(LUA) == []

@@ -274,6 +274,21 @@ def count_items_of_runs(connection: Connection, runs: Sequence[Run]) -> dict[int
     return counts
 
 
+def count_stale_items(connection: Connection, runs: Sequence[Run]) -> dict[int, int]:
+    """Count the stale items of each of these runs: those that completed without a result, and whose result says so."""
+    counts = dict.fromkeys((run.id for run in runs), 0)
+    for day in {run.run_day for run in runs}:
+        rows = connection.execute(
+            """
+            SELECT run_id, count(*) FROM run_items
+            WHERE run_day = %s AND run_id = ANY(%s) AND status = 'completed' AND result ? 'stale' GROUP BY run_id
+            """,
+            (day, [run.id for run in runs if run.run_day == day]),
+        )
+        counts |= dict(rows.fetchall())
+    return counts
+
+
 def read_open_items(connection: Connection, run: Run, after_seq: int, limit: int) -> list[Entry]:
     """Return the next open items of a run, by seq, as entries for a queue.
 

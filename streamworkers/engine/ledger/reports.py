@@ -11,7 +11,9 @@ Row = dict[str, Any]
 
 _RUN = """
     SELECT id AS run_id, job, queue, status, target, timeframe, as_of, item_count, completed_count, failed_count,
-        cancelled_count, created_at, prepared_at, enqueued_at, started_at, completed_at, max_attempts,
+        cancelled_count, stale_count,
+        CASE WHEN stale_count IS NOT NULL THEN (parameters ->> 'max_stale')::float8 END AS max_stale,
+        created_at, prepared_at, enqueued_at, started_at, completed_at, max_attempts,
         coalesce(idempotency_key, submit_key) AS idempotency_key, trigger, schedule, scheduled_for, external_id,
         requested_by, submitted_by, reason,
         extract(epoch FROM coalesce(completed_at, clock_timestamp()) - created_at)::float8 AS seconds
@@ -94,6 +96,15 @@ _LOADED_BARS = """
         count(*) FILTER (WHERE result ? 'rejected') AS with_rejected,
         coalesce(array_agg(symbol ORDER BY seq) FILTER (WHERE status = 'completed'), '{}') AS symbols
     FROM run_items WHERE run_day = %s AND run_id = %s GROUP BY timeframe ORDER BY min(seq)
+"""
+# Of runs about the same, the newest counts: once it has its bars, nothing is wrong any more.
+_STALE_RUNS = """
+    SELECT run_id, job, timeframe, target, schedule, as_of, stale_count, item_count FROM (
+        SELECT DISTINCT ON (job, timeframe, target) id AS run_id, job, timeframe, target, schedule, as_of, stale_count,
+            item_count, parameters
+        FROM runs WHERE completed_at >= %s AND stale_count IS NOT NULL ORDER BY job, timeframe, target, id DESC) newest
+    WHERE CASE WHEN stale_count IS NOT NULL THEN stale_count > (parameters ->> 'max_stale')::float8 * item_count END
+    ORDER BY run_id DESC LIMIT %s
 """
 _RUN_STATES = """
     SELECT r.id AS run_id, r.job, r.queue, r.status, coalesce(o.open_count, 0) AS open_count,
@@ -253,6 +264,11 @@ def list_unprepared(connection: Connection, seconds: float, limit: int) -> list[
         """,
         (seconds, limit),
     )
+
+
+def list_stale_runs(connection: Connection, since: datetime, limit: int) -> list[Row]:
+    """Return the newest runs that ended since then with too many stale items, of runs with one target the newest."""
+    return fetch_rows(connection, _STALE_RUNS, (since, limit))
 
 
 def list_run_states(connection: Connection) -> list[Row]:

@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger.items import OPEN_STATES, count_items, count_items_of_runs
+from streamworkers.engine.ledger.items import OPEN_STATES, count_items, count_items_of_runs, count_stale_items
 from streamworkers.engine.ledger.outbox import add_events
 from streamworkers.engine.ledger.runs import OPEN_RUN_STATES, SCHEDULES_NOTIFY, Run, load_run
 from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 
 MOST_FAILURES_SENT = 10
+MAX_STALE = "max_stale"  # the parameter of jobs that say how large a share of their items may be stale
 _REOPEN_RUN = """
     UPDATE runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL, completed_count = NULL,
-        failed_count = NULL, cancelled_count = NULL, status_notified = false
+        failed_count = NULL, cancelled_count = NULL, stale_count = NULL, status_notified = false
     WHERE id = %s
 """
 _REOPEN_ITEMS = """
@@ -38,41 +39,63 @@ def close_runs(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, s
         counts = count_items_of_runs(connection, [run for run in runs if run.id in locked])
         open_counts = {run_id: sum(states.get(state, 0) for state in OPEN_STATES) for run_id, states in counts.items()}
         done = [run for run in runs if run.id in locked and not open_counts[run.id]]
-        ended = {run.id: _end_state(counts[run.id]) for run in done}
+        stale = count_stale_items(connection, [run for run in done if _limit_stale(run) is not None])
+        ended = {run.id: _end_state(run, counts[run.id], stale.get(run.id, 0)) for run in done}
         if done:
-            _end_runs(connection, ended, counts)
-            _report_ends(connection, done, ended, counts)
+            _end_runs(connection, ended, counts, stale)
+            _report_ends(connection, done, ended, counts, stale)
     return ended, {run.id: open_counts.get(run.id, 0) for run in runs}
 
 
-def _end_state(counts: Mapping[str, int]) -> str:
-    if not counts.get("failed", 0):
+def _end_state(run: Run, counts: Mapping[str, int], stale: int) -> str:
+    if not counts.get("failed", 0) and not _is_too_stale(run, stale):
         return "COMPLETED"
     return "COMPLETED_WITH_ERRORS" if counts.get("completed", 0) else "FAILED"
 
 
-def _end_runs(connection: Connection, ended: Mapping[int, str], counts: Mapping[int, Mapping[str, int]]) -> None:
+def _limit_stale(run: Run) -> float | None:
+    """The share of items that may be stale; None for a job that sets no limit."""
+    limit = run.parameters.get(MAX_STALE)
+    # A job of another package may mean something else by this name.
+    return limit if type(limit) in (int, float) else None
+
+
+def _is_too_stale(run: Run, stale: int) -> bool:
+    limit = _limit_stale(run)
+    return limit is not None and stale > limit * run.item_count
+
+
+def _end_runs(
+    connection: Connection,
+    ended: Mapping[int, str],
+    counts: Mapping[int, Mapping[str, int]],
+    stale: Mapping[int, int],
+) -> None:
     numbers = [[counts[run_id].get(state, 0) for run_id in ended] for state in ("completed", "failed", "cancelled")]
     connection.execute(
         """
         UPDATE runs r SET status = d.status, completed_at = clock_timestamp(),
             started_at = coalesce(r.started_at, r.created_at),
-            completed_count = d.completed, failed_count = d.failed, cancelled_count = d.cancelled
-        FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[])
-            AS d(id, status, completed, failed, cancelled)
+            completed_count = d.completed, failed_count = d.failed, cancelled_count = d.cancelled, stale_count = d.stale
+        FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[])
+            AS d(id, status, completed, failed, cancelled, stale)
         WHERE r.id = d.id
         """,
-        (list(ended), list(ended.values()), *numbers),
+        (list(ended), list(ended.values()), *numbers, [stale.get(run_id) for run_id in ended]),
     )
 
 
 def _report_ends(
-    connection: Connection, runs: Sequence[Run], ended: Mapping[int, str], counts: Mapping[int, Mapping[str, int]]
+    connection: Connection,
+    runs: Sequence[Run],
+    ended: Mapping[int, str],
+    counts: Mapping[int, Mapping[str, int]],
+    stale: Mapping[int, int],
 ) -> None:
     events = [
-        _failure_event(connection, run, ended[run.id], failed)
+        _failure_event(connection, run, ended[run.id], counts[run.id].get("failed", 0), stale.get(run.id, 0))
         for run in runs
-        if (failed := counts[run.id].get("failed", 0))
+        if counts[run.id].get("failed", 0) or _is_too_stale(run, stale.get(run.id, 0))
     ]
     if events:
         add_events(connection, events)
@@ -151,8 +174,8 @@ def repair_ended_run(connection: Connection, run: Run) -> bool:
     return False
 
 
-def _failure_event(connection: Connection, run: Run, status: str, failed: int) -> Event:
-    """Return the event that reports failed items of a run, with the errors of the first ones."""
+def _failure_event(connection: Connection, run: Run, status: str, failed: int, stale: int) -> Event:
+    """Return the event that reports failed and stale items of a run, with the errors of the first ones."""
     rows = connection.execute(
         """
         SELECT symbol, timeframe, attempt, error FROM run_items
@@ -165,14 +188,23 @@ def _failure_event(connection: Connection, run: Run, status: str, failed: int) -
         for symbol, timeframe, attempt, error in rows
     ]
     return make_run_failed(
-        run.id, run.job, status, schedule=run.schedule, items=run.item_count, failed=failed, failures=failures
+        run.id,
+        run.job,
+        status,
+        schedule=run.schedule,
+        items=run.item_count,
+        failed=failed,
+        failures=failures,
+        stale=stale,
     )
 
 
 def make_run_failed(run_id: int, job: str, status: str, **details: Any) -> Event:
     """Return the event of a run that failed, without items unless the details say so."""
     payload = {"schema_version": 1, "kind": "run_failed", "run_id": run_id, "job": job, "schedule": None}
-    return Event(ERRORS_CHANNEL, payload | {"status": status, "items": 0, "failed": 0, "failures": []} | details)
+    return Event(
+        ERRORS_CHANNEL, payload | {"status": status, "items": 0, "failed": 0, "stale": 0, "failures": []} | details
+    )
 
 
 def _notify_scheduler(connection: Connection) -> None:

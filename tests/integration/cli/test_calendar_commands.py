@@ -1,9 +1,14 @@
 """`--as-of` and `calendars` on the command line."""
 
+from datetime import date
+
 import pytest
 
 from command_line import Run
 from streamworkers.database import Connection
+from streamworkers.loading.providers.synthetic import generate_bars
+from streamworkers.market.bars.write import load_rows
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 
 @pytest.mark.parametrize(
@@ -72,3 +77,22 @@ def test_a_calendar_rule_that_is_none_is_rejected(words: tuple[str, ...], messag
     answer = cli("calendars", *words)
     assert answer.code == 2
     assert message in answer.err
+
+
+@pytest.mark.usefixtures("worker")
+def test_waiting_for_a_run_most_of_whose_symbols_are_stale_exits_with_1(cli: Run, connection: Connection) -> None:
+    load_rows(connection, TIMEFRAMES["day"], generate_bars(3, 60, 7, date(2024, 6, 28)))
+    connection.execute("DELETE FROM ohlcv_daily WHERE symbol <> 'SYN001' AND date > '2024-06-20'")
+    words = ("enqueue", "indicators", "--symbols", "SYN001,SYN002,SYN003", "--as-of", "2024-06-28", "--wait")
+    answer = cli(*words)
+    assert answer.code == 1
+    assert "COMPLETED_WITH_ERRORS" in answer.out
+    assert "  no success because more than 50% of the symbols are stale: load their bars\n" in answer.out
+    assert "  stale      SYN002 (2024-06-20), SYN003 (2024-06-20)\n" in answer.out
+    found = [row for row in cli("doctor", "--json").json if row["kind"] == "stale_run"]
+    assert [row["what"] for row in found] == [
+        "2 of its 3 symbols (SYN001,SYN002,SYN003) are stale: they have no day bar as of 2024-06-28 16:00 EDT"
+    ]
+    assert cli("status").code == 1
+    summary = cli(*words, "--param", "max_stale=0.9", "--json")
+    assert (summary.code, summary.json["stale_count"], summary.json["max_stale"]) == (0, 2, 0.9)

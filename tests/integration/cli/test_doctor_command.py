@@ -216,6 +216,15 @@ def _fail_items(patient: Patient) -> None:
     patient.change_run(run, "status = 'FAILED', failed_count = 1, completed_count = 0, completed_at = now()")
 
 
+def _leave_symbols_stale(patient: Patient) -> None:
+    patient.connection.execute(
+        "INSERT INTO runs (job, queue, target, timeframe, as_of, parameters, item_count, max_attempts, status,"
+        " completed_count, failed_count, stale_count, completed_at)"
+        " VALUES ('indicators', 'analysis', 'u', 'day', now(), '{\"max_stale\": 0.5}', 3, 1, 'COMPLETED_WITH_ERRORS',"
+        " 3, 0, 2, now())"
+    )
+
+
 def _add_a_schedule(patient: Patient) -> None:
     patient.connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
 
@@ -271,6 +280,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "stranded_items": _strand,
     "entries_without_items": _add_orphans,
     "failure_rate": _fail_items,
+    "stale_run": _leave_symbols_stale,
     "undecided_item": _leave_an_item_undecided,
     "open_run_without_open_items": _forget_to_complete,
     "unprepared_run": _submit_without_a_preparer,
@@ -292,6 +302,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "unread_queue": Patient.pretend_to_serve,
     "old_items": lambda patient: patient.consumer.work(),
     "failure_rate": lambda patient: patient.connection.execute("UPDATE runs SET completed_at = now() - interval '2 d'"),
+    "stale_run": lambda patient: patient.connection.execute("UPDATE runs SET stale_count = 1"),
     "unprepared_run": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
     "unknown_job": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
     "schedule_problem": lambda patient: patient.connection.execute("UPDATE schedules SET problem = NULL"),

@@ -8,6 +8,7 @@ import pytest
 from consumer import Consumer
 from harness import items_of, run_status, start_run
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.job import Origin
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger import reports as ledger_reports
@@ -232,3 +233,69 @@ def test_sessions_come_from_the_table_where_it_has_them(connection: Connection) 
     assert rule.find_close_of(connection, "A", FRIDAY) == CLOSE - timedelta(hours=1)
     connection.execute("UPDATE exchange_calendars SET last_day = '2024-07-01'")
     assert rule.find_close_of(connection, "A", FRIDAY) == CLOSE  # the package, for a range that the table lacks
+
+
+@pytest.mark.parametrize(
+    ("stale", "words", "status"),
+    [
+        (3, {}, "COMPLETED"),  # half of six
+        (4, {}, "COMPLETED_WITH_ERRORS"),
+        (6, {}, "COMPLETED_WITH_ERRORS"),
+        (2, {"max_stale": 0.3}, "COMPLETED_WITH_ERRORS"),
+        (6, {"max_stale": 1}, "COMPLETED"),
+        (1, {"max_stale": 0}, "COMPLETED_WITH_ERRORS"),
+    ],
+)
+def test_a_run_most_of_whose_symbols_are_stale_is_no_success(
+    stale: int, words: dict[str, float], status: str, pool: Pool
+) -> None:
+    symbols = list(SIX[:stale])
+    pool.connection.execute("DELETE FROM ohlcv_daily WHERE symbol = ANY(%s) AND date > '2024-06-20'", (symbols,))
+    run = pool.run(*SIX, as_of=CLOSE, parameters=words)
+    report = ledger_reports.read_run(pool.connection, run.id)
+    assert report is not None
+    assert (report["status"], report["stale_count"], report["completed_count"]) == (status, stale, 6)
+    assert report["max_stale"] == words.get("max_stale", 0.5)
+    assert len(pool.newest()) == 6 - stale
+    found = ledger_reports.list_stale_runs(pool.connection, CLOSE, 10)
+    events = pool.connection.execute("SELECT payload FROM outbox").fetchall()
+    if status == "COMPLETED":
+        assert (found, events) == ([], [])
+        return
+    assert [(row["run_id"], row["stale_count"], row["item_count"]) for row in found] == [(run.id, stale, 6)]
+    ((payload,),) = events
+    assert (payload["kind"], payload["status"], payload["failed"], payload["stale"]) == ("run_failed", status, 0, stale)
+    load_rows(pool.connection, TIMEFRAMES["day"], generate_bars(6, 60, 7, FRIDAY))
+    again = pool.run(*SIX, as_of=CLOSE, parameters=words)
+    assert run_status(pool.connection, again) == "COMPLETED"
+    assert ledger_reports.list_stale_runs(pool.connection, CLOSE, 10) == []
+
+
+def test_the_limit_of_stale_symbols_is_a_setting(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool.connection.execute("DELETE FROM ohlcv_daily WHERE symbol = %s AND date > '2024-06-20'", (SIX[0],))
+    assert run_status(pool.connection, pool.run(*SIX)) == "COMPLETED"
+    monkeypatch.setenv("STREAMWORKERS_MAX_STALE_SHARE", "0.1")
+    assert run_status(pool.connection, pool.run(*SIX)) == "COMPLETED_WITH_ERRORS"
+
+
+def test_a_reopened_run_counts_its_stale_symbols_again(pool: Pool) -> None:
+    pool.connection.execute("DELETE FROM ohlcv_daily WHERE symbol = ANY(%s) AND date > '2024-06-20'", (list(SIX[1:]),))
+    run = pool.run(*SIX, "NOPE", as_of=CLOSE)
+    assert ledger.reopen_items(pool.connection, run, ["failed"], None) == [6]
+    row = pool.connection.execute("SELECT status, stale_count FROM runs WHERE id = %s", (run.id,)).fetchone()
+    assert row == ("RUNNING", None)
+
+
+def test_the_parameter_of_another_job_that_has_its_name_limits_nothing(
+    connection: Connection, streams: Streams, registry: Registry
+) -> None:
+    run = start_run(connection, streams, registry, "ledger_entry", "A")
+    connection.execute('UPDATE runs SET parameters = \'{"max_stale": "often"}\' WHERE id = %s', (run.id,))
+    connection.execute("UPDATE run_items SET status = 'completed', result = '{\"stale\": 1}'")
+    changed = ledger.load_run(connection, run.id)
+    assert changed is not None
+    assert ledger.close_runs(connection, [changed])[0] == {run.id: "COMPLETED"}
+    report = ledger_reports.read_run(connection, run.id)
+    assert report is not None
+    assert (report["stale_count"], report["max_stale"]) == (None, None)
+    assert ledger_reports.list_stale_runs(connection, CLOSE, 10) == []
