@@ -26,6 +26,7 @@ SECTIONS = {
     "StreamworkersTickMissedOrRejected": (13, "Tick missed or rejected"),
     "StreamworkersScheduleOverdue": (14, "Schedule overdue"),
     "StreamworkersCalendarEnds": (15, "Calendar ends"),
+    "StreamworkersRunStale": (26, "Run stale"),
     "StreamworkersDataStale": (16, "Data stale"),
     "StreamworkersProviderAway": (25, "Provider away"),
     "StreamworkersOutboxStuck": (17, "Outbox stuck"),

@@ -110,7 +110,8 @@ class SystemCollector(Collector):
             waiting, oldest = ledger.read_outbox_state(connection)
             tables = read_table_sizes(connection)
             database = read_database_state(connection)
-            bars = {name: read_newest_of_all(connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
+            now = datetime.now(UTC)
+            bars = {name: read_newest_of_all(connection, timeframe, now) for name, timeframe in TIMEFRAMES.items()}
             processes = Counter(
                 (process.kind, "silent" if process.is_silent else "alive") for process in read_processes(connection)
             )

@@ -149,4 +149,6 @@ class Snapshot:
     @cached_property
     def newest_bars(self) -> dict[str, Any]:
         """The time of the newest bar of each timeframe; None if there is none."""
-        return {name: read_newest_of_all(self.connection, timeframe) for name, timeframe in TIMEFRAMES.items()}
+        return {
+            name: read_newest_of_all(self.connection, timeframe, self.now) for name, timeframe in TIMEFRAMES.items()
+        }

@@ -70,7 +70,7 @@ def warm(connection: Connection, bars: int) -> dict[str, Any]:
     started = time.monotonic()
     symbols = sorted(frozenset[str]().union(*read_memberships(connection).values()))
     day = TIMEFRAMES["day"]
-    newest = read_newest_of_all(connection, day)
+    newest = read_newest_of_all(connection, day, datetime.now(UTC))
     queries = 2
     if newest is not None:
         for start in range(0, len(symbols), _SYMBOLS_AT_ONCE):

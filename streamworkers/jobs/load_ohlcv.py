@@ -5,6 +5,7 @@ An item is a symbol in a timeframe.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from streamworkers.config import Settings, load_settings
@@ -50,6 +51,10 @@ class LoadOhlcv(Job[LoadParameters]):
         timeframes = tuple(dict.fromkeys(timeframe_named(name).name for name in names))
         now = request.as_of or request.moment()
         filled = _fill_in(given, settings, len(request.symbols))
+        if request.as_of is not None:
+            # The grace is time for the provider: what was closed at a moment of the past has had it since.
+            passed = (datetime.now(UTC) - request.as_of).total_seconds()
+            filled = filled.model_copy(update={"grace_seconds": max(0.0, filled.grace_seconds - max(0.0, passed))})
         rules, provider = filled.rules(now), get_provider(filled.provider)
         if rules.span is not None and rules.span.first > rules.today:
             raise BadInputError(f"first {rules.span.first} is after today, {rules.today} in New York")

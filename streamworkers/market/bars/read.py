@@ -17,7 +17,7 @@ from psycopg import sql
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.bars import Bars, Starts, time_unit
-from streamworkers.market.calendar.timeframes import Timeframe
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
 
 _WIRE_EPOCH = np.datetime64("2000-01-01", "D")  # PostgreSQL's binary dates and timestamps count from here
 _VALUES = [("open", ">f8"), ("high", ">f8"), ("low", ">f8"), ("close", ">f8"), ("volume", ">f8")]
@@ -64,7 +64,8 @@ WITH RECURSIVE symbols (symbol) AS (
     SELECT (SELECT t.symbol FROM {table} t WHERE t.symbol > s.symbol ORDER BY t.symbol LIMIT 1)
     FROM symbols s WHERE s.symbol IS NOT NULL
 )
-SELECT max((SELECT max(t.{time}) FROM {table} t WHERE t.symbol = s.symbol)) FROM symbols s WHERE s.symbol IS NOT NULL"""
+SELECT max((SELECT max(t.{time}) FROM {table} t WHERE t.symbol = s.symbol AND t.{time} <= %s))
+FROM symbols s WHERE s.symbol IS NOT NULL"""
 
 _RECENT = """
 SELECT {time}, open, high, low, close, volume FROM {table} WHERE symbol = %s ORDER BY {time} DESC LIMIT %s"""
@@ -139,9 +140,14 @@ def read_newest_time(
     return max(read_last_times(connection, symbols, timeframe, not_after).values(), default=None)
 
 
-def read_newest_of_all(connection: psycopg.Connection, timeframe: Timeframe) -> date | datetime | None:
-    """Return the time of the newest bar of any symbol, or None. Steps through the index from symbol to symbol."""
-    row = connection.execute(_query(_NEWEST_OF_ALL, timeframe)).fetchone()
+def read_newest_of_all(connection: psycopg.Connection, timeframe: Timeframe, now: datetime) -> date | datetime | None:
+    """Return the time of the newest bar of any symbol that has begun, or None.
+
+    A bar of the future, which is a mistake, does not hide that there are no new ones. Steps through the index from
+    symbol to symbol.
+    """
+    not_after = now if timeframe.intraday else now.astimezone(EXCHANGE_ZONE).date()
+    row = connection.execute(_query(_NEWEST_OF_ALL, timeframe), (not_after,)).fetchone()
     assert row is not None
     return None if row[0] is None else _in_utc(row[0])
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -61,6 +61,15 @@ def test_a_symbol_of_a_week_has_exactly_the_sessions_and_nothing_elsewhere(
     assert [row[2:6] for row in stored_bars(loader.connection, "day")] == list(
         zip(truth.open, truth.high, truth.low, truth.close, strict=True)
     )
+
+
+@pytest.mark.usefixtures("server")
+def test_a_load_as_of_a_close_of_the_past_has_its_bar_and_none_that_was_open(loader: Loader) -> None:
+    close = datetime(2025, 11, 24, 16, tzinfo=NEW_YORK)
+    for now, last in ((close - timedelta(milliseconds=1), date(2025, 11, 21)), (close, date(2025, 11, 24))):
+        run = loader.load("AAPL", now=now, years=0.02)
+        assert run_status(loader.connection, run) == "COMPLETED"
+        assert stored_bars(loader.connection, "day")[-1][1] == last
 
 
 def test_three_symbols_in_three_timeframes_have_what_the_calendar_says(

@@ -1,6 +1,6 @@
 """Bars are read as arrays up to a moment, newest times by symbol, and exact rows for showing."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -8,7 +8,13 @@ import psycopg
 import pytest
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.read import read_last_times, read_newest_time, read_recent, read_series
+from streamworkers.market.bars.read import (
+    read_last_times,
+    read_newest_of_all,
+    read_newest_time,
+    read_recent,
+    read_series,
+)
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -81,6 +87,15 @@ def test_last_times_are_by_symbol_and_the_newest_is_over_all(stored: Connection)
     }
     assert read_newest_time(stored, ["NA", "B"], DAY, date(2024, 1, 3)) == date(2024, 1, 3)
     assert read_newest_time(stored, ["GONE"], DAY, JAN) is None
+
+
+def test_a_bar_of_the_future_is_not_the_newest_of_all(stored: Connection) -> None:
+    now = datetime(2024, 1, 6, 3, tzinfo=UTC)  # the evening of the 5th in New York
+    load_rows(stored, DAY, [bars_of("FUTURE", ["2024-01-06", "2099-01-01"])])
+    load_rows(stored, HOUR, [bars_of("FUTURE", ["2024-01-06T02:00:00+00:00", "2024-01-06T03:00:01+00:00"])])
+    assert read_newest_of_all(stored, DAY, now) == date(2024, 1, 5)
+    assert read_newest_of_all(stored, HOUR, now) == now - timedelta(hours=1)
+    assert read_newest_of_all(stored, DAY, datetime(2000, 1, 1, tzinfo=UTC)) is None
 
 
 def test_recent_bars_have_exact_prices_oldest_first(stored: Connection) -> None:
