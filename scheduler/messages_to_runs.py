@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,6 +57,7 @@ class MessagesToRuns:
     resolve: Resolve
     metrics: SchedulerMetrics
     status_ttl_seconds: int
+    providers: frozenset[str] = frozenset()
     _lost: LostPrepares = field(default_factory=LostPrepares, init=False)
 
     def accept(self, raw: bytes | None, source: str, sent_at: float) -> MessageResult:
@@ -127,12 +129,13 @@ class MessagesToRuns:
         """Start the run of a load request."""
         if LOAD_JOB not in self.registry:
             raise RejectedError("unknown_job", f"job {LOAD_JOB!r}, which loads bars, is not installed")
-        parameters: dict[str, Any] = {"run_analysis": request.run_analysis}
+        if request.provider is not None:
+            require_provider(request.provider, self.providers)
+        parameters: dict[str, Any] = {"run_analysis": request.run_analysis, "open_when_alone": True}
         parameters |= {name: value for name in ("years", "provider") if (value := getattr(request, name)) is not None}
         with self.pool.connection() as connection:
-            symbols = request.symbols
-            if request.universe is not None:
-                symbols = tuple(dict.fromkeys((*self.resolve(connection, request.universe), *symbols)))
+            # Symbols decide what is loaded; beside them a universe is a name only, and need not exist here.
+            symbols = request.symbols or tuple(self.resolve(connection, request.universe or ""))
             wanted = RunRequest(
                 job=LOAD_JOB,
                 symbols=symbols,
@@ -198,6 +201,15 @@ class MessagesToRuns:
             fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(job_id, fields, self.status_ttl_seconds, only_new=True)
         return MessageResult("rejected", reason, detail)
+
+
+def require_provider(name: str, allowed: Collection[str]) -> None:
+    """Raise RejectedError unless a message may choose this provider."""
+    if name not in allowed:
+        rule = f"only {', '.join(sorted(allowed))} may be" if allowed else "none may be"
+        raise RejectedError(
+            "bad_field", f"provider {name!r} is chosen by a message, and {rule}: STREAMWORKERS_MESSAGE_PROVIDERS"
+        )
 
 
 def _list_content_keys(schedule: str, message: LoadComplete, timeframe: str, sent_at: float) -> list[str]:

@@ -85,6 +85,7 @@ class Scheduler:
             self._resolve,
             self.metrics,
             settings.status_ttl_seconds,
+            frozenset({settings.load_provider, *filter(None, settings.message_providers.split(","))}),
         )
         self._add_loops(registry)
         self._register_metrics(registry)
@@ -98,7 +99,12 @@ class Scheduler:
         self._stream_listener = StreamListener(self._messages, self.messages_to_runs, self.scheduler_id)
         self.host.add(self._stream_listener)
         services: list[Service] = [
-            StatusFollower(self._pool, self._messages, self._settings.status_ttl_seconds),
+            StatusFollower(
+                self._pool,
+                self._messages,
+                self._settings.status_ttl_seconds,
+                self._settings.massive_calls_per_minute,
+            ),
             PoolWatch(self._pool, self._streams),
             # Events of rejected ticks must be published also where no worker runs.
             OutboxRelay(self._pool, self._streams, self.metrics),

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +16,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.ledger import OPEN_RUN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.inbox import Messages
+from streamworkers.loading import LOAD_JOB
 
 UPDATE_SECONDS = 0.5
 MOST_JOBS = 100
@@ -36,6 +37,8 @@ def set_submitted(messages: Messages, connection: Connection, submission: Submis
     fields = {
         "status": "submitted",
         "progress": "0",
+        "calls_left": str(submission.run.parameters.get("estimated_calls", 0)),
+        "eta": "",
         "message": f"run {submission.run.id}: {submission.run.item_count} items of {submission.run.job}",
         "submitted_at": row[0].isoformat(),
         "started_at": "",
@@ -51,8 +54,11 @@ class StatusFollower:
     scope = "all"
     interval_seconds = 2.0
 
-    def __init__(self, pool: "ConnectionPool[Connection]", messages: Messages, ttl_seconds: int) -> None:
+    def __init__(
+        self, pool: "ConnectionPool[Connection]", messages: Messages, ttl_seconds: int, calls_per_minute: int = 0
+    ) -> None:
         self._pool = pool
+        self._calls_per_minute = calls_per_minute
         self._messages = messages
         self._ttl_seconds = ttl_seconds
 
@@ -64,7 +70,10 @@ class StatusFollower:
             rows.sort(key=lambda row: row["external_id"])
             for job_id, group in groupby(rows, key=lambda row: row["external_id"]):
                 runs = list(group)
-                self._messages.set_status(job_id, summarize_runs(runs), self._ttl_seconds)
+                fields = summarize_runs(runs, self._calls_per_minute)
+                if not any(run["status"] in OPEN_RUN_STATES for run in runs):
+                    fields["message"] += _describe_bars(connection, runs)
+                self._messages.set_status(job_id, fields, self._ttl_seconds)
                 if not any(run["status"] in OPEN_RUN_STATES for run in runs):
                     with connection.transaction():
                         notified = ledger.mark_notified(connection, [run["run_id"] for run in runs])
@@ -73,23 +82,55 @@ class StatusFollower:
         return max(UPDATE_SECONDS, 10 * (time.monotonic() - started)) if rows else None
 
 
-def summarize_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The fields of the hash for the runs of one job."""
+def summarize_runs(
+    runs: Sequence[Mapping[str, Any]], calls_per_minute: int = 0, now: datetime | None = None
+) -> dict[str, str]:
+    """The fields of the hash for the runs of one job; `calls_per_minute` is the limit of the provider of loads."""
+    now = now or datetime.now(UTC)
     total, closed = sum(run["item_count"] for run in runs), sum(run["closed"] for run in runs)
     states = {run["status"] for run in runs}
     is_open = bool(states & set(OPEN_RUN_STATES))
-    share = 100 * closed / total if total else 0.0
     # Rounded down: only a job that has ended shows 100.
-    progress = min(math.floor(share * 10) / 10, 99.9) if is_open else 100.0
+    progress = min(100 * closed // total if total else 0, 99) if is_open else 100
+    calls = sum(_calls_left(run) for run in runs) if is_open else 0
     last = max(runs, key=lambda run: (run["last_symbol"] is not None, run["run_id"]))
     return {
         "status": _status(states, closed, is_open=is_open),
-        "progress": f"{progress:g}",
+        "progress": str(progress),
+        "calls_left": str(calls),
+        "eta": _eta(runs, total - closed, calls / calls_per_minute if calls_per_minute else 0, now) if is_open else "",
         "message": _message(runs, last, closed, total, is_open=is_open),
         "submitted_at": _iso(min(run["created_at"] for run in runs)),
         "started_at": _iso(min((run["started_at"] for run in runs if run["started_at"]), default=None)),
         "completed_at": "" if is_open else _iso(max(run["completed_at"] for run in runs)),
     }
+
+
+def _calls_left(run: Mapping[str, Any]) -> int:
+    """Return about how many calls a load will still make."""
+    calls = int((run["parameters"] or {}).get("estimated_calls", 0))
+    total = run["item_count"]
+    return math.ceil(calls * (total - run["closed"]) / total) if total else 0
+
+
+def _eta(runs: Sequence[Mapping[str, Any]], left: int, minutes: float, now: datetime) -> str:
+    """Return about when all items are closed: as fast as so far, and not before the rate limit allows it."""
+    started = min((run["started_at"] for run in runs if run["started_at"]), default=None)
+    closed, seconds = sum(run["closed"] for run in runs), minutes * 60
+    if started is not None and closed:
+        seconds = max(seconds, (now - started).total_seconds() / closed * left)
+    return (now + timedelta(seconds=seconds)).isoformat(timespec="seconds") if seconds else ""
+
+
+def _describe_bars(connection: Connection, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many bars were loaded in each timeframe, and why there are none where there are none."""
+    parts = []
+    for row in runs:
+        run = ledger.load_run(connection, row["run_id"]) if row["job"] == LOAD_JOB else None
+        for one in ledger_reports.sum_loaded_bars(connection, run) if run is not None else ():
+            why = f" ({one['why']})" if not one["bars"] and one["why"] else ""
+            parts.append(f"{one['bars']:,} {one['timeframe']}{why}")
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _status(states: set[str], closed: int, *, is_open: bool) -> str:

@@ -20,11 +20,12 @@ from streamworkers.cli.session import (
     show_bar_time,
 )
 from streamworkers.errors import BadInputError
+from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.providers.sample import read_sample
 from streamworkers.loading.providers.synthetic import generate_bars
+from streamworkers.loading.store import load_unreal
 from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.text_rows import BarRows
-from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, timeframe_named
 from streamworkers.market.files.bars_import import ImportSummary, import_bars
 from streamworkers.market.universes.store import add_symbols, require_universe_name
@@ -95,7 +96,7 @@ def import_files(
 @_universe_option
 def sample(universe: str | None) -> None:
     """Load real public-domain daily bars of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013, from bokeh_sampledata."""
-    _load(read_sample(), universe)
+    _load(read_sample(), universe, BarOrigin.SAMPLE)
 
 
 @bars.command(short_help="Generate synthetic daily bars: SYN001, SYN002, …")
@@ -113,7 +114,7 @@ def sample(universe: str | None) -> None:
 def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | None) -> None:
     """Generate synthetic daily bars for the sessions of the New York Stock Exchange: SYN001, SYN002, …"""
     last: date | None = end.date() if end else None
-    _load(generate_bars(symbols, days, seed, last), universe)
+    _load(generate_bars(symbols, days, seed, last), universe, BarOrigin.INVENTED)
 
 
 @bars.command()
@@ -136,9 +137,9 @@ def show(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
     print_table(rows, columns, f"no {frame.name} bars of {symbol}")
 
 
-def _load(chunks: Iterable[BarRows], universe: str | None) -> None:
+def _load(chunks: Iterable[BarRows], universe: str | None, origin: BarOrigin) -> None:
     with Session.open().database() as connection, connection.transaction():
-        counts = load_rows(connection, TIMEFRAMES["day"], chunks)
+        counts = load_unreal(connection, TIMEFRAMES["day"], chunks, origin)
         if universe:
             add_symbols(connection, universe, counts.symbols)
     total = counts.inserted + counts.updated + counts.unchanged

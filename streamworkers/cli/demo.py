@@ -21,9 +21,10 @@ from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import ServiceUnreachableError
+from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.providers.sample import read_sample
 from streamworkers.loading.providers.synthetic import generate_bars
-from streamworkers.market.bars.write import load_rows
+from streamworkers.loading.store import load_unreal
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.store import add_symbols, resolve
@@ -88,10 +89,11 @@ def _load(connection: Connection, csv_file: Path | None) -> tuple[str, ...]:
         rejected = sum(summary.rejected.values())
         _print_step(f"{summary.rows_read - rejected:,} bars of {csv_file.name} loaded, {rejected} rejected")
     else:
-        real = load_rows(connection, TIMEFRAMES["day"], read_sample())
+        real = load_unreal(connection, TIMEFRAMES["day"], read_sample(), BarOrigin.SAMPLE)
         last = real.last
         assert last is not None
-        invented = load_rows(connection, TIMEFRAMES["day"], generate_bars(_SYNTHETIC, _DAYS, _SEED, last))
+        rows = generate_bars(_SYNTHETIC, _DAYS, _SEED, last)
+        invented = load_unreal(connection, TIMEFRAMES["day"], rows, BarOrigin.INVENTED)
         add_symbols(connection, _UNIVERSE, real.symbols | invented.symbols)
         bars = sum(load.inserted + load.updated + load.unchanged for load in (real, invented))
         _print_step(

@@ -17,7 +17,7 @@ from streamworkers.cli.session import (
     show_bar_time,
     timeout_option,
 )
-from streamworkers.cli.waiting import print_summary, summarize_run, wait_for_run, warn_without_workers
+from streamworkers.cli.waiting import print_summary, shorten, summarize_run, wait_for_run, warn_without_workers
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.schedules.reports import tick_counts
@@ -59,6 +59,7 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
     }
     for row in rows:
         row["seconds"] = f"{row['seconds']:,.2f}"
+        row["target"] = shorten(row["target"])
     print_table(
         rows,
         columns,

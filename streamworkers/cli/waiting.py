@@ -2,6 +2,7 @@
 
 import json
 import time
+from math import ceil
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from streamworkers.cli.session import messages, print_json, show_bar_time
+from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import OPEN_STATES, Run
@@ -47,7 +49,17 @@ def announce_run(connection: Connection, streams: Streams, run: Run, key: str | 
         click.echo(f"run {run.id} has the key {key!r} already and is {run.status}; nothing was started")
     else:
         click.echo(f"run {run.id}: {run.item_count} items of {run.job} in queue {run.queue}")
+        announce_calls(run)
         click.echo(f"watch it: streamworkers runs watch {run.id}")
+
+
+def announce_calls(run: Run) -> None:
+    """Print about how many calls a load takes, and how long at the rate limit."""
+    calls, limit = run.parameters.get("estimated_calls"), load_settings().massive_calls_per_minute
+    if calls and run.parameters.get("provider") == "massive":
+        minutes = ceil(calls / limit) if limit else 0
+        time = f", at {limit} a minute about {minutes:,} minutes" if limit and minutes > 1 else ""
+        click.echo(f"about {calls:,} calls to massive{time}")
 
 
 def wait_for_run(
@@ -60,6 +72,8 @@ def wait_for_run(
     try:
         if streams is not None:
             warn_without_workers(streams, run.queue)
+            if not as_json:
+                announce_calls(run)
         ended = _watch(connection, run, timeout)
     except KeyboardInterrupt:
         click.echo(f"\nrun {run.id} continues. Watch it: streamworkers runs watch {run.id}", err=True)
@@ -113,7 +127,7 @@ def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
 def print_summary(summary: dict[str, Any]) -> None:
     """Print a summary as text."""
     items = summary["items"]
-    click.echo(f"run {summary['run_id']}: {summary['job']} over {_shorten(summary['target'])}: {summary['status']}")
+    click.echo(f"run {summary['run_id']}: {summary['job']} over {shorten(summary['target'])}: {summary['status']}")
     _print_preparation(summary)
     if summary["schedule"]:
         when = f" for {summary['scheduled_for'].astimezone():%Y-%m-%d %H:%M:%S %Z}" if summary["scheduled_for"] else ""
@@ -203,6 +217,8 @@ def _describe_bars(row: dict[str, Any]) -> str:
     words += [f"{row['failed']} failed"] if row["failed"] else []
     words += [f"{row['missing_bars']:,} bars fewer than the sessions give"] if row["missing_bars"] else []
     words += [f"{row['with_rejected']} symbols with rejected bars"] if row["with_rejected"] else []
+    words += [f"the plan of the key begins at {row['history_from']}"] if row["history_from"] else []
+    words += [row["why"]] if not row["bars"] and row["why"] else []
     return ", ".join(words)
 
 
@@ -216,5 +232,6 @@ def _join_some(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return a text in at most 60 characters, for a line of a table."""
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -11,6 +11,11 @@ class LoadingSettings(BaseModel):
     load_provider: str = Field(
         "massive", pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Provider of bars when a load names none"
     )
+    message_providers: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9_]{0,63}(,[a-z][a-z0-9_]{0,63})*)?$",
+        description="Providers that a message may choose beside the one of `STREAMWORKERS_LOAD_PROVIDER`, with commas",
+    )
     load_years: float = Field(
         2.0, gt=0, le=100, description="Years of bars to load for a symbol that has none, when a load names no range"
     )

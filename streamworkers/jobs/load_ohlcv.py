@@ -14,6 +14,7 @@ from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, Ru
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.errors import BadInputError, ItemError, UsageError
 from streamworkers.loading.batch import LoadBatch
+from streamworkers.loading.estimate import estimate_calls
 from streamworkers.loading.parameters import LoadParameters
 from streamworkers.loading.plan import choose_source_timeframe
 from streamworkers.loading.provenance import read_oldest_adjustment
@@ -69,7 +70,14 @@ class LoadOhlcv(Job[LoadParameters]):
             timeframe=timeframes[0] if len(timeframes) == 1 else None,
             timeframes=timeframes,
             as_of=now,
-            parameters=filled.model_copy(update={"splits_since": since}).model_dump(mode="json", exclude_none=True),
+            parameters=filled.model_copy(
+                update={
+                    "splits_since": since,
+                    "estimated_calls": estimate_calls(
+                        len(request.symbols), timeframes, provider, rules, filled.grouped, settings.massive_page_limit
+                    ),
+                }
+            ).model_dump(mode="json", exclude_none=True),
         )
 
     def execute(self, items: Sequence[Item], context: Context[LoadParameters]) -> Iterator[Outcome]:

@@ -22,10 +22,11 @@ from streamworkers.loading.history import PlanHistory
 from streamworkers.loading.newest_day import NewestDay, WaitingError, find_newest_session, lacks_day, needs_day
 from streamworkers.loading.outages import PausedError, ProviderWatch
 from streamworkers.loading.outcomes import LoadFacts, complete_item, fail_item
-from streamworkers.loading.plan import Fetch, LoadRules, NothingToLoad, Want, plan_fetches, plan_load
-from streamworkers.loading.provenance import StoredSeries, read_stored
+from streamworkers.loading.plan import Fetch, LoadRules, NothingToLoad, Span, Want, plan_fetches, plan_load
+from streamworkers.loading.provenance import ProvenanceError, StoredSeries, find_better, read_stored
 from streamworkers.loading.providers.provider import (
     AuthError,
+    BarOrigin,
     NotYetError,
     PlanError,
     Provider,
@@ -156,7 +157,11 @@ class LoadBatch:
         for name, group in by_timeframe.items():
             frame = timeframe_named(name)
             stored = read_stored(self.context.connection, frame, [item.symbol for item in group])
+            better = find_better(self.context.connection, frame, [item.symbol for item in group], self.provider.origin)
             for item in group:
+                if item.symbol in better:
+                    yield self._reject(item, frame)
+                    continue
                 wanted = self._plan_item(item, frame, stored.get(item.symbol), splits.get(item.symbol, ()))
                 if isinstance(wanted, NothingToLoad):
                     yield Completed(item, None, {"bars": 0, "why": wanted.why})
@@ -171,8 +176,29 @@ class LoadBatch:
             found = found._replace(kind=None)
         if found is not None:
             self._found[item.seq] = found
+            if found.origin.rank < self.provider.origin.rank:
+                return self._plan_repair(item, frame, found)
         present = self._read_present(item.symbol, frame, found) if self.rules.only_gaps else None
         return plan_load(item.seq, item.symbol, frame, self.rules, self._facts.kind, found, splits, present)
+
+    def _plan_repair(self, item: Item, frame: Timeframe, found: StoredSeries) -> Want | NothingToLoad:
+        """Plan to replace all bars of a lesser origin."""
+        rules = replace(self.rules, only_gaps=False)
+        plan = plan_load(item.seq, item.symbol, frame, rules, self._facts.kind, None)
+        if isinstance(plan, NothingToLoad):
+            return plan
+        first = found.first.astimezone(EXCHANGE_ZONE).date() if isinstance(found.first, datetime) else found.first
+        span = Span(min(plan.span.first, first), max(plan.span.last, rules.today))
+        return replace(plan, span=span, replaces=f"{found.origin} bars of {found.provider}")
+
+    def _reject(self, item: Item, frame: Timeframe) -> Outcome:
+        return fail_item(
+            item,
+            ProvenanceError(
+                f"the stored {frame.name} bars of {item.symbol} are better than those of {self.provider.name}, which"
+                f" are {self.provider.origin} and never replace them"
+            ),
+        )
 
     def _read_present(self, symbol: str, frame: Timeframe, found: StoredSeries | None) -> Any:
         if found is None:
@@ -273,6 +299,15 @@ class LoadBatch:
         fetch, results = future.result()
         if self._watch.probing:
             self._watch.note_answer()
+        # A fake of the API confesses with its first answer.
+        frames = {want.timeframe.name: want.timeframe for want in fetch.wants}.values()
+        better = {frame.name for frame in frames if self._finds_better(frame, fetch.request.symbol)}
+        yield from (
+            self._reject(by_seq[want.number], want.timeframe) for want in fetch.wants if want.timeframe.name in better
+        )
+        results = [loaded for loaded in results if loaded.want.timeframe.name not in better]
+        if not results:
+            return
         if (until := self._find_wait(fetch, results)) is not None:
             yield from (Snoozed(by_seq[want.number], until) for want in fetch.wants)
             return
@@ -285,6 +320,10 @@ class LoadBatch:
             if isinstance(outcome, Completed):
                 self.context.tallies["provider_bars", self.provider.name, frame.name] += loaded.spool.count
             yield outcome
+
+    def _finds_better(self, frame: Timeframe, symbol: str) -> bool:
+        origin = self.provider.origin
+        return origin is not BarOrigin.REAL and bool(find_better(self.context.connection, frame, [symbol], origin))
 
     def _find_wait(self, fetch: Fetch, results: Sequence[Loaded]) -> datetime | None:
         """Return until when to wait if an answer lacks the newest day because the plan includes it later.

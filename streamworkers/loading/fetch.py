@@ -45,6 +45,7 @@ class _Filter:
 
     def __init__(self, want: Want, fetch: Fetch, windows: Windows, rules: LoadRules) -> None:
         self.loaded = Loaded(want)
+        rules = want.rules(rules)
         span = fetch.span_of(want)
         self._expected = rules.expected(want.timeframe, span) if want.only is None else want.only
         self._present = 0

@@ -1,8 +1,10 @@
 """Turns the bars that a fetch has for an item into the item's outcome."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
+
+import numpy as np
 
 from streamworkers.engine.outcome import Completed, Failed, Item, Outcome
 from streamworkers.errors import BadInputError, PermanentError
@@ -13,7 +15,7 @@ from streamworkers.loading.providers.provider import Provider
 from streamworkers.loading.spool import BarSpool
 from streamworkers.loading.store import BarsToSave
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
-from streamworkers.market.calendar.windows import bound_of, moment_of
+from streamworkers.market.calendar.windows import bound_of, moment_of, start_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +42,48 @@ def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries 
     want, spool = loaded.want, loaded.spool
     if not spool.count and loaded.missing:
         return _fail_without_bars(item, loaded, facts.provider)
-    result: dict[str, Any] = {"bars": spool.count}
-    if fetch.span_of(want) != want.span:
-        result["history_from"] = _show(fetch.asked.first)
-        if not spool.count:
-            result["why"] = f"the plan of the key has no whole {want.timeframe.name} of this range"
-    replaces = None
-    if spool.first is not None and spool.last is not None:
-        first, last = (moment_of(want.timeframe, start) for start in (spool.first, spool.last))
-        result |= {"first": _show(first), "last": _show(last)}
-        replaces = (first, bound_of(want.timeframe, want.span.last, 1)) if want.replaces else None
-    if fetch.request.timeframe != want.timeframe:
-        result["made_of"] = fetch.request.timeframe.name
-    if loaded.missing:
-        result["missing_bars"] = loaded.missing
-    if loaded.off_session:
-        result["off_session"] = loaded.off_session
-    if loaded.rejected:
-        result |= {"rejected": dict(loaded.rejected), "example": loaded.example}
-    if want.replaces:
-        result["replaced"] = want.replaces
-    if facts.splits_unknown:
-        result["splits"] = "unknown"
+    replaces = _find_replaced(want, spool, found, facts) if want.replaces else None
+    result = {name: value for name, value in _describe(loaded, fetch, facts).items() if value}
     source = _describe_source(want, spool, found, facts)
-    return Completed(item, BarsToSave(want.timeframe, spool, source, replaces, fetch.key), result)
+    return Completed(
+        item, BarsToSave(want.timeframe, spool, source, replaces, fetch.key), {"bars": spool.count, **result}
+    )
+
+
+def _describe(loaded: Loaded, fetch: Fetch, facts: LoadFacts) -> dict[str, Any]:
+    """Return what the result of an item says beside the number of bars; what is empty is left out."""
+    want, spool = loaded.want, loaded.spool
+    is_clipped = fetch.span_of(want) != want.span
+    first, last = ("" if at is None else _show(moment_of(want.timeframe, at)) for at in (spool.first, spool.last))
+    why = f"no {want.timeframe.name} from {want.span.first} to {want.span.last} has closed"
+    if is_clipped:
+        why = f"the plan of the key has no whole {want.timeframe.name} of this range"
+    return {
+        "first": first,
+        "last": last,
+        "made_of": fetch.request.timeframe.name if fetch.request.timeframe != want.timeframe else None,
+        "open": last if spool.last is not None and _is_open(want, spool.last, facts.rules) else None,
+        "why": None if spool.count else why,
+        "history_from": _show(fetch.asked.first) if is_clipped else None,
+        "missing_bars": loaded.missing,
+        "off_session": loaded.off_session,
+        "rejected": dict(loaded.rejected),
+        "example": loaded.example,
+        "replaced": want.replaces,
+        "splits": "unknown" if facts.splits_unknown else None,
+    }
+
+
+def _find_replaced(
+    want: Want, spool: BarSpool, found: StoredSeries | None, facts: LoadFacts
+) -> tuple[date | datetime, date | datetime] | None:
+    """Return the range of stored bars that are deleted: from the first new one on, all of those of a lesser origin."""
+    if spool.first is None:
+        return None
+    first, last = moment_of(want.timeframe, spool.first), bound_of(want.timeframe, want.span.last, 1)
+    if found is not None and found.origin.rank < facts.provider.origin.rank:
+        return (found.first if spool.first > start_of(found.first) else first), last
+    return first, last
 
 
 def fail_item(item: Item, error: BaseException) -> Failed:
@@ -81,6 +101,11 @@ def _fail_without_bars(item: Item, loaded: Loaded, provider: Provider) -> Failed
         f" to {want.span.last}, where the exchange has {loaded.missing}{detail}",
         permanent=not loaded.example,
     )
+
+
+def _is_open(want: Want, last: int, rules: LoadRules) -> bool:
+    windows = rules.windows(want.span.first, want.span.last)
+    return not replace(rules, include_open=False).closed(windows, want.timeframe, np.array([last], np.int64))[0]
 
 
 def _describe_source(want: Want, spool: BarSpool, found: StoredSeries | None, facts: LoadFacts) -> SeriesSource:
@@ -105,6 +130,7 @@ def _describe_source(want: Want, spool: BarSpool, found: StoredSeries | None, fa
         newest,
         facts.run_id,
         planned_on,
+        facts.provider.origin,
     )
 
 

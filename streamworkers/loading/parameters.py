@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from pydantic import AliasChoices, Field, model_validator
 
 from streamworkers.engine.job import JobParameters
-from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.loading.plan import LoadRules, Span, find_last_session
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 from streamworkers.market.calendar.windows import HourAnchor, Hours
 
@@ -16,7 +16,8 @@ class LoadParameters(JobParameters):
     """What to load. When a run is made, settings fill in what is not given, so that all of its items agree.
 
     `first` and `last` are dates of New York, both included; `years` is the time before now. With neither, bars after
-    the last stored one are loaded. `only_gaps` loads the bars that the exchange's sessions have and that are not
+    the last stored one are loaded. With `open_when_alone`, weeks and months of a range in which none has closed are
+    stored open. `only_gaps` loads the bars that the exchange's sessions have and that are not
     stored. `timeframes` is for callers that can name only one timeframe elsewhere, such as a schedule.
     """
 
@@ -29,6 +30,7 @@ class LoadParameters(JobParameters):
     hour_anchor: HourAnchor | None = None
     derive: bool | None = None
     include_open: bool = False
+    open_when_alone: bool = False
     only_gaps: bool = False
     run_analysis: bool = False
     default_years: float = Field(2.0, gt=0, le=100)
@@ -37,6 +39,7 @@ class LoadParameters(JobParameters):
     grace_seconds: float = Field(0.0, ge=0, le=86_400, validation_alias=AliasChoices("grace_seconds", "settle_seconds"))
     grouped: bool = False
     splits_since: date | None = None
+    estimated_calls: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _require_one_range(self) -> "LoadParameters":
@@ -55,10 +58,14 @@ class LoadParameters(JobParameters):
         if self.first is not None:
             span = Span(self.first, last)
         elif self.years is not None:
-            span = Span(last - timedelta(days=round(self.years * _DAYS_OF_YEAR)), last)
+            # So many days up to the newest session that has closed: a week of days has its five bars at any hour.
+            closed = find_last_session(LoadRules(now=now, grace_seconds=self.grace_seconds), last)
+            days = max(1, round(self.years * _DAYS_OF_YEAR))
+            span = Span(min(closed, last) - timedelta(days=days - 1), last)
         return LoadRules(
             now=now,
             span=span,
+            open_when_alone=self.open_when_alone,
             years=self.default_years,
             overlap_bars=self.overlap_bars,
             grace_seconds=self.grace_seconds,

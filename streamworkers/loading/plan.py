@@ -20,6 +20,7 @@ from streamworkers.market.calendar.windows import (
     HourAnchor,
     Hours,
     Windows,
+    day_of,
     moment_of,
     narrower,
     start_of,
@@ -28,6 +29,7 @@ from streamworkers.market.calendar.windows import (
 )
 
 _DAYS_OF_YEAR = 365.25
+NARROWER_THAN_SPAN = ("week", "month")  # what a range of a few days may be a part of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class LoadRules:
     include_open: bool = False
     only_gaps: bool = False
     derive: bool = True
+    open_when_alone: bool = False
 
     @property
     def today(self) -> date:
@@ -84,7 +87,7 @@ class Want:
     """Bars of a symbol in a timeframe to load, for the item with this `number`.
 
     `replaces` is the reason to replace the stored bars as a whole, None to keep them. With `only`, no bars but those
-    with these starts are stored.
+    with these starts are stored. `is_open` if the range has no bar but open ones, which are stored.
     """
 
     number: int
@@ -94,6 +97,11 @@ class Want:
     last_split: date | None = None
     replaces: str | None = None
     only: Starts | None = None
+    is_open: bool = False
+
+    def rules(self, rules: LoadRules) -> LoadRules:
+        """Return the rules of the run as they hold for this want."""
+        return replace(rules, include_open=True) if self.is_open else rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +168,9 @@ def plan_load(
         return _plan_gaps(number, symbol, timeframe, rules, found, last_split, present)
     if rules.span is None and found is not None and _is_up_to_date(timeframe, rules, found, span):
         return NothingToLoad(number, f"up to date with the bar of {found.last}")
-    return Want(number, symbol, timeframe, span, last_split)
+    is_alone = rules.open_when_alone and timeframe.name in NARROWER_THAN_SPAN and rules.span is not None
+    is_open = is_alone and not len(rules.expected(timeframe, span))
+    return Want(number, symbol, timeframe, span, last_split, is_open=is_open)
 
 
 def plan_fetches(wants: Iterable[Want], provider: type[Provider] | Provider, rules: LoadRules) -> list[Fetch]:
@@ -205,6 +215,12 @@ def choose_source_timeframe(
             f" {', '.join(name for name in TIMEFRAMES if name in provider.native)}"
         )
     return timeframe
+
+
+def find_last_session(rules: LoadRules, last: date) -> date:
+    """Return the newest session up to a day that has closed, the day itself if there is none within a fortnight."""
+    closed = rules.expected(TIMEFRAMES["day"], Span(last - timedelta(days=14), last))
+    return day_of(int(closed[-1])) if len(closed) else last
 
 
 def _next_span(timeframe: Timeframe, rules: LoadRules, found: StoredSeries | None) -> Span:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
+from streamworkers.errors import BadInputError, PermanentError
+from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 
 
@@ -33,6 +35,10 @@ class SeriesKind:
 _PLACE_LOCKS = 0x535A  # the class of these advisory locks; any fixed number
 
 
+class ProvenanceError(PermanentError, BadInputError):
+    """Bars would replace those of a better origin, such as invented bars real ones."""
+
+
 class StoredSeries(NamedTuple):
     """The stored bars of a symbol in a timeframe: the first, the last, and where they came from.
 
@@ -46,6 +52,7 @@ class StoredSeries(NamedTuple):
     adjusted_on: date | None
     last_split: date | None
     fetched_at: datetime | None
+    origin: BarOrigin = BarOrigin.REAL
 
 
 class SeriesSource(NamedTuple):
@@ -65,6 +72,7 @@ class SeriesSource(NamedTuple):
     newest_fetched_at: datetime | None
     run_id: int
     planned_on: tuple[SeriesKind, date | None] | None = None
+    origin: BarOrigin = BarOrigin.REAL
 
     @property
     def series(self) -> tuple[SeriesKind, date | None]:
@@ -74,7 +82,7 @@ class SeriesSource(NamedTuple):
 
 _STORED = """
 SELECT s.symbol, o.first, l.last, b.provider, b.adjusted, b.hours, b.hour_anchor, b.adjusted_on, b.last_split,
-       b.newest_fetched_at
+       b.newest_fetched_at, coalesce(b.origin, 'real')
 FROM unnest(%s::text[]) AS s (symbol)
 CROSS JOIN LATERAL (SELECT {time} AS first FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} LIMIT 1) o
 CROSS JOIN LATERAL (SELECT {time} AS last FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} DESC LIMIT 1) l
@@ -83,14 +91,14 @@ LEFT JOIN series_sources b ON b.symbol = s.symbol AND b.timeframe = %s"""
 # The later fetch wins; the row's lock makes two saves of the same bars take turns.
 _RECORD = """
 INSERT INTO series_sources AS b (symbol, timeframe, provider, adjusted, hours, hour_anchor, adjusted_on, last_split,
-                            fetched_at, newest_fetched_at, run_id)
+                            fetched_at, newest_fetched_at, run_id, origin)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::text[], %s::text[], %s::date[], %s::date[],
-                     %s::timestamptz[], %s::timestamptz[], %s::bigint[]) AS n (symbol, timeframe)
+                     %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::text[]) AS n (symbol, timeframe)
 ORDER BY symbol, timeframe
 ON CONFLICT (symbol, timeframe) DO UPDATE SET provider = excluded.provider, adjusted = excluded.adjusted,
     hours = excluded.hours, hour_anchor = excluded.hour_anchor, adjusted_on = excluded.adjusted_on,
     last_split = excluded.last_split, fetched_at = excluded.fetched_at,
-    newest_fetched_at = excluded.newest_fetched_at, run_id = excluded.run_id
+    newest_fetched_at = excluded.newest_fetched_at, run_id = excluded.run_id, origin = excluded.origin
 WHERE b.fetched_at <= excluded.fetched_at RETURNING symbol, timeframe"""
 
 
@@ -100,11 +108,11 @@ def read_stored(
     """Return what is stored of each symbol; symbols without bars are absent."""
     query = sql.SQL(_STORED).format(table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column))
     found = {}
-    for symbol, first, last, provider, adjusted, hours, anchor, *rest in connection.execute(
+    for symbol, first, last, provider, adjusted, hours, anchor, on, split, fetched, origin in connection.execute(
         query, (list(symbols), timeframe.name)
     ):
         kind = None if provider is None else SeriesKind(adjusted, hours, anchor)
-        found[symbol] = StoredSeries(first, last, provider, kind, *rest)
+        found[symbol] = StoredSeries(first, last, provider, kind, on, split, fetched, BarOrigin(origin))
     return found
 
 
@@ -123,9 +131,74 @@ def record_sources(connection: psycopg.Connection, sources: Iterable[SeriesSourc
     """Write sources, except where the stored one was fetched later; returns (symbol, timeframe) of those written."""
     rows = list(sources)
     flat = [
-        (r.symbol, r.timeframe, r.provider, r.kind.adjusted, r.kind.hours, r.kind.hour_anchor, *r[4:9]) for r in rows
+        (r.symbol, r.timeframe, r.provider, r.kind.adjusted, r.kind.hours, r.kind.hour_anchor, *r[4:9], r.origin.value)
+        for r in rows
     ]
     return set(connection.execute(_RECORD, [list(column) for column in zip(*flat, strict=True)]).fetchall())
+
+
+_BETTER = """
+SELECT s.symbol FROM unnest(%s::text[]) AS s (symbol)
+WHERE EXISTS (SELECT FROM {table} t WHERE t.symbol = s.symbol)
+  AND coalesce((SELECT b.origin FROM series_sources b WHERE b.symbol = s.symbol AND b.timeframe = %s), 'real') = ANY(%s)
+ORDER BY 1"""
+
+
+def find_better(
+    connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str], origin: BarOrigin
+) -> list[str]:
+    """Return the symbols whose stored bars have a better origin; stored bars of which none is known are real."""
+    better = [one.value for one in BarOrigin if one.rank > origin.rank]
+    if not better:
+        return []
+    query = sql.SQL(_BETTER).format(table=sql.Identifier(timeframe.table))
+    return [symbol for (symbol,) in connection.execute(query, (list(symbols), timeframe.name, better))]
+
+
+_ALL_BETTER = """
+WITH RECURSIVE symbols (symbol) AS (
+    (SELECT symbol FROM {table} ORDER BY symbol LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.symbol FROM {table} t WHERE t.symbol > s.symbol ORDER BY t.symbol LIMIT 1)
+    FROM symbols s WHERE s.symbol IS NOT NULL
+)
+SELECT s.symbol FROM symbols s LEFT JOIN series_sources b ON b.symbol = s.symbol AND b.timeframe = %s
+WHERE s.symbol IS NOT NULL AND coalesce(b.origin, 'real') = ANY(%s)"""
+
+
+def list_better(connection: psycopg.Connection, timeframe: Timeframe, origin: BarOrigin) -> frozenset[str]:
+    """Return all symbols with stored bars of a better origin."""
+    better = [one.value for one in BarOrigin if one.rank > origin.rank]
+    query = sql.SQL(_ALL_BETTER).format(table=sql.Identifier(timeframe.table))
+    return frozenset(symbol for (symbol,) in connection.execute(query, (timeframe.name, better)))
+
+
+def require_replaceable(
+    connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str], origin: BarOrigin
+) -> None:
+    """Raise ProvenanceError if bars of this origin would replace better ones."""
+    if better := find_better(connection, timeframe, symbols, origin):
+        raise ProvenanceError(describe_better(timeframe, better, origin))
+
+
+def describe_better(timeframe: Timeframe, symbols: Sequence[str], origin: BarOrigin) -> str:
+    """Return why bars of an origin are not stored over those of some symbols."""
+    names = ", ".join(symbols[:5]) + (f" and {len(symbols) - 5} more" if len(symbols) > 5 else "")
+    return f"the stored {timeframe.name} bars of {names} are better than {origin} ones, which never replace them"
+
+
+def record_origin(
+    connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str], origin: BarOrigin
+) -> None:
+    """Record that the stored bars of symbols are of an origin, for bars that no load has stored."""
+    now, kind = datetime.now(UTC), SeriesKind(None, "regular", "clock")
+    record_sources(
+        connection,
+        [
+            SeriesSource(symbol, timeframe.name, str(origin), kind, now.date(), None, now, None, 0, origin=origin)
+            for symbol in sorted(symbols)
+        ],
+    )
 
 
 def find_conflicts(connection: psycopg.Connection, sources: Sequence[SeriesSource]) -> set[str]:

@@ -1,16 +1,26 @@
 """Stores loaded series in their tables, in the transaction that closes their items."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from streamworkers.database import Connection
 from streamworkers.errors import ItemError
 from streamworkers.loading.checkpoints import delete_checkpoints
-from streamworkers.loading.provenance import SeriesSource, find_conflicts, record_sources
+from streamworkers.loading.provenance import (
+    ProvenanceError,
+    SeriesSource,
+    describe_better,
+    find_conflicts,
+    list_better,
+    record_origin,
+    record_sources,
+    require_replaceable,
+)
+from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.spool import BarSpool
-from streamworkers.market.bars.text_rows import format_bars
-from streamworkers.market.bars.write import Series, delete_bars, lock_bars, store_series
+from streamworkers.market.bars.text_rows import BarRows, format_bars
+from streamworkers.market.bars.write import LoadCounts, Series, delete_bars, load_rows, lock_bars, store_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import moment_of
 
@@ -38,12 +48,38 @@ def store_loaded(connection: Connection, run_id: int, values: Sequence[BarsToSav
     sources = [value.source for value in values]
     if symbols := find_conflicts(connection, sources):
         raise ItemError(f"bars of {', '.join(sorted(symbols))} were reloaded as another series since this load began")
+    for frame in TIMEFRAMES.values():
+        for origin in {source.origin for source in sources}:
+            names = [one.symbol for one in sources if one.timeframe == frame.name and one.origin is origin]
+            require_replaceable(connection, frame, names, origin)
     newest = record_sources(connection, sources)
     for frame in TIMEFRAMES.values():
         group = [value for value in values if value.timeframe == frame]
         if group:
             _store_timeframe(connection, frame, group, newest)
     delete_checkpoints(connection, run_id, [value.checkpoint_key for value in values])
+
+
+def load_unreal(
+    connection: Connection, timeframe: Timeframe, chunks: Iterable[BarRows], origin: BarOrigin
+) -> LoadCounts:
+    """Store sample or invented rows and their origin, all or none.
+
+    Raises ProvenanceError, and stores nothing, if they would replace better bars.
+    """
+    with connection.transaction():
+        lock_bars(connection, timeframe)
+        better = list_better(connection, timeframe, origin)
+
+        def checked() -> Iterator[BarRows]:
+            for chunk in chunks:
+                if known := sorted(better.intersection(chunk.symbols)):
+                    raise ProvenanceError(describe_better(timeframe, known, origin))
+                yield chunk
+
+        counts = load_rows(connection, timeframe, checked())
+        record_origin(connection, timeframe, counts.symbols, origin)
+    return counts
 
 
 def _store_timeframe(

@@ -90,7 +90,8 @@ class FakeMassive:
     `now` is the aware moment at which the clock is stopped; None uses the real clock. `latency` is in seconds before
     each answer. `plan` says what the keys include. `calls_per_minute` is the API's own limit, in any
     `limit_window_seconds`; without it the plan's. `log_file` gets a JSON line for each call. A `base_path` such as
-    `/gateway` stands before every path. The other parameters are those of FakeMarket. Methods are thread-safe. Raises
+    `/gateway` stands before every path. If it `confesses`, a header of each answer says that the bars are invented. The
+    other parameters are those of FakeMarket. Methods are thread-safe. Raises
     BadInputError for a parameter that breaks a rule.
     """
 
@@ -111,6 +112,7 @@ class FakeMassive:
         latency: float = 0.0,
         plan: FakePlan = PLANS["unlimited"],
         base_path: str = "",
+        confesses: bool = False,
         calls_per_minute: int | None = None,
         limit_window_seconds: float = 60.0,
         misbehaviours: Iterable[Misbehaviour] = (),
@@ -131,7 +133,7 @@ class FakeMassive:
         if not self.api_keys or "" in self.api_keys:
             raise BadInputError("api_keys must be one key or more, and none of them empty")
         self.rules = MisbehaviourRules(seed, misbehaviours)
-        self.plan, self.base_path = plan, base_path
+        self.plan, self.base_path, self.confesses = plan, base_path, confesses
         self._pages = Pages(self.market)
         self._limit_window_seconds = limit_window_seconds
         self._numbers, self._numbers_lock = itertools.count(1), threading.Lock()

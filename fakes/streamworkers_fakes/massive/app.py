@@ -53,9 +53,10 @@ class _Control(msgspec.Struct, forbid_unknown_fields=True):
 class _Delivery(Response):
     """Sends an answer late, in parts, or cut, as it demands; stops if the client disconnects."""
 
-    def __init__(self, answer: Answer, now: datetime, stopping: asyncio.Event) -> None:
+    def __init__(self, answer: Answer, fake: FakeMassive, stopping: asyncio.Event) -> None:
         self._answer, self._stopping = answer, stopping
-        self._date = format_datetime(now.astimezone(UTC), usegmt=True)
+        self._date = format_datetime(fake.now().astimezone(UTC), usegmt=True)
+        self._confesses = fake.confesses
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +69,8 @@ class _Delivery(Response):
             return
         headers = {"content-type": answer.content_type, "content-length": str(length), **dict(answer.headers)}
         headers["date"] = self._date
+        if self._confesses:
+            headers["x-invented-bars"] = "streamworkers-fakes"
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         # A cut response is never finished, so uvicorn closes the connection.
@@ -137,7 +140,7 @@ def build_app(fake: FakeMassive, stopping: asyncio.Event) -> Starlette:
             request.headers.get("authorization"),
             "gzip" in request.headers.get("accept-encoding", ""),
         )
-        return _Delivery(await run_in_threadpool(_answer, fake, arrival), fake.now(), stopping)
+        return _Delivery(await run_in_threadpool(_answer, fake, arrival), fake, stopping)
 
     return Starlette(
         routes=[

@@ -68,6 +68,7 @@ class _WithMisbehaviours(click.Command):
     metavar="NAME[,…]",
     help=f"Plan of the keys: {', '.join(PLANS)}; ,clipped ,years=N ,calls=N and ,without=ENDPOINT change it.",
 )
+@click.option("--as-real", is_flag=True, help="Do not say in a header of each answer that the bars are invented.")
 @click.option("--base-path", default="", metavar="PATH", help="Path before all others, such as /gateway.")
 @click.option(
     "--split", "splits", multiple=True, metavar="SYMBOL:DATE:FROM:TO", help="A split, as AAPL:2025-06-10:1:4."
@@ -107,6 +108,7 @@ def fake_massive(host: str, port: int, log_file: Path | None, misbehaviours: tup
         fractional=words["fractional"],
         plan=parse_plan(words["plan"]),
         base_path=words["base_path"].rstrip("/"),
+        confesses=not words["as_real"],
         extended_share=words["extended_share"],
         now=_moment(words["now"]),
         api_keys=words["api_keys"] or (DEFAULT_KEY,),

@@ -74,7 +74,7 @@ _ERRORS = """
 """
 _RUNS_TO_NOTIFY = """
     SELECT r.id AS run_id, r.external_id, r.job, r.status, r.created_at, r.started_at, r.completed_at, r.item_count,
-        r.failed_count, c.closed, l.symbol AS last_symbol, l.timeframe AS last_timeframe
+        r.failed_count, r.parameters, c.closed, l.symbol AS last_symbol, l.timeframe AS last_timeframe
     FROM runs r
     CROSS JOIN LATERAL (
         SELECT count(*) AS closed FROM run_items i
@@ -94,6 +94,8 @@ _LOADED_BARS = """
         coalesce(sum((result ->> 'bars')::bigint), 0)::bigint AS bars,
         coalesce(sum((result ->> 'missing_bars')::bigint), 0)::bigint AS missing_bars,
         count(*) FILTER (WHERE result ? 'rejected') AS with_rejected,
+        min(result ->> 'why') FILTER (WHERE (result ->> 'bars')::bigint = 0) AS why,
+        min(result ->> 'history_from') AS history_from,
         coalesce(array_agg(symbol ORDER BY seq) FILTER (WHERE status = 'completed'), '{}') AS symbols
     FROM run_items WHERE run_day = %s AND run_id = %s GROUP BY timeframe ORDER BY min(seq)
 """

@@ -27,6 +27,7 @@ from streamworkers.loading.providers.provider import (
     UNCOUNTED,
     AuthError,
     BadPayloadError,
+    BarOrigin,
     BarsRequest,
     Calls,
     NoDataError,
@@ -53,6 +54,7 @@ _SPLITS_PAGE = 1000
 _MOST_PAGES = 2000  # of 50,000 minutes each: more than any symbol has
 _MOST_SKEW_SECONDS = 2.0
 _PROBED = "SPY"
+_INVENTED_HEADER = "X-Invented-Bars"  # a fake of the API confesses with it
 _NO_WINDOW = -1  # the last day of 1969, before any bar of the API
 _GOOD = frozenset({"OK", "DELAYED"})
 _SHOWN = 200
@@ -213,6 +215,8 @@ class Massive(Provider):
             with self._client.stream("GET", path) as response:
                 word = str(response.status_code)
                 self._read_clock(response)
+                if _INVENTED_HEADER in response.headers:
+                    self.origin = BarOrigin.INVENTED
                 body = self._body(response)
                 self._require_good(response, self._without_key(body), days)
             answer = _decode(body, kind)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import ClassVar, NamedTuple
 
@@ -69,6 +70,19 @@ class RateLimitedError(ProviderError):
         self.until = until
 
 
+class BarOrigin(StrEnum):
+    """Where bars come from: bars of a lower rank never replace those of a higher one."""
+
+    INVENTED = "invented"
+    SAMPLE = "sample"  # real bars of long ago, for demonstrations
+    REAL = "real"
+
+    @property
+    def rank(self) -> int:
+        """The place in the order, the best last."""
+        return list(BarOrigin).index(self)
+
+
 class Split(NamedTuple):
     """A split: on `executed_on`, `parts_before` shares become `parts_after`."""
 
@@ -126,7 +140,8 @@ class Provider(ABC):
 
     `native` are the timeframes it has bars of; wider ones are made of those. `adjusted` is true if its prices are
     adjusted for splits (None: unknown). `hours_by_clock` is true if its hourly bars are those of extended trading by
-    the clock, so that other hours have to be made of its minutes. `calls_per_minute` is the rate limit of the fleet
+    the clock, so that other hours have to be made of its minutes. `origin` says whether its bars are real.
+    `calls_per_minute` is the rate limit of the fleet
     (0: none).
     """
 
@@ -135,6 +150,7 @@ class Provider(ABC):
     adjusted: ClassVar[bool | None] = None
     hours_by_clock: ClassVar[bool] = False
     calls_per_minute: int = 0
+    origin: BarOrigin = BarOrigin.REAL
 
     def __init__(self, settings: Settings, calls: Calls = UNCOUNTED) -> None:
         self.settings = settings

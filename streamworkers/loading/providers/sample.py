@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from streamworkers.errors import UsageError
-from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
+from streamworkers.loading.providers.provider import BarOrigin, BarsRequest, Page, Provider
 from streamworkers.loading.providers.rows import build_page
 from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.text_rows import BarRows
@@ -41,6 +41,7 @@ class Sample(Provider):
     """The provider `sample`: the same bars by the interface of a provider."""
 
     name: ClassVar[str] = "sample"
+    origin = BarOrigin.SAMPLE
     adjusted: ClassVar[bool | None] = False
 
     @cached_property

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
-from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
+from streamworkers.loading.providers.provider import BarOrigin, BarsRequest, Page, Provider
 from streamworkers.loading.providers.rows import build_page
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.closes import days_around, find_newest_closed
@@ -52,6 +52,7 @@ class Synthetic(Provider):
     """
 
     name: ClassVar[str] = "synthetic"
+    origin = BarOrigin.INVENTED
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
         """Yield the generated bars as one page."""

@@ -55,9 +55,9 @@ def test_a_symbol_of_a_week_has_exactly_the_sessions_and_nothing_elsewhere(
     run = loader.load("AAPL", years=0.02)
     assert run_status(loader.connection, run) == "COMPLETED"
     days = [row[1] for row in stored_bars(loader.connection, "day")]
-    assert days == _sessions("2025-11-18", "2025-11-25")
-    assert counts(loader.connection) == {"day": {"AAPL": 6}}
-    truth = server.market.days("AAPL", date(2025, 11, 18), date(2025, 11, 25), adjusted=True)
+    assert days == _sessions("2025-11-19", "2025-11-25")
+    assert counts(loader.connection) == {"day": {"AAPL": 5}}
+    truth = server.market.days("AAPL", date(2025, 11, 19), date(2025, 11, 25), adjusted=True)
     assert [row[2:6] for row in stored_bars(loader.connection, "day")] == list(
         zip(truth.open, truth.high, truth.low, truth.close, strict=True)
     )

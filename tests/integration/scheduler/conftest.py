@@ -63,7 +63,9 @@ def messages_to_runs(
     registry: Registry,
     metrics: SchedulerMetrics,
 ) -> MessagesToRuns:
-    return MessagesToRuns(pool, streams, messages, registry, resolve, metrics, status_ttl_seconds=600)
+    return MessagesToRuns(
+        pool, streams, messages, registry, resolve, metrics, status_ttl_seconds=600, providers=frozenset({"massive"})
+    )
 
 
 @pytest.fixture

@@ -27,4 +27,4 @@ def test_an_unknown_name_is_still_rejected() -> None:
 
 
 def test_years_are_counted_back_from_today() -> None:
-    assert LoadParameters(years=1).rules(NOW).span == Span(date(2024, 11, 26), date(2025, 11, 26))
+    assert LoadParameters(years=1).rules(NOW).span == Span(date(2024, 11, 27), date(2025, 11, 26))

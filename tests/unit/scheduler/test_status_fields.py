@@ -26,6 +26,7 @@ def run(status: str, closed: int = 0, item_count: int = 10, **fields: Any) -> di
         "item_count": item_count,
         "failed_count": None if status in OPEN else 0,
         "closed": closed,
+        "parameters": {},
         "last_symbol": None,
         "last_timeframe": None,
     } | fields
@@ -35,6 +36,8 @@ def test_a_job_that_has_not_begun_is_submitted() -> None:
     assert summarize_runs([run("PENDING")]) == {
         "status": "submitted",
         "progress": "0",
+        "calls_left": "0",
+        "eta": "",
         "message": "0 of 10 items of analysis",
         "submitted_at": "2026-01-02T10:00:00+00:00",
         "started_at": "",
@@ -43,9 +46,12 @@ def test_a_job_that_has_not_begun_is_submitted() -> None:
 
 
 def test_a_running_job_says_how_far_it_is_and_what_was_last() -> None:
-    assert summarize_runs([run("RUNNING", 3, last_symbol="AAPL", last_timeframe="day")]) == {
+    running = run("RUNNING", 3, last_symbol="AAPL", last_timeframe="day")
+    assert summarize_runs([running], now=STARTED + timedelta(seconds=30)) == {
         "status": "running",
         "progress": "30",
+        "calls_left": "0",
+        "eta": "2026-01-02T10:01:41+00:00",
         "message": "AAPL day: 3 of 10 items of analysis",
         "submitted_at": "2026-01-02T10:00:00+00:00",
         "started_at": "2026-01-02T10:00:01+00:00",
@@ -57,11 +63,20 @@ def test_a_completed_job_says_when_it_ended_and_no_longer_what_was_last() -> Non
     assert summarize_runs([run("COMPLETED", 10, last_symbol="AAPL", last_timeframe="day")]) == {
         "status": "completed",
         "progress": "100",
+        "calls_left": "0",
+        "eta": "",
         "message": "10 of 10 items of analysis",
         "submitted_at": "2026-01-02T10:00:00+00:00",
         "started_at": "2026-01-02T10:00:01+00:00",
         "completed_at": "2026-01-02T10:01:00+00:00",
     }
+
+
+def test_a_load_says_how_many_calls_are_left_and_ends_no_sooner_than_they_may_be_made() -> None:
+    load = run("RUNNING", 2, job="load_ohlcv", parameters={"estimated_calls": 100})
+    fields = summarize_runs([load], 5, STARTED + timedelta(seconds=2))
+    assert (fields["calls_left"], fields["eta"]) == ("80", "2026-01-02T10:16:03+00:00")
+    assert summarize_runs([load], 0, STARTED + timedelta(seconds=2))["eta"] == "2026-01-02T10:00:11+00:00"
 
 
 @pytest.mark.parametrize(
@@ -98,12 +113,12 @@ def test_the_status_is_that_of_all_runs_together(states: list[str], closed: int,
     ("closed", "item_count", "progress"),
     [
         (0, 10, "0"),
-        (1, 3, "33.3"),
-        (2, 3, "66.6"),
+        (1, 3, "33"),
+        (2, 3, "66"),
         (1, 2, "50"),
         (1, 1001, "0"),
-        (9999, 10_000, "99.9"),
-        (10, 10, "99.9"),
+        (9999, 10_000, "99"),
+        (10, 10, "99"),
     ],
 )
 def test_progress_is_rounded_down_and_below_100_until_the_job_has_ended(
@@ -181,8 +196,7 @@ def test_progress_never_says_more_than_was_done_and_all_fields_are_texts(parts: 
     assert all(isinstance(value, str) for value in fields.values())
     total, closed = sum(row["item_count"] for row in runs), sum(row["closed"] for row in runs)
     if any(row["status"] in OPEN for row in runs):
-        expected = min(1000 * closed // total if total else 0, 999)
-        assert float(fields["progress"]) == expected / 10
+        assert int(fields["progress"]) == min(100 * closed // total if total else 0, 99)
         assert fields["status"] in {"submitted", "running"}
     else:
         assert fields["progress"] == "100"
