@@ -86,6 +86,7 @@ lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 
 clean: ## Stop the embedded services and remove what was built; their data goes too
 	-test ! -x $(BIN)/streamworkers || $(BIN)/streamworkers embedded stop
+	rm -rf grafana/preview/node_modules grafana/preview/dist
 	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .cache .hypothesis .matrix .preview
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

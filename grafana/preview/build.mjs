@@ -35,11 +35,16 @@ await cp(join(here, 'page', 'index.html'), join(out, 'index.html'));
 const images = join(here, 'node_modules', '@grafana', 'ui', 'dist', 'public', 'img');
 await cp(images, join(out, 'public', 'build', 'img'), { recursive: true });
 
-const fonts = { inter: ['Inter', '400:Regular', '500:Medium'], 'roboto-mono': ['RobotoMono', '400:Regular', '500:Medium'] };
-for (const [name, [title, ...weights]] of Object.entries(fonts)) {
-  for (const [weight, word] of weights.map((each) => each.split(':'))) {
-    const file = join(here, 'node_modules', '@fontsource', name, 'files', `${name}-latin-${weight}-normal.woff2`);
-    await cp(file, join(out, 'public', 'fonts', name, `${title}-${word}.woff2`));
-  }
+// The fonts under the names by which Grafana's style sheet asks for them.
+const MONO = 'roboto/L0xTDF4xlVMF-BfR8bXMIhJHg45mwgGEFl0_3vrtSM1J-gEPT5Ese6hmHSh0mQ.woff2';
+const fonts = {
+  'inter/Inter-Regular.woff2': 'inter/files/inter-latin-400-normal.woff2',
+  'inter/Inter-Medium.woff2': 'inter/files/inter-latin-500-normal.woff2',
+  'inter/Inter-Italic.woff2': 'inter/files/inter-latin-400-italic.woff2',
+  'inter/Inter-MediumItalic.woff2': 'inter/files/inter-latin-500-italic.woff2',
+  [MONO]: 'roboto-mono/files/roboto-mono-latin-400-normal.woff2',
+};
+for (const [wanted, file] of Object.entries(fonts)) {
+  await cp(join(here, 'node_modules', '@fontsource', file), join(out, 'public', 'fonts', wanted));
 }
 console.log('built');

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from preview.answers import as_text, page_input
 from preview.drawing import Drawing, Job, draw
+from preview.findings import find_faults, share_of_cut_cells
 from preview.programs import prepare
 from preview.scene import Scene
 from preview.scenes import SCENES
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = _parser().parse_args(arguments)
     try:
         prepare()
+        if words.install:
+            return 0
         words.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="preview-") as folder, running_services() as urls:
             for name in words.scene or SCENES:
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--theme", action="append", choices=THEMES, help="without it, both")
     parser.add_argument("--width", action="append", type=int, metavar="PIXELS", help="without it, 1280 and 1920")
     parser.add_argument("--open", action="store_true", help="with the panels of collapsed rows")
+    parser.add_argument("--install", action="store_true", help="only install what draws the boards")
     parser.add_argument("--out", type=Path, default=ROOT / ".preview", help="the folder of the pictures")
     return parser
 
@@ -59,15 +63,18 @@ def _jobs(scene: Scene, words: argparse.Namespace) -> list[Job]:
         given = page_input(model, scene)
         for theme, width in product(words.theme or THEMES, words.width or WIDTHS):
             name = f"{scene.name}-{board}-{theme}-{width}{'-open' if words.open else ''}"
-            text = as_text({**given, "theme": theme, "width": width, "open": words.open})
+            text = as_text({**given, "theme": theme, "width": width, "open": words.open, "probe": True})
             jobs.append(Job(name, text, words.out / f"{name}.png"))
     return jobs
 
 
 def _say(drawing: Drawing) -> None:
-    sys.stdout.write(f"{drawing.name}: {len(drawing.panels)} panels\n")
-    for error in drawing.errors:
-        sys.stdout.write(f"  {error}\n")
+    sys.stdout.write(
+        f"{drawing.name}: {len(drawing.panels)} panels, {share_of_cut_cells(drawing.panels):.0%} cells cut\n"
+    )
+    board = f"streamworkers-{drawing.name.split('-')[1]}"
+    for fault in find_faults(board, drawing):
+        sys.stdout.write(f"  {fault.panel or 'the board'}: {fault.text}\n")
     sys.stdout.flush()
 
 

@@ -23,6 +23,7 @@ _TIMES = {"timestamptz", "timestamp", "date"}
 _NUMBERS = {"int2", "int4", "int8", "float4", "float8", "numeric"}
 _WIDTH = 1280
 _STEP_OF_EVENTS = 60
+_LARGEST_SECONDS = 1e10
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,12 @@ def _of_postgres(target: Json, asked: Asked) -> Json:
     cursor = asked.scene.connection.execute(asked.sql(target["rawSql"]))
     description = cursor.description or ()
     columns = [{"name": each.name, "type": _kind(each.type_display)} for each in description]
-    if target["format"] == "time_series":
-        for column in columns:
-            if column["name"] == "time":
-                column["type"] = "time"
     rows = [[_value(value) for value in row] for row in cursor.fetchall()]
+    for place, column in enumerate(columns):
+        if column["name"] in ("time", "timeend") and column["type"] == "number":
+            column["type"] = "time"
+            for row in rows:
+                row[place] = _milliseconds(row[place])
     return {"refId": target["refId"], "kind": "sql", "format": target["format"], "columns": columns, "rows": rows}
 
 
@@ -183,6 +185,11 @@ def _value(value: Any) -> Any:
 
 def _as_json(value: Any) -> str:
     return json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
+
+
+def _milliseconds(value: float | None) -> float | None:
+    """A Unix time as Grafana reads a number: in seconds, unless it is too large for that."""
+    return value if value is None or abs(value) >= _LARGEST_SECONDS else value * 1000
 
 
 def _length(text: str) -> timedelta:

@@ -76,7 +76,6 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
 
     `hasten` divides the times for which alerts wait before they fire.
     """
-    program, _ = prometheus_programs()
     rules = folder / "rules"
     rules.mkdir()
     for path in RULES.glob("*.yml"):
@@ -95,6 +94,25 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
         ],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    count = sum(len(addresses) for addresses in targets.values())
+    with _started(folder) as server:
+        wait_until(lambda: _answers(server) and server.targets_up() == count, 60, "Prometheus scrapes all targets")
+        yield server
+
+
+@contextmanager
+def serving_blocks(folder: Path) -> Iterator[Prometheus]:
+    """Answer from the blocks in `folder`/prometheus-data, however old they are; nothing is scraped."""
+    (folder / "prometheus.yml").write_text(yaml.safe_dump({"global": {"scrape_interval": "15s"}}))
+    with _started(folder, "--storage.tsdb.retention.time=100y") as server:
+        wait_until(lambda: _answers(server), 60, "Prometheus answers")
+        yield server
+
+
+@contextmanager
+def _started(folder: Path, *words: str) -> Iterator[Prometheus]:
+    """A Prometheus with the configuration in a folder, which keeps its data there; stopped in the end."""
+    program, _ = prometheus_programs()
     port = _free_port()
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
@@ -103,16 +121,14 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
                 f"--config.file={folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={folder / 'prometheus-data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
+                *words,
             ],
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    server = Prometheus(f"http://127.0.0.1:{port}")
-    count = sum(len(addresses) for addresses in targets.values())
     try:
-        wait_until(lambda: _answers(server) and server.targets_up() == count, 60, "Prometheus scrapes all targets")
-        yield server
+        yield Prometheus(f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
         process.wait(patient(30))

@@ -1,7 +1,9 @@
 // A board: its head, its rows, and its panels in their places.
-import { type ReactNode, useEffect, useState } from 'react';
+import { Component, type ReactNode, useEffect, useState } from 'react';
 import {
   type DataFrame,
+  type Field,
+  FieldType,
   type GrafanaTheme2,
   applyFieldOverrides,
   cacheFieldDisplayNames,
@@ -44,6 +46,13 @@ export type Notes = Map<number, Record<string, unknown>>;
 
 const HEAD = 48;
 const EMPTY: Answered = { span: { from: 0, to: 0 }, interval: 1000, answers: [] };
+
+/** A time says nothing by itself, and a number that is none is not drawn. */
+function hasValue({ type, values }: Field): boolean {
+  return type === FieldType.number
+    ? values.some((value) => Number.isFinite(value))
+    : type !== FieldType.time && values.some((value) => value !== null && value !== '');
+}
 
 function range({ from, to }: { from: number; to: number }) {
   const [begin, end] = [dateTime(from), dateTime(to)];
@@ -88,8 +97,9 @@ function Body({ panel, input, theme, width, height, notes }: { panel: Panel; inp
     return <div data-failed="">this preview cannot draw a {panel.type}</div>;
   }
   const rows = frames.reduce((most, { length }) => Math.max(most, length), 0);
+  const isEmpty = !frames.some(({ fields }) => fields.some(hasValue));
   const note = (facts: Record<string, unknown>) => notes.set(panel.id, { ...notes.get(panel.id), ...facts });
-  note({ rows, frames: frames.length });
+  note({ rows, isEmpty });
   const drawn: Drawn = {
     panel,
     frames,
@@ -107,11 +117,20 @@ function Body({ panel, input, theme, width, height, notes }: { panel: Panel; inp
   return rows === 0 && !single ? <Nothing {...drawn} /> : <Kind {...drawn} />;
 }
 
-function Row({ place: { panel, left, top, width, hidden } }: { place: Place }) {
+/** A panel that cannot be drawn says so, and the others are drawn all the same. */
+class Guard extends Component<{ children: ReactNode }, { error?: Error }> {
+  state: { error?: Error } = {};
+  static getDerivedStateFromError = (error: Error) => ({ error });
+  render() {
+    return this.state.error ? <div data-failed="">{String(this.state.error)}</div> : this.props.children;
+  }
+}
+
+function Row({ place: { panel, left, top, width, hidden }, title }: { place: Place; title: string }) {
   return (
     <div style={{ position: 'absolute', left, top, width, height: 30, display: 'flex', alignItems: 'center', gap: 8 }} data-row={panel.id}>
       <Icon name={hidden ? 'angle-right' : 'angle-down'} />
-      <span style={{ fontWeight: 500 }}>{panel.title}</span>
+      <span style={{ fontWeight: 500 }}>{title}</span>
       {hidden ? <span style={{ opacity: 0.6, fontSize: 12 }}>({panel.panels?.length} panels)</span> : null}
     </div>
   );
@@ -129,17 +148,19 @@ export function Board({ input, theme, notes }: { input: Input; theme: GrafanaThe
     <div style={{ width: input.width, height: heightOf(input), position: 'relative', background: theme.colors.background.canvas }}>
       <div style={{ height: HEAD, padding: '0 16px', display: 'flex', alignItems: 'center', gap: 8, overflow: 'hidden' }}>
         <span style={{ fontSize: 18, marginRight: 8, whiteSpace: 'nowrap' }}>{board.title}</span>
-        {variables.filter(({ hide }) => hide !== 2).map(({ name, label, text }) => (
-          <span key={name} style={{ border: `1px solid ${theme.colors.border.medium}`, borderRadius: 2, padding: '2px 8px', fontSize: 12, whiteSpace: 'nowrap' }}>
-            {label || name}: <b>{text}</b>
-          </span>
-        ))}
-        {input.annotations.map(({ name, enabled }) => (
-          <span key={name} style={{ fontSize: 12, opacity: enabled ? 1 : 0.5, whiteSpace: 'nowrap' }}>
-            {enabled ? '◉' : '○'} {name}
-          </span>
-        ))}
-        <span style={{ marginLeft: 'auto', fontSize: 12, whiteSpace: 'nowrap' }}>
+        <div style={{ display: 'flex', gap: 8, alignItems: 'center', flex: 1, minWidth: 0, overflow: 'hidden' }}>
+          {variables.filter(({ hide }) => hide !== 2).map(({ name, label, text }) => (
+            <span key={name} style={{ border: `1px solid ${theme.colors.border.medium}`, borderRadius: 2, padding: '2px 8px', fontSize: 12, whiteSpace: 'nowrap' }}>
+              {label || name}: <b>{text}</b>
+            </span>
+          ))}
+          {input.annotations.map(({ name, enabled }) => (
+            <span key={name} style={{ fontSize: 12, opacity: enabled ? 1 : 0.5, whiteSpace: 'nowrap' }}>
+              {enabled ? '◉' : '○'} {name}
+            </span>
+          ))}
+        </div>
+        <span style={{ marginLeft: 'auto', fontSize: 12, whiteSpace: 'nowrap', flexShrink: 0, background: theme.colors.background.canvas }}>
           {format(span.from)} … {format(span.to)}
           {board.refresh ? ` · refresh ${board.refresh}` : ''}
         </span>
@@ -148,7 +169,7 @@ export function Board({ input, theme, notes }: { input: Input; theme: GrafanaThe
         {places(input).map((place) => {
           const { panel, left, top, width, height } = place;
           if (panel.type === 'row') {
-            return <Row key={panel.id} place={place} />;
+            return <Row key={panel.id} place={place} title={replace(panel.title)} />;
           }
           const timeInfo = input.panels[panel.id]?.timeInfo;
           return (
@@ -162,7 +183,9 @@ export function Board({ input, theme, notes }: { input: Input; theme: GrafanaThe
                 titleItems={timeInfo ? [<span key="time" style={{ fontSize: 12, opacity: 0.7, whiteSpace: 'nowrap' }}>{timeInfo}</span>] : undefined}
               >
                 {(innerWidth, innerHeight) => (
-                  <Body panel={panel} input={input} theme={theme} width={innerWidth} height={innerHeight} notes={notes} />
+                  <Guard>
+                    <Body panel={panel} input={input} theme={theme} width={innerWidth} height={innerHeight} notes={notes} />
+                  </Guard>
                 )}
               </PanelChrome>
             </div>

@@ -2,6 +2,7 @@
 import type { Notes } from './board';
 import type { Input, Panel } from './input';
 import { places } from './layout';
+import type { Probed } from './probe';
 
 export interface Cell {
   column: string;
@@ -21,6 +22,7 @@ export interface Facts {
   values: Array<{ title?: string; text: string; isTime: boolean }>;
   headers: Cell[];
   cells: Cell[];
+  thresholds: Probed[];
   sentences: number; // cells that show the panel's `noValue`
 }
 
@@ -69,13 +71,14 @@ function ofPanel(panel: Panel, notes: Notes): Facts {
     title: panel.title,
     type: panel.type,
     rows: (noted.rows as number) ?? 0,
-    nothing: ((noted.rows as number) ?? 0) === 0 || element.querySelector('[data-nothing]') !== null,
+    nothing: panel.type === 'text' ? !element.textContent?.trim() : (noted.isEmpty as boolean) ?? true,
     failed: element.querySelector('[data-failed]')?.textContent ?? null,
     titleCut: title !== null && isCut(title),
     smallestText: smallestText(element),
     values: (noted.values as Facts['values']) ?? [],
     headers,
     cells,
+    thresholds: [],
     sentences: sentence ? cells.filter(({ text }) => text === sentence).length : 0,
   };
 }

@@ -78,6 +78,7 @@ export interface Input {
   board: { uid: string; title: string; timezone: string; refresh?: string; panels: Panel[] };
   theme: 'dark' | 'light';
   width: number;
+  probe?: boolean; // also look at the colours of every threshold of tables
   open: boolean; // draw the panels of collapsed rows too
   span: Span;
   variables: Variable[];

@@ -2,12 +2,13 @@ import 'uplot/dist/uPlot.min.css';
 
 import { flushSync } from 'react-dom';
 import { type Root, createRoot } from 'react-dom/client';
-import { createTheme, ThemeContext } from '@grafana/data';
+import { type DataFrame, createTheme, ThemeContext } from '@grafana/data';
 import { GlobalStyles, PortalContainer } from '@grafana/ui';
 
 import { Board, type Notes, heightOf } from './board';
 import { factsOf } from './facts';
 import type { Input } from './input';
+import { probe } from './probe';
 import { fillRegistries } from './registries';
 
 const QUIET_MS = 250;
@@ -56,7 +57,11 @@ async function draw(input: Input) {
   await document.fonts.ready;
   const rested = await rest();
   await document.fonts.ready;
-  return { rested, height: heightOf(input), panels: factsOf(input, notes) };
+  const panels = factsOf(input, notes);
+  for (const panel of input.probe ? panels.filter(({ type }) => type === 'table') : []) {
+    panel.thresholds = notes.get(panel.id)?.frame ? await probe(notes.get(panel.id)!.frame as DataFrame, theme) : [];
+  }
+  return { rested, height: heightOf(input), panels };
 }
 
 Object.assign(window, { draw, heightOf });

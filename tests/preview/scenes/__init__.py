@@ -7,7 +7,8 @@ from pathlib import Path
 from harness import ServiceUrls
 from preview.scene import Scene
 from preview.scenes.busy import busy
+from preview.scenes.night import NIGHT_SCENES
 
 Open = Callable[[ServiceUrls, Path], AbstractContextManager[Scene]]
 
-SCENES: dict[str, Open] = {"busy": busy}
+SCENES: dict[str, Open] = {"busy": busy, **NIGHT_SCENES}

@@ -27,6 +27,7 @@ export function BarChart(drawn: Drawn) {
   const legend = options.legend?.showLegend !== false ? 26 : 0;
   const label = Math.min(width * 0.35, 12 + 7 * Math.max(...rows.map(({ name }) => name.length)));
   const band = (height - legend - 4) / rows.length;
+  const named = Math.ceil(14 / band);
   const color = (at: number, row: number) => {
     const field = fields[at];
     return field.config.color?.mode === 'thresholds' ? field.display!(field.values[row]).color : getFieldSeriesColor(field, theme).color;
@@ -43,7 +44,7 @@ export function BarChart(drawn: Drawn) {
           const each = stacked ? thick : thick / values.length;
           return (
             <g key={row}>
-              {band >= 9 && (
+              {row % named === 0 && (
                 <text x={label - 6} y={top + thick / 2 + 4} textAnchor="end" fontSize={12} fill={theme.colors.text.primary} data-cut={name.length > letters ? '' : undefined}>
                   {name.length > letters ? `${name.slice(0, letters - 1)}…` : name}
                 </text>

@@ -7,12 +7,13 @@ const HEIGHTS = { sm: 'sm', md: 'md', lg: 'lg', auto: 'auto' };
 
 /** Grafana's own table. */
 export function Table(drawn: Drawn) {
-  const { panel, frames, config, width, height, range } = drawn;
+  const { panel, frames, config, width, height, range, note } = drawn;
   const options = panel.options ?? {};
   const frame = frames[options.frameIndex ?? 0] ?? frames[0];
   if (!frame || frame.fields.length === 0 || frame.length === 0) {
     return <Nothing {...drawn} />;
   }
+  note({ frame });
   return (
     <TableNG
       data={frame}

@@ -1,4 +1,4 @@
-import { type DataFrame, FieldType } from '@grafana/data';
+import { type DataFrame, type Field, FieldType } from '@grafana/data';
 import { TimeSeries as Graph, type UPlotConfigBuilder } from '@grafana/ui';
 
 import { Marks } from './annotations';
@@ -7,10 +7,20 @@ import { Nothing } from './nothing';
 
 const LEGEND = { showLegend: true, displayMode: 'list', placement: 'bottom', calcs: [] };
 
+/** Grafana draws no number that is not finite, and a truth as 1 or 0. */
+function finite(field: Field): Field {
+  if (field.type === FieldType.boolean) {
+    return { ...field, type: FieldType.number, values: field.values.map((value) => (value === null ? null : Number(value))) };
+  }
+  return field.type === FieldType.number
+    ? { ...field, values: field.values.map((value) => (Number.isFinite(value) ? value : null)) }
+    : field;
+}
+
 function graphable(frames: DataFrame[]): DataFrame[] {
-  return frames.filter(
-    ({ fields }) => fields.some(({ type }) => type === FieldType.time) && fields.some(({ type }) => type === FieldType.number)
-  );
+  return frames
+    .map((frame) => ({ ...frame, fields: frame.fields.map(finite) }))
+    .filter(({ fields }) => [FieldType.time, FieldType.number].every((wanted) => fields.some(({ type }) => type === wanted)));
 }
 
 /** Lines, bars and points over time. */
