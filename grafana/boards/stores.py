@@ -177,7 +177,7 @@ def _postgres() -> Section:
                 ),
                 [sql(_CONNECTIONS)],
                 Look(unit="short", decimals=0),
-                Size(9, 7),
+                Size(6, 7),
                 x="program",
             ),
             stat(
@@ -193,7 +193,7 @@ def _postgres() -> Section:
                     decimals=2,
                     columns=(stat_field("read from memory", below(0.9, 0.95)),),
                 ),
-                Size(5, 7),
+                Size(6, 7),
             ),
             stat(
                 About(
@@ -204,7 +204,7 @@ def _postgres() -> Section:
                 ),
                 [sql(_TROUBLE)],
                 Look(unit="short", decimals=0),
-                Size(5, 7),
+                Size(6, 7),
             ),
             stat(
                 About(
@@ -215,7 +215,7 @@ def _postgres() -> Section:
                 ),
                 [sql(_LEDGER)],
                 Look(unit="short", decimals=0),
-                Size(5, 7),
+                Size(6, 7),
             ),
         ],
     )

@@ -165,7 +165,7 @@ def _numbers() -> list[Panel]:
     workers = "sum(streamworkers_workers) or vector(0)"
     closed = "sum(rate(streamworkers_items_finished_total[5m])) * 60 or vector(0)"
     waiting = 'sum(max by (queue, state) (streamworkers_queue_entries{state=~"waiting|delayed"})) or vector(0)'
-    calls = 'sum(increase(streamworkers_provider_calls_total{answer!="ok"}[30m])) or vector(0)'
+    calls = 'sum(increase(streamworkers_provider_calls_total{answer!="200"}[30m])) or vector(0)'
     return [
         stat(
             About(15, "Workers", "How many worker processes are alive? With none nothing is done: start one."),

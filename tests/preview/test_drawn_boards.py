@@ -12,7 +12,7 @@ from grafana.boards import all_boards
 from harness import ServiceUrls
 from preview.answers import as_text, page_input
 from preview.drawing import Drawing, Job, draw
-from preview.findings import DrawnFault, find_faults
+from preview.findings import find_faults
 from preview.programs import missing, prepare
 from preview.scene import Scene
 from preview.scenes import SCENES
@@ -27,19 +27,8 @@ MAY_BE_EMPTY: set[tuple[str, str]] = {
     ("streamworkers-stores", "Faults"),
     ("streamworkers-stores", "Workers that hold"),
     ("streamworkers-tonight", "Alerts firing"),
-}
-# Faults that are being mended, by board, panel and kind: nothing is added here.
-KNOWN = {
-    ("streamworkers-runs", "", "cut"),
-    ("streamworkers-scheduler", "", "cut"),
-    ("streamworkers-scheduler", "Age of the oldest event", "title"),
-    ("streamworkers-scheduler", "Calendar ahead", "small"),
-    ("streamworkers-scheduler", "Connections of listeners in an hour", "title"),
-    ("streamworkers-scheduler", "Failed steps of background services", "title"),
-    ("streamworkers-scheduler", "Time since the last success and the last tick", "title"),
-    ("streamworkers-scheduler", "Time to the next tick", "small"),
-    ("streamworkers-stores", "Cache hits and rollbacks", "title"),
-    ("streamworkers-stores", "Outbox and rejected entries", "title"),
+    ("streamworkers-queues", "Alerts firing"),
+    ("streamworkers-market", "Outages"),
 }
 BOARDS: dict[str, Json] = {board.uid: json.loads(board.text()) for board in all_boards()}
 
@@ -157,14 +146,10 @@ def _jobs(scene: Scene, models: dict[str, Json]) -> list[Job]:
     return [Job(name, as_text({**page_input(model, scene), **drawn}), None) for name, model in models.items()]
 
 
-def _new(faults: list[DrawnFault]) -> list[DrawnFault]:
-    return [fault for fault in faults if (fault.board, fault.panel, fault.kind) not in KNOWN]
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("uid", BOARDS)
 def test_a_person_can_read_every_panel_of_the_evening(uid: str, drawings: dict[str, Drawing]) -> None:
-    faults = _new(find_faults(uid, drawings[uid], MAY_BE_EMPTY))
+    faults = find_faults(uid, drawings[uid], MAY_BE_EMPTY)
     assert not faults, "\n".join(["", *map(str, sorted(faults))])
     assert len(drawings[uid].panels) > 5
 
@@ -182,7 +167,7 @@ def test_the_boards_of_a_new_installation_have_answers_and_no_error(
     with SCENES["first"](service_urls, tmp_path) as scene:
         found = draw(_jobs(scene, BOARDS), tmp_path)
     faults = [fault for each in found for fault in find_faults(each.name, each)]
-    wrong = [fault for fault in _new(faults) if fault.kind not in ("empty", "cut")]
+    wrong = [fault for fault in faults if fault.kind not in ("empty", "cut")]
     assert not wrong, "\n".join(["", *map(str, sorted(wrong))])
 
 

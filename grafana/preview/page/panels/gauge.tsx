@@ -27,7 +27,7 @@ export function Gauge({ panel, frames, config, theme, timeZone, width, height, r
   });
   note({ values: values.map(({ display }) => ({ title: display.title, text: display.text, isTime: false })) });
   const dial = (value: FieldDisplay, w: number, h: number) => {
-    const { min = 0, max = 100 } = value.field;
+    const [min, max] = [value.field.min ?? 0, value.field.max ?? 100];
     const part = (at: number) => FROM + SWEEP * Math.max(0, Math.min(1, (at - min) / (max - min)));
     const titled = value.display.title ? 18 : 0;
     const radius = Math.max(10, Math.min(w / 2 - 6, (h - titled) / 1.6 - 4));
