@@ -4,8 +4,9 @@ import numpy as np
 
 from streamworkers.alerts.rearm import Margin, Rearm
 from streamworkers.rules.evaluate import Columns, CompiledRule, Evaluation, FloatColumn, compare
-from streamworkers.rules.logic import FALSE, TRUE, Truth, known_truth, negate
+from streamworkers.rules.logic import Truth, known_truth, negate
 from streamworkers.rules.tree import Comparison, Crossing, Sided
+from streamworkers.rules.truth import FALSE, TRUE
 
 _OTHER_SIDE = {"crosses_above": -1, "crosses_below": 1, "enters_channel": -1, "exits_channel": 1}
 

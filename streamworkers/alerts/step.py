@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from streamworkers.alerts.rearm import Rearm
-from streamworkers.rules.logic import FALSE, TRUE, UNKNOWN
+from streamworkers.rules.truth import FALSE, TRUE, UNKNOWN
 
 
 class AlertStatus(StrEnum):

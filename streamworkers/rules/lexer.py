@@ -15,6 +15,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+MOST_TOKENS = 4_000  # the longest rule that keeps the other limits has fewer
 _SPACE = re.compile(r"\s*")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:T[0-9:.]+(?:Z|[+-]\d{2}:\d{2})?)?")
 # A ticker begins the text, in upper case, so that a field is never taken for one: `MA > 400` is about Mastercard.
@@ -54,6 +55,8 @@ def split_tokens(text: str, start: int = 0) -> list[Token]:
     place = start
     while True:
         place = _skip_space(text, place)
+        if len(tokens) > MOST_TOKENS:
+            raise RuleError((), f"more than {MOST_TOKENS} words, numbers and signs", text, place + 1)
         if place == len(text):
             return [*tokens, Token("end", "", place + 1)]
         found = _date_after_until(text, place, tokens) or _TOKEN.match(text, place)

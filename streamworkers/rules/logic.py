@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Truth = NDArray[np.int8]
+from streamworkers.rules.truth import FALSE, TRUE, UNKNOWN
 
-TRUE, UNKNOWN, FALSE = 1, 0, -1  # so that `not` is a change of sign, `and` the minimum, `or` the maximum
+Truth = NDArray[np.int8]
 
 
 def negate(value: Truth) -> Truth:

@@ -16,7 +16,6 @@ from streamworkers.rules.bar_columns import compute_columns
 from streamworkers.rules.build import parse_rule
 from streamworkers.rules.dimensions import PRICE, RATIO, VOLUME, Dimension
 from streamworkers.rules.evaluate import FloatColumn, compile_rule
-from streamworkers.rules.logic import TRUE, UNKNOWN
 from streamworkers.rules.market_vocabulary import MarketVocabulary, function_of
 from streamworkers.rules.text import parse_rule_text
 from streamworkers.rules.tree import (
@@ -29,6 +28,7 @@ from streamworkers.rules.tree import (
     needed_fields,
     needed_patterns,
 )
+from streamworkers.rules.truth import TRUE, UNKNOWN
 
 MARKET = MarketVocabulary()
 LENGTH = 1200

@@ -14,10 +14,10 @@ from rule_strategies import KNOWN, SmallVocabulary, rule_documents, to_columns, 
 from streamworkers.rules.build import build_rule
 from streamworkers.rules.dimensions import PRICE
 from streamworkers.rules.evaluate import Columns, compile_rule
-from streamworkers.rules.logic import FALSE, TRUE, UNKNOWN
 from streamworkers.rules.sides import follow_sides
 from streamworkers.rules.text import parse_rule_text
 from streamworkers.rules.tree import Condition, Field, lookback
+from streamworkers.rules.truth import FALSE, TRUE, UNKNOWN
 
 VOCABULARY = SmallVocabulary()
 NUMBER = {True: TRUE, False: FALSE, None: UNKNOWN}

@@ -166,6 +166,7 @@ WRONG = [
     ("price > " + "-" * 30 + "low", 34, "nested deeper than 24 levels"),
     ("price > " + "1 + " * 300 + "low", 9, "9 levels of conditions and values are more than 8"),
     ("price > 1" + " and price > 1" * 100, 1, "102 nodes are more than 100"),
+    ("price > " + "1 + " * 3000 + "low", 8007, "more than 4000 words, numbers and signs"),
     ("price > `a b`", 9, "no field is named 'a b'"),
     ('price > "x"', 9, "expected a field or number, found 'x'"),
 ]
