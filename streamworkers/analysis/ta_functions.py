@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -110,10 +110,13 @@ class TaFunction:
         return call
 
     def bind_floats(self, params: Mapping[str, ParameterValue]) -> Callable[[Bars], tuple[FloatArray, ...]]:
-        """As `bind`, with integer outputs as float64, and NaN where TA-Lib has a 0 for "not defined yet"."""
+        """As `bind`, with integer outputs as float64, and NaN where TA-Lib has a 0 for "not defined yet".
+
+        A function of the volume has no value from the first bar on of which it is not known.
+        """
         call, lookback = self.bind(params), self.lookback(params)
         if not self._gives_whole_numbers():
-            return call
+            return _until_unknown(call) if "volume" in self.inputs else call
 
         def call_floats(series: Bars) -> tuple[FloatArray, ...]:
             return tuple(_with_nan(array, lookback) for array in call(series))
@@ -123,6 +126,21 @@ class TaFunction:
     def _gives_whole_numbers(self) -> bool:
         result = self.function(*(np.ones(1) for _ in self.inputs))
         return any(array.dtype != np.float64 for array in (result if isinstance(result, tuple) else (result,)))
+
+
+def _until_unknown(call: Callable[[Bars], tuple[FloatArray, ...]]) -> Callable[[Bars], tuple[FloatArray, ...]]:
+    """Give no value from the first bar on whose volume is NaN: in TA-Lib's running sums it would stay, or be lost."""
+
+    def call_until_unknown(series: Bars) -> tuple[FloatArray, ...]:
+        unknown = np.isnan(series.volume)
+        if not unknown.any():
+            return call(series)
+        arrays = call(replace(series, volume=np.where(unknown, 0.0, series.volume)))
+        for array in arrays:
+            array[int(unknown.argmax()) :] = np.nan
+        return arrays
+
+    return call_until_unknown
 
 
 def _with_nan(array: NDArray[Any], lookback: int) -> FloatArray:

@@ -1,7 +1,6 @@
 """The nightly update with one call for all symbols: new days of all symbols, and stored days for wider bars."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.loading.plan import Fetch, LoadRules
 from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
-from streamworkers.market.bars.bars import NO_BARS, Bars, Times, concat
+from streamworkers.market.bars.bars import NO_BARS, Bars, Times, concat, whole_volume
 from streamworkers.market.bars.read import read_series
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.bars.text_rows import Reject
@@ -108,8 +107,7 @@ class DaysOfAll(Provider):
 
 def _select_from(bars: Bars, first: date) -> Bars:
     """Return the stored day bars from a day on, with volumes as a provider's pages have them."""
-    shares = replace(bars, volume=bars.volume.astype(np.int64))
-    return shares.where(bars.times >= np.datetime64(first, "D"))
+    return whole_volume(bars).where(bars.times >= np.datetime64(first, "D"))
 
 
 def _page(start: Times, row: _Row) -> Page:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from streamworkers.market.bars.bars import NO_BARS, Bars, Starts, concat
+from streamworkers.market.bars.bars import NO_BARS, UNKNOWN_VOLUME, Bars, Starts, concat
 
 
 class Aggregator:
     """Merges bars that arrive in parts, in order, into one bar for each window.
 
     `window` maps the starts of narrow bars to the starts of the wide bars that contain them. Open is the first, close
-    the last, high and low the extremes, volume the sum.
+    the last, high and low the extremes, volume the sum, which is not known unless every volume is.
     """
 
     def __init__(self, window: Callable[[Starts], Starts]) -> None:
@@ -40,11 +40,15 @@ def _merge(bars: Bars, starts: Starts) -> Bars:
         return NO_BARS
     begins = np.concatenate(([0], np.flatnonzero(np.diff(starts)) + 1))
     ends = np.append(begins[1:], len(bars)) - 1
+    volume = np.add.reduceat(bars.volume, begins)
+    unknown = bars.volume == UNKNOWN_VOLUME
+    if unknown.any():
+        volume[np.logical_or.reduceat(unknown, begins)] = UNKNOWN_VOLUME
     return Bars(
         starts[begins].view(bars.times.dtype),
         bars.open[begins],
         np.maximum.reduceat(bars.high, begins),
         np.minimum.reduceat(bars.low, begins),
         bars.close[ends],
-        np.add.reduceat(bars.volume, begins),
+        volume,
     )

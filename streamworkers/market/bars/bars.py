@@ -1,7 +1,7 @@
 """`Bars`: the bars of one symbol in one timeframe as NumPy columns, in loading and in analysis."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ FloatArray: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 TimeUnit: TypeAlias = Literal["ms", "D"]
 
+UNKNOWN_VOLUME = -1  # in int64 columns, which have no NaN
 _COLUMNS = 6
 _ITEM_BYTES = 8
 
@@ -27,7 +28,7 @@ class Bars:
     `times` are the starts of the bars, and their dtype is the time unit: datetime64[ms] in UTC for 1min and hour,
     datetime64[D], the date on the exchange, for day, week and month (see `time_unit`). Prices are contiguous float64.
     `volume` is int64 whole shares on the way into a table, and float64 where bars are read for analysis, because
-    TA-Lib takes nothing else.
+    TA-Lib takes nothing else. A volume that is not known is `UNKNOWN_VOLUME` in the former and NaN in the latter.
     """
 
     times: Times
@@ -72,11 +73,12 @@ class Bars:
     def require_valid(self, symbol: str, columns: Sequence[str] = ("open", "high", "low", "close", "volume")) -> None:
         """Raise BadInputError if a value of the columns is not finite or the times do not strictly increase.
 
-        One NaN inside a series makes TA-Lib's RSI 0.0 from there on, so nothing is computed from such bars.
+        One NaN inside a series makes TA-Lib's RSI 0.0 from there on, so nothing is computed from such bars. A volume
+        may be NaN: it is not known.
         """
         for name in columns:
             values: NDArray[Any] = getattr(self, name)
-            bad = np.flatnonzero(~np.isfinite(values))
+            bad = np.flatnonzero(np.isinf(values) if name == "volume" else ~np.isfinite(values))
             if bad.size:
                 index = int(bad[0])
                 raise BadInputError(
@@ -88,6 +90,14 @@ class Bars:
             raise BadInputError(
                 f"bars of {symbol} do not increase in time: {self.times[index]} comes before {self.times[index + 1]}"
             )
+
+
+def whole_volume(bars: Bars) -> Bars:
+    """Return bars that were read for analysis with their volumes as a table takes them."""
+    known = ~np.isnan(bars.volume)
+    shares = np.full(len(bars), UNKNOWN_VOLUME)
+    shares[known] = bars.volume[known].astype(np.int64)
+    return replace(bars, volume=shares)
 
 
 def time_unit(timeframe: Timeframe) -> TimeUnit:

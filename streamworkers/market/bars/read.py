@@ -30,7 +30,7 @@ FROM unnest(%s::text[]) AS w (symbol)
 CROSS JOIN LATERAL (
     SELECT string_agg(
         {send_time}(n.{time}) || float8send(n.open::float8) || float8send(n.high::float8)
-        || float8send(n.low::float8) || float8send(n.close::float8) || float8send(n.volume::float8),
+        || float8send(n.low::float8) || float8send(n.close::float8) || float8send(coalesce(n.volume::float8, 'NaN')),
         ''::bytea ORDER BY n.{time} DESC) AS bars
     FROM (
         SELECT * FROM {table} t WHERE t.symbol = w.symbol AND t.{time} <= %s ORDER BY t.{time} DESC LIMIT %s
@@ -72,14 +72,17 @@ SELECT {time}, open, high, low, close, volume FROM {table} WHERE symbol = %s ORD
 
 
 class Bar(NamedTuple):
-    """One bar with its exact prices; `time` is a date, or for intraday bars an aware UTC datetime."""
+    """One bar with its exact prices; `time` is a date, or for intraday bars an aware UTC datetime.
+
+    A volume of None is not known.
+    """
 
     time: date | datetime
     open: Decimal
     high: Decimal
     low: Decimal
     close: Decimal
-    volume: int
+    volume: int | None
 
 
 def read_series(
@@ -92,8 +95,8 @@ def read_series(
     """Return the newest `max_bars` bars of each symbol up to and including `as_of`, read in one query.
 
     `as_of` is a date for day, week and month, an aware datetime for the others. All columns are contiguous, `volume`
-    is float64, and a start is exact to the millisecond. Symbols without bars are absent. Raises BadInputError if
-    `as_of` does not fit the timeframe or `max_bars` is below 1.
+    is float64, NaN where it is not known, and a start is exact to the millisecond. Symbols without bars are absent.
+    Raises BadInputError if `as_of` does not fit the timeframe or `max_bars` is below 1.
     """
     _require_fitting(timeframe, as_of)
     _require_positive("max_bars", max_bars)
@@ -114,7 +117,9 @@ def read_older(
     Prices are stored as decimals, and to convert them is most of the cost of reading. Symbols without such bars are
     absent.
     """
-    values = sql.SQL(" || ").join(sql.SQL("float8send(n.{}::float8)").format(sql.Identifier(name)) for name in columns)
+    # A price is never NULL; a volume that is not known is NaN here.
+    send = sql.SQL("float8send(coalesce(n.{}::float8, 'NaN'))")
+    values = sql.SQL(" || ").join(send.format(sql.Identifier(name)) for name in columns)
     query = sql.SQL(_OLDER).format(
         **_names(timeframe), values=values, kind=sql.SQL("timestamptz" if timeframe.intraday else "date")
     )
