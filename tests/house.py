@@ -24,7 +24,6 @@ LONG_FUNCTIONS = {
     "PoolMetrics.__init__": "one statement a metric",
     "default_schedules": "one literal a schedule",
     "enqueue": "a command with its options, and the one transaction of an enqueue",
-    "load_rows": "one COPY with its temporary table, top to bottom",
     "run_fetch": "one pass over the pages of a series",
 }
 
@@ -35,7 +34,7 @@ RETIRED = {
     r"puts? back(?! into)|putting back": "requeue",
     r"put(?:s|ting)? off": "defer",
     r"leaves? (?:it |them )?as (?:it is|is|they are)": "defer",
-    r"(?<!connection )(?<!connections )refus(?:e|es|ed|ing|als?)(?! connections?)": "reject",
+    r"(?<!connection )(?<!connections )(?<!--max-)refus(?:e|es|ed|ing|als?)(?! connections?)": "reject",
     r"none of ours|of ours|strangers?(?:'s)?|strays?(?! quote)|foreign(?! key)": "rejected, malformed, orphaned",
     r"told|untold|heard|(?<!:)said(?! of)": "notify, report",
     r"(?:un)?settl(?:e|es|ed|ing|er)": "commit, confirm, grace",

@@ -68,3 +68,12 @@ class LoadingSettings(BaseModel):
         description="Files of the provider `csv`: a folder, a file, or a path with `{symbol}` and `{timeframe}` in it",
     )
     synthetic_seed: int = Field(1, ge=0, description="Seed of the provider `synthetic`")
+    import_max_unpacked_mb: int = Field(
+        8192, ge=1, le=1_048_576, description="Most unpacked data that is read from a gzip or zip file of bars, in MB"
+    )
+    import_max_line_bytes: int = Field(
+        262_144, ge=1024, le=16_777_216, description="Longest line that is read from a file of bars"
+    )
+    import_max_columns: int = Field(
+        10_000, ge=7, le=100_000, description="Largest number of columns that a file of bars may have"
+    )

@@ -1,4 +1,4 @@
-"""The provider `csv`: bars of files, with the rules of `bars import`.
+"""The provider `csv`: bars of files in the layouts and with the rules of `bars import`.
 
 `STREAMWORKERS_CSV_PATH` is a path with `{symbol}` or `{timeframe}` in it, or a folder, which means
 `{timeframe}/{symbol}.csv` in that folder. The file of one symbol needs no column `symbol`, and the name of a file may
@@ -14,13 +14,20 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, ClassVar
 
+import numpy as np
+
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UsageError
 from streamworkers.loading.providers.provider import UNCOUNTED, BarsRequest, Calls, Page, Provider, UnsupportedError
-from streamworkers.loading.providers.rows import build_page
-from streamworkers.market.bars.text_rows import BarRows, Reject
+from streamworkers.loading.providers.rows import cut_range, order_rows
+from streamworkers.market.bars.bars import Bars
+from streamworkers.market.bars.neighbours import find_misfits
+from streamworkers.market.bars.rules import Rule
+from streamworkers.market.bars.text_rows import BarRows, PriceColumns, Reject
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.limits import FileLimits
+from streamworkers.market.files.options import ReadOptions
 
 _FOLDER_LAYOUT = "{timeframe}/{symbol}.csv"
 _FIELDS = 7
@@ -40,6 +47,7 @@ class CsvFiles(Provider):
         if "{" not in template and Path(template).is_dir():
             template = str(Path(template) / _FOLDER_LAYOUT)
         self._template = template
+        self._options = ReadOptions(judges_sessions=False, limits=FileLimits.of(settings))
         self._files: dict[tuple[Path, str], _SortedFile] = {}
         self._lock = threading.Lock()
 
@@ -49,14 +57,15 @@ class CsvFiles(Provider):
         path = self._path(request)
         try:
             if "{symbol}" in self._template:
-                parts, rejected = _read_one(path, request.timeframe, request.symbol)
+                parts, rejected = _read_one(path, request.timeframe, request.symbol, self._options)
             else:
                 parts, rejected = self._open_sorted(path, request.timeframe).read(request.symbol)
         except BadInputError as error:
             raise UnsupportedError(str(error)) from None
         except (OSError, EOFError, zlib.error) as error:
             raise UnsupportedError(f"{path} cannot be read: {error}") from None
-        yield Page(build_page(request, request.timeframe, *parts).bars, rejected)
+        bars, spikes = _without_spikes(request.symbol, order_rows(request.timeframe, *parts))
+        yield Page(cut_range(request, request.timeframe, bars), [*rejected, *spikes])
 
     def close(self) -> None:
         """Close the files that were opened."""
@@ -81,14 +90,26 @@ class CsvFiles(Provider):
         key = path, timeframe.name
         with self._lock:
             if key not in self._files or not self._files[key].is_current(path):
-                self._files[key] = _SortedFile(path, timeframe)
+                self._files[key] = _SortedFile(path, timeframe, self._options)
             return self._files[key]
 
 
-def _read_one(path: Path, timeframe: Timeframe, symbol: str) -> tuple[list[BarRows], list[Reject]]:
+def _without_spikes(symbol: str, bars: Bars) -> tuple[Bars, list[Reject]]:
+    """Reject bars that do not fit their neighbours, as `bars import` does."""
+    misfits = find_misfits(PriceColumns(bars.open, bars.high, bars.low, bars.close))
+    spikes = [each for each in misfits if each.rule == Rule.PRICE_SPIKE]
+    fits = np.ones(len(bars), np.bool_)
+    fits[[spike.place for spike in spikes]] = False
+    rejects = [Reject(0, spike.rule, f"{symbol} at {bars.times[spike.place]}: {spike.detail}", "") for spike in spikes]
+    return bars.where(fits), rejects
+
+
+def _read_one(
+    path: Path, timeframe: Timeframe, symbol: str, options: ReadOptions
+) -> tuple[list[BarRows], list[Reject]]:
     parts: list[BarRows] = []
     rejected: list[Reject] = []
-    for chunk in read_bars(path, timeframe, symbol=symbol):
+    for chunk in read_bars(path, timeframe, symbol=symbol, options=options):
         others = set(chunk.rows.symbols) - {symbol}
         if others:
             raise BadInputError(f"{path} holds bars of {sorted(others)[0]!r}, not only of {symbol!r}")
@@ -100,13 +121,13 @@ def _read_one(path: Path, timeframe: Timeframe, symbol: str) -> tuple[list[BarRo
 class _SortedFile:
     """The valid rows of a file, sorted by symbol in an unnamed file, and the rejected rows of all symbols."""
 
-    def __init__(self, path: Path, timeframe: Timeframe) -> None:
+    def __init__(self, path: Path, timeframe: Timeframe, options: ReadOptions) -> None:
         self._stamp = _stamp(path)
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115  # closed by close()
         self._places: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._rejected: list[Reject] = []
         self._lock = threading.Lock()
-        for chunk in read_bars(path, timeframe):
+        for chunk in read_bars(path, timeframe, options=options):
             self._rejected += chunk.rejects
             self._add(chunk.rows)
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from streamworkers.errors import UsageError
 from streamworkers.loading.providers.provider import BarOrigin, BarsRequest, Page, Provider
 from streamworkers.loading.providers.rows import build_page
+from streamworkers.market.bars.bar_times import DAYS
 from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -33,7 +34,7 @@ def read_sample() -> Iterator[BarRows]:
         columns = [[symbol] * len(days), days, *values]
         numbers = range(lines + 1, lines + len(days) + 1)
         texts = list(map(",".join, zip(*columns, strict=True)))
-        yield validate_rows(numbers, columns, texts, intraday=False).rows
+        yield validate_rows(numbers, columns, texts, DAYS).rows
         lines += len(days)
 
 

@@ -117,9 +117,7 @@ def read_older(
     Prices are stored as decimals, and to convert them is most of the cost of reading. Symbols without such bars are
     absent.
     """
-    # A price is never NULL; a volume that is not known is NaN here.
-    send = sql.SQL("float8send(coalesce(n.{}::float8, 'NaN'))")
-    values = sql.SQL(" || ").join(send.format(sql.Identifier(name)) for name in columns)
+    values = sql.SQL(" || ").join(_send(name) for name in columns)
     query = sql.SQL(_OLDER).format(
         **_names(timeframe), values=values, kind=sql.SQL("timestamptz" if timeframe.intraday else "date")
     )
@@ -192,6 +190,12 @@ def _parse_wire(raw: bytes, kind: "np.dtype[Any]", timeframe: Timeframe) -> Bars
     times = times.astype(f"datetime64[{time_unit(timeframe)}]", copy=False)
     missing = np.full(len(times), np.nan)
     return Bars(times, *(_native(bars[name]) if name in (kind.names or ()) else missing for name, _ in _VALUES))
+
+
+def _send(column: str) -> sql.Composed:
+    # A price is never NULL; a volume that is not known is.
+    text = "float8send(coalesce(n.{}::float8, 'NaN'))" if column == "volume" else "float8send(n.{}::float8)"
+    return sql.SQL(text).format(sql.Identifier(column))
 
 
 def _native(values: NDArray[Any]) -> NDArray[np.float64]:

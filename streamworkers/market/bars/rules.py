@@ -4,14 +4,14 @@ These functions decide. `column_rules` gives the same result for whole columns, 
 """
 
 import re
-from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import StrEnum
 from functools import lru_cache
 from math import isfinite
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
+from streamworkers.market.bars.numbers import MISSING_WORDS, POINT, UNKNOWN, NumberStyle
 
 SYMBOL_MAX_LENGTH = 32
 NUMBER_MAX_LENGTH = 200
@@ -28,12 +28,19 @@ class Rule(StrEnum):
     BAD_QUOTES = "bad_quotes"
     BAD_SYMBOL = "bad_symbol"
     BAD_TIME = "bad_time"
+    BAD_YEAR = "bad_year"
+    OFF_SESSION = "off_session"
+    AMBIGUOUS_WEEK = "ambiguous_week"
+    NO_PRICES = "no_prices"
     BAD_NUMBER = "bad_number"
     NOT_FINITE = "not_finite"
     NEGATIVE = "negative"
     BAD_VOLUME = "bad_volume"
     HIGH_TOO_LOW = "high_too_low"
     LOW_TOO_HIGH = "low_too_high"
+    PRICE_SPIKE = "price_spike"
+    PRICE_JUMP = "price_jump"
+    OTHER_SERIES = "other_series"
     DUPLICATE = "duplicate"
     OUT_OF_RANGE = "out_of_range"
     OUT_OF_ORDER = "out_of_order"
@@ -52,7 +59,8 @@ class BrokenRuleError(BadInputError):
         self.rule = rule
 
 
-def _shown(text: str) -> str:
+def quote_short(text: str) -> str:
+    """Return a text of a file, quoted and cut off, for a message."""
     return repr(text if len(text) <= 40 else text[:37] + "…")
 
 
@@ -66,101 +74,76 @@ def require_symbol(text: str) -> str:
     if len(text) > SYMBOL_MAX_LENGTH:
         raise BrokenRuleError(
             Rule.BAD_SYMBOL,
-            f"the symbol {_shown(text)} has {len(text)} characters, more than {SYMBOL_MAX_LENGTH}",
+            f"the symbol {quote_short(text)} has {len(text)} characters, more than {SYMBOL_MAX_LENGTH}",
         )
     if not text.isprintable() or any(character.isspace() for character in text):
-        raise BrokenRuleError(Rule.BAD_SYMBOL, f"the symbol {_shown(text)} holds blanks or control characters")
+        raise BrokenRuleError(Rule.BAD_SYMBOL, f"the symbol {quote_short(text)} holds blanks or control characters")
     return text
 
 
-def parse_bar_time(text: str, *, intraday: bool) -> str:
-    """Return the start of a bar in the form of `BarRows.times`.
-
-    Day, week and month take a date or a timestamp. A timestamp with a zone gives its date in New York, except that
-    midnight in any zone stands for its own date. Intraday takes a timestamp; without a zone it is New York time, and
-    the first pass of the hour that is repeated in autumn. Raises BrokenRuleError for anything else.
-    """
-    stripped = text.strip()
-    bare = _parsed_date(stripped)
-    if bare is not None:
-        if intraday:
-            raise BrokenRuleError(Rule.BAD_TIME, f"{_shown(text)} is a date; an intraday bar needs a time of day")
-        return bare.isoformat()
-    try:
-        moment = datetime.fromisoformat(stripped)
-        if not intraday:
-            midnight = moment.timetz().replace(tzinfo=None) == time()
-            return (
-                (moment if moment.tzinfo is None or midnight else moment.astimezone(EXCHANGE_ZONE)).date().isoformat()
-            )
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=EXCHANGE_ZONE)
-        return moment.astimezone(UTC).isoformat()
-    except (ValueError, OverflowError):
-        wanted = "YYYY-MM-DD HH:MM:SS" if intraday else "YYYY-MM-DD"
-        raise BrokenRuleError(Rule.BAD_TIME, f"{_shown(text)} is not a date or time like {wanted} (ISO 8601)") from None
+def is_number(text: str) -> bool:
+    """True if the text is a number as programs write it."""
+    return _NUMBER.fullmatch(text) is not None
 
 
-def _parsed_date(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def _number_text(name: str, text: str) -> str:
+def _number_text(name: str, text: str, style: NumberStyle) -> str:
     """Return the digits of a finite number that is not negative, without the blanks around it."""
     stripped = text.strip()
     if _NOT_FINITE.fullmatch(stripped):
-        raise BrokenRuleError(Rule.NOT_FINITE, f"{name} {_shown(text)} is not a finite number")
+        raise BrokenRuleError(Rule.NOT_FINITE, f"{name} {quote_short(text)} is not a finite number")
     if len(stripped) > NUMBER_MAX_LENGTH:
         raise BrokenRuleError(
             Rule.BAD_NUMBER,
-            f"{name} {_shown(text)} has {len(stripped)} characters, more than {NUMBER_MAX_LENGTH}",
+            f"{name} {quote_short(text)} has {len(stripped)} characters, more than {NUMBER_MAX_LENGTH}",
         )
-    if not _NUMBER.fullmatch(stripped):
-        raise BrokenRuleError(Rule.BAD_NUMBER, f"{name} {_shown(text)} is not a number")
-    if not isfinite(float(stripped)):
-        raise BrokenRuleError(Rule.NOT_FINITE, f"{name} {_shown(text)} is too large for a finite number")
-    if float(stripped) < 0:
-        raise BrokenRuleError(Rule.NEGATIVE, f"{name} {_shown(text)} is negative")
-    return stripped
+    number = stripped if style.is_plain and is_number(stripped) else style.read(stripped)
+    if number is None:
+        raise BrokenRuleError(Rule.BAD_NUMBER, f"{name} {quote_short(text)} is not a number{style.hint(stripped)}")
+    if not isfinite(float(number)):
+        raise BrokenRuleError(Rule.NOT_FINITE, f"{name} {quote_short(text)} is too large for a finite number")
+    if float(number) < 0:
+        raise BrokenRuleError(Rule.NEGATIVE, f"{name} {quote_short(text)} is negative")
+    return number
 
 
-def parse_price(name: str, text: str) -> str:
+def parse_price(name: str, text: str, style: NumberStyle = POINT) -> str:
     """Return the digits of a price. Raises BrokenRuleError if they are not a finite number >= 0."""
-    return _number_text(name, text)
+    return _number_text(name, text, style)
 
 
-def parse_volume(text: str) -> str:
-    """Return a volume as the digits of an integer (`123.0` becomes 123).
+def parse_volume(text: str, style: NumberStyle = POINT) -> str:
+    """Return a volume as the digits of an integer, or `UNKNOWN` for an empty field or a word such as `-` or `N/A`.
 
-    Raises BrokenRuleError if it is not a number, negative, not whole, or larger than a bigint.
+    A fraction is rounded, half to even, because tables hold whole shares. Raises BrokenRuleError if it is not a number,
+    negative, or larger than a bigint.
     """
-    stripped = _number_text("volume", text)
+    if text.strip().lower() in MISSING_WORDS:
+        return UNKNOWN
+    number = _number_text("volume", text, style)
     try:
-        value = Decimal(stripped)
+        value = Decimal(number)
         if value > BIGINT_MAX:
-            raise BrokenRuleError(Rule.BAD_VOLUME, f"volume {_shown(text)} is larger than {BIGINT_MAX}")
-        whole = int(value)
+            raise BrokenRuleError(Rule.BAD_VOLUME, f"volume {quote_short(text)} is larger than {BIGINT_MAX}")
+        return str(int(value.to_integral_value(ROUND_HALF_EVEN)))
     except (InvalidOperation, ValueError):
-        raise BrokenRuleError(Rule.BAD_NUMBER, f"volume {_shown(text)} is not a number") from None
-    if whole != value:
-        raise BrokenRuleError(Rule.BAD_VOLUME, f"volume {_shown(text)} is not a whole number")
-    return str(whole)
+        raise BrokenRuleError(Rule.BAD_NUMBER, f"volume {quote_short(text)} is not a number") from None
 
 
-def validate_row(fields: tuple[str, ...], *, intraday: bool) -> tuple[str, ...]:
+def validate_row(
+    fields: tuple[str, ...], parse_time: Callable[[str], str], style: NumberStyle = POINT
+) -> tuple[str, ...]:
     """Return (symbol, time, open, high, low, close, volume) in the form of `BarRows`.
 
     `fields` holds the same seven as the file has them. Raises BrokenRuleError for the first rule that the row breaks,
     in the order of this function. Prices are compared as float8, the type in which analysis reads them.
     """
     symbol = require_symbol(fields[0])
-    time = parse_bar_time(fields[1], intraday=intraday)
+    time = parse_time(fields[1])
+    if all(text.strip().lower() in MISSING_WORDS for text in fields[2:6]):
+        raise BrokenRuleError(Rule.NO_PRICES, f"the row has no prices: open is {quote_short(fields[2])}")
     names = ("open", "high", "low", "close")
-    prices = [parse_price(name, text) for name, text in zip(names, fields[2:6], strict=True)]
-    volume = parse_volume(fields[6])
+    prices = [parse_price(name, text, style) for name, text in zip(names, fields[2:6], strict=True)]
+    volume = parse_volume(fields[6], style)
     opened, high, low, closed = map(float, prices)
     if high < max(opened, closed):
         name, over = ("open", prices[0]) if opened >= closed else ("close", prices[3])
@@ -168,6 +151,9 @@ def validate_row(fields: tuple[str, ...], *, intraday: bool) -> tuple[str, ...]:
     if low > min(opened, closed):
         name, under = ("open", prices[0]) if opened <= closed else ("close", prices[3])
         raise BrokenRuleError(Rule.LOW_TOO_HIGH, f"low {prices[2]} is above {name} {under}")
+    if low == 0:
+        zero = next(name for name, price in zip(names, prices, strict=True) if float(price) == 0)
+        raise BrokenRuleError(Rule.ZERO_PRICE, f"{'every price' if high == 0 else zero} is 0")
     return (symbol, time, *prices, volume)
 
 
@@ -179,12 +165,3 @@ def is_symbol(text: str) -> bool:
     except BrokenRuleError:
         return False
     return True
-
-
-@lru_cache(_CACHED_VALUES)
-def parse_known_time(text: str, intraday: bool) -> str | None:
-    """Return what `parse_bar_time` returns, or None if it raises. Cached, because a file repeats its times."""
-    try:
-        return parse_bar_time(text, intraday=intraday)
-    except BrokenRuleError:
-        return None

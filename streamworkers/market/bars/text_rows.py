@@ -1,11 +1,12 @@
 """Bars as columns of text, the form in which COPY takes them, and the rows that were rejected."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 
-from streamworkers.market.bars.bars import Bars, Starts, time_unit, to_times
+from streamworkers.market.bars.bars import UNKNOWN_VOLUME, Bars, FloatArray, Mask, Starts, time_unit, to_times
+from streamworkers.market.bars.numbers import UNKNOWN
 from streamworkers.market.calendar.timeframes import Timeframe
 
 
@@ -15,7 +16,8 @@ class BarRows:
 
     Prices stay text so that a numeric column gets the digits of the source, never a float's. `times` are
     `YYYY-MM-DD`, or for intraday bars ISO 8601 in UTC (`2024-01-02T14:30:00+00:00`), so that their order as text is
-    their order in time. `lines` are the numbers of the rows in their file, or any increasing numbers.
+    their order in time. A volume that is not known is `UNKNOWN`. `lines` are the numbers of the rows in their file, or
+    any increasing numbers.
     """
 
     lines: list[int]
@@ -46,7 +48,8 @@ class BarRows:
             self.close,
             self.volume,
         )
-        return "".join(map(str.__add__, map("\t".join, zip(*columns, strict=True)), repeat("\n")))
+        text = "\n".join(map("\t".join, zip(*columns, strict=True)))
+        return f"{text}\n" if text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +63,49 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceColumns:
+    """The prices of rows as numbers; NaN where a price is not plain digits."""
+
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+
+    def are_plain(self) -> Mask:
+        """Return a mask of the rows whose prices are plain digits, above 0 and in order."""
+        # A comparison with NaN is false, so a row with a price that is not plain is left to `validate_row`.
+        ordered = (self.high >= self.open) & (self.high >= self.close)
+        return ordered & (self.low <= self.open) & (self.low <= self.close) & (self.low > 0)
+
+    def put(self, index: int, texts: Sequence[str]) -> None:
+        """Set the prices of one row from its digits."""
+        for column, text in zip((self.open, self.high, self.low, self.close), texts, strict=True):
+            column[index] = float(text)
+
+    def at(self, places: Mask | Starts | slice) -> "PriceColumns":
+        """Return the rows at these places."""
+        return PriceColumns(self.open[places], self.high[places], self.low[places], self.close[places])
+
+
+@dataclass(frozen=True, slots=True)
 class RowChunk:
-    """The valid and the rejected rows of one block of a file, in the order of the file."""
+    """The valid and the rejected rows of one block of a file, in the order of the file.
+
+    `prices` are those of the valid rows. `rounded` counts the valid rows whose volume was rounded.
+    """
 
     rows: BarRows
     rejects: list[Reject]
+    prices: PriceColumns
+    rounded: int = 0
 
     @property
     def rows_read(self) -> int:
         """The number of rows in the block, valid and rejected; blank lines are not rows."""
         return len(self.rows) + len(self.rejects)
+
+
+NO_ROWS = RowChunk(BarRows([], [], [], [], [], [], [], []), [], PriceColumns(*[np.zeros(0)] * 4))
 
 
 def format_bars(symbol: str, timeframe: Timeframe, bars: Bars, first_line: int = 1) -> BarRows:
@@ -78,7 +114,7 @@ def format_bars(symbol: str, timeframe: Timeframe, bars: Bars, first_line: int =
         list(map(repr, column.tolist())) for column in (bars.open, bars.high, bars.low, bars.close)
     )
     lines = list(range(first_line, first_line + len(bars)))
-    volume = list(map(str, bars.volume.tolist()))
+    volume = [UNKNOWN if shares == UNKNOWN_VOLUME else str(shares) for shares in bars.volume.tolist()]
     times = format_times(timeframe, bars.starts)
     return BarRows(lines, [symbol] * len(bars), times, opened, high, low, close, volume)
 
@@ -89,7 +125,8 @@ def parse_rows(timeframe: Timeframe, rows: BarRows) -> Bars:
     opened, high, low, close = (
         np.array(list(map(float, column))) for column in (rows.open, rows.high, rows.low, rows.close)
     )
-    return Bars(times, opened, high, low, close, np.array(list(map(int, rows.volume)), np.int64))
+    volume = [UNKNOWN_VOLUME if text == UNKNOWN else int(text) for text in rows.volume]
+    return Bars(times, opened, high, low, close, np.array(volume, np.int64))
 
 
 def format_times(timeframe: Timeframe, starts: Starts) -> list[str]:

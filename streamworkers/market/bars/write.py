@@ -6,7 +6,7 @@ the pair an upsert with exact counts. `INSERT … ON CONFLICT DO UPDATE` would t
 speculatively and locks the unchanged rows as well.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import NamedTuple
@@ -14,28 +14,9 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from streamworkers.market.bars.rules import Rule
-from streamworkers.market.bars.text_rows import BarRows, Reject
+from streamworkers.market.bars.incoming import CREATE, NO_CHECKS, IncomingChecks, remove_duplicates, remove_misfits
+from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.timeframes import Timeframe
-
-OnDuplicate = Callable[[Reject], None]
-
-_INCOMING = """
-CREATE TEMPORARY TABLE incoming_bars (
-    line bigint NOT NULL, symbol text NOT NULL, {time} {time_type} NOT NULL,
-    open numeric NOT NULL, high numeric NOT NULL, low numeric NOT NULL, close numeric NOT NULL, volume bigint NOT NULL
-) ON COMMIT DROP"""
-
-_REMOVE_DUPLICATES = """
-WITH numbered AS (
-    SELECT ctid AS place, row_number() OVER same AS occurrence, first_value(line) OVER same AS kept
-    FROM pg_temp.incoming_bars WINDOW same AS (PARTITION BY symbol, {time} ORDER BY line)
-), removed AS (
-    DELETE FROM pg_temp.incoming_bars b USING numbered n WHERE b.ctid = n.place AND n.occurrence > 1
-    RETURNING b.line, n.kept, b.symbol, b.{time}::text,
-              concat_ws(',', b.symbol, b.{time}, open, high, low, close, volume)
-)
-SELECT * FROM removed ORDER BY line"""
 
 _UPDATE_CHANGED = """
 UPDATE {table} t SET open = i.open, high = i.high, low = i.low, close = i.close, volume = i.volume
@@ -59,12 +40,15 @@ WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = s.symbol AND t.{time} B
 
 @dataclass(frozen=True, slots=True)
 class LoadCounts:
-    """The numbers of rows of one load by result; `first` and `last` are bar times, None if no row was loaded."""
+    """The numbers of rows of one load by result; `first` and `last` are bar times, None if no row was loaded.
+
+    `removed` counts duplicates and misfits.
+    """
 
     inserted: int
     updated: int
     unchanged: int
-    duplicates: int
+    removed: int
     symbols: frozenset[str]
     first: date | datetime | None
     last: date | datetime | None
@@ -98,15 +82,15 @@ def load_rows(
     connection: psycopg.Connection,
     timeframe: Timeframe,
     chunks: Iterable[BarRows],
-    on_duplicate: OnDuplicate | None = None,
+    checks: IncomingChecks = NO_CHECKS,
     *,
     keep_stored: bool = False,
 ) -> LoadCounts:
     """Insert new bars and update those that differ, in one transaction or savepoint.
 
-    With `keep_stored`, stored bars are not updated. Of several rows for one symbol and time the first is kept; each
-    later one is counted and passed to `on_duplicate`. Prices that differ only in trailing zeros are equal. An error
-    raised by `chunks` rolls everything back. Memory does not grow with the number of rows.
+    With `keep_stored`, stored bars are not updated. `checks` says what is done with misfits, and with several rows for
+    one symbol and time (the last is kept). Prices that differ only in trailing zeros are equal. An error raised by
+    `chunks` or `checks` rolls everything back. Memory does not grow with the number of rows.
     """
     names: dict[str, sql.Composable] = {
         "table": sql.Identifier(timeframe.table),
@@ -116,21 +100,18 @@ def load_rows(
     seen = _Seen()
     with connection.transaction(), connection.cursor() as cursor:
         _copy_incoming(cursor, names, chunks, seen)
-        duplicates = 0
         # Increasing times within each symbol exclude duplicates; only other input needs the sort.
-        if not seen.ordered:
-            for reject in _remove_duplicates(cursor, sql.SQL(_REMOVE_DUPLICATES).format(**names)):
-                duplicates += 1
-                if on_duplicate:
-                    on_duplicate(reject)
+        removed = 0 if seen.ordered else remove_duplicates(cursor, names, checks)
+        removed += remove_misfits(cursor, names, checks)
+        checks.approve()
         updated, inserted = _move(cursor, timeframe, names, seen, keep_stored=keep_stored)
         # A load inside a longer transaction must leave the name free for the next one.
         cursor.execute("DROP TABLE pg_temp.incoming_bars")
     return LoadCounts(
         inserted=inserted,
         updated=updated,
-        unchanged=seen.rows - duplicates - inserted - updated,
-        duplicates=duplicates,
+        unchanged=seen.rows - removed - inserted - updated,
+        removed=removed,
         symbols=frozenset(seen.newest),
         first=_parse_time(seen.first, timeframe),
         last=_parse_time(seen.last, timeframe),
@@ -214,18 +195,12 @@ def _copy_incoming(
     cursor: psycopg.Cursor, names: dict[str, sql.Composable], chunks: Iterable[BarRows], seen: _Seen
 ) -> None:
     """Copy the rows to a new temporary table."""
-    cursor.execute(sql.SQL(_INCOMING).format(**names))
+    cursor.execute(sql.SQL(CREATE).format(**names))
     with cursor.copy("COPY pg_temp.incoming_bars FROM STDIN") as copy:
         for chunk in chunks:
             if len(chunk):
                 seen.note(chunk)
                 copy.write(chunk.copy_text())
-
-
-def _remove_duplicates(cursor: psycopg.Cursor, query: sql.Composed) -> Iterator[Reject]:
-    for line, kept, symbol, time, row in cursor.stream(query, size=1000):
-        detail = f"duplicate in the file: {symbol} at {time} is already on line {kept}, which is kept"
-        yield Reject(line, Rule.DUPLICATE, detail, row)
 
 
 def _move(

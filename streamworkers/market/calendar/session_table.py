@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
+from streamworkers.market.calendar.exchange import FIRST_DAY
 from streamworkers.market.calendar.sessions import (
     YEARS_AHEAD,
     ExchangeSession,
@@ -17,7 +18,6 @@ from streamworkers.market.calendar.sessions import (
 )
 from streamworkers.market.calendar.windows import Windows, windows_between
 
-FIRST_DAY = date(1990, 1, 1)
 FILL_AGAIN_AFTER = timedelta(days=1)
 _READ_AGAIN_SECONDS = 86_400.0
 _LONGEST_CLOSURE = timedelta(days=31)
@@ -93,6 +93,17 @@ def read_windows(connection: psycopg.Connection, name: str, first: date, last: d
         ExchangeSession(day, opens.astimezone(UTC), closes.astimezone(UTC)) for day, opens, closes in rows if day
     )
     return Windows(Sessions(name, tuple(session.day for session in sessions), sessions, last))
+
+
+def read_session_days(connection: psycopg.Connection, name: str) -> tuple[date, date, list[date]] | None:
+    """Return the first and the last stored day of a calendar, and the days of its sessions; None if none are stored."""
+    row = connection.execute(
+        "SELECT c.first_day, c.last_day, array(SELECT s.day FROM exchange_sessions s WHERE s.calendar = c.calendar"
+        " AND s.day BETWEEN c.first_day AND c.last_day ORDER BY s.day) FROM exchange_calendars c WHERE c.calendar = %s",
+        (name,),
+        binary=True,
+    ).fetchone()
+    return None if row is None else (row[0], row[1], row[2])
 
 
 def forget_read_sessions() -> None:

@@ -1,22 +1,20 @@
-"""Reads CSV files, plain or gzip, as blocks of lines: a record is one line, whatever its quotes.
+"""Reads text files, packed or not, as blocks of lines: a record of CSV is one line, whatever its quotes.
 
 A quoted field may hold commas but no line break, so an unmatched quote spoils its own line and not the rest of the
-file. Encoding is UTF-8 with or without a byte order mark.
+file. Encoding is UTF-8, UTF-16 with or without a byte order mark, or Windows-1252 in a file that is not UTF-8.
 """
 
 import csv
-import gzip
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from streamworkers.errors import BadInputError
+from streamworkers.market.files.limits import DEFAULT_LIMITS, FileLimits
+from streamworkers.market.files.notes import Notes
+from streamworkers.market.files.unpack import open_bytes
 
 BLOCK_BYTES = 1 << 18  # about 6,000 daily bars: their text stays in the processor's cache
-_GZIP_MAGIC = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 ReadProgress = Callable[[int], None]
 
@@ -29,15 +27,23 @@ class LineBlock:
     lines: list[str]
 
 
-def read_line_blocks(path: Path, progress: ReadProgress | None = None) -> Iterator[LineBlock]:
-    """Yield the file's lines in blocks of `BLOCK_BYTES`; calls `progress` with the compressed bytes read so far.
+def read_line_blocks(
+    path: Path,
+    progress: ReadProgress | None = None,
+    limits: FileLimits = DEFAULT_LIMITS,
+    notes: Notes | None = None,
+    encoding: str | None = None,
+) -> Iterator[LineBlock]:
+    """Yield the file's lines in blocks of `BLOCK_BYTES`; calls `progress` with the packed bytes read so far.
 
-    Raises BadInputError if the file cannot be opened, is empty, is or is not gzip against its name, is cut off or
-    damaged, holds a line longer than a block, or is not UTF-8.
+    Raises BadInputError if the file cannot be opened, is empty, is no text, is cut off or damaged, or holds a line that
+    is longer than the limit or not in the encoding.
     """
+    notes = notes if notes is not None else Notes()
+    decoder = _Decoder(path, notes, encoding)
     first_line = 1
-    for block in _whole_lines(path, progress):
-        text = _decode(path, block, first_line)
+    for block in _whole_lines(path, progress, limits, notes):
+        text = decoder.decode(block, first_line)
         if "\r" in text:
             text = text.replace("\r\n", "\n")
         lines = text.split("\n")
@@ -49,19 +55,28 @@ def read_line_blocks(path: Path, progress: ReadProgress | None = None) -> Iterat
         raise BadInputError(f"{path} is empty; its first line must name the columns")
 
 
-def _whole_lines(path: Path, progress: ReadProgress | None) -> Iterator[bytes]:
+def _whole_lines(path: Path, progress: ReadProgress | None, limits: FileLimits, notes: Notes) -> Iterator[bytes]:
     """Yield the bytes of the file in blocks that end at a line end or at the end of the file."""
     rest = b""
     lines_before = 0
+    only_returns: bool | None = None
     try:
-        with path.open("rb") as raw:
-            stream = _open_stream(path, raw)
+        with path.open("rb") as raw, open_bytes(path, raw, limits, notes) as stream:
             while read := stream.read(BLOCK_BYTES):
+                if only_returns is None:
+                    only_returns = b"\r" in read and b"\n" not in read
+                    if only_returns:
+                        notes.add("line ends", "carriage returns, as of old Macs")
+                if only_returns:
+                    read = read.replace(b"\r", b"\n")
                 block, newline, tail = (rest + read).rpartition(b"\n")
                 rest = tail
-                if len(rest) > BLOCK_BYTES:
+                if len(rest) > limits.line_bytes:
                     line = lines_before + block.count(b"\n") + (2 if newline else 1)
-                    raise BadInputError(f"line {line} of {path} is longer than {BLOCK_BYTES:,} bytes")
+                    raise BadInputError(
+                        f"line {line} of {path} is longer than {limits.line_bytes:,} bytes"
+                        " (STREAMWORKERS_IMPORT_MAX_LINE_BYTES)"
+                    )
                 if newline:
                     yield block + newline
                     lines_before += block.count(b"\n") + 1
@@ -69,50 +84,45 @@ def _whole_lines(path: Path, progress: ReadProgress | None) -> Iterator[bytes]:
                     progress(raw.tell())
             if rest:
                 yield rest
-    except EOFError as error:
-        raise BadInputError(f"{path} is cut off: its gzip data stops before its end mark") from error
-    except gzip.BadGzipFile as error:
-        raise BadInputError(f"{path} is not a whole gzip file: {error}") from error
-    except zlib.error as error:
-        raise BadInputError(f"{path} is damaged: its gzip data cannot be unpacked ({error})") from error
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _open_stream(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    """Return the stream of unpacked bytes, after a byte order mark."""
-    start = raw.read(2)
-    raw.seek(0)
-    if path.suffix == ".gz":
-        if start and start != _GZIP_MAGIC:
-            raise BadInputError(f"{path} is not gzip though its name ends in .gz; rename it if it is plain CSV")
-        unpacked = gzip.GzipFile(fileobj=raw)
-        if unpacked.peek(3)[:3] == _BYTE_ORDER_MARK:
-            unpacked.read(3)
-        return unpacked  # type: ignore[return-value]
-    if start == _GZIP_MAGIC:
-        raise BadInputError(f"{path} is gzip though its name does not end in .gz; rename it")
-    if raw.read(3) != _BYTE_ORDER_MARK:
-        raw.seek(0)
-    return raw
+class _Decoder:
+    """Decodes blocks as UTF-8, or, from the first byte that is not, as Windows-1252 if all before it was ASCII."""
 
+    def __init__(self, path: Path, notes: Notes, encoding: str | None) -> None:
+        self._path, self._notes, self._named = path, notes, encoding
+        self._encoding = encoding or "utf-8"
+        self._is_ascii = True
 
-def _decode(path: Path, block: bytes, first_line: int) -> str:
-    try:
-        return block.decode("utf-8")
-    except UnicodeDecodeError as error:
+    def decode(self, block: bytes, first_line: int) -> str:
+        try:
+            text = block.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            is_ascii = self._is_ascii and block[: error.start].isascii()
+            if self._named is not None or not is_ascii or self._encoding != "utf-8":
+                raise self._error(block, first_line, error) from error
+            self._encoding = "cp1252"
+            self._notes.add("encoding", "Windows-1252, because it is not UTF-8 (--encoding)")
+            return self.decode(block, first_line)
+        self._is_ascii = self._is_ascii and text.isascii()
+        return text
+
+    def _error(self, block: bytes, first_line: int, error: UnicodeDecodeError) -> BadInputError:
         line = first_line + block.count(b"\n", 0, error.start)
         byte = error.start - (block.rfind(b"\n", 0, error.start) + 1) + 1
-        raise BadInputError(
-            f"line {line} of {path} is not UTF-8: byte {byte} of the line is 0x{block[error.start]:02x}"
-        ) from error
+        name = {"utf-8": "UTF-8", "cp1252": "UTF-8 or Windows-1252"}.get(self._encoding, self._encoding)
+        return BadInputError(
+            f"line {line} of {self._path} is not {name}: byte {byte} of the line is 0x{block[error.start]:02x}"
+        )
 
 
-def split_fields(line: str) -> list[str]:
+def split_fields(line: str, delimiter: str = ",") -> list[str]:
     """Return the fields of one record. Raises csv.Error if its quotes do not match."""
     if '"' not in line:
-        return line.split(",")
-    return next(csv.reader([line], strict=True))
+        return line.split(delimiter)
+    return next(csv.reader([line], strict=True, delimiter=delimiter))
 
 
 def header_names(path: Path, line: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Run
+from streamworkers.database import Connection
 
 GOOD = """Symbol,DATE,Close,Open,High,Low,Volume
 NA,2021-05-13,10.5,10,11,9.5,1000
@@ -62,7 +63,68 @@ def test_bad_rows_are_counted_shown_and_written(cli: Run, bars_file: Path, tmp_p
 
 def test_a_file_with_only_bad_rows_loads_nothing(cli: Run, bars_file: Path) -> None:
     bars_file.write_text(GOOD.splitlines()[0] + "\n" + BAD_ROWS)
-    assert "0 of 2 day bars loaded: 0 symbols\n" in cli("bars", "import", bars_file).out
+    answer = cli("bars", "import", bars_file)
+    assert "0 of 2 day bars loaded: 0 symbols\n" in answer.out
+    assert answer.code == 1
+
+
+def test_a_download_is_tried_first_and_then_imported_with_what_was_assumed(cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "download.csv"
+    path.write_text(
+        "Date,Open,High,Low,Close,Adj Close\n2021-05-13,10,12,9,11,5.5\n2021-05-14,null,null,null,null,null\n"
+    )
+    trial = cli("bars", "import", path, "--symbol", "ABC", "--dry-run")
+    assert trial.code == 0
+    assert trial.out.splitlines() == [
+        f"{path}: 1 day bars, 1 rows rejected; not loaded",
+        "  assumed, layout: yahoo (Yahoo Finance, and yfinance with one row of header)",
+        "  assumed, volume: not known, because there is no column of it",
+        "  assumed, prices: as they stand, not adjusted by the column 'adj close' (--adjusted does that)",
+        "  line 2: ABC 2021-05-13 open 10 high 12 low 9 close 11 volume not known",
+        "  line 3 rejected, no_prices: the row has no prices: open is 'null'",
+    ]
+    assert cli("bars", "import", path, "--symbol", "ABC", "--dry-run", "--json").json[0]["bars"] == [
+        {
+            "line": 2,
+            "symbol": "ABC",
+            "time": "2021-05-13",
+            "open": "10",
+            "high": "12",
+            "low": "9",
+            "close": "11",
+            "volume": None,
+        }
+    ]
+    assert cli("bars", "show", "ABC", "--json").json == []
+    answer = cli("bars", "import", path, "--symbol", "ABC", "--adjusted")
+    assert "  assumed, prices: adjusted, by the column 'adj close'" in answer.out
+    assert cli("bars", "show", "ABC", "--json").json == [
+        {"time": "2021-05-13", "open": 5.0, "high": 6.0, "low": 4.5, "close": 5.5, "volume": None}
+    ]
+    assert cli("bars", "show", "ABC").out.splitlines()[1].split() == ["2021-05-13", "5", "6", "4.5", "5.5"]
+
+
+def test_rounded_volumes_and_marked_rows_are_said(cli: Run, bars_file: Path) -> None:
+    closes = [400, 401, 100, 101]
+    days = ["2021-05-10", "2021-05-11", "2021-05-12", "2021-05-13"]
+    bars_file.write_text(
+        "symbol,date,open,high,low,close,volume\n"
+        + "".join(f"A,{day},{close},{close},{close},{close},0.5\n" for day, close in zip(days, closes, strict=True))
+    )
+    answer = cli("bars", "import", bars_file)
+    assert "  4 volumes rounded to whole shares\n  1 loaded, but marked:\n    1 price_jump\n" in answer.out
+
+
+def test_a_symbol_with_adjusted_bars_of_a_load_is_named(cli: Run, bars_file: Path, connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO series_sources (symbol, timeframe, provider, adjusted, hours, hour_anchor, adjusted_on,"
+        " fetched_at, run_id) VALUES ('NA', 'day', 'massive', true, 'regular', 'clock', '2021-05-14', now(), 1)"
+    )
+    assert cli("bars", "import", bars_file, "--json").json["adjusted_before"] == ["NA"]
+    assert (
+        "  warning: a load stored adjusted prices of 1 of these symbols (NA); those of the files are stored as they"
+        " stand\n"
+    ) in cli("bars", "import", bars_file).out
 
 
 def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Path) -> None:
@@ -80,6 +142,12 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
         (("bars", "import", "bars.csv", "--timeframe", "2day"), "timeframe '2day' is not one of 1min, hour, day"),
         (("bars", "import", "bars.csv", "--universe", "a b"), "the universe name 'a b' is not made of letters"),
         (("bars", "import", "bars.csv", "--rejects", "no/dir.csv"), "cannot be written: No such file or directory"),
+        (("bars", "import", "bars.csv", "--timezone", "Mars/Base"), "the zone 'Mars/Base' is not a name such as UTC"),
+        (("bars", "import", "bars.csv", "--calendar", "XNYZ"), "no calendar is named 'XNYZ'; did you mean 'XNZE'?"),
+        (("bars", "import", "bars.csv", "--max-refused", "much"), "'much' is not a number of rows, nor a percentage"),
+        (("bars", "import", "bars.csv", "--max-rejected", "101%"), "'101%' is not a number of rows, nor a percentage"),
+        (("bars", "import", "bars.csv", "--layout", "x"), "'x' is not one of"),
+        (("bars", "import", "bars.csv", "--symbol", "A"), "has a column 'symbol' of symbols; --symbol is for files"),
         (("bars", "import", "empty.csv"), "empty.csv is empty; its first line must name the columns"),
         (("bars", "synthesize", "--symbols", "0"), "0 is not in the range"),
         (("bars", "synthesize", "--end", "soon"), "'soon' does not match the format"),

@@ -89,8 +89,8 @@ def test_only_the_asked_range_is_given_with_whole_weeks_and_months(tmp_path: Pat
         for frame in (DAY, WEEK, MONTH)
     }
     assert found["day"] == ["2025-11-28"]
-    assert (found["week"][0], found["week"][-1]) == ("2025-11-24", "2025-11-30")
-    assert (found["month"][0], found["month"][-1]) == ("2025-11-01", "2025-11-30")
+    assert found["week"] == ["2025-11-24"]
+    assert found["month"] == ["2025-11-01"]
     assert len(page(source, asked(first=date(2020, 1, 1), last=date(2020, 2, 1))).bars) == 0
 
 
@@ -101,12 +101,12 @@ def test_a_day_of_minutes_is_that_of_new_york(tmp_path: Path) -> None:
     assert moments(MINUTE, bars) == ["2025-11-24T05:00:00+00:00", "2025-11-25T04:59:00+00:00"]
 
 
-def test_rows_are_put_in_order_and_the_first_of_several_for_one_time_counts(tmp_path: Path) -> None:
-    rows = [("2025-11-26", 13), ("2025-11-24", 10), ("2025-11-26", 99), ("2025-11-25", 11)]
+def test_rows_are_put_in_order_and_the_last_of_several_for_one_time_counts(tmp_path: Path) -> None:
+    rows = [("2025-11-26", 13), ("2025-11-24", 10), ("2025-11-26", 19), ("2025-11-25", 11)]
     (tmp_path / "AAPL.csv").write_text(HEADER + "".join(row(day, price) for day, price in rows))
     bars = page(provider(tmp_path / "{symbol}.csv"), asked()).bars
     assert moments(DAY, bars) == ["2025-11-24", "2025-11-25", "2025-11-26"]
-    assert bars.open.tolist() == [10.0, 11.0, 13.0]
+    assert bars.open.tolist() == [10.0, 11.0, 19.0]
 
 
 def test_rows_that_break_a_rule_are_rejected_with_their_line_and_the_rest_is_given(tmp_path: Path) -> None:
@@ -119,6 +119,31 @@ def test_rows_that_break_a_rule_are_rejected_with_their_line_and_the_rest_is_giv
         (4, Rule.BAD_NUMBER, "open 'ten' is not a number"),
         (5, Rule.FIELD_COUNT, "the row has 2 fields where the header has 6"),
     ]
+
+
+def test_a_price_ten_times_its_neighbours_is_rejected_whatever_range_is_asked_for(tmp_path: Path) -> None:
+    days = zip(["2025-11-24", "2025-11-25", "2025-11-26", "2025-11-28"], [10, 11, 110, 12], strict=True)
+    (tmp_path / "AAPL.csv").write_text(HEADER + "".join(row(day, price) for day, price in days))
+    found = page(provider(tmp_path / "{symbol}.csv"), asked(first=date(2025, 11, 26)))
+    assert moments(DAY, found.bars) == ["2025-11-28"]
+    assert [(one.rule, one.detail) for one in found.rejected] == [
+        (
+            Rule.PRICE_SPIKE,
+            "AAPL at 2025-11-26: high 112 is 9.33 times its neighbours, which close at 12 and 13",
+        )
+    ]
+
+
+def test_the_provider_takes_the_layouts_of_an_import(tmp_path: Path) -> None:
+    (tmp_path / "AAPL.csv").write_text(
+        "Date,Close/Last,Volume,Open,High,Low\n11/25/2025,$11.00,N/A,$10.00,$12.00,$9.00\n"
+    )
+    found = page(provider(tmp_path / "{symbol}.csv"), asked())
+    assert (moments(DAY, found.bars), found.bars.close.tolist(), found.bars.volume.tolist()) == (
+        ["2025-11-25"],
+        [11.0],
+        [-1],
+    )
 
 
 def test_of_a_file_of_many_symbols_each_gets_its_own_rows_and_rejections(tmp_path: Path) -> None:
@@ -245,8 +270,8 @@ def test_the_file_of_one_symbol_may_hold_no_other(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "{path} is empty; its first line must name the columns"),
-        (b"\x1f\x8b", "{path} is gzip though its name does not end in .gz; rename it"),
-        (WITH_SYMBOL.encode() + b"\xff\n", "line 2 of {path} is not UTF-8: byte 1 of the line is 0xff"),
+        (b"\x1f\x8b", "{path} is cut off: its gzip data stops before its end mark"),
+        (WITH_SYMBOL.encode() + b"\x81\n", "line 2 of {path} is not UTF-8 or Windows-1252: byte 1 of the line is 0x81"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, template: str, content: bytes, message: str) -> None:
@@ -256,4 +281,4 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, template: str, cont
 
 def test_a_file_of_many_symbols_needs_a_column_for_them(tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text(HEADER + row("2025-11-24"))
-    assert rejection(provider(tmp_path / "all.csv"), asked()).startswith(f"{tmp_path}/all.csv has no column symbol;")
+    assert rejection(provider(tmp_path / "all.csv"), asked()).startswith(f"{tmp_path}/all.csv has no column symbol,")

@@ -8,6 +8,7 @@ import pytest
 from streamworkers.errors import BadInputError, UsageError
 from streamworkers.loading.providers.sample import read_sample
 from streamworkers.loading.providers.synthetic import generate_bars
+from streamworkers.market.bars.bar_times import DAYS
 from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.text_rows import BarRows
 
@@ -16,7 +17,7 @@ END = date(2024, 3, 29)  # Good Friday: the exchange is closed
 
 def rejected(rows: BarRows) -> int:
     columns = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
-    return len(validate_rows(rows.lines, columns, rows.times, intraday=False).rejects)
+    return len(validate_rows(rows.lines, columns, rows.times, DAYS).rejects)
 
 
 def test_synthetic_bars_are_valid_and_on_sessions() -> None:

@@ -24,6 +24,7 @@ from streamworkers.loading.providers.provider import (
 )
 from streamworkers.loading.providers.sample import SAMPLE_SYMBOLS, Sample
 from streamworkers.loading.providers.synthetic import Synthetic
+from streamworkers.market.bars.bar_times import DAYS
 from streamworkers.market.bars.bars import NO_BARS, Bars, concat
 from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.text_rows import format_bars
@@ -73,7 +74,7 @@ def test_synthetic_bars_are_valid_and_on_the_sessions_that_were_asked_for() -> N
     assert np.array_equal(bars.starts, windows_between(first, last).expected(DAY, first, last))
     rows = format_bars("ANY", DAY, bars)
     columns = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
-    assert validate_rows(rows.lines, columns, rows.times, intraday=False).rejects == []
+    assert validate_rows(rows.lines, columns, rows.times, DAYS).rejects == []
 
 
 @settings(max_examples=12)

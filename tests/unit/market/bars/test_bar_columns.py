@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.aggregate import Aggregator
+from streamworkers.market.bars.bar_times import DAYS, MOMENTS
 from streamworkers.market.bars.bars import NO_BARS, Bars, FloatArray, Starts, TimeUnit, concat, time_unit, unpack_bars
 from streamworkers.market.bars.column_rules import validate_bars, validate_rows
 from streamworkers.market.bars.rules import BrokenRuleError, Rule, validate_row
@@ -160,7 +161,7 @@ def test_bars_are_judged_as_the_rows_of_a_file_with_volumes_rounded(bar: tuple[f
 
 def refusal_of(row: tuple[str, ...]) -> list[tuple[Rule, str]]:
     try:
-        validate_row(row, intraday=False)
+        validate_row(row, DAYS.parse)
     except BrokenRuleError as error:
         return [(error.rule, str(error))]
     return []
@@ -176,13 +177,13 @@ def test_volumes_of_split_adjusted_bars_become_whole_shares() -> None:
     ("frame", "start", "text"), [(MINUTE, MONDAY_MS, "2025-11-26T14:30:00+00:00"), (DAY, 20418, "2025-11-26")]
 )
 def test_arrays_become_rows_that_pass_the_rules_and_arrays_again(frame: Any, start: int, text: str) -> None:
-    bars = bars_of([start, start + 60_000], unit=time_unit(frame))
+    bars = bars_of([start, start + (60_000 if frame.intraday else 1)], unit=time_unit(frame))
     bars.open[0] = bars.low[0] = 0.1 + 0.2
     rows = format_bars("BRK.B", frame, bars, first_line=11)
     assert (rows.lines, rows.symbols, rows.times[0]) == ([11, 12], ["BRK.B"] * 2, text)
     assert rows.open[0] == "0.30000000000000004"
     fields = [rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume]
-    assert validate_rows(rows.lines, fields, rows.times, intraday=frame.intraday).rejects == []
+    assert validate_rows(rows.lines, fields, rows.times, MOMENTS if frame.intraday else DAYS).rejects == []
     again = parse_rows(frame, rows)
     assert columns(again) == columns(bars)
     assert again.times.dtype == bars.times.dtype

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamworkers.market.bars.bar_times import DAYS, MOMENTS
 from streamworkers.market.bars.column_rules import validate_rows
-from streamworkers.market.bars.rules import BrokenRuleError, Rule, parse_bar_time, validate_row
+from streamworkers.market.bars.rules import BrokenRuleError, Rule, validate_row
 
 GOOD = ("AAPL", "2024-01-02", "10", "12", "9", "11", "100")
 NAMES = ("symbol", "date", "open", "high", "low", "close", "volume")
@@ -36,7 +37,18 @@ def row(**changes: str) -> tuple[str, ...]:
         ({"low": "-1"}, Rule.NEGATIVE, "low '-1' is negative"),
         ({"volume": "-1"}, Rule.NEGATIVE, "volume '-1' is negative"),
         ({"volume": "many"}, Rule.BAD_NUMBER, "volume 'many' is not a number"),
-        ({"volume": "1.5"}, Rule.BAD_VOLUME, "volume '1.5' is not a whole number"),
+        (
+            {"open": "null", "high": "", "low": "-", "close": "N/A"},
+            Rule.NO_PRICES,
+            "the row has no prices: open is 'null'",
+        ),
+        ({"open": "0", "high": "0", "low": "0", "close": "0"}, Rule.ZERO_PRICE, "every price is 0"),
+        ({"open": "0", "low": "0"}, Rule.ZERO_PRICE, "open is 0"),
+        (
+            {"open": "10,5"},
+            Rule.BAD_NUMBER,
+            "open '10,5' is not a number; if the comma is the decimal mark, add --decimal ,",
+        ),
         (
             {"volume": "9223372036854775808"},
             Rule.BAD_VOLUME,
@@ -50,56 +62,34 @@ def row(**changes: str) -> tuple[str, ...]:
 )
 def test_a_rejection_names_the_value_and_the_rule(changes: dict[str, str], rule: Rule, detail: str) -> None:
     with pytest.raises(BrokenRuleError) as raised:
-        validate_row(row(**changes), intraday=False)
+        validate_row(row(**changes), DAYS.parse)
     assert (raised.value.rule, str(raised.value)) == (rule, detail)
 
 
 @pytest.mark.parametrize("symbol", ["NA", "NAN", "NULL", "TRUE", "null", "None", "BRK.B", r"\N", "Ä"])
 def test_words_that_mean_missing_elsewhere_are_symbols(symbol: str) -> None:
-    assert validate_row(row(symbol=symbol), intraday=False)[0] == symbol
+    assert validate_row(row(symbol=symbol), DAYS.parse)[0] == symbol
 
 
 @pytest.mark.parametrize(
     ("text", "volume"),
-    [("123.0", "123"), (" 7 ", "7"), ("1e3", "1000"), ("-0", "0"), ("9223372036854775807", "9223372036854775807")],
-)
-def test_a_whole_volume_is_taken_in_any_spelling(text: str, volume: str) -> None:
-    assert validate_row(row(volume=text), intraday=False)[6] == volume
-
-
-@pytest.mark.parametrize(
-    ("text", "intraday", "expected"),
     [
-        ("2024-01-02", False, "2024-01-02"),
-        ("2024-01-02 16:00:00", False, "2024-01-02"),
-        ("2024-01-02T03:00:00Z", False, "2024-01-01"),
-        ("2024-01-02T00:00:00Z", False, "2024-01-02"),
-        ("2024-01-02T23:00:00-05:00", False, "2024-01-02"),
-        ("2024-01-02 09:30:00", True, "2024-01-02T14:30:00+00:00"),
-        ("2024-07-02 09:30", True, "2024-07-02T13:30:00+00:00"),
-        ("2024-01-02T09:30:00+01:00", True, "2024-01-02T08:30:00+00:00"),
-        ("2024-11-03 01:30:00", True, "2024-11-03T05:30:00+00:00"),
+        ("123.0", "123"),
+        ("1.5", "2"),
+        ("2.5", "2"),
+        ("0.4", "0"),
+        ("1,234", "1234"),
+        ("1.30M", "1300000"),
+        ("", r"\N"),
+        ("-", r"\N"),
+        (" 7 ", "7"),
+        ("1e3", "1000"),
+        ("-0", "0"),
+        ("9223372036854775807", "9223372036854775807"),
     ],
 )
-def test_a_time_is_read_in_the_sense_of_its_timeframe(text: str, intraday: bool, expected: str) -> None:
-    assert parse_bar_time(text, intraday=intraday) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "detail"),
-    [
-        ("2024-01-02", "'2024-01-02' is a date; an intraday bar needs a time of day"),
-        ("noon", "'noon' is not a date or time like YYYY-MM-DD HH:MM:SS (ISO 8601)"),
-        (
-            "0001-01-01 00:00+14:00",
-            "'0001-01-01 00:00+14:00' is not a date or time like YYYY-MM-DD HH:MM:SS (ISO 8601)",
-        ),
-    ],
-)
-def test_an_intraday_bar_needs_a_time_of_day(text: str, detail: str) -> None:
-    with pytest.raises(BrokenRuleError) as raised:
-        parse_bar_time(text, intraday=True)
-    assert str(raised.value) == detail
+def test_a_volume_becomes_whole_shares_in_any_spelling_or_unknown(text: str, volume: str) -> None:
+    assert validate_row(row(volume=text), DAYS.parse)[6] == volume
 
 
 NUMBERS = st.one_of(
@@ -121,13 +111,14 @@ PLAIN = st.lists(st.tuples(*map(st.just, GOOD[:2]), *[st.integers(8, 14).map(str
 def test_the_vectorised_pass_agrees_with_the_rules_on_every_row(rows: list[tuple[str, ...]], intraday: bool) -> None:
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(7)]
     texts = [",".join(fields) for fields in rows]
+    times = MOMENTS if intraday else DAYS
     good, bad = [], []
     for line, fields in enumerate(rows, 2):
         try:
-            good.append((line, *validate_row(fields, intraday=intraday)))
+            good.append((line, *validate_row(fields, times.parse)))
         except BrokenRuleError as error:
             bad.append((line, error.rule, str(error)))
-    chunk = validate_rows(range(2, len(rows) + 2), columns, texts, intraday=intraday)
+    chunk = validate_rows(range(2, len(rows) + 2), columns, texts, times)
     found = chunk.rows
     assert good == list(
         zip(

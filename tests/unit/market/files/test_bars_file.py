@@ -74,23 +74,22 @@ def test_progress_counts_compressed_bytes_to_the_end(tmp_path: Path) -> None:
             "m.csv",
             b"symbol,open,high,low,close\n",
             (
-                "{path} has no column date, volume; its first line must name symbol, date, open, high, low, close, "
-                "volume and names 'symbol, open, high, low, close'"
+                "{path} has no column date; its first line must name symbol, date, open, high, low, close, volume"
+                " and names 'symbol, open, high, low, close'; other names are given with --columns"
             ),
         ),
         ("d.csv", HEADER[:-1].encode() + b",open\n", "{path} has the column open more than once"),
         (
             "t.csv",
-            HEADER[:-1].encode() + b",time\n",
-            "{path} has more than one time column: date, time; keep one",
+            HEADER[:-1].encode() + b",timestamp\n",
+            "{path} has more than one time column: date, timestamp; keep one",
         ),
         ("q.csv", b'"symbol,date\n', "the header of {path} cannot be read: unexpected end of data"),
-        ("p.csv.gz", HEADER.encode(), "{path} is not gzip though its name ends in .gz; rename it if it is plain CSV"),
-        ("z.csv", gzip.compress(b"", mtime=0), "{path} is gzip though its name does not end in .gz; rename it"),
+        ("z.csv", gzip.compress(b"", mtime=0), "{path} is empty; its first line must name the columns"),
         (
             "u.csv",
-            (HEADER + ROW).encode() + b"A\xff",
-            "line 3 of {path} is not UTF-8: byte 2 of the line is 0xff",
+            (HEADER + ROW + "Ä").encode() + b"A\xff",
+            "line 3 of {path} is not UTF-8: byte 4 of the line is 0xff",
         ),
         (
             "c.csv.gz",
@@ -102,7 +101,11 @@ def test_progress_counts_compressed_bytes_to_the_end(tmp_path: Path) -> None:
             gzip.compress((HEADER + ROW).encode(), mtime=0) + b"garbage",
             "{path} is not a whole gzip file: Not a gzipped file (b'ga')",
         ),
-        ("l.csv", HEADER.encode() + b"x" * 600_000, "line 2 of {path} is longer than 262,144 bytes"),
+        (
+            "l.csv",
+            HEADER.encode() + b"x" * 600_000,
+            "line 2 of {path} is longer than 262,144 bytes (STREAMWORKERS_IMPORT_MAX_LINE_BYTES)",
+        ),
     ],
 )
 def test_a_defective_file_is_rejected_by_name(tmp_path: Path, name: str, content: bytes, message: str) -> None:
