@@ -71,21 +71,26 @@ class AsOfRule:
         newest: dict[str, date | datetime] = {}
         closes: list[datetime] = []
         for calendar, members in self.calendars.group(symbols).items():
-            bound = find_newest_closed(self._windows(connection, calendar, moment), self.timeframe, moment)
-            chosen = bound
+            windows = self._windows(connection, calendar, moment)
+            bound = chosen = find_newest_closed(windows, self.timeframe, moment)
             if self.timeframe.intraday or not exactly:
                 chosen = self._find_common(connection, calendar, members, bound)
             newest[calendar] = chosen
-            closes.append(find_close(self._windows(connection, calendar, chosen), self.timeframe, chosen))
-        return FixedAsOf(max(closes), newest)
+            if chosen != bound:
+                windows = self._windows(connection, calendar, chosen)
+            closes.append(find_close(windows, self.timeframe, chosen))
+        # Without any bars a bound of the newest one stands for it, and its end means nothing.
+        return FixedAsOf(min(max(closes), moment), newest)
 
     def _find_common(
         self, connection: psycopg.Connection, calendar: str, symbols: Sequence[str], bound: date | datetime
     ) -> date | datetime:
         times = read_last_times(connection, symbols, self.timeframe, bound).values()
         common = find_common_newest(times, _TOGETHER[self.timeframe.name])
-        if common is None or self.timeframe.name != "day":
-            return bound if common is None else common
+        if common is None:
+            return bound
+        if common == bound or self.timeframe.name != "day":
+            return common
         days = self._windows(connection, calendar, common).sessions.days
         place = bisect_right(days, common)
         return days[place - 1] if place else common

@@ -173,6 +173,8 @@ def test_stocks_and_crypto_share_a_run_each_by_its_calendar(pool: Pool) -> None:
 def test_a_run_without_bars_fails_each_symbol_by_the_day_that_it_lacks(pool: Pool) -> None:
     run = pool.run("NOPE", as_of=datetime(2024, 7, 4, 20, tzinfo=UTC))
     assert items_of(pool.connection, run)["NOPE"][2] == "no day bars of NOPE up to 2024-07-03"
+    hours = pool.run("NOPE", timeframe="hour", as_of=datetime(2024, 7, 2, 20, tzinfo=UTC))
+    assert hours.as_of == datetime(2024, 7, 2, 20, tzinfo=UTC)
     before = pool.run(SIX[0], as_of=datetime(1999, 1, 4, 21, tzinfo=UTC))
     assert items_of(pool.connection, before)[SIX[0]][2] == f"no day bars of {SIX[0]} up to 1999-01-04"
 

@@ -132,6 +132,11 @@ def test_an_as_of_is_kept(connection: Connection, preparer: Preparer) -> None:
 @pytest.mark.parametrize(
     ("job", "fields", "reason"),
     [
+        (
+            "ledger_entry",
+            {"symbols": ["A"], "as_of": "2090-01-01T00:00:00Z"},
+            "as-of 2090-01-01T00:00:00+00:00 is in the future: leave it out, and the run sees what is there now",
+        ),
         ("ledger_entry", {"universe": "nowhere"}, "no universe is named 'nowhere'; there is no universe yet"),
         ("ledger_entry", {"symbols": ["A"], "timeframe": "eon"}, "timeframe 'eon' is not one of 1min, hour"),
         ("ledger_entry", {"symbols": ["A"], "parameters": {"milliseconds": "x"}}, "parameter milliseconds='x' of job"),
