@@ -8,6 +8,10 @@ from grafana.queries import Json
 Steps = tuple[tuple[str, float | None], ...]
 Scale = Literal["linear", "log"]
 
+# What has not begun.
+GREY = "#5a5f66"
+NOTHING_YET = "nothing yet"
+
 # The colours of the states of runs, ticks and health, and of the outcomes of items, on every board.
 COLOURS = {
     "COMPLETED": "green",
@@ -45,8 +49,8 @@ COLOURS = {
     "paused": "orange",
     "on time": "blue",
     "done": "green",
-    "due": "#5a5f66",
-    "nothing yet": "#5a5f66",
+    "due": GREY,
+    "nothing yet": GREY,
     "away": "red",
     "back": "green",
 }
@@ -151,6 +155,12 @@ def empty_cells() -> tuple[Json, ...]:
         {"type": "special", "options": {"match": match, "result": {**dash, "index": index}}}
         for index, match in enumerate(("null+nan", "empty"))
     )
+
+
+def nothing(words: str, colour: str = "text") -> Json:
+    """A mapping that shows words where a number is missing, uncoloured: nothing yet is not the worst."""
+    result = {"text": words, "color": colour, "index": 0}
+    return {"type": "special", "options": {"match": "null+nan", "result": result}}
 
 
 def in_colours() -> Json:

@@ -6,7 +6,7 @@ from string import ascii_uppercase
 from typing import Literal
 
 from grafana.columns import state_colours, with_empty_cells, without_zeros
-from grafana.looks import Look, states_of, thresholds
+from grafana.looks import GREY, NOTHING_YET, Look, nothing, states_of, thresholds
 from grafana.queries import Json, Query
 
 Style = Literal["line", "bars", "points"]
@@ -85,7 +85,7 @@ def stat(about: About, queries: Sequence[Query], look: Look, size: Size) -> Pane
         "textMode": "auto",
         "wideLayout": True,
     }
-    return _panel("stat", about, queries, _field_config(look, {}, "thresholds"), (options, size))
+    return _panel("stat", about, queries, _field_config(_with_words(look), {}, "thresholds"), (options, size))
 
 
 def verdict(about: About, queries: Sequence[Query], look: Look, size: Size, *, field: str) -> Panel:
@@ -100,7 +100,7 @@ def verdict(about: About, queries: Sequence[Query], look: Look, size: Size, *, f
         "wideLayout": True,
         "text": {"valueSize": 24},
     }
-    return _panel("stat", about, queries, _field_config(look, {}, "thresholds"), (options, size))
+    return _panel("stat", about, queries, _field_config(_with_words(look, GREY), {}, "thresholds"), (options, size))
 
 
 def gauge(about: About, queries: Sequence[Query], look: Look, size: Size) -> Panel:
@@ -114,7 +114,7 @@ def gauge(about: About, queries: Sequence[Query], look: Look, size: Size) -> Pan
         "minVizHeight": 75,
         "sizing": "auto",
     }
-    return _panel("gauge", about, queries, _field_config(look, {}, "thresholds"), (options, size))
+    return _panel("gauge", about, queries, _field_config(_with_words(look), {}, "thresholds"), (options, size))
 
 
 def table(
@@ -235,10 +235,15 @@ def _field_config(look: Look, custom: Json, colour_mode: str) -> Json:
         "decimals": look.decimals,
         "min": look.minimum,
         "max": look.maximum,
-        "noValue": look.no_value,
+        "noValue": look.no_value or NOTHING_YET,
     }
     defaults |= {name: value for name, value in optional.items() if value is not None}
     return {"defaults": defaults, "overrides": list(look.columns)}
+
+
+def _with_words(look: Look, colour: str = "text") -> Look:
+    """A look for one number, whose words for none do not have the colour of the lowest threshold."""
+    return replace(look, mappings=(nothing(look.no_value or NOTHING_YET, colour), *look.mappings))
 
 
 def _room_for(look: Look) -> Json:

@@ -28,7 +28,13 @@ def _reduced(panel: Json) -> Iterator[str]:
 
 
 def _nulls(panel: Json) -> Iterator[str]:
-    """The text for "no value" of a table stands in each empty cell, unless mappings name nulls and empty texts."""
+    """The text for "no value" of a table stands in each empty cell, unless mappings name nulls and empty texts.
+
+    That of a number has the colour of the lowest threshold, which is red where little is bad.
+    """
+    named = [each["options"].get("match") for each in panel["fieldConfig"]["defaults"]["mappings"]]
+    if panel["type"] in {"stat", "gauge"} and "null+nan" not in named:
+        yield "colours a number that is missing"
     if panel["type"] != "table":
         return
     wanted = [panel["fieldConfig"]["defaults"]["mappings"]]

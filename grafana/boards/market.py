@@ -3,7 +3,7 @@
 from grafana.columns import column, run_column, series_colour, stat_field, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.looks import DAY, DAY_AND_CLOCK, PLAIN, Look, below, colour_of_line, limit, starts_with
+from grafana.looks import DAY, DAY_AND_CLOCK, GREY, PLAIN, Look, below, colour_of_line, limit, starts_with
 from grafana.panels import About, Panel, Size, barchart, candlestick, stat, table, timeseries, verdict
 from grafana.queries import promql, sql, sql_series
 from grafana.variables import one_of, rows_of
@@ -291,8 +291,11 @@ _ITS_PATTERNS = """
 
 
 def _at_a_glance() -> Section:
-    colours = (stat_field("up", (("green", None),)), stat_field("down", (("red", None),)))
-    depth = {"No ": "#5a5f66", "One ": "orange", "[0-9]": "green"}
+    colours = (
+        stat_field("up", (("text", None), ("green", 1))),
+        stat_field("down", (("text", None), ("red", 1))),
+    )
+    depth = {"No ": GREY, "One ": "orange", "[0-9]": "green"}
     return Section(
         1,
         "How did the market move?",

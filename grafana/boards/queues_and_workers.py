@@ -24,7 +24,7 @@ _SECONDS_AN_ITEM = f"""
     sum by (queue) (rate(streamworkers_batch_duration_seconds_sum{{{_QUEUE}}}[1h]))
     / (sum by (queue) (rate(streamworkers_batch_items_sum{{{_QUEUE}}}[1h])) > 0)
 """
-_NEEDED = f"ceil(sum({_WAITING} * on (queue) ({_SECONDS_AN_ITEM})) / $drain) or vector(0)"
+_NEEDED = f"ceil(sum({_WAITING} * on (queue) ({_SECONDS_AN_ITEM})) / $drain)"
 
 
 def _quantiles(metric: str, labels: str = _JOB) -> list[Query]:
@@ -71,7 +71,7 @@ def _at_a_glance() -> Section:
                     "How many workers would empty the queues within the time chosen above, at the pace of the last"
                     " hour? Scale out when it stays above the slots: `docker compose up -d --scale worker=8`.",
                 ),
-                _NEEDED,
+                f"{_NEEDED} or vector(0)",
                 PLAIN,
             ),
             _number(

@@ -6,6 +6,7 @@ from grafana.layout import Section
 from grafana.looks import (
     CLOCK,
     DAY_AND_CLOCK,
+    GREY,
     PLAIN,
     Look,
     any_is_bad,
@@ -42,7 +43,7 @@ _COLOURS_OF_STATUSES = {
     "FAILED": "red",
     "CANCELLED": "purple",
     "RUNNING": "blue",
-    "PENDING": "#5a5f66",
+    "PENDING": GREY,
 }
 _THE_RUN = f"""
     SELECT r.id AS run, r.job, coalesce(r.schedule, r.trigger) AS "started by", r.target, r.timeframe,
@@ -88,17 +89,17 @@ _ITS_PACE = (
     + """
           AND i.finished_at IS NOT NULL
     ), span AS (
-        SELECT greatest(max(after), 0.001) / 12 AS step FROM closed
+        SELECT greatest(max(after), 0.001) / 12 AS step FROM closed HAVING count(*) > 0
     ), steps AS (
         SELECT least(floor(after / step), 11)::int AS at, status FROM closed, span
     )
     SELECT '+' || CASE WHEN step >= 4 THEN round((n * step / 60)::numeric, 1) || ' min'
-                       ELSE round((n * step)::numeric, 1) || ' s' END AS "after",
+                       WHEN step >= 0.1 THEN round((n * step)::numeric, 1) || ' s'
+                       ELSE round(n * step * 1000) || ' ms' END AS "after",
            count(at) FILTER (WHERE status = 'completed') AS "completed",
            count(at) FILTER (WHERE status = 'failed') AS "failed"
     FROM span CROSS JOIN generate_series(0, 11) AS n
     LEFT JOIN steps ON steps.at = n
-    WHERE step IS NOT NULL
     GROUP BY n, step
     ORDER BY n
 """
@@ -134,7 +135,7 @@ _ITS_FAILURES = (
 _ITS_TROUBLE = (
     """
     SELECT i.symbol, i.status, i.attempt, i.error, i.worker, i.started_at AS "started", i.finished_at AS "closed",
-           jsonb_array_length(i.history) AS "earlier attempts"
+           jsonb_array_length(i.history) AS "failed attempts"
 """
     + _ITS_ITEMS
     + """
@@ -322,7 +323,7 @@ def _failures_of_the_run() -> Panel:
         column("stack", width=480),
     )
     look = Look(unit="none", columns=columns, no_value="nothing failed in this run")
-    return table(about, [sql(_ITS_FAILURES)], look, Size(24, 8))
+    return table(about, [sql(_ITS_FAILURES)], look, Size(24, 9))
 
 
 def _course_of_the_run() -> list[Panel]:
@@ -369,10 +370,10 @@ def _trouble_of_the_run() -> Panel:
         column("worker", width=150),
         column("started", CLOCK, width=80),
         column("closed", CLOCK, width=80),
-        column("earlier attempts", width=80),
+        column("failed attempts", width=80),
     )
     look = Look(unit="none", columns=columns, no_value="no item has failed or needed a second attempt")
-    return table(about, [sql(_ITS_TROUBLE)], look, Size(24, 8))
+    return table(about, [sql(_ITS_TROUBLE)], look, Size(24, 7))
 
 
 def _history() -> Section:

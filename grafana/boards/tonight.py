@@ -4,7 +4,7 @@ from grafana.alerts import firing
 from grafana.columns import column, link, run_column, state_column, symbol_column
 from grafana.dashboard import Board
 from grafana.layout import Section
-from grafana.looks import CLOCK, DAY_AND_CLOCK, PLAIN, Look, above, any_is_bad, below, starts_with
+from grafana.looks import CLOCK, DAY_AND_CLOCK, GREY, PLAIN, Look, above, any_is_bad, below, starts_with
 from grafana.panels import About, Panel, Size, stat, table, timeseries, verdict
 from grafana.queries import promql, sql, sql_series
 from grafana.variables import one_of
@@ -51,7 +51,7 @@ _VERDICT = f"""
     FROM about, pool
 """
 _COLOURS_OF_VERDICTS = {
-    "Nothing": "#5a5f66",
+    "Nothing": GREY,
     "(On time|Done).* failed": "orange",
     "(Slow|Skipped|Paused|Cancelled|Done late)": "orange",
     "(On time|So far)": "blue",

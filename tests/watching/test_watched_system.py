@@ -20,6 +20,7 @@ MAY_BE_EMPTY = {
     ("streamworkers-tonight", "Alerts firing"),
     ("streamworkers-queues", "Alerts firing"),
     ("streamworkers-queues", "Undecided items"),
+    ("streamworkers-scheduler", "Waiting ticks"),
     ("streamworkers-scheduler", "Connections of listeners in an hour"),
     ("streamworkers-scheduler", "Failed steps of background services"),
     ("streamworkers-market", "Calls a minute, by answer"),

@@ -66,6 +66,7 @@ def _classic(panel: Json) -> None:
 _PUT_BACK: list[tuple[str, Panel, Callable[[Json], Any], str]] = [
     ("time in a stat", _STAT, _reduce_all, "takes the time too"),
     ("time in a verdict", _SENTENCE, _reduce_all, "takes the time too"),
+    ("coloured nothing", _STAT, lambda p: p["fieldConfig"]["defaults"]["mappings"].clear(), "that is missing"),
     ("uncoloured stat", _STAT, _classic, "its thresholds colour nothing"),
     ("sentence in cells", _TABLE, lambda p: p["fieldConfig"]["defaults"]["mappings"].clear(), "in empty cells"),
     ("sentence for empty texts", _TABLE, lambda p: p["fieldConfig"]["defaults"]["mappings"].pop(1), "in empty cells"),
