@@ -165,6 +165,8 @@ def _read_by_each(state: State, clock: Clock) -> Iterator[Series]:
         newest = close - 16 * 3600
         if state.night.provider_is_dead:
             days = np.full_like(clock.times, newest - 86_400)
+            stale = np.where(clock.times > at(TONIGHT, time(18, 10)).timestamp(), 1.0, 0.0)
+            yield Series("streamworkers_stale_runs", {"job": "indicators"}, stale)
         else:
             days = np.where(clock.times > loaded, newest, newest - 86_400)
         for timeframe, values in (("day", days), ("hour", days + 15 * 3600), ("1min", days + 15.98 * 3600)):
