@@ -28,6 +28,10 @@ MAY_BE_EMPTY: set[tuple[str, str]] = {
     ("streamworkers-stores", "Workers that hold"),
     ("streamworkers-tonight", "Alerts firing"),
     ("streamworkers-queues", "Alerts firing"),
+    ("streamworkers-queues", "Undecided items"),
+    ("streamworkers-scheduler", "Connections of listeners in an hour"),
+    ("streamworkers-scheduler", "Failed steps of background services"),
+    ("streamworkers-scheduler", "Waiting ticks"),
     ("streamworkers-market", "Outages"),
 }
 BOARDS: dict[str, Json] = {board.uid: json.loads(board.text()) for board in all_boards()}
