@@ -3,10 +3,12 @@
 ::
 
     alert  := [TICKER] condition option*        after a ticker, `price` may be left out: `AAPL > 150`
-    option := "1h" | "day" | … | "once" | "simple" | "edge" | "crossing" | "hysteresis" N ["%"]
-              | "cooldown" DURATION | "persistence" N ["bars"] | "until" DATE
+    option := "1h" | "day" | … | "once" | "simple" | "edge" | "crossing"
+              | "hysteresis" (N ["%"] | "abs" N) ["of" ID] | "cooldown" (DURATION | N "bars") | "persistence" N "bars"
+              | "until" DATE
 """
 
+import re
 from typing import Any
 
 from streamworkers.alerts.document import Alert, parse_alert
@@ -19,7 +21,8 @@ from streamworkers.rules.text import TextParser, require_length
 from streamworkers.rules.vocabulary import Vocabulary
 
 _TYPES = ("once", "simple", "edge", "crossing")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DECIMAL = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 
 def parse_alert_text(text: str, vocabulary: Vocabulary) -> Alert:
@@ -69,14 +72,29 @@ class _AlertParser(TextParser):
             day = self.take()
             self._set(found, "expires_at", day.text, day)
         elif word == "cooldown":
-            self._set(rearm, "cooldown", self._duration(), token)
+            self._cooldown(rearm, token)
         elif word == "persistence":
             self._set(rearm, "persistence_bars", self.whole_number(), token)
-            self.take_word("bars")
+            self.take_word("bars", "bar")
+        else:
+            self._hysteresis(rearm, token)
+
+    def _cooldown(self, rearm: Located, token: Token) -> None:
+        if [each.text.lower() for each in self.ahead(2)][1:] in (["bars"], ["bar"]):
+            self._set(rearm, "cooldown_bars", self.whole_number(), token)
+            self.take()
+        else:
+            self._set(rearm, "cooldown", self._duration(), token)
+
+    def _hysteresis(self, rearm: Located, token: Token) -> None:
+        self._set(rearm, "type", "hysteresis", token)
+        if self.take_word("abs"):
+            self._set(rearm, "threshold", {"abs": self.number()}, token)
         else:
             size = self.number()
             self._set(rearm, "threshold", size / 100 if self.take_word("%") else size, token)
-            self._set(rearm, "type", word, token)
+        if self.take_word("of"):
+            self._set(rearm, "leaf", self.next.text, self.take())
 
     def _set(self, members: Located, name: str, value: object, token: Token) -> None:
         if name in members:
@@ -98,16 +116,14 @@ class _AlertParser(TextParser):
 
     def _duration(self) -> float:
         token = self.next
-        seconds = _SECONDS.get(token.text[-1:].lower())
+        seconds = SECONDS.get(token.text[-1:].lower())
         digits = token.text[:-1]
-        if token.kind != "number" or seconds is None or not digits.isdecimal() or len(digits) > 9:
+        if token.kind != "number" or seconds is None or not _DECIMAL.fullmatch(digits):
             raise self.fail(f"expected a duration such as 90s, 5m, 2h or 1d, found {self.shown()}")
         self.take()
-        return float(int(digits) * seconds)
+        return float(digits) * seconds
 
 
 def _type_of(rearm: Located) -> str:
-    """The policy that options without a type mean."""
-    if "persistence_bars" in rearm:
-        return "persistence"
-    return "cooldown" if "cooldown" in rearm else "edge"
+    """The policy that options without a type mean: that of the first of them."""
+    return "persistence" if next(iter(rearm)) == "persistence_bars" else "cooldown"

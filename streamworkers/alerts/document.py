@@ -121,11 +121,16 @@ def alert_to_json(alert: Alert) -> dict[str, Any]:
             "rearm": _rearm_to_json(alert.rearm),
             "evaluate": _without_none(evaluate) or None,
             "on_correction": "notify" if alert.notify_corrections else None,
-            "expires_at": None if limits.expires_at is None else limits.expires_at.isoformat().replace("+00:00", "Z"),
+            "expires_at": None if limits.expires_at is None else show_moment(limits.expires_at),
             "max_fires": limits.max_fires,
             "notify": _notify_to_json(alert.notify) or None,
         }
     )
+
+
+def show_moment(moment: datetime) -> str:
+    """A moment in UTC as documents have it."""
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:

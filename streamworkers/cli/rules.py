@@ -4,6 +4,7 @@ from typing import IO, Any
 
 import click
 
+from streamworkers.alerts.alert_printer import print_alert
 from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.document import Alert, alert_to_json, alert_warnings, parse_alert
 from streamworkers.cli.session import Session, json_option, print_json, print_table
@@ -50,7 +51,7 @@ def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: boo
     answer = describe_rule(alert.rule)
     document, plain = alert_to_json(alert), alert_to_json(Alert(alert.rule))
     if document != plain:
-        answer |= {"alert": document, "warnings": alert_warnings(alert)}
+        answer |= {"text": print_alert(alert), "alert": document, "warnings": alert_warnings(alert)}
     if as_json:
         print_json(answer)
         return

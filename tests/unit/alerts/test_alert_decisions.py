@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from alert_oracle import AlertOracle, find_leaf
 from rule_strategies import SmallVocabulary, rule_documents, to_columns, value_lists
+from streamworkers.alerts.alert_printer import print_alert
+from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.decide_bars import AlertProgress, begin, compile_alert, decide_bars
 from streamworkers.alerts.document import Alert, build_alert
 from streamworkers.alerts.step import AlertLimits, AlertStatus
@@ -59,6 +61,16 @@ def _build(document: dict[str, Any]) -> Alert:
 
 def _closes(gaps: list[int]) -> list[datetime]:
     return [BEGIN + timedelta(seconds=60 * sum(gaps[: place + 1])) for place in range(len(gaps))]
+
+
+@settings(max_examples=200)
+@given(alert_documents())
+def test_an_alert_prints_to_a_text_that_gives_the_same_alert(document: Any) -> None:
+    policy = {
+        name: value for name, value in document["rearm"].items() if name not in ("gaps", "initial", "release_bars")
+    }
+    alert = _build({"rule": document["rule"], "rearm": policy, "ticker": "A", "timeframe": "1h"})
+    assert parse_alert_text(print_alert(alert), VOCABULARY) == alert
 
 
 gaps = st.lists(st.sampled_from([1, 1, 1, 5]), min_size=BARS, max_size=BARS)

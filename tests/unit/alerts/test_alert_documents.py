@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from streamworkers.alerts.alert_printer import print_alert
 from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.document import Alert, AlertTarget, alert_to_json, alert_warnings, parse_alert
 from streamworkers.alerts.rearm import Margin
@@ -323,6 +324,14 @@ def test_what_may_not_be_meant_is_a_warning() -> None:
         ("price > 1 hysteresis 2%", {"rule": "price > 1", "rearm": {"type": "hysteresis", "threshold": 0.02}}),
         ("price > 1 hysteresis 0.02 1d", {"rule": "price > 1", "timeframe": "day",
                                           "rearm": {"type": "hysteresis", "threshold": 0.02}}),
+        ("low > 1 hysteresis abs 2", {"rule": "low > 1", "rearm": {"type": "hysteresis", "threshold": {"abs": 2}}}),
+        ("low > 1 as y or low > 2 hysteresis 1% of y", {"rule": "low > 1 as y or low > 2",
+                                         "rearm": {"type": "hysteresis", "threshold": 0.01, "leaf": "y"}}),
+        ("low > 1 cooldown 3 bars", {"rule": "low > 1", "rearm": {"type": "cooldown", "cooldown_bars": 3}}),
+        ("low > 1 cooldown 1.5s persistence 3", {"rule": "low > 1",
+                                         "rearm": {"type": "cooldown", "cooldown": 1.5, "persistence_bars": 3}}),
+        ("low > 1 persistence 3 cooldown 1d", {"rule": "low > 1",
+                                         "rearm": {"type": "persistence", "cooldown": 86400, "persistence_bars": 3}}),
         ("low > 1 persistence 3 bars", {"rule": "low > 1", "rearm": {"type": "persistence", "persistence_bars": 3}}),
         ("price moves_up 1 in 5 bars 1h", {"rule": "price moves_up 1 in 5 bars", "timeframe": "hour"}),
         ("price > 1 until 2027-07-01", {"rule": "price > 1", "expires_at": "2027-07-02T03:59:59Z"}),
@@ -339,6 +348,35 @@ def test_texts_of_alerts(text: str, members: dict[str, Any]) -> None:
         name: value for name, value in expected.items() if name != "rule"
     }
     assert canonical.keys() - {"schema_version", "rearm"} == members.keys() - {"rearm"}
+    assert parse_alert_text(print_alert(alert), MARKET) == alert
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("AAPL>150 1H", "AAPL price > 150 hour"),
+        ('"brk.b" > 3 Daily ONCE', '"brk.b" price > 3 day once'),
+        (
+            "AAPL > 150 until 2027-01-01T00:00:00Z cooldown 300s",
+            "AAPL price > 150 cooldown 5m until 2027-01-01T00:00:00Z",
+        ),
+        ("AAPL > 150 edge", "AAPL price > 150"),
+        ("AAPL > 150 hysteresis 2% edge", None),
+        ("AAPL > 150 cooldown 90s edge", "AAPL price > 150 edge cooldown 90s"),
+    ],
+)
+def test_an_alert_prints_what_its_text_says(text: str, printed: str | None) -> None:
+    if printed is None:
+        with pytest.raises(RuleError, match="type is given twice"):
+            parse_alert_text(text, MARKET)
+    else:
+        assert print_alert(parse_alert_text(text, MARKET)) == printed
+
+
+def test_what_the_text_form_has_no_words_for_is_left_out() -> None:
+    document = {"rule": ABOVE, "tickers": ["A", "B"], "max_fires": 3, "rearm": {"type": "edge", "release_bars": 2}}
+    assert print_alert(parse_alert(document, MARKET)) == "price > 150"
+    assert print_alert(parse_alert({"rule": ABOVE, "ticker": 'a"b'}, MARKET)) == "price > 150"
 
 
 @pytest.mark.parametrize(

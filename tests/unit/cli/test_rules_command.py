@@ -73,10 +73,10 @@ def test_an_alert_is_checked_in_every_form(capsys: pytest.CaptureFixture[str]) -
     for form in ("AAPL > 150 1h", json.dumps(flat), json.dumps(canonical)):
         assert _check(form, "--json") == 0
         answer = json.loads(capsys.readouterr().out)
-        assert (answer["text"], answer["alert"], answer["warnings"]) == ("price > 150", canonical, [])
+        assert (answer["text"], answer["alert"], answer["warnings"]) == ("AAPL price > 150 hour", canonical, [])
     assert _check("AAPL > 150 1h cooldown 5m") == 0
     out = capsys.readouterr().out
-    assert out.startswith('price > 150\n{\n  "schema_version": 1,\n  "ticker": "AAPL",')
+    assert out.startswith('AAPL price > 150 hour cooldown 5m\n{\n  "schema_version": 1,\n  "ticker": "AAPL",')
     assert out.endswith("warning: $.rearm.cooldown: 300 seconds are shorter than a bar of hour, so it has no effect\n")
     assert _check('{"rule": {}}') == 2
     assert capsys.readouterr().err == "Error: $.rule: lacks 'operator'\n"
