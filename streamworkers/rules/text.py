@@ -14,6 +14,7 @@
 The parser knows no name of a field: the vocabulary does, when the tree is built.
 """
 
+import difflib
 from typing import Any, Literal, NamedTuple
 
 from streamworkers.rules.build import build_rule
@@ -86,7 +87,9 @@ class TextParser(TokenReader):
             return parsed.json
         if self.next.kind == "end":
             raise self.fail("the text ends where an operator such as > or crosses_above is expected")
-        raise self.fail(f"expected an operator such as > or crosses_above, found {self.shown()}")
+        near = difflib.get_close_matches(self.next.text.lower(), WORD_OPERATORS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise self.fail(f"expected an operator such as > or crosses_above, found {self.shown()}{hint}")
 
     def _require_value(self, parsed: _Parsed) -> Any:
         if parsed.kind == "condition":

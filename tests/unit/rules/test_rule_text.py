@@ -110,6 +110,11 @@ WRONG = [
     ("price > 150 150", 13, "expected 'and', 'or' or the end, found '150'"),
     ("price > 5 and low", 18, "the text ends where an operator such as > or crosses_above is expected"),
     ("price 150", 7, "expected an operator such as > or crosses_above, found '150'"),
+    (
+        "price cross_above 3",
+        7,
+        "expected an operator such as > or crosses_above, found 'cross_above'; did you mean 'crosses_above'?",
+    ),
     ("price > 150x", 9, "'150x' is no number: it may end with k, m or b"),
     ("price > ?", 9, "'?' has no meaning here"),
     ("price > 1e999", 9, "inf is not a finite number"),
