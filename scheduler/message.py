@@ -34,7 +34,7 @@ class RejectedError(BadInputError):
 
 @dataclass(frozen=True, slots=True)
 class LoadComplete:
-    """Bars of these symbols were loaded, in these timeframes."""
+    """Bars of these symbols were loaded, in these timeframes; `is_own` if a run of this pool loaded them."""
 
     symbols: tuple[str, ...]
     timeframes: tuple[str, ...]
@@ -43,6 +43,7 @@ class LoadComplete:
     event_id: str | None
     requested_by: str | None
     digest: str
+    is_own: bool = False
 
     def key(self, timeframe: str) -> str | None:
         """The idempotency key of the run of a timeframe; None if the message has no id."""
@@ -85,6 +86,7 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
             event_id=_id(fields, "event_id"),
             requested_by=_text(fields, "requested_by"),
             digest=_digest(fields),
+            is_own="load_job_id" in fields,
         )
     if kind == LOAD_REQUEST:
         job_id = _id(fields, "job_id")

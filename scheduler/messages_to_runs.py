@@ -25,6 +25,8 @@ from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
 from streamworkers.faults import describe, find_fault
 from streamworkers.loading import LOAD_JOB
+from streamworkers.market.bars.write import announce_bars
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.schedules import store
 from streamworkers.schedules.run_factory import Changes, Resolve, record_scheduled_run
 from streamworkers.schedules.store import Schedule
@@ -96,6 +98,11 @@ class MessagesToRuns:
         return result
 
     def _start_analyses(self, message: LoadComplete, sent_at: float) -> MessageResult:
+        if not message.is_own:
+            # Our own loads record their changes with the bars; of another program's we know that there are some.
+            with self.pool.connection() as connection:
+                for name in message.timeframes:
+                    announce_bars(connection, TIMEFRAMES[name], message.symbols)
         if not message.run_analysis:
             return MessageResult("ignored", "run_analysis", "run_analysis is false")
         with self.pool.connection() as connection:

@@ -22,7 +22,9 @@ from streamworkers.loading.providers.sample import read_sample
 from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.loading.store import load_unreal
 from streamworkers.market.bars.read import read_recent
+from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.bars.write import announce_bars
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, timeframe_named
 from streamworkers.market.universes.store import add_symbols
 
@@ -60,6 +62,17 @@ def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | Non
     """Generate synthetic daily bars for the sessions of the New York Stock Exchange: SYN001, SYN002, …"""
     last: date | None = end.date() if end else None
     _load(generate_bars(symbols, days, seed, last), universe, BarOrigin.INVENTED)
+
+
+@bars.command(short_help="Say that another program has stored bars.")
+@click.argument("symbols", nargs=-1, required=True)
+@click.option("--timeframe", default="day", show_default=True, help="Timeframe: 1min, hour, day, week or month.")
+def announce(symbols: tuple[str, ...], timeframe: str) -> None:
+    """Record that another program has stored new bars of SYMBOLS, so that those who wait for changes look at them."""
+    frame = timeframe_named(timeframe)
+    with Session.open().database() as connection:
+        announce_bars(connection, frame, map(require_symbol, symbols))
+    click.echo(f"recorded: {frame.name} bars of {len(set(symbols))} symbols were appended, nobody knows which")
 
 
 @bars.command()

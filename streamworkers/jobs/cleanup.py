@@ -14,6 +14,7 @@ from streamworkers.engine.job import Context, Job, JobParameters
 from streamworkers.engine.ledger import retention
 from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.loading.checkpoints import count_old_checkpoints, delete_old_checkpoints
+from streamworkers.market.bars.changes import count_old_changes, delete_old_changes
 from streamworkers.market.bars.write import ensure_minute_partition
 from streamworkers.results.store import count_old_results, delete_old_results
 
@@ -27,10 +28,11 @@ _KEPT_DAYS = {
     "runs": "run_days",
     "health_checks": "health_days",
 }
-PARTS = (*_KEPT_DAYS, "load_checkpoints", "partitions_ahead")
+PARTS = (*_KEPT_DAYS, "load_checkpoints", "series_changes", "partitions_ahead")
 DAYS_AHEAD = 7
 _RESULT_TABLES = ("daily_patterns", "indicator_results")
-_CHECKPOINT_DAYS = 7  # a load that has waited for longer fetches its pages again
+# A load that has waited for longer fetches its pages again; who has missed changes for so long looks at all bars.
+_FIXED_DAYS = {"load_checkpoints": 7, "series_changes": 90}
 
 
 class CleanupParameters(JobParameters):
@@ -69,7 +71,7 @@ def clean(
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Cleaning:
     """Clean one of `PARTS`. Each batch is a transaction of its own, so it can be stopped and repeated at any point."""
-    days: int = getattr(parameters, _KEPT_DAYS[part]) if part in _KEPT_DAYS else _CHECKPOINT_DAYS
+    days: int = getattr(parameters, _KEPT_DAYS[part]) if part in _KEPT_DAYS else _FIXED_DAYS.get(part, 0)
     before = now - timedelta(days=days)
     if part == "partitions_ahead":
         return _create_partitions(connection, now, parameters.dry_run)
@@ -138,6 +140,8 @@ def _count_old(connection: Connection, table: str, before: datetime) -> int:
         return count_old_results(connection, table, before)
     if table == "load_checkpoints":
         return count_old_checkpoints(connection, before)
+    if table == "series_changes":
+        return count_old_changes(connection, before)
     return retention.count_old(connection, table, before)
 
 
@@ -146,4 +150,6 @@ def _delete_old(connection: Connection, table: str, before: datetime, limit: int
         return delete_old_results(connection, table, before, limit)
     if table == "load_checkpoints":
         return delete_old_checkpoints(connection, before, limit)
+    if table == "series_changes":
+        return delete_old_changes(connection, before, limit)
     return retention.remove_old(connection, table, before, limit)

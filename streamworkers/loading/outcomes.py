@@ -46,7 +46,9 @@ def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries 
     result = {name: value for name, value in _describe(loaded, fetch, facts).items() if value}
     source = _describe_source(want, spool, found, facts)
     return Completed(
-        item, BarsToSave(want.timeframe, spool, source, replaces, fetch.key), {"bars": spool.count, **result}
+        item,
+        BarsToSave(want.timeframe, spool, source, replaces, fetch.key, want.factor),
+        {"bars": spool.count, **result},
     )
 
 

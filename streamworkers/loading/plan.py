@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -88,6 +89,7 @@ class Want:
 
     `replaces` is the reason to replace the stored bars as a whole, None to keep them. With `only`, no bars but those
     with these starts are stored. `is_open` if the range has no bar but open ones, which are stored.
+    `factor` is that of the new prices to the ones that they replace, None if it is not known.
     """
 
     number: int
@@ -98,6 +100,7 @@ class Want:
     replaces: str | None = None
     only: Starts | None = None
     is_open: bool = False
+    factor: float | None = None
 
     def rules(self, rules: LoadRules) -> LoadRules:
         """Return the rules of the run as they hold for this want."""
@@ -160,10 +163,12 @@ def plan_load(
     `present` the starts of the stored bars, if gaps are to be filled.
     """
     span = rules.span or _next_span(timeframe, rules, found)
-    reason, last_split = _find_replacement(kind, timeframe, found, splits)
+    reason, last_split, factor = _find_replacement(kind, timeframe, found, splits)
     if reason is not None and found is not None:
         begin = min(span.first, _date_of(found.first))
-        return Want(number, symbol, timeframe, Span(begin, max(span.last, rules.today)), last_split, reason)
+        return Want(
+            number, symbol, timeframe, Span(begin, max(span.last, rules.today)), last_split, reason, factor=factor
+        )
     if rules.only_gaps:
         return _plan_gaps(number, symbol, timeframe, rules, found, last_split, present)
     if rules.span is None and found is not None and _is_up_to_date(timeframe, rules, found, span):
@@ -242,18 +247,24 @@ def _next_span(timeframe: Timeframe, rules: LoadRules, found: StoredSeries | Non
 
 def _find_replacement(
     kind: SeriesKind, timeframe: Timeframe, found: StoredSeries | None, splits: Sequence[Split]
-) -> tuple[str | None, date | None]:
-    """Return why stored bars are of another series than new ones (or None), and the last split in the new ones."""
+) -> tuple[str | None, date | None, float | None]:
+    """Return why stored bars are of another series than new ones (or None), the last split in the new ones, the factor.
+
+    Other hours leave prices as they are; of another adjustment nobody knows the factor.
+    """
     if found is None or found.kind is None or found.adjusted_on is None:
-        return None, max((split.executed_on for split in splits), default=None)
+        return None, max((split.executed_on for split in splits), default=None), None
     if (difference := found.kind.find_difference(kind, timeframe)) is not None:
-        return difference, max((split.executed_on for split in splits), default=found.last_split)
+        factor = 1.0 if found.kind.adjusted is kind.adjusted and not splits else None
+        return difference, max((split.executed_on for split in splits), default=found.last_split), factor
     seen = found.last_split or date.min
     new = [split for split in splits if split.executed_on >= found.adjusted_on and split.executed_on > seen]
     if new and kind.adjusted:
         split = max(new, key=lambda split: split.executed_on)
-        return f"split {split.parts_before:g} to {split.parts_after:g} on {split.executed_on}", split.executed_on
-    return None, found.last_split
+        factor = prod(one.parts_before / one.parts_after for one in new)
+        reason = f"split {split.parts_before:g} to {split.parts_after:g} on {split.executed_on}"
+        return reason, split.executed_on, factor
+    return None, found.last_split, None
 
 
 def _is_up_to_date(timeframe: Timeframe, rules: LoadRules, found: StoredSeries, span: Span) -> bool:

@@ -19,6 +19,7 @@ from streamworkers.loading.provenance import (
 )
 from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.spool import BarSpool
+from streamworkers.market.bars.changes import ChangeRecorder
 from streamworkers.market.bars.text_rows import BarRows, format_bars
 from streamworkers.market.bars.write import LoadCounts, Series, delete_bars, load_rows, lock_bars, store_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
@@ -30,13 +31,17 @@ _ROWS_OF_A_PART = 10_000  # as text they take twenty times the memory that they 
 
 @dataclass(frozen=True, slots=True)
 class BarsToSave:
-    """The loaded bars of an item, where they came from, and the stored range that they replace (None: no range)."""
+    """The loaded bars of an item, where they came from, and the stored range that they replace (None: no range).
+
+    `factor` is that of the new prices to the replaced ones.
+    """
 
     timeframe: Timeframe
     spool: BarSpool
     source: SeriesSource
     replaces: tuple[date | datetime, date | datetime] | None
     checkpoint_key: str
+    factor: float | None = None
 
 
 def store_loaded(connection: Connection, run_id: int, values: Sequence[BarsToSave]) -> None:
@@ -86,13 +91,23 @@ def _store_timeframe(
     connection: Connection, frame: Timeframe, group: Sequence[BarsToSave], newest: set[tuple[str, str]]
 ) -> None:
     lock_bars(connection, frame)
-    for value in group:
-        if value.replaces is not None and (value.source.symbol, frame.name) in newest:
-            delete_bars(connection, frame, value.source.symbol, *value.replaces)
+    replaced = [one for one in group if one.replaces is not None and (one.source.symbol, frame.name) in newest]
+    recorder = ChangeRecorder(
+        connection,
+        frame,
+        min(value.source.fetched_at for value in group),
+        {value.source.symbol: value.factor for value in replaced},
+    )
+    recorder.begin(value.source.symbol for value in group)
+    for value in replaced:
+        assert value.replaces is not None
+        delete_bars(connection, frame, value.source.symbol, *value.replaces)
     for is_newest in (True, False):
         chosen = [value for value in group if ((value.source.symbol, frame.name) in newest) is is_newest]
         for part in _split_by_rows(chosen):
-            store_series(connection, frame, [_to_series(value) for value in part], keep_stored=not is_newest)
+            rows = [_to_series(value) for value in part]
+            store_series(connection, frame, rows, keep_stored=not is_newest, recorder=recorder)
+    recorder.finish()
 
 
 def _split_by_rows(values: Sequence[BarsToSave]) -> Iterator[list[BarsToSave]]:

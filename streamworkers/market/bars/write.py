@@ -14,6 +14,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
+from streamworkers.market.bars.changes import Change, ChangeRecorder, insert_changes
 from streamworkers.market.bars.incoming import CREATE, NO_CHECKS, IncomingChecks, remove_duplicates, remove_misfits
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.timeframes import Timeframe
@@ -22,7 +23,8 @@ _UPDATE_CHANGED = """
 UPDATE {table} t SET open = i.open, high = i.high, low = i.low, close = i.close, volume = i.volume
 FROM pg_temp.incoming_bars i
 WHERE t.symbol = i.symbol AND t.{time} = i.{time}
-  AND (t.open, t.high, t.low, t.close, t.volume) IS DISTINCT FROM (i.open, i.high, i.low, i.close, i.volume)"""
+  AND (t.open, t.high, t.low, t.close, t.volume) IS DISTINCT FROM (i.open, i.high, i.low, i.close, i.volume)
+RETURNING t.symbol, t.{time} AS time"""
 
 # The sort completes the search before the first insert. Without it, a plan that reads the table for each row, which is
 # good for an empty table, would also read the rows that the same statement has just inserted.
@@ -30,7 +32,7 @@ _INSERT_NEW = """
 INSERT INTO {table} (symbol, {time}, open, high, low, close, volume)
 SELECT symbol, {time}, open, high, low, close, volume FROM pg_temp.incoming_bars i
 WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = i.symbol AND t.{time} = i.{time})
-ORDER BY line"""
+ORDER BY line RETURNING symbol, {time} AS time"""
 
 
 _FREE_RANGES = """
@@ -85,26 +87,26 @@ def load_rows(
     checks: IncomingChecks = NO_CHECKS,
     *,
     keep_stored: bool = False,
+    recorder: ChangeRecorder | None = None,
 ) -> LoadCounts:
-    """Insert new bars and update those that differ, in one transaction or savepoint.
+    """Insert new bars and update those that differ, in one transaction or savepoint, and record what has changed.
 
-    With `keep_stored`, stored bars are not updated. `checks` says what is done with misfits, and with several rows for
-    one symbol and time (the last is kept). Prices that differ only in trailing zeros are equal. An error raised by
-    `chunks` or `checks` rolls everything back. Memory does not grow with the number of rows.
+    With a `recorder`, which the caller finishes, this is a part of a larger write. With `keep_stored`, stored bars are
+    not updated. `checks` says what is done with misfits, and with several rows for one symbol and time (the last is
+    kept). Prices that differ only in trailing zeros are equal. An error raised by `chunks` or `checks` rolls everything
+    back. Memory does not grow with the number of rows.
     """
-    names: dict[str, sql.Composable] = {
-        "table": sql.Identifier(timeframe.table),
-        "time": sql.Identifier(timeframe.time_column),
-        "time_type": sql.SQL("timestamptz" if timeframe.intraday else "date"),
-    }
-    seen = _Seen()
+    names = _names_of(timeframe)
+    seen, changes = _Seen(), recorder or ChangeRecorder(connection, timeframe)
     with connection.transaction(), connection.cursor() as cursor:
         _copy_incoming(cursor, names, chunks, seen)
         # Increasing times within each symbol exclude duplicates; only other input needs the sort.
         removed = 0 if seen.ordered else remove_duplicates(cursor, names, checks)
         removed += remove_misfits(cursor, names, checks)
         checks.approve()
-        updated, inserted = _move(cursor, timeframe, names, seen, keep_stored=keep_stored)
+        updated, inserted = _move(cursor, changes, names, seen, keep_stored=keep_stored)
+        if recorder is None and seen.rows:
+            changes.finish()
         # A load inside a longer transaction must leave the name free for the next one.
         cursor.execute("DROP TABLE pg_temp.incoming_bars")
     return LoadCounts(
@@ -118,6 +120,14 @@ def load_rows(
     )
 
 
+def _names_of(timeframe: Timeframe) -> dict[str, sql.Composable]:
+    return {
+        "table": sql.Identifier(timeframe.table),
+        "time": sql.Identifier(timeframe.time_column),
+        "time_type": sql.SQL("timestamptz" if timeframe.intraday else "date"),
+    }
+
+
 class Series(NamedTuple):
     """Bars of one symbol in order of time: the first and last time, and the rows, which are read once."""
 
@@ -128,13 +138,23 @@ class Series(NamedTuple):
 
 
 def store_series(
-    connection: psycopg.Connection, timeframe: Timeframe, series: Sequence[Series], *, keep_stored: bool = False
+    connection: psycopg.Connection,
+    timeframe: Timeframe,
+    series: Sequence[Series],
+    *,
+    keep_stored: bool = False,
+    recorder: ChangeRecorder | None = None,
 ) -> None:
-    """Do what `load_rows` does, for whole series; a series in a range without stored bars is copied directly."""
+    """Do what `load_rows` does, for whole series; a series in a range without stored bars is copied directly.
+
+    With a `recorder`, which the caller finishes, these series are a part of a larger write.
+    """
     table, time = sql.Identifier(timeframe.table), sql.Identifier(timeframe.time_column)
     kind = sql.SQL("timestamptz[]" if timeframe.intraday else "date[]")
     with connection.transaction(), connection.cursor() as cursor:
         lock_bars(connection, timeframe)
+        changes = recorder or ChangeRecorder(connection, timeframe)
+        changes.begin(one.symbol for one in series)
         cursor.execute(
             sql.SQL(_FREE_RANGES).format(table=table, time=time, kind=kind),
             ([one.symbol for one in series], [one.first for one in series], [one.last for one in series]),
@@ -149,9 +169,13 @@ def store_series(
                 for one in new:
                     for rows in one.rows:
                         copy.write(rows.copy_text(with_lines=False))
+            for one in new:
+                changes.note_copied(one.symbol, one.first, one.last)
         others = [one for one in series if one.symbol not in free]
         if others:
-            load_rows(connection, timeframe, _numbered(others), keep_stored=keep_stored)
+            load_rows(connection, timeframe, _numbered(others), keep_stored=keep_stored, recorder=changes)
+        if recorder is None:
+            changes.finish()
 
 
 def lock_bars(connection: psycopg.Connection, timeframe: Timeframe) -> None:
@@ -204,17 +228,25 @@ def _copy_incoming(
 
 
 def _move(
-    cursor: psycopg.Cursor, timeframe: Timeframe, names: dict[str, sql.Composable], seen: _Seen, *, keep_stored: bool
+    cursor: psycopg.Cursor, changes: ChangeRecorder, names: dict[str, sql.Composable], seen: _Seen, *, keep_stored: bool
 ) -> tuple[int, int]:
     """Move rows from the temporary table to the real one; returns the numbers (updated, inserted)."""
     if not seen.rows:
         return 0, 0
-    lock_bars(cursor.connection, timeframe)
-    if timeframe.name == "1min":
+    lock_bars(cursor.connection, changes.timeframe)
+    changes.begin(seen.newest)
+    if changes.timeframe.name == "1min":
         _ensure_minute_partitions(cursor, sorted(seen.months))
-    updated = 0 if keep_stored else cursor.execute(sql.SQL(_UPDATE_CHANGED).format(**names)).rowcount
-    inserted = cursor.execute(sql.SQL(_INSERT_NEW).format(**names)).rowcount
-    return updated, inserted
+    update, insert = (changes.counting(sql.SQL(text).format(**names)) for text in (_UPDATE_CHANGED, _INSERT_NEW))
+    updated = 0 if keep_stored else changes.note(cursor.execute(update).fetchall())
+    return updated, changes.note(cursor.execute(insert).fetchall())
+
+
+def announce_bars(connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str]) -> None:
+    """Record that another program has appended bars of these symbols, nobody knows which."""
+    with connection.transaction():
+        lock_bars(connection, timeframe)
+        insert_changes(connection, timeframe, [Change(symbol, "append", None, None) for symbol in sorted({*symbols})])
 
 
 def _parse_time(text: str | None, timeframe: Timeframe) -> date | datetime | None:
