@@ -2,7 +2,8 @@
 
 Costs are for each item, compared with one run of as many items, in alternating rounds without workers. `enqueue_runs`
 does at once what `enqueue` does for each. `enqueue_many` submits, without the jobs' code; it includes the work of the
-preparer, up to the entries in Redis, which runs here after it.
+preparer, up to the entries in Redis, which runs here after it. The floor of `one by one` is what its two waits cost:
+one row in a table without indexes, committed, and one call to Redis, packed beforehand.
 
 Latency is the time from the commit of `submit_run` to `prepared_at`, with the loop of a supervisor in this process:
 woken by PostgreSQL, and polling alone. Runs are submitted at random moments.
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any
 
 import psutil
 from psycopg_pool import ConnectionPool
@@ -30,6 +32,8 @@ from streamworkers.engine.host.host import stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop, Loop
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.job import RunRequest
+from streamworkers.engine.redis.client import read_script
+from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.engine.services.job_types import list_job_types
 from streamworkers.engine.services.loop import PromptLoop
@@ -74,6 +78,7 @@ def compare_costs(bench: Bench, pool: Pool, registry: Registry, words: argparse.
     large = make_request(words.items * words.runs)
     ways: dict[str, Callable[[], object]] = {
         "one run": lambda: enqueue(bench.connection, bench.streams, registry, large),
+        "floor": partial(add_by_hand, bench, words.runs, words.items),
         "one by one": lambda: [enqueue(bench.connection, bench.streams, registry, each) for each in small],
         "enqueue_runs": lambda: enqueue_runs(bench.connection, bench.streams, registry, small),
         "enqueue_many": lambda: (enqueue_many(bench.connection, small), preparer.run_once()),
@@ -105,6 +110,21 @@ def compare_costs(bench: Bench, pool: Pool, registry: Registry, words: argparse.
         [f"{MANY:,} runs in one call: {spread(many, 2)} s (target {MANY_SECONDS:g} s)", about],
     )
     bench.empty()
+
+
+def add_by_hand(bench: Bench, runs: int, items: int) -> None:
+    """Commit a row, then add the same entries, as often as there are runs, with nothing else to do."""
+    bench.connection.execute("CREATE TABLE IF NOT EXISTS floor (note text)")
+    keys = [bench.streams.keys.stream("bench"), bench.streams.keys.open_items("bench")]
+    entries = [Entry(1, seq, "noop", f"S{seq}", "", 1_764_000_000_000).pack() for seq in range(items)]
+    script = bench.client.script_load(read_script("add"))
+    connection: Any = bench.client.connection_pool.get_connection()
+    command = connection.pack_command("EVALSHA", script, len(keys), *keys, 1, items, *entries)
+    for _ in range(runs):
+        bench.connection.execute("INSERT INTO floor VALUES (%s)", ("",))
+        connection.send_packed_command(command)
+        connection.read_response()
+    bench.client.connection_pool.release(connection)
 
 
 def describe(found: dict[str, list[float]], name: str, scale: float) -> tuple[str, str]:
