@@ -33,6 +33,7 @@ _NEEDS_NOTHING = {
     "embedded status",
     "embedded stop",
     "fake-massive",
+    "rules check",
     "version",
 }
 _PROCESSES = {"worker", "scheduler"}
@@ -43,6 +44,9 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "universes import universes.csv", 0),
     ("viewer", "universes list", 0),
     ("viewer", "universes show two", 0),
+    ("operator", "calendars set 24/7 --symbols X:*", 0),
+    ("viewer", "calendars list", 0),
+    ("operator", "calendars unset --symbols X:*", 0),
     ("operator", "bars import bars.csv --universe three", 0),
     ("operator", "bars sample --universe sample", 0),
     ("operator", "bars synthesize --symbols 1 --days 5", 0),
