@@ -64,7 +64,7 @@ OWNERS = {
     "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],
     "definition_groups group_memberships": ["streamworkers/market/universes/"],
     "indicator_definitions pattern_definitions": ["streamworkers/results/definitions.py"],
-    "indicator_results daily_patterns": ["streamworkers/results/store.py"],
+    "indicator_results daily_patterns": ["streamworkers/results/export.py", "streamworkers/results/store.py"],
     "ohlcv_1min ohlcv_hourly ohlcv_daily ohlcv_weekly ohlcv_monthly": [
         "streamworkers/market/bars/",
         "streamworkers/loading/coverage.py",

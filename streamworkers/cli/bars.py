@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from streamworkers.cli.bar_coverage import coverage, gaps
+from streamworkers.cli.bars_export import export_bars
 from streamworkers.cli.bars_import import import_files, universe_option
 from streamworkers.cli.session import (
     Day,
@@ -31,12 +32,13 @@ from streamworkers.market.universes.store import add_symbols
 
 @click.group()
 def bars() -> None:
-    """OHLCV bars: import, generate, show, and find gaps."""
+    """OHLCV bars: import, export, generate, show, and find gaps."""
 
 
 bars.add_command(coverage)
 bars.add_command(gaps)
 bars.add_command(import_files)
+bars.add_command(export_bars)
 
 
 @bars.command(short_help="Load real bars of AAPL, FB, GOOG, IBM and MSFT.")

@@ -21,7 +21,7 @@ from streamworkers.market.bars.time_text import EPOCH_UNITS
 from streamworkers.market.calendar.sessions import require_calendar
 from streamworkers.market.calendar.symbol_calendars import ANY, CalendarRules, read_calendar_rules
 from streamworkers.market.calendar.timeframes import Timeframe, timeframe_named
-from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.bars_file import read_bars_file
 from streamworkers.market.files.bars_import import ImportRules, ImportSummary, MostRejected, import_bars
 from streamworkers.market.files.layouts import LAYOUT_NAMES
 from streamworkers.market.files.limits import FileLimits
@@ -229,7 +229,7 @@ def _try_file(path: Path, frame: Timeframe, options: ReadOptions) -> dict[str, A
     shown: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     valid = rejected = 0
-    for chunk in read_bars(path, frame, options=options, notes=notes):
+    for chunk in read_bars_file(path, frame, options=options, notes=notes):
         rows = chunk.rows
         columns = zip(
             rows.lines, rows.symbols, rows.times, rows.open, rows.high, rows.low, rows.close, rows.volume, strict=True

@@ -18,7 +18,7 @@ COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that 
 # both.
 _COMMANDS = {
     "adopt": "Let this database and these Redis keys belong together.",
-    "bars": "OHLCV bars: import, generate, show, and find gaps.",
+    "bars": "OHLCV bars: import, export, generate, show, and find gaps.",
     "calendars": "Exchange calendars of symbols: list, set, unset.",
     "cleanup": "Delete rows that are older than their retention.",
     "dead": "List, show, replay and purge dead items.",
@@ -31,7 +31,7 @@ _COMMANDS = {
     "migrate": "Create or update the database schema.",
     "patterns": "Candle and chart patterns: detections and definitions.",
     "rejected": "List, show and purge rejected entries.",
-    "results": "Show the newest indicators and patterns of a symbol.",
+    "results": "Show the newest results of a symbol, or export results.",
     "rules": "Rules: check them, and translate between text and JSON.",
     "runs": "List, show, watch, cancel and retry runs.",
     "scheduler": "Start a scheduler: it turns ticks and messages into runs.",

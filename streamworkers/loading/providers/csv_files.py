@@ -25,7 +25,7 @@ from streamworkers.market.bars.neighbours import find_misfits
 from streamworkers.market.bars.rules import Rule
 from streamworkers.market.bars.text_rows import BarRows, PriceColumns, Reject
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
-from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.bars_file import read_bars_file
 from streamworkers.market.files.limits import FileLimits
 from streamworkers.market.files.options import ReadOptions
 
@@ -109,7 +109,7 @@ def _read_one(
 ) -> tuple[list[BarRows], list[Reject]]:
     parts: list[BarRows] = []
     rejected: list[Reject] = []
-    for chunk in read_bars(path, timeframe, symbol=symbol, options=options):
+    for chunk in read_bars_file(path, timeframe, symbol=symbol, options=options):
         others = set(chunk.rows.symbols) - {symbol}
         if others:
             raise BadInputError(f"{path} holds bars of {sorted(others)[0]!r}, not only of {symbol!r}")
@@ -127,7 +127,7 @@ class _SortedFile:
         self._places: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._rejected: list[Reject] = []
         self._lock = threading.Lock()
-        for chunk in read_bars(path, timeframe, options=options):
+        for chunk in read_bars_file(path, timeframe, options=options):
             self._rejected += chunk.rejects
             self._add(chunk.rows)
 

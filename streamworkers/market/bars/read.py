@@ -102,7 +102,7 @@ def read_series(
     _require_positive("max_bars", max_bars)
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_query(_SERIES, timeframe), (_distinct(symbols), as_of, max_bars))
-        return {symbol: _parse_wire_bars(raw, timeframe) for symbol, raw in cursor}
+        return {symbol: parse_wire_bars(raw, timeframe) for symbol, raw in cursor}
 
 
 def read_older(
@@ -179,7 +179,7 @@ def read_recent(connection: psycopg.Connection, symbol: str, timeframe: Timefram
     return [Bar(_in_utc(time), *values) for time, *values in reversed(rows)]
 
 
-def _parse_wire_bars(raw: bytes, timeframe: Timeframe) -> Bars:
+def parse_wire_bars(raw: bytes, timeframe: Timeframe) -> Bars:
     return _parse_wire(raw, _TIMED_BAR if timeframe.intraday else _DATED_BAR, timeframe)
 
 

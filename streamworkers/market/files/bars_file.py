@@ -32,7 +32,7 @@ _SAMPLE_LINES = 200
 _STANDARD_OPTIONS = ReadOptions()
 
 
-def read_bars(
+def read_bars_file(
     path: Path,
     timeframe: Timeframe,
     progress: ReadProgress | None = None,

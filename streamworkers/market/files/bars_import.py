@@ -18,7 +18,7 @@ from streamworkers.market.bars.write import LoadCounts, load_rows
 from streamworkers.market.calendar.exchange import exchange_named
 from streamworkers.market.calendar.session_table import read_session_days
 from streamworkers.market.calendar.timeframes import Timeframe
-from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.bars_file import read_bars_file
 from streamworkers.market.files.csv_lines import ReadProgress
 from streamworkers.market.files.notes import Notes
 from streamworkers.market.files.options import ReadOptions
@@ -188,7 +188,7 @@ def _import_file(
     rows_before, faults_before = tally.rows_read, tally.faults()
 
     def read() -> Iterator[BarRows]:
-        for chunk in read_bars(path, timeframe, report, options=rules.read, notes=notes):
+        for chunk in read_bars_file(path, timeframe, report, options=rules.read, notes=notes):
             tally.rows_read += chunk.rows_read
             tally.rounded += chunk.rounded
             if chunk.rejects:

@@ -9,7 +9,7 @@ import pytest
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
-from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.bars_file import read_bars_file
 from streamworkers.market.files.limits import FileLimits
 from streamworkers.market.files.options import ReadOptions, parse_columns, parse_delimiter, parse_name_pattern
 
@@ -29,7 +29,7 @@ def zipped(names: list[str]) -> bytes:
 def error_of(path: Path, content: str | bytes, options: ReadOptions) -> str:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(BadInputError) as raised:
-        list(read_bars(path, TIMEFRAMES["day"], options=options))
+        list(read_bars_file(path, TIMEFRAMES["day"], options=options))
     return str(raised.value)
 
 
@@ -160,7 +160,7 @@ def test_what_unpacks_to_more_than_the_limit_is_rejected(tmp_path: Path) -> None
     assert error_of(path, packed.getvalue(), ReadOptions(limits=FileLimits(unpacked_bytes=1 << 20))) == (
         f"{path} holds more than 1 MB of unpacked data (STREAMWORKERS_IMPORT_MAX_UNPACKED_MB)"
     )
-    assert sum(len(chunk.rows) for chunk in read_bars(path, TIMEFRAMES["day"])) == 100_000
+    assert sum(len(chunk.rows) for chunk in read_bars_file(path, TIMEFRAMES["day"])) == 100_000
 
 
 def test_a_zip_with_a_password_is_named(tmp_path: Path) -> None:

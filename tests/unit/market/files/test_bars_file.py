@@ -9,7 +9,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.bars.text_rows import BarRows, Reject
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files import csv_lines
-from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.bars_file import read_bars_file
 
 DAY = TIMEFRAMES["day"]
 HEADER = "symbol,date,open,high,low,close,volume\n"
@@ -23,7 +23,7 @@ def written(directory: Path, content: str | bytes, name: str = "bars.csv") -> Pa
 
 
 def read_all(path: Path) -> tuple[list[BarRows], list[Reject]]:
-    chunks = list(read_bars(path, DAY))
+    chunks = list(read_bars_file(path, DAY))
     return [chunk.rows for chunk in chunks], [reject for chunk in chunks for reject in chunk.rejects]
 
 
@@ -61,7 +61,7 @@ def test_lines_keep_their_numbers_over_the_blocks(tmp_path: Path, monkeypatch: p
 def test_progress_counts_compressed_bytes_to_the_end(tmp_path: Path) -> None:
     path = written(tmp_path, gzip.compress((HEADER + ROW * 1000).encode()), "bars.csv.gz")
     seen: list[int] = []
-    list(read_bars(path, DAY, seen.append))
+    list(read_bars_file(path, DAY, seen.append))
     assert seen[-1] == path.stat().st_size
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from streamworkers.market.bars.text_rows import BarRows, Reject
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
-from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.bars_file import read_bars_file
 from streamworkers.market.files.layouts import LAYOUT_NAMES
 from streamworkers.market.files.notes import Notes
 from streamworkers.market.files.options import ReadOptions, parse_columns, parse_name_pattern
@@ -291,7 +291,7 @@ def read(
     path: Path, frame: str, options: ReadOptions, symbol: str | None = None
 ) -> tuple[list[Row], list[Reject], dict[str, str]]:
     notes = Notes()
-    chunks = list(read_bars(path, TIMEFRAMES[frame], symbol=symbol, options=options, notes=notes))
+    chunks = list(read_bars_file(path, TIMEFRAMES[frame], symbol=symbol, options=options, notes=notes))
     rows = [row for chunk in chunks for row in rows_of(chunk.rows)]
     return rows, [reject for chunk in chunks for reject in chunk.rejects], notes.by_subject
 

@@ -8,7 +8,7 @@ import pytest
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.text_rows import BarRows, Reject
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
-from streamworkers.market.files.bars_file import read_bars
+from streamworkers.market.files.bars_file import read_bars_file
 from streamworkers.market.files.notes import Notes
 from streamworkers.market.files.options import ReadOptions
 
@@ -22,7 +22,7 @@ def read(
 ) -> tuple[list[tuple[str, ...]], list[Reject], dict[str, str]]:
     notes = Notes()
     path = CASES / f"{name}.csv"
-    chunks = list(read_bars(path, TIMEFRAMES[frame], options=options or ReadOptions(), notes=notes))
+    chunks = list(read_bars_file(path, TIMEFRAMES[frame], options=options or ReadOptions(), notes=notes))
     rows = [row for chunk in chunks for row in rows_of(chunk.rows)]
     return rows, [reject for chunk in chunks for reject in chunk.rejects], notes.by_subject
 
