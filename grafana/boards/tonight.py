@@ -31,7 +31,10 @@ _VERDICT = f"""
     ), pool AS (
         SELECT EXISTS (SELECT FROM processes WHERE kind = 'supervisor'
                        AND seen_at > $__timeTo()::timestamptz - interval '1 minute') AS works,
-               EXISTS (SELECT FROM runs) AS has_run
+               EXISTS (SELECT FROM runs) AS has_run,
+               (SELECT provider || ' since ' || to_char(since AT TIME ZONE {_NEW_YORK}, 'HH24:MI') FROM provider_outages
+                WHERE since <= $__timeTo()::timestamptz AND coalesce(ended_at, 'infinity') > $__timeTo()::timestamptz
+                ORDER BY since LIMIT 1) AS away
     )
     SELECT CASE
         WHEN NOT has_run AND NOT EXISTS (SELECT FROM schedules)
@@ -39,6 +42,7 @@ _VERDICT = f"""
         WHEN NOT has_run AND NOT EXISTS (SELECT FROM ohlcv_daily) THEN 'Nothing yet: streamworkers load'
         WHEN NOT has_run AND NOT works THEN 'Nothing yet: streamworkers worker'
         WHEN NOT works THEN 'No worker: start one'
+        WHEN act = 3 AND away IS NOT NULL THEN 'Provider away: ' || away
         WHEN act = 3 THEN upper(left(worst, 1)) || substr(worst, 2)
             || CASE WHEN worst LIKE 'late%' THEN ', all done about ' || until ELSE '' END
         WHEN act = 2 AND worst LIKE 'with errors%'

@@ -299,6 +299,21 @@ def test_the_tile_is_the_evening_in_one_sentence(
     assert evening.tile(at) == expected
 
 
+def test_the_tile_names_a_provider_that_keeps_a_run_waiting(evening: Evening) -> None:
+    evening.run(None, clock(17), closed=46, every=1)
+    at = clock(17, 30)
+    evening.workers_are_seen(at)
+    assert evening.tile(at) == "Stuck: indicators"
+    evening.connection.execute(
+        "INSERT INTO provider_outages (provider, since, ended_at, next_probe_at, error) VALUES"
+        " ('massive', %s, %s, %s, 'HTTP 503')",
+        (clock(17, 5), clock(18), at),
+    )
+    assert evening.tile(at) == "Provider away: massive since 17:05"
+    evening.workers_are_seen(clock(18, 1))
+    assert evening.tile(clock(18, 1)) == "Stuck: indicators"
+
+
 def test_in_the_morning_the_tile_names_the_day(evening: Evening) -> None:
     nightly = evening.schedule("nightly")
     evening.run(nightly, clock(18, 10), closed=516, every=1.25, ended="COMPLETED")
