@@ -46,7 +46,7 @@ _LOST = f"""
 _SCHEDULES = f"""
     SELECT s.name AS schedule, s.job AS job, coalesce(s.cron, 'on ' || s.on_event) AS "when",
            CASE WHEN s.enabled THEN 'on' ELSE 'paused' END AS "is", s.next_run_at AS "next tick", s.after,
-           coalesce(s.target ->> 'universe', array_to_string(ARRAY(
+           coalesce(replace(s.target ->> 'universe', ':', ', '), array_to_string(ARRAY(
                SELECT jsonb_array_elements_text(s.target -> 'symbols') LIMIT 5), ', ')) AS target,
            coalesce(s.calendar, s.timezone) AS calendar, s.problem
     FROM schedules s
@@ -188,12 +188,12 @@ def _table_of_ticks() -> Panel:
 def _schedules() -> Section:
     columns = (
         column("schedule", width=200),
-        column("job", width=140),
-        column("when", width=140),
+        column("job", width=130),
+        column("when", width=165),
         column("is", width=65),
         column("next tick", DAY_AND_CLOCK, width=115),
-        column("after", width=200),
-        column("target", width=165),
+        column("after", width=190),
+        column("target", width=130),
         column("calendar", width=135),
     )
     about = About(
