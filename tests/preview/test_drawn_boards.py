@@ -11,7 +11,7 @@ import pytest
 from grafana.boards import all_boards
 from harness import ServiceUrls
 from preview.answers import as_text, page_input
-from preview.drawing import Drawing, Job, draw
+from preview.drawing import Job, draw
 from preview.findings import find_faults
 from preview.programs import missing, prepare
 from preview.scene import Scene
@@ -22,17 +22,17 @@ WIDTH = 1280
 
 # What shows nothing on a normal evening: series and rows that exist during a problem only.
 MAY_BE_EMPTY: set[tuple[str, str]] = {
-    ("streamworkers-queues", "Requeue after a death p50, p95, p99"),
-    ("streamworkers-scheduler", "Rejected and ignored in an hour, by reason"),
-    ("streamworkers-stores", "Faults"),
-    ("streamworkers-stores", "Workers that hold"),
-    ("streamworkers-tonight", "Alerts firing"),
+    ("streamworkers-market", "Outages"),
     ("streamworkers-queues", "Alerts firing"),
+    ("streamworkers-queues", "Requeue after a death p50, p95, p99"),
     ("streamworkers-queues", "Undecided items"),
     ("streamworkers-scheduler", "Connections of listeners in an hour"),
     ("streamworkers-scheduler", "Failed steps of background services"),
+    ("streamworkers-scheduler", "Rejected and ignored in an hour, by reason"),
     ("streamworkers-scheduler", "Waiting ticks"),
-    ("streamworkers-market", "Outages"),
+    ("streamworkers-stores", "Faults"),
+    ("streamworkers-stores", "Workers that hold"),
+    ("streamworkers-tonight", "Alerts firing"),
 }
 BOARDS: dict[str, Json] = {board.uid: json.loads(board.text()) for board in all_boards()}
 
@@ -133,16 +133,12 @@ FAULTY: dict[str, Callable[[], Json]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def drawings(service_urls: ServiceUrls, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawing]:
-    """The boards of the seeded evening, those with a fault put into them too, drawn by one browser."""
+@pytest.fixture
+def can_draw() -> None:
+    """Skips, visibly, where nothing can be drawn."""
     if reason := missing():
         pytest.skip(f"the boards cannot be drawn here: {reason}")
     prepare()
-    folder = tmp_path_factory.mktemp("evening")
-    with SCENES["evening"](service_urls, folder) as scene:
-        models = BOARDS | {kind: make() for kind, make in FAULTY.items()}
-        return {each.name: each for each in draw(_jobs(scene, models), folder)}
 
 
 def _jobs(scene: Scene, models: dict[str, Json]) -> list[Job]:
@@ -151,23 +147,24 @@ def _jobs(scene: Scene, models: dict[str, Json]) -> list[Job]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("uid", BOARDS)
-def test_a_person_can_read_every_panel_of_the_evening(uid: str, drawings: dict[str, Drawing]) -> None:
-    faults = find_faults(uid, drawings[uid], MAY_BE_EMPTY)
+@pytest.mark.usefixtures("can_draw")
+def test_a_person_can_read_every_panel_of_the_evening_and_each_fault_put_back_is_seen(
+    service_urls: ServiceUrls, tmp_path: Path
+) -> None:
+    """One test, because one scene and one browser serve for all of it."""
+    faulty = {kind: make() for kind, make in FAULTY.items()}
+    with SCENES["evening"](service_urls, tmp_path) as scene:
+        drawings = {each.name: each for each in draw(_jobs(scene, BOARDS | faulty), tmp_path)}
+    faults = [fault for uid in BOARDS for fault in find_faults(uid, drawings[uid], MAY_BE_EMPTY)]
     assert not faults, "\n".join(["", *map(str, sorted(faults))])
-    assert len(drawings[uid].panels) > 5
-
-
-@pytest.mark.parametrize("kind", FAULTY)
-def test_a_fault_that_is_put_back_into_a_board_is_seen(kind: str, drawings: dict[str, Drawing]) -> None:
-    assert kind in {fault.kind for fault in find_faults("altered", drawings[kind])}
+    assert all(len(drawings[uid].panels) > 5 for uid in BOARDS)
+    for kind in FAULTY:
+        assert kind in {fault.kind for fault in find_faults("altered", drawings[kind])}, kind
 
 
 @pytest.mark.timeout(300)
-def test_the_boards_of_a_new_installation_have_answers_and_no_error(
-    service_urls: ServiceUrls, tmp_path: Path, drawings: dict[str, Drawing]
-) -> None:
-    del drawings  # skips where nothing can be drawn
+@pytest.mark.usefixtures("can_draw")
+def test_the_boards_of_a_new_installation_have_answers_and_no_error(service_urls: ServiceUrls, tmp_path: Path) -> None:
     with SCENES["first"](service_urls, tmp_path) as scene:
         found = draw(_jobs(scene, BOARDS), tmp_path)
     faults = [fault for each in found for fault in find_faults(each.name, each)]

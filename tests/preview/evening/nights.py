@@ -5,16 +5,24 @@ from datetime import time
 from preview.evening.plan import Load, Night, usual_loads
 
 _MISSING = "no day bars of {} up to 2026-01-14"
-_SLOW = "timeout after 60 s"
+_RAISED = "FloatingPointError: invalid value encountered in divide"
+_STACK = """\
+Traceback (most recent call last):
+  File "streamworkers/jobs/analysis.py", line 124, in _compute
+    values = compute(definition, series)
+  File "streamworkers/analysis/own_indicators.py", line 88, in relative_volume
+    return volume / mean
+FloatingPointError: invalid value encountered in divide"""
 
 _PERMANENT = {symbol: _MISSING.format(symbol) for symbol in ("SYN031", "SYN207")}
 _USUAL = usual_loads()
 _ENDED = {
     "indicators": Load(
         _USUAL["indicators"].seconds,
-        {**_PERMANENT, "SYN488": _SLOW},
+        {**_PERMANENT, "SYN488": _RAISED},
         {"SYN077": "killed by signal 9"},
         tuple(_PERMANENT.values()),
+        {_RAISED: _STACK},
     )
 }
 

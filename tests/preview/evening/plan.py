@@ -75,13 +75,14 @@ class RunPlan:
 class Load:
     """How much time an item of a job takes, and which items fail, with their errors; a permanent one is not retried.
 
-    After `stops_after` items the others wait: the provider is away.
+    An error raised in the handler has a stack. After `stops_after` items the others wait: the provider is away.
     """
 
     seconds: float
     errors: Mapping[str, str] = field(default_factory=dict)
     retried: Mapping[str, str] = field(default_factory=dict)
     permanent: tuple[str, ...] = ()
+    stacks: Mapping[str, str] = field(default_factory=dict)
     stops_after: int | None = None
 
 
@@ -236,9 +237,10 @@ def _execute(key: str, slot: int, begin: datetime, load: Load, rng: random.Rando
     attempt = 1
     if earlier:
         attempt = (1 if error in load.permanent else 3) if error else 2
+        stack = {"stack": load.stacks[earlier]} if earlier in load.stacks else {}
         history = tuple(
-            {"attempt": one, "worker": WORKERS[slot], "at": begin.isoformat(), "error": earlier}
-            for one in range(1, attempt)
+            {"attempt": one, "worker": WORKERS[slot], "at": begin.isoformat(), "error": earlier, **stack}
+            for one in range(1, attempt + 1 if error else attempt)
         )
     status = "failed" if error else "completed"
     return ItemPlan(key, status, attempt, slot, begin, begin + took, error, history)

@@ -71,15 +71,19 @@ def test_the_nights_are_what_their_names_say() -> None:
     assert plan_runs(BY_NAME["first"]) == ([], [])
 
 
-def test_every_metric_of_the_docs_has_a_series_with_its_labels() -> None:
+def test_every_metric_that_a_board_names_has_a_series_with_the_labels_of_the_docs() -> None:
     found: dict[str, set[str]] = {}
     for each in (*_series(BY_NAME["evening"]), *_series(BY_NAME["provider"])):
         found.setdefault(each.name, set()).update(each.labels)
     rows = _ROW.findall((ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8"))
-    assert len(rows) > 60
-    for name, kind, labels in rows:
+    texts = [board.text() for board in all_boards()]
+    named = [row for row in rows if any(row[0] in text for text in texts)]
+    assert len(named) > 40
+    for name, kind, labels in named:
         written = f"{name}_bucket" if kind == "histogram" else name
-        assert set(re.findall(r"`(\w+)`", labels)) <= found[written], name
+        assert set(re.findall(r"`(\w+)`", labels)) <= found.get(written, set()), (
+            f"the invented evening has no series {written}: add it to tests/preview/evening"
+        )
 
 
 def test_counters_only_rise_and_count_what_the_runs_did() -> None:
