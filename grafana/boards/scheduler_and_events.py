@@ -188,12 +188,12 @@ def _table_of_ticks() -> Panel:
 def _schedules() -> Section:
     columns = (
         column("schedule", width=200),
-        column("job", width=130),
+        column("job", width=142),
         column("when", width=165),
         column("is", width=65),
         column("next tick", DAY_AND_CLOCK, width=115),
         column("after", width=190),
-        column("target", width=130),
+        column("target", width=125),
         column("calendar", width=135),
     )
     about = About(
