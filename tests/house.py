@@ -59,6 +59,7 @@ OWNERS = {
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py"],
     "series_changes series_state": ["streamworkers/market/bars/changes.py"],
+    "stored_series series_versions": ["streamworkers/results/series_versions.py"],
     "provider_outages": ["streamworkers/loading/outages.py"],
     "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
     "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],

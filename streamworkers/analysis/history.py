@@ -36,8 +36,9 @@ class History:
     """Bars of a symbol up to the as-of.
 
     `recent` are the newest bars. `longer` are these with older ones before them, which have only some `columns`, and
-    NaN in the others. `complete` is whether the first of them is the symbol's first bar, and `cut` whether a limit
-    kept bars from being read that definitions need.
+    NaN in the others. `complete` is whether the first of them is the symbol's first bar, `cut` whether a limit kept
+    bars from being read that definitions need, and `version` that of the stored bars. `recomputes` is whether all
+    outdated results of the symbol are computed from it.
     """
 
     recent: Bars
@@ -45,6 +46,8 @@ class History:
     complete: bool = True
     columns: tuple[str, ...] = ()
     cut: bool = False
+    version: int = 0
+    recomputes: bool = False
 
     def require_valid(self, symbol: str) -> None:
         """Raise BadInputError if a value that was read is not finite or the times do not strictly increase."""

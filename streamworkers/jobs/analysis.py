@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
-from streamworkers.analysis.history import History, bars_to_read
 from streamworkers.analysis.patterns import longest_pattern
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
@@ -22,8 +21,9 @@ from streamworkers.market.calendar.symbol_calendars import CalendarRules, read_c
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
 from streamworkers.results import definitions
 from streamworkers.results.bar_times import to_moment, to_series_time, to_table_time
-from streamworkers.results.histories import read_histories
+from streamworkers.results.histories import HistoryReader, Work
 from streamworkers.results.pattern_events import pattern_event
+from streamworkers.results.series_versions import clear_outdated
 from streamworkers.results.store import save_indicators, save_patterns
 from streamworkers.results.symbol_results import SymbolResults, compute_symbol
 
@@ -36,10 +36,11 @@ class AnalysisParameters(JobParameters):
 
     Without `max_bars`, as many bars are read as the definitions need for the values of the symbol's whole history. With
     it, no more are, and no value that was computed from more is replaced. `last_bars` is the number of newest bars that
-    results are stored for, each computed as of its own bar; more than 1 fills in history. `max_stale` is the share of
-    symbols that may be stale, by default that of the setting; a run with more is no success. All other fields are
-    filled in at enqueue, so that all items of a run share them: the definitions, the calendars of symbols by pattern,
-    and by calendar the newest bar that the run may see.
+    results are stored for, each computed as of its own bar; more than 1 fills in history. With `recompute`, outdated
+    results of a symbol are computed again, too; if the request does not say, a run with all enabled definitions and all
+    bars does so. `max_stale` is the share of symbols that may be stale, by default that of the setting; a run with more
+    is no success. All other fields are filled in at enqueue, so that all items of a run share them: the definitions,
+    the calendars of symbols by pattern, and by calendar the newest bar that the run may see.
     """
 
     max_bars: int | None = Field(None, ge=1, le=100_000)
@@ -49,6 +50,7 @@ class AnalysisParameters(JobParameters):
     pattern_definitions: tuple[dict[str, Any], ...] = ()
     calendars: dict[str, str] = Field(default_factory=dict)
     newest_bars: dict[str, str] = Field(default_factory=dict)
+    recompute: bool = False
 
 
 class Analysis(Job[AnalysisParameters]):
@@ -87,20 +89,27 @@ class Analysis(Job[AnalysisParameters]):
         assert context.timeframe is not None and context.as_of is not None  # noqa: PT018  # set by `prepare`
         timeframe, parameters = timeframe_named(context.timeframe), context.parameters
         self._parse_definitions(parameters)
-        bars = bars_to_read(self._indicators, timeframe, parameters.last_bars, longest_pattern(self._patterns))
-        bars = bars.at_most(parameters.max_bars)
+        reader = HistoryReader(
+            timeframe,
+            self._indicators,
+            longest_pattern(self._patterns),
+            parameters.last_bars,
+            parameters.max_bars,
+            self._kinds(),
+            parameters.recompute,
+        )
         for newest, members in _group_by_newest(items, timeframe, parameters, context.as_of):
             symbols = [item.symbol for item in members]
-            found = read_histories(context.connection, symbols, timeframe, newest, bars)
+            found = reader.read(context.connection, symbols, newest)
             for item in members:
-                history = found.get(item.symbol)
-                if history is None:
+                work = found.get(item.symbol)
+                if work is None:
                     yield Failed(item, f"no {timeframe.name} bars of {item.symbol} up to {newest}", permanent=True)
-                elif history.recent.times[-1] != to_series_time(newest):
-                    last = to_moment(timeframe, history.recent.times[-1]).astimezone(EXCHANGE_ZONE)
+                elif work.history.recent.times[-1] != to_series_time(newest):
+                    last = to_moment(timeframe, work.history.recent.times[-1]).astimezone(EXCHANGE_ZONE)
                     yield Completed(item, None, {"stale": (last if timeframe.intraday else last.date()).isoformat()})
                 else:
-                    yield self._analyse(item, history, timeframe, parameters.last_bars)
+                    yield self._analyse(item, work, timeframe)
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
         """Store the results of symbols that no newer run has completed; each new or changed detection is an event."""
@@ -113,6 +122,9 @@ class Analysis(Job[AnalysisParameters]):
         cut = any(each.cut for each in results)
         rows = [row for each in results for row in each.indicators]
         save_indicators(connection, run_id, timeframe, rows, [gap for each in results for gap in each.gaps], cut=cut)
+        recomputed = {each.scan.symbol: each.version for each in results if each.recomputes}
+        if recomputed:
+            clear_outdated(connection, timeframe, recomputed, self._kinds())
         if not self.with_patterns:
             return []
         patterns = [row for each in results for row in each.patterns]
@@ -123,6 +135,8 @@ class Analysis(Job[AnalysisParameters]):
     def _add_definitions(self, connection: Connection, given: Mapping[str, Any], timeframe: str) -> AnalysisParameters:
         """Add the enabled definitions where none are given. Raises BadInputError for one that breaks a rule."""
         added = dict(given)
+        is_usual = not any(given.get(name) for name in ("indicator_definitions", "pattern_definitions", "max_bars"))
+        added.setdefault("recompute", is_usual)
         if self.with_indicators and not given.get("indicator_definitions"):
             added["indicator_definitions"] = definitions.read_enabled_indicators(connection, timeframe)
         if self.with_patterns and not given.get("pattern_definitions"):
@@ -132,15 +146,20 @@ class Analysis(Job[AnalysisParameters]):
         definitions.parse_patterns(parameters.pattern_definitions)
         return parameters
 
+    def _kinds(self) -> list[str]:
+        return [*(["indicators"] if self.with_indicators else []), *(["patterns"] if self.with_patterns else [])]
+
     def _parse_definitions(self, parameters: AnalysisParameters) -> None:
         if self._parameters is not parameters:
             self._indicators = definitions.parse_indicators(parameters.indicator_definitions)
             self._patterns = definitions.parse_patterns(parameters.pattern_definitions)
             self._parameters = parameters
 
-    def _analyse(self, item: Item, history: History, timeframe: Timeframe, last_bars: int) -> Outcome:
+    def _analyse(self, item: Item, work: Work, timeframe: Timeframe) -> Outcome:
         try:
-            results = compute_symbol(item.symbol, history, timeframe, self._indicators, self._patterns, last_bars)
+            results = compute_symbol(
+                item.symbol, work.history, timeframe, self._indicators, self._patterns, work.last_bars
+            )
         except BadInputError as error:
             return Failed(item, str(error), permanent=True)
         missing = {"missing": results.missing} if results.missing else {}

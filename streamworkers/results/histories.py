@@ -1,14 +1,83 @@
 """Reads the bars of symbols, as many of each as the definitions need."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from streamworkers.analysis.history import BarsToRead, History
+from streamworkers.analysis.definitions import IndicatorDefinition
+from streamworkers.analysis.history import BarsToRead, History, bars_to_read
 from streamworkers.database import Connection
 from streamworkers.market.bars.bars import Bars, concat
-from streamworkers.market.bars.read import read_older, read_series
+from streamworkers.market.bars.read import count_bars, read_older, read_series
 from streamworkers.market.calendar.timeframes import Timeframe
-from streamworkers.results.bar_times import to_moment, to_table_time
+from streamworkers.results.bar_times import to_moment, to_series_time, to_table_time
+from streamworkers.results.series_versions import VersionMark, read_version_marks
+from streamworkers.results.store import find_oldest_result
+
+_TABLES = {"indicators": "indicator_results", "patterns": "daily_patterns"}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is computed of a symbol: its history, and the number of newest bars that get results."""
+
+    history: History
+    last_bars: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReader:
+    """Reads the work of a run.
+
+    `kinds` are `indicators`, `patterns` or both. With `recompute`, outdated results of a symbol are part of its work if
+    the run sees its newest bar; then all results of its bars from the first outdated one on are computed.
+    """
+
+    timeframe: Timeframe
+    indicators: Sequence[IndicatorDefinition]
+    pattern_bars: int
+    last_bars: int
+    max_bars: int | None
+    kinds: Sequence[str]
+    recompute: bool
+
+    def read(self, connection: Connection, symbols: Sequence[str], newest: date | datetime) -> dict[str, Work]:
+        """Return the work of each symbol at the bar `newest`; symbols without bars are absent."""
+        states = read_version_marks(connection, symbols, self.timeframe.name, self.kinds)
+        groups: dict[int, list[str]] = {}
+        for symbol in symbols:
+            groups.setdefault(self._count_bars(connection, symbol, newest, states.get(symbol)), []).append(symbol)
+        found: dict[str, Work] = {}
+        for last_bars, members in groups.items():
+            bars = bars_to_read(self.indicators, self.timeframe, last_bars, self.pattern_bars).at_most(self.max_bars)
+            for symbol, history in read_histories(connection, members, self.timeframe, newest, bars).items():
+                state = states.get(symbol)
+                if state is not None and (state.version or state.outdated_from):
+                    recomputes = self._has_outdated(newest, state)
+                    history = replace(history, version=state.version, recomputes=recomputes)
+                found[symbol] = Work(history, last_bars)
+        return found
+
+    def _has_outdated(self, newest: date | datetime, state: VersionMark) -> bool:
+        if not self.recompute or state.outdated_from is None or state.newest is None:
+            return False
+        return state.newest <= to_moment(self.timeframe, to_series_time(newest))
+
+    def _count_bars(
+        self, connection: Connection, symbol: str, newest: date | datetime, state: VersionMark | None
+    ) -> int:
+        """The number of newest bars of a symbol that get results."""
+        if state is None or state.outdated_from is None or not self._has_outdated(newest, state):
+            return self.last_bars
+        name = self.timeframe.name
+        oldest = [
+            find_oldest_result(connection, _TABLES[kind], symbol, name, state.outdated_from) for kind in self.kinds
+        ]
+        first = min((moment for moment in oldest if moment is not None), default=None)
+        if first is None:
+            return self.last_bars
+        count = count_bars(connection, symbol, self.timeframe, to_table_time(self.timeframe, first), newest)
+        return max(self.last_bars, count)
 
 
 def read_histories(

@@ -6,25 +6,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from psycopg import sql
 from psycopg.errors import UniqueViolation
 
 from streamworkers.analysis.patterns import Detection
-from streamworkers.database import Connection, count_matching, delete_matching, fetch_rows
+from streamworkers.database import Connection, count_matching, delete_matching, fetch_rows, fetch_value
 
 # When a row was written: retention counts from there. A backfill of old bars is as new as any other result.
 _WRITTEN_AT = {"indicator_results": "calculated_at", "daily_patterns": "detected_at"}
 
 # Arrays are sent as %(name)b, in binary: psycopg writes them ten times as fast as text.
 _UPSERT_INDICATORS = """
-INSERT INTO indicator_results AS t (symbol, timeframe, indicator, bar_time, value, value_data, bars_used, run_id)
-SELECT d.symbol, %(timeframe)s, d.indicator, d.bar_time, d.value, d.value_data::jsonb, d.bars_used, %(run_id)s
+INSERT INTO indicator_results AS t
+    (symbol, timeframe, indicator, bar_time, value, value_data, bars_used, series_version, run_id)
+SELECT d.symbol, %(timeframe)s, d.indicator, d.bar_time, d.value, d.value_data::jsonb, d.bars_used, d.series_version,
+       %(run_id)s
 FROM unnest(%(symbols)b::text[], %(indicators)b::text[], %(bar_times)b::timestamptz[], %(values)b::float8[],
-            %(data)b::text[], %(bars_used)b::int[]) AS d(symbol, indicator, bar_time, value, value_data, bars_used)
+            %(data)b::text[], %(bars_used)b::int[], %(versions)b::int[])
+     AS d(symbol, indicator, bar_time, value, value_data, bars_used, series_version)
 ON CONFLICT (symbol, timeframe, indicator, bar_time) DO UPDATE
 SET value = excluded.value, value_data = excluded.value_data, bars_used = excluded.bars_used,
-    run_id = excluded.run_id, calculated_at = excluded.calculated_at
-WHERE (t.value, t.value_data, t.bars_used) IS DISTINCT FROM (excluded.value, excluded.value_data, excluded.bars_used)
-  AND t.run_id <= excluded.run_id AND (t.bars_used <= excluded.bars_used OR NOT %(cut)s)"""
+    series_version = excluded.series_version, run_id = excluded.run_id, calculated_at = excluded.calculated_at
+WHERE (t.value, t.value_data, t.bars_used, t.series_version)
+      IS DISTINCT FROM (excluded.value, excluded.value_data, excluded.bars_used, excluded.series_version)
+  AND t.run_id <= excluded.run_id
+  AND (t.bars_used <= excluded.bars_used OR t.series_version < excluded.series_version OR NOT %(cut)s)"""
 
 # A value can cease to exist, as where a corrected bar makes the formula 0/0.
 _DELETE_GAPS = """
@@ -38,26 +44,35 @@ _IS_STORED = """
 SELECT FROM indicator_results WHERE symbol = %s AND timeframe = %s AND indicator = %s AND bar_time = %s"""
 
 _COPY_INDICATORS = """
-COPY indicator_results (symbol, timeframe, indicator, bar_time, value, value_data, bars_used, run_id)
+COPY indicator_results (symbol, timeframe, indicator, bar_time, value, value_data, bars_used, series_version, run_id)
 FROM STDIN (FORMAT BINARY)"""
-_INDICATOR_TYPES = ("text", "text", "text", "timestamptz", "float8", "jsonb", "int4", "int8")
+_INDICATOR_TYPES = ("text", "text", "text", "timestamptz", "float8", "jsonb", "int4", "int4", "int8")
 _WORTH_COPYING = 200
 
 _UPSERT_PATTERNS = """
 INSERT INTO daily_patterns AS t
-    (symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id)
+    (symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, series_version, run_id)
 SELECT d.symbol, %(timeframe)s, d.pattern, d.bar_time, d.direction, d.signal, d.confidence, d.metadata::jsonb,
-       %(run_id)s
+       d.series_version, %(run_id)s
 FROM unnest(%(symbols)b::text[], %(patterns)b::text[], %(bar_times)b::timestamptz[], %(directions)b::text[],
-            %(signals)b::int[], %(confidences)b::float8[], %(metadata)b::text[])
-     AS d(symbol, pattern, bar_time, direction, signal, confidence, metadata)
+            %(signals)b::int[], %(confidences)b::float8[], %(metadata)b::text[], %(versions)b::int[])
+     AS d(symbol, pattern, bar_time, direction, signal, confidence, metadata, series_version)
 ON CONFLICT (symbol, timeframe, pattern_name, bar_time) DO UPDATE
 SET direction = excluded.direction, signal = excluded.signal, confidence = excluded.confidence,
-    metadata = excluded.metadata, run_id = excluded.run_id, detected_at = excluded.detected_at
+    metadata = excluded.metadata, series_version = excluded.series_version,
+    run_id = excluded.run_id, detected_at = excluded.detected_at
 WHERE (t.direction, t.signal, t.confidence, t.metadata)
       IS DISTINCT FROM (excluded.direction, excluded.signal, excluded.confidence, excluded.metadata)
   AND t.run_id <= excluded.run_id AND NOT %(cut)s
 RETURNING symbol, pattern_name, bar_time, direction, confidence, metadata, detected_at"""
+
+# A detection that did not change is no event, so the version of its bars is written apart.
+_CONFIRM_PATTERNS = """
+UPDATE daily_patterns t SET series_version = d.series_version
+FROM unnest(%(symbols)b::text[], %(patterns)b::text[], %(bar_times)b::timestamptz[], %(versions)b::int[])
+     AS d(symbol, pattern, bar_time, series_version)
+WHERE t.symbol = d.symbol AND t.timeframe = %(timeframe)s AND t.pattern_name = d.pattern AND t.bar_time = d.bar_time
+  AND t.series_version < d.series_version AND t.run_id <= %(run_id)s AND NOT %(cut)s"""
 
 # Correcting a bar can make a pattern disappear. Deletes what an older run detected at the bars scanned now and this run
 # did not; patterns that this run did not look for stay.
@@ -77,7 +92,8 @@ class IndicatorRow:
     """One indicator at one bar, to store.
 
     `value` is the main output, `outputs` every output by name where there are several. `bar_time` is the start of the
-    bar, and `bars_used` the number of bars of the series that it was computed from.
+    bar, `bars_used` the number of bars that the value was computed from, and `series_version` the version of the
+    stored bars.
     """
 
     symbol: str
@@ -86,6 +102,7 @@ class IndicatorRow:
     value: float
     outputs: dict[str, float] | None
     bars_used: int
+    series_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class PatternRow:
     symbol: str
     bar_time: datetime
     detection: Detection
+    series_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +164,7 @@ def save_indicators(
             "values": [row.value for row in rows],
             "data": [None if row.outputs is None else json.dumps(row.outputs) for row in rows],
             "bars_used": [row.bars_used for row in rows],
+            "versions": [row.series_version for row in rows],
         },
     )
 
@@ -178,7 +197,7 @@ def _copy_new(connection: Connection, run_id: int, timeframe: str, rows: Sequenc
             copy.set_types(_INDICATOR_TYPES)
             for row in rows:
                 head = (row.symbol, timeframe, row.indicator, row.bar_time)
-                copy.write_row((*head, row.value, row.outputs, row.bars_used, run_id))
+                copy.write_row((*head, row.value, row.outputs, row.bars_used, row.series_version, run_id))
     except UniqueViolation:
         return False
     return True
@@ -207,6 +226,7 @@ def save_patterns(
         "signals": [row.detection.signal for row in rows],
         "confidences": [row.detection.confidence for row in rows],
         "metadata": [json.dumps(row.detection.metadata) for row in rows],
+        "versions": [row.series_version for row in rows],
         "scanned": [scan.symbol for scan in scans],
         "first_bars": [scan.first_bar for scan in scans],
         "last_bars": [scan.last_bar for scan in scans],
@@ -217,13 +237,26 @@ def save_patterns(
         connection.execute(_DELETE_GONE, values)
     if not rows:
         return []
-    return fetch_rows(connection, _UPSERT_PATTERNS, values)
+    changed = fetch_rows(connection, _UPSERT_PATTERNS, values)
+    if any(row.series_version for row in rows):
+        connection.execute(_CONFIRM_PATTERNS, values)
+    return changed
+
+
+def find_oldest_result(
+    connection: Connection, table: str, symbol: str, timeframe: str, since: datetime
+) -> datetime | None:
+    """The oldest bar from `since` on at which a symbol has a result in one of the two tables."""
+    query = sql.SQL("SELECT min(bar_time) FROM {} WHERE symbol = %s AND timeframe = %s AND bar_time >= %s")
+    found: datetime | None = fetch_value(connection, query.format(sql.Identifier(table)), (symbol, timeframe, since))
+    return found
 
 
 def list_latest_indicators(connection: Connection, symbol: str, timeframe: str) -> list[dict[str, Any]]:
     """The newest value of each indicator of a symbol, by name."""
     statement = """
-        SELECT DISTINCT ON (indicator) indicator, bar_time, value, value_data, bars_used, run_id, calculated_at
+        SELECT DISTINCT ON (indicator) indicator, bar_time, value, value_data, bars_used, series_version, run_id,
+               calculated_at
         FROM indicator_results
         WHERE symbol = %s AND timeframe = %s
         ORDER BY indicator, bar_time DESC"""
@@ -233,7 +266,8 @@ def list_latest_indicators(connection: Connection, symbol: str, timeframe: str) 
 def list_symbol_patterns(connection: Connection, symbol: str, timeframe: str, limit: int) -> list[dict[str, Any]]:
     """The newest detections of a symbol, the strongest of each bar first."""
     statement = """
-        SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id, detected_at
+        SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata,
+               series_version, run_id, detected_at
         FROM daily_patterns
         WHERE symbol = %s AND timeframe = %s
         ORDER BY bar_time DESC, confidence DESC, pattern_name
@@ -246,7 +280,8 @@ def list_recent_patterns(
 ) -> list[dict[str, Any]]:
     """The newest detections of all symbols, the strongest of each bar first."""
     statement = """
-        SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata, run_id, detected_at
+        SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata,
+               series_version, run_id, detected_at
         FROM daily_patterns
         WHERE timeframe = %s AND confidence >= %s AND (%s::text IS NULL OR direction = %s)
         ORDER BY bar_time DESC, confidence DESC, symbol, pattern_name

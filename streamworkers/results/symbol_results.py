@@ -21,7 +21,8 @@ class SymbolResults:
 
     `evaluated` are the patterns that were looked for, `missing` the definitions without a value because the series has
     too few bars, both by name. `bars_used` is the number of bars that were read,
-    and `cut` whether a limit kept others from being read.
+    `cut` whether a limit kept others from being read, and
+    `version` that of the stored bars, and `recomputes` whether no outdated result of the symbol remains.
     """
 
     timeframe: Timeframe
@@ -33,6 +34,8 @@ class SymbolResults:
     missing: list[str]
     bars_used: int
     cut: bool
+    version: int
+    recomputes: bool
 
 
 def compute_symbol(
@@ -57,17 +60,19 @@ def compute_symbol(
     return SymbolResults(
         timeframe=timeframe,
         indicators=[
-            IndicatorRow(symbol, name, starts[bar.bar_index - first], bar.value, bar.outputs, used)
+            IndicatorRow(symbol, name, starts[bar.bar_index - first], bar.value, bar.outputs, used, history.version)
             for name, found in values.values.items()
             for bar, used in zip(found, values.bars_used[name], strict=True)
         ],
         gaps=[] if history.cut else list(_find_gaps(symbol, indicators, values, starts, first)),
-        patterns=[PatternRow(symbol, starts[found.bar_index - first], found) for found in detections],
+        patterns=[PatternRow(symbol, starts[found.bar_index - first], found, history.version) for found in detections],
         scan=Scan(symbol, starts[0], starts[-1]),
         evaluated=tuple(definition.name for definition in patterns),
         missing=[*values.missing, *too_short],
         bars_used=len(history.longer),
         cut=history.cut,
+        version=history.version,
+        recomputes=history.recomputes,
     )
 
 

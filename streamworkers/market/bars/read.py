@@ -155,6 +155,18 @@ def read_newest_of_all(connection: psycopg.Connection, timeframe: Timeframe, now
     return None if row[0] is None else _in_utc(row[0])
 
 
+def count_bars(
+    connection: psycopg.Connection, symbol: str, timeframe: Timeframe, first: date | datetime, last: date | datetime
+) -> int:
+    """Return the number of a symbol's bars from `first` to `last`, both included."""
+    query = sql.SQL("SELECT count(*) FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s").format(
+        table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
+    )
+    row = connection.execute(query, (symbol, first, last)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def read_starts(
     connection: psycopg.Connection, symbol: str, timeframe: Timeframe, first: date | datetime, last: date | datetime
 ) -> Starts:

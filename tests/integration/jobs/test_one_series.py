@@ -170,6 +170,84 @@ def test_a_value_that_ceases_to_exist_is_deleted_and_the_others_stay(pool: Pool)
     assert all(key[2].date() >= last[12] or key[1] == "ultosc_7_14_28" for key in gone)
 
 
+def _versions(pool: Pool) -> Rows:
+    return [
+        *pool.connection.execute(
+            "SELECT symbol, indicator, bar_time, xmin, ctid FROM indicator_results ORDER BY 1, 2, 3"
+        ),
+        *pool.connection.execute(
+            "SELECT symbol, pattern_name, bar_time, xmin, ctid FROM daily_patterns ORDER BY 1, 2, 3"
+        ),
+    ]
+
+
+def _recomputed(pool: Pool) -> tuple[Rows, Rows]:
+    """What a fill of the whole period gives on empty tables."""
+    pool.connection.execute("TRUNCATE indicator_results, daily_patterns")
+    pool.run(last_bars=15)
+    return pool.values(), pool.patterns()
+
+
+def test_after_a_split_all_results_of_the_symbol_are_computed_again_and_no_others(pool: Pool) -> None:
+    pool.run(last_bars=15)
+    before = {row[:3]: row for row in _versions(pool)}
+    first = "SELECT DISTINCT series_version FROM indicator_results WHERE symbol = 'SYN001'"
+    assert pool.connection.execute(first.encode()).fetchall() == [(0,)]
+    pool.connection.execute(
+        "UPDATE ohlcv_daily SET open = open / 4, high = high / 4, low = low / 4, close = close / 4, volume = volume * 4"
+        " WHERE symbol = 'SYN001'"
+    )
+    pool.run()
+    after = {row[:3]: row for row in _versions(pool)}
+    assert {key for key in after if key[0] == "SYN002" and after[key] != before.get(key)} == set()
+    found = pool.values(), pool.patterns()
+    versions = pool.connection.execute(
+        "SELECT symbol, min(series_version), max(series_version) FROM indicator_results GROUP BY 1"
+        " UNION ALL SELECT symbol, min(series_version), max(series_version) FROM daily_patterns GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    # The bars of SYN002 have changed once before the first run: the fixture deleted some.
+    assert versions == [("SYN001", 1, 1), ("SYN001", 1, 1), ("SYN002", 1, 1), ("SYN002", 1, 1)]
+    assert found == _recomputed(pool)
+
+
+def test_after_a_correction_the_results_from_its_bar_on_are_computed_again_and_no_others(pool: Pool) -> None:
+    pool.run(last_bars=15)
+    before = {row[:3]: row for row in _versions(pool)}
+    corrected = pool.days[-6]
+    pool.connection.execute(
+        "UPDATE ohlcv_daily SET high = high * 1.02, close = high WHERE symbol = 'SYN001' AND date = %s", (corrected,)
+    )
+    pool.run()
+    changed = {key for key, row in {row[:3]: row for row in _versions(pool)}.items() if row != before.get(key)}
+    assert {key[0] for key in changed} == {"SYN001"}
+    assert {key[2].date() for key in changed} == set(pool.days[-6:])
+    found = pool.values(), pool.patterns()
+    pool.run()
+    assert (pool.values(), pool.patterns()) == found
+    assert found == _recomputed(pool)
+
+
+def test_only_a_run_of_everything_at_the_newest_bar_computes_outdated_results_again(pool: Pool) -> None:
+    pool.run(last_bars=15)
+    values = pool.values()
+    pool.connection.execute("UPDATE ohlcv_daily SET volume = volume * 3 WHERE symbol = 'SYN001'")
+    rows = ({"name": "obv", "function": "OBV", "params": {}},)
+    pool.run("indicators", indicator_definitions=rows)
+    pool.run("indicators", day=pool.days[-3])
+    pool.run("indicators", max_bars=700)
+    newest = {row[2] for row in values if row[2].date() in (pool.days[-1], pool.days[-3])}
+    assert [row for row in pool.values() if row[2] not in newest] == [row for row in values if row[2] not in newest]
+    pool.run("indicators")
+    found = pool.values()
+    state = "SELECT outdated_indicators_from, outdated_patterns_from FROM stored_series WHERE symbol = 'SYN001'"
+    indicators, patterns = pool.connection.execute(state).fetchone() or (0, 0)
+    assert indicators is None
+    assert patterns is not None
+    pool.run("patterns")
+    assert pool.connection.execute(state).fetchone() == (None, None)
+    assert (found, pool.patterns()) == _recomputed(pool)
+
+
 def test_more_patterns_than_the_usual_are_computed_from_enough_bars(pool: Pool) -> None:
     pool.connection.execute(
         "UPDATE pattern_definitions SET params = '{\"fast\": 50, \"slow\": 700}' WHERE name = 'golden_cross'"
