@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import lru_cache
 from typing import get_args
 
 from pydantic import SecretStr, ValidationError
@@ -45,6 +46,13 @@ def load_settings() -> Settings:
     """
     for warning in rename_variables(os.environ):
         sys.stderr.write(f"Warning: {warning}\n")
+    return _load(frozenset(os.environ.items()))
+
+
+@lru_cache(maxsize=4)
+def _load(environment: frozenset[tuple[str, str]]) -> Settings:
+    """Read the settings, once for each environment: runs of some jobs ask for them, and parsing takes milliseconds."""
+    del environment  # what it is keyed by; pydantic reads it by itself
     try:
         return Settings()
     except ValidationError as error:

@@ -167,3 +167,16 @@ def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings.lease_seconds = 1.0  # type: ignore[misc]
     assert next(iter(Settings.model_fields)) == "redis_url"
+
+
+def test_settings_are_parsed_once_for_an_environment_and_again_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_settings()
+    assert load_settings() is first
+    monkeypatch.setenv("STREAMWORKERS_LEASE_SECONDS", "77")
+    assert load_settings().lease_seconds == 77
+    monkeypatch.setenv("JOB_CLEANUP_TIME", "04:05")  # a variable without the prefix counts, too
+    assert load_settings().job_cleanup_time == "04:05"
+    monkeypatch.setenv("STREAMWORKERS_LEASE_SECONDS", "no number")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="STREAMWORKERS_LEASE_SECONDS='no number'"):
+            load_settings()
