@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from streamworkers.analysis.new_york import days_in_new_york, is_outside_session
 from streamworkers.analysis.parameters import Choice, RealNumber, Rule, WholeNumber, complete_params
 from streamworkers.analysis.rolling import divide, quiet, rolling_sum, shift
 from streamworkers.analysis.ta_lib import talib
@@ -50,17 +51,24 @@ def rolling_vwap(series: Bars, *, period: int = 20) -> FloatArray:
 
 @quiet
 def anchored_vwap(series: Bars, *, anchor: str = "year") -> FloatArray:
-    """Volume-weighted mean typical price since the first bar of the year, quarter or month that the bar is in.
+    """Volume-weighted mean typical price since the first bar of the period that the bar is in.
 
-    Years, quarters and months are those of `series.times` (UTC for intraday bars). Bars before the first boundary
-    inside the series are NaN, because the series may lack the beginning of their period. With the anchor "start" the
-    sum begins at the first bar of the series.
+    Years, quarters and months are those of `series.times` (UTC for intraday bars). A day is that of New York, and a
+    session its 09:30 to 16:00; bars outside of a session have no value. Bars before the first boundary inside the
+    series are NaN, because the series may lack the beginning of their period. With the anchor "start" the sum begins at
+    the first bar of the series.
     """
     volume, traded = series.volume, _typical_price(series) * series.volume
+    outside = None
+    if anchor == "session" and series.times.dtype != "datetime64[D]":
+        outside = is_outside_session(series.starts)
+        volume, traded = np.where(outside, 0.0, volume), np.where(outside, 0.0, traded)
     traded_since, volume_since = np.full(len(series), np.nan), np.full(len(series), np.nan)
     for begin, end in pairwise((*_anchors(series, anchor), len(series))):
         np.add.accumulate(traded[begin:end], out=traded_since[begin:end])
         np.add.accumulate(volume[begin:end], out=volume_since[begin:end])
+    if outside is not None:
+        traded_since[outside] = np.nan
     return divide(traded_since, volume_since)
 
 
@@ -68,6 +76,10 @@ def _anchors(series: Bars, anchor: str) -> list[int]:
     """The indices of bars that begin a period and have a bar of an earlier period before them."""
     if anchor == "start":
         return [0]
+    if anchor in ("day", "session"):
+        days = series.starts if series.times.dtype == "datetime64[D]" else days_in_new_york(series.starts)
+        begins: list[int] = (np.flatnonzero(np.diff(days)) + 1).tolist()
+        return begins
     months = _ANCHOR_MONTHS[anchor]
     first, last = (int(series.times[end].astype("datetime64[M]").astype(np.int64)) for end in (0, -1))
     boundaries = np.arange((first // months + 1) * months, last + 1, months).astype("datetime64[M]")
@@ -160,7 +172,7 @@ OWN_INDICATORS: Mapping[str, OwnIndicator] = {
     "low_52w_distance": OwnIndicator(low_52w_distance, ("low", "close"), ("value",), {"period": _EXTREME_WINDOW}),
     "rolling_vwap": OwnIndicator(rolling_vwap, _TRADED, ("value",), {"period": _WINDOW}),
     "anchored_vwap": OwnIndicator(
-        anchored_vwap, _TRADED, ("value",), {"anchor": Choice(("year", "quarter", "month", "start"))}
+        anchored_vwap, _TRADED, ("value",), {"anchor": Choice(("year", "quarter", "month", "day", "session", "start"))}
     ),
     "returns": OwnIndicator(returns, ("close",), ("value",), {"period": _WINDOW}),
     "cmf": OwnIndicator(cmf, _TRADED, ("value",), {"period": _WINDOW}),

@@ -110,7 +110,7 @@ _RECURSIVE: Mapping[str, Callable[[Params], int]] = {
 }
 
 # The most bars of an anchored mean's period in each timeframe; one more shows that the period has begun inside.
-_ANCHORED_DAYS = {"year": 366, "quarter": 92, "month": 31}
+_ANCHORED_DAYS = {"year": 366, "quarter": 92, "month": 31, "day": 1, "session": 1}
 _BARS_OF_A_DAY = {"1min": 24 * 60, "hour": 24}
 _DAYS_OF_A_BAR = {"day": 1, "week": 7, "month": 28}
 

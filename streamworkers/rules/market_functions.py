@@ -54,8 +54,8 @@ OWN_LOOKBACKS: Mapping[str, Callable[[Mapping[str, Any]], int]] = {
     "donchian": lambda params: int(params["period"]) - 1,
     "supertrend": lambda params: int(params["period"]),
 }
-# The first bar of a year, quarter or month is defined if one bar of the period before it was read.
-_ANCHOR_DAYS = {"year": 366 + 14, "quarter": 92 + 14, "month": 31 + 14}
+# The first bar of a year, quarter, month or day is defined if one bar of the period before it was read.
+_ANCHOR_DAYS = {"year": 366 + 14, "quarter": 92 + 14, "month": 31 + 14, "day": 1 + 14, "session": 1 + 14}
 
 
 def dimension_of(function: str, output: str) -> Dimension | None:

@@ -14,7 +14,7 @@ from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefin
 from streamworkers.market.bars.bars import Bars
 
 SEED_FILES = sorted((Path(__file__).parents[3] / "sql" / "migrations").glob("*_definitions.sql"))
-_ROW = re.compile(r"^ +\('(?P<name>\w+)', '(?P<function>\w+)', '(?P<params>\{.*?\})'(?:, (?P<rest>.*?))?\)[,;]$")
+_ROW = re.compile(r"^ +\('(?P<name>\w+)', '(?P<function>\w+)', '(?P<params>\{.*?\})'(?:, (?P<rest>.*?))?\)[,;]?$")
 
 SeriesMaker = Callable[..., Bars]
 

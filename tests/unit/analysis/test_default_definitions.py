@@ -16,14 +16,14 @@ def test_every_row_of_the_seed_was_read(
     indicator_rows: list[dict[str, Any]], pattern_rows: list[dict[str, Any]]
 ) -> None:
     rows = [line for line in SEED_TEXT.splitlines() if line.startswith("    (")]
-    assert len(rows) == len(indicator_rows) + len(pattern_rows) == 118
+    assert len(rows) == len(indicator_rows) + len(pattern_rows) == 120
 
 
 def test_at_least_forty_indicators_are_enabled_and_every_row_is_valid(
     indicator_rows: list[dict[str, Any]], default_indicators: list[IndicatorDefinition]
 ) -> None:
-    assert sum(row["enabled"] for row in indicator_rows) == len(default_indicators) == 46
-    assert len({definition.name for definition in default_indicators}) == 46
+    assert sum(row["enabled"] for row in indicator_rows) == len(default_indicators) == 48
+    assert len({definition.name for definition in default_indicators}) == 48
     assert {definition.function for definition in default_indicators} >= set(OWN_INDICATORS)
 
 

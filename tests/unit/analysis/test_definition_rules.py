@@ -41,7 +41,7 @@ def _message(kind: type, error: type[Exception], **row: Any) -> str:
         ("keltner", {"multiplier": 0}, "multiplier of keltner is 0, not in 0.01 to 100"),
         ("keltner", {"multiplier": None}, "multiplier of keltner is None, not a finite number"),
         ("anchored_vwap", {"anchor": "decade"},
-         "anchor of anchored_vwap is 'decade', not one of year, quarter, month, start"),
+         "anchor of anchored_vwap is 'decade', not one of year, quarter, month, day, session, start"),
         ("SMA", [14], "params of x is [14], not an object of parameter names and values"),
     ],
 )  # fmt: skip

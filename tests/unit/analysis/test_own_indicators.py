@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from streamworkers.analysis import own_indicators as own
 from streamworkers.analysis.rolling import rolling_sum
 from streamworkers.market.bars.bars import Bars
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 SeriesMaker = Callable[..., Bars]
 
@@ -101,6 +104,49 @@ def test_anchored_vwap_skips_a_month_without_bars(bars_of: SeriesMaker) -> None:
     found = own.anchored_vwap(series, anchor="month")
     assert np.isnan(found[0])
     assert found[1:].tolist() == [20.0, 25.0]
+
+
+def _intraday(bars_of: SeriesMaker, first: str, hours: int, minutes: int) -> Bars:
+    """Bars every so many minutes, from a moment in New York on, that never pause."""
+    begin = datetime.fromisoformat(first).replace(tzinfo=EXCHANGE_ZONE).timestamp()
+    count = hours * 60 // minutes
+    rng = np.random.default_rng(3)
+    series = bars_of(close=rng.uniform(90, 110, count).tolist(), volume=rng.integers(0, 50, count).tolist())
+    starts = (begin + 60 * minutes * np.arange(count)) * 1000
+    return replace(series, times=starts.astype(np.int64).view("datetime64[ms]"))
+
+
+@pytest.mark.parametrize(("anchor", "opens", "closes"), [("day", 0, 24 * 60), ("session", 9 * 60 + 30, 16 * 60)])
+@pytest.mark.parametrize("first", ["2024-03-08T07:00", "2024-11-01T07:00"])
+def test_vwap_of_a_day_or_session_begins_anew_in_new_york_also_when_clocks_change(
+    bars_of: SeriesMaker, anchor: str, opens: int, closes: int, first: str
+) -> None:
+    series = _intraday(bars_of, first, 24 * 5, 15)
+    moments = [datetime.fromtimestamp(start / 1000, UTC).astimezone(EXCHANGE_ZONE) for start in series.starts.tolist()]
+    expected = []
+    for index, moment in enumerate(moments):
+        inside = [
+            place
+            for place, other in enumerate(moments[: index + 1])
+            if other.date() == moment.date() and opens <= other.hour * 60 + other.minute < closes
+        ]
+        total = math.fsum(series.volume[inside])
+        has_value = index in inside and moment.date() != moments[0].date() and total > 0
+        expected.append(math.fsum(series.close[inside] * series.volume[inside]) / total if has_value else math.nan)
+    assert sum(map(math.isnan, expected)) < len(expected)
+    _agree(own.anchored_vwap(series, anchor=anchor), expected)
+
+
+def test_the_hour_that_holds_the_opening_begins_the_session(bars_of: SeriesMaker) -> None:
+    series = _intraday(bars_of, "2024-03-04T16:00", 24, 60)
+    found = np.isfinite(own.anchored_vwap(replace(series, volume=np.ones(24)), anchor="session"))
+    assert np.flatnonzero(found).tolist() == list(range(17, 24))
+
+
+def test_a_bar_of_a_day_is_its_own_session(bars_of: SeriesMaker) -> None:
+    series = bars_of(close=[10.0, 20.0, 30.0])
+    for anchor in ("day", "session"):
+        assert own.anchored_vwap(series, anchor=anchor)[1:].tolist() == [20.0, 30.0]
 
 
 def test_vwap_from_the_start_includes_the_first_bar(bars_of: SeriesMaker) -> None:

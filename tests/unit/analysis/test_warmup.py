@@ -119,6 +119,9 @@ def test_means_without_a_decay_are_rejected() -> None:
         ("month", "year", 15),
         ("hour", "month", 745),
         ("1min", "month", 44641),
+        ("1min", "session", 1441),
+        ("hour", "day", 25),
+        ("day", "day", 3),
     ],
 )
 def test_an_anchored_mean_needs_its_period_and_a_bar_before(timeframe: str, anchor: str, bars: int) -> None:
