@@ -58,6 +58,7 @@ OWNERS = {
     "schedules ticks": ["streamworkers/schedules/"],
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py"],
+    "absent_bars": ["streamworkers/loading/absence.py"],
     "series_changes series_state": ["streamworkers/market/bars/changes.py"],
     "stored_series series_versions": ["streamworkers/results/series_versions.py"],
     "provider_outages": ["streamworkers/loading/outages.py"],

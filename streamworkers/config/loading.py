@@ -40,6 +40,9 @@ class LoadingSettings(BaseModel):
     load_away_seconds: float = Field(
         14_400.0, ge=0, le=604_800, description="Seconds that a run waits for a provider that is away"
     )
+    load_confirm: bool = Field(
+        True, description="Ask a second time for bars that an answer left out, before they count as absent"
+    )
     load_threads: int = Field(8, ge=1, le=64, description="Symbols that a worker loads at the same time")
     load_grouped_from: int = Field(
         20, ge=1, description="Number of symbols from which a new day is loaded with one call for all symbols"

@@ -101,6 +101,7 @@ class LoadOhlcv(Job[LoadParameters]):
             parameters.splits_since,
             settings.load_wait_seconds,
             settings.load_away_seconds,
+            settings.load_confirm,
         ).outcomes()
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:

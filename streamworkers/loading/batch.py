@@ -8,14 +8,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import structlog
 
 from streamworkers.engine.job import Context
 from streamworkers.engine.outcome import Completed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, ItemError, PermanentError
-from streamworkers.loading.checkpoints import CheckpointPage, read_checkpoint, write_checkpoint
+from streamworkers.loading.absence import is_absent, read_absent
+from streamworkers.loading.checkpoints import CheckpointPage, delete_checkpoints, read_checkpoint, write_checkpoint
+from streamworkers.loading.confirm import confirm_absence
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
 from streamworkers.loading.grouped_days import DaysOfAll, list_grouped_days
 from streamworkers.loading.history import PlanHistory
@@ -34,6 +38,7 @@ from streamworkers.loading.providers.provider import (
     RateLimitedError,
     Split,
     TooOldError,
+    UnlikeAnswersError,
 )
 from streamworkers.loading.run_notes import RunNotes
 from streamworkers.loading.shared_answers import BusyError, SharedAnswers
@@ -72,6 +77,7 @@ class LoadBatch:
     splits_since: date | None
     wait_seconds: float = 0.0
     away_seconds: float = 0.0
+    confirms: bool = False
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
     _kept: dict[str, list[CheckpointPage]] = field(default_factory=dict)
@@ -157,6 +163,7 @@ class LoadBatch:
         for name, group in by_timeframe.items():
             frame = timeframe_named(name)
             stored = read_stored(self.context.connection, frame, [item.symbol for item in group])
+            absent = read_absent(self.context.connection, frame, [item.symbol for item in group])
             better = find_better(self.context.connection, frame, [item.symbol for item in group], self.provider.origin)
             for item in group:
                 if item.symbol in better:
@@ -166,7 +173,7 @@ class LoadBatch:
                 if isinstance(wanted, NothingToLoad):
                     yield Completed(item, None, {"bars": 0, "why": wanted.why})
                 else:
-                    yield wanted
+                    yield replace(wanted, absent=tuple(absent.get(item.symbol, ())))
 
     def _plan_item(
         self, item: Item, frame: Timeframe, found: StoredSeries | None, splits: Sequence[Split]
@@ -206,7 +213,11 @@ class LoadBatch:
         span = self.rules.span
         first, last = whole_windows(frame, span.first, span.last) if span else (found.first, self.rules.today)
         begin, end = (bound_of(frame, moment, days) for moment, days in ((first, 0), (last, 1)))
-        return read_starts(self.context.connection, symbol, frame, begin, end)
+        present = read_starts(self.context.connection, symbol, frame, begin, end)
+        days = [at.astimezone(EXCHANGE_ZONE).date() if isinstance(at, datetime) else at for at in (first, last)]
+        expected = self.rules.expected(frame, Span(days[0], days[1]))
+        absent = read_absent(self.context.connection, frame, [symbol]).get(symbol, [])
+        return np.union1d(present, expected[is_absent(expected, absent)])
 
     def _read_splits(self) -> dict[str, list[Split]]:
         """Return the splits of the run's symbols since their bars were stored; fetched once for a run."""
@@ -275,6 +286,7 @@ class LoadBatch:
                     checkpoint,
                     lambda: self._stop.is_set() or time.monotonic() - started > STOP_SECONDS,
                     lambda pages: self._kept.__setitem__(fetch.key, pages),
+                    partial(self._confirm, chosen, provider),
                 )
             except TooOldError:
                 chosen = self._history.find_later(chosen)
@@ -284,6 +296,10 @@ class LoadBatch:
                 self._answered_at = time.monotonic()
                 self._answered.add(fetch.request.timeframe.name)
                 return chosen, loaded
+
+    def _confirm(self, fetch: Fetch, provider: Provider, results: Sequence[Loaded]) -> None:
+        if provider is self.provider and self.confirms:
+            confirm_absence(fetch, provider, self.rules, results, self._stop.is_set)
 
     def _is_away(self) -> bool:
         """True if a fetch has failed as if the provider were away, and none has succeeded since."""
@@ -348,6 +364,8 @@ class LoadBatch:
     def _end_with_error(self, fetch: Fetch, error: BaseException, items: Sequence[Item]) -> Iterator[Outcome]:
         if pages := self._kept.pop(fetch.key, None):
             write_checkpoint(self.context.connection, self.context.run_id, fetch.key, pages)
+        if isinstance(error, UnlikeAnswersError):
+            delete_checkpoints(self.context.connection, self.context.run_id, [fetch.key])
         if isinstance(error, StoppedError):
             yield from (Snoozed(item, datetime.now(UTC)) for item in items)
         elif isinstance(error, NotYetError):

@@ -9,6 +9,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
+from streamworkers.loading.absence import count_absent, is_absent, read_absent
 from streamworkers.loading.plan import LoadRules, Span
 from streamworkers.market.bars.bars import Starts
 from streamworkers.market.bars.read import read_starts
@@ -67,8 +68,15 @@ def compute_coverage(
             table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
         )
         rows = connection.execute(query, (names, [moment_of(timeframe, start) for start in expected.tolist()]))
-    present = dict(rows.fetchall())
-    return [Coverage(symbol, len(expected), present.get(symbol, 0)) for symbol in names]
+    present, absent = dict(rows.fetchall()), read_absent(connection, timeframe, names)
+    return [
+        Coverage(
+            symbol,
+            max(len(expected) - count_absent(expected, absent, symbol), present.get(symbol, 0)),
+            present.get(symbol, 0),
+        )
+        for symbol in names
+    ]
 
 
 def find_gaps(
@@ -80,6 +88,7 @@ def find_gaps(
         return
     first, last = (moment_of(timeframe, int(expected[place])) for place in (0, -1))
     missing = ~np.isin(expected, read_starts(connection, symbol, timeframe, first, last))
+    missing &= ~is_absent(expected, read_absent(connection, timeframe, [symbol]).get(symbol, ()))
     for begin, end in _find_runs(missing):
         yield Gap(moment_of(timeframe, int(expected[begin])), moment_of(timeframe, int(expected[end])), end - begin + 1)
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamworkers.loading.absence import is_absent
 from streamworkers.loading.bar_checks import check_bars
 from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.plan import Fetch, LoadRules, Want
-from streamworkers.loading.providers.provider import Provider, ProviderError
+from streamworkers.loading.providers.provider import Provider, ProviderError, UnlikeAnswersError
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
 from streamworkers.market.bars.aggregate import Aggregator
-from streamworkers.market.bars.bars import Bars, Mask, time_unit
+from streamworkers.market.bars.bars import Bars, Mask, Starts, time_unit
 from streamworkers.market.calendar.windows import Windows, bounds_of, whole_windows
 
 _DETAIL_CHARACTERS = 200
@@ -28,7 +29,8 @@ class Loaded:
 
     `rejected` counts the bars that broke a rule, by rule, with one `example`. `off_session` is the number of day bars
     on days without a session, `missing` the number of expected closed bars that the provider did not send. `newest` is
-    the start of the last fetched bar.
+    the start of the last fetched bar. `unsent` are the starts of the missing bars, which are `absent` if the provider
+    has answered twice that it has none.
     """
 
     want: Want
@@ -38,6 +40,8 @@ class Loaded:
     off_session: int = 0
     missing: int = 0
     newest: int | None = None
+    unsent: Starts = field(default_factory=lambda: np.zeros(0, np.int64))
+    absent: bool = False
 
 
 class _Filter:
@@ -47,8 +51,9 @@ class _Filter:
         self.loaded = Loaded(want)
         rules = want.rules(rules)
         span = fetch.span_of(want)
-        self._expected = rules.expected(want.timeframe, span) if want.only is None else want.only
-        self._present = 0
+        expected = rules.expected(want.timeframe, span) if want.only is None else want.only
+        self._expected = expected[~is_absent(expected, want.absent)] if want.absent else expected
+        self._present: list[Starts] = []
         self._windows, self._rules = windows, rules
         frame = want.timeframe
         self._wide: Aggregator | None = None
@@ -64,7 +69,9 @@ class _Filter:
         """Return the result, after the last bar."""
         if self._wide is not None:
             self._keep(self._wide.finish())
-        self.loaded.missing = len(self._expected) - self._present
+        present = np.concatenate([np.zeros(0, np.int64), *self._present])
+        self.loaded.unsent = np.setdiff1d(self._expected, present, assume_unique=True)
+        self.loaded.missing = len(self.loaded.unsent)
         return self.loaded
 
     def _keep(self, bars: Bars) -> None:
@@ -75,7 +82,7 @@ class _Filter:
             kept &= np.isin(bars.starts, self.loaded.want.only)
         kept &= self._rules.closed(self._windows, self.loaded.want.timeframe, bars.starts)
         bars = bars.where(kept)
-        self._present += int(np.count_nonzero(np.isin(bars.starts, self._expected, assume_unique=True)))
+        self._present.append(bars.starts[np.isin(bars.starts, self._expected, assume_unique=True)])
         self.loaded.spool.add(bars)
 
 
@@ -86,11 +93,13 @@ def run_fetch(
     checkpoint: Sequence[CheckpointPage],
     should_stop: Callable[[], bool],
     keep: Callable[[list[CheckpointPage]], None],
+    confirm: Callable[[list[Loaded]], None] = lambda _: None,
 ) -> list[Loaded]:
     """Fetch all pages of a request and select the bars of each want. Runs in a thread.
 
     `checkpoint` holds the pages that an earlier call fetched. If the provider fails or has to be waited for, or if
-    `should_stop` returns true between two pages, passes all pages so far to `keep` and raises the error.
+    `should_stop` returns true between two pages, passes all pages so far to `keep` and raises the error. So it does if
+    `confirm`, which gets the results, raises one.
     """
     frame = fetch.request.timeframe
     windows = rules.windows(fetch.request.first, fetch.request.last)
@@ -110,20 +119,21 @@ def run_fetch(
             if page.cursor and len(kept) >= len(checkpoint) and should_stop():
                 raise StoppedError(f"stopped after {len(kept)} pages")
         results = [one.finish() for one in filters]
+        rejected = [one for page in kept for one in page.rejected]
+        for loaded in results:
+            loaded.newest = newest
+            loaded.rejected.update(rule for rule, _ in rejected)
+            loaded.example = rejected[0][1] if rejected else None
+            loaded.off_session = 0 if frame.intraday else off_session
+        confirm(results)
     except BaseException as error:
-        if isinstance(error, ProviderError):
+        if isinstance(error, ProviderError) and not isinstance(error, UnlikeAnswersError):
             keep([page._replace(packed=pack_small(bars)) for page, bars in zip(kept, raw, strict=True)])
         for one in filters:
             one.loaded.spool.close()
         raise
     finally:
         raw.close()
-    rejected = [one for page in kept for one in page.rejected]
-    for loaded in results:
-        loaded.rejected.update(rule for rule, _ in rejected)
-        loaded.example = rejected[0][1] if rejected else None
-        loaded.off_session = 0 if frame.intraday else off_session
-        loaded.newest = newest
     return results
 
 

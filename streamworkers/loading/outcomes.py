@@ -8,6 +8,7 @@ import numpy as np
 
 from streamworkers.engine.outcome import Completed, Failed, Item, Outcome
 from streamworkers.errors import BadInputError, PermanentError
+from streamworkers.loading.absence import find_ranges
 from streamworkers.loading.fetch import Loaded
 from streamworkers.loading.plan import Fetch, LoadRules, Want
 from streamworkers.loading.provenance import SeriesKind, SeriesSource, StoredSeries
@@ -40,14 +41,18 @@ def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries 
     `found` is what was stored when the load was planned.
     """
     want, spool = loaded.want, loaded.spool
-    if not spool.count and loaded.missing:
+    if not spool.count and loaded.missing and not loaded.absent:
         return _fail_without_bars(item, loaded, facts.provider)
     replaces = _find_replaced(want, spool, found, facts) if want.replaces else None
     result = {name: value for name, value in _describe(loaded, fetch, facts).items() if value}
     source = _describe_source(want, spool, found, facts)
+    absent = []
+    if loaded.absent:
+        expected = facts.rules.expected(want.timeframe, want.span)
+        absent = find_ranges(want.symbol, expected, loaded.unsent, facts.provider.name)
     return Completed(
         item,
-        BarsToSave(want.timeframe, spool, source, replaces, fetch.key, want.factor),
+        BarsToSave(want.timeframe, spool, source, replaces, fetch.key, want.factor, absent),
         {"bars": spool.count, **result},
     )
 
@@ -58,6 +63,8 @@ def _describe(loaded: Loaded, fetch: Fetch, facts: LoadFacts) -> dict[str, Any]:
     is_clipped = fetch.span_of(want) != want.span
     first, last = ("" if at is None else _show(moment_of(want.timeframe, at)) for at in (spool.first, spool.last))
     why = f"no {want.timeframe.name} from {want.span.first} to {want.span.last} has closed"
+    if loaded.absent:
+        why = f"{facts.provider.name} has none of these bars"
     if is_clipped:
         why = f"the plan of the key has no whole {want.timeframe.name} of this range"
     return {
@@ -67,7 +74,8 @@ def _describe(loaded: Loaded, fetch: Fetch, facts: LoadFacts) -> dict[str, Any]:
         "open": last if spool.last is not None and _is_open(want, spool.last, facts.rules) else None,
         "why": None if spool.count else why,
         "history_from": _show(fetch.asked.first) if is_clipped else None,
-        "missing_bars": loaded.missing,
+        "missing_bars": 0 if loaded.absent else loaded.missing,
+        "absent_bars": len(loaded.unsent) if loaded.absent else 0,
         "off_session": loaded.off_session,
         "rejected": dict(loaded.rejected),
         "example": loaded.example,

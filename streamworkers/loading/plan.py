@@ -90,6 +90,7 @@ class Want:
     `replaces` is the reason to replace the stored bars as a whole, None to keep them. With `only`, no bars but those
     with these starts are stored. `is_open` if the range has no bar but open ones, which are stored.
     `factor` is that of the new prices to the ones that they replace, None if it is not known.
+    `absent` are ranges of bars that the provider has not.
     """
 
     number: int
@@ -101,6 +102,7 @@ class Want:
     only: Starts | None = None
     is_open: bool = False
     factor: float | None = None
+    absent: tuple[tuple[int, int], ...] = ()
 
     def rules(self, rules: LoadRules) -> LoadRules:
         """Return the rules of the run as they hold for this want."""

@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 from streamworkers.database import Connection
 from streamworkers.errors import ItemError
+from streamworkers.loading.absence import AbsentRange, record_absent
 from streamworkers.loading.checkpoints import delete_checkpoints
 from streamworkers.loading.provenance import (
     ProvenanceError,
@@ -42,6 +43,7 @@ class BarsToSave:
     replaces: tuple[date | datetime, date | datetime] | None
     checkpoint_key: str
     factor: float | None = None
+    absent: Sequence[AbsentRange] = ()
 
 
 def store_loaded(connection: Connection, run_id: int, values: Sequence[BarsToSave]) -> None:
@@ -108,6 +110,8 @@ def _store_timeframe(
             rows = [_to_series(value) for value in part]
             store_series(connection, frame, rows, keep_stored=not is_newest, recorder=recorder)
     recorder.finish()
+    stored = [value.source.symbol for value in group if value.spool.count]
+    record_absent(connection, frame, stored, [one for value in group for one in value.absent])
 
 
 def _split_by_rows(values: Sequence[BarsToSave]) -> Iterator[list[BarsToSave]]:

@@ -56,6 +56,10 @@ class BadPayloadError(ProviderError):
     """The answer breaks a rule: it is not JSON, cut off, of another symbol, out of order, of another count, …"""
 
 
+class UnlikeAnswersError(BadPayloadError):
+    """Two answers to one question differ, so neither is kept."""
+
+
 class NoDataError(BadPayloadError):
     """The answer is no data at all, such as a page of HTML: what a provider sends while it is being maintained."""
 
