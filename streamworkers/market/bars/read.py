@@ -6,7 +6,7 @@ long: the server then formats 235,000 rows of seven fields instead of 470 rows o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -17,8 +17,9 @@ from psycopg import sql
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.bars import Bars, Starts, time_unit
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
+from streamworkers.market.calendar.timeframes import Timeframe
 
+_AHEAD_OF_UTC = timedelta(hours=14)  # the first place on Earth where a day begins
 _WIRE_EPOCH = np.datetime64("2000-01-01", "D")  # PostgreSQL's binary dates and timestamps count from here
 _VALUES = [("open", ">f8"), ("high", ">f8"), ("low", ">f8"), ("close", ">f8"), ("volume", ">f8")]
 _DATED_BAR = np.dtype([("time", ">i4"), *_VALUES])
@@ -149,7 +150,7 @@ def read_newest_of_all(connection: psycopg.Connection, timeframe: Timeframe, now
     A bar of the future, which is a mistake, does not hide that there are no new ones. Steps through the index from
     symbol to symbol.
     """
-    not_after = now if timeframe.intraday else now.astimezone(EXCHANGE_ZONE).date()
+    not_after = now if timeframe.intraday else (now + _AHEAD_OF_UTC).astimezone(UTC).date()
     row = connection.execute(_query(_NEWEST_OF_ALL, timeframe), (not_after,)).fetchone()
     assert row is not None
     return None if row[0] is None else _in_utc(row[0])

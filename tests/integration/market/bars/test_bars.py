@@ -90,10 +90,13 @@ def test_last_times_are_by_symbol_and_the_newest_is_over_all(stored: Connection)
 
 
 def test_a_bar_of_the_future_is_not_the_newest_of_all(stored: Connection) -> None:
-    now = datetime(2024, 1, 6, 3, tzinfo=UTC)  # the evening of the 5th in New York
-    load_rows(stored, DAY, [bars_of("FUTURE", ["2024-01-06", "2099-01-01"])])
+    now = datetime(2024, 1, 6, 3, tzinfo=UTC)
+    load_rows(stored, DAY, [bars_of("FUTURE", ["2024-01-07", "2099-01-01"])])
     load_rows(stored, HOUR, [bars_of("FUTURE", ["2024-01-06T02:00:00+00:00", "2024-01-06T03:00:01+00:00"])])
     assert read_newest_of_all(stored, DAY, now) == date(2024, 1, 5)
+    # The day of this bar has begun, though not in New York.
+    load_rows(stored, DAY, [bars_of("7203.T", ["2024-01-06"])])
+    assert read_newest_of_all(stored, DAY, now) == date(2024, 1, 6)
     assert read_newest_of_all(stored, HOUR, now) == now - timedelta(hours=1)
     assert read_newest_of_all(stored, DAY, datetime(2000, 1, 1, tzinfo=UTC)) is None
 
