@@ -64,11 +64,12 @@ def scheduler_series(state: State, clock: Clock) -> Iterator[Series]:
 
 def alert_series(state: State, clock: Clock) -> Iterator[Series]:
     """The alerts of the night: pending for five minutes, then firing."""
-    since = state.night.now.timestamp()
-    pending = (clock.times > since - 900) & (clock.times <= since - 600)
+    began, fired = (state.night.now.timestamp() - seconds for seconds in (900, 600))
+    pending = (clock.times > began) & (clock.times <= fired)
     for alert in state.night.alerts:
-        for name, during in (("pending", pending), ("firing", clock.times > since - 600)):
+        for name, during in (("pending", pending), ("firing", clock.times > fired)):
             yield Series("ALERTS", {**alert, "alertstate": name}, np.where(during, 1.0, np.nan))
+        yield Series("ALERTS_FOR_STATE", alert, np.where(clock.times > began, began, np.nan))
 
 
 def _of_schedule(labels: Labels, state: State, clock: Clock, *, is_first: bool) -> Iterator[Series]:

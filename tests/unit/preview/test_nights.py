@@ -120,6 +120,10 @@ def test_calls_hold_up_to_eight_items_of_one_run() -> None:
 def test_the_alerts_of_a_night_are_those_of_the_rules(night: Night) -> None:
     for alert in night.alerts:
         assert _ALERTS[alert["alertname"]]["labels"]["severity"] == alert["severity"]
+    firing = [each for each in _series(night) if each.name == "ALERTS" and each.labels["alertstate"] == "firing"]
+    since = [each for each in _series(night) if each.name == "ALERTS_FOR_STATE"]
+    assert [{**each.labels, "alertstate": "firing"} for each in since] == [each.labels for each in firing]
+    assert all(each.values[-1] == night.now.timestamp() - 900 for each in since)
 
 
 def test_boards_ask_for_no_clock_that_the_nights_cannot_stop() -> None:
