@@ -64,6 +64,8 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_format)
     # Garbage leaves holes in the memory that workers share, and a collection would write to all of it.
     gc.disable()
+    # pandas imports pyarrow where it is installed, and a thread of pyarrow's allocator would make forks unsafe.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     job_classes = _load()
     if reason := _find_threads():
         with control, suppress(OSError):

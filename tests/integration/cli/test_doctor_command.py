@@ -64,7 +64,9 @@ class Patient:
 @pytest.fixture
 def bars(connection: Connection) -> None:
     """Bars of today, without which something is always wrong."""
-    connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
+    connection.execute(
+        "INSERT INTO ohlcv_daily VALUES ('A', (now() AT TIME ZONE 'America/New_York')::date, 1, 1, 1, 1, 1)"
+    )
 
 
 @pytest.fixture
@@ -252,7 +254,9 @@ def _lose_bars(patient: Patient) -> None:
 
 
 def _load_bars(patient: Patient) -> None:
-    patient.connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
+    patient.connection.execute(
+        "INSERT INTO ohlcv_daily VALUES ('A', (now() AT TIME ZONE 'America/New_York')::date, 1, 1, 1, 1, 1)"
+    )
 
 
 def _freeze(patient: Patient, kind: str) -> None:

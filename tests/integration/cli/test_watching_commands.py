@@ -29,7 +29,9 @@ def test_the_exit_code_of_status_is_1_when_something_is_wrong(cli: Run) -> None:
 
 
 def test_status_of_a_system_that_is_well_is_0(cli: Run, worker: Supervisor, connection: Connection) -> None:
-    connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
+    connection.execute(
+        "INSERT INTO ohlcv_daily VALUES ('A', (now() AT TIME ZONE 'America/New_York')::date, 1, 1, 1, 1, 1)"
+    )
     wait_until(lambda: cli("status").code == 0, 20, "the worker is seen")
     report = cli("status", "--json").json
     assert report["status"] == "ok"

@@ -38,7 +38,9 @@ def doctor(
 
     Except for what a test breaks, the system is healthy: there are bars of today and a worker.
     """
-    connection.execute("INSERT INTO ohlcv_daily VALUES ('A', current_date, 1, 1, 1, 1, 1)")
+    connection.execute(
+        "INSERT INTO ohlcv_daily VALUES ('A', (now() AT TIME ZONE 'America/New_York')::date, 1, 1, 1, 1, 1)"
+    )
     _serve(streams, "elsewhere", "bench")
     monkeypatch.setattr(doctor_module, "SECOND_LOOK_SECONDS", 0.0)
     hasty = settings.model_copy(update={"reconcile_seconds": 0.0, "lease_seconds": 20.0})
