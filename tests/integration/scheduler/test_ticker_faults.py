@@ -16,6 +16,7 @@ from streamworkers.database import Connection, connect, fetch_value
 from streamworkers.engine.job import Job, RunRequest
 from streamworkers.engine.preparation import MOST_LOST, LostInPrepareError
 from streamworkers.schedules import store
+from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import Timing
 
 
@@ -46,6 +47,7 @@ def test_whatever_one_schedule_raises_the_others_tick(
 
 
 Prepare = Callable[[Connection], object]
+MakeDue = Callable[[Prepare], tuple[Schedule, Schedule]]
 
 
 def _outlast(opened: Connection) -> None:
@@ -80,33 +82,29 @@ def _swallow(opened: Connection) -> None:
 
 
 @pytest.fixture
-def prepare_of_slow(ticker: Ticker, monkeypatch: pytest.MonkeyPatch) -> Callable[[Prepare], None]:
-    """Let the job do something in its `prepare` for the schedule `slow`."""
+def make_due(ticker: Ticker, add: Add, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> MakeDue:
+    """Let the job do something in its `prepare` for a schedule, and return that one and another when both are due."""
 
-    def set_prepare(action: Prepare) -> None:
+    def make(action: Prepare) -> tuple[Schedule, Schedule]:
         def prepare(job: Job[Any], opened: Connection, request: RunRequest) -> RunRequest:
             if request.origin.schedule == "slow":
                 action(opened)
             return request
 
         monkeypatch.setattr(type(ticker.registry["noop"]), "prepare", prepare)
+        due = add("slow"), add("tidy")
+        ticker.run_once()
+        clock.forward(hours=1)
+        return due
 
-    return set_prepare
+    return make
 
 
 @pytest.mark.parametrize("action", [_outlast, _outlast_and_read, _wrap, Connection.close])
 def test_a_prepare_that_loses_its_connection_again_and_again_rejects_its_tick(
-    action: Prepare,
-    prepare_of_slow: Callable[[Prepare], None],
-    ticker: Ticker,
-    add: Add,
-    connection: Connection,
-    clock: Clock,
+    action: Prepare, make_due: MakeDue, ticker: Ticker, connection: Connection
 ) -> None:
-    prepare_of_slow(action)
-    slow, other = add("slow"), add("tidy")
-    ticker.run_once()
-    clock.forward(hours=1)
+    slow, other = make_due(action)
     for _ in range(MOST_LOST):
         with pytest.raises(LostInPrepareError, match="during prepare of job 'noop': "):
             ticker.run_once()
@@ -135,30 +133,18 @@ def test_a_prepare_that_loses_its_connection_again_and_again_rejects_its_tick(
     ],
 )
 def test_a_prepare_that_fails_rejects_its_tick_at_once(
-    action: Prepare,
-    reason: str,
-    prepare_of_slow: Callable[[Prepare], None],
-    ticker: Ticker,
-    add: Add,
-    connection: Connection,
-    clock: Clock,
+    action: Prepare, reason: str, make_due: MakeDue, ticker: Ticker, connection: Connection
 ) -> None:
-    prepare_of_slow(action)
-    slow, other = add("slow"), add("tidy")
-    ticker.run_once()
-    clock.forward(hours=1)
+    slow, other = make_due(action)
     ticker.run_once()
     assert [(state, why) for _, state, why in ticks_of(connection, slow)] == [("rejected", f"PrepareError: {reason}")]
     assert len(runs_of(connection, other)) == 1
 
 
 def test_what_a_prepare_does_to_the_session_ends_with_it(
-    prepare_of_slow: Callable[[Prepare], None], ticker: Ticker, add: Add, connection: Connection, clock: Clock
+    make_due: MakeDue, ticker: Ticker, connection: Connection
 ) -> None:
-    prepare_of_slow(partial(Connection.execute, query="SET default_transaction_read_only = on"))
-    schedules = add("slow"), add("tidy")
-    ticker.run_once()
-    clock.forward(hours=1)
+    schedules = make_due(partial(Connection.execute, query="SET default_transaction_read_only = on"))
     ticker.run_once()
     assert [len(runs_of(connection, schedule)) for schedule in schedules] == [1, 1]
 
