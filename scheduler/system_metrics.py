@@ -20,7 +20,7 @@ from streamworkers.errors import RedisUnavailableError
 from streamworkers.loading.outages import list_outages
 from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
-from streamworkers.results.store import count_recent_detections
+from streamworkers.results.read import count_recent_detections
 
 DETECTION_HOURS = 24
 STALE_HOURS = 24

@@ -29,7 +29,7 @@ from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.store import add_symbols, resolve
 from streamworkers.migrations import migrate
-from streamworkers.results.store import list_recent_patterns
+from streamworkers.results.read import list_recent_patterns
 
 _UNIVERSE = "demo"
 _SYNTHETIC, _DAYS, _SEED = 495, 750, 1

@@ -5,7 +5,7 @@ import click
 from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table, show_bar_time
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.results import definitions
-from streamworkers.results import store as results
+from streamworkers.results import read as results
 
 
 @click.group(short_help="Candle and chart patterns: detections and definitions.")

@@ -18,7 +18,7 @@ from streamworkers.cli.session import (
 )
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.files.export_file import write_rows
-from streamworkers.results import store as result_tables
+from streamworkers.results import read as result_tables
 from streamworkers.results.export import indicator_rows, pattern_rows
 
 

@@ -18,7 +18,7 @@ from streamworkers.market.bars.read import read_newest_of_all, read_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import NOTIFY_CHANNEL
 from streamworkers.market.universes.store import list_universes, read_memberships
-from streamworkers.results.store import list_latest_indicators, list_recent_patterns
+from streamworkers.results.read import list_latest_indicators, list_recent_patterns
 
 PARTS = ("universe_cache", "common_queries", "quality")
 _SYMBOLS_AT_ONCE = 50

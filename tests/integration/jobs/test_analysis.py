@@ -32,7 +32,7 @@ from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.csv_import import import_universes
 from streamworkers.market.universes.store import resolve
 from streamworkers.results import definitions
-from streamworkers.results.store import list_latest_indicators, list_recent_patterns
+from streamworkers.results.read import list_latest_indicators, list_recent_patterns
 
 DAY = TIMEFRAMES["day"]
 END = date(2024, 6, 28)
