@@ -59,14 +59,14 @@ OWNERS = {
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py"],
     "absent_bars": ["streamworkers/loading/absence.py"],
-    "series_changes series_state": ["streamworkers/market/bars/changes.py"],
-    "stored_series series_versions": ["streamworkers/results/series_versions.py"],
+    "series_changes series_versions": ["streamworkers/market/bars/changes.py"],
+    "series_state": ["streamworkers/market/bars/changes.py", "streamworkers/results/series_versions.py"],
     "provider_outages": ["streamworkers/loading/outages.py"],
     "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
     "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],
     "definition_groups group_memberships": ["streamworkers/market/universes/"],
     "indicator_definitions pattern_definitions": ["streamworkers/results/definitions.py"],
-    "indicator_results daily_patterns": ["streamworkers/results/export.py", "streamworkers/results/store.py"],
+    "indicator_results daily_patterns": ["streamworkers/results/"],
     "ohlcv_1min ohlcv_hourly ohlcv_daily ohlcv_weekly ohlcv_monthly": [
         "streamworkers/market/bars/",
         "streamworkers/loading/coverage.py",
@@ -78,12 +78,19 @@ READERS = {
     "streamworkers/engine/ledger/reports.py": "counts over the ledger",
     "streamworkers/diagnosis/": "counts over every table, for metrics and health",
     "streamworkers/schedules/": "a tick and its run, and the run that it depends on",
+    "streamworkers/market/bars/changes.py": "the source of the bars of a version",
     "scheduler/status.py": "the time of a run, for its status hash",
 }
 OWNERS_OF_TABLES = {table: modules for tables, modules in OWNERS.items() for table in tables.split()}
 _TABLES = "|".join(sorted(OWNERS_OF_TABLES, key=len, reverse=True))
 _READ = re.compile(rf'\b(?<!DELETE )(?:FROM|JOIN)\s+"?({_TABLES})\b')
 _CHANGED = re.compile(rf'\b(?:INTO|UPDATE|COPY|DELETE FROM|TRUNCATE|LOCK TABLE)\s+(?:ONLY\s+)?"?({_TABLES})\b')
+
+# Every change of bars goes through this module, where each function notes in the ChangeRecorder what it has written.
+WRITER_OF_BARS = "streamworkers/market/bars/write.py"
+_WRITES_BARS = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|COPY|TRUNCATE|MERGE INTO) (?:\{table\}|\{\}|ohlcv_)")
+_NAMES_BARS = re.compile(r"\b(?:frame|timeframe)\.table\b|ohlcv_")
+_NOTES_BARS = re.compile(r"\.(?:counting|note_copied)\(")
 
 NOT_IMPORTED = {
     "hiredis": "redis-py uses it when it is there",
@@ -166,6 +173,29 @@ def sql_elsewhere(sources: Mapping[str, str]) -> list[str]:
                     for table in pattern.findall(node.value):
                         if not allowed and not path.startswith(tuple(OWNERS_OF_TABLES[table])):
                             found.add(f"{path}: {table}")
+    return sorted(found)
+
+
+def _texts(node: ast.AST) -> str:
+    return "\n".join(
+        each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)
+    )
+
+
+def unrecorded_writers(sources: Mapping[str, str]) -> list[str]:
+    """Functions that change bars without a note in the ChangeRecorder, and modules that do so beside the one writer."""
+    found = []
+    for path, tree in _parsed(sources):
+        if path != WRITER_OF_BARS:
+            writes = _WRITES_BARS.search(sources[path]) and _NAMES_BARS.search(sources[path])
+            found += [path] if writes else []
+            continue
+        assigned = [each for each in tree.body if isinstance(each, ast.Assign) and _WRITES_BARS.search(_texts(each))]
+        names = {name.id for each in assigned for name in each.targets if isinstance(name, ast.Name)}
+        for node in (each for each in tree.body if isinstance(each, ast.FunctionDef)):
+            used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            if (names & used or _WRITES_BARS.search(_texts(node))) and not _NOTES_BARS.search(ast.unparse(node)):
+                found.append(f"{path}: {node.name}")
     return sorted(found)
 
 

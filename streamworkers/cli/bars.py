@@ -1,7 +1,7 @@
 """`streamworkers bars`: import, generate and show bars."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import click
@@ -26,7 +26,8 @@ from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import announce_bars
-from streamworkers.market.calendar.timeframes import TIMEFRAMES, bar_moment, timeframe_named
+from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment, timeframe_named
+from streamworkers.market.calendar.windows import bounds_of, moment_of, whole_windows
 from streamworkers.market.universes.store import add_symbols
 
 
@@ -69,12 +70,24 @@ def synthesize(symbols: int, days: int, seed: int, end: Any, universe: str | Non
 @bars.command(short_help="Say that another program has stored bars.")
 @click.argument("symbols", nargs=-1, required=True)
 @click.option("--timeframe", default="day", show_default=True, help="Timeframe: 1min, hour, day, week or month.")
-def announce(symbols: tuple[str, ...], timeframe: str) -> None:
-    """Record that another program has stored new bars of SYMBOLS, so that those who wait for changes look at them."""
+@click.option("--since", type=Day, help="Bars of this day and later may have changed.  [default: bars were added]")
+def announce(symbols: tuple[str, ...], timeframe: str, since: Any) -> None:
+    """Record that another program has stored bars of SYMBOLS, so that those who wait for changes look at them.
+
+    With --since, stored bars may be other ones than before: results of bars from that day on are computed again.
+    """
     frame = timeframe_named(timeframe)
+    first = None if since is None else _first_bar(frame, since.date())
     with Session.open().database() as connection:
-        announce_bars(connection, frame, map(require_symbol, symbols))
-    click.echo(f"recorded: {frame.name} bars of {len(set(symbols))} symbols were appended, nobody knows which")
+        announce_bars(connection, frame, map(require_symbol, symbols), first)
+    what = "appended, nobody knows which" if since is None else f"changed from {since.date()} on"
+    click.echo(f"recorded: {frame.name} bars of {len(set(symbols))} symbols were {what}")
+
+
+def _first_bar(frame: Timeframe, day: date) -> date | datetime:
+    """The time of the bar that the day is in, or begins with."""
+    first, last = whole_windows(frame, day, day)
+    return moment_of(frame, bounds_of(frame, first, last)[0])
 
 
 @bars.command()

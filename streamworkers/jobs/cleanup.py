@@ -16,7 +16,7 @@ from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.loading.checkpoints import count_old_checkpoints, delete_old_checkpoints
 from streamworkers.market.bars.changes import count_old_changes, delete_old_changes
 from streamworkers.market.bars.write import ensure_minute_partition
-from streamworkers.results.store import count_old_results, delete_old_results
+from streamworkers.results.read import count_old_results, delete_old_results
 
 # The parameter that says for how many days the rows of a table are kept. Items before their runs.
 _KEPT_DAYS = {
@@ -27,12 +27,15 @@ _KEPT_DAYS = {
     "submissions": "run_days",
     "runs": "run_days",
     "health_checks": "health_days",
+    "series_changes": "series_change_days",
+    "series_versions": "series_version_days",
 }
-PARTS = (*_KEPT_DAYS, "load_checkpoints", "series_changes", "partitions_ahead")
+PARTS = (*_KEPT_DAYS, "load_checkpoints", "partitions_ahead")
 DAYS_AHEAD = 7
 _RESULT_TABLES = ("daily_patterns", "indicator_results")
-# A load that has waited for longer fetches its pages again; who has missed changes for so long looks at all bars.
-_FIXED_DAYS = {"load_checkpoints": 7, "series_changes": 90}
+_CHANGE_TABLES = ("series_changes", "series_versions")
+# A load that has waited for longer fetches its pages again.
+_FIXED_DAYS = {"load_checkpoints": 7}
 
 
 class CleanupParameters(JobParameters):
@@ -43,6 +46,8 @@ class CleanupParameters(JobParameters):
     run_item_days: int = Field(30, ge=1, le=36_500)
     run_days: int = Field(365, ge=1, le=36_500)
     health_days: int = Field(30, ge=1, le=36_500)
+    series_change_days: int = Field(90, ge=7, le=36_500)  # who has missed changes for so long looks at all bars
+    series_version_days: int = Field(365, ge=7, le=36_500)
     batch_rows: int = Field(5000, ge=100, le=100_000)
     dry_run: bool = False
 
@@ -140,8 +145,8 @@ def _count_old(connection: Connection, table: str, before: datetime) -> int:
         return count_old_results(connection, table, before)
     if table == "load_checkpoints":
         return count_old_checkpoints(connection, before)
-    if table == "series_changes":
-        return count_old_changes(connection, before)
+    if table in _CHANGE_TABLES:
+        return count_old_changes(connection, table, before)
     return retention.count_old(connection, table, before)
 
 
@@ -150,6 +155,6 @@ def _delete_old(connection: Connection, table: str, before: datetime, limit: int
         return delete_old_results(connection, table, before, limit)
     if table == "load_checkpoints":
         return delete_old_checkpoints(connection, before, limit)
-    if table == "series_changes":
-        return delete_old_changes(connection, before, limit)
+    if table in _CHANGE_TABLES:
+        return delete_old_changes(connection, table, before, limit)
     return retention.remove_old(connection, table, before, limit)

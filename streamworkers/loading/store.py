@@ -103,7 +103,7 @@ def _store_timeframe(
     recorder.begin(value.source.symbol for value in group)
     for value in replaced:
         assert value.replaces is not None
-        delete_bars(connection, frame, value.source.symbol, *value.replaces)
+        delete_bars(recorder, value.source.symbol, *value.replaces)
     for is_newest in (True, False):
         chosen = [value for value in group if ((value.source.symbol, frame.name) in newest) is is_newest]
         for part in _split_by_rows(chosen):

@@ -8,11 +8,11 @@ from streamworkers.analysis.definitions import IndicatorDefinition
 from streamworkers.analysis.history import BarsToRead, History, bars_to_read
 from streamworkers.database import Connection
 from streamworkers.market.bars.bars import Bars, concat
-from streamworkers.market.bars.read import count_bars, read_older, read_series
+from streamworkers.market.bars.read import count_bars, has_later_bars, read_older, read_series
 from streamworkers.market.calendar.timeframes import Timeframe
-from streamworkers.results.bar_times import to_moment, to_series_time, to_table_time
-from streamworkers.results.series_versions import VersionMark, read_version_marks
-from streamworkers.results.store import find_oldest_result
+from streamworkers.results.bar_times import to_moment, to_table_time
+from streamworkers.results.read import find_oldest_result
+from streamworkers.results.series_versions import read_version_marks
 
 _TABLES = {"indicators": "indicator_results", "patterns": "daily_patterns"}
 
@@ -44,40 +44,37 @@ class HistoryReader:
     def read(self, connection: Connection, symbols: Sequence[str], newest: date | datetime) -> dict[str, Work]:
         """Return the work of each symbol at the bar `newest`; symbols without bars are absent."""
         states = read_version_marks(connection, symbols, self.timeframe.name, self.kinds)
+        outdated = {
+            symbol: state.outdated_from
+            for symbol, state in states.items()
+            if self.recompute and state.outdated_from and not has_later_bars(connection, symbol, self.timeframe, newest)
+        }
         groups: dict[int, list[str]] = {}
         for symbol in symbols:
-            groups.setdefault(self._count_bars(connection, symbol, newest, states.get(symbol)), []).append(symbol)
+            last_bars = self.last_bars
+            if symbol in outdated:
+                last_bars = max(last_bars, self._count_outdated(connection, symbol, newest, outdated[symbol]))
+            groups.setdefault(last_bars, []).append(symbol)
         found: dict[str, Work] = {}
         for last_bars, members in groups.items():
             bars = bars_to_read(self.indicators, self.timeframe, last_bars, self.pattern_bars).at_most(self.max_bars)
             for symbol, history in read_histories(connection, members, self.timeframe, newest, bars).items():
                 state = states.get(symbol)
                 if state is not None and (state.version or state.outdated_from):
-                    recomputes = self._has_outdated(newest, state)
-                    history = replace(history, version=state.version, recomputes=recomputes)
+                    history = replace(history, version=state.version, recomputes=symbol in outdated)
                 found[symbol] = Work(history, last_bars)
         return found
 
-    def _has_outdated(self, newest: date | datetime, state: VersionMark) -> bool:
-        if not self.recompute or state.outdated_from is None or state.newest is None:
-            return False
-        return state.newest <= to_moment(self.timeframe, to_series_time(newest))
-
-    def _count_bars(
-        self, connection: Connection, symbol: str, newest: date | datetime, state: VersionMark | None
+    def _count_outdated(
+        self, connection: Connection, symbol: str, newest: date | datetime, outdated_from: datetime
     ) -> int:
-        """The number of newest bars of a symbol that get results."""
-        if state is None or state.outdated_from is None or not self._has_outdated(newest, state):
-            return self.last_bars
+        """The number of newest bars of a symbol that hold all of its outdated results."""
         name = self.timeframe.name
-        oldest = [
-            find_oldest_result(connection, _TABLES[kind], symbol, name, state.outdated_from) for kind in self.kinds
-        ]
+        oldest = [find_oldest_result(connection, _TABLES[kind], symbol, name, outdated_from) for kind in self.kinds]
         first = min((moment for moment in oldest if moment is not None), default=None)
         if first is None:
-            return self.last_bars
-        count = count_bars(connection, symbol, self.timeframe, to_table_time(self.timeframe, first), newest)
-        return max(self.last_bars, count)
+            return 0
+        return count_bars(connection, symbol, self.timeframe, to_table_time(self.timeframe, first), newest)
 
 
 def read_histories(

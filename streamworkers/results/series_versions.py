@@ -1,35 +1,36 @@
-"""The tables `stored_series` and `series_versions`: which bars are stored, and which results have to be computed again.
+"""Which version of its bars a series has, and which of its results have to be computed again.
 
-Triggers on the tables of bars write them: every change of stored bars gives the series a new version and marks the
-results of bars from the changed one on as outdated. The next run of the symbol computes them again.
+`market/bars/changes.py` records that in `series_state` with each write of bars. The next run of the symbol computes
+outdated results again, and takes the mark back.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from psycopg import sql
 
-from streamworkers.database import Connection, fetch_rows
+from streamworkers.database import Connection
 
 _READ = """
-SELECT symbol, version, newest, {outdated_from} AS outdated_from FROM stored_series
+SELECT symbol, version, {outdated_from} AS outdated_from FROM series_state
 WHERE symbol = ANY(%s) AND timeframe = %s"""
 
-# A change after the version was read keeps its mark.
+# A change after the version was read keeps its mark. Rows are locked in the order in which writers of bars lock them.
 _CLEAR = """
-UPDATE stored_series s SET {assignments}
-FROM unnest(%s::text[], %s::int[]) AS d (symbol, version)
-WHERE s.symbol = d.symbol AND s.timeframe = %s AND s.version = d.version"""
+WITH computed AS (
+    SELECT e.symbol FROM series_state e
+    JOIN unnest(%s::text[], %s::int[]) AS d (symbol, version) ON d.symbol = e.symbol AND d.version = e.version
+    WHERE e.timeframe = %s ORDER BY e.symbol FOR UPDATE OF e
+)
+UPDATE series_state s SET {assignments} FROM computed c WHERE s.timeframe = %s AND s.symbol = c.symbol"""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionMark:
-    """The version of a symbol's stored bars, the newest bar, and the first one whose results are outdated, if any."""
+    """The version of a symbol's stored bars, and the first bar whose results are outdated, if any."""
 
     version: int
-    newest: datetime | None
     outdated_from: datetime | None
 
 
@@ -39,7 +40,8 @@ def read_version_marks(
     """The version and the mark of each series.
 
     `kinds` are those of `indicators` and `patterns` whose outdated results are asked for.
-    Symbols that never had bars are absent. Read it before the bars, so that a change in between is not taken as seen.
+    Series that were never written since changes are recorded are absent. Read it before the bars, so that a change in
+    between is not taken as seen.
     """
     outdated_from = sql.SQL("least({})").format(sql.SQL(", ").join(_column(kind) for kind in kinds))
     query = sql.SQL(_READ).format(outdated_from=outdated_from)
@@ -51,15 +53,7 @@ def clear_outdated(connection: Connection, timeframe: str, versions: Mapping[str
     """Take back the marks of series whose outdated results have been computed again from these versions."""
     assignments = sql.SQL(", ").join(sql.SQL("{} = NULL").format(_column(kind)) for kind in kinds)
     query = sql.SQL(_CLEAR).format(assignments=assignments)
-    connection.execute(query, (list(versions), list(versions.values()), timeframe))
-
-
-def list_series_versions(connection: Connection, symbol: str, timeframe: str) -> list[dict[str, Any]]:
-    """Every version of a symbol's bars, the newest first: what changed, when, and as what a load had got the bars."""
-    statement = """
-        SELECT version, changed_from, changed_at, provider, adjusted, adjusted_on, last_split FROM series_versions
-        WHERE symbol = %s AND timeframe = %s ORDER BY version DESC"""
-    return fetch_rows(connection, statement, (symbol, timeframe))
+    connection.execute(query, (list(versions), list(versions.values()), timeframe, timeframe))
 
 
 def _column(kind: str) -> sql.Identifier:

@@ -17,6 +17,7 @@ from house import (
     MOST_LINES_OF_A_FUNCTION,
     MOST_ROOMS_OF_THE_ENGINE,
     SHARED_NAMES,
+    WRITER_OF_BARS,
     glossary,
     import_cycle,
     long_functions,
@@ -27,6 +28,7 @@ from house import (
     short_docstrings,
     sql_elsewhere,
     top_level_names,
+    unrecorded_writers,
     unused_dependencies,
     without_contract,
     words_nowhere,
@@ -88,6 +90,10 @@ def test_every_word_of_the_glossary_is_used_and_lives_where_it_says() -> None:
 
 def test_the_sql_of_a_table_is_in_its_module() -> None:
     assert sql_elsewhere(PRODUCT) == []
+
+
+def test_no_writer_of_bars_forgets_to_record() -> None:
+    assert unrecorded_writers(PRODUCT) == []
 
 
 def test_every_lua_script_states_its_contract() -> None:
@@ -186,6 +192,15 @@ def test_control_a_word_that_is_nowhere_is_found() -> None:
 )
 def test_control_sql_outside_of_its_module_is_found(path: str, statement: str, tables: list[str]) -> None:
     assert sql_elsewhere({path: f"x = f'''{statement}'''"}) == [f"{path}: {table}" for table in tables]
+
+
+def test_control_a_writer_of_bars_that_does_not_record_is_found() -> None:
+    writer = PRODUCT[WRITER_OF_BARS]
+    for name, note in (("_move", ".counting("), ("delete_bars", ".counting("), ("store_series", ".note_copied(")):
+        assert note in writer
+        assert f"{WRITER_OF_BARS}: {name}" in unrecorded_writers({WRITER_OF_BARS: writer.replace(note, ".forget(")})
+    other = "execute(sql.SQL('DELETE FROM {table}').format(table=timeframe.table))"
+    assert unrecorded_writers({"a.py": other, "b.py": "x = 'UPDATE ohlcv_daily SET'"}) == ["a.py", "b.py"]
 
 
 def test_control_a_script_without_contract_is_found() -> None:

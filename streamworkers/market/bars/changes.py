@@ -3,6 +3,9 @@
 A row of `series_changes` says that bars of a series were appended, corrected or rebased; `series_state` says up to
 which bar a series is complete: closed, and stored after its end. Bars after that one are open and are in no change yet.
 The writers of a table take turns (`lock_bars`), so `n` grows in the order of their commits.
+
+A write of bars up to the newest stored one, open or not, gives the series a new version (`series_versions`), and marks
+results of bars from the first written one on as outdated.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +24,12 @@ from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment
 
 CHANGES_CHANNEL = "series_changes"
-_TABLE, _OLD = "series_changes", "created_at < %s"
+_OLD = {
+    "series_changes": "created_at < %s",
+    "series_versions": "changed_at < %s AND EXISTS (SELECT FROM series_versions v"
+    " WHERE (v.symbol, v.timeframe) = (series_versions.symbol, series_versions.timeframe)"
+    " AND v.version > series_versions.version)",
+}
 
 # A series that was stored before changes were recorded begins with all of its closed bars.
 _BEGIN = """
@@ -36,7 +44,11 @@ SELECT s.symbol, e.complete_through, (
     SELECT {moment} FROM {table} t WHERE t.symbol = s.symbol AND t.{time} <= s.bound ORDER BY t.{time} DESC LIMIT 1)
 FROM unnest(%s::text[], %s::{kind}[]) AS s (symbol, bound)
 JOIN series_state e ON e.timeframe = %s AND e.symbol = s.symbol
-ORDER BY 1"""
+ORDER BY 1 FOR UPDATE OF e"""
+
+_NEWEST = """
+SELECT s.symbol, (SELECT {moment} FROM {table} t WHERE t.symbol = s.symbol ORDER BY t.{time} DESC LIMIT 1)
+FROM unnest(%s::text[]) AS s (symbol)"""
 
 _FIRST_AFTER = """
 SELECT {moment} FROM {table} t WHERE t.symbol = %s AND t.{time} >= %s AND {moment} > %s ORDER BY t.{time} LIMIT 1"""
@@ -47,9 +59,21 @@ SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestam
 RETURNING symbol, n"""
 
 _ADVANCE = """
-UPDATE series_state e SET complete_through = s.through, last_change = coalesce(s.n, e.last_change)
-FROM unnest(%s::text[], %s::timestamptz[], %s::bigint[]) AS s (symbol, through, n)
-WHERE e.timeframe = %s AND e.symbol = s.symbol"""
+WITH advanced AS (
+    UPDATE series_state e
+    SET complete_through = s.through, last_change = coalesce(s.n, e.last_change),
+        version = e.version + (s.outdated_from IS NOT NULL)::int,
+        outdated_indicators_from = least(e.outdated_indicators_from, s.outdated_from),
+        outdated_patterns_from = least(e.outdated_patterns_from, s.outdated_from)
+    FROM unnest(%s::text[], %s::timestamptz[], %s::bigint[], %s::timestamptz[])
+        AS s (symbol, through, n, outdated_from)
+    WHERE e.timeframe = %s AND e.symbol = s.symbol
+    RETURNING e.timeframe, e.symbol, e.version, s.outdated_from
+)
+INSERT INTO series_versions (symbol, timeframe, version, changed_from, provider, adjusted, adjusted_on, last_split)
+SELECT a.symbol, a.timeframe, a.version, a.outdated_from, b.provider, b.adjusted, b.adjusted_on, b.last_split
+FROM advanced a LEFT JOIN series_sources b ON b.symbol = a.symbol AND b.timeframe = a.timeframe
+WHERE a.outdated_from IS NOT NULL"""
 
 
 class Change(NamedTuple):
@@ -64,11 +88,20 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class _Touched:
-    """The bars of a series that were written: those up to its complete one, and the first after it."""
+    """The bars of a series that were written: those up to its complete one, and the first after it.
 
+    `newest` is the newest bar that was stored before.
+    """
+
+    newest: datetime | None
     first_old: datetime | None = None
     last_old: datetime | None = None
     first_new: datetime | None = None
+
+    def outdated_from(self) -> datetime | None:
+        """The first bar that was written, unless it is behind all that were stored before."""
+        first = _least(self.first_old, self.first_new)
+        return first if first is not None and self.newest is not None and first <= self.newest else None
 
 
 def plan_changes(
@@ -111,7 +144,8 @@ class ChangeRecorder:
                 read_windows(self.connection, calendar, *days_around(moment)), self.timeframe, moment
             )
             self._bounds |= dict.fromkeys(members, bound)
-        self._touched |= {name: _Touched() for name in names}
+        newest = self.connection.execute(self._query(_NEWEST), (names,)).fetchall()
+        self._touched |= {symbol: _Touched(moment) for symbol, moment in newest}
         self.connection.execute(
             self._query(_BEGIN), (self.timeframe.name, names, [self._bounds[name] for name in names])
         )
@@ -162,8 +196,12 @@ class ChangeRecorder:
             later = self.connection.execute(self._query(_FIRST_AFTER), (symbol, first, through)).fetchone()
             self.note_range(symbol, begin, through, later[0] if later else None)
 
+    def note_since(self, symbol: str, first: date | datetime) -> None:
+        """Note that any bars from `first` on may have been written."""
+        self.note_copied(symbol, first, max(first, self._bounds[symbol]))
+
     def finish(self) -> None:
-        """Record the changes, and up to which bar each series is complete now."""
+        """Record the changes, the new versions, and up to which bar each series is complete now."""
         names = sorted(self._touched)
         bounds = [self._bounds[name] for name in names]
         changes: list[Change] = []
@@ -177,7 +215,7 @@ class ChangeRecorder:
         numbers = insert_changes(self.connection, self.timeframe, changes)
         self.connection.execute(
             _ADVANCE, (names, [through[name] for name in names], [numbers.get(name) for name in names],
-                       self.timeframe.name),
+                       [self._touched[name].outdated_from() for name in names], self.timeframe.name),
         )  # fmt: skip
 
     def _moment_of(self, column: str) -> sql.Composable:
@@ -209,14 +247,17 @@ def insert_changes(connection: psycopg.Connection, timeframe: Timeframe, changes
     return dict(sorted(rows, key=lambda row: row[1]))
 
 
-def count_old_changes(connection: psycopg.Connection, before: datetime) -> int:
-    """The number of changes that were recorded before a moment."""
-    return count_matching(connection, _TABLE, _OLD, (before,))
+def count_old_changes(connection: psycopg.Connection, table: str, before: datetime) -> int:
+    """The number of rows of `series_changes` or `series_versions` of before a moment that may be deleted."""
+    return count_matching(connection, table, _OLD[table], (before,))
 
 
-def delete_old_changes(connection: psycopg.Connection, before: datetime, limit: int) -> int:
-    """Delete up to `limit` changes that were recorded before a moment; returns how many were deleted."""
-    return delete_matching(connection, _TABLE, _OLD, (before,), limit)
+def delete_old_changes(connection: psycopg.Connection, table: str, before: datetime, limit: int) -> int:
+    """Delete up to `limit` rows that `count_old_changes` counts; returns how many were deleted.
+
+    The newest version of each series stays: results of it may be read for as long as they are stored.
+    """
+    return delete_matching(connection, table, _OLD[table], (before,), limit)
 
 
 def _least(one: datetime | None, other: datetime | None) -> datetime | None:

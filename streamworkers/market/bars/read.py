@@ -168,6 +168,13 @@ def count_bars(
     return int(row[0])
 
 
+def has_later_bars(connection: psycopg.Connection, symbol: str, timeframe: Timeframe, time: date | datetime) -> bool:
+    """Whether a symbol has bars after a time."""
+    query = _query("SELECT EXISTS (SELECT FROM {table} WHERE symbol = %s AND {time} > %s)", timeframe)
+    row = connection.execute(query, (symbol, time)).fetchone()
+    return row is not None and bool(row[0])
+
+
 def read_starts(
     connection: psycopg.Connection, symbol: str, timeframe: Timeframe, first: date | datetime, last: date | datetime
 ) -> Starts:

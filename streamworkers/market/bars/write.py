@@ -34,6 +34,8 @@ SELECT symbol, {time}, open, high, low, close, volume FROM pg_temp.incoming_bars
 WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = i.symbol AND t.{time} = i.{time})
 ORDER BY line RETURNING symbol, {time} AS time"""
 
+_DELETE_RANGE = """
+DELETE FROM {table} WHERE symbol = {symbol} AND {time} BETWEEN {first} AND {last} RETURNING symbol, {time} AS time"""
 
 _FREE_RANGES = """
 SELECT s.symbol FROM unnest(%s::text[], %s::{kind}, %s::{kind}) AS s (symbol, first, last)
@@ -242,11 +244,28 @@ def _move(
     return updated, changes.note(cursor.execute(insert).fetchall())
 
 
-def announce_bars(connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str]) -> None:
-    """Record that another program has appended bars of these symbols, nobody knows which."""
+def announce_bars(
+    connection: psycopg.Connection,
+    timeframe: Timeframe,
+    symbols: Iterable[str],
+    since: date | datetime | None = None,
+) -> None:
+    """Record that another program has written bars of these symbols.
+
+    Without `since`, it has appended some, nobody knows which. With it, a bar's time, it may have changed any bar from
+    there on, and their results are outdated.
+    """
+    names = sorted({*symbols})
     with connection.transaction():
         lock_bars(connection, timeframe)
-        insert_changes(connection, timeframe, [Change(symbol, "append", None, None) for symbol in sorted({*symbols})])
+        if since is None:
+            insert_changes(connection, timeframe, [Change(symbol, "append", None, None) for symbol in names])
+            return
+        changes = ChangeRecorder(connection, timeframe)
+        changes.begin(names)
+        for symbol in names:
+            changes.note_since(symbol, since)
+        changes.finish()
 
 
 def _parse_time(text: str | None, timeframe: Timeframe) -> date | datetime | None:
@@ -255,11 +274,12 @@ def _parse_time(text: str | None, timeframe: Timeframe) -> date | datetime | Non
     return datetime.fromisoformat(text) if timeframe.intraday else date.fromisoformat(text)
 
 
-def delete_bars(
-    connection: psycopg.Connection, timeframe: Timeframe, symbol: str, first: date | datetime, last: date | datetime
-) -> int:
-    """Delete the bars of a symbol from `first` to `last`, both included; returns their number."""
-    query = sql.SQL("DELETE FROM {table} WHERE symbol = %s AND {time} BETWEEN %s AND %s").format(
-        table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column)
+def delete_bars(changes: ChangeRecorder, symbol: str, first: date | datetime, last: date | datetime) -> int:
+    """Delete the bars of a symbol from `first` to `last`, both included; returns their number.
+
+    The symbol is one that the recorder has begun with.
+    """
+    statement = sql.SQL(_DELETE_RANGE).format(
+        **_names_of(changes.timeframe), symbol=sql.Literal(symbol), first=sql.Literal(first), last=sql.Literal(last)
     )
-    return connection.execute(query, (symbol, first, last)).rowcount
+    return changes.note(changes.connection.execute(changes.counting(statement)).fetchall())

@@ -37,6 +37,22 @@ def test_bars_are_imported_and_again_nothing_changes(cli: Run, bars_file: Path) 
     assert (again["first"], again["last"], again["symbols"]) == ("2021-05-13", "2021-05-14", 2)
 
 
+def test_bars_that_another_program_has_changed_are_announced_by_their_first_day(
+    cli: Run, bars_file: Path, connection: Connection
+) -> None:
+    cli("bars", "import", bars_file)
+    assert cli("bars", "announce", "NA", "--timeframe", "week").out == (
+        "recorded: week bars of 1 symbols were appended, nobody knows which\n"
+    )
+    assert cli("bars", "announce", "NA", "MSFT", "--since", "2021-05-14").out == (
+        "recorded: day bars of 2 symbols were changed from 2021-05-14 on\n"
+    )
+    marks = connection.execute("SELECT DISTINCT version, outdated_patterns_from::date::text FROM series_state")
+    assert marks.fetchall() == [(1, "2021-05-14")]
+    cli("bars", "announce", "NA", "--since", "2021-05-14", "--timeframe", "1w")  # no bar of a week is stored
+    assert connection.execute("SELECT count(*) FROM series_versions").fetchone() == (2,)
+
+
 def test_a_gzip_file_is_imported_into_a_universe(cli: Run, tmp_path: Path) -> None:
     path = tmp_path / "bars.csv.gz"
     path.write_bytes(gzip.compress(GOOD.encode()))

@@ -11,7 +11,7 @@ import pytest
 
 from patience import patient
 from streamworkers.database import Connection, connect
-from streamworkers.market.bars.changes import ChangeRecorder, delete_old_changes
+from streamworkers.market.bars.changes import ChangeRecorder, count_old_changes, delete_old_changes
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import Series, announce_bars, load_rows, store_series
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
@@ -173,8 +173,31 @@ def test_bars_of_another_program_are_an_append_of_an_unknown_range(connection: C
     assert changes(connection) == [("AAA", "append", None, None, None), ("BBB", "append", None, None, None)]
 
 
+def test_bars_that_another_program_has_changed_are_corrected_as_far_as_they_were_complete(
+    connection: Connection,
+) -> None:
+    load_rows(connection, DAY, [rows(DAYS[:3]), rows(DAYS[:1], symbol="BBB")])
+    connection.execute(
+        "INSERT INTO ohlcv_daily SELECT symbol, date + 2, open, high, low, close, volume FROM ohlcv_daily"
+        " WHERE symbol = 'AAA' AND date > '2025-11-17'"
+    )
+    announce_bars(connection, DAY, ["AAA", "BBB", "CCC"], date(2025, 11, 18))
+    assert changes(connection)[2:] == [
+        ("AAA", "correct", "2025-11-18", "2025-11-19", None),
+        ("AAA", "append", "2025-11-20", "2025-11-21", None),
+    ]
+    announce_bars(connection, DAY, ["AAA"], date(2025, 11, 22))
+    assert len(changes(connection)) == 4
+
+
 def test_old_changes_are_deleted_and_the_state_stays(connection: Connection) -> None:
-    load_rows(connection, DAY, [rows(DAYS)])
-    assert delete_old_changes(connection, datetime.now(UTC) - timedelta(days=1), 100) == 0
-    assert delete_old_changes(connection, datetime.now(UTC) + timedelta(days=1), 100) == 1
+    for close in ("10", "11", "12", "13"):
+        load_rows(connection, DAY, [rows(DAYS, close)])
+    past, future = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
+    for table, old in (("series_changes", 4), ("series_versions", 2)):
+        assert count_old_changes(connection, table, past) == delete_old_changes(connection, table, past, 100) == 0
+        assert count_old_changes(connection, table, future) == old
+        assert delete_old_changes(connection, table, future, 1) == 1
+        assert delete_old_changes(connection, table, future, 100) == old - 1
     assert state(connection) == "2025-11-21"
+    assert connection.execute("SELECT version FROM series_versions").fetchall() == [(3,)]
