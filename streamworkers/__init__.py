@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
     from streamworkers.engine.outcome import Completed, Event, Failed, Item, Snoozed
-    from streamworkers.errors import BadInputError, ItemError, PermanentError, StreamworkersError
+    from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError, StreamworkersError
     from streamworkers.loading.providers.provider import Provider
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Provider",
     "RunRequest",
     "Snoozed",
+    "StopRunError",
     "StreamworkersError",
 ]
 
@@ -49,6 +50,7 @@ _MODULES = {
     "Provider": "streamworkers.loading.providers.provider",
     "RunRequest": "streamworkers.engine.job",
     "Snoozed": "streamworkers.engine.outcome",
+    "StopRunError": "streamworkers.errors",
     "StreamworkersError": "streamworkers.errors",
 }
 

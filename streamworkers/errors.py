@@ -16,6 +16,7 @@
     ├── MigrationError             the schema and the migration files disagree
     └── ItemError                  raised by handlers
         └── PermanentError         another attempt cannot succeed: the item is dead at once
+            └── StopRunError       nor can any other item of the run: the run fails at once
 
 A message names the value, the rule that it breaks and, if there is one, the remedy.
 """
@@ -117,3 +118,7 @@ class ItemError(StreamworkersError):
 
 class PermanentError(ItemError):
     """An item can never succeed; it is dead at once, whatever attempts are left."""
+
+
+class StopRunError(PermanentError):
+    """No item of the run can succeed: the run fails at once, with this reason, and its open items are cancelled."""

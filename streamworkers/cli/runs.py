@@ -112,7 +112,7 @@ def show(run_id: int, as_json: bool) -> None:
         print_json(summary)
         return
     print_summary(summary)
-    print_errors(summary["errors"])
+    print_errors([row for row in summary["errors"] if row["error"] != summary["reason"] or row["stack"]])
     print_undecided(summary["undecided"])
 
 

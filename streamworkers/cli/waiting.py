@@ -158,7 +158,8 @@ def print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"  cancelled  {items['cancelled']}")
     if items["failed"]:
         click.echo(f"  failed     {items['failed']}")
-        for row in summary["failed"][:_NAMED]:
+        # What has ended the run stands above.
+        for row in [row for row in summary["failed"] if row["error"] != summary["reason"]][:_NAMED]:
             name = row["symbol"] if summary["timeframe"] else " ".join(filter(None, (row["symbol"], row["timeframe"])))
             click.echo(f"    {name} (attempt {row['attempt']}): {row['error']}")
         click.echo(f"  list them: streamworkers dead list --run {summary['run_id']}")

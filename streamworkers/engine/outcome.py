@@ -40,13 +40,15 @@ class Completed(NamedTuple, Generic[V]):
 class Failed(NamedTuple):
     """The item could not be done; it is retried unless `permanent` or out of attempts.
 
-    `stack` shows where it failed; the pool fills it for an error that the handler raised.
+    `stack` shows where it failed; the pool fills it for an error that the handler raised. With `stops_run`, the error
+    concerns all items: the run fails at once, and its open items are cancelled.
     """
 
     item: Item
     error: str
     permanent: bool = False
     stack: str | None = None
+    stops_run: bool = False
 
 
 class Snoozed(NamedTuple):

@@ -87,8 +87,8 @@ class LoadOhlcv(Job[LoadParameters]):
         settings = load_settings()
         try:
             provider = self._provider(parameters.provider, settings)
-        except UsageError as error:  # a setting is missing or wrong: no attempt can change that
-            yield from (Failed(item, f"{type(error).__name__}: {error}", permanent=True) for item in items)
+        except UsageError as error:  # a setting is missing or wrong, for every item
+            yield Failed(items[0], f"{type(error).__name__}: {error}", permanent=True, stops_run=True)
             return
         provider.calls = limit_calls(provider, context, settings)
         yield from LoadBatch(

@@ -16,7 +16,7 @@ import structlog
 
 from streamworkers.engine.job import Context
 from streamworkers.engine.outcome import Completed, Item, Outcome, Snoozed
-from streamworkers.errors import BadInputError, ItemError, PermanentError
+from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError
 from streamworkers.loading.absence import is_absent, read_absent
 from streamworkers.loading.checkpoints import CheckpointPage, delete_checkpoints, read_checkpoint, write_checkpoint
 from streamworkers.loading.confirm import confirm_absence
@@ -29,7 +29,6 @@ from streamworkers.loading.outcomes import LoadFacts, complete_item, fail_item
 from streamworkers.loading.plan import Fetch, LoadRules, NothingToLoad, Span, Want, plan_fetches, plan_load
 from streamworkers.loading.provenance import ProvenanceError, StoredSeries, find_better, read_stored
 from streamworkers.loading.providers.provider import (
-    AuthError,
     BarOrigin,
     NotYetError,
     PlanError,
@@ -116,8 +115,6 @@ class LoadBatch:
         self._history.begin()
         left = {item.seq: item for item in self.items}
         try:
-            if reason := self._notes.reason_to_stop(""):
-                raise AuthError(reason)
             self._watch.require_there()
             if (horizon := self._newest.horizon) is not None:
                 self.rules = replace(self.rules, now=min(self.rules.now, horizon))
@@ -146,8 +143,6 @@ class LoadBatch:
     def _end_shared(self, error: ItemError, items: Sequence[Item]) -> Iterator[Outcome]:
         """End all items after a call that they share: they wait while the provider is away."""
         until = self._watch.find_pause(error) if isinstance(error, ProviderError) and error.may_be_away else None
-        if isinstance(error, AuthError):
-            self._notes.write_stop("", str(error))
         yield from (fail_item(item, error) if until is None else Snoozed(item, until) for item in items)
 
     def _keep_due(self, wants: Sequence[Want]) -> list[Want]:
@@ -393,9 +388,8 @@ class LoadBatch:
             yield from (fail_item(item, PermanentError(str(error))) for item in items)
 
     def _note_rejection(self, fetch: Fetch, error: Exception) -> None:
-        """Stop the run where each of its calls would be rejected for the same reason."""
-        if isinstance(error, AuthError):
-            self._notes.write_stop("", str(error))
+        """Stop where each of the calls that follow would be rejected for the same reason."""
+        if isinstance(error, StopRunError):
             self._stop.set()
         elif isinstance(error, PlanError):
             name = fetch.request.timeframe.name

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import psycopg
 import structlog
 
-from streamworkers.errors import ItemError, PermanentError
+from streamworkers.errors import ItemError, PermanentError, StopRunError
 from streamworkers.loading.providers.provider import Provider, ProviderError, RateLimitedError
 from streamworkers.loading.run_notes import RunNotes
 
@@ -31,7 +31,7 @@ class PausedError(ItemError):
         self.until = until
 
 
-class AwayError(PermanentError):
+class AwayError(StopRunError):
     """The provider has been away for longer than a run waits."""
 
 

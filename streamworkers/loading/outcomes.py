@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from streamworkers.engine.outcome import Completed, Failed, Item, Outcome
-from streamworkers.errors import BadInputError, PermanentError
+from streamworkers.errors import BadInputError, PermanentError, StopRunError
 from streamworkers.loading.absence import find_ranges
 from streamworkers.loading.fetch import Loaded
 from streamworkers.loading.plan import Fetch, LoadRules, Want
@@ -97,8 +97,9 @@ def _find_replaced(
 
 
 def fail_item(item: Item, error: BaseException) -> Failed:
-    """Return the failure of an item, permanent if trying again cannot help."""
-    return Failed(item, f"{type(error).__name__}: {error}", isinstance(error, PermanentError | BadInputError))
+    """Return the failure of an item, permanent if trying again cannot help, or of its whole run."""
+    is_permanent = isinstance(error, PermanentError | BadInputError)
+    return Failed(item, f"{type(error).__name__}: {error}", is_permanent, stops_run=isinstance(error, StopRunError))
 
 
 def _fail_without_bars(item: Item, loaded: Loaded, provider: Provider) -> Failed:

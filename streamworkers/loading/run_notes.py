@@ -36,7 +36,7 @@ class Paused(msgspec.Struct, frozen=True):
 class RunNotes:
     """The notes of one run, as they were when they were last read or written.
 
-    `stopped` has the reason for which nothing more is requested, by timeframe; the timeframe '' stands for all.
+    `stopped` has the reason for which nothing more is requested, by timeframe.
     """
 
     connection: psycopg.Connection
@@ -72,13 +72,13 @@ class RunNotes:
         return self.paused
 
     def write_stop(self, timeframe: str, reason: str) -> None:
-        """Note that nothing more can be requested in a timeframe, or with '' in any."""
+        """Note that nothing more can be requested in a timeframe."""
         self.stopped = {**self.stopped, timeframe: reason}
         self._write("stopped", self.stopped)
 
     def reason_to_stop(self, timeframe: str) -> str | None:
         """Return why nothing more is requested in a timeframe, None if it is."""
-        return self.stopped.get("") or self.stopped.get(timeframe)
+        return self.stopped.get(timeframe)
 
     def _write(self, name: str, value: object) -> None:
         if value is None:

@@ -24,7 +24,8 @@ from psycopg.types.string import TextLoader
 
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context
-from streamworkers.engine.outcome import Completed, Event, Item, Outcome
+from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
+from streamworkers.errors import StopRunError
 
 HUGE = 2_000_000
 
@@ -51,6 +52,11 @@ def _raise(error: BaseException) -> Callable[[Item, Context[Any]], Iterator[Outc
 
 def _complete(result: dict[str, Any]) -> Callable[[Item, Context[Any]], Iterator[Outcome]]:
     return lambda item, _: iter([Completed(item, item.symbol, result)])
+
+
+def _fail_run(item: Item, context: Context[Any]) -> Iterator[Outcome]:
+    del context
+    return iter([Failed(item, "nobody has a key", stops_run=True)])
 
 
 def _twice(item: Item, context: Context[Any]) -> Iterator[Outcome]:
@@ -165,6 +171,8 @@ EXECUTE: Mapping[str, Callable[[Item, Context[Any]], Iterator[Outcome]]] = {
     "INTERRUPTED": _raise(KeyboardInterrupt("by hand")),
     "GENERATOR_EXIT": _raise(GeneratorExit("early")),
     "OWN_BASE_EXCEPTION": _raise(OwnError("no Exception")),
+    "FAIL_RUN": _fail_run,
+    "RAISE_RUN": _raise(StopRunError("nobody has a key")),
     "TWICE": _twice,
     "RECURSES": _recurse,
     "NO_MEMORY": _use_up_memory,

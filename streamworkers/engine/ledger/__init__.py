@@ -42,6 +42,7 @@ from streamworkers.engine.ledger.runs import (
     read_unfinished_run,
     read_unfinished_runs,
 )
+from streamworkers.engine.ledger.stopping import stop_run
 from streamworkers.engine.ledger.submissions import (
     SUBMITTED_NOTIFY,
     ClaimedRun,
@@ -54,7 +55,14 @@ from streamworkers.engine.ledger.submissions import (
     retry_later,
     submit,
 )
-from streamworkers.engine.ledger.transitions import cancel_run, close_runs, purge_items, reopen_items, repair_ended_run
+from streamworkers.engine.ledger.transitions import (
+    cancel_run,
+    close_runs,
+    lock_run,
+    purge_items,
+    reopen_items,
+    repair_ended_run,
+)
 
 __all__ = [
     "OPEN_RUN_STATES",
@@ -95,6 +103,7 @@ __all__ = [
     "keep_rejected",
     "load_run",
     "load_runs",
+    "lock_run",
     "mark_enqueued",
     "mark_notified",
     "mark_running",
@@ -115,6 +124,7 @@ __all__ = [
     "reopen_items",
     "repair_ended_run",
     "retry_later",
+    "stop_run",
     "submit",
     "take_events",
     "wait_for_commits",

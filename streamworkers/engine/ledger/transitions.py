@@ -14,7 +14,7 @@ MOST_FAILURES_SENT = 10
 MAX_STALE = "max_stale"  # the parameter of jobs that say how large a share of their items may be stale
 _REOPEN_RUN = """
     UPDATE runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL, completed_count = NULL,
-        failed_count = NULL, cancelled_count = NULL, stale_count = NULL, status_notified = false
+        failed_count = NULL, cancelled_count = NULL, stale_count = NULL, reason = NULL, status_notified = false
     WHERE id = %s
 """
 _REOPEN_ITEMS = """
@@ -93,14 +93,14 @@ def _report_ends(
     stale: Mapping[int, int],
 ) -> None:
     events = [
-        _failure_event(connection, run, ended[run.id], counts[run.id].get("failed", 0), stale.get(run.id, 0))
+        make_failure_event(connection, run, ended[run.id], counts[run.id].get("failed", 0), stale.get(run.id, 0))
         for run in runs
         if counts[run.id].get("failed", 0) or _is_too_stale(run, stale.get(run.id, 0))
     ]
     if events:
         add_events(connection, events)
     if any(run.schedule is not None for run in runs):
-        _notify_scheduler(connection)
+        notify_scheduler(connection)
 
 
 def cancel_run(connection: Connection, run: Run) -> int | None:
@@ -122,14 +122,14 @@ def cancel_run(connection: Connection, run: Run) -> int | None:
             (counts.get("completed", 0), counts.get("failed", 0), counts.get("cancelled", 0), run.id),
         )
         if run.schedule is not None:
-            _notify_scheduler(connection)
+            notify_scheduler(connection)
     return cancelled
 
 
 def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: Sequence[int] | None) -> list[int]:
     """Reopen closed items of a run at attempt 1, keeping their history, and the run with them; returns the seqs."""
     with connection.transaction():
-        _lock_run(connection, run.id)
+        lock_run(connection, run.id)
         rows = connection.execute(_REOPEN_ITEMS, (run.run_day, run.id, list(states), seqs, seqs))
         reopened = sorted(seq for (seq,) in rows)
         if reopened:
@@ -140,7 +140,7 @@ def reopen_items(connection: Connection, run: Run, states: Sequence[str], seqs: 
 def purge_items(connection: Connection, run: Run, seqs: Sequence[int]) -> int:
     """Give dead items up for good: they become `cancelled` and keep their error; the run's counts follow."""
     with connection.transaction():
-        _lock_run(connection, run.id)
+        lock_run(connection, run.id)
         purged = connection.execute(
             """
             UPDATE run_items SET status = 'cancelled', result = '{"purged": true}'
@@ -164,7 +164,7 @@ def repair_ended_run(connection: Connection, run: Run) -> bool:
     Returns True if it was reopened and is to be enqueued.
     """
     with connection.transaction():
-        if _lock_run(connection, run.id):
+        if lock_run(connection, run.id):
             return False
         now = load_run(connection, run.id)
         if now is None or now.status != "CANCELLED":
@@ -174,8 +174,13 @@ def repair_ended_run(connection: Connection, run: Run) -> bool:
     return False
 
 
-def _failure_event(connection: Connection, run: Run, status: str, failed: int, stale: int) -> Event:
-    """Return the event that reports failed and stale items of a run, with the errors of the first ones."""
+def make_failure_event(
+    connection: Connection, run: Run, status: str, failed: int, stale: int, reason: str | None = None
+) -> Event:
+    """Return the event that reports failed and stale items of a run, with the errors of the first ones.
+
+    `reason` is that of all items, if one error has ended the run.
+    """
     rows = connection.execute(
         """
         SELECT symbol, timeframe, attempt, error FROM run_items
@@ -196,6 +201,7 @@ def _failure_event(connection: Connection, run: Run, status: str, failed: int, s
         failed=failed,
         failures=failures,
         stale=stale,
+        **({} if reason is None else {"reason": reason}),
     )
 
 
@@ -207,12 +213,12 @@ def make_run_failed(run_id: int, job: str, status: str, **details: Any) -> Event
     )
 
 
-def _notify_scheduler(connection: Connection) -> None:
+def notify_scheduler(connection: Connection) -> None:
     """Wake the schedulers that wait for the end of a scheduled run; without it they would look within a second."""
     connection.execute("SELECT pg_notify(%s, '')", (SCHEDULES_NOTIFY,))
 
 
-def _lock_run(connection: Connection, run_id: int) -> bool:
+def lock_run(connection: Connection, run_id: int) -> bool:
     """Lock a run's row to the end of the transaction, before its items change; False if it has ended."""
     row = connection.execute("SELECT status FROM runs WHERE id = %s FOR UPDATE", (run_id,)).fetchone()
     return row is not None and row[0] in OPEN_RUN_STATES

@@ -59,10 +59,12 @@ class BatchCommitter:
         Raises SaveError for a failure of the job's `save`, else what PostgreSQL raises. Nothing has changed then, or,
         if the connection was lost at the commit, perhaps everything: checking the items again tells which.
         """
-        completions, failures = decisions.completions(), decisions.failures()
+        completions, failures, stops = decisions.completions(), decisions.failures(), decisions.stops()
         is_saved = False
         try:
             with connection.transaction():
+                if stops:
+                    ledger.lock_run(connection, run.id)
                 with _charge_data():
                     closed = ledger.complete_items(connection, run, self.consumer, started_at, completions)
                 mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
@@ -70,8 +72,9 @@ class BatchCommitter:
                     self.reporter.save_started()
                     with self.ending_children(run):
                         report.events = _save(connection, save, mine)
-                self.reporter.committing(run, [update.seq for update in (*completions, *failures)])
+                self.reporter.committing(run, [update.seq for update in (*completions, *failures, *stops)])
                 moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
+                moved |= ledger.stop_run(connection, run, self.consumer, started_at, stops) if stops else set()
                 is_saved = bool(mine)
                 self._commit_lazily_if_possible(connection, decisions, report)
         except psycopg.Error as error:
@@ -95,7 +98,7 @@ class BatchCommitter:
 
     def _commit_lazily_if_possible(self, connection: Connection, decisions: Decisions, report: BatchReport) -> None:
         """Leave the wait for the disk to `finish`, for this commit and others; what is published must not be lost."""
-        if decisions.dead or decisions.retries or report.events:
+        if not decisions.only_complete or report.events:
             return
         if self.unfinished.more_follow or self.unfinished.is_lazy:
             ledger.commit_lazily(connection)
@@ -103,7 +106,7 @@ class BatchCommitter:
 
     def add_committed(self, run: Run, decisions: Decisions, moved: set[int], report: BatchReport) -> None:
         """Count a committed batch, and keep it for `finish`."""
-        done = [entry.entry_id for entry, _ in (*decisions.completed, *decisions.dead)]
+        done = [entry.entry_id for entry in decisions.leaving()]
         delays = []
         for retry in decisions.retries:
             if retry.error is not None and retry.entry.seq not in moved:
@@ -111,12 +114,14 @@ class BatchCommitter:
                 continue
             delays.append(Delay(retry.entry.entry_id, round(retry.delay_seconds * 1000), retry.next_entry.pack()))
         report.completed = sum(entry.seq in moved for entry, _ in decisions.completed)
-        report.failed = sum(entry.seq in moved for entry, _ in decisions.dead)
+        report.failed = sum(entry.seq in moved for entry, _ in (*decisions.dead, *decisions.stopping))
         report.snoozed = sum(retry.error is None for retry in decisions.retries)
         report.retried = len(delays) - report.snoozed
-        report.fenced += len(done) - report.completed - report.failed
+        has_stopped = any(entry.seq in moved for entry, _ in decisions.stopping)
+        report.dropped = len(decisions.stopping) - 1 if has_stopped else 0
+        report.fenced += len(done) - report.completed - report.failed - report.dropped
         leaving = FinishedBatch(run.id, done, delays)
-        self.unfinished.add(CommittedBatch(run, decisions.seqs(), leaving, report))
+        self.unfinished.add(CommittedBatch(run, decisions.seqs(), leaving, report, has_stopped))
 
     def finish(self, connection: Connection, delivery: Sequence[Delivery] = ()) -> None:
         """Remove or delay the entries of all committed batches, report these, and complete runs that they end.
@@ -138,18 +143,24 @@ class BatchCommitter:
         finished = self._retry(lambda: self.streams.queues.finish(queue, leaving, delivered if is_all else ()))
         for batch in batches:
             self.reporter.finished(batch.run, batch.seqs, batch.report)
-        runs = [batch.run for batch, each in zip(batches, finished, strict=True) if _may_be_last(each)]
+        runs = [
+            batch.run
+            for batch, each in zip(batches, finished, strict=True)
+            if batch.has_stopped_run or _may_be_last(each)
+        ]
         self._complete(connection, runs)
 
     def keep_owned(self, run: Run, decisions: Decisions, report: BatchReport) -> Decisions:
         """Leave out the failures of entries that were requeued: their new owner may succeed."""
-        if not (decisions.dead or decisions.retries):
+        if decisions.only_complete:
             return decisions
         owned = self._retry(lambda: self.streams.queues.find_owned(run.queue, self.consumer))
         dead = [(entry, outcome) for entry, outcome in decisions.dead if entry.entry_id in owned]
         retries = [retry for retry in decisions.retries if retry.entry.entry_id in owned]
-        report.fenced = len(decisions.dead) + len(decisions.retries) - len(dead) - len(retries)
-        return Decisions(decisions.completed, dead, retries)
+        stopping = [(entry, outcome) for entry, outcome in decisions.stopping if entry.entry_id in owned]
+        kept = Decisions(decisions.completed, dead, retries, stopping)
+        report.fenced = len(list(decisions.entries())) - len(list(kept.entries()))
+        return kept
 
     def drop(self, connection: Connection, run: Run, entries: Sequence[Entry]) -> None:
         """Remove entries whose items are closed already."""

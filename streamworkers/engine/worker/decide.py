@@ -27,22 +27,34 @@ class Retry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What happens to each entry of a batch: it is completed, dead, or runs again."""
+    """What happens to each entry of a batch: it is completed, dead, or runs again.
+
+    Those that are `stopping` end with their run: the first that is still open is dead, the others are cancelled.
+    """
 
     completed: list[tuple[Entry, Completed]] = field(default_factory=list)
     dead: list[tuple[Entry, Failed]] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
+    stopping: list[tuple[Entry, Failed]] = field(default_factory=list)
+
+    @property
+    def only_complete(self) -> bool:
+        """True if every entry is completed."""
+        return not (self.dead or self.retries or self.stopping)
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry that was decided."""
-        yield from (entry for entry, _ in self.completed)
-        yield from (entry for entry, _ in self.dead)
+        yield from self.leaving()
         yield from (retry.entry for retry in self.retries)
+
+    def leaving(self) -> Iterator[Entry]:
+        """Yield the entries that do not run again."""
+        yield from (entry for entry, _ in (*self.completed, *self.dead, *self.stopping))
 
     def seqs(self) -> list[int]:
         """Return the items that a commit of these decisions may move."""
         again = [retry.entry for retry in self.retries if retry.error is not None]
-        return [entry.seq for entry in (*(entry for entry, _ in (*self.completed, *self.dead)), *again)]
+        return [entry.seq for entry in (*self.leaving(), *again)]
 
     def completions(self) -> list[ItemUpdate]:
         """Return the updates to `completed`."""
@@ -60,6 +72,10 @@ class Decisions:
             if retry.error is not None
         ]
         return dead + again
+
+    def stops(self) -> list[ItemUpdate]:
+        """Return the updates to `failed` of which the first possible one ends the run."""
+        return [_fail(entry, "failed", outcome.error, outcome.stack) for entry, outcome in self.stopping]
 
 
 def _fail(entry: Entry, status: str, error: str, stack: str | None) -> ItemUpdate:
@@ -81,11 +97,14 @@ def decide(
 ) -> Decisions:
     """Decide what happens to each entry, by its outcome (by seq) and its attempt."""
     decisions = Decisions()
+    stop = next((each for each in outcomes.values() if isinstance(each, Failed) and each.stops_run), None)
     for entry in entries:
         outcome = outcomes.get(entry.seq) or Failed(entry.item, NO_OUTCOME)
         match outcome:
             case Completed():
                 decisions.completed.append((entry, outcome))
+            case _ if stop is not None:
+                decisions.stopping.append((entry, stop))
             case Failed() if outcome.permanent or entry.attempt >= rule.max_attempts:
                 decisions.dead.append((entry, outcome))
             case Failed():

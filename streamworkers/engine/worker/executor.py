@@ -36,7 +36,7 @@ from streamworkers.engine.worker.session import (
 )
 from streamworkers.engine.worker.undecided import UndecidedItems
 from streamworkers.engine.worker.unfinished import Call, ExecutedBatch
-from streamworkers.errors import BadInputError, PermanentError
+from streamworkers.errors import BadInputError, PermanentError, StopRunError
 from streamworkers.faults import describe, describe_stack
 
 log = structlog.get_logger()
@@ -126,7 +126,7 @@ class Executor:
         )
         self.committer.unfinished.note_pace(call.job.name, len(batch), report.seconds)
         decisions = self._decide(call, batch, outcomes)
-        if _has_own_save(call.job) or decisions.dead or decisions.retries:
+        if _has_own_save(call.job) or not decisions.only_complete:
             self._commit_batch(call, batch, outcomes, started_at, report)
         else:
             executed = ExecutedBatch(call, batch, outcomes, decisions, started_at, report)
@@ -184,7 +184,7 @@ class Executor:
             moved = self.committer.commit(connection, run, save, decisions, started_at, report)
         self._log_failures(decisions)
         self.committer.add_committed(run, decisions, moved, report)
-        if decisions.dead or decisions.retries:
+        if not decisions.only_complete:
             # While a failed entry is in the stream, the death of this process would execute that attempt again.
             self._finish(connection)
         self.undecided.decided(entry.entry_id for entry in decisions.entries())
@@ -370,7 +370,7 @@ class Executor:
             restore_connection(call.connection)
             if is_outage(call.connection, error):
                 raise outage_of(error) from error
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, StopRunError):
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
                 return None
             return {batch[0].seq: _fail(batch[0], error)}
@@ -379,7 +379,7 @@ class Executor:
         for retry in decisions.retries:
             event = "item_snoozed" if retry.error is None else "item_failed"
             self._log(event, retry.entry, retry.error, retry.stack, in_seconds=round(retry.delay_seconds, 2))
-        for entry, outcome in decisions.dead:
+        for entry, outcome in (*decisions.dead, *decisions.stopping[:1]):
             self._log("item_dead", entry, outcome.error, outcome.stack)
 
     def _log(self, event: str, entry: Entry, error: str | None, stack: str | None, **fields: object) -> None:
@@ -421,7 +421,8 @@ def _save_nothing(_connection: Connection, _completed: Sequence[Completed]) -> t
 
 
 def _fail(entry: Entry, error: BaseException) -> Failed:
-    return Failed(entry.item, describe(error), isinstance(error, PermanentError), describe_stack(error))
+    stops = isinstance(error, StopRunError)
+    return Failed(entry.item, describe(error), isinstance(error, PermanentError), describe_stack(error), stops)
 
 
 def _execute(call: Call, batch: Sequence[Entry]) -> dict[int, Outcome]:

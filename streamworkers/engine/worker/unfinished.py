@@ -40,12 +40,16 @@ class ExecutedBatch(NamedTuple):
 
 
 class CommittedBatch(NamedTuple):
-    """A committed batch: its run, the items of the commit, what leaves the queue, and what is reported then."""
+    """A committed batch: its run, the items of the commit, what leaves the queue, and what is reported then.
+
+    `has_stopped_run` is true if the commit may have ended the run while it had other open items.
+    """
 
     run: Run
     seqs: Sequence[int]
     leaving: FinishedBatch
     report: BatchReport
+    has_stopped_run: bool = False
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class CsvFiles(Provider):
         template = settings.csv_path
         if "{" not in template and Path(template).is_dir():
             template = str(Path(template) / _FOLDER_LAYOUT)
+        _require_usable(template)
         self._template = template
         self._options = ReadOptions(judges_sessions=False, limits=FileLimits.of(settings))
         self._files: dict[tuple[Path, str], _SortedFile] = {}
@@ -75,12 +76,7 @@ class CsvFiles(Provider):
     def _path(self, request: BarsRequest) -> Path:
         if "/" in request.symbol or request.symbol.startswith("."):
             raise UnsupportedError(f"the symbol {request.symbol!r} is not a file name")
-        try:
-            path = Path(self._template.format(symbol=request.symbol, timeframe=request.timeframe.name))
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
-            raise UnsupportedError(
-                f"STREAMWORKERS_CSV_PATH={self._template!r}: only {{symbol}} and {{timeframe}} are allowed in braces"
-            ) from None
+        path = _fill_in(self._template, request.symbol, request.timeframe.name)
         for candidate in (path, path.with_name(f"{path.name}.gz")):
             if candidate.is_file():
                 return candidate
@@ -92,6 +88,26 @@ class CsvFiles(Provider):
             if key not in self._files or not self._files[key].is_current(path):
                 self._files[key] = _SortedFile(path, timeframe, self._options)
             return self._files[key]
+
+
+def _fill_in(template: str, symbol: str, timeframe: str) -> Path:
+    """Return the path of the bars of a symbol. Raises UsageError for a template with other names."""
+    try:
+        return Path(template.format(symbol=symbol, timeframe=timeframe))
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+        raise UsageError(
+            f"STREAMWORKERS_CSV_PATH={template!r}: only {{symbol}} and {{timeframe}} are allowed in braces"
+        ) from None
+
+
+def _require_usable(template: str) -> None:
+    """Raise UsageError if there cannot be bars of any symbol: it concerns every item of a run."""
+    path = _fill_in(template, "A", "day")
+    fixed = Path(template.partition("{")[0] + "x").parent if "{" in template else path.parent
+    if not fixed.is_dir():
+        raise UsageError(f"STREAMWORKERS_CSV_PATH={template!r}: there is no folder {fixed}")
+    if "{" not in template and not any(each.is_file() for each in (path, path.with_name(f"{path.name}.gz"))):
+        raise UsageError(f"STREAMWORKERS_CSV_PATH={template!r}: there is no file {path} or {path.name}.gz")
 
 
 def _without_spikes(symbol: str, bars: Bars) -> tuple[Bars, list[Reject]]:

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import ClassVar, NamedTuple
 
 from streamworkers.config import Settings
-from streamworkers.errors import BadInputError, ItemError, PermanentError, UnknownNameError
+from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError, UnknownNameError
 from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.calendar.timeframes import Timeframe
@@ -26,7 +26,7 @@ class ProviderError(ItemError):
     may_be_away = False
 
 
-class AuthError(PermanentError):
+class AuthError(StopRunError):
     """The provider rejected the key."""
 
 

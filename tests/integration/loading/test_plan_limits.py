@@ -1,5 +1,6 @@
 """What the plan of a key does not include: it is waited for, left out, or ends the run, and costs one call."""
 
+from collections import Counter
 from datetime import date
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from harness import run_status
 from loading import NOW, THIRTY, Loader, counts, later, massive, results, stored_bars
 from patience import patient
-from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive, parse_plan
+from streamworkers.admin import runs as operations
+from streamworkers_fakes.massive import DEFAULT_KEY, FakeMassive, RunningFakeMassive, parse_plan
 
 TODAY = date(2025, 11, 25)
 SYMBOLS = THIRTY[:4]
@@ -116,18 +118,45 @@ def test_a_range_that_ends_before_the_plan_fails(monkeypatch: pytest.MonkeyPatch
     assert (error or "").startswith("TooOldError: the plan of the key does not reach so far back: ")
 
 
-def test_a_bad_key_ends_the_run_with_few_calls(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
+def test_a_bad_key_ends_the_run_with_one_call(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
     with massive(monkeypatch, massive_api_key="another-key", load_threads=1) as server:
         run = loader.start(*THIRTY, timeframes=("day", "1min"), first="2025-11-17", last="2025-11-21")
-        while loader.consumer.work("load", count=5):
-            pass
+        loader.consumer.work("load", count=5)
+        assert run_status(loader.connection, run) == "FAILED"
         loader.consumer.work_until_empty("load")
         assert len(server.calls) == 1
-    found = results(loader.connection, run)
-    assert {error for _, _, error in found.values()} == {
-        "AuthError: massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: …"  # what follows a key is not shown
-    }
+        found = results(loader.connection, run)
+        assert Counter(state for state, _, _ in found.values()) == {"failed": 1, "cancelled": 59}
+        assert {error for _, _, error in found.values()} == {
+            "AuthError: massive rejected the key in STREAMWORKERS_MASSIVE_API_KEY: …"  # what follows a key is not shown
+        }
+        # With the right key all of it is loaded.
+        monkeypatch.setenv("STREAMWORKERS_MASSIVE_API_KEY", DEFAULT_KEY)
+        operations.retry(loader.connection, loader.streams, run.id)
+        loader.consumer.work_until_empty("load")
+    assert run_status(loader.connection, run) == "COMPLETED"
+    assert len(counts(loader.connection)["day"]) == len(THIRTY)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"massive_api_key": ""}, "the provider massive needs a key in STREAMWORKERS_MASSIVE_API_KEY"),
+        ({"massive_api_key": "a b"}, "the key in STREAMWORKERS_MASSIVE_API_KEY is empty or holds blanks"),
+        ({"load_provider": "csv"}, "the provider csv needs a folder, a file or a path in STREAMWORKERS_CSV_PATH"),
+        ({"load_provider": "csv", "csv_path": "/none/x"}, "STREAMWORKERS_CSV_PATH='/none/x': there is no folder /none"),
+    ],
+)
+def test_a_setting_that_every_item_needs_ends_the_run_at_once(
+    given: dict[str, Any], error: str, monkeypatch: pytest.MonkeyPatch, loader: Loader
+) -> None:
+    with massive(monkeypatch, **given):
+        run = loader.start(*SYMBOLS, timeframes=("day", "week"), first="2025-11-17", last="2025-11-21")
+        loader.consumer.work("load", count=1)
     assert run_status(loader.connection, run) == "FAILED"
+    found = results(loader.connection, run)
+    assert Counter(state for state, _, _ in found.values()) == {"failed": 1, "cancelled": 7}
+    assert {(text or "")[: len(error) + 12] for _, _, text in found.values()} == {f"UsageError: {error}"}
 
 
 def test_what_the_plan_does_not_include_is_not_asked_for_by_each_symbol(

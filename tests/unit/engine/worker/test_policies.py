@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.engine.backoff import Backoff
-from streamworkers.engine.outcome import Completed, Failed, Item, Snoozed
+from streamworkers.engine.outcome import Completed, Failed, Item, Outcome, Snoozed
 from streamworkers.engine.redis.entry import Entry, NewerEntryError, unpack_entry
 from streamworkers.engine.supervisor.supervisor import plan_slots
 from streamworkers.engine.worker.batch_size import BatchSizer
@@ -89,6 +89,20 @@ def test_a_snoozed_item_costs_no_attempt_and_no_row() -> None:
     decisions = decide([entry], {0: outcome}, _rule(), NOW, random.Random(1))
     assert [(r.delay_seconds, r.entry) for r in decisions.retries] == [(90.0, entry)]
     assert decisions.failures() == []
+
+
+def test_an_error_that_stops_the_run_ends_everything_of_the_call_but_what_is_completed() -> None:
+    entries = [_entry(seq) for seq in range(5)]
+    stop = Failed(entries[2].item, "no key", stops_run=True)
+    given: list[Outcome] = [Completed(entries[0].item), Failed(entries[1].item, "boom", permanent=True), stop]
+    outcomes = dict(enumerate([*given, Snoozed(entries[3].item, NOW)]))  # and none of the last one
+    decisions = decide(entries, outcomes, _rule(), NOW, random.Random(1))
+    assert [entry.seq for entry, _ in decisions.completed] == [0]
+    assert (decisions.dead, decisions.retries, decisions.only_complete) == ([], [], False)
+    assert [(update.seq, update.status, update.error) for update in decisions.stops()] == [
+        (seq, "failed", "no key") for seq in (1, 2, 3, 4)
+    ]
+    assert decisions.seqs() == [0, 1, 2, 3, 4]
 
 
 def test_an_item_without_an_outcome_has_failed() -> None:

@@ -55,6 +55,12 @@ def rejection(source: CsvFiles, question: BarsRequest) -> str:
     return str(raised.value)
 
 
+def unusable(template: Path | str) -> str:
+    with pytest.raises(UsageError) as raised:
+        provider(template)
+    return str(raised.value)
+
+
 def test_a_folder_holds_a_file_for_each_timeframe_and_symbol_plain_or_packed(tmp_path: Path) -> None:
     (tmp_path / "day").mkdir()
     (tmp_path / "hour").mkdir()
@@ -248,15 +254,21 @@ def test_a_symbol_never_leads_out_of_the_folder(tmp_path: Path, symbol: str) -> 
     "template", ["{name}.csv", "{}.csv", "{symbol.csv", "{symbol.x}.csv", "{symbol[x]}.csv", "{timeframe:d}.csv"]
 )
 def test_other_braces_in_the_path_are_rejected(template: str) -> None:
-    assert rejection(provider(template), asked()) == (
+    assert unusable(template) == (
         f"STREAMWORKERS_CSV_PATH={template!r}: only {{symbol}} and {{timeframe}} are allowed in braces"
     )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert rejection(provider(tmp_path), asked()) == f"there is no file {tmp_path}/day/AAPL.csv or AAPL.csv.gz"
+
+
+def test_a_path_at_which_no_symbol_has_bars_is_rejected_as_a_whole(tmp_path: Path) -> None:
     gone = tmp_path / "none" / "{symbol}.csv"
-    assert rejection(provider(gone), asked()) == f"there is no file {tmp_path}/none/AAPL.csv or AAPL.csv.gz"
+    assert unusable(gone) == f"STREAMWORKERS_CSV_PATH={str(gone)!r}: there is no folder {tmp_path}/none"
+    assert rejection(provider(tmp_path / "{symbol}.csv"), asked()).startswith("there is no file ")
+    gone = tmp_path / "all.csv"
+    assert unusable(gone) == f"STREAMWORKERS_CSV_PATH={str(gone)!r}: there is no file {gone} or all.csv.gz"
 
 
 def test_the_file_of_one_symbol_may_hold_no_other(tmp_path: Path) -> None:
