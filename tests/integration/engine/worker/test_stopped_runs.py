@@ -72,7 +72,9 @@ def test_other_runs_of_the_delivery_go_on(
     assert [effects_of(connection, run) for run in (first, bad, last)] == [["A", "B"], [], ["E", "F"]]
 
 
-def test_what_others_were_executing_when_the_run_ended_is_not_saved(
+@pytest.mark.parametrize("symbol", ["S00", "FAIL_RUN"])
+def test_what_others_were_executing_when_the_run_ended_changes_nothing(
+    symbol: str,
     monkeypatch: pytest.MonkeyPatch,
     connection: Connection,
     streams: Streams,
@@ -80,7 +82,7 @@ def test_what_others_were_executing_when_the_run_ended_is_not_saved(
     consumer: Consumer,
     second_consumer: Consumer,
 ) -> None:
-    run = start_run(connection, streams, registry, "misbehaving", "FAIL_RUN", *OTHERS[:5])
+    run = start_run(connection, streams, registry, "misbehaving", "RAISE_RUN", symbol, *OTHERS[1:5])
     mine, theirs = consumer.read(count=1), second_consumer.read()
 
     def end_the_run(*_: object) -> None:
@@ -89,20 +91,9 @@ def test_what_others_were_executing_when_the_run_ended_is_not_saved(
 
     monkeypatch.setattr(second_consumer.reporter, "call_started", end_the_run)
     second_consumer.execute(theirs)
-    _assert_stopped(connection, streams, run, REASON)
+    _assert_stopped(connection, streams, run, f"StopRunError: {REASON}")
     assert effects_of(connection, run) == []
     assert (second_consumer.reporter.total("completed"), second_consumer.reporter.total("fenced")) == (0, 5)
-
-
-def test_two_workers_that_find_the_same_end_the_run_once(
-    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, second_consumer: Consumer
-) -> None:
-    run = start_run(connection, streams, registry, "misbehaving", "FAIL_RUN", "RAISE_RUN", *OTHERS)
-    mine, theirs = consumer.read(count=1), second_consumer.read(count=1)
-    consumer.execute(mine)
-    second_consumer.execute(theirs)
-    consumer.work_until_empty()
-    _assert_stopped(connection, streams, run, REASON)
 
 
 class _KilledError(BaseException):
