@@ -61,6 +61,9 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 dashboards: $(INSTALLED) ## Write Grafana's boards as JSON from their code
 	$(BIN)/python -m grafana
 
+pictures: $(INSTALLED) ## Draw the pictures of docs/guides/alerts.md with the engine
+	$(BIN)/python docs/pictures/draw_alerts.py
+
 rules: $(INSTALLED) ## Write the alerts for Kubernetes from prometheus/rules; GRAFANA_URL=https://… goes into their links
 	$(BIN)/python deploy/kubernetes/make_prometheus_rule.py
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any, Literal
 
+from streamworkers.alerts.message import require_template
 from streamworkers.alerts.rearm import Margin, Rearm, choose_leaf, require_fitting
 from streamworkers.alerts.step import AlertLimits
 from streamworkers.alerts.versions import ALERT_SCHEMA, CURRENT_VERSION, Document, upgrade_document
@@ -225,6 +226,8 @@ def _rearm_to_json(rearm: Rearm) -> dict[str, Any]:
 
 
 def _notify(document: Document) -> AlertNotify:
+    if "message_template" in document:
+        require_template(document["message_template"], ("notify", "message_template"))
     return AlertNotify(
         channels=tuple(dict.fromkeys(document.get("channels", ()))),
         message_template=document.get("message_template"),

@@ -5,14 +5,11 @@ from typing import IO, Any
 import click
 
 from streamworkers.alerts.alert_printer import print_alert
-from streamworkers.alerts.alert_text import parse_alert_text
-from streamworkers.alerts.document import Alert, alert_to_json, alert_warnings, parse_alert
+from streamworkers.alerts.document import Alert, alert_to_json, alert_warnings
+from streamworkers.alerts.firing_message import preview_alert
+from streamworkers.cli.rule_input import file_option, parse_alert_input, read_text, read_vocabulary
 from streamworkers.cli.session import Session, json_option, print_json, print_table
-from streamworkers.errors import BadInputError
-from streamworkers.results import definitions
-from streamworkers.rules.build import parse_rule
 from streamworkers.rules.canonical import rule_to_json
-from streamworkers.rules.json_input import MOST_BYTES, read_json
 from streamworkers.rules.market_vocabulary import MarketVocabulary
 from streamworkers.rules.printer import print_rule, print_value
 from streamworkers.rules.tree import (
@@ -32,7 +29,7 @@ def rules() -> None:
 
 @rules.command(short_help="Check a rule or an alert, and print both notations.")
 @click.argument("rule", required=False)
-@click.option("--file", type=click.File("rb"), help="Read it from a file; - is standard input.")
+@file_option
 @click.option("--database", is_flag=True, help="Know the names of the database's definitions, such as rsi_14, too.")
 @json_option
 def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: bool) -> None:
@@ -43,15 +40,14 @@ def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: boo
       streamworkers rules check 'rsi(14) < 30 and price crosses_above sma(50)'
       streamworkers rules check 'AAPL > 150 1h cooldown 5m until 2027-01-01'
     """
-    if (rule is None) == (file is None):
-        raise BadInputError("give either a rule or --file")
-    text = rule if rule is not None else _read(file)
+    text = read_text(rule, file, "a rule")
     vocabulary = _database_vocabulary() if database else MarketVocabulary()
-    alert = _parse(text, vocabulary)
+    alert = parse_alert_input(text, vocabulary)
     answer = describe_rule(alert.rule)
     document, plain = alert_to_json(alert), alert_to_json(Alert(alert.rule))
     if document != plain:
         answer |= {"text": print_alert(alert), "alert": document, "warnings": alert_warnings(alert)}
+        answer["message"] = preview_alert(alert)
     if as_json:
         print_json(answer)
         return
@@ -61,18 +57,10 @@ def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: boo
     print_table([*answer["fields"], *answer["patterns"]], columns, "reads nothing")
     days = f" and {answer['lookback_days']} days" if answer["lookback_days"] else ""
     click.echo(f"needs {answer['lookback']} bars{days} before the bar that it decides")
+    if alert.notify.message_template is not None:
+        click.echo(f"message, for example: {answer['message']}")
     for warning in alert_warnings(alert):
         click.echo(f"warning: {warning}")
-
-
-def _parse(text: str, vocabulary: MarketVocabulary) -> Alert:
-    """The alert of a text or document; a bare rule is an alert that has nothing else."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return parse_alert_text(text, vocabulary)
-    document = read_json(text)
-    if isinstance(document, dict) and {"rule", "schema_version", "condition"} & document.keys():
-        return parse_alert(document, vocabulary)
-    return Alert(parse_rule(document, vocabulary))
 
 
 def describe_rule(rule: Condition) -> dict[str, Any]:
@@ -96,18 +84,6 @@ def describe_rule(rule: Condition) -> dict[str, Any]:
     }
 
 
-def _read(file: IO[bytes] | None) -> str:
-    """The text of a file, as far as one may be long."""
-    assert file is not None
-    content = file.read(MOST_BYTES + 1)
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"byte {error.start} of {file.name} is no UTF-8") from None
-
-
 def _database_vocabulary() -> MarketVocabulary:
     with Session.open().database() as connection:
-        indicators = definitions.list_indicator_definitions(connection)
-        patterns = definitions.list_pattern_definitions(connection)
-    return MarketVocabulary(definitions.parse_indicators(indicators), definitions.parse_patterns(patterns))
+        return read_vocabulary(connection)

@@ -182,11 +182,7 @@ class ChangeRecorder:
 
     def note_copied(self, symbol: str, first: date | datetime, last: date | datetime) -> None:
         """Note that bars were copied into a range that had none."""
-        row = self.connection.execute(
-            "SELECT complete_through FROM series_state WHERE timeframe = %s AND symbol = %s",
-            (self.timeframe.name, symbol),
-        ).fetchone()
-        through = row[0] if row else None
+        through = read_complete_through(self.connection, self.timeframe, symbol)
         begin, end = (bar_moment(self.timeframe, moment) for moment in (first, last))
         if through is None or begin > through:
             self.note_range(symbol, None, None, begin)
@@ -245,6 +241,14 @@ def insert_changes(connection: psycopg.Connection, timeframe: Timeframe, changes
     rows = connection.execute(_INSERT, (timeframe.name, *columns)).fetchall()
     connection.execute("SELECT pg_notify(%s, %s)", (CHANGES_CHANNEL, timeframe.name))
     return dict(sorted(rows, key=lambda row: row[1]))
+
+
+def read_complete_through(connection: psycopg.Connection, timeframe: Timeframe, symbol: str) -> datetime | None:
+    """The start of the newest complete bar of a series; None if nothing was recorded about it."""
+    row = connection.execute(
+        "SELECT complete_through FROM series_state WHERE timeframe = %s AND symbol = %s", (timeframe.name, symbol)
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def count_old_changes(connection: psycopg.Connection, table: str, before: datetime) -> int:

@@ -52,6 +52,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "bars synthesize --symbols 1 --days 5", 0),
     ("operator", "bars announce AAA", 0),
     ("viewer", "bars show AAA", 0),
+    ("viewer", "alerts test AAA>5", 0),
     ("viewer", "bars coverage --universe three --from 2025-11-03 --to 2025-11-03", 0),
     ("viewer", "bars gaps AAA --from 2025-11-03 --to 2025-11-03", 0),
     ("operator", "indicators add rsi_7 RSI timeperiod=7", 0),

@@ -78,6 +78,9 @@ def test_an_alert_is_checked_in_every_form(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert out.startswith('AAPL price > 150 hour cooldown 5m\n{\n  "schema_version": 1,\n  "ticker": "AAPL",')
     assert out.endswith("warning: $.rearm.cooldown: 300 seconds are shorter than a bar of hour, so it has no effect\n")
+    noted = canonical | {"notify": {"message_template": "{ticker} {price:.1f} {fires}"}}
+    assert _check(json.dumps(noted)) == 0
+    assert capsys.readouterr().out.endswith("that it decides\nmessage, for example: AAPL 151.2 1\n")
     assert _check('{"rule": {}}') == 2
     assert capsys.readouterr().err == "Error: $.rule: lacks 'operator'\n"
 

@@ -1,0 +1,114 @@
+"""`streamworkers alerts test`: when an alert would have fired on stored bars."""
+
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import click
+
+from streamworkers.alerts.alert_printer import print_alert
+from streamworkers.alerts.document import Alert
+from streamworkers.alerts.firing_message import firing_message
+from streamworkers.alerts.stored_bars import BarPeriod, StoredBars, read_stored_bars
+from streamworkers.alerts.trial import TRUTH_NAMES, BarDecision, Trial, try_stored
+from streamworkers.cli.as_of import as_of_option, parse_as_of
+from streamworkers.cli.rule_input import file_option, parse_alert_input, read_text, read_vocabulary
+from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table, show_bar_time
+from streamworkers.errors import BadInputError
+from streamworkers.market.bars.rules import require_symbol
+from streamworkers.market.calendar.timeframes import Timeframe, timeframe_named
+
+_COLUMNS = ("bar", "price", "value", "level", "rule", "before", "after", "fires", "why")
+
+
+@click.command("test", short_help="When would an alert have fired? Try it on stored bars.")
+@click.argument("alert", required=False)
+@file_option
+@click.option("--symbol", help="The symbol to try it on.  [default: the only one of the alert]")
+@click.option("--timeframe", help="Timeframe: 1min, hour, day, week or month.  [default: that of the alert, else day]")
+@click.option("--since", help="The first bar, as a date or ISO time.  [default: 5,000 bars before the last]")
+@as_of_option
+@click.option("--all", "every_bar", is_flag=True, help="Print every bar, not only those at which something happens.")
+@json_option
+def try_command(
+    alert: str | None, file: IO[bytes] | None, symbol: str | None, timeframe: str | None, **options: Any
+) -> None:
+    """Decide the stored bars of a symbol as ALERT, a text or document, would have done, and say why.
+
+    \b
+    For example:
+      streamworkers alerts test 'AAPL rsi(14) < 30' --since 2025-01-01
+      streamworkers alerts test 'price > 1.02 * sma(50) 1h once' --symbol IBM
+    """
+    text = read_text(alert, file, "an alert")
+    session = Session.open()
+    with session.database() as connection:
+        found = parse_alert_input(text, read_vocabulary(connection))
+        name, frame = _choose_symbol(found, symbol), timeframe_named(timeframe or found.timeframe or "day")
+        as_of = options["as_of"]
+        calendar = session.settings.calendar
+        until = datetime.now(UTC) if as_of is None else parse_as_of(connection, calendar, [name], as_of)
+        since = None if options["since"] is None else parse_since(options["since"])
+        stored = read_stored_bars(connection, name, frame, found.rule, BarPeriod(until, since), calendar)
+    if not stored.closes:
+        raise BadInputError(f"no closed {frame.name} bars of {name} are stored in this period")
+    trial = try_stored(found, stored)
+    rows = [_row(found, name, stored, each) for each in trial.decisions(every_bar=options["every_bar"])]
+    answer = describe_trial(trial, stored, name)
+    if options["as_json"]:
+        print_json({"alert": print_alert(found), **answer, "decisions": rows})
+        return
+    print_decisions(answer, rows, frame)
+
+
+def describe_trial(trial: Trial, stored: StoredBars, symbol: str) -> dict[str, Any]:
+    """What a trial was about, and how often the alert fired in it."""
+    return {
+        "symbol": symbol,
+        "timeframe": stored.timeframe.name,
+        "bars": len(trial.closes),
+        "first": stored.start_of(trial.first),
+        "last": stored.start_of(trial.columns.bars - 1),
+        "firings": trial.firings,
+        "unknown": trial.unknown,
+        "state": str(trial.after.state.status),
+    }
+
+
+def print_decisions(answer: dict[str, Any], rows: list[dict[str, Any]], frame: Timeframe) -> None:
+    """Print the rows of a trial as a table, and what it was about below."""
+    shown = [{**row, "bar": show_bar_time(row["bar"], frame.name)} for row in rows]
+    print_table(shown, {name: name for name in _COLUMNS}, "nothing happens")
+    first, last = (show_bar_time(answer[name], frame.name) for name in ("first", "last"))
+    times = "once" if answer["firings"] == 1 else f"{answer['firings']} times"
+    unknown = f", unknown at {answer['unknown']:,}" if answer["unknown"] else ""
+    click.echo(
+        f"fires {times} in {answer['bars']:,} {frame.name} bars of {answer['symbol']}, {first} to {last}{unknown};"
+        f" {answer['state']} after them"
+    )
+
+
+def _choose_symbol(alert: Alert, symbol: str | None) -> str:
+    if symbol is not None:
+        return require_symbol(symbol)
+    if alert.target is not None and len(alert.target.symbols) == 1:
+        return alert.target.symbols[0]
+    raise BadInputError("the alert is not about one symbol: name one with --symbol")
+
+
+def _row(alert: Alert, symbol: str, stored: StoredBars, decision: BarDecision) -> dict[str, Any]:
+    step = decision.step
+    value, level = decision.values
+    row = {
+        "bar": stored.start_of(decision.place),
+        "closed_at": decision.closed_at,
+        "price": float(stored.bars.close[decision.place]),
+        "value": value,
+        "level": level,
+        "rule": TRUTH_NAMES[decision.truth],
+        "before": str(decision.before.status),
+        "after": str(step.state.status),
+        "fires": step.fired,
+        "released": step.released,
+        "why": decision.why,
+    }
+    return row | {"message": firing_message(alert, symbol, stored, decision)} if step.fired else row
