@@ -1,6 +1,7 @@
-"""`streamworkers bars coverage` and `bars gaps`: stored bars compared with the sessions of the exchange."""
+"""`streamworkers bars coverage` and `bars gaps`: stored bars compared with the sessions of their calendars."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.loading.coverage import compute_coverage, find_gaps
 from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment, timeframe_named
 from streamworkers.market.universes.store import resolve
 
@@ -39,12 +41,13 @@ def _range_options(command: F) -> F:
 def coverage(
     universe: str, timeframe: str, first: datetime | None, last: datetime | None, show_all: bool, as_json: bool
 ) -> int:
-    """Compare the stored bars of each symbol with the sessions of the exchange; exit code 1 if a bar is missing."""
+    """Compare the stored bars of each symbol with the sessions of its calendar; exit code 1 if a bar is missing."""
     frame = timeframe_named(timeframe)
     session = Session.open()
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
-        rows = compute_coverage(connection, resolve(connection, universe), frame, span, rules)
+        calendars = read_calendar_rules(connection, session.settings.calendar)
+        rows = compute_coverage(connection, resolve(connection, universe), frame, span, rules, calendars)
     incomplete = [row for row in rows if row.missing]
     report = {
         "timeframe": frame.name,
@@ -94,6 +97,8 @@ def gaps(symbol: str, timeframe: str, first: datetime | None, last: datetime | N
     session = Session.open()
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
+        calendars = read_calendar_rules(connection, session.settings.calendar)
+        rules = replace(rules, calendar=calendars.calendar_of(symbol))
         rows = [
             {"first": gap.first, "last": gap.last, "bars": gap.bars}
             for gap in islice(find_gaps(connection, symbol, frame, span, rules), limit)

@@ -21,6 +21,7 @@ from streamworkers.loading.provenance import read_oldest_adjustment
 from streamworkers.loading.providers.provider import Provider, get_provider
 from streamworkers.loading.rate_limit import limit_calls
 from streamworkers.loading.store import BarsToSave, store_loaded
+from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
 
 
@@ -99,6 +100,7 @@ class LoadOhlcv(Job[LoadParameters]):
             settings.load_threads,
             parameters.grouped,
             parameters.splits_since,
+            read_calendar_rules(context.connection, settings.calendar),
             settings.load_wait_seconds,
             settings.load_away_seconds,
             settings.load_confirm,

@@ -42,7 +42,9 @@ from streamworkers.loading.providers.provider import (
 from streamworkers.loading.run_notes import RunNotes
 from streamworkers.loading.shared_answers import BusyError, SharedAnswers
 from streamworkers.market.bars.read import read_starts
+from streamworkers.market.calendar.exchange import exchange_named
 from streamworkers.market.calendar.session_table import read_sessions
+from streamworkers.market.calendar.symbol_calendars import CalendarRules
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
 from streamworkers.market.calendar.windows import EXCHANGE_CALENDAR, bound_of, whole_windows
 
@@ -74,6 +76,7 @@ class LoadBatch:
     threads: int
     grouped: bool
     splits_since: date | None
+    calendars: CalendarRules
     wait_seconds: float = 0.0
     away_seconds: float = 0.0
     confirms: bool = False
@@ -110,7 +113,8 @@ class LoadBatch:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield the outcome of each item as soon as it is known."""
-        read_sessions(self.context.connection, EXCHANGE_CALENDAR)
+        for calendar in {EXCHANGE_CALENDAR, *self.calendars.group(item.symbol for item in self.items)}:
+            read_sessions(self.context.connection, calendar)
         self._notes.read()
         self._history.begin()
         left = {item.seq: item for item in self.items}
@@ -140,6 +144,10 @@ class LoadBatch:
             yield from (Snoozed(left[seq], note.until if note else _in(0)) for seq in left if seq not in planned)
             yield from self._run([(fetch, days if fetch.key in served else self.provider) for fetch in fetches])
 
+    def _rules_of(self, symbol: str) -> LoadRules:
+        """The rules of the run with the calendar of a symbol."""
+        return replace(self.rules, calendar=self.calendars.calendar_of(symbol))
+
     def _end_shared(self, error: ItemError, items: Sequence[Item]) -> Iterator[Outcome]:
         """End all items after a call that they share: they wait while the provider is away."""
         until = self._watch.find_pause(error) if isinstance(error, ProviderError) and error.may_be_away else None
@@ -148,7 +156,9 @@ class LoadBatch:
     def _keep_due(self, wants: Sequence[Want]) -> list[Want]:
         """Return the wants whose bars can be there by now."""
         note = self._newest.waits_for
-        return list(wants) if note is None else [want for want in wants if not needs_day(want, note.day, self.rules)]
+        if note is None:
+            return list(wants)
+        return [want for want in wants if not needs_day(want, note.day, self._rules_of(want.symbol))]
 
     def _plan_items(self, splits: Mapping[str, Sequence[Split]]) -> Iterator[Want | Outcome]:
         """Yield what is wanted for each item, or its outcome if there is nothing to load."""
@@ -181,11 +191,12 @@ class LoadBatch:
             if found.origin.rank < self.provider.origin.rank:
                 return self._plan_repair(item, frame, found)
         present = self._read_present(item.symbol, frame, found) if self.rules.only_gaps else None
-        return plan_load(item.seq, item.symbol, frame, self.rules, self._facts.kind, found, splits, present)
+        rules = self._rules_of(item.symbol)
+        return plan_load(item.seq, item.symbol, frame, rules, self._facts.kind, found, splits, present)
 
     def _plan_repair(self, item: Item, frame: Timeframe, found: StoredSeries) -> Want | NothingToLoad:
         """Plan to replace all bars of a lesser origin."""
-        rules = replace(self.rules, only_gaps=False)
+        rules = replace(self._rules_of(item.symbol), only_gaps=False)
         plan = plan_load(item.seq, item.symbol, frame, rules, self._facts.kind, None)
         if isinstance(plan, NothingToLoad):
             return plan
@@ -210,7 +221,7 @@ class LoadBatch:
         begin, end = (bound_of(frame, moment, days) for moment, days in ((first, 0), (last, 1)))
         present = read_starts(self.context.connection, symbol, frame, begin, end)
         days = [at.astimezone(EXCHANGE_ZONE).date() if isinstance(at, datetime) else at for at in (first, last)]
-        expected = self.rules.expected(frame, Span(days[0], days[1]))
+        expected = self._rules_of(symbol).expected(frame, Span(days[0], days[1]))
         absent = read_absent(self.context.connection, frame, [symbol]).get(symbol, [])
         return np.union1d(present, expected[is_absent(expected, absent)])
 
@@ -226,7 +237,9 @@ class LoadBatch:
 
     def _group_days(self, fetches: Sequence[Fetch]) -> tuple[DaysOfAll, set[str]]:
         """Return days of all symbols, if they save calls, and the keys of the fetches that they serve."""
-        by_key = {fetch.key: list_grouped_days(fetch, self.rules) for fetch in fetches} if self.grouped else {}
+        # The day of all symbols is that of the stocks of New York.
+        stocks = [fetch for fetch in fetches if self.grouped and self._is_of_new_york(fetch)]
+        by_key = {fetch.key: list_grouped_days(fetch, self.rules) for fetch in stocks}
         found = {}
         for day in sorted({day for days in by_key.values() for day in days}):
             pages = self._shared.read_day(day)
@@ -240,6 +253,9 @@ class LoadBatch:
             self.context.connection, [fetch for fetch in fetches if by_key.get(fetch.key)], self.rules, own
         )
         return days, {fetch.key for fetch in served}
+
+    def _is_of_new_york(self, fetch: Fetch) -> bool:
+        return exchange_named(self.calendars.calendar_of(fetch.request.symbol)).zone == EXCHANGE_ZONE
 
     def _run(self, fetches: Sequence[tuple[Fetch, Provider]]) -> Iterator[Outcome]:
         """Run all fetches, several at once, and yield the outcomes of their items."""
@@ -277,7 +293,7 @@ class LoadBatch:
                 loaded = run_fetch(
                     chosen,
                     provider,
-                    self.rules,
+                    self._rules_of(fetch.request.symbol),
                     checkpoint,
                     lambda: self._stop.is_set() or time.monotonic() - started > STOP_SECONDS,
                     lambda pages: self._kept.__setitem__(fetch.key, pages),
@@ -294,7 +310,7 @@ class LoadBatch:
 
     def _confirm(self, fetch: Fetch, provider: Provider, results: Sequence[Loaded]) -> None:
         if provider is self.provider and self.confirms:
-            confirm_absence(fetch, provider, self.rules, results, self._stop.is_set)
+            confirm_absence(fetch, provider, self._rules_of(fetch.request.symbol), results, self._stop.is_set)
 
     def _is_away(self) -> bool:
         """True if a fetch has failed as if the provider were away, and none has succeeded since."""
@@ -327,7 +343,8 @@ class LoadBatch:
             self.context.tallies["provider_bars_rejected", self.provider.name, rule] += count
         for loaded in results:
             item, frame = by_seq[loaded.want.number], loaded.want.timeframe
-            outcome = complete_item(item, loaded, fetch, self._found.get(item.seq), self._facts)
+            facts = replace(self._facts, rules=self._rules_of(item.symbol))
+            outcome = complete_item(item, loaded, fetch, self._found.get(item.seq), facts)
             if isinstance(outcome, Completed):
                 self.context.tallies["provider_bars", self.provider.name, frame.name] += loaded.spool.count
             yield outcome
@@ -342,6 +359,8 @@ class LoadBatch:
         The day of all symbols tells a day that is not there yet from a symbol that did not trade.
         """
         if self.rules.include_open or any(want.only is not None for want in fetch.wants):
+            return None
+        if not self._is_of_new_york(fetch):
             return None
         day = find_newest_session(self.rules, max(want.span.last for want in fetch.wants))
         if day is None or not lacks_day(fetch, results[0].newest, day):

@@ -1,7 +1,7 @@
 """Compares stored bars with the sessions of the exchange: coverage by symbol, and the gaps of one symbol."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from streamworkers.loading.absence import count_absent, is_absent, read_absent
 from streamworkers.loading.plan import LoadRules, Span
 from streamworkers.market.bars.bars import Starts
 from streamworkers.market.bars.read import read_starts
+from streamworkers.market.calendar.symbol_calendars import CalendarRules
 from streamworkers.market.calendar.timeframes import Timeframe
 from streamworkers.market.calendar.windows import MINUTE_MS, moment_of
 
@@ -48,9 +49,25 @@ class Gap:
 
 
 def compute_coverage(
+    connection: psycopg.Connection,
+    symbols: Sequence[str],
+    timeframe: Timeframe,
+    span: Span,
+    rules: LoadRules,
+    calendars: CalendarRules,
+) -> list[Coverage]:
+    """Return the coverage of each symbol, in the order of `symbols`, over the days of `span`, each by its calendar."""
+    found = {
+        row.symbol: row
+        for calendar, members in calendars.group(symbols).items()
+        for row in _compute_group(connection, members, timeframe, span, replace(rules, calendar=calendar))
+    }
+    return [found[symbol] for symbol in symbols]
+
+
+def _compute_group(
     connection: psycopg.Connection, symbols: Sequence[str], timeframe: Timeframe, span: Span, rules: LoadRules
 ) -> list[Coverage]:
-    """Return the coverage of each symbol, in the order of `symbols`, over the days of `span`."""
     expected = rules.expected(timeframe, span)
     names = list(symbols)
     if timeframe.name == "1min":

@@ -18,6 +18,7 @@ from streamworkers.loading.providers.provider import BarsRequest, Provider, Spli
 from streamworkers.market.bars.bars import Mask, Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import (
+    EXCHANGE_CALENDAR,
     HourAnchor,
     Hours,
     Windows,
@@ -46,7 +47,8 @@ class LoadRules:
     """What a run loads; the same for all of its items.
 
     With `span`, the bars of these days; without it, the bars after the last stored one, and of symbols without bars
-    those of the last `years`. A bar is closed if its window ended `grace_seconds` before `now` (aware).
+    those of the last `years`. A bar is closed if its window ended `grace_seconds` before `now` (aware). The sessions
+    are those of `calendar`, which is the symbol's.
     """
 
     now: datetime
@@ -60,6 +62,7 @@ class LoadRules:
     only_gaps: bool = False
     derive: bool = True
     open_when_alone: bool = False
+    calendar: str = EXCHANGE_CALENDAR
 
     @property
     def today(self) -> date:
@@ -68,7 +71,7 @@ class LoadRules:
 
     def windows(self, first: date, last: date) -> Windows:
         """Return the windows of a range of days."""
-        return windows_between(first, last, self.hours, self.hour_anchor)
+        return windows_between(first, last, self.hours, self.hour_anchor, self.calendar)
 
     def closed(self, windows: Windows, timeframe: Timeframe, starts: Starts) -> Mask:
         """Return a mask of the bars that are closed, or of all bars with `include_open`."""

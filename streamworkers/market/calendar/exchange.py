@@ -26,6 +26,7 @@ _ZONES = {
     "XHKG": "Asia/Hong_Kong",
     "XKRX": "Asia/Seoul",
     "XLON": "Europe/London",
+    "XNAS": "America/New_York",
     "XNYS": "America/New_York",
     "XSHG": "Asia/Shanghai",
     "XTKS": "Asia/Tokyo",

@@ -9,6 +9,7 @@ from harness import run_status
 from loading import NOW, Loader, massive, results, stored_bars
 from streamworkers.loading.coverage import compute_coverage, find_gaps
 from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.market.calendar.symbol_calendars import CalendarRules
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import FakeListings, FakeMassive, FakeRename
 
@@ -25,7 +26,7 @@ SPAN, RULES = Span(date(2025, 10, 1), date(2025, 11, 21)), LoadRules(now=NOW)
 
 
 def _missing(loader: Loader) -> dict[str, int]:
-    rows = compute_coverage(loader.connection, SYMBOLS, DAY, SPAN, RULES)
+    rows = compute_coverage(loader.connection, SYMBOLS, DAY, SPAN, RULES, CalendarRules({"*": "XNYS"}))
     return {row.symbol: row.missing for row in rows if row.missing}
 
 
