@@ -61,6 +61,9 @@ OWNERS = {
     "absent_bars": ["streamworkers/loading/absence.py"],
     "series_changes series_versions": ["streamworkers/market/bars/changes.py"],
     "series_state": ["streamworkers/market/bars/changes.py", "streamworkers/results/series_versions.py"],
+    "users alerts alert_versions alert_symbols alert_mutes alert_shards alert_state alert_firings alert_corrections": [
+        "streamworkers/alerts/store/"
+    ],
     "provider_outages": ["streamworkers/loading/outages.py"],
     "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
     "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],
@@ -79,6 +82,7 @@ READERS = {
     "streamworkers/diagnosis/": "counts over every table, for metrics and health",
     "streamworkers/schedules/": "a tick and its run, and the run that it depends on",
     "streamworkers/market/bars/changes.py": "the source of the bars of a version",
+    "streamworkers/alerts/store/": "the series that alerts are about, and what changed in them",
     "scheduler/status.py": "the time of a run, for its status hash",
 }
 OWNERS_OF_TABLES = {table: modules for tables, modules in OWNERS.items() for table in tables.split()}

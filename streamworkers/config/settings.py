@@ -8,6 +8,7 @@ from typing import get_args
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from streamworkers.config.alerts import AlertSettings
 from streamworkers.config.analysis import AnalysisSettings
 from streamworkers.config.loading import LoadingSettings
 from streamworkers.config.logs import LogSettings
@@ -26,6 +27,7 @@ class Settings(
     LogSettings,
     RetentionSettings,
     LoadingSettings,
+    AlertSettings,
     AnalysisSettings,
     SchedulingSettings,
     PoolSettings,

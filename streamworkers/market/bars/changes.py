@@ -25,7 +25,8 @@ from streamworkers.market.calendar.timeframes import Timeframe, bar_moment
 
 CHANGES_CHANNEL = "series_changes"
 _OLD = {
-    "series_changes": "created_at < %s",
+    # Rebases are kept: a rule that was written before a split is adjusted by its factor.
+    "series_changes": "created_at < %s AND kind <> 'rebase'",
     "series_versions": "changed_at < %s AND EXISTS (SELECT FROM series_versions v"
     " WHERE (v.symbol, v.timeframe) = (series_versions.symbol, series_versions.timeframe)"
     " AND v.version > series_versions.version)",

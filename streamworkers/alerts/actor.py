@@ -1,0 +1,20 @@
+"""Who changes something: every function that changes alerts takes an actor."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A user, and by which way they came; `token` and `request_id` are those of a call over HTTP."""
+
+    user: str
+    kind: Literal["cli", "api", "bot", "system"] = "cli"
+    token: str | None = None
+    request_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.user}"
+
+
+LOCAL = Actor("local")
