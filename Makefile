@@ -81,6 +81,7 @@ bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/outages.py
 
 lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 	$(PIP) install uv

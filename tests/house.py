@@ -57,8 +57,8 @@ OWNERS = {
     "rejected_entries": ["streamworkers/engine/ledger/rejected.py"],
     "schedules ticks": ["streamworkers/schedules/"],
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
-    "series_sources": ["streamworkers/loading/provenance.py"],
-    "absent_bars": ["streamworkers/loading/absence.py"],
+    "series_sources": ["streamworkers/loading/provenance.py", "streamworkers/market/bars/lesser.py"],
+    "absent_bars": ["streamworkers/loading/absence.py", "streamworkers/market/bars/lesser.py"],
     "series_changes series_versions": ["streamworkers/market/bars/changes.py"],
     "series_state": ["streamworkers/market/bars/changes.py", "streamworkers/results/series_versions.py"],
     "users alerts alert_versions alert_symbols alert_mutes alert_shards alert_state alert_firings alert_corrections": [

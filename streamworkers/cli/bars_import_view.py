@@ -38,6 +38,7 @@ def summary_values(summary: ImportSummary) -> dict[str, Any]:
         "marked": summary.marked,
         "rounded_volumes": summary.rounded,
         "symbols": len(summary.symbols),
+        "replaced": sorted(summary.replaced),
         "first": summary.first,
         "last": summary.last,
         "assumptions": {str(path): notes for path, notes in summary.assumptions.items() if notes},
@@ -56,6 +57,8 @@ def print_import(summary: ImportSummary, timeframe: str, rejects: Path | None) -
     click.echo(f", {summary.first} to {summary.last}" if summary.loaded else "")
     click.echo(f"  {summary.inserted:,} new, {summary.updated:,} changed, {summary.unchanged:,} unchanged")
     _print_assumptions(summary.assumptions)
+    if summary.replaced:
+        click.echo(f"  all invented and sample bars of {_join(sorted(summary.replaced))} were deleted before")
     if summary.rounded:
         click.echo(f"  {summary.rounded:,} volumes rounded to whole shares")
     _print_counts("rejected", summary.rejected)
@@ -71,11 +74,14 @@ def print_import(summary: ImportSummary, timeframe: str, rejects: Path | None) -
 def print_mixed(symbols: list[str]) -> None:
     """Warn of symbols whose stored bars are adjusted, and of which now are some that may not be."""
     if symbols:
-        shown = ", ".join(symbols[:_SYMBOLS_SHOWN]) + (", …" if len(symbols) > _SYMBOLS_SHOWN else "")
         click.echo(
-            f"  warning: a load stored adjusted prices of {len(symbols):,} of these symbols ({shown}); those of the"
-            " files are stored as they stand"
+            f"  warning: a load stored adjusted prices of {len(symbols):,} of these symbols ({_join(symbols)}); those"
+            " of the files are stored as they stand"
         )
+
+
+def _join(symbols: list[str]) -> str:
+    return ", ".join(symbols[:_SYMBOLS_SHOWN]) + (", …" if len(symbols) > _SYMBOLS_SHOWN else "")
 
 
 def _print_counts(title: str, counts: dict[str, int]) -> None:

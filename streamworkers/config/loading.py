@@ -53,6 +53,9 @@ class LoadingSettings(BaseModel):
         pattern=r"^https?://[^@/?#\s]+(/[^@?#\s]*)?$",
         description="Address of the Massive API, with the path of a gateway before it if there is one",
     )
+    massive_proxy: SecretStr | None = Field(
+        None, description="URL of an HTTP proxy to the Massive API; other programs' variables for proxies are not read"
+    )
     massive_calls_per_minute: int = Field(
         5, ge=0, le=100_000, description="Calls that the whole fleet may make in any 60 seconds; 0 sets no limit"
     )

@@ -21,6 +21,7 @@ from streamworkers.loading.provenance import (
 from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.spool import BarSpool
 from streamworkers.market.bars.changes import ChangeRecorder
+from streamworkers.market.bars.incoming import IncomingChecks
 from streamworkers.market.bars.text_rows import BarRows, format_bars
 from streamworkers.market.bars.write import LoadCounts, Series, delete_bars, load_rows, lock_bars, store_series
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
@@ -84,7 +85,8 @@ def load_unreal(
                     raise ProvenanceError(describe_better(timeframe, known, origin))
                 yield chunk
 
-        counts = load_rows(connection, timeframe, checked())
+        lesser = tuple(one.value for one in BarOrigin if one.rank < origin.rank)
+        counts = load_rows(connection, timeframe, checked(), IncomingChecks(replaces=lesser))
         record_origin(connection, timeframe, counts.symbols, origin)
     return counts
 

@@ -41,6 +41,7 @@ from streamworkers.loading.providers.provider import (
     TransientError,
     UnsupportedError,
 )
+from streamworkers.loading.providers.transport import Deadline, make_transport
 from streamworkers.market.bars.bars import NO_BARS, FloatArray, Mask, Starts
 from streamworkers.market.bars.column_rules import validate_bars
 from streamworkers.market.bars.rules import Rule
@@ -122,12 +123,14 @@ class Massive(Provider):
         self.calls_per_minute = settings.massive_calls_per_minute
         self._base = httpx.URL(settings.massive_base_url)
         self._max_bytes = settings.massive_max_body_mb << 20
+        self._answer_seconds = settings.massive_answer_seconds
         self._skew = timedelta(0)
+        self._deadline = Deadline()
         self._client = httpx.Client(
             base_url=self._base,
             headers={"Authorization": f"Bearer {self._key}", "Accept-Encoding": "gzip"},
             timeout=httpx.Timeout(settings.massive_timeout_seconds, connect=5.0),
-            limits=httpx.Limits(max_connections=settings.load_threads),
+            transport=make_transport(settings, self._deadline),
             follow_redirects=False,
             trust_env=False,
         )
@@ -210,9 +213,9 @@ class Massive(Provider):
     def _get(self, path: str, kind: type[T], days: tuple[date, date] | None = None) -> T:
         """Return the decoded answer of one call for bars of `days`. Raises the error that fits the answer."""
         token = self.calls.reserve()
-        word = "error"
+        word, started = "error", time.monotonic()
         try:
-            with self._client.stream("GET", path) as response:
+            with self._deadline.of(self._answer_seconds), self._client.stream("GET", path) as response:
                 word = str(response.status_code)
                 self._read_clock(response)
                 if _INVENTED_HEADER in response.headers:
@@ -226,6 +229,10 @@ class Massive(Provider):
                 raise self._to_error(status, self._without_key(body), response.status_code, days)
         except httpx.TimeoutException as error:
             word = "timeout"
+            if time.monotonic() - started >= self._answer_seconds:
+                raise TransientError(
+                    f"massive did not send its whole answer within {self._answer_seconds:g} s"
+                ) from None
             raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
         except httpx.HTTPError as error:
             word = "error"
@@ -243,8 +250,6 @@ class Massive(Provider):
     def _body(self, response: httpx.Response) -> bytes:
         parts: list[bytes] = []
         size = 0
-        limit = self.settings.massive_answer_seconds
-        deadline = time.monotonic() + limit
         # Raw parts, because a part that decompresses to nothing must not hide how long the answer takes.
         is_packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -256,8 +261,6 @@ class Massive(Provider):
             size += len(plain)
             if size > self._max_bytes:
                 raise BadPayloadError(f"the answer is larger than {self._max_bytes:,} bytes")
-            if time.monotonic() > deadline:
-                raise TransientError(f"massive did not send its whole answer within {limit:g} s")
             parts.append(plain)
         if is_packed and not unpack.eof:
             raise BadPayloadError("the answer ends in the middle of its compressed data")

@@ -60,7 +60,8 @@ class IncomingChecks:
 
     `suspects` returns the symbols whose series are looked at for misfits, once all rows are there. A row that is
     removed is passed to `on_reject`, one that is only marked to `on_mark`. `approve` is called before anything is
-    stored; what it raises ends the load.
+    stored; what it raises ends the load. All stored bars of a symbol that has one of the origins `replaces` are deleted
+    before new ones are stored.
     """
 
     duplicates: DuplicatePolicy = "last"
@@ -68,6 +69,7 @@ class IncomingChecks:
     on_mark: OnReject = _drop
     suspects: Callable[[], Collection[str]] = tuple
     approve: Callable[[], None] = lambda: None
+    replaces: tuple[str, ...] = ()
 
 
 NO_CHECKS = IncomingChecks()

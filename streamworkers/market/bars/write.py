@@ -16,6 +16,7 @@ from psycopg import sql
 
 from streamworkers.market.bars.changes import Change, ChangeRecorder, insert_changes
 from streamworkers.market.bars.incoming import CREATE, NO_CHECKS, IncomingChecks, remove_duplicates, remove_misfits
+from streamworkers.market.bars.lesser import remove_lesser
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.calendar.timeframes import Timeframe
 
@@ -46,7 +47,7 @@ WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.symbol = s.symbol AND t.{time} B
 class LoadCounts:
     """The numbers of rows of one load by result; `first` and `last` are bar times, None if no row was loaded.
 
-    `removed` counts duplicates and misfits.
+    `removed` counts duplicates and misfits; `replaced` are the symbols whose bars of a lesser origin were deleted.
     """
 
     inserted: int
@@ -56,6 +57,7 @@ class LoadCounts:
     symbols: frozenset[str]
     first: date | datetime | None
     last: date | datetime | None
+    replaced: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -106,7 +108,8 @@ def load_rows(
         removed = 0 if seen.ordered else remove_duplicates(cursor, names, checks)
         removed += remove_misfits(cursor, names, checks)
         checks.approve()
-        updated, inserted = _move(cursor, changes, names, seen, keep_stored=keep_stored)
+        replaced = _begin(cursor, changes, names, seen, checks.replaces)
+        updated, inserted = _move(cursor, changes, names, keep_stored=keep_stored) if seen.rows else (0, 0)
         if recorder is None and seen.rows:
             changes.finish()
         # A load inside a longer transaction must leave the name free for the next one.
@@ -119,6 +122,7 @@ def load_rows(
         symbols=frozenset(seen.newest),
         first=_parse_time(seen.first, timeframe),
         last=_parse_time(seen.last, timeframe),
+        replaced=replaced,
     )
 
 
@@ -229,16 +233,27 @@ def _copy_incoming(
                 copy.write(chunk.copy_text())
 
 
-def _move(
-    cursor: psycopg.Cursor, changes: ChangeRecorder, names: dict[str, sql.Composable], seen: _Seen, *, keep_stored: bool
-) -> tuple[int, int]:
-    """Move rows from the temporary table to the real one; returns the numbers (updated, inserted)."""
+def _begin(
+    cursor: psycopg.Cursor,
+    changes: ChangeRecorder,
+    names: dict[str, sql.Composable],
+    seen: _Seen,
+    origins: Sequence[str],
+) -> frozenset[str]:
+    """Prepare the real table for the rows; returns the symbols whose bars of one of these origins were deleted."""
     if not seen.rows:
-        return 0, 0
+        return frozenset()
     lock_bars(cursor.connection, changes.timeframe)
     changes.begin(seen.newest)
     if changes.timeframe.name == "1min":
         _ensure_minute_partitions(cursor, sorted(seen.months))
+    return remove_lesser(cursor, changes, names, origins)
+
+
+def _move(
+    cursor: psycopg.Cursor, changes: ChangeRecorder, names: dict[str, sql.Composable], *, keep_stored: bool
+) -> tuple[int, int]:
+    """Move rows from the temporary table to the real one; returns the numbers (updated, inserted)."""
     update, insert = (changes.counting(sql.SQL(text).format(**names)) for text in (_UPDATE_CHANGED, _INSERT_NEW))
     updated = 0 if keep_stored else changes.note(cursor.execute(update).fetchall())
     return updated, changes.note(cursor.execute(insert).fetchall())

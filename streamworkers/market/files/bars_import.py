@@ -27,6 +27,7 @@ from streamworkers.market.files.rejects_file import RejectsFile, open_rejects
 EXAMPLES_KEPT = 5
 # A row of another series is no fault of a file that holds all of them.
 _NO_FAULTS = frozenset({str(Rule.OTHER_SERIES)})
+_NOT_REAL = ("invented", "sample")  # origins whose bars those of a file replace
 
 ImportProgress = Callable[[int, int], None]
 
@@ -75,7 +76,8 @@ class ImportSummary:
 
     `rejected` counts rows by the code of the rule they break; `marked` those that were loaded though they look wrong;
     `examples` are the first of both. `first` and `last` are the times of the oldest and newest valid row, None if there
-    are none. `rounded` counts the volumes that were rounded, and `assumptions` are sentences for each file.
+    are none. `rounded` counts the volumes that were rounded, and `assumptions` are sentences for each file. `replaced`
+    are the symbols whose invented or sample bars were deleted.
     """
 
     rows_read: int
@@ -90,6 +92,7 @@ class ImportSummary:
     last: date | datetime | None
     examples: tuple[RejectedRow, ...]
     assumptions: dict[Path, dict[str, str]]
+    replaced: frozenset[str]
 
     @property
     def loaded(self) -> int:
@@ -142,6 +145,7 @@ class _Tally:
             last=max((load.last for load in self.loads if load.last is not None), default=None),
             examples=tuple(self.examples),
             assumptions=self.assumptions,
+            replaced=frozenset[str]().union(*(load.replaced for load in self.loads)),
         )
 
 
@@ -202,6 +206,7 @@ def _import_file(
         on_mark=partial(tally.mark, path),
         suspects=lambda: watch.symbols,
         approve=lambda: rules.most_rejected.check(path, tally.faults() - faults_before, tally.rows_read - rows_before),
+        replaces=_NOT_REAL,
     )
     tally.loads.append(load_rows(connection, timeframe, read(), checks))
     tally.assumptions[path] = notes.by_subject

@@ -1,5 +1,7 @@
 """Real bars replace invented ones and never the other way, by whichever door they come."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.providers.sample import read_sample
 from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.loading.store import load_unreal
+from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.files.bars_import import import_bars
 from streamworkers_fakes.massive import FakeMassive
 
 DAY = TIMEFRAMES["day"]
@@ -25,6 +29,10 @@ def _origins(loader: Loader) -> list[tuple[Any, ...]]:
     return loader.connection.execute(
         "SELECT symbol, timeframe, provider, origin FROM series_sources ORDER BY 1, 2"
     ).fetchall()
+
+
+def _renamed(chunks: Iterable[BarRows], symbol: str) -> Iterator[BarRows]:
+    return (replace(rows, symbols=[symbol] * len(rows)) for rows in chunks)
 
 
 def test_invented_bars_are_not_loaded_over_real_ones(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
@@ -94,6 +102,45 @@ def test_commands_store_invented_bars_beside_real_ones_alone(loader: Loader) -> 
     assert stored_bars(loader.connection, "day") == before
     load_unreal(loader.connection, DAY, read_sample(), BarOrigin.SAMPLE)
     assert ("IBM", "day", "sample", "sample") in _origins(loader)
+
+
+def test_an_import_of_real_bars_leaves_no_invented_one(loader: Loader, tmp_path: Path) -> None:
+    for name in ("day", "week"):
+        load_unreal(loader.connection, TIMEFRAMES[name], generate_bars(2, 30, 1), BarOrigin.INVENTED)
+    invented = stored_bars(loader.connection, "day")
+    weeks = stored_bars(loader.connection, "week")
+    rows = ["2025-11-19,10,12,9,11,100", "2025-11-20,11,13,10,12,200", "2025-11-21,11,10,13,12,200"]
+    lines = [
+        "symbol,date,open,high,low,close,volume",
+        *(f"SYN001,{row}" for row in rows),
+        "SYN002,2025-11-21,1,0,2,1,5",
+    ]
+    (tmp_path / "bars.csv").write_text("\n".join(lines) + "\n")
+    numbers = loader.connection.execute("SELECT coalesce(max(n), 0) FROM series_changes").fetchone()
+    summary = import_bars(loader.connection, [tmp_path / "bars.csv"], DAY)
+    assert (summary.replaced, summary.inserted, summary.updated) == (frozenset({"SYN001"}), 2, 0)
+    # Of SYN002, whose only row is bad, everything stays; so do the weeks, of which the file has none.
+    stored = stored_bars(loader.connection, "day")
+    assert [(*map(str, row[1:2]), *row[2:]) for row in stored if row[0] == "SYN001"] == [
+        ("2025-11-19", 10.0, 12.0, 9.0, 11.0, 100), ("2025-11-20", 11.0, 13.0, 10.0, 12.0, 200)
+    ]  # fmt: skip
+    assert [row for row in stored if row[0] == "SYN002"] == [row for row in invented if row[0] == "SYN002"]
+    assert stored_bars(loader.connection, "week") == weeks
+    assert [row[:2] for row in _origins(loader)] == [("SYN001", "week"), ("SYN002", "day"), ("SYN002", "week")]
+    kinds = loader.connection.execute("SELECT symbol, kind FROM series_changes WHERE n > %s ORDER BY n", numbers)
+    assert kinds.fetchone() == ("SYN001", "rebase")
+    # They are real now: nothing invented replaces them.
+    with pytest.raises(ProvenanceError):
+        load_unreal(loader.connection, DAY, generate_bars(1, 5, 1), BarOrigin.INVENTED)
+
+
+def test_sample_bars_leave_no_invented_one(loader: Loader) -> None:
+    load_unreal(loader.connection, DAY, _renamed(generate_bars(1, 5, 1), "IBM"), BarOrigin.INVENTED)
+    load_unreal(loader.connection, DAY, read_sample(), BarOrigin.SAMPLE)
+    mixed = stored_bars(loader.connection, "day")
+    loader.connection.execute("TRUNCATE ohlcv_daily, series_sources")
+    load_unreal(loader.connection, DAY, read_sample(), BarOrigin.SAMPLE)
+    assert stored_bars(loader.connection, "day") == mixed
 
 
 def test_of_bars_stored_since_a_load_was_planned_the_better_ones_stay(

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from patience import patient
 from streamworkers.config import Settings
@@ -707,6 +708,63 @@ def test_a_whole_answer_has_a_deadline_however_small_its_parts(server: RunningFa
     server.misbehave("trickle", 0.05)
     said = rejection(TransientError, server.url, asked(MINUTE), massive_answer_seconds=0.3)
     assert said == "massive did not send its whole answer within 0.3 s"
+
+
+@contextmanager
+def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that reads the first part of each call and lets `answer` do the rest; yields its URL and its calls."""
+    read: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                read.append(connection.recv(65536))
+                answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", read
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(patient(10))
+
+
+def test_headers_that_trickle_have_the_same_deadline() -> None:
+    ended = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+        while not ended.wait(0.02):
+            connection.sendall(b"x")
+
+    with raw_server(trickle) as (url, _):
+        try:
+            said = rejection(TransientError, url, massive_answer_seconds=0.3)
+        finally:
+            ended.set()
+    assert said == "massive did not send its whole answer within 0.3 s"
+
+
+def test_the_api_can_be_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"status":"OK","ticker":"AAPL","adjusted":true,"resultsCount":0,"results":[]}'
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    # Variables of other programs would lead where nobody is.
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with (
+        raw_server(lambda connection: connection.sendall(head + body)) as (url, read),
+        provider("http://massive.invalid", massive_proxy=url) as source,
+    ):
+        assert [len(page.bars) for page in source.pages(asked())] == [0]
+    assert read[0].startswith(b"GET http://massive.invalid/v2/aggs/ticker/AAPL/range/1/day/")
+    with pytest.raises(UsageError) as raised:
+        Massive(Settings(massive_api_key=SecretStr(KEY), massive_proxy=SecretStr("ftp://me:secret@host")))
+    assert str(raised.value) == "STREAMWORKERS_MASSIVE_PROXY is not the URL of an HTTP proxy"
 
 
 @pytest.mark.parametrize(
