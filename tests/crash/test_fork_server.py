@@ -220,6 +220,36 @@ def test_a_package_that_starts_threads_gets_fresh_interpreters(
     assert effects_of(connection, run) == ["A", "B", "C"]
 
 
+# Ends its thread for a fork, as OpenBLAS does, and is still at it when the fork is done.
+_ENDS_ITS_THREAD = """
+import _thread, os, time
+
+_lock = _thread.allocate_lock()
+_lock.acquire()
+
+
+def _work():
+    _lock.acquire()
+    time.sleep(0.2)
+
+
+_thread.start_new_thread(_work, ())
+os.register_at_fork(before=lambda: _lock.locked() and _lock.release())
+"""
+
+
+def test_a_package_that_ends_its_threads_for_a_fork_is_forked(
+    connection: Connection, start: Start, environment: dict[str, str], packages: Path, tmp_path: Path
+) -> None:
+    _install(packages, _ENDS_ITS_THREAD)
+    with running_supervisor(environment, tmp_path, *ONE) as supervisor:
+        assert wait_for_end(connection, start("ledger_entry", "A")) == "COMPLETED"
+        assert supervisor.events("fork_server_unfit") == []
+        (worker,) = supervisor.worker_pids()
+        assert psutil.Process(worker).ppid() == supervisor.fork_server_pid()
+        assert supervisor.stop() == 0
+
+
 def test_a_fork_server_that_stands_still_is_replaced_and_does_not_delay_a_stop_for_ever(
     connection: Connection, start: Start, environment: dict[str, str], tmp_path: Path
 ) -> None:

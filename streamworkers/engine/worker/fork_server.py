@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -45,6 +46,7 @@ from streamworkers.logs import configure_logs
 log = structlog.get_logger()
 PROCESS_NAME = "sw-fork-server"
 _RETRY_SECONDS = 1.0
+_THREAD_END_SECONDS, _THREAD_POLL_SECONDS = 2.0, 0.005
 _ALL_SIGNALS = signal.valid_signals()
 
 
@@ -103,7 +105,10 @@ def _find_threads() -> str:
         if (pid := os.fork()) == 0:
             os._exit(0)
     os.waitpid(pid, 0)
-    count = len(list(Path("/proc/self/task").iterdir())) - 1
+    # The kernel lists a thread for a moment longer than it takes to be joined.
+    deadline = time.monotonic() + _THREAD_END_SECONDS
+    while (count := len(list(Path("/proc/self/task").iterdir())) - 1) and time.monotonic() < deadline:
+        time.sleep(_THREAD_POLL_SECONDS)
     return f"loading the jobs started {count} native threads" if count else ""
 
 
