@@ -107,7 +107,7 @@ def workers(bench: Bench, processes: int, queue: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A supervisor under observation: its process, and the log that it and its workers write."""
+    """A supervisor or scheduler under observation: its process, and the log that it and its workers write."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
@@ -117,6 +117,12 @@ class Pool:
         lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
         found = [event for event in map(json.loads, filter(_is_json, lines)) if event["event"] == name]
         return [{**event, "at": datetime.fromisoformat(event["timestamp"]).timestamp()} for event in found]
+
+    def metrics_url(self) -> str:
+        """Where its metrics are, once it has started."""
+        names = ("supervisor_started", "scheduler_started")
+        wait_until(lambda: any(map(self.events, names)), READY_SECONDS, "the process serves its metrics")
+        return "http://127.0.0.1:{metrics_port}/metrics".format_map(next(filter(None, map(self.events, names)))[0])
 
     def workers(self) -> dict[int, str]:
         """The consumer names of the running workers, by process id."""
@@ -153,12 +159,13 @@ def running_pool(bench: Bench, *words: str, **settings: object) -> Iterator[Pool
 
 
 @contextmanager
-def running_scheduler(bench: Bench) -> Iterator["subprocess.Popen[bytes]"]:
-    """A scheduler, stopped at the end; it logs to a file in the benchmark's folder."""
-    with (bench.folder / "scheduler.log").open("wb") as log_file:
-        process = _start("scheduler", bench, [], log_file)
+def running_scheduler(bench: Bench, *words: str) -> Iterator[Pool]:
+    """A scheduler with these options, stopped at the end; it logs to a file in the benchmark's folder."""
+    log = bench.folder / "scheduler.log"
+    with log.open("wb") as log_file:
+        process = _start("scheduler", bench, words, log_file)
     try:
-        yield process
+        yield Pool(process, log)
     finally:
         stop(process)
 

@@ -60,12 +60,12 @@ def main() -> None:
         for definition in default_schedules(Settings()):
             store.save_schedule(bench.connection, definition)
         bench.connection.execute("UPDATE schedules SET job = 'noop' WHERE on_event IS NOT NULL")
-        with running_scheduler(bench) as process:
+        with running_scheduler(bench) as scheduler:
             wait_until(lambda: bench.client.pubsub_numsub(DATA_LOAD_CHANNEL)[0][1], READY_SECONDS, "a scheduler")
             figures += lateness(bench, words.seconds)
             figures += messages(bench, words.messages)
             time.sleep(SETTLE_SECONDS)
-            figures += idle(bench, psutil.Process(process.pid), words.seconds)
+            figures += idle(bench, psutil.Process(scheduler.process.pid), words.seconds)
     print_figures("The scheduler", figures, [about], as_json=words.json)
 
 
