@@ -47,8 +47,8 @@ def main() -> None:
     with private_services() as bench:
         about = machine(bench)
         for number in range(words.schedules):
-            fields = {"name": f"every_second_{number}", "job": "ledger_entry", "cron": "* * * * * *"}
-            store.save_schedule(bench.connection, ScheduleDefinition.parse(fields | {"target": {"symbols": ["A", "B"]}}))
+            fields = {"name": f"every_second_{number}", "job": "ledger_entry", "target": {"symbols": ["A", "B"]}}
+            store.save_schedule(bench.connection, ScheduleDefinition.parse(fields | {"cron": "* * * * * *"}))
         port = ("--metrics-port", "0")
         with running_pool(bench, *port, "--processes", "1") as pool, running_scheduler(bench, *port) as scheduler:
             urls = [pool.metrics_url(), scheduler.metrics_url()]
@@ -85,9 +85,8 @@ def scrape(urls: Sequence[str]) -> None:
 def count(bench: Bench) -> tuple[int, int]:
     """The connections to Redis and PostgreSQL, without those of this script."""
     name = bench.connection.info.parameter_status("application_name")
-    row = bench.connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> %s", (name,)
-    ).fetchone()
+    query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> %s"
+    row = bench.connection.execute(query, (name,)).fetchone()
     clients = bench.client.client_list()
     own = int(bench.client.client_id())
     assert row is not None

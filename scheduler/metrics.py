@@ -5,15 +5,15 @@ Every scheduler reads the same values from Redis and PostgreSQL: aggregate them 
 
 from collections.abc import Iterable
 
-import psycopg
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
 from scheduler.message import REASONS
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import ServiceMetrics
+from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.ledger.reports import count_dead_by_queue
 from streamworkers.schedules import reports as history
 
@@ -67,10 +67,11 @@ class SchedulerMetrics(ServiceMetrics):
 
 
 class ScheduleCollector(Collector):
-    """Reads schedules and ledger at each scrape; gives no samples while PostgreSQL is unreachable."""
+    """Reads schedules and ledger at each scrape; gives no samples while PostgreSQL cannot be read."""
 
-    def __init__(self, pool: "ConnectionPool[Connection]") -> None:
+    def __init__(self, pool: "ConnectionPool[Connection]", scrapes: ScrapeBoard) -> None:
         self._pool = pool
+        self._scrapes = scrapes
 
     def describe(self) -> list[GaugeMetricFamily]:
         """Return the metrics without samples."""
@@ -96,12 +97,12 @@ class ScheduleCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics with current samples; a schedule without a value has no sample."""
-        try:
-            with self._pool.connection() as connection:
-                schedules = history.schedule_gauges(connection)
-                dead_items = count_dead_by_queue(connection)
-        except (psycopg.Error, PoolTimeout):
-            return []
+        return self._scrapes.read("schedules", self._read) or []
+
+    def _read(self) -> list[Metric]:
+        with self._pool.connection() as connection:
+            schedules = history.schedule_gauges(connection)
+            dead_items = count_dead_by_queue(connection)
         *of_schedules, dead = self.describe()
         for name, *values in schedules:
             for family, value in zip(of_schedules, values, strict=True):

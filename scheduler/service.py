@@ -22,10 +22,11 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.diagnosis.components import ComponentStatus, save_statuses
 from streamworkers.engine.host.fault_board import list_troubles
+from streamworkers.engine.host.fault_metrics import STOPPED, UNREAD, FaultCollector
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop
-from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector, FaultCollector
+from streamworkers.engine.host.metrics import BacklogCollector, DatabasePoolCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import open_streams
@@ -124,11 +125,16 @@ class Scheduler:
         self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
 
     def _register_metrics(self, registry: Registry) -> None:
-        self.metrics.registry.register(ScheduleCollector(self._pool))
-        self.metrics.registry.register(SystemCollector(self._pool, self._streams))
-        self.metrics.registry.register(DatabasePoolCollector(self._pool))
-        self.metrics.registry.register(FaultCollector(self.host.faults.standing))
-        self.metrics.registry.register(BacklogCollector(self._streams, registry.queues))
+        host = self.host
+        for collector in (
+            ScheduleCollector(self._pool, host.scrapes),
+            SystemCollector(self._pool, self._streams, host.scrapes),
+            BacklogCollector(self._streams, registry.queues, host.scrapes),
+            DatabasePoolCollector(self._pool),
+            FaultCollector(STOPPED, host.faults.standing),
+            FaultCollector(UNREAD, host.scrapes.own),  # the last one: it tells of the others
+        ):
+            self.metrics.registry.register(collector)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; a second signal ends the process at once."""
@@ -164,8 +170,12 @@ class Scheduler:
         return list_troubles(probed, self.host.faults.standing())
 
     def _describe_doing(self) -> dict[str, Any]:
-        faults = [msgspec.to_builtins(standing.as_status()) for standing in self.host.faults.own()]
-        return {"starts": ["ticks", "messages"], "services": list_leased(self._services), "faults": faults}
+        boards = {"faults": self.host.faults, "scrape_faults": self.host.scrapes}
+        faults = {
+            name: [msgspec.to_builtins(standing.as_status()) for standing in board.own()]
+            for name, board in boards.items()
+        }
+        return {"starts": ["ticks", "messages"], "services": list_leased(self._services), **faults}
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.scheduler_id, limits=self._limits)

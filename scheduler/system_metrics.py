@@ -1,22 +1,21 @@
 """Metrics of the ledger, the bars, PostgreSQL and Redis, read at each scrape of a scheduler."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple, TypeAlias
 
-import psycopg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.diagnosis.postgres import read_database_state, read_table_sizes
 from streamworkers.engine import ledger
+from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.processes import read_processes
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.errors import RedisUnavailableError
 from streamworkers.loading.outages import list_outages
 from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
@@ -86,11 +85,12 @@ _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _C
 
 
 class SystemCollector(Collector):
-    """Reads PostgreSQL and Redis; gives no samples of one that is unreachable."""
+    """Reads PostgreSQL and Redis; gives no samples of one that cannot be read."""
 
-    def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams) -> None:
+    def __init__(self, pool: "ConnectionPool[Connection]", streams: Streams, scrapes: ScrapeBoard) -> None:
         self._pool = pool
         self._streams = streams
+        self._scrapes = scrapes
 
     def describe(self) -> list[Family]:
         """Return the metrics without samples."""
@@ -98,8 +98,8 @@ class SystemCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics with current samples."""
-        yield from _read(self._of_postgres, (psycopg.Error, PoolTimeout))
-        yield from _read(self._of_redis, (RedisUnavailableError,))
+        for store, read in (("postgresql", self._of_postgres), ("redis", self._of_redis)):
+            yield from _fill(self._scrapes.read(store, read) or {})
 
     def _of_postgres(self) -> dict[_Kind, Sequence[Sample]]:
         with self._pool.connection() as connection:
@@ -148,11 +148,7 @@ class SystemCollector(Collector):
         }
 
 
-def _read(read: Callable[[], dict[_Kind, Sequence[Sample]]], away: tuple[type[Exception], ...]) -> Iterable[Metric]:
-    try:
-        found = read()
-    except away:
-        return
+def _fill(found: dict[_Kind, Sequence[Sample]]) -> Iterable[Metric]:
     for kind, samples in found.items():
         family = kind.family()
         for labels, value in samples:

@@ -133,6 +133,15 @@ _TABLE = (
         alert="StreamworkersStoreFault",
     ),
     Check(
+        name="scrape_fault",
+        component="workers",
+        severity=WARNING,
+        look=fault_checks.find_unread_metrics,
+        meaning="a supervisor or scheduler could not read its metrics for a scrape: Redis or PostgreSQL rejects it",
+        by_hand="grant the right that the finding names: the next scrape has the metrics again",
+        is_cheap=True,
+    ),
+    Check(
         name="unread_queue",
         component="workers",
         severity=ERROR,

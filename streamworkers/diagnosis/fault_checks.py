@@ -25,15 +25,29 @@ def find_holding_workers(snapshot: Snapshot) -> Iterator[Finding]:
 
 def find_stopped_loops(snapshot: Snapshot) -> Iterator[Finding]:
     """Loops of supervisors and schedulers that a fault stops."""
-    owners = [(f"supervisor {name}", supervisor.faults) for name, supervisor in sorted(snapshot.supervisors.items())]
+    for owner, faults in _by_owner(snapshot, "faults"):
+        for group in _group(fault for fault in faults if is_lasting(snapshot, fault)):
+            yield Finding(owner, f"{_name_all(group)} cannot work {_describe(group)}")
+
+
+def find_unread_metrics(snapshot: Snapshot) -> Iterator[Finding]:
+    """Metrics without samples at the newest scrape, by what does not end by itself."""
+    for owner, faults in _by_owner(snapshot, "scrape_faults"):
+        for group in _group(fault for fault in faults if fault.kind != FaultKind.AWAY):
+            yield Finding(owner, f"{_name_all(group)} cannot read metrics {_describe(group)}")
+
+
+def _by_owner(snapshot: Snapshot, field: str) -> Iterator[tuple[str, list[FaultStatus]]]:
+    """The faults in a field of the heartbeats of supervisors and schedulers."""
+    for name, supervisor in sorted(snapshot.supervisors.items()):
+        yield f"supervisor {name}", getattr(supervisor, field)
     for process in snapshot.processes:
         if process.kind == "scheduler" and not process.is_silent:
-            faults = msgspec.convert(process.doing.get("faults", []), list[FaultStatus])
-            owners.append((f"scheduler {process.id}", faults))
-    for owner, faults in owners:
-        for group in _group(fault for fault in faults if is_lasting(snapshot, fault)):
-            names = ", ".join(fault.who for fault in group[:_MOST_NAMES])
-            yield Finding(owner, f"{names} cannot work {_describe(group)}")
+            yield f"scheduler {process.id}", msgspec.convert(process.doing.get(field, []), list[FaultStatus])
+
+
+def _name_all(group: list[FaultStatus]) -> str:
+    return ", ".join(fault.who for fault in group[:_MOST_NAMES])
 
 
 def is_lasting(snapshot: Snapshot, fault: FaultStatus) -> bool:

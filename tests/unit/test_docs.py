@@ -17,15 +17,15 @@ from scheduler.system_metrics import SystemCollector
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
+from streamworkers.engine.host.fault_metrics import HOLDING, STOPPED, UNREAD, FaultCollector
 from streamworkers.engine.host.metrics import (
     BacklogCollector,
     DatabasePoolCollector,
-    FaultCollector,
-    HoldCollector,
     PoolMetrics,
     UndecidedCollector,
     WorkerCollector,
 )
+from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
 
@@ -56,16 +56,18 @@ def _registries() -> dict[str, CollectorRegistry]:
     streams = open_streams("redis://127.0.0.1:1", "nowhere")
     closed: ConnectionPool[Connection] = ConnectionPool("", open=False)
     own = [counter for counter in installed_jobs().counters if counter.name.startswith("provider_")]
+    scrapes = ScrapeBoard()
     pool, scheduling = PoolMetrics(own), SchedulerMetrics()
     for metrics in (pool, scheduling):
-        metrics.registry.register(BacklogCollector(streams, []))
+        metrics.registry.register(BacklogCollector(streams, [], scrapes))
         metrics.registry.register(DatabasePoolCollector(closed))
-        metrics.registry.register(FaultCollector(list))
+        metrics.registry.register(FaultCollector(STOPPED, list))
+        metrics.registry.register(FaultCollector(UNREAD, list))
     pool.registry.register(WorkerCollector(dict))
-    pool.registry.register(HoldCollector(list))
+    pool.registry.register(FaultCollector(HOLDING, list))
     pool.registry.register(UndecidedCollector((), list))
-    scheduling.registry.register(ScheduleCollector(closed))
-    scheduling.registry.register(SystemCollector(closed, streams))
+    scheduling.registry.register(ScheduleCollector(closed, scrapes))
+    scheduling.registry.register(SystemCollector(closed, streams, scrapes))
     return {"worker": pool.registry, "scheduler": scheduling.registry}
 
 

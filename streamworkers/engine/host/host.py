@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.engine.host.http import Check, HealthServer
 from streamworkers.engine.host.loop import Loop
+from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.host.signals import Signals
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ class Host:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.signals = Signals(on_second_signal)
         self.faults = FaultBoard()
+        self.scrapes = ScrapeBoard()
         self.loops: list[Loop] = []
         self.server: HealthServer | None = None
         self._descriptor: int | None = None

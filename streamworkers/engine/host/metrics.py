@@ -15,13 +15,12 @@ from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.host.fault_board import StandingFault
+from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.job import JobCounter
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker_end import WorkerEnd
-from streamworkers.errors import FaultKind, RedisUnavailableError, Store
 
 _DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -161,10 +160,11 @@ class Usage(NamedTuple):
 
 
 class BacklogCollector(Collector):
-    """Reads the queues at each scrape; gives no samples while Redis is unreachable."""
+    """Reads the queues at each scrape; gives no samples while Redis cannot be read."""
 
-    def __init__(self, streams: Streams, queues: Iterable[str]) -> None:
+    def __init__(self, streams: Streams, queues: Iterable[str], scrapes: ScrapeBoard) -> None:
         self._streams = streams
+        self._scrapes = scrapes
         self._queues = list(queues)
 
     def describe(self) -> list[GaugeMetricFamily]:
@@ -184,16 +184,16 @@ class BacklogCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics with current samples."""
+        return self._scrapes.read("queues", self._read) or []
+
+    def _read(self) -> list[Metric]:
         entries, ages = self.describe()
-        try:
-            for queue in self._queues:
-                backlog = self._streams.inspector.read_backlog(queue)
-                entries.add_metric((queue, "waiting"), backlog.waiting)
-                entries.add_metric((queue, "pending"), backlog.pending)
-                entries.add_metric((queue, "delayed"), backlog.delayed)
-                ages.add_metric((queue,), self._streams.inspector.read_oldest_age(queue))
-        except RedisUnavailableError:
-            return []
+        for queue in self._queues:
+            backlog = self._streams.inspector.read_backlog(queue)
+            entries.add_metric((queue, "waiting"), backlog.waiting)
+            entries.add_metric((queue, "pending"), backlog.pending)
+            entries.add_metric((queue, "delayed"), backlog.delayed)
+            ages.add_metric((queue,), self._streams.inspector.read_oldest_age(queue))
         return [entries, ages]
 
 
@@ -231,49 +231,6 @@ class DatabasePoolCollector(Collector):
         requests.add_metric(("served",), stats.get("requests_num", 0) - failed)
         waited.add_metric((), stats.get("requests_wait_ms", 0) / 1000)
         return [connections, waiting, requests, waited]
-
-
-class FaultCollector(Collector):
-    """Shows how many loops and workers of the process each kind of fault stops now."""
-
-    def __init__(self, standing: Callable[[], Iterable[StandingFault]]) -> None:
-        self._standing = standing
-
-    def describe(self) -> tuple[GaugeMetricFamily]:
-        """Return the metric without samples."""
-        text = "Loops and workers that a fault of Redis or PostgreSQL stops now, by kind: away, rejected, full"
-        return (GaugeMetricFamily("streamworkers_store_faults", text, labels=("store", "kind")),)
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the metric with current samples."""
-        (family,) = self.describe()
-        return [_count_faults(family, self._standing())]
-
-
-class HoldCollector(Collector):
-    """Shows how many workers have waited for a store for longer than a lease."""
-
-    def __init__(self, holds: Callable[[], Iterable[StandingFault]]) -> None:
-        self._holds = holds
-
-    def describe(self) -> tuple[GaugeMetricFamily]:
-        """Return the metric without samples."""
-        text = "Workers that have waited for Redis or PostgreSQL for longer than a lease, by the kind of fault"
-        return (GaugeMetricFamily("streamworkers_workers_holding", text, labels=("store", "kind")),)
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the metric with current samples."""
-        (family,) = self.describe()
-        return [_count_faults(family, self._holds())]
-
-
-def _count_faults(family: GaugeMetricFamily, standing: Iterable[StandingFault]) -> GaugeMetricFamily:
-    counts = {(store, kind): 0 for store in Store for kind in FaultKind}
-    for each in standing:
-        counts[each.fault.store, each.fault.kind] += 1
-    for (store, kind), count in counts.items():
-        family.add_metric((store, kind), count)
-    return family
 
 
 class WorkerCollector(Collector):

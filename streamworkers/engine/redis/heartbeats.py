@@ -39,7 +39,10 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 class SupervisorStatus(msgspec.Struct, frozen=True):
-    """A heartbeat. Every field has a default, so that releases can add some. `faults` are those of its own loops."""
+    """A heartbeat. Every field has a default, so that releases can add some.
+
+    `faults` are those of its own loops, `scrape_faults` those of its newest scrape.
+    """
 
     host: str = ""
     pid: int = 0
@@ -47,6 +50,7 @@ class SupervisorStatus(msgspec.Struct, frozen=True):
     metrics_port: int | None = None
     workers: list[WorkerStatus] = []
     faults: list[FaultStatus] = []
+    scrape_faults: list[FaultStatus] = []
 
 
 _decoder = msgspec.json.Decoder(SupervisorStatus)

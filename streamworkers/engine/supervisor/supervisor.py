@@ -17,14 +17,13 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.engine import ledger
 from streamworkers.engine.host.fault_board import StandingFault, list_troubles
+from streamworkers.engine.host.fault_metrics import HOLDING, STOPPED, UNREAD, FaultCollector
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import ConnectionLoop, Loop
 from streamworkers.engine.host.metrics import (
     BacklogCollector,
     DatabasePoolCollector,
-    FaultCollector,
-    HoldCollector,
     PoolMetrics,
     UndecidedCollector,
     WorkerCollector,
@@ -176,12 +175,17 @@ class Supervisor:
         )
 
     def _register_metrics(self) -> None:
-        self.metrics.registry.register(BacklogCollector(self._streams, self._queues))
-        self.metrics.registry.register(DatabasePoolCollector(self._pool))
-        self.metrics.registry.register(WorkerCollector(self._fleet.usages))
-        self.metrics.registry.register(FaultCollector(self.host.faults.standing))
-        self.metrics.registry.register(HoldCollector(self._long_holds))
-        self.metrics.registry.register(UndecidedCollector(self._queues, self._fleet.undecided))
+        host = self.host
+        for collector in (
+            BacklogCollector(self._streams, self._queues, host.scrapes),
+            DatabasePoolCollector(self._pool),
+            WorkerCollector(self._fleet.usages),
+            UndecidedCollector(self._queues, self._fleet.undecided),
+            FaultCollector(STOPPED, host.faults.standing),
+            FaultCollector(HOLDING, self._long_holds),
+            FaultCollector(UNREAD, host.scrapes.own),  # the last one: it tells of the others
+        ):
+            self.metrics.registry.register(collector)
         self.metrics.slots.set(len(self._options.slots))
         by_queue = self._options.jobs.jobs_by_queue()
         self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in self._queues})
@@ -330,4 +334,5 @@ class Supervisor:
                 for child in self._fleet.children()
             ],
             faults=[standing.as_status() for standing in self.host.faults.own()],
+            scrape_faults=[standing.as_status() for standing in self.host.scrapes.own()],
         )

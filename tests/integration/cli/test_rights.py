@@ -195,23 +195,55 @@ def _pool(users: Users, environment: dict[str, str], folder: Path) -> Iterator[t
 
 
 def test_a_pool_and_a_scheduler_run_with_the_rights_of_their_users(
-    run_as: As, users: Users, environment: dict[str, str], tmp_path: Path
+    run_as: As, users: Users, connection: Connection, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    users.admin.acl_log_reset()
+    """And a scrape names a right that is lacking meanwhile, while the processes stay ready."""
     assert run_as("operator", "schedules", "install-defaults").code == 0
     assert run_as("operator", "bars", "synthesize", "--symbols", "1").code == 0
     left = _leave_an_entry(run_as, users)
     with _pool(users, environment, tmp_path) as processes:
+        for process in processes:
+            wait_until(partial(_is_ready, process), what="it is ready")
+            assert _scrape_faults(process) == {}
+        _scrape_without_rights(users, connection, *processes)
+        users.admin.acl_log_reset()
         assert run_as("viewer", "runs", "watch", left, "--timeout", f"{patient(40):g}").code == 0
         _run_all_kinds(run_as)
         _send_messages(users)
+        _wait_for_the_doctor(run_as)
         for process in processes:
-            assert _get(f"{process.metrics_url()}/readyz") == (200, "ok\n")
-            assert _get(f"{process.metrics_url()}/metrics")[0] == 200
+            assert _is_ready(process)
+            assert _scrape_faults(process) == {}
         for process in processes:
             assert process.stop() == 0
-            assert _denials(process) == []
+            assert [line for line in _denials(process) if "collector " not in line] == []
     assert users.denied() == []
+
+
+def _scrape_without_rights(users: Users, connection: Connection, supervisor: Service, scheduler: Service) -> None:
+    """Take a right that only scrapes need, scrape, and give it back: the fault stands until the next scrape."""
+    users.change("worker", "-xrange")
+    connection.execute("REVOKE SELECT ON daily_patterns FROM streamworkers_app")
+    assert _scrape_faults(supervisor) == {("redis", "rejected"): 1}
+    assert _scrape_faults(scheduler) == {("postgresql", "rejected"): 1}
+    for process, named in ((supervisor, "'xrange'"), (scheduler, "table daily_patterns")):
+        assert [named in line and "collector " in line for line in _denials(process)] == [True]
+        assert _is_ready(process)
+    users.change("worker", "+xrange")
+    connection.execute("GRANT SELECT ON daily_patterns TO streamworkers_app")
+
+
+def _wait_for_the_doctor(run_as: As) -> None:
+    found: list[str] = []
+
+    def is_found() -> bool:
+        rows = json.loads(run_as("viewer", "doctor", "--json").out)
+        found[:] = sorted(row["what"] for row in rows if row["kind"] == "scrape_fault")
+        return len(found) == 2
+
+    wait_until(is_found, 60, "the doctor knows the scrapes without a right")
+    assert re.search("^collector postgresql cannot read metrics since .* denied for table daily_patterns", found[0])
+    assert re.search("^collector queues cannot read metrics since .* UTC: Redis rejects: .*'xrange'", found[1])
 
 
 def _leave_an_entry(run_as: As, users: Users) -> str:
@@ -323,6 +355,18 @@ def test_a_pool_names_the_rights_that_it_lacks_and_works_when_it_has_them(
             users.change("worker", "+xreadgroup", "~streamworkers:*")
         wait_until(lambda: _get(url)[0] == 200, what="it is ready again")
         assert supervisor.stop() == 0
+
+
+def _is_ready(process: Service) -> bool:
+    return _get(f"{process.metrics_url()}/readyz") == (200, "ok\n")
+
+
+def _scrape_faults(process: Service) -> dict[tuple[str, str], float]:
+    """Scrape a process: how many collectors could not read, by store and kind."""
+    text = _get(f"{process.metrics_url()}/metrics")[1]
+    found = re.findall(r'^streamworkers_scrape_faults{kind="(\w+)",store="(\w+)"} ([0-9.]+)$', text, re.MULTILINE)
+    assert found
+    return {(store, kind): float(count) for kind, store, count in found if float(count)}
 
 
 def _says(url: str, named: str) -> bool:

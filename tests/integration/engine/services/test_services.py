@@ -17,6 +17,7 @@ from streamworkers.database import Connection, SessionLimits, connect, fetch_val
 from streamworkers.engine import enqueue as enqueue_module
 from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import BacklogCollector, PoolMetrics
+from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger import runs as runs_module
 from streamworkers.engine.ledger.reports import read_enqueued_totals
@@ -771,9 +772,13 @@ def test_the_backlog_is_read_when_it_is_asked_for_and_left_out_when_it_cannot_be
 ) -> None:
     start_run(connection, streams, registry, "ledger_entry", "A", "B", "C")
     consumer.read(count=1)
-    metrics.registry.register(BacklogCollector(streams, ["tests"]))
+    scrapes = ScrapeBoard()
+    metrics.registry.register(BacklogCollector(streams, ["tests"], scrapes))
     assert _value(metrics, "queue_entries", queue="tests", state="waiting") == 2
     assert _value(metrics, "queue_entries", queue="tests", state="pending") == 1
     away = open_streams("unix:///nowhere/redis.sock", "x")
-    assert list(BacklogCollector(away, ["tests"]).collect()) == []
+    assert list(BacklogCollector(away, ["tests"], scrapes).collect()) == []
+    assert [(each.who, each.fault.kind) for each in scrapes.own()] == [("collector queues", "away")]
     away.close()
+    assert _value(metrics, "queue_entries", queue="tests", state="waiting") == 2
+    assert scrapes.own() == []

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from streamworkers.engine.host import fault_board
 from streamworkers.engine.host.fault_board import FaultBoard, StandingFault, list_troubles
-from streamworkers.engine.host.metrics import FaultCollector
+from streamworkers.engine.host.fault_metrics import STOPPED, FaultCollector
 from streamworkers.errors import FaultKind, Store
 from streamworkers.faults import Fault
 
@@ -98,7 +98,7 @@ def test_troubles_are_a_line_for_each_store_and_kind_and_a_probe_comes_first(clo
 
 def test_the_metric_counts_who_is_stopped_by_store_and_kind() -> None:
     standing = [StandingFault(name, NOPERM, time.time()) for name in ("a", "b")]
-    (family,) = FaultCollector(lambda: standing).collect()
+    (family,) = FaultCollector(STOPPED, lambda: standing).collect()
     counts = {(sample.labels["store"], sample.labels["kind"]): sample.value for sample in family.samples}
     assert len(counts) == 6
     assert {labels: count for labels, count in counts.items() if count} == {("redis", "rejected"): 2}
