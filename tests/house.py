@@ -82,6 +82,7 @@ READERS = {
     "streamworkers/diagnosis/": "counts over every table, for metrics and health",
     "streamworkers/schedules/": "a tick and its run, and the run that it depends on",
     "streamworkers/market/bars/changes.py": "the source of the bars of a version",
+    "streamworkers/market/bars/incoming.py": "stored bars that are replaced are no neighbours",
     "streamworkers/alerts/store/": "the series that alerts are about, and what changed in them",
     "scheduler/status.py": "the time of a run, for its status hash",
 }
@@ -90,8 +91,8 @@ _TABLES = "|".join(sorted(OWNERS_OF_TABLES, key=len, reverse=True))
 _READ = re.compile(rf'\b(?<!DELETE )(?:FROM|JOIN)\s+"?({_TABLES})\b')
 _CHANGED = re.compile(rf'\b(?:INTO|UPDATE|COPY|DELETE FROM|TRUNCATE|LOCK TABLE)\s+(?:ONLY\s+)?"?({_TABLES})\b')
 
-# Every change of bars goes through this module, where each function notes in the ChangeRecorder what it has written.
-WRITER_OF_BARS = "streamworkers/market/bars/write.py"
+# Every change of bars goes through these modules, where each function notes in the ChangeRecorder what it has written.
+WRITERS_OF_BARS = ("streamworkers/market/bars/write.py", "streamworkers/market/bars/lesser.py")
 _WRITES_BARS = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|COPY|TRUNCATE|MERGE INTO) (?:\{table\}|\{\}|ohlcv_)")
 _NAMES_BARS = re.compile(r"\b(?:frame|timeframe)\.table\b|ohlcv_")
 _NOTES_BARS = re.compile(r"\.(?:counting|note_copied)\(")
@@ -187,11 +188,12 @@ def _texts(node: ast.AST) -> str:
 
 
 def unrecorded_writers(sources: Mapping[str, str]) -> list[str]:
-    """Functions that change bars without a note in the ChangeRecorder, and modules that do so beside the one writer."""
+    """Functions that change bars without a note in the ChangeRecorder, and modules that do so beside the writers."""
     found = []
     for path, tree in _parsed(sources):
-        if path != WRITER_OF_BARS:
-            writes = _WRITES_BARS.search(sources[path]) and _NAMES_BARS.search(sources[path])
+        if path not in WRITERS_OF_BARS:
+            is_near = path.startswith("streamworkers/market/bars/") or _NAMES_BARS.search(sources[path])
+            writes = is_near and _WRITES_BARS.search(sources[path])
             found += [path] if writes else []
             continue
         assigned = [each for each in tree.body if isinstance(each, ast.Assign) and _WRITES_BARS.search(_texts(each))]

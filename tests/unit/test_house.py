@@ -17,7 +17,7 @@ from house import (
     MOST_LINES_OF_A_FUNCTION,
     MOST_ROOMS_OF_THE_ENGINE,
     SHARED_NAMES,
-    WRITER_OF_BARS,
+    WRITERS_OF_BARS,
     glossary,
     import_cycle,
     long_functions,
@@ -195,10 +195,18 @@ def test_control_sql_outside_of_its_module_is_found(path: str, statement: str, t
 
 
 def test_control_a_writer_of_bars_that_does_not_record_is_found() -> None:
-    writer = PRODUCT[WRITER_OF_BARS]
-    for name, note in (("_move", ".counting("), ("delete_bars", ".counting("), ("store_series", ".note_copied(")):
-        assert note in writer
-        assert f"{WRITER_OF_BARS}: {name}" in unrecorded_writers({WRITER_OF_BARS: writer.replace(note, ".forget(")})
+    write, lesser = WRITERS_OF_BARS
+    cases = (
+        *(
+            (write, "_move", ".counting("),
+            (write, "delete_bars", ".counting("),
+            (write, "store_series", ".note_copied("),
+        ),
+        (lesser, "remove_lesser", ".counting("),
+    )
+    for path, name, note in cases:
+        assert note in PRODUCT[path]
+        assert f"{path}: {name}" in unrecorded_writers({path: PRODUCT[path].replace(note, ".forget(")})
     other = "execute(sql.SQL('DELETE FROM {table}').format(table=timeframe.table))"
     assert unrecorded_writers({"a.py": other, "b.py": "x = 'UPDATE ohlcv_daily SET'"}) == ["a.py", "b.py"]
 

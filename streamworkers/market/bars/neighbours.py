@@ -14,6 +14,7 @@ from streamworkers.market.bars.rules import Rule
 from streamworkers.market.bars.text_rows import PriceColumns, RowChunk
 
 SPIKE_FACTOR = 8.0
+NEWEST_SPIKE_FACTOR = 500.0  # at an end of what a provider sends: the bar may be right and begin a move that lasts
 _NEIGHBOURS_AGREE = 2.5
 _LEAST_JUMP = 1.8
 _CALM_RANGE = 1.25
@@ -73,11 +74,12 @@ def find_misfits(prices: PriceColumns) -> list[Misfit]:
     """
     if len(prices.close) < 2:
         return []
-    spikes = _find_spikes(prices)
+    spikes = find_spikes(prices)
     return sorted([*spikes, *_find_jumps(prices, {spike.place for spike in spikes})])
 
 
-def _find_spikes(prices: PriceColumns) -> list[Misfit]:
+def find_spikes(prices: PriceColumns, at_ends: float = SPIKE_FACTOR) -> list[Misfit]:
+    """Return the bars that break `price_spike`; those at the ends are judged by a factor of their own."""
     count = len(prices.close)
     if count < 3:
         return []
@@ -87,8 +89,11 @@ def _find_spikes(prices: PriceColumns) -> list[Misfit]:
     one, two = prices.close[left], prices.close[right]
     low, high = np.minimum(one, two), np.maximum(one, two)
     agree = high <= _NEIGHBOURS_AGREE * low
-    over = agree & (prices.high >= SPIKE_FACTOR * high)
-    under = agree & (prices.low * SPIKE_FACTOR <= low)
+    factor = np.full(count, SPIKE_FACTOR)
+    factor[[0, -1]] = at_ends
+    # With neighbours that differ nobody knows which of the three is wrong.
+    over = agree & (prices.high >= factor * high)
+    under = agree & (prices.low * factor <= low)
     found = []
     for place in np.flatnonzero(over | under).tolist():
         name, value = ("high", prices.high) if over[place] else ("low", prices.low)

@@ -45,7 +45,6 @@ class Rule(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     OUT_OF_ORDER = "out_of_order"
     ZERO_PRICE = "zero_price"
-    ABSURD_PRICE = "absurd_price"
     BAD_NAME = "bad_name"
     BAD_TYPE = "bad_type"
     BAD_WEIGHT = "bad_weight"

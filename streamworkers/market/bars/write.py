@@ -128,6 +128,7 @@ def load_rows(
 
 def _names_of(timeframe: Timeframe) -> dict[str, sql.Composable]:
     return {
+        "frame": sql.Literal(timeframe.name),
         "table": sql.Identifier(timeframe.table),
         "time": sql.Identifier(timeframe.time_column),
         "time_type": sql.SQL("timestamptz" if timeframe.intraday else "date"),
@@ -290,10 +291,7 @@ def _parse_time(text: str | None, timeframe: Timeframe) -> date | datetime | Non
 
 
 def delete_bars(changes: ChangeRecorder, symbol: str, first: date | datetime, last: date | datetime) -> int:
-    """Delete the bars of a symbol from `first` to `last`, both included; returns their number.
-
-    The symbol is one that the recorder has begun with.
-    """
+    """Delete the bars of a symbol, which the recorder has begun with, from `first` to `last`; returns their number."""
     statement = sql.SQL(_DELETE_RANGE).format(
         **_names_of(changes.timeframe), symbol=sql.Literal(symbol), first=sql.Literal(first), last=sql.Literal(last)
     )

@@ -30,7 +30,7 @@ REQUEST = BarsRequest("AAA", TIMEFRAMES["day"], FIRST, LAST)
         ("dst_shift", 15, {}),
         ("high_below_low", 14, {"high_too_low": 1}),
         ("null_open", 14, {"not_finite": 1}),
-        ("absurd_price", 14, {"absurd_price": 1}),
+        ("absurd_price", 14, {"price_spike": 1}),
     ],
 )
 def test_each_kind_of_bad_bar_costs_a_bar_at_most(
@@ -61,17 +61,19 @@ def bars(closes: list[float], **columns: Any) -> Bars:
     ("closes", "columns", "rules"),
     [
         ([10, 10, 10, 10], {}, []),
-        ([10, 10_000, 10, 10], {}, [Rule.ABSURD_PRICE]),
-        ([10, 0.01, 10, 10], {}, [Rule.ABSURD_PRICE]),
-        ([10, 10, 10, 10_000], {}, [Rule.ABSURD_PRICE]),
+        ([10, 100, 10, 10], {}, [Rule.PRICE_SPIKE]),
+        ([10, 1, 10, 10], {}, [Rule.PRICE_SPIKE]),
+        ([10, 70, 10, 10], {}, []),
+        ([10, 10, 10, 10_000], {}, [Rule.PRICE_SPIKE]),
+        ([0.01, 10, 10, 10], {}, [Rule.PRICE_SPIKE]),
         ([10, 10, 10, 400], {}, []),  # the newest one may be true
         ([10, 10, 2000, 2000], {}, []),  # so may a jump that lasts
-        ([10, 10, 10, 10], {"high": np.array([10.0, 10, 10_000, 10])}, [Rule.ABSURD_PRICE]),
+        ([10, 10, 10, 10], {"high": np.array([10.0, 10, 10_000, 10])}, [Rule.PRICE_SPIKE]),
         ([10, 10, 10, 10], {"low": np.array([10.0, 0, 10, 10])}, [Rule.ZERO_PRICE]),
         ([0, 0, 0, 0], {}, [Rule.ZERO_PRICE] * 4),
     ],
 )
-def test_absurd_prices_are_rejected_and_jumps_are_not(
+def test_spikes_are_rejected_and_jumps_that_may_last_are_not(
     closes: list[float], columns: dict[str, Any], rules: list[Rule]
 ) -> None:
     good, rejected = check_bars(REQUEST, bars(closes, **columns), None)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import tracemalloc
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -201,6 +202,37 @@ def test_a_spike_is_rejected_and_a_split_marked_in_any_order_of_rows(
     spike = rows.index(("SPIKE", date(2024, 1, 4), 1020))
     assert summary.examples[0].reject.line == spike + 2
     assert connection.execute("SELECT max(high) FROM ohlcv_daily WHERE symbol = 'SPIKE'").fetchone() == (Decimal(103),)
+
+
+@pytest.mark.parametrize(
+    ("rows", "rejected", "marked"),
+    [
+        (("2024-01-09,1030", "2024-01-10,104"), {"price_spike": 1}, {}),  # between the file's bars and the stored ones
+        (("2024-01-09,1030",), {"price_spike": 1}, {}),
+        (("2024-01-04,10.2",), {"price_spike": 1}, {}),  # instead of a stored one
+        (("2024-01-06,1020",), {"price_spike": 1}, {}),
+        (("2023-12-29,1000",), {"price_spike": 1}, {}),
+        (("2024-01-09,51.5", "2024-01-10,52"), {}, {"price_jump": 1}),
+        (("2024-01-09,104", "2024-01-10,105"), {}, {}),
+        (("2024-01-04,1000", "2024-01-05,1001"), {}, {"price_jump": 1}),
+    ],
+)
+def test_a_bar_is_judged_by_the_stored_bars_beside_it(
+    connection: Connection, tmp_path: Path, rows: tuple[str, ...], rejected: dict[str, int], marked: dict[str, int]
+) -> None:
+    def text(rows: Iterable[str]) -> str:
+        return "".join(
+            f"A,{day},{close},{close},{close},{close},5\n" for day, close in (row.split(",") for row in rows)
+        )
+
+    options = ImportRules(read=ReadOptions(judges_sessions=False))
+    days = [f"2024-01-0{day},{100 + number}" for number, day in enumerate((2, 3, 4, 5, 8))]
+    import_bars(connection, [written(tmp_path, text(days))], DAY, rules=options)
+    stored = connection.execute("SELECT * FROM ohlcv_daily WHERE symbol = 'A'").fetchall()
+    summary = import_bars(connection, [written(tmp_path, text(rows))], DAY, rules=options)
+    assert (summary.rejected, summary.marked) == (rejected, marked)
+    if rejected and len(rows) == 1:
+        assert connection.execute("SELECT * FROM ohlcv_daily WHERE symbol = 'A'").fetchall() == stored
 
 
 @pytest.mark.parametrize(
