@@ -66,11 +66,15 @@ def symbol_column(width: int = 90) -> Json:
 
 
 def state_column(name: str, width: int | None = None, *, filled: bool = False) -> Json:
-    """A column of states, each shown in its colour; `filled` colours the cell instead of the text."""
+    """A column of states, each shown in its colour; `filled` colours the cell instead of the text.
+
+    A state stands on one line: one of two words would else decide the height of its row, and hide a longer text.
+    """
     kind = {"type": "color-background", "mode": "basic"} if filled else {"type": "color-text"}
     properties: list[Json] = [
         {"id": "mappings", "value": [*empty_cells(), in_colours()]},
         {"id": "custom.cellOptions", "value": {**kind, "wrapText": True}},
+        {"id": "custom.wrapText", "value": False},
     ]
     if width is not None:
         properties.append({"id": "custom.width", "value": width})

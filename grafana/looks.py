@@ -75,11 +75,16 @@ _OF_LINES = COLOURS | {
     "duplicate": "gray",
     "ignored": "orange",
     "served": "green",
+    "prepared": "green",
+    "empty": "gray",
     "used": "blue",
 }
 # The values of labels whose series have a fixed colour.
 _VALUES_OF_LABELS = {
-    "outcome": ("completed", "failed", "cancelled", "started", "rejected", "duplicate", "ignored", "served"),
+    "outcome": (
+        *("completed", "failed", "cancelled", "started", "rejected", "duplicate", "ignored", "served"),
+        *("prepared", "empty", "retried"),
+    ),
     "state": ("started", "waiting", "missed", "skipped", "rejected", "pending", "delayed", "busy", "idle", "used"),
     "status": ("COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED", "RUNNING", "PENDING"),
     "direction": ("bullish", "bearish", "neutral"),

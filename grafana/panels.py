@@ -68,7 +68,9 @@ def timeseries(
     named = {state: None for query in queries for state in states_of(query.legend)}
     look = replace(look, columns=(*state_colours(*named), *look.columns))
     if any(query.has_many_series for query in queries):
-        look = replace(look, columns=(*look.columns, without_zeros()))
+        if not all(query.is_over_time for query in queries):
+            look = replace(look, columns=(*look.columns, without_zeros()))
+        queries = [query.without_zeros() if query.is_over_time else query for query in queries]
     options: Json = {"legend": _legend(size), "tooltip": {"mode": "multi", "sort": "desc", "hideZeros": True}}
     fields = _field_config(look, custom, "palette-classic")
     return _panel("timeseries", about, queries, fields, (options, size))

@@ -1,6 +1,6 @@
 """Queries of panels: PromQL for Prometheus, SQL for PostgreSQL. The datasources are variables of the board."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import dedent
 from typing import Any
 
@@ -32,6 +32,15 @@ class Query:
     def has_many_series(self) -> bool:
         """True if it may give several series: its legend, or its column `metric`, names them."""
         return "{{" in self.legend or " AS metric" in self.model.get("rawSql", "")
+
+    def without_zeros(self) -> "Query":
+        """This query of Prometheus without the series that are zero all the time.
+
+        They fill a legend and say nothing; with them hidden only, a chart of nothing else is an axis without a word.
+        """
+        every = self.model["expr"]
+        ever = f"max_over_time(({every})[$__range:$__interval] @ end()) > 0"
+        return replace(self, model={**self.model, "expr": f"({every}) and ({ever})"})
 
     def target(self, letter: str) -> Json:
         """The query as an element of a panel's `targets`."""

@@ -89,15 +89,14 @@ def _series(panel: Json) -> Iterator[str]:
     legend = panel["options"]["legend"]
     if legend["showLegend"] and legend["calcs"] != ["lastNotNull", "max"]:
         yield "its legend has no last value and no maximum"
-    matchers = [override["matcher"] for override in panel["fieldConfig"]["overrides"]]
-    legends = [target.get("legendFormat", "") for target in panel["targets"]]
-    if any("{{" in each for each in legends) and not any(each["id"] == "byValue" for each in matchers):
+    asked = [(target.get("legendFormat", ""), target.get("expr", "")) for target in panel["targets"]]
+    if any("{{" in each and "max_over_time(" not in text for each, text in asked):
         yield "its legend lists series that are zero"
     fixed = {
         panel["fieldConfig"]["overrides"][at]["matcher"]["options"] for at, n, _ in _overrides(panel) if n == "color"
     }
-    of_outcomes = any(re.search(r"\{\{(outcome|state|status|direction)\}\}", each) for each in legends)
-    if (of_outcomes or any(re.fullmatch(_STATES, each) for each in legends)) and not fixed:
+    of_outcomes = any(re.search(r"\{\{(outcome|state|status|direction)\}\}", each) for each, _ in asked)
+    if (of_outcomes or any(re.fullmatch(_STATES, each) for each, _ in asked)) and not fixed:
         yield "the colours of its outcomes depend on their order"
 
 

@@ -41,15 +41,18 @@ def expand_sql(text: str, variables: Mapping[str, Value], span: Range) -> str:
     return _MACRO.sub(lambda match: _macro(match, span), _VARIABLE.sub(variable, text))
 
 
-def expand_promql(text: str, variables: Mapping[str, Value], rate_interval: str = "1m") -> str:
-    """The PromQL that is sent to Prometheus; several values become alternatives of a regular expression."""
+def expand_promql(text: str, variables: Mapping[str, Value], rate_interval: str = "1m", whole: str = "1h") -> str:
+    """The PromQL that is sent to Prometheus; several values become alternatives of a regular expression.
+
+    `whole` is the length of the time range, `1h`.
+    """
 
     def variable(match: re.Match[str]) -> str:
         chosen = variables[match[1] or match[3]]
         return chosen if isinstance(chosen, str) else "(" + "|".join(re.escape(value) for value in chosen) + ")"
 
-    for name in ("$__rate_interval", "$__interval"):
-        text = text.replace(name, rate_interval)
+    for name, value in (("$__rate_interval", rate_interval), ("$__interval", rate_interval), ("$__range", whole)):
+        text = text.replace(name, value)
     text = _VARIABLE.sub(variable, text)
     if re.search(r"\$(?!\d)", text):  # $1 is a group of label_replace
         raise ValueError(f"a variable is left in {text!r}")

@@ -398,7 +398,7 @@ def _movers(number: int, title: str, text: str, verb: str) -> Panel:
 
 def _symbol() -> Section:
     indicators = (
-        column("indicator", width=130),
+        column("indicator", width=175),
         column("bar", DAY, width=100),
         run_column(),
     )

@@ -101,7 +101,7 @@ def _at_a_glance() -> Section:
                 any_needs_a_look(),
             ),
             _table_of_queues(),
-            firing(49, Size(9, 7)),
+            firing(49, Size(10, 7)),
             _backlog(),
             _in_and_out(),
         ],
@@ -144,7 +144,7 @@ def _table_of_queues() -> Panel:
         column("dead", width=65, steps=any_needs_a_look()),
     )
     look = Look(unit="short", decimals=0, columns=columns, no_value="no queue: no worker has run yet")
-    return table(about, queries, look, Size(15, 7), transformations=merged(names))
+    return table(about, queries, look, Size(14, 7), transformations=merged(names))
 
 
 def _backlog() -> Panel:
@@ -157,7 +157,7 @@ def _backlog() -> Panel:
     return timeseries(
         about,
         [promql(_STATES, "{{queue}} {{state}}")],
-        Look(unit="short", decimals=0, minimum=0, no_value="no queue yet"),
+        Look(unit="short", decimals=0, minimum=0, no_value="nothing waits"),
         Size(12, 8),
         stacked=True,
     )
@@ -174,7 +174,7 @@ def _in_and_out() -> Panel:
     return timeseries(
         about,
         [promql(f"sum({enqueued}) * 60", "enqueued"), promql(closed, "{{outcome}}")],
-        Look(unit="short", minimum=0, no_value="nothing was closed yet"),
+        Look(unit="short", minimum=0, no_value="nothing was closed"),
         Size(12, 8),
     )
 
@@ -236,7 +236,7 @@ def _stuck() -> Section:
                     " line is the limit of the alert.",
                 ),
                 [promql(_OLDEST, "{{queue}}")],
-                Look(unit="s", minimum=0, thresholds=limit(_TOO_OLD), no_value="no queue yet"),
+                Look(unit="s", minimum=0, thresholds=limit(_TOO_OLD), no_value="nothing waits"),
                 Size(8, 8),
             ),
             timeseries(
@@ -312,7 +312,7 @@ def _calls() -> Section:
                     "Which jobs does the pool execute, and how fast? A job at zero with a backlog has no worker.",
                 ),
                 [promql(by_job, "{{queue}} {{job}}")],
-                Look(unit="short", minimum=0, no_value="nothing was closed yet"),
+                Look(unit="short", minimum=0, no_value="nothing was closed"),
                 Size(8, 8),
                 stacked=True,
             ),

@@ -46,7 +46,8 @@ _COLOURS_OF_STATUSES = {
     "PENDING": GREY,
 }
 _THE_RUN = f"""
-    SELECT r.id AS run, r.job, coalesce(r.schedule, r.trigger) AS "started by", r.target, r.timeframe,
+    SELECT r.id AS run, r.job, coalesce(r.schedule, r.trigger) AS "started by",
+           replace(r.target, ':', ': ') AS target, r.timeframe,
            r.as_of AS "as of", r.scheduled_for AS "due", r.created_at AS "created",
            r.started_at AS "started", r.completed_at AS "ended",
            nullif(r.parameters::text, '{{}}') AS parameters
@@ -294,14 +295,14 @@ def _one_run() -> Section:
 
 
 def _request() -> Panel:
-    times = [column(name, DAY_AND_CLOCK, width=115) for name in ("as of", "due", "created")]
+    times = [column(name, DAY_AND_CLOCK, width=100) for name in ("as of", "due", "created")]
     columns = (
         run_column(),
         column("job", width=100),
-        column("started by", width=215),
+        column("started by", width=185),
         column("timeframe", width=85),
         *times,
-        *(column(name, CLOCK, width=80) for name in ("started", "ended")),
+        *(column(name, CLOCK, width=75) for name in ("started", "ended")),
     )
     about = About(
         31, "Request", "What was requested, by whom, and when? `streamworkers runs show N` has the whole of it."
@@ -476,7 +477,7 @@ def _table_of_runs() -> Panel:
 def _slow_and_failed() -> Section:
     slow = (
         run_column(),
-        column("job", width=100),
+        column("job", width=145),
         symbol_column(80),
         column("duration", "s", width=90),
         column("attempt", width=70),

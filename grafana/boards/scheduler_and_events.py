@@ -206,13 +206,25 @@ def _schedules() -> Section:
     return Section(2, "What is planned?", [table(about, [sql(_SCHEDULES)], look, Size(24, 8))])
 
 
+def _submitted() -> Panel:
+    about = About(
+        39,
+        "Submitted runs prepared in an hour, by outcome",
+        "Do runs that programs submit by SQL get their items? Rejected: `streamworkers runs show N` has the reason."
+        " Retried: the job's `prepare` failed for now. `streamworkers doctor` names runs that wait for a preparer.",
+    )
+    prepared = "sum by (job, outcome) (increase(streamworkers_runs_prepared_total[1h]))"
+    look = Look(unit="short", decimals=0, minimum=0, no_value="no run was submitted")
+    return timeseries(about, [promql(prepared, "{{job}} {{outcome}}")], look, Size(8, 8))
+
+
 def _events() -> Section:
     outcomes = "sum by (source, outcome) (rate(streamworkers_messages_total[$__rate_interval])) * 60"
     reasons = 'sum by (source, reason) (increase(streamworkers_messages_total{outcome=~"rejected|ignored"}[1h])) > 0'
     published = "sum by (channel) (rate(streamworkers_events_published_total[$__rate_interval])) * 60"
     return Section(
         3,
-        "Are messages handled, and events sent?",
+        "Are messages and submissions handled, and events sent?",
         [
             timeseries(
                 About(
@@ -223,7 +235,7 @@ def _events() -> Section:
                 ),
                 [promql(outcomes, "{{source}} {{outcome}}")],
                 Look(unit="short", minimum=0, no_value="no message yet"),
-                Size(12, 7),
+                Size(8, 8),
             ),
             timeseries(
                 About(
@@ -233,9 +245,10 @@ def _events() -> Section:
                 ),
                 [promql(reasons, "{{source}} {{reason}}")],
                 Look(unit="short", decimals=0, minimum=0, no_value="none"),
-                Size(12, 7),
+                Size(8, 8),
                 style="bars",
             ),
+            _submitted(),
             timeseries(
                 About(
                     33,

@@ -160,7 +160,7 @@ def _will_it_be_done() -> Section:
             ),
             *_numbers(),
             _schedules(),
-            firing(16, Size(9, 7)),
+            firing(16, Size(10, 7)),
         ],
     )
 
@@ -224,7 +224,7 @@ def _schedules() -> Panel:
         column("progress", "percentunit", width=95, bar=True, steps=(("blue", None), ("green", 0.99))),
     )
     look = Look(unit="none", columns=columns, no_value="no schedule: streamworkers schedules install-defaults")
-    return table(about, [sql(_SCHEDULES)], look, Size(15, 7))
+    return table(about, [sql(_SCHEDULES)], look, Size(14, 7))
 
 
 def _failures() -> Section:
@@ -325,7 +325,7 @@ def _details() -> Section:
     )
     columns = (
         run_column(),
-        symbol_column(80),
+        symbol_column(),
         column("job", width=110),
         column("attempt", width=70),
         column("worker", width=120),

@@ -58,6 +58,11 @@ def _of_panel(panel: Json) -> Iterator[tuple[str, str]]:
         yield "title", "its title is cut"
     if panel["rows"] and panel["sentences"]:
         yield "sentence", f"{panel['sentences']} cells of a table with rows say what an empty table is to say"
+    if panel["emptyAxis"]:
+        yield "axis", "it draws an axis without a line, where words should say that there is nothing"
+    for cell in (*panel["headers"], *panel["cells"]):
+        if cell["overlaps"]:
+            yield "overlap", f"{cell['text']!r} in column {cell['column']!r} covers what is beside it"
     for column in panel["thresholds"]:
         yield from _of_thresholds(column)
 

@@ -24,6 +24,7 @@ WIDTH = 1280
 MAY_BE_EMPTY: set[tuple[str, str]] = {
     ("streamworkers-market", "Outages"),
     ("streamworkers-queues", "Alerts firing"),
+    ("streamworkers-queues", "Put back into queues a minute"),
     ("streamworkers-queues", "Requeue after a death p50, p95, p99"),
     ("streamworkers-queues", "Undecided items"),
     ("streamworkers-scheduler", "Connections of listeners in an hour"),
@@ -83,6 +84,21 @@ def _make_columns_narrow(panel: Json) -> None:
     panel["fieldConfig"]["overrides"] = []
 
 
+def _map_to_long_texts(panel: Json) -> None:
+    """Longer than the values, by which Grafana measures the height of a row."""
+    panel["fieldConfig"]["defaults"]["custom"] |= {"width": 90, "cellOptions": {"type": "auto", "wrapText": True}}
+    words = {"type": "regex", "options": {"pattern": ".+", "result": {"text": "Nightly run incomplete", "index": 0}}}
+    panel["fieldConfig"]["defaults"]["mappings"] = [words]
+    panel["fieldConfig"]["overrides"] = []
+    for target in panel["targets"]:
+        target["rawSql"] = "SELECT 'Nightly' AS alert, 'analysis' AS about FROM generate_series(1, 3)"
+
+
+def _hide_every_line(panel: Json) -> None:
+    hidden = {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": True, "viz": True}}
+    panel["fieldConfig"]["overrides"] = [{"matcher": {"id": "numeric"}, "properties": [hidden]}]
+
+
 def _make_small(panel: Json) -> None:
     panel["gridPos"] |= {"w": 1, "h": 2}
 
@@ -125,6 +141,8 @@ FAULTY: dict[str, Callable[[], Json]] = {
     "colour": lambda: _with("table", _colour_by_place, _has_thresholds),
     "sentence": lambda: _with("table", _say_nothing_here, _asks_postgres),
     "cut": lambda: _with("table", _make_columns_narrow, _asks_postgres),
+    "overlap": lambda: _with("table", _map_to_long_texts, _asks_postgres),
+    "axis": lambda: _with("timeseries", _hide_every_line, _asks_prometheus),
     "small": lambda: _with("stat", _make_small),
     "title": lambda: _with("stat", _give_a_long_title),
     "empty": lambda: _with("table", _ask_for_nothing, _asks_postgres),

@@ -1,5 +1,6 @@
 """The boards as Grafana queries them: every query with variables and macros filled in, and its answer."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from streamworkers.database import Connection
 from watching.prometheus_server import Prometheus, QueryError
 
 RATE_INTERVAL = "20s"
+# What a chart of many series asks for: an expression, where it is not zero all the time.
+_WITHOUT_ZEROS = re.compile(r"\((.+)\) and \(max_over_time\(\(\1\)\[.+\] @ end\(\)\) > 0\)")
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,14 @@ def ask(
     try:
         if query.kind == "promql":
             start, end = span.start.timestamp(), span.end.timestamp()
-            expression = expand_promql(query.text, _alternatives(variables), RATE_INTERVAL)
+            whole = f"{round(end - start)}s"
+            expression = expand_promql(query.text, _alternatives(variables), RATE_INTERVAL, whole)
             step = max(1.0, (end - start) / 200)
-            return Answer(query, series=prometheus.query_range(expression, start, end, step))
+            series = prometheus.query_range(expression, start, end, step)
+            if not series and (every := _WITHOUT_ZEROS.fullmatch(expression)):
+                # A series of zeros is an answer, too, and its panel says so in words.
+                series = prometheus.query_range(every[1], start, end, step)
+            return Answer(query, series=series)
         rows = connection.cursor(row_factory=dict_row).execute(expand_sql(query.text, variables, span)).fetchall()
         return Answer(query, rows=rows)
     except (QueryError, psycopg.Error) as error:

@@ -15,7 +15,7 @@ from watching.boards import Answer, Panel, ask, moment, panels, variables_of
 from watching.prometheus_server import RULES
 from watching.stage import Stage, watched_system
 
-# What exists only during a problem, and calls to a provider, which the watched system does not make.
+# What exists only during a problem; calls to a provider and submissions by SQL, which the watched system does not make.
 MAY_BE_EMPTY = {
     ("streamworkers-tonight", "Alerts firing"),
     ("streamworkers-queues", "Alerts firing"),
@@ -23,6 +23,7 @@ MAY_BE_EMPTY = {
     ("streamworkers-scheduler", "Waiting ticks"),
     ("streamworkers-scheduler", "Connections of listeners in an hour"),
     ("streamworkers-scheduler", "Failed steps of background services"),
+    ("streamworkers-scheduler", "Submitted runs prepared in an hour, by outcome"),
     ("streamworkers-market", "Calls a minute, by answer"),
     ("streamworkers-market", "Budget: calls that count, and calls that had to wait"),
     ("streamworkers-market", "Outages"),

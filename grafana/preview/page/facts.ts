@@ -7,7 +7,8 @@ import type { Probed } from './probe';
 export interface Cell {
   column: string;
   text: string;
-  cut: boolean;
+  cut: boolean; // wider than its column
+  overlaps: boolean; // over its neighbours, as two lines in a row for one
 }
 
 export interface Facts {
@@ -16,6 +17,7 @@ export interface Facts {
   type: string;
   rows: number;
   nothing: boolean;
+  emptyAxis: boolean; // a chart without a line, where a sentence should be
   failed: string | null;
   titleCut: boolean;
   smallestText: number | null;
@@ -24,6 +26,24 @@ export interface Facts {
   cells: Cell[];
   thresholds: Probed[];
   sentences: number; // cells that show the panel's `noValue`
+}
+
+const TOLERANCE = 1.5;
+
+/** Texts that reach out of their element, over what is above, below or beside it. */
+function leaks(element: Element): boolean {
+  const own = element.getBoundingClientRect();
+  const range = document.createRange();
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    range.selectNodeContents(walker.currentNode);
+    for (const { top, bottom, left, right, width } of range.getClientRects()) {
+      if (width > 0 && (top < own.top - TOLERANCE || bottom > own.bottom + TOLERANCE || left < own.left - TOLERANCE || right > own.right + TOLERANCE)) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 function isCut(element: Element): boolean {
@@ -54,6 +74,7 @@ function cellsOf(element: Element, selector: string, names: string[]): Cell[] {
     column: names[Number(cell.getAttribute('aria-colindex')) - 1] ?? '',
     text: cell.textContent ?? '',
     cut: isCut(cell),
+    overlaps: leaks(cell),
   }));
 }
 
@@ -72,6 +93,7 @@ function ofPanel(panel: Panel, notes: Notes): Facts {
     type: panel.type,
     rows: (noted.rows as number) ?? 0,
     nothing: panel.type === 'text' ? !element.textContent?.trim() : (noted.isEmpty as boolean) ?? true,
+    emptyAxis: (noted.lines as number) === 0 && element.querySelector('[data-nothing]') === null,
     failed: element.querySelector('[data-failed]')?.textContent ?? null,
     titleCut: title !== null && isCut(title),
     smallestText: smallestText(element),

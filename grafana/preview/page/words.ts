@@ -1,5 +1,5 @@
 // Fills variables into titles and links as Grafana does.
-import type { ScopedVars } from '@grafana/data';
+import { type ScopedVars, formattedValueToString } from '@grafana/data';
 
 import type { Input } from './input';
 
@@ -14,7 +14,11 @@ function ofRow(path: string, scoped?: ScopedVars): string | undefined {
   const wanted = name[1] ?? name[2];
   const { frame, rowIndex } = context;
   const found = frame.fields.find((one: any) => (one.state?.displayName ?? one.name) === wanted || one.name === wanted);
-  return found && rowIndex !== undefined ? String(found.values[rowIndex] ?? '') : undefined;
+  if (!found || rowIndex === undefined) {
+    return undefined;
+  }
+  const value = found.values[rowIndex] ?? '';
+  return found.display ? formattedValueToString(found.display(value)) : String(value);
 }
 
 function ofField(path: string, scoped?: ScopedVars): string | undefined {

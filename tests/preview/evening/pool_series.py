@@ -158,9 +158,8 @@ def of_every_process(where: Labels, clock: Clock) -> Iterator[Series]:
     for store, kind in _STORES:
         yield Series("streamworkers_store_faults", {**where, "store": store, "kind": kind}, 0 * clock.one)
     for outcome in ("prepared", "empty", "rejected", "retried"):
-        yield Series(
-            "streamworkers_runs_prepared_total", {**where, "job": "analysis", "outcome": outcome}, 0 * clock.one
-        )
+        prepared = np.floor(clock.grow(0.0004 if outcome == "prepared" else 0))
+        yield Series("streamworkers_runs_prepared_total", {**where, "job": "indicators", "outcome": outcome}, prepared)
 
 
 def _of_provider(labels: Labels, number: int, state: State, clock: Clock) -> Iterator[Series]:

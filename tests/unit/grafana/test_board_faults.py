@@ -76,7 +76,7 @@ _PUT_BACK: list[tuple[str, Panel, Callable[[Json], Any], str]] = [
     ("wide columns", _TABLE, lambda p: _override(p, 2).append({"id": "custom.width", "value": 900}), "pixels wide"),
     ("cut texts", _TABLE, _cut_text, "cuts texts"),
     ("bare legend", _LINES, lambda p: p["options"]["legend"]["calcs"].clear(), "no last value"),
-    ("zeros", _LINES, lambda p: p["fieldConfig"]["overrides"].pop(), "series that are zero"),
+    ("zeros", _LINES, lambda p: p["targets"][0].update(expr="up"), "series that are zero"),
     ("any colour", _LINES, lambda p: p["fieldConfig"]["overrides"].clear(), "depend on their order"),
 ]
 

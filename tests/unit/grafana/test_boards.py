@@ -203,7 +203,7 @@ def test_every_link_leads_to_a_board() -> None:
 
 @pytest.mark.parametrize("panel", _PANELS)
 def test_a_link_to_a_row_names_a_selected_column(panel: dict[str, Any]) -> None:
-    asked = " ".join(target.get("rawSql", "") for target in panel["targets"])
+    asked = " ".join(target.get("rawSql") or target["expr"] for target in panel["targets"])
     for url in _links(panel):
         for name in re.findall(r"__data\.fields\.(\w+)", url):
             assert re.search(rf"\b{name}\b", asked), name

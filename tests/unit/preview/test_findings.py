@@ -15,10 +15,11 @@ GOOD: dict[str, Any] = {
     "nothing": False,
     "failed": None,
     "titleCut": False,
+    "emptyAxis": False,
     "smallestText": 12.0,
     "values": [{"title": "a", "text": "4", "isTime": False}],
-    "headers": [{"column": "status", "text": "status", "cut": False}],
-    "cells": [{"column": "status", "text": "RUNNING", "cut": False}],
+    "headers": [{"column": "status", "text": "status", "cut": False, "overlaps": False}],
+    "cells": [{"column": "status", "text": "RUNNING", "cut": False, "overlaps": False}],
     "thresholds": [
         {"column": "failed", "steps": [{"color": "green", "painted": "g"}, {"color": "red", "painted": "r"}]}
     ],
@@ -44,7 +45,9 @@ def test_a_good_board_has_no_fault() -> None:
         ({"smallestText": 8.9}, "small"),
         ({"titleCut": True}, "title"),
         ({"sentences": 3}, "sentence"),
-        ({"cells": [{"column": "status", "text": "COMPLETED_WITH_ERRORS", "cut": True}]}, "cut"),
+        ({"cells": [{"column": "status", "text": "COMPLETED_WITH_ERRORS", "cut": True, "overlaps": False}]}, "cut"),
+        ({"cells": [{"column": "status", "text": "Nightly incomplete", "cut": False, "overlaps": True}]}, "overlap"),
+        ({"emptyAxis": True}, "axis"),
         ({"thresholds": _SAME}, "colour"),
     ],
 )

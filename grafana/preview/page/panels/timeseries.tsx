@@ -23,13 +23,19 @@ function graphable(frames: DataFrame[]): DataFrame[] {
     .filter(({ fields }) => [FieldType.time, FieldType.number].every((wanted) => fields.some(({ type }) => type === wanted)));
 }
 
+/** A number that is drawn: neither hidden nor without a value. */
+function isLine({ type, values, config }: Field): boolean {
+  return type === FieldType.number && !(config.custom as any)?.hideFrom?.viz && values.some((value) => value !== null);
+}
+
 /** Lines, bars and points over time. */
 export function TimeSeries(drawn: Drawn) {
-  const { panel, frames, width, height, range, timeZone, annotations } = drawn;
+  const { panel, frames, width, height, range, timeZone, annotations, note } = drawn;
   const shown = graphable(frames);
   if (shown.every(({ length }) => length === 0)) {
     return <Nothing {...drawn} />;
   }
+  note({ lines: shown.flatMap(({ fields }) => fields).filter(isLine).length });
   return (
     <Graph
       frames={shown}
