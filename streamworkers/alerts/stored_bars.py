@@ -44,11 +44,12 @@ class StoredBars:
 class BarPeriod:
     """Which closed bars to decide: those that began at `since` or later and were closed at `until`.
 
-    Without `since`, the newest `DEFAULT_BARS`.
+    Without `since`, the `newest`; without both, `DEFAULT_BARS`.
     """
 
     until: datetime
     since: datetime | None = None
+    newest: int | None = None
 
 
 def read_stored_bars(
@@ -63,7 +64,7 @@ def read_stored_bars(
     bound = find_newest_closed(read_windows(connection, name, *days_around(period.until)), timeframe, period.until)
     through = read_complete_through(connection, timeframe, symbol)
     newest = bound if through is None else min(bound, to_table_time(timeframe, through))
-    wanted = DEFAULT_BARS
+    wanted = DEFAULT_BARS if period.newest is None else period.newest
     if period.since is not None:
         wanted = count_bars(connection, symbol, timeframe, to_table_time(timeframe, period.since), newest)
     if wanted > MOST_BARS:

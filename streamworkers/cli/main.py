@@ -18,7 +18,7 @@ COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that 
 # both.
 _COMMANDS = {
     "adopt": "Let this database and these Redis keys belong together.",
-    "alerts": "Alerts: try them on stored bars.",
+    "alerts": "Alerts: add, try, list, mute and edit them.",
     "bars": "OHLCV bars: import, export, generate, show, and find gaps.",
     "calendars": "Exchange calendars of symbols: list, set, unset.",
     "cleanup": "Delete rows that are older than their retention.",

@@ -35,11 +35,11 @@ class _Seen(NamedTuple):
     depth: int
 
 
-def read_json(text: str | bytes) -> Any:
+def read_json(text: str | bytes, most_bytes: int = MOST_BYTES) -> Any:
     """The value of a JSON text. Raises RuleError if it is too large or nested, or no JSON."""
     size = len(text) if isinstance(text, bytes) else len(text.encode(errors="surrogatepass"))
-    if size > MOST_BYTES:
-        raise RuleError((), f"{size} bytes are more than {MOST_BYTES}")
+    if size > most_bytes:
+        raise RuleError((), f"{size} bytes are more than {most_bytes}")
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError as error:

@@ -1,0 +1,64 @@
+"""Where alerts stand now: the state of each symbol, and every reason for which one is silent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from streamworkers.alerts.blindness import is_blind, read_windows_around
+from streamworkers.alerts.store.alerts import StoredAlert
+from streamworkers.alerts.store.mutes import Mute, read_mutes
+from streamworkers.alerts.store.reports import read_states
+from streamworkers.database import Connection
+from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
+from streamworkers.market.calendar.timeframes import timeframe_named
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One alert at a moment: a row of `read_states` for each symbol, the mutes in force, and the blind symbols."""
+
+    stored: StoredAlert
+    at: datetime
+    symbols: Sequence[dict[str, Any]]
+    mutes: Sequence[Mute]
+    blind: Sequence[str]
+
+    @property
+    def fires(self) -> int:
+        return sum(row["fire_count"] for row in self.symbols)
+
+    @property
+    def last_fired(self) -> datetime | None:
+        """The close of the newest bar at which it fired for any symbol."""
+        return max((row["fired_at"] for row in self.symbols if row["fired_at"] is not None), default=None)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """The number of symbols in each state."""
+        found = [row["status"] for row in self.symbols]
+        return {status: found.count(status) for status in dict.fromkeys(found)}
+
+    @property
+    def is_expired(self) -> bool:
+        """True by the clock: every bar that closes from now on closes too late."""
+        end = self.stored.alert.limits.expires_at
+        return end is not None and end < self.at
+
+
+def read_standings(
+    connection: Connection, alerts: Sequence[StoredAlert], now: datetime, default_calendar: str
+) -> list[Standing]:
+    """Where each alert stands, in their order. `now` is aware."""
+    ids = [stored.id for stored in alerts]
+    rows = read_states(connection, ids)
+    calendars = read_calendar_rules(connection, default_calendar)
+    windows = read_windows_around(connection, calendars, {row["symbol"] for row in rows}, now) if rows else {}
+    mutes = [mute for mute in read_mutes(connection, ids, now) if mute.since <= now]
+    standings = []
+    for stored in alerts:
+        frame = timeframe_named(stored.timeframe)
+        own = [row for row in rows if row["alert_id"] == stored.id]
+        blind = [r["symbol"] for r in own if is_blind(windows[r["symbol"]], frame, r["complete_through"], now)]
+        standings.append(Standing(stored, now, own, [mute for mute in mutes if mute.alert_id == stored.id], blind))
+    return standings

@@ -1,0 +1,90 @@
+"""What the commands of `streamworkers alerts` share: whose alerts, which of them, and until when."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+from streamworkers.alerts.actor import Actor
+from streamworkers.alerts.selection import AlertSelector
+from streamworkers.cli.session import parse_moment
+from streamworkers.errors import BadInputError
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, timeframe_named
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhdw])")
+
+user_option: Callable[[F], F] = click.option(
+    "--user", default="local", show_default=True, help="The user whose alerts these are."
+)
+names_argument: Callable[[F], F] = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+_SELECTORS = (
+    click.option("--name", "pattern", help="Only alerts of this name; * and ? stand for any characters."),
+    click.option("--symbol", help="Only alerts about this symbol."),
+    click.option("--universe", help="Only alerts about this universe."),
+    click.option("--timeframe", help="Only alerts of this timeframe."),
+    click.option("--group", help="Only alerts of this group."),
+)
+_END = (
+    click.option("--for", "duration", help="End after this time: 90s, 5m, 2h, 1d or 1w."),
+    click.option("--until", help="End at this date, of which it is the last moment, or ISO time, in New York."),
+)
+
+
+def selector_options(command: F) -> F:
+    """The options that choose alerts."""
+    return reduce(lambda found, option: option(found), reversed(_SELECTORS), command)
+
+
+def end_options(command: F) -> F:
+    """The options that say when something ends."""
+    return reduce(lambda found, option: option(found), reversed(_END), command)
+
+
+def actor_of(user: str) -> Actor:
+    """The actor of a command."""
+    return Actor(user)
+
+
+def collect_selector(options: dict[str, Any]) -> AlertSelector:
+    """The selector of the options, which are taken out."""
+    timeframe = options.pop("timeframe")
+    return AlertSelector(
+        name=options.pop("pattern"),
+        symbol=options.pop("symbol"),
+        universe=options.pop("universe"),
+        timeframe=None if timeframe is None else timeframe_named(timeframe).name,
+        group=options.pop("group"),
+    )
+
+
+def parse_end(duration: str | None, until: str | None) -> datetime | None:
+    """The moment that `--for` or `--until` means; None without either. Raises BadInputError."""
+    if duration is not None and until is not None:
+        raise BadInputError("name either --for or --until, not both")
+    if duration is not None:
+        return datetime.now(UTC) + parse_duration(duration)
+    return None if until is None else parse_moment(until)
+
+
+def parse_duration(text: str) -> timedelta:
+    """The time of a text such as 90s, 5m, 2h, 1d or 1w. Raises BadInputError."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    if found is None or float(found[1]) == 0:
+        raise BadInputError(f"{text!r} is not a time such as 90s, 5m, 2h, 1d or 1w")
+    try:
+        seconds = float(found[1]) * _UNITS[found[2]]
+        datetime.now(UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        raise BadInputError(f"{text!r} ends after the year 9999") from None
+    return timedelta(seconds=seconds)
+
+
+def show_moment_there(moment: datetime | None) -> str:
+    """A moment in New York with its zone, for a sentence."""
+    return "" if moment is None else moment.astimezone(EXCHANGE_ZONE).strftime("%Y-%m-%d %H:%M %Z")

@@ -1,0 +1,292 @@
+"""The commands of alerts over real tables: what they change, what they answer, and every error."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from command_line import Answer, Run
+from streamworkers.database import Connection
+
+PRICES = [100, 101, 99, 103, 104]
+DAYS = [3, 4, 5, 6, 7]  # sessions of November 2025
+FOREVER = ("--until", "2199-12-31T12:00Z")
+TAKEN = "user 'local' has an alert 'one' already: choose another name, or edit it"
+NO_SYMBOL = "no symbol of alert 'all' is named 'CCC'; known: AAA, BBB"
+CHOOSE = "choose alerts by --name, --symbol, --universe, --timeframe or --group, or take --all"
+
+
+@pytest.fixture
+def alerts(cli: Run, connection: Connection, tmp_path: Path) -> Run:
+    """The command `alerts`, with five days of AAA and the universe of AAA and BBB."""
+    lines = [f"AAA,2025-11-{day:02},{p},{p},{p},{p},1000" for day, p in zip(DAYS, PRICES, strict=True)]
+    (tmp_path / "bars.csv").write_text("\n".join(["symbol,date,open,high,low,close,volume", *lines]), encoding="utf-8")
+    assert cli("bars", "import", tmp_path / "bars.csv").code == 0
+    (tmp_path / "two.csv").write_text("universe,symbol\ntwo,AAA\ntwo,BBB\n", encoding="utf-8")
+    assert cli("universes", "import", tmp_path / "two.csv").code == 0
+
+    def run(*words: str | Path) -> Answer:
+        return cli("alerts", *words)
+
+    return run
+
+
+def _add(alerts: Run, text: str, name: str, *words: str) -> None:
+    answer = alerts("add", text, "--name", name, *words)
+    assert answer.code == 0, answer.err
+
+
+def _names(alerts: Run, *words: str) -> list[str]:
+    return [row["name"] for row in alerts("list", "--json", *words).json]
+
+
+def test_add_says_what_the_rule_is_now_and_when_the_next_bar_closes(alerts: Run) -> None:
+    answer = alerts("add", "AAA > 102 hysteresis 2%", "--name", "high")
+    first, second, *rest = answer.out.splitlines()
+    assert first == "added: alert 'high', version 1, 1 symbol"
+    assert second.startswith("  AAA: true now, so it fires if it still is at its first bar; the next bar closes at 2")
+    assert rest == ["message, for example: AAA: price > 102 (day), price 151.25"]
+    now = alerts("add", "AAA < 102 1d", "--json").json
+    assert (now["name"].startswith("alert-"), now["now"][0]["rule"], now["now"][0]["bar"][:10]) == (
+        True,
+        "false",
+        "2025-11-07",
+    )
+    assert alerts("add", "AAA > sma(9)", "--json").json["now"][0]["rule"] == "unknown"
+    waits = {"ticker": "AAA", "rule": {"indicator": "price", "operator": ">", "value": 1}, "rearm": {"initial": "wait"}}
+    assert "  AAA: true now, has to be false before it fires; the next" in alerts("add", json.dumps(waits)).out
+
+
+def test_a_series_that_is_missing_is_accepted_and_named(alerts: Run, cli: Run) -> None:
+    answer = alerts("add", "AAA > 102 1h", "--name", "hours")
+    assert answer.code == 0
+    assert "  AAA: not known, nothing is stored; the next bar closes at " in answer.out
+    assert answer.out.endswith("warning: no hour bars of AAA are stored, and no schedule loads them\n")
+    (row,) = alerts("list", "--json").json
+    assert (row["blind"], row["silent"]) == (["AAA"], ["blind: bars of AAA are missing"])
+    words = ("--job", "load_ohlcv", "--universe", "two", "--cron", "@hourly")
+    assert cli("schedules", "add", "loads", *words, "--param", 'timeframes=["hour"]').code == 0
+    assert "no hour bars of BBB are stored, and a schedule loads them" in alerts("add", "BBB > 1 1h").out
+    assert "no 1min bars of BBB are stored, and no schedule loads them" in alerts("add", "BBB > 1 1min").out
+
+
+def test_list_chooses_and_says_why_an_alert_is_silent(alerts: Run) -> None:
+    group = {"universe": "two", "timeframe": "1d", "rule": {"indicator": "price", "operator": ">", "value": 1}}
+    _add(alerts, "AAA > 102", "aaa-1")
+    _add(alerts, "AAA > 103 1h", "aaa-2")
+    _add(alerts, json.dumps(group | {"notify": {"group": "desk"}}), "all")
+    _add(alerts, "CCC > 103 until 2020-01-01", "ccc")
+    assert _names(alerts) == ["aaa-1", "aaa-2", "all", "ccc"]
+    assert _names(alerts, "--name", "aaa-*") == ["aaa-1", "aaa-2"]
+    assert _names(alerts, "--symbol", "AAA", "--timeframe", "daily") == ["aaa-1", "all"]
+    assert _names(alerts, "--universe", "two") == _names(alerts, "--group", "desk") == ["all"]
+    assert _names(alerts, "--user", "nobody") == []
+    assert alerts("list", "--name", "z?").out == "no alert of name 'z?'\n"
+    assert alerts("pause", "aaa-1", "aaa-1").out == "paused: aaa-1\n"
+    assert alerts("mute", "--name", "aaa-*", *FOREVER, "--reason", "lunch").code == 0
+    assert alerts("mute", "--symbol", "BBB", *FOREVER).out == "muted: all for BBB until 2199-12-31 07:00 EST\n"
+    silent = {row["name"]: row["silent"] for row in alerts("list", "--json").json}
+    assert silent["aaa-1"][0].startswith("paused by cli:local since 2")
+    assert silent["aaa-1"][1] == silent["aaa-2"][0] == "muted by cli:local until 2199-12-31 07:00 EST: lunch"
+    assert silent["all"][0] == "BBB snoozed by cli:local until 2199-12-31 07:00 EST"
+    assert silent["ccc"] == ["expired at 2020-01-01 23:59 EST", "blind: bars of CCC are missing"]
+    table = alerts("list").out.splitlines()
+    assert table[0].split() == [
+        *["name", "about", "timeframe", "rule", "state", "fires", "last", "fired", "silent", "because"]
+    ]
+    assert table[3].split()[:6] == ["all", "two", "day", "price", ">", "1"]
+
+
+def test_show_has_document_states_mutes_and_versions(alerts: Run) -> None:
+    _add(alerts, "AAA > 102", "high")
+    assert alerts("edit", "high", "AAA > 103").code == 0
+    assert alerts("mute", "--all").out == "muted: high until `alerts unmute`\n"
+    found = alerts("show", "high", "--json").json
+    assert list(found["document"])[:4] == ["schema_version", "name", "ticker", "timeframe"]
+    assert [(each["symbol"], each["status"], each["complete_through"][:10]) for each in found["symbols"]] == [
+        ("AAA", "armed", "2025-11-07")
+    ]
+    assert [(each["version"], each["epoch"], each["decides"]) for each in found["versions"]] == [
+        (1, 1, True),
+        (2, 2, True),
+    ]
+    text = alerts("show", "high").out
+    assert text.startswith("high (version 2): AAA price > 103 day\n{")
+    assert "\nsilent: muted by cli:local\n" in text
+
+
+def test_edit_keeps_what_a_text_cannot_say_and_resets_the_state_only_for_another_rule(alerts: Run) -> None:
+    document = {
+        "ticker": "AAA",
+        "timeframe": "1d",
+        "rule": {"indicator": "price", "operator": ">", "value": 1},
+        "max_fires": 3,
+        "notify": {"group": "desk"},
+    }
+    _add(alerts, json.dumps(document), "one")
+    assert alerts("edit", "one", "price > 2", "--json").json["version"] == 2
+    found = alerts("show", "one", "--json").json
+    assert found["document"] == document | {
+        "schema_version": 1,
+        "name": "one",
+        "timeframe": "day",
+        "rule": {"indicator": "price", "operator": ">", "value": 2},
+        "rearm": {"type": "edge"},
+    }
+    renamed = found["document"] | {"name": "two", "notify": {"group": "other"}}
+    assert alerts("edit", "one", json.dumps(renamed)).out.startswith("edited: alert 'two', version 3, 1 symbol\n")
+    assert [each["epoch"] for each in alerts("show", "two", "--json").json["versions"]] == [1, 2, 2]
+    assert alerts("edit", "two", "price > 2", "--symbols", "AAA,BBB", "--json").json["symbols"] == 2
+
+
+def test_copy_pause_resume_and_remove(alerts: Run) -> None:
+    _add(alerts, "AAA > 102 cooldown 5d", "one")
+    assert alerts("copy", "one", "more", "--universe", "two", "--timeframe", "week", "--json").json["alert"] == {
+        "schema_version": 1,
+        "name": "more",
+        "universe": "two",
+        "timeframe": "week",
+        "rule": {"indicator": "price", "operator": ">", "value": 102},
+        "rearm": {"type": "cooldown", "cooldown": 432_000},
+    }
+    assert alerts("pause", "one", "more", "--json").json[1] == {"name": "more", "outcome": "paused"}
+    assert alerts("resume", "more").out == "resumed: more\n"
+    assert [bool(row["paused_at"]) for row in alerts("list", "--json").json] == [False, True]
+    assert alerts("remove", "one", "gone").code == 2
+    assert _names(alerts) == ["more", "one"]
+    assert alerts("remove", "one", "more").out == "removed: one\nremoved: more\n"
+    assert alerts("list").out == "no alerts yet: `streamworkers alerts add 'AAPL > 150'`\n"
+
+
+def test_mutes_and_snoozes_end(alerts: Run) -> None:
+    _add(alerts, "AAA > 102", "one")
+    _add(alerts, "AAA > 103", "two")
+    assert alerts("snooze", "one", *FOREVER).out == "snoozed: one for AAA until 2199-12-31 07:00 EST\n"
+    assert alerts("mute", "--all", *FOREVER, "--json").json[1] == {
+        "name": "two",
+        "symbol": None,
+        "until": "2199-12-31T12:00:00+00:00",
+        "outcome": "muted",
+    }
+    assert alerts("unmute", "--name", "o*").out == "unmuted: one\n"
+    assert [len(row["muted"]) for row in alerts("list", "--json").json] == [1, 1]
+    assert alerts("unmute", "--symbol", "AAA", "--json").json == [{"name": "one", "outcome": "unmuted"}]
+    assert alerts("unmute", "--name", "one").out == "none of 1 alerts is muted\n"
+    assert [len(row["muted"]) for row in alerts("list", "--json").json] == [0, 1]
+
+
+def test_history_lists_firings_and_corrections(alerts: Run, connection: Connection) -> None:
+    _add(alerts, "AAA > 102", "one")
+    assert alerts("history").out == "nothing has fired\n"
+    fire = (
+        "INSERT INTO alert_firings (alert_id, symbol, bar_time, kind, closed_at, version, epoch, price, is_live,"
+        " earlier, state_after, fired_at) SELECT id, 'AAA', '2025-11-06T00:00-05', 'fire', '2025-11-06T16:00-05', 1, 1,"
+        " 103, true, 2, '{}', '2025-11-06T16:01-05' FROM alerts"
+    )
+    connection.execute(fire)
+    connection.execute(
+        "INSERT INTO alert_corrections (alert_id, symbol, bar_time, change, kind)"
+        " SELECT id, 'AAA', '2025-11-05T00:00-05', 7, 'would_have_fired' FROM alerts"
+    )
+    text = [line.split() for line in alerts("history", "one").out.splitlines()]
+    assert text[1][:3] == ["one", "AAA", "2025-11-06"]
+    assert text[1][5:] == ["fire", "103.0000", "yes", "2"]
+    assert text[3][:3] == ["AAA", "2025-11-05", "would_have_fired"]
+    found = alerts("history", "--json").json
+    assert [each["symbol"] for each in found["firings"]] == ["AAA"]
+    assert alerts("history", "--symbol", "BBB", "--json").json["firings"] == []
+    assert alerts("history", "--since", "2025-11-07", "--json").json["firings"] == []
+    assert alerts("remove", "one").code == 0
+    assert len(alerts("history", "--json").json["firings"]) == 1
+
+
+@pytest.mark.parametrize("form", ["lines", "document"])
+def test_what_is_exported_is_imported_once(alerts: Run, tmp_path: Path, form: str) -> None:
+    _add(alerts, "AAA > 102 once", "one")
+    _add(alerts, "rsi(14) < 30", "two", "--universe", "two")
+    file = tmp_path / "alerts.json"
+    assert alerts("export", file, "--format", form).out == f"2 alerts in {file}\n"
+    exported = alerts("export", "--format", form).out
+    assert exported == file.read_text(encoding="utf-8")
+    assert alerts("import", file).out == "0 added, 0 changed, 2 unchanged\n"
+    assert alerts("remove", "two").code == 0
+    assert alerts("edit", "one", "AAA > 105").code == 0
+    would = ["changed: one", "added: two", "1 added, 1 changed, 0 unchanged (dry run: nothing was changed)"]
+    assert alerts("import", file, "--dry-run").out.splitlines() == would
+    assert _names(alerts) == ["one"]
+    assert alerts("import", file, "--json").json == [
+        {"name": "one", "outcome": "changed", "dry_run": False},
+        {"name": "two", "outcome": "added", "dry_run": False},
+    ]
+    assert alerts("export", "--format", form).out == exported
+    assert alerts("export", "--name", "one", "--json").json["alerts"][0]["name"] == "one"
+
+
+GOOD = '{"name": "a", "ticker": "AAA", "timeframe": "1d", "rule": {"indicator": "price", "operator": ">", "value": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("", "there are no alerts in it"),
+        ("[]", "there are no alerts in it"),
+        ('{"alerts": 3}', "'alerts' is not a list"),
+        (f"{GOOD}\n\n{{", "line 3: $: no JSON: Expecting property name enclosed in double quotes, at line 1, column 2"),
+        (f'{GOOD}\n{{"rule": 1}}', "line 2: $.rule: 1 is not an object"),
+        (f"[{GOOD}, 3]", "alert 2: $: 3 is not an object"),
+        (f"{GOOD}\n{GOOD}", "line 2: a second alert has the name 'a'"),
+        (
+            GOOD.replace('"name": "a", ', ""),
+            "line 1: has no name, by which an import knows whether it is there already",
+        ),
+        ("[" * 1000, "$: nested deeper than 40 levels, at character 41"),
+    ],
+)
+def test_a_wrong_file_is_one_message_and_changes_nothing(alerts: Run, tmp_path: Path, content: str, error: str) -> None:
+    (tmp_path / "alerts.json").write_text(content, encoding="utf-8")
+    answer = alerts("import", "alerts.json")
+    assert (answer.code, answer.err) == (2, f"Error: alerts.json: {error}\n")
+    assert _names(alerts) == []
+
+
+def test_an_import_that_cannot_be_stored_changes_nothing(
+    alerts: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "alerts.json"
+    other = GOOD.replace('"a"', '"b"').replace('"timeframe": "1d", ', "")
+    file.write_text(f"{GOOD}\n{other}", encoding="utf-8")
+    answer = alerts("import", file)
+    assert answer.err == "Error: alert 'b': an alert needs a timeframe, such as 1min, hour or day\n"
+    assert (answer.code, _names(alerts)) == (2, [])
+    file.write_bytes(b"\xff")
+    assert alerts("import", file).err == f"Error: {file} is not UTF-8\n"
+    monkeypatch.setattr("streamworkers.alerts.transfer.MOST_FILE_BYTES", 2)
+    file.write_text(GOOD, encoding="utf-8")
+    assert alerts("import", file).err.endswith("characters are more than 2\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("add",), "give either an alert or --file"),
+        (("add", "price > 3"), "an alert needs a symbol: ticker, tickers or universe"),
+        (("add", "price > 3", "--symbols", ","), "--symbols names no symbol"),
+        (("add", "price > 3", "--symbols", "A", "--universe", "u"), "name either --symbols or --universe, not both"),
+        (("add", "AAA > 3", "--name", "one"), TAKEN),
+        (("add", "AAA > 3", "--user", "nobody"), "there is no user 'nobody'"),
+        (("edit", "on", "AAA > 3"), "no alert is named 'on'; did you mean 'one'?"),
+        (("mute", *FOREVER), CHOOSE),
+        (("mute", "--all", "--name", "x"), CHOOSE),
+        (("mute", "--symbol", "AAA"), "a mute of one symbol needs an end: --for or --until"),
+        (("mute", "--all", "--for", "1x"), "'1x' is not a time such as 90s, 5m, 2h, 1d or 1w"),
+        (("mute", "--name", "x*", *FOREVER), "user 'local' has no alert of name 'x*'"),
+        (("snooze", "one"), "a snooze needs an end: --for or --until"),
+        (("snooze", "all", "--for", "1h"), "alert 'all' is about 2 symbols: name one with --symbol"),
+        (("snooze", "all", "--for", "1h", "--symbol", "CCC"), NO_SYMBOL),
+    ],
+)  # fmt: skip
+def test_every_error_is_one_message(alerts: Run, words: tuple[str, ...], error: str) -> None:
+    _add(alerts, "AAA > 3", "one")
+    _add(alerts, "price > 3", "all", "--universe", "two")
+    answer = alerts(*words)
+    assert (answer.code, answer.err) == (2, f"Error: {error}\n")
