@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # Tests start hundreds of processes, each of which would compile the product again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Nearly all loads of tests are small: they use the queue of large ones, except where turns are what is tested.
+os.environ.setdefault("STREAMWORKERS_LOAD_REQUEST_ITEMS", "0")
 
 TESTS = Path(__file__).parent
 MARKET_DATA = TESTS.parent.parent / "shared" / "data"

@@ -82,6 +82,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")},
         "PYTHONPATH": str(SAMPLE_JOBS),
         "PYTHONWARNINGS": "error",
+        "STREAMWORKERS_LOAD_REQUEST_ITEMS": "0",
         "SAMPLE_JOBS_TIMEOUT_SECONDS": f"{paced(1.5):g}",
         "STREAMWORKERS_REDIS_URL": settings.redis_url.get_secret_value(),
         "STREAMWORKERS_DATABASE_URL": settings.database_url.get_secret_value(),

@@ -1,5 +1,6 @@
 """`streamworkers load`: load bars from a provider into the database."""
 
+import getpass
 import secrets
 from datetime import date, datetime
 from typing import Any
@@ -75,7 +76,7 @@ def load(
             target=universe or ",".join(names),
             parameters=parameters,
             idempotency_key=key,
-            origin=Origin(external_id=f"load-{secrets.token_hex(6)}"),
+            origin=Origin(external_id=f"load-{secrets.token_hex(6)}", requested_by=_user()),
             timeframes=frames,
             universe=universe,
         )
@@ -88,6 +89,14 @@ def load(
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         announce_run(connection, streams, run, None if is_new else key, as_json=as_json)
     return 0
+
+
+def _user() -> str | None:
+    """Return who asks, whose loads share calls; None where the system has no name for the user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def _require_consistent(universe: str | None, symbols: str | None, timeout: float | None, wait: bool) -> None:

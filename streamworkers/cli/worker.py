@@ -54,7 +54,10 @@ def worker(
     configure_logs(settings.log_level, settings.log_format)
     registry = installed_jobs()
     options = SupervisorOptions(
-        slots=plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues),
+        slots=[
+            registry.add_first_queues(slot)
+            for slot in plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues)
+        ],
         jobs=registry,
         targets=MarketTargets(),
         limits=Limits(max_memory_mb, max_items, _silence(settings)),

@@ -47,6 +47,14 @@ class LoadingSettings(BaseModel):
     load_grouped_from: int = Field(
         20, ge=1, description="Number of symbols from which a new day is loaded with one call for all symbols"
     )
+    load_request_items: int = Field(
+        100,
+        ge=0,
+        description="Most items of a load that somebody asked for and that goes before larger and scheduled ones",
+    )
+    load_request_weight: int = Field(
+        10, ge=1, le=1000, description="Calls that such a request gets for each call of a larger load, while both wait"
+    )
     massive_api_key: SecretStr | None = Field(None, description="Key of the Massive API, for the provider `massive`")
     massive_base_url: str = Field(
         "https://api.massive.com",

@@ -72,7 +72,7 @@ class RunRequest:
 
     `symbols` are the keys of its items, whatever the job's `item_kind`; `universe` is where they come from, if they do.
     With several `timeframes` each symbol is an item in each of them, and the run itself has none. `note` says why a
-    prepared run has no items.
+    prepared run has no items. A run that `goes_first` uses the job's `first_queue`.
     """
 
     job: str
@@ -88,6 +88,7 @@ class RunRequest:
     universe: str | None = None
     traceparent: str | None = None
     note: str | None = None
+    goes_first: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -150,10 +151,12 @@ class Job(ABC, Generic[P, V]):
     `id` of anything else; a job with `parts` has one item for each of them. A job that mostly waits for other systems
     can set `target_batch_seconds`, how long a batch may take, in place of the setting of that name. `preload` names
     modules that are imported only when the job works: the process that workers are forked from imports them once.
+    `first_queue` is a second queue, which workers of `queue` read before it: for runs whose `prepare` says so.
     """
 
     name: ClassVar[str]
     queue: ClassVar[str] = "analysis"
+    first_queue: ClassVar[str | None] = None
     batch_size: ClassVar[int] = 50
     timeout_seconds: ClassVar[float] = 60.0
     max_attempts: ClassVar[int] = 3
@@ -163,6 +166,15 @@ class Job(ABC, Generic[P, V]):
     target_batch_seconds: ClassVar[float | None] = None
     counters: ClassVar[tuple[JobCounter, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """All queues of the job's runs."""
+        return (self.queue,) if self.first_queue is None else (self.first_queue, self.queue)
+
+    def queue_of(self, request: RunRequest) -> str:
+        """Return the queue of a prepared run."""
+        return self.first_queue if request.goes_first and self.first_queue is not None else self.queue
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Complete a request, for example with definitions that all its items share, or with the items themselves.

@@ -43,23 +43,39 @@ class Registry(Mapping[str, Job[Any]]):
     @property
     def queues(self) -> list[str]:
         """The queues that these jobs use, in alphabetical order."""
-        return sorted({job.queue for job in self._jobs.values()})
+        return sorted({queue for job in self._jobs.values() for queue in job.queues})
+
+    @property
+    def first_queues(self) -> dict[str, list[str]]:
+        """The queues of runs that go before those of a queue."""
+        first: dict[str, list[str]] = {}
+        for job in self._jobs.values():
+            if job.first_queue is not None and job.first_queue not in first.setdefault(job.queue, []):
+                first[job.queue].append(job.first_queue)
+        return first
+
+    def add_first_queues(self, queues: Sequence[str]) -> list[str]:
+        """Return these queues, and before them those of runs that go first."""
+        first = [name for queue in queues for name in self.first_queues.get(queue, ())]
+        return list(dict.fromkeys([*first, *queues]))
 
     def jobs_by_queue(self) -> dict[str, list[str]]:
         """The names of the jobs of each queue."""
-        return {queue: [name for name, job in self._jobs.items() if job.queue == queue] for queue in self.queues}
+        return {queue: [name for name, job in self._jobs.items() if queue in job.queues] for queue in self.queues}
 
     def largest_batch(self, queue: str) -> int:
         """The most items that any job of a queue takes at once."""
-        return max((job.batch_size for job in self._jobs.values() if job.queue == queue), default=1)
+        return max((job.batch_size for job in self._jobs.values() if queue in job.queues), default=1)
 
     def longest_call_seconds(self, queues: Sequence[str]) -> float:
         """Return the longest time that a call of a job of these queues may take, in seconds."""
-        return max((job.timeout_seconds for job in self._jobs.values() if job.queue in queues), default=0.0)
+        return max(
+            (job.timeout_seconds for job in self._jobs.values() if not set(queues).isdisjoint(job.queues)), default=0.0
+        )
 
     def target_batch_seconds(self, queue: str, usual: float) -> float:
         """Return how long a batch of a queue may take: the longest time that a job asks for, else the usual one."""
-        asked = [job.target_batch_seconds for job in self._jobs.values() if job.queue == queue]
+        asked = [job.target_batch_seconds for job in self._jobs.values() if queue in job.queues]
         return max((seconds for seconds in asked if seconds is not None), default=usual)
 
     @property
@@ -93,7 +109,7 @@ def _path(job: Job[Any]) -> str:
 
 def _require_sound(job: Job[Any]) -> None:
     name = getattr(job, "name", None)
-    for label, value in (("name", name), ("queue", job.queue)):
+    for label, value in (("name", name), ("queue", job.queue), ("first_queue", job.first_queue or job.queue)):
         if not isinstance(value, str) or not _NAME.match(value):
             raise BadInputError(
                 f"{label} {value!r} of {_path(job)} is not lower-case letters, digits and _, at most 64"

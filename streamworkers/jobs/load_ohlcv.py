@@ -21,6 +21,7 @@ from streamworkers.loading.provenance import read_oldest_adjustment
 from streamworkers.loading.providers.provider import Provider, get_provider
 from streamworkers.loading.rate_limit import limit_calls
 from streamworkers.loading.store import BarsToSave, store_loaded
+from streamworkers.loading.turn import choose_turn
 from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
 
@@ -30,6 +31,7 @@ class LoadOhlcv(Job[LoadParameters]):
 
     name: ClassVar[str] = "load_ohlcv"
     queue: ClassVar[str] = "load"
+    first_queue: ClassVar[str | None] = "load_first"
     batch_size: ClassVar[int] = 60
     timeout_seconds: ClassVar[float] = 900.0
     max_attempts: ClassVar[int] = 5
@@ -65,6 +67,7 @@ class LoadOhlcv(Job[LoadParameters]):
                 choose_source_timeframe(TIMEFRAMES[name], provider, rules, timeframes)
             except ItemError as error:
                 raise BadInputError(str(error)) from None
+        turn = choose_turn(request.origin, len(request.symbols) * len(timeframes), settings)
         since = read_oldest_adjustment(connection, filled.provider, request.symbols)
         return replace(
             request,
@@ -73,12 +76,15 @@ class LoadOhlcv(Job[LoadParameters]):
             as_of=now,
             parameters=filled.model_copy(
                 update={
+                    "calls_share": turn.share,
+                    "calls_cost": turn.cost,
                     "splits_since": since,
                     "estimated_calls": estimate_calls(
                         len(request.symbols), timeframes, provider, rules, filled.grouped, settings.massive_page_limit
                     ),
                 }
             ).model_dump(mode="json", exclude_none=True),
+            goes_first=turn.goes_first,
         )
 
     def execute(self, items: Sequence[Item], context: Context[LoadParameters]) -> Iterator[Outcome]:

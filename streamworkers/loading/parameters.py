@@ -18,7 +18,8 @@ class LoadParameters(JobParameters):
     `first` and `last` are dates of New York, both included; `years` is the time before now. With neither, bars after
     the last stored one are loaded. With `open_when_alone`, weeks and months of a range in which none has closed are
     stored open. `only_gaps` loads the bars that the exchange's sessions have and that are not
-    stored. `timeframes` is for callers that can name only one timeframe elsewhere, such as a schedule.
+    stored. `timeframes` is for callers that can name only one timeframe elsewhere, such as a schedule. The fields from
+    `grouped` on are set when a run is made, whatever is given.
     """
 
     provider: str = ""
@@ -40,6 +41,8 @@ class LoadParameters(JobParameters):
     grouped: bool = False
     splits_since: date | None = None
     estimated_calls: int = Field(0, ge=0)
+    calls_share: str = ""
+    calls_cost: int = Field(1, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _require_one_range(self) -> "LoadParameters":

@@ -3,27 +3,30 @@
 import secrets
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from streamworkers.config import Settings
 from streamworkers.engine.job import Context
+from streamworkers.engine.redis.rate_limiter import Share
+from streamworkers.loading.parameters import LoadParameters
 from streamworkers.loading.providers.provider import Calls, Provider, RateLimitedError
 
 CALL_WINDOW_MS = 60_000
 
 
-def limit_calls(provider: Provider, context: Context[Any], settings: Settings) -> Calls:
+def limit_calls(provider: Provider, context: Context[LoadParameters], settings: Settings) -> Calls:
     """Return the calls of one batch; `reserve` raises RateLimitedError if the fleet may not make another call now."""
     limiter, limit, tallies = context.rate_limiter, provider.calls_per_minute, context.tallies
     # A call whose end is never recorded, because its worker was killed, counts for this long.
     longest_ms = round(settings.massive_timeout_seconds * 10_000)
+    given = context.parameters
+    share = Share(given.calls_share or f"run:{context.run_id}", given.calls_cost)
     lock = threading.Lock()
 
     def reserve() -> str:
         if not limit:
             return ""
         token = secrets.token_hex(8)
-        wait_ms = limiter.reserve(provider.name, token, limit, CALL_WINDOW_MS, longest_ms)
+        wait_ms = limiter.reserve(provider.name, token, limit, CALL_WINDOW_MS, longest_ms, share=share)
         if wait_ms:
             with lock:
                 tallies["provider_waits", provider.name] += 1

@@ -63,6 +63,14 @@ class Keys:
         """ZSET: the calls that count against a rate limit, scored by Unix milliseconds."""
         return f"{self.prefix}:rate:{name}"
 
+    def rate_claims(self, name: str) -> str:
+        """ZSET: who waits for a call that counts against a rate limit, scored by when that lapses, in Unix ms."""
+        return f"{self.prefix}:claims:{name}"
+
+    def rate_turns(self, name: str) -> str:
+        """HASH: the turn of the next call of each share of a rate limit."""
+        return f"{self.prefix}:turns:{name}"
+
     def published(self, what: str) -> str:
         """STRING with TTL: one of several processes has published a message that all of them know."""
         return f"{self.prefix}:said:{what}"

@@ -1,6 +1,26 @@
 """Rate limits that hold for the whole fleet: at most so many calls to a service in any window of time."""
 
+from typing import NamedTuple
+
 from streamworkers.engine.redis.client import RedisClient, translate_errors
+
+CLAIM_HOLDS_MS = 10_000
+
+
+class Share(NamedTuple):
+    """On whose behalf a call is asked for, while several wait for calls to the same service.
+
+    Those who wait get calls in turn: a share of cost 1 gets ten times as many as one of cost 10. Equal names are one
+    share. For one that has to wait, the call is held that becomes free then, for `holds_ms`; after that it is
+    another's, so that the death of a process loses none.
+    """
+
+    name: str = ""
+    cost: int = 1
+    holds_ms: int = CLAIM_HOLDS_MS
+
+
+NO_SHARE = Share()
 
 
 class RateLimiter:
@@ -10,17 +30,19 @@ class RateLimiter:
         self._client = client
         self._keys = client.keys
 
-    def reserve(self, service: str, token: str, limit: int, window_ms: int, longest_ms: int) -> int:
+    def reserve(
+        self, service: str, token: str, limit: int, window_ms: int, longest_ms: int, *, share: Share = NO_SHARE
+    ) -> int:
         """Reserve one of the `limit` calls of any window; 0 if it may be made now, else the ms to wait.
 
         `longest_ms` is how long a call counts whose end is never reported with `finish`.
         """
-        words = ["reserve", token, limit, window_ms, longest_ms]
-        return int(self._client.run("rate_limit", [self._keys.rate_limit(service)], words))
+        words = ["reserve", token, limit, window_ms, longest_ms, *share]
+        return int(self._client.run("rate_limit", self._names(service), words))
 
     def finish(self, service: str, token: str) -> None:
         """Report the end of a call: its window begins now."""
-        self._client.run("rate_limit", [self._keys.rate_limit(service)], ["finished", token])
+        self._client.run("rate_limit", self._names(service), ["finished", token])
 
     def count_calls(self) -> dict[str, int]:
         """Return how many calls count against the limit of each service that was called recently."""
@@ -28,3 +50,6 @@ class RateLimiter:
         with translate_errors():
             names = list(self._client.raw.scan_iter(match=self._keys.rate_limit("*"), count=1000))
             return {name.decode()[prefix_length:]: self._client.raw.zcard(name) for name in names}
+
+    def _names(self, service: str) -> list[str]:
+        return [self._keys.rate_limit(service), self._keys.rate_claims(service), self._keys.rate_turns(service)]

@@ -27,6 +27,7 @@ from streamworkers.faults import find_fault
 
 log = structlog.get_logger()
 READ_BLOCK_MS = 5000
+_TURNS = 4  # every so many reads begin with any queue, the others with those of runs that go first
 
 
 class _StopReading(BaseException):  # not an error
@@ -69,6 +70,8 @@ class Worker:
     ) -> None:
         self._streams = streams
         self._queues = list(queues)
+        self._first = {name for queue in queues for name in registry.first_queues.get(queue, ())}
+        self._reads = 0
         self._consumer = consumer
         self._pipe = pipe
         self._stop = StopFlag()
@@ -116,6 +119,10 @@ class Worker:
     def _read(self) -> list[Delivery]:
         # Queues take turns at being read first, so that a busy one cannot starve the others.
         self._queues.append(self._queues.pop(0))
+        self._reads += 1
+        if self._first and self._reads % _TURNS:
+            # Not each time: runs that go first must not starve the others either.
+            self._queues.sort(key=self._comes_later)
         count = {queue: self._sizers[queue].count for queue in self._queues}
         self._reading = True
         try:
@@ -136,6 +143,9 @@ class Worker:
             self._reading = False
         self._resume()
         return deliveries
+
+    def _comes_later(self, queue: str) -> bool:
+        return queue not in self._first
 
     def _requeue_lost_replies(self) -> None:
         """Requeue what Redis counts as ours between batches: it was in a reply that never arrived.

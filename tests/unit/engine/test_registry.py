@@ -1,11 +1,12 @@
 """Which jobs exist, and which are rejected."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 
-from streamworkers.engine.job import Context, Job, JobParameters
+from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.errors import BadInputError, UnknownNameError
@@ -33,6 +34,19 @@ def test_jobs_are_found_by_name_and_queues_by_jobs() -> None:
     assert len(registry) == 2
 
 
+def test_workers_of_a_queue_read_the_queues_that_go_first_too() -> None:
+    registry = Registry([Sound(), _variant(name="other", queue="load", first_queue="load_first", batch_size=7)])
+    assert registry.queues == ["analysis", "load", "load_first"]
+    assert registry.add_first_queues(["analysis", "load"]) == ["load_first", "analysis", "load"]
+    assert registry.add_first_queues(["load_first"]) == ["load_first"]
+    assert registry.largest_batch("load_first") == 7
+    assert registry.jobs_by_queue()["load_first"] == ["other"]
+    request = RunRequest("other", ("A",), "A")
+    queues = [registry["other"].queue_of(replace(request, goes_first=first)) for first in (True, False)]
+    assert queues == ["load_first", "load"]
+    assert registry["sound"].queue_of(replace(request, goes_first=True)) == "analysis"
+
+
 def test_an_unknown_job_is_rejected_with_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="no job is named 'sond'; did you mean 'sound'"):
         Registry([Sound()])["sond"]
@@ -43,6 +57,7 @@ def test_an_unknown_job_is_rejected_with_the_nearest_name() -> None:
     [
         ({"name": "Bad Name"}, "name 'Bad Name' of .* is not lower-case letters, digits and _"),
         ({"queue": "{q}"}, "queue '{q}' of .* is not lower-case"),
+        ({"first_queue": "{q}"}, "first_queue '{q}' of .* is not lower-case"),
         ({"batch_size": 0}, "batch_size 0 of job 'sound' is not between 1 and 1000"),
         ({"max_attempts": 101}, "max_attempts 101 of job 'sound' is not between 1 and 100"),
         ({"timeout_seconds": 0}, "timeout_seconds 0 of job 'sound' is not above 0"),
