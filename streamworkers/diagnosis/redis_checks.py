@@ -36,7 +36,9 @@ def find_eviction(snapshot: Snapshot) -> Iterator[Finding]:
     policy = str(snapshot.redis_state.get("maxmemory_policy"))
     if snapshot.redis_state.get("maxmemory") and policy != "noeviction":
         what = "heartbeats, leases and rate limits" if policy.startswith("volatile-") else "queues"
-        yield Finding(_WHERE, f"maxmemory-policy {policy} may evict {what}: set noeviction")
+        evicted = snapshot.redis_state.get("evicted_keys") or 0
+        so_far = f", and has evicted {evicted} keys since Redis started" if evicted else ""
+        yield Finding(_WHERE, f"maxmemory-policy {policy} may evict {what}{so_far}: set noeviction")
 
 
 def find_redis_clock(snapshot: Snapshot) -> Iterator[Finding]:

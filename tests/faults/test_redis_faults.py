@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -303,6 +304,37 @@ def test_every_policy_that_evicts_is_a_finding(pool: FaultyPool, policy: str, vi
         pool.client.config_set("maxmemory", 0)
         pool.client.config_set("maxmemory-policy", "noeviction")
     assert found == ([f"maxmemory-policy {policy} may evict {victims}: set noeviction"] if victims else [])
+
+
+def test_a_queue_that_a_full_redis_evicts_is_added_again(pool: FaultyPool) -> None:
+    run = pool.start_run()
+    pool.wait_for_completed(run, 20)
+    snapshot: Any = SimpleNamespace(redis_state={})
+    pool.client.config_set("maxmemory-policy", "allkeys-lru")
+    pool.client.config_set("maxmemory", pool.client.info("memory")["used_memory"] + (1 << 20))
+    try:
+        assert pool.streams.inspector.read_server_state()["evicted_keys"] == 0
+        wait_until(lambda: _is_evicted_by_another_program(pool), 60, "the queue is evicted")
+        assert pool.unfinished_runs() == 1
+        snapshot.redis_state = pool.streams.inspector.read_server_state()
+    finally:
+        pool.client.config_set("maxmemory", 0)
+        pool.client.config_set("maxmemory-policy", "noeviction")
+        pool.client.unlink(*pool.client.keys("another:*"))
+        pool.client.config_resetstat()
+    (finding,) = find_eviction(snapshot)
+    said = (
+        r"maxmemory-policy allkeys-lru may evict queues, and has evicted \d+ keys since Redis started: set noeviction"
+    )
+    assert re.fullmatch(said, finding.what)
+    pool.assert_nothing_lost(run)
+    assert pool.events("items_added_again")
+
+
+def _is_evicted_by_another_program(pool: FaultyPool) -> bool:
+    """Write something, as another program does, and look whether the queue's entries are gone."""
+    pool.client.set(f"another:{secrets.token_hex(8)}", bytes(100_000))
+    return not pool.client.exists(pool.streams.keys.stream("tests"))
 
 
 def test_a_command_says_that_redis_does_not_answer(pool: FaultyPool) -> None:

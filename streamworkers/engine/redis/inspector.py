@@ -12,7 +12,7 @@ from streamworkers.engine.redis.queue import MOST_PENDING, Delivery, payload_of
 SCAN_CHUNK = 1000
 _SERVER_FIELDS = (
     *("used_memory", "maxmemory", "maxmemory_policy", "aof_enabled", "aof_last_write_status", "loading"),
-    *("connected_clients", "total_commands_processed"),
+    *("connected_clients", "total_commands_processed", "evicted_keys"),
 )
 
 

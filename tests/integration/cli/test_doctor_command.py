@@ -197,6 +197,16 @@ def _stop_loops(patient: Patient) -> None:
     patient.streams.heartbeats.beat("elsewhere", status, 600_000)
 
 
+def _leave_metrics_unread(patient: Patient) -> None:
+    """A scrape that is rejected; one for which a store was away is none of the doctor's."""
+    faults = [
+        FaultStatus("collector queues", "redis", "rejected", "Redis rejects: NOPERM", time.time()),
+        FaultStatus("collector postgresql", "postgresql", "away", "PostgreSQL does not answer", time.time() - 3600),
+    ]
+    status = SupervisorStatus(queues=["bench"], workers=[WorkerStatus()], scrape_faults=faults)
+    patient.streams.heartbeats.beat("elsewhere", status, 600_000)
+
+
 def _start_a_worker(patient: Patient) -> None:
     patient.streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=[WorkerStatus()]), 600_000)
 
@@ -274,6 +284,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "no_worker": _stop_all_workers,
     "worker_holds": _make_workers_hold,
     "store_fault": _stop_loops,
+    "scrape_fault": _leave_metrics_unread,
     "unread_queue": _have_no_reader,
     "unknown_queue": _uninstall_the_queue,
     "silent_supervisor": partial(_freeze, kind="supervisor"),
@@ -302,6 +313,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "no_worker": _start_a_worker,
     "worker_holds": _start_a_worker,
     "store_fault": _start_a_worker,
+    "scrape_fault": _start_a_worker,
     "undecided_item": _start_a_worker,
     "unread_queue": Patient.pretend_to_serve,
     "old_items": lambda patient: patient.consumer.work(),
