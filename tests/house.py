@@ -58,6 +58,7 @@ OWNERS = {
     "schedules ticks": ["streamworkers/schedules/"],
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py", "streamworkers/market/bars/lesser.py"],
+    "listings": ["streamworkers/loading/listings.py"],
     "absent_bars": ["streamworkers/loading/absence.py", "streamworkers/market/bars/lesser.py"],
     "series_changes series_versions": ["streamworkers/market/bars/changes.py"],
     "series_state": ["streamworkers/market/bars/changes.py", "streamworkers/results/series_versions.py"],

@@ -43,6 +43,15 @@ class LoadingSettings(BaseModel):
     load_confirm: bool = Field(
         True, description="Ask a second time for bars that an answer left out, before they count as absent"
     )
+    load_listing_days: float = Field(
+        30.0, ge=0, le=3650, description="Days after which a load asks again when a symbol was listed; 0 never asks"
+    )
+    load_check_nights: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Nights in which loads request all stored bars again, a share each; 0 never does",
+    )
     load_threads: int = Field(8, ge=1, le=64, description="Symbols that a worker loads at the same time")
     load_grouped_from: int = Field(
         20, ge=1, description="Number of symbols from which a new day is loaded with one call for all symbols"

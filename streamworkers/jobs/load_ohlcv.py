@@ -110,6 +110,7 @@ class LoadOhlcv(Job[LoadParameters]):
             settings.load_wait_seconds,
             settings.load_away_seconds,
             settings.load_confirm,
+            settings.load_listing_days,
         ).outcomes()
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
@@ -147,6 +148,7 @@ def _fill_in(given: LoadParameters, settings: Settings, symbols: int) -> LoadPar
             "default_years": settings.load_years,
             "overlap_bars": settings.load_overlap_bars,
             "grace_seconds": settings.load_grace_seconds,
+            "check_nights": given.check_nights or settings.load_check_nights or None,
             "grouped": symbols >= settings.load_grouped_from,
         }
     )

@@ -5,12 +5,14 @@ had been stored is in no such range, so it is still missed, and is filled.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import psycopg
 from psycopg import sql
 
+from streamworkers.loading.listings import list_unlisted, read_listings
 from streamworkers.market.bars.bars import Mask, Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment
 from streamworkers.market.calendar.windows import moment_of, start_of
@@ -44,16 +46,22 @@ class AbsentRange(NamedTuple):
 
 
 def read_absent(
-    connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str]
+    connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str], since: datetime | None = None
 ) -> dict[str, list[tuple[int, int]]]:
-    """Return the ranges of absent bars of each symbol, as first and last start."""
+    """Return the ranges of absent bars of each symbol, as first and last start; also those beyond its listing.
+
+    With `since`, listings that were asked for before that moment do not count.
+    """
+    symbols = list(symbols)
     found: dict[str, list[tuple[int, int]]] = {}
     for symbol, *bars in connection.execute(
         "SELECT symbol, first_bar, last_bar FROM absent_bars WHERE timeframe = %s AND symbol = ANY(%s) ORDER BY 1, 2",
-        (timeframe.name, list(symbols)),
+        (timeframe.name, symbols),
     ):
         first, last = (start_of(bar if timeframe.intraday else bar.astimezone(EXCHANGE_ZONE).date()) for bar in bars)
         found.setdefault(symbol, []).append((first, last))
+    for symbol, listing in read_listings(connection, symbols, since).items():
+        found.setdefault(symbol, []).extend(list_unlisted(listing, timeframe))
     return found
 
 

@@ -19,10 +19,11 @@ from streamworkers.engine.outcome import Completed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError
 from streamworkers.loading.absence import is_absent, read_absent
 from streamworkers.loading.checkpoints import CheckpointPage, delete_checkpoints, read_checkpoint, write_checkpoint
-from streamworkers.loading.confirm import confirm_absence
+from streamworkers.loading.confirm import confirm_absence, explain_absence
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
 from streamworkers.loading.grouped_days import DaysOfAll, list_grouped_days
 from streamworkers.loading.history import PlanHistory
+from streamworkers.loading.listings import Listings, plan_delisted, read_listings
 from streamworkers.loading.newest_day import NewestDay, WaitingError, find_newest_session, lacks_day, needs_day
 from streamworkers.loading.outages import PausedError, ProviderWatch
 from streamworkers.loading.outcomes import LoadFacts, complete_item, fail_item
@@ -80,6 +81,7 @@ class LoadBatch:
     wait_seconds: float = 0.0
     away_seconds: float = 0.0
     confirms: bool = False
+    listing_days: float = 0.0
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
     _kept: dict[str, list[CheckpointPage]] = field(default_factory=dict)
@@ -97,6 +99,10 @@ class LoadBatch:
         self._newest = NewestDay(self._notes, self.wait_seconds)
         self._history = PlanHistory(self.provider, self._notes)
         self._shared = SharedAnswers(self.context, self.provider, self._newest, self._midnight)
+
+    @property
+    def _asked_since(self) -> datetime:
+        return self._begun_at - timedelta(days=self.listing_days)
 
     @property
     def _today(self) -> date:
@@ -162,23 +168,30 @@ class LoadBatch:
 
     def _plan_items(self, splits: Mapping[str, Sequence[Split]]) -> Iterator[Want | Outcome]:
         """Yield what is wanted for each item, or its outcome if there is nothing to load."""
+        known = read_listings(self.context.connection, {item.symbol for item in self.items}, self._asked_since)
+        self._listings = Listings(self.provider, known, self.listing_days > 0)
         by_timeframe: dict[str, list[Item]] = {}
         for item in self.items:
             by_timeframe.setdefault(item.timeframe or "day", []).append(item)
         for name, group in by_timeframe.items():
             frame = timeframe_named(name)
             stored = read_stored(self.context.connection, frame, [item.symbol for item in group])
-            absent = read_absent(self.context.connection, frame, [item.symbol for item in group])
+            absent = read_absent(self.context.connection, frame, [item.symbol for item in group], self._asked_since)
             better = find_better(self.context.connection, frame, [item.symbol for item in group], self.provider.origin)
             for item in group:
                 if item.symbol in better:
                     yield self._reject(item, frame)
                     continue
-                wanted = self._plan_item(item, frame, stored.get(item.symbol), splits.get(item.symbol, ()))
+                have = stored.get(item.symbol)
+                wanted = self._plan_item(item, frame, have, splits.get(item.symbol, ()))
+                if isinstance(wanted, Want):
+                    wanted = replace(wanted, absent=tuple(absent.get(item.symbol, ())))
+                listing = self._listings.known.get(item.symbol)
+                wanted = plan_delisted(wanted, listing, have, self._rules_of(item.symbol))
                 if isinstance(wanted, NothingToLoad):
                     yield Completed(item, None, {"bars": 0, "why": wanted.why})
                 else:
-                    yield replace(wanted, absent=tuple(absent.get(item.symbol, ())))
+                    yield wanted
 
     def _plan_item(
         self, item: Item, frame: Timeframe, found: StoredSeries | None, splits: Sequence[Split]
@@ -310,7 +323,9 @@ class LoadBatch:
 
     def _confirm(self, fetch: Fetch, provider: Provider, results: Sequence[Loaded]) -> None:
         if provider is self.provider and self.confirms:
-            confirm_absence(fetch, provider, self._rules_of(fetch.request.symbol), results, self._stop.is_set)
+            rules = self._rules_of(fetch.request.symbol)
+            explain_absence(results, rules, self._listings)
+            confirm_absence(fetch, provider, rules, results, self._stop.is_set)
 
     def _is_away(self) -> bool:
         """True if a fetch has failed as if the provider were away, and none has succeeded since."""

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
+from streamworkers.loading.absence import is_absent
 from streamworkers.loading.fetch import Loaded, run_fetch
+from streamworkers.loading.listings import Listings, list_unlisted
 from streamworkers.loading.newest_day import find_newest_session
 from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
 from streamworkers.loading.providers.provider import BarsRequest, Provider, UnlikeAnswersError
@@ -12,7 +14,28 @@ from streamworkers.market.bars.bars import Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
 from streamworkers.market.calendar.windows import days_since_epoch, moment_of, start_of, whole_windows
 
+EDGE = 5  # so many bars may be missing at the begin or the end of a series without a question why
 MOST_UNCONFIRMED = 0.05  # the share of intraday bars that may be missing without a second question
+
+
+def explain_absence(results: Sequence[Loaded], rules: LoadRules, listings: Listings) -> None:
+    """Leave out of what was not sent the bars before and after the listing of the symbol."""
+    for loaded in results:
+        want, unsent, spool = loaded.want, loaded.unsent, loaded.spool
+        if want.is_open or rules.include_open or loaded.rejected or not len(unsent):
+            continue
+        first, last = (spool.first, spool.last) if spool.count else (None, None)
+        early = 0 if first is None else int((unsent < first).sum())
+        late = 0 if last is None else int((unsent > last).sum())
+        if first is not None and max(early, late) < EDGE:
+            continue
+        begin = None if first is None or not early else _to_date(moment_of(want.timeframe, first))
+        listing = listings.find(want.symbol, begin)
+        if listing is None:
+            continue
+        loaded.listing = listing
+        loaded.unsent = unsent[~is_absent(unsent, list_unlisted(listing, want.timeframe))]
+        loaded.missing = len(loaded.unsent)
 
 
 def confirm_absence(
@@ -74,5 +97,8 @@ def _limit(timeframe: Timeframe, day: date) -> int:
 
 
 def _date(timeframe: Timeframe, starts: Starts, place: int) -> date:
-    moment = moment_of(timeframe, int(starts[place]))
+    return _to_date(moment_of(timeframe, int(starts[place])))
+
+
+def _to_date(moment: date | datetime) -> date:
     return moment.astimezone(EXCHANGE_ZONE).date() if isinstance(moment, datetime) else moment

@@ -10,7 +10,7 @@ from streamworkers.loading.absence import is_absent
 from streamworkers.loading.bar_checks import check_bars
 from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.plan import Fetch, LoadRules, Want
-from streamworkers.loading.providers.provider import Provider, ProviderError, UnlikeAnswersError
+from streamworkers.loading.providers.provider import Listing, Provider, ProviderError, UnlikeAnswersError
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
 from streamworkers.market.bars.aggregate import Aggregator
 from streamworkers.market.bars.bars import Bars, Mask, Starts, time_unit
@@ -30,7 +30,7 @@ class Loaded:
     `rejected` counts the bars that broke a rule, by rule, with one `example`. `off_session` is the number of day bars
     on days without a session, `missing` the number of expected closed bars that the provider did not send. `newest` is
     the start of the last fetched bar. `unsent` are the starts of the missing bars, which are `absent` if the provider
-    has answered twice that it has none.
+    has answered twice that it has none. `listing` explains why others are not there.
     """
 
     want: Want
@@ -42,6 +42,7 @@ class Loaded:
     newest: int | None = None
     unsent: Starts = field(default_factory=lambda: np.zeros(0, np.int64))
     absent: bool = False
+    listing: Listing | None = None
 
 
 class _Filter:

@@ -12,7 +12,7 @@ from streamworkers.loading.absence import find_ranges
 from streamworkers.loading.fetch import Loaded
 from streamworkers.loading.plan import Fetch, LoadRules, Want
 from streamworkers.loading.provenance import SeriesKind, SeriesSource, StoredSeries
-from streamworkers.loading.providers.provider import Provider
+from streamworkers.loading.providers.provider import Listing, Provider
 from streamworkers.loading.spool import BarSpool
 from streamworkers.loading.store import BarsToSave
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
@@ -52,7 +52,7 @@ def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries 
         absent = find_ranges(want.symbol, expected, loaded.unsent, facts.provider.name)
     return Completed(
         item,
-        BarsToSave(want.timeframe, spool, source, replaces, fetch.key, want.factor, absent),
+        BarsToSave(want.timeframe, spool, source, replaces, fetch.key, want.factor, absent, loaded.listing),
         {"bars": spool.count, **result},
     )
 
@@ -65,6 +65,9 @@ def _describe(loaded: Loaded, fetch: Fetch, facts: LoadFacts) -> dict[str, Any]:
     why = f"no {want.timeframe.name} from {want.span.first} to {want.span.last} has closed"
     if loaded.absent:
         why = f"{facts.provider.name} has none of these bars"
+    listing = loaded.listing
+    if listing is not None and not spool.count:
+        why = _describe_listing(listing)
     if is_clipped:
         why = f"the plan of the key has no whole {want.timeframe.name} of this range"
     return {
@@ -75,6 +78,8 @@ def _describe(loaded: Loaded, fetch: Fetch, facts: LoadFacts) -> dict[str, Any]:
         "why": None if spool.count else why,
         "history_from": _show(fetch.asked.first) if is_clipped else None,
         "missing_bars": 0 if loaded.absent else loaded.missing,
+        "listed_from": listing and listing.listed_from and listing.listed_from.isoformat(),
+        "delisted_after": listing and listing.delisted_after and listing.delisted_after.isoformat(),
         "absent_bars": len(loaded.unsent) if loaded.absent else 0,
         "off_session": loaded.off_session,
         "rejected": dict(loaded.rejected),
@@ -82,6 +87,12 @@ def _describe(loaded: Loaded, fetch: Fetch, facts: LoadFacts) -> dict[str, Any]:
         "replaced": want.replaces,
         "splits": "unknown" if facts.splits_unknown else None,
     }
+
+
+def _describe_listing(listing: Listing) -> str:
+    since = f" is listed since {listing.listed_from}" if listing.listed_from else ""
+    until = f" was delisted after {listing.delisted_after}" if listing.delisted_after else ""
+    return f"{listing.symbol}{' and'.join(filter(None, (since, until)))}"
 
 
 def _find_replaced(

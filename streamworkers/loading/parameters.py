@@ -40,6 +40,7 @@ class LoadParameters(JobParameters):
     grace_seconds: float = Field(0.0, ge=0, le=86_400, validation_alias=AliasChoices("grace_seconds", "settle_seconds"))
     grouped: bool = False
     splits_since: date | None = None
+    check_nights: int | None = Field(None, ge=1, le=1000)
     estimated_calls: int = Field(0, ge=0)
     calls_share: str = ""
     calls_cost: int = Field(1, ge=1, le=1000)
@@ -77,4 +78,5 @@ class LoadParameters(JobParameters):
             include_open=self.include_open,
             only_gaps=self.only_gaps,
             derive=self.derive is not False,
+            check_nights=self.check_nights or 0,
         )

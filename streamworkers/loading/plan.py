@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from math import prod
 from typing import TypeAlias
+from zlib import crc32
 
 import numpy as np
 
@@ -62,6 +63,7 @@ class LoadRules:
     only_gaps: bool = False
     derive: bool = True
     open_when_alone: bool = False
+    check_nights: int = 0
     calendar: str = EXCHANGE_CALENDAR
 
     @property
@@ -167,7 +169,7 @@ def plan_load(
     `kind` is that of the new bars, `found` what is stored, `splits` are those of the symbol since it was stored, and
     `present` the starts of the stored bars, if gaps are to be filled.
     """
-    span = rules.span or _next_span(timeframe, rules, found)
+    span = rules.span or _next_span(symbol, timeframe, rules, found)
     reason, last_split, factor = _find_replacement(kind, timeframe, found, splits)
     if reason is not None and found is not None:
         begin = min(span.first, _date_of(found.first))
@@ -233,10 +235,19 @@ def find_last_session(rules: LoadRules, last: date) -> date:
     return day_of(int(closed[-1])) if len(closed) else last
 
 
-def _next_span(timeframe: Timeframe, rules: LoadRules, found: StoredSeries | None) -> Span:
+def is_checked(symbol: str, rules: LoadRules) -> bool:
+    """True on the one of `check_nights` nights, Monday to Friday, on which all bars of a symbol are requested again."""
+    nights = rules.check_nights
+    weeks, weekday = divmod(rules.today.toordinal() - 1, 7)
+    return nights > 0 and crc32(symbol.encode()) % nights == (5 * weeks + min(weekday, 4)) % nights
+
+
+def _next_span(symbol: str, timeframe: Timeframe, rules: LoadRules, found: StoredSeries | None) -> Span:
     last = rules.today
     if found is None:
         return Span(last - timedelta(days=round(rules.years * _DAYS_OF_YEAR)), last)
+    if is_checked(symbol, rules):
+        return Span(min(_date_of(found.first), last), last)
     first = _date_of(found.last)
     more = rules.overlap_bars - 1
     if timeframe.name == "week":

@@ -8,6 +8,7 @@ from streamworkers.database import Connection
 from streamworkers.errors import ItemError
 from streamworkers.loading.absence import AbsentRange, record_absent
 from streamworkers.loading.checkpoints import delete_checkpoints
+from streamworkers.loading.listings import record_listings
 from streamworkers.loading.provenance import (
     ProvenanceError,
     SeriesSource,
@@ -18,13 +19,13 @@ from streamworkers.loading.provenance import (
     record_sources,
     require_replaceable,
 )
-from streamworkers.loading.providers.provider import BarOrigin
+from streamworkers.loading.providers.provider import BarOrigin, Listing
 from streamworkers.loading.spool import BarSpool
 from streamworkers.market.bars.changes import ChangeRecorder
 from streamworkers.market.bars.incoming import IncomingChecks
 from streamworkers.market.bars.text_rows import BarRows, format_bars
 from streamworkers.market.bars.write import LoadCounts, Series, delete_bars, load_rows, lock_bars, store_series
-from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import moment_of
 
 _ROWS_OF_A_STATEMENT = 300_000
@@ -45,6 +46,16 @@ class BarsToSave:
     checkpoint_key: str
     factor: float | None = None
     absent: Sequence[AbsentRange] = ()
+    listing: Listing | None = None
+
+    @property
+    def days(self) -> tuple[str, date, date] | None:
+        """The symbol and the days of its first and last bar, None of bars wider than a day."""
+        if self.spool.first is None or self.spool.last is None or self.timeframe.name in ("week", "month"):
+            return None
+        moments = (moment_of(self.timeframe, start) for start in (self.spool.first, self.spool.last))
+        days = [at.astimezone(EXCHANGE_ZONE).date() if isinstance(at, datetime) else at for at in moments]
+        return self.source.symbol, days[0], days[1]
 
 
 def store_loaded(connection: Connection, run_id: int, values: Sequence[BarsToSave]) -> None:
@@ -65,6 +76,8 @@ def store_loaded(connection: Connection, run_id: int, values: Sequence[BarsToSav
         group = [value for value in values if value.timeframe == frame]
         if group:
             _store_timeframe(connection, frame, group, newest)
+    listings = [value.listing for value in values if value.listing is not None]
+    record_listings(connection, listings, sources[0].provider, [value.days for value in values if value.days])
     delete_checkpoints(connection, run_id, [value.checkpoint_key for value in values])
 
 

@@ -30,6 +30,7 @@ from streamworkers.loading.providers.provider import (
     BarOrigin,
     BarsRequest,
     Calls,
+    Listing,
     NoDataError,
     NotYetError,
     Page,
@@ -96,6 +97,41 @@ class _Splits(msgspec.Struct):
     status: str
     results: list[_Split] | None = None
     next_url: str | None = None
+
+
+class _Ticker(msgspec.Struct):
+    ticker: str = ""
+    active: bool = True
+    list_date: date | None = None
+    delisted_utc: str | None = None
+
+
+class _OneTicker(msgspec.Struct):
+    status: str
+    results: _Ticker
+
+
+class _Tickers(msgspec.Struct):
+    status: str
+    results: list[_Ticker] | None = None
+
+
+class _Renamed(msgspec.Struct):
+    ticker: str
+
+
+class _TickerEvent(msgspec.Struct):
+    date: date
+    ticker_change: _Renamed | None = None
+
+
+class _TickerEvents(msgspec.Struct):
+    events: list[_TickerEvent] = []
+
+
+class _Events(msgspec.Struct):
+    status: str
+    results: _TickerEvents
 
 
 class _Rejection(msgspec.Struct):
@@ -199,6 +235,36 @@ class Massive(Provider):
             pages[bar.T] = Page(more.bars, [*page.rejected, *more.rejected])
         pages.pop("", None)
         return pages
+
+    def listing(self, symbol: str, first: date | None) -> Listing | None:
+        """Return the days of a symbol's listing, by one to three calls: of a renamed one, those under this name."""
+        row = self._read_ticker(symbol)
+        if row is None:
+            return Listing(symbol, None, None)
+        until = None
+        if row.delisted_utc is not None and not row.active:
+            until = _to_date(row.delisted_utc)
+        listed = row.list_date
+        if first is not None and (listed is None or listed < first):
+            listed = self._find_rename(symbol) or listed
+        return Listing(symbol, listed, until)
+
+    def _read_ticker(self, symbol: str) -> _Ticker | None:
+        try:
+            return self._get(f"/v3/reference/tickers/{quote(symbol, safe='')}", _OneTicker).results
+        except UnsupportedError:  # the API may not know it any more under that path
+            path = f"/v3/reference/tickers?ticker={quote(symbol, safe='')}&market=stocks&active=false&limit=1"
+            found = self._get(path, _Tickers).results or []
+            return next((row for row in found if row.ticker == symbol), None)
+
+    def _find_rename(self, symbol: str) -> date | None:
+        try:
+            found = self._get(f"/vX/reference/tickers/{quote(symbol, safe='')}/events?types=ticker_change", _Events)
+        except UnsupportedError:
+            return None
+        changes = found.results.events
+        days = [one.date for one in changes if one.ticker_change is not None and one.ticker_change.ticker == symbol]
+        return max(days, default=None)
 
     def probe(self) -> bool:
         """Request one bar of a symbol that trades each day."""
@@ -361,6 +427,14 @@ def _begin_windows(timeframe: Timeframe, starts: Starts) -> Mask:
         return aligned
     days = ((start, day_of(start)) for start in starts.tolist())
     return np.array([start > 0 and whole_windows(timeframe, day, day)[0] == day for start, day in days], np.bool_)
+
+
+def _to_date(text: str) -> date:
+    """Return the day of a time of the API. Raises BadPayloadError."""
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        raise BadPayloadError(f"the time {_shown(text)} is malformed") from None
 
 
 def _column(values: list[float | None]) -> FloatArray:

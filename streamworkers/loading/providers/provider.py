@@ -96,6 +96,14 @@ class Split(NamedTuple):
     parts_after: float
 
 
+class Listing(NamedTuple):
+    """The first and the last day on which a symbol is listed; None if it is not known, or listed still."""
+
+    symbol: str
+    listed_from: date | None
+    delisted_after: date | None
+
+
 @dataclass(frozen=True, slots=True)
 class BarsRequest:
     """A request for the bars of a symbol whose windows touch the days from `first` to `last`, dates of New York."""
@@ -175,6 +183,14 @@ class Provider(ABC):
     def day_of_all(self, day: date) -> Mapping[str, Page] | None:
         """Return the day bar of every symbol by one call, None if the provider has no such call."""
         del day
+        return None
+
+    def listing(self, symbol: str, first: date | None) -> Listing | None:
+        """Return since when and until when a symbol is listed, None if the provider has no such call.
+
+        `first` is the day of its first bar, as far as it is known.
+        """
+        del symbol, first
         return None
 
     def probe(self) -> bool:

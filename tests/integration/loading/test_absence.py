@@ -36,7 +36,7 @@ def test_only_what_was_lost_is_missing_and_it_is_filled(monkeypatch: pytest.Monk
         assert run_status(loader.connection, run) == "COMPLETED"
         found = {symbol: result or {} for (symbol, _), (_, result, _) in results(loader.connection, run).items()}
         assert all("missing_bars" not in result for result in found.values())
-        assert {symbol for symbol, result in found.items() if "absent_bars" in result} == {*SYMBOLS} - {"FULL"}
+        assert {symbol for symbol, result in found.items() if "absent_bars" in result} == {"THIN"}
         whole = stored_bars(loader.connection, "day")
         assert _missing(loader) == {}
         loader.connection.execute("DELETE FROM ohlcv_daily WHERE symbol = 'IPO' AND date = '2025-11-11'")

@@ -1,0 +1,125 @@
+"""Since when and until when symbols are listed: bars before and after are no gaps, and are not asked for.
+
+A provider is asked only about symbols whose bars begin late or end early, and again after some days.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+
+import psycopg
+import structlog
+
+from streamworkers.errors import PermanentError, StopRunError
+from streamworkers.loading.plan import LoadRules, NothingToLoad, Plan, Span
+from streamworkers.loading.provenance import StoredSeries
+from streamworkers.loading.providers.provider import Listing, Provider
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
+from streamworkers.market.calendar.windows import start_of, whole_windows
+
+_EVER = 2**62
+log = structlog.get_logger()
+
+_INSERT = """
+INSERT INTO listings (symbol, listed_from, delisted_after, provider)
+SELECT * FROM unnest(%s::text[], %s::date[], %s::date[], %s::text[]) AS n (symbol) ORDER BY symbol
+ON CONFLICT (symbol) DO UPDATE SET listed_from = excluded.listed_from, delisted_after = excluded.delisted_after,
+    provider = excluded.provider, asked_at = excluded.asked_at"""
+
+# Bars outside of a listing say that it is another one by now.
+_DELETE_CONTRADICTED = """
+DELETE FROM listings l USING unnest(%s::text[], %s::date[], %s::date[]) AS s (symbol, first, last)
+WHERE l.symbol = s.symbol AND (l.listed_from > s.first OR l.delisted_after < s.last)"""
+
+
+def read_listings(
+    connection: psycopg.Connection, symbols: Iterable[str], since: datetime | None = None
+) -> dict[str, Listing]:
+    """Return the known listings of symbols, with `since` those that were asked for since then."""
+    rows = connection.execute(
+        "SELECT symbol, listed_from, delisted_after FROM listings"
+        " WHERE symbol = ANY(%s) AND (%s::timestamptz IS NULL OR asked_at >= %s)",
+        (list(symbols), since, since),
+    )
+    return {row[0]: Listing(*row) for row in rows}
+
+
+def record_listings(
+    connection: psycopg.Connection,
+    listings: Iterable[Listing],
+    provider: str,
+    stored: Sequence[tuple[str, date, date]],
+) -> None:
+    """Record listings, and forget those that the stored bars of a symbol, from a first to a last day, contradict."""
+    if stored:
+        ordered = sorted(stored)
+        connection.execute(_DELETE_CONTRADICTED, [list(column) for column in zip(*ordered, strict=True)])
+    rows = sorted({listing.symbol: listing for listing in listings}.values())
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        connection.execute(_INSERT, (*columns, [provider] * len(rows)))
+
+
+def list_unlisted(listing: Listing, timeframe: Timeframe) -> list[tuple[int, int]]:
+    """Return the ranges of starts of bars before and after a listing; bars of the first and last day are in none."""
+    ranges = []
+    if listing.listed_from is not None:
+        ranges.append((-_EVER, _start(timeframe, listing.listed_from) - 1))
+    if listing.delisted_after is not None:
+        after = listing.delisted_after
+        begin = _start(timeframe, after + timedelta(days=1)) if timeframe.intraday else _start(timeframe, after) + 1
+        ranges.append((begin, _EVER))
+    return ranges
+
+
+def plan_delisted(plan: Plan, listing: Listing | None, found: StoredSeries | None, rules: LoadRules) -> Plan:
+    """Return a plan that asks for nothing after the delisting; for nothing at all if all until then is stored."""
+    if isinstance(plan, NothingToLoad) or listing is None or listing.delisted_after is None or plan.replaces:
+        return plan
+    end = listing.delisted_after
+    why = f"{plan.symbol} was delisted after {end}"
+    if plan.span.first > end:
+        return NothingToLoad(plan.number, why)
+    span = Span(plan.span.first, min(plan.span.last, end))
+    if rules.span is None and found is not None:
+        newer = rules.expected(plan.timeframe, span)
+        newer = newer[newer > start_of(found.last)]
+        if not any(not any(first <= start <= last for first, last in plan.absent) for start in newer.tolist()):
+            return NothingToLoad(plan.number, why)
+    return replace(plan, span=span)
+
+
+@dataclass
+class Listings:
+    """The listings of the symbols of one batch. Each is asked for by the fetch of its symbol, in a thread."""
+
+    provider: Provider
+    known: Mapping[str, Listing] = field(default_factory=dict)
+    asks: bool = True
+    _asked: dict[str, Listing] = field(default_factory=dict)
+
+    def find(self, symbol: str, first: date | None) -> Listing | None:
+        """Return the listing of a symbol whose first bar is of a day, None if nobody knows it.
+
+        Raises what the provider raises when trying again may help.
+        """
+        listing = self.known.get(symbol) or self._asked.get(symbol)
+        if listing is not None or not self.asks:
+            return listing
+        try:
+            listing = self.provider.listing(symbol, first)
+        except StopRunError:
+            raise
+        except PermanentError as error:
+            self.asks = False  # what the plan of the key does not include for one symbol, it does for none
+            log.warning("load_does_without", what="listings", reason=str(error))
+            return None
+        if listing is not None:
+            self._asked[symbol] = listing
+        return listing
+
+
+def _start(timeframe: Timeframe, day: date) -> int:
+    if timeframe.intraday:
+        return start_of(datetime(day.year, day.month, day.day, tzinfo=EXCHANGE_ZONE))
+    return start_of(whole_windows(timeframe, day, day)[0])
