@@ -1,11 +1,9 @@
-import { type Field, FieldType, formattedValueToString, getFieldSeriesColor } from '@grafana/data';
+import { FieldType, formattedValueToString, getFieldSeriesColor } from '@grafana/data';
 import { LegendDisplayMode, VizLegend } from '@grafana/ui';
 
 import type { Drawn } from './drawn';
+import { isShown, nameOf } from './fields';
 import { Nothing } from './nothing';
-
-const shown = (field: Field) => field.type === FieldType.number && !(field.config.custom as any)?.hideFrom?.viz;
-const nameOf = (field: Field) => field.state?.displayName ?? field.name;
 
 /** Bars for each row, horizontal or vertical, beside each other or stacked. */
 export function BarChart(drawn: Drawn) {
@@ -13,7 +11,7 @@ export function BarChart(drawn: Drawn) {
   const frame = frames[0];
   const options = panel.options ?? {};
   const x = frame?.fields.find((field) => nameOf(field) === options.xField) ?? frame?.fields.find(({ type }) => type === FieldType.string);
-  const fields = frame?.fields.filter((field) => field !== x && shown(field)) ?? [];
+  const fields = frame?.fields.filter((field) => field !== x && isShown(field)) ?? [];
   if (!frame || frame.length === 0 || fields.length === 0) {
     return <Nothing {...drawn} />;
   }

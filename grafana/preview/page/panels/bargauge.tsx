@@ -1,20 +1,14 @@
-import { VizOrientation, getDisplayValueAlignmentFactors, getFieldDisplayValues } from '@grafana/data';
+import { VizOrientation, getDisplayValueAlignmentFactors } from '@grafana/data';
 import { BarGauge as Bar, VizRepeater } from '@grafana/ui';
 
 import type { Drawn } from './drawn';
+import { reduced } from './fields';
 
 /** Bars with their numbers, drawn by Grafana's own component. */
-export function BarGauge({ panel, frames, config, theme, timeZone, width, height, replace, note }: Drawn) {
+export function BarGauge(drawn: Drawn) {
+  const { panel, theme, width, height } = drawn;
   const options = panel.options ?? {};
-  const values = getFieldDisplayValues({
-    fieldConfig: config,
-    reduceOptions: { calcs: ['lastNotNull'], ...options.reduceOptions },
-    replaceVariables: replace,
-    theme,
-    data: frames,
-    timeZone,
-  });
-  note({ values: values.map(({ display }) => ({ title: display.title, text: display.text, isTime: false })) });
+  const values = reduced(drawn);
   return (
     <VizRepeater
       getValues={() => values}

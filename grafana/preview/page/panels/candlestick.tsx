@@ -1,11 +1,10 @@
-import { type Field, FieldType, formattedValueToString, getFieldSeriesColor } from '@grafana/data';
+import { FieldType, formattedValueToString, getFieldSeriesColor } from '@grafana/data';
 import { LegendDisplayMode, VizLegend } from '@grafana/ui';
 
 import type { Drawn } from './drawn';
+import { nameOf } from './fields';
 import { Nothing } from './nothing';
 import { TimeAxis } from './time_axis';
-
-const nameOf = (field: Field) => field.state?.displayName ?? field.name;
 
 /** Candles and volume, with every other number as a line over them. */
 export function Candlestick(drawn: Drawn) {

@@ -1,7 +1,8 @@
-import { type FieldDisplay, VizOrientation, formattedValueToString, getActiveThreshold, getFieldDisplayValues } from '@grafana/data';
+import { type FieldDisplay, VizOrientation, formattedValueToString, getActiveThreshold } from '@grafana/data';
 import { VizRepeater } from '@grafana/ui';
 
 import type { Drawn } from './drawn';
+import { reduced } from './fields';
 
 const FROM = -120;
 const SWEEP = 240;
@@ -15,17 +16,10 @@ function arc(cx: number, cy: number, radius: number, from: number, to: number): 
 }
 
 /** Dials: Grafana's values, colours and thresholds on an arc of our own. */
-export function Gauge({ panel, frames, config, theme, timeZone, width, height, replace, note }: Drawn) {
+export function Gauge(drawn: Drawn) {
+  const { panel, theme, width, height } = drawn;
   const options = panel.options ?? {};
-  const values = getFieldDisplayValues({
-    fieldConfig: config,
-    reduceOptions: { calcs: ['lastNotNull'], ...options.reduceOptions },
-    replaceVariables: replace,
-    theme,
-    data: frames,
-    timeZone,
-  });
-  note({ values: values.map(({ display }) => ({ title: display.title, text: display.text, isTime: false })) });
+  const values = reduced(drawn);
   const dial = (value: FieldDisplay, w: number, h: number) => {
     const [min, max] = [value.field.min ?? 0, value.field.max ?? 100];
     const part = (at: number) => FROM + SWEEP * Math.max(0, Math.min(1, (at - min) / (max - min)));

@@ -1,22 +1,14 @@
-import { FieldType, type FieldDisplay, VizOrientation, getDisplayValueAlignmentFactors, getFieldDisplayValues } from '@grafana/data';
+import { VizOrientation, getDisplayValueAlignmentFactors } from '@grafana/data';
 import { BigValue, VizRepeater } from '@grafana/ui';
 
 import type { Drawn } from './drawn';
+import { reduced } from './fields';
 
 /** Large numbers, laid out and coloured by Grafana's own components. */
-export function Stat({ panel, frames, config, theme, timeZone, width, height, replace, note }: Drawn) {
+export function Stat(drawn: Drawn) {
+  const { panel, theme, width, height } = drawn;
   const options = panel.options ?? {};
-  const values = getFieldDisplayValues({
-    fieldConfig: config,
-    reduceOptions: { calcs: ['lastNotNull'], ...options.reduceOptions },
-    replaceVariables: replace,
-    theme,
-    data: frames,
-    sparkline: options.graphMode !== 'none',
-    percentChange: options.showPercentChange,
-    timeZone,
-  });
-  note({ values: values.map((each) => described(each)) });
+  const values = reduced(drawn);
   return (
     <VizRepeater
       getValues={() => values}
@@ -48,10 +40,4 @@ export function Stat({ panel, frames, config, theme, timeZone, width, height, re
       orientation={options.orientation ?? VizOrientation.Auto}
     />
   );
-}
-
-function described({ display, view, colIndex, field }: FieldDisplay) {
-  const source = colIndex === undefined ? undefined : view?.dataFrame.fields[colIndex];
-  const meant = (field.unit ?? '').startsWith('dateTime');
-  return { title: display.title, text: display.text, isTime: source?.type === FieldType.time && !meant };
 }

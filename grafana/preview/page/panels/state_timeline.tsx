@@ -2,6 +2,7 @@ import { type Field, FieldType, formattedValueToString } from '@grafana/data';
 import { LegendDisplayMode, VizLegend } from '@grafana/ui';
 
 import type { Drawn } from './drawn';
+import { nameOf } from './fields';
 import { Nothing } from './nothing';
 import { TimeAxis } from './time_axis';
 
@@ -28,7 +29,7 @@ function line(times: number[], field: Field, end: number): Line {
     }
     spans.push({ from: at, to: end, color: shown.color ?? 'gray', text: formattedValueToString(shown) });
   });
-  return { name: field.state?.displayName ?? field.name, spans };
+  return { name: nameOf(field), spans };
 }
 
 /** Coloured spans of state, a line for each series. */

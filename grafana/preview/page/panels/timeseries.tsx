@@ -3,6 +3,7 @@ import { TimeSeries as Graph, type UPlotConfigBuilder } from '@grafana/ui';
 
 import { Marks } from './annotations';
 import type { Drawn } from './drawn';
+import { isShown } from './fields';
 import { Nothing } from './nothing';
 
 const LEGEND = { showLegend: true, displayMode: 'list', placement: 'bottom', calcs: [] };
@@ -24,9 +25,7 @@ function graphable(frames: DataFrame[]): DataFrame[] {
 }
 
 /** A number that is drawn: neither hidden nor without a value. */
-function isLine({ type, values, config }: Field): boolean {
-  return type === FieldType.number && !(config.custom as any)?.hideFrom?.viz && values.some((value) => value !== null);
-}
+const isLine = (field: Field): boolean => isShown(field) && field.values.some((value) => value !== null);
 
 /** Lines, bars and points over time. */
 export function TimeSeries(drawn: Drawn) {
