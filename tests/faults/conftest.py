@@ -16,6 +16,14 @@ from streamworkers.engine.registry import Registry
 SAMPLE_JOBS = Path(__file__).parent.parent / "sample_jobs"
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, as sockets need."""
+    made = Path(tempfile.mkdtemp(prefix="sw-faults-"))
+    yield made
+    shutil.rmtree(made)
+
+
 @pytest.fixture(scope="session")
 def faulty_services() -> Iterator[EmbeddedServices]:
     """Services with a migrated database that belongs to a role without special rights, as in production."""

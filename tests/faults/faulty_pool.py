@@ -21,6 +21,7 @@ from harness import Supervisor, effects_of, items_of, start_run, wait_for_end, w
 from patience import Deadline, paced, patient
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
+from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.inspector import Backlog
@@ -111,6 +112,21 @@ class FaultyPool:
         log = self._folder / f"worker-{len(self._supervisors)}.log"
         words = ("--processes", "2", "--queue", "tests", "--metrics-port", "0")
         self._supervisors.append(Supervisor(self.environment, log, words))
+
+    @contextmanager
+    def using(self, server: PostgresServer) -> Iterator[None]:
+        """Let the pool, and the test, use a copy of its PostgreSQL."""
+        self._move(server)
+        try:
+            yield
+        finally:
+            self._move(self.services.postgres)
+
+    def _move(self, server: PostgresServer) -> None:
+        self.database_url = make_conninfo(server.url, dbname=DATABASE)
+        self.reconnect()
+        self.postgres.retarget(str(server.socket_folder / ".s.PGSQL.5432"))
+        self.postgres.cut()
 
     def reconnect(self) -> None:
         """A new connection of the test's own, after the server was away."""

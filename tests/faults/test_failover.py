@@ -1,9 +1,7 @@
 """A replica of Redis takes the place of its primary, and the pool follows; a full disk is waited for."""
 
-import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,8 +11,8 @@ import pytest
 import redis
 
 from faults.faulty_pool import FaultyPool
+from faults.small_disk import small_disk
 from harness import wait_until
-from patience import patient
 from streamworkers.config import Settings
 from streamworkers.embedded.redis_server import RedisServer, find_redis_server
 from streamworkers.engine.redis.streams import open_streams
@@ -22,13 +20,6 @@ from streamworkers.errors import RedisUnavailableError
 
 pytestmark = pytest.mark.timeout(300)
 _PASSWORD = "p%40ss"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="sw-failover-"))
-    yield made
-    shutil.rmtree(made)
 
 
 @contextmanager
@@ -127,44 +118,31 @@ def test_a_client_asks_the_sentinels_for_the_primary(folder: Path) -> None:
         assert [delivery.packed for delivery in found] == [b"first", b"second"]
 
 
-@pytest.fixture
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of 16 MiB; a visible skip where none can be mounted."""
-    place = folder / "disk"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=711", "tmpfs", str(place)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=patient(30))
-    if done.returncode != 0:
-        pytest.skip(f"needs to mount a small file system: {done.stderr.strip()}")
-    yield place
-    # Lazily, as a process that was killed may hold a file for a moment longer.
-    subprocess.run(["umount", "--lazy", str(place)], check=True, timeout=patient(30))
+def test_redis_on_a_full_disk_is_away_and_is_back_when_there_is_room(folder: Path) -> None:
+    with small_disk(folder, 16) as disk:
+        server = RedisServer(disk / "redis", folder, None)
+        server.start()
+        streams = open_streams(server.url, "disk")
+        try:
+            streams.queues.add("tests", 1, [b"kept"])
+            filler = disk / "filler"
+            with pytest.raises(OSError, match="No space left"):
+                filler.write_bytes(bytes(32 << 20))
 
+            def is_rejected() -> bool:
+                try:
+                    streams.queues.add("tests", 1, [b"more" * 1000])
+                except RedisUnavailableError:
+                    return True
+                return False
 
-def test_redis_on_a_full_disk_is_away_and_is_back_when_there_is_room(small_disk: Path, folder: Path) -> None:
-    server = RedisServer(small_disk / "redis", folder, None)
-    server.start()
-    streams = open_streams(server.url, "disk")
-    try:
-        streams.queues.add("tests", 1, [b"kept"])
-        filler = small_disk / "filler"
-        with pytest.raises(OSError, match="No space left"):
-            filler.write_bytes(bytes(32 << 20))
-
-        def is_rejected() -> bool:
-            try:
-                streams.queues.add("tests", 1, [b"more" * 1000])
-            except RedisUnavailableError:
-                return True
-            return False
-
-        wait_until(is_rejected, 60, "Redis rejects what it cannot write")
-        assert streams.inspector.read_server_state()["aof_last_write_status"] == "err"
-        with pytest.raises(RedisUnavailableError, match="MISCONF"):
-            streams.probe_write()
-        filler.unlink()
-        wait_until(lambda: not is_rejected(), 60, "Redis takes writes again")
-        assert streams.queues.read(["tests"], "one", 1, 1)[0].packed == b"kept"
-    finally:
-        streams.close()
-        server.stop()
+            wait_until(is_rejected, 60, "Redis rejects what it cannot write")
+            assert streams.inspector.read_server_state()["aof_last_write_status"] == "err"
+            with pytest.raises(RedisUnavailableError, match="MISCONF"):
+                streams.probe_write()
+            filler.unlink()
+            wait_until(lambda: not is_rejected(), 60, "Redis takes writes again")
+            assert streams.queues.read(["tests"], "one", 1, 1)[0].packed == b"kept"
+        finally:
+            streams.close()
+            server.stop()
