@@ -1,10 +1,9 @@
 """Publishes the progress of requested jobs: a Redis hash for each job id, following its runs in the ledger."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +16,7 @@ from streamworkers.engine.ledger import OPEN_RUN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.loading import LOAD_JOB
+from streamworkers.loading.progress import Progress, count_calls_left
 
 UPDATE_SECONDS = 0.5
 MOST_JOBS = 100
@@ -37,7 +37,7 @@ def set_submitted(messages: Messages, connection: Connection, submission: Submis
     fields = {
         "status": "submitted",
         "progress": "0",
-        "calls_left": str(submission.run.parameters.get("estimated_calls", 0)),
+        "calls_left": str(count_calls_left(submission.run.parameters, submission.run.item_count, 0)),
         "eta": "",
         "message": f"run {submission.run.id}: {submission.run.item_count} items of {submission.run.job}",
         "submitted_at": row[0].isoformat(),
@@ -92,34 +92,20 @@ def summarize_runs(
     is_open = bool(states & set(OPEN_RUN_STATES))
     # Rounded down: only a job that has ended shows 100.
     progress = min(100 * closed // total if total else 0, 99) if is_open else 100
-    calls = sum(_calls_left(run) for run in runs) if is_open else 0
+    calls = sum(count_calls_left(run["parameters"], run["item_count"], run["closed"]) for run in runs) if is_open else 0
+    started = min((run["started_at"] for run in runs if run["started_at"]), default=None)
+    eta = Progress(total, closed, calls, started).eta(calls_per_minute, now) if is_open else None
     last = max(runs, key=lambda run: (run["last_symbol"] is not None, run["run_id"]))
     return {
         "status": _status(states, closed, is_open=is_open),
         "progress": str(progress),
         "calls_left": str(calls),
-        "eta": _eta(runs, total - closed, calls / calls_per_minute if calls_per_minute else 0, now) if is_open else "",
+        "eta": eta.isoformat(timespec="seconds") if eta is not None else "",
         "message": _message(runs, last, closed, total, is_open=is_open),
         "submitted_at": _iso(min(run["created_at"] for run in runs)),
-        "started_at": _iso(min((run["started_at"] for run in runs if run["started_at"]), default=None)),
+        "started_at": _iso(started),
         "completed_at": "" if is_open else _iso(max(run["completed_at"] for run in runs)),
     }
-
-
-def _calls_left(run: Mapping[str, Any]) -> int:
-    """Return about how many calls a load will still make."""
-    calls = int((run["parameters"] or {}).get("estimated_calls", 0))
-    total = run["item_count"]
-    return math.ceil(calls * (total - run["closed"]) / total) if total else 0
-
-
-def _eta(runs: Sequence[Mapping[str, Any]], left: int, minutes: float, now: datetime) -> str:
-    """Return about when all items are closed: as fast as so far, and not before the rate limit allows it."""
-    started = min((run["started_at"] for run in runs if run["started_at"]), default=None)
-    closed, seconds = sum(run["closed"] for run in runs), minutes * 60
-    if started is not None and closed:
-        seconds = max(seconds, (now - started).total_seconds() / closed * left)
-    return (now + timedelta(seconds=seconds)).isoformat(timespec="seconds") if seconds else ""
 
 
 def _describe_bars(connection: Connection, runs: Sequence[Mapping[str, Any]]) -> str:

@@ -20,6 +20,7 @@ from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.processes import ProcessRecord
 from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.engine.registry import installed_jobs
+from streamworkers.loading.progress import Progress, count_calls_left
 from streamworkers.schedules import reports as schedule_reports
 
 MOST_FAILURES = 5
@@ -122,7 +123,7 @@ def gather(snapshot: Snapshot) -> Overview:
         queues=_list_queues(snapshot),
         supervisors=_list_supervisors(snapshot),
         processes=[_process_row(process) for process in snapshot.processes],
-        runs=ledger_reports.list_open_runs(connection, MOST_RUNS),
+        runs=[_run_row(snapshot, row) for row in ledger_reports.list_open_runs(connection, MOST_RUNS)],
         failures=ledger_reports.list_dead_items(connection, DeadFilter(), MOST_FAILURES),
         ticks=sorted(
             (
@@ -181,8 +182,16 @@ def _queues_table(now: Overview) -> Table:
     return table
 
 
+def _run_row(snapshot: Snapshot, row: dict[str, Any]) -> dict[str, Any]:
+    """An open run with the calls that it still makes, and about when it is done."""
+    calls = count_calls_left(row.pop("parameters"), row["item_count"], row["closed"])
+    progress = Progress(row["item_count"], row["closed"], calls, row["started_at"])
+    return {**row, "calls_left": calls, "eta": progress.eta(snapshot.settings.massive_calls_per_minute, snapshot.now)}
+
+
 def _runs_table(now: Overview, before: Overview | None) -> Table:
-    table = _table("run", "job", "target", "progress", "done", "failed", "items/s", right=("done", "failed", "items/s"))
+    numbers = ("done", "failed", "items/s", "calls left")
+    table = _table("run", "job", "target", "progress", *numbers, "done at", right=numbers)
     earlier = {run["run_id"]: run["closed"] for run in before.runs} if before else {}
     for run in now.runs:
         rate = ""
@@ -197,6 +206,8 @@ def _runs_table(now: Overview, before: Overview | None) -> Table:
             f"{run['closed']:,}/{run['item_count']:,}",
             str(run["failed"]),
             rate,
+            f"{run['calls_left']:,}" if run["calls_left"] else "",
+            f"{run['eta'].astimezone():%a %H:%M}" if run["eta"] else "",
         )
     return table
 

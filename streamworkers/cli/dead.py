@@ -23,6 +23,7 @@ from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.errors import BadInputError
 
 _MOST = 1_000_000
+_LONGEST_ERROR = 10_000
 
 
 def _add_filters(command: F) -> F:
@@ -79,7 +80,10 @@ def show(item: str, as_json: bool) -> None:
         return
     click.echo(f"{item}: {row['symbol']} died in attempt {row['attempt']}: {row['error']}")
     print_table(
-        row["history"] or [], {"attempt": "attempt", "at": "at", "worker": "worker", "error": "error"}, "no history"
+        row["history"] or [],
+        {"attempt": "attempt", "at": "at", "worker": "worker", "error": "error"},
+        "no history",
+        longest=_LONGEST_ERROR,
     )
     stacks = [attempt["stack"] for attempt in row["history"] or [] if attempt.get("stack")]
     if stacks:

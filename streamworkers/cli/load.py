@@ -2,20 +2,27 @@
 
 import getpass
 import secrets
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
 
 from streamworkers.cli.session import Day, Session, json_option, parse_words, timeout_option
 from streamworkers.cli.waiting import announce_run, wait_for_run
+from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
+from streamworkers.loading.grouped_days import MOST_DAYS
+from streamworkers.loading.parameters import LoadParameters
+from streamworkers.loading.plan import Span
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
 from streamworkers.market.universes.store import resolve
+
+_LONG_MINUTES = 10
 
 
 @click.command(short_help="Load bars from a provider.")
@@ -81,10 +88,8 @@ def load(
             universe=universe,
         )
         run, is_new = enqueue(connection, streams, registry, request)
-        if "run_analysis" in parameters and not as_json:
-            click.echo(
-                "the analysis starts after the load if a scheduler is running: `streamworkers scheduler`", err=True
-            )
+        if not as_json:
+            _announce(run, len(names), universe, is_new=is_new)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         announce_run(connection, streams, run, None if is_new else key, as_json=as_json)
@@ -97,6 +102,29 @@ def _user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):
         return None
+
+
+def _announce(run: Run, symbols: int, universe: str | None, *, is_new: bool) -> None:
+    """Print what follows the load, and what is cheaper."""
+    if run.parameters.get("run_analysis"):
+        click.echo("the analysis starts after the load if a scheduler is running: `streamworkers scheduler`", err=True)
+    if is_new:
+        _offer_newest_days(run, symbols, universe)
+
+
+def _offer_newest_days(run: Run, symbols: int, universe: str | None) -> None:
+    """Print how to have the newest days at once, where all that was asked for takes long."""
+    settings, given = load_settings(), LoadParameters.model_validate(run.parameters)
+    limit, calls = settings.massive_calls_per_minute, given.estimated_calls
+    takes_long = bool(limit) and calls > MOST_DAYS and calls > _LONG_MINUTES * limit
+    if given.provider != "massive" or run.timeframe != "day" or symbols < settings.load_grouped_from or not takes_long:
+        return
+    rules = given.rules(run.as_of or datetime.now(UTC))
+    span = Span(rules.today - timedelta(days=4 * MOST_DAYS), rules.today)
+    first = rules.expected(TIMEFRAMES["day"], span)[-MOST_DAYS:].astype("datetime64[D]").tolist()[0]
+    who = f"--universe {universe}" if universe is not None else "--symbols …"
+    command = f"streamworkers load {who} --timeframes day --from {first}"
+    click.echo(f"the newest {MOST_DAYS} days alone take {MOST_DAYS} calls: {command}")
 
 
 def _require_consistent(universe: str | None, symbols: str | None, timeout: float | None, wait: bool) -> None:

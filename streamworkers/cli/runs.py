@@ -8,6 +8,7 @@ from streamworkers.admin import runs as admin
 from streamworkers.cli.run_errors import MOST_ERRORS, list_undecided, print_errors, print_undecided
 from streamworkers.cli.session import (
     Session,
+    cut_text,
     json_option,
     limit_option,
     parse_since,
@@ -17,7 +18,13 @@ from streamworkers.cli.session import (
     show_bar_time,
     timeout_option,
 )
-from streamworkers.cli.waiting import print_summary, shorten, summarize_run, wait_for_run, warn_without_workers
+from streamworkers.cli.waiting import (
+    TARGET_CHARACTERS,
+    print_summary,
+    summarize_run,
+    wait_for_run,
+    warn_without_workers,
+)
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.schedules.reports import tick_counts
@@ -59,7 +66,7 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
     }
     for row in rows:
         row["seconds"] = f"{row['seconds']:,.2f}"
-        row["target"] = shorten(row["target"])
+        row["target"] = cut_text(row["target"], TARGET_CHARACTERS)
     print_table(
         rows,
         columns,

@@ -38,6 +38,7 @@ limit_option: Callable[[F], F] = click.option(
 )
 _FOLDED = {"description", "error", "outputs", "params", "target", "url"}
 _UNBOUNDED_WIDTH = 100_000
+_LONGEST_CELL = 500
 _NUMBER = re.compile(r"-?[\d,.]*")
 
 
@@ -152,10 +153,13 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, default=_as_text, indent=2))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str) -> None:
+def print_table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str, *, longest: int = _LONGEST_CELL
+) -> None:
     """Print rows as a table, or `empty` if there are none. `columns` maps keys to headings.
 
-    On a terminal long texts are folded; in a pipe each row is one line.
+    On a terminal long texts are folded; in a pipe each row is one line. A text is cut after `longest` characters;
+    `--json`, and the command that shows one row, have all of it.
     """
     if not rows:
         console.print(empty, markup=False)
@@ -169,13 +173,18 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], e
             no_wrap=key not in _FOLDED,
         )
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(key))) for key in columns))
+        table.add_row(*(Text(cut_text(_cell(row.get(key)), longest)) for key in columns))
     if console.is_terminal:
         console.print(table)
     else:
         lines = console.render_lines(table, console.options.update(width=_UNBOUNDED_WIDTH), pad=False)
         for line in lines:
             click.echo("".join(segment.text for segment in line).rstrip())
+
+
+def cut_text(text: str, most: int) -> str:
+    """Return a text of at most so many characters, with … where it was cut."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def parse_moment(text: str) -> datetime:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from streamworkers.cli.session import messages, print_json, show_bar_time
+from streamworkers.cli.session import cut_text, messages, print_json, show_bar_time
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -17,9 +18,12 @@ from streamworkers.engine.ledger import OPEN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.loading import LOAD_JOB
+from streamworkers.loading.progress import Progress as RunProgress
+from streamworkers.loading.progress import count_calls_left
 from streamworkers.schedules.reports import tick_of_run
 
 EXIT_INTERRUPTED = 130
+TARGET_CHARACTERS = 60
 _NAMED = 10
 _LISTED = 100_000
 _RESULTS_SHOWN = 20
@@ -118,16 +122,32 @@ def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
         "stale": [{"symbol": symbol, "last_bar": last} for symbol, last in stale],
         "incomplete": [{"symbol": symbol, "missing": names} for symbol, names in missing],
         "failed": ledger_reports.list_failed_items(connection, run, _LISTED),
+        **_read_progress(
+            run,
+            report["started_at"],
+            report["item_count"],
+            report["item_count"] - sum(counts.get(state, 0) for state in OPEN_STATES),
+        ),
         "bars": [{name: value for name, value in row.items() if name != "symbols"} for row in bars],
         "tick": tick_of_run(connection, run.id),
         "results": dict(ledger_reports.list_item_results(connection, run)) if _is_small(run) else {},
     }
 
 
+def _read_progress(run: Run, started: datetime | None, total: int, closed: int) -> dict[str, Any]:
+    """How many calls an open run still makes, and about when it is done."""
+    if not run.is_open:
+        return {"calls_left": 0, "eta": None}
+    calls = count_calls_left(run.parameters, total, closed)
+    progress = RunProgress(total, closed, calls, started)
+    return {"calls_left": calls, "eta": progress.eta(load_settings().massive_calls_per_minute, datetime.now(UTC))}
+
+
 def print_summary(summary: dict[str, Any]) -> None:
     """Print a summary as text."""
     items = summary["items"]
-    click.echo(f"run {summary['run_id']}: {summary['job']} over {shorten(summary['target'])}: {summary['status']}")
+    target = cut_text(summary["target"], TARGET_CHARACTERS)
+    click.echo(f"run {summary['run_id']}: {summary['job']} over {target}: {summary['status']}")
     _print_preparation(summary)
     if summary["schedule"]:
         when = f" for {summary['scheduled_for'].astimezone():%Y-%m-%d %H:%M:%S %Z}" if summary["scheduled_for"] else ""
@@ -143,6 +163,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     click.echo(
         f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)"
     )
+    _print_eta(summary)
     is_analysis = summary["as_of"] and not summary["bars"]
     parts = f": {items['analysed']} analysed, {items['stale']} stale" if is_analysis else ""
     click.echo(f"  completed  {items['completed']}{parts}")
@@ -156,6 +177,12 @@ def print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"  {part}: {json.dumps(result)}")
     if items["cancelled"]:
         click.echo(f"  cancelled  {items['cancelled']}")
+    _print_failed(summary)
+
+
+def _print_failed(summary: dict[str, Any]) -> None:
+    """Print the first failed items, and how to list them all."""
+    items = summary["items"]
     if items["failed"]:
         click.echo(f"  failed     {items['failed']}")
         # What has ended the run stands above.
@@ -163,6 +190,13 @@ def print_summary(summary: dict[str, Any]) -> None:
             name = row["symbol"] if summary["timeframe"] else " ".join(filter(None, (row["symbol"], row["timeframe"])))
             click.echo(f"    {name} (attempt {row['attempt']}): {row['error']}")
         click.echo(f"  list them: streamworkers dead list --run {summary['run_id']}")
+
+
+def _print_eta(summary: dict[str, Any]) -> None:
+    """Print when an open run is about done."""
+    if summary["eta"]:
+        calls = f", {summary['calls_left']:,} calls left" if summary["calls_left"] else ""
+        click.echo(f"  done       about {summary['eta'].astimezone():%Y-%m-%d %H:%M %Z}{calls}")
 
 
 def _print_stale(summary: dict[str, Any]) -> None:
@@ -231,8 +265,3 @@ def _is_small(run: Run) -> bool:
 def _join_some(names: list[str]) -> str:
     rest = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def shorten(text: str) -> str:
-    """Return a text in at most 60 characters, for a line of a table."""
-    return text if len(text) <= 60 else f"{text[:57]}…"

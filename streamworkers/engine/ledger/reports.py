@@ -29,7 +29,7 @@ _LIST_RUNS = (
 )
 _OPEN_RUNS = """
     SELECT r.id AS run_id, r.job, r.queue, r.status, r.target, r.schedule, r.created_at, r.item_count,
-        c.closed, c.failed
+        r.started_at, r.parameters, c.closed, c.failed
     FROM runs r CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE status NOT IN ('pending', 'retrying')) AS closed,
             count(*) FILTER (WHERE status = 'failed') AS failed

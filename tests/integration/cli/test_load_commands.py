@@ -82,6 +82,35 @@ def test_a_load_waits_for_its_run(cli: Run, files: Path, worker: Supervisor) -> 
     assert "bars of 2 symbols" in answer.out
 
 
+def test_a_long_load_says_what_it_takes_and_offers_the_newest_days(
+    cli: Run, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMWORKERS_MASSIVE_CALLS_PER_MINUTE", "5")
+    symbols = [f"SYMBOL{number}" for number in range(400)]
+    add_symbols(connection, "many", set(symbols))
+    said = cli("load", "--universe", "many", "--years", "2").out
+    assert "about 400 calls to massive, at 5 a minute about 80 minutes" in said
+    offer = next(line for line in said.splitlines() if "the newest 5 days alone take 5 calls" in line)
+    command = offer.partition(": streamworkers ")[2].split()
+    assert command[:6] == ["load", "--universe", "many", "--timeframes", "day", "--from"]
+    cheaper = cli(*command).out  # the days of a run that waits for its plan's newest one, too
+    assert "calls to massive" in cheaper
+    assert "alone take" not in cheaper
+    calls = int(cheaper.partition("about ")[2].split()[0])
+    assert calls <= 6
+    # In what is listed a run of many symbols is a line, and says when it is done.
+    assert "alone take" in cli("load", "--symbols", ",".join(symbols), "--years", "2").out
+    listed = [cli("runs", "list").out, cli("runs", "show", "3").out, cli("status").out]
+    assert max(len(line) for text in listed for line in text.splitlines()) < 300
+    assert "  done       about " in listed[1]
+    assert ", 400 calls left" in listed[1]
+    shown = cli("runs", "show", "3", "--json").json
+    assert (shown["calls_left"], shown["eta"] is not None) == (400, True)
+    assert len(shown["target"]) > 3000
+    [row] = [row for row in cli("status", "--json").json["open_runs"] if row["run_id"] == 3]
+    assert (row["calls_left"], row["eta"] is not None) == (400, True)
+
+
 def test_a_key_starts_a_load_once_and_the_analysis_needs_a_scheduler(cli: Run) -> None:
     words = ("load", "--symbols", "AAA", "--provider", "synthetic", "--key", "k", "--analyze")
     first, second = cli(*words), cli(*words)
