@@ -91,7 +91,7 @@ def compute_last_bars(
     last = len(history.recent) - 1
     found, windows = IndicatorValues({}, []), HistoryWindows(history, last_bars, timeframe)
     for definition in definitions:
-        values, used = _compute_windows(definition, windows.of_length(_length(definition, timeframe)))
+        values, used = _compute_windows(definition, windows.of_length(_length(definition, timeframe.name)))
         if values:
             found.values[definition.name], found.bars_used[definition.name] = values, used
         if not values or values[-1].bar_index != last:
@@ -114,7 +114,10 @@ def _compute_windows(definition: IndicatorDefinition, windows: Sequence[Window])
     return values, used
 
 
-_length = lru_cache(maxsize=4096)(definition_length)
+@lru_cache(maxsize=4096)
+def _length(definition: IndicatorDefinition, timeframe: str) -> int | None:
+    # The hash of a text is computed once, that of a timeframe at each call.
+    return definition_length(definition, TIMEFRAMES[timeframe])
 
 
 @lru_cache(maxsize=4096)

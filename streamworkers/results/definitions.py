@@ -1,6 +1,7 @@
 """The tables `indicator_definitions` and `pattern_definitions`: what the analysis jobs compute."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -78,14 +79,25 @@ def enable_pattern(connection: Connection, name: str, enabled: bool) -> None:
         raise UnknownNameError("pattern", name, [row["name"] for row in list_pattern_definitions(connection)])
 
 
+# Definitions are keys of caches. Those of a later run are the same objects, so that no lookup compares parameters.
+@lru_cache(maxsize=4096)
+def _known_indicator(definition: IndicatorDefinition) -> IndicatorDefinition:
+    return definition
+
+
+@lru_cache(maxsize=4096)
+def _known_pattern(definition: PatternDefinition) -> PatternDefinition:
+    return definition
+
+
 def parse_indicators(rows: Sequence[Row]) -> list[IndicatorDefinition]:
     """Validated definitions from rows. Raises BadInputError for the first row that breaks a rule."""
-    return [IndicatorDefinition.from_row(row) for row in rows]
+    return [_known_indicator(IndicatorDefinition.from_row(row)) for row in rows]
 
 
 def parse_patterns(rows: Sequence[Row]) -> list[PatternDefinition]:
     """Validated definitions from rows. Raises BadInputError for the first row that breaks a rule."""
-    return [PatternDefinition.from_row(row) for row in rows]
+    return [_known_pattern(PatternDefinition.from_row(row)) for row in rows]
 
 
 def _select_enabled(rows: Sequence[Row], timeframe: str) -> tuple[Row, ...]:
