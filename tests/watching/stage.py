@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
+from invented_alerts import invent_alerts
 from patience import paced
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
@@ -61,6 +62,7 @@ def watched_system(
         streams = open_streams(redis_url, environment["STREAMWORKERS_KEY_PREFIX"])
         stack.callback(streams.close)
         _load(connection, market_data)
+        invent_alerts(connection, datetime.now(UTC), "dow30")
         for definition in default_schedules(Settings()):
             store.save_schedule(connection, definition)
         _add_odd_schedules(connection)

@@ -9,6 +9,7 @@ from pathlib import Path
 from psycopg import sql
 
 from harness import ServiceUrls
+from invented_alerts import invent_alerts
 from preview.evening.blocks import write_blocks
 from preview.evening.ledger import write_ledger
 from preview.evening.market import write_market
@@ -34,6 +35,8 @@ def night_scene(night: Night, urls: ServiceUrls, folder: Path) -> Iterator[Scene
         runs, ticks = plan_runs(night)
         write_ledger(owner, night, runs, ticks)
         write_market(owner, night, runs)
+        if not night.is_first:
+            invent_alerts(owner, night.now, "dow30")
         stop_clock(owner, night.now)
         state = State(
             night=night,

@@ -23,6 +23,7 @@ UIDS = [
     "streamworkers-queues",
     "streamworkers-runs",
     "streamworkers-market",
+    "streamworkers-alerts",
     "streamworkers-scheduler",
     "streamworkers-stores",
     "streamworkers-runbook",
