@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from psycopg_pool import ConnectionPool
 
+from scheduler.alert_metrics import AlertCollector
+from scheduler.alert_runs import AlertRuns, follow_changes
 from scheduler.calendars import SessionFiller
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import MessagesToRuns
@@ -122,12 +124,17 @@ class Scheduler:
         self._services.append(prompt)
         follow = partial(follow_submissions, self._connect, prompt.wake)
         self.host.add(ConnectionLoop("submissions", follow))
+        alert_runs = AlertRuns(self._pool, self._streams, registry, self.universes)
+        alerts = self.host.add(PromptLoop(alert_runs, self._streams, self.scheduler_id, self.metrics))
+        self._services.append(alerts)
+        self.host.add(ConnectionLoop("series-changes", partial(follow_changes, self._connect, alerts.wake)))
         self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
 
     def _register_metrics(self, registry: Registry) -> None:
         host = self.host
         for collector in (
             ScheduleCollector(self._pool, host.scrapes),
+            AlertCollector(self._pool, host.scrapes),
             SystemCollector(self._pool, self._streams, host.scrapes),
             BacklogCollector(self._streams, registry.queues, host.scrapes),
             DatabasePoolCollector(self._pool),

@@ -59,12 +59,13 @@ class ClosedBar:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next state, and what happened at the bar."""
+    """The next state, and what happened at the bar; `unknown` says that the rule was."""
 
     state: AlertState
     fired: bool = False
     suppressed: bool = False
     released: bool = False
+    unknown: bool = False
 
 
 def initial_state(rearm: Rearm) -> AlertState:
@@ -82,7 +83,7 @@ def step(state: AlertState, rearm: Rearm, limits: AlertLimits, bar: ClosedBar) -
     state, released = _release(state, rearm, bar)
     state = _count(state, rearm, bar.value)
     if not _may_fire(state, rearm, limits, bar):
-        return Step(state, released=released)
+        return Step(state, released=released, unknown=bar.value == UNKNOWN)
     return Step(_fire(state, rearm, limits, bar), fired=True, suppressed=bar.muted, released=released)
 
 

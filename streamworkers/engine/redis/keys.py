@@ -11,8 +11,10 @@ DATA_LOAD_STREAM = "tickstock.jobs.data_load.stream"  # STREAM: the same message
 DATA_LOAD_GROUP = "scheduler"
 DATA_LOAD_COMPLETE = "data_load_complete"  # the event on both
 PATTERNS_CHANNEL = "tickstock.events.patterns"
+ALERTS_CHANNEL = "tickstock.events.alerts"
 MONITORING_CHANNEL = "tickstock:monitoring"
 ERRORS_CHANNEL = "tickstock:errors"
+NOTIFY_CHANNEL = "streamworkers:notify"  # what people are to be notified of
 
 
 def job_status(job_id: str) -> str:

@@ -39,6 +39,11 @@ CROSS JOIN LATERAL (
 ) b
 WHERE b.bars IS NOT NULL"""
 
+_COUNTS = """
+SELECT w.symbol, (
+    SELECT count(*) FROM {table} t WHERE t.symbol = w.symbol AND t.{time} > w.after AND t.{time} <= w.through)
+FROM unnest(%s::text[], %s::{kind}[], %s::{kind}[]) AS w (symbol, after, through)"""
+
 _OLDER = """
 SELECT w.symbol, b.bars
 FROM unnest(%s::text[], %s::{kind}[]) AS w (symbol, before)
@@ -173,6 +178,19 @@ def has_later_bars(connection: psycopg.Connection, symbol: str, timeframe: Timef
     query = _query("SELECT EXISTS (SELECT FROM {table} WHERE symbol = %s AND {time} > %s)", timeframe)
     row = connection.execute(query, (symbol, time)).fetchone()
     return row is not None and bool(row[0])
+
+
+def count_bars_between(
+    connection: psycopg.Connection,
+    timeframe: Timeframe,
+    ranges: Mapping[str, tuple[date | datetime, date | datetime]],
+) -> dict[str, int]:
+    """Return the number of bars of each symbol after the first time, up to and including the second."""
+    if not ranges:
+        return {}
+    query = sql.SQL(_COUNTS).format(**_names(timeframe), kind=sql.SQL("timestamptz" if timeframe.intraday else "date"))
+    after, through = zip(*ranges.values(), strict=True)
+    return dict(connection.execute(query, (list(ranges), list(after), list(through))).fetchall())
 
 
 def read_starts(

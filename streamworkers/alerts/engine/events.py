@@ -1,0 +1,109 @@
+"""What is published about firings: an event for other programs, and one that notifications are made of."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from streamworkers.alerts.document import Alert
+from streamworkers.alerts.engine.compiled import CompiledVersions
+from streamworkers.alerts.store.decisions import Correction, Firing
+from streamworkers.engine.outcome import Event
+from streamworkers.engine.redis.keys import ALERTS_CHANNEL, NOTIFY_CHANNEL
+
+ALERT_SCHEMA_VERSION = 1
+
+
+def firing_events(firings: Iterable[Firing], versions: CompiledVersions, timeframe: str, run_id: int) -> list[Event]:
+    """Events of new firings that are not suppressed, shaped by `catch_up` of each alert.
+
+    `latest`: one for all firings of an alert and symbol, the newest, which says how many were earlier; `all`: each;
+    `none`: only those that are live.
+    """
+    found = []
+    newest = {(each.alert_id, each.symbol): each for each in firings if _is_public(each) and each.kind == "fire"}
+    for firing in filter(_is_public, firings):
+        version = versions[firing.alert_id, firing.version]
+        catch_up = version.alert.catch_up
+        is_newest = firing.kind == "release" or newest[firing.alert_id, firing.symbol] is firing
+        if (catch_up == "latest" and not is_newest) or (catch_up == "none" and not firing.is_live):
+            continue
+        earlier = firing.earlier if catch_up == "latest" else 0
+        payload = _describe(firing, version.alert, timeframe, run_id) | {"user_id": version.user, "earlier": earlier}
+        found += [Event(ALERTS_CHANNEL, payload), Event(NOTIFY_CHANNEL, _notification(payload, version.alert))]
+    return found
+
+
+def correction_events(
+    corrections: Iterable[Correction], versions: CompiledVersions, newest: dict[int, int], timeframe: str
+) -> list[Event]:
+    """Notifications to the owners of alerts that ask for them; `newest` has the version of each alert."""
+    found = []
+    for each in corrections:
+        version = versions[each.alert_id, newest[each.alert_id]]
+        if not version.alert.notify_corrections:
+            continue
+        payload = {
+            "schema_version": ALERT_SCHEMA_VERSION,
+            "event_type": f"alert_{each.kind}",
+            "alert_id": each.alert_id,
+            "name": version.alert.name,
+            "symbol": each.symbol,
+            "timeframe": timeframe,
+            "bar_time": each.bar_time.isoformat(),
+            "user_id": version.user,
+        }
+        key = f"alert_correction:{each.alert_id}:{each.symbol}:{each.bar_time.isoformat()}:{each.change}"
+        found.append(Event(NOTIFY_CHANNEL, _notification(payload, version.alert) | {"dedup_key": key}))
+    return found
+
+
+def system_notice(user: str, kind: str, alert_id: int, name: str | None, symbol: str, at: datetime, text: str) -> Event:
+    """A notification about an alert itself: that it is blind, or muted by a split."""
+    data = {"alert_id": alert_id, "name": name, "symbol": symbol, "text": text}
+    return Event(
+        NOTIFY_CHANNEL,
+        {
+            "user_id": user,
+            "type": kind,
+            "dedup_key": f"{kind}:{alert_id}:{symbol}:{at.isoformat()}",
+            "priority": "normal",
+            "group_key": None,
+            "data": data,
+            "expires_at": None,
+        },
+    )
+
+
+def _is_public(firing: Firing) -> bool:
+    return firing.suppressed is None
+
+
+def _describe(firing: Firing, alert: Alert, timeframe: str, run_id: int) -> dict[str, Any]:
+    return {
+        "schema_version": ALERT_SCHEMA_VERSION,
+        "event_type": "alert_fired" if firing.kind == "fire" else "alert_released",
+        "alert_id": firing.alert_id,
+        "version": firing.version,
+        "name": alert.name,
+        "symbol": firing.symbol,
+        "timeframe": timeframe,
+        "bar_time": firing.bar_time.isoformat(),
+        "closed_at": firing.closed_at.isoformat(),
+        "price": firing.price,
+        "live": firing.is_live,
+        "fire_count": firing.after.state.fire_count,
+        "run_id": run_id,
+    }
+
+
+def _notification(payload: dict[str, Any], alert: Alert) -> dict[str, Any]:
+    kind = str(payload["event_type"])
+    return {
+        "user_id": payload["user_id"],
+        "type": kind,
+        "dedup_key": f"{kind}:{payload['alert_id']}:{payload['symbol']}:{payload['bar_time']}",
+        "priority": alert.notify.priority,
+        "group_key": alert.notify.group,
+        "data": payload | {"channels": list(alert.notify.channels), "message_template": alert.notify.message_template},
+        "expires_at": None,
+    }
