@@ -257,9 +257,9 @@ class LoadBatch:
         for day in sorted({day for days in by_key.values() for day in days}):
             pages = self._shared.read_day(day)
             if pages is None:
-                return DaysOfAll(self.provider.settings, {}), set()
+                return DaysOfAll(self.provider.settings, {}, self.provider.now), set()
             found[day] = pages
-        days = DaysOfAll(self.provider.settings, found)
+        days = DaysOfAll(self.provider.settings, found, self.provider.now)
         wants = [want for fetch in fetches for want in fetch.wants if want.timeframe.name == "day"]
         own = {want.symbol for want in wants if (have := self._found.get(want.number)) and have.kind is not None}
         served = days.add_stored(

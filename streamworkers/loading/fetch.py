@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -62,8 +63,10 @@ class _Filter:
             self._wide = Aggregator(lambda starts: windows.window_of(frame, starts))
         self._bounds = bounds_of(frame, *whole_windows(frame, span.first, span.last))
 
-    def take(self, bars: Bars) -> None:
-        """Process the next bars of the provider."""
+    def take(self, bars: Bars, now: datetime) -> None:
+        """Process the next bars of the provider, whose clock says `now`: what is open there is open."""
+        if now < self._rules.now:
+            self._rules = replace(self._rules, now=now)
         self._keep(bars if self._wide is None else self._wide.add(bars))
 
     def finish(self) -> Loaded:
@@ -116,7 +119,7 @@ def run_fetch(
             newest = int(bars.starts[-1]) if len(bars) else newest
             off_session += int(np.count_nonzero(~belongs))
             for one in filters:
-                one.take(bars.where(belongs))
+                one.take(bars.where(belongs), provider.now())
             if page.cursor and len(kept) >= len(checkpoint) and should_stop():
                 raise StoppedError(f"stopped after {len(kept)} pages")
         results = [one.finish() for one in filters]

@@ -1,7 +1,7 @@
 """The nightly update with one call for all symbols: new days of all symbols, and stored days for wider bars."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import ClassVar
 
 import msgspec
@@ -64,9 +64,10 @@ class DaysOfAll(Provider):
 
     name: ClassVar[str] = "days_of_all"
 
-    def __init__(self, settings: Settings, days: Mapping[date, DayOfAll]) -> None:
+    def __init__(self, settings: Settings, days: Mapping[date, DayOfAll], clock: Callable[[], datetime]) -> None:
         super().__init__(settings)
         self._days = days
+        self._clock = clock
         self._stored: dict[str, Bars] = {}
 
     def add_stored(
@@ -78,7 +79,9 @@ class DaysOfAll(Provider):
         weeks and months. A symbol that is missing from a day may not be covered by the provider's day of all: it gets
         a request of its own.
         """
-        covered = [fetch for fetch in fetches if all(fetch.request.symbol in day for day in self._days.values())]
+        covered = [
+            fetch for fetch in fetches if all(fetch.request.symbol in day for day in self._days_of(fetch.request))
+        ]
         if not covered or not self._days:
             return covered
         first_fresh = min(self._days)
@@ -100,9 +103,17 @@ class DaysOfAll(Provider):
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
         """Yield the day that all symbols share as one page."""
         del cursor
-        found = [self._days[day].get(request.symbol) for day in sorted(self._days)]
+        found = [day.get(request.symbol) for day in self._days_of(request)]
         parts = [self._stored.get(request.symbol, NO_BARS), *(page.bars for page in found if page is not None)]
         yield Page(concat(parts), [one for page in found if page is not None for one in page.rejected])
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the provider whose days these are."""
+        return self._clock()
+
+    def _days_of(self, request: BarsRequest) -> list[DayOfAll]:
+        """Return the days of a request, in order; other requests of the batch may need others."""
+        return [self._days[day] for day in sorted(self._days) if request.first <= day <= request.last]
 
 
 def _select_from(bars: Bars, first: date) -> Bars:
