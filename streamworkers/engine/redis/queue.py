@@ -160,6 +160,14 @@ class Queues:
             return set()
         return {row["message_id"].decode() for row in rows}
 
+    def list_delayed(self, queues: Sequence[str]) -> list[str]:
+        """Return those of the queues that have delayed entries, due or not, in one round trip."""
+        with translate_errors():
+            pipe = self._client.raw.pipeline(transaction=False)
+            for queue in queues:
+                pipe.zcard(self._keys.delayed(queue))
+            return [queue for queue, count in zip(queues, pipe.execute(), strict=True) if count]
+
     def promote(self, queue: str, limit: int) -> tuple[int, int | None]:
         """Move up to `limit` due entries to the stream; returns their number and the ms until the next one is due."""
         keys = [self._keys.delayed(queue), self._keys.stream(queue)]

@@ -23,7 +23,8 @@ class Promoter:
     def run_once(self) -> float | None:
         """Move up to LIMIT entries of each queue; returns the seconds until the next one is due."""
         pauses = []
-        for queue in self._queues:
+        # Idle queues, asked every second for as long as they are idle, should cost next to nothing.
+        for queue in self._streams.queues.list_delayed(self._queues):
             count, next_ms = self._streams.queues.promote(queue, LIMIT)
             if count:
                 self._metrics.promoted.labels(queue).inc(count)

@@ -312,6 +312,7 @@ def test_delayed_entries_are_promoted_when_they_are_due(streams: Streams) -> Non
     soon, later = (d.entry_id for d in streams.queues.read(["q"], "w", 2, 100))
     finish(streams, (), [Delay(soon, 0, _entry(0)), Delay(later, 60_000, _entry(1))])
     assert streams.inspector.read_backlog("q").delayed == 2
+    assert streams.queues.list_delayed(["empty", "q"]) == ["q"]
     count, next_ms = streams.queues.promote("q", 10)
     assert count == 1
     assert next_ms is not None
