@@ -1,0 +1,31 @@
+"""What tests of lost entries share: losing them, letting a service work, and looking what waits."""
+
+import pytest
+
+from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.entry import unpack_entry
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.services.reconciler import Reconciler
+
+
+def lose(streams: Streams, symbol: str) -> None:
+    """Take one entry out by hand, whoever has it, as a lost second of the append-only file would."""
+    (entry_id,) = [e.entry_id for e in streams.inspector.scan_stream("tests", "0-0") if symbol.encode() in e.packed]
+    streams.client.raw.xack(streams.keys.stream("tests"), "workers", entry_id)
+    streams.client.raw.xdel(streams.keys.stream("tests"), entry_id)
+
+
+def step_until_idle(reconciler: Reconciler, most: int = 20) -> int:
+    """Do steps until there is nothing more to do now; returns how many."""
+    for count in range(1, most + 1):
+        if reconciler.run_once() is None:
+            return count
+    pytest.fail(f"not done in {most} steps")
+
+
+def symbols_waiting(streams: Streams) -> list[str]:
+    return [unpack_entry(e.packed, 16_384).symbol for e in streams.inspector.scan_stream("tests", "0-0")]
+
+
+def metric_value(metrics: PoolMetrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(f"streamworkers_{name}", labels) or 0.0
