@@ -6,7 +6,7 @@ from datetime import datetime
 
 from streamworkers.alerts.blindness import find_next_close, read_windows_around
 from streamworkers.alerts.document import Alert
-from streamworkers.alerts.stored_bars import BarPeriod, read_stored_bars
+from streamworkers.alerts.stored_bars import BarPeriod, bars_before, read_stored_bars
 from streamworkers.alerts.trial import TRUTH_NAMES, try_stored
 from streamworkers.database import Connection
 from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
@@ -30,9 +30,9 @@ def look_at(
     assert alert.timeframe is not None
     frame = timeframe_named(alert.timeframe)
     windows = read_windows_around(connection, read_calendar_rules(connection, default_calendar), symbols, now)
-    looks = []
+    looks, before = [], bars_before(alert.rule, frame)
     for symbol in symbols:
-        stored = read_stored_bars(connection, symbol, frame, alert.rule, BarPeriod(now, newest=1), default_calendar)
+        stored = read_stored_bars(connection, symbol, frame, before, BarPeriod(now, newest=1), default_calendar)
         close = find_next_close(windows[symbol], frame, now)
         if stored.closes:
             truth = int(try_stored(alert, stored).evaluation.value[-1])

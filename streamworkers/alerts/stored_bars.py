@@ -53,9 +53,9 @@ class BarPeriod:
 
 
 def read_stored_bars(
-    connection: Connection, symbol: str, timeframe: Timeframe, rule: Condition, period: BarPeriod, calendar: str
+    connection: Connection, symbol: str, timeframe: Timeframe, before: int | None, period: BarPeriod, calendar: str
 ) -> StoredBars:
-    """The bars of a period, with as many before them as the rule needs. `calendar` is that of symbols without one.
+    """The bars of a period, and so many before them (None: all). `calendar` is that of symbols without one.
 
     Raises BadInputError if the period has more than `MOST_BARS`, or a stored value is not finite.
     """
@@ -69,7 +69,6 @@ def read_stored_bars(
         wanted = count_bars(connection, symbol, timeframe, to_table_time(timeframe, period.since), newest)
     if wanted > MOST_BARS:
         raise BadInputError(f"{wanted:,} bars of {symbol} are more than {MOST_BARS:,}: choose a later start")
-    before = bars_before(rule, timeframe)
     most = _EVERY_BAR if before is WHOLE else max(1, wanted + before)
     bars = read_series(connection, [symbol], timeframe, newest, most).get(symbol, NO_BARS)
     bars.require_valid(symbol)

@@ -2,7 +2,7 @@
 
 import click
 
-from streamworkers.cli import alerts_files, alerts_read, alerts_silence, alerts_test, alerts_write
+from streamworkers.cli import alerts_files, alerts_read, alerts_replay, alerts_silence, alerts_test, alerts_write
 
 
 @click.group(short_help="Alerts: add, try, list, mute and edit them.")
@@ -21,6 +21,7 @@ for _command in (
     alerts_silence.mute,
     alerts_write.pause,
     alerts_write.remove,
+    alerts_replay.replay,
     alerts_write.resume,
     alerts_read.show,
     alerts_silence.snooze,

@@ -8,7 +8,7 @@ import click
 from streamworkers.alerts.alert_printer import print_alert
 from streamworkers.alerts.document import Alert
 from streamworkers.alerts.firing_message import firing_message
-from streamworkers.alerts.stored_bars import BarPeriod, StoredBars, read_stored_bars
+from streamworkers.alerts.stored_bars import BarPeriod, StoredBars, bars_before, read_stored_bars
 from streamworkers.alerts.trial import TRUTH_NAMES, BarDecision, Trial, try_stored
 from streamworkers.cli.as_of import as_of_option, parse_as_of
 from streamworkers.cli.rule_input import file_option, parse_alert_input, read_text, read_vocabulary
@@ -48,7 +48,8 @@ def try_command(
         calendar = session.settings.calendar
         until = datetime.now(UTC) if as_of is None else parse_as_of(connection, calendar, [name], as_of)
         since = None if options["since"] is None else parse_since(options["since"])
-        stored = read_stored_bars(connection, name, frame, found.rule, BarPeriod(until, since), calendar)
+        before = bars_before(found.rule, frame)
+        stored = read_stored_bars(connection, name, frame, before, BarPeriod(until, since), calendar)
     if not stored.closes:
         raise BadInputError(f"no closed {frame.name} bars of {name} are stored in this period")
     trial = try_stored(found, stored)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from datetime import datetime
+from typing import NamedTuple
 
 from streamworkers.alerts.document import AlertTarget
 from streamworkers.database import Connection, fetch_value
@@ -23,6 +24,15 @@ ON CONFLICT (alert_id, symbol, since) DO UPDATE SET until = NULL, timeframe = ex
 _UNIVERSES = """
 SELECT a.universe, array_agg(a.id ORDER BY a.id) FROM alerts a
 WHERE a.universe IS NOT NULL AND a.removed_at IS NULL GROUP BY 1 ORDER BY 1"""
+
+
+class SymbolInterval(NamedTuple):
+    """An alert is about a symbol for the bars that close after `since`, up to `until` (None: still)."""
+
+    symbol: str
+    timeframe: str
+    since: datetime
+    until: datetime | None
 
 
 def expand_target(
@@ -67,6 +77,15 @@ def read_symbols(connection: Connection, alert_id: int) -> list[str]:
         "SELECT symbol FROM alert_symbols WHERE alert_id = %s AND until IS NULL ORDER BY symbol", (alert_id,)
     )
     return [symbol for (symbol,) in rows]
+
+
+def read_intervals(connection: Connection, alert_id: int) -> list[SymbolInterval]:
+    """All intervals in which an alert was about a symbol, by symbol, oldest first."""
+    rows = connection.execute(
+        "SELECT symbol, timeframe, since, until FROM alert_symbols WHERE alert_id = %s ORDER BY symbol, since",
+        (alert_id,),
+    )
+    return [SymbolInterval(*row) for row in rows]
 
 
 def _follow(connection: Connection, alert_id: int, members: set[str]) -> bool:

@@ -64,6 +64,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("viewer", "alerts list", 0),
     ("viewer", "alerts show one", 0),
     ("viewer", "alerts history one", 0),
+    ("viewer", "alerts replay one", 0),
     ("viewer", "alerts export alerts.json", 0),
     ("operator", "alerts remove two", 0),
     ("operator", "alerts import alerts.json", 0),
