@@ -55,6 +55,11 @@ class Prometheus:
         found: list[dict[str, Any]] = self._get("alerts")["alerts"]
         return {alert["labels"]["alertname"]: alert["state"] for alert in found}
 
+    def annotations(self, name: str) -> dict[str, str]:
+        """Those of an active alert; empty while it is not active."""
+        found: list[dict[str, Any]] = self._get("alerts")["alerts"]
+        return next((alert["annotations"] for alert in found if alert["labels"]["alertname"] == name), {})
+
     def targets_up(self) -> int:
         """The number of targets that answer."""
         found = self._get("targets", state="active")["activeTargets"]
@@ -97,6 +102,21 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]], haste
     count = sum(len(addresses) for addresses in targets.values())
     with _started(folder) as server:
         wait_until(lambda: _answers(server) and server.targets_up() == count, 60, "Prometheus scrapes all targets")
+        yield server
+
+
+@contextmanager
+def evaluating_rules(folder: Path) -> Iterator[Prometheus]:
+    """Evaluate the alerts of the repository with its own external labels; nothing is scraped."""
+    labels = yaml.safe_load((RULES.parent / "prometheus.yml").read_text(encoding="utf-8"))["global"]["external_labels"]
+    config = {
+        "global": {"evaluation_interval": "1s", "external_labels": labels},
+        "rule_files": [str(RULES / "alerts.yml")],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    # What Prometheus 3 always does; it warns of a flag that it no longer has, and goes on.
+    with _started(folder, "--enable-feature=expand-external-labels") as server:
+        wait_until(lambda: _answers(server), 60, "Prometheus answers")
         yield server
 
 

@@ -12,6 +12,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.migrations import create_roles
+from watching.prometheus_server import evaluating_rules
 from watching.stage import watched_system
 
 # At 1 alerts wait as long as they do in earnest.
@@ -57,3 +58,15 @@ def test_when_all_workers_are_killed_in_a_run_the_alert_fires_and_others_do_not(
     (tmp_path / "alerts.txt").write_text("".join(f"{name}: after {seconds:.0f} s\n" for name, seconds in fired.items()))
     assert "StreamworkersNoWorker" in fired
     assert "StreamworkersNoScheduler" not in fired
+
+
+def test_the_links_of_an_alert_begin_with_the_address_in_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """promtool does not fill variables in, so a real Prometheus does it here."""
+    monkeypatch.setenv("GRAFANA_URL", "https://grafana.example.com")
+    with evaluating_rules(tmp_path) as prometheus:
+        wait_until(lambda: prometheus.annotations("StreamworkersNoWorker") != {}, what="the alert is pending")
+        found = prometheus.annotations("StreamworkersNoWorker")
+    assert found["dashboard_url"] == "https://grafana.example.com/d/streamworkers-queues?viewPanel=41"
+    assert found["runbook_url"] == "https://grafana.example.com/d/streamworkers-runbook?viewPanel=1"
