@@ -23,7 +23,7 @@ unexport TEST_PATIENCE
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix coverage chaos lint format dashboards rules dashboards-preview bench lock clean
+.PHONY: help demo test test-matrix coverage chaos lint format dashboards rules dashboards-preview board-pictures bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -69,6 +69,9 @@ rules: $(INSTALLED) ## Write the alerts for Kubernetes from prometheus/rules; GR
 
 dashboards-preview: $(INSTALLED) ## Draw the boards into .preview/ as Grafana does; PREVIEW='--board tonight --width 1280 --theme dark'
 	PYTHONPATH=tests:. $(BIN)/python -m preview $(PREVIEW)
+
+board-pictures: $(INSTALLED) ## Draw the pictures of docs/guides/boards.md into docs/images
+	PYTHONPATH=tests:. $(BIN)/python -m preview --documents
 
 bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
 	$(BIN)/python benchmarks/nightly.py

@@ -101,7 +101,7 @@ def _at_a_glance() -> Section:
                 any_needs_a_look(),
             ),
             _table_of_queues(),
-            firing(49, Size(10, 7)),
+            firing(49, Size(10, 8)),
             _backlog(),
             _in_and_out(),
         ],
@@ -144,7 +144,7 @@ def _table_of_queues() -> Panel:
         column("dead", width=65, steps=any_needs_a_look()),
     )
     look = Look(unit="short", decimals=0, columns=columns, no_value="no queue: no worker has run yet")
-    return table(about, queries, look, Size(14, 7), transformations=merged(names))
+    return table(about, queries, look, Size(14, 8), transformations=merged(names))
 
 
 def _backlog() -> Panel:

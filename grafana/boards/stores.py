@@ -20,8 +20,9 @@ _TABLES = (
     + """
     SELECT root::regclass::text AS "table", sum(pg_total_relation_size(p.oid)) AS "bytes",
            sum(pg_indexes_size(p.oid)) AS "indexes", coalesce(sum(s.n_live_tup), 0) AS "rows",
-           coalesce(sum(s.n_dead_tup)::double precision / nullif(sum(s.n_live_tup + s.n_dead_tup), 0), 0)
-               AS "dead share",
+           CASE WHEN sum(s.n_live_tup + s.n_dead_tup) >= 10000
+               THEN sum(s.n_dead_tup)::double precision / sum(s.n_live_tup + s.n_dead_tup)
+           END AS "dead share",
            count(*) - 1 AS partitions, max(greatest(s.last_vacuum, s.last_autovacuum)) AS "last vacuum",
            max(greatest(s.last_analyze, s.last_autoanalyze)) AS "last analyze"
     FROM parts p
@@ -299,10 +300,10 @@ def _sizes() -> Section:
                 About(
                     42,
                     "Size of tables",
-                    "Which table grows? Results and items are removed after their retention: does `database_cleanup`"
-                    " run?",
+                    "Which of the largest tables grows? Results and items are removed after their retention: does"
+                    " `database_cleanup` run?",
                 ),
-                [promql("max by (table) (streamworkers_table_bytes)", "{{table}}")],
+                [promql("topk(8, max by (table) (streamworkers_table_bytes))", "{{table}}")],
                 Look(unit="bytes", minimum=0),
                 Size(8, 8),
             ),
@@ -313,7 +314,7 @@ def _sizes() -> Section:
                     "How many rows are written to which table? Bars without results mean that the analysis does not"
                     " run.",
                 ),
-                [promql(written, "{{table}}")],
+                [promql(f"topk(8, {written})", "{{table}}")],
                 Look(unit="wps", minimum=0),
                 Size(8, 8),
             ),

@@ -1,25 +1,21 @@
 """`python -m preview`: draws the committed boards into a folder as PNG files."""
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
-from preview.answers import as_text, page_input
-from preview.drawing import Drawing, Job, draw
+from preview.documents import draw_documents
+from preview.drawing import Drawing, draw
 from preview.findings import find_faults, share_of_cut_cells
+from preview.pictures import NAMES, Wanted, jobs_of
 from preview.programs import prepare
-from preview.scene import Scene
 from preview.scenes import SCENES
 from services import running_services
 from streamworkers.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
-BOARDS = ROOT / "grafana" / "dashboards"
-NAMES = [path.stem.removeprefix("streamworkers-") for path in sorted(BOARDS.glob("*.json"))]
 THEMES, WIDTHS = ("dark", "light"), (1280, 1920)
 
 
@@ -31,12 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words.install:
             return 0
         words.out.mkdir(parents=True, exist_ok=True)
+        wanted = Wanted(words.board or NAMES, words.theme or THEMES, words.width or WIDTHS, words.out, words.open)
         with tempfile.TemporaryDirectory(prefix="preview-") as folder, running_services() as urls:
+            if words.documents:
+                written = draw_documents(urls, Path(folder))
+                sys.stdout.write("".join(f"{path.stat().st_size // 1024:4} KiB  {path}\n" for path in written))
+                return 0
             for name in words.scene or SCENES:
                 own = Path(folder, name)
                 own.mkdir()
                 with SCENES[name](urls, own) as scene:
-                    draw(_jobs(scene, words), own, _say)
+                    draw(jobs_of(scene, wanted), own, _say)
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -52,20 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--width", action="append", type=int, metavar="PIXELS", help="without it, 1280 and 1920")
     parser.add_argument("--open", action="store_true", help="with the panels of collapsed rows")
     parser.add_argument("--install", action="store_true", help="only install what draws the boards")
+    parser.add_argument("--documents", action="store_true", help="only the pictures of docs/guides/boards.md")
     parser.add_argument("--out", type=Path, default=ROOT / ".preview", help="the folder of the pictures")
     return parser
-
-
-def _jobs(scene: Scene, words: argparse.Namespace) -> list[Job]:
-    jobs = []
-    for board in words.board or NAMES:
-        model = json.loads((BOARDS / f"streamworkers-{board}.json").read_text(encoding="utf-8"))
-        given = page_input(model, scene)
-        for theme, width in product(words.theme or THEMES, words.width or WIDTHS):
-            name = f"{scene.name}-{board}-{theme}-{width}{'-open' if words.open else ''}"
-            text = as_text({**given, "theme": theme, "width": width, "open": words.open, "probe": True})
-            jobs.append(Job(name, text, words.out / f"{name}.png"))
-    return jobs
 
 
 def _say(drawing: Drawing) -> None:

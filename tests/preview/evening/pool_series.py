@@ -156,7 +156,8 @@ def of_every_process(where: Labels, clock: Clock) -> Iterator[Series]:
     for service in ("reconciler", "outbox_relay", "preparer", "pruner"):
         yield Series("streamworkers_service_failures_total", {**where, "service": service}, 0 * clock.one)
     for store, kind in _STORES:
-        yield Series("streamworkers_store_faults", {**where, "store": store, "kind": kind}, 0 * clock.one)
+        for name in ("store_faults", "scrape_faults"):
+            yield Series(f"streamworkers_{name}", {**where, "store": store, "kind": kind}, 0 * clock.one)
     for outcome in ("prepared", "empty", "rejected", "retried"):
         prepared = np.floor(clock.grow(0.0004 if outcome == "prepared" else 0))
         yield Series("streamworkers_runs_prepared_total", {**where, "job": "indicators", "outcome": outcome}, prepared)

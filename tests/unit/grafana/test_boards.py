@@ -233,7 +233,7 @@ def test_the_guide_has_a_section_and_a_small_picture_of_each_board() -> None:
     for model in _MODELS:
         section = guide.partition(f"## {model['title']}\n")[2].partition("\n## ")[0]
         assert f"`/d/{model['uid']}`" in section, model["title"]
-        pictures = re.findall(r"\]\(\.\./images/([\w-]+\.png)\)", section)
+        pictures = re.findall(r"\]\(\.\./images/(board-[\w-]+\.webp)\)", section)
         assert len(pictures) == (0 if model["uid"] == "streamworkers-runbook" else 1)
         for picture in pictures:
             assert (ROOT / "docs" / "images" / picture).stat().st_size < 100_000

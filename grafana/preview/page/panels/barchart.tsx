@@ -30,7 +30,7 @@ export function BarChart(drawn: Drawn) {
     const field = fields[at];
     return field.config.color?.mode === 'thresholds' ? field.display!(field.values[row]).color : getFieldSeriesColor(field, theme).color;
   };
-  const letters = Math.floor((label - 8) / 6.6);
+  const letters = Math.floor((label - 8) / 7.4);
   const room = width - label - 56;
   return (
     <div style={{ width, height }}>
