@@ -62,7 +62,8 @@ class Fleet:
     ) -> None:
         self._slots = slots
         self._owner = owner
-        self._environment = dict(environment)
+        # With an arena for each thread and large blocks in them, glibc keeps what threads have freed.
+        self._environment = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": f"{1 << 20}", **environment}
         self._limits = limits
         self._metrics = metrics
         self._release = release

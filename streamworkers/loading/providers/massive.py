@@ -6,9 +6,11 @@ Each of its bars is checked for itself. The key is sent in a header and appears 
 """
 
 import re
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from email.utils import parsedate_to_datetime
@@ -65,6 +67,10 @@ _MOST_RETRY_SECONDS = 3600.0
 _OWN_HOSTS = frozenset({"api.massive.com", "api.polygon.io"})  # two names of the same API
 _KEY = re.compile(r"[!-~]+")  # any other character breaks the header, and the error would show the key
 _UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # to the end of 9999
+
+
+# As objects a page takes ten times the memory of its columns: of the pages of all threads one is unpacked at a time.
+_UNPACKING = threading.Lock()
 
 
 class _Bar(msgspec.Struct):
@@ -187,15 +193,22 @@ class Massive(Provider):
         )
         seen = {path}
         for number in count():
-            answer = self._get(path, _Bars, (request.first, request.last))
+            page = self._read_page(request, path, seen, number)
+            path = page.cursor or ""
+            yield page
+            if not path:
+                return
+
+    def _read_page(self, request: BarsRequest, path: str, seen: set[str], number: int) -> Page:
+        """Return one page. The objects of its answer, which one thread has at a time, are free again then."""
+        with ExitStack() as unpacking:
+            answer = self._get(path, _Bars, (request.first, request.last), unpacking)
             if answer.ticker != request.symbol and (answer.ticker or answer.results):
                 raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {request.symbol!r}")
             bars = _whole_results(answer)
             starts = _convert_starts(request.timeframe, [bar.t for bar in bars])
-            path = self._next(answer.next_url, seen)
-            yield _page(request.symbol, request.timeframe, starts, bars, path or None, number)
-            if not path:
-                return
+            cursor = self._next(answer.next_url, seen) or None
+            return _page(request.symbol, request.timeframe, starts, bars, cursor, number)
 
     def splits(self, first: date, last: date) -> list[Split]:
         """Return all splits in that time, fetched a thousand a call."""
@@ -276,18 +289,24 @@ class Massive(Provider):
         """Return the time by the clock of the API, as in its last answer."""
         return datetime.now(UTC) + self._skew
 
-    def _get(self, path: str, kind: type[T], days: tuple[date, date] | None = None) -> T:
-        """Return the decoded answer of one call for bars of `days`. Raises the error that fits the answer."""
+    def _get(
+        self, path: str, kind: type[T], days: tuple[date, date] | None = None, unpacking: ExitStack | None = None
+    ) -> T:
+        """Return the decoded answer of one call for bars of `days`. Raises the error that fits the answer.
+
+        With `unpacking` no other thread decodes an answer until that is closed.
+        """
         token = self.calls.reserve()
         word, started = "error", time.monotonic()
         try:
             with self._deadline.of(self._answer_seconds), self._client.stream("GET", path) as response:
                 word = str(response.status_code)
-                self._read_clock(response)
-                if _INVENTED_HEADER in response.headers:
-                    self.origin = BarOrigin.INVENTED
+                self._read_headers(response)
                 body = self._body(response)
-                self._require_good(response, self._without_key(body), days)
+                if response.status_code != 200:
+                    self._require_good(response, self._without_key(body), days)
+            if unpacking is not None:
+                unpacking.enter_context(_UNPACKING)
             answer = _decode(body, kind)
             status = str(getattr(answer, "status", ""))
             if status not in _GOOD:
@@ -295,11 +314,7 @@ class Massive(Provider):
                 raise self._to_error(status, self._without_key(body), response.status_code, days)
         except httpx.TimeoutException as error:
             word = "timeout"
-            if time.monotonic() - started >= self._answer_seconds:
-                raise TransientError(
-                    f"massive did not send its whole answer within {self._answer_seconds:g} s"
-                ) from None
-            raise TransientError(f"massive did not answer in time ({type(error).__name__})") from None
+            raise self._describe_timeout(error, time.monotonic() - started) from None
         except httpx.HTTPError as error:
             word = "error"
             # The text may name a host, but not the key, whose characters were checked. A body that ends early is one of
@@ -313,9 +328,8 @@ class Massive(Provider):
             self.calls.count(word)
         return answer
 
-    def _body(self, response: httpx.Response) -> bytes:
-        parts: list[bytes] = []
-        size = 0
+    def _body(self, response: httpx.Response) -> bytearray:
+        body = bytearray()
         # Raw parts, because a part that decompresses to nothing must not hide how long the answer takes.
         is_packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -324,30 +338,34 @@ class Massive(Provider):
                 plain = unpack.decompress(part, self._max_bytes + 1) if is_packed else part
             except zlib.error as error:
                 raise BadPayloadError(f"the answer cannot be decompressed: {error}") from None
-            size += len(plain)
-            if size > self._max_bytes:
+            body += plain
+            if len(body) > self._max_bytes:
                 raise BadPayloadError(f"the answer is larger than {self._max_bytes:,} bytes")
-            parts.append(plain)
         if is_packed and not unpack.eof:
             raise BadPayloadError("the answer ends in the middle of its compressed data")
-        return b"".join(parts)
+        return body
 
-    def _read_clock(self, response: httpx.Response) -> None:
-        """Note by how much the API's clock differs from ours; its dates are whole seconds."""
+    def _describe_timeout(self, error: httpx.TimeoutException, seconds: float) -> TransientError:
+        if seconds >= self._answer_seconds:
+            return TransientError(f"massive did not send its whole answer within {self._answer_seconds:g} s")
+        return TransientError(f"massive did not answer in time ({type(error).__name__})")
+
+    def _read_headers(self, response: httpx.Response) -> None:
+        """Note by how much the API's clock differs from ours, in whole seconds, and whether its bars are invented."""
+        if _INVENTED_HEADER in response.headers:
+            self.origin = BarOrigin.INVENTED
         try:
             skew = parsedate_to_datetime(response.headers.get("Date", "")) - datetime.now(UTC)
         except (ValueError, TypeError):
             return
         self._skew = skew if abs(skew.total_seconds()) > _MOST_SKEW_SECONDS else timedelta(0)
 
-    def _without_key(self, body: bytes) -> bytes:
+    def _without_key(self, body: bytearray) -> bytes:
         """Return the body without the key, so that errors can quote it: some servers repeat what they receive."""
-        return body.replace(self._key.encode(), b"***")
+        return bytes(body).replace(self._key.encode(), b"***")
 
     def _require_good(self, response: httpx.Response, body: bytes, days: tuple[date, date] | None) -> None:
         code = response.status_code
-        if code == 200:
-            return
         if code == 429:
             until = datetime.now(UTC) + timedelta(seconds=_retry_after(response.headers.get("Retry-After")))
             raise RateLimitedError("massive allows no more calls now (HTTP 429)", until)
@@ -471,11 +489,11 @@ def _convert_starts(timeframe: Timeframe, times: list[int]) -> Starts:
     return np.array(found, np.int64)
 
 
-def _decode(body: bytes, kind: type[T]) -> T:
+def _decode(body: bytearray, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        wrong = BadPayloadError if body.lstrip()[:1] in (b"{", b"[") else NoDataError
+        wrong = BadPayloadError if body.lstrip().startswith((b"{", b"[")) else NoDataError
         raise wrong(f"the answer of {len(body):,} bytes is malformed: {error}") from None
 
 
