@@ -29,6 +29,8 @@ SECTIONS = {
     "StreamworkersRunStale": (26, "Run stale"),
     "StreamworkersDataStale": (16, "Data stale"),
     "StreamworkersProviderAway": (25, "Provider away"),
+    "StreamworkersAlertsBehind": (27, "Alerts behind"),
+    "StreamworkersAlertsUnknown": (28, "Alerts unknown"),
     "StreamworkersOutboxStuck": (17, "Outbox stuck"),
     "StreamworkersPostgresAway": (18, "PostgreSQL away"),
     "StreamworkersRedisAway": (19, "Redis away"),

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from psycopg_pool import ConnectionPool
 
+from scheduler.alert_metrics import AlertCollector
 from scheduler.message import REASONS
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.system_metrics import SystemCollector
@@ -67,6 +68,7 @@ def _registries() -> dict[str, CollectorRegistry]:
     pool.registry.register(FaultCollector(HOLDING, list))
     pool.registry.register(UndecidedCollector((), list))
     scheduling.registry.register(ScheduleCollector(closed, scrapes))
+    scheduling.registry.register(AlertCollector(closed, scrapes))
     scheduling.registry.register(SystemCollector(closed, streams, scrapes))
     return {"worker": pool.registry, "scheduler": scheduling.registry}
 
