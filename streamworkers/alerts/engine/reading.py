@@ -115,10 +115,10 @@ def _read_context(connection: Connection, timeframe: Timeframe, works: Mapping[s
         by_alert.setdefault(mute.alert_id, []).append(mute)
     for work in works.values():
         work.mutes = {each.alert_id: by_alert[each.alert_id] for each in work.alerts if each.alert_id in by_alert}
-    oldest = min((work.mark.change_seen for work in works.values()), default=0)
-    for symbol, (first, change) in read_corrected(connection, timeframe.name, list(works), oldest).items():
+    seen = {symbol: work.mark.change_seen for symbol, work in works.items()}
+    for symbol, (first, change) in read_corrected(connection, timeframe.name, seen).items():
         work, decided = works[symbol], works[symbol].mark.evaluated_through
-        if decided is None or first > decided or change <= work.mark.change_seen:
+        if decided is None or first > decided:
             continue
         work.corrected = first, change
         epochs = {each.alert_id: each.decided[0] for each in work.alerts if _is_up_to_date(each) and each.decided}

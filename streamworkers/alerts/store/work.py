@@ -33,9 +33,10 @@ FROM unnest(%s::bigint[], %s::text[]) AS w (alert_id, symbol)
 JOIN alert_state s ON s.alert_id = w.alert_id AND s.symbol = w.symbol"""
 
 _CORRECTED = """
-SELECT symbol, min(first_bar), max(n) FROM series_changes
-WHERE timeframe = %s AND symbol = ANY(%s) AND kind = 'correct' AND first_bar IS NOT NULL AND n > %s
-GROUP BY symbol"""
+SELECT c.symbol, min(c.first_bar), max(c.n) FROM unnest(%s::text[], %s::bigint[]) AS w (symbol, after)
+JOIN series_changes c ON c.timeframe = %s AND c.symbol = w.symbol AND c.n > w.after
+WHERE c.kind = 'correct' AND c.first_bar IS NOT NULL
+GROUP BY c.symbol"""
 
 _REBASES = """
 SELECT symbol, created_at, factor, n FROM series_changes
@@ -143,11 +144,9 @@ def read_progress(connection: Connection, pairs: Sequence[tuple[int, str]]) -> d
     }
 
 
-def read_corrected(
-    connection: Connection, timeframe: str, symbols: Sequence[str], after: int
-) -> dict[str, tuple[datetime, int]]:
-    """The first bar that was corrected since a change, and the newest such change, by symbol."""
-    rows = connection.execute(_CORRECTED, (timeframe, list(symbols), after)).fetchall()
+def read_corrected(connection: Connection, timeframe: str, after: Mapping[str, int]) -> dict[str, tuple[datetime, int]]:
+    """The first bar that was corrected since a change of each series, and the newest such change, by symbol."""
+    rows = connection.execute(_CORRECTED, (list(after), list(after.values()), timeframe)).fetchall()
     return {symbol: (first, change) for symbol, first, change in rows}
 
 

@@ -208,6 +208,20 @@ def test_a_late_bar_and_a_corrected_one_are_compared_and_rewind_nothing(stage: A
     assert [each["type"] for each in stage.events("streamworkers:notify")].count("alert_would_have_fired") == 2
 
 
+def test_a_correction_that_was_compared_is_not_compared_again_beside_a_new_series(stage: AlertStage) -> None:
+    """A batch holds series that are decided for the first time, of which every change is new."""
+    stage.add("price > 100", {"type": "simple"})
+    stage.bar_by_bar([99, 99, 99, 99])
+    stage.load([101], 1)
+    stage.run()
+    assert stage.corrections() == [(1, "would_have_fired")]
+    stage.add("price > 100", ticker="BBB")
+    stage.load([99], symbol="BBB")
+    stage.load([101], 3)
+    stage.run("AAA", "BBB")
+    assert stage.corrections() == [(1, "would_have_fired"), (3, "would_have_fired")]
+
+
 def test_a_correction_before_which_too_much_would_be_replayed_is_not_checked(
     stage: AlertStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
