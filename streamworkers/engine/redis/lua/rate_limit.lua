@@ -98,10 +98,10 @@ if free > 0 and place_of(1, count_due, math.min(free, most_claims)) <= free then
     if own.claim then
         redis.call('ZREM', KEYS[2], own.claim)
     end
-    if redis.call('HLEN', KEYS[3]) > most_claims then
-        local turns = redis.call('HGETALL', KEYS[3])
+    local turns = redis.call('HGETALL', KEYS[3])
+    if #turns > 2 * most_claims then
         for i = 1, #turns, 2 do
-            if turns[i] ~= '' and tonumber(turns[i + 1]) <= own.turn then
+            if turns[i] ~= '' and tonumber(turns[i + 1]) <= turn then
                 redis.call('HDEL', KEYS[3], turns[i])
             end
         end
