@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from harness import SAMPLE_JOBS, ServiceUrls
+from leftovers import ended_with_us
 from patience import paced
 from streamworkers.config import Settings
 from streamworkers.database import connect
@@ -27,20 +28,25 @@ def running_services() -> Iterator[ServiceUrls]:
     """Embedded services in a folder that goes with them; the database `TEMPLATE` has the schema."""
     folder = Path(tempfile.mkdtemp(prefix="sw-tests-"))
     services = EmbeddedServices(Settings(data_dir=folder))
-    try:
-        services.start()
-        urls = ServiceUrls(services.redis.url, services.postgres.url)
-        with connect(urls.postgres) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")  # what tests write need not outlive the machine
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
-        with connect(_of_database(urls.postgres, TEMPLATE)) as connection:
-            migrate(connection)
-            connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
-        yield urls
-    finally:
-        services.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with ended_with_us(folder):
+        try:
+            services.start()
+            urls = ServiceUrls(services.redis.url, services.postgres.url)
+            _prepare(urls.postgres)
+            yield urls
+        finally:
+            services.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare(url: str) -> None:
+    with connect(url) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # what tests write need not outlive the machine
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    with connect(_of_database(url, TEMPLATE)) as connection:
+        migrate(connection)
+        connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
 
 
 @contextmanager
