@@ -58,7 +58,11 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
             "SW002",
             "no process of the pool has a job named 'ledger_entri'; did you mean 'ledger_entry'?",
         ),
-        ({"job": "zzz"}, "SW002", "no process of the pool has a job named 'zzz'; known: analysis, cache_maintenance, "),
+        (
+            {"job": "zzz"},
+            "SW002",
+            "no process of the pool has a job named 'zzz'; known: alerts, analysis, cache_maintenance, ",
+        ),
         ({"symbols": ["A"], "colour": 1}, "SW001", "field 'colour' is not known; known are job, parameters, universe"),
         ({"symbols": ["A"], "parameters": [1]}, "SW001", "parameters [1] is not an object"),
         (

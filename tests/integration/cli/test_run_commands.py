@@ -247,7 +247,10 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cl
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--queue", "none"), "no job uses queue 'none'; known: analysis, bench, load, load_first, maintenance, tests"),
+        (
+            ("--queue", "none"),
+            "no job uses queue 'none'; known: alerts, analysis, bench, load, load_first, maintenance, tests",
+        ),
         (("--queue", "tests", "--queue", "tests=1"), "queue 'tests' is named twice"),
         (("--queue", "tests=0"), "--queue 'tests=0': '0' is not a number of processes, at least 1"),
         (("--queue", "tests=3", "--processes", "2"), "ask for more than 2 processes"),

@@ -11,6 +11,7 @@ import yaml
 from command_line import Run
 from scheduling import plan_from
 from streamworkers.database import Connection
+from streamworkers.jobs.cleanup import PARTS
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.schedules import store
 
@@ -401,7 +402,7 @@ def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeyp
 
 
 def test_a_job_with_parts_needs_no_symbols(cli: Run) -> None:
-    assert cli("enqueue", "database_cleanup", "--json").json["items"]["total"] == 10
+    assert cli("enqueue", "database_cleanup", "--json").json["items"]["total"] == len(PARTS)
     assert cli("enqueue", "database_cleanup", "--symbols", "daily_patterns", "--json").json["items"]["total"] == 1
     answer = cli("enqueue", "database_cleanup", "--symbols", "ohlcv_daily")
     assert "no part of job 'database_cleanup' is named 'ohlcv_daily'" in answer.err

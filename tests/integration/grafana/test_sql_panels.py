@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from grafana.boards import all_boards
 from grafana.layout import flat
 from grafana_macros import Range, Value, expand_sql
+from invented_alerts import invent_alerts
 from streamworkers.database import Connection
 from streamworkers.migrations import create_roles
 
@@ -169,6 +170,7 @@ def market(connection: Connection) -> dict[str, Value]:
         "INSERT INTO provider_outages (provider, since, next_probe_at, error) VALUES ('massive', %s, %s, 'HTTP 503')",
         (NOW - timedelta(minutes=5), NOW),
     )
+    invent_alerts(connection, NOW, "mine")
     connection.execute("SET ROLE streamworkers_readonly")
     return {
         "job": ["analysis", "indicators"],
