@@ -99,7 +99,7 @@ class StreamListener(Listener):
         group = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
         count = 0
         while entries := self._messages.read_inbox(*group, READ_COUNT):
-            self._handle(entries)
+            self._accept_all(entries)
             count += len(entries)
         while reclaimed := self._reclaim():
             count += reclaimed
@@ -110,7 +110,7 @@ class StreamListener(Listener):
         """Read entries until stopped or disconnected."""
         group = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
         # Entries read before the connection was lost.
-        self._handle(self._messages.read_inbox(*group, READ_COUNT, own=True))
+        self._accept_all(self._messages.read_inbox(*group, READ_COUNT, own=True))
         self._record_connection()
         reclaim_at = 0.0
         while self.mark_turn():
@@ -118,15 +118,15 @@ class StreamListener(Listener):
                 self._reclaim()
                 self._messages.prune_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, FORGET_IDLE_MS)
                 reclaim_at = time.monotonic() + RECLAIM_EVERY_SECONDS
-            self._handle(self._messages.read_inbox(*group, READ_COUNT, block_ms=round(TURN_SECONDS * 1000)))
+            self._accept_all(self._messages.read_inbox(*group, READ_COUNT, block_ms=round(TURN_SECONDS * 1000)))
 
     def _reclaim(self) -> int:
         group = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
         entries = self._messages.reclaim_inbox(*group, RECLAIM_IDLE_MS, READ_COUNT)
-        self._handle(entries)
+        self._accept_all(entries)
         return len(entries)
 
-    def _handle(self, entries: list[InboxEntry]) -> None:
+    def _accept_all(self, entries: list[InboxEntry]) -> None:
         for entry in entries:
             self.mark_turn()
             self._messages_to_runs.accept(entry.message, self.source, entry.sent_at)
