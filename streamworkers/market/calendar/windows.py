@@ -94,7 +94,7 @@ class Windows:
             return np.where(starts < self._closes[session], np.minimum(ends, self._closes[session]), ends)
         after = starts + {"day": 1, "week": 7}.get(timeframe.name, 0)
         if timeframe.name == "month":
-            months = starts.astype("datetime64[D]").astype("datetime64[M]") + 1
+            months = starts.astype("datetime64[D]").astype("datetime64[M]") + np.timedelta64(1, "M")
             after = months.astype("datetime64[D]").astype(np.int64)
         last = np.searchsorted(self._days, after, side="left") - 1
         midnight = after * 24 * HOUR_MS
