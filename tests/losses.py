@@ -9,7 +9,7 @@ from streamworkers.engine.services.reconciler import Reconciler
 
 
 def lose(streams: Streams, symbol: str) -> None:
-    """Take one entry out by hand, whoever has it, as a lost second of the append-only file would."""
+    """Take one entry out of the stream, pending or not, as a lost second of the append-only file would."""
     (entry_id,) = [e.entry_id for e in streams.inspector.scan_stream("tests", "0-0") if symbol.encode() in e.packed]
     streams.client.raw.xack(streams.keys.stream("tests"), "workers", entry_id)
     streams.client.raw.xdel(streams.keys.stream("tests"), entry_id)
