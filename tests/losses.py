@@ -1,8 +1,13 @@
 """What tests of lost entries share: losing them, letting a service work, and looking what waits."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from streamworkers.database import Connection
+from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.services.reconciler import Reconciler
@@ -29,3 +34,16 @@ def symbols_waiting(streams: Streams) -> list[str]:
 
 def metric_value(metrics: PoolMetrics, name: str, **labels: str) -> float:
     return metrics.registry.get_sample_value(f"streamworkers_{name}", labels) or 0.0
+
+
+def record_counted_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The runs whose open items are counted in the ledger from now on, in order."""
+    counted: list[int] = []
+    count = ledger.close_runs
+
+    def counting(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, str], dict[int, int]]:
+        counted.extend(run.id for run in runs)
+        return count(connection, runs)
+
+    monkeypatch.setattr(ledger, "close_runs", counting)
+    return counted

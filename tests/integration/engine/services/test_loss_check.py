@@ -8,7 +8,7 @@ from psycopg_pool import ConnectionPool
 
 from consumer import Consumer
 from harness import effects_of, run_status, start_run
-from losses import lose, metric_value, step_until_idle, symbols_waiting
+from losses import lose, metric_value, record_counted_runs, step_until_idle, symbols_waiting
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine import ledger
@@ -146,14 +146,7 @@ def test_a_run_that_waits_behind_others_is_neither_counted_nor_looked_for(
     waiting = start_run(connection, streams, registry, "ledger_entry", "C", "LOST")
     consumer.read(count=1)
     lose(streams, "LOST")
-    counted: list[int] = []
-    count = ledger.close_runs
-
-    def counting(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, str], dict[int, int]]:
-        counted.extend(run.id for run in runs)
-        return count(connection, runs)
-
-    monkeypatch.setattr(ledger, "close_runs", counting)
+    counted = record_counted_runs(monkeypatch)
     for _ in range(5):
         assert step_until_idle(hasty) == 1
     assert counted == []
@@ -270,14 +263,7 @@ def test_a_step_counts_a_bounded_number_of_items_and_every_run_gets_its_turn(
     monkeypatch.setattr(reconciler_module, "COUNT_LIMIT", 1)
     runs = [start_run(connection, streams, registry, "ledger_entry", "A") for _ in range(3)]
     consumer.read()
-    counted: list[int] = []
-    count = ledger.close_runs
-
-    def counting(connection: Connection, runs: Sequence[Run]) -> tuple[dict[int, str], dict[int, int]]:
-        counted.extend(run.id for run in runs)
-        return count(connection, runs)
-
-    monkeypatch.setattr(ledger, "close_runs", counting)
+    counted = record_counted_runs(monkeypatch)
     for steps in range(5):
         assert reconciler.run_once() is None
         assert len(counted) <= steps
