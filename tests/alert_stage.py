@@ -8,7 +8,7 @@ from typing import Any
 
 from consumer import Consumer
 from harness import start_run
-from streamworkers.alerts.actor import LOCAL
+from streamworkers.actor import LOCAL
 from streamworkers.alerts.document import parse_alert
 from streamworkers.alerts.engine.compiled import CompiledVersions
 from streamworkers.alerts.store.alerts import StoredAlert

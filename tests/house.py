@@ -65,6 +65,8 @@ OWNERS = {
     "users alerts alert_versions alert_symbols alert_mutes alert_shards alert_state alert_firings alert_corrections": [
         "streamworkers/alerts/store/"
     ],
+    "endpoints notification_preferences quiet_hours": ["streamworkers/notifications/store/"],
+    "notifications rejected_notifications deliveries delivery_notifications": ["streamworkers/notifications/store/"],
     "provider_outages": ["streamworkers/loading/outages.py"],
     "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
     "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],

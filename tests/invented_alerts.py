@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from streamworkers.alerts.actor import LOCAL
+from streamworkers.actor import LOCAL
 from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.document import Alert, AlertTarget
 from streamworkers.alerts.store.changes import add_alert, pause_alert

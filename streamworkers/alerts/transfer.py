@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from streamworkers.alerts.actor import Actor
+from streamworkers.actor import Actor
 from streamworkers.alerts.document import Alert, alert_to_json, parse_alert
 from streamworkers.alerts.store.alerts import StoredAlert, list_alerts
 from streamworkers.alerts.store.changes import add_alert, edit_alert

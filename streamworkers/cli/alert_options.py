@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from streamworkers.alerts.actor import Actor
+from streamworkers.actor import Actor
 from streamworkers.alerts.selection import AlertSelector
 from streamworkers.cli.session import parse_moment
 from streamworkers.errors import BadInputError

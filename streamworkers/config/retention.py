@@ -19,3 +19,9 @@ class RetentionSettings(BaseModel):
         365, ge=1, le=_MOST_DAYS, description="Days that runs, submissions and ticks are kept"
     )
     health_retention_days: int = Field(30, ge=1, le=_MOST_DAYS, description="Days that health checks are kept")
+    notification_retention_days: int = Field(
+        30, ge=1, le=_MOST_DAYS, description="Days that notifications and deliveries are kept"
+    )
+    message_retention_days: int = Field(
+        7, ge=1, le=_MOST_DAYS, description="Days that the text and picture of a delivery are kept"
+    )

@@ -12,6 +12,7 @@ from streamworkers.config.alerts import AlertSettings
 from streamworkers.config.analysis import AnalysisSettings
 from streamworkers.config.loading import LoadingSettings
 from streamworkers.config.logs import LogSettings
+from streamworkers.config.notifications import NotificationSettings
 from streamworkers.config.pool import PoolSettings
 from streamworkers.config.renamed import rename_variables
 from streamworkers.config.retention import RetentionSettings
@@ -27,6 +28,7 @@ class Settings(
     LogSettings,
     RetentionSettings,
     LoadingSettings,
+    NotificationSettings,
     AlertSettings,
     AnalysisSettings,
     SchedulingSettings,

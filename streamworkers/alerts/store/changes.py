@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from streamworkers.alerts.actor import Actor
+from streamworkers.actor import Actor
 from streamworkers.alerts.document import Alert, alert_to_json
 from streamworkers.alerts.store.alerts import StoredAlert, find_alert
 from streamworkers.alerts.store.symbols import close_symbols, expand_target

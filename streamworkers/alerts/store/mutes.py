@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from streamworkers.alerts.actor import Actor
+from streamworkers.actor import Actor
 from streamworkers.alerts.store.alerts import find_alert
 from streamworkers.alerts.store.symbols import read_symbols
 from streamworkers.database import Connection, fetch_rows

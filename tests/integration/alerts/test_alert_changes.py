@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamworkers.alerts.actor import LOCAL, Actor
+from streamworkers.actor import LOCAL, Actor
 from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.document import Alert, parse_alert
 from streamworkers.alerts.store.alerts import find_alert, list_alerts, read_versions

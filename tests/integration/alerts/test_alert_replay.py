@@ -6,7 +6,7 @@ import pytest
 
 from alert_stage import WORDS, AlertStage, Path, before_day, document, session_days
 from consumer import Consumer
-from streamworkers.alerts.actor import LOCAL
+from streamworkers.actor import LOCAL
 from streamworkers.alerts.document import parse_alert
 from streamworkers.alerts.engine.replaying import Replay, replay_alert
 from streamworkers.alerts.store.alerts import StoredAlert, read_versions

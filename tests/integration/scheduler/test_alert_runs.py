@@ -11,7 +11,7 @@ from consumer import Consumer
 from harness import wait_until
 from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
-from streamworkers.alerts.actor import LOCAL
+from streamworkers.actor import LOCAL
 from streamworkers.alerts.store.changes import pause_alert
 from streamworkers.alerts.store.decisions import lock_shards
 from streamworkers.database import Connection, connect

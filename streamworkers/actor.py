@@ -1,4 +1,4 @@
-"""Who changes something: every function that changes alerts takes an actor."""
+"""Who changes something: every function that changes what people own takes an actor."""
 
 from dataclasses import dataclass
 from typing import Literal
