@@ -1,7 +1,5 @@
 """`streamworkers fake-massive`."""
 
-import signal
-import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, parse_split
 from streamworkers_fakes.massive.misbehaviour import KINDS, parse_misbehaviour
 from streamworkers_fakes.massive.plans import PLANS, parse_plan
 from streamworkers_fakes.massive.server import running_fake_massive
+from streamworkers_fakes.serving import stop_signal
 
 
 class _WithMisbehaviours(click.Command):
@@ -117,9 +116,7 @@ def fake_massive(host: str, port: int, log_file: Path | None, misbehaviours: tup
         misbehaviours=[parse_misbehaviour(text) for text in misbehaviours],
         log_file=log_file,
     )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_signal()
     with running_fake_massive(fake, host=host, port=port) as server:
         click.echo(server.url)
         stop.wait()

@@ -1,49 +1,38 @@
 """The fake Massive API as a running server: in a thread of this process, or in a process of its own."""
 
 import asyncio
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
 from streamworkers_fakes.massive.api import FakeMassive
 from streamworkers_fakes.massive.calls import Call
 from streamworkers_fakes.massive.market import FakeMarket
 from streamworkers_fakes.massive.misbehaviour import Misbehaviour, parse_misbehaviour
+from streamworkers_fakes.serving import RunningServer, command_process
 
 if TYPE_CHECKING:
-    import uvicorn
-
-_START_SECONDS = 30.0
-_BACKLOG = 512
+    from starlette.applications import Starlette
 
 
-class RunningFakeMassive:
+class RunningFakeMassive(RunningServer):
     """A server in a daemon thread, from `start` to `stop`. Thread-safe.
 
     Raises BadInputError if the address cannot be used, UsageError if uvicorn or starlette is not installed.
     """
 
+    title = "fake Massive API"
+
     def __init__(self, fake: FakeMassive, host: str = "127.0.0.1", port: int = 0) -> None:
         self.fake = fake
-        self._up, self._ended = threading.Event(), threading.Event()
-        self._error: OSError | None = None
-        self._server = _server(fake, self._up)
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise BadInputError(f"port {port} on {host} cannot be used: {error.strerror or error}") from error
-        # asyncio sets this only on sockets with a known protocol; without it each small answer takes 40 ms.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-        self._thread = threading.Thread(target=self._run, name=f"fake-massive-{self.port}", daemon=True)
+
+        def build(stopping: asyncio.Event) -> "Starlette":
+            from streamworkers_fakes.massive.app import build_app
+
+            return build_app(fake, stopping)
+
+        super().__init__(build, host, port)
 
     @property
     def market(self) -> FakeMarket:
@@ -89,25 +78,7 @@ class RunningFakeMassive:
         """Starts the server; returns when it accepts calls. Raises ServiceUnreachableError if it does not start."""
         # The calendar takes a second to load; the first call should not wait for it.
         self.market.sessions(date.min, date.min)
-        self._thread.start()
-        if not self._up.wait(_START_SECONDS) or self._ended.is_set():
-            raise ServiceUnreachableError(f"the fake Massive API did not start on {self.url}: {self._error}")
-
-    def stop(self) -> None:
-        """Finishes answers in progress, drops delayed ones, closes all connections, ends the thread."""
-        self._server.should_exit = True
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._socket.close()
-
-    def _run(self) -> None:
-        try:
-            self._server.run(sockets=[self._socket])
-        except OSError as error:
-            self._error = error
-        finally:
-            self._ended.set()
-            self._up.set()
+        super().start()
 
 
 @contextmanager
@@ -138,55 +109,5 @@ def fake_massive_process(*words: str) -> Iterator[str]:
 
     Raises ServiceUnreachableError if it does not start.
     """
-    command = [sys.executable, "-m", "streamworkers", "fake-massive", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603  # ours
-    assert process.stdout is not None
-    try:
-        url = process.stdout.readline().strip()
-        if not url:
-            raise ServiceUnreachableError(f"the fake Massive API ended with exit code {process.wait()}")
+    with command_process("fake Massive API", "fake-massive", *words) as url:
         yield url
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        process.wait()
-        process.stdout.close()
-
-
-def _server(fake: FakeMassive, up: threading.Event) -> "uvicorn.Server":
-    try:
-        import uvicorn
-
-        from streamworkers_fakes.massive.app import build_app
-    except ImportError as error:
-        raise UsageError(
-            "the fake Massive API needs the packages starlette and uvicorn; pip install 'streamworkers[fakes]'"
-        ) from error
-
-    stopping = asyncio.Event()
-
-    class Server(uvicorn.Server):
-        """Signals when it is up, and drops delayed answers before it waits for the others."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            up.set()
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            stopping.set()
-            await super().shutdown(sockets)
-
-    config = uvicorn.Config(
-        build_app(fake, stopping),
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        backlog=_BACKLOG,
-        timeout_keep_alive=60,
-        server_header=False,
-        date_header=False,  # the API's clock may be stopped
-        proxy_headers=False,
-    )
-    return Server(config)

@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from streamworkers.config import Settings
+from streamworkers.deadline import Deadline
 from streamworkers.errors import UsageError
 from streamworkers.loading.providers.provider import (
     UNCOUNTED,
@@ -44,7 +45,7 @@ from streamworkers.loading.providers.provider import (
     TransientError,
     UnsupportedError,
 )
-from streamworkers.loading.providers.transport import Deadline, make_transport
+from streamworkers.loading.providers.transport import make_transport
 from streamworkers.market.bars.bars import NO_BARS, FloatArray, Mask, Starts
 from streamworkers.market.bars.column_rules import validate_bars
 from streamworkers.market.bars.rules import Rule
