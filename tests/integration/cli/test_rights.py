@@ -32,6 +32,7 @@ _NEEDS_NOTHING = {
     "embedded start",
     "embedded status",
     "embedded stop",
+    "fake-bot-api",
     "fake-massive",
     "rules check",
     "version",
