@@ -73,17 +73,18 @@ class TaFunction:
     def _validate(self, name: str, value: object) -> int | float:
         whole = isinstance(self.defaults[name], int)
         number = to_whole_number(self.name, name, value) if whole else to_real_number(self.name, name, value)
-        if not self._accepts(name, number):
-            low, high = self._edge(name, -1), self._edge(name, 1)
+        if not self.accepts(name, number):
+            low, high = self.edge(name, -1), self.edge(name, 1)
             raise BadInputError(f"{name} of {self.name} is {number}, not in {low:g} to {high:g}")
         return number
 
-    def _accepts(self, name: str, number: float) -> bool:
+    def accepts(self, name: str, number: float) -> bool:
+        """True if TA-Lib takes this value of a parameter, the others at their defaults."""
         # -2**31 stands for "use the default" in TA-Lib, so it is not a value.
         in_type = not isinstance(number, int) or -_INT32 <= number <= _INT32
         return in_type and self.lookback({name: number}) >= 0
 
-    def _edge(self, name: str, side: int) -> int | float:
+    def edge(self, name: str, side: int) -> int | float:
         """The last accepted value on one side of the default, by bisection: TA-Lib does not publish its ranges."""
         inside = self.defaults[name]
         whole = isinstance(inside, int)
@@ -92,7 +93,7 @@ class TaFunction:
             middle = (inside + outside) // 2 if whole else (inside + outside) / 2
             if middle in (inside, outside):
                 return inside
-            if self._accepts(name, middle):
+            if self.accepts(name, middle):
                 inside = middle
             else:
                 outside = middle

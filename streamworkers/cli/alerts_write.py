@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import click
 
+from streamworkers.alerts.computable import parse_computable
 from streamworkers.alerts.document import Alert, AlertTarget, alert_to_json, alert_warnings
 from streamworkers.alerts.firing_message import preview_alert
 from streamworkers.alerts.first_look import FirstLook, look_at
@@ -133,7 +134,7 @@ def resume(names: tuple[str, ...], user: str, as_json: bool) -> None:
 
 def describe_change(connection: Connection, stored: StoredAlert, default_calendar: str) -> dict[str, Any]:
     """What one who has written an alert asks: is it true now, when does the next bar close, and is it blind?"""
-    alert, symbols = stored.alert, read_symbols(connection, stored.id)
+    alert, symbols = parse_computable(stored.document), read_symbols(connection, stored.id)
     looks = look_at(connection, alert, symbols[:MOST_LOOKS], datetime.now(UTC), default_calendar)
     missing = [look.symbol for look in looks if look.truth is None]
     loaded = find_loaded_symbols(connection, stored.timeframe) if missing else frozenset()

@@ -1,7 +1,7 @@
 """A rule as a tree of frozen values. Equal rules are equal trees, whatever notation they were written in."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from streamworkers.rules.dimensions import Dimension
@@ -17,6 +17,7 @@ GroupOperator = Literal["and", "or"]
 Direction = Literal["bullish", "bearish"]
 
 DEFAULT_TOLERANCE = 1e-9
+UNKNOWN_LOOKBACK = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +25,15 @@ class Field:
     """A value that every bar has: a column of the bar, or one output of a function with all its parameters.
 
     `dimension` is None where a split changes the value in no simple way. `lookback` is the number of bars before a bar
-    that its value needs, `days` the calendar days before it that must be read as well. A field without `has_origin` is
-    a sum or position that counts from the first bar that was read.
+    that its value needs, or UNKNOWN_LOOKBACK; `days` are the calendar days before it that must be read as well. A field
+    without `has_origin` is a sum or position that counts from the first bar that was read.
     """
 
     name: str
     params: Params = ()
     output: str | None = None
     dimension: Dimension | None = None
-    lookback: int = 0
+    lookback: int = field(default=0, compare=False)  # name and parameters say it
     days: int = 0
     has_origin: bool = True
 
@@ -44,7 +45,7 @@ class Pattern:
     name: str
     params: Params = ()
     neutral: bool = False
-    lookback: int = 0
+    lookback: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +214,16 @@ def needed_patterns(condition: Condition) -> tuple[Pattern, ...]:
 
 
 def lookback(condition: Condition) -> int:
-    """The number of bars before a bar that deciding the rule at it needs; a crossing needs the bar before, too."""
-    return max(_leaf_lookback(leaf) for leaf in leaves(condition))
+    """The number of bars before a bar that deciding the rule at it needs; a crossing needs the bar before, too.
+
+    Raises ValueError for a tree of a vocabulary that does not know it.
+    """
+    needed = [_leaf_lookback(leaf) for leaf in leaves(condition)]
+    found = [each.lookback for each in needed_fields(condition)]
+    found += [each.lookback for each in needed_patterns(condition)]
+    if UNKNOWN_LOOKBACK in found:
+        raise ValueError("this vocabulary does not know how many bars a rule needs")
+    return max(needed)
 
 
 def lookback_days(condition: Condition) -> int:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from streamworkers.alerts.computable import parse_computable
 from streamworkers.alerts.decide_bars import CompiledAlert, compile_alert
 from streamworkers.alerts.document import Alert
-from streamworkers.alerts.store.alerts import parse_stored
 from streamworkers.alerts.store.work import read_documents
 from streamworkers.alerts.stored_bars import bars_before
 from streamworkers.database import Connection
@@ -47,7 +47,7 @@ class CompiledVersions:
         if len(self._found) > _MOST_VERSIONS:
             self._found = {key: found for key, found in self._found.items() if key in wanted}
         for key, (user, document) in read_documents(connection, wanted - self._found.keys()).items():
-            alert = parse_stored(document)
+            alert = parse_computable(document)
             self._found[key] = CompiledVersion(
                 user, alert, needed_fields(alert.rule), needed_patterns(alert.rule), bars_before(alert.rule, timeframe)
             )

@@ -8,9 +8,9 @@ from typing import Any
 from streamworkers.alerts.document import Alert, build_alert
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import UnknownNameError
-from streamworkers.rules.market_vocabulary import MarketVocabulary
+from streamworkers.rules.catalogue import CatalogueVocabulary
 
-_VOCABULARY = MarketVocabulary()  # documents are stored in their canonical form, which names functions only
+_VOCABULARY = CatalogueVocabulary()  # documents are stored in their canonical form, which names functions only
 
 _FIND = """
 SELECT a.id, a.user_id AS user, a.name, a.timeframe, a.universe, v.version, v.epoch, v.effective_from, v.rule_from,
@@ -39,7 +39,7 @@ class StoredAlert:
 
     @property
     def alert(self) -> Alert:
-        """The document as a typed value."""
+        """The document as a typed value, to be shown or changed: it does not say how many bars its rule needs."""
         return parse_stored(self.document)
 
 
@@ -57,7 +57,7 @@ class AlertVersion:
 
 
 def parse_stored(document: dict[str, Any]) -> Alert:
-    """The alert of a stored document."""
+    """The alert of a stored document, to be shown or changed."""
     return build_alert(document, _VOCABULARY)
 
 
