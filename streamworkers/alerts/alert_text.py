@@ -22,6 +22,7 @@ from streamworkers.rules.vocabulary import Vocabulary
 
 _TYPES = ("once", "simple", "edge", "crossing")
 SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_LOWER_TICKER = re.compile(r"\s*([a-z][a-z0-9.\-]*)(?=[\s<>=!\u2265\u2264\u2260])")
 _DECIMAL = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 
@@ -36,7 +37,16 @@ def parse_alert_text(text: str, vocabulary: Vocabulary) -> Alert:
     try:
         return parse_alert(document, vocabulary)
     except RuleError as error:
-        raise RuleError((), error.problem, text, find_column(document, error.path)) from None
+        column = find_column(document, error.path)
+        raise RuleError((), error.problem + _hint_at_case(text, column), text, column) from None
+
+
+def _hint_at_case(text: str, column: int) -> str:
+    """What to say beside an error at the first word, if that would be a ticker in upper case."""
+    found = _LOWER_TICKER.match(text)
+    if found is None or found.start(1) != column - 1:
+        return ""
+    return f"; a ticker is written in upper case: {found[1].upper()}"
 
 
 class _AlertParser(TextParser):
@@ -69,6 +79,8 @@ class _AlertParser(TextParser):
         elif word in _TYPES:
             self._set(rearm, "type", word, token)
         elif word == "until":
+            if self.next.kind == "end":
+                raise self.fail("expected a date such as 2027-01-01, found the end")
             day = self.take()
             self._set(found, "expires_at", day.text, day)
         elif word == "cooldown":

@@ -1,23 +1,20 @@
 """What the commands of `streamworkers alerts` share: whose alerts, which of them, and until when."""
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, TypeVar
 
 import click
 
 from streamworkers.actor import Actor
+from streamworkers.alerts.duration import parse_duration
 from streamworkers.alerts.selection import AlertSelector
 from streamworkers.cli.session import parse_moment
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, timeframe_named
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhdw])")
 
 user_option: Callable[[F], F] = click.option(
     "--user", default="local", show_default=True, help="The user whose alerts these are."
@@ -70,19 +67,6 @@ def parse_end(duration: str | None, until: str | None) -> datetime | None:
     if duration is not None:
         return datetime.now(UTC) + parse_duration(duration)
     return None if until is None else parse_moment(until)
-
-
-def parse_duration(text: str) -> timedelta:
-    """The time of a text such as 90s, 5m, 2h, 1d or 1w. Raises BadInputError."""
-    found = _DURATION.fullmatch(text.strip().lower())
-    if found is None or float(found[1]) == 0:
-        raise BadInputError(f"{text!r} is not a time such as 90s, 5m, 2h, 1d or 1w")
-    try:
-        seconds = float(found[1]) * _UNITS[found[2]]
-        datetime.now(UTC) + timedelta(seconds=seconds)
-    except OverflowError:
-        raise BadInputError(f"{text!r} ends after the year 9999") from None
-    return timedelta(seconds=seconds)
 
 
 def show_moment_there(moment: datetime | None) -> str:

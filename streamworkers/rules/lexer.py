@@ -74,4 +74,4 @@ def _skip_space(text: str, place: int) -> int:
 
 
 def _date_after_until(text: str, place: int, tokens: list[Token]) -> re.Match[str] | None:
-    return _DATE.match(text, place) if tokens and tokens[-1].text == "until" else None
+    return _DATE.match(text, place) if tokens and tokens[-1].text.lower() == "until" else None

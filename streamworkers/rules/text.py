@@ -267,8 +267,8 @@ class TextParser(TokenReader):
         by_place: list[Any] = []
         by_name: dict[str, Any] = {}
         while not self.take_word(")"):
-            if by_place or by_name:
-                self.require_word(",")
+            if (by_place or by_name) and self.take_word(",") is None:
+                raise self.fail(f"expected ',' or ')', found {self.shown()}")
             token, *following = self.ahead(2)
             if token.kind == "word" and [each.text for each in following] == ["=="]:
                 self.take()

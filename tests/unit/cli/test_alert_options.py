@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from streamworkers.cli.alert_options import parse_duration, parse_end
+from streamworkers.alerts.duration import parse_duration
+from streamworkers.cli.alert_options import parse_end
 from streamworkers.errors import BadInputError
 
 

@@ -120,7 +120,7 @@ WRONG = [
     ("price > 1e999", 9, "inf is not a finite number"),
     ("rsx(14) < 3", 1, "no field is named 'rsx'; did you mean 'rsi'?"),
     ("price > 5 and rsx(14) < 3", 15, "no field is named 'rsx'; did you mean 'rsi'?"),
-    ("price > sma(50", 15, "expected ',', found the end"),
+    ("price > sma(50", 15, "expected ',' or ')', found the end"),
     ("price > rsi(1)", 13, "timeperiod of RSI is 1, not in 2 to 100000"),
     ("price > sma(2.5)", 13, "timeperiod of SMA is 2.5, not a whole number"),
     ("price > sma(2, 3)", 13, "sma is given 2 parameters, but takes 1: timeperiod"),

@@ -1,0 +1,1 @@
+"""The Telegram bot: messages become commands, and commands what the command line does; docs/guides/telegram.md."""
