@@ -1,9 +1,11 @@
-"""Loading bars: rows a second into each table, compared with a bare COPY, and whole loads of 30 symbols."""
+"""Loading bars: rows a second into each table, compared with a bare COPY; whole loads, and the memory of workers."""
 
 import argparse
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -23,62 +25,92 @@ from streamworkers.market.calendar.windows import windows_between
 from streamworkers_fakes.massive import DEFAULT_KEY
 from streamworkers_fakes.massive.server import fake_massive_process
 
-SYMBOLS = tuple(f"S{number:02d}" for number in range(30))
 NOW = datetime(2025, 11, 25, 20, 30, tzinfo=EXCHANGE_ZONE)
 LAST = date(2025, 11, 25)
-SPANS = {"1 day": 1, "1 week": 7, "1 year": 365}
-ALLOWED = {"1 day": 300, "1 week": 600, "1 year": 1800}
 LATENCIES_MS = (0, 50)
 ROWS_OF = {"1min": 300_000, "hour": 100_000, "day": 100_000, "week": 50_000, "month": 20_000}
 RUN_SECONDS = 3600.0
+SAMPLE_SECONDS = 0.05
+
+
+class Span(NamedTuple):
+    """What is loaded: so many days of so many symbols, and the seconds and MB of a worker that are allowed."""
+
+    days: int
+    symbols: int
+    seconds: int
+    memory_mb: int = 200
+
+
+SPANS = {
+    "1 day": Span(1, 30, 300),
+    "1 week": Span(7, 30, 600),
+    "1 year": Span(365, 30, 1800),
+    "20 years": Span(7305, 1, 1800),
+    "20 years of 8": Span(7305, 8, 1800),
+}
 
 
 class Whole(NamedTuple):
-    """One load: its seconds, its calls, its rows, and the largest memory of a worker in MB."""
+    """One load: its seconds, its calls, its rows, and the largest memory of a worker in MB.
+
+    `resident_mb` counts all that is in memory (RSS), which the kernel keeps the peak of; `proportional_mb` counts what
+    processes share in equal parts (PSS), as sampled twenty times a second.
+    """
 
     seconds: float
     calls: int
     rows: int
-    memory_mb: float
+    resident_mb: float
+    proportional_mb: float
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=3, help="rounds for each table")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds for each table; 0 leaves the tables out")
     parser.add_argument("--processes", type=positive, default=2, help="worker processes that load")
     parser.add_argument("--spans", nargs="*", choices=list(SPANS), default=list(SPANS))
+    parser.add_argument("--latencies", nargs="*", type=int, default=list(LATENCIES_MS), help="of the API, in ms")
+    parser.add_argument("--calls-per-minute", type=int, default=0, help="rate limit of the fleet; 0 means none")
     words = parser.parse_args()
     with private_services() as bench:
         about = machine(bench)
-        tables = [table_row(bench, frame, words.rounds) for frame in TIMEFRAMES.values()]
-        print_table(
-            "Rows a second into each table",
-            ["table", "rows", "bare COPY, thousand/s", "load, thousand/s", "ratio", "again, unchanged"],
-            tables,
-            ["target: a ratio of 0.7", about],
-        )
+        if words.rounds:
+            print_table(
+                "Rows a second into each table",
+                ["table", "rows", "bare COPY, thousand/s", "load, thousand/s", "ratio", "again, unchanged"],
+                [table_row(bench, frame, words.rounds) for frame in TIMEFRAMES.values()],
+                ["target: a ratio of 0.7", about],
+            )
         loads = []
         for name in words.spans:
-            for latency in LATENCIES_MS:
-                found = whole_load(bench, SPANS[name], latency, words.processes)
-                loads.append(
-                    [
-                        name,
-                        f"{latency} ms",
-                        f"{found.seconds:.1f} s",
-                        f"{ALLOWED[name]} s",
-                        f"{found.calls:,}",
-                        f"{found.rows:,}",
-                        f"{found.memory_mb:.0f} MB",
-                    ]
-                )
+            for latency in words.latencies:
+                found = whole_load(bench, SPANS[name], latency, words.processes, words.calls_per_minute)
+                loads.append(load_row(name, latency, found))
         print_table(
-            f"30 symbols x 5 timeframes, {words.processes} workers, enqueue to run completed",
-            ["span", "latency", "time", "was allowed", "calls", "rows", "largest worker"],
+            f"All 5 timeframes, {words.processes} workers, enqueue to run completed",
+            ["span", "symbols", "latency", "time", "ratio", "calls", "rows", "worker, RSS", "worker, PSS", "ratio"],
             loads,
-            [about],
+            ["ratios: to the time that the replaced systems were allowed, to 200 MB of RSS", about],
         )
+
+
+def load_row(name: str, latency: int, found: Whole) -> list[str]:
+    """The figures of one load as a row of the table."""
+    span = SPANS[name]
+    return [
+        name,
+        str(span.symbols),
+        f"{latency} ms",
+        f"{found.seconds:.1f} s",
+        f"{found.seconds / span.seconds:.3f}",
+        f"{found.calls:,}",
+        f"{found.rows:,}",
+        f"{found.resident_mb:.0f} MB",
+        f"{found.proportional_mb:.0f} MB",
+        f"{found.resident_mb / span.memory_mb:.2f}",
+    ]
 
 
 def table_row(bench: Bench, frame: Timeframe, rounds: int) -> list[str]:
@@ -145,41 +177,78 @@ def bars_of(frame: Timeframe, rows: int) -> Iterator[BarRows]:
         done += len(starts)
 
 
-def whole_load(bench: Bench, days: int, latency_ms: int, processes: int) -> Whole:
+def whole_load(bench: Bench, span: Span, latency_ms: int, processes: int, calls_per_minute: int) -> Whole:
     """Load all bars of the last days into empty tables."""
     bench.empty()
     tables = [frame.table for frame in TIMEFRAMES.values()]
     bench.connection.execute(f"TRUNCATE {', '.join(tables)}, series_sources".encode())
-    log = bench.folder / f"calls-{days}-{latency_ms}.jsonl"
+    log = bench.folder / f"calls-{span.days}-{span.symbols}-{latency_ms}.jsonl"
     server = ("--now", NOW.isoformat(), "--latency-ms", str(latency_ms), "--log", str(log))
     with fake_massive_process(*server) as url:
-        settings = {"MASSIVE_BASE_URL": url, "MASSIVE_API_KEY": DEFAULT_KEY, "MASSIVE_CALLS_PER_MINUTE": 0}
+        settings = {
+            "MASSIVE_BASE_URL": url,
+            "MASSIVE_API_KEY": DEFAULT_KEY,
+            "MASSIVE_CALLS_PER_MINUTE": calls_per_minute,
+        }
         with running_pool(bench, "--processes", str(processes), "--queue", "load", **settings) as pool:
             pool.wait_until_ready(bench, processes)
-            first = LAST - timedelta(days=days - 1)
-            request = RunRequest(
-                "load_ohlcv",
-                SYMBOLS,
-                "benchmark",
-                as_of=NOW,
-                parameters={
-                    "provider": "massive",
-                    "first": first.isoformat(),
-                    "last": LAST.isoformat(),
-                    "include_open": True,
-                },
-                timeframes=tuple(TIMEFRAMES),
-            )
             called_at = time.time()
-            run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
-            times = wait_for_run(bench, run.id, RUN_SECONDS)
-            memory = max(_peak_mb(pid) for pid in pool.workers())
+            with sampled_pss(pool.workers) as proportional:
+                run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request_of(span))
+                times = wait_for_run(bench, run.id, RUN_SECONDS)
+            resident = max(_peak_mb(pid) for pid in pool.workers())
     rows = 0
     for table in tables:
         row = bench.connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
         rows += row[0] if row else 0
     calls = sum(1 for line in log.read_text(encoding="utf-8").splitlines() if "path" in json.loads(line))
-    return Whole(times.completed_at.timestamp() - called_at, calls, rows, memory)
+    return Whole(times.completed_at.timestamp() - called_at, calls, rows, resident, max(proportional, default=0.0))
+
+
+def request_of(span: Span) -> RunRequest:
+    """A request for all timeframes of a span."""
+    first = LAST - timedelta(days=span.days - 1)
+    return RunRequest(
+        "load_ohlcv",
+        tuple(f"S{number:02d}" for number in range(span.symbols)),
+        "benchmark",
+        as_of=NOW,
+        parameters={
+            "provider": "massive",
+            "first": first.isoformat(),
+            "last": LAST.isoformat(),
+            "include_open": True,
+        },
+        timeframes=tuple(TIMEFRAMES),
+    )
+
+
+@contextmanager
+def sampled_pss(list_pids: Callable[[], Iterable[int]]) -> Iterator[list[float]]:
+    """Collect the largest PSS of these processes, in MB, until the block ends."""
+    found: list[float] = []
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(SAMPLE_SECONDS):
+            found.append(max(map(_pss_mb, list_pids()), default=0.0))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
+def _pss_mb(pid: int) -> float:
+    """The PSS of a process in MB, 0 where the kernel does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def _peak_mb(pid: int) -> float:

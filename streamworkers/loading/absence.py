@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from streamworkers.loading.listings import list_unlisted, read_listings
-from streamworkers.market.bars.bars import Mask, Starts
+from streamworkers.market.bars.bars import Mask, Starts, is_among
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, bar_moment
 from streamworkers.market.calendar.windows import moment_of, start_of
 
@@ -78,17 +78,27 @@ def count_absent(expected: Starts, ranges: Mapping[str, Ranges], symbol: str) ->
     return int(np.count_nonzero(is_absent(expected, ranges.get(symbol, ()))))
 
 
-def find_ranges(symbol: str, expected: Starts, missing: Starts, provider: str) -> list[AbsentRange]:
-    """Return the runs of missing bars among the expected ones; none if there are too many to be an absence."""
-    mask = np.isin(expected, missing)
-    edges = np.diff(np.concatenate(([0], mask.astype(np.int64), [0])))
-    begins, ends = np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist()
-    if len(begins) > _MOST_RANGES:
-        return []
-    return [
-        AbsentRange(symbol, int(expected[begin]), int(expected[end]), end - begin + 1, provider)
-        for begin, end in zip(begins, ends, strict=True)
-    ]
+def find_ranges(symbol: str, expected: Iterable[Starts], missing: Starts, provider: str) -> list[AbsentRange]:
+    """Return the runs of missing bars among the expected ones; none if there are too many to be an absence.
+
+    The expected ones come in parts, in order of time; a run may go on in the next part.
+    """
+    found: list[AbsentRange] = []
+    goes_on = False
+    for part in expected:
+        mask = is_among(part, missing)
+        edges = np.diff(mask.astype(np.int8), prepend=0, append=0)
+        begins, ends = np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist()
+        if len(found) + len(begins) > _MOST_RANGES:
+            return []
+        for begin, end in zip(begins, ends, strict=True):
+            run = AbsentRange(symbol, int(part[begin]), int(part[end]), end - begin + 1, provider)
+            if goes_on and begin == 0:
+                before = found.pop()
+                run = run._replace(first=before.first, bars=before.bars + run.bars)
+            found.append(run)
+        goes_on = bool(mask[-1]) if len(mask) else goes_on
+    return found
 
 
 def record_absent(

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -18,7 +18,13 @@ from streamworkers.engine.job import Context
 from streamworkers.engine.outcome import Completed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError
 from streamworkers.loading.absence import is_absent, read_absent
-from streamworkers.loading.checkpoints import CheckpointPage, delete_checkpoints, read_checkpoint, write_checkpoint
+from streamworkers.loading.checkpoints import (
+    CheckpointPage,
+    CheckpointPages,
+    delete_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
 from streamworkers.loading.confirm import confirm_absence, explain_absence
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
 from streamworkers.loading.grouped_days import DaysOfAll, list_grouped_days
@@ -42,6 +48,7 @@ from streamworkers.loading.providers.provider import (
 )
 from streamworkers.loading.run_notes import RunNotes
 from streamworkers.loading.shared_answers import BusyError, SharedAnswers
+from streamworkers.market.bars.bars import is_among
 from streamworkers.market.bars.read import read_starts
 from streamworkers.market.calendar.exchange import exchange_named
 from streamworkers.market.calendar.session_table import read_sessions
@@ -84,7 +91,7 @@ class LoadBatch:
     listing_days: float = 0.0
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
-    _kept: dict[str, list[CheckpointPage]] = field(default_factory=dict)
+    _kept: dict[str, CheckpointPages] = field(default_factory=dict)
     _found: dict[int, StoredSeries] = field(default_factory=dict)
     _splits_unknown: bool = False
     _waits: int = 0
@@ -234,9 +241,9 @@ class LoadBatch:
         begin, end = (bound_of(frame, moment, days) for moment, days in ((first, 0), (last, 1)))
         present = read_starts(self.context.connection, symbol, frame, begin, end)
         days = [at.astimezone(EXCHANGE_ZONE).date() if isinstance(at, datetime) else at for at in (first, last)]
-        expected = self._rules_of(symbol).expected(frame, Span(days[0], days[1]))
+        parts = self._rules_of(symbol).expected_parts(frame, Span(days[0], days[1]))
         absent = read_absent(self.context.connection, frame, [symbol]).get(symbol, [])
-        return np.union1d(present, expected[is_absent(expected, absent)])
+        return np.concatenate([part[is_among(part, present) | is_absent(part, absent)] for part in parts])
 
     def _read_splits(self) -> dict[str, list[Split]]:
         """Return the splits of the run's symbols since their bars were stored; fetched once for a run."""
@@ -285,14 +292,15 @@ class LoadBatch:
                 for future in as_completed(futures):
                     if self.context.cancelled:
                         self._stop.set()
-                    yield from self._finish_fetch(futures[future], future, by_seq)
+                    # Without the last reference to its results they would be in memory until the batch ends.
+                    yield from self._finish_fetch(futures.pop(future), future, by_seq)
             finally:
                 self._stop.set()
         self._history.keep()
         yield from self._end_troubled(by_seq)
 
     def _fetch(
-        self, fetch: Fetch, provider: Provider, checkpoint: Sequence[CheckpointPage], started: float
+        self, fetch: Fetch, provider: Provider, checkpoint: Collection[CheckpointPage], started: float
     ) -> tuple[Fetch, list[Loaded]]:
         """Fetch the bars of a series as far as the plan goes back; called from several threads."""
         if self._stop.is_set() or self._is_away() or time.monotonic() - started > BEGIN_SECONDS:

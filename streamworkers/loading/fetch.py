@@ -1,7 +1,7 @@
 """Runs one fetch, from its first page to bars that are ready for their tables: filtered, aggregated, counted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -9,15 +9,16 @@ import numpy as np
 
 from streamworkers.loading.absence import is_absent
 from streamworkers.loading.bar_checks import check_bars
-from streamworkers.loading.checkpoints import CheckpointPage
+from streamworkers.loading.checkpoints import CheckpointPage, CheckpointPages
 from streamworkers.loading.plan import Fetch, LoadRules, Want
 from streamworkers.loading.providers.provider import Listing, Provider, ProviderError, UnlikeAnswersError
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
 from streamworkers.market.bars.aggregate import Aggregator
-from streamworkers.market.bars.bars import Bars, Mask, Starts, time_unit
+from streamworkers.market.bars.bars import Bars, Mask, Starts, is_among, time_unit
 from streamworkers.market.calendar.windows import Windows, bounds_of, whole_windows
 
 _DETAIL_CHARACTERS = 200
+_EVER = 2**62
 
 
 class StoppedError(ProviderError):
@@ -47,15 +48,18 @@ class Loaded:
 
 
 class _Filter:
-    """Selects the bars of one want from the fetched ones, aggregated to its timeframe."""
+    """Selects the bars of one want from the fetched ones, aggregated to its timeframe.
+
+    What is expected is compared part by part, up to the last bar of each page: as a whole it may be large.
+    """
 
     def __init__(self, want: Want, fetch: Fetch, windows: Windows, rules: LoadRules) -> None:
         self.loaded = Loaded(want)
         rules = want.rules(rules)
         span = fetch.span_of(want)
-        expected = rules.expected(want.timeframe, span) if want.only is None else want.only
-        self._expected = expected[~is_absent(expected, want.absent)] if want.absent else expected
-        self._present: list[Starts] = []
+        self._later = rules.expected_parts(want.timeframe, span) if want.only is None else iter([want.only])
+        self._ahead: Starts = np.zeros(0, np.int64)
+        self._unsent: list[Starts] = []
         self._windows, self._rules = windows, rules
         frame = want.timeframe
         self._wide: Aggregator | None = None
@@ -73,8 +77,8 @@ class _Filter:
         """Return the result, after the last bar."""
         if self._wide is not None:
             self._keep(self._wide.finish())
-        present = np.concatenate([np.zeros(0, np.int64), *self._present])
-        self.loaded.unsent = np.setdiff1d(self._expected, present, assume_unique=True)
+        self._compare(self._ahead[:0], _EVER)
+        self.loaded.unsent = np.concatenate([self.loaded.unsent, *self._unsent])
         self.loaded.missing = len(self.loaded.unsent)
         return self.loaded
 
@@ -83,20 +87,33 @@ class _Filter:
             return
         kept: Mask = (bars.starts >= self._bounds[0]) & (bars.starts < self._bounds[1])
         if self.loaded.want.only is not None:
-            kept &= np.isin(bars.starts, self.loaded.want.only)
+            kept &= is_among(bars.starts, self.loaded.want.only)
         kept &= self._rules.closed(self._windows, self.loaded.want.timeframe, bars.starts)
         bars = bars.where(kept)
-        self._present.append(bars.starts[np.isin(bars.starts, self._expected, assume_unique=True)])
+        if len(bars):
+            self._compare(bars.starts, int(bars.starts[-1]))
         self.loaded.spool.add(bars)
+
+    def _compare(self, present: Starts, through: int) -> None:
+        """Note which of the expected bars up to a start are not among those that are present since the last call."""
+        while True:
+            cut = int(np.searchsorted(self._ahead, through, side="right"))
+            part, self._ahead = self._ahead[:cut], self._ahead[cut:]
+            unsent = part[~is_among(part, present)]
+            absent = self.loaded.want.absent
+            self._unsent.append(unsent[~is_absent(unsent, absent)] if absent else unsent)
+            if len(self._ahead) or (more := next(self._later, None)) is None:
+                return
+            self._ahead = more
 
 
 def run_fetch(
     fetch: Fetch,
     provider: Provider,
     rules: LoadRules,
-    checkpoint: Sequence[CheckpointPage],
+    checkpoint: Collection[CheckpointPage],
     should_stop: Callable[[], bool],
-    keep: Callable[[list[CheckpointPage]], None],
+    keep: Callable[[CheckpointPages], None],
     confirm: Callable[[list[Loaded]], None] = lambda _: None,
 ) -> list[Loaded]:
     """Fetch all pages of a request and select the bars of each want. Runs in a thread.
@@ -132,7 +149,7 @@ def run_fetch(
         confirm(results)
     except BaseException as error:
         if isinstance(error, ProviderError) and not isinstance(error, UnlikeAnswersError):
-            keep([page._replace(packed=pack_small(bars)) for page, bars in zip(kept, raw, strict=True)])
+            keep(CheckpointPages(page._replace(packed=pack_small(bars)) for page, bars in zip(kept, raw, strict=True)))
         for one in filters:
             one.loaded.spool.close()
         raise
@@ -142,7 +159,7 @@ def run_fetch(
 
 
 def _read_pages(
-    fetch: Fetch, provider: Provider, checkpoint: Sequence[CheckpointPage]
+    fetch: Fetch, provider: Provider, checkpoint: Collection[CheckpointPage]
 ) -> Iterator[tuple[Bars, CheckpointPage]]:
     """Yield the pages of the checkpoint, then those after them from the provider."""
     cursor, after = None, None

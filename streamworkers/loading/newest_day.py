@@ -94,8 +94,9 @@ def lacks_day(fetch: Fetch, newest: int | None, day: date) -> bool:
 
 def needs_day(want: Want, day: date, rules: LoadRules) -> bool:
     """True if the newest closed bar of a want ends on a day or after it."""
-    starts = rules.expected(want.timeframe, want.span) if want.only is None else want.only
-    if not len(starts):
+    parts = rules.expected_parts(want.timeframe, want.span) if want.only is None else iter([want.only])
+    newest = next((part[-1:] for part in reversed(list(parts)) if len(part)), None)
+    if newest is None:
         return False
-    end = int(rules.windows(want.span.first, want.span.last).ends(want.timeframe, starts[-1:])[0])
+    end = int(rules.windows(want.span.first, want.span.last).ends(want.timeframe, newest)[0])
     return datetime.fromtimestamp(end / 1000, UTC).astimezone(EXCHANGE_ZONE).date() >= day

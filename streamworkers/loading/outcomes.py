@@ -48,7 +48,7 @@ def complete_item(item: Item, loaded: Loaded, fetch: Fetch, found: StoredSeries 
     source = _describe_source(want, spool, found, facts)
     absent = []
     if loaded.absent:
-        expected = facts.rules.expected(want.timeframe, want.span)
+        expected = facts.rules.expected_parts(want.timeframe, want.span)
         absent = find_ranges(want.symbol, expected, loaded.unsent, facts.provider.name)
     return Completed(
         item,

@@ -4,7 +4,7 @@ A `Want` is one symbol in one timeframe. Wants of a symbol that can be made of t
 made of minutes, weeks and months of days.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -16,7 +16,7 @@ import numpy as np
 
 from streamworkers.loading.provenance import SeriesKind, StoredSeries
 from streamworkers.loading.providers.provider import BarsRequest, Provider, Split, UnsupportedError
-from streamworkers.market.bars.bars import Mask, Starts
+from streamworkers.market.bars.bars import Mask, Starts, is_among
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import (
     EXCHANGE_CALENDAR,
@@ -85,7 +85,16 @@ class LoadRules:
 
     def expected(self, timeframe: Timeframe, span: Span) -> Starts:
         """Return the starts of the closed bars that the sessions of these days have."""
-        return _expected(self, timeframe, span)
+        parts = list(self.expected_parts(timeframe, span))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def expected_parts(self, timeframe: Timeframe, span: Span) -> Iterator[Starts]:
+        """Yield the same in parts, of intraday bars one for each year: twenty years of minutes are 16 MB."""
+        first = span.first
+        while timeframe.intraday and first.year < span.last.year:
+            yield _expected(self, timeframe, Span(first, date(first.year, 12, 31)), span)
+            first = date(first.year + 1, 1, 1)
+        yield _expected(self, timeframe, replace(span, first=first), span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +317,8 @@ def _plan_gaps(
         _date_of(found.first) if found else rules.today - timedelta(days=round(rules.years * _DAYS_OF_YEAR)),
         rules.today,
     )
-    expected = rules.expected(timeframe, span)
-    missing = expected if present is None else np.setdiff1d(expected, present)
+    stored = np.zeros(0, np.int64) if present is None else present
+    missing = np.concatenate([part[~is_among(part, stored)] for part in rules.expected_parts(timeframe, span)])
     if not len(missing):
         return NothingToLoad(number, f"no gap from {span.first} to {span.last}")
     narrow = Span(*(_date_of(moment_of(timeframe, int(missing[place]))) for place in (0, -1)))
@@ -321,9 +330,9 @@ def _date_of(moment: date | datetime) -> date:
 
 
 @lru_cache(maxsize=16)
-def _expected(rules: LoadRules, timeframe: Timeframe, span: Span) -> Starts:
+def _expected(rules: LoadRules, timeframe: Timeframe, span: Span, whole: Span) -> Starts:
     # The same for all symbols of a run. A year of minutes is a megabyte, so the cache is small.
-    windows = rules.windows(span.first, span.last)
+    windows = rules.windows(whole.first, whole.last)
     starts = windows.expected(timeframe, span.first, span.last)
     starts = starts[rules.closed(windows, timeframe, starts)]
     starts.flags.writeable = False

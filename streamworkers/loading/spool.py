@@ -6,7 +6,7 @@ from tempfile import SpooledTemporaryFile
 
 from streamworkers.market.bars.bars import Bars, TimeUnit, unpack_bars
 
-_MEMORY_BYTES = 1 << 20
+_MEMORY_BYTES = 1 << 18  # of each of the up to 120 spools that a batch has
 _LENGTH_BYTES = 8
 
 

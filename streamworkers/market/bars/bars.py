@@ -100,6 +100,16 @@ def whole_volume(bars: Bars) -> Bars:
     return replace(bars, volume=shares)
 
 
+def is_among(starts: Starts, ordered: Starts) -> Mask:
+    """Return a mask of the starts that are in `ordered`, which increases; NumPy's `isin` would copy and sort both."""
+    if not len(ordered):
+        return np.zeros(len(starts), np.bool_)
+    places = np.searchsorted(ordered, starts)
+    places[places == len(ordered)] = 0
+    found: Mask = ordered[places] == starts
+    return found
+
+
 def time_unit(timeframe: Timeframe) -> TimeUnit:
     """Return the unit of `Bars.times` for a timeframe."""
     return "ms" if timeframe.intraday else "D"

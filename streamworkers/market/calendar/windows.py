@@ -115,7 +115,8 @@ class Windows:
         ]
         if not minutes:
             return np.zeros(0, np.int64)
-        return np.unique(self.window_of(timeframe, np.concatenate(minutes)))
+        starts = np.concatenate(minutes)
+        return starts if timeframe.name == "1min" else np.unique(self.window_of(timeframe, starts))
 
 
 @lru_cache(maxsize=64)

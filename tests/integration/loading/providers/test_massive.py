@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from patience import patient
 from streamworkers.config import Settings
 from streamworkers.errors import ItemError, PermanentError, UsageError
-from streamworkers.loading.checkpoints import CheckpointPage
+from streamworkers.loading.checkpoints import CheckpointPage, CheckpointPages
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
 from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
 from streamworkers.loading.providers import massive
@@ -211,7 +211,7 @@ def run(
     chosen: LoadRules,
     staged: Sequence[CheckpointPage] = (),
     stop: Callable[[], bool] = lambda: False,
-    keep: Callable[[list[CheckpointPage]], None] = lambda pages: None,
+    keep: Callable[[CheckpointPages], None] = lambda pages: None,
 ) -> list[Loaded]:
     return run_fetch(fetch, source, chosen, staged, stop, keep)
 
