@@ -103,6 +103,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "backlog": ("backlog",),
     "set_counts": ("set_counts",),
     "rate_limit": ("rate_limit",),
+    "book": ("book",),
 }
 
 

@@ -73,6 +73,14 @@ class Keys:
         """HASH: the turn of the next call of each share of a rate limit."""
         return f"{self.prefix}:turns:{name}"
 
+    def slot_book(self, bucket: str) -> str:
+        """ZSET with TTL: the booked calls of a bucket, scored by their times in Unix milliseconds."""
+        return f"{self.prefix}:slots:{bucket}"
+
+    def slot_hold(self, bucket: str) -> str:
+        """STRING with TTL: until when a bucket allows no call, in Unix milliseconds."""
+        return f"{self.prefix}:hold:{bucket}"
+
     def published(self, what: str) -> str:
         """STRING with TTL: one of several processes has published a message that all of them know."""
         return f"{self.prefix}:said:{what}"

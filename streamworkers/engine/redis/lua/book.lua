@@ -1,0 +1,178 @@
+-- Books the earliest times at which calls are allowed by all limits that they count against.
+-- KEYS: for each bucket its book (ZSET: token -> time of its call in ms), then for each its hold (STRING: ms until which
+-- nothing is allowed).
+-- ARGV: 'book' or 'plan', how far ahead it books in ms, JSON [[token, grace ms, [[bucket from 1, calls, window ms], ...]], ...]
+-- | 'move', token, ms ago: the call was under way until then | 'hold', ms.
+-- Returns for 'book' and 'plan': now, then for each request its time in ms, and 1 if it is booked, 0 if it is too far ahead.
+-- 'plan' books for this answer only, and writes nothing. Bound: the calls of one window and of the time that it books ahead.
+-- A token has one time in all its buckets. It keeps it until `grace` after it, unless a hold has moved the bucket; later,
+-- it is booked like a new one, at now or in the next gap. At most `calls` fall into any window, two calls being of one
+-- window if they are less than its length apart.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local buckets = #KEYS / 2
+
+if ARGV[1] == 'move' then
+    for bucket = 1, buckets do
+        redis.call('ZADD', KEYS[bucket], 'XX', 'GT', now - ARGV[3], ARGV[2])
+    end
+    return 0
+end
+if ARGV[1] == 'hold' then
+    for bucket = 1, buckets do
+        if now + ARGV[2] > tonumber(redis.call('GET', KEYS[buckets + bucket]) or 0) then
+            redis.call('SET', KEYS[buckets + bucket], string.format('%d', now + ARGV[2]), 'PX', ARGV[2])
+        end
+    end
+    return 0
+end
+
+local writes, ahead, requests = ARGV[1] == 'book', tonumber(ARGV[2]), cjson.decode(ARGV[3])
+local longest = {}
+for _, request in ipairs(requests) do
+    for _, limit in ipairs(request[3]) do
+        longest[limit[1]] = math.max(longest[limit[1]] or 0, limit[3] + request[2])
+    end
+end
+
+-- A book as it is read: its times in order, the time of each token, and until when it is held.
+local books = {}
+local function open_book(bucket)
+    if not books[bucket] then
+        local key, from = KEYS[bucket], '(' .. (now - longest[bucket])
+        if writes then
+            redis.call('ZREMRANGEBYSCORE', key, '-inf', now - longest[bucket])
+        end
+        local times, of_token = {}, {}
+        local found = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES')
+        for i = 1, #found, 2 do
+            times[#times + 1] = tonumber(found[i + 1])
+            of_token[found[i]] = times[#times]
+        end
+        local held = tonumber(redis.call('GET', KEYS[buckets + bucket]) or 0)
+        books[bucket] = {times = times, of_token = of_token, held = held, first_free = {}}
+    end
+    return books[bucket]
+end
+
+-- Returns the first place of a time that is greater than `at`.
+local function place_after(times, at)
+    local low, high = 1, #times + 1
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if times[middle] > at then
+            high = middle
+        else
+            low = middle + 1
+        end
+    end
+    return low
+end
+
+-- Returns the earliest time from `at` that makes no window with more than `calls`. `calls` booked times within a window
+-- forbid what lies less than a window from both ends; what they forbid begins and ends later from place to place.
+local function next_free(times, calls, window, at)
+    for place = place_after(times, at - window), #times - calls + 1 do
+        local first, last = times[place], times[place + calls - 1]
+        if last - window >= at then
+            break
+        end
+        if last - first < window and at < first + window then
+            at = first + window
+        end
+    end
+    return at
+end
+
+local function find_time(limits)
+    local at, before = now, nil
+    for _, limit in ipairs(limits) do
+        local book = open_book(limit[1])
+        -- Within one call of this script times are only added, so what was too far ahead for one is so for the next.
+        at = math.max(at, book.held, book.first_free[limit[2] .. '/' .. limit[3]] or 0)
+    end
+    if at > now + ahead then
+        return at
+    end
+    repeat
+        before = at
+        for _, limit in ipairs(limits) do
+            at = next_free(open_book(limit[1]).times, limit[2], limit[3], at)
+        end
+    until at == before
+    return at
+end
+
+local function remember_full(limits)
+    for _, limit in ipairs(limits) do
+        local book = open_book(limit[1])
+        local free = next_free(book.times, limit[2], limit[3], now)
+        if free > now + ahead then
+            book.first_free[limit[2] .. '/' .. limit[3]] = free
+        end
+    end
+end
+
+local function kept_time(token, grace, limits)
+    local at = nil
+    for _, limit in ipairs(limits) do
+        local book = open_book(limit[1])
+        local its = book.of_token[token]
+        if not its or (at and its ~= at) or its < now - grace or its < book.held then
+            return nil
+        end
+        at = its
+    end
+    return at
+end
+
+local function forget(token, limits)
+    for _, limit in ipairs(limits) do
+        local book = open_book(limit[1])
+        local at = book.of_token[token]
+        if at then
+            table.remove(book.times, place_after(book.times, at) - 1)
+            book.of_token[token], book.first_free = nil, {}
+            if writes then
+                redis.call('ZREM', KEYS[limit[1]], token)
+            end
+        end
+    end
+end
+
+local function enter(token, limits, at)
+    for _, limit in ipairs(limits) do
+        local key, book = KEYS[limit[1]], open_book(limit[1])
+        if not book.of_token[token] then
+            table.insert(book.times, place_after(book.times, at), at)
+            book.of_token[token] = at
+        end
+        if writes then
+            redis.call('ZADD', key, at, token)
+            local lives = at - now + limit[3] + 1000
+            if redis.call('PTTL', key) < lives then
+                redis.call('PEXPIRE', key, lives)
+            end
+        end
+    end
+end
+
+local answer = {now}
+for _, request in ipairs(requests) do
+    local token, grace, limits = request[1], request[2], request[3]
+    local at = kept_time(token, grace, limits)
+    local booked = at ~= nil
+    if not booked then
+        forget(token, limits)
+        at = find_time(limits)
+        booked = at <= now + ahead
+        if booked then
+            enter(token, limits, at)
+        else
+            remember_full(limits)
+        end
+    end
+    answer[#answer + 1] = at
+    answer[#answer + 1] = booked and 1 or 0
+end
+return answer
