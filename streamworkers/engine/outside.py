@@ -20,6 +20,7 @@ many things ambiguous as threads were calling. The policy decides what happens t
 that their receiver can recognise or that do no harm twice; `hold` leaves them to a person.
 """
 
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +66,7 @@ class NotDoneError(Exception):
 
 
 class Reply(NamedTuple, Generic[V]):
-    """The answer to one call: what `call` returned for a yes, else the reason.
+    """The answer to one call: what `call` returned for a yes, else the reason, and the error of a no.
 
     `ambiguous` is true if the thing was found claimed by another, or if this call's own answer is unknown.
     """
@@ -74,6 +75,13 @@ class Reply(NamedTuple, Generic[V]):
     value: V | None = None
     reason: str = ""
     ambiguous: bool = False
+    error: NotDoneError | None = None
+
+
+class Later(NamedTuple):
+    """Among the things to call for: none is due for so many seconds. Calls that end meanwhile are recorded."""
+
+    seconds: float
 
 
 class Result(NamedTuple, Generic[T, V]):
@@ -129,19 +137,20 @@ class _Call(NamedTuple, Generic[T]):
 def call_outside(
     connection: Connection,
     outside: Outside[T, V],
-    things: Iterable[T],
+    things: Iterable[T | Later],
     *,
-    policy: Policy,
+    policy: Policy | Callable[[T], Policy],
     threads: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Result[T, V]]:
     """Claim, call and record each thing, up to `threads` at once; returns what happened to each.
 
-    For use in `execute`, whose connection commits each statement; not in `save`, nor in an open transaction. Things
-    that are not in the list were not claimed, because `should_stop` became true. Raises what PostgreSQL raises, once
-    the calls under way have ended and, as far as possible, are recorded; executing the item again continues.
+    `things` may be a generator, asked when a thread is free, that yields `Later` while none is due. For use in
+    `execute`, whose connection commits each statement; not in `save`, nor in an open transaction. Things that are not
+    in the list were not claimed, because `should_stop` became true. Raises what PostgreSQL raises, once the calls under
+    way have ended and, as far as possible, are recorded; executing the item again continues.
     """
-    _require_valid(policy, threads)
+    policy_of = _require_valid(policy, threads)
     results: list[Result[T, V]] = []
     calls: dict[Future[Reply[V]], _Call[T]] = {}
     with ThreadPoolExecutor(threads, "outside") as pool:
@@ -149,40 +158,63 @@ def call_outside(
             for thing in things:
                 if should_stop():
                     break
-                call, result = _claim(connection, outside, thing, policy)
-                if call is None:
-                    results.append(result)
-                else:
+                if isinstance(thing, Later):
+                    results += _record_for(connection, outside, calls, thing.seconds)
+                    continue
+                call, result = _claim(connection, outside, thing, policy_of)
+                if call is not None:
                     calls[pool.submit(_call, outside, call)] = call
+                else:
+                    results.append(result)
                 if len(calls) == threads:
                     results += _record_done(connection, outside, calls)
             while calls:
                 results += _record_done(connection, outside, calls)
         finally:
-            # After an error: what was called is recorded, if it can be; otherwise the next claim finds it taken.
-            for future, call in calls.items():
-                with suppress(psycopg.Error):
-                    _record(connection, outside, call, future.result())
+            _record_left(connection, outside, calls)
     return results
 
 
-def _require_valid(policy: Policy, threads: int) -> None:
+def _record_left(connection: Connection, outside: Outside[T, V], calls: dict[Future[Reply[V]], _Call[T]]) -> None:
+    """After an error: what was called is recorded, if it can be; otherwise the next claim finds it taken."""
+    for future, call in calls.items():
+        with suppress(psycopg.Error):
+            _record(connection, outside, call, future.result())
+
+
+def _require_valid(policy: Policy | Callable[[T], Policy], threads: int) -> Callable[[T], Policy]:
     if not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"{threads} threads is not between 1 and {MOST_THREADS}")
+    if callable(policy):
+        return policy
     if policy not in ("retry", "hold"):
         raise ValueError(f"policy {policy!r} is neither 'retry' nor 'hold'")
+    return lambda _: policy
+
+
+def _record_for(
+    connection: Connection, outside: Outside[T, V], calls: dict[Future[Reply[V]], _Call[T]], seconds: float
+) -> list[Result[T, V]]:
+    """Record calls that end within so many seconds; returns after the first ones, as they may have made a thing due."""
+    if calls:
+        return _record_done(connection, outside, calls, seconds)
+    time.sleep(seconds)
+    return []
 
 
 def _record_done(
-    connection: Connection, outside: Outside[T, V], calls: dict[Future[Reply[V]], _Call[T]]
+    connection: Connection,
+    outside: Outside[T, V],
+    calls: dict[Future[Reply[V]], _Call[T]],
+    seconds: float | None = None,
 ) -> list[Result[T, V]]:
-    """Wait for the first calls to end, and record them."""
-    done = wait(calls, return_when=FIRST_COMPLETED).done
+    """Wait for the first calls to end, or so long, and record them."""
+    done = wait(calls, seconds, FIRST_COMPLETED).done
     return [_record(connection, outside, calls.pop(future), future.result()) for future in done]
 
 
 def _claim(
-    connection: Connection, outside: Outside[T, V], thing: T, policy: Policy
+    connection: Connection, outside: Outside[T, V], thing: T, policy_of: Callable[[T], Policy]
 ) -> tuple[_Call[T] | None, Result[T, V]]:
     """Commit a claim; returns the call to make, or what happened to a thing that is not called."""
     token = uuid.uuid4()
@@ -193,7 +225,7 @@ def _claim(
     call = _Call(thing, token, was_taken=found is Claim.TAKEN)
     if call.was_taken:
         _log_ambiguous(call, Answer.UNKNOWN, _TAKEN)
-        if policy == "hold":
+        if policy_of(thing) == "hold":
             return None, _record(connection, outside, call, Reply[V](Answer.UNKNOWN, None, _TAKEN, True))
     return call, Result(thing, None)
 
@@ -203,7 +235,7 @@ def _call(outside: Outside[T, V], call: _Call[T]) -> Reply[V]:
     try:
         return Reply(Answer.YES, outside.call(call.thing, call.token), "", call.was_taken)
     except NotDoneError as error:
-        return Reply(Answer.NO, None, describe(error), call.was_taken)
+        return Reply(Answer.NO, None, describe(error), call.was_taken, error)
     except BaseException as error:  # noqa: BLE001  # the author's, and raised after the request may have left
         return Reply(Answer.UNKNOWN, None, describe(error), True)
 

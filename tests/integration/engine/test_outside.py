@@ -14,9 +14,21 @@ import structlog
 
 from consumer import Consumer
 from harness import items_of, start_run
+from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.outside import MOST_THREADS, Answer, Claim, NotDoneError, Outside, Reply, Result, call_outside
+from streamworkers.engine.outside import (
+    MOST_THREADS,
+    Answer,
+    Claim,
+    Later,
+    NotDoneError,
+    Outside,
+    Policy,
+    Reply,
+    Result,
+    call_outside,
+)
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
@@ -74,7 +86,11 @@ def test_every_answer_is_yes_no_or_unknown_and_is_recorded(
     names = ["GOOD", "REFUSED", "LOST", "INTERRUPTED"]
     with structlog.testing.capture_logs() as logs:
         results = call_outside(connection, things, names, policy="retry", threads=threads)
-    assert sorted(results) == sorted(
+    errors = {result.thing: result.reply.error for result in results if result.reply is not None}
+    assert isinstance(errors.pop("REFUSED"), NotDoneError)
+    assert set(errors.values()) == {None}
+    plain = [result._replace(reply=result.reply and result.reply._replace(error=None)) for result in results]
+    assert sorted(plain) == sorted(
         [
             Result("GOOD", Reply(Answer.YES, "good")),
             Result("REFUSED", Reply(Answer.NO, None, "NotDoneError: no such address")),
@@ -149,6 +165,30 @@ def test_nothing_more_is_claimed_when_it_should_stop(connection: Connection, thi
     )
     assert [result.thing for result in results] == ["GOOD"]
     assert _states(connection)["REFUSED"] == "new"
+
+
+def test_while_no_thing_is_due_calls_that_end_are_recorded(connection: Connection, things: Things) -> None:
+    recorded: list[dict[str, str]] = []
+
+    def due() -> Iterator[str | Later]:
+        yield Later(0.0)
+        yield "GOOD"
+        while _states(connection)["GOOD"] == "new":
+            yield Later(patient(10))
+        recorded.append(_states(connection))
+        yield "REFUSED"
+
+    results = call_outside(connection, things, due(), policy="retry", threads=2)
+    assert [result.thing for result in results] == ["GOOD", "REFUSED"]
+    assert (recorded[0]["GOOD"], recorded[0]["REFUSED"]) == ("yes", "new")
+
+
+def test_each_thing_may_have_a_policy_of_its_own(connection: Connection, things: Things) -> None:
+    for name in ("GOOD", "LOST"):
+        things.claim(connection, name, uuid.uuid4())
+    policies: dict[str, Policy] = {"GOOD": "retry", "LOST": "hold"}
+    call_outside(connection, things, ["GOOD", "LOST"], policy=lambda thing: policies[thing])
+    assert things.called == ["GOOD"]
 
 
 def test_it_is_rejected_where_a_claim_could_be_rolled_back(connection: Connection, things: Things) -> None:
