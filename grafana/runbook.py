@@ -31,6 +31,7 @@ SECTIONS = {
     "StreamworkersProviderAway": (25, "Provider away"),
     "StreamworkersAlertsBehind": (27, "Alerts behind"),
     "StreamworkersAlertsUnknown": (28, "Alerts unknown"),
+    "StreamworkersAlertsBlind": (29, "Alerts blind"),
     "StreamworkersOutboxStuck": (17, "Outbox stuck"),
     "StreamworkersPostgresAway": (18, "PostgreSQL away"),
     "StreamworkersRedisAway": (19, "Redis away"),

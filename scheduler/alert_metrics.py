@@ -6,9 +6,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 
+from streamworkers.alerts.store.blindness import count_blind
 from streamworkers.alerts.store.due import count_behind, count_decisions, read_lateness
 from streamworkers.database import Connection
 from streamworkers.engine.host.scrape_board import ScrapeBoard
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 
 
 class AlertCollector(Collector):
@@ -41,6 +43,11 @@ class AlertCollector(Collector):
                 "Longest time from the write of a bar to a firing, of the firings of the last 15 minutes",
                 labels=["timeframe"],
             ),
+            GaugeMetricFamily(
+                "streamworkers_alert_series_blind",
+                "Series with an alert whose bars are missing, as its owner was notified",
+                labels=["timeframe"],
+            ),
         ]
 
     def collect(self) -> Iterable[Metric]:
@@ -51,7 +58,8 @@ class AlertCollector(Collector):
         with self._pool.connection() as connection:
             counts = count_decisions(connection)
             gauges = count_behind(connection), read_lateness(connection)
-        evaluations, firings, behind, lateness = families = self.describe()
+            blind_series = count_blind(connection)
+        evaluations, firings, behind, lateness, blind = families = self.describe()
         assert isinstance(evaluations, CounterMetricFamily)
         assert isinstance(firings, CounterMetricFamily)
         for timeframe, count in counts.items():
@@ -64,4 +72,7 @@ class AlertCollector(Collector):
             assert isinstance(family, GaugeMetricFamily)
             for timeframe in counts:
                 family.add_metric((timeframe,), values.get(timeframe, 0.0))
+        assert isinstance(blind, GaugeMetricFamily)
+        for timeframe in TIMEFRAMES:  # also those of which nothing was ever decided
+            blind.add_metric((timeframe,), blind_series.get(timeframe, 0))
         return families

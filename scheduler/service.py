@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from psycopg_pool import ConnectionPool
 
+from scheduler.alert_blindness import AlertBlindness
 from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
 from scheduler.calendars import SessionFiller
@@ -114,6 +115,7 @@ class Scheduler:
             SessionFiller(self._pool, self._settings.calendar),
             JobTypeRecorder(self._pool, registry),
             SessionGuard(self._pool),
+            AlertBlindness(self._pool, self._settings.calendar),
         ]
         self._services: list[ServiceLoop] = [
             self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services

@@ -20,10 +20,15 @@ _NUMBERS = """
                AS "muted"
 """
 _TROUBLE = """
-    SELECT count(*) FILTER (WHERE e.complete_through IS NULL) AS "without bars",
+    SELECT count(*) FILTER (WHERE y.is_blind) AS "blind",
            count(*) FILTER (WHERE coalesce(e.last_change, 0) > coalesce(h.change_seen, 0)) AS "undecided",
            (SELECT count(*) FROM alert_corrections WHERE $__timeFilter(created_at)) AS "corrections"
-    FROM (SELECT DISTINCT timeframe, symbol FROM alert_symbols WHERE until IS NULL) y
+    FROM (
+        SELECT timeframe, symbol, bool_or(blind_since IS NOT NULL) AS is_blind
+        FROM alert_symbols
+        WHERE until IS NULL
+        GROUP BY 1, 2
+    ) y
     LEFT JOIN series_state e USING (timeframe, symbol)
     LEFT JOIN alert_shards h USING (timeframe, symbol)
 """
@@ -59,6 +64,16 @@ _UNKNOWN = """
     WHERE evaluations > 0
     ORDER BY unknown DESC, symbol
     LIMIT 20
+"""
+_BLIND = """
+    SELECT y.blind_since AS "since", a.name AS alert, a.user_id AS "user", y.symbol, y.timeframe,
+           e.complete_through AS "newest bar"
+    FROM alert_symbols y
+    JOIN alerts a ON a.id = y.alert_id
+    LEFT JOIN series_state e ON e.timeframe = y.timeframe AND e.symbol = y.symbol
+    WHERE y.until IS NULL AND y.blind_since IS NOT NULL AND a.paused_at IS NULL
+    ORDER BY y.blind_since, a.name, y.symbol
+    LIMIT 200
 """
 _NEWEST = f"""
     SELECT f.fired_at AS "fired", a.name AS alert, f.symbol, a.timeframe, f.closed_at AS "bar closed", f.price,
@@ -105,15 +120,15 @@ def _now() -> Section:
                 About(
                     12,
                     "Trouble",
-                    "Is anything blind? Series without bars: load them, or remove the alert. Undecided series that"
-                    " stay: does a worker serve the queue `alerts`? Corrections are bars that changed after they were"
-                    " decided.",
+                    "Is anything blind? Series whose bars are missing: load them, or remove the alert. Undecided series"
+                    " that stay: does a worker serve the queue `alerts`? Corrections are bars that changed after they"
+                    " were decided.",
                 ),
                 [sql(_TROUBLE)],
                 Look(
                     unit="short",
                     columns=tuple(
-                        stat_field(name, any_needs_a_look()) for name in ("without bars", "undecided", "corrections")
+                        stat_field(name, any_needs_a_look()) for name in ("blind", "undecided", "corrections")
                     ),
                 ),
                 Size(12, 4),
@@ -215,6 +230,27 @@ def _decided() -> Section:
                     columns=(symbol_column(), column("timeframe", width=110), column("share", "percentunit", bar=True)),
                 ),
                 Size(14, 8),
+            ),
+            table(
+                About(
+                    33,
+                    "Blind alerts",
+                    "Which alerts wait for bars that should be stored by the calendar? Load them, or edit, pause or"
+                    " remove the alert.",
+                ),
+                [sql(_BLIND)],
+                Look(
+                    unit="short",
+                    no_value="No alert is blind",
+                    columns=(
+                        column("since", DAY_AND_CLOCK, width=110),
+                        column("user", width=90),
+                        symbol_column(),
+                        column("timeframe", width=100),
+                        column("newest bar", DAY_AND_CLOCK, width=110),
+                    ),
+                ),
+                Size(24, 8),
             ),
         ],
     )

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from streamworkers.alerts.blindness import is_blind, read_windows_around
+from streamworkers.alerts.blindness import BlindnessCheck
 from streamworkers.alerts.store.alerts import StoredAlert
 from streamworkers.alerts.store.mutes import Mute, read_mutes
 from streamworkers.alerts.store.reports import read_states
 from streamworkers.database import Connection
-from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
-from streamworkers.market.calendar.timeframes import timeframe_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,14 @@ class Standing:
         return max((row["fired_at"] for row in self.symbols if row["fired_at"] is not None), default=None)
 
     @property
+    def blind_since(self) -> datetime | None:
+        """Since when the owner knows that it is blind for some symbol; None if it is not, or nobody was notified."""
+        return min(
+            (row["blind_since"] for row in self.symbols if row["symbol"] in self.blind and row["blind_since"]),
+            default=None,
+        )
+
+    @property
     def states(self) -> dict[str, int]:
         """The number of symbols in each state."""
         found = [row["status"] for row in self.symbols]
@@ -52,13 +58,14 @@ def read_standings(
     """Where each alert stands, in their order. `now` is aware."""
     ids = [stored.id for stored in alerts]
     rows = read_states(connection, ids)
-    calendars = read_calendar_rules(connection, default_calendar)
-    windows = read_windows_around(connection, calendars, {row["symbol"] for row in rows}, now) if rows else {}
+    check = BlindnessCheck(connection, now, default_calendar)
     mutes = [mute for mute in read_mutes(connection, ids, now) if mute.since <= now]
+    by_alert: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_alert.setdefault(row["alert_id"], []).append(row)
     standings = []
     for stored in alerts:
-        frame = timeframe_named(stored.timeframe)
-        own = [row for row in rows if row["alert_id"] == stored.id]
-        blind = [r["symbol"] for r in own if is_blind(windows[r["symbol"]], frame, r["complete_through"], now)]
+        own = by_alert.get(stored.id, [])
+        blind = [r["symbol"] for r in own if check.is_blind(r["symbol"], stored.timeframe, r["complete_through"])]
         standings.append(Standing(stored, now, own, [mute for mute in mutes if mute.alert_id == stored.id], blind))
     return standings

@@ -44,6 +44,7 @@ _STATES = {
     "cooldown_until": "cooldown until",
     "evaluated_through": "decided through",
     "complete_through": "complete through",
+    "blind_since": "blind since",
 }
 _FIRINGS = {
     "name": "alert",
@@ -152,7 +153,8 @@ def why_silent(standing: Standing) -> list[str]:
         reasons.append("done: it may not fire again")
     reasons += [_show_mute(mute) for mute in standing.mutes]
     if standing.blind:
-        reasons.append(f"blind: bars of {_name_some(standing.blind)} are missing")
+        since = "" if standing.blind_since is None else f" since {show_moment_there(standing.blind_since)}"
+        reasons.append(f"blind{since}: bars of {_name_some(standing.blind)} are missing")
     return reasons
 
 
@@ -177,6 +179,7 @@ def _describe(standing: Standing) -> dict[str, Any]:
             for each in standing.mutes
         ],
         "blind": list(standing.blind),
+        "blind_since": standing.blind_since,
         "silent": why_silent(standing),
     }
 

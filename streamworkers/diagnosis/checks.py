@@ -362,5 +362,14 @@ _TABLE = (
         is_cheap=True,
         alert="StreamworkersDataStale",
     ),
+    Check(
+        name="blind_alerts",
+        component="data",
+        severity=WARNING,
+        look=data_checks.find_blind_alerts,
+        meaning="alerts wait for bars that should be stored by the calendar, or are about a series that is not stored",
+        by_hand="load the bars, see `streamworkers bars coverage`; or edit, pause or remove the alert",
+        alert="StreamworkersAlertsBlind",
+    ),
 )
 CHECKS: Mapping[str, Check] = {check.name: check for check in _TABLE}

@@ -16,6 +16,13 @@ def find_stale_bars(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("data", f"the newest daily bar is of {snapshot.newest_bars['day']}, {age} days ago")
 
 
+def find_blind_alerts(snapshot: Snapshot) -> Iterator[Finding]:
+    """Series whose missing bars alerts wait for."""
+    for each in snapshot.blind_series:
+        alerts = "1 alert is" if each.alerts == 1 else f"{each.alerts} alerts are"
+        yield Finding(f"{each.symbol} {each.timeframe}", f"{alerts} blind since {each.since:%Y-%m-%d %H:%M} UTC")
+
+
 def age_of_newest_day(snapshot: Snapshot) -> int | None:
     """The age of the newest daily bar in calendar days, or None."""
     last = snapshot.newest_bars["day"]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from streamworkers.alerts.store.blindness import BlindSeries, list_blind
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.diagnosis.postgres import read_database_state
@@ -24,6 +25,7 @@ from streamworkers.schedules import reports as schedule_reports
 
 MOST_UNPREPARED = 20
 MOST_STALE = 20
+MOST_BLIND = 20
 
 
 @dataclass(frozen=True)
@@ -152,3 +154,8 @@ class Snapshot:
         return {
             name: read_newest_of_all(self.connection, timeframe, self.now) for name, timeframe in TIMEFRAMES.items()
         }
+
+    @cached_property
+    def blind_series(self) -> list[BlindSeries]:
+        """The series that alerts are blind for, those that have been for longest first."""
+        return list_blind(self.connection, MOST_BLIND)

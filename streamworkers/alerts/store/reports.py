@@ -11,7 +11,7 @@ Row = dict[str, Any]
 _STATES = """
 SELECT y.alert_id, y.symbol, y.since, coalesce(s.status, 'armed') AS status, s.streak, s.release_streak, s.fired_at,
        coalesce(s.fire_count, 0) AS fire_count, s.cooldown_until, s.cooldown_bars, s.sides, s.changed_at,
-       h.evaluated_through, e.complete_through
+       h.evaluated_through, e.complete_through, y.blind_since
 FROM alert_symbols y
 JOIN alerts a ON a.id = y.alert_id
 JOIN alert_versions v ON v.alert_id = a.id AND v.version = a.version

@@ -1,12 +1,16 @@
 """The commands of alerts over real tables: what they change, what they answer, and every error."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from psycopg_pool import ConnectionPool
 
 from command_line import Answer, Run
+from scheduler.alert_blindness import AlertBlindness
 from streamworkers.database import Connection
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 PRICES = [100, 101, 99, 103, 104]
 DAYS = [3, 4, 5, 6, 7]  # sessions of November 2025
@@ -57,13 +61,22 @@ def test_add_says_what_the_rule_is_now_and_when_the_next_bar_closes(alerts: Run)
     assert "  AAA: true now, has to be false before it fires; the next" in alerts("add", json.dumps(waits)).out
 
 
-def test_a_series_that_is_missing_is_accepted_and_named(alerts: Run, cli: Run) -> None:
+def test_a_series_that_is_missing_is_accepted_and_named(
+    alerts: Run, cli: Run, pool: ConnectionPool[Connection]
+) -> None:
     answer = alerts("add", "AAA > 102 1h", "--name", "hours")
     assert answer.code == 0
     assert "  AAA: not known, nothing is stored; the next bar closes at " in answer.out
     assert answer.out.endswith("warning: no hour bars of AAA are stored, and no schedule loads them\n")
     (row,) = alerts("list", "--json").json
     assert (row["blind"], row["silent"]) == (["AAA"], ["blind: bars of AAA are missing"])
+    assert AlertBlindness(pool, "XNYS").run_once() is None
+    (row,) = alerts("list", "--json").json
+    since = datetime.fromisoformat(row["blind_since"]).astimezone(EXCHANGE_ZONE)
+    assert row["silent"] == [f"blind since {since:%Y-%m-%d %H:%M %Z}: bars of AAA are missing"]
+    (state,) = alerts("show", "hours", "--json").json["symbols"]
+    assert (state["blind"], state["blind_since"]) == (True, row["blind_since"])
+    assert f"silent: blind since {since:%Y-%m-%d}" in alerts("show", "hours").out
     words = ("--job", "load_ohlcv", "--universe", "two", "--cron", "@hourly")
     assert cli("schedules", "add", "loads", *words, "--param", 'timeframes=["hour"]').code == 0
     assert "no hour bars of BBB are stored, and a schedule loads them" in alerts("add", "BBB > 1 1h").out

@@ -18,6 +18,7 @@ from streamworkers.database import Connection, connect
 from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import UniverseCache
 
 Pool = ConnectionPool[Connection]
@@ -112,7 +113,8 @@ def test_metrics_count_what_was_decided(stage: AlertStage, pool: Pool) -> None:
         for sample in family.samples
     }
     assert samples.pop(("streamworkers_alert_lateness_seconds", "day")) > 0
-    assert samples == {
+    blind = {("streamworkers_alert_series_blind", timeframe): 0.0 for timeframe in TIMEFRAMES}
+    assert samples == blind | {
         ("streamworkers_alert_evaluations_total", "day", "known"): 2,
         ("streamworkers_alert_evaluations_total", "day", "unknown"): 1,
         ("streamworkers_alert_firings_total", "day", "live"): 0,
