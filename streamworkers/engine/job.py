@@ -152,6 +152,7 @@ class Job(ABC, Generic[P, V]):
     can set `target_batch_seconds`, how long a batch may take, in place of the setting of that name. `preload` names
     modules that are imported only when the job works: the process that workers are forked from imports them once.
     `first_queue` is a second queue, which workers of `queue` read before it: for runs whose `prepare` says so.
+    A job that `keeps_keys_together` gets the items of a key, one for each timeframe, in one call if it can.
     """
 
     name: ClassVar[str]
@@ -166,6 +167,7 @@ class Job(ABC, Generic[P, V]):
     target_batch_seconds: ClassVar[float | None] = None
     counters: ClassVar[tuple[JobCounter, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()
+    keeps_keys_together: ClassVar[bool] = False
 
     @property
     def queues(self) -> tuple[str, ...]:

@@ -67,6 +67,10 @@ class Registry(Mapping[str, Job[Any]]):
         """The most items that any job of a queue takes at once."""
         return max((job.batch_size for job in self._jobs.values() if queue in job.queues), default=1)
 
+    def gathers(self, queue: str) -> bool:
+        """True if a job of a queue keeps the items of a key together."""
+        return any(job.keeps_keys_together for job in self._jobs.values() if queue in job.queues)
+
     def longest_call_seconds(self, queues: Sequence[str]) -> float:
         """Return the longest time that a call of a job of these queues may take, in seconds."""
         return max(

@@ -36,6 +36,7 @@ class LoadOhlcv(Job[LoadParameters]):
     timeout_seconds: ClassVar[float] = 900.0
     max_attempts: ClassVar[int] = 5
     target_batch_seconds: ClassVar[float | None] = 10.0
+    keeps_keys_together: ClassVar[bool] = True  # hours share the request for minutes, weeks and months that for days
     parameters: ClassVar[type[JobParameters]] = LoadParameters
     counters: ClassVar[tuple[JobCounter, ...]] = (
         JobCounter("provider_calls", "Calls to a provider, by answer", ("provider", "answer")),

@@ -27,6 +27,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.job import Context, ItemKind, Job, JobCounter, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, PermanentError
+from streamworkers.jobs.load_ohlcv import LoadOhlcv
 
 
 class Noop(Job[JobParameters]):
@@ -444,3 +445,12 @@ def _square_in(method: str) -> None:
     process.start()
     process.join()
     assert process.exitcode == 0
+
+
+class LoadingApart(LoadOhlcv):
+    """Loads bars, but lets the items of a symbol go to different workers."""
+
+    name: ClassVar[str] = "loading_apart"
+    queue: ClassVar[str] = "apart"
+    first_queue: ClassVar[str | None] = None
+    keeps_keys_together: ClassVar[bool] = False

@@ -91,6 +91,7 @@ class RedisClient:
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     "add": ("add",),
     "finish": ("finish",),
+    "gather": ("gather",),
     "requeue_consumer": ("requeue_entry", "requeue_consumer"),
     "reclaim": ("requeue_entry", "reclaim"),
     "renew": ("renew",),

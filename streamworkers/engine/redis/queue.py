@@ -16,6 +16,7 @@ from streamworkers.engine.redis.keys import GROUP
 ADD_CHUNK = 500
 ADD_AT_ONCE = 1000
 MOST_PENDING = 5000
+MOST_GATHERED = 32
 NO_RUN = 0
 _FIELD = b"e"
 
@@ -128,6 +129,23 @@ class Queues:
             for stream, entries in response or ()
             for entry_id, fields in entries
         ]
+
+    def gather(self, consumer: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Return what was just read, with the entries of the same keys next to it, up to `MOST_GATHERED` at each end.
+
+        What another consumer has gathered meanwhile is left out. All who read this queue gather before they execute.
+        """
+        gathered: list[Delivery] = []
+        for queue in dict.fromkeys(delivery.queue for delivery in deliveries):
+            read = [delivery for delivery in deliveries if delivery.queue == queue]
+            words = [GROUP, consumer, MOST_GATHERED, read[0].entry_id, read[-1].entry_id, len(read)]
+            try:
+                entries = self._client.run("gather", [self._keys.stream(queue)], words)
+            except NoGroupError:
+                gathered += read
+            else:
+                gathered += [Delivery(queue, entry_id.decode(), payload_of(fields)) for entry_id, fields in entries]
+        return gathered
 
     def finish(self, queue: str, batches: Sequence[FinishedBatch], delivery: Sequence[str] = ()) -> list[Finished]:
         """Remove done entries and delay others, in one step; returns the numbers of each batch.

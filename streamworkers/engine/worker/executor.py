@@ -316,7 +316,7 @@ class Executor:
             return
         job = self.registry[run.job]
         call: Call | None = None
-        batches = list(split_batches(entries, job.batch_size))
+        batches = list(split_batches(entries, job.batch_size, job.keeps_keys_together))
         for number, batch in enumerate(batches, 1):
             if should_stop():
                 return
@@ -400,11 +400,21 @@ def _has_own_save(job: Job[Any]) -> bool:
     return getattr(job.save, "__func__", None) is not Job.save
 
 
-def split_batches(entries: Sequence[Entry], size: int) -> Iterator[Sequence[Entry]]:
-    """Yield batches of at most `size`; an isolated entry is a batch of its own."""
+def split_batches(entries: Sequence[Entry], size: int, keeps_keys_together: bool = False) -> Iterator[Sequence[Entry]]:
+    """Yield batches of at most `size`; an isolated entry is a batch of its own.
+
+    If they are to stay together, neighbours of one key are in one batch, unless there are more of them than `size`.
+    """
     together = [entry for entry in entries if not entry.isolated]
-    for start in range(0, len(together), size):
-        yield together[start : start + size]
+    start = 0
+    while start < len(together):
+        end = start + size
+        if keeps_keys_together and end < len(together):
+            while end > start and together[end].symbol == together[end - 1].symbol:
+                end -= 1
+        end = end if end > start else start + size
+        yield together[start:end]
+        start = end
     for entry in entries:
         if entry.isolated:
             yield [entry]

@@ -71,6 +71,7 @@ class Worker:
         self._streams = streams
         self._queues = list(queues)
         self._first = {name for queue in queues for name in registry.first_queues.get(queue, ())}
+        self._gathering = {queue for queue in queues if registry.gathers(queue)}
         self._reads = 0
         self._consumer = consumer
         self._pipe = pipe
@@ -134,6 +135,8 @@ class Worker:
                 self._queues, self._consumer, count, READ_BLOCK_MS, were_empty=self._were_empty
             )
             self._were_empty = not deliveries
+            if self._gathering and any(delivery.queue in self._gathering for delivery in deliveries):
+                deliveries = self._streams.queues.gather(self._consumer, deliveries)
         except RedisUnavailableError as error:
             self._reading = False
             self._requeue_at = 0.0

@@ -277,6 +277,7 @@ def _run_all_kinds(run_as: As) -> None:
     assert run_as("operator", "enqueue", "flaky", "--symbols", "A,B", *ends).code == 0
     dying = ("--symbols", "A,PERMANENT,SIGKILL", "--max-attempts", "1")
     assert run_as("operator", "enqueue", "misbehaving", *dying, *ends).code == 1
+    assert run_as("operator", "load", "--symbols", "LOADED", "--provider", "synthetic", *ends).code == 0
     assert "2 items" in run_as("operator", "dead", "replay", "--all").out
     wait_until(lambda: len(run_as("viewer", "dead", "list", "--json").json) == 2, what="both are dead again")
     waiting = run_as("operator", "enqueue", "misbehaving", "--symbols", "WAIT_FOR_CANCEL", "--json").json
