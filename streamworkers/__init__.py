@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from streamworkers.engine.outcome import Completed, Event, Failed, Item, Snoozed
     from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError, StreamworkersError
     from streamworkers.loading.providers.provider import Provider
+    from streamworkers.notifications.notify import notify
 
 __all__ = [
     "BadInputError",
@@ -31,6 +32,7 @@ __all__ = [
     "Snoozed",
     "StopRunError",
     "StreamworkersError",
+    "notify",
 ]
 
 __version__ = version("streamworkers")
@@ -52,6 +54,7 @@ _MODULES = {
     "Snoozed": "streamworkers.engine.outcome",
     "StopRunError": "streamworkers.errors",
     "StreamworkersError": "streamworkers.errors",
+    "notify": "streamworkers.notifications.notify",
 }
 
 

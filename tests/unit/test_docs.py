@@ -167,7 +167,7 @@ def test_the_stable_api_is_sorted_documented_and_light() -> None:
     assert streamworkers.__all__ == sorted(streamworkers.__all__)
     text = _text("docs/reference/stability.md")
     assert [name for name in streamworkers.__all__ if f"`{name}`" not in text] == []
-    assert [name for name in streamworkers.__all__ if not isinstance(getattr(streamworkers, name), type)] == []
+    assert [name for name in streamworkers.__all__ if not isinstance(getattr(streamworkers, name), type)] == ["notify"]
     heavy = "{'numpy', 'pandas', 'psycopg', 'redis'}"
     check = f"import streamworkers, sys; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     subprocess.run([sys.executable, "-c", check], check=True)

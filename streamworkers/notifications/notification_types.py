@@ -1,0 +1,39 @@
+"""The types of notifications that this package sends, as data; jobs and other programs may use further ones."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Priority: TypeAlias = Literal["low", "normal", "high", "urgent"]
+PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high", "urgent")  # the later, the sooner it goes out
+ANY = "*"  # in a preference: every type, or every channel, that has no row of its own
+# The one type that goes to an endpoint that is not verified, and past preferences, quiet hours and digests.
+CODE_TYPE = "endpoint_code"
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationType:
+    """System notifications (`is_system`) are about the pool, not about something that their user owns."""
+
+    name: str
+    meaning: str
+    is_system: bool = False
+
+
+_TYPES = (
+    NotificationType("message", "a text that a person, a job or another program sends"),
+    NotificationType("alert_fired", "an alert has fired"),
+    NotificationType("alert_released", "the rule of an alert that had fired is false again"),
+    NotificationType("alert_would_have_fired", "after a correction of bars, an alert would have fired"),
+    NotificationType("alert_would_not_have_fired", "after a correction of bars, an alert would not have fired"),
+    NotificationType("alert_not_checked", "bars were corrected too long ago to find out what would have fired"),
+    NotificationType("alert_blind", "bars that an alert needs are missing"),
+    NotificationType("alert_muted", "an alert was muted, because prices were split by an unknown factor"),
+    NotificationType("run_failed", "a run has failed, or completed with errors", is_system=True),
+    NotificationType("run_late", "the run of a schedule was started late", is_system=True),
+    NotificationType("schedule_missed", "a schedule was due, and no run was started", is_system=True),
+    NotificationType("data_gap", "bars that the calendar expects are missing", is_system=True),
+    NotificationType("endpoint_off", "an endpoint was switched off by its provider"),
+    NotificationType("watchdog", "one a day, so that silence means a fault", is_system=True),
+    NotificationType(CODE_TYPE, "the code that verifies an endpoint"),
+)
+NOTIFICATION_TYPES = {each.name: each for each in _TYPES}

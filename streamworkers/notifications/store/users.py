@@ -1,0 +1,18 @@
+"""The users who own endpoints, preferences and notifications; read here."""
+
+from streamworkers.actor import Actor
+from streamworkers.database import Connection, fetch_value
+from streamworkers.errors import UnknownNameError
+
+
+def lock_user(connection: Connection, actor: Actor) -> None:
+    """Lock the row of the actor's user, so that their changes come one after the other. Raises UnknownNameError."""
+    if fetch_value(connection, "SELECT id FROM users WHERE id = %s FOR NO KEY UPDATE", (actor.user,)) is None:
+        require_user(connection, actor.user)
+
+
+def require_user(connection: Connection, user: str) -> None:
+    """Raise UnknownNameError if there is no such user."""
+    if fetch_value(connection, "SELECT id FROM users WHERE id = %s", (user,)) is None:
+        known = connection.execute("SELECT id FROM users ORDER BY id LIMIT 1000")
+        raise UnknownNameError("user", user, (found for (found,) in known))
