@@ -3,8 +3,12 @@
 `STREAMWORKERS_CSV_PATH` is a path with `{symbol}` or `{timeframe}` in it, or a folder, which means
 `{timeframe}/{symbol}.csv` in that folder. The file of one symbol needs no column `symbol`, and the name of a file may
 end in `.gz`. A file of many symbols, whose path has no `{symbol}`, is read once by each worker and sorted by symbol.
+
+A file that cannot be read concerns the items that it is for: one symbol's, those of a timeframe, or the whole run.
 """
 
+import errno
+import os
 import threading
 import zlib
 from collections import defaultdict
@@ -12,13 +16,22 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, ClassVar
+from typing import IO, ClassVar, TypeAlias
 
 import numpy as np
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UsageError
-from streamworkers.loading.providers.provider import UNCOUNTED, BarsRequest, Calls, Page, Provider, UnsupportedError
+from streamworkers.loading.providers.provider import (
+    UNCOUNTED,
+    BarsRequest,
+    Calls,
+    Page,
+    Provider,
+    SourceError,
+    TransientError,
+    UnsupportedError,
+)
 from streamworkers.loading.providers.rows import cut_range, order_rows
 from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.neighbours import find_misfits
@@ -31,6 +44,20 @@ from streamworkers.market.files.options import ReadOptions
 
 _FOLDER_LAYOUT = "{timeframe}/{symbol}.csv"
 _FIELDS = 7
+_Stamp: TypeAlias = tuple[int, int, int]
+# Faults of a file or its name; any other one is of the disk or of this process, and may pass.
+_LASTING = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EISDIR,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.EINVAL,
+    }
+)
 
 
 class CsvFiles(Provider):
@@ -44,27 +71,37 @@ class CsvFiles(Provider):
         if settings.csv_path is None:
             raise UsageError("the provider csv needs a folder, a file or a path in STREAMWORKERS_CSV_PATH")
         template = settings.csv_path
-        if "{" not in template and Path(template).is_dir():
-            template = str(Path(template) / _FOLDER_LAYOUT)
-        _require_usable(template)
+        try:
+            if "{" not in template and Path(template).is_dir():
+                template = str(Path(template) / _FOLDER_LAYOUT)
+            _require_usable(template)
+        except OSError as error:
+            raise UsageError(f"STREAMWORKERS_CSV_PATH={template!r} cannot be read: {error.strerror}") from None
         self._template = template
+        self._folder = _fixed_folder(template)
+        self._is_for_all = "{" not in template
         self._options = ReadOptions(judges_sessions=False, limits=FileLimits.of(settings))
         self._files: dict[tuple[Path, str], _SortedFile] = {}
+        self._broken: dict[tuple[Path, str], tuple[_Stamp, Exception]] = {}
         self._lock = threading.Lock()
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
-        """Yield one page; rows that break a rule are rejected with their line."""
+        """Yield one page; rows that break a rule are rejected with their line.
+
+        Raises SourceError if the file, or the folder of all files, is no good for any item of the run, UnsupportedError
+        if it is none for this one, and TransientError if it may be read later.
+        """
         del cursor
-        path = self._path(request)
+        if "/" in request.symbol or request.symbol.startswith("."):
+            raise UnsupportedError(f"the symbol {request.symbol!r} is not a file name")
         try:
+            path = self._find(request)
             if "{symbol}" in self._template:
                 parts, rejected = _read_one(path, request.timeframe, request.symbol, self._options)
             else:
                 parts, rejected = self._open_sorted(path, request.timeframe).read(request.symbol)
-        except BadInputError as error:
-            raise UnsupportedError(str(error)) from None
-        except (OSError, EOFError, zlib.error) as error:
-            raise UnsupportedError(f"{path} cannot be read: {error}") from None
+        except (BadInputError, OSError, EOFError, zlib.error) as error:
+            raise self._to_error(error) from None
         bars, spikes = _without_spikes(request.symbol, order_rows(request.timeframe, *parts))
         yield Page(cut_range(request, request.timeframe, bars), [*rejected, *spikes])
 
@@ -73,21 +110,63 @@ class CsvFiles(Provider):
         for file in self._files.values():
             file.close()
 
-    def _path(self, request: BarsRequest) -> Path:
-        if "/" in request.symbol or request.symbol.startswith("."):
-            raise UnsupportedError(f"the symbol {request.symbol!r} is not a file name")
+    def _find(self, request: BarsRequest) -> Path:
         path = _fill_in(self._template, request.symbol, request.timeframe.name)
-        for candidate in (path, path.with_name(f"{path.name}.gz")):
-            if candidate.is_file():
-                return candidate
-        raise UnsupportedError(f"there is no file {path} or {path.name}.gz")
+        if (found := _choose(path)) is not None:
+            return found
+        if not _is_open(self._folder):
+            raise SourceError(f"there is no folder {self._folder} any more, which STREAMWORKERS_CSV_PATH names")
+        if not path.parent.is_dir():
+            raise BadInputError(f"there is no folder {path.parent}")
+        raise BadInputError(f"there is no file {path} or {path.name}.gz")
+
+    def _to_error(self, error: Exception) -> Exception:
+        """Return the error for all items that a fault of a file concerns."""
+        text = str(error) if isinstance(error, BadInputError) else f"{self._template} cannot be read: {error}"
+        if _may_pass(error):
+            return TransientError(text)
+        return SourceError(text) if self._is_for_all or not _is_open(self._folder) else UnsupportedError(text)
 
     def _open_sorted(self, path: Path, timeframe: Timeframe) -> "_SortedFile":
+        """Return the file, read once while it does not change; so is one that cannot be read, whose error is kept."""
         key = path, timeframe.name
         with self._lock:
+            stamp = _stamp(path)
+            if key in self._broken and self._broken[key][0] == stamp:
+                raise self._broken[key][1]
             if key not in self._files or not self._files[key].is_current(path):
-                self._files[key] = _SortedFile(path, timeframe, self._options)
+                try:
+                    self._files[key] = _SortedFile(path, timeframe, self._options)
+                except BadInputError as error:
+                    if not _may_pass(error):
+                        self._broken[key] = stamp, error
+                    raise
             return self._files[key]
+
+
+def _may_pass(error: Exception) -> bool:
+    """True for a fault of the disk or of this process, such as a network file system that does not answer."""
+    cause = error.__cause__ if isinstance(error, BadInputError) else error
+    return isinstance(cause, OSError) and cause.errno is not None and cause.errno not in _LASTING
+
+
+def _is_open(folder: Path) -> bool:
+    """True if the files of a folder can be reached."""
+    try:
+        os.stat(f"{folder}/.")  # noqa: PTH116  # a Path leaves the dot out
+    except OSError:
+        return False
+    return True
+
+
+def _choose(path: Path) -> Path | None:
+    """Return the file, plain or packed, that exists."""
+    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()), None)
+
+
+def _fixed_folder(template: str) -> Path:
+    """Return the folder that holds all files."""
+    return Path(template.partition("{")[0] + "x").parent if "{" in template else Path(template).parent
 
 
 def _fill_in(template: str, symbol: str, timeframe: str) -> Path:
@@ -103,10 +182,10 @@ def _fill_in(template: str, symbol: str, timeframe: str) -> Path:
 def _require_usable(template: str) -> None:
     """Raise UsageError if there cannot be bars of any symbol: it concerns every item of a run."""
     path = _fill_in(template, "A", "day")
-    fixed = Path(template.partition("{")[0] + "x").parent if "{" in template else path.parent
+    fixed = _fixed_folder(template)
     if not fixed.is_dir():
         raise UsageError(f"STREAMWORKERS_CSV_PATH={template!r}: there is no folder {fixed}")
-    if "{" not in template and not any(each.is_file() for each in (path, path.with_name(f"{path.name}.gz"))):
+    if "{" not in template and _choose(path) is None:
         raise UsageError(f"STREAMWORKERS_CSV_PATH={template!r}: there is no file {path} or {path.name}.gz")
 
 
@@ -185,6 +264,6 @@ def _parse_rows(symbol: str, text: str) -> BarRows:
     return BarRows(list(map(int, numbers)), [symbol] * len(numbers), *columns)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> _Stamp:
     state = path.stat()
-    return state.st_mtime_ns, state.st_size
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size  # a right that is given changes the second alone

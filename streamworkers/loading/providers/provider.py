@@ -30,6 +30,10 @@ class AuthError(StopRunError):
     """The provider rejected the key."""
 
 
+class SourceError(StopRunError):
+    """What the provider reads for every item is missing or broken, and stays so until somebody mends it."""
+
+
 class PlanError(PermanentError):
     """The key's plan does not include the request."""
 

@@ -1,10 +1,13 @@
 """The provider `csv`: which file it reads, whose bars it gives, what it rejects, and in which words."""
 
 import gzip
+import os
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,12 +17,15 @@ from streamworkers.config import Settings
 from streamworkers.errors import UsageError
 from streamworkers.loading.fetch import run_fetch
 from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
+from streamworkers.loading.providers import csv_files
 from streamworkers.loading.providers.csv_files import CsvFiles
-from streamworkers.loading.providers.provider import BarsRequest, Page, UnsupportedError
+from streamworkers.loading.providers.provider import BarsRequest, Page, SourceError, TransientError, UnsupportedError
 from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.rules import Rule
+from streamworkers.market.bars.text_rows import RowChunk
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import moment_of
+from streamworkers.market.files.bars_file import read_bars_file
 
 MINUTE, HOUR, DAY, WEEK, MONTH = TIMEFRAMES.values()
 FIRST, LAST = date(2025, 11, 24), date(2025, 11, 28)
@@ -49,9 +55,10 @@ def row(day: str, price: float = 10.0, symbol: str = "") -> str:
     return f"{symbol}{',' if symbol else ''}{day},{price},{price + 2},{price - 1},{price + 1},100\n"
 
 
-def rejection(source: CsvFiles, question: BarsRequest) -> str:
-    with pytest.raises(UnsupportedError) as raised:
+def rejection(source: CsvFiles, question: BarsRequest, kind: type[Exception] = UnsupportedError) -> str:
+    with pytest.raises(kind) as raised:
         list(source.pages(question))
+    assert type(raised.value) is kind
     return str(raised.value)
 
 
@@ -260,7 +267,12 @@ def test_other_braces_in_the_path_are_rejected(template: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert rejection(provider(tmp_path), asked()) == f"there is no folder {tmp_path}/day"
+    (tmp_path / "day").mkdir()
     assert rejection(provider(tmp_path), asked()) == f"there is no file {tmp_path}/day/AAPL.csv or AAPL.csv.gz"
+    long = "A" * 300
+    text = rejection(provider(tmp_path), asked(long))
+    assert text.startswith(f"{tmp_path}/{{timeframe}}/{{symbol}}.csv cannot be read: [Errno 36] File name too long: ")
 
 
 def test_a_path_at_which_no_symbol_has_bars_is_rejected_as_a_whole(tmp_path: Path) -> None:
@@ -277,7 +289,10 @@ def test_the_file_of_one_symbol_may_hold_no_other(tmp_path: Path) -> None:
     assert rejection(provider(tmp_path / "{symbol}.csv"), asked()) == message
 
 
-@pytest.mark.parametrize("template", ["{symbol}.csv", "AAPL.csv"])
+@pytest.mark.parametrize(
+    ("template", "kind"),
+    [("{symbol}.csv", UnsupportedError), ("AAPL.csv", SourceError), ("{timeframe}.csv", UnsupportedError)],
+)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -286,11 +301,86 @@ def test_the_file_of_one_symbol_may_hold_no_other(tmp_path: Path) -> None:
         (WITH_SYMBOL.encode() + b"\x81\n", "line 2 of {path} is not UTF-8 or Windows-1252: byte 1 of the line is 0x81"),
     ],
 )
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, template: str, content: bytes, message: str) -> None:
-    (tmp_path / "AAPL.csv").write_bytes(content)
-    assert rejection(provider(tmp_path / template), asked()) == message.format(path=tmp_path / "AAPL.csv")
+def test_a_file_that_cannot_be_read_says_why_and_concerns_those_it_is_for(
+    tmp_path: Path, template: str, kind: type[Exception], content: bytes, message: str
+) -> None:
+    path = tmp_path / template.format(symbol="AAPL", timeframe="day")
+    path.write_bytes(content)
+    assert rejection(provider(tmp_path / template), asked(), kind) == message.format(path=path)
+
+
+@pytest.mark.parametrize(("template", "kind"), [("all.csv", SourceError), ("{timeframe}.csv", UnsupportedError)])
+def test_a_broken_file_of_many_symbols_is_read_once_until_it_changes(
+    tmp_path: Path, template: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / template.format(timeframe="day")
+    path.write_text("a,b\n1,2\n")
+    source = provider(tmp_path / template)
+    reads: list[Path] = []
+
+    def counted(path: Path, *words: Any, **options: Any) -> Iterator[RowChunk]:
+        reads.append(path)
+        yield from read_bars_file(path, *words, **options)
+
+    monkeypatch.setattr(csv_files, "read_bars_file", counted)
+    assert len({rejection(source, asked(f"S{number}"), kind) for number in range(5)}) == 1
+    assert len(reads) == 1
+    path.write_text(WITH_SYMBOL + row("2025-11-24", 10, "AAPL"))
+    assert len(page(source, asked()).bars) == 1
+    assert len(page(source, asked("IBM")).bars) == 0
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize("template", ["{symbol}.csv", "{timeframe}/{symbol}.csv", "all.csv"])
+def test_a_folder_that_is_gone_while_a_run_goes_on_concerns_all_of_it(tmp_path: Path, template: str) -> None:
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    (folder / "all.csv").write_text(WITH_SYMBOL)
+    source = provider(folder / template)
+    folder.rename(tmp_path / "elsewhere")
+    message = f"there is no folder {folder} any more, which STREAMWORKERS_CSV_PATH names"
+    assert rejection(source, asked(), SourceError) == message
+
+
+def test_a_file_of_all_symbols_that_is_gone_while_a_run_goes_on_concerns_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text(WITH_SYMBOL)
+    source = provider(path)
+    path.unlink()
+    assert rejection(source, asked(), SourceError) == f"there is no file {path} or all.csv.gz"
+
+
+def test_a_folder_that_may_not_be_entered_concerns_all_of_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    source = provider(folder / "{symbol}.csv")
+    user = os.geteuid()
+    folder.chmod(0)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        text = rejection(source, asked(), SourceError)
+        rejected = unusable(folder / "all.csv")
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+    assert text == (f"{folder}/{{symbol}}.csv cannot be read: [Errno 13] Permission denied: '{folder}/AAPL.csv'")
+    assert rejected == f"STREAMWORKERS_CSV_PATH='{folder}/all.csv' cannot be read: Permission denied"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file whose reading fails")
+@pytest.mark.parametrize("template", ["{symbol}.csv", "AAPL.csv"])
+def test_a_disk_that_cannot_be_read_now_may_be_read_later(tmp_path: Path, template: str) -> None:
+    path = tmp_path / "AAPL.csv"
+    path.symlink_to("/proc/self/mem")  # the first page of a process is not mapped, so the read fails as on a bad disk
+    source = provider(tmp_path / template)
+    assert rejection(source, asked(), TransientError) == f"{path} cannot be read: Input/output error"
+    path.unlink()
+    path.write_text(WITH_SYMBOL + row("2025-11-24", 10, "AAPL"))
+    assert len(page(source, asked()).bars) == 1
 
 
 def test_a_file_of_many_symbols_needs_a_column_for_them(tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text(HEADER + row("2025-11-24"))
-    assert rejection(provider(tmp_path / "all.csv"), asked()).startswith(f"{tmp_path}/all.csv has no column symbol,")
+    text = rejection(provider(tmp_path / "all.csv"), asked(), SourceError)
+    assert text.startswith(f"{tmp_path}/all.csv has no column symbol,")
