@@ -34,6 +34,8 @@ _NEEDS_NOTHING = {
     "embedded stop",
     "fake-bot-api",
     "fake-massive",
+    "fake-smtp",
+    "fake-webhook",
     "rules check",
     "version",
 }
