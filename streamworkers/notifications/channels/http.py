@@ -1,8 +1,11 @@
 """Calls over HTTP whose URLs are secrets, and of whose ends one knows whether the request has left."""
 
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any, NamedTuple
 
 import httpcore
@@ -14,6 +17,7 @@ from streamworkers.notifications.channels.channel import NotSentError
 
 MOST_BYTES = 64 * 1024  # of an answer that is read
 _CONNECT_SECONDS = 5.0
+_MOST_RETRY_SECONDS = 86_400.0
 _KEEP_SECONDS = 5.0  # a connection that the server may have closed meanwhile makes a call ambiguous
 _BEFORE_IT_LEFT = (
     httpx.ConnectError,
@@ -115,3 +119,13 @@ def _read(response: httpx.Response, most_bytes: int) -> HttpReply:
 
 def _describe(error: Exception, target: str) -> str:
     return describe(error).replace(target, "…")
+
+
+def read_retry_after(headers: httpx.Headers) -> float | None:
+    """Return the seconds of a header Retry-After, which may name a moment; None without one that can be read."""
+    text = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(text) if text[:1].isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 1.0), _MOST_RETRY_SECONDS) if isfinite(seconds) else None

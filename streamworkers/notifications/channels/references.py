@@ -1,0 +1,30 @@
+"""Secrets by reference: `env:NAME` in an address or a setting stands for a variable of the sending process."""
+
+import os
+import re
+
+from streamworkers.errors import BadInputError
+from streamworkers.notifications.channels.channel import NotSentError
+
+_REFERENCE = re.compile(r"env:([A-Z][A-Z0-9_]{0,127})")
+
+
+def is_reference(text: str) -> bool:
+    """True for a text like `env:NAME`."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def require_reference(what: str, value: object) -> str:
+    """Return a reference. Raises BadInputError, which does not show the value: it may be the secret itself."""
+    if not isinstance(value, str) or not is_reference(value):
+        raise BadInputError(f"{what} is a secret: name the variable that holds it, as env:MY_SECRET")
+    return value
+
+
+def read_reference(reference: str) -> str:
+    """Return what a reference stands for. Raises NotSentError if the variable is not set here."""
+    name = reference.removeprefix("env:")
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise NotSentError(f"{name} is not set in the environment of this process")
+    return value
