@@ -71,7 +71,12 @@ OWNERS = {
     "load_checkpoints": ["streamworkers/loading/checkpoints.py"],
     "symbol_calendars": ["streamworkers/market/calendar/symbol_calendars.py"],
     "definition_groups group_memberships": ["streamworkers/market/universes/"],
-    "indicator_definitions pattern_definitions": ["streamworkers/results/definitions.py"],
+    "indicator_definitions pattern_definitions": [
+        "streamworkers/results/definitions.py",
+        "streamworkers/results/definition_rows.py",
+    ],
+    "telegram_links telegram_codes telegram_tries telegram_updates telegram_offsets telegram_confirmations"
+    " telegram_forgotten telegram_key": ["streamworkers/telegram/store/"],
     "indicator_results daily_patterns": ["streamworkers/results/"],
     "ohlcv_1min ohlcv_hourly ohlcv_daily ohlcv_weekly ohlcv_monthly": [
         "streamworkers/market/bars/",

@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 
 from streamworkers.alerts.computable import parse_computable
+from streamworkers.alerts.default_timeframe import choose_timeframe
 from streamworkers.alerts.document import Alert, AlertTarget, alert_to_json, alert_warnings
 from streamworkers.alerts.firing_message import preview_alert
 from streamworkers.alerts.first_look import FirstLook, look_at
@@ -49,13 +50,14 @@ def add(alert: str | None, file: IO[bytes] | None, user: str, as_json: bool, **o
       streamworkers alerts add 'AAPL > 150 1h hysteresis 2%' --name aapl-150
       streamworkers alerts add 'rsi(14) < 30 day' --universe sp500
 
-    Without a timeframe it is about days.
+    Without a timeframe it is about the narrowest that is stored for its symbol, or days.
     """
     text = read_text(alert, file, "an alert")
     session = Session.open()
     with session.database() as connection, connection.transaction():
         wanted = _with_options(parse_alert_input(text, read_vocabulary(connection)), options)
-        stored = changes.add_alert(connection, actor_of(user), replace(wanted, timeframe=wanted.timeframe or "day"))
+        timeframe, _ = choose_timeframe(connection, wanted)
+        stored = changes.add_alert(connection, actor_of(user), replace(wanted, timeframe=timeframe))
         answer = describe_change(connection, stored, session.settings.calendar)
     _print_change(answer, "added", as_json)
 

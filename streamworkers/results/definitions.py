@@ -2,34 +2,16 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from streamworkers.analysis.definitions import IndicatorDefinition, PatternDefinition
-from streamworkers.database import Connection, fetch_rows, fetch_value
+from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
-
-Row = dict[str, Any]
-
-
-def list_indicator_definitions(connection: Connection) -> list[Row]:
-    """All rows of indicator_definitions, by name."""
-    statement = """
-        SELECT name, function, params, timeframes, enabled
-        FROM indicator_definitions
-        ORDER BY name"""
-    return fetch_rows(connection, statement)
-
-
-def list_pattern_definitions(connection: Connection) -> list[Row]:
-    """All rows of pattern_definitions, by name."""
-    statement = """
-        SELECT name, function, params, timeframes, enabled, confidence_threshold
-        FROM pattern_definitions
-        ORDER BY name"""
-    return fetch_rows(connection, statement)
+from streamworkers.results.definition_rows import Row as Row
+from streamworkers.results.definition_rows import list_indicator_definitions as list_indicator_definitions
+from streamworkers.results.definition_rows import list_pattern_definitions as list_pattern_definitions
 
 
 def read_enabled_indicators(connection: Connection, timeframe: str) -> tuple[Row, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from streamworkers.alerts.document import Alert, build_alert
 from streamworkers.database import Connection, fetch_rows
-from streamworkers.errors import UnknownNameError
+from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.rules.catalogue import CatalogueVocabulary
 
 _VOCABULARY = CatalogueVocabulary()  # documents are stored in their canonical form, which names functions only
@@ -68,6 +68,16 @@ def find_alert(connection: Connection, user: str, name: str, *, lock: bool = Fal
     if not rows:
         known = connection.execute("SELECT name FROM alerts WHERE user_id = %s AND removed_at IS NULL", (user,))
         raise UnknownNameError("alert", name, (found for (found,) in known))
+    return StoredAlert(**rows[0])
+
+
+def find_alert_by_id(connection: Connection, user: str, number: int) -> StoredAlert:
+    """The alert of a user with this id. Raises BadInputError, which says nothing about alerts of others."""
+    rows = fetch_rows(
+        connection, f"{_FIND} WHERE a.user_id = %s AND a.id = %s AND a.removed_at IS NULL", (user, number)
+    )
+    if not rows:
+        raise BadInputError(f"user {user!r} has no alert {number}")
     return StoredAlert(**rows[0])
 
 
