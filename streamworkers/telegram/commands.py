@@ -58,14 +58,6 @@ class ShowRun:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowChart:
-    """`/chart AAPL [1d]`: a picture of the newest bars."""
-
-    symbol: str
-    timeframe: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SetQuiet:
     """`/quiet 22:00-07:00 America/New_York`, or `/quiet off`: then all three are None."""
 
@@ -109,7 +101,6 @@ Command: TypeAlias = (
     | OneAlert
     | SilenceAlert
     | ShowRun
-    | ShowChart
     | SetQuiet
     | SetDigest
     | PlainCommand
@@ -120,40 +111,49 @@ Command: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class CommandWord:
-    """A word after the slash: how it is written, what it does, and the scope that it needs.
-
-    A command that changes something is not executed when its message is old.
-    """
+    """A word after the slash: how it is written, what it does, and the scope that it needs."""
 
     form: str
     help: str
     scope: str | None = None
-    changes: bool = False
 
 
 WORDS: dict[str, CommandWord] = {
-    "start": CommandWord("/start CODE", "link this chat with your user", changes=True),
-    "alert": CommandWord("/alert AAPL > 150 [1h] [once]", "add an alert; with a number, show one", changes=True),
+    "start": CommandWord("/start CODE", "link this chat with your user"),
+    "alert": CommandWord("/alert AAPL > 150 [1h] [once]", "add an alert; with a number, show one"),
     "alerts": CommandWord("/alerts [SYMBOL]", "list your alerts"),
-    "pause": CommandWord("/pause 12", "stop deciding an alert", changes=True),
-    "resume": CommandWord("/resume 12", "decide it again", changes=True),
-    "snooze": CommandWord("/snooze 12 2h [SYMBOL]", "keep one symbol of an alert quiet for a time", changes=True),
-    "mute": CommandWord("/mute 12 [2h]", "keep an alert quiet, for a time or until /unmute", changes=True),
-    "unmute": CommandWord("/unmute 12", "end that", changes=True),
-    "delete": CommandWord("/delete 12", "delete an alert, after a question", changes=True),
-    "chart": CommandWord("/chart AAPL [1d]", "a picture of the newest bars"),
-    "quiet": CommandWord("/quiet 22:00-07:00 America/New_York", "hours without messages; /quiet off", changes=True),
-    "digest": CommandWord("/digest on|off", "collect the messages of this chat, or send each at once", changes=True),
+    "pause": CommandWord("/pause 12", "stop deciding an alert"),
+    "resume": CommandWord("/resume 12", "decide it again"),
+    "snooze": CommandWord("/snooze 12 2h [SYMBOL]", "keep one symbol of an alert quiet for a time"),
+    "mute": CommandWord("/mute 12 [2h]", "keep an alert quiet, for a time or until /unmute"),
+    "unmute": CommandWord("/unmute 12", "end that"),
+    "delete": CommandWord("/delete 12", "delete an alert, after a question"),
+    "quiet": CommandWord("/quiet 22:00-07:00 America/New_York", "hours without messages; /quiet off"),
+    "digest": CommandWord("/digest on|off", "collect the messages of this chat, or send each at once"),
     "runs": CommandWord("/runs", "the newest runs", "ops"),
     "run": CommandWord("/run 42", "one run", "ops"),
     "schedule": CommandWord("/schedule", "what runs when", "ops"),
     "status": CommandWord("/status", "queues and processes", "ops"),
     "health": CommandWord("/health", "what is wrong", "ops"),
-    "stop": CommandWord("/stop", "no more messages to this chat; no bot and no job stops", changes=True),
-    "forget": CommandWord("/forget", "delete what is stored about this chat, after a question", changes=True),
+    "stop": CommandWord("/stop", "no more messages to this chat; no bot and no job stops"),
+    "forget": CommandWord("/forget", "delete what is stored about this chat, after a question"),
     "help": CommandWord("/help [COMMAND]", "this list"),
 }
+
+
+def changes_something(command: Command) -> bool:
+    """True for a command that is not executed when its message is old."""
+    match command:
+        case OneAlert(verb):
+            return verb != "show"
+        case PlainCommand(verb):
+            return verb in ("stop", "forget")
+        case WriteAlert() | SilenceAlert() | SetQuiet() | SetDigest() | LinkChat():
+            return True
+    return False
+
+
 # Words of parts that do not exist yet.
 LATER_WORDS = frozenset(
-    ("screen", "screens", "report", "bots", "bot", "startbot", "stopbot", "positions", "trades", "profit")
+    ("chart", "screen", "screens", "report", "bots", "bot", "startbot", "stopbot", "positions", "trades", "profit")
 )

@@ -14,10 +14,9 @@ from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.duration import parse_duration
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.rules import require_symbol
-from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.notifications.preferences import find_zone
 from streamworkers.rules.problem import RuleError, show_value
 from streamworkers.rules.vocabulary import Vocabulary
-from streamworkers.schedules.timing import zone_named
 from streamworkers.telegram.commands import (
     LATER_WORDS,
     WORDS,
@@ -31,7 +30,6 @@ from streamworkers.telegram.commands import (
     PlainVerb,
     SetDigest,
     SetQuiet,
-    ShowChart,
     ShowHelp,
     ShowRun,
     SilenceAlert,
@@ -137,10 +135,6 @@ class _Reader:
     def run(self, _: str) -> Command:
         return ShowRun(self._number(self._require("the number of a run")))
 
-    def chart(self, _: str) -> Command:
-        symbol, word = self._symbol(), self._take()
-        return ShowChart(symbol, None if word is None else self._reading(word, lambda t: timeframe_named(t).name))
-
     def quiet(self, _: str) -> Command:
         word = self._take()
         if word is None:
@@ -149,7 +143,7 @@ class _Reader:
             return SetQuiet()
         starts, ends = self._hours(word)
         zone = self._require("a time zone such as America/New_York")
-        self._reading(zone, zone_named)
+        self._reading(zone, find_zone)
         return SetQuiet(starts, ends, zone.text)
 
     def digest(self, _: str) -> Command:
@@ -227,7 +221,6 @@ _READERS: dict[str, Callable[[_Reader, str], Command]] = {
     "alerts": _Reader.alerts,
     **dict.fromkeys(("pause", "resume", "unmute", "delete"), _Reader.one_alert),
     **dict.fromkeys(("snooze", "mute"), _Reader.silence),
-    "chart": _Reader.chart,
     "quiet": _Reader.quiet,
     "digest": _Reader.digest,
     "run": _Reader.run,

@@ -11,7 +11,6 @@ from streamworkers.telegram.commands import (
     PlainCommand,
     SetDigest,
     SetQuiet,
-    ShowChart,
     ShowHelp,
     ShowRun,
     SilenceAlert,
@@ -38,8 +37,6 @@ def _words(command: Command) -> tuple[object, ...]:
             return f"/{verb}", number, None if seconds is None else show_duration(seconds), symbol
         case ShowRun(number):
             return "/run", number
-        case ShowChart(symbol, timeframe):
-            return "/chart", symbol, timeframe
         case SetQuiet(starts, ends, zone):
             return "/quiet", "off" if starts is None or ends is None else f"{starts:%H:%M}-{ends:%H:%M}", zone
         case SetDigest(is_on):
