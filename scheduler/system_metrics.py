@@ -24,7 +24,7 @@ from streamworkers.results.read import count_recent_detections
 DETECTION_HOURS = 24
 STALE_HOURS = 24
 _MOST_STALE = 1000
-_KINDS = ("supervisor", "scheduler")
+_KINDS = ("supervisor", "scheduler", "telegram")
 Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
 Sample: TypeAlias = tuple[Sequence[str], float]
 

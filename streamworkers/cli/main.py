@@ -38,6 +38,7 @@ _COMMANDS = {
     "scheduler": "Start a scheduler: it turns ticks and messages into runs.",
     "schedules": "Schedules: what starts runs, and when.",
     "status": "Show the state of the system on one screen.",
+    "telegram": "Start the Telegram bot; make codes, list and remove links.",
     "top": "Watch queues, workers and runs in the terminal.",
     "universes": "Universes (named sets of symbols): import, list, show.",
     "version": "Print the versions of streamworkers and Python.",
@@ -88,7 +89,8 @@ def cli() -> None:
     """A Redis Streams worker pool for market analysis.
 
     Exit codes: 0 success, 1 a run failed or has failed items, or a check
-    found a problem, 2 usage, 3 Redis or PostgreSQL cannot be used, 130 interrupted.
+    found a problem, 2 usage, 3 Redis or PostgreSQL cannot be used, 78 Telegram
+    does not know the bot's token, 130 interrupted.
     """
 
 

@@ -1,4 +1,4 @@
-"""Checks of supervisors and schedulers by what PostgreSQL saw of them last."""
+"""Checks of processes by what PostgreSQL saw of them last."""
 
 from collections.abc import Iterator
 
@@ -14,6 +14,19 @@ def find_silent_supervisors(snapshot: Snapshot) -> Iterator[Finding]:
 def find_silent_schedulers(snapshot: Snapshot) -> Iterator[Finding]:
     """Schedulers that did not end in order and have not been seen for a while."""
     return _find_silent(snapshot, "scheduler")
+
+
+def find_silent_bots(snapshot: Snapshot) -> Iterator[Finding]:
+    """Processes of the Telegram bot that did not end in order and have not been seen for a while."""
+    return _find_silent(snapshot, "telegram")
+
+
+def find_bots_without_updates(snapshot: Snapshot) -> Iterator[Finding]:
+    """Processes of the bot that get no updates: another program asks for them, or Telegram does not answer."""
+    for process in snapshot.processes:
+        error = process.doing.get("error")
+        if process.kind == "telegram" and not process.is_silent and error:
+            yield Finding(f"telegram {process.id}", f"it gets no updates: {error}")
 
 
 def _find_silent(snapshot: Snapshot, kind: str) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from streamworkers.engine.host.metrics import (
 from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import installed_jobs
+from streamworkers.telegram.metrics import BotMetrics
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -70,7 +71,10 @@ def _registries() -> dict[str, CollectorRegistry]:
     scheduling.registry.register(ScheduleCollector(closed, scrapes))
     scheduling.registry.register(AlertCollector(closed, scrapes))
     scheduling.registry.register(SystemCollector(closed, streams, scrapes))
-    return {"worker": pool.registry, "scheduler": scheduling.registry}
+    bot = BotMetrics()
+    bot.registry.register(DatabasePoolCollector(closed))
+    bot.registry.register(FaultCollector(STOPPED, list))
+    return {"worker": pool.registry, "scheduler": scheduling.registry, "telegram": bot.registry}
 
 
 def metrics_table(process: str) -> str:
@@ -105,7 +109,7 @@ def test_the_table_of_settings_is_the_code() -> None:
     assert settings_table() in _text("docs/reference/settings.md")
 
 
-@pytest.mark.parametrize("process", ["worker", "scheduler"])
+@pytest.mark.parametrize("process", ["worker", "scheduler", "telegram"])
 def test_the_tables_of_metrics_are_the_code(process: str) -> None:
     assert metrics_table(process) in _text("docs/reference/metrics.md")
 

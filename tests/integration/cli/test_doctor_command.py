@@ -275,6 +275,13 @@ def _freeze(patient: Patient, kind: str) -> None:
     patient.connection.execute("UPDATE processes SET seen_at = seen_at - interval '1 minute'")
 
 
+def _turn_the_bot_away(patient: Patient) -> None:
+    doing = {"polls": False, "error": "Telegram answered 409: Conflict", "conflict_seconds": 70}
+    record_process(
+        patient.connection, ProcessRecord("host-7-abc", "telegram", "host", 7, "0.2.0", datetime.now(UTC), doing)
+    )
+
+
 def _kill(patient: Patient) -> None:
     forget_process(patient.connection, "host-7-abc")
 
@@ -288,6 +295,8 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "unread_queue": _have_no_reader,
     "unknown_queue": _uninstall_the_queue,
     "silent_supervisor": partial(_freeze, kind="supervisor"),
+    "silent_bot": partial(_freeze, kind="telegram"),
+    "bot_without_updates": _turn_the_bot_away,
     "dead_consumer": _leave_a_consumer,
     "old_items": _let_an_item_wait,
     "overdue_delayed": _stop_promoting,
@@ -326,6 +335,8 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "overdue_ticks": lambda patient: patient.connection.execute("UPDATE schedules SET due_at = NULL"),
     "stale_bars": _load_bars,
     "silent_supervisor": _kill,
+    "silent_bot": _kill,
+    "bot_without_updates": _kill,
     "silent_scheduler": _kill,
 }
 # The servers are shared by all tests, so what they report is made up.
@@ -339,6 +350,7 @@ SERVER_STATES = {
 
 def test_every_check_has_a_fault_here() -> None:
     others = {"redis_unavailable", "postgresql_read_only", "foreign_scheduler"}
+    others |= {"blind_alerts"}  # in tests/integration/scheduler/test_alert_blindness.py
     others |= {"redis_clock", "postgresql_clock"}  # in tests/faults/test_clock_faults.py
     assert {*FAULTS, *SERVER_STATES, *others} == set(CHECKS)
     assert list(FAULTS) == [name for name in CHECKS if name in FAULTS]
