@@ -16,6 +16,7 @@ from scheduler.calendars import SessionFiller
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
+from scheduler.notification_inbox import NotificationInbox
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
 from scheduler.system_metrics import SystemCollector
@@ -130,7 +131,12 @@ class Scheduler:
         alerts = self.host.add(PromptLoop(alert_runs, self._streams, self.scheduler_id, self.metrics))
         self._services.append(alerts)
         self.host.add(ConnectionLoop("series-changes", partial(follow_changes, self._connect, alerts.wake)))
+        self._add_notifications()
         self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
+
+    def _add_notifications(self) -> None:
+        inbox = NotificationInbox(self._pool, lambda: None)
+        self._services.append(self.host.add(PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)))
 
     def _register_metrics(self, registry: Registry) -> None:
         host = self.host

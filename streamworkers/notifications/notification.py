@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from streamworkers.errors import BadInputError
-from streamworkers.notifications.notification_types import PRIORITIES, Priority
+from streamworkers.notifications.notification_types import CODE_TYPE, PRIORITIES, Priority
 
 MOST_DATA_CHARACTERS = 65_536
 MOST_CHANNELS = 20
@@ -58,6 +58,8 @@ def parse_notification(event_id: UUID, payload: object, created_at: datetime) ->
     unknown = sorted(str(name) for name in payload.keys() - set(_KNOWN))
     if unknown:
         raise BadInputError(f"the event has {show(unknown[0])}, which is none of {', '.join(_KNOWN)}")
+    if payload.get("type") == CODE_TYPE:
+        raise BadInputError(f"type {CODE_TYPE!r} is no notification: a code is sent when it is asked for")
     return Notification(
         id=event_id,
         user_id=_require_text(payload, "user_id"),

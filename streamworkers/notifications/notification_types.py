@@ -27,6 +27,7 @@ _TYPES = (
     NotificationType("alert_would_not_have_fired", "after a correction of bars, an alert would not have fired"),
     NotificationType("alert_not_checked", "bars were corrected too long ago to find out what would have fired"),
     NotificationType("alert_blind", "bars that an alert needs are missing"),
+    NotificationType("alert_sees_again", "the bars that a blind alert needs are there again"),
     NotificationType("alert_muted", "an alert was muted, because prices were split by an unknown factor"),
     NotificationType("run_failed", "a run has failed, or completed with errors", is_system=True),
     NotificationType("run_late", "the run of a schedule was started late", is_system=True),

@@ -21,7 +21,14 @@ from streamworkers.engine.ledger.items import (
 )
 from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, record_job_types
 from streamworkers.engine.ledger.new_runs import NewRun, create_run, create_runs, fold_enqueued_counts
-from streamworkers.engine.ledger.outbox import add_events, count_late_events, read_outbox_state, take_events
+from streamworkers.engine.ledger.outbox import (
+    add_events,
+    count_late_events,
+    count_late_notify_events,
+    read_outbox_state,
+    take_events,
+    take_notify_events,
+)
 from streamworkers.engine.ledger.rejected import delete_old_rejected, keep_rejected, purge_rejected
 from streamworkers.engine.ledger.runs import (
     OPEN_RUN_STATES,
@@ -88,6 +95,7 @@ __all__ = [
     "count_closed_by",
     "count_items",
     "count_late_events",
+    "count_late_notify_events",
     "create_run",
     "create_runs",
     "delete_old_job_types",
@@ -127,5 +135,6 @@ __all__ = [
     "stop_run",
     "submit",
     "take_events",
+    "take_notify_events",
     "wait_for_commits",
 ]

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.json_text import dump_bounded
 from streamworkers.engine.outcome import Event
+from streamworkers.engine.redis.keys import NOTIFY_CHANNEL
 
 
 class StoredEvent(NamedTuple):
@@ -14,6 +17,14 @@ class StoredEvent(NamedTuple):
 
     channel: str
     text: str
+
+
+class NotifyEvent(NamedTuple):
+    """An event that a notification is made of; it is never published."""
+
+    event_id: UUID
+    payload: Any
+    created_at: datetime
 
 
 def add_events(connection: Connection, events: Sequence[Event]) -> None:
@@ -38,13 +49,17 @@ def add_events(connection: Connection, events: Sequence[Event]) -> None:
 
 
 def take_events(connection: Connection, limit: int) -> list[StoredEvent]:
-    """Delete the oldest events and return them by id; the caller publishes them before it commits."""
+    """Delete the oldest events and return them by id; the caller publishes them before it commits.
+
+    Those that notifications are made of stay.
+    """
     rows = connection.execute(
         """
-        DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
-        RETURNING id, event_id, channel, payload
+        DELETE FROM outbox WHERE id IN (
+            SELECT id FROM outbox WHERE channel <> %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+        ) RETURNING id, event_id, channel, payload
         """,
-        (limit,),
+        (NOTIFY_CHANNEL, limit),
     ).fetchall()
     return [
         StoredEvent(channel, json.dumps({"event_id": str(event_id), **payload}))
@@ -52,19 +67,46 @@ def take_events(connection: Connection, limit: int) -> list[StoredEvent]:
     ]
 
 
+def take_notify_events(connection: Connection, limit: int) -> list[NotifyEvent]:
+    """Delete the oldest events that notifications are made of, and return them by id, in the caller's transaction."""
+    rows = connection.execute(
+        """
+        DELETE FROM outbox WHERE id IN (
+            SELECT id FROM outbox WHERE channel = %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+        ) RETURNING id, event_id, payload, created_at
+        """,
+        (NOTIFY_CHANNEL, limit),
+    ).fetchall()
+    return [NotifyEvent(*row[1:]) for row in sorted(rows, key=lambda row: row[0])]
+
+
 def count_late_events(connection: Connection, seconds: float) -> int:
-    """Count the events that have waited for longer."""
+    """Count the events that have waited to be published for longer."""
     row = connection.execute(
-        "SELECT count(*) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)", (seconds,)
+        "SELECT count(*) FROM outbox"
+        " WHERE channel <> %s AND created_at < clock_timestamp() - make_interval(secs => %s)",
+        (NOTIFY_CHANNEL, seconds),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def count_late_notify_events(connection: Connection, seconds: float) -> int:
+    """Count the events that have waited for longer to become notifications."""
+    row = connection.execute(
+        "SELECT count(*) FROM outbox WHERE channel = %s AND created_at < clock_timestamp() - make_interval(secs => %s)",
+        (NOTIFY_CHANNEL, seconds),
     ).fetchone()
     assert row is not None
     return int(row[0])
 
 
 def read_outbox_state(connection: Connection) -> tuple[int, float]:
-    """Return the number of events that wait, and the age of the oldest in seconds."""
+    """Return the number of events that wait to be published, and the age of the oldest in seconds."""
     row = connection.execute(
         "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM outbox"
+        " WHERE channel <> %s",
+        (NOTIFY_CHANNEL,),
     ).fetchone()
     assert row is not None
     return row[0], row[1]
