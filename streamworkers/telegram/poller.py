@@ -25,7 +25,7 @@ from streamworkers.telegram.metrics import BotMetrics
 from streamworkers.telegram.store.updates import prune_updates, read_offset
 
 log = structlog.get_logger()
-LONGEST_POLL_SECONDS = 10
+LONGEST_POLL_SECONDS = 4  # a poll cannot be interrupted, and an end in order takes five seconds at most
 LONGEST_PAUSE_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0  # beyond the time for which Telegram holds a poll
 _MOST_UPDATES = 100
