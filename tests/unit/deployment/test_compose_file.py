@@ -36,8 +36,10 @@ def test_it_is_valid_by_the_compose_specification() -> None:
 
 
 def test_the_services_are_those_of_the_whole_stack() -> None:
-    assert set(SERVICES) == {"redis", "postgres", "migrate", "scheduler", "worker", "prometheus", "grafana"}
-    assert set(OURS) == {"migrate", "scheduler", "worker"}
+    whole = {"redis", "postgres", "migrate", "scheduler", "worker", "prometheus", "grafana"}
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} == whole
+    assert set(OURS) == {"migrate", "scheduler", "worker", "telegram"}
+    assert SERVICES["telegram"]["profiles"] == ["telegram"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -108,6 +110,7 @@ def test_each_service_logs_in_with_the_least_rights_it_needs() -> None:
         "migrate": "streamworkers_owner",
         "scheduler": "streamworkers_worker",
         "worker": "streamworkers_worker",
+        "telegram": "streamworkers_worker",
     }
     script = (REPOSITORY / "deploy/compose/postgres-init.sh").read_text(encoding="utf-8")
     assert set(users.values()) < set(re.findall(r"CREATE ROLE (\w+) LOGIN", script))
@@ -131,13 +134,13 @@ def test_every_service_is_bounded(name: str) -> None:
     assert re.fullmatch(r"\d+[MG]", limits["memory"])
 
 
-@pytest.mark.parametrize("name", ["scheduler", "worker"])
+@pytest.mark.parametrize("name", ["scheduler", "worker", "telegram"])
 def test_replicas_need_no_name_and_no_port_of_their_own(name: str) -> None:
     assert SERVICES[name]["deploy"]["replicas"] >= 2
     assert {"container_name", "hostname", "ports"}.isdisjoint(SERVICES[name])
 
 
-@pytest.mark.parametrize("name", ["scheduler", "worker"])
+@pytest.mark.parametrize("name", ["scheduler", "worker", "telegram"])
 def test_a_container_is_killed_only_after_its_grace(name: str) -> None:
     grace = float(SERVICES[name]["environment"]["STREAMWORKERS_GRACE_SECONDS"])
     assert seconds(SERVICES[name]["stop_grace_period"]) >= grace + 10
@@ -147,7 +150,7 @@ def test_durations_are_read_as_compose_reads_them() -> None:
     assert [seconds(text) for text in ("45s", "1m30s", "1h", "10")] == [45, 90, 3600, 10]
 
 
-@pytest.mark.parametrize("name", ["scheduler", "worker"])
+@pytest.mark.parametrize("name", ["scheduler", "worker", "telegram"])
 def test_the_health_check_asks_the_port_that_is_served(name: str) -> None:
     command = SERVICES[name]["command"]
     port = command[command.index("--metrics-port") + 1]

@@ -27,7 +27,7 @@ BASE = KUBERNETES / "base"
 # The oldest and the newest supported version.
 VERSIONS = ("1.30", "1.37")
 CUSTOM = json.loads((Path(__file__).parent / "schemas" / "custom_resources.json").read_text(encoding="utf-8"))
-FOLDERS = [BASE, KUBERNETES / "overlays" / "keda", KUBERNETES / "overlays" / "hpa"]
+FOLDERS = [BASE, *(KUBERNETES / "overlays" / name for name in ("keda", "hpa", "telegram"))]
 
 
 def _resources() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -45,7 +45,7 @@ PODS = {
     for _, resource in RESOURCES
     if resource["kind"] in ("Deployment", "Job")
 }
-DEPLOYMENTS = ["streamworkers-scheduler", "streamworkers-worker"]
+DEPLOYMENTS = ["streamworkers-scheduler", "streamworkers-worker", "streamworkers-telegram"]
 
 
 def _of_kind(kind: str) -> list[dict[str, Any]]:
@@ -101,14 +101,14 @@ def test_kustomize_builds_it(folder: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     built = list(yaml.safe_load_all(answer.stdout))
     kinds = [resource["kind"] for resource in built]
-    assert kinds.count("Deployment") == 2
+    assert kinds.count("Deployment") == 2 + (folder.name == "telegram")
     assert "Secret" not in kinds
     [worker] = [
         resource
         for resource in built
         if resource["metadata"]["name"] == "streamworkers-worker" and resource["kind"] == "Deployment"
     ]
-    assert ("replicas" in worker["spec"]) == (folder == BASE)
+    assert ("replicas" in worker["spec"]) == (folder.name not in ("keda", "hpa"))
     for resource in built:
         test_each_is_valid_by_the_schema_of_its_kind(resource)
 
@@ -129,7 +129,7 @@ def test_every_setting_exists() -> None:
 
 
 def test_no_secret_has_a_value() -> None:
-    assert len(_of_kind("Secret")) == 3
+    assert len(_of_kind("Secret")) == 4
     assert {value for secret in _of_kind("Secret") for value in secret["stringData"].values()} == {""}
 
 
@@ -206,7 +206,7 @@ def test_selectors_find_their_pods() -> None:
         for resource in (*_of_kind("Deployment"), *_of_kind("PodDisruptionBudget"))
     ]
     selectors += [resource["spec"]["selector"] for resource in _of_kind("Service")]
-    assert len(selectors) == 6
+    assert len(selectors) == 8
     for selector in selectors:
         assert sum(selector.items() <= own.items() for own in labels) == 1
 
