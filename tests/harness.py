@@ -113,6 +113,12 @@ class Scheduler(Service):
     command: ClassVar[str] = "scheduler"
 
 
+class Bot(Service):
+    """A `streamworkers telegram`."""
+
+    command: ClassVar[str] = "telegram"
+
+
 class Supervisor(Service):
     """A `streamworkers worker`."""
 

@@ -30,6 +30,7 @@ from streamworkers.telegram.store.links import (
     Place,
     add_link,
     find_link,
+    follow_topic,
     move_chat,
     require_endpoint,
     start_messages,
@@ -131,6 +132,8 @@ class _UpdateHandler:
         if incoming.is_group and word is not None and word not in WORDS and "@" not in incoming.text:
             return Handled("ignored")  # of another bot in this group
         note_command(self._connection, self._bot.id, self._number, link.user)
+        if self._incoming.is_group:
+            follow_topic(self._connection, link, self._incoming.topic)
         count = count_commands(self._connection, link.user, 60)
         if count > MOST_COMMANDS:
             text = f"More than {MOST_COMMANDS} commands in a minute: wait a little"

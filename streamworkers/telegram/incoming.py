@@ -116,4 +116,5 @@ def _read_press(press: _Press) -> Incoming | None:
         is_group=message.chat.type in _GROUPS,
         text=press.data,
         press=press.id,
+        topic=message.message_thread_id if message.is_topic_message else None,
     )

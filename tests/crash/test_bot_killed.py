@@ -7,13 +7,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import psutil
 import pytest
 
 from bot_stage import ANN, BotStage
-from harness import Service, wait_until
+from harness import Bot, wait_until
 from patience import patient
 from streamworkers.alerts.store.alerts import list_alerts
 from streamworkers.config import Settings
@@ -24,12 +24,6 @@ from streamworkers_fakes.telegram import DEFAULT_TOKEN, FakeBotApi, RunningFakeB
 MOST_MEGABYTES = 60
 MOST_CPU = 0.01
 CHATS = 6  # of ann: each gets a message a second at most
-
-
-class BotProcess(Service):
-    """A `streamworkers telegram`."""
-
-    command: ClassVar[str] = "telegram"
 
 
 @pytest.fixture
@@ -61,8 +55,8 @@ def linked(connection: Connection, settings: Settings) -> BotStage:
     return stage
 
 
-def _start(environment: dict[str, str], folder: Path, number: int = 0) -> BotProcess:
-    return BotProcess(environment, folder / f"bot-{number}.log", ["--metrics-port", "0"])
+def _start(environment: dict[str, str], folder: Path, number: int = 0) -> Bot:
+    return Bot(environment, folder / f"bot-{number}.log", ["--metrics-port", "0"])
 
 
 def _rules(connection: Connection) -> list[Any]:
@@ -112,7 +106,7 @@ def test_kills_neither_lose_nor_double_a_command(
 class _Running:
     """Ends a process with the block."""
 
-    def __init__(self, process: BotProcess) -> None:
+    def __init__(self, process: Bot) -> None:
         self.process = process
 
     def close(self) -> None:

@@ -123,6 +123,11 @@ def close_endpoint(connection: Connection, endpoint_id: int, reason: str) -> boo
     return was_on
 
 
+def set_endpoint_settings(connection: Connection, endpoint_id: int, settings: Mapping[str, Any]) -> None:
+    """Replace the settings of an endpoint by those that its channel has checked."""
+    connection.execute("UPDATE endpoints SET settings = %s WHERE id = %s", (Jsonb(dict(settings)), endpoint_id))
+
+
 def move_endpoint(connection: Connection, endpoint_id: int, address: str) -> bool:
     """Store the new address that a provider names; False if the user has an endpoint there already, which stays."""
     moved = """

@@ -106,6 +106,13 @@ def find_place(connection: Connection, user: str, chat_id: int) -> Endpoint | No
     return next((each for each in found if each.user == user), None)
 
 
+def follow_topic(connection: Connection, link: Link, topic: int | None) -> None:
+    """Let answers and messages go to the topic of the group in which the person writes."""
+    endpoint, settings = require_endpoint(connection, link), {} if topic is None else {_TOPIC: topic}
+    if dict(endpoint.settings) != settings:
+        endpoints.set_endpoint_settings(connection, endpoint.id, settings)
+
+
 def require_endpoint(connection: Connection, link: Link) -> Endpoint:
     """The endpoint by which a link is answered.
 

@@ -13,13 +13,14 @@ import click
 import pytest
 
 from command_line import Answer, Run, wait_for
-from harness import Scheduler, Service, Supervisor, running_supervisor, wait_until
+from harness import Bot, Scheduler, Service, Supervisor, running_supervisor, wait_until
 from patience import patient
 from rights import Users, documented_users, postgres_groups, redis_rights
 from streamworkers.cli.main import cli as all_commands
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM, GROUP, Keys, job_status
+from streamworkers_fakes.telegram import DEFAULT_TOKEN, running_fake_bot_api
 
 As = Callable[..., Answer]
 _LUA = Path(__file__).parent.parent.parent.parent / "streamworkers" / "engine" / "redis" / "lua"
@@ -239,6 +240,25 @@ def test_a_pool_and_a_scheduler_run_with_the_rights_of_their_users(
         for process in processes:
             assert process.stop() == 0
             assert [line for line in _denials(process) if "collector " not in line] == []
+    assert users.denied() == []
+
+
+def test_a_bot_runs_with_the_rights_of_a_worker(
+    run_as: As, users: Users, connection: Connection, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with running_fake_bot_api() as api:
+        code = run_as("operator", "telegram", "code", "local", "--json").json["code"]
+        api.fake.say(f"/start {code}", user=1)
+        token = {"STREAMWORKERS_TELEGRAM_TOKEN": DEFAULT_TOKEN, "STREAMWORKERS_TELEGRAM_URL": api.url}
+        own = environment | users.environment("worker") | token
+        bot = Bot(own, tmp_path / "bot.log", ("--metrics-port", "0"))
+        try:
+            wait_until(partial(_is_ready, bot), what="it is ready")
+            wait_until(lambda: len(api.sent) == 1, what="it has answered")
+            assert bot.stop() == 0
+        finally:
+            bot.kill_all()
+    assert _denials(bot) == []
     assert users.denied() == []
 
 

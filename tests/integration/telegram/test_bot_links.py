@@ -131,6 +131,17 @@ def test_in_a_group_each_member_is_themselves(stage: BotStage, connection: Conne
     assert owner == "bob"
 
 
+def test_in_a_group_with_topics_the_answer_goes_where_the_command_was(stage: BotStage, connection: Connection) -> None:
+    stage.link(ANN, "ann", GROUP)
+    topics = []
+    for topic in (7, None, 9, None):
+        changed = {} if topic is None else {"message_thread_id": topic, "is_topic_message": True}
+        stage.handle(stage.message("/alerts", ANN, GROUP, changed=changed))
+        (endpoint,) = list_endpoints(connection, "ann")
+        topics.append(endpoint.settings.get("message_thread_id"))
+    assert topics == [7, None, 9, None]
+
+
 def test_a_group_that_becomes_a_supergroup_keeps_its_links(stage: BotStage, connection: Connection) -> None:
     stage.link(ANN, "ann", GROUP)
     assert (

@@ -89,7 +89,7 @@ def test_every_command_and_option_exists(name: str) -> None:
     command, *words = OURS[name]["command"]
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
-    found.make_context(command, words)
+    found.make_context(command, words, help_option_names=["-h", "--help"])  # click keeps the option
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -202,6 +202,6 @@ def test_grafana_gets_every_variable_of_its_provisioning() -> None:
 
 def test_prometheus_scrapes_the_services_at_the_ports_they_serve() -> None:
     text = (REPOSITORY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
-    for name in ("scheduler", "worker"):
+    for name in ("scheduler", "worker", "telegram"):
         command = SERVICES[name]["command"]
         assert re.search(rf"names: \[{name}\]\s+type: A\s+port: {command[command.index('--metrics-port') + 1]}\b", text)
