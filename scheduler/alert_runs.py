@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 from psycopg_pool import ConnectionPool
 
-from streamworkers.alerts.store.due import take_due
+from streamworkers.alerts.store.due import MOST_RETRIES, record_request, take_due
 from streamworkers.alerts.store.symbols import follow_universes
 from streamworkers.database import Connection, wait_for_notify
 from streamworkers.engine import ledger
@@ -33,7 +33,7 @@ class AlertRuns:
     """A background service of schedulers: at most one run for each timeframe and second.
 
     Changes are booked in the transaction that writes the run, so each starts one run, whatever number of schedulers
-    looks. A series whose run has failed is decided with its next change, or when the item is replayed.
+    looks. A series that its run has not decided is booked again, a limited number of times.
     """
 
     name = "alert-runs"
@@ -48,6 +48,7 @@ class AlertRuns:
         self._registry = registry
         self._universes = universes
         self.seconds_between_runs = _SECONDS_BETWEEN_RUNS
+        self.most_retries = MOST_RETRIES
         self._started_at = dict.fromkeys(TIMEFRAMES, float("-inf"))
         self._expanded: tuple[int, float] | None = None
 
@@ -69,7 +70,7 @@ class AlertRuns:
 
     def _start(self, connection: Connection, timeframe: str) -> Run | None:
         with connection.transaction():
-            symbols = take_due(connection, timeframe, _MOST_SYMBOLS)
+            symbols = take_due(connection, timeframe, _MOST_SYMBOLS, self.most_retries)
             if not symbols:
                 return None
             request = RunRequest(
@@ -79,7 +80,9 @@ class AlertRuns:
                 timeframe=timeframe,
                 origin=Origin("event"),
             )
-            return record_run(connection, self._registry, request)[0]
+            run = record_run(connection, self._registry, request)[0]
+            record_request(connection, timeframe, symbols, run.id)
+            return run
 
     def _enqueue(self, connection: Connection, run: Run) -> None:
         try:

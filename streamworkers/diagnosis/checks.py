@@ -382,6 +382,15 @@ _TABLE = (
         alert="StreamworkersDataStale",
     ),
     Check(
+        name="undecided_alerts",
+        component="data",
+        severity=ERROR,
+        look=data_checks.find_undecided_alerts,
+        meaning="the runs about a series with alerts have failed for two hours, and no more are started",
+        by_hand="correct what `streamworkers runs show RUN` names, then `streamworkers dead replay`",
+        alert="StreamworkersAlertsBehind",
+    ),
+    Check(
         name="blind_alerts",
         component="data",
         severity=WARNING,

@@ -23,6 +23,12 @@ def find_blind_alerts(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding(f"{each.symbol} {each.timeframe}", f"{alerts} blind since {each.since:%Y-%m-%d %H:%M} UTC")
 
 
+def find_undecided_alerts(snapshot: Snapshot) -> Iterator[Finding]:
+    """Series whose runs of `alerts` have all failed."""
+    for each in snapshot.undecided_series:
+        yield Finding(f"{each.symbol} {each.timeframe}", f"its alerts are not decided; the newest run was {each.run}")
+
+
 def age_of_newest_day(snapshot: Snapshot) -> int | None:
     """The age of the newest daily bar in calendar days, or None."""
     last = snapshot.newest_bars["day"]

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from streamworkers.alerts.store.blindness import BlindSeries, list_blind
+from streamworkers.alerts.store.due import UndecidedSeries, list_given_up
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.diagnosis.postgres import read_database_state
@@ -25,7 +26,7 @@ from streamworkers.schedules import reports as schedule_reports
 
 MOST_UNPREPARED = 20
 MOST_STALE = 20
-MOST_BLIND = 20
+MOST_SERIES = 20
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,9 @@ class Snapshot:
     @cached_property
     def blind_series(self) -> list[BlindSeries]:
         """The series that alerts are blind for, those that have been for longest first."""
-        return list_blind(self.connection, MOST_BLIND)
+        return list_blind(self.connection, MOST_SERIES)
+
+    @cached_property
+    def undecided_series(self) -> list[UndecidedSeries]:
+        """The series with an alert that no run has decided, and of which none is started any more."""
+        return list_given_up(self.connection, MOST_SERIES)

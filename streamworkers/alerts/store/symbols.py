@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from streamworkers.alerts.document import AlertTarget
-from streamworkers.database import Connection, fetch_value
+from streamworkers.database import Connection
 from streamworkers.errors import UsageError
 from streamworkers.market.universes.store import resolve
 
@@ -98,5 +98,4 @@ def _follow(connection: Connection, alert_id: int, members: set[str]) -> bool:
         ).fetchone()
         if row is not None:
             set_symbols(connection, alert_id, row[0], members, row[1])
-            fetch_value(connection, "SELECT pg_notify('streamworkers_alerts', '')")
     return row is not None

@@ -12,9 +12,14 @@ from harness import wait_until
 from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
 from streamworkers.actor import LOCAL
-from streamworkers.alerts.store.changes import pause_alert
+from streamworkers.admin.runs import cancel, retry
+from streamworkers.alerts.store.changes import pause_alert, resume_alert
 from streamworkers.alerts.store.decisions import lock_shards
+from streamworkers.alerts.store.due import MOST_RETRIES
+from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
+from streamworkers.diagnosis.checks import CHECKS
+from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -84,6 +89,129 @@ def test_a_series_that_is_being_decided_is_left_for_the_next_step(
         assert runs(stage) == []
     make().run_once()
     assert runs(stage) == [["AAA"]]
+
+
+def _fail(stage: AlertStage) -> None:
+    """Let every firing be an error of the database, until the constraint is dropped."""
+    stage.connection.execute("ALTER TABLE alert_firings ADD CONSTRAINT nothing_fires CHECK (price < 0)")
+
+
+def _mend(stage: AlertStage) -> None:
+    stage.connection.execute("ALTER TABLE alert_firings DROP CONSTRAINT nothing_fires")
+
+
+def _let_pass(stage: AlertStage, seconds: int) -> None:
+    stage.connection.execute(
+        "UPDATE alert_shards SET requested_at = requested_at - make_interval(secs => %s)", (seconds,)
+    )
+
+
+def _ends(stage: AlertStage) -> list[str]:
+    rows = stage.connection.execute("SELECT status FROM runs WHERE job = 'alerts' ORDER BY id")
+    return [status for (status,) in rows]
+
+
+@pytest.fixture
+def prompt(make: Make) -> AlertRuns:
+    """A service that does not wait between two runs."""
+    service = make()
+    service.seconds_between_runs = 0
+    return service
+
+
+def test_a_series_whose_run_failed_is_decided_without_a_person(
+    stage: AlertStage, make: Make, prompt: AlertRuns
+) -> None:
+    """After a pause, once, by whichever scheduler; what is replayed afterwards decides nothing again."""
+    stage.add("price > 100")
+    stage.load([99, 101])
+    _fail(stage)
+    prompt.run_once()
+    stage.consumer.work_until_empty("alerts")
+    assert _ends(stage) == ["FAILED"]
+    _mend(stage)
+    _let_pass(stage, 20)
+    prompt.run_once()
+    assert len(runs(stage)) == 1
+    _let_pass(stage, 10)
+    for service in (prompt, make(), make()):
+        service.run_once()
+        _let_pass(stage, 3600)  # an open run is left alone, whatever time it takes
+    assert runs(stage) == [["AAA"], ["AAA"]]
+    stage.consumer.work_until_empty("alerts")
+    assert (_ends(stage)[1], stage.fired()) == ("COMPLETED", [1])
+    assert retry(stage.connection, stage.streams, 1) == 1
+    stage.consumer.work_until_empty("alerts")
+    assert (_ends(stage), stage.fired()) == (["COMPLETED", "COMPLETED"], [1])
+    prompt.run_once()
+    assert len(runs(stage)) == 2
+
+
+def test_control_without_a_retry_the_series_stays_undecided(stage: AlertStage, prompt: AlertRuns) -> None:
+    prompt.most_retries = 0
+    stage.add("price > 100")
+    stage.load([99, 101])
+    _fail(stage)
+    prompt.run_once()
+    stage.consumer.work_until_empty("alerts")
+    _mend(stage)
+    _let_pass(stage, 3600)
+    prompt.run_once()
+    assert (len(runs(stage)), stage.fired()) == (1, [])
+
+
+def test_a_cancelled_run_is_repeated(stage: AlertStage, prompt: AlertRuns) -> None:
+    stage.add("price > 100")
+    stage.load([99, 101])
+    prompt.run_once()
+    (run_id,) = stage.connection.execute("SELECT id FROM runs").fetchone() or (0,)
+    cancel(stage.connection, stage.streams, run_id)
+    _let_pass(stage, 30)
+    prompt.run_once()
+    stage.consumer.work_until_empty("alerts")
+    assert (_ends(stage), stage.fired()) == (["CANCELLED", "COMPLETED"], [1])
+
+
+def test_retries_end_and_the_doctor_says_so_until_the_next_change(
+    stage: AlertStage, prompt: AlertRuns, settings: Settings
+) -> None:
+    def find_undecided() -> list[tuple[str, str]]:
+        snapshot = Snapshot(stage.connection, stage.streams, stage.registry, settings)
+        return [(each.where, each.what) for each in CHECKS["undecided_alerts"].find(snapshot)]
+
+    stage.add("price > 100")
+    stage.load([99, 101])
+    _fail(stage)
+    for _ in range(MOST_RETRIES + 3):
+        prompt.run_once()
+        stage.consumer.work_until_empty("alerts")
+        _let_pass(stage, 3600)
+    assert len(runs(stage)) == MOST_RETRIES + 1
+    newest = len(runs(stage))
+    assert find_undecided() == [("AAA day", f"its alerts are not decided; the newest run was {newest}")]
+    _mend(stage)
+    stage.load([99], 2)
+    assert find_undecided() == []
+    prompt.run_once()
+    stage.consumer.work_until_empty("alerts")
+    assert (stage.fired(), find_undecided()) == ([1], [])
+    assert stage.connection.execute("SELECT retries FROM alert_shards").fetchall() == [(0,)]
+
+
+def test_a_change_that_was_requested_during_a_pause_is_decided_after_it(stage: AlertStage, prompt: AlertRuns) -> None:
+    """Its run found no live alert, so it has decided nothing, not even the bar that closed before the pause."""
+    stage.add("price > 100", name="one")
+    stage.load([99, 101])
+    prompt.run_once()
+    pause_alert(stage.connection, LOCAL, "one", at=before_day(2))
+    stage.consumer.work_until_empty("alerts")
+    resume_alert(stage.connection, LOCAL, "one", at=before_day(3))
+    _let_pass(stage, 30)
+    prompt.run_once()
+    stage.consumer.work_until_empty("alerts")
+    assert (len(runs(stage)), stage.fired()) == (2, [1])
+    seen = "SELECT change_seen = change_requested FROM alert_shards"
+    assert stage.connection.execute(seen).fetchall() == [(True,)]
 
 
 def test_a_write_of_bars_wakes_the_service(stage: AlertStage, database_url: str) -> None:
