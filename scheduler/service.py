@@ -17,6 +17,7 @@ from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.notification_inbox import NotificationInbox
+from scheduler.notification_router import NotificationRouter
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
 from scheduler.system_metrics import SystemCollector
@@ -135,8 +136,11 @@ class Scheduler:
         self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
 
     def _add_notifications(self) -> None:
-        inbox = NotificationInbox(self._pool, lambda: None)
-        self._services.append(self.host.add(PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)))
+        router = NotificationRouter(self._pool, self._settings)
+        routing = PromptLoop(router, self._streams, self.scheduler_id, self.metrics)
+        inbox = NotificationInbox(self._pool, routing.wake)
+        receiving = PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)
+        self._services += [self.host.add(receiving), self.host.add(routing)]
 
     def _register_metrics(self, registry: Registry) -> None:
         host = self.host
