@@ -1,5 +1,6 @@
 """Settings of loading bars and of the providers."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr
@@ -40,6 +41,12 @@ class LoadingSettings(BaseModel):
     load_away_seconds: float = Field(
         14_400.0, ge=0, le=604_800, description="Seconds that a run waits for a provider that is away"
     )
+    load_probe_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="Longest pause between two probes of a provider that is away; the first is 1/60",
+    )
     load_confirm: bool = Field(
         True, description="Ask a second time for bars that an answer left out, before they count as absent"
     )
@@ -72,6 +79,9 @@ class LoadingSettings(BaseModel):
     )
     massive_proxy: SecretStr | None = Field(
         None, description="URL of an HTTP proxy to the Massive API; other programs' variables for proxies are not read"
+    )
+    massive_ca_file: Path | None = Field(
+        None, description="PEM file of one more authority to trust, such as that of a proxy that looks into TLS"
     )
     massive_calls_per_minute: int = Field(
         5, ge=0, le=100_000, description="Calls that the whole fleet may make in any 60 seconds; 0 sets no limit"

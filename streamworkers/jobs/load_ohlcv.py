@@ -110,6 +110,7 @@ class LoadOhlcv(Job[LoadParameters]):
             read_calendar_rules(context.connection, settings.calendar),
             settings.load_wait_seconds,
             settings.load_away_seconds,
+            settings.load_probe_seconds,
             settings.load_confirm,
             settings.load_listing_days,
         ).outcomes()

@@ -87,6 +87,7 @@ class LoadBatch:
     calendars: CalendarRules
     wait_seconds: float = 0.0
     away_seconds: float = 0.0
+    probe_seconds: float = 60.0
     confirms: bool = False
     listing_days: float = 0.0
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -102,7 +103,9 @@ class LoadBatch:
 
     def __post_init__(self) -> None:
         self._notes = RunNotes(self.context.connection, self.context.run_id)
-        self._watch = ProviderWatch(self.context.connection, self.provider, self._notes, self.away_seconds)
+        self._watch = ProviderWatch(
+            self.context.connection, self.provider, self._notes, self.away_seconds, self.probe_seconds
+        )
         self._newest = NewestDay(self._notes, self.wait_seconds)
         self._history = PlanHistory(self.provider, self._notes)
         self._shared = SharedAnswers(self.context, self.provider, self._newest, self._midnight)

@@ -15,10 +15,8 @@ from streamworkers.errors import ItemError, PermanentError, StopRunError
 from streamworkers.loading.providers.provider import Provider, ProviderError, RateLimitedError
 from streamworkers.loading.run_notes import RunNotes
 
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 60.0
-_LONGEST_PROBE = 300.0  # a prober that was killed is replaced after this time
-_TRUSTED_SECONDS = 60.0  # so long after an answer to a probe, failures are those of the items
+_FIRST_PAUSES = 60  # the first pause is this part of the longest one
+_LONGEST_PROBE = 5.0  # longest pauses: a prober that was killed is replaced after this time
 _ERROR_CHARACTERS = 500
 log = structlog.get_logger()
 
@@ -73,13 +71,16 @@ def list_outages(connection: psycopg.Connection) -> list[Outage]:
 class ProviderWatch:
     """What one batch of a run knows of its provider's outages.
 
-    A run that has waited for `away_seconds` in one outage fails. `probing` is true while this batch is the probe.
+    A run that has waited for `away_seconds` in one outage fails. `probe_seconds` is the longest pause between two
+    probes; for so long after an answer to one, failures are those of the items. `probing` is true while this batch is
+    the probe.
     """
 
     connection: psycopg.Connection
     provider: Provider
     notes: RunNotes
     away_seconds: float
+    probe_seconds: float
     probing: bool = False
 
     def require_there(self) -> None:
@@ -92,10 +93,10 @@ class ProviderWatch:
         if outage is None:
             return
         self._require_patience(outage)
-        claimed = self.connection.execute(_CLAIM, (_LONGEST_PROBE, self.provider.name)).fetchone()
+        claimed = self.connection.execute(_CLAIM, (_LONGEST_PROBE * self.probe_seconds, self.provider.name)).fetchone()
         if claimed is None:
             # Not until then: the prober of this moment may be answered sooner.
-            raise PausedError(_describe(outage), min(outage.next_probe_at, _next_probe(outage)))
+            raise PausedError(_describe(outage), min(outage.next_probe_at, self._next_probe(outage)))
         outage = Outage(*claimed)
         try:
             answered = self.provider.probe()
@@ -134,15 +135,19 @@ class ProviderWatch:
         if outage is not None:
             if self.probing:
                 return self._stay_away(outage, error).until
-            return min(outage.next_probe_at, _next_probe(outage))
+            return min(outage.next_probe_at, self._next_probe(outage))
         row = self.connection.execute(
             "SELECT true FROM provider_outages WHERE provider = %s"
             " AND ended_at > clock_timestamp() - make_interval(secs => %s)",
-            (self.provider.name, _TRUSTED_SECONDS),
+            (self.provider.name, self.probe_seconds),
         ).fetchone()
         if row is not None:
             return None
-        words = {"provider": self.provider.name, "pause": _FIRST_PAUSE, "error": str(error)[:_ERROR_CHARACTERS]}
+        words = {
+            "provider": self.provider.name,
+            "pause": self.probe_seconds / _FIRST_PAUSES,
+            "error": str(error)[:_ERROR_CHARACTERS],
+        }
         if self.connection.execute(_OPEN, words).fetchone() is not None:
             log.warning("provider_call_failed", provider=self.provider.name, error=str(error))
         outage = self._read()
@@ -151,7 +156,7 @@ class ProviderWatch:
     def _stay_away(self, outage: Outage, error: ProviderError) -> PausedError:
         """Return when the provider is probed again after it did not answer this time."""
         self.probing = False
-        until = _next_probe(outage)
+        until = self._next_probe(outage)
         self._probe_at(until)
         if outage.probes == 1:  # once for each outage
             log.error("provider_away", provider=outage.provider, since=outage.since.isoformat(), error=str(error))
@@ -162,6 +167,11 @@ class ProviderWatch:
         if datetime.now(UTC) - paused.at > timedelta(seconds=self.away_seconds):
             raise AwayError(f"{_describe(outage)}, and the run has waited for it for {self.away_seconds:g} s")
 
+    def _next_probe(self, outage: Outage) -> datetime:
+        """Return when an outage is probed after a probe of now fails."""
+        pause = self.probe_seconds * min(1.0, 2.0 ** min(outage.probes, 10) / _FIRST_PAUSES)
+        return datetime.now(UTC) + timedelta(seconds=pause)
+
     def _probe_at(self, moment: datetime) -> None:
         self.connection.execute(
             "UPDATE provider_outages SET next_probe_at = %s WHERE provider = %s AND ended_at IS NULL",
@@ -171,12 +181,6 @@ class ProviderWatch:
     def _read(self) -> Outage | None:
         row = self.connection.execute(_READ, (self.provider.name,)).fetchone()
         return None if row is None else Outage(*row)
-
-
-def _next_probe(outage: Outage) -> datetime:
-    """Return when an outage is probed after a probe of now fails."""
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(outage.probes, 10))
-    return datetime.now(UTC) + timedelta(seconds=pause)
 
 
 def _describe(outage: Outage) -> str:

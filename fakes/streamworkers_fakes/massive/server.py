@@ -10,7 +10,7 @@ from streamworkers_fakes.massive.api import FakeMassive
 from streamworkers_fakes.massive.calls import Call
 from streamworkers_fakes.massive.market import FakeMarket
 from streamworkers_fakes.massive.misbehaviour import Misbehaviour, parse_misbehaviour
-from streamworkers_fakes.serving import RunningServer, command_process
+from streamworkers_fakes.serving import Certificate, RunningServer, command_process
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -24,7 +24,9 @@ class RunningFakeMassive(RunningServer):
 
     title = "fake Massive API"
 
-    def __init__(self, fake: FakeMassive, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, fake: FakeMassive, host: str = "127.0.0.1", port: int = 0, certificate: Certificate | None = None
+    ) -> None:
         self.fake = fake
 
         def build(stopping: asyncio.Event) -> "Starlette":
@@ -32,7 +34,7 @@ class RunningFakeMassive(RunningServer):
 
             return build_app(fake, stopping)
 
-        super().__init__(build, host, port)
+        super().__init__(build, host, port, certificate)
 
     @property
     def market(self) -> FakeMarket:
@@ -88,12 +90,14 @@ def running_fake_massive(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    certificate: Certificate | None = None,
 ) -> Iterator[RunningFakeMassive]:
     """Run a server for the length of a block, by default a FakeMassive() on a free port.
 
-    `misbehaviours` are added after those of `fake`; texts are parsed by `parse_misbehaviour`.
+    With a `certificate` it speaks TLS. `misbehaviours` are added after those of `fake`;
+    texts are parsed by `parse_misbehaviour`.
     """
-    server = RunningFakeMassive(FakeMassive() if fake is None else fake, host, port)
+    server = RunningFakeMassive(FakeMassive() if fake is None else fake, host, port, certificate)
     try:
         for rule in misbehaviours:
             server.fake.rules.add(parse_misbehaviour(rule) if isinstance(rule, str) else rule)
