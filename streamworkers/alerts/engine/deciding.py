@@ -6,6 +6,7 @@ Nothing is read or written here, so the same call decides live, after a restart,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import isfinite
 
 from streamworkers.alerts.decide_bars import AlertProgress, begin, decide_bars
 from streamworkers.alerts.engine.reading import SymbolWork, place_after
@@ -13,7 +14,7 @@ from streamworkers.alerts.engine.spans import Epoch, plan_epochs
 from streamworkers.alerts.step import Step
 from streamworkers.alerts.store.decisions import Firing, NewState, ShardAdvance, ShardMark
 from streamworkers.alerts.store.work import LiveAlert, StoredProgress, VersionHead
-from streamworkers.alerts.trial import first_bars
+from streamworkers.alerts.trial import first_bars, measured_values
 
 _SPLIT = "snooze"  # of a symbol whose prices were multiplied by an unknown factor
 
@@ -167,7 +168,20 @@ def _firing(work: SymbolWork, live: LiveAlert, bar: DecidedBar, kind: tuple[str,
         earlier=kind[1],
         after=bar.after,
         changed_at=work.mark.changed_at,
+        at_bar=_numbers_at(work, live, bar),
     )
+
+
+def _numbers_at(work: SymbolWork, live: LiveAlert, bar: DecidedBar) -> dict[str, float | None]:
+    """What a message can say of a bar: its prices, and both sides of the first comparison of the rule."""
+    assert work.bars is not None
+    assert work.columns is not None
+    version = work.versions[live.alert_id, bar.version.version]
+    value, level = measured_values(version.compiled(work.factor(bar.version.rule_from)), work.columns)
+    columns = {name: getattr(work.bars, name) for name in ("open", "high", "low", "volume")}
+    found = {name: float(column[bar.place]) for name, column in columns.items()}
+    found |= {name: float(each[bar.place]) for name, each in (("value", value), ("level", level)) if each is not None}
+    return {name: number if isfinite(number) else None for name, number in found.items()}
 
 
 def _is_live(work: SymbolWork, live: LiveAlert, bar: DecidedBar, now: datetime) -> bool:

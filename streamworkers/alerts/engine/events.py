@@ -6,11 +6,15 @@ from typing import Any
 
 from streamworkers.alerts.document import Alert
 from streamworkers.alerts.engine.compiled import CompiledVersions
+from streamworkers.alerts.firing_message import alert_values
+from streamworkers.alerts.message import render_message
 from streamworkers.alerts.store.decisions import Correction, Firing
 from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import ALERTS_CHANNEL, NOTIFY_CHANNEL
+from streamworkers.rules.printer import print_rule
 
 ALERT_SCHEMA_VERSION = 1
+_MOST_TEXT = 10_000  # of a notification
 
 
 def firing_events(firings: Iterable[Firing], versions: CompiledVersions, timeframe: str, run_id: int) -> list[Event]:
@@ -29,7 +33,9 @@ def firing_events(firings: Iterable[Firing], versions: CompiledVersions, timefra
             continue
         earlier = firing.earlier if catch_up == "latest" else 0
         payload = _describe(firing, version.alert, timeframe, run_id) | {"user_id": version.user, "earlier": earlier}
-        found += [Event(ALERTS_CHANNEL, payload), Event(NOTIFY_CHANNEL, _notification(payload, version.alert))]
+        words = _words(firing, version.alert, timeframe, earlier)
+        notification = _notification(payload | words, version.alert)
+        found += [Event(ALERTS_CHANNEL, payload), Event(NOTIFY_CHANNEL, notification)]
     return found
 
 
@@ -94,6 +100,18 @@ def _describe(firing: Firing, alert: Alert, timeframe: str, run_id: int) -> dict
         "fire_count": firing.after.state.fire_count,
         "run_id": run_id,
     }
+
+
+def _words(firing: Firing, alert: Alert, timeframe: str, earlier: int) -> dict[str, Any]:
+    """What only people read: the alert's own text of a firing, the rule, and its level for pictures."""
+    words = {"rule": print_rule(alert.rule)[:_MOST_TEXT], "level": firing.at_bar.get("level")}
+    if firing.kind != "fire":
+        return words
+    numbers = {"price": firing.price, "fires": float(firing.after.state.fire_count), "earlier": float(earlier)}
+    moments = {"bar_time": firing.bar_time, "closed_at": firing.closed_at}
+    values = {**firing.at_bar, **numbers, **moments, **alert_values(alert, firing.symbol), "timeframe": timeframe}
+    text = render_message(alert.notify.message_template, values)[:_MOST_TEXT].strip()
+    return words | ({"text": text} if text else {})
 
 
 def _notification(payload: dict[str, Any], alert: Alert) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Writes what was decided, in the transaction that closes the items. The rows of `alert_shards` are the lock."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -93,7 +93,10 @@ class NewState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A firing or release; `suppressed` is `mute` or `snooze`, `changed_at` when the series was written."""
+    """A firing or release; `suppressed` is `mute` or `snooze`, `changed_at` when the series was written.
+
+    `at_bar` are numbers for its message; no table keeps them.
+    """
 
     alert_id: int
     symbol: str
@@ -108,6 +111,7 @@ class Firing:
     earlier: int
     after: AlertProgress
     changed_at: datetime | None
+    at_bar: Mapping[str, float | None] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> tuple[int, str, datetime, str]:

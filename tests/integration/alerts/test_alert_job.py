@@ -181,6 +181,22 @@ def test_after_thirty_missed_bars_one_event_says_how_many_were_earlier(
     assert [earlier for (earlier,) in rows] == [0] * 30 + [30]
 
 
+def test_the_notification_of_a_firing_has_the_text_of_its_alert(stage: AlertStage) -> None:
+    template = "{ticker} {price:.2f} {open} {value} > {level}, {fires}: <{rule}> {bar_time:date}"
+    stage.add("price > 100", name="own", notify={"message_template": template, "on_release": True})
+    stage.add("price > 100.5", name="usual")
+    stage.load((99.0, 101.25, 99.0))
+    stage.run()
+    found = {(each["data"]["name"], each["type"]): each["data"] for each in stage.events("streamworkers:notify")}
+    own, usual = found["own", "alert_fired"], found["usual", "alert_fired"]
+    assert own["text"] == "AAA 101.25 101.25 101.25 > 100, 1: <price > 100> 2025-09-03"
+    assert usual["text"] == "AAA: price > 100.5 (day), price 101.25"
+    assert (usual["level"], usual["rule"]) == (100.5, "price > 100.5")
+    released = found["own", "alert_released"]
+    assert (released.get("text"), released["rule"]) == (None, "price > 100")
+    assert ["text" in each for each in stage.events()] == [False] * 3  # other programs get numbers
+
+
 def test_a_missing_bar_fires_and_releases_nothing(stage: AlertStage) -> None:
     """What is not there is no bar that is false: the edge does not fire again after it."""
     alert = stage.add("price > 100")
