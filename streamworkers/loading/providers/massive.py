@@ -12,20 +12,32 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
-from datetime import time as clock
 from email.utils import parsedate_to_datetime
 from itertools import count
-from math import isfinite
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import quote
 
 import httpx
-import msgspec
 import numpy as np
 
 from streamworkers.config import Settings
 from streamworkers.deadline import Deadline
 from streamworkers.errors import UsageError
+from streamworkers.loading.providers.massive_answers import (
+    ApiBars,
+    ApiEvents,
+    ApiOneTicker,
+    ApiSplits,
+    ApiTicker,
+    ApiTickers,
+    decode_answer,
+    parse_day,
+    parse_retry_after,
+    quote_message,
+    read_rejection,
+    shorten,
+)
+from streamworkers.loading.providers.massive_bars import convert_starts, make_page, whole_results
 from streamworkers.loading.providers.provider import (
     UNCOUNTED,
     AuthError,
@@ -34,7 +46,6 @@ from streamworkers.loading.providers.provider import (
     BarsRequest,
     Calls,
     Listing,
-    NoDataError,
     NotYetError,
     Page,
     PlanError,
@@ -46,12 +57,11 @@ from streamworkers.loading.providers.provider import (
     UnsupportedError,
 )
 from streamworkers.loading.providers.transport import make_transport
-from streamworkers.market.bars.bars import NO_BARS, FloatArray, Mask, Starts
-from streamworkers.market.bars.column_rules import validate_bars
+from streamworkers.market.bars.bars import NO_BARS
 from streamworkers.market.bars.rules import Rule
-from streamworkers.market.bars.text_rows import Reject, format_times
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
-from streamworkers.market.calendar.windows import HOUR_MS, MINUTE_MS, day_of, days_since_epoch, whole_windows
+from streamworkers.market.bars.text_rows import Reject
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
+from streamworkers.market.calendar.windows import days_since_epoch, whole_windows
 
 T = TypeVar("T")
 _TIMESPANS = {"1min": "minute", "hour": "hour", "day": "day", "week": "week", "month": "month"}
@@ -60,91 +70,12 @@ _MOST_PAGES = 2000  # of 50,000 minutes each: more than any symbol has
 _MOST_SKEW_SECONDS = 2.0
 _PROBED = "SPY"
 _INVENTED_HEADER = "X-Invented-Bars"  # a fake of the API confesses with it
-_NO_WINDOW = -1  # the last day of 1969, before any bar of the API
 _GOOD = frozenset({"OK", "DELAYED"})
-_SHOWN = 200
-_RETRY_SECONDS = 30.0
-_MOST_RETRY_SECONDS = 3600.0
 _OWN_HOSTS = frozenset({"api.massive.com", "api.polygon.io"})  # two names of the same API
 _KEY = re.compile(r"[!-~]+")  # any other character breaks the header, and the error would show the key
-_UnixMs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # to the end of 9999
-
 
 # As objects a page takes ten times the memory of its columns: of the pages of all threads one is unpacked at a time.
 _UNPACKING = threading.Lock()
-
-
-class _Bar(msgspec.Struct):
-    t: _UnixMs
-    o: float | None
-    h: float | None
-    l: float | None  # noqa: E741  # the API's name
-    c: float | None
-    v: float | None
-    T: str = ""
-
-
-class _Bars(msgspec.Struct):
-    status: str
-    resultsCount: int = 0  # noqa: N815  # the API's name
-    results: list[_Bar] | None = None
-    ticker: str = ""
-    adjusted: bool | None = None
-    next_url: str | None = None
-
-
-class _Split(msgspec.Struct):
-    ticker: str
-    execution_date: date
-    split_from: float
-    split_to: float
-
-
-class _Splits(msgspec.Struct):
-    status: str
-    results: list[_Split] | None = None
-    next_url: str | None = None
-
-
-class _Ticker(msgspec.Struct):
-    ticker: str = ""
-    active: bool = True
-    list_date: date | None = None
-    delisted_utc: str | None = None
-
-
-class _OneTicker(msgspec.Struct):
-    status: str
-    results: _Ticker
-
-
-class _Tickers(msgspec.Struct):
-    status: str
-    results: list[_Ticker] | None = None
-
-
-class _Renamed(msgspec.Struct):
-    ticker: str
-
-
-class _TickerEvent(msgspec.Struct):
-    date: date
-    ticker_change: _Renamed | None = None
-
-
-class _TickerEvents(msgspec.Struct):
-    events: list[_TickerEvent] = []
-
-
-class _Events(msgspec.Struct):
-    status: str
-    results: _TickerEvents
-
-
-class _Rejection(msgspec.Struct):
-    status: str = ""
-    error: str = ""
-    message: str = ""
 
 
 class Massive(Provider):
@@ -203,13 +134,13 @@ class Massive(Provider):
     def _read_page(self, request: BarsRequest, path: str, seen: set[str], number: int) -> Page:
         """Return one page. The objects of its answer, which one thread has at a time, are free again then."""
         with ExitStack() as unpacking:
-            answer = self._get(path, _Bars, (request.first, request.last), unpacking)
+            answer = self._get(path, ApiBars, (request.first, request.last), unpacking)
             if answer.ticker != request.symbol and (answer.ticker or answer.results):
-                raise BadPayloadError(f"the bars are of {_shown(answer.ticker)}, not of {request.symbol!r}")
-            bars = _whole_results(answer)
-            starts = _convert_starts(request.timeframe, [bar.t for bar in bars])
+                raise BadPayloadError(f"the bars are of {shorten(answer.ticker)}, not of {request.symbol!r}")
+            bars = whole_results(answer)
+            starts = convert_starts(request.timeframe, [bar.t for bar in bars])
             cursor = self._next(answer.next_url, seen) or None
-            return _page(request.symbol, request.timeframe, starts, bars, cursor, number)
+            return make_page(request.symbol, request.timeframe, starts, bars, cursor, number)
 
     def splits(self, first: date, last: date) -> list[Split]:
         """Return all splits in that time, fetched a thousand a call."""
@@ -220,32 +151,32 @@ class Massive(Provider):
         found: list[Split] = []
         seen = {path}
         while path:
-            answer = self._get(path, _Splits)
+            answer = self._get(path, ApiSplits)
             if answer.results is None:
                 raise BadPayloadError("the answer holds no list of splits")
             for row in answer.results:
                 if not (row.split_from > 0 and row.split_to > 0 and first <= row.execution_date <= last):
-                    raise BadPayloadError(f"the split {_shown(row)} is malformed or was not requested")
+                    raise BadPayloadError(f"the split {shorten(row)} is malformed or was not requested")
                 found.append(Split(row.ticker, row.execution_date, row.split_from, row.split_to))
             path = self._next(answer.next_url, seen)
         return found
 
     def day_of_all(self, day: date) -> Mapping[str, Page]:
         """Return the grouped daily bars, whose times are those of the close."""
-        answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", _Bars, (day, day))
-        bars = _whole_results(answer)
+        answer = self._get(f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=true", ApiBars, (day, day))
+        bars = whole_results(answer)
         timeframe, starts = TIMEFRAMES["day"], np.array([days_since_epoch(day)], np.int64)
         pages: dict[str, Page] = {}
         for number, bar in enumerate(bars):
             page = pages.get(bar.T, Page(NO_BARS))
             if datetime.fromtimestamp(bar.t / 1000, EXCHANGE_ZONE).date() != day:
-                detail = f"the bar of {_shown(bar.T)} is of {bar.t} ms, which is not on {day}"
+                detail = f"the bar of {shorten(bar.T)} is of {bar.t} ms, which is not on {day}"
                 more = Page(page.bars, [Reject(number, Rule.OUT_OF_RANGE, detail, bar.T)])
             elif len(page.bars):
-                detail = f"the answer has a bar of {_shown(bar.T)} on {day} already; that is kept"
+                detail = f"the answer has a bar of {shorten(bar.T)} on {day} already; that is kept"
                 more = Page(page.bars, [Reject(number, Rule.DUPLICATE, detail, bar.T)])
             else:
-                more = _page(bar.T, timeframe, starts, [bar], None, number)
+                more = make_page(bar.T, timeframe, starts, [bar], None, number)
             pages[bar.T] = Page(more.bars, [*page.rejected, *more.rejected])
         pages.pop("", None)
         return pages
@@ -257,23 +188,23 @@ class Massive(Provider):
             return Listing(symbol, None, None)
         until = None
         if row.delisted_utc is not None and not row.active:
-            until = _to_date(row.delisted_utc)
+            until = parse_day(row.delisted_utc)
         listed = row.list_date
         if first is not None and (listed is None or listed < first):
             listed = self._find_rename(symbol) or listed
         return Listing(symbol, listed, until)
 
-    def _read_ticker(self, symbol: str) -> _Ticker | None:
+    def _read_ticker(self, symbol: str) -> ApiTicker | None:
         try:
-            return self._get(f"/v3/reference/tickers/{quote(symbol, safe='')}", _OneTicker).results
+            return self._get(f"/v3/reference/tickers/{quote(symbol, safe='')}", ApiOneTicker).results
         except UnsupportedError:  # the API may not know it any more under that path
             path = f"/v3/reference/tickers?ticker={quote(symbol, safe='')}&market=stocks&active=false&limit=1"
-            found = self._get(path, _Tickers).results or []
+            found = self._get(path, ApiTickers).results or []
             return next((row for row in found if row.ticker == symbol), None)
 
     def _find_rename(self, symbol: str) -> date | None:
         try:
-            found = self._get(f"/vX/reference/tickers/{quote(symbol, safe='')}/events?types=ticker_change", _Events)
+            found = self._get(f"/vX/reference/tickers/{quote(symbol, safe='')}/events?types=ticker_change", ApiEvents)
         except UnsupportedError:
             return None
         changes = found.results.events
@@ -283,7 +214,7 @@ class Massive(Provider):
     def probe(self) -> bool:
         """Request one bar of a symbol that trades each day."""
         day = self.now().astimezone(EXCHANGE_ZONE).date() - timedelta(days=7)
-        self._get(f"/v2/aggs/ticker/{_PROBED}/range/1/day/{day}/{day}?adjusted=true", _Bars)
+        self._get(f"/v2/aggs/ticker/{_PROBED}/range/1/day/{day}/{day}?adjusted=true", ApiBars)
         return True
 
     def now(self) -> datetime:
@@ -308,7 +239,7 @@ class Massive(Provider):
                     self._require_good(response, self._without_key(body), days)
             if unpacking is not None:
                 unpacking.enter_context(_UNPACKING)
-            answer = _decode(body, kind)
+            answer = decode_answer(body, kind)
             status = str(getattr(answer, "status", ""))
             if status not in _GOOD:
                 word = "rejected"
@@ -320,7 +251,7 @@ class Massive(Provider):
             word = "error"
             # The text may name a host, but not the key, whose characters were checked. A body that ends early is one of
             # these errors too.
-            raise TransientError(f"massive: {type(error).__name__}: {_shown(str(error))}") from None
+            raise TransientError(f"massive: {type(error).__name__}: {shorten(str(error))}") from None
         except BadPayloadError:
             word = "bad_payload"
             raise
@@ -368,19 +299,19 @@ class Massive(Provider):
     def _require_good(self, response: httpx.Response, body: bytes, days: tuple[date, date] | None) -> None:
         code = response.status_code
         if code == 429:
-            until = datetime.now(UTC) + timedelta(seconds=_retry_after(response.headers.get("Retry-After")))
+            until = datetime.now(UTC) + timedelta(seconds=parse_retry_after(response.headers.get("Retry-After")))
             raise RateLimitedError("massive allows no more calls now (HTTP 429)", until)
         if code in (401, 403, 404):
             raise self._to_error("", body, code, days)
         if code >= 500 or code == 408:
-            raise TransientError(f"massive answered HTTP {code}: {_quote_message(body)}")
+            raise TransientError(f"massive answered HTTP {code}: {quote_message(body)}")
         if 300 <= code < 400:
             raise BadPayloadError(f"massive answered HTTP {code}, a redirect; redirects are not followed")
-        raise UnsupportedError(f"massive rejected the call with HTTP {code}: {_quote_message(body)}")
+        raise UnsupportedError(f"massive rejected the call with HTTP {code}: {quote_message(body)}")
 
     def _to_error(self, status: str, body: bytes, code: int, days: tuple[date, date] | None) -> Exception:
-        message = _quote_message(body)
-        status = _read_rejection(body).status or status
+        message = quote_message(body)
+        status = read_rejection(body).status or status
         if status == "NOT_AUTHORIZED" or (code == 403 and status != "ERROR"):
             return self._to_plan_error(message, days)
         if code in (401, 403):
@@ -414,10 +345,10 @@ class Massive(Provider):
         try:
             there = self._base.join(url)
         except (httpx.InvalidURL, ValueError):
-            raise BadPayloadError(f"next_url {_shown(url)} is not a URL") from None
+            raise BadPayloadError(f"next_url {shorten(url)} is not a URL") from None
         is_own = there.scheme == "https" and there.host in _OWN_HOSTS and there.port is None
         if _origin(there) != _origin(self._base) and not is_own:
-            raise UnsupportedError(f"next_url leads to host {_shown(_origin(there))}, not to {_origin(self._base)!r}")
+            raise UnsupportedError(f"next_url leads to host {shorten(_origin(there))}, not to {_origin(self._base)!r}")
         path = there.raw_path.decode("ascii").removeprefix(self._base.raw_path.decode("ascii").rstrip("/"))
         if path in seen:
             raise BadPayloadError("next_url leads to a page that was read already")
@@ -427,109 +358,5 @@ class Massive(Provider):
         return path
 
 
-def _page(symbol: str, timeframe: Timeframe, starts: Starts, bars: list[_Bar], cursor: str | None, number: int) -> Page:
-    prices = [_column([getattr(bar, name) for bar in bars]) for name in "ohlc"]
-    volume = _column([bar.v for bar in bars])
-    good, rejected = validate_bars(symbol, timeframe, starts, prices, volume, first_line=number * 100_000 + 1)
-    begins = _begin_windows(timeframe, good.starts)
-    for place in np.flatnonzero(~begins).tolist():
-        time = format_times(timeframe, good.starts[place : place + 1])[0]
-        detail = f"{symbol} at {time}: not the start of a window of {timeframe.name} bars"
-        rejected.append(Reject(number * 100_000 + place + 1, Rule.BAD_TIME, detail, f"{symbol},{time}"))
-    return Page(good.where(begins), rejected, cursor)
-
-
-def _begin_windows(timeframe: Timeframe, starts: Starts) -> Mask:
-    """Return a mask of the starts at which a window begins."""
-    if timeframe.intraday:
-        aligned: Mask = starts % (MINUTE_MS if timeframe.name == "1min" else HOUR_MS) == 0
-        return aligned
-    days = ((start, day_of(start)) for start in starts.tolist())
-    return np.array([start > 0 and whole_windows(timeframe, day, day)[0] == day for start, day in days], np.bool_)
-
-
-def _to_date(text: str) -> date:
-    """Return the day of a time of the API. Raises BadPayloadError."""
-    try:
-        return date.fromisoformat(text[:10])
-    except ValueError:
-        raise BadPayloadError(f"the time {_shown(text)} is malformed") from None
-
-
-def _column(values: list[float | None]) -> FloatArray:
-    """Return a column of numbers, NaN for null."""
-    return np.array(values, np.float64)
-
-
-def _whole_results(answer: _Bars) -> list[_Bar]:
-    """Return the bars of an answer. Raises BadPayloadError if its adjustment or its number of bars is wrong."""
-    if answer.adjusted is not True:
-        raise BadPayloadError(f"adjusted is {answer.adjusted}, not true as requested")
-    results = answer.results or []
-    if len(results) != answer.resultsCount:
-        raise BadPayloadError(f"the answer holds {len(results)} bars and states {answer.resultsCount}")
-    return results
-
-
-def _convert_starts(timeframe: Timeframe, times: list[int]) -> Starts:
-    """Return the API's window starts as the tables have them: dates of New York, weeks from Monday.
-
-    A start up to an hour off midnight, as where clocks have changed, is that of the nearest midnight; any other one is
-    `_NO_WINDOW`.
-    """
-    starts = np.array(times, np.int64)
-    if timeframe.intraday or not len(starts):
-        return starts
-    shift = timedelta(days=1 if timeframe.name == "week" else 0)
-    found = []
-    for start in times:
-        moment = datetime.fromtimestamp(start / 1000, EXCHANGE_ZONE).replace(tzinfo=None)
-        nearest = datetime.combine((moment + timedelta(hours=1)).date(), clock())
-        is_near = abs(moment - nearest) <= timedelta(hours=1)
-        found.append(days_since_epoch(nearest.date() + shift) if is_near else _NO_WINDOW)
-    return np.array(found, np.int64)
-
-
-def _decode(body: bytearray, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        wrong = BadPayloadError if body.lstrip().startswith((b"{", b"[")) else NoDataError
-        raise wrong(f"the answer of {len(body):,} bytes is malformed: {error}") from None
-
-
-def _quote_message(body: bytes) -> str:
-    """Return the message of an answer, shortened."""
-    rejection = _read_rejection(body)
-    words = rejection.error or rejection.message or rejection.status
-    return _shown(words or body[:_SHOWN].decode("utf-8", "replace"))
-
-
-def _read_rejection(body: bytes) -> _Rejection:
-    try:
-        return msgspec.json.decode(body, type=_Rejection)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Rejection()
-
-
-def _retry_after(header: str | None) -> float:
-    """Return the seconds to wait by a header of seconds or a date, half a minute if it is neither."""
-    if header is None:
-        return _RETRY_SECONDS
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return _RETRY_SECONDS
-    return min(max(seconds, 1.0), _MOST_RETRY_SECONDS) if isfinite(seconds) else _RETRY_SECONDS
-
-
 def _origin(url: httpx.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
