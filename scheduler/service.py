@@ -13,6 +13,7 @@ from scheduler.alert_blindness import AlertBlindness
 from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
 from scheduler.calendars import SessionFiller
+from scheduler.delivery_runs import DeliveryRuns
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
@@ -44,6 +45,7 @@ from streamworkers.engine.services.session_guard import SessionGuard
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.market.targets import MarketTargets
 from streamworkers.market.universes.cache import UniverseCache
+from streamworkers.notifications.channels.registry import load_channels
 
 _REDIS_FINDING_SECONDS = 300.0
 
@@ -132,15 +134,18 @@ class Scheduler:
         alerts = self.host.add(PromptLoop(alert_runs, self._streams, self.scheduler_id, self.metrics))
         self._services.append(alerts)
         self.host.add(ConnectionLoop("series-changes", partial(follow_changes, self._connect, alerts.wake)))
-        self._add_notifications()
+        self._add_notifications(registry)
         self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
 
-    def _add_notifications(self) -> None:
+    def _add_notifications(self, registry: Registry) -> None:
+        channels, per_minute = load_channels(self._settings), self._settings.notifications_per_minute
+        runs = DeliveryRuns(self._pool, self._streams, registry, channels, per_minute)
         router = NotificationRouter(self._pool, self._settings)
         routing = PromptLoop(router, self._streams, self.scheduler_id, self.metrics)
         inbox = NotificationInbox(self._pool, routing.wake)
         receiving = PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)
-        self._services += [self.host.add(receiving), self.host.add(routing)]
+        sending = PromptLoop(runs, self._streams, self.scheduler_id, self.metrics)
+        self._services += [self.host.add(loop) for loop in (receiving, routing, sending)]
 
     def _register_metrics(self, registry: Registry) -> None:
         host = self.host

@@ -1,0 +1,96 @@
+"""Sends deliveries: makes their messages, waits for slots, and claims, calls and records one by one."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.engine.outside import MOST_THREADS, call_outside
+from streamworkers.engine.redis.client import RedisClient
+from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
+from streamworkers.notifications.channels.channel import MessageChannel
+from streamworkers.notifications.channels.registry import load_channels
+from streamworkers.notifications.delivery.calls import DeliveryCalls, limits_of
+from streamworkers.notifications.delivery.parts import DrawPicture, NoPartsError, make_parts
+from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS, SlotOrder
+from streamworkers.notifications.store.sending import DeliveryRow, end_unsent, read_delivery_rows
+
+_WAITING = ("queued", "deferred", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What sends in one process. Thread-safe but for its channels' `close`."""
+
+    settings: Settings
+    channels: Mapping[str, MessageChannel]
+    book: SlotBook
+    draw: DrawPicture | None = None
+
+    def send(
+        self,
+        connection: Connection,
+        deliveries: Sequence[UUID],
+        run_id: int | None = None,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        tallies: Counter[tuple[str, ...]] | None = None,
+    ) -> dict[UUID, float]:
+        """Send those of these deliveries that are of this run and due; returns the waits of those without a slot.
+
+        The row of each says how it ended. Without a run, they are sent although they are not due: insert a row whose
+        `not_before` is half a minute ahead, commit, and call this; if the process dies in between, the pool sends it.
+        The connection commits each statement. Raises what PostgreSQL and Redis raise; calling it again continues.
+        """
+        rows = self._prepare(connection, deliveries, run_id)
+        requests = {
+            row.id: SlotRequest(
+                str(row.id), limits_of(row, self.channels[row.channel], self.settings.notifications_per_minute)
+            )
+            for row in rows.values()
+        }
+        threads = min(self.settings.deliver_threads, MOST_THREADS)
+        order = SlotOrder(self.book, requests, 2 * threads)
+
+        def ended(thing: UUID, has_more: bool) -> None:
+            order.ended(thing, has_more=has_more)
+
+        counts = Counter() if tallies is None else tallies
+        calls = DeliveryCalls(self.channels, self.book, rows, requests, ended, counts, run_id)
+        call_outside(connection, calls, order.due(), policy=calls.policy_of, threads=threads, should_stop=should_stop)
+        return order.waits
+
+    def close(self) -> None:
+        """Close the connections of all channels."""
+        for channel in self.channels.values():
+            channel.close()
+
+    def _prepare(
+        self, connection: Connection, deliveries: Sequence[UUID], run_id: int | None
+    ) -> dict[UUID, DeliveryRow]:
+        """Return the deliveries to send, with what is sent of each; those that can never be sent are dead."""
+        wanted = [row for row in read_delivery_rows(connection, deliveries) if _is_wanted(row, run_id)]
+        for row in wanted:
+            try:
+                channel = self.channels.get(row.channel)
+                if channel is None:
+                    raise NoPartsError(f"no channel {row.channel!r} is installed")
+                if row.parts is None:
+                    make_parts(connection, row, channel, self.settings.public_url, self.draw)
+            except NoPartsError as error:
+                end_unsent(connection, row.id, run_id, "dead", str(error))
+        made = read_delivery_rows(connection, [row.id for row in wanted])
+        return {row.id: row for row in made if row.parts is not None and row.channel in self.channels}
+
+
+def _is_wanted(row: DeliveryRow, run_id: int | None) -> bool:
+    if row.run_id != run_id or row.state in ("sent", "suppressed"):
+        return False
+    return run_id is None or row.state not in _WAITING or row.wait_seconds <= MOST_WAIT_SECONDS
+
+
+def open_sender(settings: Settings, client: RedisClient, draw: DrawPicture | None = None) -> Sender:
+    """Return a sender with the installed channels, whose slots are in this Redis."""
+    return Sender(settings, load_channels(settings), SlotBook(client), draw)

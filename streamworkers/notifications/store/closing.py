@@ -1,0 +1,77 @@
+"""The ledger wins: a delivery whose item is closed is closed too, and people open deliveries again."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from streamworkers.database import Connection
+
+_CALL_SECONDS = 300  # longer than any call: who claimed a delivery so long ago is dead
+_CLOSED_ITEMS = """
+    SELECT d.id, d.channel, d.run_id, d.claim IS NOT NULL, i.status, i.error
+    FROM deliveries d
+    LEFT JOIN run_items i ON i.run_day = d.run_day AND i.run_id = d.run_id AND i.symbol = d.id::text
+    WHERE d.run_id IS NOT NULL AND d.state IN ('queued', 'deferred', 'failed', 'sending')
+        AND (i.status IS NULL OR i.status NOT IN ('pending', 'retrying'))
+        AND (d.claim IS NULL OR d.claimed_at < clock_timestamp() - make_interval(secs => %s))
+    ORDER BY d.id LIMIT %s
+"""
+_CLOSE = """
+    UPDATE deliveries SET state = %s, reason = %s, claim = NULL, ambiguities = ambiguities + %s
+    WHERE id = %s AND run_id = %s AND state IN ('queued', 'deferred', 'failed', 'sending')
+"""
+# A claim stays: the next one finds it, and names the delivery ambiguous.
+_QUEUE_AGAIN = """
+    UPDATE deliveries SET state = CASE WHEN claim IS NULL THEN 'queued' ELSE 'failed' END, run_id = NULL, run_day = NULL
+    WHERE id = %s AND run_id = %s AND state IN ('queued', 'deferred', 'failed', 'sending')
+"""
+_QUEUE_ABANDONED = """
+    UPDATE deliveries SET state = 'failed', reason = 'the process that sent it has ended'
+    WHERE state = 'sending' AND run_id IS NULL AND claimed_at < clock_timestamp() - make_interval(secs => %s)
+"""
+_REOPEN = """
+    UPDATE deliveries SET state = 'queued', reason = NULL, attempts = 0, run_id = NULL, run_day = NULL,
+        not_before = clock_timestamp()
+    WHERE id = ANY(%s) AND state IN ('dead', 'ambiguous') RETURNING id
+"""
+
+
+class ClosedDelivery(NamedTuple):
+    """What the ledger has made of a delivery."""
+
+    id: UUID
+    channel: str
+    state: str
+    reason: str | None
+    is_ambiguous: bool
+
+
+def close_with_items(connection: Connection, most: int) -> list[ClosedDelivery]:
+    """Close deliveries whose items are closed, and queue those whose items are gone; returns what it changed."""
+    changed = []
+    rows = connection.execute(_CLOSED_ITEMS, (_CALL_SECONDS, most)).fetchall()
+    for delivery, channel, run_id, is_claimed, status, error in rows:
+        state, reason = _end_of(status, error, is_claimed=is_claimed)
+        if state == "queued":
+            done = connection.execute(_QUEUE_AGAIN, (delivery, run_id)).rowcount
+        else:
+            done = connection.execute(_CLOSE, (state, reason, int(is_claimed), delivery, run_id)).rowcount
+        if done:
+            changed.append(ClosedDelivery(delivery, channel, state, reason, is_claimed and state == "ambiguous"))
+    connection.execute(_QUEUE_ABANDONED, (_CALL_SECONDS,))
+    return changed
+
+
+def _end_of(status: str | None, error: str | None, *, is_claimed: bool) -> tuple[str, str | None]:
+    """The state of a delivery with a closed item; None for an item that is gone."""
+    if status is None or status == "completed":
+        return "queued", None
+    reason = "its item was cancelled" if status == "cancelled" else f"its item is dead: {error or 'without a reason'}"
+    if is_claimed:
+        return "ambiguous", f"{reason}; nobody knows whether the last call took effect"
+    return ("suppressed" if status == "cancelled" else "dead"), reason
+
+
+def reopen_deliveries(connection: Connection, deliveries: Sequence[UUID]) -> list[UUID]:
+    """Let dead and ambiguous deliveries be sent again, with all their attempts; returns those that it opened."""
+    return [row[0] for row in connection.execute(_REOPEN, (list(deliveries),))]

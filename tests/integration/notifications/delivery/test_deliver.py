@@ -1,0 +1,252 @@
+"""Deliveries from the row that waits to its end: admitted once, and every answer has its state."""
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pytest
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+
+from consumer import Consumer
+from harness import items_of, start_run, wait_until
+from scheduler.delivery_runs import DeliveryRuns
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.engine.redis.slot_book import SlotBook
+from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.registry import Registry
+from streamworkers.jobs.deliver import Deliver
+from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
+from streamworkers.notifications.content import Content, Part, Picture
+from streamworkers.notifications.delivery.sender import Sender
+from streamworkers.notifications.store.closing import reopen_deliveries
+from streamworkers.notifications.store.sending import claim_delivery
+
+ANSWERS: dict[str, Exception] = {
+    "dead": NotSentError("can't parse", permanent=True),
+    "off": NotSentError("bot was blocked", endpoint_off=True),
+    "later": NotSentError("too many requests", retry_after=10_072.0, bucket="plain:later"),
+    "failed": NotSentError("try again"),
+    "unknown": TimeoutError("no answer"),
+    "moved": NotSentError("migrated", moved_to="moved-there"),
+}
+
+
+class Plain(MessageChannel):
+    """A channel whose answer is in the address: what comes before `-` or the end."""
+
+    name: ClassVar[str] = "plain"
+    retry_seconds: ClassVar[Sequence[float]] = (300.0, 600.0)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.sent: list[tuple[str, UUID, str]] = []
+
+    def check_address(self, address: str, options: Mapping[str, Any]) -> Address:
+        return Address(address, options)
+
+    def limits(self, address: Address) -> Sequence[Limit]:
+        return [Limit("plain:all", 1000, 1.0), Limit(f"plain:{address.address}", 1, 0.1)]
+
+    def render(self, content: Content, address: Address, *, has_picture: bool) -> list[Part]:
+        return [{"text": line} for line in (content.title, *content.lines)]
+
+    def send(self, part: Part, address: Address, *, delivery: UUID, picture: Picture | None) -> str | None:
+        self.sent.append((address.address, delivery, part["text"]))
+        if address.address in ANSWERS and part["text"] != "fine":
+            raise ANSWERS[address.address]
+        return "provider-1"
+
+
+class Stage:
+    """Users, endpoints and deliveries, the service that admits, and a worker."""
+
+    def __init__(self, connection: Connection, runs: DeliveryRuns, consumer: Consumer, channel: Plain) -> None:
+        self.connection, self.runs, self.consumer, self.channel = connection, runs, consumer, channel
+        self.runs.seconds_between_runs = 0.0
+        connection.execute("INSERT INTO users (id) VALUES ('ann') ON CONFLICT DO NOTHING")
+
+    def add(self, address: str, *texts: str, **columns: Any) -> UUID:
+        """A delivery to an endpoint with this address."""
+        endpoint = self.connection.execute(
+            "INSERT INTO endpoints (user_id, name, channel, address, verified_at, created_by)"
+            " VALUES ('ann', %s, 'plain', %s, now(), 'test') ON CONFLICT (user_id, name) DO UPDATE SET name = %s"
+            " RETURNING id",
+            (address, address, address),
+        ).fetchone()
+        assert endpoint is not None
+        values = {
+            "channel": "plain",
+            "priority": "urgent",
+            "content": Jsonb({"title": (texts or ("hello",))[0], "lines": texts[1:]}),
+        } | columns
+        row = self.connection.execute(
+            f"INSERT INTO deliveries (user_id, endpoint_id, type, {', '.join(values)})"
+            f" VALUES ('ann', %s, 'message', {', '.join(['%s'] * len(values))}) RETURNING id",
+            (endpoint[0], *values.values()),
+        ).fetchone()
+        assert row is not None
+        return UUID(str(row[0]))
+
+    def work(self) -> None:
+        """Admit what is due, and send it."""
+        self.runs.run_once()
+        self.consumer.work_until_empty("notify")
+
+    def state(self, delivery: UUID) -> tuple[Any, ...]:
+        """State, reason, attempts and parts that were sent."""
+        row = self.connection.execute(
+            "SELECT state, reason, attempts, parts_sent FROM deliveries WHERE id = %s", (delivery,)
+        ).fetchone()
+        assert row is not None
+        return row
+
+
+@pytest.fixture
+def stage(connection: Connection, pool: "ConnectionPool[Connection]", streams: Streams, settings: Settings) -> Stage:
+    """A stage with the channel `plain`."""
+    job, channel = Deliver(), Plain(settings)
+    job.sender = Sender(settings, {"plain": channel}, SlotBook(streams.client))
+    registry = Registry([job])
+    runs = DeliveryRuns(pool, streams, registry, {"plain": channel}, 20)
+    return Stage(connection, runs, Consumer(settings, registry, streams, connection, "one"), channel)
+
+
+def test_every_answer_has_its_state(stage: Stage) -> None:
+    ids = {name: stage.add(name) for name in ("good", *ANSWERS)}
+    stage.work()
+    unknown = "unknown whether it was sent: TimeoutError: no answer"
+    assert {name: stage.state(each) for name, each in ids.items()} == {
+        "good": ("sent", None, 0, 1),
+        "dead": ("dead", "can't parse", 1, 0),
+        "off": ("dead", "bot was blocked", 1, 0),
+        "later": ("deferred", "too many requests", 0, 0),
+        "failed": ("failed", "try again", 1, 0),
+        "unknown": ("failed", unknown, 1, 0),
+        "moved": ("sent", None, 1, 1),
+    }
+    assert [address for address, _, _ in stage.channel.sent if address.startswith("moved")] == ["moved", "moved-there"]
+    items = Counter(status for (status,) in stage.connection.execute("SELECT status FROM run_items"))
+    assert items == {"completed": 5, "failed": 2}  # what waits for long has left its run
+    waiting = "SELECT count(*) FROM deliveries WHERE run_id IS NULL AND state IN ('deferred', 'failed')"
+    assert stage.connection.execute(waiting).fetchone() == (3,)
+    off = "SELECT count(*) FROM outbox WHERE channel = 'streamworkers:notify' AND payload->>'type' = 'endpoint_off'"
+    assert stage.connection.execute(off).fetchone() == (1,)
+    assert stage.state(stage.add("later")) == ("queued", None, 0, 0)
+    before = len(stage.channel.sent)
+    stage.work()  # the hold of 429 is the fleet's
+    assert len(stage.channel.sent) == before
+
+
+def test_what_moves_to_an_address_that_the_user_has_goes_to_that_endpoint(stage: Stage) -> None:
+    stage.add("moved-there", "first")
+    delivery = stage.add("moved")
+    stage.work()
+    assert stage.state(delivery)[0] == "sent"
+    assert [address for address, each, _ in stage.channel.sent if each == delivery] == ["moved", "moved-there"]
+    rows = stage.connection.execute("SELECT address FROM endpoints ORDER BY address").fetchall()
+    assert rows == [("moved",), ("moved-there",)]
+
+
+def test_parts_are_sent_in_order_and_not_again(stage: Stage) -> None:
+    delivery = stage.add("failed", "fine", "not fine")
+    stage.work()
+    assert stage.state(delivery) == ("failed", "try again", 1, 1)
+    stage.connection.execute("UPDATE deliveries SET not_before = now()")
+    stage.work()
+    assert [text for _, _, text in stage.channel.sent] == ["fine", "not fine", "not fine"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE deliveries SET expires_at = now() - interval '1 s'", "expired"),
+        ("UPDATE endpoints SET off_at = now(), off_reason = 'x'", "its endpoint is off"),
+        ("UPDATE endpoints SET verified_at = NULL", "its endpoint is not verified"),
+        ("DELETE FROM endpoints", "its endpoint was removed"),
+    ],
+)
+def test_what_may_not_go_out_any_more_is_suppressed_at_the_claim(stage: Stage, change: str, reason: str) -> None:
+    delivery = stage.add("good")
+    stage.runs.run_once()
+    stage.connection.execute(change.encode())
+    stage.consumer.work_until_empty("notify")
+    assert (stage.state(delivery)[:2], stage.channel.sent) == (("suppressed", reason), [])
+
+
+@pytest.mark.parametrize(("policy", "state", "calls"), [("retry", "sent", 1), ("hold", "ambiguous", 0)])
+def test_a_delivery_that_another_was_sending_is_ambiguous(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, policy: str, state: str, calls: int
+) -> None:
+    monkeypatch.setattr(Plain, "policy", policy)
+    delivery = stage.add("good")
+    stage.runs.run_once()
+    (run_id,) = stage.connection.execute("SELECT run_id FROM deliveries").fetchone() or (None,)
+    claim_delivery(stage.connection, delivery, run_id, uuid.uuid4())
+    stage.consumer.work_until_empty("notify")
+    assert (stage.state(delivery)[0], len(stage.channel.sent)) == (state, calls)
+    assert stage.connection.execute("SELECT ambiguities FROM deliveries").fetchone() == (1,)
+
+
+def test_thousands_that_wait_are_rows_and_each_is_in_one_run(stage: Stage) -> None:
+    for number in range(30):
+        stage.add("good", f"text {number}")
+    for _ in range(3):
+        stage.runs.run_once()
+    admitted = "SELECT count(*) FROM deliveries WHERE run_id IS NOT NULL"
+    (count,) = stage.connection.execute(admitted).fetchone() or (0,)
+    assert 15 <= count < 30  # one call in 0.1 s, 2 s ahead
+    assert stage.connection.execute("SELECT count(*), count(DISTINCT symbol) FROM run_items").fetchone() == (count,) * 2
+
+    def is_over() -> bool:
+        stage.work()
+        return stage.connection.execute("SELECT count(*) FROM deliveries WHERE state = 'sent'").fetchone() == (30,)
+
+    wait_until(is_over)
+    assert sorted(text for _, _, text in stage.channel.sent) == sorted(f"text {number}" for number in range(30))
+
+
+def test_the_ledger_wins_and_people_open_deliveries_again(stage: Stage) -> None:
+    dead, cancelled, gone, sending = (stage.add(name) for name in ("a", "b", "c", "d"))
+    stage.runs.run_once()
+    (run_id,) = stage.connection.execute("SELECT run_id FROM deliveries").fetchone() or (None,)
+    claim_delivery(stage.connection, sending, run_id, uuid.uuid4())
+    stage.connection.execute("UPDATE deliveries SET claimed_at = now() - interval '1 hour' WHERE claim IS NOT NULL")
+    for status, delivery in (("failed", dead), ("cancelled", cancelled), ("failed", sending)):
+        stage.connection.execute(
+            "UPDATE run_items SET status = %s, error = 'killed' WHERE symbol = %s", (status, str(delivery))
+        )
+    stage.connection.execute("DELETE FROM run_items WHERE symbol = %s", (str(gone),))
+    stage.runs._checked_at = float("-inf")
+    stage.runs.run_once()
+    reason = "its item is dead: killed"
+    assert stage.state(dead)[:2] == ("dead", reason)
+    assert stage.state(cancelled)[:2] == ("suppressed", "its item was cancelled")
+    assert stage.state(sending)[:2] == ("ambiguous", f"{reason}; nobody knows whether the last call took effect")
+    assert sorted(reopen_deliveries(stage.connection, [dead, cancelled, sending])) == sorted([dead, sending])
+    stage.work()
+    assert [stage.state(each)[0] for each in (dead, gone, sending)] == ["sent"] * 3
+
+
+def test_what_no_message_can_be_made_of_is_dead_with_its_reason(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange, empty = stage.add("a", channel="telegraph"), stage.add("b", content=None)
+    stage.work()
+    assert stage.state(strange)[:2] == ("dead", "no channel 'telegraph' is installed")
+    reason = "no message can be made of it: ValueError: it has neither a content nor a notification"
+    assert stage.state(empty)[:2] == ("dead", reason)
+    monkeypatch.setattr(Plain, "render", lambda *_, **__: [])
+    silent = stage.add("c")
+    stage.work()
+    assert stage.state(silent)[:2] == ("dead", "the channel plain made no message of it")
+
+
+def test_an_item_that_is_no_delivery_fails_for_good(stage: Stage, streams: Streams) -> None:
+    stage.add("a")  # makes the sender's rows
+    gone = str(uuid.uuid4())
+    run = start_run(stage.connection, streams, stage.runs._registry, "deliver", "nonsense", gone)
+    stage.consumer.work_until_empty("notify")
+    items = {key: state[::2] for key, state in items_of(stage.connection, run).items()}
+    assert items == {"nonsense": ("failed", "'nonsense' is not the id of a delivery"), gone: ("completed", None)}
