@@ -5,15 +5,13 @@ import hmac
 import secrets
 from datetime import timedelta
 
-import msgspec
-from psycopg.types.json import Jsonb
-
 from streamworkers.actor import Actor
 from streamworkers.database import Connection, fetch_row
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.content import Content
 from streamworkers.notifications.notification_types import CODE_TYPE
 from streamworkers.notifications.store.endpoints import Endpoint, find_endpoint
+from streamworkers.notifications.store.messages import add_message
 
 CODE_LIFE = timedelta(minutes=15)
 SHORTEST_PAUSE = timedelta(minutes=1)
@@ -32,10 +30,6 @@ UPDATE endpoints SET code_hash = %s, code_expires_at = clock_timestamp() + %s, c
 _VERIFY = """
 UPDATE endpoints SET verified_at = clock_timestamp(), code_hash = NULL, code_expires_at = NULL, code_tries = 0
 WHERE id = %s"""
-
-_SEND = """
-INSERT INTO deliveries (user_id, endpoint_id, channel, type, priority, content, expires_at)
-VALUES (%s, %s, %s, %s, 'urgent', %s, now() + %s)"""
 
 
 def issue_code(connection: Connection, actor: Actor, name: str) -> Endpoint:
@@ -59,8 +53,7 @@ def issue_code(connection: Connection, actor: Actor, name: str) -> Endpoint:
             title="Your code",
             lines=(f"{code} confirms that user {actor.user} gets notifications here. Ignore it if that is not you.",),
         )
-        values = (endpoint.user, endpoint.id, endpoint.channel, CODE_TYPE)
-        connection.execute(_SEND, (*values, Jsonb(msgspec.to_builtins(content)), CODE_LIFE))
+        add_message(connection, endpoint, CODE_TYPE, content, CODE_LIFE)
     return endpoint
 
 

@@ -80,6 +80,11 @@ def notifications_of(connection: Connection, delivery_id: UUID, limit: int = 100
     return [Notification(**row) for row in fetch_rows(connection, statement, (delivery_id, limit))]
 
 
+def find_types(connection: Connection) -> set[str]:
+    """The types of the notifications that are kept."""
+    return {name for (name,) in connection.execute("SELECT DISTINCT type FROM notifications")}
+
+
 def count_rejected(connection: Connection) -> tuple[int, datetime | None]:
     """The number of rejected events, and when the newest came."""
     row = connection.execute("SELECT count(*), max(created_at) FROM rejected_notifications").fetchone()

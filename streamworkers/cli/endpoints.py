@@ -1,0 +1,164 @@
+"""`streamworkers endpoints`: where users can be reached with notifications."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from streamworkers.actor import Actor
+from streamworkers.cli.session import Session, json_option, parse_parameters, print_json, print_table
+from streamworkers.errors import UnknownNameError
+from streamworkers.notifications.channels.channel import MessageChannel
+from streamworkers.notifications.channels.registry import load_channels
+from streamworkers.notifications.content import Content
+from streamworkers.notifications.store.codes import issue_code, verify_endpoint
+from streamworkers.notifications.store.endpoints import (
+    Endpoint,
+    add_endpoint,
+    find_endpoint,
+    list_endpoints,
+    remove_endpoint,
+    switch_endpoint_off,
+    switch_endpoint_on,
+)
+from streamworkers.notifications.store.messages import add_message
+from streamworkers.notifications.store.users import require_user
+
+_TEST = Content("Test", ("This endpoint works: notifications come here.",))
+_TEST_LIFE = timedelta(hours=1)
+_user = click.option("--user", default="local", show_default=True, help="The user whose endpoint it is.")
+_name = click.argument("name")
+
+
+@click.group(short_help="Where users get notifications: add, list, test, on, off.")
+def endpoints() -> None:
+    """Endpoints: where users can be reached with notifications, each an address on a channel."""
+
+
+@endpoints.command(short_help="Add an endpoint.")
+@click.argument("channel")
+@click.argument("address")
+@click.option("--name", help="Its name.  [default: that of its channel]")
+@click.option("--setting", "words", multiple=True, metavar="NAME=VALUE", help="A setting of the channel.")
+@_user
+@json_option
+def add(channel: str, address: str, name: str | None, words: tuple[str, ...], user: str, as_json: bool) -> None:
+    """Add the ADDRESS on the CHANNEL (telegram, mail, webhook, slack, discord). It is verified, because you add it.
+
+    Secrets are not stored: name a variable of the environment of the workers, such as --setting secret=env:HOOK_SECRET.
+    """
+    session = Session.open()
+    channels = load_channels(session.settings)
+    if channel not in channels:
+        raise UnknownNameError("channel", channel, channels)
+    checked = channels[channel].check_address(address, parse_parameters(words))
+    with session.database() as connection:
+        added = add_endpoint(connection, Actor(user), channel, checked, name)
+    _print_outcome(added.name, "added", as_json)
+
+
+@endpoints.command("list", short_help="List the endpoints of a user.")
+@_user
+@json_option
+def list_of_user(user: str, as_json: bool) -> None:
+    """List the endpoints of a user; addresses without their secrets."""
+    session = Session.open()
+    with session.database() as connection:
+        require_user(connection, user)
+        found = list_endpoints(connection, user)
+    channels = load_channels(session.settings)
+    rows = [_row(each, channels) for each in found]
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"name": "name", "channel": "channel", "address": "address", "state": "state", "created_by": "added by"}
+    print_table(rows, columns, f"user {user} has no endpoint: see `streamworkers endpoints add --help`")
+
+
+@endpoints.command(short_help="Remove an endpoint.")
+@_name
+@_user
+@json_option
+def remove(name: str, user: str, as_json: bool) -> None:
+    """Remove the endpoint NAME; what waits for it is suppressed."""
+    with Session.open().database() as connection:
+        remove_endpoint(connection, Actor(user), name)
+    _print_outcome(name, "removed", as_json)
+
+
+@endpoints.command(short_help="Send to an endpoint again.")
+@_name
+@_user
+@json_option
+def on(name: str, user: str, as_json: bool) -> None:
+    """Send to the endpoint NAME again, from now on."""
+    with Session.open().database() as connection:
+        switch_endpoint_on(connection, Actor(user), name)
+    _print_outcome(name, "on", as_json)
+
+
+@endpoints.command(short_help="Send nothing to an endpoint.")
+@_name
+@click.option("--reason", help="Why, for those who wonder.")
+@_user
+@json_option
+def off(name: str, reason: str | None, user: str, as_json: bool) -> None:
+    """Send nothing to the endpoint NAME any more; what waits for it is suppressed."""
+    with Session.open().database() as connection:
+        switch_endpoint_off(connection, Actor(user), name, reason)
+    _print_outcome(name, "off", as_json)
+
+
+@endpoints.command(short_help="Verify an endpoint by a code that is sent there.")
+@_name
+@click.argument("code", required=False)
+@_user
+@json_option
+def verify(name: str, code: str | None, user: str, as_json: bool) -> None:
+    """Send a code to the endpoint NAME; with the CODE that came, verify it."""
+    with Session.open().database() as connection:
+        if code is None:
+            issue_code(connection, Actor(user), name)
+        else:
+            verify_endpoint(connection, Actor(user), name, code)
+    _print_outcome(name, "code sent" if code is None else "verified", as_json)
+
+
+@endpoints.command(short_help="Send a test to an endpoint.")
+@_name
+@_user
+@json_option
+def test(name: str, user: str, as_json: bool) -> None:
+    """Send a test to the endpoint NAME, past preferences and quiet hours."""
+    with Session.open().database() as connection, connection.transaction():
+        add_message(connection, find_endpoint(connection, user, name), "message", _TEST, _TEST_LIFE)
+    _print_outcome(name, "test queued", as_json)
+
+
+def _row(endpoint: Endpoint, channels: Mapping[str, MessageChannel]) -> dict[str, Any]:
+    channel = channels.get(endpoint.channel)
+    return {
+        "name": endpoint.name,
+        "channel": endpoint.channel,
+        "address": "(the channel is not installed here)" if channel is None else channel.show_address(endpoint.target),
+        "state": _state(endpoint),
+        "verified_at": endpoint.verified_at,
+        "off_at": endpoint.off_at,
+        "off_reason": endpoint.off_reason,
+        "created_at": endpoint.created_at,
+        "created_by": endpoint.created_by,
+    }
+
+
+def _state(endpoint: Endpoint) -> str:
+    if endpoint.off_at is not None:
+        return f"off: {endpoint.off_reason}"
+    return "on" if endpoint.verified_at is not None else "not verified"
+
+
+def _print_outcome(name: str, outcome: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"name": name, "outcome": outcome})
+    else:
+        click.echo(f"{outcome}: {name}")

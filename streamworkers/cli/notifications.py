@@ -1,0 +1,51 @@
+"""`streamworkers notifications`: what users are notified of, and what each delivery has come to."""
+
+from uuid import UUID
+
+import click
+
+from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
+from streamworkers.errors import BadInputError
+from streamworkers.notifications.store.listing import list_notifications, show_notification
+
+
+@click.group(short_help="Notifications: list and show them with their deliveries.")
+def notifications() -> None:
+    """Notifications: what users are notified of, once for each key, and the deliveries of each."""
+
+
+@notifications.command("list", short_help="List notifications, newest first.")
+@click.option("--user", help="Only those of this user.")
+@click.option("--type", "type_name", help="Only those of this type.")
+@limit_option
+@json_option
+def list_newest(user: str | None, type_name: str | None, limit: int, as_json: bool) -> None:
+    """List notifications with the states of their deliveries, newest first."""
+    with Session.open().database() as connection:
+        rows = list_notifications(connection, user=user, type_name=type_name, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"id": "id", "created_at": "at", "user": "user", "type": "type", "priority": "priority"}
+    print_table(rows, columns | {"deliveries": "deliveries", "text": "text"}, "no notifications", longest=80)
+
+
+@notifications.command(short_help="Show a notification with its deliveries.")
+@click.argument("notification_id", metavar="NOTIFICATION", type=click.UUID)
+@json_option
+def show(notification_id: UUID, as_json: bool) -> None:
+    """Show a notification with what it says, and each delivery of it: where, when, how often, and why not."""
+    with Session.open().database() as connection:
+        row = show_notification(connection, notification_id)
+    if row is None:
+        raise BadInputError(f"no notification has the id {notification_id}: see `streamworkers notifications list`")
+    if as_json:
+        print_json(row)
+        return
+    for name in ("user", "type", "priority", "dedup_key", "group_key", "created_at", "expires_at"):
+        if row[name] is not None:
+            click.echo(f"{name}: {row[name]}")
+    click.echo(f"text: {row['data'].get('text') or row['data']}")
+    columns = {"channel": "channel", "endpoint": "endpoint", "state": "state", "not_before": "not before"}
+    columns |= {"attempts": "attempts", "notifications": "together with", "sent_at": "sent", "reason": "reason"}
+    print_table(row["deliveries"], columns, "no deliveries yet")
