@@ -20,7 +20,9 @@ def release_values(rearm: Rearm, rule: CompiledRule, evaluation: Evaluation, col
     if rearm.type == "crossing":
         return _other_side(rule, evaluation)
     if rearm.type == "hysteresis":
-        return _came_back(rearm, rule, columns)[evaluation.first :]
+        near = rule.tail(columns, evaluation.first)
+        with np.errstate(all="ignore"):
+            return _came_back(rearm, rule, near)[evaluation.first - (columns.bars - near.bars) :]
     return negate(evaluation.value)
 
 

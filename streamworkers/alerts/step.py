@@ -79,7 +79,8 @@ def step(state: AlertState, rearm: Rearm, limits: AlertLimits, bar: ClosedBar) -
         if _is_exhausted(state, rearm, limits):
             return Step(state)
         state = replace(state, status=AlertStatus.FIRED)  # a limit was raised: it goes on where it stopped
-    state = replace(state, cooldown_bars=max(0, state.cooldown_bars - 1))
+    if state.cooldown_bars:
+        state = replace(state, cooldown_bars=state.cooldown_bars - 1)
     state, released = _release(state, rearm, bar)
     state = _count(state, rearm, bar.value)
     if not _may_fire(state, rearm, limits, bar):
@@ -112,7 +113,10 @@ def _count(state: AlertState, rearm: Rearm, value: int) -> AlertState:
     elif value == FALSE or rearm.gaps == "reset":
         streak = 0
     is_pending = rearm.persistence_bars > 1 and streak > 0
-    return replace(state, streak=streak, status=AlertStatus.PENDING if is_pending else AlertStatus.ARMED)
+    status = AlertStatus.PENDING if is_pending else AlertStatus.ARMED
+    if (streak, status) == (state.streak, state.status):
+        return state
+    return replace(state, streak=streak, status=status)
 
 
 def _may_fire(state: AlertState, rearm: Rearm, limits: AlertLimits, bar: ClosedBar) -> bool:

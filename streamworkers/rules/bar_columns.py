@@ -14,10 +14,13 @@ from streamworkers.rules.market_vocabulary import function_of
 from streamworkers.rules.tree import Field, Params, Pattern
 
 
-def compute_columns(bars: Bars, fields: Iterable[Field], patterns: Iterable[Pattern] = ()) -> Columns:
+def compute_columns(
+    bars: Bars, fields: Iterable[Field], patterns: Iterable[Pattern] = (), pattern_bars: int | None = None
+) -> Columns:
     """The columns of fields and patterns at every bar; outputs of one function are computed together.
 
     The bars must be finite (`bars.require_valid`). Values that need more bars than there are before a bar are NaN.
+    Patterns are detected at the last `pattern_bars` bars only (None: at all of them), and unknown at those before.
     """
     results: dict[tuple[str, Params], dict[str, FloatColumn]] = {}
     columns = {}
@@ -31,16 +34,17 @@ def compute_columns(bars: Bars, fields: Iterable[Field], patterns: Iterable[Patt
             results[key] = compute(definition, bars)
         outputs = results[key]
         columns[field] = outputs[field.output or next(iter(outputs))]
-    return Columns(len(bars), columns, {pattern: _detections(pattern, bars) for pattern in patterns})
+    last = len(bars) if pattern_bars is None else min(pattern_bars, len(bars))
+    return Columns(len(bars), columns, {pattern: _detections(pattern, bars, last) for pattern in patterns})
 
 
-def _detections(pattern: Pattern, bars: Bars) -> PatternColumns:
+def _detections(pattern: Pattern, bars: Bars, last: int) -> PatternColumns:
     signal, confidence = np.zeros(len(bars)), np.zeros(len(bars))
-    signal[: pattern.lookback] = np.nan
+    signal[: max(pattern.lookback, len(bars) - last)] = np.nan
     if len(bars) > pattern.lookback:
         name = _name(pattern.name, pattern.params)
         definition = PatternDefinition(name, function_of(pattern.name), dict(pattern.params))
-        for found in detect([definition], bars, last_bars=len(bars))[0]:
+        for found in detect([definition], bars, last_bars=last)[0]:
             signal[found.bar_index], confidence[found.bar_index] = found.signal, found.confidence
     return PatternColumns(signal, confidence)
 

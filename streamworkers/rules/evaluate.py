@@ -1,7 +1,10 @@
 """Evaluates a rule over arrays: every leaf at every bar, so that sides move and nothing depends on an order."""
 
-from collections.abc import Mapping
+import operator as functions
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +31,13 @@ from streamworkers.rules.tree import (
     Sided,
     Value,
     leaves,
+    needed_fields,
+    needed_patterns,
 )
 
 FloatColumn = NDArray[np.float64]
 Sides = Mapping[str, int]
+Fold = Callable[[Mapping[str, Truth]], Truth]
 
 _TARGETS = {
     "crosses_above": 1,
@@ -39,6 +45,14 @@ _TARGETS = {
     "crosses": 0,
     "enters_channel": 1,
     "exits_channel": -1,
+}
+_HOLDS: Mapping[str, Callable[[Any, Any], Any]] = {
+    ">": functions.gt,
+    ">=": functions.ge,
+    "<": functions.lt,
+    "<=": functions.le,
+    "==": functions.eq,
+    "!=": functions.ne,
 }
 
 
@@ -77,12 +91,17 @@ class Evaluation:
 class CompiledRule:
     """A rule with its distinct leaves. With `hold_crossings`, a crossing stays true until its side changes back.
 
-    `split_factor` is what prices were multiplied by since the rule was written: constants are scaled by it.
+    `split_factor` is what prices were multiplied by since the rule was written: constants are scaled by it. `fold`
+    gives the value of the rule from those of its leaves; `history` is how many bars before a bar its moves read.
     """
 
     rule: Condition
     leaves: Mapping[str, Leaf]
     keys: Mapping[Leaf, str]
+    fold: Fold
+    fields: tuple[Field, ...]
+    patterns: tuple[Pattern, ...]
+    history: int
     hold_crossings: bool = False
     split_factor: float = 1.0
 
@@ -92,14 +111,28 @@ class CompiledRule:
         `sides` are those of the bar before `first`. In pieces or at once, the result is the same.
         """
         before, paths, values = sides or {}, {}, {}
-        for key, leaf in self.leaves.items():
-            if isinstance(leaf, Sided):
-                paths[key] = follow_sides(*self._order(leaf, columns, first), before.get(key, 0))
-                values[key] = paths[key].crosses(_TARGETS[leaf.operator], self.hold_crossings)
-            else:
-                values[key] = self._plain(leaf, columns)[first:]
+        near = self.tail(columns, first)
+        place = first - (columns.bars - near.bars)
+        with np.errstate(all="ignore"):
+            for key, leaf in self.leaves.items():
+                if isinstance(leaf, Sided):
+                    paths[key] = follow_sides(*self._order(leaf, near, place), before.get(key, 0))
+                    values[key] = paths[key].crosses(_TARGETS[leaf.operator], self.hold_crossings)
+                else:
+                    values[key] = self._plain(leaf, near)[place:]
         after = {key: path.last if len(path.side) else before.get(key, 0) for key, path in paths.items()}
-        return Evaluation(first, self._fold(self.rule, values), values, paths, after)
+        return Evaluation(first, self.fold(values), values, paths, after)
+
+    def tail(self, columns: Columns, first: int) -> Columns:
+        """What the rule reads of columns for the bars from `first` on, so that they cost the same after any history."""
+        start = max(0, first - self.history)
+        fields = {field: columns.fields[field][start:] for field in self.fields}
+        patterns = {
+            pattern: PatternColumns(found.signal[start:], found.confidence[start:])
+            for pattern in self.patterns
+            for found in [columns.patterns[pattern]]
+        }
+        return Columns(columns.bars - start, fields, patterns)
 
     def operand(self, value: Value, columns: Columns) -> FloatColumn:
         """A value of the rule at every bar, NaN where it is unknown."""
@@ -113,16 +146,6 @@ class CompiledRule:
             with np.errstate(all="ignore"):
                 result = OPERATIONS[value.operator](left, right)
         return np.where(np.isfinite(result), result, np.nan)
-
-    def _fold(self, condition: Condition, values: Mapping[str, Truth]) -> Truth:
-        if isinstance(condition, Not):
-            return negate(self._fold(condition.child, values))
-        if isinstance(condition, Group | AtLeast):
-            children = [self._fold(child, values) for child in condition.children]
-            if isinstance(condition, AtLeast):
-                return at_least_of(condition.count, children)
-            return all_of(children) if condition.operator == "and" else any_of(children)
-        return values[self.keys[condition]]
 
     def _plain(self, leaf: Comparison | Range | Move | PatternMatch, columns: Columns) -> Truth:
         if isinstance(leaf, PatternMatch):
@@ -150,32 +173,48 @@ class CompiledRule:
 def compile_rule(rule: Condition, hold_crossings: bool = False, split_factor: float = 1.0) -> CompiledRule:
     """Prepare a rule for many evaluations; equal leaves are evaluated once."""
     keys = {leaf: leaf_hash(leaf) for leaf in leaves(rule)}
-    return CompiledRule(rule, {key: leaf for leaf, key in keys.items()}, keys, hold_crossings, split_factor)
+    return CompiledRule(
+        rule,
+        {key: leaf for leaf, key in keys.items()},
+        keys,
+        _make_fold(rule, keys),
+        needed_fields(rule),
+        needed_patterns(rule),
+        max((leaf.bars for leaf in keys if isinstance(leaf, Move)), default=0),
+        hold_crossings,
+        split_factor,
+    )
+
+
+def _make_fold(condition: Condition, keys: Mapping[Leaf, str]) -> Fold:
+    if isinstance(condition, Not):
+        child = _make_fold(condition.child, keys)
+        return lambda values: negate(child(values))
+    if isinstance(condition, Group | AtLeast):
+        children = [_make_fold(child, keys) for child in condition.children]
+        if isinstance(condition, AtLeast):
+            merge: Callable[[list[Truth]], Truth] = partial(at_least_of, condition.count)
+        else:
+            merge = all_of if condition.operator == "and" else any_of
+        return lambda values: merge([child(values) for child in children])
+    return functions.itemgetter(keys[condition])
 
 
 def compare_order(
     left: FloatColumn, right: FloatColumn, tolerance: float = DEFAULT_TOLERANCE
 ) -> tuple[Order, NDArray[np.bool_]]:
     """1 where left is above right, -1 where below, 0 where equal or unknown; and where both are known."""
-    with np.errstate(all="ignore"):
-        difference = left - right
-        known = np.isfinite(left) & np.isfinite(right)
-        apart = np.abs(difference) > tolerance * np.maximum(np.abs(left), np.abs(right))
-        return np.where(known & apart, np.sign(difference), 0.0).astype(np.int8), known
+    difference = left - right
+    margin = tolerance * np.maximum(np.abs(left), np.abs(right))
+    known = np.isfinite(left) & np.isfinite(right)
+    order: Order = ((difference > margin).view(np.int8) - (difference < -margin).view(np.int8)) * known
+    return order, known
 
 
 def compare(left: FloatColumn, operator: str, right: FloatColumn, tolerance: float = DEFAULT_TOLERANCE) -> Truth:
     """`left operator right` at each bar, unknown where a side is."""
     order, known = compare_order(left, right, tolerance)
-    true = {
-        ">": order > 0,
-        ">=": order >= 0,
-        "<": order < 0,
-        "<=": order <= 0,
-        "==": order == 0,
-        "!=": order != 0,
-    }[operator]
-    return known_truth(true, known)
+    return known_truth(_HOLDS[operator](order, 0), known)
 
 
 def _moved(leaf: Move, left: FloatColumn, amount: FloatColumn) -> Truth:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from streamworkers.rules.truth import FALSE, TRUE, UNKNOWN
 
 Truth = NDArray[np.int8]
+_TRUE, _FALSE = np.int8(TRUE), np.int8(FALSE)
 
 
 def negate(value: Truth) -> Truth:
@@ -36,4 +37,5 @@ def at_least_of(count: int, values: Sequence[Truth]) -> Truth:
 
 def known_truth(true: NDArray[np.bool_], known: NDArray[np.bool_]) -> Truth:
     """True or false where it is known."""
-    return np.where(known, np.where(true, TRUE, FALSE), UNKNOWN).astype(np.int8)
+    result: Truth = np.where(true, _TRUE, _FALSE) * known  # UNKNOWN is 0
+    return result

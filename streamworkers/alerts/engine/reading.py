@@ -219,7 +219,8 @@ def _compute(work: SymbolWork) -> None:
     found = [work.versions[live.alert_id, head.version] for live in work.alerts for head in live.versions]
     fields = dict.fromkeys(each for version in found for each in version.fields)
     patterns = dict.fromkeys(each for version in found for each in version.patterns)
-    work.columns = compute_columns(work.bars, fields, patterns)
+    # One bar before those that may be decided gives the sides.
+    work.columns = compute_columns(work.bars, fields, patterns, len(work.bars) - work.offset + 1)
 
 
 def place_after(work: SymbolWork, moment: datetime) -> int:

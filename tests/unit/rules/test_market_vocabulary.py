@@ -151,6 +151,16 @@ def test_a_pattern_matches_where_its_function_signals_with_direction_and_confide
     assert (up[: pattern.lookback] == UNKNOWN).all()
 
 
+def test_a_pattern_is_looked_for_at_the_last_bars_only_if_only_they_are_asked_for() -> None:
+    bars, pattern = _bars(), needed_patterns(parse_rule_text("pattern cdlengulfing", MARKET))[0]
+    whole = compute_columns(bars, (), [pattern]).patterns[pattern]
+    for last in (1, 50, len(bars), len(bars) + 1):
+        found = compute_columns(bars, (), [pattern], last).patterns[pattern]
+        assert np.isnan(found.signal[:-last]).all()
+        assert found.signal[-last:].tolist() == pytest.approx(whole.signal[-last:].tolist(), nan_ok=True)
+        assert found.confidence[-last:].tolist() == whole.confidence[-last:].tolist()
+
+
 def test_names_of_definitions_stand_for_their_function_and_parameters() -> None:
     fast = IndicatorDefinition("fast", "RSI", {"timeperiod": 3})
     hidden = IndicatorDefinition("rsi", "RSI", {"timeperiod": 7})

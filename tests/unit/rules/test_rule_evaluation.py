@@ -58,6 +58,8 @@ def test_evaluating_in_pieces_is_evaluating_at_once(
         history = max(0, start - lookback(rule))
         part = Columns(end - history, {field: column[history:end] for field, column in columns.fields.items()})
         piece = compiled.evaluate(part, sides, first=start - history)
+        after_all = Columns(end, {field: column[:end] for field, column in columns.fields.items()})
+        assert compiled.evaluate(after_all, sides, first=start).value.tolist() == piece.value.tolist()
         sides = piece.sides
         pieces.append(piece.value)
     assert np.concatenate(pieces).tolist() == whole.value.tolist()
