@@ -12,6 +12,7 @@ the product, for each of `--seeds` seeds.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -24,11 +25,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from bench_pool import (
     Bench,
     Figure,
+    Pool,
     machine,
     percentile,
     positive,
@@ -38,7 +41,7 @@ from bench_pool import (
     running_scheduler,
     wait_until,
 )
-from streamworkers.alerts.document import alert_to_json, parse_alert
+from streamworkers.alerts.document import alert_to_json, build_alert
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.session_table import fill_sessions
@@ -83,12 +86,17 @@ def measure(bench: Bench, words: argparse.Namespace) -> list[Figure]:
     symbols, rng = [f"S{number:04}" for number in range(words.symbols)], random.Random(1)
     write_history(bench, symbols, rng)
     write_alerts(bench, [speed_alert(symbols[number % len(symbols)], rng) for number in range(words.alerts)], HISTORY)
-    seconds, firings = [], []
-    with running_scheduler(bench), running_pool(bench, "--processes", str(WORKERS), "--queue", "alerts") as pool:
+    seconds, firings, processor = [], [], []
+    with (
+        running_scheduler(bench) as scheduler,
+        running_pool(bench, "--processes", str(WORKERS), "--queue", "alerts") as pool,
+    ):
         pool.wait_until_ready(bench, WORKERS)
         for place in range(HISTORY, HISTORY + words.rounds + 1):
             before = count(bench, "SELECT count(*) FROM alert_firings")
+            used = processor_seconds(bench, scheduler, pool)
             seconds.append(one_round(bench, symbols, place, [rng.uniform(3, 7) for _ in symbols]))
+            processor.append(processor_seconds(bench, scheduler, pool) - used)
             firings.append(count(bench, "SELECT count(*) FROM alert_firings") - before)
         for place in (HISTORY + words.rounds + 1, HISTORY + words.rounds + 2):
             began = bench.connection.execute("SELECT clock_timestamp()").fetchone()
@@ -101,6 +109,8 @@ def measure(bench: Bench, words: argparse.Namespace) -> list[Figure]:
         Figure(f"first round of {words.alerts:,} alerts over {words.symbols} symbols, s", [cold]),
         Figure("later rounds, s", warm),
         Figure("their 95th percentile, s", [percentile(warm, 0.95)], target),
+        Figure("processor seconds of all processes in the first round", processor[:1]),
+        Figure("in later rounds", processor[1:]),
         Figure("firings in a round", firings[1:], digits=0),
         Figure("a round without changes, s", [quiet]),
         Figure("state rows that it writes", [written], 49, digits=0),
@@ -126,6 +136,17 @@ def one_round(bench: Bench, symbols: Sequence[str], place: int, closes: Sequence
     began = time.monotonic()
     wait_until(lambda: not behind(bench), WAIT_SECONDS, "all series are decided", 0.02)
     return time.monotonic() - began
+
+
+def processor_seconds(bench: Bench, *pools: Pool) -> float:
+    """The processor seconds that scheduler, supervisor, workers and PostgreSQL have used so far."""
+    server = count(bench, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int")
+    seconds = 0.0
+    for root in [server, *(pool.process.pid for pool in pools)]:
+        for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seconds += sum(process.cpu_times()[:4])  # its own, and that of children that have ended
+    return seconds
 
 
 def kill(bench: Bench, words: argparse.Namespace) -> list[Figure]:
@@ -241,8 +262,7 @@ def sessions() -> list[date]:
 
 def write_history(bench: Bench, symbols: Sequence[str], rng: random.Random) -> None:
     """The bars before those that are decided."""
-    for symbol in symbols:
-        write_bars(bench, [(symbol, day, rng.uniform(3, 7)) for day in sessions()[:HISTORY]])
+    write_bars(bench, [(symbol, day, rng.uniform(3, 7)) for symbol in symbols for day in sessions()[:HISTORY]])
 
 
 def write_bars(bench: Bench, bars: Sequence[tuple[str, date, float]]) -> None:
@@ -262,10 +282,13 @@ def write_bars(bench: Bench, bars: Sequence[tuple[str, date, float]]) -> None:
 
 
 def write_alerts(bench: Bench, alerts: Sequence[dict[str, Any]], place: int) -> list[int]:
-    """Insert many alerts at once, in force before the session at a place; returns their ids."""
+    """Insert many alerts at once, in force before the session at a place; returns their ids.
+
+    Documents are normalised as `alerts add` does it, but for the check of the schema, which takes 20 times as long.
+    """
     words, prefix = MarketVocabulary(), f"bench-{count(bench, 'SELECT count(*) FROM alerts')}"
     documents = [
-        json.dumps(alert_to_json(parse_alert(alert | {"name": f"{prefix}-{number}"}, words)))
+        json.dumps(alert_to_json(build_alert(alert | {"name": f"{prefix}-{number}"}, words)))
         for number, alert in enumerate(alerts)
     ]
     at = datetime.combine(sessions()[place], datetime.min.time(), UTC)
