@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from streamworkers.alerts.actor import LOCAL
+from streamworkers.actor import LOCAL
 from streamworkers.alerts.document import AlertTarget, build_alert
 from streamworkers.alerts.engine.replaying import replay_alert
 from streamworkers.alerts.store.alerts import StoredAlert
