@@ -10,6 +10,7 @@ from streamworkers.engine.job import Context, Job, JobCounter, JobParameters
 from streamworkers.engine.outcome import Failed, Item, Outcome
 from streamworkers.notifications.delivery.item_end import end_item
 from streamworkers.notifications.delivery.sender import Sender, open_sender
+from streamworkers.notifications.pictures import can_draw, draw_picture
 from streamworkers.notifications.store.sending import read_delivery_rows
 
 _MOST_SECONDS = 60.0  # of one batch; what is left then is executed with the next one
@@ -37,7 +38,7 @@ class Deliver(Job[JobParameters]):
     def execute(self, items: Sequence[Item], context: Context[JobParameters]) -> Iterator[Outcome]:
         """Send what is due, and say of each item what its delivery's row says."""
         if self.sender is None:
-            self.sender = open_sender(load_settings(), context.inspector.client)
+            self.sender = open_sender(load_settings(), context.inspector.client, draw_picture if can_draw() else None)
         ids: dict[int, UUID] = {}
         for item in items:
             try:

@@ -1,6 +1,7 @@
 """What is sent is made once, by the worker that takes a delivery first, and kept with it: sent again it is the same."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TypeAlias
 
 import msgspec
@@ -10,7 +11,13 @@ from streamworkers.database import Connection
 from streamworkers.faults import describe
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.content import Content, Picture
-from streamworkers.notifications.store.sending import DeliveryRow, NotificationRow, keep_parts, read_notifications_of
+from streamworkers.notifications.store.sending import (
+    DeliveryRow,
+    NotificationRow,
+    keep_parts,
+    lock_digest,
+    read_notifications_of,
+)
 from streamworkers.notifications.wording import write_content, write_digest
 
 DrawPicture: TypeAlias = Callable[[Connection, Sequence[NotificationRow]], Picture | None]
@@ -23,7 +30,16 @@ class NoPartsError(Exception):
 def make_parts(
     connection: Connection, row: DeliveryRow, channel: MessageChannel, public_url: str | None, draw: DrawPicture | None
 ) -> None:
-    """Make and keep what is sent of a delivery. Raises NoPartsError."""
+    """Make and keep what is sent of a delivery; nothing joins a digest meanwhile or later. Raises NoPartsError."""
+    with connection.transaction() if row.is_digest else nullcontext():
+        if row.is_digest:
+            lock_digest(connection, row.id)
+        _make_parts(connection, row, channel, public_url, draw)
+
+
+def _make_parts(
+    connection: Connection, row: DeliveryRow, channel: MessageChannel, public_url: str | None, draw: DrawPicture | None
+) -> None:
     try:
         content, picture = _make_content(connection, row, channel, public_url, draw)
         parts = channel.render(content, row.target, has_picture=picture is not None)

@@ -201,6 +201,11 @@ def read_notifications_of(connection: Connection, delivery: UUID) -> list[Notifi
     return [NotificationRow(*row) for row in connection.execute(_NOTIFICATIONS, (delivery,))]
 
 
+def lock_digest(connection: Connection, delivery: UUID) -> None:
+    """Keep notifications from joining a digest, to the end of the transaction."""
+    connection.execute("SELECT 1 FROM deliveries WHERE id = %s FOR UPDATE", (delivery,))
+
+
 def keep_parts(
     connection: Connection, delivery: UUID, content: dict[str, Any], parts: Sequence[Part], picture: bytes | None
 ) -> None:

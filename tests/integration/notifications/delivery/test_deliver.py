@@ -3,9 +3,11 @@
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
@@ -21,9 +23,10 @@ from streamworkers.engine.registry import Registry
 from streamworkers.jobs.deliver import Deliver
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
 from streamworkers.notifications.content import Content, Part, Picture
+from streamworkers.notifications.delivery import parts
 from streamworkers.notifications.delivery.sender import Sender
 from streamworkers.notifications.store.closing import reopen_deliveries
-from streamworkers.notifications.store.sending import claim_delivery
+from streamworkers.notifications.store.sending import NotificationRow, claim_delivery, read_notifications_of
 
 ANSWERS: dict[str, Exception] = {
     "dead": NotSentError("can't parse", permanent=True),
@@ -44,6 +47,7 @@ class Plain(MessageChannel):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.sent: list[tuple[str, UUID, str]] = []
+        self.pictures: list[bytes | None] = []
 
     def check_address(self, address: str, options: Mapping[str, Any]) -> Address:
         return Address(address, options)
@@ -56,6 +60,7 @@ class Plain(MessageChannel):
 
     def send(self, part: Part, address: Address, *, delivery: UUID, picture: Picture | None) -> str | None:
         self.sent.append((address.address, delivery, part["text"]))
+        self.pictures.append(None if picture is None else picture.data)
         if address.address in ANSWERS and part["text"] != "fine":
             raise ANSWERS[address.address]
         return "provider-1"
@@ -229,6 +234,54 @@ def test_the_ledger_wins_and_people_open_deliveries_again(stage: Stage) -> None:
     assert sorted(reopen_deliveries(stage.connection, [dead, cancelled, sending])) == sorted([dead, sending])
     stage.work()
     assert [stage.state(each)[0] for each in (dead, gone, sending)] == ["sent"] * 3
+
+
+def _notify(stage: Stage, delivery: UUID, text: str) -> None:
+    notification = uuid.uuid4()
+    stage.connection.execute(
+        "INSERT INTO notifications (id, user_id, type, dedup_key, priority, data)"
+        " VALUES (%s, 'ann', 'message', %s, 'normal', %s)",
+        (notification, text, Jsonb({"title": text})),
+    )
+    stage.connection.execute("INSERT INTO delivery_notifications VALUES (%s, %s)", (delivery, notification))
+
+
+def test_nothing_joins_a_digest_whose_text_is_made(
+    stage: Stage, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = stage.add("good", content=None, is_digest=True)
+    for text in ("first", "second"):
+        _notify(stage, delivery, text)
+
+    def look(connection: Connection, each: UUID) -> list[NotificationRow]:
+        with psycopg.connect(database_url) as other, pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("SELECT 1 FROM deliveries WHERE id = %s FOR UPDATE NOWAIT", (each,))
+        return read_notifications_of(connection, each)
+
+    monkeypatch.setattr(parts, "read_notifications_of", look)
+    stage.work()
+    title, *lines = [text for _, _, text in stage.channel.sent]
+    assert (title, [line.split()[1] for line in lines]) == ("2 messages", ["first", "second"])
+
+
+def test_a_picture_is_drawn_once_and_goes_with_the_first_part(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def draw(_: Connection, notifications: Sequence[NotificationRow]) -> Picture:
+        drawn.append(notifications[0].type)
+        return Picture(b"png", "prices")
+
+    monkeypatch.setattr(Plain, "takes_pictures", True)
+    job = stage.runs._registry["deliver"]
+    assert isinstance(job, Deliver)
+    assert job.sender is not None
+    job.sender = replace(job.sender, draw=draw)
+    delivery = stage.add("failed", content=None)
+    _notify(stage, delivery, "news")
+    for _ in range(2):
+        stage.work()
+        stage.connection.execute("UPDATE deliveries SET not_before = now()")
+    assert (drawn, stage.channel.pictures) == (["message"], [b"png", b"png"])
 
 
 def test_what_no_message_can_be_made_of_is_dead_with_its_reason(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
