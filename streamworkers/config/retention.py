@@ -19,6 +19,12 @@ class RetentionSettings(BaseModel):
         365, ge=1, le=_MOST_DAYS, description="Days that runs, submissions and ticks are kept"
     )
     health_retention_days: int = Field(30, ge=1, le=_MOST_DAYS, description="Days that health checks are kept")
+    alert_retention_days: int = Field(
+        365,
+        ge=1,
+        le=_MOST_DAYS,
+        description="Days that firings of alerts, corrections, and mutes of removed alerts are kept",
+    )
     notification_retention_days: int = Field(
         30, ge=1, le=_MOST_DAYS, description="Days that notifications and deliveries are kept"
     )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from streamworkers.alerts.store.retention import ALERT_TABLES, count_old_alert_rows, delete_old_alert_rows
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.job import Context, Job, JobParameters
@@ -29,6 +30,7 @@ _KEPT_DAYS = {
     "health_checks": "health_days",
     "series_changes": "series_change_days",
     "series_versions": "series_version_days",
+    **dict.fromkeys(ALERT_TABLES, "alert_days"),
 }
 PARTS = (*_KEPT_DAYS, "load_checkpoints", "partitions_ahead")
 DAYS_AHEAD = 7
@@ -48,6 +50,7 @@ class CleanupParameters(JobParameters):
     health_days: int = Field(30, ge=1, le=36_500)
     series_change_days: int = Field(90, ge=7, le=36_500)  # who has missed changes for so long looks at all bars
     series_version_days: int = Field(365, ge=7, le=36_500)
+    alert_days: int = Field(365, ge=1, le=36_500)
     batch_rows: int = Field(5000, ge=100, le=100_000)
     dry_run: bool = False
 
@@ -147,6 +150,8 @@ def _count_old(connection: Connection, table: str, before: datetime) -> int:
         return count_old_checkpoints(connection, before)
     if table in _CHANGE_TABLES:
         return count_old_changes(connection, table, before)
+    if table in ALERT_TABLES:
+        return count_old_alert_rows(connection, table, before)
     return retention.count_old(connection, table, before)
 
 
@@ -157,4 +162,6 @@ def _delete_old(connection: Connection, table: str, before: datetime, limit: int
         return delete_old_checkpoints(connection, before, limit)
     if table in _CHANGE_TABLES:
         return delete_old_changes(connection, table, before, limit)
+    if table in ALERT_TABLES:
+        return delete_old_alert_rows(connection, table, before, limit)
     return retention.remove_old(connection, table, before, limit)

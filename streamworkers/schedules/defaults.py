@@ -51,6 +51,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
                 "run_item_days": settings.run_item_retention_days,
                 "run_days": settings.run_retention_days,
                 "health_days": settings.health_retention_days,
+                "alert_days": settings.alert_retention_days,
             },
             cron=_daily_cron(settings.job_cleanup_time, "*"),
         ),

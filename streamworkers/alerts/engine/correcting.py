@@ -29,7 +29,7 @@ def _check_alert(work: SymbolWork, live: LiveAlert, first: datetime, change: int
         start, progress = place_after(work, before[0]), before[1]
     end = place_after(work, decided)
     is_cut = start < work.offset or (before is None and start == work.offset and work.is_cut)
-    if is_cut or end - start > MOST_REPLAYED:
+    if is_cut or end - start > MOST_REPLAYED or _is_forgotten(work, live, start):
         return [Correction(live.alert_id, work.symbol, first, change, "not_checked")]
     _, bars = decide_places(work, live, epoch, (start, end), progress)
     replayed = {work.starts[each.place - work.offset] for each in bars if each.step.fired}
@@ -39,3 +39,13 @@ def _check_alert(work: SymbolWork, live: LiveAlert, first: datetime, change: int
         *((bar, "would_not_have_fired") for bar in recorded - replayed),
     ]
     return [Correction(live.alert_id, work.symbol, bar, change, kind) for bar, kind in sorted(found)]
+
+
+def _is_forgotten(work: SymbolWork, live: LiveAlert, start: int) -> bool:
+    """True if firings at the bars from `start` on were deleted by their retention."""
+    place = start - work.offset
+    return (
+        live.forgotten_through is not None
+        and place < len(work.starts)
+        and (work.starts[place] <= live.forgotten_through)
+    )

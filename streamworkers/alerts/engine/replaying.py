@@ -5,6 +5,7 @@ function is the one that decides live. Nothing is written.
 """
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from streamworkers.alerts.store.alerts import StoredAlert, read_versions
 from streamworkers.alerts.store.decisions import Firing, ShardMark
 from streamworkers.alerts.store.mutes import read_mutes
 from streamworkers.alerts.store.reports import list_firings
+from streamworkers.alerts.store.retention import read_forgotten
 from streamworkers.alerts.store.symbols import SymbolInterval, read_intervals
 from streamworkers.alerts.store.work import LiveAlert, SeriesMark, VersionHead, read_rebases
 from streamworkers.alerts.stored_bars import BarPeriod, StoredBars, read_stored_bars
@@ -71,6 +73,8 @@ def replay_alert(
     recorded = list_firings(connection, stored.user, _MOST_FIRINGS, alert_id=stored.id, symbol=symbol)
     live = {(row["symbol"], row["bar_time"], row["kind"]): row for row in recorded}
     firings = [_describe(each, live.pop(each.key[1:], None) is not None) for each in found]
+    forgotten = read_forgotten(connection, [stored.id])
+    firings = [each for each in firings if each.found_by == "both" or not _is_forgotten(each, stored.id, forgotten)]
     firings += [_describe_recorded(row) for row in live.values()]
     return Replay(bars, sorted(firings, key=lambda each: (each.closed_at, each.symbol, each.kind)))
 
@@ -115,6 +119,12 @@ def _describe(firing: Firing, is_recorded: bool) -> ReplayedFiring:
         *(firing.symbol, firing.bar_time, firing.kind, firing.closed_at, firing.version, firing.price),
         *(firing.suppressed, found_by),
     )
+
+
+def _is_forgotten(firing: ReplayedFiring, alert_id: int, forgotten: Mapping[tuple[int, str], datetime]) -> bool:
+    """True if what has fired then may have been deleted by its retention."""
+    through = forgotten.get((alert_id, firing.symbol))
+    return through is not None and firing.bar_time <= through
 
 
 def _describe_recorded(row: dict[str, Any]) -> ReplayedFiring:

@@ -18,7 +18,8 @@ LEFT JOIN series_changes c ON c.timeframe = e.timeframe AND c.n = e.last_change
 WHERE e.timeframe = %s AND e.symbol = ANY(%s)"""
 
 _LIVE = """
-SELECT y.symbol, y.alert_id, y.since, s.epoch, s.since, v.version, v.epoch, v.effective_from, v.rule_from, v.is_active
+SELECT y.symbol, y.alert_id, y.since, s.epoch, s.since, s.forgotten_through,
+       v.version, v.epoch, v.effective_from, v.rule_from, v.is_active
 FROM alert_symbols y
 JOIN alerts a ON a.id = y.alert_id AND a.removed_at IS NULL AND a.paused_at IS NULL
 JOIN alert_versions v ON v.alert_id = y.alert_id
@@ -76,12 +77,16 @@ class VersionHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LiveAlert:
-    """An alert about a symbol; `decided` are epoch and start of its state, None before its first evaluation."""
+    """An alert about a symbol; `decided` are epoch and start of its state, None before its first evaluation.
+
+    Firings up to `forgotten_through` were deleted by their retention, None if none were.
+    """
 
     alert_id: int
     since: datetime
     decided: tuple[int, datetime] | None
     versions: list[VersionHead]
+    forgotten_through: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +115,12 @@ def read_marks(connection: Connection, timeframe: str, symbols: Sequence[str]) -
 def read_live(connection: Connection, timeframe: str, symbols: Sequence[str]) -> dict[str, list[LiveAlert]]:
     """The alerts about symbols that are neither removed nor paused, with all their versions."""
     found: dict[str, list[LiveAlert]] = {}
-    for symbol, alert_id, since, epoch, decided_since, *head in connection.execute(_LIVE, (timeframe, list(symbols))):
+    rows = connection.execute(_LIVE, (timeframe, list(symbols)))
+    for symbol, alert_id, since, epoch, decided_since, forgotten, *head in rows:
         alerts = found.setdefault(symbol, [])
         if not alerts or alerts[-1].alert_id != alert_id:
-            alerts.append(LiveAlert(alert_id, since, None if epoch is None else (epoch, decided_since), []))
+            decided = None if epoch is None else (epoch, decided_since)
+            alerts.append(LiveAlert(alert_id, since, decided, [], forgotten))
         alerts[-1].versions.append(VersionHead(*head))
     return found
 
