@@ -251,10 +251,15 @@ def is_checked(symbol: str, rules: LoadRules) -> bool:
     return nights > 0 and crc32(symbol.encode()) % nights == (5 * weeks + min(weekday, 4)) % nights
 
 
+def first_span(rules: LoadRules) -> Span:
+    """Return the days that are loaded of a symbol without stored bars, if no range is given."""
+    return Span(rules.today - timedelta(days=round(rules.years * _DAYS_OF_YEAR)), rules.today)
+
+
 def _next_span(symbol: str, timeframe: Timeframe, rules: LoadRules, found: StoredSeries | None) -> Span:
     last = rules.today
     if found is None:
-        return Span(last - timedelta(days=round(rules.years * _DAYS_OF_YEAR)), last)
+        return first_span(rules)
     if is_checked(symbol, rules):
         return Span(min(_date_of(found.first), last), last)
     first = _date_of(found.last)
