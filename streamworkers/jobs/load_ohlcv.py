@@ -81,7 +81,7 @@ class LoadOhlcv(Job[LoadParameters]):
                     "calls_cost": turn.cost,
                     "splits_since": since,
                     "estimated_calls": estimate_calls(
-                        len(request.symbols), timeframes, provider, rules, filled.grouped, settings.massive_page_limit
+                        request.symbols, timeframes, provider, rules, filled.grouped, settings.massive_page_limit
                     ),
                 }
             ).model_dump(mode="json", exclude_none=True),
@@ -113,6 +113,7 @@ class LoadOhlcv(Job[LoadParameters]):
             settings.load_probe_seconds,
             settings.load_confirm,
             settings.load_listing_days,
+            self.queues,
         ).outcomes()
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:

@@ -48,6 +48,7 @@ from streamworkers.loading.providers.provider import (
 )
 from streamworkers.loading.run_notes import RunNotes
 from streamworkers.loading.shared_answers import BusyError, SharedAnswers
+from streamworkers.loading.waiting import WaitingItems
 from streamworkers.market.bars.bars import is_among
 from streamworkers.market.bars.read import read_starts
 from streamworkers.market.calendar.exchange import exchange_named
@@ -59,8 +60,6 @@ from streamworkers.market.calendar.windows import EXCHANGE_CALENDAR, bound_of, w
 BEGIN_SECONDS = 30.0  # fetches that have not begun by then go back to the queue
 STOP_SECONDS = 240.0  # fetches stop between two pages after this time, well below the time limit of a call
 _SHARED_SECONDS = 2.0
-_WINDOW_SECONDS = 60.0
-_LONGEST_WAIT_SECONDS = 7 * 86_400.0
 _ENOUGH_REJECTIONS = 10  # symbols that the plan does not include, until a timeframe counts as not included
 log = structlog.get_logger()
 
@@ -90,12 +89,12 @@ class LoadBatch:
     probe_seconds: float = 60.0
     confirms: bool = False
     listing_days: float = 0.0
+    queues: tuple[str, ...] = ()
     _begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
     _kept: dict[str, CheckpointPages] = field(default_factory=dict)
     _found: dict[int, StoredSeries] = field(default_factory=dict)
     _splits_unknown: bool = False
-    _waits: int = 0
     _answered_at: float = -1.0
     _troubled: list[_Trouble] = field(default_factory=list)
     _answered: set[str] = field(default_factory=set)
@@ -108,6 +107,7 @@ class LoadBatch:
         )
         self._newest = NewestDay(self._notes, self.wait_seconds)
         self._history = PlanHistory(self.provider, self._notes)
+        self._waiting = WaitingItems(self.context, self.queues, self.provider.calls_per_minute or 0)
         self._shared = SharedAnswers(self.context, self.provider, self._newest, self._midnight)
 
     @property
@@ -283,6 +283,7 @@ class LoadBatch:
     def _run(self, fetches: Sequence[tuple[Fetch, Provider]]) -> Iterator[Outcome]:
         """Run all fetches, several at once, and yield the outcomes of their items."""
         by_seq = {item.seq: item for item in self.items}
+        self._waiting.calls_of_item = len(fetches) / max(1, sum(len(fetch.wants) for fetch, _ in fetches))
         keys = [fetch.key for fetch, _ in fetches]
         saved = read_checkpoint(self.context.connection, self.context.run_id, keys, self._midnight)
         started = time.monotonic()
@@ -412,11 +413,9 @@ class LoadBatch:
             waiting = self._newest.note_missing(fetch.request.last, error)
             yield from self._give_up_or(waiting.until, error, items)
         elif isinstance(error, RateLimitedError):
-            # A fetch that has begun continues as soon as it can; the others wait for a later window each.
-            turn = 0 if pages else self._waits // max(1, self.provider.calls_per_minute or len(self.items))
-            self._waits += 1
-            until = error.until + timedelta(seconds=turn * _WINDOW_SECONDS)
-            yield from (Snoozed(item, min(until, _in(_LONGEST_WAIT_SECONDS))) for item in items)
+            # A fetch that has begun continues as soon as it can.
+            until = error.until if pages else self._waiting.find_moment(error)
+            yield from (Snoozed(item, until) for item in items)
         elif isinstance(error, ProviderError) and error.may_be_away:
             self._troubled.append(_Trouble(fetch, error, time.monotonic()))
         elif isinstance(error, ItemError | BadInputError):

@@ -26,12 +26,14 @@ def limit_calls(provider: Provider, context: Context[LoadParameters], settings: 
         if not limit:
             return ""
         token = secrets.token_hex(8)
-        wait_ms = limiter.reserve(provider.name, token, limit, CALL_WINDOW_MS, longest_ms, share=share)
+        wait_ms, is_held = limiter.reserve_or_claim(
+            provider.name, token, limit, CALL_WINDOW_MS, longest_ms, share=share
+        )
         if wait_ms:
             with lock:
                 tallies["provider_waits", provider.name] += 1
             until = datetime.now(UTC) + timedelta(milliseconds=wait_ms)
-            raise RateLimitedError(f"the fleet has made its {limit} calls of this minute", until)
+            raise RateLimitedError(f"the fleet has made its {limit} calls of this minute", until, is_held)
         return token
 
     def finish(token: str) -> None:

@@ -23,6 +23,13 @@ class Share(NamedTuple):
 NO_SHARE = Share()
 
 
+class CallAnswer(NamedTuple):
+    """The ms to wait, 0 if the call may be made now, and whether a call is held for who asks again then."""
+
+    wait_ms: int
+    is_held: bool
+
+
 class RateLimiter:
     """Reserves calls in Redis. A call counts from its end, because only then is it certain when it arrived."""
 
@@ -37,8 +44,15 @@ class RateLimiter:
 
         `longest_ms` is how long a call counts whose end is never reported with `finish`.
         """
+        return self.reserve_or_claim(service, token, limit, window_ms, longest_ms, share=share).wait_ms
+
+    def reserve_or_claim(
+        self, service: str, token: str, limit: int, window_ms: int, longest_ms: int, *, share: Share = NO_SHARE
+    ) -> CallAnswer:
+        """Do the same for one of very many who wait: one for whom no call is held need not ask again so soon."""
         words = ["reserve", token, limit, window_ms, longest_ms, *share]
-        return int(self._client.run("rate_limit", self._names(service), words))
+        wait_ms, is_held = self._client.run("rate_limit", self._names(service), words)
+        return CallAnswer(int(wait_ms), bool(is_held))
 
     def finish(self, service: str, token: str) -> None:
         """Report the end of a call: its window begins now."""

@@ -71,11 +71,15 @@ class NoDataError(BadPayloadError):
 
 
 class RateLimitedError(ProviderError):
-    """The rate limit of the fleet or of the provider allows no call before `until` (aware)."""
+    """The rate limit of the fleet or of the provider allows no call before `until` (aware).
 
-    def __init__(self, detail: str, until: datetime) -> None:
+    `is_held` is false if very many wait, and no call is held for this one then.
+    """
+
+    def __init__(self, detail: str, until: datetime, is_held: bool = True) -> None:
         super().__init__(f"{detail}; next call at {until.isoformat(timespec='seconds')}")
         self.until = until
+        self.is_held = is_held
 
 
 class BarOrigin(StrEnum):

@@ -4,7 +4,8 @@
 -- turns (HASH: share -> the turn of its next call; '' -> the earliest turn of one that waits).
 -- ARGV: 'reserve', token, limit, window ms, longest time of a call in ms, share, cost, time in ms that a claim holds a free
 -- call once it is due | 'finished', token
--- Returns for 'reserve': 0 if the call may be made, else the ms to wait. Bound: the calls of one window, and the claims.
+-- Returns for 'reserve': {0, 0} if the call may be made, else {the ms to wait, 1 if a call is held for it then, else 0}.
+-- Bound: the calls of one window, and the claims.
 -- A call counts from its end, because only then is it certain when it arrived.
 -- The next call belongs to the share with the earliest turn; each call of a share moves its turn on by its cost (start-time
 -- fair queueing). A share that comes begins at the earliest turn of those who wait: it does not wait for what others had
@@ -108,7 +109,7 @@ if free > 0 and place_of(1, count_due, math.min(free, most_claims)) <= free then
     end
     redis.call('PEXPIRE', KEYS[1], window + longest + 1000)
     redis.call('PEXPIRE', KEYS[3], longest_wait + hold)
-    return 0
+    return {0, 0}
 end
 
 -- One that comes back for what it claimed, in vain, claims the same again.
@@ -124,10 +125,13 @@ local call = redis.call('ZRANGE', KEYS[1], index, index, 'WITHSCORES')
 -- A call in progress may end at once, so waiting one window is always early enough.
 local wait = call[2] and math.min(tonumber(call[2]) - now, 0) + window + 1 or math.min(window, hold)
 wait = math.max(1, wait)
+local holds = 1
 if own.due > 0 then
     redis.call('ZADD', KEYS[2], 'XX', now + wait + hold, own.claim)
 elseif own.later < math.min(most_of_share, limit) and #claims < 2 * most_claims then
     redis.call('ZADD', KEYS[2], now + wait + hold, cost .. '|' .. name .. '|' .. ARGV[2])
+else
+    holds = 0
 end
 redis.call('PEXPIRE', KEYS[2], longest_wait + hold)
-return wait
+return {wait, holds}
