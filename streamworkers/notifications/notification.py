@@ -14,6 +14,7 @@ from streamworkers.notifications.notification_types import CODE_TYPE, PRIORITIES
 
 MOST_DATA_CHARACTERS = 65_536
 MOST_CHANNELS = 20
+_LONGEST_CHANNEL = 100
 _LONGEST = {"user_id": 200, "dedup_key": 500, "group_key": 200, "title": 200, "text": 10_000, "link": 2_000}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _KNOWN = ("user_id", "type", "dedup_key", "priority", "group_key", "data", "expires_at")
@@ -141,7 +142,9 @@ def _require_channels(value: object) -> None:
     if not isinstance(value, list) or len(value) > MOST_CHANNELS:
         raise BadInputError(f"channels {show(value)} in data is not a list of at most {MOST_CHANNELS} channels")
     for each in value:
-        require_name("channel", each)
+        # One that does not exist is no error: the notification then says that there is no endpoint on it.
+        if not isinstance(each, str) or not 0 < len(each) <= _LONGEST_CHANNEL:
+            raise BadInputError(f"channel {show(each)} in data is not a text of 1 to {_LONGEST_CHANNEL} characters")
 
 
 def _each_text(value: object, check: Callable[[str], None]) -> None:

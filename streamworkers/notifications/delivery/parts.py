@@ -60,6 +60,8 @@ def _make_content(
     notifications = read_notifications_of(connection, row.id)
     if not notifications:
         raise ValueError("it has neither a content nor a notification")
-    content = write_digest(notifications) if row.is_digest else write_content(notifications[0], public_url)
-    has_picture = draw is not None and channel.takes_pictures and not row.is_digest
+    # A message that waited for others and stayed alone is none of several.
+    is_several = row.is_digest and len(notifications) > 1
+    content = write_digest(notifications) if is_several else write_content(notifications[0], public_url)
+    has_picture = draw is not None and channel.takes_pictures and not is_several
     return content, draw(connection, notifications) if draw is not None and has_picture else None

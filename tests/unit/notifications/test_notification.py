@@ -72,7 +72,8 @@ def test_all_of_an_event_is_kept() -> None:
             "channels 'telegram' in data is not a list of at most 20 channels",
         ),
         (LEAST | {"data": {"channels": ["a"] * 21}}, "in data is not a list of at most 20 channels"),
-        (LEAST | {"data": {"channels": ["E-mail"]}}, "channel 'E-mail' is not a small letter"),
+        (LEAST | {"data": {"channels": [""]}}, "channel '' in data is not a text of 1 to 100 characters"),
+        (LEAST | {"data": {"channels": [7]}}, "channel 7 in data is not a text of 1 to 100 characters"),
         (LEAST | {"data": {"live": "no"}}, "live 'no' in data is not true or false"),
         (LEAST | {"data": {"a": [{"b": "\ud800"}]}}, "in which a character cannot be stored"),
         (LEAST | {"data": {"a\0": 1}}, "in which a character cannot be stored"),
@@ -83,6 +84,11 @@ def test_a_wrong_event_is_named_with_its_rule(payload: object, message: str) -> 
         parse_notification(ID, payload, NOW)
     assert message in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_an_alert_may_name_a_channel_that_does_not_exist() -> None:
+    """Its notification is made, and routing says that there is no endpoint."""
+    assert parse_notification(ID, LEAST | {"data": {"channels": ["E-Mail"]}}, NOW).channels == ("E-Mail",)
 
 
 def test_an_event_is_written_as_it_is_parsed() -> None:
