@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamworkers.errors import BadInputError
-from streamworkers_fakes.massive.bars import FakeBars, Floats, Ints, concat_bars, first_of_each, no_bars
+from streamworkers_fakes.massive.bar_windows import by_calendar, wider
+from streamworkers_fakes.massive.bars import FakeBars, Floats, Ints, concat_bars, no_bars
 from streamworkers_fakes.massive.listings import FakeListings
 from streamworkers_fakes.massive.trading_days import (
-    DAY_MINUTES,
     FIRST_DAY,
     MINUTE_MS,
     PRE_MARKET_MINUTE,
@@ -30,7 +30,14 @@ from streamworkers_fakes.massive.trading_days import (
     milliseconds,
     new_york_date,
     trading_days,
-    week_start,
+)
+from streamworkers_fakes.massive.walks import (
+    Bounds,
+    choose_minutes,
+    draw_regular,
+    draw_wandering,
+    share_out,
+    weigh_minutes,
 )
 
 DOW_30 = (
@@ -43,7 +50,6 @@ _AMPLITUDES = np.array([0.35, 0.15, 0.06, 0.025, 0.010])
 _NOISE = 0.02
 _REACH = 0.015  # how far a day's high and low are from its open and close at most, as a share
 _EXTENDED_DRIFT = 0.01
-_EXTENDED_WEIGHT = 0.05
 _SHARES_A_TRADE = 80
 _USUAL_MINUTES = 732
 Keys = NDArray[np.uint64]
@@ -339,24 +345,24 @@ class FakeMarket:
         )
         low, high, first, last = (int(column[0]) for column in (days.low, days.high, days.open, days.close))
         random = np.random.default_rng([self._key(symbol), int(table.ordinal[position])])
-        before = _chosen(random, min(PRE_MARKET_MINUTE, opens), opens, self._extended_share)
-        after = _chosen(random, closes, ends, self._extended_share)
+        before = choose_minutes(random, min(PRE_MARKET_MINUTE, opens), opens, self._extended_share)
+        after = choose_minutes(random, closes, ends, self._extended_share)
         drift = 1 + _EXTENDED_DRIFT * random.uniform(-1, 1, 2)
-        regular = _regular(random, _Bounds(first, last, low, high), closes - opens)
-        morning = _wandering(random, round(first * drift[0]), first, len(before))
-        evening = _wandering(random, last, round(last * drift[1]), len(after))
-        weights = _weights(random, len(before), closes - opens, len(after))
+        regular = draw_regular(random, Bounds(first, last, low, high), closes - opens)
+        morning = draw_wandering(random, round(first * drift[0]), first, len(before))
+        evening = draw_wandering(random, last, round(last * drift[1]), len(after))
+        weights = weigh_minutes(random, len(before), closes - opens, len(after))
         clock = np.concatenate((before, np.arange(opens, closes), after))
         prices = _Prices(*(np.concatenate(columns) / 100 for columns in zip(morning, regular, evening, strict=True)))
         starts = table.midnight_ms[position] + clock * MINUTE_MS
-        volume = _shared_out(int(days.volume[0]), weights).astype(float)
+        volume = share_out(int(days.volume[0]), weights).astype(float)
         parts = self._fractions(np.array([self._key(symbol)], np.uint64), starts // MINUTE_MS)
         bars = FakeBars(
             starts,
             *prices,
             volume if parts is None else volume + parts,
             _typical(*prices),
-            _shared_out(int(days.trades[0]), weights),
+            share_out(int(days.trades[0]), weights),
         )
         return self._thinned(symbol, bars, len(before), len(before) + closes - opens)
 
@@ -372,43 +378,6 @@ class FakeMarket:
         return bars.where(kept)
 
 
-def wider(minutes: FakeBars, midnight: int, width: int) -> FakeBars:
-    """The minutes of one day put together into bars of `width` minutes, counted from midnight (Unix ms)."""
-    windows = (minutes.start_ms - midnight) // MINUTE_MS // width
-    firsts = first_of_each(windows)
-    return minutes.merged(firsts, midnight + windows[firsts] * width * MINUTE_MS)
-
-
-def by_calendar(days: FakeBars, timespan: str) -> FakeBars:
-    """Daily bars put together into those of `week` or `month`; `day` returns them unchanged."""
-    if timespan == "day":
-        return days
-    keys = window_ordinals(days, timespan)
-    firsts = first_of_each(keys)
-    starts = [midnight_ms(date.fromordinal(int(key))) for key in keys[firsts]]
-    return days.merged(firsts, np.array(starts, np.int64))
-
-
-def window_ordinals(days: FakeBars, timespan: str) -> Ints:
-    """The ordinal of the first day of the `day`, `week` or `month` that each daily bar is in."""
-    # Midnight in New York is in the morning of the same date in UTC.
-    since_1970 = days.start_ms // (DAY_MINUTES * MINUTE_MS)
-    ordinals = since_1970 + date(1970, 1, 1).toordinal()
-    if timespan == "day":
-        return ordinals
-    if timespan == "week":
-        return ordinals - ordinals % 7
-    months = since_1970.astype("datetime64[D]").astype("datetime64[M]")
-    return months.astype("datetime64[D]").astype(np.int64) + date(1970, 1, 1).toordinal()
-
-
-def window_day(day: date, timespan: str) -> date:
-    """The first day of the `day`, `week` or `month` that a day is in."""
-    if timespan == "day":
-        return day
-    return week_start(day) if timespan == "week" else day.replace(day=1)
-
-
 class _Prices(NamedTuple):
     """Columns of prices in dollars."""
 
@@ -416,62 +385,6 @@ class _Prices(NamedTuple):
     high: Floats
     low: Floats
     close: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """What a session has to come to, in cents."""
-
-    open: int
-    close: int
-    low: int
-    high: int
-
-
-def _regular(random: np.random.Generator, bounds: _Bounds, minutes: int) -> tuple[Ints, Ints, Ints, Ints]:
-    span = bounds.high - bounds.low
-    bridge = _bridge(random, minutes)
-    straight = np.linspace(bounds.open, bounds.close, minutes + 1)
-    path = np.rint(straight + 0.5 * span * bridge).clip(bounds.low, bounds.high).astype(np.int64)
-    opens, highs, lows, closes = _with_wicks(random, path, bounds.low, bounds.high)
-    highs[np.argmax(highs)] = bounds.high
-    lows[np.argmin(lows)] = bounds.low
-    return opens, highs, lows, closes
-
-
-def _wandering(random: np.random.Generator, first: int, last: int, minutes: int) -> tuple[Ints, Ints, Ints, Ints]:
-    straight = np.linspace(first, last, minutes + 1)
-    path = np.rint(straight + 0.004 * first * _bridge(random, minutes)).clip(1).astype(np.int64)
-    return _with_wicks(random, path, 1, 10**9)
-
-
-def _with_wicks(random: np.random.Generator, path: Ints, low: int, high: int) -> tuple[Ints, Ints, Ints, Ints]:
-    opens, closes = path[:-1].copy(), path[1:]
-    opens[1:] = (opens[1:] + random.integers(-1, 2, len(opens))[1:]).clip(low, high)
-    wicks = random.exponential(0.0004 * float(path[0]) + 0.5, (2, len(closes))).astype(np.int64)
-    highs = (np.maximum(opens, closes) + wicks[0]).clip(None, high)
-    lows = (np.minimum(opens, closes) - wicks[1]).clip(low)
-    return opens, highs, lows, closes
-
-
-def _bridge(random: np.random.Generator, steps: int) -> Floats:
-    """A random walk from 0 to 0 whose farthest point is 1 away; shape (steps + 1,)."""
-    walk = np.concatenate(([0.0], np.cumsum(random.standard_normal(steps))))
-    walk -= np.linspace(0.0, walk[-1], steps + 1)
-    return walk / max(float(np.abs(walk).max()), 1e-9)
-
-
-def _chosen(random: np.random.Generator, first: int, end: int, share: float) -> Ints:
-    count = round((end - first) * share)
-    return first + np.sort(random.permutation(end - first)[:count])
-
-
-def _shared_out(total: int, weights: Floats) -> Ints:
-    """Whole numbers of 1 and more that sum to a total, about in proportion to weights."""
-    reached = np.cumsum(weights)
-    steps = np.floor(reached / reached[-1] * (total - len(weights))).astype(np.int64)
-    numbers: Ints = 1 + np.diff(steps, prepend=0)
-    return numbers
 
 
 def _days(keys: Keys, ordinals: Ints, ratios: Floats, minutes: Ints) -> _Days:
@@ -507,13 +420,6 @@ def _uniform(keys: Keys, numbers: Ints, stream: int) -> Floats:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2**53
-
-
-def _weights(random: np.random.Generator, before: int, regular: int, after: int) -> Floats:
-    """How busy the minutes of a session are: more so at its open and close, hardly before and after."""
-    shape = 1 + 2 * np.linspace(-1, 1, regular) ** 2
-    usual = np.concatenate((np.full(before, _EXTENDED_WEIGHT), shape, np.full(after, _EXTENDED_WEIGHT)))
-    return usual * random.uniform(0.4, 1.6, len(usual))
 
 
 def _typical(opens: Floats, highs: Floats, lows: Floats, closes: Floats) -> Floats:

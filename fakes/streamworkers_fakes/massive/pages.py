@@ -9,8 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from streamworkers.errors import BadInputError
+from streamworkers_fakes.massive.bar_windows import by_calendar, wider, window_day, window_ordinals
 from streamworkers_fakes.massive.bars import FakeBars, Ints, first_of_each
-from streamworkers_fakes.massive.market import FakeMarket, by_calendar, wider, window_day, window_ordinals
+from streamworkers_fakes.massive.market import FakeMarket
 from streamworkers_fakes.massive.trading_days import (
     DAY_MINUTES,
     MINUTE_MS,
