@@ -40,7 +40,10 @@ def export(file: Path | None, form: str, user: str, as_json: bool, **options: An
     if file is None:
         click.echo(text, nl=False)
     else:
-        file.write_text(text, encoding="utf-8")
+        try:
+            file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise BadInputError(f"{file} cannot be written: {error.strerror}") from None
         click.echo(f"{len(found)} alerts in {file}")
 
 

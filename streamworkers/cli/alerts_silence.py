@@ -40,6 +40,8 @@ def mute(every: bool, duration: str | None, until: str | None, reason: str | Non
     end = parse_end(duration, until)
     if selector.symbol is not None and end is None:
         raise BadInputError("a mute of one symbol needs an end: --for or --until")
+    if selector.symbol is not None and reason is not None:
+        raise BadInputError("a mute of one symbol keeps no reason: leave out --reason, or choose without --symbol")
     with Session.open().database() as connection, connection.transaction():
         found = require_selected(connection, user, selector)
         for stored in found:

@@ -207,7 +207,7 @@ def _with_options(alert: Alert, options: dict[str, Any]) -> Alert:
         target = AlertTarget(universe=universe)
     return replace(
         alert,
-        name=options["name"] or alert.name,
+        name=alert.name if options["name"] is None else options["name"],
         target=target,
         timeframe=alert.timeframe if timeframe is None else timeframe_named(timeframe).name,
     )

@@ -18,6 +18,7 @@ from streamworkers.config import load_settings
 from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import BadInputError
 
+_LONGEST_NAME = 100
 _NEW_EPOCH = ("rule", "rearm", "timeframe")
 _NEW_VERSION = """
 INSERT INTO alert_versions (alert_id, version, epoch, effective_from, rule_from, is_active, document, changed_by)
@@ -34,7 +35,7 @@ def add_alert(connection: Connection, actor: Actor, alert: Alert, *, at: datetim
         moment = at or _now(connection)
         _require_room(connection, actor)
         number = fetch_value(connection, "SELECT nextval(pg_get_serial_sequence('alerts', 'id'))")
-        named = replace(alert, name=alert.name or f"alert-{number}")
+        named = replace(alert, name=f"alert-{number}" if alert.name is None else alert.name)
         assert named.name is not None
         timeframe = _require_complete(named)
         _require_free(connection, actor, named.name)
@@ -61,7 +62,7 @@ def edit_alert(
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
         moment = at or _now(connection)
-        named = replace(alert, name=alert.name or name)
+        named = replace(alert, name=name if alert.name is None else alert.name)
         assert named.name is not None
         timeframe = _require_complete(named)
         if named.name != name:
@@ -173,6 +174,10 @@ def _require_complete(alert: Alert) -> str:
 
 
 def _require_free(connection: Connection, actor: Actor, name: str) -> None:
+    if not (0 < len(name) <= _LONGEST_NAME and name.isprintable() and name.strip() == name):
+        raise BadInputError(
+            f"the name {name!r:.110} of an alert is not 1 to {_LONGEST_NAME} printable characters without blanks around"
+        )
     taken = "SELECT 1 FROM alerts WHERE user_id = %s AND name = %s AND removed_at IS NULL"
     if fetch_value(connection, taken, (actor.user, name)) is not None:
         raise BadInputError(f"user {actor.user!r} has an alert {name!r} already: choose another name, or edit it")

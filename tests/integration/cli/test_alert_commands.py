@@ -17,6 +17,8 @@ DAYS = [3, 4, 5, 6, 7]  # sessions of November 2025
 FOREVER = ("--until", "2199-12-31T12:00Z")
 TAKEN = "user 'local' has an alert 'one' already: choose another name, or edit it"
 NO_SYMBOL = "no symbol of alert 'all' is named 'CCC'; known: AAA, BBB"
+NAME_RULE = "of an alert is not 1 to 100 printable characters without blanks around"
+NO_REASON = "a mute of one symbol keeps no reason: leave out --reason, or choose without --symbol"
 CHOOSE = "choose alerts by --name, --symbol, --universe, --timeframe or --group, or take --all"
 
 
@@ -293,6 +295,13 @@ def test_an_import_that_cannot_be_stored_changes_nothing(
         (("mute", "--symbol", "AAA"), "a mute of one symbol needs an end: --for or --until"),
         (("mute", "--all", "--for", "1x"), "'1x' is not a time such as 90s, 5m, 2h, 1d or 1w"),
         (("mute", "--name", "x*", *FOREVER), "user 'local' has no alert of name 'x*'"),
+        (("mute", "--symbol", "AAA", "--for", "1h", "--reason", "x"), NO_REASON),
+        (("add", "AAA > 3", "--name", ""), f"the name '' {NAME_RULE}"),
+        (("add", "AAA > 3", "--name", "a\nb"), f"the name 'a\\nb' {NAME_RULE}"),
+        (("copy", "one", "x" * 101), f"the name '{'x' * 101}' {NAME_RULE}"),
+        (("edit", "one", json.dumps(json.loads(GOOD) | {"name": " a"})), f"the name ' a' {NAME_RULE}"),
+        (("export", "none/alerts.json"), "none/alerts.json cannot be written: No such file or directory"),
+        (("replay", "all", "--symbol", "CCC"), NO_SYMBOL),
         (("snooze", "one"), "a snooze needs an end: --for or --until"),
         (("snooze", "all", "--for", "1h"), "alert 'all' is about 2 symbols: name one with --symbol"),
         (("snooze", "all", "--for", "1h", "--symbol", "CCC"), NO_SYMBOL),
