@@ -127,14 +127,16 @@ def test_it_answers_waits_cheaply_and_ends_in_order(
         api.fake.say("/alert AAPL rsi(14) < 30", user=ANN)
         api.fake.press("alert:show:1", user=ANN)
         api.fake.say("/start", user=999)
-        wait_until(lambda: len(api.sent) == 3, what="all are answered")
-        texts = [str(call.text) for call in api.sent]
-        assert texts[0].startswith("Alert 1 added\n")
-        assert sorted(texts)[2].startswith("This chat is not linked.")
+        for text in ("/stop", "/help"):
+            api.fake.say(text, user=ANN + 1)
+        wait_until(lambda: len(api.sent) == 5, what="all are answered, also where messages were stopped")
+        titles = sorted(str(call.text).split(". ")[0].split("\n")[0] for call in api.sent)
+        stopped = ["Commands", "No more messages to this chat"]
+        assert titles == ["Alert 1", "Alert 1 added", *stopped, "This chat is not linked"]
         presses = [call.parameters for call in api.calls if call.method == "answerCallbackQuery"]
         assert [each["text"] for each in presses] == ["Alert 1"]
         assert _read(f"{url}/readyz") == "ok\n"
-        assert 'streamworkers_telegram_updates_total{outcome="done"} 2.0' in _read(f"{url}/metrics")
+        assert 'streamworkers_telegram_updates_total{outcome="done"} 4.0' in _read(f"{url}/metrics")
         assert fetch_value(connection, "SELECT kind FROM processes") == "telegram"
         _require_cheap(psutil.Process(process.process.pid))
         assert process.stop() == 0
