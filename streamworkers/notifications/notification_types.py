@@ -8,6 +8,8 @@ PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high", "urgent")  # the la
 ANY = "*"  # in a preference: every type, or every channel, that has no row of its own
 # The one type that goes to an endpoint that is not verified, and past preferences, quiet hours and digests.
 CODE_TYPE = "endpoint_code"
+# An answer of the bot, which goes to whom has asked even where messages were stopped.
+ANSWER_TYPE = "answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import DatabasePoolCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
-from streamworkers.engine.redis.slot_book import SlotBook
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.errors import RedisUnavailableError
-from streamworkers.notifications.channels.telegram import Telegram
 from streamworkers.notifications.channels.telegram_api import TelegramApi
+from streamworkers.notifications.delivery.sender import open_sender
 from streamworkers.telegram.answering import AnswerLoop
 from streamworkers.telegram.metrics import BotMetrics
 from streamworkers.telegram.poller import Poller
@@ -63,8 +62,8 @@ class TelegramBot:
         )
         self._api = TelegramApi(token, settings.telegram_url, connections=4)
         self._main = self.host.add(_Waiting("main", self.host.signals))
-        sender = AnswerSender(self._pool, Telegram(settings), SlotBook(self._streams.client))
-        self._answers = self.host.add(AnswerLoop(self._api, sender))
+        self._sender = AnswerSender(self._pool, open_sender(settings, self._streams.client))
+        self._answers = self.host.add(AnswerLoop(self._api, self._sender))
         leases = self._streams.leases
         self.poller = self.host.add(
             Poller(self._api, settings, self._pool, leases, self.host.id, self._answers.add, self.metrics)
@@ -93,6 +92,7 @@ class TelegramBot:
         self._pool.close()
         self._streams.close()
         self._api.close()
+        self._sender.close()
 
     def not_ready(self) -> list[str]:
         """What keeps commands from being answered now."""

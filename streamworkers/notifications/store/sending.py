@@ -13,7 +13,7 @@ from streamworkers.engine.outside import Claim
 from streamworkers.notifications.channels.channel import Address
 from streamworkers.notifications.content import Part
 from streamworkers.notifications.delivery.decide_reply import ReplyDecision
-from streamworkers.notifications.notification_types import CODE_TYPE
+from streamworkers.notifications.notification_types import ANSWER_TYPE, CODE_TYPE
 from streamworkers.notifications.store.endpoints import move_endpoint
 
 _READ = """
@@ -166,7 +166,7 @@ def _find_obstacle(row: Mapping[str, Any]) -> str | None:
         return "expired"
     if row["address"] is None:
         return "its endpoint was removed"
-    if row["off_at"] is not None:
+    if row["off_at"] is not None and row["type"] != ANSWER_TYPE:
         return "its endpoint is off"
     if row["verified_at"] is None and row["type"] != CODE_TYPE:
         return "its endpoint is not verified"
