@@ -14,7 +14,7 @@ from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
 from streamworkers.notifications.delivery.calls import DeliveryCalls, limits_of
 from streamworkers.notifications.delivery.parts import DrawPicture, NoPartsError, make_parts
-from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS, SlotOrder
+from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS, SlotOrder, renew_token
 from streamworkers.notifications.store.sending import DeliveryRow, end_unsent, read_delivery_rows
 
 _WAITING = ("queued", "deferred", "failed")
@@ -45,12 +45,7 @@ class Sender:
         The connection commits each statement. Raises what PostgreSQL and Redis raise; calling it again continues.
         """
         rows = self._prepare(connection, deliveries, run_id)
-        requests = {
-            row.id: SlotRequest(
-                str(row.id), limits_of(row, self.channels[row.channel], self.settings.notifications_per_minute)
-            )
-            for row in rows.values()
-        }
+        requests = {row.id: self._request(row) for row in rows.values()}
         threads = min(self.settings.deliver_threads, MOST_THREADS)
         order = SlotOrder(self.book, requests, 2 * threads)
 
@@ -66,6 +61,12 @@ class Sender:
         """Close the connections of all channels."""
         for channel in self.channels.values():
             channel.close()
+
+    def _request(self, row: DeliveryRow) -> SlotRequest:
+        """The limits of a delivery. One that may have been called for keeps the slot of that call in the book."""
+        limits = limits_of(row, self.channels[row.channel], self.settings.notifications_per_minute)
+        request = SlotRequest(str(row.id), limits)
+        return request if row.state == "queued" and not row.parts_sent else renew_token(request)
 
     def _prepare(
         self, connection: Connection, deliveries: Sequence[UUID], run_id: int | None

@@ -1,9 +1,10 @@
 """The order of calls: by the slots that limits allow, and where several are free, by priority, then age."""
 
 import heapq
+import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from streamworkers.engine.outside import Later
@@ -14,10 +15,15 @@ _SOON_SECONDS = 0.1
 _LONGEST_PAUSE = 0.5
 
 
+def renew_token(request: SlotRequest) -> SlotRequest:
+    """Return a request for another call of the same delivery: the slot of the call before stays in the book."""
+    return request._replace(token=f"{request.token[:36]}/{secrets.token_hex(4)}")
+
+
 class SlotOrder:
     """Says which delivery is next. Slots are booked just ahead of their calls, so that few are lost with a worker."""
 
-    def __init__(self, book: SlotBook, requests: Mapping[UUID, SlotRequest], calls_ahead: int) -> None:
+    def __init__(self, book: SlotBook, requests: dict[UUID, SlotRequest], calls_ahead: int) -> None:
         self._book = book
         self._requests = requests
         self._calls_ahead = calls_ahead
@@ -44,6 +50,7 @@ class SlotOrder:
         """A call has ended, or was not made; `has_more`: the next part of the delivery is to be sent."""
         self._under_way.discard(thing)
         if has_more:
+            self._requests[thing] = renew_token(self._requests[thing])
             self._unbooked.appendleft(thing)
 
     def _book_ahead(self) -> None:

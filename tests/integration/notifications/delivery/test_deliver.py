@@ -1,9 +1,11 @@
 """Deliveries from the row that waits to its end: admitted once, and every answer has its state."""
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from harness import items_of, start_run, wait_until
 from scheduler.delivery_runs import DeliveryRuns
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.engine.redis.slot_book import SlotBook
+from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.jobs.deliver import Deliver
@@ -48,6 +50,7 @@ class Plain(MessageChannel):
         super().__init__(settings)
         self.sent: list[tuple[str, UUID, str]] = []
         self.pictures: list[bytes | None] = []
+        self.times: list[float] = []
 
     def check_address(self, address: str, options: Mapping[str, Any]) -> Address:
         return Address(address, options)
@@ -60,6 +63,7 @@ class Plain(MessageChannel):
 
     def send(self, part: Part, address: Address, *, delivery: UUID, picture: Picture | None) -> str | None:
         self.sent.append((address.address, delivery, part["text"]))
+        self.times.append(time.monotonic())
         self.pictures.append(None if picture is None else picture.data)
         if address.address in ANSWERS and part["text"] != "fine":
             raise ANSWERS[address.address]
@@ -100,6 +104,13 @@ class Stage:
         """Admit what is due, and send it."""
         self.runs.run_once()
         self.consumer.work_until_empty("notify")
+
+    def work_as_dead(self, delivery: UUID, run_id: int | None) -> None:
+        """Book a slot, claim, and call, as a worker that dies before it records the answer."""
+        limits = [*self.channel.limits(Address("failed", {}))]
+        SlotBook(self.runs._streams.client).book([SlotRequest(str(delivery), limits)], 2.0)
+        claim_delivery(self.connection, delivery, run_id, uuid.uuid4())
+        self.channel.send({"text": "fine"}, Address("failed", {}), delivery=delivery, picture=None)
 
     def state(self, delivery: UUID) -> tuple[Any, ...]:
         """State, reason, attempts and parts that were sent."""
@@ -163,6 +174,18 @@ def test_parts_are_sent_in_order_and_not_again(stage: Stage) -> None:
     stage.connection.execute("UPDATE deliveries SET not_before = now()")
     stage.work()
     assert [text for _, _, text in stage.channel.sent] == ["fine", "not fine", "not fine"]
+
+
+def test_each_part_and_each_repeated_call_counts_against_the_limits(stage: Stage) -> None:
+    delivery = stage.add("failed", "fine", "fine", "fine")
+    stage.runs.run_once()
+    (run_id,) = stage.connection.execute("SELECT run_id FROM deliveries").fetchone() or (None,)
+    stage.work_as_dead(delivery, run_id)
+    stage.consumer.work_until_empty("notify")
+    assert stage.state(delivery)[0] == "sent"
+    times = stage.channel.times
+    assert len(times) == 4
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.05  # the limit is one in 0.1 s
 
 
 @pytest.mark.parametrize(
