@@ -88,7 +88,7 @@ def gather(connection: Connection, evidence_folder: Path, logs: Path) -> Evidenc
         connection.execute("SELECT event_id::text, extract(epoch FROM gone_at)::float8 FROM events_written").fetchall()
     )
     open_runs = connection.execute("SELECT id FROM runs WHERE completed_at IS NULL ORDER BY id").fetchall()
-    waiting = connection.execute("SELECT count(*) FROM outbox").fetchone()
+    waiting = connection.execute("SELECT count(*) FROM outbox WHERE channel <> 'streamworkers:notify'").fetchone()
     assert waiting is not None
     executions: dict[ItemKey, list[Execution]] = {}
     for execution in sorted(read_executions(evidence_folder), key=lambda execution: execution.began):

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.items import ItemUpdate, count_items, fail_items
+from streamworkers.engine.ledger.notices import with_notices
 from streamworkers.engine.ledger.outbox import add_events
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.ledger.transitions import lock_run, make_failure_event, notify_scheduler
@@ -37,7 +38,8 @@ def stop_run(
     counts = count_items(connection, run)
     numbers = [counts.get(state, 0) for state in ("completed", "failed", "cancelled")]
     connection.execute(_END, (failed.error, *numbers, run.id))
-    add_events(connection, [make_failure_event(connection, run, "FAILED", counts.get("failed", 0), 0, failed.error)])
+    failure = make_failure_event(connection, run, "FAILED", counts.get("failed", 0), 0, failed.error)
+    add_events(connection, with_notices([failure]))
     if run.schedule is not None:
         notify_scheduler(connection)
     return {failed.seq}

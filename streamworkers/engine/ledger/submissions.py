@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from streamworkers.database import Connection
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger.new_runs import add_counts, copy_items, ensure_partition, make_run
+from streamworkers.engine.ledger.notices import with_notices
 from streamworkers.engine.ledger.outbox import add_events
 from streamworkers.engine.ledger.runs import Run
 from streamworkers.engine.ledger.transitions import make_run_failed
@@ -154,7 +155,7 @@ def reject_submitted(connection: Connection, claimed: ClaimedRun, reason: str) -
     with connection.transaction():
         row = connection.execute(_REJECT, (reason, claimed.id, claimed.attempt)).fetchone()
         if row is not None:
-            add_events(connection, [make_run_failed(claimed.id, claimed.job, "FAILED", reason=reason)])
+            add_events(connection, with_notices([make_run_failed(claimed.id, claimed.job, "FAILED", reason=reason)]))
     return row is not None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.items import OPEN_STATES, count_items, count_items_of_runs, count_stale_items
+from streamworkers.engine.ledger.notices import with_notices
 from streamworkers.engine.ledger.outbox import add_events
 from streamworkers.engine.ledger.runs import OPEN_RUN_STATES, SCHEDULES_NOTIFY, Run, load_run
 from streamworkers.engine.outcome import Event
@@ -98,7 +99,7 @@ def _report_ends(
         if counts[run.id].get("failed", 0) or _is_too_stale(run, stale.get(run.id, 0))
     ]
     if events:
-        add_events(connection, events)
+        add_events(connection, with_notices(events))
     if any(run.schedule is not None for run in runs):
         notify_scheduler(connection)
 

@@ -260,7 +260,7 @@ def test_a_run_most_of_whose_symbols_are_stale_is_no_success(
     assert report["max_stale"] == words.get("max_stale", 0.5)
     assert len(pool.newest()) == 6 - stale
     found = ledger_reports.list_stale_runs(pool.connection, CLOSE, 10)
-    events = pool.connection.execute("SELECT payload FROM outbox").fetchall()
+    events = pool.connection.execute("SELECT payload FROM outbox WHERE channel <> 'streamworkers:notify'").fetchall()
     if status == "COMPLETED":
         assert (found, events) == ([], [])
         return

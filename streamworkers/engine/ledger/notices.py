@@ -1,0 +1,44 @@
+"""What people are notified of about the pool itself: events for the outbox, in the transaction of what they report."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from streamworkers.config import load_settings
+from streamworkers.engine.outcome import Event
+from streamworkers.engine.redis.keys import NOTIFY_CHANNEL
+
+# A dead delivery fails its run: a notification of that would fail in the same way, without an end.
+_SILENT_JOBS = ("deliver",)
+_MOST_TEXT = 2_000
+
+
+def with_notices(failures: Sequence[Event]) -> list[Event]:
+    """Return events of failed runs, each with one that notifies the user of system notifications."""
+    user = load_settings().system_user
+    reported = [event for event in failures if event.payload["job"] not in _SILENT_JOBS]
+    return [*failures, *(_notice(user, event) for event in reported)]
+
+
+def _notice(user: str, failure: Event) -> Event:
+    run = failure.payload
+    error = next((str(each["error"]) for each in run["failures"]), None)
+    counts = {"failed": run["failed"], "total": run["items"], "stale": run["stale"]}
+    data = {"run_id": run["run_id"], "job": run["job"], "schedule": run["schedule"], "status": run["status"], **counts}
+    reason = run.get("reason") or error
+    if reason:
+        data["reason"] = str(reason)[:_MOST_TEXT]
+    elif run["stale"]:
+        data["reason"] = f"{run['stale']} of {run['items']} symbols are stale"
+    ended = datetime.now(UTC).isoformat(timespec="milliseconds")  # a run that is retried can fail again
+    return Event(
+        NOTIFY_CHANNEL,
+        {
+            "user_id": user,
+            "type": "run_failed",
+            "dedup_key": f"run_failed:{run['run_id']}:{ended}",
+            "priority": "high",
+            "group_key": None,
+            "data": data,
+            "expires_at": None,
+        },
+    )
