@@ -17,11 +17,14 @@ from psycopg_pool import ConnectionPool
 from consumer import Consumer
 from harness import items_of, start_run, wait_until
 from scheduler.delivery_runs import DeliveryRuns
+from streamworkers.admin.runs import replay
 from streamworkers.config import Settings
 from streamworkers.database import Connection
+from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.jobs.deliver import Deliver
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
 from streamworkers.notifications.content import Content, Part, Picture
@@ -305,6 +308,28 @@ def test_a_picture_is_drawn_once_and_goes_with_the_first_part(stage: Stage, monk
         stage.work()
         stage.connection.execute("UPDATE deliveries SET not_before = now()")
     assert (drawn, stage.channel.pictures) == (["message"], [b"png", b"png"])
+
+
+def test_a_dead_item_that_is_replayed_sends_its_delivery_with_all_attempts(
+    stage: Stage, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = stage.add("dead")
+    stage.work()
+    (run_id,) = stage.connection.execute("SELECT run_id FROM deliveries").fetchone() or (None,)
+    assert run_id is not None
+    monkeypatch.delitem(ANSWERS, "dead")
+    assert replay(stage.connection, streams, [(run_id, 0)]) == 1
+    stage.consumer.work_until_empty("notify")
+    assert stage.state(delivery) == ("sent", None, 0, 1)
+
+
+def test_a_lost_redis_loses_no_delivery(stage: Stage, streams: Streams) -> None:
+    ids = [stage.add(name) for name in ("a", "b", "c")]
+    stage.runs.run_once()
+    streams.client.raw.flushdb()
+    Reconciler(stage.runs._pool, streams, ["notify"], 0.1, -60.0, PoolMetrics()).run_once()
+    stage.consumer.work_until_empty("notify")
+    assert [stage.state(each)[0] for each in ids] == ["sent"] * 3
 
 
 def test_what_no_message_can_be_made_of_is_dead_with_its_reason(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
