@@ -100,7 +100,7 @@ def _state(stage: Stage) -> dict[str, int]:
         row = connection.execute(
             "SELECT (SELECT count(*) FROM runs WHERE completed_at IS NULL),"
             " (SELECT count(*) FROM run_items WHERE status IN ('pending', 'retrying')),"
-            " (SELECT count(*) FROM outbox)"
+            " (SELECT count(*) FROM outbox WHERE channel <> 'streamworkers:notify')"
         ).fetchone()
     assert row is not None
     backlogs = [stage.streams.inspector.read_backlog(queue) for queue in QUEUES]

@@ -46,7 +46,8 @@ CREATE TABLE events_written (event_id uuid PRIMARY KEY, gone_at timestamptz);
 CREATE FUNCTION note_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO events_written (event_id) VALUES (NEW.event_id);
+        -- Events for people are taken by schedulers, which are not part of this.
+        INSERT INTO events_written (event_id) SELECT NEW.event_id WHERE NEW.channel <> 'streamworkers:notify';
     ELSE
         UPDATE events_written SET gone_at = clock_timestamp() WHERE event_id = OLD.event_id;
     END IF;
