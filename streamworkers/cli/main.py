@@ -31,7 +31,7 @@ _COMMANDS = {
     "indicators": "Indicator definitions: list, add, enable, disable.",
     "load": "Load bars from a provider.",
     "migrate": "Create or update the database schema.",
-    "notifications": "Notifications: list and show them with their deliveries.",
+    "notifications": "Notifications: list, show and retry them.",
     "notify": "Notify a user.",
     "patterns": "Candle and chart patterns: detections and definitions.",
     "preferences": "How users want notifications: at once, in a digest, off.",

@@ -6,10 +6,11 @@ import click
 
 from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
 from streamworkers.errors import BadInputError
+from streamworkers.notifications.store.closing import reopen_deliveries
 from streamworkers.notifications.store.listing import list_notifications, show_notification
 
 
-@click.group(short_help="Notifications: list and show them with their deliveries.")
+@click.group(short_help="Notifications: list, show and retry them.")
 def notifications() -> None:
     """Notifications: what users are notified of, once for each key, and the deliveries of each."""
 
@@ -49,3 +50,19 @@ def show(notification_id: UUID, as_json: bool) -> None:
     columns = {"channel": "channel", "endpoint": "endpoint", "state": "state", "not_before": "not before"}
     columns |= {"attempts": "attempts", "notifications": "together with", "sent_at": "sent", "reason": "reason"}
     print_table(row["deliveries"], columns, "no deliveries yet")
+
+
+@notifications.command(short_help="Send dead and held deliveries again.")
+@click.argument("notification_id", metavar="NOTIFICATION", type=click.UUID)
+@json_option
+def retry(notification_id: UUID, as_json: bool) -> None:
+    """Send again what of a notification is dead, or is ambiguous and held for a person to decide."""
+    with Session.open().database() as connection:
+        row = show_notification(connection, notification_id)
+        if row is None:
+            raise BadInputError(f"no notification has the id {notification_id}: see `streamworkers notifications list`")
+        opened = reopen_deliveries(connection, [each["id"] for each in row["deliveries"]])
+    if as_json:
+        print_json([{"delivery": each, "outcome": "queued"} for each in opened])
+    else:
+        click.echo(f"queued again: {len(opened)} of {len(row['deliveries'])} deliveries")

@@ -33,6 +33,27 @@ def test_a_notification_from_the_command_to_its_delivery(
     assert "post" in plain
 
 
+def test_what_is_dead_is_sent_again(
+    cli: Run, connection: Connection, pool: "ConnectionPool[Connection]", settings: Settings
+) -> None:
+    """What was sent, or is suppressed, stays."""
+    for name in ("one", "two", "three"):
+        cli("endpoints", "add", "mail", f"{name}@example.org", "--name", name)
+    cli("notify", "local", "AAPL fell")
+    NotificationInbox(pool, lambda: None).run_once()
+    NotificationRouter(pool, settings).run_once()
+    for name, state in (("one", "dead"), ("two", "sent"), ("three", "ambiguous")):
+        connection.execute(
+            "UPDATE deliveries SET state = %s WHERE endpoint_id = (SELECT id FROM endpoints WHERE name = %s)",
+            (state, name),
+        )
+    found = cli("notifications", "list", "--json").json[0]["id"]
+    assert cli("notifications", "retry", found).out == "queued again: 2 of 3 deliveries\n"
+    states = connection.execute("SELECT state FROM deliveries ORDER BY state").fetchall()
+    assert states == [("queued",), ("queued",), ("sent",)]
+    assert cli("notifications", "retry", found, "--json").json == []
+
+
 def test_endpoints_are_listed_switched_tested_and_removed(cli: Run, connection: Connection) -> None:
     """A webhook's address is shown without what is secret in it."""
     assert "user local has no endpoint" in cli("endpoints", "list").out
@@ -90,6 +111,7 @@ def test_preferences_are_set_shown_and_removed(cli: Run) -> None:
         ("notify ana hello", "no user is named 'ana'; known: local"),
         ("notify local hello --type Wrong", "type 'Wrong' is not a small letter"),
         ("notifications show 00000000-0000-0000-0000-000000000001", "no notification has the id 00000000-0000"),
+        ("notifications retry 00000000-0000-0000-0000-000000000001", "no notification has the id 00000000-0000"),
         ("preferences show --user ana", "no user is named 'ana'; known: local"),
         ("preferences set off --type run_fialed", "no type of notification is named 'run_fialed'; did you mean"),
         ("preferences set off --channel pigeon", "no channel is named 'pigeon'"),

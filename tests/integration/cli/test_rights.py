@@ -136,6 +136,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("scheduler", "scheduler --once", 0),
     ("viewer", "notifications list", 0),
     ("viewer", "notifications show 00000000-0000-0000-0000-000000000001", 2),
+    ("operator", "notifications retry 00000000-0000-0000-0000-000000000001", 2),
     ("operator", "telegram code local --scope ops", 0),
     ("owner", "SQL INSERT INTO telegram_links VALUES (1, 2, 2, 'local')", 0),
     ("viewer", "telegram links list", 0),
