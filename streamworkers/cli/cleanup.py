@@ -14,7 +14,7 @@ from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
 @click.option("--dry-run", is_flag=True, help="Count the rows that would be deleted, and delete none.")
 @json_option
 def cleanup(dry_run: bool, as_json: bool) -> None:
-    """Delete results, items, runs, firings of alerts and history that are older than the retention settings.
+    """Delete results, items, runs, firings, notifications and history that are older than the retention settings.
 
     The command deletes the rows itself, without a worker. The job `database_cleanup` does the same on a worker; the
     schedule `daily_database_cleanup` starts it each night.
@@ -29,6 +29,8 @@ def cleanup(dry_run: bool, as_json: bool) -> None:
             run_days=settings.run_retention_days,
             health_days=settings.health_retention_days,
             alert_days=settings.alert_retention_days,
+            notification_days=settings.notification_retention_days,
+            message_days=settings.message_retention_days,
             dry_run=dry_run,
         )
     except ValidationError as error:

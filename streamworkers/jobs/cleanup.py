@@ -17,6 +17,12 @@ from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.loading.checkpoints import count_old_checkpoints, delete_old_checkpoints
 from streamworkers.market.bars.changes import count_old_changes, delete_old_changes
 from streamworkers.market.bars.write import ensure_minute_partition
+from streamworkers.notifications.store.retention import (
+    MESSAGE_TEXTS,
+    NOTIFICATION_TABLES,
+    count_old_notification_rows,
+    delete_old_notification_rows,
+)
 from streamworkers.results.read import count_old_results, delete_old_results
 
 # The parameter that says for how many days the rows of a table are kept. Items before their runs.
@@ -31,11 +37,14 @@ _KEPT_DAYS = {
     "series_changes": "series_change_days",
     "series_versions": "series_version_days",
     **dict.fromkeys(ALERT_TABLES, "alert_days"),
+    MESSAGE_TEXTS: "message_days",
+    **dict.fromkeys(NOTIFICATION_TABLES, "notification_days"),
 }
 PARTS = (*_KEPT_DAYS, "load_checkpoints", "partitions_ahead")
 DAYS_AHEAD = 7
 _RESULT_TABLES = ("daily_patterns", "indicator_results")
 _CHANGE_TABLES = ("series_changes", "series_versions")
+_NOTIFICATION_PARTS = (MESSAGE_TEXTS, *NOTIFICATION_TABLES)
 # A load that has waited for longer fetches its pages again.
 _FIXED_DAYS = {"load_checkpoints": 7}
 
@@ -51,6 +60,8 @@ class CleanupParameters(JobParameters):
     series_change_days: int = Field(90, ge=7, le=36_500)  # who has missed changes for so long looks at all bars
     series_version_days: int = Field(365, ge=7, le=36_500)
     alert_days: int = Field(365, ge=1, le=36_500)
+    notification_days: int = Field(30, ge=1, le=36_500)
+    message_days: int = Field(7, ge=1, le=36_500)
     batch_rows: int = Field(5000, ge=100, le=100_000)
     dry_run: bool = False
 
@@ -152,6 +163,8 @@ def _count_old(connection: Connection, table: str, before: datetime) -> int:
         return count_old_changes(connection, table, before)
     if table in ALERT_TABLES:
         return count_old_alert_rows(connection, table, before)
+    if table in _NOTIFICATION_PARTS:
+        return count_old_notification_rows(connection, table, before)
     return retention.count_old(connection, table, before)
 
 
@@ -164,4 +177,6 @@ def _delete_old(connection: Connection, table: str, before: datetime, limit: int
         return delete_old_changes(connection, table, before, limit)
     if table in ALERT_TABLES:
         return delete_old_alert_rows(connection, table, before, limit)
+    if table in _NOTIFICATION_PARTS:
+        return delete_old_notification_rows(connection, table, before, limit)
     return retention.remove_old(connection, table, before, limit)

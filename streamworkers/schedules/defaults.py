@@ -52,6 +52,8 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
                 "run_days": settings.run_retention_days,
                 "health_days": settings.health_retention_days,
                 "alert_days": settings.alert_retention_days,
+                "notification_days": settings.notification_retention_days,
+                "message_days": settings.message_retention_days,
             },
             cron=_daily_cron(settings.job_cleanup_time, "*"),
         ),
