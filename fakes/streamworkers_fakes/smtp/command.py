@@ -23,7 +23,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=_WithPlans, short_help="Take mail as a mail server would.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 picks a free one.")
-@click.option("--security", type=click.Choice(["none", "starttls", "tls"]), default="none", show_default=True)
+@click.option(
+    "--security",
+    type=click.Choice(["none", "starttls", "tls"]),
+    default="none",
+    show_default=True,
+    help="Encryption that it offers; it needs --certificate and --key.",
+)
 @click.option("--certificate", type=_FILE, help="Chain of the server's certificate, as PEM.")
 @click.option("--key", type=_FILE, help="Its key.")
 @click.option(

@@ -171,6 +171,11 @@ def market(connection: Connection) -> dict[str, Value]:
         (NOW - timedelta(minutes=5), NOW),
     )
     invent_alerts(connection, NOW, "mine")
+    connection.execute(
+        "UPDATE alert_symbols SET blind_since = %s WHERE (alert_id, symbol, since) IN"
+        " (SELECT alert_id, symbol, since FROM alert_symbols WHERE until IS NULL LIMIT 1)",
+        (NOW,),
+    )
     connection.execute("SET ROLE streamworkers_readonly")
     return {
         "job": ["analysis", "indicators"],
