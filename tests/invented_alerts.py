@@ -61,5 +61,14 @@ def invent_alerts(connection: Connection, now: datetime, universe: str) -> None:
         connection.execute(statement.encode(), {"now": now} if statement is _FIRE else None)
 
 
+def blind_one(connection: Connection, now: datetime) -> None:
+    """Let one alert that is not paused be blind for a symbol, since three hours before `now`."""
+    connection.execute(
+        "UPDATE alert_symbols SET blind_since = %s WHERE (alert_id, symbol) IN (SELECT y.alert_id, y.symbol"
+        " FROM alert_symbols y JOIN alerts a ON a.id = y.alert_id WHERE a.paused_at IS NULL ORDER BY 1, 2 LIMIT 1)",
+        (now - timedelta(hours=3),),
+    )
+
+
 def _alert(name: str, text: str, universe: str) -> Alert:
     return replace(parse_alert_text(text, MarketVocabulary()), name=name, target=AlertTarget(universe=universe))

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from grafana.boards import all_boards
 from grafana.layout import flat
 from grafana_macros import Range, Value, expand_sql
-from invented_alerts import invent_alerts
+from invented_alerts import blind_one, invent_alerts
 from streamworkers.database import Connection
 from streamworkers.migrations import create_roles
 
@@ -171,11 +171,7 @@ def market(connection: Connection) -> dict[str, Value]:
         (NOW - timedelta(minutes=5), NOW),
     )
     invent_alerts(connection, NOW, "mine")
-    connection.execute(
-        "UPDATE alert_symbols SET blind_since = %s WHERE (alert_id, symbol, since) IN"
-        " (SELECT alert_id, symbol, since FROM alert_symbols WHERE until IS NULL LIMIT 1)",
-        (NOW,),
-    )
+    blind_one(connection, NOW)
     connection.execute("SET ROLE streamworkers_readonly")
     return {
         "job": ["analysis", "indicators"],

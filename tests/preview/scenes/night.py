@@ -9,7 +9,7 @@ from pathlib import Path
 from psycopg import sql
 
 from harness import ServiceUrls
-from invented_alerts import invent_alerts
+from invented_alerts import blind_one, invent_alerts
 from preview.evening.blocks import write_blocks
 from preview.evening.ledger import write_ledger
 from preview.evening.market import write_market
@@ -37,6 +37,7 @@ def night_scene(night: Night, urls: ServiceUrls, folder: Path) -> Iterator[Scene
         write_market(owner, night, runs)
         if not night.is_first:
             invent_alerts(owner, night.now, "dow30")
+            blind_one(owner, night.now)
         stop_clock(owner, night.now)
         state = State(
             night=night,
