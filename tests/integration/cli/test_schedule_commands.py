@@ -392,7 +392,7 @@ def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeyp
     rows = {row["table"]: row for row in cli("cleanup", "--dry-run", "--json").json}
     assert rows["health_checks"]["would_remove"] == 1
     assert rows["submissions"]["would_remove"] == 1
-    assert "health_checks                 1" in cli("cleanup", "--dry-run").out
+    assert "health_checks 1" in " ".join(cli("cleanup", "--dry-run").out.split())
     assert {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}["health_checks"] == 1
     monkeypatch.setenv("STREAMWORKERS_RUN_RETENTION_DAYS", "3")
     assert (
