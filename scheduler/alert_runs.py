@@ -9,14 +9,11 @@ from psycopg_pool import ConnectionPool
 from streamworkers.alerts.store.due import MOST_RETRIES, record_request, take_due
 from streamworkers.alerts.store.symbols import follow_universes
 from streamworkers.database import Connection, wait_for_notify
-from streamworkers.engine import ledger
-from streamworkers.engine.enqueue import finish_enqueue, record_run
+from streamworkers.engine.enqueue import enqueue_committed, record_run
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.errors import RedisUnavailableError
-from streamworkers.faults import describe
 from streamworkers.market.bars.changes import CHANGES_CHANNEL
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import UniverseCache
@@ -65,7 +62,7 @@ class AlertRuns:
                     pause = min(left, pause or left)
                 elif run := self._start(connection, timeframe):
                     self._started_at[timeframe] = time.monotonic()
-                    self._enqueue(connection, run)
+                    enqueue_committed(connection, self._streams, run)
         return pause
 
     def _start(self, connection: Connection, timeframe: str) -> Run | None:
@@ -83,12 +80,6 @@ class AlertRuns:
             run = record_run(connection, self._registry, request)[0]
             record_request(connection, timeframe, symbols, run.id)
             return run
-
-    def _enqueue(self, connection: Connection, run: Run) -> None:
-        try:
-            finish_enqueue(connection, self._streams, run, ledger.iterate_open_items(connection, run))
-        except RedisUnavailableError as error:
-            log.warning("enqueue_deferred", run=run.id, error=describe(error))
 
     def _expand_universes(self, connection: Connection) -> None:
         """After a change of universes, and each minute in case a change was missed."""

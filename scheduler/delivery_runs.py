@@ -8,15 +8,12 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine import ledger
-from streamworkers.engine.enqueue import finish_enqueue, record_run
+from streamworkers.engine.enqueue import enqueue_committed, record_run
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.errors import RedisUnavailableError
-from streamworkers.faults import describe
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.delivery.calls import limits_of
 from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS
@@ -86,7 +83,7 @@ class DeliveryRuns:
             run = put_into_run(connection, [row.id for row in chosen], partial(self._start, connection))
             if run is not None:
                 self._started_at = time.monotonic()
-                self._enqueue(connection, run)
+                enqueue_committed(connection, self._streams, run)
         return None if run is None else self.seconds_between_runs
 
     def _choose(
@@ -111,12 +108,6 @@ class DeliveryRuns:
     def _start(self, connection: Connection, ids: tuple[str, ...]) -> Run:
         request = RunRequest(DELIVER_JOB, ids, f"{len(ids)} deliveries", origin=Origin("event"))
         return record_run(connection, self._registry, request)[0]
-
-    def _enqueue(self, connection: Connection, run: Run) -> None:
-        try:
-            finish_enqueue(connection, self._streams, run, ledger.iterate_open_items(connection, run))
-        except RedisUnavailableError as error:
-            log.warning("enqueue_deferred", run=run.id, error=describe(error))
 
     def _close(self, connection: Connection) -> None:
         for each in close_with_items(connection, _MOST_ITEMS):

@@ -14,7 +14,7 @@ from scheduler.metrics import SchedulerMetrics
 from scheduler.status import Submission, set_submitted
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.enqueue import finish_enqueue, record_run
+from streamworkers.engine.enqueue import enqueue_committed, record_run
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.preparation import LostPrepares
@@ -22,7 +22,7 @@ from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.errors import BadInputError, RedisUnavailableError, UnknownNameError
+from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.faults import describe, find_fault
 from streamworkers.loading import LOAD_JOB
 from streamworkers.market.bars.write import announce_bars
@@ -184,11 +184,7 @@ class MessagesToRuns:
     def _enqueue(self, connection: Connection, run: Run, job_id: str | None) -> None:
         if job_id is not None:
             set_submitted(self.messages, connection, Submission(job_id, run), self.status_ttl_seconds)
-        try:
-            finish_enqueue(connection, self.streams, run, ledger.iterate_open_items(connection, run))
-        except RedisUnavailableError as error:
-            # The run is in the ledger: the reconciler adds it.
-            log.warning("enqueue_deferred", run=run.id, error=describe(error))
+        enqueue_committed(connection, self.streams, run)
 
     def _reject(self, raw: bytes, source: str, reason: str, detail: str) -> MessageResult:
         """Publish once why a message was rejected, though every replica has received it."""

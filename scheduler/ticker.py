@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from scheduler.metrics import SchedulerMetrics
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.enqueue import finish_enqueue
+from streamworkers.engine.enqueue import enqueue_committed
 from streamworkers.engine.job import Origin
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.outcome import Event
@@ -259,11 +259,8 @@ class Ticker:
         for run in runs:
             if time.monotonic() < self._redis_away_until:
                 return
-            try:
-                finish_enqueue(connection, self.streams, run, ledger.iterate_open_items(connection, run))
-            except RedisUnavailableError as error:
+            if (error := enqueue_committed(connection, self.streams, run)) is not None:
                 self._redis_away_until = time.monotonic() + _REDIS_PAUSE_SECONDS
-                log.warning("enqueue_deferred", run=run.id, error=describe(error))
                 self.on_redis_away(error)
 
 

@@ -20,6 +20,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.session import reset_session
 from streamworkers.errors import BadInputError, KeyConflictError, RedisUnavailableError, UnknownJobError, UsageError
+from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _PIPELINE = 10_000
@@ -164,6 +165,16 @@ def finish_enqueue(connection: Connection, streams: Streams, run: Run, entries: 
                 ledger.mark_enqueued(connection, run.id)
     except errors.LockNotAvailable:
         log.info("enqueue_deferred", run=run.id, error="the reconciler adds its entries")
+
+
+def enqueue_committed(connection: Connection, streams: Streams, run: Run) -> RedisUnavailableError | None:
+    """Add the entries of a committed run; while Redis is away, returns the error and leaves them to the reconciler."""
+    try:
+        finish_enqueue(connection, streams, run, ledger.iterate_open_items(connection, run))
+    except RedisUnavailableError as error:
+        log.warning("enqueue_deferred", run=run.id, error=describe(error))
+        return error
+    return None
 
 
 @contextmanager
