@@ -1,11 +1,13 @@
 """What a handler is given, what it says of each item, and the events that go with what it saved."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeAlias
 
 from typing_extensions import TypeVar
 
+from streamworkers.engine.redis.keys import NOTIFY_CHANNEL
 from streamworkers.faults import clean_stack, clean_text
 
 V = TypeVar("V", default=Any)
@@ -87,3 +89,26 @@ class Event:
 
     channel: str
     payload: dict[str, Any] = field(default_factory=dict)
+
+
+def make_notice(
+    user: str,
+    kind: str,
+    dedup_key: str,
+    data: Mapping[str, Any],
+    *,
+    priority: str = "normal",
+    group: str | None = None,
+    expires_at: datetime | None = None,
+) -> Event:
+    """The event that a notification of a user is made of, as in docs/reference/events.md. It checks nothing."""
+    payload = {
+        "user_id": user,
+        "type": kind,
+        "dedup_key": dedup_key,
+        "priority": priority,
+        "group_key": group,
+        "data": dict(data),
+        "expires_at": None if expires_at is None else expires_at.isoformat(),
+    }
+    return Event(NOTIFY_CHANNEL, payload)

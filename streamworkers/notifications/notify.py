@@ -7,8 +7,7 @@ from uuid import UUID
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.outcome import Event
-from streamworkers.engine.redis.keys import NOTIFY_CHANNEL
+from streamworkers.engine.outcome import Event, make_notice
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.notification import parse_notification
 from streamworkers.notifications.notification_types import Priority
@@ -53,14 +52,6 @@ def notification_event(
     """The event that becomes a notification. Raises BadInputError."""
     if expires_at is not None and expires_at.tzinfo is None:
         raise BadInputError(f"expires_at {expires_at.isoformat()} has no time zone")
-    payload = {
-        "user_id": user,
-        "type": type,
-        "dedup_key": dedup_key,
-        "priority": priority,
-        "group_key": group,
-        "data": dict(data),
-        "expires_at": None if expires_at is None else expires_at.isoformat(),
-    }
-    parse_notification(UUID(int=0), payload, datetime.now(UTC))
-    return Event(NOTIFY_CHANNEL, payload)
+    event = make_notice(user, type, dedup_key, data, priority=priority, group=group, expires_at=expires_at)
+    parse_notification(UUID(int=0), event.payload, datetime.now(UTC))
+    return event

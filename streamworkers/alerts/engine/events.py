@@ -9,8 +9,8 @@ from streamworkers.alerts.engine.compiled import CompiledVersions
 from streamworkers.alerts.firing_message import alert_values
 from streamworkers.alerts.message import render_message
 from streamworkers.alerts.store.decisions import Correction, Firing
-from streamworkers.engine.outcome import Event
-from streamworkers.engine.redis.keys import ALERTS_CHANNEL, NOTIFY_CHANNEL
+from streamworkers.engine.outcome import Event, make_notice
+from streamworkers.engine.redis.keys import ALERTS_CHANNEL
 from streamworkers.rules.printer import print_rule
 
 ALERT_SCHEMA_VERSION = 1
@@ -34,8 +34,8 @@ def firing_events(firings: Iterable[Firing], versions: CompiledVersions, timefra
         earlier = firing.earlier if catch_up == "latest" else 0
         payload = _describe(firing, version.alert, timeframe, run_id) | {"user_id": version.user, "earlier": earlier}
         words = _words(firing, version.alert, timeframe, earlier)
-        notification = _notification(payload | words, version.alert)
-        found += [Event(ALERTS_CHANNEL, payload), Event(NOTIFY_CHANNEL, notification)]
+        key = f"{payload['event_type']}:{firing.alert_id}:{firing.symbol}:{payload['bar_time']}"
+        found += [Event(ALERTS_CHANNEL, payload), _notify(payload | words, version.alert, key)]
     return found
 
 
@@ -59,25 +59,14 @@ def correction_events(
             "user_id": version.user,
         }
         key = f"alert_correction:{each.alert_id}:{each.symbol}:{each.bar_time.isoformat()}:{each.change}"
-        found.append(Event(NOTIFY_CHANNEL, _notification(payload, version.alert) | {"dedup_key": key}))
+        found.append(_notify(payload, version.alert, key))
     return found
 
 
 def system_notice(user: str, kind: str, alert_id: int, name: str | None, symbol: str, at: datetime, text: str) -> Event:
     """A notification about an alert itself: that it is blind, or muted by a split."""
     data = {"alert_id": alert_id, "name": name, "symbol": symbol, "text": text}
-    return Event(
-        NOTIFY_CHANNEL,
-        {
-            "user_id": user,
-            "type": kind,
-            "dedup_key": f"{kind}:{alert_id}:{symbol}:{at.isoformat()}",
-            "priority": "normal",
-            "group_key": None,
-            "data": data,
-            "expires_at": None,
-        },
-    )
+    return make_notice(user, kind, f"{kind}:{alert_id}:{symbol}:{at.isoformat()}", data)
 
 
 def _is_public(firing: Firing) -> bool:
@@ -114,14 +103,8 @@ def _words(firing: Firing, alert: Alert, timeframe: str, earlier: int) -> dict[s
     return words | ({"text": text} if text else {})
 
 
-def _notification(payload: dict[str, Any], alert: Alert) -> dict[str, Any]:
-    kind = str(payload["event_type"])
-    return {
-        "user_id": payload["user_id"],
-        "type": kind,
-        "dedup_key": f"{kind}:{payload['alert_id']}:{payload['symbol']}:{payload['bar_time']}",
-        "priority": alert.notify.priority,
-        "group_key": alert.notify.group,
-        "data": payload | {"channels": list(alert.notify.channels), "message_template": alert.notify.message_template},
-        "expires_at": None,
-    }
+def _notify(payload: dict[str, Any], alert: Alert, dedup_key: str) -> Event:
+    wanted = alert.notify
+    data = payload | {"channels": list(wanted.channels), "message_template": wanted.message_template}
+    user, kind = payload["user_id"], payload["event_type"]
+    return make_notice(user, kind, dedup_key, data, priority=wanted.priority, group=wanted.group)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from streamworkers.config import load_settings
-from streamworkers.engine.outcome import Event
-from streamworkers.engine.redis.keys import NOTIFY_CHANNEL
+from streamworkers.engine.outcome import Event, make_notice
 
 # A dead delivery fails its run: a notification of that would fail in the same way, without an end.
 _SILENT_JOBS = ("deliver",)
@@ -30,15 +29,4 @@ def _notice(user: str, failure: Event) -> Event:
     elif run["stale"]:
         data["reason"] = f"{run['stale']} of {run['items']} symbols are stale"
     ended = datetime.now(UTC).isoformat(timespec="milliseconds")  # a run that is retried can fail again
-    return Event(
-        NOTIFY_CHANNEL,
-        {
-            "user_id": user,
-            "type": "run_failed",
-            "dedup_key": f"run_failed:{run['run_id']}:{ended}",
-            "priority": "high",
-            "group_key": None,
-            "data": data,
-            "expires_at": None,
-        },
-    )
+    return make_notice(user, "run_failed", f"run_failed:{run['run_id']}:{ended}", data, priority="high")
