@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
 
@@ -80,6 +80,24 @@ class RunningServer:
         finally:
             self._ended.set()
             self._up.set()
+
+
+class _Running(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+_S = TypeVar("_S", bound=_Running)
+
+
+@contextmanager
+def running(server: _S) -> Iterator[_S]:
+    """Run a server for the length of a block."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from streamworkers_fakes.massive.api import FakeMassive
 from streamworkers_fakes.massive.calls import Call
 from streamworkers_fakes.massive.market import FakeMarket
 from streamworkers_fakes.massive.misbehaviour import Misbehaviour, parse_misbehaviour
-from streamworkers_fakes.serving import Certificate, RunningServer, command_process
+from streamworkers_fakes.serving import Certificate, RunningServer, command_process, running
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -97,14 +97,11 @@ def running_fake_massive(
     With a `certificate` it speaks TLS. `misbehaviours` are added after those of `fake`;
     texts are parsed by `parse_misbehaviour`.
     """
-    server = RunningFakeMassive(FakeMassive() if fake is None else fake, host, port, certificate)
-    try:
-        for rule in misbehaviours:
-            server.fake.rules.add(parse_misbehaviour(rule) if isinstance(rule, str) else rule)
-        server.start()
+    fake = FakeMassive() if fake is None else fake
+    for rule in misbehaviours:
+        fake.rules.add(parse_misbehaviour(rule) if isinstance(rule, str) else rule)
+    with running(RunningFakeMassive(fake, host, port, certificate)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
-from streamworkers_fakes.serving import Certificate, command_process
+from streamworkers_fakes.serving import Certificate, command_process, running
 from streamworkers_fakes.smtp.plans import SmtpPlan, SmtpPlans, parse_smtp_plan
 
 if TYPE_CHECKING:
@@ -246,12 +246,8 @@ def running_fake_smtp(
     port: int = 0,
 ) -> Iterator[RunningFakeSmtp]:
     """Run a mail server for the length of a block, by default without encryption on a free port."""
-    server = RunningFakeSmtp(options, host, port)
-    try:
-        server.start()
+    with running(RunningFakeSmtp(options, host, port)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from streamworkers_fakes.serving import RunningServer, command_process
+from streamworkers_fakes.serving import RunningServer, command_process, running
 from streamworkers_fakes.telegram.bot_api import FakeBotApi
 from streamworkers_fakes.telegram.calls import BotCall
 from streamworkers_fakes.telegram.plans import BotPlan, parse_bot_plan
@@ -49,12 +49,8 @@ def running_fake_bot_api(
     fake: FakeBotApi | None = None, *, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[RunningFakeBotApi]:
     """Run a server for the length of a block, by default a FakeBotApi() on a free port."""
-    server = RunningFakeBotApi(FakeBotApi() if fake is None else fake, host, port)
-    try:
-        server.start()
+    with running(RunningFakeBotApi(FakeBotApi() if fake is None else fake, host, port)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from streamworkers_fakes.serving import Certificate, RunningServer, command_process, drop_connection
+from streamworkers_fakes.serving import Certificate, RunningServer, command_process, drop_connection, running
 from streamworkers_fakes.webhook.receiver import FakeReceiver, HookCall
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ def running_fake_receiver(
     certificate: Certificate | None = None,
 ) -> Iterator[RunningFakeReceiver]:
     """Run a receiver for the length of a block, by default on a free port and without secrets."""
-    server = RunningFakeReceiver(FakeReceiver() if receiver is None else receiver, host, port, certificate)
-    try:
-        server.start()
+    with running(
+        RunningFakeReceiver(FakeReceiver() if receiver is None else receiver, host, port, certificate)
+    ) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @contextmanager
