@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -42,11 +42,21 @@ _KEPT_DAYS = {
 }
 PARTS = (*_KEPT_DAYS, "load_checkpoints", "partitions_ahead")
 DAYS_AHEAD = 7
-_RESULT_TABLES = ("daily_patterns", "indicator_results")
-_CHANGE_TABLES = ("series_changes", "series_versions")
-_NOTIFICATION_PARTS = (MESSAGE_TEXTS, *NOTIFICATION_TABLES)
 # A load that has waited for longer fetches its pages again.
 _FIXED_DAYS = {"load_checkpoints": 7}
+# How the old rows of a part are counted, and how so many of them are deleted; all others are tables of the ledger.
+_Count: TypeAlias = Callable[[Connection, str, datetime], int]
+_Delete: TypeAlias = Callable[[Connection, str, datetime, int], int]
+_RULES: dict[str, tuple[_Count, _Delete]] = {
+    **dict.fromkeys(("daily_patterns", "indicator_results"), (count_old_results, delete_old_results)),
+    **dict.fromkeys(("series_changes", "series_versions"), (count_old_changes, delete_old_changes)),
+    **dict.fromkeys(ALERT_TABLES, (count_old_alert_rows, delete_old_alert_rows)),
+    **dict.fromkeys((MESSAGE_TEXTS, *NOTIFICATION_TABLES), (count_old_notification_rows, delete_old_notification_rows)),
+    "load_checkpoints": (
+        lambda connection, _, before: count_old_checkpoints(connection, before),
+        lambda connection, _, before, limit: delete_old_checkpoints(connection, before, limit),
+    ),
+}
 
 
 class CleanupParameters(JobParameters):
@@ -96,11 +106,12 @@ def clean(
         return _create_partitions(connection, now, parameters.dry_run)
     if part == "run_items":
         return _drop_partitions(connection, before, parameters.dry_run, is_cancelled)
+    count, delete = _RULES.get(part, (retention.count_old, retention.remove_old))
     if parameters.dry_run:
-        return Cleaning(part, _count_old(connection, part, before))
+        return Cleaning(part, count(connection, part, before))
     total = 0
     while not is_cancelled():
-        deleted = _delete_old(connection, part, before, parameters.batch_rows)
+        deleted = delete(connection, part, before, parameters.batch_rows)
         total += deleted
         if deleted < parameters.batch_rows:
             break
@@ -152,31 +163,3 @@ def _create_partitions(connection: Connection, now: datetime, dry_run: bool) -> 
         for moment in (now, now + timedelta(days=31)):
             ensure_minute_partition(connection, moment)
     return Cleaning("partitions_ahead", 0)
-
-
-def _count_old(connection: Connection, table: str, before: datetime) -> int:
-    if table in _RESULT_TABLES:
-        return count_old_results(connection, table, before)
-    if table == "load_checkpoints":
-        return count_old_checkpoints(connection, before)
-    if table in _CHANGE_TABLES:
-        return count_old_changes(connection, table, before)
-    if table in ALERT_TABLES:
-        return count_old_alert_rows(connection, table, before)
-    if table in _NOTIFICATION_PARTS:
-        return count_old_notification_rows(connection, table, before)
-    return retention.count_old(connection, table, before)
-
-
-def _delete_old(connection: Connection, table: str, before: datetime, limit: int) -> int:
-    if table in _RESULT_TABLES:
-        return delete_old_results(connection, table, before, limit)
-    if table == "load_checkpoints":
-        return delete_old_checkpoints(connection, before, limit)
-    if table in _CHANGE_TABLES:
-        return delete_old_changes(connection, table, before, limit)
-    if table in ALERT_TABLES:
-        return delete_old_alert_rows(connection, table, before, limit)
-    if table in _NOTIFICATION_PARTS:
-        return delete_old_notification_rows(connection, table, before, limit)
-    return retention.remove_old(connection, table, before, limit)
