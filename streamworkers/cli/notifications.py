@@ -1,10 +1,12 @@
 """`streamworkers notifications`: what users are notified of, and what each delivery has come to."""
 
+from typing import Any
 from uuid import UUID
 
 import click
 
 from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
+from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.store.closing import reopen_deliveries
 from streamworkers.notifications.store.listing import list_notifications, show_notification
@@ -37,9 +39,7 @@ def list_newest(user: str | None, type_name: str | None, limit: int, as_json: bo
 def show(notification_id: UUID, as_json: bool) -> None:
     """Show a notification with what it says, and each delivery of it: where, when, how often, and why not."""
     with Session.open().database() as connection:
-        row = show_notification(connection, notification_id)
-    if row is None:
-        raise BadInputError(f"no notification has the id {notification_id}: see `streamworkers notifications list`")
+        row = _find(connection, notification_id)
     if as_json:
         print_json(row)
         return
@@ -58,11 +58,17 @@ def show(notification_id: UUID, as_json: bool) -> None:
 def retry(notification_id: UUID, as_json: bool) -> None:
     """Send again what of a notification is dead, or is ambiguous and held for a person to decide."""
     with Session.open().database() as connection:
-        row = show_notification(connection, notification_id)
-        if row is None:
-            raise BadInputError(f"no notification has the id {notification_id}: see `streamworkers notifications list`")
+        row = _find(connection, notification_id)
         opened = reopen_deliveries(connection, [each["id"] for each in row["deliveries"]])
     if as_json:
         print_json([{"delivery": each, "outcome": "queued"} for each in opened])
     else:
         click.echo(f"queued again: {len(opened)} of {len(row['deliveries'])} deliveries")
+
+
+def _find(connection: Connection, notification_id: UUID) -> dict[str, Any]:
+    """A notification with its deliveries. Raises BadInputError."""
+    row = show_notification(connection, notification_id)
+    if row is None:
+        raise BadInputError(f"no notification has the id {notification_id}: see `streamworkers notifications list`")
+    return row

@@ -8,6 +8,7 @@ from uuid import UUID
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.engine.ledger import Run
 from streamworkers.notifications.channels.channel import Address
+from streamworkers.notifications.notification_types import PRIORITIES, Priority
 
 # Of each endpoint the first ones, so that one with thousands does not hide the others.
 _WAITING = """
@@ -42,7 +43,6 @@ _POSTPONE = """
     FROM unnest(%s::uuid[], %s::float8[]) AS p(id, seconds)
     WHERE d.id = p.id AND d.run_id IS NULL AND d.state IN ('queued', 'deferred', 'failed')
 """
-_RANKS = {"urgent": 0, "high": 1, "normal": 2, "low": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class WaitingDelivery:
     id: UUID
     user_id: str
     channel: str
-    priority: str
+    priority: Priority
     address: str | None
     settings: Mapping[str, Any] | None
 
@@ -65,7 +65,7 @@ class WaitingDelivery:
 def read_waiting(connection: Connection, most: int) -> list[WaitingDelivery]:
     """Return due deliveries that are in no run, some of each endpoint; by priority, then age."""
     rows = [WaitingDelivery(**row) for row in fetch_rows(connection, _WAITING, (most,))]
-    return sorted(rows, key=lambda row: _RANKS[row.priority])
+    return sorted(rows, key=lambda row: -PRIORITIES.index(row.priority))
 
 
 def read_admitted(connection: Connection, most: int) -> list[WaitingDelivery]:

@@ -3,20 +3,15 @@
 import uuid
 from datetime import timedelta
 
-import msgspec
-from psycopg.types.json import Jsonb
-
-from streamworkers.database import Connection, fetch_value
+from streamworkers.database import Connection
 from streamworkers.notifications.content import Content
 from streamworkers.notifications.notification_types import ANSWER_TYPE
 from streamworkers.notifications.store.endpoints import Endpoint
+from streamworkers.notifications.store.messages import add_message
 
 ADMITTED_AFTER = timedelta(seconds=10)  # what its writer has not sent by then, others may send
 EXPIRES_AFTER = timedelta(hours=1)
 LEFT_AFTER = timedelta(minutes=1)  # longer than any call takes
-_ADD = """
-INSERT INTO deliveries (user_id, endpoint_id, channel, type, priority, content, not_before, expires_at)
-VALUES (%s, %s, %s, %s, 'urgent', %s, clock_timestamp() + %s, clock_timestamp() + %s) RETURNING id"""
 _ERASE = """
 UPDATE deliveries SET content = NULL, parts = NULL, picture = NULL, provider_id = NULL WHERE endpoint_id = %s"""
 _DUE = """
@@ -31,9 +26,7 @@ WHERE type = %s AND state = 'sending' AND run_id IS NULL AND claimed_at < clock_
 
 def add_answer(connection: Connection, endpoint: Endpoint, content: Content) -> uuid.UUID:
     """Add an answer in the caller's transaction, and return its id."""
-    values = (endpoint.user, endpoint.id, endpoint.channel, ANSWER_TYPE, Jsonb(msgspec.to_builtins(content)))
-    found: uuid.UUID = fetch_value(connection, _ADD, (*values, ADMITTED_AFTER, EXPIRES_AFTER))
-    return found
+    return add_message(connection, endpoint, ANSWER_TYPE, content, EXPIRES_AFTER, due_in=ADMITTED_AFTER)
 
 
 def list_due_answers(connection: Connection, limit: int) -> list[uuid.UUID]:
