@@ -17,7 +17,7 @@ class WaitingItems:
     """The items of a run that wait, in some of the `queues`, for a provider's `calls_per_minute`.
 
     A call is held for the next few of them. Each of the others asks again at a random moment of the time that the calls
-    for all of them take, so that an item asks about twice, however many wait. `calls_of_item` is below 1 where
+    for all of them take, so that an item asks a few times, however many wait. `calls_of_item` is below 1 where
     timeframes share a request.
     """
 

@@ -25,6 +25,7 @@ _SEVERAL = {
     "alert_would_not_have_fired": "corrected firings",
     "alert_not_checked": "corrections",
     "alert_blind": "blind alerts",
+    "alert_sees_again": "alerts that are blind no more",
     "alert_muted": "mutes",
     "run_failed": "failed runs",
     "run_late": "late runs",
@@ -110,6 +111,7 @@ _ALERT_TITLES = {
     "alert_would_not_have_fired": "Correction: an alert would not have fired",
     "alert_not_checked": "Correction: an alert was not decided again",
     "alert_blind": "Blind alert",
+    "alert_sees_again": "Alert is blind no more",
     "alert_muted": "Alert muted",
 }
 _TITLES = {

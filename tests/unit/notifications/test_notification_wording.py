@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamworkers.notifications.content import Button, Content
+from streamworkers.notifications.notification_types import CODE_TYPE, NOTIFICATION_TYPES
 from streamworkers.notifications.wording import write_content, write_digest
 
 AT = datetime(2026, 1, 5, 21, tzinfo=UTC)
@@ -178,3 +179,17 @@ def test_any_data_makes_a_message(kind: str, data: dict[str, Any]) -> None:
     assert content.title
     assert all(len(button.data.encode()) <= 64 for button in content.buttons)
     assert write_digest([Sent(kind, data)]).title
+
+
+@pytest.mark.parametrize("kind", sorted({*NOTIFICATION_TYPES} - {CODE_TYPE}))
+def test_each_type_has_words_of_its_own(kind: str) -> None:
+    assert "“" not in write_digest([Sent(kind), Sent(kind)]).title
+    if kind.startswith("alert_") and kind != "alert_fired":
+        assert write_content(Sent(kind)).title != write_content(Sent("alert_fired")).title
+
+
+def test_an_alert_that_sees_again_says_so() -> None:
+    data = {"symbol": "AAPL", "name": "breakout", "text": "day bars of AAPL are stored again"}
+    assert write_content(Sent("alert_sees_again", data)) == Content(
+        "Alert is blind no more on AAPL: breakout", ("day bars of AAPL are stored again",)
+    )
