@@ -207,7 +207,9 @@ def test_processes_that_start_again_end_with_their_worker(
     tmp_path: Path,
 ) -> None:
     parameters = {"folder": str(folder)}
-    run = start_run(connection, streams, registry, "leaving", "POOL-A", "CHECK-B", "CHECK-C", parameters=parameters)
+    # With much time: on a slow machine the end of the pool is no reason to kill the worker.
+    symbols = ("POOL-A", "CHECK-B", "CHECK-C")
+    run = start_run(connection, streams, registry, "leaving_long", *symbols, parameters=parameters)
     with running_supervisor(environment, tmp_path, *TESTS) as supervisor:
         # One that finds them in its call fails, and is retried in another worker.
         assert wait_for_end(connection, run) == "COMPLETED"
