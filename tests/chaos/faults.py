@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from chaos.plan import CANCELLED_KEY, Enqueue, Fault
-from chaos.stage import Slot, Stage
+from chaos.stage import Slot, Stage, StageError
+from patience import Deadline, patient
 from streamworkers.admin import runs as operations
 from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.embedded.redis_server import RedisServer
 from streamworkers.engine.ledger.reports import DeadFilter, list_dead_items
-from streamworkers.errors import BadInputError
 
 T = TypeVar("T")
 KILLS = ("kill_worker", "kill_supervisor")
-_AGAIN_SECONDS = 0.25
 _LOOK_SECONDS = 0.03
+# A supervisor that a fault has ended is started again, and then there is a target.
+_TARGET_SECONDS = 60.0
 _MOST_REPLAYED = 6
 
 
@@ -51,8 +52,9 @@ class Faults:
         """Schedule all faults in order, each not before its pause has passed, and the work of the time between them.
 
         Three of four also wait until the pool has executed something since the one before, and somebody is executing,
-        so that they meet a pool at work on a slow machine too. What is enqueued waits for the fault before it, whose
-        time in the plan is `planned`, so that there is work until the last fault.
+        so that they meet a pool at work on a slow machine too. All of them wait for a target, so each of them happens.
+        What is enqueued waits for the fault before it, whose time in the plan is `planned`, so that there is work
+        until the last fault.
         """
         following = planned + faults[0].pause if faults else float("inf")
         count = bisect_left(enqueues, following, key=lambda enqueue: enqueue.at)
@@ -63,22 +65,29 @@ class Faults:
         first, *others = faults
         executed = self._stage.executed()
         latest = self._stage.now() + first.pause + self._stage.plan.wait_seconds
+        wait_for_target = Deadline(first.pause + _TARGET_SECONDS)
 
         def begin() -> None:
             has_worked = self._stage.executed() > executed and any(
                 self._stage.is_executing(pid) for slot in self._stage.healthy_slots() for pid in slot.worker_pids()
             )
-            if not (first.is_blind or has_worked) and self._stage.now() < latest:
+            is_due = first.is_blind or has_worked or self._stage.now() >= latest
+            if is_due and self.begin(first):
+                self.schedule(others, enqueues[count:], following)
+            elif wait_for_target.has_passed():
+                raise StageError(f"no target for {first.kind} within {patient(wait_for_target.seconds):g} s")
+            else:
                 self._stage.after(_LOOK_SECONDS, begin)
-                return
-            self.begin(first)
-            self.schedule(others, enqueues[count:], following)
 
         self._stage.after(first.pause, begin)
 
-    def begin(self, fault: Fault) -> None:
-        """Cause a fault, and end it after its duration. A fault without a target is skipped and recorded as such."""
+    def begin(self, fault: Fault) -> bool:
+        """Cause a fault, and end it after its duration. False while it has no target, and nothing has happened."""
         stage, began = self._stage, self._stage.now()
+        if fault.kind == "cancel":
+            return self._cancel()
+        if fault.kind == "replay":
+            return self._replay()
         if fault.kind in self._instant:
             self._instant[fault.kind]()
             stage.happened(fault.kind, began)
@@ -89,20 +98,20 @@ class Faults:
             start, end = self._lasting[fault.kind]
             start()
             stage.after(fault.seconds, lambda: self._end(fault.kind, began, end))
-        elif fault.kind == "cancel":
-            self._cancel(fault)
-        elif fault.kind == "replay":
-            self._replay(fault)
-        elif slots := stage.healthy_slots():
-            self._strike(fault, _chosen(fault, slots, lambda slot: any(map(stage.is_executing, slot.worker_pids()))))
         else:
-            stage.record.skipped.append(fault.kind)
+            return self._strike(fault)
+        return True
 
-    def _strike(self, fault: Fault, slot: Slot) -> None:
-        """Causes a fault of a supervisor or of one of its workers."""
-        stage, began, workers = self._stage, self._stage.now(), slot.worker_pids()
+    def _strike(self, fault: Fault) -> bool:
+        """Cause a fault of a healthy supervisor or of one of its workers, if there is one."""
+        stage, began = self._stage, self._stage.now()
+        slots = [slot for slot in stage.healthy_slots() if slot.worker_pids()]
+        if not slots:
+            return False
+        slot = _chosen(fault, slots, lambda slot: any(map(stage.is_executing, slot.worker_pids())))
+        workers = slot.worker_pids()
         match fault.kind:
-            case "kill_worker" if workers:
+            case "kill_worker":
                 pid = _chosen(fault, workers, stage.is_executing)
                 _signal([pid], signal.SIGKILL)
                 stage.happened(fault.kind, began, frozenset([pid]))
@@ -111,7 +120,7 @@ class Faults:
             case "term_supervisor":
                 stage.terminate_supervisor(slot)
                 stage.happened(fault.kind, began, frozenset(workers))
-            case "stop_worker" if workers:
+            case "stop_worker":
                 pid = _chosen(fault, workers, stage.is_executing)
                 stage.after(fault.seconds, self.stop(fault.kind, [pid]))
             case "stop_tree":
@@ -120,7 +129,8 @@ class Faults:
                 pids = [slot.supervisor.process.pid, *workers]
                 stage.after(fault.seconds, self.stop(fault.kind, pids, slot))
             case _:
-                stage.record.skipped.append(fault.kind)
+                raise StageError(f"there is no fault {fault.kind}")
+        return True
 
     def stop(self, kind: str, pids: list[int], slot: Slot | None = None) -> Callable[[], None]:
         """Send SIGSTOP; returns a function that continues them. `slot` is set if a supervisor is among them."""
@@ -171,34 +181,30 @@ class Faults:
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
 
-    def _cancel(self, fault: Fault) -> None:
-        """Cancel the run intended for it as soon as it has begun."""
+    def _cancel(self) -> bool:
+        """Cancel the run intended for it, if it has begun. Its items last until then."""
         stage, began = self._stage, self._stage.now()
         with stage.connection() as connection:
             row = connection.execute(
                 "SELECT id, status FROM runs WHERE idempotency_key = %s", (CANCELLED_KEY,)
             ).fetchone()
             if row is None or row[1] == "PENDING":
-                stage.after(_AGAIN_SECONDS, lambda: self.begin(fault))
-                return
-            try:
-                operations.cancel(connection, stage.streams, row[0])
-            except BadInputError:
-                stage.record.skipped.append(fault.kind)
-                return
-        stage.happened(fault.kind, began)
+                return False
+            operations.cancel(connection, stage.streams, row[0])
+        stage.happened("cancel", began)
+        return True
 
-    def _replay(self, fault: Fault) -> None:
-        """Replay some dead items as soon as there are any."""
+    def _replay(self) -> bool:
+        """Replay some dead items, if there are any."""
         stage, began = self._stage, self._stage.now()
         with stage.connection() as connection:
             dead = [(row["run_id"], row["seq"]) for row in list_dead_items(connection, DeadFilter(), _MOST_REPLAYED)]
             if not dead:
-                stage.after(_AGAIN_SECONDS, lambda: self.begin(fault))
-                return
+                return False
             stage.record.replayed |= set(dead)
             operations.replay(connection, stage.streams, dead)
-        stage.happened(fault.kind, began)
+        stage.happened("replay", began)
+        return True
 
 
 def _chosen(fault: Fault, candidates: Sequence[T], is_at_work: Callable[[T], bool]) -> T:

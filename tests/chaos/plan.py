@@ -139,6 +139,7 @@ def full_plan(seed: int, seconds: float = FULL_SECONDS, *, long_outages: bool = 
     counts = {kind: max(1, round(count * scale)) for kind, count in FULL_FAULTS.items()}
     enqueues = _workload(rng, seconds, max(4, round(90 * scale)), max(2, round(8 * scale)), 600, 25.0)
     faults = _schedule(rng, counts, seconds, lease_seconds)
+    enqueues = _with_run_to_cancel(enqueues, faults)
     if long_outages:
         for number, kind in enumerate(("redis_reject", "postgres_reject")):
             at = sum(fault.pause for fault in faults)
@@ -154,6 +155,7 @@ def short_plan(seed: int, seconds: float = 14.0) -> Plan:
     lease_seconds = paced(2.0)
     enqueues = _workload(rng, seconds, len(POISON), 1, 200, 12.0, poison_every=1)
     faults = _schedule(rng, SHORT_FAULTS, seconds, lease_seconds)
+    enqueues = _with_run_to_cancel(enqueues, faults)
     return Plan(seed, seconds, 2, 2, lease_seconds, patient(25), enqueues, faults, patient(4))
 
 
@@ -179,9 +181,15 @@ def _workload(
         runs.append(
             Enqueue(at, f"bulk-{number}", "chaos_bulk", symbols, milliseconds / 3, 5, _moment_of_death(rng, 0.15))
         )
-    long_items = tuple(f"SLEEP-{index:02}" for index in range(max(6, round(seconds / 20))))
-    runs.append(Enqueue(seconds * 0.1, CANCELLED_KEY, "chaos_long", long_items, 150.0, 5))
-    return sorted(runs, key=lambda run: run.at)
+    return runs
+
+
+def _with_run_to_cancel(runs: Sequence[Enqueue], faults: Sequence[Fault]) -> list[Enqueue]:
+    """All runs by time, and the one for the fault `cancel`, just before it, with items that last until then."""
+    number = next(number for number, fault in enumerate(faults) if fault.kind == "cancel")
+    at = sum(fault.pause for fault in faults[:number]) + faults[number].pause / 2
+    symbols = tuple(f"SLEEP-{index}" for index in range(6))
+    return sorted([*runs, Enqueue(at, CANCELLED_KEY, "chaos_long", symbols, 2500.0, 5)], key=lambda run: run.at)
 
 
 def _mixed_run(rng: random.Random, number: int, at: float, milliseconds: float, poison: str | None) -> Enqueue:

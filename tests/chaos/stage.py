@@ -113,7 +113,6 @@ class Record:
     """The events of the stage, for the verdict."""
 
     incidents: list[Incident] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
     goodbyes: list[Goodbye] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     enqueuers_killed: int = 0
