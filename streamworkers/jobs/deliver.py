@@ -26,6 +26,8 @@ class Deliver(Job[JobParameters]):
     queue: ClassVar[str] = "notify"
     item_kind: ClassVar = "id"
     batch_size: ClassVar[int] = 25
+    # Between batches nobody books slots, and a slot that nobody has booked when it comes is lost.
+    target_batch_seconds: ClassVar[float | None] = 1.0
     timeout_seconds: ClassVar[float] = 300.0
     counters: ClassVar[tuple[JobCounter, ...]] = (
         JobCounter("deliveries", "Deliveries, by their state after a call", ("channel", "outcome")),

@@ -90,8 +90,8 @@ def _describe(request: SlotRequest, places: dict[str, int]) -> list[Any]:
         place = places.setdefault(bucket, len(places) + 1)
         window_ms = math.ceil(seconds * 1000 + _slack_ms(limit)) + 1  # times are cut to whole milliseconds
         limits.append([place, calls, window_ms])
-        # Half the time that a call has on average, so that what a slow moment lost can be made up for.
-        gap_ms = math.floor(min(seconds / calls / 2, LONGEST_GAP_SECONDS) * 1000)
+        # A quarter of the time that a call has on average, so that what a slow moment lost can be made up for.
+        gap_ms = math.floor(min(seconds / calls / 4, LONGEST_GAP_SECONDS) * 1000)
         if calls > 1 and gap_ms:
             limits.append([place, 1, gap_ms])
     grace_ms = min((_slack_ms(limit) / 2 for limit in request.limits), default=0)

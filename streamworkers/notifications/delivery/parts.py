@@ -1,8 +1,8 @@
 """What is sent is made once, by the worker that takes a delivery first, and kept with it: sent again it is the same."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
+from uuid import UUID
 
 import msgspec
 from psycopg import Error
@@ -13,6 +13,7 @@ from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.content import Content, Picture
 from streamworkers.notifications.store.sending import (
     DeliveryRow,
+    MadeParts,
     NotificationRow,
     keep_parts,
     lock_digest,
@@ -28,18 +29,44 @@ class NoPartsError(Exception):
 
 
 def make_parts(
-    connection: Connection, row: DeliveryRow, channel: MessageChannel, public_url: str | None, draw: DrawPicture | None
-) -> None:
-    """Make and keep what is sent of a delivery; nothing joins a digest meanwhile or later. Raises NoPartsError."""
-    with connection.transaction() if row.is_digest else nullcontext():
-        if row.is_digest:
-            lock_digest(connection, row.id)
-        _make_parts(connection, row, channel, public_url, draw)
+    connection: Connection,
+    rows: Sequence[DeliveryRow],
+    channels: Mapping[str, MessageChannel],
+    public_url: str | None,
+    draw: DrawPicture | None,
+) -> dict[UUID, str]:
+    """Make and keep what is sent of deliveries; returns why nothing can be made of some of them.
+
+    Nothing joins a digest from then on. All others are kept by one commit.
+    """
+    troubles, made = {}, []
+    for row in rows:
+        try:
+            channel = _channel_of(row, channels)
+            if row.is_digest:
+                with connection.transaction():
+                    lock_digest(connection, row.id)
+                    keep_parts(connection, [_make_parts(connection, row, channel, public_url, draw)])
+            else:
+                made.append(_make_parts(connection, row, channel, public_url, draw))
+        except NoPartsError as error:
+            troubles[row.id] = str(error)
+    if made:
+        with connection.transaction():
+            keep_parts(connection, made)
+    return troubles
+
+
+def _channel_of(row: DeliveryRow, channels: Mapping[str, MessageChannel]) -> MessageChannel:
+    channel = channels.get(row.channel)
+    if channel is None:
+        raise NoPartsError(f"no channel {row.channel!r} is installed")
+    return channel
 
 
 def _make_parts(
     connection: Connection, row: DeliveryRow, channel: MessageChannel, public_url: str | None, draw: DrawPicture | None
-) -> None:
+) -> MadeParts:
     try:
         content, picture = _make_content(connection, row, channel, public_url, draw)
         parts = channel.render(content, row.target, has_picture=picture is not None)
@@ -49,7 +76,7 @@ def _make_parts(
         raise NoPartsError(f"no message can be made of it: {describe(error)}") from error
     if not parts:
         raise NoPartsError(f"the channel {row.channel} made no message of it")
-    keep_parts(connection, row.id, msgspec.to_builtins(content), parts, None if picture is None else picture.data)
+    return MadeParts(row.id, msgspec.to_builtins(content), parts, None if picture is None else picture.data)
 
 
 def _make_content(

@@ -13,7 +13,7 @@ from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
 from streamworkers.notifications.delivery.calls import DeliveryCalls, limits_of
-from streamworkers.notifications.delivery.parts import DrawPicture, NoPartsError, make_parts
+from streamworkers.notifications.delivery.parts import DrawPicture, make_parts
 from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS, SlotOrder, renew_token
 from streamworkers.notifications.store.sending import DeliveryRow, end_unsent, read_delivery_rows
 
@@ -73,15 +73,10 @@ class Sender:
     ) -> dict[UUID, DeliveryRow]:
         """Return the deliveries to send, with what is sent of each; those that can never be sent are dead."""
         wanted = [row for row in read_delivery_rows(connection, deliveries) if _is_wanted(row, run_id)]
-        for row in wanted:
-            try:
-                channel = self.channels.get(row.channel)
-                if channel is None:
-                    raise NoPartsError(f"no channel {row.channel!r} is installed")
-                if row.parts is None:
-                    make_parts(connection, row, channel, self.settings.public_url, self.draw)
-            except NoPartsError as error:
-                end_unsent(connection, row.id, run_id, "dead", str(error))
+        unmade = [row for row in wanted if row.parts is None or row.channel not in self.channels]
+        troubles = make_parts(connection, unmade, self.channels, self.settings.public_url, self.draw)
+        for delivery, trouble in troubles.items():
+            end_unsent(connection, delivery, run_id, "dead", trouble)
         made = read_delivery_rows(connection, [row.id for row in wanted])
         return {row.id: row for row in made if row.parts is not None and row.channel in self.channels}
 

@@ -121,6 +121,15 @@ class DeliveryRow:
         return Address(self.address or "", self.settings or {})
 
 
+class MadeParts(NamedTuple):
+    """What is sent of a delivery, made of its content."""
+
+    delivery: UUID
+    content: dict[str, Any]
+    parts: Sequence[Part]
+    picture: bytes | None
+
+
 class FoundDelivery(NamedTuple):
     """How a claim found a delivery, and where it goes now; with a reason, it is not sent."""
 
@@ -206,11 +215,10 @@ def lock_digest(connection: Connection, delivery: UUID) -> None:
     connection.execute("SELECT 1 FROM deliveries WHERE id = %s FOR UPDATE", (delivery,))
 
 
-def keep_parts(
-    connection: Connection, delivery: UUID, content: dict[str, Any], parts: Sequence[Part], picture: bytes | None
-) -> None:
+def keep_parts(connection: Connection, made: Sequence[MadeParts]) -> None:
     """Keep what is sent, unless another has made it already."""
-    connection.execute(_KEEP_PARTS, (Jsonb(content), Jsonb(list(parts)), picture, delivery))
+    rows = [(Jsonb(each.content), Jsonb(list(each.parts)), each.picture, each.delivery) for each in made]
+    connection.cursor().executemany(_KEEP_PARTS, rows)
 
 
 def give_back(

@@ -33,7 +33,7 @@ def _windows_of(limit: tuple[str, int, float]) -> list[tuple[int, int]]:
     """The calls and the milliseconds of a limit in the book: its own, and the gap between two calls."""
     _, calls, seconds = limit
     window = (calls, math.ceil(seconds * 1000 * (1 + SLACK)) + 1)
-    gap = (1, math.floor(min(seconds / calls / 2, LONGEST_GAP_SECONDS) * 1000))
+    gap = (1, math.floor(min(seconds / calls / 4, LONGEST_GAP_SECONDS) * 1000))
     return [window, gap] if calls > 1 and gap[1] else [window]
 
 
