@@ -10,6 +10,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.message import LoadComplete, LoadRequest, RejectedError, find_job_id, parse_message
+from scheduler.message_notices import Rejection, notify_rejected
 from scheduler.metrics import SchedulerMetrics
 from scheduler.status import Submission, set_submitted
 from streamworkers.database import Connection
@@ -187,7 +188,10 @@ class MessagesToRuns:
         enqueue_committed(connection, self.streams, run)
 
     def _reject(self, raw: bytes, source: str, reason: str, detail: str) -> MessageResult:
-        """Publish once why a message was rejected, though every replica has received it."""
+        """Notify and publish once why a message was rejected, though every replica has received it."""
+        # The notification first: it is made once, however often this is repeated.
+        with self.pool.connection() as connection:
+            notify_rejected(connection, Rejection(raw, source, reason, detail))
         payload = {
             "schema_version": 1,
             "kind": "message_rejected",

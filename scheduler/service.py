@@ -14,6 +14,7 @@ from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
 from scheduler.calendars import SessionFiller
 from scheduler.delivery_runs import DeliveryRuns
+from scheduler.late_runs import LateRuns
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
@@ -120,6 +121,7 @@ class Scheduler:
             JobTypeRecorder(self._pool, registry),
             SessionGuard(self._pool),
             AlertBlindness(self._pool, self._settings.calendar),
+            LateRuns(self._pool, 60 * self._settings.run_late_minutes),
         ]
         self._services: list[ServiceLoop] = [
             self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services

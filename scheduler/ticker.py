@@ -14,6 +14,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.metrics import SchedulerMetrics
+from scheduler.schedule_notices import Unstarted, notify_problem, notify_started_late, notify_unstarted
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue_committed
@@ -102,6 +103,8 @@ class Ticker:
             run = self._apply(connection, schedule, decision, due_at(decision.tick.moment), now)
             if run is not None:
                 started.append(run)
+        missed = [Unstarted(*decision) for decision in plan.decisions if decision.state == "missed"]
+        notify_unstarted(connection, schedule, missed)
         following = plan_next(schedule.id, definition, plan.following, now)
         if following.problem is not None and following.problem != schedule.problem:
             log.warning("calendar_ends", schedule=schedule.name, problem=following.problem)
@@ -122,8 +125,14 @@ class Ticker:
         if not ticks.insert_tick(connection, schedule, tick, state, now, reason=reason, tick_count=count):
             return None
         if state == "started":
-            self.metrics.lateness_seconds.labels(schedule.name).observe(max(0.0, (now - due_at).total_seconds()))
-            return self._start(connection, schedule, tick)
+            late = max(0.0, (now - due_at).total_seconds())
+            self.metrics.lateness_seconds.labels(schedule.name).observe(late)
+            run = self._start(connection, schedule, tick)
+            if run is not None and late > definition.misfire_grace_seconds:
+                notify_started_late(connection, schedule, run.id, tick, late)
+            return run
+        if state == "skipped" and decision.state == "start":
+            notify_unstarted(connection, schedule, [Unstarted(tick, state, reason)])
         self._report(schedule, tick, state, reason, count)
         return None
 
@@ -166,6 +175,7 @@ class Ticker:
             ticks.update_tick(connection, schedule, tick, "rejected", reason=rejection, detail=detail)
             self.metrics.ticks.labels(schedule.name, "rejected").inc()
             ledger.add_events(connection, [_rejection_event(schedule, tick, rejection)])
+            notify_unstarted(connection, schedule, [Unstarted(tick, "rejected", rejection)])
             return None
         ticks.update_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
         self._report(schedule, tick, "started", reason, 1, run.id)
@@ -191,7 +201,9 @@ class Ticker:
         schedule, tick = waiting.schedule, waiting.tick
         definition = schedule.definition
         if definition is None or not definition.enabled:
-            self._change(connection, schedule, tick, "skipped", "the schedule was paused while the tick waited")
+            paused = "the schedule was paused while the tick waited"
+            ticks.update_tick(connection, schedule, tick, "skipped", reason=paused)
+            self._report(schedule, tick, "skipped", paused, 1)
             return None
         reason, detail = None, None
         if definition.after is not None:
@@ -204,34 +216,35 @@ class Ticker:
                 return None
             reason, detail = decision.reason, awaited.to_detail()
             if decision.action == "skip":
-                self._change(connection, schedule, tick, "skipped", reason, detail)
+                self._skip(connection, schedule, tick, reason, detail)
                 return None
         state, full_reason = self._check_instances(connection, schedule, tick)
         if state == "waiting":
             full.append(schedule.id)
             return None
         if state == "skipped":
-            self._change(connection, schedule, tick, "skipped", full_reason, detail)
+            self._skip(connection, schedule, tick, full_reason, detail)
             return None
         return self._start(connection, schedule, tick, reason, detail)
 
-    def _change(
+    def _skip(
         self,
         connection: Connection,
         schedule: Schedule,
         tick: Tick,
-        state: str,
         reason: str | None,
-        detail: dict[str, object] | None = None,
+        detail: dict[str, object] | None,
     ) -> None:
-        ticks.update_tick(connection, schedule, tick, state, reason=reason, detail=detail)
-        self._report(schedule, tick, state, reason, 1)
+        ticks.update_tick(connection, schedule, tick, "skipped", reason=reason, detail=detail)
+        notify_unstarted(connection, schedule, [Unstarted(tick, "skipped", reason)])
+        self._report(schedule, tick, "skipped", reason, 1)
 
     def _record_problem(self, connection: Connection, schedule: Schedule, now: datetime, error: Exception) -> None:
         is_usage = isinstance(error, UsageError)
         problem = str(error) if is_usage else describe(error)
         log.warning("schedule_broken", schedule=schedule.name, problem=problem, exc_info=not is_usage)
         store.set_next_tick(connection, schedule, plan_retry(schedule.next_run_at, problem, now))
+        notify_problem(connection, schedule, problem)
 
     def _report(
         self, schedule: Schedule, tick: Tick, state: str, reason: str | None, tick_count: int, run_id: int | None = None

@@ -32,7 +32,10 @@ class NotificationSettings(BaseModel):
     storm_minutes: float = Field(5.0, gt=0, le=1440, description="Length of that window")
     digest_minutes: int = Field(60, ge=1, le=10_080, description="Minutes between digests, where a user names none")
     system_user: str = Field(
-        "local", min_length=1, max_length=200, description="The user who is notified of failed runs"
+        "local",
+        min_length=1,
+        max_length=200,
+        description="The user who is notified of failed and late runs, and of all else about the pool",
     )
     public_url: str | None = Field(
         None, pattern=r"^https?://", description="Where people see runs and boards; links in messages begin with it"

@@ -14,6 +14,9 @@ class SchedulingSettings(BaseModel):
     scheduler_poll_seconds: float = Field(
         1.0, gt=0, le=60, description="Longest seconds until the scheduler sees a change without a notification"
     )
+    run_late_minutes: float = Field(
+        120.0, gt=0, le=10_080, description="Minutes after its tick by which a run of a schedule is late if it is open"
+    )
     status_ttl_seconds: int = Field(
         604_800, ge=60, le=31_536_000, description="Seconds the status hash of a requested job is kept"
     )

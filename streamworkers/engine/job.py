@@ -153,6 +153,7 @@ class Job(ABC, Generic[P, V]):
     modules that are imported only when the job works: the process that workers are forked from imports them once.
     `first_queue` is a second queue, which workers of `queue` read before it: for runs whose `prepare` says so.
     A job that `keeps_keys_together` gets the items of a key, one for each timeframe, in one call if it can.
+    `notifies_failure` says whether people are notified when a run of it fails.
     """
 
     name: ClassVar[str]
@@ -168,6 +169,7 @@ class Job(ABC, Generic[P, V]):
     counters: ClassVar[tuple[JobCounter, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()
     keeps_keys_together: ClassVar[bool] = False
+    notifies_failure: ClassVar[bool] = True
 
     @property
     def queues(self) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ class Deliver(Job[JobParameters]):
     # Between batches nobody books slots, and a slot that nobody has booked when it comes is lost.
     target_batch_seconds: ClassVar[float | None] = 1.0
     timeout_seconds: ClassVar[float] = 300.0
+    # A dead delivery fails its run: a notification of that would fail in the same way, without an end.
+    notifies_failure: ClassVar[bool] = False
     counters: ClassVar[tuple[JobCounter, ...]] = (
         JobCounter("deliveries", "Deliveries, by their state after a call", ("channel", "outcome")),
         JobCounter("deliveries_ambiguous", "Calls of which nobody knows whether they took effect", ("channel",)),

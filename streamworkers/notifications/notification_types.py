@@ -14,11 +14,10 @@ ANSWER_TYPE = "answer"
 
 @dataclass(frozen=True, slots=True)
 class NotificationType:
-    """System notifications (`is_system`) are about the pool, not about something that their user owns."""
+    """A name that preferences and deliveries have, and what it stands for."""
 
     name: str
     meaning: str
-    is_system: bool = False
 
 
 _TYPES = (
@@ -31,12 +30,13 @@ _TYPES = (
     NotificationType("alert_blind", "bars that an alert needs are missing"),
     NotificationType("alert_sees_again", "the bars that a blind alert needs are there again"),
     NotificationType("alert_muted", "an alert was muted, because prices were split by an unknown factor"),
-    NotificationType("run_failed", "a run has failed, or completed with errors", is_system=True),
-    NotificationType("run_late", "the run of a schedule was started late", is_system=True),
-    NotificationType("schedule_missed", "a schedule was due, and no run was started", is_system=True),
-    NotificationType("data_gap", "bars that the calendar expects are missing", is_system=True),
+    NotificationType("run_failed", "a run has failed, or completed with errors"),
+    NotificationType("run_late", "the run of a schedule was started late, or has not ended in time"),
+    NotificationType("schedule_missed", "a schedule was due, and no run was started"),
+    NotificationType("message_rejected", "a message of another program was rejected"),
+    NotificationType("data_gap", "bars that the calendar expects are missing"),
     NotificationType("endpoint_off", "an endpoint was switched off by its provider"),
-    NotificationType("watchdog", "one a day, so that silence means a fault", is_system=True),
+    NotificationType("watchdog", "one a day, so that silence means a fault"),
     NotificationType(CODE_TYPE, "the code that verifies an endpoint"),
 )
 NOTIFICATION_TYPES = {each.name: each for each in _TYPES}

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 from streamworkers.notifications.content import Button, Content
+from streamworkers.notifications.hints import find_hint
 
 DIGEST_LINES = 10  # that every channel shows; of the later ones as many as fit
 MOST_BUTTON_BYTES = 64
@@ -29,7 +30,8 @@ _SEVERAL = {
     "alert_muted": "mutes",
     "run_failed": "failed runs",
     "run_late": "late runs",
-    "schedule_missed": "late runs",
+    "schedule_missed": "ticks without a run",
+    "message_rejected": "rejected messages",
     "data_gap": "gaps in the data",
     "endpoint_off": "endpoints that are off",
     "watchdog": "signs of life",
@@ -58,7 +60,7 @@ def write_content(notification: Worded, public_url: str | None = None) -> Conten
     lines = [text] if text else _DETAILS.get(notification.type, _no_details)(data)
     return Content(
         title=title,
-        lines=tuple(line for line in [*lines, *_context(notification)] if line),
+        lines=tuple(line for line in [*lines, *_context(notification), find_hint(notification.type, data)] if line),
         link=_link(data, public_url),
         buttons=alert_buttons(data) if notification.type == "alert_fired" else (),
     )
@@ -99,11 +101,14 @@ def _title(notification: Worded) -> str:
         return f"Run {run} of {job} failed" if job and isinstance(run, int) else "A run failed"
     if kind in ("run_late", "schedule_missed"):
         schedule = _text(data, "schedule") or job
-        verb = "was missed" if kind == "schedule_missed" else "is late"
+        verb = "is late" if kind == "run_late" else _MISSED.get(_text(data, "state"), "was missed")
         return f"{schedule} {verb}" if schedule else f"A run {verb}"
     return _TITLES.get(kind) or (kind.replace("_", " ").capitalize())
 
 
+_MISSED = {"skipped": "was skipped", "rejected": "was rejected", "broken": "is broken"}
+# In a digest, the first line of these does not say what it is about.
+_TITLED = ("run_failed", "run_late", "schedule_missed", "data_gap", "message_rejected")
 _ALERT_TITLES = {
     "alert_fired": "Alert",
     "alert_released": "Alert released",
@@ -116,6 +121,7 @@ _ALERT_TITLES = {
 }
 _TITLES = {
     "data_gap": "Bars are missing",
+    "message_rejected": "A message was rejected",
     "endpoint_off": "An endpoint was switched off",
     "watchdog": "All is well",
     "message": "Message",
@@ -141,8 +147,15 @@ def _run_details(data: Mapping[str, Any]) -> list[str]:
 
 
 def _late_details(data: Mapping[str, Any]) -> list[str]:
-    due = _moment(data, "due_at")
+    due, last, count = _moment(data, "due_at"), _moment(data, "last_due_at"), data.get("ticks")
+    if due and last and isinstance(count, int):
+        return [f"{count} times, from {due} to {last}", _text(data, "reason")]
     return [f"It was due at {due}" if due else "", _text(data, "reason")]
+
+
+def _rejection_details(data: Mapping[str, Any]) -> list[str]:
+    source, reason = _text(data, "source"), _text(data, "reason")
+    return [_text(data, "detail"), f"It came by {source} ({reason})" if source and reason else ""]
 
 
 def _gap_details(data: Mapping[str, Any]) -> list[str]:
@@ -170,6 +183,7 @@ _DETAILS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "run_failed": _run_details,
     "run_late": _late_details,
     "schedule_missed": _late_details,
+    "message_rejected": _rejection_details,
     "data_gap": _gap_details,
     "watchdog": _watchdog_details,
 }
@@ -192,6 +206,8 @@ def _headline(notification: Worded) -> str:
     """Return a notification in one line of a digest."""
     content = write_content(notification)
     first = content.lines[0] if content.lines and not _text(notification.data, "title") else content.title
+    if notification.type in _TITLED and content.lines:
+        first = f"{content.title}: {content.lines[0]}"
     line = " ".join(first.split()) or content.title
     if len(line) > _MOST_HEADLINE:
         line = f"{line[:_MOST_HEADLINE].rstrip()}…"

@@ -16,6 +16,7 @@ from streamworkers.schedules.timing import Tick
 
 MOST_CAUGHT_UP = 100
 STEP = 1000
+COALESCED = "coalesced into"  # how the reason begins of a tick that a newer one on time replaces
 
 CatchUp = Literal["skip", "latest", "all"]
 
@@ -96,7 +97,7 @@ def _decide_on_time(ticks: list[Tick], policy: Policy) -> Iterator[Decision]:
     for tick in ticks[:-1]:
         if policy.coalesce and policy.catch_up != "all":
             newest = ticks[-1].moment
-            yield Decision(tick, "skipped", f"coalesced into the tick of {newest:%Y-%m-%d %H:%M:%S} UTC")
+            yield Decision(tick, "skipped", f"{COALESCED} the tick of {newest:%Y-%m-%d %H:%M:%S} UTC")
         else:
             yield Decision(tick, "start")
     if ticks:

@@ -1,6 +1,6 @@
 """The table `schedules`: definitions, and the next tick of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,6 +51,12 @@ def list_schedules(connection: Connection) -> list[Schedule]:
 def list_names(connection: Connection) -> list[str]:
     """The names of all schedules that have ticks."""
     return [name for (name,) in connection.execute("SELECT name FROM schedules WHERE cron IS NOT NULL").fetchall()]
+
+
+def read_owners(connection: Connection, schedule_ids: Sequence[int]) -> dict[int, str | None]:
+    """The user of each of these schedules that exist."""
+    rows = connection.execute("SELECT id, user_id FROM schedules WHERE id = ANY(%s)", (list(schedule_ids),))
+    return dict(rows.fetchall())
 
 
 def find_schedule(connection: Connection, name: str) -> Schedule | None:

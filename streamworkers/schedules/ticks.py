@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
 from streamworkers.schedules.dependency import Awaited
+from streamworkers.schedules.planner import COALESCED
 from streamworkers.schedules.store import COLUMNS, Schedule, schedule_from_row
 from streamworkers.schedules.timing import Tick
 
@@ -60,6 +61,16 @@ def insert_tick(
         (schedule.id, tick.moment, tick.session, state, reason, tick_count, now),
     ).fetchone()
     return row is not None
+
+
+def follows_alike(connection: Connection, schedule: Schedule, tick: Tick, state: str) -> bool:
+    """True if the tick before this one, of the same session, was decided in the same way, but for coalesced ones."""
+    row = connection.execute(
+        "SELECT state, session, reason FROM ticks WHERE schedule_id = %s AND scheduled_for < %s"
+        " ORDER BY scheduled_for DESC LIMIT 1",
+        (schedule.id, tick.moment),
+    ).fetchone()
+    return row is not None and row[:2] == (state, tick.session) and not (row[2] or "").startswith(COALESCED)
 
 
 def update_tick(

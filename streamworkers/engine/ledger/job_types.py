@@ -13,12 +13,14 @@ KEPT_DAYS = 7
 _SEEN_EVERY_SECONDS = 600.0
 # Written only where it says something new: every process of the pool does this all the time.
 _RECORD = """
-    INSERT INTO job_types AS t (name, schema_hash, release, queue, max_attempts, params_schema, item_kind)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (name, schema_hash) DO UPDATE SET (release, queue, max_attempts, seen_at)
-        = (excluded.release, excluded.queue, excluded.max_attempts, excluded.seen_at)
+    INSERT INTO job_types AS t
+        (name, schema_hash, release, queue, max_attempts, params_schema, item_kind, notifies_failure)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (name, schema_hash) DO UPDATE SET (release, queue, max_attempts, notifies_failure, seen_at)
+        = (excluded.release, excluded.queue, excluded.max_attempts, excluded.notifies_failure, excluded.seen_at)
     WHERE t.seen_at < excluded.seen_at - make_interval(secs => %s)
-        OR (t.release, t.queue, t.max_attempts) <> (excluded.release, excluded.queue, excluded.max_attempts)
+        OR (t.release, t.queue, t.max_attempts, t.notifies_failure)
+            <> (excluded.release, excluded.queue, excluded.max_attempts, excluded.notifies_failure)
 """
 
 
@@ -30,6 +32,7 @@ class JobType(NamedTuple):
     max_attempts: int
     params_schema: dict[str, Any]
     item_kind: str
+    notifies_failure: bool = True
 
     @property
     def schema_hash(self) -> str:
@@ -51,9 +54,16 @@ def record_job_types(connection: Connection, types: Iterable[JobType], release: 
                 each.max_attempts,
                 Jsonb(each.params_schema),
                 each.item_kind,
+                each.notifies_failure,
                 _SEEN_EVERY_SECONDS,
             ),
         )
+
+
+def find_silent_jobs(connection: Connection, names: Iterable[str]) -> set[str]:
+    """Those of these jobs that fail without a notification."""
+    statement = "SELECT name FROM job_types WHERE name = ANY(%s) AND NOT notifies_failure"
+    return {name for (name,) in connection.execute(statement, (list(names),))}
 
 
 def delete_old_job_types(connection: Connection) -> None:

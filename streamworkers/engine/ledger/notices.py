@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from streamworkers.config import load_settings
+from streamworkers.database import Connection
+from streamworkers.engine.ledger.job_types import find_silent_jobs
 from streamworkers.engine.outcome import Event, make_notice
 
-# A dead delivery fails its run: a notification of that would fail in the same way, without an end.
-_SILENT_JOBS = ("deliver",)
 _MOST_TEXT = 2_000
 
 
-def with_notices(failures: Sequence[Event]) -> list[Event]:
-    """Return events of failed runs, each with one that notifies the user of system notifications."""
+def with_notices(connection: Connection, failures: Sequence[Event]) -> list[Event]:
+    """Return events of failed runs, each with one that notifies the user of system notifications.
+
+    Runs of jobs that fail without a notification have none.
+    """
     user = load_settings().system_user
-    reported = [event for event in failures if event.payload["job"] not in _SILENT_JOBS]
+    silent = find_silent_jobs(connection, {event.payload["job"] for event in failures})
+    reported = [event for event in failures if event.payload["job"] not in silent]
     return [*failures, *(_notice(user, event) for event in reported)]
 
 

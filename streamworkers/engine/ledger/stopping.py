@@ -39,7 +39,7 @@ def stop_run(
     numbers = [counts.get(state, 0) for state in ("completed", "failed", "cancelled")]
     connection.execute(_END, (failed.error, *numbers, run.id))
     failure = make_failure_event(connection, run, "FAILED", counts.get("failed", 0), 0, failed.error)
-    add_events(connection, with_notices([failure]))
+    add_events(connection, with_notices(connection, [failure]))
     if run.schedule is not None:
         notify_scheduler(connection)
     return {failed.seq}

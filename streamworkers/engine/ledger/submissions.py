@@ -155,7 +155,8 @@ def reject_submitted(connection: Connection, claimed: ClaimedRun, reason: str) -
     with connection.transaction():
         row = connection.execute(_REJECT, (reason, claimed.id, claimed.attempt)).fetchone()
         if row is not None:
-            add_events(connection, with_notices([make_run_failed(claimed.id, claimed.job, "FAILED", reason=reason)]))
+            failure = make_run_failed(claimed.id, claimed.job, "FAILED", reason=reason)
+            add_events(connection, with_notices(connection, [failure]))
     return row is not None
 
 

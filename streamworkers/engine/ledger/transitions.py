@@ -13,9 +13,11 @@ from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 
 MOST_FAILURES_SENT = 10
 MAX_STALE = "max_stale"  # the parameter of jobs that say how large a share of their items may be stale
+# Who opens a run again knows that it is late.
 _REOPEN_RUN = """
     UPDATE runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL, completed_count = NULL,
-        failed_count = NULL, cancelled_count = NULL, stale_count = NULL, reason = NULL, status_notified = false
+        failed_count = NULL, cancelled_count = NULL, stale_count = NULL, reason = NULL, status_notified = false,
+        late_at = coalesce(late_at, clock_timestamp())
     WHERE id = %s
 """
 _REOPEN_ITEMS = """
@@ -99,7 +101,7 @@ def _report_ends(
         if counts[run.id].get("failed", 0) or _is_too_stale(run, stale.get(run.id, 0))
     ]
     if events:
-        add_events(connection, with_notices(events))
+        add_events(connection, with_notices(connection, events))
     if any(run.schedule is not None for run in runs):
         notify_scheduler(connection)
 

@@ -34,6 +34,9 @@ class JobTypeRecorder:
 def list_job_types(jobs: Registry) -> list[JobType]:
     """Return what others may know of these jobs."""
     return [
-        JobType(job.name, job.queue, job.max_attempts, job.parameters.model_json_schema(), kind_of_items(job))
+        JobType(
+            *(job.name, job.queue, job.max_attempts, job.parameters.model_json_schema(), kind_of_items(job)),
+            job.notifies_failure,
+        )
         for _, job in sorted(jobs.items())
     ]

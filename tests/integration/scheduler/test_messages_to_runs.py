@@ -21,6 +21,7 @@ from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.job import Job, RunRequest
+from streamworkers.engine.ledger.outbox import take_notify_events
 from streamworkers.engine.preparation import MOST_LOST, LostInPrepareError
 from streamworkers.engine.redis import keys
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
@@ -28,6 +29,8 @@ from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM, ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.notifications.notification import parse_notification
+from streamworkers.notifications.wording import write_content
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
 
@@ -222,6 +225,10 @@ def test_what_is_no_good_is_rejected_told_once_and_counted(
     labels = {"source": "pubsub", "outcome": "rejected", "reason": reason}
     assert metrics.registry.get_sample_value("streamworkers_messages_total", labels) == 1.0
     assert _runs(connection) == []
+    notices = [parse_notification(*event) for event in take_notify_events(connection, 10)]
+    (notice,) = {each.dedup_key: each for each in notices}.values()
+    assert (notice.type, notice.user_id, notice.priority) == ("message_rejected", "local", "high")
+    assert write_content(notice).lines == (outcome.detail[:1000].strip(), f"It came by pubsub ({reason})")
 
 
 def test_a_load_request_is_rejected_where_there_is_no_job_for_it(

@@ -10,7 +10,6 @@ import streamworkers
 from streamworkers.engine.redis.keys import NOTIFY_CHANNEL
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.notification import MOST_DATA_CHARACTERS, parse_notification
-from streamworkers.notifications.notification_types import CODE_TYPE, NOTIFICATION_TYPES
 from streamworkers.notifications.notify import notification_event
 
 ID, NOW = UUID(int=7), datetime(2026, 1, 5, 21, tzinfo=UTC)
@@ -109,8 +108,3 @@ def test_a_wrong_event_is_not_written() -> None:
 
 def test_notify_is_part_of_the_stable_names() -> None:
     assert streamworkers.notify.__name__ == "notify"
-
-
-def test_types_are_data() -> None:
-    assert NOTIFICATION_TYPES["run_failed"].is_system
-    assert not NOTIFICATION_TYPES[CODE_TYPE].is_system

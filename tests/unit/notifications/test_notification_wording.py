@@ -82,7 +82,7 @@ class Sent:
             "run_failed",
             {"run_id": 42, "job": "analysis", "reason": "key rejected", "failed": 3, "total": 10},
             "Run 42 of analysis failed",
-            ("key rejected", "3 of 10 items failed"),
+            ("key rejected", "3 of 10 items failed", "Look: streamworkers runs show 42"),
         ),
         ("run_failed", {}, "A run failed", ()),
         (
@@ -91,7 +91,20 @@ class Sent:
             "nightly is late",
             ("It was due at 2026-01-05 17:30 EST",),
         ),
-        ("schedule_missed", {"schedule": "nightly", "reason": "too late"}, "nightly was missed", ("too late",)),
+        (
+            "schedule_missed",
+            {"schedule": "nightly", "reason": "too late"},
+            "nightly was missed",
+            ("too late", "Look: streamworkers schedules history nightly"),
+        ),
+        ("schedule_missed", {"schedule": "a b", "state": "rejected"}, "a b was rejected", ()),
+        (
+            "message_rejected",
+            {"source": "stream", "reason": "bad_field", "detail": "years 0 is too few"},
+            "A message was rejected",
+            ("years 0 is too few", "It came by stream (bad_field)"),
+        ),
+        ("endpoint_off", {"channel": "mail"}, "An endpoint was switched off", ("Look: streamworkers endpoints list",)),
         (
             "data_gap",
             {"symbols": [f"S{n}" for n in range(25)]},
