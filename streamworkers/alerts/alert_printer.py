@@ -29,7 +29,7 @@ def print_alert(alert: Alert) -> str:
 def _ticker(symbol: str) -> str:
     if split_ticker(symbol) == (symbol, len(symbol)):
         return symbol
-    return "" if '"' in symbol else f'"{symbol}"'
+    return f'"{symbol}"'
 
 
 def _policy(rearm: Rearm) -> str:

@@ -14,11 +14,11 @@ from streamworkers.database import Connection, fetch_value
 from streamworkers.engine.job import ItemKind, Job, RunRequest
 from streamworkers.errors import BadInputError, FaultKind, PrepareError, Store, UnknownNameError, UsageError
 from streamworkers.faults import StoreFaultError, describe, is_transient, word_fault
+from streamworkers.symbols import find_symbol_error
 
 MOST_LOST = 3
 MAX_ITEMS = 5_000_000
 MAX_KEY_CHARACTERS = 200
-_MAX_SYMBOL_CHARACTERS = 64
 _MAX_ID_CHARACTERS = 200
 _MOST_COUNTED = 1000
 _CLOCKS_DIFFER = timedelta(minutes=1)
@@ -181,10 +181,11 @@ def _require_past(as_of: datetime | None) -> None:
 
 def _require_items(job: Job[Any], request: RunRequest) -> None:
     symbols = request.symbols
-    if kind_of_items(job) == "id":
+    kind = kind_of_items(job)
+    if kind == "id":
         _require_ids(symbols)
-    else:
-        _require_symbols(symbols)
+    elif kind == "symbol" and (problem := next(filter(None, map(find_symbol_error, symbols)), None)):
+        raise BadInputError(problem)
     if len(set(symbols)) != len(symbols):
         repeated = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
         raise BadInputError(f"symbol {repeated!r} is named twice; each symbol of a run is one item")
@@ -192,14 +193,6 @@ def _require_items(job: Job[Any], request: RunRequest) -> None:
         raise BadInputError(f"a run of {request.item_count} items is over the limit of {MAX_ITEMS}")
     if len(set(request.timeframes)) != len(request.timeframes):
         raise BadInputError(f"a timeframe is named twice in {', '.join(request.timeframes)}")
-
-
-def _require_symbols(symbols: Sequence[str]) -> None:
-    for symbol in symbols:
-        if not symbol or len(symbol) > _MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
-            raise BadInputError(
-                f"symbol {symbol!r} is not 1 to {_MAX_SYMBOL_CHARACTERS} printable characters without space"
-            )
 
 
 def _require_ids(ids: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from streamworkers.data import read_bars, read_patterns, read_results
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
+from streamworkers.symbols import SYMBOL_RULE
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_results_and_patterns_are_rows(url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("A B",), "the symbol 'A B' holds blanks or control characters"),
+        (("A B",), f"the symbol 'A B' is not {SYMBOL_RULE}"),
         (("A", "2day"), "timeframe '2day' is not one of"),
         (("A", "day", "soon"), "start 'soon' is not a date YYYY-MM-DD or a time in ISO 8601"),
         (("A", "hour", None, "2024-03-04T10:00"), "end 2024-03-04T10:00:00 has no zone; give a date, or a moment"),

@@ -21,6 +21,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, KeyConflictError, UnknownJobError
 from submitting import install_jobs, submit
 
+_NO_SYMBOL = "which is not a symbol of 1 to 32 letters, digits and . - / : = ^ + # $ & ! _"
 _TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -76,9 +77,17 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
         ({"symbols": ["A", 1]}, "SW001", "symbols has 1, which is not a text"),
         ({"symbols": ["A", None]}, "SW001", "symbols has null, which is not a text"),
         ({"symbols": ["A", ["B"]]}, "SW001", 'symbols has ["B"], which is not a text'),
-        ({"symbols": ["A", "B\t"]}, "SW001", "symbols has 'B\t', which is not 1 to 64 printable characters"),
-        ({"symbols": ["A B"]}, "SW001", "symbols has 'A B', which is not 1 to 64 printable characters without space"),
-        ({"symbols": ["x" * 65]}, "SW001", "which is not 1 to 64 printable characters without space"),
+        ({"symbols": ["A", "B\t"]}, "SW001", f"symbols has 'B\t', {_NO_SYMBOL}"),
+        (
+            {"symbols": ["A B"]},
+            "SW001",
+            f"symbols has 'A B', {_NO_SYMBOL}",
+        ),
+        (
+            {"symbols": ["x" * 33]},
+            "SW001",
+            _NO_SYMBOL,
+        ),
         ({"symbols": ["A", "B", "A"]}, "SW001", "symbols names 'A' twice; each is one item"),
         ({"symbols": ["A"], "universe": "u"}, "SW001", "the request names several of universe, symbols and items"),
         ({"universe": ""}, "SW001", "universe '' is not 1 to 200 printable characters"),

@@ -12,8 +12,8 @@ from math import isfinite
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.numbers import MISSING_WORDS, POINT, UNKNOWN, NumberStyle
+from streamworkers.symbols import find_symbol_error
 
-SYMBOL_MAX_LENGTH = 32
 NUMBER_MAX_LENGTH = 200
 BIGINT_MAX = 2**63 - 1
 _CACHED_VALUES = 1 << 16
@@ -64,19 +64,9 @@ def quote_short(text: str) -> str:
 
 
 def require_symbol(text: str) -> str:
-    """Return the symbol unchanged: `NA`, `NULL` and `TRUE` are symbols like any other.
-
-    Raises BrokenRuleError if it is empty, is longer than 32 characters, or holds blanks or control characters.
-    """
-    if not text:
-        raise BrokenRuleError(Rule.BAD_SYMBOL, "the symbol is empty")
-    if len(text) > SYMBOL_MAX_LENGTH:
-        raise BrokenRuleError(
-            Rule.BAD_SYMBOL,
-            f"the symbol {quote_short(text)} has {len(text)} characters, more than {SYMBOL_MAX_LENGTH}",
-        )
-    if not text.isprintable() or any(character.isspace() for character in text):
-        raise BrokenRuleError(Rule.BAD_SYMBOL, f"the symbol {quote_short(text)} holds blanks or control characters")
+    """Return the symbol unchanged; raises BrokenRuleError if it breaks the rule of `streamworkers.symbols`."""
+    if (problem := find_symbol_error(text)) is not None:
+        raise BrokenRuleError(Rule.BAD_SYMBOL, problem)
     return text
 
 

@@ -9,6 +9,7 @@ from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.sessions import require_calendar
 from streamworkers.market.calendar.windows import EXCHANGE_CALENDAR
+from streamworkers.symbols import find_symbol_error
 
 ANY = "*"
 
@@ -73,7 +74,11 @@ def require_pattern(text: str) -> str:
     """Return the pattern unchanged. Raises BadInputError unless it is a symbol with at most one `*`."""
     if text.count(ANY) > 1:
         raise BadInputError(f"the pattern {text!r} has more than one *")
-    return require_symbol(text)
+    if ANY not in text:
+        return require_symbol(text)
+    if find_symbol_error(text.replace(ANY, "A")) is not None:
+        raise BadInputError(f"the pattern {text!r} is not a symbol with * for some of its characters, as X:* or *-USD")
+    return text
 
 
 def _matches(pattern: str, symbol: str) -> bool:

@@ -26,7 +26,7 @@ from submitting import install_jobs, make_preparer, submit
         (("noop",), "name either --universe or --symbols"),
         (("noop", "--universe", "u", "--symbols", "A"), "name either --universe or --symbols"),
         (("noop", "--symbols", ","), "a run needs at least one symbol"),
-        (("noop", "--symbols", "A B"), "symbol 'A B' is not 1 to 64 printable characters without space"),
+        (("noop", "--symbols", "A B"), "the symbol 'A B' is not letters, digits and"),
         (("noop", "--universe", ""), "the universe name '' is not made of letters"),
         (("noop", "--universe", "sp500"), "no universe is named 'sp500'; there is no universe yet"),
         (("choosing", "--universe", "u"), "job 'choosing' is not about symbols: --symbols names the ids of its items"),

@@ -15,6 +15,7 @@ from streamworkers.schedules.definition import MOST_SYMBOLS, ScheduleDefinition,
 from streamworkers.schedules.planner import CatchUp, Policy
 from streamworkers.schedules.timing import SessionMoment
 from streamworkers.schedules.yaml_file import MAX_BYTES, from_yaml, to_yaml
+from streamworkers.symbols import SYMBOL_RULE
 
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",
@@ -233,7 +234,7 @@ def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]
             {"target": {"universe": "a b"}},
             "the universe name 'a b' is not made of letters, digits, '_', '-' and '.' alone",
         ),
-        ({"target": {"symbols": ["A", "A B"]}}, "the symbol 'A B' holds blanks or control characters"),
+        ({"target": {"symbols": ["A", "A B"]}}, f"the symbol 'A B' is not {SYMBOL_RULE}"),
         ({"target": {"symbols": [""]}}, "the symbol is empty"),
     ],
 )

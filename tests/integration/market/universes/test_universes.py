@@ -9,6 +9,7 @@ import pytest
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.market.universes.csv_import import import_universes
 from streamworkers.market.universes.store import add_symbols, list_universes, resolve
+from streamworkers.symbols import SYMBOL_RULE
 
 Connection = psycopg.Connection
 
@@ -50,7 +51,7 @@ def test_bad_rows_are_rejected_with_line_and_rule_and_the_rest_is_loaded(
     )
     assert [(reject.line, reject.rule, reject.detail) for reject in summary.rejected] == [
         (3, "bad_name", "the universe name 'a:b' is not made of letters, digits, '_', '-' and '.' alone"),
-        (4, "bad_symbol", "the symbol 'A B' holds blanks or control characters"),
+        (4, "bad_symbol", f"the symbol 'A B' is not {SYMBOL_RULE}"),
         (5, "bad_type", "the type 'FUND' is not one of ETF, THEME, SECTOR, SEGMENT, UNIVERSE, CUSTOM"),
         (6, "bad_weight", "weight 'heavy' is not a number"),
         (7, "duplicate", "duplicate in the file: A is in spy already"),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from streamworkers.market.bars.bar_times import DAYS, MOMENTS
 from streamworkers.market.bars.column_rules import validate_rows
 from streamworkers.market.bars.rules import BrokenRuleError, Rule, validate_row
+from streamworkers.symbols import SYMBOL_RULE
 
 GOOD = ("AAPL", "2024-01-02", "10", "12", "9", "11", "100")
 NAMES = ("symbol", "date", "open", "high", "low", "close", "volume")
@@ -20,7 +21,7 @@ def row(**changes: str) -> tuple[str, ...]:
     ("changes", "rule", "detail"),
     [
         ({"symbol": ""}, Rule.BAD_SYMBOL, "the symbol is empty"),
-        ({"symbol": "A B"}, Rule.BAD_SYMBOL, "the symbol 'A B' holds blanks or control characters"),
+        ({"symbol": "A B"}, Rule.BAD_SYMBOL, f"the symbol 'A B' is not {SYMBOL_RULE}"),
         ({"symbol": "A" * 33}, Rule.BAD_SYMBOL, f"the symbol '{'A' * 33}' has 33 characters, more than 32"),
         ({"date": "2024-02-30"}, Rule.BAD_TIME, "'2024-02-30' is not a date or time like YYYY-MM-DD (ISO 8601)"),
         ({"open": "ten"}, Rule.BAD_NUMBER, "open 'ten' is not a number"),
@@ -66,7 +67,7 @@ def test_a_rejection_names_the_value_and_the_rule(changes: dict[str, str], rule:
     assert (raised.value.rule, str(raised.value)) == (rule, detail)
 
 
-@pytest.mark.parametrize("symbol", ["NA", "NAN", "NULL", "TRUE", "null", "None", "BRK.B", r"\N", "Ä"])
+@pytest.mark.parametrize("symbol", ["NA", "NAN", "NULL", "TRUE", "null", "None", "BRK.B", "BACpA"])
 def test_words_that_mean_missing_elsewhere_are_symbols(symbol: str) -> None:
     assert validate_row(row(symbol=symbol), DAYS.parse)[0] == symbol
 

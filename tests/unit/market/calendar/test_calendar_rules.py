@@ -41,7 +41,12 @@ def test_symbols_are_grouped_by_calendar() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("*A*", r"the pattern '\*A\*' has more than one \*"), ("", "the symbol is empty"), ("A B", "holds blanks")],
+    [
+        ("*A*", r"the pattern '\*A\*' has more than one \*"),
+        ("", "the symbol is empty"),
+        ("A B", "is not letters"),
+        ("A B*", r"the pattern 'A B\*' is not a symbol with \* for some"),
+    ],
 )
 def test_what_is_no_pattern_is_rejected(text: str, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
