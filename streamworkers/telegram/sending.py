@@ -3,17 +3,14 @@
 import uuid
 from collections.abc import Sequence
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.outside import Answer
 from streamworkers.notifications.delivery.sender import Sender
-from streamworkers.notifications.store.answers import list_due_answers, reopen_answers
+from streamworkers.notifications.store.answers import list_due_answers
+from streamworkers.notifications.store.closing import reopen_abandoned
 
-log = structlog.get_logger()
 _MOST_LEFT = 20
-_DIED = "claimed by a process that did not record an answer"
 
 
 class AnswerSender:
@@ -28,10 +25,9 @@ class AnswerSender:
             self._sender.send(connection, ids)
 
     def send_left(self) -> None:
-        """Send answers that another process has left; what it was sending is named as ambiguous first."""
+        """Send answers that another process has left; what it was sending is named as ambiguous by its claim."""
         with self._pool.connection() as connection:
-            for answer in reopen_answers(connection):
-                log.warning("call_ambiguous", thing=str(answer), answer=str(Answer.UNKNOWN), reason=_DIED)
+            reopen_abandoned(connection)
             due = list_due_answers(connection, _MOST_LEFT)
         if due:
             self.send(due)

@@ -18,7 +18,7 @@ from patience import patient
 from streamworkers.alerts.store.alerts import list_alerts
 from streamworkers.config import Settings
 from streamworkers.database import Connection, fetch_value
-from streamworkers.notifications.store.answers import LEFT_AFTER
+from streamworkers.notifications.store.closing import CALL_LIFE
 from streamworkers_fakes.telegram import DEFAULT_TOKEN, FakeBotApi, RunningFakeBotApi, running_fake_bot_api
 
 MOST_MEGABYTES = 60
@@ -93,7 +93,7 @@ def test_kills_neither_lose_nor_double_a_command(
     assert _rules(connection) == [number + 1 for number in range(wanted)], "each once, in their order"
     assert kills > 1
     # What a dead process has left is left alone for a while, in case that it lives.
-    connection.execute("UPDATE deliveries SET claimed_at = claimed_at - %s, not_before = now()", (LEFT_AFTER,))
+    connection.execute("UPDATE deliveries SET claimed_at = claimed_at - %s, not_before = now()", (CALL_LIFE,))
     with closing(_Running(_start(bot_environment, tmp_path, kills))):
         waiting = "SELECT count(*) FROM deliveries WHERE state <> 'sent'"
         wait_until(lambda: fetch_value(connection, waiting) == 0, 90, "each answer is sent")

@@ -11,17 +11,12 @@ from streamworkers.notifications.store.messages import add_message
 
 ADMITTED_AFTER = timedelta(seconds=10)  # what its writer has not sent by then, others may send
 EXPIRES_AFTER = timedelta(hours=1)
-LEFT_AFTER = timedelta(minutes=1)  # longer than any call takes
 _ERASE = """
 UPDATE deliveries SET content = NULL, parts = NULL, picture = NULL, provider_id = NULL WHERE endpoint_id = %s"""
 _DUE = """
 SELECT id FROM deliveries
 WHERE type = %s AND state IN ('queued', 'deferred', 'failed') AND run_id IS NULL AND not_before <= clock_timestamp()
   AND expires_at > clock_timestamp() ORDER BY created_at LIMIT %s"""
-_REOPEN = """
-UPDATE deliveries SET state = 'queued', claim = NULL, ambiguities = ambiguities + 1,
-    reason = 'its sender has died: nobody knows whether it was sent'
-WHERE type = %s AND state = 'sending' AND run_id IS NULL AND claimed_at < clock_timestamp() - %s RETURNING id"""
 
 
 def add_answer(connection: Connection, endpoint: Endpoint, content: Content) -> uuid.UUID:
@@ -32,11 +27,6 @@ def add_answer(connection: Connection, endpoint: Endpoint, content: Content) -> 
 def list_due_answers(connection: Connection, limit: int) -> list[uuid.UUID]:
     """The oldest answers that their writer has left, and that no run has taken."""
     return [each for (each,) in connection.execute(_DUE, (ANSWER_TYPE, limit))]
-
-
-def reopen_answers(connection: Connection) -> list[uuid.UUID]:
-    """Let answers whose sender has died be sent again; returns them. Each is counted as ambiguous."""
-    return [each for (each,) in connection.execute(_REOPEN, (ANSWER_TYPE, LEFT_AFTER))]
 
 
 def erase_bodies(connection: Connection, endpoint_id: int) -> None:

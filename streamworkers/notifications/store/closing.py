@@ -1,19 +1,20 @@
 """The ledger wins: a delivery whose item is closed is closed too, and people open deliveries again."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from streamworkers.database import Connection
 
-_CALL_SECONDS = 300  # longer than any call: who claimed a delivery so long ago is dead
+CALL_LIFE = timedelta(minutes=2)  # longer than any call takes: who claimed a delivery so long ago is dead
 _CLOSED_ITEMS = """
     SELECT d.id, d.channel, d.run_id, d.claim IS NOT NULL, i.status, i.error
     FROM deliveries d
     LEFT JOIN run_items i ON i.run_day = d.run_day AND i.run_id = d.run_id AND i.symbol = d.id::text
     WHERE d.run_id IS NOT NULL AND d.state IN ('queued', 'deferred', 'failed', 'sending')
         AND (i.status IS NULL OR i.status NOT IN ('pending', 'retrying'))
-        AND (d.claim IS NULL OR d.claimed_at < clock_timestamp() - make_interval(secs => %s))
+        AND (d.claim IS NULL OR d.claimed_at < clock_timestamp() - %s)
     ORDER BY d.id LIMIT %s
 """
 _CLOSE = """
@@ -25,9 +26,9 @@ _QUEUE_AGAIN = """
     UPDATE deliveries SET state = CASE WHEN claim IS NULL THEN 'queued' ELSE 'failed' END, run_id = NULL, run_day = NULL
     WHERE id = %s AND run_id = %s AND state IN ('queued', 'deferred', 'failed', 'sending')
 """
-_QUEUE_ABANDONED = """
-    UPDATE deliveries SET state = 'failed', reason = 'the process that sent it has ended'
-    WHERE state = 'sending' AND run_id IS NULL AND claimed_at < clock_timestamp() - make_interval(secs => %s)
+_REOPEN_ABANDONED = """
+    UPDATE deliveries SET state = 'failed', reason = 'its sender has died: nobody knows whether it was sent'
+    WHERE state = 'sending' AND run_id IS NULL AND claimed_at < clock_timestamp() - %s
 """
 _REOPEN = """
     UPDATE deliveries SET state = 'queued', reason = NULL, attempts = 0, run_id = NULL, run_day = NULL,
@@ -49,7 +50,7 @@ class ClosedDelivery(NamedTuple):
 def close_with_items(connection: Connection, most: int) -> list[ClosedDelivery]:
     """Close deliveries whose items are closed, and queue those whose items are gone; returns what it changed."""
     changed = []
-    rows = connection.execute(_CLOSED_ITEMS, (_CALL_SECONDS, most)).fetchall()
+    rows = connection.execute(_CLOSED_ITEMS, (CALL_LIFE, most)).fetchall()
     for delivery, channel, run_id, is_claimed, status, error in rows:
         state, reason = _end_of(status, error, is_claimed=is_claimed)
         if state == "queued":
@@ -58,8 +59,16 @@ def close_with_items(connection: Connection, most: int) -> list[ClosedDelivery]:
             done = connection.execute(_CLOSE, (state, reason, int(is_claimed), delivery, run_id)).rowcount
         if done:
             changed.append(ClosedDelivery(delivery, channel, state, reason, is_claimed and state == "ambiguous"))
-    connection.execute(_QUEUE_ABANDONED, (_CALL_SECONDS,))
+    reopen_abandoned(connection)
     return changed
+
+
+def reopen_abandoned(connection: Connection) -> int:
+    """Let deliveries of no run whose sender has died be sent again; returns how many.
+
+    The claim stays: who claims one next finds it, and names the delivery ambiguous, as for one of a run.
+    """
+    return connection.execute(_REOPEN_ABANDONED, (CALL_LIFE,)).rowcount
 
 
 def _end_of(status: str | None, error: str | None, *, is_claimed: bool) -> tuple[str, str | None]:
