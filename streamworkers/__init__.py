@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
+    from streamworkers.engine.job import Context, Job, JobCounter, JobHistogram, JobParameters, RunRequest
     from streamworkers.engine.outcome import Completed, Event, Failed, Item, Snoozed
     from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError, StreamworkersError
     from streamworkers.loading.providers.provider import Provider
@@ -25,6 +25,7 @@ __all__ = [
     "ItemError",
     "Job",
     "JobCounter",
+    "JobHistogram",
     "JobParameters",
     "PermanentError",
     "Provider",
@@ -47,6 +48,7 @@ _MODULES = {
     "ItemError": "streamworkers.errors",
     "Job": "streamworkers.engine.job",
     "JobCounter": "streamworkers.engine.job",
+    "JobHistogram": "streamworkers.engine.job",
     "JobParameters": "streamworkers.engine.job",
     "PermanentError": "streamworkers.errors",
     "Provider": "streamworkers.loading.providers.provider",

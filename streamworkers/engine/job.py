@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, ClassVar, Generic, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -35,6 +36,16 @@ class JobCounter:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class JobHistogram:
+    """A job's own histogram for Prometheus, `streamworkers_…`: its name ends with the unit, its buckets rise."""
+
+    name: str
+    documentation: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...]
+
+
 def require_tallies(counters: Sequence[JobCounter], tallies: Mapping[tuple[str, ...], int]) -> None:
     """Raise ValueError for a count that the job's counters do not have: its supervisor counts it with all others."""
     labels = {counter.name: len(counter.labels) for counter in counters}
@@ -45,6 +56,19 @@ def require_tallies(counters: Sequence[JobCounter], tallies: Mapping[tuple[str, 
             raise ValueError(f"the tally {key!r:.200} is not the name of a counter of the job with its label values")
         if type(count) is not int or count < 0:
             raise ValueError(f"the tally {key!r:.200} is {count!r:.200}, not a number of 0 or more")
+
+
+def require_observations(
+    histograms: Sequence[JobHistogram], observations: Sequence[tuple[tuple[str, ...], float]]
+) -> None:
+    """Raise ValueError for a value that the job's histograms do not have."""
+    labels = {histogram.name: len(histogram.labels) for histogram in histograms}
+    for key, given in observations:
+        value: Any = given  # what user code measured, of any type
+        if not key or not all(isinstance(part, str) for part in key) or labels.get(key[0]) != len(key) - 1:
+            raise ValueError(f"the observation {key!r:.200} is not the name of a histogram of the job with its labels")
+        if not isinstance(value, int | float) or not isfinite(value):
+            raise ValueError(f"the observation {key!r:.200} is {value!r:.200}, not a finite number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +147,8 @@ class Context(Generic[P]):
     """What a handler may use while it executes.
 
     `connection` is for reading. `rate_limiter` holds for the whole fleet; `inspector` reads the state of the queues.
-    `tallies` counts for the job's `counters`: the key is the counter's name and its label values.
+    `tallies` counts for the job's `counters`: the key is the counter's name and its label values. `observations` are
+    values for its `histograms`, each with such a key.
     """
 
     run_id: int
@@ -135,6 +160,7 @@ class Context(Generic[P]):
     inspector: Inspector
     is_cancelled: Callable[[], bool]
     tallies: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    observations: list[tuple[tuple[str, ...], float]] = field(default_factory=list)
 
     @property
     def cancelled(self) -> bool:
@@ -167,6 +193,7 @@ class Job(ABC, Generic[P, V]):
     parts: ClassVar[tuple[str, ...]] = ()
     target_batch_seconds: ClassVar[float | None] = None
     counters: ClassVar[tuple[JobCounter, ...]] = ()
+    histograms: ClassVar[tuple[JobHistogram, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()
     keeps_keys_together: ClassVar[bool] = False
     notifies_failure: ClassVar[bool] = True

@@ -20,7 +20,10 @@ _LENGTH_BYTES = 4
 
 
 class BatchReport(msgspec.Struct, array_like=True):
-    """Counts of one batch, in items, and its times; `tallies` are of the job's own counters: name and labels, count."""
+    """Counts of one batch, in items, and its times.
+
+    `tallies` are of the job's own counters, `observations` of its histograms: name and labels, then the count or value.
+    """
 
     completed: int = 0
     failed: int = 0
@@ -33,6 +36,7 @@ class BatchReport(msgspec.Struct, array_like=True):
     wait_seconds: float = 0.0
     requeue_seconds: float = 0.0
     tallies: list[tuple[list[str], int]] = []
+    observations: list[tuple[list[str], float]] = []
 
 
 class Reporter(Protocol):

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from operator import attrgetter
 from typing import Any, TypeAlias, get_args
 
-from streamworkers.engine.job import ItemKind, Job, JobCounter, JobParameters
+from streamworkers.engine.job import ItemKind, Job, JobCounter, JobHistogram, JobParameters
 from streamworkers.errors import BadInputError, UnknownNameError
 
 ENTRY_POINT_GROUP = "streamworkers.jobs"
@@ -86,6 +86,11 @@ class Registry(Mapping[str, Job[Any]]):
     def counters(self) -> list[JobCounter]:
         """The counters of all jobs; a counter that several jobs share is listed once."""
         return sorted({counter for job in self._jobs.values() for counter in job.counters}, key=attrgetter("name"))
+
+    @property
+    def histograms(self) -> list[JobHistogram]:
+        """The histograms of all jobs."""
+        return sorted({each for job in self._jobs.values() for each in job.histograms}, key=attrgetter("name"))
 
 
 def installed_jobs() -> Registry:

@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine.host.scrape_board import ScrapeBoard
-from streamworkers.engine.job import JobCounter
+from streamworkers.engine.job import JobCounter, JobHistogram
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.streams import Streams
@@ -51,13 +51,21 @@ class ServiceMetrics:
 
 
 class PoolMetrics(ServiceMetrics):
-    """Every metric of the pool, and the counters of its jobs.
+    """Every metric of the pool, and the counters and histograms of its jobs.
 
     Labels are queues, jobs, services, causes and channels, all bounded in number.
     """
 
-    def __init__(self, job_counters: Iterable[JobCounter] = ()) -> None:
+    def __init__(self, job_counters: Iterable[JobCounter] = (), job_histograms: Iterable[JobHistogram] = ()) -> None:
         super().__init__()
+        self._histograms_of_jobs = {
+            each.name: Histogram(
+                *(f"streamworkers_{each.name}", each.documentation, each.labels),
+                buckets=each.buckets,
+                registry=self.registry,
+            )
+            for each in job_histograms
+        }
         self._of_jobs = {
             counter.name: self._counter(counter.name, counter.documentation, counter.labels) for counter in job_counters
         }
@@ -149,6 +157,9 @@ class PoolMetrics(ServiceMetrics):
         for (name, *labels), count in report.tallies:
             if (counter := self._of_jobs.get(name)) is not None:
                 (counter.labels(*labels) if labels else counter).inc(count)
+        for (name, *labels), value in report.observations:
+            if (histogram := self._histograms_of_jobs.get(name)) is not None:
+                (histogram.labels(*labels) if labels else histogram).observe(value)
 
 
 class Usage(NamedTuple):

@@ -110,7 +110,7 @@ class Supervisor:
     def __init__(self, settings: Settings, redis_url: str, database_url: str, options: SupervisorOptions) -> None:
         self.host = Host("supervisor")
         self.supervisor_id = self.host.id
-        self.metrics = PoolMetrics(options.jobs.counters)
+        self.metrics = PoolMetrics(options.jobs.counters, options.jobs.histograms)
         self._options = options
         self._last_scrape_seconds = settings.last_scrape_seconds
         self._streams = open_streams(redis_url, settings.key_prefix, settings.message_prefix)

@@ -14,7 +14,7 @@ import structlog
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.job import Job, JobParameters, require_tallies
+from streamworkers.engine.job import Job, JobParameters, require_observations, require_tallies
 from streamworkers.engine.ledger import ItemUpdate, Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, require_outcome
 from streamworkers.engine.protocol import BatchReport
@@ -114,6 +114,7 @@ class Executor:
         """Call the handler and commit; False if the call raised for several items."""
         started_at, started = datetime.now(UTC), time.monotonic()
         call.context.tallies.clear()
+        call.context.observations.clear()
         reason = self.undecided.find_reason(batch)
         outcomes = {batch[0].seq: Failed(batch[0].item, reason)} if reason else self._call_handler(call, batch)
         if outcomes is None:
@@ -123,6 +124,7 @@ class Executor:
             wait_seconds=max(0.0, started_at.timestamp() - batch[0].enqueued_ms / 1000),
             requeue_seconds=_requeue_seconds(batch, started_at),
             tallies=[(list(name), count) for name, count in call.context.tallies.items()],
+            observations=[(list(name), value) for name, value in call.context.observations],
         )
         self.committer.unfinished.note_pace(call.job.name, len(batch), report.seconds)
         decisions = self._decide(call, batch, outcomes)
@@ -444,6 +446,7 @@ def _execute(call: Call, batch: Sequence[Entry]) -> dict[int, Outcome]:
         if isinstance(outcomes, Generator):
             outcomes.close()  # whatever it does at its end, it does now
     require_tallies(call.job.counters, call.context.tallies)
+    require_observations(call.job.histograms, call.context.observations)
     return found
 
 
