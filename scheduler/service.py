@@ -19,6 +19,7 @@ from scheduler.listener import ChannelListener, StreamListener
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.notification_inbox import NotificationInbox
+from scheduler.notification_metrics import NotificationCollector
 from scheduler.notification_router import NotificationRouter
 from scheduler.pool_watch import PoolWatch
 from scheduler.status import StatusFollower
@@ -154,6 +155,7 @@ class Scheduler:
         for collector in (
             ScheduleCollector(self._pool, host.scrapes),
             AlertCollector(self._pool, host.scrapes),
+            NotificationCollector(self._pool, host.scrapes),
             SystemCollector(self._pool, self._streams, host.scrapes),
             BacklogCollector(self._streams, registry.queues, host.scrapes),
             DatabasePoolCollector(self._pool),

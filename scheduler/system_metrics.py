@@ -68,6 +68,7 @@ _CLIENTS = _Kind("redis_connections", "Connections to Redis from all programs")
 _SLOW = _Kind("redis_slow_calls", "Commands in the slow log of Redis")
 _COMMANDS = _Kind("redis_commands", "Commands processed by Redis", is_counter=True)
 _SUPERVISORS = _Kind("supervisors", "Supervisors with a current heartbeat")
+_READERS = _Kind("queue_supervisors", "Supervisors with a current heartbeat that read a queue", ("queue",))
 _PROCESSES = _Kind(
     "processes", "Supervisors and schedulers, by whether PostgreSQL has seen them lately", ("kind", "state")
 )
@@ -81,7 +82,7 @@ _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _STALE_RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
     *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES, _AWAY),
 )
-_OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _CALLS)
+_OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _READERS, _CALLS)
 
 
 class SystemCollector(Collector):
@@ -137,13 +138,15 @@ class SystemCollector(Collector):
 
     def _of_redis(self) -> dict[_Kind, Sequence[Sample]]:
         state = self._streams.inspector.read_server_state()
+        heartbeats = self._streams.inspector.read_heartbeats()
         return {
             _MEMORY: [((), state["used_memory"])],
             _MOST_MEMORY: [((), state.get("maxmemory", 0))],
             _CLIENTS: [((), state["connected_clients"])],
             _SLOW: [((), state["slow_calls"])],
             _COMMANDS: [((), state["total_commands_processed"])],
-            _SUPERVISORS: [((), len(self._streams.inspector.read_heartbeats()))],
+            _SUPERVISORS: [((), len(heartbeats))],
+            _READERS: list(Counter((queue,) for each in heartbeats.values() for queue in each.queues).items()),
             _CALLS: [((provider,), calls) for provider, calls in self._streams.rate_limiter.count_calls().items()],
         }
 

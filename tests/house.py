@@ -92,7 +92,7 @@ READERS = {
     "streamworkers/market/bars/changes.py": "the source of the bars of a version",
     "streamworkers/market/bars/incoming.py": "stored bars that are replaced are no neighbours",
     "streamworkers/alerts/store/": "the series that alerts are about, and what changed in them",
-    "streamworkers/notifications/store/": "the users who exist, and the items of deliveries",
+    "streamworkers/notifications/store/": "users, events that become notifications, items of deliveries, linked chats",
     "scheduler/status.py": "the time of a run, for its status hash",
 }
 OWNERS_OF_TABLES = {table: modules for tables, modules in OWNERS.items() for table in tables.split()}

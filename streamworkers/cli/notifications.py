@@ -10,6 +10,7 @@ from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.store.closing import reopen_deliveries
 from streamworkers.notifications.store.listing import list_notifications, show_notification
+from streamworkers.notifications.store.notifications import list_rejected_events
 
 
 @click.group(short_help="Notifications: list, show and retry them.")
@@ -64,6 +65,20 @@ def retry(notification_id: UUID, as_json: bool) -> None:
         print_json([{"delivery": each, "outcome": "queued"} for each in opened])
     else:
         click.echo(f"queued again: {len(opened)} of {len(row['deliveries'])} deliveries")
+
+
+@notifications.command("rejected", short_help="List events that no notification was made of.")
+@limit_option
+@json_option
+def show_rejected(limit: int, as_json: bool) -> None:
+    """List the newest events on the channel of notifications that cannot be read, or are for an unknown user."""
+    with Session.open().database() as connection:
+        rows = list_rejected_events(connection, limit)
+    if as_json:
+        print_json(rows)
+    else:
+        columns = {"created_at": "at", "event_id": "event", "reason": "reason", "payload": "payload"}
+        print_table(rows, columns, "no rejected events", longest=80)
 
 
 def _find(connection: Connection, notification_id: UUID) -> dict[str, Any]:

@@ -162,6 +162,11 @@ def _describe_outbox(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:
     return "events are on time", {"late": snapshot.late_events}
 
 
+def _describe_notifications(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:
+    ages = {step: round(seconds, 1) for step, seconds in snapshot.notification_ages.items()}
+    return "notifications are on time", {"oldest_seconds": ages}
+
+
 def _describe_data(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:
     detail = {name: moment.isoformat() for name, moment in snapshot.newest_bars.items() if moment is not None}
     age = age_of_newest_day(snapshot)
@@ -179,6 +184,7 @@ _DESCRIBE: Mapping[str, Callable[[Snapshot], tuple[str, dict[str, Any]]]] = {
     "executions": _describe_executions,
     "schedules": _describe_schedules,
     "outbox": _describe_outbox,
+    "notifications": _describe_notifications,
     "data": _describe_data,
 }
 COMPONENTS = tuple(_DESCRIBE)

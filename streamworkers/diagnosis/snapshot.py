@@ -22,11 +22,20 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.market.bars.read import read_newest_of_all
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.notifications.store.notifications import count_rejected
+from streamworkers.notifications.store.standing import (
+    RejectedEndpoint,
+    TroubledDeliveries,
+    list_rejected_endpoints,
+    list_troubled,
+    read_step_ages,
+)
 from streamworkers.schedules import reports as schedule_reports
 
 MOST_UNPREPARED = 20
 MOST_STALE = 20
 MOST_SERIES = 20
+MOST_ENDPOINTS = 20
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,26 @@ class Snapshot:
     def late_events(self) -> int:
         """The number of events that have waited in the outbox for too long."""
         return ledger.count_late_events(self.connection, self.thresholds.outbox_seconds)
+
+    @cached_property
+    def notification_ages(self) -> dict[str, float]:
+        """For how long the oldest has been due at each step from an event to a message."""
+        return read_step_ages(self.connection)
+
+    @cached_property
+    def troubled_deliveries(self) -> list[TroubledDeliveries]:
+        """Deliveries that are held, and those of the window that have died."""
+        return list_troubled(self.connection, self.window_start)
+
+    @cached_property
+    def rejected_endpoints(self) -> list[RejectedEndpoint]:
+        """Endpoints that their providers have switched off."""
+        return list_rejected_endpoints(self.connection, MOST_ENDPOINTS)
+
+    @cached_property
+    def rejected_notifications(self) -> tuple[int, datetime | None]:
+        """The events of the window of which no notification could be made, and when the oldest came."""
+        return count_rejected(self.connection, self.window_start)
 
     @cached_property
     def newest_bars(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from streamworkers.config import load_settings
-from streamworkers.engine.job import Context, Job, JobCounter, JobParameters
+from streamworkers.engine.job import Context, Job, JobCounter, JobHistogram, JobParameters
 from streamworkers.engine.outcome import Failed, Item, Outcome
 from streamworkers.notifications.delivery.item_end import end_item
 from streamworkers.notifications.delivery.sender import Sender, open_sender
@@ -35,6 +35,14 @@ class Deliver(Job[JobParameters]):
         JobCounter("deliveries", "Deliveries, by their state after a call", ("channel", "outcome")),
         JobCounter("deliveries_ambiguous", "Calls of which nobody knows whether they took effect", ("channel",)),
     )
+    histograms: ClassVar[tuple[JobHistogram, ...]] = (
+        JobHistogram(
+            "delivery_lateness_seconds",
+            "Time from when a message was to go out, as it was decided or its digest ended, until it was sent",
+            ("channel", "priority"),
+            (0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400),
+        ),
+    )
 
     def __init__(self) -> None:
         self.sender: Sender | None = None  # made by the first call: a worker is forked from who loads the job
@@ -55,7 +63,7 @@ class Deliver(Job[JobParameters]):
             list(ids.values()),
             context.run_id,
             should_stop=lambda: time.monotonic() > ends or context.cancelled,
-            tallies=context.tallies,
+            counts=context,
         )
         rows = {row.id: row for row in read_delivery_rows(context.connection, list(ids.values()))}
         for item in items:

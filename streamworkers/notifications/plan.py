@@ -24,6 +24,7 @@ class PlannedDelivery:
     notification_ids: list[UUID] = field(default_factory=list)
     is_stored: bool = False
     is_changed: bool = False
+    decided_at: datetime | None = None  # when its first notification was
 
 
 class DeliveryPlan:
@@ -41,6 +42,7 @@ class DeliveryPlan:
         if found is None:
             kind = DIGEST if route.joins and route.group is None else notification.type
             found = PlannedDelivery(notification.user_id, route, kind, notification.priority, notification.expires_at)
+            found.decided_at = notification.created_at
             self.deliveries.append(found)
             if route.joins:
                 self._growing.setdefault(route.endpoint_id, []).append(found)

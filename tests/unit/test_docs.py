@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 from scheduler.alert_metrics import AlertCollector
 from scheduler.message import REASONS
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
+from scheduler.notification_metrics import NotificationCollector
 from scheduler.system_metrics import SystemCollector
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
@@ -57,9 +58,9 @@ def _registries() -> dict[str, CollectorRegistry]:
     """Everything that a worker's supervisor and a scheduler say on /metrics; nothing is connected."""
     streams = open_streams("redis://127.0.0.1:1", "nowhere")
     closed: ConnectionPool[Connection] = ConnectionPool("", open=False)
-    own = [counter for counter in installed_jobs().counters if counter.name.startswith("provider_")]
+    own = [counter for counter in installed_jobs().counters if counter.name.startswith(("provider_", "deliver"))]
     scrapes = ScrapeBoard()
-    pool, scheduling = PoolMetrics(own), SchedulerMetrics()
+    pool, scheduling = PoolMetrics(own, installed_jobs().histograms), SchedulerMetrics()
     for metrics in (pool, scheduling):
         metrics.registry.register(BacklogCollector(streams, [], scrapes))
         metrics.registry.register(DatabasePoolCollector(closed))
@@ -70,6 +71,7 @@ def _registries() -> dict[str, CollectorRegistry]:
     pool.registry.register(UndecidedCollector((), list))
     scheduling.registry.register(ScheduleCollector(closed, scrapes))
     scheduling.registry.register(AlertCollector(closed, scrapes))
+    scheduling.registry.register(NotificationCollector(closed, scrapes))
     scheduling.registry.register(SystemCollector(closed, streams, scrapes))
     bot = BotMetrics()
     bot.registry.register(DatabasePoolCollector(closed))

@@ -1,5 +1,6 @@
 """Deliveries as calls to the outside: the claim in the row, the provider's call, and the record of its answer."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -53,6 +54,23 @@ def limits_of(row: Limited, channel: MessageChannel, per_minute: int) -> Sequenc
     return [*channel.limits(row.target), *own]
 
 
+class Counts(Protocol):
+    """Where calls are counted: a job's context, or a `CallCounts` of the sender's own."""
+
+    @property
+    def tallies(self) -> Counter[tuple[str, ...]]: ...
+    @property
+    def observations(self) -> list[tuple[tuple[str, ...], float]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallCounts:
+    """Counts that nobody asks for."""
+
+    tallies: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    observations: list[tuple[tuple[str, ...], float]] = field(default_factory=list)
+
+
 @dataclass
 class DeliveryCalls(Outside[UUID, str | None]):
     """The calls of one batch. `ended` hears of each delivery whose call is over, and whether a part is left."""
@@ -62,8 +80,9 @@ class DeliveryCalls(Outside[UUID, str | None]):
     rows: Mapping[UUID, DeliveryRow]
     requests: Mapping[UUID, SlotRequest]
     ended: Callable[[UUID, bool], None]
-    tallies: Counter[tuple[str, ...]]
+    counts: Counts
     run_id: int | None
+    _began_at: float = field(default_factory=time.monotonic)
     _found: dict[UUID, FoundDelivery] = field(default_factory=dict)
     _sent: Counter[UUID] = field(default_factory=Counter)
     _called: set[UUID] = field(default_factory=set)
@@ -130,6 +149,9 @@ class DeliveryCalls(Outside[UUID, str | None]):
             self._sent[thing] += 1
         if decision.state != "queued":
             self._count("deliveries", thing, decision.state)
+        if decision.state == "sent":
+            seconds = max(0.0, row.late_seconds + time.monotonic() - self._began_at)
+            self.counts.observations.append((("delivery_lateness_seconds", row.channel, row.priority), seconds))
         if decision.moved_to is not None and row.endpoint_id is not None:
             follow_endpoint(connection, thing, row.endpoint_id, decision.moved_to)
         if decision.endpoint_off:
@@ -150,4 +172,4 @@ class DeliveryCalls(Outside[UUID, str | None]):
             self.book.hold(bucket, min(seconds, MOST_HOLD_SECONDS))
 
     def _count(self, counter: str, thing: UUID, *labels: str) -> None:
-        self.tallies[counter, self.rows[thing].channel, *labels] += 1
+        self.counts.tallies[counter, self.rows[thing].channel, *labels] += 1

@@ -1,6 +1,5 @@
 """Sends deliveries: makes their messages, waits for slots, and claims, calls and records one by one."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +11,7 @@ from streamworkers.engine.redis.client import RedisClient
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
-from streamworkers.notifications.delivery.calls import DeliveryCalls, limits_of
+from streamworkers.notifications.delivery.calls import CallCounts, Counts, DeliveryCalls, limits_of
 from streamworkers.notifications.delivery.parts import DrawPicture, make_parts
 from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS, SlotOrder, renew_token
 from streamworkers.notifications.store.sending import DeliveryRow, end_unsent, read_delivery_rows
@@ -36,7 +35,7 @@ class Sender:
         run_id: int | None = None,
         *,
         should_stop: Callable[[], bool] = lambda: False,
-        tallies: Counter[tuple[str, ...]] | None = None,
+        counts: Counts | None = None,
     ) -> dict[UUID, float]:
         """Send those of these deliveries that are of this run and due; returns the waits of those without a slot.
 
@@ -52,8 +51,7 @@ class Sender:
         def ended(thing: UUID, has_more: bool) -> None:
             order.ended(thing, has_more=has_more)
 
-        counts = Counter() if tallies is None else tallies
-        calls = DeliveryCalls(self.channels, self.book, rows, requests, ended, counts, run_id)
+        calls = DeliveryCalls(self.channels, self.book, rows, requests, ended, counts or CallCounts(), run_id)
         call_outside(connection, calls, order.due(), policy=calls.policy_of, threads=threads, should_stop=should_stop)
         return order.waits
 

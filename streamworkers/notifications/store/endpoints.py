@@ -28,12 +28,14 @@ INSERT INTO endpoints (user_id, name, channel, address, settings, verified_at, c
 VALUES (%s, %s, %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END, %s)"""
 
 _OFF = """
-UPDATE endpoints SET off_at = coalesce(off_at, clock_timestamp()), off_reason = coalesce(off_reason, %s)
+UPDATE endpoints SET off_at = coalesce(off_at, clock_timestamp()), off_reason = coalesce(off_reason, %s),
+    off_by_provider = %s
 WHERE id = %s AND off_at IS NULL"""
 
+# One with a claim is ambiguous: the next claim names it, finds the endpoint off, and suppresses it.
 _SUPPRESS = """
 UPDATE deliveries SET state = 'suppressed', reason = %s
-WHERE endpoint_id = %s AND state IN ('queued', 'deferred', 'failed', 'ambiguous')"""
+WHERE endpoint_id = %s AND state IN ('queued', 'deferred', 'failed', 'ambiguous') AND claim IS NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +107,23 @@ def switch_endpoint_off(connection: Connection, actor: Actor, name: str, reason:
     """Send nothing to an endpoint any more; what waits for it is suppressed. Raises UnknownNameError."""
     with connection.transaction():
         endpoint = find_endpoint(connection, actor.user, name, lock=True)
-        close_endpoint(connection, endpoint.id, reason or f"switched off by {actor}")
+        close_endpoint(connection, endpoint.id, reason or f"switched off by {actor}", by_provider=False)
 
 
 def switch_endpoint_on(connection: Connection, actor: Actor, name: str) -> None:
     """Send to an endpoint again, from now on. Raises UnknownNameError."""
     with connection.transaction():
         endpoint = find_endpoint(connection, actor.user, name, lock=True)
-        connection.execute("UPDATE endpoints SET off_at = NULL, off_reason = NULL WHERE id = %s", (endpoint.id,))
+        connection.execute(
+            "UPDATE endpoints SET off_at = NULL, off_reason = NULL, off_by_provider = false WHERE id = %s",
+            (endpoint.id,),
+        )
 
 
-def close_endpoint(connection: Connection, endpoint_id: int, reason: str) -> bool:
-    """Switch an endpoint off by its id, as its provider asks; True if it was on. What waits for it is suppressed."""
+def close_endpoint(connection: Connection, endpoint_id: int, reason: str, *, by_provider: bool = True) -> bool:
+    """Switch an endpoint off by its id; True if it was on. What waits for it is suppressed."""
     with connection.transaction():
-        was_on = connection.execute(_OFF, (reason, endpoint_id)).rowcount > 0
+        was_on = connection.execute(_OFF, (reason, by_provider, endpoint_id)).rowcount > 0
         connection.execute(_SUPPRESS, (f"its endpoint is off: {reason}", endpoint_id))
     return was_on
 

@@ -85,8 +85,16 @@ def find_types(connection: Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT DISTINCT type FROM notifications")}
 
 
-def count_rejected(connection: Connection) -> tuple[int, datetime | None]:
-    """The number of rejected events, and when the newest came."""
-    row = connection.execute("SELECT count(*), max(created_at) FROM rejected_notifications").fetchone()
+def count_rejected(connection: Connection, since: datetime | None = None) -> tuple[int, datetime | None]:
+    """The number of rejected events, and when the oldest came; of all that are kept, or of those since then."""
+    statement = "SELECT count(*), min(created_at) FROM rejected_notifications"
+    condition = " WHERE created_at >= coalesce(%s::timestamptz, '-infinity')"
+    row = connection.execute(statement + condition, (since,)).fetchone()
     assert row is not None
     return int(row[0]), row[1]
+
+
+def list_rejected_events(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """The newest rejected events, with their payloads."""
+    statement = "SELECT event_id, created_at, reason, payload FROM rejected_notifications"
+    return fetch_rows(connection, f"{statement} ORDER BY created_at DESC, event_id LIMIT %s", (limit,))

@@ -34,9 +34,9 @@ ORDER BY d.id FOR UPDATE OF d SKIP LOCKED"""
 
 _ADD = """
 INSERT INTO deliveries (id, user_id, endpoint_id, channel, type, priority, is_digest, state, reason, not_before,
-                        expires_at)
+                        expires_at, due_at)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::text[],
-                     %s::text[], %s::timestamptz[], %s::timestamptz[])"""
+                     %s::text[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])"""
 
 _GROW = """
 UPDATE deliveries d SET priority = w.priority, expires_at = w.expires_at
@@ -105,4 +105,5 @@ def _columns_of(delivery: PlannedDelivery) -> tuple[object, ...]:
     return (
         *(delivery.id, delivery.user_id, place.endpoint_id, place.channel, delivery.type, delivery.priority),
         *(place.joins, state, place.suppressed, place.due, delivery.expires_at),
+        place.due if place.joins or delivery.decided_at is None else delivery.decided_at,
     )

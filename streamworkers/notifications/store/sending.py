@@ -19,6 +19,7 @@ from streamworkers.notifications.store.endpoints import move_endpoint
 _READ = """
     SELECT d.id, d.user_id, d.endpoint_id, d.channel, d.type, d.priority, d.state, d.reason, d.not_before, d.run_id,
         d.attempts, d.is_digest, d.parts_sent, d.content, d.parts, d.picture, d.created_at, e.address, e.settings,
+        extract(epoch FROM clock_timestamp() - d.due_at)::float8 AS late_seconds,
         extract(epoch FROM clock_timestamp() - d.created_at)::float8 AS age_seconds,
         extract(epoch FROM d.not_before - clock_timestamp())::float8 AS wait_seconds
     FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id
@@ -62,12 +63,13 @@ _END = """
     WHERE id = %s AND run_id IS NOT DISTINCT FROM %s AND claim IS NULL AND state IN ('queued', 'deferred', 'failed')
 """
 _TURN_OFF = """
-    UPDATE endpoints e SET off_at = clock_timestamp(), off_reason = %s FROM deliveries d
+    UPDATE endpoints e SET off_at = clock_timestamp(), off_reason = %s, off_by_provider = true
+    FROM deliveries d
     WHERE d.id = %s AND e.id = d.endpoint_id AND e.off_at IS NULL RETURNING e.id, e.user_id, e.name, e.channel
 """
 _SUPPRESS_WAITING = """
     UPDATE deliveries SET state = 'suppressed', reason = %s
-    WHERE endpoint_id = %s AND state IN ('queued', 'deferred', 'failed')
+    WHERE endpoint_id = %s AND state IN ('queued', 'deferred', 'failed') AND claim IS NULL
 """
 _REDIRECT = """
     UPDATE deliveries d SET endpoint_id = o.id FROM endpoints o, endpoints e
@@ -112,6 +114,7 @@ class DeliveryRow:
     created_at: datetime
     address: str | None
     settings: Mapping[str, Any] | None
+    late_seconds: float
     age_seconds: float
     wait_seconds: float
 

@@ -352,6 +352,7 @@ def test_every_check_has_a_fault_here() -> None:
     others = {"redis_unavailable", "postgresql_read_only", "foreign_scheduler"}
     others |= {"blind_alerts"}  # in tests/integration/scheduler/test_alert_blindness.py
     others |= {"undecided_alerts"}  # in tests/integration/scheduler/test_alert_runs.py
+    others |= {name for name, check in CHECKS.items() if check.component == "notifications"}  # test_notification_checks
     others |= {"redis_clock", "postgresql_clock"}  # in tests/faults/test_clock_faults.py
     assert {*FAULTS, *SERVER_STATES, *others} == set(CHECKS)
     assert list(FAULTS) == [name for name in CHECKS if name in FAULTS]

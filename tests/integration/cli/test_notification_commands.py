@@ -54,6 +54,16 @@ def test_what_is_dead_is_sent_again(
     assert cli("notifications", "retry", found, "--json").json == []
 
 
+def test_rejected_events_are_listed_with_their_reason(cli: Run, connection: Connection) -> None:
+    assert cli("notifications", "rejected").out == "no rejected events\n"
+    connection.execute(
+        "INSERT INTO rejected_notifications (event_id, payload, reason) VALUES (gen_random_uuid(), '[1]', 'no object')"
+    )
+    assert "no object" in cli("notifications", "rejected").out
+    (row,) = cli("notifications", "rejected", "--json").json
+    assert (row["reason"], row["payload"]) == ("no object", [1])
+
+
 def test_endpoints_are_listed_switched_tested_and_removed(cli: Run, connection: Connection) -> None:
     """A webhook's address is shown without what is secret in it."""
     assert "user local has no endpoint" in cli("endpoints", "list").out

@@ -135,6 +135,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "notify local hello --key one", 0),
     ("scheduler", "scheduler --once", 0),
     ("viewer", "notifications list", 0),
+    ("viewer", "notifications rejected", 0),
     ("viewer", "notifications show 00000000-0000-0000-0000-000000000001", 2),
     ("operator", "notifications retry 00000000-0000-0000-0000-000000000001", 2),
     ("operator", "telegram code local --scope ops", 0),

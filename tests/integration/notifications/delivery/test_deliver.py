@@ -13,10 +13,13 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
+from structlog.testing import capture_logs
 
 from consumer import Consumer
 from harness import items_of, start_run, wait_until
+from patience import patient
 from scheduler.delivery_runs import DeliveryRuns
+from streamworkers.actor import Actor
 from streamworkers.admin.runs import replay
 from streamworkers.config import Settings
 from streamworkers.database import Connection
@@ -29,8 +32,10 @@ from streamworkers.jobs.deliver import Deliver
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
 from streamworkers.notifications.content import Content, Part, Picture
 from streamworkers.notifications.delivery import parts
+from streamworkers.notifications.delivery.calls import CallCounts
 from streamworkers.notifications.delivery.sender import Sender
-from streamworkers.notifications.store.closing import reopen_deliveries
+from streamworkers.notifications.store.closing import CALL_LIFE, reopen_abandoned, reopen_deliveries
+from streamworkers.notifications.store.endpoints import switch_endpoint_off
 from streamworkers.notifications.store.sending import NotificationRow, claim_delivery, read_notifications_of
 
 ANSWERS: dict[str, Exception] = {
@@ -260,6 +265,37 @@ def test_the_ledger_wins_and_people_open_deliveries_again(stage: Stage) -> None:
     assert sorted(reopen_deliveries(stage.connection, [dead, cancelled, sending])) == sorted([dead, sending])
     stage.work()
     assert [stage.state(each)[0] for each in (dead, gone, sending)] == ["sent"] * 3
+
+
+def test_what_a_dead_sender_of_no_run_has_left_is_sent_again_and_named_by_its_claim(stage: Stage) -> None:
+    delivery = stage.add("good", not_before="infinity")
+    claim_delivery(stage.connection, delivery, None, uuid.uuid4())
+    assert reopen_abandoned(stage.connection) == 0, "it may be calling"
+    stage.connection.execute("UPDATE deliveries SET claimed_at = claimed_at - %s", (CALL_LIFE,))
+    assert reopen_abandoned(stage.connection) == 1
+    assert stage.state(delivery)[:2] == ("failed", "its sender has died: nobody knows whether it was sent")
+    # What its provider or owner ends meanwhile is still named.
+    with capture_logs() as lines:
+        switch_endpoint_off(stage.connection, Actor("ann"), "good")
+        stage.connection.execute("UPDATE endpoints SET off_at = NULL")
+        stage.connection.execute("UPDATE deliveries SET not_before = now()")
+        stage.work()
+    assert [line["thing"] for line in lines if line["event"] == "call_ambiguous"] == [str(delivery)]
+    assert stage.state(delivery)[0] == "sent"
+    assert stage.connection.execute("SELECT ambiguities FROM deliveries").fetchone() == (1,)
+
+
+def test_lateness_is_of_when_a_message_was_to_go_out(stage: Stage) -> None:
+    delivery = stage.add("good", priority="high")
+    stage.connection.execute("UPDATE deliveries SET due_at = now() - interval '1 h'")
+    job, counts = stage.runs._registry["deliver"], CallCounts()
+    assert isinstance(job, Deliver)
+    assert job.sender is not None
+    job.sender.send(stage.connection, [delivery], counts=counts)
+    ((key, seconds),) = counts.observations
+    assert key == ("delivery_lateness_seconds", "plain", "high")
+    assert 3600 <= seconds < 3600 + patient(60)
+    assert counts.tallies == {("deliveries", "plain", "sent"): 1}
 
 
 def _notify(stage: Stage, delivery: UUID, text: str) -> None:
