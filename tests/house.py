@@ -62,7 +62,8 @@ OWNERS = {
     "absent_bars": ["streamworkers/loading/absence.py", "streamworkers/market/bars/lesser.py"],
     "series_changes series_versions": ["streamworkers/market/bars/changes.py"],
     "series_state": ["streamworkers/market/bars/changes.py", "streamworkers/results/series_versions.py"],
-    "users alerts alert_versions alert_symbols alert_mutes alert_shards alert_state alert_firings alert_corrections": [
+    "users": ["streamworkers/users.py"],
+    "alerts alert_versions alert_symbols alert_mutes alert_shards alert_state alert_firings alert_corrections": [
         "streamworkers/alerts/store/"
     ],
     "endpoints notification_preferences quiet_hours": ["streamworkers/notifications/store/"],

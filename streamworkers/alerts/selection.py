@@ -1,12 +1,16 @@
 """Chooses alerts of a user: by name, symbol, universe, timeframe and group."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from streamworkers.alerts.store.alerts import StoredAlert, list_alerts
-from streamworkers.alerts.store.symbols import read_symbols
+from streamworkers.alerts.store.symbols import read_symbols, read_symbols_of_user
 from streamworkers.database import Connection
-from streamworkers.errors import BadInputError
+from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.users import require_user
+
+_PATTERN = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class AlertSelector:
             (self.name is None or fnmatchcase(stored.name, self.name))
             and self.universe in (None, stored.universe)
             and self.timeframe in (None, stored.timeframe)
-            and (self.group is None or stored.document.get("notify", {}).get("group") == self.group)
+            and self.group in (None, _group_of(stored))
         )
 
 
@@ -45,9 +49,42 @@ def select_alerts(connection: Connection, user: str, selector: AlertSelector) ->
     return [stored for stored in found if selector.symbol in read_symbols(connection, stored.id)]
 
 
+def find_selected(connection: Connection, user: str, selector: AlertSelector) -> list[StoredAlert]:
+    """The same. Raises UnknownNameError for a user who is not there, and for what no alert of the user has.
+
+    A name with `*` or `?` may fit none.
+    """
+    require_user(connection, user)
+    found = select_alerts(connection, user, selector)
+    if not found:
+        _require_known(connection, user, selector)
+    return found
+
+
 def require_selected(connection: Connection, user: str, selector: AlertSelector) -> list[StoredAlert]:
     """The same. Raises BadInputError if it chooses none."""
-    found = select_alerts(connection, user, selector)
+    found = find_selected(connection, user, selector)
     if not found:
         raise BadInputError(f"user {user!r} has no alert of {selector.describe()}")
     return found
+
+
+def _require_known(connection: Connection, user: str, selector: AlertSelector) -> None:
+    alerts = list_alerts(connection, user)
+    named = selector.name if selector.name is None or not _PATTERN.intersection(selector.name) else None
+    wanted: list[tuple[str, str | None, Iterable[str | None]]] = [
+        ("alert", named, (each.name for each in alerts)),
+        ("universe of an alert", selector.universe, (each.universe for each in alerts)),
+        ("group of alerts", selector.group, map(_group_of, alerts)),
+    ]
+    if selector.symbol is not None:
+        wanted.append(("symbol of an alert", selector.symbol, read_symbols_of_user(connection, user, now_only=True)))
+    for kind, name, known in wanted:
+        names = set(filter(None, known))
+        if name is not None and name not in names:
+            raise UnknownNameError(kind, name, names)
+
+
+def _group_of(stored: StoredAlert) -> str | None:
+    group: str | None = stored.document.get("notify", {}).get("group")
+    return group

@@ -119,10 +119,13 @@ def try_alert(alert: CompiledAlert, columns: Columns, closes: Sequence[datetime]
     return Trial(alert, columns, closes, alert.rule.evaluate(columns, before.sides, first), before, after, steps)
 
 
-def try_stored(alert: Alert, stored: StoredBars) -> Trial:
-    """Decide stored bars as an alert would that was added before the first of them."""
+def try_stored(alert: Alert, stored: StoredBars, split_factor: float = 1.0) -> Trial:
+    """Decide stored bars as an alert would that was added before the first of them.
+
+    `split_factor` is what prices were multiplied by since the document was written.
+    """
     columns = compute_columns(stored.bars, needed_fields(alert.rule), needed_patterns(alert.rule))
-    return try_alert(compile_alert(alert.rule, alert.rearm, alert.limits), columns, stored.closes)
+    return try_alert(compile_alert(alert.rule, alert.rearm, alert.limits, split_factor), columns, stored.closes)
 
 
 def first_bars(columns: Columns, count: int) -> Columns:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from streamworkers.alerts.selection import select_alerts
+from streamworkers.alerts.selection import find_selected
 from streamworkers.alerts.transfer import MOST_FILE_BYTES, import_alerts, parse_alerts, write_document, write_lines
 from streamworkers.cli.alert_options import actor_of, collect_selector, selector_options, user_option
 from streamworkers.cli.rule_input import read_vocabulary
@@ -35,7 +35,7 @@ def export(file: Path | None, form: str, user: str, as_json: bool, **options: An
     Pauses and mutes are no part of it.
     """
     with Session.open().database() as connection:
-        found = select_alerts(connection, user, collect_selector(options))
+        found = find_selected(connection, user, collect_selector(options))
     text = _WRITERS["document" if as_json else form](found)
     if file is None:
         click.echo(text, nl=False)

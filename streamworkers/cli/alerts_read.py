@@ -8,11 +8,12 @@ import click
 
 from streamworkers.alerts.alert_printer import print_alert
 from streamworkers.alerts.document import Alert, alert_to_json
-from streamworkers.alerts.selection import AlertSelector, select_alerts
+from streamworkers.alerts.selection import AlertSelector, find_selected
 from streamworkers.alerts.standing import Standing, read_standings
 from streamworkers.alerts.store.alerts import StoredAlert, find_alert, read_versions
 from streamworkers.alerts.store.mutes import Mute
 from streamworkers.alerts.store.reports import list_corrections, list_firings
+from streamworkers.alerts.store.symbols import read_symbols_of_user, require_past_symbol
 from streamworkers.cli.alert_options import collect_selector, selector_options, show_moment_there, user_option
 from streamworkers.cli.session import (
     Session,
@@ -23,7 +24,10 @@ from streamworkers.cli.session import (
     print_table,
     show_bar_time,
 )
+from streamworkers.database import Connection
+from streamworkers.errors import UnknownNameError
 from streamworkers.rules.printer import print_rule
+from streamworkers.users import require_user
 
 _MOST_NAMED = 5
 _LIST = {
@@ -68,7 +72,7 @@ def list_command(user: str, as_json: bool, **options: Any) -> None:
     """List the alerts that all of the options choose: what they are about, where they stand, and why one is silent."""
     session, selector = Session.open(), collect_selector(options)
     with session.database() as connection:
-        found = select_alerts(connection, user, selector)
+        found = find_selected(connection, user, selector)
         standings = read_standings(connection, found, datetime.now(UTC), session.settings.calendar)
     rows = [_describe(each) for each in standings]
     if as_json:
@@ -127,10 +131,14 @@ def history(name: str | None, symbol: str | None, since: str | None, limit: int,
     """
     after = None if since is None else parse_since(since)
     with Session.open().database() as connection:
-        number = None if name is None else find_alert(connection, user, name).id
+        require_user(connection, user)
+        stored = None if name is None else find_alert(connection, user, name)
+        number = None if stored is None else stored.id
+        if symbol is not None:
+            _require_symbol(connection, user, stored, symbol)
         firings = list_firings(connection, user, limit, alert_id=number, symbol=symbol, since=after)
         corrections = [] if number is None else list_corrections(connection, number, limit)
-        frame = None if name is None else find_alert(connection, user, name).timeframe
+    frame = None if stored is None else stored.timeframe
     if as_json:
         print_json({"firings": firings, "corrections": corrections})
         return
@@ -138,6 +146,14 @@ def history(name: str | None, symbol: str | None, since: str | None, limit: int,
     print_table(shown, _FIRINGS, "nothing has fired")
     if corrections:
         print_table([{**row, "bar": show_bar_time(row["bar_time"], frame)} for row in corrections], _CORRECTIONS, "")
+
+
+def _require_symbol(connection: Connection, user: str, stored: StoredAlert | None, symbol: str) -> None:
+    """Raise UnknownNameError for a symbol that the alert, or any alert of the user, has never been about."""
+    if stored is not None:
+        require_past_symbol(connection, stored.id, stored.name, symbol)
+    elif symbol not in (known := read_symbols_of_user(connection, user)):
+        raise UnknownNameError("symbol of an alert", symbol, known)
 
 
 def why_silent(standing: Standing) -> list[str]:
@@ -198,7 +214,8 @@ def _show_states(states: dict[str, int]) -> str:
 def _show_mute(mute: Mute) -> str:
     what = "muted" if mute.symbol is None else f"{mute.symbol} snoozed"
     until = "" if mute.until is None else f" until {show_moment_there(mute.until)}"
-    return f"{what} by {mute.created_by}{until}" + ("" if mute.reason is None else f": {mute.reason}")
+    words = f"{what} by {mute.created_by} since {show_moment_there(mute.since)}{until}"
+    return words if mute.reason is None else f"{words}: {mute.reason}"
 
 
 def _show_text(stored: StoredAlert) -> str:

@@ -6,10 +6,9 @@ import click
 
 from streamworkers.alerts.engine.replaying import Replay, replay_alert
 from streamworkers.alerts.store.alerts import find_alert
-from streamworkers.alerts.store.symbols import read_intervals
+from streamworkers.alerts.store.symbols import require_past_symbol
 from streamworkers.cli.alert_options import user_option
 from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table, show_bar_time
-from streamworkers.errors import UnknownNameError
 
 _COLUMNS = {
     "symbol": "symbol",
@@ -39,9 +38,8 @@ def replay(name: str, symbol: str | None, since: str | None, user: str, as_json:
     after = None if since is None else parse_since(since)
     with session.database() as connection:
         stored = find_alert(connection, user, name)
-        known = {each.symbol for each in read_intervals(connection, stored.id)}
-        if symbol is not None and symbol not in known:
-            raise UnknownNameError(f"symbol of alert {name!r}", symbol, known)
+        if symbol is not None:
+            require_past_symbol(connection, stored.id, name, symbol)
         found = replay_alert(connection, stored, symbol, datetime.now(UTC), session.settings.calendar)
     if after is not None:
         found = Replay(found.bars, [each for each in found.firings if each.bar_time >= after])

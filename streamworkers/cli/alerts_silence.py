@@ -21,12 +21,14 @@ from streamworkers.cli.alert_options import (
 from streamworkers.cli.session import Session, json_option, print_json
 from streamworkers.errors import BadInputError
 
+_reason_option = click.option("--reason", help="Why, for those who wonder.")
+
 
 @click.command("mute", short_help="Suppress the firings of alerts for a time.")
 @selector_options
 @click.option("--all", "every", is_flag=True, help="All alerts of the user.")
 @end_options
-@click.option("--reason", help="Why, for those who wonder.")
+@_reason_option
 @user_option
 @json_option
 def mute(every: bool, duration: str | None, until: str | None, reason: str | None, **options: Any) -> None:
@@ -40,13 +42,11 @@ def mute(every: bool, duration: str | None, until: str | None, reason: str | Non
     end = parse_end(duration, until)
     if selector.symbol is not None and end is None:
         raise BadInputError("a mute of one symbol needs an end: --for or --until")
-    if selector.symbol is not None and reason is not None:
-        raise BadInputError("a mute of one symbol keeps no reason: leave out --reason, or choose without --symbol")
     with Session.open().database() as connection, connection.transaction():
         found = require_selected(connection, user, selector)
         for stored in found:
             if selector.symbol is not None and end is not None:
-                snooze_alert(connection, actor_of(user), stored.name, selector.symbol, end)
+                snooze_alert(connection, actor_of(user), stored.name, selector.symbol, end, reason)
             else:
                 mute_alert(connection, actor_of(user), stored.name, end, reason)
     _print([stored.name for stored in found], "muted", selector.symbol, end, as_json)
@@ -76,11 +76,12 @@ def unmute(every: bool, user: str, as_json: bool, **options: Any) -> None:
 @click.argument("name")
 @click.option("--symbol", help="The symbol.  [default: the only one of the alert]")
 @end_options
+@_reason_option
 @user_option
 @json_option
-def snooze(name: str, symbol: str | None, duration: str | None, until: str | None, user: str, as_json: bool) -> None:
+def snooze(name: str, symbol: str | None, reason: str | None, user: str, as_json: bool, **options: Any) -> None:
     """Suppress the firings of one symbol of the alert NAME until an end."""
-    end = parse_end(duration, until)
+    end = parse_end(options["duration"], options["until"])
     if end is None:
         raise BadInputError("a snooze needs an end: --for or --until")
     with Session.open().database() as connection, connection.transaction():
@@ -89,7 +90,7 @@ def snooze(name: str, symbol: str | None, duration: str | None, until: str | Non
             if len(known) != 1:
                 raise BadInputError(f"alert {name!r} is about {len(known)} symbols: name one with --symbol")
             symbol = known[0]
-        snooze_alert(connection, actor_of(user), name, symbol, end)
+        snooze_alert(connection, actor_of(user), name, symbol, end, reason)
     _print([name], "snoozed", symbol, end, as_json)
 
 

@@ -137,7 +137,7 @@ def resume(names: tuple[str, ...], user: str, as_json: bool) -> None:
 def describe_change(connection: Connection, stored: StoredAlert, default_calendar: str) -> dict[str, Any]:
     """What one who has written an alert asks: is it true now, when does the next bar close, and is it blind?"""
     alert, symbols = parse_computable(stored.document), read_symbols(connection, stored.id)
-    looks = look_at(connection, alert, symbols[:MOST_LOOKS], datetime.now(UTC), default_calendar)
+    looks = look_at(connection, stored, symbols[:MOST_LOOKS], datetime.now(UTC), default_calendar)
     missing = [look.symbol for look in looks if look.truth is None]
     loaded = find_loaded_symbols(connection, stored.timeframe) if missing else frozenset()
     warnings = [_warn_of_missing(stored.timeframe, symbol, symbol in loaded) for symbol in missing]

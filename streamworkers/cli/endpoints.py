@@ -23,7 +23,7 @@ from streamworkers.notifications.store.endpoints import (
     switch_endpoint_on,
 )
 from streamworkers.notifications.store.messages import add_message
-from streamworkers.notifications.store.users import require_user
+from streamworkers.users import require_user
 
 _TEST = Content("Test", ("This endpoint works: notifications come here.",))
 _TEST_LIFE = timedelta(hours=1)

@@ -8,7 +8,7 @@ import click
 from streamworkers.cli.session import Session, json_option, print_json
 from streamworkers.notifications.notification_types import PRIORITIES
 from streamworkers.notifications.notify import notify as write_notification
-from streamworkers.notifications.store.users import require_user
+from streamworkers.users import require_user
 
 
 @click.command(short_help="Notify a user.")

@@ -22,7 +22,7 @@ from streamworkers.notifications.store.preferences import (
     set_preference,
     set_quiet_hours,
 )
-from streamworkers.notifications.store.users import require_user
+from streamworkers.users import require_user
 
 _DEFAULT = "default"
 _SPAN = re.compile(r"(\d\d:\d\d)-(\d\d:\d\d)")

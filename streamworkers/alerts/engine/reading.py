@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import prod
 
 from streamworkers.alerts.decide_bars import AlertProgress
 from streamworkers.alerts.engine.compiled import CompiledVersions
@@ -13,6 +12,7 @@ from streamworkers.alerts.store.work import (
     LiveAlert,
     Rebase,
     SeriesMark,
+    factor_since,
     read_corrected,
     read_fired,
     read_live,
@@ -75,7 +75,7 @@ class SymbolWork:
 
     def factor(self, since: datetime) -> float:
         """What prices were multiplied by since a moment; an unknown factor counts as 1."""
-        return prod(each.factor or 1.0 for each in self.rebases if each.at > since)
+        return factor_since(self.rebases, since)
 
     def unknown_split(self, since: datetime) -> Rebase | None:
         """The newest rebase of unknown factor since a moment."""

@@ -9,6 +9,7 @@ from streamworkers.alerts.document import Alert, build_alert
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.rules.catalogue import CatalogueVocabulary
+from streamworkers.users import require_user
 
 _VOCABULARY = CatalogueVocabulary()  # documents are stored in their canonical form, which names functions only
 
@@ -62,10 +63,15 @@ def parse_stored(document: dict[str, Any]) -> Alert:
 
 
 def find_alert(connection: Connection, user: str, name: str, *, lock: bool = False) -> StoredAlert:
-    """The alert of a user with this name; `lock` keeps it to the end of the transaction. Raises UnknownNameError."""
+    """The alert of a user with this name; `lock` keeps it to the end of the transaction.
+
+    Raises UnknownNameError for an unknown user or alert.
+    """
     statement = f"{_FIND} WHERE a.user_id = %s AND a.name = %s AND a.removed_at IS NULL"
-    rows = fetch_rows(connection, statement + (" FOR UPDATE OF a" if lock else ""), (user, name))
+    # A firing refers to the row of its alert, and so does not wait for who changes the alert, nor he for it.
+    rows = fetch_rows(connection, statement + (" FOR NO KEY UPDATE OF a" if lock else ""), (user, name))
     if not rows:
+        require_user(connection, user)
         known = connection.execute("SELECT name FROM alerts WHERE user_id = %s AND removed_at IS NULL", (user,))
         raise UnknownNameError("alert", name, (found for (found,) in known))
     return StoredAlert(**rows[0])

@@ -17,6 +17,7 @@ from streamworkers.alerts.store.symbols import close_symbols, expand_target
 from streamworkers.config import load_settings
 from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import BadInputError
+from streamworkers.users import lock_user
 
 _LONGEST_NAME = 100
 _NEW_EPOCH = ("rule", "rearm", "timeframe")
@@ -153,8 +154,7 @@ def _differs(one: dict[str, Any], other: dict[str, Any], names: tuple[str, ...])
 
 def _require_room(connection: Connection, actor: Actor) -> None:
     """Lock the user, so that names and numbers of alerts are checked one after the other."""
-    if fetch_value(connection, "SELECT id FROM users WHERE id = %s FOR UPDATE", (actor.user,)) is None:
-        raise BadInputError(f"there is no user {actor.user!r}")
+    lock_user(connection, actor)
     most = load_settings().alerts_per_user
     count = fetch_value(
         connection, "SELECT count(*) FROM alerts WHERE user_id = %s AND removed_at IS NULL", (actor.user,)

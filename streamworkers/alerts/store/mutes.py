@@ -14,6 +14,7 @@ from streamworkers.alerts.store.symbols import read_symbols
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError, UnknownNameError
 
+_LONGEST_REASON = 200
 _ADD = """
 INSERT INTO alert_mutes (alert_id, symbol, since, until, reason, created_by)
 SELECT %s, %s, coalesce(%s, clock_timestamp()), %s, %s, %s"""
@@ -69,11 +70,12 @@ def snooze_alert(
     name: str,
     symbol: str,
     until: datetime,
+    reason: str | None = None,
     *,
     at: datetime | None = None,
 ) -> None:
     """Suppress the firings of one symbol of an alert until a moment. Raises UnknownNameError and BadInputError."""
-    _silence(connection, actor, name, symbol, (at, until, None))
+    _silence(connection, actor, name, symbol, (at, until, reason))
 
 
 def unmute_alert(
@@ -110,6 +112,8 @@ def _silence(
     span: tuple[datetime | None, datetime | None, str | None],
 ) -> None:
     at, until, reason = span
+    if reason is not None and not (0 < len(reason) <= _LONGEST_REASON and reason.isprintable()):
+        raise BadInputError(f"the reason {reason!r:.110} is not 1 to {_LONGEST_REASON} printable characters")
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
         if symbol is not None and symbol not in (known := read_symbols(connection, stored.id)):

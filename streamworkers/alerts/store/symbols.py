@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from streamworkers.alerts.document import AlertTarget
 from streamworkers.database import Connection
-from streamworkers.errors import UsageError
+from streamworkers.errors import UnknownNameError, UsageError
 from streamworkers.market.universes.store import resolve
 
 Resolve = Callable[[Connection, str], tuple[str, ...]]
@@ -77,6 +77,23 @@ def read_symbols(connection: Connection, alert_id: int) -> list[str]:
         "SELECT symbol FROM alert_symbols WHERE alert_id = %s AND until IS NULL ORDER BY symbol", (alert_id,)
     )
     return [symbol for (symbol,) in rows]
+
+
+def read_symbols_of_user(connection: Connection, user: str, *, now_only: bool = False) -> list[str]:
+    """The symbols that alerts of a user have ever been about, or those that they are about now."""
+    rows = connection.execute(
+        "SELECT DISTINCT y.symbol FROM alert_symbols y JOIN alerts a ON a.id = y.alert_id"
+        " WHERE a.user_id = %s AND (NOT %s OR (y.until IS NULL AND a.removed_at IS NULL)) ORDER BY 1",
+        (user, now_only),
+    )
+    return [symbol for (symbol,) in rows]
+
+
+def require_past_symbol(connection: Connection, alert_id: int, name: str, symbol: str) -> None:
+    """Raise UnknownNameError if the alert of this name has never been about a symbol."""
+    known = {each.symbol for each in read_intervals(connection, alert_id)}
+    if symbol not in known:
+        raise UnknownNameError(f"symbol of alert {name!r}", symbol, known)
 
 
 def read_intervals(connection: Connection, alert_id: int) -> list[SymbolInterval]:

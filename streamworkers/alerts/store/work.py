@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import prod
 from typing import Any, NamedTuple
 
 from streamworkers.alerts.decide_bars import AlertProgress
@@ -163,6 +164,11 @@ def read_rebases(connection: Connection, timeframe: str, symbols: Sequence[str])
     for symbol, *values in connection.execute(_REBASES, (timeframe, list(symbols))):
         found.setdefault(symbol, []).append(Rebase(*values))
     return found
+
+
+def factor_since(rebases: Iterable[Rebase], since: datetime) -> float:
+    """What prices were multiplied by since a moment; an unknown factor counts as 1."""
+    return prod(each.factor or 1.0 for each in rebases if each.at > since)
 
 
 def read_fired(

@@ -12,7 +12,7 @@ from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.notifications.channels.channel import Address
 from streamworkers.notifications.notification import require_name, show
-from streamworkers.notifications.store.users import lock_user
+from streamworkers.users import lock_user
 
 MOST_ENDPOINTS = 50
 _LONGEST_NAME = 100

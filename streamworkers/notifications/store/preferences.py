@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from streamworkers.actor import Actor
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.notifications.preferences import Preference, QuietHours, require_preference, require_quiet_hours
-from streamworkers.notifications.store.users import lock_user
+from streamworkers.users import lock_user
 
 _SET = """
 INSERT INTO notification_preferences (user_id, type, channel, mode, digest_minutes, digest_at, zone)

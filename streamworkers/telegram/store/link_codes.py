@@ -9,8 +9,8 @@ from typing import NamedTuple
 from streamworkers.actor import Actor
 from streamworkers.database import Connection, fetch_row
 from streamworkers.errors import BadInputError
-from streamworkers.notifications.store.users import require_user
 from streamworkers.telegram.store.links import Place
+from streamworkers.users import require_user
 
 CODE_LIFE = timedelta(minutes=10)
 LOCK = timedelta(hours=1)

@@ -109,7 +109,7 @@ def test_what_cannot_be_added_is_named(connection: Connection, monkeypatch: pyte
         add_alert(connection, LOCAL, alert("rsi(14) < 30 day"))
     with pytest.raises(BadInputError, match="an alert needs a timeframe, such as 1min, hour or day"):
         add_alert(connection, LOCAL, alert("AAPL > 1"))
-    with pytest.raises(BadInputError, match="there is no user 'ann'"):
+    with pytest.raises(UnknownNameError, match="no user is named 'ann'; known: local"):
         add_alert(connection, Actor("ann"), alert())
     with pytest.raises(UnknownNameError, match="no universe is named 'x'"):
         add_alert(connection, LOCAL, _about_universe("x"))

@@ -66,6 +66,29 @@ def test_a_document_is_tried_on_a_symbol_and_shows_its_messages(bars: Run) -> No
     assert answer["decisions"][0]["why"] == "false: price > 104"
 
 
+def test_a_stored_alert_is_tried_by_its_name_and_nothing_changes(bars: Run, connection: Connection) -> None:
+    """In the prices of today, as the live evaluation: its constants are adjusted by later splits."""
+    for name in ("high", "AAA > 104"):
+        assert bars("alerts", "add", "AAA > 204 once", "--name", name).code == 0
+    tables = ("alert_versions", "alert_state", "alert_firings", "alert_shards", "outbox", "series_changes")
+    connection.execute(
+        "INSERT INTO series_changes (timeframe, symbol, kind, factor) VALUES ('day', 'AAA', 'rebase', 0.5)"
+    )
+    before = [connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3").fetchall() for name in tables]
+    for name in ("high", "AAA > 104"):  # an alert may have a name that could be a rule
+        found = bars("alerts", "test", name, "--json").json
+        assert (found["alert"], _fired(found)) == ("AAA price > 204 day once", ["2025-11-06"])
+    assert bars("alerts", "test", "high").out.endswith("; done after them\n")
+    assert bars("alerts", "test", "high", "--since", "2025-11-07", "--json").json["firings"] == 1
+    after = [connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3").fetchall() for name in tables]
+    assert after == before
+    assert (
+        bars("alerts", "edit", "high", "AAA > 204 once until 2199-01-01")
+        .out.splitlines()[1]
+        .startswith("  AAA: true now")
+    )
+
+
 def test_names_of_definitions_are_known(bars: Run) -> None:
     assert bars("alerts", "test", "AAA rsi_14 < 30", "--json").json["alert"] == "AAA rsi(14) < 30"
 

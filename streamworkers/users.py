@@ -1,4 +1,4 @@
-"""The users who own endpoints, preferences and notifications; read here."""
+"""The users, who own alerts, endpoints, preferences and notifications."""
 
 from streamworkers.actor import Actor
 from streamworkers.database import Connection, fetch_value
