@@ -1,18 +1,22 @@
-"""Notifies the owners of alerts that bars are missing, once for each blindness, and that they are there again."""
+"""Notifies the owners of alerts that bars are missing, once for each blindness, and that they are there again.
 
-from collections.abc import Iterable
+Also, once, that a symbol was delisted: the alert has ended for it.
+"""
+
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import structlog
 from psycopg_pool import ConnectionPool
 
-from streamworkers.alerts.blindness import BlindnessCheck
+from streamworkers.alerts.blindness import BlindnessCheck, Sight
 from streamworkers.alerts.engine.events import system_notice
 from streamworkers.alerts.store.blindness import (
     BlindAlert,
     WatchedSeries,
     clear_blind,
     mark_blind,
+    mark_ended,
     read_watched,
 )
 from streamworkers.database import Connection, fetch_value
@@ -52,28 +56,30 @@ class AlertBlindness:
     def look(self, connection: Connection, now: datetime) -> float | None:
         """Do the step of a moment."""
         watched, check = read_watched(connection), BlindnessCheck(connection, now, self._default_calendar)
-        blind = {each: check.is_blind(each.symbol, each.timeframe, each.complete_through) for each in watched}
-        begun = [each for each in watched if each.is_open and blind[each]]
-        ended = [each for each in watched if each.is_marked and not blind[each]]
-        counts = self._notify(connection, begun, ended) if begun or ended else (0, 0)
-        return 0.0 if max(counts) >= self._most_alerts else None
+        sights: dict[Sight, list[WatchedSeries]] = {"blind": [], "ended": [], "sees": []}
+        for each in watched:
+            sight = check.sight_of(each.symbol, each.timeframe, each.complete_through, each.delisted_after)
+            if {"blind": each.is_open, "ended": each.is_going_on, "sees": each.is_marked}[sight]:
+                sights[sight].append(each)
+        count = self._notify(connection, sights) if any(sights.values()) else 0
+        return 0.0 if count >= self._most_alerts else None
 
-    def _notify(
-        self, connection: Connection, begun: list[WatchedSeries], ended: list[WatchedSeries]
-    ) -> tuple[int, int]:
-        newest = {(each.timeframe, each.symbol): each.complete_through for each in begun}
+    def _notify(self, connection: Connection, sights: Mapping[Sight, list[WatchedSeries]]) -> int:
+        series = {(each.timeframe, each.symbol): each for each in (*sights["blind"], *sights["ended"])}
         with connection.transaction():
-            marked = mark_blind(connection, begun, self._most_alerts)
-            cleared = clear_blind(connection, ended, self._most_alerts)
-            ledger.add_events(connection, [*_begin_notices(marked, newest), *_end_notices(cleared)])
-        if marked or cleared:
-            log.info("alerts_blind", begun=len(marked), ended=len(cleared))
-        return len(marked), len(cleared)
+            blind = mark_blind(connection, sights["blind"], self._most_alerts)
+            ended = mark_ended(connection, sights["ended"], self._most_alerts)
+            cleared = clear_blind(connection, sights["sees"], self._most_alerts)
+            notices = *_begin_notices(blind, series), *_ended_notices(ended, series), *_clear_notices(cleared)
+            ledger.add_events(connection, notices)
+        if blind or ended or cleared:
+            log.info("alerts_blind", blind=len(blind), ended=len(ended), cleared=len(cleared))
+        return max(len(blind), len(ended), len(cleared))
 
 
-def _begin_notices(marked: Iterable[BlindAlert], newest: dict[tuple[str, str], datetime | None]) -> Iterable[Event]:
+def _begin_notices(marked: Iterable[BlindAlert], series: Mapping[tuple[str, str], WatchedSeries]) -> Iterable[Event]:
     for each in marked:
-        bar = newest[each.timeframe, each.symbol]
+        bar = series[each.timeframe, each.symbol].complete_through
         text = f"no {each.timeframe} bars of {each.symbol} are stored"
         if bar is not None:
             newest_bar = to_table_time(timeframe_named(each.timeframe), bar).isoformat()
@@ -81,10 +87,17 @@ def _begin_notices(marked: Iterable[BlindAlert], newest: dict[tuple[str, str], d
         yield _notice("alert_blind", each, f"{text}, so the alert cannot be decided")
 
 
-def _end_notices(cleared: Iterable[BlindAlert]) -> Iterable[Event]:
+def _ended_notices(ended: Iterable[BlindAlert], series: Mapping[tuple[str, str], WatchedSeries]) -> Iterable[Event]:
+    for each in ended:
+        day = series[each.timeframe, each.symbol].delisted_after
+        text = f"{each.symbol} was delisted after {day} and has no more {each.timeframe} bars, so the alert has ended"
+        yield _notice("alert_ended", each, text)
+
+
+def _clear_notices(cleared: Iterable[BlindAlert]) -> Iterable[Event]:
     for each in cleared:
         yield _notice("alert_sees_again", each, f"{each.timeframe} bars of {each.symbol} are stored again")
 
 
 def _notice(kind: str, each: BlindAlert, text: str) -> Event:
-    return system_notice(each.user, kind, each.alert_id, each.name, each.symbol, each.blind_since, text)
+    return system_notice(each.user, kind, each.alert_id, each.name, each.symbol, each.since, text)

@@ -74,14 +74,16 @@ class LiveAlerts:
                 self.run()
 
     def run(self) -> None:
-        """What a worker does for a run about all symbols: `execute`, then `save` in one transaction."""
+        """What a worker does for a run about all symbols: `execute`, then `save` in one transaction, batch by batch."""
         self.runs += 1
         unused = cast("Any", None)
         context = Context(self.runs, "day", None, JobParameters(), self.connection, unused, unused, lambda: False)
         items = [Item(self.runs, seq, symbol, "day", 1) for seq, symbol in enumerate(self.symbols)]
-        completed = [cast("Completed[Any]", each) for each in self.job.execute(items, context)]
-        with self.connection.transaction():
-            list(self.job.save(self.connection, completed))
+        for first in range(0, len(items), self.job.batch_size):
+            batch = items[first : first + self.job.batch_size]
+            completed = [cast("Completed[Any]", each) for each in self.job.execute(batch, context)]
+            with self.connection.transaction():
+                list(self.job.save(self.connection, completed))
 
     def differences(self) -> dict[str, int]:
         """Firings and releases of each rule that only the live evaluation or only the replay has found."""

@@ -1,11 +1,17 @@
-"""Says when an alert is blind: bars that should be there by the calendar are not, or the series is not stored."""
+"""Says when an alert is blind: bars that should be there by the calendar are not, or the series is not stored.
+
+A symbol that was delisted has no more bars, so nothing is missing: the alert has ended for it.
+"""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Literal
 
 import numpy as np
 
 from streamworkers.database import Connection
+from streamworkers.loading.listings import list_unlisted
+from streamworkers.loading.providers.provider import Listing
 from streamworkers.market.calendar.closes import EARLIEST, days_around
 from streamworkers.market.calendar.session_table import read_windows
 from streamworkers.market.calendar.symbol_calendars import CalendarRules, read_calendar_rules
@@ -17,6 +23,8 @@ from streamworkers.results.bar_times import to_table_time
 MISSING_BARS = {"1min": 15, "hour": 3}
 _AHEAD = {"1min": timedelta(days=14), "hour": timedelta(days=14)}
 _LONG_AHEAD = timedelta(days=75)
+
+Sight = Literal["sees", "blind", "ended"]
 
 
 def find_due_bar(windows: Windows, timeframe: Timeframe, now: datetime) -> int | None:
@@ -41,7 +49,7 @@ def is_blind(windows: Windows, timeframe: Timeframe, complete_through: datetime 
 
 
 class BlindnessCheck:
-    """Says of many series whether they are blind at one moment, by the calendar of each symbol."""
+    """Says of many series whether alerts see their bars at one moment, by the calendar of each symbol."""
 
     def __init__(self, connection: Connection, now: datetime, default_calendar: str) -> None:
         self.now = now
@@ -50,12 +58,29 @@ class BlindnessCheck:
         self._windows: dict[str, Windows] = {}
         self._due: dict[tuple[str, str], int | None] = {}
 
-    def is_blind(self, symbol: str, timeframe: str, complete_through: datetime | None) -> bool:
-        """True if no complete bar of a series is stored, or the newest one is too old."""
-        frame, key = timeframe_named(timeframe), (self._calendars.calendar_of(symbol), timeframe)
-        if complete_through is not None and key not in self._due:
-            self._due[key] = find_due_bar(self._windows_of(key[0]), frame, self.now)
-        return _ends_before(self._due.get(key), frame, complete_through)
+    def sight_of(
+        self, symbol: str, timeframe: str, complete_through: datetime | None, delisted_after: date | None
+    ) -> Sight:
+        """`blind` if no complete bar of a series is stored, or the newest one is too old.
+
+        `ended` if the one that should be there by now would be after the delisting of the symbol.
+        """
+        frame = timeframe_named(timeframe)
+        due = None
+        if complete_through is not None or delisted_after is not None:
+            due = self._find_due(self._calendars.calendar_of(symbol), frame)
+        if not _ends_before(due, frame, complete_through):
+            return "sees"
+        if due is None or delisted_after is None:
+            return "blind"
+        beyond = list_unlisted(Listing(symbol, None, delisted_after), frame)
+        return "ended" if any(first <= due <= last for first, last in beyond) else "blind"
+
+    def _find_due(self, calendar: str, timeframe: Timeframe) -> int | None:
+        key = calendar, timeframe.name
+        if key not in self._due:
+            self._due[key] = find_due_bar(self._windows_of(calendar), timeframe, self.now)
+        return self._due[key]
 
     def _windows_of(self, calendar: str) -> Windows:
         if calendar not in self._windows:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from streamworkers.alerts.blindness import BlindnessCheck
@@ -11,16 +11,26 @@ from streamworkers.alerts.store.mutes import Mute, read_mutes
 from streamworkers.alerts.store.reports import read_states
 from streamworkers.database import Connection
 
+ENDED = "ended"
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One alert at a moment: a row of `read_states` for each symbol, the mutes in force, and the blind symbols."""
+    """One alert at a moment: a row of `read_states` for each symbol, the mutes in force, and the blind symbols.
+
+    The status of a symbol that was delisted is `ended`.
+    """
 
     stored: StoredAlert
     at: datetime
     symbols: Sequence[dict[str, Any]]
     mutes: Sequence[Mute]
     blind: Sequence[str]
+
+    @property
+    def ended(self) -> dict[str, date]:
+        """The symbols that were delisted, with the last day of each."""
+        return {row["symbol"]: row["delisted_after"] for row in self.symbols if row["status"] == ENDED}
 
     @property
     def fires(self) -> int:
@@ -65,7 +75,12 @@ def read_standings(
         by_alert.setdefault(row["alert_id"], []).append(row)
     standings = []
     for stored in alerts:
-        own = by_alert.get(stored.id, [])
-        blind = [r["symbol"] for r in own if check.is_blind(r["symbol"], stored.timeframe, r["complete_through"])]
+        own, blind = by_alert.get(stored.id, []), []
+        for row in own:
+            sight = check.sight_of(row["symbol"], stored.timeframe, row["complete_through"], row["delisted_after"])
+            if sight == "blind":
+                blind.append(row["symbol"])
+            elif sight == "ended":
+                row["status"] = ENDED
         standings.append(Standing(stored, now, own, [mute for mute in mutes if mute.alert_id == stored.id], blind))
     return standings

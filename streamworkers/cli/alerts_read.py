@@ -99,7 +99,9 @@ def show(name: str, user: str, as_json: bool) -> None:
         for each in versions
     ]
     states = [
-        {key: row[key] for key in _STATES} | {"blind": row["symbol"] in standing.blind} for row in standing.symbols
+        {key: row[key] for key in _STATES}
+        | {"blind": row["symbol"] in standing.blind, "delisted_after": row["delisted_after"]}
+        for row in standing.symbols
     ]
     if as_json:
         print_json(
@@ -167,6 +169,9 @@ def why_silent(standing: Standing) -> list[str]:
         reasons.append("it is about no symbol now")
     elif set(standing.states) == {"done"}:
         reasons.append("done: it may not fire again")
+    if standing.ended:
+        named = [f"{symbol} was delisted after {day}" for symbol, day in standing.ended.items()]
+        reasons.append(f"ended: {_name_some(named)}")
     reasons += [_show_mute(mute) for mute in standing.mutes]
     if standing.blind:
         since = "" if standing.blind_since is None else f" since {show_moment_there(standing.blind_since)}"
@@ -191,9 +196,10 @@ def _describe(standing: Standing) -> dict[str, Any]:
         "paused_at": stored.paused_at,
         "expired": standing.is_expired,
         "muted": [
-            {"symbol": each.symbol, "by": each.created_by, "until": each.until, "reason": each.reason}
+            {name: getattr(each, name) for name in ("symbol", "since", "until", "reason")} | {"by": each.created_by}
             for each in standing.mutes
         ],
+        "ended": list(standing.ended),
         "blind": list(standing.blind),
         "blind_since": standing.blind_since,
         "silent": why_silent(standing),

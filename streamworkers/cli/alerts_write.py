@@ -1,8 +1,8 @@
 """`streamworkers alerts add`, `edit`, `copy`, `remove`, `pause` and `resume`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import IO, Any
 
 import click
@@ -20,8 +20,9 @@ from streamworkers.cli.rule_input import file_option, parse_alert_input, read_te
 from streamworkers.cli.session import Session, json_option, parse_words, print_json
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
+from streamworkers.loading.listings import read_listings
 from streamworkers.market.bars.rules import require_symbol
-from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, timeframe_named
 from streamworkers.schedules.loaded_series import find_loaded_symbols
 
 MOST_LOOKS = 100
@@ -141,21 +142,31 @@ def describe_change(connection: Connection, stored: StoredAlert, default_calenda
     missing = [look.symbol for look in looks if look.truth is None]
     loaded = find_loaded_symbols(connection, stored.timeframe) if missing else frozenset()
     warnings = [_warn_of_missing(stored.timeframe, symbol, symbol in loaded) for symbol in missing]
+    delisted = _find_delisted(connection, symbols[:MOST_LOOKS])
+    warnings += [f"{symbol} was delisted after {day} and has no more bars" for symbol, day in delisted.items()]
     return {
         "id": stored.id,
         "name": stored.name,
         "version": stored.version,
         "symbols": len(symbols),
         "alert": alert_to_json(alert),
-        "now": [_describe_look(look) for look in looks],
+        "now": [_describe_look(look, has_ended=look.symbol in delisted) for look in looks],
         "waits": alert.rearm.initial == "wait",
         "message": preview_alert(alert),
         "warnings": [*alert_warnings(alert), *warnings],
     }
 
 
-def _describe_look(look: FirstLook) -> dict[str, Any]:
-    return {"symbol": look.symbol, "rule": look.truth, "bar": look.bar, "next_close": look.next_close}
+def _find_delisted(connection: Connection, symbols: Sequence[str]) -> dict[str, date]:
+    """The last days of the symbols that were delisted, as far as loads know it."""
+    today = datetime.now(EXCHANGE_ZONE).date()
+    days = {symbol: found.delisted_after for symbol, found in sorted(read_listings(connection, symbols).items())}
+    return {symbol: day for symbol, day in days.items() if day is not None and day < today}
+
+
+def _describe_look(look: FirstLook, *, has_ended: bool) -> dict[str, Any]:
+    close = None if has_ended else look.next_close
+    return {"symbol": look.symbol, "rule": look.truth, "bar": look.bar, "next_close": close}
 
 
 def _warn_of_missing(timeframe: str, symbol: str, is_loaded: bool) -> str:

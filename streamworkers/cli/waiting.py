@@ -104,6 +104,7 @@ def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
     counts = ledger.count_items(connection, run)
     stale = ledger_reports.list_items_with_result(connection, run, "stale", _LISTED)
     missing = ledger_reports.list_items_with_result(connection, run, "missing", _LISTED)
+    gaps = ledger_reports.list_items_with_result(connection, run, "gaps", _LISTED)
     bars = ledger_reports.sum_loaded_bars(connection, run) if run.job == LOAD_JOB else []
     completed = counts.get("completed", 0)
     return {
@@ -121,6 +122,7 @@ def summarize_run(connection: Connection, run: Run) -> dict[str, Any]:
         },
         "stale": [{"symbol": symbol, "last_bar": last} for symbol, last in stale],
         "incomplete": [{"symbol": symbol, "missing": names} for symbol, names in missing],
+        "missing": [{"symbol": symbol, "timeframe": run.timeframe, **found} for symbol, found in gaps],
         "failed": ledger_reports.list_failed_items(connection, run, _LISTED),
         **_read_progress(
             run,
@@ -173,6 +175,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["incomplete"]:
         names = [f"{row['symbol']} ({len(row['missing'])} missing)" for row in summary["incomplete"]]
         click.echo(f"  short      {_join_some(names)}")
+    if summary["missing"]:
+        click.echo(f"  missing    {_join_some([_describe_missing(row) for row in summary['missing']])}")
     for part, result in summary["results"].items():
         click.echo(f"  {part}: {json.dumps(result)}")
     if items["cancelled"]:
@@ -255,6 +259,13 @@ def _describe_bars(row: dict[str, Any]) -> str:
     words += [f"the plan of the key begins at {row['history_from']}"] if row["history_from"] else []
     words += [row["why"]] if not row["bars"] and row["why"] else []
     return ", ".join(words)
+
+
+def _describe_missing(row: dict[str, Any]) -> str:
+    """Describe the bars that a run of `alerts` has not found."""
+    rest = row["count"] - len(row["bars"])
+    bars = ", ".join(row["bars"]) + (f" and {rest:,} more" if rest else "")
+    return f"{row['timeframe']} bars of {row['symbol']} ({bars})"
 
 
 def _is_small(run: Run) -> bool:

@@ -7,6 +7,7 @@ from streamworkers.alerts.engine.compiled import CompiledVersions
 from streamworkers.alerts.engine.correcting import check_corrections
 from streamworkers.alerts.engine.deciding import SymbolDecision, decide_symbol
 from streamworkers.alerts.engine.events import correction_events, firing_events, system_notice
+from streamworkers.alerts.engine.missing import find_missing_bars
 from streamworkers.alerts.engine.reading import SymbolWork, read_work
 from streamworkers.alerts.store.decisions import (
     Correction,
@@ -50,17 +51,18 @@ class Alerts(Job[JobParameters, SymbolWork | None]):
         return request
 
     def execute(self, items: Sequence[Item], context: Context[JobParameters]) -> Iterator[Outcome[SymbolWork | None]]:
-        """Read what is needed to decide the symbols."""
+        """Read what is needed to decide the symbols; the result of an item names bars that are missing."""
         assert context.timeframe is not None  # `prepare` requires it
-        works = read_work(
-            context.connection, timeframe_named(context.timeframe), [item.symbol for item in items], self.versions
-        )
+        timeframe = timeframe_named(context.timeframe)
+        works = read_work(context.connection, timeframe, [item.symbol for item in items], self.versions)
+        missing = find_missing_bars(context.connection, timeframe, works)
         for item in items:
             work = works.get(item.symbol)
             if work is None:
                 yield Completed(item, None)
             else:
-                yield Completed(item, work, {"alerts": len(work.alerts)})
+                gaps = {"gaps": missing[item.symbol]} if item.symbol in missing else {}
+                yield Completed(item, work, {"alerts": len(work.alerts), **gaps})
 
     def save(self, connection: Connection, completed: Sequence[Completed[SymbolWork | None]]) -> Iterable[Event]:
         """Decide under the lock, and write marks, changed states, firings and corrections."""

@@ -29,6 +29,7 @@ _TYPES = (
     NotificationType("alert_not_checked", "bars were corrected too long ago to find out what would have fired"),
     NotificationType("alert_blind", "bars that an alert needs are missing"),
     NotificationType("alert_sees_again", "the bars that a blind alert needs are there again"),
+    NotificationType("alert_ended", "the symbol of an alert was delisted, so it has no more bars"),
     NotificationType("alert_muted", "an alert was muted, because prices were split by an unknown factor"),
     NotificationType("run_failed", "a run has failed, or completed with errors"),
     NotificationType("run_late", "the run of a schedule was started late, or has not ended in time"),

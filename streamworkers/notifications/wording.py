@@ -27,6 +27,7 @@ _SEVERAL = {
     "alert_not_checked": "corrections",
     "alert_blind": "blind alerts",
     "alert_sees_again": "alerts that are blind no more",
+    "alert_ended": "alerts that have ended",
     "alert_muted": "mutes",
     "run_failed": "failed runs",
     "run_late": "late runs",
@@ -117,6 +118,7 @@ _ALERT_TITLES = {
     "alert_not_checked": "Correction: an alert was not decided again",
     "alert_blind": "Blind alert",
     "alert_sees_again": "Alert is blind no more",
+    "alert_ended": "Alert has ended",
     "alert_muted": "Alert muted",
 }
 _TITLES = {

@@ -109,9 +109,8 @@ def _show_state(connection: Connection, stored: StoredAlert, states: list[dict[s
     if stored.paused_at is not None:
         return "paused"
     rows = [row for row in states if row["alert_id"] == stored.id]
-    counts = {row["status"]: 0 for row in rows}
-    for row in rows:
-        counts[row["status"]] += 1
+    found = ["ended" if row["ended_since"] is not None else row["status"] for row in rows]
+    counts = {status: found.count(status) for status in dict.fromkeys(found)}
     several = len(rows) > 1
     words = [f"{count} {status}" if several else status for status, count in counts.items()] or ["about no symbol now"]
     fires = sum(row["fire_count"] for row in rows)

@@ -1,7 +1,10 @@
-"""The column `alert_symbols.blind_since`: since when the owner of an alert knows that it is blind for a symbol."""
+"""The columns `blind_since` and `ended_since` of `alert_symbols`: since when the owner of an alert knows.
+
+It is blind for a symbol while bars are missing, and has ended for one that was delisted; never both.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from streamworkers.database import Connection
@@ -10,23 +13,27 @@ from streamworkers.database import Connection
 _WAITING = "a.removed_at IS NULL AND a.paused_at IS NULL AND (a.expires_at IS NULL OR a.expires_at > now())"
 
 _WATCHED = f"""
-SELECT y.timeframe, y.symbol, e.complete_through, bool_or(y.blind_since IS NOT NULL) AS is_marked,
-       bool_or(y.blind_since IS NULL AND {_WAITING}) AS is_open
+SELECT y.timeframe, y.symbol, e.complete_through, l.delisted_after,
+       bool_or(coalesce(y.blind_since, y.ended_since) IS NOT NULL) AS is_marked,
+       bool_or(y.blind_since IS NULL AND {_WAITING}) AS is_open,
+       bool_or(y.ended_since IS NULL AND {_WAITING}) AS is_going_on
 FROM alert_symbols y
 JOIN alerts a ON a.id = y.alert_id
 LEFT JOIN series_state e ON e.timeframe = y.timeframe AND e.symbol = y.symbol
+LEFT JOIN listings l ON l.symbol = y.symbol
 WHERE y.until IS NULL
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2"""  # noqa: S608  # constant text
 
 # One that may not fire again misses nothing. Rows that a change of the alert holds are left for the next step.
 _MARK = f"""
-UPDATE alert_symbols y SET blind_since = now()
+UPDATE alert_symbols y
+SET blind_since = CASE WHEN NOT %(ended)s THEN now() END, ended_since = CASE WHEN %(ended)s THEN now() END
 FROM (
     SELECT o.alert_id, o.symbol, o.since, a.user_id, a.name
     FROM unnest(%(timeframes)s::text[], %(symbols)s::text[]) AS w (timeframe, symbol)
     JOIN alert_symbols o ON o.timeframe = w.timeframe AND o.symbol = w.symbol
-        AND o.until IS NULL AND o.blind_since IS NULL
+        AND o.until IS NULL AND CASE WHEN %(ended)s THEN o.ended_since ELSE o.blind_since END IS NULL
     JOIN alerts a ON a.id = o.alert_id AND {_WAITING}
     JOIN alert_versions v ON v.alert_id = a.id AND v.version = a.version
     WHERE NOT EXISTS (
@@ -35,20 +42,20 @@ FROM (
     ORDER BY o.alert_id, o.symbol LIMIT %(most)s FOR UPDATE OF o SKIP LOCKED
 ) c
 WHERE (y.alert_id, y.symbol, y.since) = (c.alert_id, c.symbol, c.since)
-RETURNING c.user_id, y.alert_id, c.name, y.symbol, y.timeframe, y.blind_since"""  # noqa: S608  # constant text
+RETURNING c.user_id, y.alert_id, c.name, y.symbol, y.timeframe, coalesce(y.blind_since, y.ended_since)"""  # noqa: S608  # constant text
 
 _CLEAR = """
-UPDATE alert_symbols y SET blind_since = NULL
+UPDATE alert_symbols y SET blind_since = NULL, ended_since = NULL
 FROM (
-    SELECT o.alert_id, o.symbol, o.since, o.blind_since, a.user_id, a.name
+    SELECT o.alert_id, o.symbol, o.since, coalesce(o.blind_since, o.ended_since) AS begun, a.user_id, a.name
     FROM unnest(%(timeframes)s::text[], %(symbols)s::text[]) AS w (timeframe, symbol)
     JOIN alert_symbols o ON o.timeframe = w.timeframe AND o.symbol = w.symbol
-        AND o.until IS NULL AND o.blind_since IS NOT NULL
+        AND o.until IS NULL AND coalesce(o.blind_since, o.ended_since) IS NOT NULL
     JOIN alerts a ON a.id = o.alert_id
     ORDER BY o.alert_id, o.symbol LIMIT %(most)s FOR UPDATE OF o SKIP LOCKED
 ) c
 WHERE (y.alert_id, y.symbol, y.since) = (c.alert_id, c.symbol, c.since)
-RETURNING c.user_id, y.alert_id, c.name, y.symbol, y.timeframe, c.blind_since"""
+RETURNING c.user_id, y.alert_id, c.name, y.symbol, y.timeframe, c.begun"""
 
 _COUNT = f"""
 SELECT y.timeframe, count(DISTINCT y.symbol) FROM alert_symbols y JOIN alerts a ON a.id = y.alert_id
@@ -66,24 +73,29 @@ ORDER BY 3, 1, 2 LIMIT %s"""  # noqa: S608  # constant text
 
 
 class WatchedSeries(NamedTuple):
-    """A series that alerts are about; of some the owner knows that it is blind, of others not yet."""
+    """A series that alerts are about: `is_marked` if some owner knows that it is blind, or that it has ended.
+
+    `is_open` says that some alert is not marked as blind, `is_going_on` that some is not marked as ended.
+    """
 
     timeframe: str
     symbol: str
     complete_through: datetime | None
+    delisted_after: date | None
     is_marked: bool
     is_open: bool
+    is_going_on: bool
 
 
 class BlindAlert(NamedTuple):
-    """An alert whose blindness for a symbol has begun or ended; `blind_since` is when it began."""
+    """An alert whose blindness for a symbol has begun or is over, or which has ended; `since` is when that began."""
 
     user: str
     alert_id: int
     name: str
     symbol: str
     timeframe: str
-    blind_since: datetime
+    since: datetime
 
 
 class BlindSeries(NamedTuple):
@@ -103,11 +115,16 @@ def read_watched(connection: Connection) -> list[WatchedSeries]:
 
 def mark_blind(connection: Connection, series: Sequence[WatchedSeries], most: int) -> list[BlindAlert]:
     """Record the blindness of up to `most` alerts about series; returns those of which it was not recorded yet."""
-    return _change(connection, _MARK, series, most)
+    return _change(connection, _MARK, series, most, ended=False)
+
+
+def mark_ended(connection: Connection, series: Sequence[WatchedSeries], most: int) -> list[BlindAlert]:
+    """Record that up to `most` alerts have ended for series that were delisted; returns those newly recorded."""
+    return _change(connection, _MARK, series, most, ended=True)
 
 
 def clear_blind(connection: Connection, series: Sequence[WatchedSeries], most: int) -> list[BlindAlert]:
-    """Record that up to `most` alerts about series are not blind any more; returns those that were."""
+    """Record that up to `most` alerts about series see their bars again; returns those that were blind or had ended."""
     return _change(connection, _CLEAR, series, most)
 
 
@@ -121,12 +138,15 @@ def list_blind(connection: Connection, most: int) -> list[BlindSeries]:
     return [BlindSeries(*row) for row in connection.execute(_LIST, (most,))]
 
 
-def _change(connection: Connection, statement: str, series: Sequence[WatchedSeries], most: int) -> list[BlindAlert]:
+def _change(
+    connection: Connection, statement: str, series: Sequence[WatchedSeries], most: int, **more: bool
+) -> list[BlindAlert]:
     if not series:
         return []
     words = {
         "timeframes": [each.timeframe for each in series],
         "symbols": [each.symbol for each in series],
         "most": most,
+        **more,
     }
     return [BlindAlert(*row) for row in connection.execute(statement, words)]

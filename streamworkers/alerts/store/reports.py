@@ -11,13 +11,14 @@ Row = dict[str, Any]
 _STATES = """
 SELECT y.alert_id, y.symbol, y.since, coalesce(s.status, 'armed') AS status, s.streak, s.release_streak, s.fired_at,
        coalesce(s.fire_count, 0) AS fire_count, s.cooldown_until, s.cooldown_bars, s.sides, s.changed_at,
-       h.evaluated_through, e.complete_through, y.blind_since
+       h.evaluated_through, e.complete_through, y.blind_since, y.ended_since, l.delisted_after
 FROM alert_symbols y
 JOIN alerts a ON a.id = y.alert_id
 JOIN alert_versions v ON v.alert_id = a.id AND v.version = a.version
 LEFT JOIN alert_state s ON s.alert_id = y.alert_id AND s.symbol = y.symbol AND s.epoch = v.epoch AND s.since = y.since
 LEFT JOIN alert_shards h ON h.timeframe = y.timeframe AND h.symbol = y.symbol
 LEFT JOIN series_state e ON e.timeframe = y.timeframe AND e.symbol = y.symbol
+LEFT JOIN listings l ON l.symbol = y.symbol
 WHERE y.alert_id = ANY(%s) AND y.until IS NULL
 ORDER BY y.alert_id, y.symbol"""
 

@@ -19,7 +19,8 @@ _OPEN = """
 INSERT INTO alert_symbols (alert_id, symbol, timeframe, since)
 SELECT %(alert)s, s.symbol, %(timeframe)s, %(at)s FROM unnest(%(symbols)s::text[]) AS s (symbol)
 WHERE NOT EXISTS (SELECT FROM alert_symbols o WHERE o.alert_id = %(alert)s AND o.symbol = s.symbol AND o.until IS NULL)
-ON CONFLICT (alert_id, symbol, since) DO UPDATE SET until = NULL, timeframe = excluded.timeframe, blind_since = NULL"""
+ON CONFLICT (alert_id, symbol, since) DO UPDATE SET until = NULL, timeframe = excluded.timeframe, blind_since = NULL,
+    ended_since = NULL"""
 
 _UNIVERSES = """
 SELECT a.universe, array_agg(a.id ORDER BY a.id) FROM alerts a

@@ -18,7 +18,9 @@ from streamworkers.alerts.store.decisions import ShardMark
 from streamworkers.alerts.store.mutes import mute_alert, unmute_alert
 from streamworkers.alerts.store.reports import read_states
 from streamworkers.alerts.store.symbols import follow_universes
+from streamworkers.cli.waiting import print_summary, summarize_run
 from streamworkers.database import Connection
+from streamworkers.engine.ledger import load_run
 from streamworkers.engine.outcome import Completed, Item
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -203,6 +205,34 @@ def test_a_missing_bar_fires_and_releases_nothing(stage: AlertStage) -> None:
     stage.bar_by_bar([99, 101])
     stage.bar_by_bar([101, 102], 3)
     assert stage.fired(alert) == [1]
+
+
+def test_the_run_that_steps_over_missing_bars_names_them(stage: AlertStage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those before the first decision are not missed, and neither are those that the provider does not have."""
+    stage.add("price > 100", at=before_day(2))
+    stage.bar_by_bar([99], 2)
+    stage.connection.execute(
+        "INSERT INTO absent_bars (timeframe, symbol, first_bar, last_bar, bars, provider)"
+        " VALUES ('day', 'AAA', %s, %s, 1, 'massive')",
+        [before_day(5), before_day(5)],
+    )
+    stage.bar_by_bar([99], 4)
+    stage.bar_by_bar([99], 6)
+    stage.bar_by_bar([99], 14)
+    days = [day.isoformat() for day in session_days()]
+    named = [
+        [],
+        [{"symbol": "AAA", "timeframe": "day", "count": 1, "bars": [days[3]]}],
+        [],
+        [{"symbol": "AAA", "timeframe": "day", "count": 7, "bars": days[7:12]}],
+    ]
+    runs = [load_run(stage.connection, number) for number in (1, 2, 3, 4)]
+    summaries = [summarize_run(stage.connection, run) for run in runs if run is not None]
+    assert [summary["missing"] for summary in summaries] == named
+    capsys.readouterr()
+    print_summary(summaries[3])
+    text = f"  missing    day bars of AAA ({', '.join(days[7:12])} and 2 more)\n"
+    assert text in capsys.readouterr().out
 
 
 def test_a_late_bar_and_a_corrected_one_are_compared_and_rewind_nothing(stage: AlertStage) -> None:

@@ -88,6 +88,21 @@ def test_a_series_that_is_missing_is_accepted_and_named(
     assert "no 1min bars of BBB are stored, and no schedule loads them" in alerts("add", "BBB > 1 1min").out
 
 
+def test_an_alert_about_a_delisted_symbol_has_ended(alerts: Run, connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO listings (symbol, delisted_after, provider) VALUES ('AAA', '2025-11-07', 'massive')"
+    )
+    added = alerts("add", "AAA > 102", "--name", "one").out.splitlines()
+    assert added[1] == "  AAA: true now, so it fires if it still is at its first bar"
+    assert added[-1] == "warning: AAA was delisted after 2025-11-07 and has no more bars"
+    (row,) = alerts("list", "--json").json
+    assert (row["states"], row["ended"], row["blind"]) == ({"ended": 1}, ["AAA"], [])
+    assert row["silent"] == ["ended: AAA was delisted after 2025-11-07"]
+    (state,) = alerts("show", "one", "--json").json["symbols"]
+    assert (state["status"], state["delisted_after"], state["blind"]) == ("ended", "2025-11-07", False)
+    assert "\nsilent: ended: AAA was delisted after 2025-11-07\n" in alerts("show", "one").out
+
+
 def test_list_chooses_and_says_why_an_alert_is_silent(alerts: Run) -> None:
     group = {"universe": "two", "timeframe": "1d", "rule": {"indicator": "price", "operator": ">", "value": 1}}
     _add(alerts, "AAA > 102", "aaa-1")

@@ -1,5 +1,6 @@
 """Owners of alerts are told once that bars are missing, and once that they are there again."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from threading import Barrier, Thread
 from typing import Any
@@ -8,13 +9,15 @@ import pytest
 from psycopg import errors
 from psycopg_pool import ConnectionPool
 
-from alert_stage import AlertStage, before_day, session_days
+from alert_stage import WORDS, AlertStage, before_day, document, session_days
 from consumer import Consumer
 from scheduler.alert_blindness import AlertBlindness
 from scheduler.alert_metrics import AlertCollector
 from streamworkers.actor import LOCAL
-from streamworkers.alerts.store.changes import pause_alert, resume_alert
-from streamworkers.alerts.store.symbols import set_symbols
+from streamworkers.alerts.document import AlertTarget, parse_alert
+from streamworkers.alerts.standing import read_standings
+from streamworkers.alerts.store.changes import add_alert, pause_alert, resume_alert
+from streamworkers.alerts.store.symbols import follow_universes, set_symbols
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis.checks import CHECKS
@@ -23,6 +26,7 @@ from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.market.calendar.symbol_calendars import set_calendar
+from streamworkers.market.universes.store import add_symbols
 
 Pool = ConnectionPool[Connection]
 
@@ -141,6 +145,74 @@ def test_who_waits_for_no_bar_is_told_nothing(stage: AlertStage, service: AlertB
     assert stage.events("streamworkers:notify")[-1]["data"]["text"] == (
         "no day bars of NONE are stored, so the alert cannot be decided"
     )
+
+
+def _delist(stage: AlertStage, place: int, symbol: str = "AAA") -> None:
+    """What a load records when its provider says on which day a symbol was traded for the last time."""
+    stage.connection.execute(
+        "INSERT INTO listings (symbol, delisted_after, provider) VALUES (%s, %s, 'massive')",
+        (symbol, session_days()[place]),
+    )
+
+
+def test_an_alert_about_a_delisted_symbol_ends_once_and_is_not_blind(
+    stage: AlertStage, service: AlertBlindness
+) -> None:
+    """Until the bars after the last day are due, those before it are missed; then nothing is."""
+    alert = stage.add("price > 100", name="one")
+    stage.add("price > 100", symbol="BBB")
+    for symbol in ("AAA", "BBB"):
+        stage.load([99, 99], symbol=symbol)
+    service.look(stage.connection, before_day(4))
+    assert sorted(notices(stage)) == [("alert_blind", "AAA"), ("alert_blind", "BBB")]
+    _delist(stage, 2)
+    service.look(stage.connection, before_day(4))
+    assert [symbol for symbol, _ in blind(stage)] == ["AAA", "BBB"]
+    for place in (5, 5, 60):
+        service.look(stage.connection, before_day(place))
+    assert notices(stage)[2:] == [("alert_ended", "AAA")]
+    text = f"AAA was delisted after {session_days()[2]} and has no more day bars, so the alert has ended"
+    assert stage.events("streamworkers:notify")[-1]["data"]["text"] == text
+    assert [symbol for symbol, _ in blind(stage)] == ["BBB"]
+    (standing,) = read_standings(stage.connection, [alert], before_day(60), "XNYS")
+    assert (standing.states, standing.ended, standing.blind) == ({"ended": 1}, {"AAA": session_days()[2]}, [])
+
+
+def test_a_symbol_that_is_listed_again_is_decided_again(stage: AlertStage, service: AlertBlindness) -> None:
+    """Bars after a delisting say that it is none: the loader forgets it."""
+    alert = stage.add("price > 100")
+    _delist(stage, 3)
+    service.look(stage.connection, before_day(12))
+    assert notices(stage) == [("alert_ended", "AAA")]
+    stage.connection.execute("DELETE FROM listings")
+    service.look(stage.connection, before_day(12))
+    assert notices(stage)[1:] == [("alert_blind", "AAA")]
+    stage.load([99] * 12)
+    service.look(stage.connection, before_day(12))
+    assert notices(stage)[2:] == [("alert_sees_again", "AAA")]
+    (standing,) = read_standings(stage.connection, [alert], before_day(12), "XNYS")
+    assert (standing.states, standing.ended, standing.blind) == ({"armed": 1}, {}, [])
+
+
+def test_a_delisted_member_ends_and_one_that_left_is_no_symbol_any_more(
+    stage: AlertStage, service: AlertBlindness
+) -> None:
+    add_symbols(stage.connection, "two", ["AAA", "BBB"])
+    about = AlertTarget(universe="two")
+    alert = add_alert(
+        stage.connection,
+        LOCAL,
+        replace(parse_alert(document("price > 100"), WORDS), target=about),
+        at=before_day(0),
+    )
+    for symbol in ("AAA", "BBB"):
+        _delist(stage, 1, symbol)
+    stage.connection.execute("DELETE FROM group_memberships WHERE symbol = 'BBB'")
+    follow_universes(stage.connection)
+    service.look(stage.connection, before_day(9))
+    assert notices(stage) == [("alert_ended", "AAA")]
+    (standing,) = read_standings(stage.connection, [alert], before_day(9), "XNYS")
+    assert (standing.states, list(standing.ended)) == ({"ended": 1}, ["AAA"])
 
 
 def test_a_step_is_bounded_and_the_next_one_goes_on(stage: AlertStage, pool: Pool) -> None:
