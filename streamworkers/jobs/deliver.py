@@ -10,7 +10,8 @@ from streamworkers.engine.job import Context, Job, JobCounter, JobHistogram, Job
 from streamworkers.engine.outcome import Failed, Item, Outcome
 from streamworkers.notifications.delivery.item_end import end_item
 from streamworkers.notifications.delivery.sender import Sender, open_sender
-from streamworkers.notifications.pictures import can_draw, draw_picture
+from streamworkers.notifications.drawing import can_draw
+from streamworkers.notifications.pictures import draw_picture
 from streamworkers.notifications.store.sending import read_delivery_rows
 
 _MOST_SECONDS = 60.0  # of one batch; what is left then is executed with the next one

@@ -1,10 +1,8 @@
 """The picture of a firing: prices up to the bar, the level of the rule, and where it fired; with the extra `charts`."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from importlib.util import find_spec
 from typing import Any
 
 import psycopg
@@ -12,10 +10,10 @@ import structlog
 
 from streamworkers.database import Connection
 from streamworkers.faults import describe
-from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.export import read_range
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.notifications.content import Picture
+from streamworkers.notifications.drawing import Drawing, can_draw, draw
 from streamworkers.notifications.wording import Worded
 
 log = structlog.get_logger()
@@ -27,13 +25,6 @@ _SPAN = {  # in which about so many bars are
     "week": timedelta(weeks=130),
     "month": timedelta(days=3650),
 }
-_SIZE, _DPI = (8.0, 4.5), 100
-_PRICE, _LEVEL, _FIRED = "#3465a4", "#c4a000", "#cc0000"
-
-
-def can_draw() -> bool:
-    """True where the extra `charts` is installed."""
-    return find_spec("matplotlib") is not None
 
 
 def draw_picture(connection: Connection, notifications: Sequence[Worded]) -> Picture | None:
@@ -68,7 +59,10 @@ def draw_firing(connection: Connection, data: Mapping[str, Any]) -> Picture | No
     shown = float(level) if isinstance(level, int | float) and math.isfinite(level) else None
     title = f"{symbol}, {frame.name}"
     description = f"{symbol}: {len(bars)} {frame.name} bars, close {bars.close[-1]:.10g}"
-    return Picture(_draw(bars, title, shown), description + ("" if shown is None else f", level {shown:.10g}"))
+    return Picture(
+        draw(Drawing(bars, title, () if shown is None else (shown,))),
+        description + ("" if shown is None else f", level {shown:.10g}"),
+    )
 
 
 def _firing_of(data: Mapping[str, Any]) -> tuple[str, Timeframe, datetime] | None:
@@ -80,39 +74,3 @@ def _firing_of(data: Mapping[str, Any]) -> tuple[str, Timeframe, datetime] | Non
     except ValueError:
         return None
     return None if fired_at.tzinfo is None else (symbol, TIMEFRAMES[str(name)], fired_at)
-
-
-def _draw(bars: Bars, title: str, level: float | None) -> bytes:
-    """Draw without pyplot, whose figures are shared by all threads and never go."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    times = bars.times.astype("datetime64[ms]").astype(object)
-    axes.fill_between(times, bars.low, bars.high, color=_PRICE, alpha=0.2, linewidth=0)
-    axes.plot(times, bars.close, color=_PRICE, linewidth=1.5)
-    if level is not None and _is_near(level, bars):
-        axes.axhline(level, color=_LEVEL, linestyle="--")
-        axes.annotate(f"{level:.10g}", (times[0], level), textcoords="offset points", xytext=(0, 4), color=_LEVEL)
-    axes.plot([times[-1]], [bars.close[-1]], marker="o", color=_FIRED, markersize=8)
-    axes.annotate(f"{bars.close[-1]:.10g}", (times[-1], bars.close[-1]), textcoords="offset points", xytext=(-8, 10),
-                  ha="right", color=_FIRED, weight="bold")  # fmt: skip
-    # A dollar sign would begin a formula.
-    axes.set_title(title.replace("$", r"\$"), loc="left")
-    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-    axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    canvas.print_png(buffer)  # type: ignore[no-untyped-call]
-    return buffer.getvalue()
-
-
-def _is_near(level: float, bars: Bars) -> bool:
-    """A level far from all prices, such as that of an RSI, would press them into a line."""
-    low, high = float(bars.low.min()), float(bars.high.max())
-    room = max(high - low, high * 0.01)
-    return low - room <= level <= high + room

@@ -1,5 +1,6 @@
 """What a message can ask for: one class for each form of command, and the words that people write."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import time
 from typing import Literal, TypeAlias
@@ -58,6 +59,14 @@ class ShowRun:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawChart:
+    """`/chart AAPL [1d]`: a picture of prices, with the levels and indicators of the user's alerts."""
+
+    symbol: str
+    timeframe: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SetQuiet:
     """`/quiet 22:00-07:00 America/New_York`, or `/quiet off`: then all three are None."""
 
@@ -101,6 +110,7 @@ Command: TypeAlias = (
     | OneAlert
     | SilenceAlert
     | ShowRun
+    | DrawChart
     | SetQuiet
     | SetDigest
     | PlainCommand
@@ -128,6 +138,7 @@ WORDS: dict[str, CommandWord] = {
     "mute": CommandWord("/mute 12 [2h]", "keep an alert quiet, for a time or until /unmute"),
     "unmute": CommandWord("/unmute 12", "end that"),
     "delete": CommandWord("/delete 12", "delete an alert, after a question"),
+    "chart": CommandWord("/chart AAPL [1d]", "draw prices, with the levels and indicators of your alerts"),
     "quiet": CommandWord("/quiet 22:00-07:00 America/New_York", "hours without messages; /quiet off"),
     "digest": CommandWord("/digest on|off", "collect the messages of this chat, or send each at once"),
     "runs": CommandWord("/runs", "the newest runs", "ops"),
@@ -139,6 +150,12 @@ WORDS: dict[str, CommandWord] = {
     "forget": CommandWord("/forget", "delete what is stored about this chat, after a question"),
     "help": CommandWord("/help [COMMAND]", "this list"),
 }
+
+
+def find_missing_scope(word: str | None, scopes: Sequence[str]) -> str | None:
+    """The scope that a command needs and that is not among these."""
+    scope = WORDS[word].scope if word in WORDS else None
+    return None if scope in scopes else scope
 
 
 def changes_something(command: Command) -> bool:
@@ -155,5 +172,5 @@ def changes_something(command: Command) -> bool:
 
 # Words of parts that do not exist yet.
 LATER_WORDS = frozenset(
-    ("chart", "screen", "screens", "report", "bots", "bot", "startbot", "stopbot", "positions", "trades", "profit")
+    ("screen", "screens", "report", "bots", "bot", "startbot", "stopbot", "positions", "trades", "profit")
 )

@@ -5,10 +5,11 @@ from typing import Any
 
 from streamworkers.database import Connection
 from streamworkers.notifications.content import Content
-from streamworkers.telegram import alert_commands, help_commands, pool_commands, settings_commands
+from streamworkers.telegram import alert_commands, chart_commands, help_commands, pool_commands, settings_commands
 from streamworkers.telegram.asker import Asker
 from streamworkers.telegram.commands import (
     Command,
+    DrawChart,
     ListAlerts,
     NotInRelease,
     OneAlert,
@@ -29,6 +30,7 @@ _BY_KIND: dict[type[Any], _Answer] = {
     OneAlert: alert_commands.answer_one,
     SilenceAlert: alert_commands.answer_silence,
     ShowRun: pool_commands.answer_run,
+    DrawChart: chart_commands.answer_chart,
     SetQuiet: settings_commands.answer_quiet,
     SetDigest: settings_commands.answer_digest,
     ShowHelp: help_commands.answer_help,

@@ -14,6 +14,7 @@ from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.duration import parse_duration
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.rules import require_symbol
+from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.notifications.preferences import find_zone
 from streamworkers.rules.problem import RuleError, show_value
 from streamworkers.rules.vocabulary import Vocabulary
@@ -22,6 +23,7 @@ from streamworkers.telegram.commands import (
     WORDS,
     AlertVerb,
     Command,
+    DrawChart,
     LinkChat,
     ListAlerts,
     NotInRelease,
@@ -135,6 +137,11 @@ class _Reader:
     def run(self, _: str) -> Command:
         return ShowRun(self._number(self._require("the number of a run")))
 
+    def chart(self, _: str) -> Command:
+        symbol = self._symbol()
+        word = self._take()
+        return DrawChart(symbol, None if word is None else self._reading(word, timeframe_named).name)
+
     def quiet(self, _: str) -> Command:
         word = self._take()
         if word is None:
@@ -221,6 +228,7 @@ _READERS: dict[str, Callable[[_Reader, str], Command]] = {
     "alerts": _Reader.alerts,
     **dict.fromkeys(("pause", "resume", "unmute", "delete"), _Reader.one_alert),
     **dict.fromkeys(("snooze", "mute"), _Reader.silence),
+    "chart": _Reader.chart,
     "quiet": _Reader.quiet,
     "digest": _Reader.digest,
     "run": _Reader.run,

@@ -19,7 +19,8 @@ from streamworkers.rules.vocabulary import Vocabulary
 from streamworkers.telegram.alert_commands import answer_delete
 from streamworkers.telegram.asker import Asker
 from streamworkers.telegram.callbacks import Confirmation, parse_callback
-from streamworkers.telegram.commands import WORDS, Command, LinkChat, changes_something
+from streamworkers.telegram.command_runs import can_run, start_command
+from streamworkers.telegram.commands import WORDS, Command, LinkChat, changes_something, find_missing_scope
 from streamworkers.telegram.execution import execute_command
 from streamworkers.telegram.grammar import find_word, parse_command
 from streamworkers.telegram.incoming import Incoming, MovedChat, read_update
@@ -148,12 +149,9 @@ class _UpdateHandler:
             with self._connection.transaction():
                 return self._press(link) if self._incoming.press else self._command(link)
         except StreamworkersError as error:
-            return _Reply(_show_error(error), "rejected")
+            return _Reply(show_error(error), "rejected")
         except psycopg.errors.QueryCanceled:
-            hint = "The command line has no such limit."
-            return _Reply(
-                Content(f"That took longer than {STATEMENT_SECONDS} s", ("Nothing was changed.", hint)), "failed"
-            )
+            return self._start_run(link)
         except Exception as error:
             if self._connection.closed or self._connection.broken:
                 raise
@@ -161,6 +159,20 @@ class _UpdateHandler:
             return _Reply(
                 Content("That did not work", ("Nothing was changed. It is in the log of the bot.",)), "failed"
             )
+
+    def _start_run(self, link: Link) -> _Reply:
+        """Let a run execute what takes long; its answer is a second message."""
+        try:
+            with self._connection.transaction():
+                if not self._incoming.press:
+                    command = parse_command(self._incoming.text, self._bot.vocabulary(self._connection))
+                    if can_run(command):
+                        return _Reply(start_command(self._connection, link, command), "done")
+                hint = "The command line has no such limit."
+        except StreamworkersError as error:
+            hint = str(error)
+        title = f"That took longer than {STATEMENT_SECONDS} s"
+        return _Reply(Content(title, ("Nothing was changed.", hint)), "failed")
 
     def _command(self, link: Link) -> _Reply:
         asker = Asker(link, self._bot.settings, self._bot.vocabulary)
@@ -170,8 +182,8 @@ class _UpdateHandler:
         return _Reply(execute_command(self._connection, asker, command), "done")
 
     def _refuse(self, link: Link, command: Command) -> _Reply | None:
-        scope = WORDS[word].scope if (word := find_word(self._incoming.text, self._bot.name)) in WORDS else None
-        if scope is not None and scope not in link.scopes:
+        word = find_word(self._incoming.text, self._bot.name)
+        if (scope := find_missing_scope(word, link.scopes)) is not None:
             hint = f"It needs the scope {scope}: streamworkers telegram code {link.user} --scope {scope}"
             return _Reply(Content(f"/{word} is not for you", (hint,)), "rejected")
         age = self._age()
@@ -246,7 +258,8 @@ def _greeting(link: Link) -> Content:
     return Content(f"Linked with user {link.user}{scopes}", ("/help lists what you can ask for.",))
 
 
-def _show_error(error: StreamworkersError) -> Content:
+def show_error(error: StreamworkersError) -> Content:
+    """What is answered when something breaks a rule."""
     first, *rest = str(error).split("\n")
     return Content("Not done", (first, *(["\n".join(rest)] if rest else [])))
 

@@ -4,6 +4,7 @@ from streamworkers.alerts.alert_printer import print_alert
 from streamworkers.alerts.duration import show_duration
 from streamworkers.telegram.commands import (
     Command,
+    DrawChart,
     LinkChat,
     ListAlerts,
     NotInRelease,
@@ -37,6 +38,8 @@ def _words(command: Command) -> tuple[object, ...]:
             return f"/{verb}", number, None if seconds is None else show_duration(seconds), symbol
         case ShowRun(number):
             return "/run", number
+        case DrawChart(symbol, timeframe):
+            return "/chart", symbol, timeframe
         case SetQuiet(starts, ends, zone):
             return "/quiet", "off" if starts is None or ends is None else f"{starts:%H:%M}-{ends:%H:%M}", zone
         case SetDigest(is_on):

@@ -83,7 +83,9 @@ def _make_content(
     connection: Connection, row: DeliveryRow, channel: MessageChannel, public_url: str | None, draw: DrawPicture | None
 ) -> tuple[Content, Picture | None]:
     if row.content is not None:
-        return msgspec.convert(row.content, Content), None
+        # Of an answer that a run has drawn.
+        picture = None if row.picture is None else Picture(row.picture, "chart")
+        return msgspec.convert(row.content, Content), picture if channel.takes_pictures else None
     notifications = read_notifications_of(connection, row.id)
     if not notifications:
         raise ValueError("it has neither a content nor a notification")

@@ -16,7 +16,7 @@ from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.loading.store import load_unreal
 from streamworkers.market.bars import export
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
-from streamworkers.notifications import pictures
+from streamworkers.notifications import drawing, pictures
 from streamworkers.notifications.pictures import draw_firing, draw_picture
 
 LAST = date(2026, 1, 5)
@@ -61,7 +61,7 @@ def test_without_a_firing_or_bars_there_is_no_picture(connection: Connection, da
 def test_without_the_extra_there_is_no_picture(
     connection: Connection, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "find_spec", lambda _: None)
+    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     assert draw_firing(connection, data) is None
 
 
@@ -87,7 +87,7 @@ def test_a_picture_that_cannot_be_drawn_is_logged_and_keeps_no_message_back(
     def fail(*_: object) -> bytes:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(pictures, "_draw", fail)
+    monkeypatch.setattr(pictures, "draw", fail)
     with structlog.testing.capture_logs() as logs:
         assert draw_picture(connection, [Sent("alert_fired", data)]) is None
     assert [(log["event"], log["error"]) for log in logs] == [("picture_not_drawn", "RuntimeError: no font")]
