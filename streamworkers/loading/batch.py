@@ -31,7 +31,7 @@ from streamworkers.loading.grouped_days import DaysOfAll, list_grouped_days
 from streamworkers.loading.history import PlanHistory
 from streamworkers.loading.listings import Listings, plan_delisted, read_listings
 from streamworkers.loading.newest_day import NewestDay, WaitingError, find_newest_session, lacks_day, needs_day
-from streamworkers.loading.outages import PausedError, ProviderWatch
+from streamworkers.loading.outages import CallFailure, PausedError, ProviderWatch
 from streamworkers.loading.outcomes import LoadFacts, complete_item, fail_item
 from streamworkers.loading.plan import Fetch, LoadRules, NothingToLoad, Span, Want, plan_fetches, plan_load
 from streamworkers.loading.provenance import ProvenanceError, StoredSeries, find_better, read_stored
@@ -65,11 +65,10 @@ log = structlog.get_logger()
 
 
 class _Trouble(NamedTuple):
-    """A fetch that failed at a moment as if the provider were away."""
+    """A fetch that failed as if the provider were away."""
 
     fetch: Fetch
-    error: ProviderError
-    failed_at: float
+    failure: CallFailure
 
 
 @dataclass
@@ -97,6 +96,7 @@ class LoadBatch:
     _splits_unknown: bool = False
     _answered_at: float = -1.0
     _troubled: list[_Trouble] = field(default_factory=list)
+    _times: dict[str, tuple[float, float]] = field(default_factory=dict)
     _answered: set[str] = field(default_factory=set)
     _rejected_by_plan: Counter[str] = field(default_factory=Counter)
 
@@ -134,6 +134,7 @@ class LoadBatch:
         self._notes.read()
         self._history.begin()
         left = {item.seq: item for item in self.items}
+        started = time.monotonic()
         try:
             self._watch.require_there()
             if (horizon := self._newest.horizon) is not None:
@@ -153,7 +154,7 @@ class LoadBatch:
             until = _in(_SHARED_SECONDS) if isinstance(error, BusyError) else error.until
             yield from (Snoozed(item, until) for item in left.values())
         except ItemError as error:
-            yield from self._end_shared(error, list(left.values()))
+            yield from self._end_shared(error, started, list(left.values()))
         else:
             planned = {want.number for fetch in fetches for want in fetch.wants}
             note = self._newest.waits_for
@@ -164,9 +165,11 @@ class LoadBatch:
         """The rules of the run with the calendar of a symbol."""
         return replace(self.rules, calendar=self.calendars.calendar_of(symbol))
 
-    def _end_shared(self, error: ItemError, items: Sequence[Item]) -> Iterator[Outcome]:
+    def _end_shared(self, error: ItemError, started: float, items: Sequence[Item]) -> Iterator[Outcome]:
         """End all items after a call that they share: they wait while the provider is away."""
-        until = self._watch.find_pause(error) if isinstance(error, ProviderError) and error.may_be_away else None
+        until = None
+        if isinstance(error, ProviderError) and error.may_be_away:
+            until = self._watch.find_pause(CallFailure(error, started, time.monotonic()))
         yield from (fail_item(item, error) if until is None else Snoozed(item, until) for item in items)
 
     def _keep_due(self, wants: Sequence[Want]) -> list[Want]:
@@ -311,6 +314,15 @@ class LoadBatch:
             raise StoppedError("not begun in time")
         if reason := self._notes.reason_to_stop(fetch.request.timeframe.name):
             raise PlanError(reason)
+        begun = time.monotonic()
+        try:
+            return self._fetch_history(fetch, provider, checkpoint, started)
+        finally:
+            self._times[fetch.key] = (begun, time.monotonic())
+
+    def _fetch_history(
+        self, fetch: Fetch, provider: Provider, checkpoint: Collection[CheckpointPage], started: float
+    ) -> tuple[Fetch, list[Loaded]]:
         chosen: Fetch | None = self._history.clip(fetch)
         while True:
             assert chosen is not None
@@ -341,7 +353,7 @@ class LoadBatch:
 
     def _is_away(self) -> bool:
         """True if a fetch has failed as if the provider were away, and none has succeeded since."""
-        return any(trouble.failed_at >= self._answered_at for trouble in self._troubled)
+        return any(trouble.failure.failed_at >= self._answered_at for trouble in self._troubled)
 
     def _finish_fetch(
         self, fetch: Fetch, future: Future[tuple[Fetch, list[Loaded]]], by_seq: Mapping[int, Item]
@@ -417,7 +429,7 @@ class LoadBatch:
             until = error.until if pages else self._waiting.find_moment(error)
             yield from (Snoozed(item, until) for item in items)
         elif isinstance(error, ProviderError) and error.may_be_away:
-            self._troubled.append(_Trouble(fetch, error, time.monotonic()))
+            self._troubled.append(_Trouble(fetch, CallFailure(error, *self._times[fetch.key])))
         elif isinstance(error, ItemError | BadInputError):
             self._note_rejection(fetch, error)
             yield from (fail_item(item, error) for item in items)
@@ -443,11 +455,11 @@ class LoadBatch:
 
     def _end_troubled(self, by_seq: Mapping[int, Item]) -> Iterator[Outcome]:
         """End the items whose calls failed as if the provider were away: it is to blame unless it answered later."""
-        for trouble in self._troubled:
-            items = [by_seq[want.number] for want in trouble.fetch.wants]
-            is_there = self._answered_at > trouble.failed_at
-            until = None if is_there else self._watch.find_pause(trouble.error)
-            yield from (fail_item(item, trouble.error) if until is None else Snoozed(item, until) for item in items)
+        for fetch, failure in self._troubled:
+            items = [by_seq[want.number] for want in fetch.wants]
+            since = self._answered_at > failure.failed_at
+            until = self._watch.find_pause(failure._replace(is_answered_since=since))
+            yield from (fail_item(item, failure.error) if until is None else Snoozed(item, until) for item in items)
 
 
 def _in(seconds: float) -> datetime:

@@ -4,6 +4,7 @@ A call that fails as if the provider were away opens an outage, unless the provi
 items are snoozed. One process at a time probes; the first answer ends the outage.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -33,6 +34,18 @@ class AwayError(StopRunError):
     """The provider has been away for longer than a run waits."""
 
 
+class CallFailure(NamedTuple):
+    """Calls for one thing that failed as if the provider were away, the first of them begun at `begun_at`.
+
+    The moments are those of `time.monotonic`. `is_answered_since` if the provider has answered another call since.
+    """
+
+    error: ProviderError
+    begun_at: float
+    failed_at: float
+    is_answered_since: bool = False
+
+
 class Outage(NamedTuple):
     """An outage of a provider: when it began, when it is probed next, how often it was, and the first error."""
 
@@ -53,6 +66,10 @@ RETURNING provider"""
 _READ = """
 SELECT provider, since, next_probe_at, probes, error FROM provider_outages WHERE ended_at IS NULL AND provider = %s"""
 
+_LAST = """
+SELECT extract(epoch FROM clock_timestamp() - since)::float8, extract(epoch FROM clock_timestamp() - ended_at)::float8
+FROM provider_outages WHERE provider = %s"""
+
 _CLAIM = """
 UPDATE provider_outages SET next_probe_at = clock_timestamp() + make_interval(secs => %s), probes = probes + 1
 WHERE provider = %s AND ended_at IS NULL AND next_probe_at <= clock_timestamp()
@@ -72,8 +89,8 @@ class ProviderWatch:
     """What one batch of a run knows of its provider's outages.
 
     A run that has waited for `away_seconds` in one outage fails. `probe_seconds` is the longest pause between two
-    probes; for so long after an answer to one, failures are those of the items. `probing` is true while this batch is
-    the probe.
+    probes; for so long after an answer to one, a failure is the item's if the provider answers another. `probing` is
+    true while this batch is the probe.
     """
 
     connection: psycopg.Connection
@@ -82,6 +99,7 @@ class ProviderWatch:
     away_seconds: float
     probe_seconds: float
     probing: bool = False
+    _answers: bool | None = None
 
     def require_there(self) -> None:
         """Return if the provider can be called.
@@ -126,32 +144,61 @@ class ProviderWatch:
         if row is not None:
             log.info("provider_back", provider=self.provider.name, seconds=round(row[0], 1), probes=row[1])
 
-    def find_pause(self, error: ProviderError) -> datetime | None:
+    def find_pause(self, failure: CallFailure) -> datetime | None:
         """Return until when to wait after a call that failed as if the provider were away; opens an outage.
 
-        None if the provider has just answered a probe, so that the item is to blame.
+        None if the item is to blame: the provider has answered since, or has just answered a probe and answers one now.
         """
-        outage = self._read()
-        if outage is not None:
+        if self._is_of_outage(failure):
+            outage = self._read()
+            if outage is None:  # it has ended, as another worker has found out
+                return datetime.now(UTC)
             if self.probing:
-                return self._stay_away(outage, error).until
+                return self._stay_away(outage, failure.error).until
             return min(outage.next_probe_at, self._next_probe(outage))
-        row = self.connection.execute(
-            "SELECT true FROM provider_outages WHERE provider = %s"
-            " AND ended_at > clock_timestamp() - make_interval(secs => %s)",
-            (self.provider.name, self.probe_seconds),
-        ).fetchone()
-        if row is not None:
+        if failure.is_answered_since or self._answers_again():
             return None
         words = {
             "provider": self.provider.name,
             "pause": self.probe_seconds / _FIRST_PAUSES,
-            "error": str(error)[:_ERROR_CHARACTERS],
+            "error": str(failure.error)[:_ERROR_CHARACTERS],
         }
         if self.connection.execute(_OPEN, words).fetchone() is not None:
-            log.warning("provider_call_failed", provider=self.provider.name, error=str(error))
+            log.warning("provider_call_failed", provider=self.provider.name, error=str(failure.error))
         outage = self._read()
         return datetime.now(UTC) if outage is None else outage.next_probe_at
+
+    def _is_of_outage(self, failure: CallFailure) -> bool:
+        """True if an outage lasts, or ended after the call had begun, which proves nothing against the item then.
+
+        If the provider has answered since, the outage must have begun before the call failed.
+        """
+        row = self.connection.execute(_LAST, (self.provider.name,)).fetchone()
+        if row is None:
+            return False
+        now, (begun_ago, ended_ago) = time.monotonic(), row
+        if failure.is_answered_since and begun_ago < now - failure.failed_at:
+            return False
+        return ended_ago is None or ended_ago < now - failure.begun_at
+
+    def _answers_again(self) -> bool:
+        """True if the provider answered a probe a short while ago, and answers another one unless it cannot be asked.
+
+        Without this question a provider that comes and goes would cost its items their attempts.
+        """
+        row = self.connection.execute(_LAST, (self.provider.name,)).fetchone()
+        if row is None or row[1] is None or row[1] > self.probe_seconds:
+            return False
+        if self._answers is None:
+            try:
+                self.provider.probe()
+            except ProviderError as error:
+                self._answers = not error.may_be_away
+            except PermanentError:
+                self._answers = True
+            else:
+                self._answers = True
+        return self._answers
 
     def _stay_away(self, outage: Outage, error: ProviderError) -> PausedError:
         """Return when the provider is probed again after it did not answer this time."""

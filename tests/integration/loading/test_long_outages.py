@@ -73,7 +73,7 @@ def test_control_without_the_watch_an_outage_of_a_minute_uses_up_the_attempts(
     monkeypatch: pytest.MonkeyPatch, loader: Loader
 ) -> None:
     monkeypatch.setattr(ProviderWatch, "require_there", lambda self: None)
-    monkeypatch.setattr(ProviderWatch, "find_pause", lambda self, error: None)
+    monkeypatch.setattr(ProviderWatch, "find_pause", lambda self, failure: None)
     with massive(monkeypatch, **SCALED) as server:
         run, _ = _load_with_outage(loader, server, 60)
         server.misbehave("server_error", 503.0)
