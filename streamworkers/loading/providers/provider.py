@@ -30,6 +30,10 @@ class AuthError(StopRunError):
     """The provider rejected the key."""
 
 
+class ProxyError(StopRunError):
+    """The proxy before the provider rejects every call, and does so until somebody changes the configuration."""
+
+
 class SourceError(StopRunError):
     """What the provider reads for every item is missing or broken, and stays so until somebody mends it."""
 

@@ -197,8 +197,13 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
     (answer(403, message="upgrade"), PlanError, "the plan of the key does not include this: 'upgrade'"),
     (
         (403, {}, b"<html>no</html>"),
-        PlanError,
-        "the plan of the key does not include this: '<html>no</html>'",
+        NoDataError,
+        "massive answered HTTP 403 and no reason of its own: '<html>no</html>'",
+    ),
+    (
+        answer(402, error="unpaid"),
+        AuthError,
+        "massive wants the key in STREAMWORKERS_MASSIVE_API_KEY to be paid for: 'unpaid'",
     ),
     (
         answer(200, status="NOT_AUTHORIZED", message="upgrade"),
@@ -209,6 +214,8 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
     (answer(400, error="bad range"), UnsupportedError, "massive rejected the call with HTTP 400: 'bad range'"),
     ((400, {}, b""), UnsupportedError, "massive rejected the call with HTTP 400: ''"),
     (answer(408, status="LATE"), TransientError, "massive answered HTTP 408: 'LATE'"),
+    (answer(425, status="EARLY"), TransientError, "massive answered HTTP 425: 'EARLY'"),
+    (answer(206, status="OK"), BadPayloadError, "massive answered HTTP 206, not 200"),
     ((500, {}, b"x" * 900), TransientError, f"massive answered HTTP 500: '{'x' * 198}…"),
     ((502, {}, b"\xff\xfe"), TransientError, "massive answered HTTP 502: '\ufffd\ufffd'"),
     ((503, {}, DEEP), TransientError, 'massive answered HTTP 503: \'{"error":[['),

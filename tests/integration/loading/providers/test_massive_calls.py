@@ -38,7 +38,7 @@ def test_the_key_is_in_no_error_no_repr_no_log_and_no_url(
                     list(source.pages(asked()))
                 except ItemError as error:
                     texts += [str(error), repr(error), repr(error.__cause__), repr(error.__context__)]
-                texts += [repr(source), repr(source.settings), str(source.settings), repr(source._client.headers)]
+                texts += [repr(source), repr(source.settings), str(source.settings), repr(source._client.http.headers)]
     assert len(texts) > 100
     assert not [text for text in texts if KEY in text]
     assert KEY not in caplog.text

@@ -13,11 +13,15 @@ import pytest
 from pydantic import SecretStr
 
 from certificates import Authority
+from harness import run_status
+from loading import THIRTY, Loader, massive, results
 from patience import patient
 from streamworkers.config import Settings
-from streamworkers.errors import UsageError
+from streamworkers.errors import ItemError, UsageError
+from streamworkers.loading.outages import list_outages
 from streamworkers.loading.providers.massive import Massive
-from streamworkers.loading.providers.provider import BarsRequest, TransientError
+from streamworkers.loading.providers.provider import BarsRequest, ProxyError, TransientError
+from streamworkers.loading.providers.transport import explain_proxy_answer
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive, running_fake_massive
 
@@ -140,22 +144,74 @@ def test_the_proxy_may_speak_tls_itself(server: RunningFakeMassive, authority: A
     assert between.seen.startswith(b"CONNECT localhost:")
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (
-            b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
-            "407 Proxy Authentication Required",
-        ),
-        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "502 Bad Gateway"),
-    ],
-)
-def test_a_proxy_that_opens_no_tunnel_is_an_outage_that_shows_no_password(
-    answer: bytes, error: str, server: RunningFakeMassive, authority: Authority
+OUTAGES = {
+    408: "HTTP 408 (Request Timeout)",
+    429: "HTTP 429 (Too Many Requests)",
+    500: "HTTP 500 (Internal Server Error)",
+    502: "HTTP 502 (Bad Gateway)",
+    503: "HTTP 503 (Service Unavailable)",
+    504: "HTTP 504 (Gateway Timeout)",
+    599: "HTTP 599",
+}
+LASTING = {
+    302: "HTTP 302 (Found)",
+    400: "HTTP 400 (Bad Request)",
+    401: "HTTP 401 (Unauthorized)",
+    403: "HTTP 403 (Forbidden)",
+    404: "HTTP 404 (Not Found)",
+    405: "HTTP 405 (Method Not Allowed)",
+    499: "HTTP 499",
+    501: "HTTP 501 (Not Implemented)",
+    511: "HTTP 511 (Network Authentication Required)",
+}
+PASSWORD = "pass-of-the-proxy"
+WANTS_PASSWORD = "the proxy wants another user and password in the URL of STREAMWORKERS_MASSIVE_PROXY: HTTP 407"
+
+
+def answered(code: int) -> bytes:
+    """An answer that repeats the password, as a proxy should not."""
+    return f"HTTP/1.1 {code} no {PASSWORD}\r\nContent-Length: 9\r\nConnection: close\r\n\r\n<p>no</p>".encode()
+
+
+@pytest.mark.parametrize("code", [*OUTAGES, *LASTING, 407])
+def test_every_answer_of_a_proxy_that_opens_no_tunnel_is_an_outage_or_ends_the_run(
+    code: int, server: RunningFakeMassive, authority: Authority
 ) -> None:
-    with proxy(answer) as between:
-        text = failure(server, f"http://me:pass@127.0.0.1:{between.port}", authority.file)
-    assert text == f"massive: ProxyError: '{error}'"
+    name = "the proxy in STREAMWORKERS_MASSIVE_PROXY"
+    expected: tuple[type[Exception], str] = (ProxyError, f"{WANTS_PASSWORD} (Proxy Authentication Required)")
+    if code in OUTAGES:
+        expected = TransientError, f"{name} did not reach localhost: {OUTAGES[code]}"
+    elif code in LASTING:
+        expected = ProxyError, f"{name} does not lead to localhost: it answered {LASTING[code]}"
+    with proxy(answered(code)) as between, pytest.raises(ItemError) as raised:
+        days(server, f"http://me:{PASSWORD}@127.0.0.1:{between.port}", authority.file)
+    assert (type(raised.value), str(raised.value)) == expected
+
+
+def test_what_is_no_answer_of_a_proxy_is_an_outage() -> None:
+    error = explain_proxy_answer("0 for 5", "localhost")
+    assert type(error) is TransientError
+    assert str(error) == "the proxy in STREAMWORKERS_MASSIVE_PROXY did not lead to localhost"
+
+
+@pytest.mark.parametrize(("code", "error"), [(407, WANTS_PASSWORD), (403, "it answered HTTP 403 (Forbidden)")])
+def test_a_load_through_a_proxy_that_rejects_its_calls_ends_at_once_with_one_error(
+    code: int, error: str, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without TLS there is no tunnel: the proxy answers in the place of the API."""
+    with proxy(answered(code)) as between, massive(monkeypatch) as api:
+        monkeypatch.setenv("STREAMWORKERS_MASSIVE_PROXY", f"http://me:{PASSWORD}@127.0.0.1:{between.port}")
+        run = loader.load(*THIRTY[:12], first="2025-11-17", last="2025-11-21")
+        assert api.calls == []
+    assert run_status(loader.connection, run) == "FAILED"
+    found = results(loader.connection, run).values()
+    assert [state for state, _, _ in found].count("failed") == 1
+    (text,) = {text for _, _, text in found}
+    assert text is not None
+    assert text.startswith("ProxyError: ")
+    assert error in text
+    assert PASSWORD not in text
+    assert list_outages(loader.connection) == []
 
 
 def test_an_authority_that_is_not_named_is_not_trusted(server: RunningFakeMassive) -> None:
