@@ -8,10 +8,12 @@ from streamworkers_fakes.massive.api import DEFAULT_KEY, FakeMassive
 from streamworkers_fakes.massive.bars import FakeBars
 from streamworkers_fakes.massive.calls import Call
 from streamworkers_fakes.massive.listings import FakeCorrection, FakeListings, FakeRename
-from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, DOW_30, FakeMarket, FakeSplit, parse_split
+from streamworkers_fakes.massive.market import FakeMarket
 from streamworkers_fakes.massive.misbehaviour import KINDS, Misbehaviour, parse_misbehaviour
 from streamworkers_fakes.massive.plans import PLANS, FakePlan, parse_plan
 from streamworkers_fakes.massive.server import RunningFakeMassive, fake_massive_process, running_fake_massive
+from streamworkers_fakes.massive.splits import FakeSplit, parse_split
+from streamworkers_fakes.massive.symbols import DEFAULT_SYMBOLS, DOW_30
 
 __all__ = [
     "DEFAULT_KEY",

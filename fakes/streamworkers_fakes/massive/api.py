@@ -19,7 +19,7 @@ import msgspec
 from streamworkers.errors import BadInputError
 from streamworkers_fakes.massive.calls import Call, CallLog, SlidingWindow, without_keys
 from streamworkers_fakes.massive.listings import FakeListings
-from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, FakeMarket, FakeSplit
+from streamworkers_fakes.massive.market import FakeMarket
 from streamworkers_fakes.massive.misbehaviour import (
     Answer,
     Misbehaviour,
@@ -46,6 +46,8 @@ from streamworkers_fakes.massive.queries import (
     show_truth,
 )
 from streamworkers_fakes.massive.reference import REFERENCE, MissingError, ReferenceCall
+from streamworkers_fakes.massive.splits import FakeSplit
+from streamworkers_fakes.massive.symbols import DEFAULT_SYMBOLS
 from streamworkers_fakes.massive.trading_days import MINUTE_MS, new_york_date
 
 DEFAULT_KEY: Final = "fake-massive-key"

@@ -16,10 +16,11 @@ from streamworkers_fakes.massive.listings import (
     parse_rename,
     parse_shares,
 )
-from streamworkers_fakes.massive.market import DEFAULT_SYMBOLS, parse_split
 from streamworkers_fakes.massive.misbehaviour import KINDS, parse_misbehaviour
 from streamworkers_fakes.massive.plans import PLANS, parse_plan
 from streamworkers_fakes.massive.server import running_fake_massive
+from streamworkers_fakes.massive.splits import parse_split
+from streamworkers_fakes.massive.symbols import DEFAULT_SYMBOLS
 from streamworkers_fakes.serving import stop_signal
 
 

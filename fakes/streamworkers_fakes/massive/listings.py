@@ -3,10 +3,14 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
+import numpy as np
+
 from streamworkers.errors import BadInputError
+from streamworkers_fakes.massive.bars import FakeBars
+from streamworkers_fakes.massive.trading_days import midnight_ms
 
 _CORRECTION = re.compile(r"([^:]+):(\d{4}-\d\d-\d\d):([\d.]+):(.+)")
 
@@ -52,6 +56,16 @@ class FakeListings:
         for symbol, share in self.thin.items():
             if not 0 < share <= 1:
                 raise BadInputError(f"thin {symbol}: the share {share:g} is not above 0 and up to 1")
+
+    def correct(self, symbol: str, days: FakeBars, now: datetime | None) -> FakeBars:
+        """Return the days of a symbol with the corrections that are known at `now`, or all."""
+        close = days.close
+        for correction in self.corrections:
+            if correction.ticker == symbol and (now is None or correction.known_at <= now):
+                is_day = days.start_ms == midnight_ms(correction.day)
+                other = np.rint(days.close * correction.factor * 100) / 100
+                close = np.where(is_day, np.clip(other, days.low, days.high), close)
+        return replace(days, close=close)
 
     def first_day(self, symbol: str) -> date:
         """Return the first day on which a symbol may trade."""

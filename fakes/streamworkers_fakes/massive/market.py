@@ -5,13 +5,10 @@ minutes are drawn so that they add up to exactly these. Daily bars therefore nee
 """
 
 import hashlib
-import math
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +16,10 @@ from numpy.typing import NDArray
 from streamworkers.errors import BadInputError
 from streamworkers_fakes.massive.bar_windows import by_calendar, wider
 from streamworkers_fakes.massive.bars import FakeBars, Floats, Ints, concat_bars, no_bars
+from streamworkers_fakes.massive.drawn_days import DrawnDays, Keys, Prices, draw_days, typical, uniform
 from streamworkers_fakes.massive.listings import FakeListings
+from streamworkers_fakes.massive.splits import FakeSplit, FakeSplits
+from streamworkers_fakes.massive.symbols import DEFAULT_SYMBOLS
 from streamworkers_fakes.massive.trading_days import (
     FIRST_DAY,
     MINUTE_MS,
@@ -40,74 +40,8 @@ from streamworkers_fakes.massive.walks import (
     weigh_minutes,
 )
 
-DOW_30 = (
-    "AAPL", "AMGN", "AMZN", "AXP", "BA", "CAT", "CRM", "CSCO", "CVX", "DIS", "GS", "HD", "HON", "IBM", "JNJ",
-    "JPM", "KO", "MCD", "MMM", "MRK", "MSFT", "NKE", "NVDA", "PG", "SHW", "TRV", "UNH", "V", "VZ", "WMT",
-)  # fmt: skip
-DEFAULT_SYMBOLS = (*DOW_30, "AMD", "BRK.B", "DIA", "GOOG", "GOOGL", "INTC", "META", "NFLX", "QQQ", "SPY", "TSLA")
-_PERIODS = np.array([1931.0, 421.0, 97.0, 23.7, 8.3])  # of the sines, in days
-_AMPLITUDES = np.array([0.35, 0.15, 0.06, 0.025, 0.010])
-_NOISE = 0.02
-_REACH = 0.015  # how far a day's high and low are from its open and close at most, as a share
 _EXTENDED_DRIFT = 0.01
-_SHARES_A_TRADE = 80
-_USUAL_MINUTES = 732
-Keys = NDArray[np.uint64]
 _CACHED_SESSIONS = 512
-_SPLIT = re.compile(r"([^:]+):(\d{4}-\d\d-\d\d):([\d.]+):([\d.]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class FakeSplit:
-    """From `execution_date` on there are `split_to` shares for each `split_from`.
-
-    Raises BadInputError for a part that is not above 0.
-    """
-
-    ticker: str
-    execution_date: date
-    split_from: float
-    split_to: float
-
-    def __post_init__(self) -> None:
-        if not (0 < self.split_from < math.inf and 0 < self.split_to < math.inf):
-            raise BadInputError(f"split of {self.ticker}: {self.split_from:g}:{self.split_to:g} has a part not above 0")
-
-    @property
-    def ratio(self) -> float:
-        """Shares after the split for each before it."""
-        return self.split_to / self.split_from
-
-
-def parse_split(text: str) -> FakeSplit:
-    """Parse a split written as `AAPL:2025-06-10:1:4`. Raises BadInputError for any other text."""
-    found = _SPLIT.fullmatch(text)
-    try:
-        if found is not None:
-            return FakeSplit(found[1], date.fromisoformat(found[2]), float(found[3]), float(found[4]))
-    except ValueError:
-        pass
-    raise BadInputError(f"split {text!r} is not TICKER:YYYY-MM-DD:FROM:TO, as AAPL:2025-06-10:1:4")
-
-
-@dataclass(frozen=True, slots=True)
-class _Days:
-    """Sessions in raw cents and shares, one value for each in every column."""
-
-    open: Ints
-    high: Ints
-    low: Ints
-    close: Ints
-    minutes: Ints
-    volume: Ints
-    trades: Ints
-
-    def bars(self, start_ms: Ints, fractions: Floats | None = None) -> FakeBars:
-        """Return the days as bars in dollars, with parts of shares added to volumes."""
-        opens, highs, lows, closes = (column / 100 for column in (self.open, self.high, self.low, self.close))
-        vwap = _typical(opens, highs, lows, closes)
-        volume = self.volume.astype(float) if fractions is None else self.volume + fractions
-        return FakeBars(start_ms, opens, highs, lows, closes, volume, vwap, self.trades)
 
 
 class FakeMarket:
@@ -137,7 +71,7 @@ class FakeMarket:
             raise BadInputError(f"extended_share is {extended_share:g}; it must be from 0 to 1")
         self.seed = seed
         self.symbols = tuple(sorted(set(symbols)))
-        self.splits = tuple(sorted(splits, key=lambda split: (split.execution_date, split.ticker)))
+        self.splits = FakeSplits(splits)
         self.unknown = frozenset(unknown)
         listings = listings or FakeListings()
         self.listings = replace(listings, listed_from={**listings.listed_from, **(listed_from or {})})
@@ -193,11 +127,11 @@ class FakeMarket:
                 ended -= 1
             closed = range(positions.start, max(positions.start, min(positions.stop, ended)))
             parts = [self._unfinished(symbol, position, now) for position in positions[len(closed) :][:1]]
-        bars = self._corrected(symbol, concat_bars([self._whole_days(symbol, closed), *parts]), now)
+        bars = self.listings.correct(symbol, concat_bars([self._whole_days(symbol, closed), *parts]), now)
         if not adjusted or not len(bars):
             return bars
         ordinals = table.ordinal[np.searchsorted(table.midnight_ms, bars.start_ms)]
-        return bars.adjusted(self._ratios(symbol, ordinals, _date_of(now)))
+        return bars.adjusted(self.splits.ratios(symbol, ordinals, _date_of(now)))
 
     def weeks(
         self, symbol: str, first: date, last: date, *, now: datetime | None = None, adjusted: bool = False
@@ -228,19 +162,18 @@ class FakeMarket:
             found = {symbol: self.days(symbol, day, day, now=now, adjusted=adjusted) for symbol in known}
             return tuple(symbol for symbol in known if len(found[symbol])), concat_bars(list(found.values()))
         ordinals = self.table.ordinal[position : position + 1]
-        split = {split.ticker for split in self.splits}
-        raw_ratios = self._ratios_of(known, split, ordinals, date.max)
+        raw_ratios = self.splits.ratios_of(known, ordinals, date.max)
         keys = np.array([self._key(symbol) for symbol in known], np.uint64)
-        days = _days(keys, ordinals, raw_ratios, self.minute_counts(range(position, position + 1)))
+        days = draw_days(keys, ordinals, raw_ratios, self.minute_counts(range(position, position + 1)))
         bars = days.bars(np.repeat(self.table.midnight_ms[position], len(known)), self._fractions(keys, ordinals))
         for place, symbol in enumerate(known):
             if any(correction.ticker == symbol for correction in self.listings.corrections):
-                bars = bars.with_bar(place, self._corrected(symbol, bars.part(place, place + 1), now))
-        return tuple(known), bars.adjusted(self._ratios_of(known, split, ordinals, _date_of(now))) if adjusted else bars
+                bars = bars.with_bar(place, self.listings.correct(symbol, bars.part(place, place + 1), now))
+        return tuple(known), bars.adjusted(self.splits.ratios_of(known, ordinals, _date_of(now))) if adjusted else bars
 
     def ratio(self, symbol: str, day: date, now: datetime | None = None) -> float:
         """Return the divisor that adjusts prices of a day for the splits after it and up to `now`."""
-        return float(self._ratios(symbol, np.array([day.toordinal()]), _date_of(now))[0])
+        return float(self.splits.ratios(symbol, np.array([day.toordinal()]), _date_of(now))[0])
 
     @property
     def table(self) -> TradingDays:
@@ -284,38 +217,19 @@ class FakeMarket:
 
     def _trades_on(self, symbol: str, ordinals: Ints) -> NDArray[np.bool_]:
         share = self.listings.thin.get(symbol, 1.0)
-        traded: NDArray[np.bool_] = _uniform(np.array([self._key(symbol)], np.uint64), ordinals, 8) < share
+        traded: NDArray[np.bool_] = uniform(np.array([self._key(symbol)], np.uint64), ordinals, 8) < share
         return traded
 
     def _fractions(self, keys: Keys, numbers: Ints) -> Floats | None:
         """Return what is added to whole volumes: shares are traded in parts, too."""
-        return np.rint(_uniform(keys, numbers, 9) * 9999) / 1e4 if self._fractional else None
+        return np.rint(uniform(keys, numbers, 9) * 9999) / 1e4 if self._fractional else None
 
-    def _corrected(self, symbol: str, days: FakeBars, now: datetime | None) -> FakeBars:
-        close = days.close
-        for correction in self.listings.corrections:
-            if correction.ticker == symbol and (now is None or correction.known_at <= now):
-                is_day = days.start_ms == midnight_ms(correction.day)
-                other = np.rint(days.close * correction.factor * 100) / 100
-                close = np.where(is_day, np.clip(other, days.low, days.high), close)
-        return replace(days, close=close)
-
-    def _ratios(self, symbol: str, ordinals: Ints, until: date) -> Floats:
-        ratios = np.ones(len(ordinals))
-        for split in self.splits:
-            if split.ticker == symbol and split.execution_date <= until:
-                ratios[ordinals < split.execution_date.toordinal()] *= split.ratio
-        return ratios
-
-    def _ratios_of(self, symbols: list[str], split: set[str], ordinals: Ints, until: date) -> Floats:
-        return np.array([self._ratios(symbol, ordinals, until)[0] if symbol in split else 1.0 for symbol in symbols])
-
-    def _days(self, symbol: str, positions: range) -> _Days:
+    def _days(self, symbol: str, positions: range) -> DrawnDays:
         table = self.table_of(symbol)
         ordinals = table.ordinal[positions.start : positions.stop]
-        ratios = self._ratios(symbol, ordinals, date.max)
+        ratios = self.splits.ratios(symbol, ordinals, date.max)
         keys = np.array([self._key(symbol)], np.uint64)
-        return _days(keys, ordinals, ratios, self.minute_counts(positions, table))
+        return draw_days(keys, ordinals, ratios, self.minute_counts(positions, table))
 
     def _whole_days(self, symbol: str, positions: range) -> FakeBars:
         if not len(positions):
@@ -335,7 +249,7 @@ class FakeMarket:
             return no_bars()
         day = regular.merged(np.zeros(1, np.int64), table.midnight_ms[position : position + 1])
         volume, trades = bars.volume.sum(keepdims=True), bars.trades.sum(keepdims=True)
-        vwap = _typical(day.open, day.high, day.low, day.close)
+        vwap = typical(day.open, day.high, day.low, day.close)
         return FakeBars(day.start_ms, day.open, day.high, day.low, day.close, volume, vwap, trades)
 
     def _new_session(self, symbol: str, position: int) -> FakeBars:
@@ -353,7 +267,7 @@ class FakeMarket:
         evening = draw_wandering(random, last, round(last * drift[1]), len(after))
         weights = weigh_minutes(random, len(before), closes - opens, len(after))
         clock = np.concatenate((before, np.arange(opens, closes), after))
-        prices = _Prices(*(np.concatenate(columns) / 100 for columns in zip(morning, regular, evening, strict=True)))
+        prices = Prices(*(np.concatenate(columns) / 100 for columns in zip(morning, regular, evening, strict=True)))
         starts = table.midnight_ms[position] + clock * MINUTE_MS
         volume = share_out(int(days.volume[0]), weights).astype(float)
         parts = self._fractions(np.array([self._key(symbol)], np.uint64), starts // MINUTE_MS)
@@ -361,7 +275,7 @@ class FakeMarket:
             starts,
             *prices,
             volume if parts is None else volume + parts,
-            _typical(*prices),
+            typical(*prices),
             share_out(int(days.trades[0]), weights),
         )
         return self._thinned(symbol, bars, len(before), len(before) + closes - opens)
@@ -371,59 +285,11 @@ class FakeMarket:
         if symbol not in self.listings.thin:
             return bars
         keys = np.array([self._key(symbol)], np.uint64)
-        kept = _uniform(keys, bars.start_ms // MINUTE_MS, 10) < self.listings.thin[symbol]
+        kept = uniform(keys, bars.start_ms // MINUTE_MS, 10) < self.listings.thin[symbol]
         regular = slice(opens, closes)
         extremes = opens + np.array([0, np.argmax(bars.high[regular]), np.argmin(bars.low[regular])])
         kept[[*extremes, closes - 1]] = True
         return bars.where(kept)
-
-
-class _Prices(NamedTuple):
-    """Columns of prices in dollars."""
-
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-
-
-def _days(keys: Keys, ordinals: Ints, ratios: Floats, minutes: Ints) -> _Days:
-    """Days of one symbol or one day of many: shapes (1,) and (n,), or (n,) and (1,), for keys and ordinals."""
-    opens = _cents(_level(keys, ordinals) * ratios)
-    closes = _cents(_level(keys, ordinals + 1) * ratios)
-    up, down, busy = (_uniform(keys, ordinals, stream) for stream in (1, 2, 3))
-    highs = np.rint(np.maximum(opens, closes) * (1 + _REACH * up)).astype(np.int64)
-    lows = np.maximum(np.rint(np.minimum(opens, closes) * (1 - _REACH * down)), 1).astype(np.int64)
-    usual = np.exp(12 + 4 * _uniform(keys, np.zeros(1, np.int64), 4))
-    more = np.rint(usual * (0.5 + busy) * minutes / _USUAL_MINUTES / ratios).astype(np.int64)
-    return _Days(opens, highs, lows, closes, minutes, minutes + more, minutes + more // _SHARES_A_TRADE)
-
-
-def _cents(dollars: Floats) -> Ints:
-    cents: Ints = np.maximum(np.rint(dollars * 100), 1).astype(np.int64)
-    return cents
-
-
-def _level(keys: Keys, ordinals: Ints) -> Floats:
-    """The price in dollars with which a day opens."""
-    phases = _uniform(keys[:, None], np.arange(len(_PERIODS)), 5) * math.tau
-    waves = np.sin(ordinals[:, None] * (math.tau / _PERIODS) + phases) @ _AMPLITUDES
-    first, noise = _uniform(keys, np.zeros(1, np.int64), 6), _uniform(keys, ordinals, 7) - 0.5
-    level: Floats = 25 * np.exp(2.7 * first + waves + _NOISE * noise)
-    return level
-
-
-def _uniform(keys: Keys, numbers: Ints, stream: int) -> Floats:
-    """Hashed numbers in [0, 1), by the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
-    offset = keys + np.array([stream * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
-    mixed = numbers.astype(np.uint64) * np.uint64(0xD1342543DE82EF95) + offset
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2**53
-
-
-def _typical(opens: Floats, highs: Floats, lows: Floats, closes: Floats) -> Floats:
-    return np.round((opens + highs + lows + closes) / 4, 4)
 
 
 def _date_of(now: datetime | None) -> date:

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from streamworkers_fakes.massive.market import FakeMarket, FakeSplit
+from streamworkers_fakes.massive.market import FakeMarket
 from streamworkers_fakes.massive.pages import number_in
 from streamworkers_fakes.massive.queries import day_filter, is_ascending, is_true, make_cursor, read_date, read_limit
+from streamworkers_fakes.massive.splits import FakeSplit
 from streamworkers_fakes.massive.trading_days import milliseconds, new_york_date
 
 _MOST_ROWS, _MOST_STOCK_SPLITS = 1000, 5000

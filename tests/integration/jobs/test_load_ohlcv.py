@@ -24,7 +24,7 @@ from streamworkers.loading.store import BarsToSave
 from streamworkers.market.calendar.sessions import sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive
-from streamworkers_fakes.massive.market import FakeSplit
+from streamworkers_fakes.massive.splits import FakeSplit
 
 _BACKWARDS = "{'first': '2025-11-02', 'last': '2024-11-01'}"
 _OF_THE_JOB = "of job 'load_ohlcv': Value error,"
