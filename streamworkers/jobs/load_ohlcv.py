@@ -14,6 +14,7 @@ from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, Ru
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.errors import BadInputError, ItemError, UsageError
 from streamworkers.loading.batch import LoadBatch
+from streamworkers.loading.batch_scope import BatchScope
 from streamworkers.loading.estimate import estimate_calls
 from streamworkers.loading.parameters import LoadParameters
 from streamworkers.loading.plan import choose_source_timeframe
@@ -99,22 +100,9 @@ class LoadOhlcv(Job[LoadParameters]):
             yield Failed(items[0], f"{type(error).__name__}: {error}", permanent=True, stops_run=True)
             return
         provider.calls = limit_calls(provider, context, settings)
-        yield from LoadBatch(
-            items,
-            context,
-            parameters.rules(context.as_of),
-            provider,
-            settings.load_threads,
-            parameters.grouped,
-            parameters.splits_since,
-            read_calendar_rules(context.connection, settings.calendar),
-            settings.load_wait_seconds,
-            settings.load_away_seconds,
-            settings.load_probe_seconds,
-            settings.load_confirm,
-            settings.load_listing_days,
-            self.queues,
-        ).outcomes()
+        calendars = read_calendar_rules(context.connection, settings.calendar)
+        scope = BatchScope(context, parameters.rules(context.as_of), provider, settings, calendars, self.queues)
+        yield from LoadBatch(items, scope).outcomes()
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
         """Store the bars of each timeframe."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,11 +17,16 @@ from streamworkers.loading.newest_day import NewestDay
 from streamworkers.loading.providers.provider import NotYetError, PlanError, Provider, Split, TooOldError
 
 _NO_ANSWER = b"null"
+_BUSY_SECONDS = 2.0
 log = structlog.get_logger()
 
 
 class BusyError(ItemError):
-    """Another worker is fetching an answer that all items of the run share."""
+    """Another worker is fetching an answer that all items of the run share; it may be there at `until` (aware)."""
+
+    def __init__(self, detail: str, until: datetime) -> None:
+        super().__init__(detail)
+        self.until = until
 
 
 @dataclass
@@ -76,5 +81,5 @@ class SharedAnswers:
 
         packed = fetch_shared(self.context.connection, self.context.run_id, key, self.since, fetch_if_in_plan)
         if packed is None:
-            raise BusyError(f"{key} is being fetched")
+            raise BusyError(f"{key} is being fetched", datetime.now(UTC) + timedelta(seconds=_BUSY_SECONDS))
         return packed
