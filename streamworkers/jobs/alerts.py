@@ -19,7 +19,7 @@ from streamworkers.alerts.store.decisions import (
     write_states,
 )
 from streamworkers.alerts.store.mutes import mute_for_split
-from streamworkers.alerts.store.work import read_progress
+from streamworkers.alerts.store.work import read_progress, read_stopped
 from streamworkers.database import Connection, fetch_value
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Item, Outcome
@@ -74,6 +74,7 @@ class Alerts(Job[JobParameters, SymbolWork | None]):
         works = {symbol: work for symbol, work in works.items() if not _is_decided(work, shards[symbol])}
         if not works:
             return []
+        _leave_out_stopped(connection, works)
         states = read_progress(
             connection, [(live.alert_id, symbol) for symbol, work in works.items() for live in work.alerts]
         )
@@ -122,6 +123,13 @@ class Alerts(Job[JobParameters, SymbolWork | None]):
                 notice = (found.user, "alert_muted", live.alert_id, found.alert.name, symbol, split.at, text)
                 events.append(system_notice(*notice))
         return events
+
+
+def _leave_out_stopped(connection: Connection, works: dict[str, SymbolWork]) -> None:
+    """Forget alerts that were paused or removed since they were read: from then on they decide nothing."""
+    stopped = read_stopped(connection, {live.alert_id for work in works.values() for live in work.alerts})
+    for work in works.values() if stopped else ():
+        work.alerts = [live for live in work.alerts if live.alert_id not in stopped]
 
 
 def _is_decided(work: SymbolWork, shard: ShardMark) -> bool:

@@ -62,7 +62,7 @@ def edit_alert(
     """
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
-        moment = at or _now(connection)
+        moment = at or _now(connection, stored)
         named = replace(alert, name=name if alert.name is None else alert.name)
         assert named.name is not None
         timeframe = _require_complete(named)
@@ -87,7 +87,7 @@ def remove_alert(connection: Connection, actor: Actor, name: str, *, at: datetim
     """Remove an alert; its versions and firings are kept. Raises UnknownNameError."""
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
-        moment = at or _now(connection)
+        moment = at or _now(connection, stored)
         _add_version(connection, actor, stored, moment, is_active=False)
         close_symbols(connection, stored.id, moment)
         connection.execute("DELETE FROM alert_state WHERE alert_id = %s", (stored.id,))
@@ -101,7 +101,7 @@ def pause_alert(connection: Connection, actor: Actor, name: str, *, at: datetime
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
         if stored.paused_at is None:
-            moment = at or _now(connection)
+            moment = at or _now(connection, stored)
             _add_version(connection, actor, stored, moment, is_active=False)
             connection.execute(
                 "UPDATE alerts SET paused_at = %s, paused_by = %s WHERE id = %s", (moment, str(actor), stored.id)
@@ -113,7 +113,7 @@ def resume_alert(connection: Connection, actor: Actor, name: str, *, at: datetim
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
         if stored.paused_at is not None:
-            _add_version(connection, actor, stored, at or _now(connection), new_epoch=True, is_active=True)
+            _add_version(connection, actor, stored, at or _now(connection, stored), new_epoch=True, is_active=True)
             connection.execute("UPDATE alerts SET paused_at = NULL, paused_by = NULL WHERE id = %s", (stored.id,))
 
 
@@ -183,6 +183,7 @@ def _require_free(connection: Connection, actor: Actor, name: str) -> None:
         raise BadInputError(f"user {actor.user!r} has an alert {name!r} already: choose another name, or edit it")
 
 
-def _now(connection: Connection) -> datetime:
+def _now(connection: Connection, stored: StoredAlert | None = None) -> datetime:
+    """The moment of a change; one after a clock went back is at the version before, so that it can be made at all."""
     moment: datetime = fetch_value(connection, "SELECT clock_timestamp()")
-    return moment
+    return moment if stored is None else max(moment, stored.effective_from)

@@ -126,6 +126,15 @@ def read_live(connection: Connection, timeframe: str, symbols: Sequence[str]) ->
     return found
 
 
+def read_stopped(connection: Connection, alert_ids: Iterable[int]) -> set[int]:
+    """Those of the alerts that are removed or paused."""
+    rows = connection.execute(
+        "SELECT id FROM alerts WHERE id = ANY(%s) AND (removed_at IS NOT NULL OR paused_at IS NOT NULL)",
+        (sorted(alert_ids),),
+    )
+    return {number for (number,) in rows}
+
+
 def read_documents(connection: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Any]:
     """Owner, name and document of versions, by alert and version."""
     pairs = [list(column) for column in zip(*keys, strict=True)]
