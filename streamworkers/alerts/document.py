@@ -21,6 +21,7 @@ from streamworkers.rules.vocabulary import Vocabulary
 
 CatchUp = Literal["latest", "all", "none"]
 _END_OF_DAY = time(23, 59, 59)
+FIRST_YEAR, LAST_YEAR = 1970, 9998  # every zone can show a moment of these
 _TARGETS = ("ticker", "tickers", "universe")
 _BAR_SECONDS = {"1min": 60, "hour": 3_600, "day": 86_400, "week": 7 * 86_400, "month": 28 * 86_400}
 
@@ -177,6 +178,8 @@ def _moment(text: str | None, path: Path) -> datetime | None:
         raise RuleError(path, f"{show_value(text)} is not a date YYYY-MM-DD or a time in ISO 8601") from None
     if moment.tzinfo is None:
         raise RuleError(path, f"{text!r} has no time zone; write {text}Z for UTC")
+    if not FIRST_YEAR <= in_utc.year <= LAST_YEAR:
+        raise RuleError(path, f"{text!r} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     return in_utc
 
 

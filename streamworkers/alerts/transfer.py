@@ -87,7 +87,8 @@ def _documents(text: str) -> Iterator[tuple[str, object]]:
     """Each document of a file, with words for its place."""
     if len(text) > MOST_FILE_BYTES:
         raise BadInputError(f"{len(text):,} characters are more than {MOST_FILE_BYTES:,}")
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    # Other line separators may be in a message, and JSON has them as they are.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if _is_one_document(lines):
         content = read_json(text, MOST_FILE_BYTES)
         listed = content.get(_LIST, [content]) if isinstance(content, dict) else content

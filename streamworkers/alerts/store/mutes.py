@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from streamworkers.actor import Actor
+from streamworkers.alerts.document import LAST_YEAR
 from streamworkers.alerts.store.alerts import find_alert
 from streamworkers.alerts.store.symbols import read_symbols
 from streamworkers.database import Connection, fetch_rows
@@ -122,5 +123,7 @@ def _silence(
         assert row is not None
         if until is not None and until <= row[0]:
             raise BadInputError(f"{until.isoformat()} has passed, so nothing would be muted until then")
+        if until is not None and until.year > LAST_YEAR:
+            raise BadInputError(f"{until.isoformat()} is after the year {LAST_YEAR}")
         connection.execute(_END, {"alert": stored.id, "symbol": symbol, "at": row[0]})
         connection.execute(_ADD, (stored.id, symbol, row[0], until, reason, str(actor)))

@@ -252,6 +252,15 @@ def test_history_lists_firings_and_corrections(alerts: Run, connection: Connecti
     assert len(alerts("history", "--json").json["firings"]) == 1
 
 
+def test_a_message_may_hold_any_separator_of_lines(alerts: Run, tmp_path: Path) -> None:
+    """JSON holds them as they are; only a line feed ends a document."""
+    separators = "\u2028\u2029\x85\x0b\x0c\x1c\r"
+    document = json.loads(GOOD) | {"notify": {"message_template": f"a{separators}b"}}
+    _add(alerts, json.dumps(document), "one")
+    assert alerts("export", tmp_path / "alerts.json").code == 0
+    assert alerts("import", tmp_path / "alerts.json").out == "0 added, 0 changed, 1 unchanged\n"
+
+
 @pytest.mark.parametrize("form", ["lines", "document"])
 def test_what_is_exported_is_imported_once(alerts: Run, tmp_path: Path, form: str) -> None:
     _add(alerts, "AAA > 102 once", "one")
@@ -341,6 +350,7 @@ def test_an_import_that_cannot_be_stored_changes_nothing(
         (("export", "none/alerts.json"), "none/alerts.json cannot be written: No such file or directory"),
         (("replay", "all", "--symbol", "CCC"), NO_SYMBOL),
         (("snooze", "one"), "a snooze needs an end: --for or --until"),
+        (("snooze", "one", "--until", "9999-12-31T12:00Z"), "9999-12-31T12:00:00+00:00 is after the year 9998"),
         (("snooze", "all", "--for", "1h"), "alert 'all' is about 2 symbols: name one with --symbol"),
         (("snooze", "all", "--for", "1h", "--symbol", "CCC"), NO_SYMBOL),
     ],

@@ -167,6 +167,11 @@ ERRORS: list[tuple[Any, str]] = [
     ({"rule": ABOVE, "expires_at": "2027-13-01"}, "$.expires_at: '2027-13-01' is not a date YYYY-MM-DD"),
     ({"rule": ABOVE, "expires_at": "2027-01-01T00:00"}, "$.expires_at: '2027-01-01T00:00' has no time zone; write"),
     ({"rule": ABOVE, "expires_at": "0001-01-01T00:00+14:00"}, "$.expires_at: '0001-01-01T00:00+14:00' is not a date"),
+    ({"rule": ABOVE, "expires_at": "0001-01-01T00:00Z"}, "$.expires_at: '0001-01-01T00:00Z' is not in the years 1970"),
+    (
+        {"rule": ABOVE, "expires_at": "9999-12-31T00:00Z"},
+        "$.expires_at: '9999-12-31T00:00Z' is not in the years 1970 to",
+    ),
     ({"rule": ABOVE, "expires_at": 5}, "$.expires_at: 5 is not text or null"),
     ({"rule": ABOVE, "max_fires": 0}, "$.max_fires: 0 is less than 1"),
     ({"rule": ABOVE, "max_fires": 1.5}, "$.max_fires: 1.5 is not a whole number or null"),
