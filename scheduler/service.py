@@ -12,6 +12,7 @@ from psycopg_pool import ConnectionPool
 from scheduler.alert_blindness import AlertBlindness
 from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
+from scheduler.audit_sealer import AuditSealer
 from scheduler.calendars import SessionFiller
 from scheduler.delivery_runs import DeliveryRuns
 from scheduler.late_runs import LateRuns
@@ -123,6 +124,7 @@ class Scheduler:
             SessionGuard(self._pool),
             AlertBlindness(self._pool, self._settings.calendar),
             LateRuns(self._pool, 60 * self._settings.run_late_minutes),
+            AuditSealer(self._pool),
         ]
         self._services: list[ServiceLoop] = [
             self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services

@@ -6,12 +6,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A user, and by which way they came; `token` and `request_id` are those of a call over HTTP."""
+    """A user, and by which way they came; `token`, `request_id` and `address` are those of a call over HTTP."""
 
     user: str
     kind: Literal["cli", "api", "bot", "system"] = "cli"
     token: str | None = None
     request_id: str | None = None
+    address: str | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.user}"

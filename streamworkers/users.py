@@ -16,3 +16,8 @@ def require_user(connection: Connection, user: str) -> None:
     if fetch_value(connection, "SELECT id FROM users WHERE id = %s", (user,)) is None:
         known = connection.execute("SELECT id FROM users ORDER BY id LIMIT 1000")
         raise UnknownNameError("user", user, (found for (found,) in known))
+
+
+def add_user(connection: Connection, user: str) -> None:
+    """Add a user, unless there is one of that id."""
+    connection.execute("INSERT INTO users (id) VALUES (%s) ON CONFLICT DO NOTHING", (user,))

@@ -83,6 +83,9 @@ OWNERS = {
         "streamworkers/market/bars/",
         "streamworkers/loading/coverage.py",
     ],
+    "api_tokens": ["streamworkers/admin/tokens.py"],
+    "api_idempotency": ["streamworkers/api/idempotency.py", "streamworkers/admin/kept_answers.py"],
+    "audit_log audit_seals": ["streamworkers/audit/"],
     "installation": ["streamworkers/admin/installation.py"],
     "schema_migrations": ["streamworkers/migrations.py"],
 }
@@ -94,6 +97,7 @@ READERS = {
     "streamworkers/market/bars/incoming.py": "stored bars that are replaced are no neighbours",
     "streamworkers/alerts/store/": "the series that alerts are about, and what changed in them",
     "streamworkers/notifications/store/": "users, events that become notifications, items of deliveries, linked chats",
+    "streamworkers/engine/ledger/run_pages.py": "the users who exist",
     "scheduler/status.py": "the time of a run, for its status hash",
 }
 OWNERS_OF_TABLES = {table: modules for tables, modules in OWNERS.items() for table in tables.split()}

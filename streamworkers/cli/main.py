@@ -19,6 +19,8 @@ COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that 
 _COMMANDS = {
     "adopt": "Let this database and these Redis keys belong together.",
     "alerts": "Alerts: add, try, list, mute and edit them.",
+    "api": "Start the HTTP API.",
+    "audit": "The audit log: list it, and verify its seals.",
     "bars": "OHLCV bars: import, export, generate, show, and find gaps.",
     "calendars": "Exchange calendars of symbols: list, set, unset.",
     "cleanup": "Delete rows that are older than their retention.",
@@ -43,6 +45,7 @@ _COMMANDS = {
     "schedules": "Schedules: what starts runs, and when.",
     "status": "Show the state of the system on one screen.",
     "telegram": "Start the Telegram bot; make codes, list and remove links.",
+    "tokens": "Tokens of the HTTP API: create, list, rotate, revoke.",
     "top": "Watch queues, workers and runs in the terminal.",
     "universes": "Universes (named sets of symbols): import, list, show.",
     "version": "Print the versions of streamworkers and Python.",

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamworkers.config.alerts import AlertSettings
 from streamworkers.config.analysis import AnalysisSettings
+from streamworkers.config.api import ApiSettings
 from streamworkers.config.loading import LoadingSettings
 from streamworkers.config.logs import LogSettings
 from streamworkers.config.notifications import NotificationSettings
@@ -28,6 +29,7 @@ class Settings(
     LogSettings,
     RetentionSettings,
     LoadingSettings,
+    ApiSettings,
     NotificationSettings,
     AlertSettings,
     AnalysisSettings,

@@ -103,8 +103,13 @@ def enqueue_many(connection: Connection, requests: Sequence[RunRequest]) -> list
     Raises BadInputError for a request that breaks a rule, UnknownJobError for a job that no process of the pool has,
     and KeyConflictError for a key that belongs to a run of another request.
     """
+    return submit_described(connection, [describe_request(request) for request in requests])
+
+
+def submit_described(connection: Connection, requests: Sequence[dict[str, Any]]) -> list[SubmittedRun]:
+    """Do what `enqueue_many` does for requests that are JSON objects already, as `submit_runs` takes them."""
     try:
-        return ledger.submit(connection, [describe_request(request) for request in requests])
+        return ledger.submit(connection, requests)
     except psycopg.Error as error:
         kind = _SUBMIT_ERRORS.get(error.diag.sqlstate or "")
         if kind is None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from pydantic import Field, model_validator
 
+from streamworkers.admin.kept_answers import KEPT_ANSWERS, count_old_answers, delete_old_answers
 from streamworkers.alerts.store.retention import ALERT_TABLES, count_old_alert_rows, delete_old_alert_rows
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -40,10 +41,10 @@ _KEPT_DAYS = {
     MESSAGE_TEXTS: "message_days",
     **dict.fromkeys(NOTIFICATION_TABLES, "notification_days"),
 }
-PARTS = (*_KEPT_DAYS, "load_checkpoints", "partitions_ahead")
+PARTS = (*_KEPT_DAYS, "load_checkpoints", KEPT_ANSWERS, "partitions_ahead")
 DAYS_AHEAD = 7
 # A load that has waited for longer fetches its pages again.
-_FIXED_DAYS = {"load_checkpoints": 7}
+_FIXED_DAYS = {"load_checkpoints": 7, KEPT_ANSWERS: 2}
 # How the old rows of a part are counted, and how so many of them are deleted; all others are tables of the ledger.
 _Count: TypeAlias = Callable[[Connection, str, datetime], int]
 _Delete: TypeAlias = Callable[[Connection, str, datetime, int], int]
@@ -55,6 +56,10 @@ _RULES: dict[str, tuple[_Count, _Delete]] = {
     "load_checkpoints": (
         lambda connection, _, before: count_old_checkpoints(connection, before),
         lambda connection, _, before, limit: delete_old_checkpoints(connection, before, limit),
+    ),
+    KEPT_ANSWERS: (
+        lambda connection, _, before: count_old_answers(connection, before),
+        lambda connection, _, before, limit: delete_old_answers(connection, before, limit),
     ),
 }
 

@@ -11,6 +11,9 @@ from psycopg.types.json import Jsonb
 
 from consumer import Consumer
 from harness import run_status, start_run
+from streamworkers.actor import LOCAL
+from streamworkers.audit.record import AuditChange, record_change
+from streamworkers.audit.seals import seal_ended, verify
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger import retention
@@ -89,7 +92,7 @@ def test_the_readonly_role_changes_nothing(statement: str, reader: Connection) -
         reader.execute(statement)
 
 
-SECRETS = {"telegram_codes", "telegram_key"}
+SECRETS = {"api_idempotency", "api_tokens", "telegram_codes", "telegram_key"}
 
 
 def test_the_readonly_role_reads_every_table_but_secrets(reader: Connection) -> None:
@@ -229,3 +232,18 @@ def test_a_role_without_createrole_gets_an_error(app: Connection) -> None:
 def test_roles_need_the_schema(empty_database_url: str) -> None:
     with connect(empty_database_url) as empty, pytest.raises(MigrationError, match="run `streamworkers migrate` first"):
         create_roles(empty)
+
+
+def test_the_app_role_only_adds_to_the_audit_log(app: Connection) -> None:
+    record_change(app, LOCAL, AuditChange("run.cancel", "run", "1"))
+    assert seal_ended(app) is not None
+    for statement in (
+        "UPDATE audit_log SET actor_user = 'x'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+        "UPDATE audit_seals SET row_count = 0",
+        "DELETE FROM audit_seals",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            app.execute(statement)
+    assert verify(app).troubles == ()

@@ -16,6 +16,7 @@ from scheduler.message import REASONS
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.notification_metrics import NotificationCollector
 from scheduler.system_metrics import SystemCollector
+from streamworkers.api.metrics import ApiMetrics
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
@@ -76,7 +77,11 @@ def _registries() -> dict[str, CollectorRegistry]:
     bot = BotMetrics()
     bot.registry.register(DatabasePoolCollector(closed))
     bot.registry.register(FaultCollector(STOPPED, list))
-    return {"worker": pool.registry, "scheduler": scheduling.registry, "telegram": bot.registry}
+    api = ApiMetrics()
+    api.begin_at_zero([("GET", "/")])
+    api.registry.register(DatabasePoolCollector(closed))
+    api.registry.register(FaultCollector(STOPPED, list))
+    return {"worker": pool.registry, "scheduler": scheduling.registry, "telegram": bot.registry, "api": api.registry}
 
 
 def metrics_table(process: str) -> str:
@@ -111,7 +116,7 @@ def test_the_table_of_settings_is_the_code() -> None:
     assert settings_table() in _text("docs/reference/settings.md")
 
 
-@pytest.mark.parametrize("process", ["worker", "scheduler", "telegram"])
+@pytest.mark.parametrize("process", ["worker", "scheduler", "telegram", "api"])
 def test_the_tables_of_metrics_are_the_code(process: str) -> None:
     assert metrics_table(process) in _text("docs/reference/metrics.md")
 

@@ -19,7 +19,7 @@ from streamworkers.engine.ledger.items import (
     read_open_of_runs,
     read_open_symbols,
 )
-from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, record_job_types
+from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, read_job_types, record_job_types
 from streamworkers.engine.ledger.new_runs import NewRun, create_run, create_runs, fold_enqueued_counts
 from streamworkers.engine.ledger.outbox import (
     add_events,
@@ -118,6 +118,7 @@ __all__ = [
     "mark_waiting",
     "purge_items",
     "purge_rejected",
+    "read_job_types",
     "read_moment_before",
     "read_open_items",
     "read_open_of_runs",

@@ -66,6 +66,16 @@ def find_silent_jobs(connection: Connection, names: Iterable[str]) -> set[str]:
     return {name for (name,) in connection.execute(statement, (list(names),))}
 
 
+def read_job_types(connection: Connection, name: str | None = None) -> list[JobType]:
+    """Return the jobs that processes of the pool have, or those of one name; two releases may have two of a name."""
+    rows = connection.execute(
+        "SELECT name, queue, max_attempts, params_schema, item_kind, notifies_failure FROM job_types"
+        " WHERE %s::text IS NULL OR name = %s ORDER BY name, seen_at DESC",
+        (name, name),
+    )
+    return [JobType(*row) for row in rows]
+
+
 def delete_old_job_types(connection: Connection) -> None:
     """Remove jobs that no process has had for seven days."""
     connection.execute(

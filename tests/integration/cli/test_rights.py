@@ -5,22 +5,26 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 
 from command_line import Answer, Run, wait_for
 from harness import Bot, Scheduler, Service, Supervisor, running_supervisor, wait_until
 from patience import patient
 from rights import Users, documented_users, postgres_groups, redis_rights
+from streamworkers.api.process import ApiOptions, ApiProcess
 from streamworkers.cli.main import cli as all_commands
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM, GROUP, Keys, job_status
+from streamworkers.engine.registry import Registry
 from streamworkers_fakes.telegram import DEFAULT_TOKEN, running_fake_bot_api
+from submitting import install_jobs
 
 As = Callable[..., Answer]
 _LUA = Path(__file__).parent.parent.parent.parent / "streamworkers" / "engine" / "redis" / "lua"
@@ -142,6 +146,12 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("owner", "SQL INSERT INTO telegram_links VALUES (1, 2, 2, 'local')", 0),
     ("viewer", "telegram links list", 0),
     ("operator", "telegram links remove local 2", 0),
+    ("operator", "tokens create desk --scope read", 0),
+    ("operator", "tokens list", 0),
+    ("operator", "tokens rotate 1 --grace 0", 0),
+    ("operator", "tokens revoke 2", 0),
+    ("viewer", "audit list", 0),
+    ("viewer", "audit verify", 0),
     ("viewer", "status", 1),
     ("viewer", "top --once", 0),
     ("viewer", "doctor", 1),
@@ -185,7 +195,7 @@ def _leaves(command: click.Command = all_commands, path: str = "") -> Iterator[s
 def test_every_command_is_run_with_the_rights_of_a_user() -> None:
     lines = [line for _, line, _ in _COMMANDS]
     covered = {path for path in _leaves() if any(f"{line} ".startswith(f"{path} ") for line in lines)}
-    assert set(_leaves()) - covered == _NEEDS_NOTHING | {"worker"}
+    assert set(_leaves()) - covered == _NEEDS_NOTHING | {"worker", "api"}
 
 
 def test_every_user_is_in_the_table_and_has_both_rights() -> None:
@@ -275,6 +285,25 @@ def test_a_bot_runs_with_the_rights_of_a_worker(
         finally:
             bot.kill_all()
     assert _denials(bot) == []
+    assert users.denied() == []
+
+
+def test_the_api_answers_with_the_rights_of_a_worker(
+    run_as: As, users: Users, settings: Settings, connection: Connection, registry: Registry
+) -> None:
+    install_jobs(connection, registry)
+    token = run_as("operator", "tokens", "create", "x", "--scope", "read", "--scope", "run", "--json").json["token"]
+    own = users.environment("worker")
+    redis_url, database_url = own["STREAMWORKERS_REDIS_URL"], own["STREAMWORKERS_DATABASE_URL"]
+    changed = settings.model_copy(update={"message_prefix": own["STREAMWORKERS_MESSAGE_PREFIX"]})
+    process = ApiProcess(changed, redis_url, database_url, ApiOptions("127.0.0.1", 0))
+    url, headers = f"http://127.0.0.1:{process.port}", {"Authorization": f"Bearer {token}"}
+    with closing(process), httpx.Client(base_url=url, headers=headers, timeout=patient(30)) as client:
+        process.start()
+        assert client.get("/readyz").json() == {"status": "ok", "troubles": []}
+        body = {"job": "ledger_entry", "symbols": ["A"]}
+        run = client.post("/api/v1/runs", json=body, headers={"Idempotency-Key": "one"}).json()["id"]
+        assert client.delete(f"/api/v1/runs/{run}").status_code == 200
     assert users.denied() == []
 
 

@@ -1,0 +1,87 @@
+"""What a route gets, and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streamworkers.actor import LOCAL, Actor
+from streamworkers.admin.tokens import ApiToken
+from streamworkers.api.problem import Forbidden, Problem
+from streamworkers.config import Settings
+from streamworkers.database import Connection
+from streamworkers.engine.redis.streams import Streams
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose token it is, what it allows, and from where it was presented."""
+
+    token: ApiToken
+    actor: Actor
+
+    @property
+    def user(self) -> str:
+        """The user for whom the token acts."""
+        return self.token.user
+
+    @property
+    def is_admin(self) -> bool:
+        """True if it may see and change what all users own."""
+        return "admin" in self.token.scopes
+
+    @property
+    def viewer(self) -> str | None:
+        """Whose things it sees, beside those of nobody; None stands for all."""
+        return None if self.is_admin else self.user
+
+    def require(self, scope: str) -> None:
+        """Raise Forbidden without this scope; `admin` includes all."""
+        if scope not in self.token.scopes and not self.is_admin:
+            raise Forbidden(scope)
+
+    def require_own(self, owner: str | None) -> None:
+        """Raise Problem if a thing that it sees belongs to nobody, and only an `admin` may change it."""
+        if (owner or LOCAL.user) != self.user and not self.is_admin:
+            raise Problem(403, "forbidden", "this belongs to no user: it is changed with the scope 'admin'")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiService:
+    """What all calls of a process share."""
+
+    settings: Settings
+    streams: Streams
+
+
+@dataclass(slots=True)
+class ApiCall:
+    """A request that may be worked on: authenticated, read and checked, in a transaction of its own.
+
+    `after_commit` keeps what is to be done once the transaction is in force, and may fail without harm.
+    """
+
+    connection: Connection
+    caller: Caller
+    service: ApiService
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+    headers: Mapping[str, str]
+    after_commit: list[Callable[[Connection], None]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ApiAnswer:
+    """What a request is answered with; `body` is encoded as JSON."""
+
+    body: Any
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The bytes of the body; none for an answer without one."""
+        return b"" if self.status in (204, 304) else msgspec.json.encode(self.body)

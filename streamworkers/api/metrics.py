@@ -1,0 +1,43 @@
+"""The metrics of an API process: rate, errors and duration by route, each of few values."""
+
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class ApiMetrics:
+    """What one API process has answered. A route is the path with its parameters' names, not their values."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        build = Gauge(
+            "streamworkers_build_info", "Always 1; the label is the version", ("version",), registry=self.registry
+        )
+        build.labels(version("streamworkers")).set(1)
+        self._requests = Counter(
+            "streamworkers_api_requests",
+            "Requests to the HTTP API answered, by method, route and status",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "streamworkers_api_request_duration_seconds",
+            "Duration of requests to the HTTP API",
+            ("method", "route"),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+
+    def begin_at_zero(self, routes: list[tuple[str, str]]) -> None:
+        """Create the series of these methods and routes at 0: rate() misses the first count of a new series."""
+        for method, route in routes:
+            self._seconds.labels(method, route)
+            for status in ("200", "500", "503"):
+                self._requests.labels(method, route, status)
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)

@@ -1,0 +1,256 @@
+"""Routes about runs: start, list, look into, cancel, replay."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+import msgspec
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from streamworkers.admin import runs as admin
+from streamworkers.api.call import ApiAnswer, ApiCall
+from streamworkers.api.idempotency import read_key
+from streamworkers.api.operation import Operation
+from streamworkers.api.problem import Conflict, InvalidInput, NotFound, Problem
+from streamworkers.api.reading import make_cursor, read_cursor
+from streamworkers.api.routes.finding import find_run, load_found_run
+from streamworkers.api.routes.types import (
+    ItemPage,
+    ItemView,
+    JobList,
+    LedgerView,
+    ListPage,
+    Reopened,
+    RunView,
+    StartedRun,
+)
+from streamworkers.audit.record import AuditChange, record_change
+from streamworkers.engine import ledger
+from streamworkers.engine.enqueue import submit_described
+from streamworkers.engine.ledger import reports
+from streamworkers.engine.ledger.run_pages import RunFilter, list_run_items, list_visible_runs
+from streamworkers.errors import BadInputError
+
+Status = Literal["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
+ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+_MOST_ERRORS = 100
+
+
+class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a run is to do. It is about `symbols` or a `universe`, or, of a job without symbols, about its `items`."""
+
+    job: str
+    parameters: dict[str, Any] | None = None
+    universe: str | None = None
+    symbols: list[str] | None = None
+    items: list[str] | None = None
+    timeframe: str | None = None
+    timeframes: list[str] | None = None
+    as_of: str | None = None
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    key: str | None = None
+    traceparent: str | None = None
+
+
+class RunsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which runs; every parameter that is given must match."""
+
+    job: str | None = None
+    status: Status | None = None
+    user: str | None = None
+    schedule: str | None = None
+    since: Moment | None = None
+    limit: Limit = 50
+    cursor: str | None = None
+
+
+class ItemsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which items of a run; `after` is the seq behind which the page begins."""
+
+    status: ItemStatus | None = None
+    symbol: str | None = None
+    after: int = -1
+    limit: Limit = 100
+
+
+class ResultQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The item whose result is wanted, by its symbol, part or id, and in which timeframe."""
+
+    symbol: str
+    timeframe: str | None = None
+
+
+def _start_run(call: ApiCall) -> ApiAnswer:
+    """Submit a run: one row, which a preparer gives its items. Needs neither Redis nor the job's code."""
+    body: RunRequestBody = call.body
+    if body.key is None and read_key(call.headers.get("idempotency-key")) is None:
+        raise Problem(400, "key-required", "a run is started once: give `key`, or the header Idempotency-Key")
+    require_parameters_fit(call, body.job, body.parameters or {})
+    request = {name: value for name, value in msgspec.to_builtins(body).items() if value is not None}
+    if trace := call.headers.get("traceparent"):
+        request.setdefault("traceparent", trace)
+    (run,) = submit_described(call.connection, [{**request, "user": call.caller.user}])
+    change = AuditChange("run.submit", "run", str(run.id), after={"job": body.job, "is_new": run.is_new})
+    record_change(call.connection, call.caller.actor, change)
+    return ApiAnswer(run._asdict(), 202, {"Location": f"/api/v1/runs/{run.id}"})
+
+
+def require_parameters_fit(call: ApiCall, job: str, parameters: dict[str, Any]) -> None:
+    """Check parameters by the JSON Schemas of the job; one of them has to be met. Raises InvalidInput."""
+    problem = None
+    for known in ledger.read_job_types(call.connection, job):
+        error = best_match(Draft202012Validator(known.params_schema).iter_errors(parameters))
+        if error is None:
+            return
+        place = ".".join(str(part) for part in error.absolute_path) or "parameters"
+        problem = problem or f"job {job!r}: {place}: {error.message[:300]}"
+    if problem is not None:
+        raise InvalidInput(problem)
+
+
+def _list_runs(call: ApiCall) -> ApiAnswer:
+    """List runs, the newest first: your own, and those of nobody."""
+    query: RunsQuery = call.query
+    filters = {name: value for name, value in msgspec.to_builtins(query).items() if name not in ("limit", "cursor")}
+    before = read_cursor(query.cursor, filters)
+    wanted = RunFilter(query.job, query.status, query.user, query.schedule, query.since, before)
+    rows = list_visible_runs(call.connection, call.caller.viewer, wanted, query.limit + 1)
+    return answer_page(rows, query.limit, filters)
+
+
+def answer_page(rows: list[dict[str, Any]], limit: int, filters: dict[str, Any]) -> ApiAnswer:
+    """Return the first `limit` rows, and the cursor of the next page if there is one more row."""
+    shown = rows[:limit]
+    following = make_cursor(shown[-1]["id"], filters) if len(rows) > limit else None
+    headers = {}
+    if following is not None:
+        given = {name: value for name, value in filters.items() if value is not None}
+        headers["Link"] = f'<?{urlencode(given | {"cursor": following, "limit": limit})}>; rel="next"'
+    return ApiAnswer({"items": shown, "next": following}, headers=headers)
+
+
+def _show_run(call: ApiCall) -> ApiAnswer:
+    """Show a run, by its number or its UUID."""
+    return ApiAnswer(find_run(call))
+
+
+def _list_items(call: ApiCall) -> ApiAnswer:
+    """List the items of a run, by seq."""
+    query: ItemsQuery = call.query
+    run = load_found_run(call, find_run(call))
+    rows = list_run_items(call.connection, run, query.after, query.limit + 1, status=query.status, symbol=query.symbol)
+    shown = rows[: query.limit]
+    return ApiAnswer({"items": shown, "next": shown[-1]["seq"] if len(rows) > query.limit else None})
+
+
+def _show_result(call: ApiCall) -> ApiAnswer:
+    """Show the item of a symbol, a part or an id, with its result."""
+    query: ResultQuery = call.query
+    run = load_found_run(call, find_run(call))
+    rows = list_run_items(call.connection, run, -1, 100, symbol=query.symbol)
+    found = [row for row in rows if query.timeframe in (None, row["timeframe"])]
+    if not found:
+        raise NotFound("item of this run", query.symbol)
+    if len(found) > 1:
+        names = ", ".join(str(row["timeframe"]) for row in found)
+        raise InvalidInput(f"run {run.id} has {query.symbol!r} in several timeframes: {names}; name one")
+    return ApiAnswer(found[0])
+
+
+def _show_ledger(call: ApiCall) -> ApiAnswer:
+    """Show the ledger of a run: its items by state, and its distinct errors."""
+    row = find_run(call)
+    run = load_found_run(call, row)
+    names = ("error", "items", "item", "symbol", "status", "attempt")
+    errors = reports.list_errors(call.connection, run, _MOST_ERRORS)
+    shown = [{name: each[name] for name in names} for each in errors]
+    return ApiAnswer({"run": row, "items": ledger.count_items(call.connection, run), "errors": shown})
+
+
+def _cancel_run(call: ApiCall) -> ApiAnswer:
+    """Cancel a run: no further items start, and items being executed are not saved. 409 if it has ended."""
+    row = find_run(call)
+    call.caller.require_own(row["user"])
+    try:
+        run, count = admin.cancel_in_ledger(call.connection, row["id"], call.caller.actor)
+    except BadInputError as error:
+        raise Conflict(str(error)) from None
+    streams = call.service.streams
+    call.after_commit.append(lambda _: admin.forget_open_items(streams, run))
+    return ApiAnswer({"id": run.id, "items": count})
+
+
+def _replay_run(call: ApiCall) -> ApiAnswer:
+    """Run the dead items of a run again, from attempt 1; the reconciler adds their entries. 409 if there are none."""
+    row = find_run(call)
+    call.caller.require_own(row["user"])
+    try:
+        run, reopened = admin.reopen_in_ledger(call.connection, load_found_run(call, row), call.caller.actor)
+    except BadInputError as error:
+        raise Conflict(str(error)) from None
+    return ApiAnswer({"id": run.id, "items": len(reopened)}, 202)
+
+
+def _list_jobs(call: ApiCall) -> ApiAnswer:
+    """List the jobs that processes of the pool have, with the JSON Schema of their parameters."""
+    found: dict[str, dict[str, Any]] = {}
+    for known in ledger.read_job_types(call.connection):
+        shown = {"queue": known.queue, "max_attempts": known.max_attempts, "item_kind": known.item_kind}
+        found.setdefault(known.name, {"name": known.name, **shown, "parameters": known.params_schema})
+    return ApiAnswer({"jobs": list(found.values())})
+
+
+RUN_OPERATIONS = (
+    Operation(
+        "POST",
+        "/runs",
+        "Start a run",
+        _start_run,
+        StartedRun,
+        scope="run",
+        body=RunRequestBody,
+        status=202,
+        action="run.submit",
+        object_type="run",
+        problems=(400, 409, 422),
+        example={"job": "analysis", "universe": "sp500", "key": "eod:2026-11-26"},
+    ),
+    Operation("GET", "/runs", "List runs", _list_runs, ListPage[RunView], query=RunsQuery, object_type="run"),
+    Operation("GET", "/runs/{run}", "Show a run", _show_run, RunView, object_type="run", problems=(404,)),
+    Operation(
+        *("GET", "/runs/{run}/items", "List the items of a run", _list_items, ItemPage),
+        query=ItemsQuery,
+        object_type="run",
+        problems=(404,),
+    ),
+    Operation(
+        *("GET", "/runs/{run}/result", "Show the result of an item", _show_result, ItemView),
+        query=ResultQuery,
+        object_type="run",
+        problems=(404,),
+    ),
+    Operation(
+        *("GET", "/runs/{run}/ledger", "Show the ledger of a run", _show_ledger, LedgerView),
+        object_type="run",
+        problems=(404,),
+    ),
+    Operation(
+        *("DELETE", "/runs/{run}", "Cancel a run", _cancel_run, Reopened),
+        scope="run",
+        action="run.cancel",
+        object_type="run",
+        problems=(404, 409),
+    ),
+    Operation(
+        *("POST", "/runs/{run}/replay", "Run dead items again", _replay_run, Reopened),
+        scope="run",
+        status=202,
+        action="run.replay",
+        object_type="run",
+        problems=(404, 409),
+    ),
+    Operation("GET", "/jobs", "List jobs", _list_jobs, JobList, object_type="job"),
+)

@@ -1,0 +1,124 @@
+"""What the bodies of answers hold: the types of the OpenAPI document. A test compares real answers with them."""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+Row = TypeVar("Row")
+
+
+class ListPage(msgspec.Struct, Generic[Row]):
+    """A page of a list, the newest first; `next` is the cursor of the next page, or null at the end."""
+
+    items: list[Row]
+    next: str | None
+
+
+class Done(msgspec.Struct):
+    """What was done, in a sentence."""
+
+    message: str
+
+
+class RunView(msgspec.Struct):
+    """A run; `id` and `run_id` both name it. `user` is null for a run of nobody."""
+
+    id: int
+    run_id: UUID
+    job: str
+    queue: str
+    status: str
+    target: str
+    timeframe: str | None
+    as_of: datetime | None
+    parameters: dict[str, Any]
+    item_count: int
+    completed_count: int | None
+    failed_count: int | None
+    cancelled_count: int | None
+    stale_count: int | None
+    max_attempts: int
+    trigger: str
+    schedule: str | None
+    scheduled_for: datetime | None
+    user: str | None
+    key: str | None
+    created_at: datetime
+    prepared_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    reason: str | None
+
+
+class ItemView(msgspec.Struct):
+    """An item of a run, with what its handler returned as a result."""
+
+    seq: int
+    symbol: str
+    timeframe: str | None
+    status: str
+    attempt: int
+    generation: int
+    error: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: Any
+
+
+class ItemPage(msgspec.Struct):
+    """Items by seq; `next` is the value of `after` for the next page, or null at the end."""
+
+    items: list[ItemView]
+    next: int | None
+
+
+class StartedRun(msgspec.Struct):
+    """A run that was submitted; `is_new` is false if its key found an earlier one."""
+
+    id: int
+    run_id: UUID
+    is_new: bool
+
+
+class ErrorView(msgspec.Struct):
+    """An error of a run: how many items have it, and the newest of them."""
+
+    error: str
+    items: int
+    item: str
+    symbol: str
+    status: str
+    attempt: int
+
+
+class LedgerView(msgspec.Struct):
+    """The ledger of a run: the run, its items by state, and its distinct errors, the most frequent first."""
+
+    run: RunView
+    items: dict[str, int]
+    errors: list[ErrorView]
+
+
+class Reopened(msgspec.Struct):
+    """How many items of a run were reopened or cancelled."""
+
+    id: int
+    items: int
+
+
+class JobView(msgspec.Struct):
+    """A job that processes of the pool have installed, with the JSON Schema of its parameters."""
+
+    name: str
+    queue: str
+    max_attempts: int
+    item_kind: str
+    parameters: dict[str, Any]
+
+
+class JobList(msgspec.Struct):
+    """The installed jobs, by name."""
+
+    jobs: list[JobView]

@@ -1,0 +1,192 @@
+"""Works on one request in a thread: one connection, one transaction, one row in the audit log."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg_pool import ConnectionPool
+
+from streamworkers.actor import Actor
+from streamworkers.admin.tokens import ApiToken, find_token, note_use
+from streamworkers.api.attempts import Attempts
+from streamworkers.api.call import JSON, ApiAnswer, ApiCall, ApiService, Caller
+from streamworkers.api.idempotency import KeyedRequest, answer_once, read_key
+from streamworkers.api.operation import Nothing, Operation
+from streamworkers.api.problem import Forbidden, Hidden, Problem, Unauthorized, Unavailable, to_problem, write_problem
+from streamworkers.api.reading import read_body, read_query
+from streamworkers.audit.record import AuditChange, Outcome, record_change
+from streamworkers.database import Connection
+from streamworkers.faults import StoreFaultError, describe
+
+log = structlog.get_logger()
+POOL_WAIT_SECONDS = 1.0
+_LOCK_MS = 1_000
+_SET_LIMITS = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """A request as it came, with the operation that it is about."""
+
+    id: str
+    operation: Operation
+    path: str
+    path_values: dict[str, str]
+    query: bytes
+    headers: dict[str, str]
+    address: str
+    body: bytes
+    abandoned: threading.Event  # set once it was answered without us: then nothing takes effect
+
+    @property
+    def token(self) -> str:
+        """What it presents as a token; empty if it presents none."""
+        kind, _, text = self.headers.get("authorization", "").partition(" ")
+        return text.strip() if kind.lower() == "bearer" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An answer, and whose token it is for."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    token: int | None = None
+
+
+class RequestWorker:
+    """Answers requests; its threads share a pool that no thread waits for longer than a second."""
+
+    def __init__(self, pool: "ConnectionPool[Connection]", service: ApiService) -> None:
+        self._pool, self._service = pool, service
+        self._attempts = Attempts()
+        self._statement_ms = round(service.settings.api_statement_seconds * 1000)
+
+    def answer(self, request: ApiRequest) -> Outgoing:
+        """Work on a request. Never raises: what goes wrong is an answer too."""
+        found: list[ApiToken] = []
+        try:
+            self._attempts.require_few(request.address)
+            try:
+                connection = self._pool.getconn(POOL_WAIT_SECONDS)
+            except (psycopg.Error, StoreFaultError):
+                raise Unavailable("PostgreSQL cannot be used now, or all connections to it are in use") from None
+            try:
+                return self._answer_with(connection, request, found)
+            finally:
+                self._pool.putconn(connection)
+        except Exception as error:  # noqa: BLE001  # a request is answered whatever happens
+            return _to_outgoing(_as_problem(error, request.id), request.id, found)
+
+    def _answer_with(self, connection: Connection, request: ApiRequest, found: list[ApiToken]) -> Outgoing:
+        after: list[Callable[[Connection], None]] = []
+        try:
+            with connection.transaction():
+                answer = self._answer_in(connection, request, found, after)
+                if request.abandoned.is_set():
+                    raise Unavailable("the request took too long", "time-limit")
+        except Exception as error:  # noqa: BLE001
+            problem = _as_problem(error, request.id)
+            self._record_problem(connection, request, problem, found)
+            return _to_outgoing(problem, request.id, found)
+        for step in after:
+            _try_step(connection, step)
+        return answer
+
+    def _answer_in(
+        self,
+        connection: Connection,
+        request: ApiRequest,
+        found: list[ApiToken],
+        after: list[Callable[[Connection], None]],
+    ) -> Outgoing:
+        connection.execute(_SET_LIMITS, (f"{self._statement_ms}ms", f"{_LOCK_MS}ms"))
+        caller = self._authenticate(connection, request, found)
+        caller.require(request.operation.scope)
+        key = read_key(request.headers.get("idempotency-key")) if request.operation.method == "POST" else None
+
+        def work() -> ApiAnswer:
+            call = self._make_call(connection, caller, request)
+            answer = request.operation.handler(call)
+            after.extend(call.after_commit)
+            return answer
+
+        if caller.token.last_used_at is None or request.operation.changing:
+            after.append(lambda connection: note_use(connection, caller.token.id))
+        if key is None:
+            answer = work()
+            return Outgoing(answer.status, {"Content-Type": JSON, **answer.headers}, answer.encode(), caller.token.id)
+        keyed = KeyedRequest(caller.token.id, key, request.operation.method, request.path, request.body)
+        status, body, is_kept = answer_once(connection, keyed, lambda: ((made := work()).status, made.encode()))
+        headers = {"Content-Type": JSON} | ({"Idempotency-Replayed": "true"} if is_kept else {})
+        return Outgoing(status, headers, body, caller.token.id)
+
+    def _authenticate(self, connection: Connection, request: ApiRequest, found: list[ApiToken]) -> Caller:
+        """Find the caller by one statement, whatever is presented. Raises Unauthorized."""
+        token = find_token(connection, request.token)
+        if token is not None:
+            found.append(token)
+        if token is None or token.is_expired or token.is_revoked:
+            self._attempts.failed(request.address)
+            raise Unauthorized
+        return Caller(token, _actor_of(request, token))
+
+    def _make_call(self, connection: Connection, caller: Caller, request: ApiRequest) -> ApiCall:
+        operation = request.operation
+        query = read_query(request.query, operation.query)
+        body = None
+        if operation.body is not Nothing:
+            body = read_body(request.body or b"{}", operation.body)
+        elif request.body.strip() not in (b"", b"{}"):
+            raise Problem(422, "invalid", f"{operation.method} {operation.route} takes no body")
+        return ApiCall(connection, caller, self._service, request.path_values, query, body, request.headers)
+
+    def _record_problem(
+        self, connection: Connection, request: ApiRequest, problem: Problem, found: list[ApiToken]
+    ) -> None:
+        """Keep what was rejected, and what failed, in the audit log: of reading only what was not allowed."""
+        operation = request.operation
+        if not (operation.changing or isinstance(problem, Unauthorized | Forbidden | Hidden)):
+            return
+        name = operation.action or f"{operation.object_type or 'api'}.read"
+        change = AuditChange(name, operation.object_type or "path", request.path)
+        outcome: Outcome = "failed" if problem.status >= 500 else "rejected"
+        actor = _actor_of(request, found[0] if found else None)
+        try:
+            with connection.transaction():
+                connection.execute(_SET_LIMITS, (f"{self._statement_ms}ms", f"{_LOCK_MS}ms"))
+                record_change(connection, actor, change, outcome, f"{problem.status}: {problem.detail}")
+        except psycopg.Error as error:
+            log.warning("audit_failed", request=request.id, action=name, error=describe(error))
+
+
+def _actor_of(request: ApiRequest, token: ApiToken | None) -> Actor:
+    user, number = ("", None) if token is None else (token.user, str(token.id))
+    return Actor(user, "api", number, request.id, request.address or None)
+
+
+def _as_problem(error: BaseException, request_id: str) -> Problem:
+    problem = to_problem(error)
+    if problem is None:
+        log.error("request_failed", request=request_id, error=describe(error), exc_info=error)
+        return Problem(
+            500, "internal", "the request failed by a fault of the program; its log has it under the instance"
+        )
+    return problem
+
+
+def _to_outgoing(problem: Problem, request_id: str, found: list[ApiToken]) -> Outgoing:
+    headers = {"Content-Type": "application/problem+json", **problem.headers}
+    token = found[0].id if found else None
+    return Outgoing(problem.status, headers, write_problem(problem, request_id), token)
+
+
+def _try_step(connection: Connection, step: Callable[[Connection], Any]) -> None:
+    try:
+        step(connection)
+    except Exception as error:  # noqa: BLE001  # the pool repairs what such a step leaves undone
+        log.warning("after_commit_failed", error=describe(error))

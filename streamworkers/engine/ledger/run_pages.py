@@ -1,0 +1,73 @@
+"""Runs as programs see them: by number or UUID, in pages, and only those that a user may see. Reads only.
+
+A run belongs to the user who requested it, or to nobody: then all may see it. A page is bounded by the id of the last
+run of the page before, so that none is skipped and none is seen twice, whatever is added meanwhile.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from streamworkers.database import Connection, fetch_row, fetch_rows
+from streamworkers.engine.ledger.runs import Run
+
+Row = dict[str, Any]
+
+_RUN = """
+    SELECT r.id, r.run_uuid AS run_id, r.job, r.queue, r.status, r.target, r.timeframe, r.as_of, r.parameters,
+        r.item_count, r.completed_count, r.failed_count, r.cancelled_count, r.stale_count, r.max_attempts, r.trigger,
+        r.schedule, r.scheduled_for, o.owner AS "user", coalesce(r.submit_key, r.idempotency_key) AS key,
+        r.created_at, r.prepared_at, r.started_at, r.completed_at, r.reason
+    FROM runs r CROSS JOIN LATERAL (
+        SELECT (SELECT id FROM users WHERE id = r.requested_by AND id <> 'local') AS owner) o
+    WHERE (%(viewer)s::text IS NULL OR o.owner IS NULL OR o.owner = %(viewer)s)
+"""
+_PAGE = (
+    _RUN
+    + """
+        AND (%(job)s::text IS NULL OR r.job = %(job)s) AND (%(status)s::text IS NULL OR r.status = %(status)s)
+        AND (%(user)s::text IS NULL OR o.owner = %(user)s)
+        AND (%(schedule)s::text IS NULL OR r.schedule = %(schedule)s)
+        AND (%(since)s::timestamptz IS NULL OR r.created_at >= %(since)s)
+        AND (%(before_id)s::bigint IS NULL OR r.id < %(before_id)s)
+    ORDER BY r.id DESC LIMIT %(limit)s
+"""
+)
+_ITEMS = """
+    SELECT seq, symbol, timeframe, status, attempt, generation, error, started_at, finished_at, result
+    FROM run_items
+    WHERE run_day = %(day)s AND run_id = %(run)s AND seq > %(after)s
+        AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(symbol)s::text IS NULL OR symbol = %(symbol)s)
+    ORDER BY seq LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are wanted; every field that is set must match. `before_id` is where the page before ended."""
+
+    job: str | None = None
+    status: str | None = None
+    user: str | None = None
+    schedule: str | None = None
+    since: datetime | None = None
+    before_id: int | None = None
+
+
+def list_visible_runs(connection: Connection, viewer: str | None, wanted: RunFilter, limit: int) -> list[Row]:
+    """Return the newest runs that match and that a user may see; None sees all."""
+    return fetch_rows(connection, _PAGE, {**asdict(wanted), "viewer": viewer, "limit": limit})
+
+
+def find_visible_run(connection: Connection, viewer: str | None, *, number: int | None, uuid: str | None) -> Row | None:
+    """Return the run with this number or this UUID if the user may see it, else None."""
+    condition = "r.id = %(number)s::bigint" if number is not None else "r.run_uuid = %(uuid)s::uuid"
+    return fetch_row(connection, f"{_RUN} AND {condition}", {"viewer": viewer, "number": number, "uuid": uuid})
+
+
+def list_run_items(
+    connection: Connection, run: Run, after: int, limit: int, *, status: str | None = None, symbol: str | None = None
+) -> list[Row]:
+    """Return the items of a run behind this seq, by seq."""
+    words = {"day": run.run_day, "run": run.id, "after": after, "limit": limit, "status": status, "symbol": symbol}
+    return fetch_rows(connection, _ITEMS, words)

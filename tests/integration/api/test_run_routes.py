@@ -1,0 +1,198 @@
+"""Runs over HTTP: started once, listed in pages that skip nothing, looked into, cancelled, replayed."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+from psycopg_pool import ConnectionPool
+
+from api_stage import ApiStage
+from consumer import Consumer
+from patience import patient
+from streamworkers.api.routes import types
+from streamworkers.database import Connection, open_pool
+from streamworkers.engine.enqueue import submit_described
+from streamworkers.engine.redis.streams import open_streams
+from streamworkers.engine.registry import Registry
+from submitting import make_preparer
+
+_BODY = {"job": "ledger_entry", "symbols": ["A", "B"]}
+
+
+def _start(api: ApiStage, key: str, body: dict[str, Any] | None = None, user: str = "ann") -> Any:
+    return api.call("POST", "/api/v1/runs", user, json=body or _BODY, headers={"Idempotency-Key": key})
+
+
+def _execute(api: ApiStage, registry: Registry) -> None:
+    """Prepare what was submitted, and execute it."""
+    assert api.settings.redis_url is not None
+    assert api.settings.database_url is not None
+    streams = open_streams(api.settings.redis_url.get_secret_value(), api.settings.key_prefix)
+    pool: ConnectionPool[Connection]
+    with open_pool(api.settings.database_url.get_secret_value(), application="test", max_size=2) as pool:
+        make_preparer(pool, streams, registry).run_once()
+        Consumer(api.settings, registry, streams, api.connection, "one").work_until_empty()
+    streams.close()
+
+
+def test_a_request_that_is_sent_again_has_one_effect_and_one_answer(api: ApiStage) -> None:
+    first, again = _start(api, '"once"'), _start(api, "once")
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert first.json()["is_new"] is True
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    other = _start(api, "once", {**_BODY, "symbols": ["C"]})
+    assert (other.status_code, other.json()["detail"]) == (422, "Idempotency-Key 'once' belongs to another request")
+    assert _start(api, "once", user="bob").json()["id"] != first.json()["id"]
+
+
+@pytest.mark.parametrize("key", ["", '""', "a b", "x" * 256, "ä"])
+def test_a_key_that_breaks_a_rule_is_rejected(api: ApiStage, key: str) -> None:
+    answer = _start(api, key.encode("latin-1"))  # type: ignore[arg-type]
+    assert answer.status_code == 400
+    assert "is not 1 to 255 visible characters of ASCII" in answer.json()["detail"]
+
+
+def test_a_rejected_request_leaves_its_key_free(api: ApiStage) -> None:
+    assert _start(api, "second-try", {"job": "ledger_entry"}).status_code == 422
+    assert _start(api, "second-try").status_code == 202
+
+
+def test_of_many_at_once_with_one_key_one_takes_effect(api: ApiStage) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: _start(api, "many"), range(48)))
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) <= {202, 409}
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
+    assert _start(api, "many").headers["idempotency-replayed"] == "true"
+
+
+def test_a_request_in_progress_is_a_conflict_and_another_body_is_none_of_it(
+    api: ApiStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slowly(*words: Any) -> Any:
+        entered.set()
+        assert go_on.wait(patient(60))
+        return submit_described(*words)
+
+    monkeypatch.setattr("streamworkers.api.routes.runs.submit_described", slowly)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(_start, api, "slow")
+        assert entered.wait(patient(60))
+        again, other = _start(api, "slow"), _start(api, "slow", {**_BODY, "symbols": ["C"]})
+        go_on.set()
+        assert first.result().status_code == 202
+    assert (again.status_code, again.headers["retry-after"]) == (409, "1")
+    assert again.json()["detail"] == "a request with Idempotency-Key 'slow' is in progress"
+    assert other.status_code == 422
+
+
+def test_a_key_in_the_body_finds_the_run_of_the_first(api: ApiStage) -> None:
+    first, again = (api.call("POST", "/api/v1/runs", json={**_BODY, "key": "eod"}) for _ in range(2))
+    assert (first.json()["is_new"], again.json()["is_new"]) == (True, False)
+    assert first.json()["id"] == again.json()["id"]
+    assert again.headers["location"] == f"/api/v1/runs/{first.json()['id']}"
+    other = api.call("POST", "/api/v1/runs", json={**_BODY, "key": "eod", "symbols": ["C"]})
+    assert other.status_code == 422
+    assert "whose request differs in: symbols or items" in other.json()["detail"]
+
+
+def test_pages_show_each_run_once_while_others_are_added(api: ApiStage) -> None:
+    wanted = [api.submit("bob", parameters={"milliseconds": number}) for number in range(7)]
+    seen: list[int] = []
+    page = api.get("/api/v1/runs?user=bob&limit=3", "bob")
+    while True:
+        seen += [each["id"] for each in page["items"]]
+        if page["next"] is None:
+            break
+        api.submit("bob")
+        page = api.get(f"/api/v1/runs?user=bob&limit=3&cursor={page['next']}", "bob")
+    assert [run for run in seen if run in wanted] == sorted(wanted, reverse=True)
+    assert len(seen) == len(set(seen))
+
+
+def test_a_cursor_is_for_its_query_and_the_header_leads_on(api: ApiStage) -> None:
+    for _ in range(3):
+        api.submit()
+    answer = api.call("GET", "/api/v1/runs?job=ledger_entry&limit=2")
+    cursor = answer.json()["next"]
+    link = answer.headers["link"].partition(">")[0].lstrip("<")
+    assert api.get(f"/api/v1/runs{link}") == api.get(f"/api/v1/runs?job=ledger_entry&limit=2&cursor={cursor}")
+    assert api.call("GET", f"/api/v1/runs?limit=2&cursor={cursor}").status_code == 422
+
+
+def test_filters_choose_runs(api: ApiStage) -> None:
+    run = api.submit()
+    assert api.get("/api/v1/runs?job=noop")["items"] == []
+    assert api.get("/api/v1/runs?since=2100-01-01T00:00:00Z")["items"] == []
+    assert run in [each["id"] for each in api.get("/api/v1/runs?status=PENDING&limit=1000")["items"]]
+
+
+def test_a_run_is_followed_to_its_end(api: ApiStage, registry: Registry) -> None:
+    run = api.submit()
+    _execute(api, registry)
+    shown = api.get(f"/api/v1/runs/{run}")
+    assert msgspec.convert(shown, types.RunView).status == "COMPLETED"
+    items = msgspec.convert(api.get(f"/api/v1/runs/{run}/items?limit=1"), types.ItemPage)
+    assert ([item.symbol for item in items.items], items.next) == (["A"], 0)
+    rest = msgspec.convert(api.get(f"/api/v1/runs/{run}/items?after=0"), types.ItemPage)
+    assert ([item.symbol for item in rest.items], rest.next) == (["B"], None)
+    assert msgspec.convert(api.get(f"/api/v1/runs/{run}/result?symbol=B"), types.ItemView).status == "completed"
+    ledger = msgspec.convert(api.get(f"/api/v1/runs/{run}/ledger"), types.LedgerView)
+    assert (ledger.items, ledger.errors) == ({"completed": 2}, [])
+    answer = api.call("GET", f"/api/v1/runs/{run}/result?symbol=Z")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "no item of this run is named 'Z'")
+
+
+def test_a_run_is_cancelled_once_and_its_dead_items_run_again(api: ApiStage, registry: Registry) -> None:
+    run = api.submit()
+    assert api.call("DELETE", f"/api/v1/runs/{run}").json() == {"id": run, "items": 0}
+    again = api.call("DELETE", f"/api/v1/runs/{run}")
+    assert again.status_code == 409
+    assert "is CANCELLED, and only a run that is PENDING or RUNNING can be cancelled" in again.json()["detail"]
+    dead = api.submit()
+    _execute(api, registry)
+    answer = api.call("POST", f"/api/v1/runs/{dead}/replay")
+    assert (answer.status_code, answer.json()["detail"]) == (409, f"run {dead} has no item that is failed")
+    api.connection.execute("UPDATE run_items SET status = 'failed', error = 'x' WHERE run_id = %s", (dead,))
+    errors = api.get(f"/api/v1/runs/{dead}/ledger")["errors"]
+    assert [(each["error"], each["items"]) for each in errors] == [("x", 2)]
+    answer = api.call("POST", f"/api/v1/runs/{dead}/replay")
+    assert (answer.status_code, answer.json()) == (202, {"id": dead, "items": 2})
+    assert api.get(f"/api/v1/runs/{dead}")["status"] == "RUNNING"
+
+
+def test_every_change_and_every_rejected_one_has_one_row(api: ApiStage) -> None:
+    def count() -> int:
+        row = api.connection.execute("SELECT count(*) FROM audit_log").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    before = count()
+    run = api.submit()
+    sent = [
+        api.call("DELETE", f"/api/v1/runs/{run}"),
+        api.call("DELETE", f"/api/v1/runs/{run}"),
+        api.call("DELETE", f"/api/v1/runs/{run}", "bob"),
+        api.call("POST", "/api/v1/runs", json={"job": "ledger_entry"}),
+        api.call("POST", f"/api/v1/runs/{run}/replay", "eve"),
+    ]
+    assert [answer.status_code for answer in sent] == [200, 409, 404, 400, 403]
+    api.get(f"/api/v1/runs/{run}")
+    assert count() - before == 1 + len(sent)
+
+
+def test_jobs_are_listed_with_their_parameters(api: ApiStage) -> None:
+    assert "milliseconds" in _parameters(api)
+
+
+def _parameters(api: ApiStage) -> dict[str, Any]:
+    jobs = msgspec.convert(api.get("/api/v1/jobs"), types.JobList).jobs
+    properties: dict[str, Any] = next(job for job in jobs if job.name == "ledger_entry").parameters["properties"]
+    return properties
