@@ -304,7 +304,7 @@ _TABLE = (
         component="executions",
         severity=WARNING,
         look=run_checks.find_stale_counts,
-        meaning="Redis counts open items of a run that has ended or does not exist",
+        meaning="Redis counts open items of a run that has ended or does not exist, or holds a count that is none",
         fix="deletes the count",
     ),
     Check(

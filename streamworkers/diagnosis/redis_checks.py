@@ -7,6 +7,7 @@ from streamworkers.diagnosis.clocks import find_clock_difference
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.host.readiness import find_redis_trouble
+from streamworkers.engine.redis.foreign import text_of
 
 _WHERE = "redis"
 
@@ -49,7 +50,7 @@ def find_redis_clock(snapshot: Snapshot) -> Iterator[Finding]:
 def find_leaked_keys(snapshot: Snapshot) -> Iterator[Finding]:
     """Keys under the prefix without a TTL that should have one."""
     streams = snapshot.streams
-    renewed_by_owners = (streams.keys.supervisor(""), streams.keys.service_lease(""))
+    renewed_by_owners = (streams.keys.supervisor("").encode(), streams.keys.service_lease("").encode())
     for key in streams.inspector.find_leaked_keys():
         fix = partial(streams.delete_lasting, key) if key.startswith(renewed_by_owners) else None
-        yield Finding(f"key {key}", "it never expires", fix)
+        yield Finding(f"key {text_of(key)}", "it never expires", fix)

@@ -9,6 +9,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.completion import complete_run
 from streamworkers.engine.enqueue import finish_enqueue
 from streamworkers.engine.ledger import transitions
+from streamworkers.engine.redis.foreign import text_of
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 
@@ -75,6 +76,9 @@ def find_stale_counts(snapshot: Snapshot) -> Iterator[Finding]:
             what = f"Redis counts {counted[run_id]} open items of it in queue {queue}"
             what += "; a supervisor deletes the count within about a minute" if is_read else ""
             yield Finding(f"run {run_id}", what, partial(_delete_count, snapshot, queue, run_id), is_transient=is_read)
+        for field in snapshot.streams.inspector.find_foreign_counts(queue):
+            what = f"the field {text_of(field)!r} among the counts of queue {queue} is none: another program wrote it"
+            yield Finding(f"queue {queue}", what, partial(snapshot.streams.queues.delete_count, queue, field))
 
 
 def find_late_events(snapshot: Snapshot) -> Iterator[Finding]:

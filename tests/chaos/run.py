@@ -13,6 +13,7 @@ from chaos.stage import QUEUES, Stage
 from chaos.verdict import Judge, Leaks, Verdict
 from patience import Deadline
 from streamworkers.database import open_pool
+from streamworkers.engine.redis.foreign import text_of
 from streamworkers.engine.services.pruner import Pruner
 
 _LEAK_SECONDS = 15.0
@@ -137,7 +138,7 @@ def _look(stage: Stage) -> Leaks:
     assert row is not None
     backlogs = [streams.inspector.read_backlog(queue) for queue in QUEUES]
     return Leaks(
-        keys=tuple(streams.inspector.find_leaked_keys()),
+        keys=tuple(map(text_of, streams.inspector.find_leaked_keys())),
         entries=sum(backlog.waiting + backlog.pending + backlog.delayed for backlog in backlogs),
         consumers=tuple(name for queue in QUEUES for name in streams.inspector.read_consumers(queue)),
         processes=tuple(f"{process.pid} {process.name()}" for process in stage.processes()),

@@ -134,7 +134,7 @@ class Messages:
             pipe.xdel(stream, *entry_ids)
             pipe.execute()
 
-    def leave_inbox(self, stream: str, group: str, consumer: str) -> bool:
+    def leave_inbox(self, stream: str, group: str, consumer: str | bytes) -> bool:
         """Delete a consumer of the group unless it holds unprocessed entries; True if it is gone."""
         stream = self._keys.message_name(stream)
         try:
@@ -175,7 +175,7 @@ class Messages:
         except (NoGroupError, NoKeyError):
             return 0
         idle = [row["name"] for row in rows if row["pending"] == 0 and row["idle"] >= idle_ms]
-        return sum(self.leave_inbox(stream, group, name.decode()) for name in idle)
+        return sum(self.leave_inbox(stream, group, name) for name in idle)
 
 
 def _inbox_entry(entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> InboxEntry:

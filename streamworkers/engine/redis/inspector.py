@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamworkers.engine.redis.client import NoGroupError, NoKeyError, RedisClient, translate_errors
+from streamworkers.engine.redis.foreign import count_of, is_text, text_of
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, decode_heartbeat
 from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.queue import MOST_PENDING, Delivery, payload_of
@@ -57,7 +58,7 @@ class Inspector:
                 return {}
             payloads: Any = self.client.raw.mget(names)
         return {
-            name.decode()[prefix_length:]: decode_heartbeat(payload)
+            text_of(name)[prefix_length:]: decode_heartbeat(payload)
             for name, payload in zip(names, payloads, strict=True)
             if payload
         }
@@ -68,7 +69,8 @@ class Inspector:
         names: set[str] = set()
         with translate_errors():
             for key in self.client.raw.scan_iter(match=f"{prefix}:{{*}}:*", count=1000):
-                names.add(key.decode()[len(prefix) + 2 :].rpartition("}")[0])
+                if is_text(key):
+                    names.add(key.decode()[len(prefix) + 2 :].rpartition("}")[0])
         return names
 
     def read_backlog(self, queue: str) -> Backlog:
@@ -102,15 +104,24 @@ class Inspector:
 
     def read_open_counts(self, queue: str) -> dict[int, int]:
         """Return the open items of each run as counted in Redis."""
+        counts = {count_of(run): count_of(count) for run, count in self._read_counts(queue).items()}
+        return {run: count for run, count in counts.items() if run is not None and count is not None}
+
+    def find_foreign_counts(self, queue: str) -> list[bytes]:
+        """Return the fields among a queue's counts that are no count of a run: another program wrote them."""
+        counts = self._read_counts(queue)
+        return sorted(run for run, count in counts.items() if count_of(run) is None or count_of(count) is None)
+
+    def _read_counts(self, queue: str) -> dict[bytes, bytes]:
         with translate_errors():
             counts: Any = self.client.raw.hgetall(self._keys.open_items(queue))
-        return {int(run): int(count) for run, count in counts.items()}
+        return dict(counts)
 
     def read_open_counts_of(self, queue: str, run_ids: Sequence[int]) -> dict[int, int | None]:
         """Return the open items of these runs as counted in Redis; None where there is no count."""
         with translate_errors():
             counts: Any = self.client.raw.hmget(self._keys.open_items(queue), [str(run_id) for run_id in run_ids])
-        return {run_id: None if count is None else int(count) for run_id, count in zip(run_ids, counts, strict=True)}
+        return dict(zip(run_ids, map(count_of, counts), strict=True))
 
     def read_consumers(self, queue: str) -> dict[str, int]:
         """Return the consumers of a queue and how many entries each has pending."""
@@ -119,7 +130,7 @@ class Inspector:
                 rows: Any = self.client.raw.xinfo_consumers(self._keys.stream(queue), GROUP)
         except (NoGroupError, NoKeyError):
             return {}
-        return {row["name"].decode(): row["pending"] for row in rows}
+        return {text_of(row["name"]): row["pending"] for row in rows}
 
     def read_idle_ms(self, queue: str, consumer: str) -> list[int]:
         """Return for each pending entry of a consumer the time since its lease was renewed, in ms."""
@@ -165,11 +176,12 @@ class Inspector:
         state: dict[str, Any] = {name: value for section in sections for name, value in section.items()}
         return {name: state[name] for name in _SERVER_FIELDS if name in state} | {"slow_calls": slow_calls}
 
-    def find_leaked_keys(self) -> list[str]:
+    def find_leaked_keys(self) -> list[bytes]:
         """Return the keys under the prefix that are neither a queue's own nor have a TTL: a sign of a defect."""
-        suffixes = (":stream", ":delayed", ":open")
+        suffixes = (b":stream", b":delayed", b":open")
         raw, prefix = self.client.raw, self._keys.prefix
         with translate_errors():
-            names = [name.decode() for name in raw.scan_iter(match=f"{prefix}:*", count=1000)]
-            lasting = [name for name in names if not name.endswith(suffixes) and raw.ttl(name) == -1]
-        return [name for name in lasting if name != self._keys.installation()]
+            names = list(raw.scan_iter(match=f"{prefix}:*", count=1000))
+            others = [name for name in names if not (name.endswith(suffixes) and is_text(name))]
+            lasting = [name for name in others if raw.ttl(name) == -1]
+        return [name for name in lasting if name != self._keys.installation().encode()]

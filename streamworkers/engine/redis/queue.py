@@ -209,6 +209,11 @@ class Queues:
         """Set the open items of a run to what the ledger says; 0 forgets the run."""
         self.set_open_counts(queue, {run_id: count})
 
+    def delete_count(self, queue: str, field: bytes) -> None:
+        """Delete a field among the counts of a queue, whatever wrote it."""
+        with translate_errors():
+            self._client.raw.hdel(self._keys.open_items(queue), field)
+
     def set_open_counts(self, queue: str, counts: Mapping[int, int]) -> None:
         """Set the open items of runs to what the ledger says; 0 forgets a run."""
         words = [word for pair in counts.items() for word in pair]

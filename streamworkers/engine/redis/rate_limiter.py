@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from streamworkers.engine.redis.client import RedisClient, translate_errors
+from streamworkers.engine.redis.foreign import text_of
 
 CLAIM_HOLDS_MS = 10_000
 
@@ -63,7 +64,7 @@ class RateLimiter:
         prefix_length = len(self._keys.rate_limit(""))
         with translate_errors():
             names = list(self._client.raw.scan_iter(match=self._keys.rate_limit("*"), count=1000))
-            return {name.decode()[prefix_length:]: self._client.raw.zcard(name) for name in names}
+            return {text_of(name)[prefix_length:]: self._client.raw.zcard(name) for name in names}
 
     def _names(self, service: str) -> list[str]:
         return [self._keys.rate_limit(service), self._keys.rate_claims(service), self._keys.rate_turns(service)]

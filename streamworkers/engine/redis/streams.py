@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamworkers.engine.redis.client import RedisClient, translate_errors
+from streamworkers.engine.redis.foreign import text_of
 from streamworkers.engine.redis.heartbeats import Heartbeats
 from streamworkers.engine.redis.inspector import Inspector
 from streamworkers.engine.redis.keys import MESSAGE_PREFIX
@@ -45,7 +46,7 @@ class Streams:
         """Return the id of the installation that the keys under the prefix belong to; None if they are not tied."""
         with translate_errors():
             owner: Any = self.client.raw.get(self.keys.installation())
-        return None if owner is None else str(owner.decode())
+        return None if owner is None else text_of(owner)
 
     def tie_installation(self, own_id: str, *, replace: bool) -> None:
         """Tie the keys under the prefix to an installation; unless `replace`, only if they are not tied."""
@@ -53,7 +54,7 @@ class Streams:
             with translate_errors():
                 self.client.raw.set(self.keys.installation(), own_id, nx=not replace)
 
-    def delete_lasting(self, key: str) -> None:
+    def delete_lasting(self, key: bytes) -> None:
         """Delete a key that has no TTL."""
         with translate_errors():
             if self.client.raw.ttl(key) == -1:

@@ -7,7 +7,10 @@ while at < #ARGV do
     for i = at + 2, at + 1 + count do
         redis.call('XADD', KEYS[1], '*', 'e', ARGV[i])
     end
-    redis.call('HINCRBY', KEYS[2], ARGV[at], count)
+    if type(redis.pcall('HINCRBY', KEYS[2], ARGV[at], count)) == 'table' then
+        -- What another program wrote is no count. The entries are there: an error now would let them be added again.
+        redis.call('HDEL', KEYS[2], ARGV[at])
+    end
     at, total = at + 2 + count, total + count
 end
 return total

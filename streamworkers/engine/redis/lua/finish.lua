@@ -66,7 +66,12 @@ for _, run in ipairs(runs) do
     end
     local left = redis.call('HGET', KEYS[3], run.id)
     if left and run.done > 0 then
-        left = redis.call('HINCRBY', KEYS[3], run.id, -run.done)
+        left = redis.pcall('HINCRBY', KEYS[3], run.id, -run.done)
+        if type(left) == 'table' then
+            -- What another program wrote is no count; without one the reconciler counts.
+            redis.call('HDEL', KEYS[3], run.id)
+            left = false
+        end
     end
     answers[#answers + 1] = {run.done, #run.delayed, left and tonumber(left) or false}
 end
