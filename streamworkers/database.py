@@ -26,8 +26,8 @@ Statement = str | bytes | sql.SQL | sql.Composed
 CONNECT_TIMEOUT_SECONDS = 5
 _ASK_AGAIN_SECONDS = 1.0
 # Rejects a read-only server, so that after a failover no connection stays with the old primary.
-_WRITABLE: dict[str, Any] = {"target_session_attrs": "read-write"}
-_OPTIONS: dict[str, Any] = {
+WRITABLE_ONLY: dict[str, Any] = {"target_session_attrs": "read-write"}
+CONNECT_OPTIONS: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
     # A host that vanishes without closing its connections is noticed within half a minute, not within hours.
@@ -143,7 +143,7 @@ def connect(
     Raises ServiceUnreachableError, with its kind, if there is no connection to be had at `url`, and BadInputError if
     `url` cannot be parsed.
     """
-    options = _OPTIONS | (_WRITABLE if writable else {})
+    options = CONNECT_OPTIONS | (WRITABLE_ONLY if writable else {})
     try:
         connection = _Session.connect(url, application_name=application, **options)
         try:
@@ -216,7 +216,7 @@ def open_pool(
         connection_class=_Session,
         configure=partial(_set_up, settings=session_settings(limits)),
         check=ConnectionPool.check_connection,
-        kwargs={"application_name": application, **_OPTIONS, **_WRITABLE},
+        kwargs={"application_name": application, **CONNECT_OPTIONS, **WRITABLE_ONLY},
         open=True,
     )
 

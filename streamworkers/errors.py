@@ -7,6 +7,8 @@
     │   ├── MissingSchemaError     the database lacks migrations
     │   ├── UnknownNameError       no job, indicator, universe, … has this name; suggests the nearest
     │   ├── UnknownJobError        no process of the pool has the job of a submitted run
+    │   ├── UnknownRunError        a client's login has no run of this id
+    │   ├── RunEndedError          only a run that has not ended can be cancelled
     │   └── BadInputError          a value in a file, entry or definition breaks a rule
     │       └── KeyConflictError   an idempotency key belongs to a run of another request
     ├── ServiceUnreachableError    Redis or PostgreSQL cannot be used; `kind` says why, or its URL is not set
@@ -14,6 +16,10 @@
     ├── BlockedError               another session holds a lock in PostgreSQL for too long
     ├── PrepareError               a job's `prepare` failed, by an error of the job's own
     ├── MigrationError             the schema and the migration files disagree
+    ├── RunRejectedError           what was submitted is rejected by its job's `prepare`
+    ├── WaitTimeoutError           a client has waited for a run for as long as it wanted
+    ├── NoResultError              an item has no result: it failed, was cancelled, or is open
+    ├── UnknownOutcomeError        nobody knows whether a call took effect; repeat it with the same key
     └── ItemError                  raised by handlers
         └── PermanentError         another attempt cannot succeed: the item is dead at once
             └── StopRunError       nor can any other item of the run: the run fails at once
@@ -71,6 +77,14 @@ class UnknownJobError(UsageError):
     """No process of the pool has this job, so nobody could prepare a run of it; the message suggests the nearest."""
 
 
+class UnknownRunError(UsageError):
+    """A client's login has no run of this id: nobody has submitted it, or the transaction has not committed."""
+
+
+class RunEndedError(UsageError):
+    """A run has ended, and what was asked for needs one that has not."""
+
+
 class MissingSchemaError(UsageError):
     """The database lacks migrations of this release."""
 
@@ -108,6 +122,22 @@ class BlockedError(StreamworkersError):
     """Another session holds a lock in PostgreSQL for longer than a statement may wait."""
 
 
+class RunRejectedError(StreamworkersError):
+    """A submitted run got no items, because its job's `prepare` rejected the request; the message is its reason."""
+
+
+class WaitTimeoutError(StreamworkersError, TimeoutError):
+    """A client has waited for as long as it wanted; the run goes on."""
+
+
+class NoResultError(StreamworkersError):
+    """An item has no result; the message says its state, and its error if it failed."""
+
+
+class UnknownOutcomeError(StreamworkersError):
+    """The connection was lost when a change was being committed, so that nobody knows whether it took effect."""
+
+
 class MigrationError(StreamworkersError):
     """The schema and the migration files disagree."""
 
@@ -122,3 +152,11 @@ class PermanentError(ItemError):
 
 class StopRunError(PermanentError):
     """No item of the run can succeed: the run fails at once, with this reason, and its open items are cancelled."""
+
+
+# The SQLSTATEs of `submit_runs`, and the errors of this package for the same faults.
+SUBMIT_ERRORS: dict[str, type[UsageError]] = {
+    "SW001": BadInputError,
+    "SW002": UnknownJobError,
+    "SW003": KeyConflictError,
+}

@@ -1,4 +1,4 @@
-"""A client of the pool, as a process that a test can kill: it submits runs, with psycopg and nothing of ours.
+"""A client of the pool, as a process that a test can kill: it submits runs in transactions of its own.
 
     python submitting_client.py DATABASE_URL FIRST LAST
 
@@ -6,22 +6,22 @@ Each number is one transaction, which keeps a mark beside the run. Odd numbers a
 before.
 """
 
-import json
 import sys
 
 import psycopg
+
+from streamworkers.client import Client
 
 
 def main() -> None:
     """Submit a run for each number."""
     url, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url) as connection, Client(url) as client:
         for number in range(first, last + 1):
             sys.stdout.write(f"{number}\n")
             sys.stdout.flush()
             connection.execute("INSERT INTO marks (number) VALUES (%s)", (number,))
-            request = json.dumps({"job": "ledger_entry", "symbols": [f"S{number}"], "key": f"k{number}"})
-            connection.execute("SELECT * FROM submit_run(%s::jsonb)", (request,))
+            client.enqueue("ledger_entry", symbols=[f"S{number}"], key=f"k{number}", connection=connection)
             if number % 2:
                 connection.rollback()
             else:

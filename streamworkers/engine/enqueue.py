@@ -19,19 +19,13 @@ from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.session import reset_session
-from streamworkers.errors import BadInputError, KeyConflictError, RedisUnavailableError, UnknownJobError, UsageError
+from streamworkers.errors import SUBMIT_ERRORS, BadInputError, RedisUnavailableError
 from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _PIPELINE = 10_000
 MOST_RUNS = 10_000
 MOST_ITEMS_OF_RUNS = 500_000
-# The SQLSTATEs of `submit_runs`, and the errors of this package for the same faults.
-_SUBMIT_ERRORS: dict[str, type[UsageError]] = {
-    "SW001": BadInputError,
-    "SW002": UnknownJobError,
-    "SW003": KeyConflictError,
-}
 
 
 def enqueue(connection: Connection, streams: Streams, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
@@ -111,7 +105,7 @@ def submit_described(connection: Connection, requests: Sequence[dict[str, Any]])
     try:
         return ledger.submit(connection, requests)
     except psycopg.Error as error:
-        kind = _SUBMIT_ERRORS.get(error.diag.sqlstate or "")
+        kind = SUBMIT_ERRORS.get(error.diag.sqlstate or "")
         if kind is None:
             raise
         raise kind(error.diag.message_primary or str(error)) from None

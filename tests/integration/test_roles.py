@@ -147,7 +147,8 @@ def test_the_client_role_submits_runs_and_sees_its_own(
 
 def test_the_client_role_can_do_nothing_else(client: Connection, connection: Connection) -> None:
     """Every table, view, sequence and function of the schema, but for what it is granted by name."""
-    allowed = {"client_runs", "submit_run", "submit_runs", "notify_listeners", "schedules_changed"}
+    allowed = {"client_runs", "client_items", "client_jobs", "submit_run", "submit_runs", "cancel_client_run"}
+    allowed |= {"notify_listeners", "schedules_changed"}
     relations = connection.execute(
         "SELECT relname, relkind FROM pg_class"
         " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')"
@@ -170,7 +171,7 @@ def test_the_client_role_can_do_nothing_else(client: Connection, connection: Con
         for name, signature in functions
         if client.execute("SELECT has_function_privilege(%s, 'EXECUTE')", (signature,)).fetchone() == (True,)
     }
-    assert granted == {*allowed, "grant_streamworkers_roles"} - {"client_runs"}
+    assert granted == {*allowed, "grant_streamworkers_roles"} - {"client_runs", "client_items", "client_jobs"}
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="does not own the tables"):
         client.execute("SELECT grant_streamworkers_roles()")
 

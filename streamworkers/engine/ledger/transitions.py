@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger.items import OPEN_STATES, count_items, count_items_of_runs, count_stale_items
+from streamworkers.engine.ledger.items import OPEN_STATES, count_items_of_runs, count_stale_items
 from streamworkers.engine.ledger.notices import with_notices
 from streamworkers.engine.ledger.outbox import add_events
 from streamworkers.engine.ledger.runs import OPEN_RUN_STATES, SCHEDULES_NOTIFY, Run, load_run
@@ -108,24 +108,9 @@ def _report_ends(
 
 def cancel_run(connection: Connection, run: Run) -> int | None:
     """Cancel a run and its open items; returns the number of items cancelled, or None if the run had ended."""
-    with connection.transaction():
-        row = connection.execute(
-            """
-            UPDATE runs SET status = 'CANCELLED', completed_at = clock_timestamp()
-            WHERE id = %s AND status IN ('PENDING', 'RUNNING') RETURNING id
-            """,
-            (run.id,),
-        ).fetchone()
-        if row is None:
-            return None
-        cancelled = connection.execute(_CANCEL_OPEN_ITEMS, (run.run_day, run.id)).rowcount
-        counts = count_items(connection, run)
-        connection.execute(
-            "UPDATE runs SET completed_count = %s, failed_count = %s, cancelled_count = %s WHERE id = %s",
-            (counts.get("completed", 0), counts.get("failed", 0), counts.get("cancelled", 0), run.id),
-        )
-        if run.schedule is not None:
-            notify_scheduler(connection)
+    row = connection.execute("SELECT cancel_run(%s)", (run.id,)).fetchone()
+    assert row is not None
+    cancelled: int | None = row[0]
     return cancelled
 
 

@@ -1,0 +1,82 @@
+"""What a client reads: the state of a run, its items, and the jobs that can be submitted."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+RunStatus = Literal["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
+ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
+
+
+class Submitted(NamedTuple):
+    """The run of a request, and whether this call made it."""
+
+    id: int
+    run_id: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run when it was read; its counts are there when it has ended, `reason` if it ended without items."""
+
+    id: int
+    run_id: str
+    job: str
+    status: RunStatus
+    item_count: int
+    completed_count: int | None
+    failed_count: int | None
+    cancelled_count: int | None
+    key: str | None
+    user: str | None
+    created_at: datetime
+    prepared_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    reason: str | None
+    target: str
+    timeframe: str | None
+    as_of: datetime | None
+    parameters: dict[str, Any]
+
+    @property
+    def is_open(self) -> bool:
+        """True until the run has ended."""
+        return self.status in ("PENDING", "RUNNING")
+
+    @property
+    def succeeded(self) -> bool:
+        """True if all of its items are completed."""
+        return self.status == "COMPLETED"
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """An item of a run in the ledger; `history` has its earlier attempts."""
+
+    run_id: int
+    seq: int
+    key: str
+    timeframe: str | None
+    status: ItemStatus
+    attempt: int
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: Any
+    error: str | None
+    history: list[dict[str, Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittableJob:
+    """A job that processes of the pool have installed, in one of their releases."""
+
+    name: str
+    release: str
+    queue: str
+    max_attempts: int
+    item_kind: Literal["symbol", "part", "id"]
+    parameters_schema: dict[str, Any]
+    seen_at: datetime

@@ -1,0 +1,86 @@
+"""What a client asks for, and its form as the JSON object that `submit_run` takes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
+
+from streamworkers.client.json_values import to_json_value
+from streamworkers.errors import BadInputError
+
+P = TypeVar("P")
+
+
+class RequestFields(TypedDict, total=False):
+    """What a run is about beside its job and parameters, all optional (docs/guides/submitting-runs.md)."""
+
+    symbols: Sequence[str] | None
+    items: Sequence[str] | None
+    universe: str | None
+    timeframe: str | None
+    timeframes: Sequence[str] | None
+    as_of: datetime | str | None
+    max_attempts: int | None
+    key: str | None
+    user: str | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One run that is wanted: its job, the parameters of the job, and what it is about."""
+
+    job: str
+    parameters: object
+    fields: RequestFields
+
+    @classmethod
+    def of(cls, job: "str | TypedJob[Any]", parameters: object = None, **fields: Unpack[RequestFields]) -> "Request":
+        """Make a request; `parameters` is a mapping, or an object with typed fields such as a dataclass."""
+        return cls(job.name if isinstance(job, TypedJob) else job, parameters, fields)
+
+
+@dataclass(frozen=True, slots=True)
+class TypedJob(Generic[P]):
+    """A job's name with the type of its parameters, as `streamworkers jobs stubs` writes it."""
+
+    name: str
+
+    def request(self, parameters: P | None = None, **fields: Unpack[RequestFields]) -> Request:
+        """Make a request whose parameters a type checker has checked."""
+        return Request(self.name, parameters, fields)
+
+
+def encode(request: Request, user: str | None) -> dict[str, Any]:
+    """Return a request as the object that `submit_run` takes; `user` is for whom, if the request does not say.
+
+    Raises BadInputError for a value that has no such form.
+    """
+    label = f"job {request.job!r}"
+    fields: dict[str, Any] = {"user": user, **request.fields}
+    unknown = sorted(fields.keys() - RequestFields.__annotations__.keys())
+    if unknown:
+        known = ", ".join(RequestFields.__annotations__)
+        raise BadInputError(f"{label}: field {unknown[0]!r} is not known; known are {known}")
+    for name in ("symbols", "items", "timeframes"):
+        fields[name] = _to_list(label, name, fields.get(name))
+    as_of = fields.get("as_of")
+    if isinstance(as_of, datetime):
+        if as_of.tzinfo is None:
+            raise BadInputError(f"{label}: as_of {as_of.isoformat()!r} has no time zone")
+        fields["as_of"] = as_of.isoformat()
+    parameters = to_json_value(f"{label}: parameters", {} if request.parameters is None else request.parameters)
+    if not isinstance(parameters, dict):
+        raise BadInputError(f"{label}: parameters {request.parameters!r} are no mapping and have no fields")
+    words = {"job": request.job, "parameters": parameters, **fields}
+    return {name: to_json_value(f"{label}: {name}", value) for name, value in words.items() if value is not None}
+
+
+def _to_list(label: str, name: str, value: object) -> list[object] | None:
+    if value is None:
+        return None
+    if isinstance(value, str | bytes | Mapping):
+        raise BadInputError(f"{label}: {name} {value!r} is one value: name a list")
+    if not isinstance(value, Iterable):
+        raise BadInputError(f"{label}: {name} {value!r} is not a list")
+    return list(value)

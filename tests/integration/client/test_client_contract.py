@@ -1,0 +1,245 @@
+"""What every client promises, whatever its kind: the same calls, the same answers, the same errors."""
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from pydantic import BaseModel
+
+from client_stage import Pool
+from patience import patient
+from streamworkers.client import (
+    BadInputError,
+    Client,
+    KeyConflictError,
+    NoResultError,
+    Request,
+    RunEndedError,
+    RunRejectedError,
+    UnknownJobError,
+    UnknownRunError,
+    WaitTimeoutError,
+)
+from streamworkers.database import Connection
+
+
+def _count(connection: Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM runs").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_run_is_submitted_waited_for_and_read(client: Client, workers: Pool) -> None:
+    run = client.enqueue("ledger_entry", {"milliseconds": 0}, symbols=["AAPL", "MSFT"], key="k", user="ann")
+    assert (run.is_new, run.state().status) == (True, "PENDING")
+    with pytest.raises(NoResultError, match=rf"run {run.id}, item 'AAPL': the run has no items yet"):
+        run.result("AAPL")
+    worker = threading.Thread(target=workers.work)
+    worker.start()
+    state = run.wait(patient(60))
+    worker.join()
+    assert (state.status, state.succeeded, state.is_open) == ("COMPLETED", True, False)
+    assert (state.item_count, state.completed_count, state.failed_count, state.cancelled_count) == (2, 2, 0, 0)
+    assert (state.id, state.run_id, state.job, state.key, state.user) == (
+        run.id,
+        run.run_id,
+        "ledger_entry",
+        "k",
+        "ann",
+    )
+    assert (state.target, state.parameters, state.reason) == ("AAPL,MSFT", {"milliseconds": 0}, None)
+    assert state.created_at.tzinfo is not None
+    assert run.result("AAPL") == {"length": 4}
+    assert [(item.key, item.status, item.attempt, item.result) for item in run.ledger()] == [
+        ("AAPL", "completed", 1, {"length": 4}),
+        ("MSFT", "completed", 1, {"length": 4}),
+    ]
+
+
+def test_the_same_key_finds_the_same_run(client: Client) -> None:
+    first = client.enqueue("ledger_entry", symbols=["A", "B"], key="k")
+    again = client.enqueue("ledger_entry", symbols=["B", "A"], key="k")
+    assert (again.id, again.run_id, again.is_new) == (first.id, first.run_id, False)
+    assert client.enqueue("ledger_entry", symbols=["A", "B"], key="k", user="another").is_new
+    with pytest.raises(KeyConflictError, match=f"key 'k' belongs to run {first.id}, whose request differs in: symbols"):
+        client.enqueue("ledger_entry", symbols=["A"], key="k")
+
+
+@dataclass
+class _Dataclass:
+    milliseconds: float
+
+
+class _Struct(msgspec.Struct):
+    milliseconds: float
+
+
+class _Model(BaseModel):
+    milliseconds: float = 0.0
+    other: int = 1
+
+
+def test_parameters_are_a_mapping_or_an_object(client: Client) -> None:
+    for parameters in ({"milliseconds": 1.5}, _Dataclass(1.5), _Struct(1.5), _Model(milliseconds=1.5)):
+        run = client.enqueue("ledger_entry", parameters, symbols=["A"])
+        assert run.state().parameters == {"milliseconds": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fields", "message"),
+    [
+        (
+            {"milliseconds": "5"},
+            {},
+            "job 'ledger_entry': parameter 'milliseconds' is \"5\", which is not of the type number",
+        ),
+        ({"milisecs": 5}, {}, "job 'ledger_entry': parameters: Additional properties are not allowed ('milisecs' was"),
+        ({"milliseconds": float("nan")}, {}, "job 'ledger_entry': parameters['milliseconds'] is nan, and JSON has no"),
+        ({"milliseconds": "\x00"}, {}, "parameters['milliseconds'] is '\\x00', and PostgreSQL stores neither NUL nor"),
+        ({"milliseconds": object()}, {}, "cannot be written as JSON: objects of type object are not supported"),
+        ([1], {}, "job 'ledger_entry': parameters [1] are no mapping and have no fields"),
+        (None, {"symbols": "AAPL"}, "job 'ledger_entry': symbols 'AAPL' is one value: name a list"),
+        (None, {"symbols": 5}, "job 'ledger_entry': symbols 5 is not a list"),
+        (None, {"symbols": ["A", "A"]}, "job 'ledger_entry': symbols names 'A' twice; each is one item"),
+        (None, {"symbols": []}, "job 'ledger_entry': symbols is not a list of 1 to 100000 texts"),
+        (None, {"symbols": None}, "job 'ledger_entry': a run needs a universe, or at least one symbol"),
+        (None, {"as_of": datetime(2026, 11, 26)}, "as_of '2026-11-26T00:00:00' has no time zone"),  # noqa: DTZ001
+        (None, {"as_of": "yesterday"}, "job 'ledger_entry': as_of 'yesterday' is not an ISO time with its offset"),
+        (None, {"max_attempts": 0}, "job 'ledger_entry': max_attempts 0 is not a number from 1 to 100"),
+        (None, {"colour": 1}, "job 'ledger_entry': field 'colour' is not known; known are symbols, items, universe"),
+        (None, {"key": "a\nb"}, "job 'ledger_entry': key 'a\nb' is not 1 to 200 printable characters"),
+    ],
+)
+def test_what_breaks_a_rule_is_rejected_before_anything_is_written(
+    parameters: Any, fields: Any, message: str, client: Client, connection: Connection
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        client.enqueue("ledger_entry", parameters, **{"symbols": ["A"], **fields})
+    assert message in str(caught.value)
+    assert _count(connection) == 0
+
+
+def test_a_job_that_nobody_has_is_named_with_the_nearest(client: Client) -> None:
+    with pytest.raises(UnknownJobError, match="no process of the pool has a job named 'ledger_entri'; did you mean"):
+        client.enqueue("ledger_entri", symbols=["A"])
+
+
+def test_many_are_all_or_none(client: Client, connection: Connection) -> None:
+    wanted = [Request.of("ledger_entry", {"milliseconds": place}, symbols=["A"]) for place in range(3)]
+    runs = client.enqueue_many(wanted)
+    assert [run.state().parameters for run in runs] == [{"milliseconds": place} for place in range(3)]
+    wrong = Request.of("ledger_entry", {"milliseconds": "x"}, symbols=["A"])
+    with pytest.raises(BadInputError, match="request 2: job 'ledger_entry': parameter 'milliseconds'"):
+        client.enqueue_many([wanted[0], wrong])
+    with pytest.raises(BadInputError, match="request 2: job 'ledger_entry': symbols is not a list"):
+        client.enqueue_many([wanted[0], Request.of("ledger_entry", symbols=[])])
+    with pytest.raises(BadInputError, match="the requests are not a list of 1 to 10000 objects"):
+        client.enqueue_many([])
+    assert _count(connection) == 3
+
+
+def test_a_request_that_the_job_rejects_raises_at_the_wait(client: Client, workers: Pool) -> None:
+    run = client.enqueue("choosing", {"do": "reject"}, symbols=["A"])
+    workers.prepare()
+    with pytest.raises(RunRejectedError, match=f"job 'choosing' rejects run {run.id}: the parameter do is not to my"):
+        run.wait(patient(10))
+    assert run.state().status == "FAILED"
+    assert list(run.ledger()) == []
+
+
+def test_a_wait_has_an_end(client: Client) -> None:
+    run = client.enqueue("noop", symbols=["A"])
+    with pytest.raises(WaitTimeoutError, match=rf"run {run.id} has not ended within 0.1 s \(PENDING\); it goes on"):
+        run.wait(0.1)
+    for seconds in (-1, float("inf"), float("nan")):
+        with pytest.raises(BadInputError, match=f"{seconds} is no time to wait: name seconds from 0 on"):
+            run.wait(seconds)
+
+
+def test_an_item_without_a_result_says_why(client: Client, workers: Pool) -> None:
+    run = client.enqueue("misbehaving", symbols=["PERMANENT", "B"])
+    workers.work()
+    assert run.wait(patient(10)).status == "COMPLETED_WITH_ERRORS"
+    with pytest.raises(NoResultError, match=rf"run {run.id}, item 'PERMANENT': it is failed: "):
+        run.result("PERMANENT")
+    with pytest.raises(NoResultError, match=f"run {run.id}, item 'C': the run has no such item"):
+        run.result("C")
+
+
+def test_an_item_in_several_timeframes_is_named_with_one(client: Client, workers: Pool) -> None:
+    run = client.enqueue("choosing", symbols=["A"], timeframes=["hour", "day"])
+    workers.work()
+    run.wait(patient(10))
+    with pytest.raises(BadInputError, match=f"run {run.id} has several items 'A': name the timeframe"):
+        run.result("A")
+    assert run.result("A", "day") == {"length": 1}
+
+
+def test_a_run_is_cancelled_once(client: Client, workers: Pool) -> None:
+    waiting = client.enqueue("ledger_entry", symbols=["A"])
+    assert waiting.cancel() == 0  # it has no items yet
+    prepared = client.enqueue("ledger_entry", symbols=["A", "B"])
+    workers.prepare()
+    assert prepared.cancel() == 2
+    assert prepared.cancel() == 0
+    assert prepared.wait(0).status == "CANCELLED"
+    assert [item.status for item in prepared.ledger()] == ["cancelled", "cancelled"]
+    with pytest.raises(NoResultError, match="item 'A': it is cancelled"):
+        prepared.result("A")
+    done = client.enqueue("ledger_entry", symbols=["A"])
+    workers.work()
+    with pytest.raises(RunEndedError, match=f"run {done.id} is COMPLETED, and only a run that is PENDING or RUNNING"):
+        done.cancel()
+    assert workers.streams.inspector.read_open_counts("tests") == {}
+
+
+def test_runs_are_listed_newest_first(client: Client) -> None:
+    made = [client.enqueue("noop", symbols=["A"], user=user) for user in ("ann", "bob", "ann")]
+    other = client.enqueue("ledger_entry", symbols=["A"], as_of=datetime(2026, 1, 2, tzinfo=UTC))
+    assert [state.id for state in client.runs()] == [other.id, made[2].id, made[1].id, made[0].id]
+    assert client.runs()[0].as_of == datetime(2026, 1, 2, tzinfo=UTC)
+    assert [state.id for state in client.runs(job="noop", user="ann", status="PENDING")] == [made[2].id, made[0].id]
+    assert [state.id for state in client.runs(before=made[2].id, limit=1)] == [made[1].id]
+    assert client.runs(status="RUNNING") == []
+    with pytest.raises(BadInputError, match="limit 0 is not a number from 1 to 1000"):
+        client.runs(limit=0)
+    with pytest.raises(BadInputError, match="status 'DONE' is not one of PENDING, RUNNING, COMPLETED,"):
+        client.runs(status="DONE")  # type: ignore[arg-type]
+    assert client.run(other.id).run_id == other.run_id
+
+
+def test_a_run_that_is_not_there_is_named(client: Client) -> None:
+    for call in (lambda: client.run(424242), lambda: client.run(424242).cancel()):
+        with pytest.raises(UnknownRunError, match="there is no run 424242 of this login"):
+            call()
+
+
+def test_jobs_are_listed_with_their_schemas(client: Client) -> None:
+    jobs = {job.name: job for job in client.jobs()}
+    assert jobs["ledger_entry"].item_kind == "symbol"
+    assert jobs["ledger_entry"].parameters_schema["properties"]["milliseconds"]["type"] == "number"
+    assert jobs["health_check"].item_kind == "part"
+
+
+def test_a_ledger_of_several_pages_is_whole(client: Client, workers: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamworkers.client.client.ITEMS_OF_A_PAGE", 2)
+    monkeypatch.setattr("streamworkers.client.async_client.ITEMS_OF_A_PAGE", 2)
+    run = client.enqueue("noop", symbols=list("ABCDE"))
+    workers.prepare()
+    assert [item.key for item in run.ledger()] == list("ABCDE")
+
+
+def test_a_release_that_came_since_is_known(client: Client, connection: Connection) -> None:
+    client.enqueue("ledger_entry", {"milliseconds": 1}, symbols=["A"])
+    connection.execute(
+        "INSERT INTO job_types SELECT name, 'newer', '9', queue, max_attempts,"
+        ' \'{"additionalProperties": false, "properties": {"fresh": {"type": "integer"}}}\', item_kind'
+        " FROM job_types WHERE name = 'ledger_entry'"
+    )
+    client.enqueue("ledger_entry", {"fresh": 1}, symbols=["A"])
+    client.enqueue("ledger_entry", {"milliseconds": 1}, symbols=["A"])
+    with pytest.raises(BadInputError, match="parameter 'fresh' is \"x\", which is not of the type integer"):
+        client.enqueue("ledger_entry", {"fresh": "x"}, symbols=["A"])
