@@ -78,6 +78,7 @@ bench: $(INSTALLED) ## Measure the claims of benchmarks/README.md
 	$(BIN)/python benchmarks/noop.py
 	$(BIN)/python benchmarks/enqueue.py
 	$(BIN)/python benchmarks/small_runs.py
+	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/recovery.py
 	$(BIN)/python benchmarks/replacement.py
 	$(BIN)/python benchmarks/reclaim.py

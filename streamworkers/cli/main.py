@@ -31,6 +31,7 @@ _COMMANDS = {
     "enqueue": "Start a run of a job over a universe or symbols.",
     "endpoints": "Where users get notifications: add, list, test, on, off.",
     "indicators": "Indicator definitions: list, add, enable, disable.",
+    "jobs": "Jobs: write their types for programs.",
     "load": "Load bars from a provider.",
     "migrate": "Create or update the database schema.",
     "notifications": "Notifications: list, show and retry them.",

@@ -111,6 +111,8 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("viewer", "rejected list", 0),
     ("viewer", "rejected show 1", 0),
     ("operator", "rejected purge --all", 0),
+    ("owner", "SQL INSERT INTO job_types VALUES ('noop', 'x', '1', 'bench', 3, '{}', 'symbol')", 0),
+    ("viewer", "jobs stubs", 0),
     ("operator", "schedules install-defaults", 0),
     ("operator", "schedules add job --job noop --symbols A --cron @daily", 0),
     ("operator", "schedules edit job --symbols B", 0),

@@ -178,7 +178,7 @@ def test_an_item_in_several_timeframes_is_named_with_one(client: Client, workers
     assert run.result("A", "day") == {"length": 1}
 
 
-def test_a_run_is_cancelled_once(client: Client, workers: Pool) -> None:
+def test_a_run_is_cancelled_once(client: Client, workers: Pool, connection: Connection) -> None:
     waiting = client.enqueue("ledger_entry", symbols=["A"])
     assert waiting.cancel() == 0  # it has no items yet
     prepared = client.enqueue("ledger_entry", symbols=["A", "B"])
@@ -194,6 +194,13 @@ def test_a_run_is_cancelled_once(client: Client, workers: Pool) -> None:
     with pytest.raises(RunEndedError, match=f"run {done.id} is COMPLETED, and only a run that is PENDING or RUNNING"):
         done.cancel()
     assert workers.streams.inspector.read_open_counts("tests") == {}
+    audit = connection.execute(
+        "SELECT object_id, before ->> 'status', after FROM audit_log WHERE action = 'run.cancel'"
+    )
+    assert audit.fetchall() == [
+        (str(waiting.id), "PENDING", {"items": 0}),
+        (str(prepared.id), "PENDING", {"items": 2}),
+    ]
 
 
 def test_runs_are_listed_newest_first(client: Client) -> None:
