@@ -193,6 +193,22 @@ def environment(settings: Settings) -> dict[str, str]:
     return environment_of(settings)
 
 
+@pytest.fixture(scope="session")
+def no_other_jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on whose account processes find no jobs but the sample jobs, so that they start sooner."""
+    from services import installed_without_jobs
+
+    return installed_without_jobs(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture
+def quick_environment(settings: Settings, no_other_jobs: Path) -> dict[str, str]:
+    """`environment` for tests about the engine, whose supervisors and workers load the sample jobs only."""
+    from services import environment_of
+
+    return environment_of(settings, no_other_jobs)
+
+
 @pytest.fixture
 def consumer(settings: Settings, registry: Registry, streams: Streams, connection: Connection) -> Consumer:
     """A consumer named `one`."""

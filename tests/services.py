@@ -3,9 +3,10 @@
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 
 import psycopg
@@ -14,10 +15,12 @@ from psycopg.conninfo import make_conninfo
 
 from harness import SAMPLE_JOBS, ServiceUrls
 from leftovers import ended_with_us
+from memory import folder_of_services
 from patience import paced
 from streamworkers.config import Settings
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
+from streamworkers.engine.registry import ENTRY_POINT_GROUP
 from streamworkers.migrations import migrate
 
 TEMPLATE = "migrated_template"
@@ -26,7 +29,7 @@ TEMPLATE = "migrated_template"
 @contextmanager
 def running_services() -> Iterator[ServiceUrls]:
     """Embedded services in a folder that goes with them; the database `TEMPLATE` has the schema."""
-    folder = Path(tempfile.mkdtemp(prefix="sw-tests-"))
+    folder = folder_of_services("sw-tests-")
     services = EmbeddedServices(Settings(data_dir=folder))
     with ended_with_us(folder):
         try:
@@ -39,9 +42,28 @@ def running_services() -> Iterator[ServiceUrls]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def installed_without_jobs(folder: Path) -> Path:
+    """A folder for PYTHONPATH: what is found there is the installed product, but without jobs of its own.
+
+    Where only the sample jobs run, processes need not load numbers, calendars and charts, which is a third of a start.
+    """
+    installed = distribution("streamworkers")
+    found = folder / f"streamworkers-{installed.version}.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text(installed.read_text("METADATA") or "", encoding="utf-8")
+    groups = ConfigParser(delimiters="=")
+    groups.optionxform = str  # type: ignore[assignment, method-assign]
+    groups.read_string(installed.read_text("entry_points.txt") or "")
+    groups.remove_section(ENTRY_POINT_GROUP)
+    with (found / "entry_points.txt").open("w", encoding="utf-8") as points:
+        groups.write(points)
+    return folder
+
+
 def _prepare(url: str) -> None:
     with connect(url) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")  # what tests write need not outlive the machine
+        connection.execute("ALTER SYSTEM SET max_wal_size = '256MB'")  # it is memory
         connection.execute("SELECT pg_reload_conf()")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
     with connect(_of_database(url, TEMPLATE)) as connection:
@@ -53,7 +75,8 @@ def _prepare(url: str) -> None:
 def own_database(urls: ServiceUrls, template: str | None = TEMPLATE) -> Iterator[str]:
     """The URL of a new database, which is dropped in the end."""
     name = f"test_{secrets.token_hex(6)}"
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+    # Files are copied faster than pages are written to the log.
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
         sql.Identifier(name), sql.Identifier(template or "template0")
     )
     with psycopg.connect(urls.postgres, autocommit=True) as admin:
@@ -80,13 +103,16 @@ def quick_settings(redis_url: str, database_url: str, key_prefix: str) -> Settin
     )
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment in which commands find the services of these settings, and the sample jobs."""
+def environment_of(settings: Settings, *folders: Path) -> dict[str, str]:
+    """The environment in which commands find the services of these settings, and the sample jobs.
+
+    What is in `folders` is found before what is installed.
+    """
     assert settings.redis_url is not None
     assert settings.database_url is not None
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")},
-        "PYTHONPATH": str(SAMPLE_JOBS),
+        "PYTHONPATH": os.pathsep.join(map(str, (*folders, SAMPLE_JOBS))),
         "PYTHONWARNINGS": "error",
         "STREAMWORKERS_LOAD_REQUEST_ITEMS": "0",
         "SAMPLE_JOBS_TIMEOUT_SECONDS": f"{paced(1.5):g}",

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from chaos.listener import Listener
 from chaos.plan import Enqueue, Plan
 from chaos.scraper import Scraper
 from harness import Supervisor, is_running
+from memory import folder_of_services
 from patience import Deadline, patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
@@ -127,7 +127,7 @@ class Stage:
     def __init__(self, plan: Plan, *, without: str | None = None, keep: bool = False) -> None:
         self.plan = plan
         self.record = Record()
-        self.folder = Path(tempfile.mkdtemp(prefix="sw-chaos-"))
+        self.folder = folder_of_services("sw-chaos-")
         self.evidence = self.folder / "evidence"
         self.logs = self.folder / "logs"
         self.slots = [Slot(index) for index in range(plan.supervisors)]

@@ -22,6 +22,12 @@ SYMBOLS = (
 )
 
 
+@pytest.fixture
+def environment(quick_environment: dict[str, str]) -> dict[str, str]:
+    """Everything here is about the engine."""
+    return quick_environment
+
+
 class Receiver:
     """A server that counts requests by name, and kills who asks for a name with DURING the first time."""
 

@@ -35,6 +35,12 @@ SABOTAGE = Path(__file__).parent / "sabotage"
 
 
 @pytest.fixture
+def environment(quick_environment: dict[str, str]) -> dict[str, str]:
+    """Everything here is about the engine."""
+    return quick_environment
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """The folder in which jobs note the processes that they leave; none of them outlives the test."""
     made = tmp_path / "left"

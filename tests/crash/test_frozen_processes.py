@@ -31,10 +31,10 @@ POOL = ("--processes", "1", "--queue", "tests")
 
 
 @pytest.fixture
-def environment(environment: dict[str, str]) -> dict[str, str]:
+def environment(quick_environment: dict[str, str]) -> dict[str, str]:
     """The environment of commands whose transactions PostgreSQL ends soon when they stand still."""
     return {
-        **environment,
+        **quick_environment,
         "STREAMWORKERS_IDLE_TRANSACTION_SECONDS": f"{LIMIT_SECONDS:g}",
         "STREAMWORKERS_LOCK_TIMEOUT_SECONDS": "0.5",
     }

@@ -24,6 +24,12 @@ ITEMS = int(os.environ.get("SUM_ITEMS", "1500"))
 KILLS = int(os.environ.get("SUM_KILLS", "6"))
 
 
+@pytest.fixture
+def environment(quick_environment: dict[str, str]) -> dict[str, str]:
+    """Everything here is about the engine."""
+    return quick_environment
+
+
 class Scraper(threading.Thread):
     """Reads every supervisor again and again, as Prometheus does, and remembers the last figures of each."""
 

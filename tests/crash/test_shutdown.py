@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from harness import (
     wait_for_end,
     wait_until,
 )
+from memory import folder_of_services
 from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
@@ -37,6 +37,12 @@ from streamworkers.migrations import migrate
 TESTS = ("--queue", "tests")
 STOP_SECONDS = 60.0
 MANY = 10_000
+
+
+@pytest.fixture
+def environment(quick_environment: dict[str, str]) -> dict[str, str]:
+    """Everything here is about the engine."""
+    return quick_environment
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class PrivateServices:
 
 @pytest.fixture
 def private_services(environment: dict[str, str], key_prefix: str) -> Iterator[PrivateServices]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-shutdown-"))
+    folder = folder_of_services("sw-shutdown-")
     embedded = EmbeddedServices(Settings(data_dir=folder))
     try:
         embedded.start()

@@ -36,6 +36,12 @@ TESTS = ("--queue", "tests")
 SLOW = {"milliseconds": paced(10.0)}
 
 
+@pytest.fixture
+def environment(quick_environment: dict[str, str]) -> dict[str, str]:
+    """Everything here is about the engine."""
+    return quick_environment
+
+
 def _symbols(count: int) -> list[str]:
     return [f"S{number:04}" for number in range(count)]
 

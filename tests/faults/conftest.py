@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from faults.faulty_pool import FaultyPool, make_database
+from memory import folder_of_services
 from streamworkers.config import Settings
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.registry import Registry
@@ -19,7 +19,7 @@ SAMPLE_JOBS = Path(__file__).parent.parent / "sample_jobs"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder with a short path, as sockets need."""
-    made = Path(tempfile.mkdtemp(prefix="sw-faults-"))
+    made = folder_of_services("sw-faults-")
     yield made
     shutil.rmtree(made)
 
@@ -27,7 +27,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def faulty_services() -> Iterator[EmbeddedServices]:
     """Services with a migrated database that belongs to a role without special rights, as in production."""
-    folder = Path(tempfile.mkdtemp(prefix="sw-faults-"))
+    folder = folder_of_services("sw-faults-")
     services = EmbeddedServices(Settings(data_dir=folder))
     try:
         services.start()
@@ -39,10 +39,10 @@ def faulty_services() -> Iterator[EmbeddedServices]:
 
 
 @pytest.fixture(scope="session")
-def faults_environment() -> dict[str, str]:
+def faults_environment(no_other_jobs: Path) -> dict[str, str]:
     """The environment of a pool's processes but for their services."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")}
-    return {**inherited, "PYTHONPATH": str(SAMPLE_JOBS), "PYTHONWARNINGS": "error"}
+    return {**inherited, "PYTHONPATH": f"{no_other_jobs}{os.pathsep}{SAMPLE_JOBS}", "PYTHONWARNINGS": "error"}
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,8 @@
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from faults.faketime import SetClock, services_with_own_clocks
 from faults.faulty_pool import LEASE_SECONDS, FaultyPool, make_database
 from harness import wait_until
+from memory import folder_of_services
 from streamworkers.engine import ledger
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.redis.entry import Entry
@@ -52,7 +51,7 @@ class ClockPool:
 def shared_clock_pool(
     registry: Registry, tmp_path_factory: pytest.TempPathFactory, faults_environment: dict[str, str]
 ) -> Iterator[ClockPool]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-clock-"))
+    folder = folder_of_services("sw-clock-")
     try:
         services, set_clock = services_with_own_clocks(folder, _POSTGRES_SECONDS)
     except UsageError as error:
