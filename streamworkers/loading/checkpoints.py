@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from io import SEEK_END
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import NamedTuple
 
@@ -97,16 +98,26 @@ def delete_checkpoints(connection: psycopg.Connection, run_id: int, keys: Sequen
 
 
 def fetch_shared(
-    connection: psycopg.Connection, run_id: int, key: str, since: datetime, fetch: Callable[[], bytes]
+    connection: psycopg.Connection,
+    run_id: int,
+    key: str,
+    since: datetime,
+    fetch: Callable[[], bytes],
+    waits: Iterable[None] = (),
 ) -> bytes | None:
-    """Return an answer that all items of a run share, fetching it once; None while another worker fetches it."""
-    found = read_checkpoint(connection, run_id, [key], since)
-    if key in found:
-        return next(iter(found[key])).packed
+    """Return an answer that all items of a run share, fetching it once; None while another worker fetches it.
+
+    `waits` pauses with each step while that lasts, and ends when it has lasted too long.
+    """
     lock = (_SHARED_LOCKS, f"{run_id}:{key}")
-    row = connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", lock).fetchone()
-    assert row is not None
-    if not row[0]:
+    for _ in chain((None,), waits):
+        found = read_checkpoint(connection, run_id, [key], since)
+        if key in found:
+            return next(iter(found[key])).packed
+        row = connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", lock).fetchone()
+        if row == (True,):
+            break
+    else:
         return None
     try:
         # Another worker may have fetched it between the first read and the lock.

@@ -9,6 +9,7 @@ from streamworkers.engine.job import Context
 from streamworkers.engine.redis.rate_limiter import Share
 from streamworkers.loading.parameters import LoadParameters
 from streamworkers.loading.providers.provider import Calls, Provider, RateLimitedError
+from streamworkers.loading.turn import SHARE_OF_RUN
 
 CALL_WINDOW_MS = 60_000
 
@@ -19,21 +20,21 @@ def limit_calls(provider: Provider, context: Context[LoadParameters], settings: 
     # A call whose end is never recorded, because its worker was killed, counts for this long.
     longest_ms = round(settings.massive_timeout_seconds * 10_000)
     given = context.parameters
-    share = Share(given.calls_share or f"run:{context.run_id}", given.calls_cost)
+    share = Share(given.calls_share or f"{SHARE_OF_RUN}{context.run_id}", given.calls_cost)
     lock = threading.Lock()
 
     def reserve() -> str:
         if not limit:
             return ""
         token = secrets.token_hex(8)
-        wait_ms, is_held = limiter.reserve_or_claim(
-            provider.name, token, limit, CALL_WINDOW_MS, longest_ms, share=share
-        )
-        if wait_ms:
+        answer = limiter.reserve_or_claim(provider.name, token, limit, CALL_WINDOW_MS, longest_ms, share=share)
+        if answer.wait_ms:
             with lock:
                 tallies["provider_waits", provider.name] += 1
-            until = datetime.now(UTC) + timedelta(milliseconds=wait_ms)
-            raise RateLimitedError(f"the fleet has made its {limit} calls of this minute", until, is_held)
+            until = datetime.now(UTC) + timedelta(milliseconds=answer.wait_ms)
+            raise RateLimitedError(
+                f"the fleet has made its {limit} calls of this minute", until, answer.is_held, answer.beside
+            )
         return token
 
     def finish(token: str) -> None:

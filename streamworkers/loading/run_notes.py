@@ -36,7 +36,8 @@ class Paused(msgspec.Struct, frozen=True):
 class RunNotes:
     """The notes of one run, as they were when they were last read or written.
 
-    `stopped` has the reason for which nothing more is requested, by timeframe.
+    `stopped` has the reason for which nothing more is requested, by timeframe. `next_call` is when a call for an answer
+    that all items share may be made, which one of them waits for.
     """
 
     connection: psycopg.Connection
@@ -45,6 +46,7 @@ class RunNotes:
     history_from: date | None = None
     paused: Paused | None = None
     stopped: dict[str, str] = field(default_factory=dict)
+    next_call: datetime | None = None
 
     def read(self) -> None:
         """Read the notes that other batches have written."""
@@ -53,11 +55,17 @@ class RunNotes:
         self.history_from = _decode(found, "history", date)
         self.paused = _decode(found, "paused", Paused)
         self.stopped = _decode(found, "stopped", dict[str, str]) or {}
+        self.next_call = _decode(found, "next_call", datetime)
 
     def write_not_yet(self, note: NotYet | None) -> None:
         """Note that a day is not there yet, or with None that it is."""
         self.not_yet = note
         self._write("not_yet", note)
+
+    def write_next_call(self, moment: datetime) -> None:
+        """Note when the next call for a shared answer may be made."""
+        self.next_call = moment
+        self._write("next_call", moment)
 
     def write_history(self, first: date) -> None:
         """Note where the history of the key's plan begins."""

@@ -1,9 +1,11 @@
 """Answers of a provider that all items of a run share, each fetched once: its splits, and the days of all symbols."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from random import Random
+from time import monotonic, sleep
 from typing import Any
 
 import msgspec
@@ -14,10 +16,19 @@ from streamworkers.errors import ItemError
 from streamworkers.loading.checkpoints import fetch_shared
 from streamworkers.loading.grouped_days import DayOfAll, pack_day, unpack_day
 from streamworkers.loading.newest_day import NewestDay
-from streamworkers.loading.providers.provider import NotYetError, PlanError, Provider, Split, TooOldError
+from streamworkers.loading.providers.provider import (
+    NotYetError,
+    PlanError,
+    Provider,
+    RateLimitedError,
+    Split,
+    TooOldError,
+)
 
 _NO_ANSWER = b"null"
-_BUSY_SECONDS = 2.0
+_WAIT_SECONDS = 5.0
+_PAUSE_SECONDS = 0.2
+_BUSY_SECONDS = 15.0  # of an answer that takes longer, items come back one after the other within this time
 log = structlog.get_logger()
 
 
@@ -37,6 +48,7 @@ class SharedAnswers:
     provider: Provider
     newest: NewestDay
     since: datetime
+    _random: Random = field(default_factory=Random)
 
     def read_splits(self, first: date, last: date) -> dict[str, list[Split]] | None:
         """Return the splits of that time by symbol, None if the provider or the key's plan has no list of them."""
@@ -74,12 +86,32 @@ class SharedAnswers:
 
         def fetch_if_in_plan() -> bytes:
             try:
+                self._require_call()
                 return fetch()
             except (PlanError, TooOldError) as error:
                 log.warning("load_does_without", what=key, run=self.context.run_id, reason=str(error))
                 return _NO_ANSWER
+            except RateLimitedError as error:
+                self.newest.notes.write_next_call(error.until)
+                raise
 
-        packed = fetch_shared(self.context.connection, self.context.run_id, key, self.since, fetch_if_in_plan)
+        run_id = self.context.run_id
+        packed = fetch_shared(self.context.connection, run_id, key, self.since, fetch_if_in_plan, self._wait())
         if packed is None:
-            raise BusyError(f"{key} is being fetched", datetime.now(UTC) + timedelta(seconds=_BUSY_SECONDS))
+            until = datetime.now(UTC) + timedelta(seconds=self._random.uniform(1, _BUSY_SECONDS))
+            raise BusyError(f"{key} is being fetched", until)
         return packed
+
+    def _require_call(self) -> None:
+        """Raise RateLimitedError if another batch waits for a call already: one is enough for all."""
+        notes = self.newest.notes
+        notes.read()
+        if notes.next_call is not None and datetime.now(UTC) < notes.next_call:
+            raise RateLimitedError("the run waits for its next call", notes.next_call)
+
+    def _wait(self) -> Iterator[None]:
+        """Pause a few times while another worker fetches: most answers are there then, and no item has to come back."""
+        ends = monotonic() + _WAIT_SECONDS
+        while monotonic() < ends and not self.context.cancelled:
+            sleep(_PAUSE_SECONDS)
+            yield

@@ -5,6 +5,8 @@ from typing import NamedTuple
 from streamworkers.config import Settings
 from streamworkers.engine.job import Origin
 
+SHARE_OF_RUN = "run:"  # and its number: the share of a load that has one of its own
+
 
 class Turn(NamedTuple):
     """Whether a load goes before others, and its share of the calls: `share` is empty for one of its own."""

@@ -25,10 +25,14 @@ NO_SHARE = Share()
 
 
 class CallAnswer(NamedTuple):
-    """The ms to wait, 0 if the call may be made now, and whether a call is held for who asks again then."""
+    """The ms to wait, 0 if the call may be made now, and whether a call is held for who asks again then.
+
+    `beside` are the other shares of the same cost that wait too.
+    """
 
     wait_ms: int
     is_held: bool
+    beside: tuple[str, ...] = ()
 
 
 class RateLimiter:
@@ -52,8 +56,8 @@ class RateLimiter:
     ) -> CallAnswer:
         """Do the same for one of very many who wait: one for whom no call is held need not ask again so soon."""
         words = ["reserve", token, limit, window_ms, longest_ms, *share]
-        wait_ms, is_held = self._client.run("rate_limit", self._names(service), words)
-        return CallAnswer(int(wait_ms), bool(is_held))
+        wait_ms, is_held, *beside = self._client.run("rate_limit", self._names(service), words)
+        return CallAnswer(int(wait_ms), bool(is_held), tuple(sorted(name.decode() for name in beside)))
 
     def finish(self, service: str, token: str) -> None:
         """Report the end of a call: its window begins now."""

@@ -1,7 +1,7 @@
 """The interface of a provider of bars: one class, found by its name; other packages add theirs by an entry point."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -77,13 +77,15 @@ class NoDataError(BadPayloadError):
 class RateLimitedError(ProviderError):
     """The rate limit of the fleet or of the provider allows no call before `until` (aware).
 
-    `is_held` is false if very many wait, and no call is held for this one then.
+    `is_held` is false if very many wait, and no call is held for this one then. `beside` are the shares of others that
+    wait too.
     """
 
-    def __init__(self, detail: str, until: datetime, is_held: bool = True) -> None:
+    def __init__(self, detail: str, until: datetime, is_held: bool = True, beside: Sequence[str] = ()) -> None:
         super().__init__(f"{detail}; next call at {until.isoformat(timespec='seconds')}")
         self.until = until
         self.is_held = is_held
+        self.beside = tuple(beside)
 
 
 class BarOrigin(StrEnum):

@@ -4,7 +4,8 @@
 -- turns (HASH: share -> the turn of its next call; '' -> the earliest turn of one that waits).
 -- ARGV: 'reserve', token, limit, window ms, longest time of a call in ms, share, cost, time in ms that a claim holds a free
 -- call once it is due | 'finished', token
--- Returns for 'reserve': {0, 0} if the call may be made, else {the ms to wait, 1 if a call is held for it then, else 0}.
+-- Returns for 'reserve': {0, 0} if the call may be made, else {the ms to wait, 1 if a call is held for it then, else 0,
+-- the name of each other share of the same cost that waits too, at most 50}.
 -- Bound: the calls of one window, and the claims.
 -- A call counts from its end, because only then is it certain when it arrived.
 -- The next call belongs to the share with the earliest turn; each call of a share moves its turn on by its cost (start-time
@@ -134,4 +135,10 @@ else
     holds = 0
 end
 redis.call('PEXPIRE', KEYS[2], longest_wait + hold)
-return {wait, holds}
+local answer = {wait, holds}
+for share, found in pairs(shares) do
+    if share ~= name and found.cost == cost and #answer < 52 then
+        answer[#answer + 1] = share
+    end
+end
+return answer

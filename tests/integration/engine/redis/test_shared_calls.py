@@ -50,6 +50,16 @@ def test_calls_are_shared_by_weight_and_who_asks_first_gets_no_more(streams: Str
     assert abs(counts["anna"] - counts["ben"]) <= 1
 
 
+def test_who_waits_is_told_which_others_of_its_cost_wait(streams: Streams) -> None:
+    assert not any(_ask(streams, ONE, f"t{number}") for number in range(LIMIT))
+    assert _ask(streams, SWEEP, "s")
+    assert _ask(streams, Share("other", 10), "o")
+    assert _ask(streams, ANNA, "a")
+    answer = streams.rate_limiter.reserve_or_claim("x", "again", LIMIT, WINDOW_MS, LONGEST_MS, share=SWEEP)
+    assert answer.beside == ("other",)
+    assert streams.rate_limiter.reserve_or_claim("y", "t", LIMIT, WINDOW_MS, LONGEST_MS, share=SWEEP).beside == ()
+
+
 def test_without_shares_who_asks_first_gets_everything(streams: Streams) -> None:
     """The negative control of the one before."""
     got = _share_out(streams, [("sweep", ONE), ("anna", ONE), ("ben", ONE)], 5)
