@@ -40,7 +40,7 @@ class LoadOhlcv(Job[LoadParameters]):
     keeps_keys_together: ClassVar[bool] = True  # hours share the request for minutes, weeks and months that for days
     parameters: ClassVar[type[JobParameters]] = LoadParameters
     counters: ClassVar[tuple[JobCounter, ...]] = (
-        JobCounter("provider_calls", "Calls to a provider, by answer", ("provider", "answer")),
+        JobCounter("provider_calls", "Calls to a provider, by answer and purpose", ("provider", "answer", "purpose")),
         JobCounter("provider_waits", "Provider calls delayed by the fleet-wide rate limit", ("provider",)),
         JobCounter("provider_bars", "Bars from providers that were stored", ("provider", "timeframe")),
         JobCounter("provider_bars_rejected", "Bars from providers that were rejected, by rule", ("provider", "rule")),

@@ -11,9 +11,10 @@ from streamworkers.loading.newest_day import NewestDay
 from streamworkers.loading.outages import ProviderWatch
 from streamworkers.loading.outcomes import LoadFacts
 from streamworkers.loading.parameters import LoadParameters
-from streamworkers.loading.plan import Fetch, LoadRules
+from streamworkers.loading.plan import Fetch, LoadRules, is_checked
 from streamworkers.loading.provenance import StoredSeries, find_better
 from streamworkers.loading.providers.provider import BarOrigin, Provider
+from streamworkers.loading.purpose import Purpose
 from streamworkers.loading.run_notes import RunNotes
 from streamworkers.loading.shared_answers import SharedAnswers
 from streamworkers.loading.waiting import WaitingItems
@@ -74,6 +75,17 @@ class BatchScope:
     def is_of_new_york(self, fetch: Fetch) -> bool:
         """True if the day of all symbols, that of the stocks of New York, has those of a fetch."""
         return exchange_named(self.calendars.calendar_of(fetch.request.symbol)).zone == EXCHANGE_ZONE
+
+    def purpose_of(self, fetch: Fetch) -> Purpose:
+        """Return what the calls of a fetch are for."""
+        if any(want.replaces for want in fetch.wants):
+            return Purpose.RELOAD
+        if self.rules.only_gaps:
+            return Purpose.FILL_GAPS
+        is_stored = any(want.number in self.found for want in fetch.wants)
+        if self.rules.span is None and is_stored and is_checked(fetch.request.symbol, self.rules):
+            return Purpose.CHECK
+        return Purpose.LOAD
 
     def finds_better(self, frame: Timeframe, symbol: str) -> bool:
         """True if stored bars are better than the provider's, which a fake confesses with its first answer."""

@@ -10,6 +10,7 @@ from streamworkers.loading.listings import Listings, list_unlisted
 from streamworkers.loading.newest_day import find_newest_session
 from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
 from streamworkers.loading.providers.provider import BarsRequest, Provider, UnlikeAnswersError
+from streamworkers.loading.purpose import Purpose, calling_for
 from streamworkers.market.bars.bars import Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
 from streamworkers.market.calendar.windows import days_since_epoch, moment_of, start_of, whole_windows
@@ -54,7 +55,8 @@ def confirm_absence(
     last = min(max(span[1] for span in spans), fetch.request.last)
     request = BarsRequest(fetch.request.symbol, fetch.request.timeframe, first, max(first, last))
     again = Fetch(request, tuple(wants), fetch.begin)
-    found = run_fetch(again, provider, rules, (), should_stop, lambda _: None)
+    with calling_for(Purpose.CONFIRM):
+        found = run_fetch(again, provider, rules, (), should_stop, lambda _: None)
     more = sum(loaded.spool.count for loaded in found)
     for loaded in found:
         loaded.spool.close()

@@ -15,6 +15,7 @@ from streamworkers.loading.listings import Listings
 from streamworkers.loading.outages import CallFailure
 from streamworkers.loading.plan import Fetch
 from streamworkers.loading.providers.provider import PlanError, Provider, ProviderError, TooOldError
+from streamworkers.loading.purpose import calling_for
 
 BEGIN_SECONDS = 30.0  # fetches that have not begun by then go back to the queue
 STOP_SECONDS = 240.0  # fetches stop between two pages after this time, well below the time limit of a call
@@ -89,7 +90,8 @@ class FetchThreads:
         if reason := self._scope.notes.reason_to_stop(fetch.request.timeframe.name):
             raise PlanError(reason)
         try:
-            return self._fetch_history(fetch, provider, checkpoint)
+            with calling_for(self._scope.purpose_of(fetch)):
+                return self._fetch_history(fetch, provider, checkpoint)
         finally:
             self._times[fetch.key] = (begun, time.monotonic())
 

@@ -14,6 +14,7 @@ from streamworkers.errors import PermanentError, StopRunError
 from streamworkers.loading.plan import LoadRules, NothingToLoad, Plan, Span
 from streamworkers.loading.provenance import StoredSeries
 from streamworkers.loading.providers.provider import Listing, Provider
+from streamworkers.loading.purpose import Purpose, calling_for
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
 from streamworkers.market.calendar.windows import start_of, whole_windows
 
@@ -107,7 +108,8 @@ class Listings:
         if listing is not None or not self.asks:
             return listing
         try:
-            listing = self.provider.listing(symbol, first)
+            with calling_for(Purpose.LISTING):
+                listing = self.provider.listing(symbol, first)
         except StopRunError:
             raise
         except PermanentError as error:

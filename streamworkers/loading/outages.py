@@ -14,6 +14,7 @@ import structlog
 
 from streamworkers.errors import ItemError, PermanentError, StopRunError
 from streamworkers.loading.providers.provider import Provider, ProviderError, RateLimitedError
+from streamworkers.loading.purpose import Purpose, calling_for
 from streamworkers.loading.run_notes import RunNotes
 
 _FIRST_PAUSES = 60  # the first pause is this part of the longest one
@@ -117,7 +118,7 @@ class ProviderWatch:
             raise PausedError(_describe(outage), min(outage.next_probe_at, self._next_probe(outage)))
         outage = Outage(*claimed)
         try:
-            answered = self.provider.probe()
+            answered = self._probe()
         except RateLimitedError as error:
             self._probe_at(error.until)
             raise
@@ -191,7 +192,7 @@ class ProviderWatch:
             return False
         if self._answers is None:
             try:
-                self.provider.probe()
+                self._probe()
             except ProviderError as error:
                 self._answers = not error.may_be_away
             except PermanentError:
@@ -224,6 +225,10 @@ class ProviderWatch:
             "UPDATE provider_outages SET next_probe_at = %s WHERE provider = %s AND ended_at IS NULL",
             (moment, self.provider.name),
         )
+
+    def _probe(self) -> bool:
+        with calling_for(Purpose.PROBE):
+            return self.provider.probe()
 
     def _read(self) -> Outage | None:
         row = self.connection.execute(_READ, (self.provider.name,)).fetchone()

@@ -9,6 +9,7 @@ from streamworkers.engine.job import Context
 from streamworkers.engine.redis.rate_limiter import Share
 from streamworkers.loading.parameters import LoadParameters
 from streamworkers.loading.providers.provider import Calls, Provider, RateLimitedError
+from streamworkers.loading.purpose import current_purpose
 from streamworkers.loading.turn import SHARE_OF_RUN
 
 CALL_WINDOW_MS = 60_000
@@ -43,6 +44,6 @@ def limit_calls(provider: Provider, context: Context[LoadParameters], settings: 
 
     def count(answer: str) -> None:
         with lock:
-            tallies["provider_calls", provider.name, answer] += 1
+            tallies["provider_calls", provider.name, answer, current_purpose()] += 1
 
     return Calls(reserve, finish, count)

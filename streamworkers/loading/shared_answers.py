@@ -24,6 +24,7 @@ from streamworkers.loading.providers.provider import (
     Split,
     TooOldError,
 )
+from streamworkers.loading.purpose import Purpose, calling_for
 
 _NO_ANSWER = b"null"
 _WAIT_SECONDS = 5.0
@@ -73,12 +74,14 @@ class SharedAnswers:
         return None if packed == _NO_ANSWER else unpack_day(packed, day)
 
     def _fetch_splits(self, first: date, last: date) -> bytes:
-        splits = self.provider.splits(first, last)
-        return _NO_ANSWER if splits is None else msgspec.json.encode(list(splits))
+        with calling_for(Purpose.SPLITS):
+            splits = self.provider.splits(first, last)
+            return _NO_ANSWER if splits is None else msgspec.json.encode(list(splits))
 
     def _fetch_day(self, day: date) -> bytes:
         self.newest.require_due(day)
-        pages = self.provider.day_of_all(day)
+        with calling_for(Purpose.DAY_OF_ALL):
+            pages = self.provider.day_of_all(day)
         return _NO_ANSWER if pages is None else pack_day(pages)
 
     def _fetch(self, key: str, fetch: Callable[[], bytes]) -> bytes:

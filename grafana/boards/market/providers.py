@@ -18,6 +18,7 @@ _OUTAGES = """
 def section() -> Section:
     """The section of calls to providers."""
     calls = "sum by (provider, answer) (rate(streamworkers_provider_calls_total[$__rate_interval])) * 60"
+    purposes = "sum by (provider, purpose) (rate(streamworkers_provider_calls_total[$__rate_interval])) * 60"
     counted = "max by (provider) (streamworkers_provider_counted_calls)"
     waits = "sum by (provider) (rate(streamworkers_provider_waits_total[$__rate_interval])) * 60"
     stored = "sum by (timeframe) (rate(streamworkers_provider_bars_total[$__rate_interval])) * 60"
@@ -36,7 +37,19 @@ def section() -> Section:
                 ),
                 [promql(calls, "{{provider}} {{answer}}")],
                 Look(unit="short", minimum=0, columns=fixed, no_value="no provider was called"),
-                Size(12, 8),
+                Size(8, 8),
+            ).over("24h"),
+            timeseries(
+                About(
+                    55,
+                    "Calls a minute, by purpose",
+                    "What are the calls spent on? Beside new bars (`load`, `day_of_all`) a load asks for splits and"
+                    " listings, a second time for what an answer left out (`confirm`), and again for old bars (`check`,"
+                    " `reload`).",
+                ),
+                [promql(purposes, "{{provider}} {{purpose}}")],
+                Look(unit="short", minimum=0, no_value="no provider was called"),
+                Size(8, 8),
             ).over("24h"),
             timeseries(
                 About(
@@ -47,7 +60,7 @@ def section() -> Section:
                 ),
                 [promql(counted, "{{provider}}: in the last minute"), promql(waits, "{{provider}}: waits a minute")],
                 Look(unit="short", decimals=0, minimum=0, no_value="no provider was called"),
-                Size(12, 8),
+                Size(8, 8),
             ).over("24h"),
             table(
                 About(

@@ -172,7 +172,9 @@ def _of_provider(labels: Labels, number: int, state: State, clock: Clock) -> Ite
         bad += list(np.arange(state.away_since, clock.times[-1], 60))
     calls: dict[str, Values] = {"200": clock.count(good), "timeout": clock.count(bad), "429": 0 * clock.one}
     for answer, values in calls.items():
-        yield Series("streamworkers_provider_calls_total", {**labels, "answer": answer}, values)
+        yield Series("streamworkers_provider_calls_total", {**labels, "answer": answer, "purpose": "load"}, values)
+    listings = {**labels, "answer": "200", "purpose": "listing"}
+    yield Series("streamworkers_provider_calls_total", listings, np.floor(clock.count(good) / 20))
     yield Series("streamworkers_provider_waits_total", labels, np.floor(clock.count(good) / 40))
     yield Series("streamworkers_provider_bars_total", {**labels, "timeframe": "day"}, clock.count(good))
     yield Series("streamworkers_provider_bars_rejected_total", {**labels, "rule": "price"}, 0 * clock.one)
