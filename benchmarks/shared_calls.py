@@ -41,7 +41,7 @@ def main() -> None:
 def measure(bench: Bench, words: argparse.Namespace, what: str, most_items: int) -> list[list[str]]:
     """Rows of one rule: the requests come when the large load has made its first calls."""
     bench.empty()
-    bench.connection.execute("TRUNCATE ohlcv_daily, series_sources, stored_series, series_versions")
+    bench.connection.execute("TRUNCATE ohlcv_daily, series_sources, series_state, series_versions")
     with fake_massive_process("--now", "2025-11-25T20:30:00-05:00") as url:
         settings = {
             "MASSIVE_BASE_URL": url,
