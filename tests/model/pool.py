@@ -30,7 +30,7 @@ from streamworkers.engine.services.reclaimer import Reclaimer
 from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
-from streamworkers.errors import PermanentError, RedisUnavailableError
+from streamworkers.errors import PermanentError, RedisUnavailableError, StopRunError
 from streamworkers.faults import Fault, is_transient
 
 QUEUE = "model"
@@ -143,6 +143,8 @@ class Record:
 
     charges: dict[ItemKey, int] = field(default_factory=dict)
     given_up: set[ItemKey] = field(default_factory=set)
+    stopping: set[ItemKey] = field(default_factory=set)
+    stopped_runs: set[int] = field(default_factory=set)
     wrong_calls: list[Item] = field(default_factory=list)
     max_attempts: dict[int, int] = field(default_factory=dict)
 
@@ -175,6 +177,11 @@ class Scripted(Job[JobParameters]):
                 self._record.given_up.add((item.run_id, item.seq))
         if "raise" in wishes:
             raise ValueError("as wished")
+        if "stop" in wishes:  # the first that is still open dies for it
+            self._record.stopping.update((item.run_id, item.seq) for item in items)
+            self._record.stopped_runs.add(context.run_id)
+        if wishes == ["stop"]:
+            raise StopRunError("as wished")
         if len(items) == 1 and wishes == ["give_up"]:
             raise PermanentError("as wished")
         return [outcome for pair in zip(items, wishes, strict=True) for outcome in _outcome(*pair)]
@@ -210,6 +217,8 @@ def _outcome(item: Item, wish: str) -> Sequence[Outcome]:
     match wish:
         case "fail":
             return [Failed(item, "as wished")]
+        case "stop":
+            return [Failed(item, "as wished", permanent=True, stops_run=True)]
         case "give_up":
             return [Failed(item, "as wished", permanent=True)]
         case "snooze":

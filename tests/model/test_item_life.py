@@ -30,7 +30,7 @@ from streamworkers.database import Connection, SessionLimits, open_pool
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import RunRequest
-from streamworkers.engine.ledger import ItemUpdate, Run, transitions
+from streamworkers.engine.ledger import ItemUpdate, Run, stopping, transitions
 from streamworkers.engine.redis import leases as leases_module
 from streamworkers.engine.redis import queue as queue_module
 from streamworkers.engine.redis.inspector import Backlog
@@ -80,6 +80,7 @@ class RunRow(NamedTuple):
     max_attempts: int
     completed_at: datetime | None
     counts: tuple[int | None, int | None, int | None]
+    reason: str | None
 
 
 class ItemLife(RuleBasedStateMachine):
@@ -96,6 +97,7 @@ class ItemLife(RuleBasedStateMachine):
         self.reopened: set[ItemKey] = set()
         self.purged: set[ItemKey] = set()
         self.cancelled: int | None = None
+        self.ever_cancelled: set[int] = set()
         self.hired = 0
         self.workers: list[Worker] = []
 
@@ -119,6 +121,7 @@ class ItemLife(RuleBasedStateMachine):
     def cancels(self, number: int) -> None:
         run_id = _chosen(self._open_runs(), number)
         self.cancelled = run_id
+        self.ever_cancelled.add(run_id)
         self._client_does(lambda connection: operations.cancel(connection, self.streams, run_id), None)
 
     @precondition(lambda self: self._may_reopen() and self._reopenable())
@@ -139,6 +142,7 @@ class ItemLife(RuleBasedStateMachine):
         for key in keys:
             self.services.record.charges.pop(key, None)
             self.services.record.given_up.discard(key)
+            self.services.record.stopping.discard(key)
 
     @precondition(lambda self: self._items_that_are("failed") and self._is_reconciler_free())
     @rule(number=numbers)
@@ -164,6 +168,11 @@ class ItemLife(RuleBasedStateMachine):
     @rule(number=numbers, count=st.integers(1, 5), wishes=scripts, point=worker_points)
     def works_and_stands_still(self, number: int, count: int, wishes: Sequence[str], point: str) -> None:
         self._work(_chosen(self._idle(), number), count, wishes, point)
+
+    @precondition(lambda self: self._idle())
+    @rule(number=numbers, count=st.integers(1, 5), wishes=scripts, point=st.none() | worker_points)
+    def stops_the_run(self, number: int, count: int, wishes: Sequence[str], point: str | None) -> None:
+        self._work(_chosen(self._idle(), number), count, [*wishes, "stop"], point)
 
     @precondition(lambda self: self._busy())
     @rule(number=numbers, point=st.none() | worker_points)
@@ -249,6 +258,7 @@ class ItemLife(RuleBasedStateMachine):
         assert self.services.record.wrong_calls == []
         for key, item in items.items():
             self._check_item(key, item, runs[key[0]].max_attempts)
+            self._check_who_cancelled(key, item)
         for run_id, run in runs.items():
             self._check_run(run_id, run, [item.status for key, item in items.items() if key[0] == run_id])
         self.items, self.runs = items, runs
@@ -264,9 +274,12 @@ class ItemLife(RuleBasedStateMachine):
             is_meant = key in self.reopened or (key in self.purged and before.status == "failed")
             assert is_meant, f"opened by nobody: {key} {before} {item}"
         if item.status == "failed":
-            assert key in record.given_up or record.charges.get(key, 0) >= max_attempts, (
-                f"dead before its time: {key} {item}"
-            )
+            is_meant = key in record.given_up or key in record.stopping
+            assert is_meant or record.charges.get(key, 0) >= max_attempts, f"dead before its time: {key} {item}"
+
+    def _check_who_cancelled(self, key: ItemKey, item: ItemRow) -> None:
+        if item.status == "cancelled" and key not in self.purged and key[0] not in self.ever_cancelled:
+            assert key[0] in self.services.record.stopped_runs, f"cancelled by nobody: {key} {item}"
 
     def _check_run(self, run_id: int, run: RunRow, states: Sequence[str]) -> None:
         before = self.runs.get(run_id)
@@ -283,6 +296,8 @@ class ItemLife(RuleBasedStateMachine):
             assert run.status == before.status
         elif run_id == self.cancelled:
             assert run.status == "CANCELLED"
+        elif run.reason is not None:
+            assert (run.status, counts[1] > 0) == ("FAILED", True), f"stopped by no item: {run_id} {run} {states}"
         else:
             assert run.status == _state_of(counts[0], counts[1])
 
@@ -379,12 +394,12 @@ class ItemLife(RuleBasedStateMachine):
             " FROM run_items i JOIN runs r ON r.id = i.run_id"
         ).fetchall()
         runs: list[Any] = execute(
-            "SELECT id, status, item_count, max_attempts, completed_at, completed_count, failed_count, cancelled_count"
-            " FROM runs"
+            "SELECT id, status, item_count, max_attempts, completed_at, completed_count, failed_count, cancelled_count,"
+            " reason FROM runs"
         ).fetchall()
         return (
             {(row[0], row[1]): ItemRow(*row[2:]) for row in items},
-            {row[0]: RunRow(row[1], row[2], row[3], row[4], tuple(row[5:])) for row in runs},
+            {row[0]: RunRow(row[1], row[2], row[3], row[4], tuple(row[5:8]), row[8]) for row in runs},
         )
 
 
@@ -532,3 +547,26 @@ def test_with_a_run_ended_too_early_an_open_item_in_it_is_found(
 ) -> None:
     monkeypatch.setattr(transitions, "OPEN_STATES", ("pending",))
     assert _counterexample(services, "works", "reconciles").startswith("ended with open items")
+
+
+@pytest.mark.timeout(600)
+def test_with_a_stopped_run_whose_other_items_stay_open_that_is_found(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "_CANCEL", "SELECT %s::text, %s::date, %s::bigint")
+    assert _counterexample(services, "stops_the_run").startswith("ended with open items")
+
+
+def test_an_item_whose_run_was_stopped_by_another_has_no_effect(services: Services) -> None:
+    machine = ItemLife(services)
+    machine._enqueue(count=3, max_attempts=2, point=None)
+    machine.the_ledger_is_right()
+    machine.workers = [machine._hired() for _ in range(2)]
+    machine.works_and_stands_still(number=0, count=1, wishes=["complete"], point="committing")
+    machine.works(number=0, count=1, wishes=["stop"])
+    machine.the_ledger_is_right()
+    assert [run.status for run in machine.runs.values()] == ["FAILED"]
+    machine.goes_on(number=0, point=None)
+    machine.the_ledger_is_right()
+    assert sorted(item.status for item in machine.items.values()) == ["cancelled", "cancelled", "failed"]
+    machine.teardown()
