@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamworkers.market.bars.bars import Bars
 
 _SIZE, _DPI = (8.0, 4.5), 100
+_MARGINS = {"left": 0.09, "right": 0.98, "top": 0.93, "bottom": 0.09, "hspace": 0.06}  # a layout takes twice as long
 _PRICE, _LEVEL, _NEWEST = "#3465a4", "#c4a000", "#cc0000"
 Values = NDArray[np.float64]
 
@@ -37,7 +38,8 @@ def draw(drawing: Drawing) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=_SIZE, dpi=_DPI)
+    figure.subplots_adjust(**_MARGINS)
     canvas = FigureCanvasAgg(figure)
     times = drawing.bars.times.astype("datetime64[ms]").astype(object)
     ratios = [3, 1] if drawing.below else [1]
