@@ -83,3 +83,15 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, bars_csv: Pa
         process.communicate(timeout=patient(60))
         assert process.returncode != 0
         assert _left_running(tmp_path / "data") == []
+
+
+def test_the_alert_of_the_demo_fires_and_its_message_is_printed(tmp_path: Path) -> None:
+    with _demo(tmp_path, "--symbols", "3") as process:
+        output, _ = process.communicate(timeout=patient(150))
+        assert process.returncode == 0, output
+        assert "an alert: DEMO1 price > 76.5 day; the symbol is invented, its newest bar is of " in output
+        assert "  │ Alert on DEMO1: demo\n  │\n  │ DEMO1: price > 76.5 (day), price 77.26\n" in output
+        assert "  │ [Snooze 1 h] [Mute] [Show]\n" in output
+        assert (tmp_path / "data" / "demo-chart.png").read_bytes().startswith(b"\x89PNG")
+        assert f"its chart: {tmp_path / 'data' / 'demo-chart.png'}\n" in output
+        assert _left_running(tmp_path / "data") == []

@@ -165,6 +165,11 @@ def read_endpoints(connection: Connection, users: Sequence[str]) -> dict[str, li
     return found
 
 
+def list_on_channel(connection: Connection, channel: str) -> list[Endpoint]:
+    """The endpoints of all users on a channel."""
+    return [Endpoint(**row) for row in fetch_rows(connection, f"{_FIND} WHERE channel = %s ORDER BY id", (channel,))]
+
+
 def find_at_address(connection: Connection, channel: str, address: str) -> list[Endpoint]:
     """The endpoints of all users with this address, oldest first: whose chat is it?"""
     statement = f"{_FIND} WHERE channel = %s AND address = %s ORDER BY id"

@@ -1,6 +1,6 @@
 """What people ask about notifications: which there are, and what each delivery of one has come to."""
 
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from streamworkers.database import Connection, fetch_row, fetch_rows
@@ -25,6 +25,23 @@ SELECT d.id, d.channel, e.name AS endpoint, d.state, d.reason, d.is_digest, d.at
        d.sent_at, (SELECT count(*) FROM delivery_notifications o WHERE o.delivery_id = d.id) AS notifications
 FROM delivery_notifications l JOIN deliveries d ON d.id = l.delivery_id LEFT JOIN endpoints e ON e.id = d.endpoint_id
 WHERE l.notification_id = %s ORDER BY d.channel, d.created_at, d.id"""
+
+
+_NEWEST = "SELECT state, reason, picture FROM deliveries WHERE endpoint_id = %s ORDER BY created_at DESC LIMIT 1"
+
+
+class SentMessage(NamedTuple):
+    """A delivery as those see it who wait for it."""
+
+    state: str
+    reason: str | None
+    picture: bytes | None
+
+
+def read_newest_message(connection: Connection, endpoint_id: int) -> SentMessage | None:
+    """The newest delivery to an endpoint; None if there is none yet."""
+    row = fetch_row(connection, _NEWEST, (endpoint_id,))
+    return None if row is None else SentMessage(**row)
 
 
 def list_notifications(
