@@ -15,7 +15,7 @@ from streamworkers.telegram.sending import AnswerSender
 
 log = structlog.get_logger()
 MOST_WAITING = 1000
-MOST_TEXTS = 20  # texts to chats that are not linked, in a minute
+MOST_TEXTS, MOST_TEXTS_OF_A_CHAT = 20, 3  # texts to chats that are not linked, in a minute
 _IDLE_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
 _BATCH = 50
@@ -33,7 +33,7 @@ class AnswerLoop(Loop):
         self._api, self._sender = api, sender
         self._looked_at = float("-inf")
         self._waiting: queue.Queue[Handled] = queue.Queue(MOST_WAITING)
-        self._texts: deque[float] = deque(maxlen=MOST_TEXTS)
+        self._texts: deque[tuple[float, int]] = deque()
 
     def add(self, handled: Handled) -> None:
         """Send what belongs to an update soon; with too many waiting, a little later."""
@@ -77,9 +77,12 @@ class AnswerLoop(Loop):
 
     def _send_text(self, plain: PlainText) -> None:
         now = time.monotonic()
-        if len(self._texts) == MOST_TEXTS and now - self._texts[0] < 60:
+        while self._texts and now - self._texts[0][0] >= 60:
+            self._texts.popleft()
+        here = sum(chat == plain.chat_id for _, chat in self._texts)
+        if len(self._texts) >= MOST_TEXTS or here >= MOST_TEXTS_OF_A_CHAT:
             return
-        self._texts.append(now)
+        self._texts.append((now, plain.chat_id))
         self._try("sendMessage", {"chat_id": plain.chat_id, "text": plain.text})
 
     def _try(self, method: str, parameters: Mapping[str, object]) -> None:

@@ -7,7 +7,7 @@ from streamworkers.engine.enqueue import enqueue_many
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.errors import BadInputError, UnknownJobError
 from streamworkers.notifications.content import Content
-from streamworkers.notifications.store.answers import PROMISED_WITHIN, promise_answer
+from streamworkers.notifications.store.answers import PROMISED_WITHIN, count_promised, promise_answer
 from streamworkers.telegram.commands import (
     Command,
     ListAlerts,
@@ -21,6 +21,7 @@ from streamworkers.telegram.printer import print_command
 from streamworkers.telegram.store.links import Link, require_endpoint
 
 COMMAND_JOB = "bot_command"
+MOST_RUNS = 3  # of a user at once: they share the workers that send messages
 _NO_WORKER = "no worker does this: it needs `streamworkers worker --queue notify=1`"
 
 
@@ -44,8 +45,11 @@ def start_command(connection: Connection, link: Link, command: Command) -> Conte
 def start_run(connection: Connection, link: Link, request: RunRequest, title: str) -> int:
     """Submit a run for a link with the id of the answer that it writes, in the caller's transaction; returns its id.
 
-    If nothing has come of it within ten minutes, an answer says so. Raises BadInputError if no worker has the job.
+    If nothing has come of it within ten minutes, an answer says so. Raises BadInputError if no worker has the job, or
+    if the user waits for too many.
     """
+    if count_promised(connection, link.user) >= MOST_RUNS:
+        raise BadInputError(f"{MOST_RUNS} runs for you have not ended yet: wait for their answers")
     minutes = PROMISED_WITHIN.seconds // 60
     line = f"Its run has not ended within {minutes} min. If it still does, the answer comes then."
     otherwise = Content(f"Nothing has come of {title}", (line,))

@@ -46,6 +46,7 @@ _WORD = re.compile(r"\S+")
 _NUMBER = re.compile(r"#?([0-9]{1,18})")
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})")
+_UNSEEN = ("Cf", "Cc", "Cs")  # what directs a text, control characters, and halves of a pair
 _DASHES = {ord(dash): "-" for dash in "\N{EN DASH}\N{EM DASH}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}"}
 _QUOTES = {ord(quote): '"' for quote in "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"}
 
@@ -56,11 +57,11 @@ class _Word(NamedTuple):
 
 
 def plain_text(text: str) -> str:
-    """The text with a space for each invisible character, and the quotes of phones as those of a keyboard.
+    """The text with a space for each character that cannot be seen or stored, and the quotes of a keyboard.
 
     Its length stays, so that columns are those of the message.
     """
-    shown = "".join(" " if unicodedata.category(char) == "Cf" else char for char in text)
+    shown = "".join(" " if unicodedata.category(char) in _UNSEEN else char for char in text)
     return shown.translate(_QUOTES)
 
 

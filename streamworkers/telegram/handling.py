@@ -132,16 +132,18 @@ class _UpdateHandler:
             return self._link(link, word)
         if incoming.is_group and word is not None and word not in WORDS and "@" not in incoming.text:
             return Handled("ignored")  # of another bot in this group
-        note_command(self._connection, self._bot.id, self._number, link.user)
         if self._incoming.is_group:
             follow_topic(self._connection, link, self._incoming.topic)
+        return self._limit(link) or self._answer(link, self._execute(link))
+
+    def _limit(self, link: Link) -> Handled | None:
+        """Count what is answered; from a number on nothing is, and once the answer is that."""
+        note_command(self._connection, self._bot.id, self._number, link.user)
         count = count_commands(self._connection, link.user, 60)
-        if count > MOST_COMMANDS:
-            text = f"More than {MOST_COMMANDS} commands in a minute: wait a little"
-            return (
-                self._answer(link, _Reply(Content(text), "limited")) if count == MOST_COMMANDS + 1 else self._silent()
-            )
-        return self._answer(link, self._execute(link))
+        if count <= MOST_COMMANDS:
+            return None
+        text = f"More than {MOST_COMMANDS} commands in a minute: wait a little"
+        return self._answer(link, _Reply(Content(text), "limited")) if count == MOST_COMMANDS + 1 else self._silent()
 
     def _execute(self, link: Link) -> _Reply:
         """Execute a command; what it changed is undone if it fails, and the failure is the answer."""
@@ -210,7 +212,7 @@ class _UpdateHandler:
         if code is None:
             if link is not None:
                 start_messages(self._connection, link)
-                return self._answer(link, _Reply(_greeting(link), "done"))
+                return self._limit(link) or self._answer(link, _Reply(_greeting(link), "done"))
             return self._tell(_NOT_LINKED) if not self._incoming.is_group and word else self._silent()
         if self._age() > OLD_SECONDS:
             return self._tell(f"Sent {_show_age(self._age())} ago, so nothing was done: send it again")
@@ -233,7 +235,8 @@ class _UpdateHandler:
     def _no_command(self, link: Link | None) -> Handled:
         if link is None or self._incoming.is_group:
             return Handled("ignored")
-        return self._answer(link, _Reply(Content("Commands begin with /", ("/help lists them.",)), "rejected"))
+        hint = _Reply(Content("Commands begin with /", ("/help lists them.",)), "rejected")
+        return self._limit(link) or self._answer(link, hint)
 
     def _answer(self, link: Link, reply: _Reply) -> Handled:
         press = (self._incoming.press, reply.content.title) if self._incoming.press else None

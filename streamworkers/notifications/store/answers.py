@@ -24,6 +24,9 @@ _KEEP_LATE = """
 INSERT INTO deliveries (user_id, endpoint_id, channel, type, priority, content, picture, expires_at)
 SELECT user_id, endpoint_id, channel, type, priority, %(content)s, %(picture)s, clock_timestamp() + %(life)s
 FROM deliveries WHERE id = %(id)s AND state <> 'suppressed' AND endpoint_id IS NOT NULL"""
+_PROMISED = """
+SELECT count(*) FROM deliveries
+WHERE user_id = %s AND type = %s AND state = 'queued' AND not_before > clock_timestamp() + %s"""
 _CHAT = "SELECT e.address FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id WHERE d.id = %s"
 _ERASE = """
 UPDATE deliveries SET content = NULL, parts = NULL, picture = NULL, provider_id = NULL,
@@ -45,6 +48,12 @@ def promise_answer(connection: Connection, endpoint: Endpoint, otherwise: Conten
     """Add an answer that a run will write, and return its id; if none does in time, `otherwise` is sent."""
     life = PROMISED_WITHIN + EXPIRES_AFTER
     return add_message(connection, endpoint, ANSWER_TYPE, otherwise, life, due_in=PROMISED_WITHIN)
+
+
+def count_promised(connection: Connection, user: str) -> int:
+    """The answers to a user that runs have still to write."""
+    count: int = fetch_value(connection, _PROMISED, (user, ANSWER_TYPE, ADMITTED_AFTER))
+    return count
 
 
 def keep_answer(connection: Connection, answer: uuid.UUID, content: Content, picture: bytes | None = None) -> None:

@@ -207,6 +207,17 @@ def test_twenty_commands_a_minute(ann: BotStage, connection: Connection) -> None
     assert ann.say("/quiet") == "No quiet hours"
 
 
+@pytest.mark.parametrize("text", ["hello", "/start"])
+def test_whatever_is_answered_counts_as_a_command(ann: BotStage, text: str) -> None:
+    for _ in range(20):
+        assert ann.handle(ann.message(text)).answers
+    _age(
+        ann.connection, "telegram_updates", "handled_at", -3600
+    )  # so that none is a minute old, however long they took
+    outcomes = [ann.handle(ann.message(text)).outcome for _ in range(2)]
+    assert outcomes == ["limited", "ignored"]
+
+
 def test_old_messages_change_nothing_and_are_answered_if_they_only_read(ann: BotStage, connection: Connection) -> None:
     number = _add(ann)
     three_hours = 3 * 3600 + 10

@@ -134,6 +134,14 @@ def test_what_cannot_be_drawn_starts_no_run(ann: BotStage, symbol: str) -> None:
     assert not [each for each in _waiting(ann.connection) if each["title"].startswith(NEVER)]
 
 
+def test_three_runs_of_a_user_at_once(ann: BotStage, symbol: str, execute: Execute) -> None:
+    for number in range(3):
+        assert ann.say(f"/chart {symbol}").endswith(f"run {number + 1}")
+    assert ann.say(f"/chart {symbol}") == "Not done\n3 runs for you have not ended yet: wait for their answers"
+    execute()
+    assert ann.say(f"/chart {symbol}").endswith("run 4")
+
+
 def test_bars_that_go_before_the_run_are_answered(ann: BotStage, symbol: str, execute: Execute) -> None:
     ann.say(f"/chart {symbol}")
     ann.connection.execute("DELETE FROM ohlcv_daily")

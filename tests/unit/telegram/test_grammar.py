@@ -82,12 +82,14 @@ def test_other_texts_are_no_commands(text: str) -> None:
     assert find_word(text, BOT) is None
 
 
-def test_invisible_characters_are_spaces_and_columns_stay() -> None:
-    text = "\u200f/alert AAPL\u200b > 15x\u2066"
+@pytest.mark.parametrize("unseen", ["\u200b", "\u202e", "\x00", "\x1b", "\ud83d"])
+def test_what_cannot_be_seen_or_stored_is_a_space_and_columns_stay(unseen: str) -> None:
+    text = f"\u200f/alert AAPL{unseen} > 15x\u2066"
     assert len(plain_text(text)) == len(text)
     with pytest.raises(RuleError) as raised:
         parse_command(text, VOCABULARY)
     assert raised.value.column == text.index("15x") + 1
+    assert unseen not in str(raised.value)
 
 
 def test_a_long_message_gets_a_short_answer() -> None:
