@@ -63,6 +63,12 @@ def execute(pool: "ConnectionPool[Connection]", streams: Streams, registry: Regi
     return execute_all
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are words, as without the extra, which costs less."""
+    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
+
+
 def _waiting(connection: Connection) -> list[dict[str, Any]]:
     """Answers that are not sent: the title, the lines, whether there is a picture, and whether they are due."""
     rows = fetch_rows(
@@ -110,10 +116,8 @@ def test_a_chart_is_drawn_by_a_run_and_sent_once(
     assert (call.method, call.chat, call.photo_bytes) == ("sendPhoto", str(ANN), len(chart["picture"]))
 
 
-def test_without_the_extra_the_chart_is_words(
-    ann: BotStage, symbol: str, execute: Execute, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
+@pytest.mark.usefixtures("no_pictures")
+def test_without_the_extra_the_chart_is_words(ann: BotStage, symbol: str, execute: Execute) -> None:
     ann.say(f"/chart {symbol} 1d")
     execute()
     chart = _waiting(ann.connection)[-1]
@@ -134,6 +138,7 @@ def test_what_cannot_be_drawn_starts_no_run(ann: BotStage, symbol: str) -> None:
     assert not [each for each in _waiting(ann.connection) if each["title"].startswith(NEVER)]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_three_runs_of_a_user_at_once(ann: BotStage, symbol: str, execute: Execute) -> None:
     for number in range(3):
         assert ann.say(f"/chart {symbol}").endswith(f"run {number + 1}")
@@ -185,6 +190,7 @@ def test_a_run_of_a_command_may_do_what_its_chat_may(ann: BotStage, execute: Exe
     assert lines[1:] == ["it needs the scope ops", "user 'ann' has no alert 12"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_without_a_run_the_chat_learns_that_nothing_came_and_a_late_result_comes_too(
     ann: BotStage, symbol: str, execute: Execute
 ) -> None:
@@ -201,6 +207,7 @@ def test_without_a_run_the_chat_learns_that_nothing_came_and_a_late_result_comes
     assert (late["title"], late["is_due"]) == (f"{symbol}, day", True)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_what_was_asked_before_forget_is_not_sent(ann: BotStage, symbol: str, execute: Execute) -> None:
     ann.say(f"/chart {symbol}")
     ann.press(ann.button(ann.handle(ann.message("/forget"))))
