@@ -8,6 +8,7 @@ import msgspec
 
 from streamworkers.actor import LOCAL, Actor
 from streamworkers.admin.tokens import ApiToken
+from streamworkers.api.diagnosing import Diagnoser
 from streamworkers.api.problem import Forbidden, Problem
 from streamworkers.config import Settings
 from streamworkers.database import Connection
@@ -55,6 +56,7 @@ class ApiService:
 
     settings: Settings
     streams: Streams
+    diagnoser: Diagnoser
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class ApiCall:
     query: Any
     body: Any
     headers: Mapping[str, str]
+    method: str = "GET"
     after_commit: list[Callable[[Connection], None]] = field(default_factory=list)
 
 

@@ -9,6 +9,7 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.api.call import ApiService
+from streamworkers.api.diagnosing import Diagnoser
 from streamworkers.api.gateway import Gateway
 from streamworkers.api.metrics import ApiMetrics
 from streamworkers.api.operation import Routes
@@ -64,7 +65,7 @@ class ApiProcess:
         self._beats: ConnectionPool[Connection] = open_pool(
             database_url, application=self.host.id, max_size=1, limits=SessionLimits.of(settings)
         )
-        worker = RequestWorker(self._pool, ApiService(settings, self._streams))
+        worker = RequestWorker(self._pool, ApiService(settings, self._streams, Diagnoser()))
         self._probes = Probes(self.not_ready, settings.api_ready_seconds)
         self._gateway = Gateway(settings, Routes(OPERATIONS), worker, self._probes, self.metrics)
         self._server = ApiServer(options.host, options.port, self._gateway)

@@ -143,7 +143,8 @@ class RequestWorker:
             body = read_body(request.body or b"{}", operation.body)
         elif request.body.strip() not in (b"", b"{}"):
             raise Problem(422, "invalid", f"{operation.method} {operation.route} takes no body")
-        return ApiCall(connection, caller, self._service, request.path_values, query, body, request.headers)
+        words = (request.path_values, query, body, request.headers, operation.method)
+        return ApiCall(connection, caller, self._service, *words)
 
     def _record_problem(
         self, connection: Connection, request: ApiRequest, problem: Problem, found: list[ApiToken]

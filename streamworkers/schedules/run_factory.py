@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from streamworkers.actor import LOCAL, Actor
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.enqueue import finish_enqueue, record_run
+from streamworkers.engine.enqueue import finish_enqueue, record_run, submit_described
 from streamworkers.engine.job import Origin, RunRequest
-from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger import Run, SubmittedRun
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
@@ -74,22 +76,52 @@ def trigger(
     Raises UnknownNameError, and BadInputError when `max_instances` runs are open already.
     """
     with connection.transaction():
-        schedule = store.lock_schedule(connection, name)
-        definition = schedule.require_definition()
-        instances = ticks.count_instances(connection, schedule)
-        if instances.total >= definition.max_instances:
-            raise BadInputError(
-                f"schedule {name!r} has max_instances {definition.max_instances}, and {instances.describe()}:"
-                " wait for it, or cancel it"
-            )
-        now = store.database_clock(connection)
-        tick = Tick(now, now.astimezone(zone_named(definition.timezone)).date())
-        ticks.insert_tick(connection, schedule, tick, "started", now, reason=BY_HAND)
+        schedule, tick = _insert_tick_by_hand(connection, name)
         origin = Origin("manual", schedule.id, schedule.name, tick.moment)
         run, _ = record_scheduled_run(connection, registry, resolve, schedule, origin, changes)
         ticks.update_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=run.id)
+        _record_trigger(connection, LOCAL, schedule, run.id)
     finish_enqueue(connection, streams, run, ledger.iterate_open_items(connection, run))
     return run
+
+
+def submit_trigger(connection: Connection, name: str, actor: Actor) -> SubmittedRun:
+    """Do what `trigger` does without the job's code and without Redis: a preparer gives the run its items.
+
+    It is a run of the actor's user. Raises what `trigger` raises, and UnknownJobError.
+    """
+    with connection.transaction():
+        schedule, tick = _insert_tick_by_hand(connection, name)
+        definition = schedule.require_definition()
+        target = {} if definition.target is None else definition.target.model_dump(mode="json", exclude_none=True)
+        fields = {"timeframe": definition.timeframe, "user": actor.user}
+        request = {"job": definition.job, "parameters": definition.parameters, **target, **fields}
+        given = {name: value for name, value in request.items() if value is not None}
+        (submitted,) = submit_described(connection, [given])
+        origin = Origin("manual", schedule.id, schedule.name, tick.moment)
+        ledger.set_origin(connection, submitted.id, origin)
+        ticks.update_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=submitted.id)
+        _record_trigger(connection, actor, schedule, submitted.id)
+    return submitted
+
+
+def _record_trigger(connection: Connection, actor: Actor, schedule: Schedule, run_id: int) -> None:
+    record_change(connection, actor, AuditChange("schedule.trigger", "schedule", schedule.name, after={"run": run_id}))
+
+
+def _insert_tick_by_hand(connection: Connection, name: str) -> tuple[Schedule, Tick]:
+    schedule = store.lock_schedule(connection, name)
+    definition = schedule.require_definition()
+    instances = ticks.count_instances(connection, schedule)
+    if instances.total >= definition.max_instances:
+        raise BadInputError(
+            f"schedule {name!r} has max_instances {definition.max_instances}, and {instances.describe()}:"
+            " wait for it, or cancel it"
+        )
+    now = store.database_clock(connection)
+    tick = Tick(now, now.astimezone(zone_named(definition.timezone)).date())
+    ticks.insert_tick(connection, schedule, tick, "started", now, reason=BY_HAND)
+    return schedule, tick
 
 
 def find_symbols(

@@ -9,6 +9,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from streamworkers.actor import LOCAL, Actor
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.schedules.definition import ScheduleDefinition
@@ -16,7 +18,11 @@ from streamworkers.schedules.next_tick import NextTick, plan_first, plan_retry
 
 _FIELDS = tuple(ScheduleDefinition.model_fields)
 COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _FIELDS))
-_SELECT = sql.SQL("SELECT {}, id, next_run_at, due_at, planned_from, problem FROM schedules ").format(COLUMNS)
+# A change of the definition takes a later moment, under the lock of its row: it numbers the versions.
+_VERSION = sql.SQL("(extract(epoch FROM updated_at) * 1000000)::bigint AS version")
+_SELECT = sql.SQL("SELECT {}, id, next_run_at, due_at, planned_from, problem, {} FROM schedules ").format(
+    COLUMNS, _VERSION
+)
 _LOCK_EDITS = "SELECT pg_advisory_xact_lock(hashtext('schedules'))"
 
 
@@ -24,7 +30,8 @@ _LOCK_EDITS = "SELECT pg_advisory_xact_lock(hashtext('schedules'))"
 class Schedule:
     """A row of `schedules`: its definition and its next tick.
 
-    `definition` is None if the fields of the row are invalid, as after an UPDATE by hand; `broken` says why.
+    `version` is another number after each change of the definition. `definition` is None if the fields of the row are
+    invalid, as after an UPDATE by hand; `broken` says why.
     """
 
     id: int
@@ -35,6 +42,7 @@ class Schedule:
     planned_from: datetime
     problem: str | None
     broken: str | None = None
+    version: int = 0
 
     def require_definition(self) -> ScheduleDefinition:
         """The definition. Raises BadInputError if the row is invalid."""
@@ -77,7 +85,9 @@ def schedules_for_event(connection: Connection, event: str) -> list[Schedule]:
     return list(_select(connection, sql.SQL("WHERE on_event = %(event)s ORDER BY name"), {"event": event}))
 
 
-def save_schedule(connection: Connection, definition: ScheduleDefinition, *, old_name: str | None = None) -> None:
+def save_schedule(
+    connection: Connection, definition: ScheduleDefinition, *, old_name: str | None = None, actor: Actor = LOCAL
+) -> None:
     """Insert a schedule, or replace the one named `old_name`, and plan its next tick.
 
     Raises BadInputError for a name that is taken and for a circle of `after`, UnknownNameError for an unknown `after`.
@@ -88,6 +98,7 @@ def save_schedule(connection: Connection, definition: ScheduleDefinition, *, old
         if definition.name != old_name and find_schedule(connection, definition.name) is not None:
             raise BadInputError(f"there is a schedule {definition.name!r} already")
         _require_no_circle(connection, definition, old_name)
+        before = None if old_name is None else find_schedule(connection, old_name)
         if old_name is None:
             statement = sql.SQL("INSERT INTO schedules ({}) VALUES ({})").format(
                 COLUMNS, sql.SQL(", ").join(map(sql.Placeholder, _FIELDS))
@@ -99,24 +110,43 @@ def save_schedule(connection: Connection, definition: ScheduleDefinition, *, old
             )
         connection.execute(statement, values | {"old_name": old_name})
         plan_schedule(connection, definition.name, database_clock(connection))
+        action = "schedule.create" if old_name is None else "schedule.change"
+        _record(connection, actor, action, definition.name, before, definition)
 
 
-def set_enabled(connection: Connection, name: str, enabled: bool) -> None:
+def set_enabled(connection: Connection, name: str, enabled: bool, actor: Actor = LOCAL) -> None:
     """Pause a schedule, or resume it from now on: ticks during the pause are not made up for."""
     with connection.transaction():
         statement = "UPDATE schedules SET enabled = %s WHERE name = %s AND enabled <> %s"
         connection.execute(statement, (enabled, name, enabled))
         plan_schedule(connection, name, database_clock(connection))
+        action = "schedule.resume" if enabled else "schedule.pause"
+        record_change(connection, actor, AuditChange(action, "schedule", name))
 
 
-def remove_schedule(connection: Connection, name: str) -> None:
+def remove_schedule(connection: Connection, name: str, actor: Actor = LOCAL) -> None:
     """Remove a schedule and its ticks, not its runs. Raises BadInputError if another schedule comes after it."""
     with connection.transaction():
         lock_edits(connection)
         rows = connection.execute("SELECT name FROM schedules WHERE after = %s ORDER BY name", (name,)).fetchall()
         if rows:
             raise BadInputError(f"schedule {name!r} is awaited by {', '.join(other for (other,) in rows)}")
+        before = find_schedule(connection, name)
         connection.execute("DELETE FROM schedules WHERE name = %s", (name,))
+        _record(connection, actor, "schedule.remove", name, before, None)
+
+
+def _record(
+    connection: Connection,
+    actor: Actor,
+    action: str,
+    name: str,
+    before: Schedule | None,
+    after: ScheduleDefinition | None,
+) -> None:
+    definitions = (before.definition if before is not None else None, after)
+    shown = [None if each is None else each.model_dump(mode="json", exclude_none=True) for each in definitions]
+    record_change(connection, actor, AuditChange(action, "schedule", name, shown[0], shown[1]))
 
 
 def lock_edits(connection: Connection) -> None:
@@ -222,4 +252,5 @@ def schedule_from_row(row: dict[str, Any]) -> Schedule:
         row["planned_from"],
         row["problem"],
         broken,
+        row.get("version", 0),
     )

@@ -60,6 +60,7 @@ from streamworkers.engine.ledger.submissions import (
     reject_submitted,
     release_claims,
     retry_later,
+    set_origin,
     submit,
 )
 from streamworkers.engine.ledger.transitions import (
@@ -133,6 +134,7 @@ __all__ = [
     "reopen_items",
     "repair_ended_run",
     "retry_later",
+    "set_origin",
     "stop_run",
     "submit",
     "take_events",

@@ -41,6 +41,22 @@ _ITEMS = """
     ORDER BY seq LIMIT %(limit)s
 """
 
+# The columns of the view `job_executions`.
+_EXECUTIONS = """
+    SELECT r.id, r.job AS job_name, r.started_at, r.completed_at,
+        extract(epoch FROM r.completed_at - r.started_at)::float8 AS duration_seconds,
+        r.status = 'COMPLETED' AS success,
+        jsonb_build_object('run_id', r.id, 'status', r.status, 'items', r.item_count, 'completed', r.completed_count,
+            'failed', r.failed_count, 'cancelled', r.cancelled_count, 'schedule', r.schedule) AS result,
+        CASE WHEN r.status IN ('FAILED', 'COMPLETED_WITH_ERRORS')
+            THEN coalesce(r.reason, r.failed_count || ' of ' || r.item_count || ' items failed') END AS error
+    FROM runs r
+    WHERE r.completed_at IS NOT NULL AND (%(name)s::text IS NULL OR r.job = %(name)s OR r.schedule = %(name)s)
+        AND (%(viewer)s::text IS NULL OR r.requested_by = %(viewer)s OR r.requested_by IS NULL
+             OR NOT EXISTS (SELECT FROM users u WHERE u.id = r.requested_by AND u.id <> 'local'))
+    ORDER BY r.completed_at DESC, r.id DESC LIMIT %(limit)s
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
@@ -63,6 +79,11 @@ def find_visible_run(connection: Connection, viewer: str | None, *, number: int 
     """Return the run with this number or this UUID if the user may see it, else None."""
     condition = "r.id = %(number)s::bigint" if number is not None else "r.run_uuid = %(uuid)s::uuid"
     return fetch_row(connection, f"{_RUN} AND {condition}", {"viewer": viewer, "number": number, "uuid": uuid})
+
+
+def list_executions(connection: Connection, viewer: str | None, name: str | None, limit: int) -> list[Row]:
+    """Return the runs that ended last, of a job or a schedule with this name, as the replaced systems showed them."""
+    return fetch_rows(connection, _EXECUTIONS, {"viewer": viewer, "name": name, "limit": limit})
 
 
 def list_run_items(

@@ -124,6 +124,14 @@ def submit(connection: Connection, requests: Sequence[dict[str, Any]]) -> list[S
     return [SubmittedRun(run, str(uuid), is_new) for run, uuid, is_new in rows]
 
 
+def set_origin(connection: Connection, run_id: int, origin: Origin) -> None:
+    """Record why a run exists that was submitted in this transaction; a submitted run has no schedule by itself."""
+    connection.execute(
+        "UPDATE runs SET trigger = %s, schedule_id = %s, schedule = %s, scheduled_for = %s WHERE id = %s",
+        (origin.trigger, origin.schedule_id, origin.schedule, origin.scheduled_for, run_id),
+    )
+
+
 def claim_submitted(connection: Connection, jobs: Sequence[str], limit: int, lease_seconds: float) -> list[ClaimedRun]:
     """Claim up to `limit` runs that nobody has tried to prepare, or else one that was claimed before, on its own."""
     for statement, most in ((_CLAIM_NEW, limit), (_CLAIM_AGAIN, 1)):

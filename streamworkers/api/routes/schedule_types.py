@@ -1,0 +1,121 @@
+"""Schedules in the bodies of requests and answers."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.store import Schedule
+
+
+class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A schedule as users write it; docs/guides/scheduling.md explains the fields. What is left out has its default."""
+
+    name: str
+    job: str
+    target: dict[str, Any] | None = None
+    timeframe: str | None = None
+    parameters: dict[str, Any] | None = None
+    cron: str | None = None
+    on_event: str | None = None
+    timezone: str | None = None
+    calendar: str | None = None
+    enabled: bool | None = None
+    catch_up: str | None = None
+    misfire_grace_seconds: int | None = None
+    max_instances: int | None = None
+    coalesce: bool | None = None
+    after: str | None = None
+    min_coverage: float | None = None
+    after_timeout_seconds: int | None = None
+    after_timeout_action: str | None = None
+    jitter_seconds: int | None = None
+    user_id: str | None = None
+
+
+class ScheduleView(msgspec.Struct):
+    """A schedule, with its next tick and its newest one; of an invalid row, `problem` says why it is."""
+
+    id: int
+    version: int
+    name: str
+    job: str | None
+    target: dict[str, Any] | None
+    timeframe: str | None
+    parameters: dict[str, Any] | None
+    cron: str | None
+    on_event: str | None
+    timezone: str | None
+    calendar: str | None
+    enabled: bool | None
+    catch_up: str | None
+    misfire_grace_seconds: int | None
+    max_instances: int | None
+    coalesce: bool | None
+    after: str | None
+    min_coverage: float | None
+    after_timeout_seconds: int | None
+    after_timeout_action: str | None
+    jitter_seconds: int | None
+    user_id: str | None
+    next_run_at: datetime | None
+    problem: str | None
+    last_tick: datetime | None
+    last_state: str | None
+    last_run: int | None
+    last_run_status: str | None
+    last_success: datetime | None
+    waiting_ticks: int
+
+
+class ScheduleList(msgspec.Struct):
+    """The schedules that the caller may see, by name."""
+
+    schedules: list[ScheduleView]
+
+
+class TickList(msgspec.Struct):
+    """The next ticks of a schedule."""
+
+    ticks: list[datetime]
+
+
+class Removed(msgspec.Struct):
+    """What was removed for good."""
+
+    name: str
+    removed: bool
+
+
+class Triggered(msgspec.Struct):
+    """The run that a schedule was triggered for; `job_id` is the schedule's name."""
+
+    success: bool
+    message: str
+    job_id: str
+    id: int
+    run_id: UUID
+
+
+def show_schedule_row(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a ScheduleView."""
+    definition = schedule.definition
+    fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
+    if definition is not None:
+        fields = definition.model_dump(mode="json")
+    return {
+        "id": schedule.id,
+        "version": schedule.version,
+        **fields,
+        "name": schedule.name,
+        "next_run_at": schedule.next_run_at,
+        "problem": schedule.problem or schedule.broken,
+        "last_tick": last.get("scheduled_for"),
+        "last_state": last.get("state"),
+        "last_run": last.get("run_id"),
+        "last_run_status": last.get("status"),
+        "last_success": last.get("last_success"),
+        "waiting_ticks": last.get("waiting") or 0,
+    }

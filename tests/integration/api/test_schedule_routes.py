@@ -1,0 +1,155 @@
+"""Schedules over HTTP: versions, owners, triggers; and the paths of the replaced systems."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+
+from api_stage import ApiStage
+from streamworkers.api.routes import old_jobs, schedule_types
+from streamworkers.schedules import store
+from streamworkers.schedules.definition import ScheduleDefinition
+
+_FIELDS = {"job": "ledger_entry", "target": {"symbols": ["A"]}, "cron": "0 3 * * *"}
+
+
+def _create(api: ApiStage, name: str, user: str = "ann", **fields: Any) -> Any:
+    return api.call("POST", "/api/v1/schedules", user, json={"name": name, **_FIELDS, **fields})
+
+
+def _put(api: ApiStage, name: str, version: str | None, user: str = "ann", **fields: Any) -> Any:
+    headers = {} if version is None else {"If-Match": version}
+    body = {"name": name, **_FIELDS, **fields}
+    return api.call("PUT", f"/api/v1/schedules/{name}", user, json=body, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def standing(api: ApiStage) -> str:
+    """A schedule of nobody."""
+    store.save_schedule(api.connection, ScheduleDefinition.parse({"name": "standing", **_FIELDS}))
+    return "standing"
+
+
+def test_a_schedule_is_created_seen_changed_and_removed(api: ApiStage) -> None:
+    made = _create(api, "own")
+    assert (made.status_code, made.headers["location"]) == (201, "/api/v1/schedules/own")
+    shown = msgspec.convert(made.json(), schedule_types.ScheduleView)
+    assert (shown.name, shown.user_id, shown.enabled) == ("own", "ann", True)
+    assert shown.next_run_at is not None
+    assert made.headers["etag"] == f'"{shown.version}"'
+    assert api.get(f"/api/schedules/{shown.id}") == made.json()
+    changed = _put(api, "own", made.headers["etag"], jitter_seconds=5)
+    assert (changed.status_code, changed.json()["jitter_seconds"]) == (200, 5)
+    assert changed.json()["user_id"] == "ann"
+    gone = api.call("DELETE", "/api/v1/schedules/own", headers={"If-Match": "*"})
+    assert gone.json() == {"name": "own", "removed": True}
+    assert api.call("GET", "/api/v1/schedules/own").json()["error"] == "no schedule is named 'own'"
+
+
+def test_a_version_has_to_be_named_and_is_that_of_the_last_change(api: ApiStage) -> None:
+    tag = _create(api, "versioned").headers["etag"]
+    assert api.call("GET", "/api/v1/schedules/versioned", headers={"If-None-Match": tag}).status_code == 304
+    without = _put(api, "versioned", None)
+    assert (without.status_code, "If-Match" in without.json()["detail"]) == (428, True)
+    assert _put(api, "versioned", tag).status_code == 200
+    late = _put(api, "versioned", tag)
+    assert (late.status_code, f"If-Match is {tag!r}" in late.json()["detail"]) == (412, True)
+    assert api.call("DELETE", "/api/v1/schedules/versioned", headers={"If-Match": tag}).status_code == 412
+
+
+def test_of_many_changes_of_one_version_one_is_made(api: ApiStage) -> None:
+    tag = _create(api, "contested").headers["etag"]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: _put(api, "contested", tag, jitter_seconds=number), range(16)))
+    statuses = Counter(answer.status_code for answer in answers)
+    assert statuses[200] == 1
+    assert set(statuses) <= {200, 412, 503}
+
+
+def test_errors_of_a_definition_are_named(api: ApiStage, standing: str) -> None:
+    for fields, message in (
+        ({"cron": "every day"}, "schedule 'bad'"),
+        ({"job": "nop"}, "no job is named 'nop'"),
+        ({"parameters": {"x": 1}}, "parameter x=1 of job 'ledger_entry'"),
+        ({"colour": 1}, "the body: Object contains unknown field `colour`"),
+    ):
+        answer = _create(api, "bad", **fields)
+        assert (answer.status_code, message in answer.json()["detail"]) == (422, True), answer.text
+    taken = _create(api, standing)
+    assert (taken.status_code, taken.json()["detail"]) == (409, "there is a schedule 'standing' already")
+
+
+def test_a_schedule_belongs_to_its_user(api: ApiStage, standing: str) -> None:
+    _create(api, "of_ann")
+    assert api.call("GET", "/api/v1/schedules/of_ann", "bob").status_code == 404
+    assert _put(api, "of_ann", "*", "bob").status_code == 404
+    assert api.call("POST", "/api/jobs/trigger/of_ann", "bob").status_code == 404
+    names = [each["name"] for each in api.get("/api/v1/schedules", "bob")["schedules"]]
+    assert (standing in names, "of_ann" in names) == (True, False)
+    answer = _create(api, "of_another", user_id="bob")
+    assert (answer.status_code, answer.json()["detail"]) == (403, "only an admin gives a schedule to another user")
+    assert _create(api, "of_another", "root", user_id="bob").json()["user_id"] == "bob"
+    assert _create(api, "of_eve", "eve").status_code == 403
+
+
+def test_a_trigger_submits_a_run_of_the_schedule(api: ApiStage, standing: str) -> None:
+    answer = api.call("POST", f"/api/v1/schedules/{standing}/trigger")
+    triggered = msgspec.convert(answer.json(), schedule_types.Triggered)
+    assert (answer.status_code, triggered.job_id) == (202, standing)
+    run = api.get(f"/api/v1/runs/{triggered.id}")
+    assert (run["schedule"], run["trigger"], run["user"]) == (standing, "manual", "ann")
+    shown = api.get(f"/api/v1/schedules/{standing}")
+    assert (shown["last_state"], shown["last_run"]) == ("started", triggered.id)
+    again = api.call("POST", f"/api/v1/schedules/{standing}/trigger")
+    assert (again.status_code, "max_instances 1" in again.json()["detail"]) == (409, True)
+    api.call("DELETE", f"/api/v1/runs/{triggered.id}")
+    assert api.call("POST", f"/api/jobs/trigger/{standing}").status_code == 202
+
+
+def test_the_old_paths_show_pause_resume_and_list(api: ApiStage, standing: str) -> None:
+    status = msgspec.convert(api.get("/api/jobs/status", "eve"), old_jobs.OldJobStatus)
+    job = next(each for each in status.jobs if each.job_id == standing)
+    assert (job.paused, job.trigger, job.job) == (False, "0 3 * * *", "ledger_entry")
+    for verb in ("pause", "resume"):
+        answer = api.call("POST", f"/api/jobs/{verb}/{standing}").json()
+        assert answer == {"success": True, "message": f"schedule {standing} {verb}d", "job_id": standing}
+        jobs = api.get("/api/v1/jobs/status")["jobs"]
+        assert next(each for each in jobs if each["job_id"] == standing)["paused"] == (verb == "pause")
+    for verb in ("trigger", "pause", "resume"):
+        answer = api.call("POST", f"/api/jobs/{verb}/nobody")
+        assert (answer.status_code, answer.json()["error"]) == (404, "no schedule is named 'nobody'")
+    for what in ("reports", "screeners"):
+        answer = api.call("POST", f"/api/{what}/run")
+        assert (answer.status_code, answer.json()["error"]) == (501, f"{what} do not exist yet")
+
+
+def test_the_history_shows_ended_runs_by_job_or_schedule(api: ApiStage) -> None:
+    run = api.submit()
+    api.call("DELETE", f"/api/v1/runs/{run}")
+    found = msgspec.convert(api.get("/api/jobs/history?limit=50&job_name=ledger_entry"), old_jobs.ExecutionList)
+    assert run in [each.id for each in found.executions]
+    assert found.count == len(found.executions)
+    assert run not in [each["id"] for each in api.get("/api/jobs/history", "bob")["executions"]]
+    assert api.get("/api/jobs/history?limit=1&job_name=nothing") == {"count": 0, "executions": []}
+
+
+def test_the_next_ticks_are_listed(api: ApiStage, standing: str) -> None:
+    ticks = api.get(f"/api/v1/schedules/{standing}/next?n=3")["ticks"]
+    assert len(ticks) == 3
+    assert all("T03:00:00" in tick for tick in ticks)
+    _create(api, "by_event", cron=None, on_event="data_load_complete")
+    answer = api.call("GET", "/api/v1/schedules/by_event/next")
+    assert (answer.status_code, "has no cron: an event starts it" in answer.json()["detail"]) == (422, True)
+
+
+def test_changes_by_command_and_by_request_are_in_the_audit_log(api: ApiStage, standing: str) -> None:
+    store.set_enabled(api.connection, standing, True)
+    api.call("POST", f"/api/jobs/resume/{standing}", "bob")
+    rows = api.connection.execute(
+        "SELECT actor_kind, actor_user, action FROM audit_log WHERE object_id = %s AND action = 'schedule.resume'"
+        " ORDER BY id DESC LIMIT 2",
+        (standing,),
+    ).fetchall()
+    assert rows == [("api", "bob", "schedule.resume"), ("cli", "local", "schedule.resume")]
