@@ -38,7 +38,8 @@ def part_of(lock: str, names: set[str]) -> str:
 def requirements_of(project: dict[str, Any], section: str) -> list[str]:
     """The requirements of a section."""
     requirements = {
-        "dependencies": project["project"]["dependencies"],
+        # The image serves the API too.
+        "dependencies": [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["api"]],
         "build-system": project["build-system"]["requires"],
     }
     return list(requirements[section])

@@ -14,6 +14,7 @@ from streamworkers.actor import Actor
 from streamworkers.alerts.document import Alert, alert_to_json
 from streamworkers.alerts.store.alerts import StoredAlert, find_alert
 from streamworkers.alerts.store.symbols import close_symbols, expand_target
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.config import load_settings
 from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import BadInputError
@@ -50,6 +51,7 @@ def add_alert(connection: Connection, actor: Actor, alert: Alert, *, at: datetim
         document = Jsonb(alert_to_json(named))
         connection.execute(_NEW_VERSION, (number, 1, 1, moment, moment, True, document, str(actor)))
         expand_target(connection, number, timeframe, target, moment)
+        _record(connection, actor, "alert.create", named.name, after=alert_to_json(named))
         return find_alert(connection, actor.user, named.name)
 
 
@@ -80,6 +82,7 @@ def edit_alert(
             if timeframe != stored.timeframe:
                 close_symbols(connection, stored.id, moment)
             expand_target(connection, stored.id, timeframe, target, moment)
+            _record(connection, actor, "alert.change", name, stored.document, document)
         return find_alert(connection, actor.user, named.name)
 
 
@@ -94,6 +97,7 @@ def remove_alert(connection: Connection, actor: Actor, name: str, *, at: datetim
         connection.execute(
             "UPDATE alerts SET removed_at = %s, removed_by = %s WHERE id = %s", (moment, str(actor), stored.id)
         )
+        _record(connection, actor, "alert.remove", name, stored.document)
 
 
 def pause_alert(connection: Connection, actor: Actor, name: str, *, at: datetime | None = None) -> None:
@@ -106,6 +110,7 @@ def pause_alert(connection: Connection, actor: Actor, name: str, *, at: datetime
             connection.execute(
                 "UPDATE alerts SET paused_at = %s, paused_by = %s WHERE id = %s", (moment, str(actor), stored.id)
             )
+        _record(connection, actor, "alert.pause", name)
 
 
 def resume_alert(connection: Connection, actor: Actor, name: str, *, at: datetime | None = None) -> None:
@@ -115,6 +120,18 @@ def resume_alert(connection: Connection, actor: Actor, name: str, *, at: datetim
         if stored.paused_at is not None:
             _add_version(connection, actor, stored, at or _now(connection, stored), new_epoch=True, is_active=True)
             connection.execute("UPDATE alerts SET paused_at = NULL, paused_by = NULL WHERE id = %s", (stored.id,))
+        _record(connection, actor, "alert.resume", name)
+
+
+def _record(
+    connection: Connection,
+    actor: Actor,
+    action: str,
+    name: str,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> None:
+    record_change(connection, actor, AuditChange(action, "alert", name, before, after))
 
 
 def _add_version(

@@ -38,7 +38,8 @@ def test_it_is_valid_by_the_compose_specification() -> None:
 def test_the_services_are_those_of_the_whole_stack() -> None:
     whole = {"redis", "postgres", "migrate", "scheduler", "worker", "prometheus", "grafana"}
     assert {name for name, service in SERVICES.items() if "profiles" not in service} == whole
-    assert set(OURS) == {"migrate", "scheduler", "worker", "telegram"}
+    assert set(OURS) == {"migrate", "scheduler", "worker", "telegram", "api"}
+    assert SERVICES["api"]["profiles"] == ["api"]
     assert SERVICES["telegram"]["profiles"] == ["telegram"]
 
 
@@ -111,6 +112,7 @@ def test_each_service_logs_in_with_the_least_rights_it_needs() -> None:
         "scheduler": "streamworkers_worker",
         "worker": "streamworkers_worker",
         "telegram": "streamworkers_worker",
+        "api": "streamworkers_worker",
     }
     script = (REPOSITORY / "deploy/compose/postgres-init.sh").read_text(encoding="utf-8")
     assert set(users.values()) < set(re.findall(r"CREATE ROLE (\w+) LOGIN", script))
@@ -140,7 +142,7 @@ def test_replicas_need_no_name_and_no_port_of_their_own(name: str) -> None:
     assert {"container_name", "hostname", "ports"}.isdisjoint(SERVICES[name])
 
 
-@pytest.mark.parametrize("name", ["scheduler", "worker", "telegram"])
+@pytest.mark.parametrize("name", ["scheduler", "worker", "telegram", "api"])
 def test_a_container_is_killed_only_after_its_grace(name: str) -> None:
     grace = float(SERVICES[name]["environment"]["STREAMWORKERS_GRACE_SECONDS"])
     assert seconds(SERVICES[name]["stop_grace_period"]) >= grace + 10
@@ -150,7 +152,7 @@ def test_durations_are_read_as_compose_reads_them() -> None:
     assert [seconds(text) for text in ("45s", "1m30s", "1h", "10")] == [45, 90, 3600, 10]
 
 
-@pytest.mark.parametrize("name", ["scheduler", "worker", "telegram"])
+@pytest.mark.parametrize("name", ["scheduler", "worker", "telegram", "api"])
 def test_the_health_check_asks_the_port_that_is_served(name: str) -> None:
     command = SERVICES[name]["command"]
     port = command[command.index("--metrics-port") + 1]
@@ -202,6 +204,6 @@ def test_grafana_gets_every_variable_of_its_provisioning() -> None:
 
 def test_prometheus_scrapes_the_services_at_the_ports_they_serve() -> None:
     text = (REPOSITORY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
-    for name in ("scheduler", "worker", "telegram"):
+    for name in ("scheduler", "worker", "telegram", "api"):
         command = SERVICES[name]["command"]
         assert re.search(rf"names: \[{name}\]\s+type: A\s+port: {command[command.index('--metrics-port') + 1]}\b", text)

@@ -27,7 +27,7 @@ BASE = KUBERNETES / "base"
 # The oldest and the newest supported version.
 VERSIONS = ("1.30", "1.37")
 CUSTOM = json.loads((Path(__file__).parent / "schemas" / "custom_resources.json").read_text(encoding="utf-8"))
-FOLDERS = [BASE, *(KUBERNETES / "overlays" / name for name in ("keda", "hpa", "telegram"))]
+FOLDERS = [BASE, *(KUBERNETES / "overlays" / name for name in ("keda", "hpa", "telegram", "api"))]
 
 
 def _resources() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -101,7 +101,7 @@ def test_kustomize_builds_it(folder: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     built = list(yaml.safe_load_all(answer.stdout))
     kinds = [resource["kind"] for resource in built]
-    assert kinds.count("Deployment") == 2 + (folder.name == "telegram")
+    assert kinds.count("Deployment") == 2 + (folder.name in ("telegram", "api"))
     assert "Secret" not in kinds
     [worker] = [
         resource
@@ -191,7 +191,15 @@ def test_probes_ask_the_port_that_is_served(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_the_probes_of_the_api_ask_the_port_of_its_requests() -> None:
+    container = _container("streamworkers-api")
+    ports, args = {port["name"]: str(port["containerPort"]) for port in container["ports"]}, container["args"]
+    assert ports == {"http": args[args.index("--port") + 1], "metrics": args[args.index("--metrics-port") + 1]}
+    for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
+        assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"}
+
+
+@pytest.mark.parametrize("name", [*DEPLOYMENTS, "streamworkers-api"])
 def test_a_pod_is_killed_only_after_its_grace(name: str) -> None:
     grace = float(_of_kind("ConfigMap")[0]["data"]["STREAMWORKERS_GRACE_SECONDS"])
     program, pause = _container(name)["lifecycle"]["preStop"]["exec"]["command"]
@@ -206,24 +214,27 @@ def test_selectors_find_their_pods() -> None:
         for resource in (*_of_kind("Deployment"), *_of_kind("PodDisruptionBudget"))
     ]
     selectors += [resource["spec"]["selector"] for resource in _of_kind("Service")]
-    assert len(selectors) == 8
+    assert len(selectors) == 11
     for selector in selectors:
         assert sum(selector.items() <= own.items() for own in labels) == 1
 
 
 def test_metrics_are_discovered_and_allowed_by_the_network_policies() -> None:
-    ports = {str(_container(name)["ports"][0]["containerPort"]) for name in DEPLOYMENTS}
-    assert {str(port["port"]) for service in _of_kind("Service") for port in service["spec"]["ports"]} == ports
+    ports = {str(_container(name)["ports"][-1]["containerPort"]) for name in [*DEPLOYMENTS, "streamworkers-api"]}
+    served = [port for service in _of_kind("Service") for port in service["spec"]["ports"] if port["name"] != "http"]
+    assert {str(port["port"]) for port in served} == ports
     [monitor] = _of_kind("ServiceMonitor")
     [endpoint] = monitor["spec"]["endpoints"]
-    assert {port["name"] for service in _of_kind("Service") for port in service["spec"]["ports"]} == {endpoint["port"]}
+    assert {port["name"] for port in served} == {endpoint["port"]}
     assert endpoint["honorLabels"] is True
     assert all(
         monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
         for service in _of_kind("Service")
     )
-    [policy] = [policy for policy in _of_kind("NetworkPolicy") if policy["metadata"]["name"] == "streamworkers-metrics"]
-    assert {str(port["port"]) for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
+    names = ("streamworkers-metrics", "streamworkers-api")
+    policies = [policy for policy in _of_kind("NetworkPolicy") if policy["metadata"]["name"] in names]
+    allowed = {str(port["port"]) for each in policies for rule in each["spec"]["ingress"] for port in rule["ports"]}
+    assert allowed == ports | {"8080"}
 
 
 def test_autoscalers_scale_the_workers() -> None:

@@ -1,0 +1,103 @@
+"""What programs read: alerts, notifications, universes, bars, results, queues, workers."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from api_stage import ApiStage
+from streamworkers.actor import Actor
+from streamworkers.alerts.alert_text import parse_alert_text
+from streamworkers.alerts.store.changes import add_alert
+from streamworkers.api.routes import market, people, pool
+from streamworkers.market.universes.store import add_symbols
+from streamworkers.rules.market_vocabulary import MarketVocabulary
+
+
+def _add_alert(api: ApiStage, user: str, name: str) -> None:
+    alert = replace(parse_alert_text("AAPL price > 5 day", MarketVocabulary()), name=name)
+    add_alert(api.connection, Actor(user), alert)
+
+
+def test_alerts_are_seen_paused_and_removed_by_their_user(api: ApiStage) -> None:
+    _add_alert(api, "ann", "high")
+    found = msgspec.convert(api.get("/api/v1/alerts"), people.AlertList)
+    assert [each.name for each in found.alerts] == ["high"]
+    shown = api.call("GET", "/api/v1/alerts/high")
+    assert msgspec.convert(shown.json(), people.AlertView).paused_at is None
+    assert api.call("POST", "/api/v1/alerts/high/pause").json()["paused_at"] is not None
+    assert api.call("POST", "/api/v1/alerts/high/resume").json()["paused_at"] is None
+    assert msgspec.convert(api.get("/api/v1/alerts/high/firings"), people.FiringList).firings == []
+    for method, path in (("GET", "high"), ("POST", "high/pause"), ("DELETE", "high")):
+        assert api.call(method, f"/api/v1/alerts/{path}", "bob").status_code == 404
+    late = api.call("DELETE", "/api/v1/alerts/high", headers={"If-Match": shown.headers["etag"]})
+    assert late.status_code == 412
+    tag = api.call("GET", "/api/v1/alerts/high").headers["etag"]
+    gone = api.call("DELETE", "/api/v1/alerts/high", headers={"If-Match": tag})
+    assert gone.json() == {"name": "high", "removed": True}
+    actions = api.connection.execute(
+        "SELECT action FROM audit_log WHERE object_type = 'alert' AND outcome = 'ok' ORDER BY id"
+    ).fetchall()
+    assert [action for (action,) in actions] == ["alert.create", "alert.pause", "alert.resume", "alert.remove"]
+
+
+def test_notifications_are_seen_by_their_user_and_by_admins(api: ApiStage) -> None:
+    row = api.connection.execute(
+        "INSERT INTO notifications (id, user_id, type, dedup_key, priority, data, created_at)"
+        " VALUES (gen_random_uuid(), 'ann', 'message', 'k', 'normal', '{\"text\": \"x\"}', now()) RETURNING id::text"
+    ).fetchone()
+    assert row is not None
+    (number,) = row
+    own = msgspec.convert(api.get("/api/v1/notifications"), people.NotificationList).notifications
+    assert [each["id"] for each in own] == [number]
+    assert api.get("/api/v1/notifications", "bob") == {"notifications": []}
+    assert len(api.get("/api/v1/notifications?limit=5", "root")["notifications"]) == 1
+    shown = msgspec.convert(api.get(f"/api/v1/notifications/{number}"), people.NotificationView)
+    assert (shown.user, shown.data, shown.deliveries) == ("ann", {"text": "x"}, [])
+    for text, user in ((number, "bob"), ("x", "ann"), ("00000000-0000-0000-0000-000000000001", "ann")):
+        answer = api.call("GET", f"/api/v1/notifications/{text}", user)
+        assert (answer.status_code, answer.json()["error"]) == (404, f"no notification is named '{text}'")
+
+
+def test_universes_bars_and_results_are_read(api: ApiStage) -> None:
+    add_symbols(api.connection, "two", ["AAA", "BBB"])
+    found = msgspec.convert(api.get("/api/v1/universes", "eve"), market.UniverseList)
+    assert [(each.name, each.symbols) for each in found.universes] == [("two", 2)]
+    shown = msgspec.convert(api.get("/api/v1/universes/two"), market.UniverseSymbols)
+    assert (shown.count, shown.symbols) == (2, ["AAA", "BBB"])
+    answer = api.call("GET", "/api/v1/universes/three")
+    assert (answer.status_code, answer.json()["error"]) == (404, "no universe is named 'three'")
+    api.connection.execute(
+        "INSERT INTO ohlcv_daily (symbol, date, open, high, low, close, volume)"
+        " VALUES ('AAA', '2025-11-03', 10, 11, 9, 10.5, 1000), ('AAA', '2025-11-04', 10, 12, 9, 11.5, NULL)"
+    )
+    bars = msgspec.convert(api.get("/api/v1/bars?symbol=AAA&limit=1"), market.BarList)
+    expected = {"time": "2025-11-04", "open": 10.0, "high": 12.0, "low": 9.0, "close": 11.5, "volume": None}
+    assert (bars.timeframe, bars.bars) == ("day", [expected])
+    results = msgspec.convert(api.get("/api/v1/results?symbol=AAA&timeframe=hour"), market.ResultList)
+    assert (results.timeframe, results.indicators, results.patterns) == ("hour", [], [])
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "the query: Object missing required field `symbol`"),
+        ("?symbol=AAA&timeframe=year", "timeframe 'year' is not one of"),
+        ("?symbol=AAA&limit=0", "the query: Expected `int` >= 1"),
+    ],
+)
+def test_a_series_that_cannot_be_is_rejected(api: ApiStage, query: str, message: str) -> None:
+    for path in ("/api/v1/bars", "/api/v1/results"):
+        answer: Any = api.call("GET", path + query)
+        assert (answer.status_code, message in answer.json()["detail"]) == (422, True), answer.text
+
+
+def test_queues_and_workers_are_listed(api: ApiStage) -> None:
+    assert msgspec.convert(api.get("/api/v1/queues"), pool.QueueList).queues == []
+    api.connection.execute(
+        "INSERT INTO processes (id, kind, host, pid, version) VALUES ('one', 'api', 'here', 1, '0.2.0')"
+    )
+    found = msgspec.convert(api.get("/api/v1/workers"), pool.WorkerList)
+    assert [(each.id, each.kind, each.is_silent) for each in found.processes] == [("one", "api", False)]
+    assert found.supervisors == []
