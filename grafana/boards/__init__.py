@@ -1,11 +1,20 @@
 """The boards, one module each."""
 
 from grafana import runbook
-from grafana.boards import alerts, market, queues_and_workers, runs, scheduler_and_events, stores, tonight
+from grafana.boards import (
+    alerts,
+    market,
+    notifications,
+    queues_and_workers,
+    runs,
+    scheduler_and_events,
+    stores,
+    tonight,
+)
 from grafana.dashboard import Board
 
 
 def all_boards() -> list[Board]:
     """Every board, in the order in which an operator opens them."""
-    modules = (tonight, queues_and_workers, runs, market, alerts, scheduler_and_events, stores, runbook)
+    modules = (tonight, queues_and_workers, runs, market, alerts, notifications, scheduler_and_events, stores, runbook)
     return [module.board() for module in modules]

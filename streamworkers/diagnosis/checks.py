@@ -190,6 +190,7 @@ _TABLE = (
         meaning="the Telegram bot gets no updates: another program asks for them (409), or Telegram does not answer",
         by_hand="stop the other program that uses the bot's token; it goes on by itself within a minute",
         is_cheap=True,
+        alert="StreamworkersBotDown",
     ),
     Check(
         name="dead_consumer",
@@ -380,6 +381,7 @@ _TABLE = (
         meaning="events for people have waited for more than a minute to become notifications, or these to be routed",
         by_hand="start `streamworkers scheduler`, or see in its log why the services notification-* fail",
         is_cheap=True,
+        alert="StreamworkersNotificationsLate",
     ),
     Check(
         name="late_deliveries",
@@ -389,6 +391,7 @@ _TABLE = (
         meaning="deliveries have been due for more than a minute, and no worker of the queue `notify` sends them",
         by_hand="start `streamworkers worker --queue notify=1`, or see what keeps workers busy: `streamworkers top`",
         is_cheap=True,
+        alert="StreamworkersDeliveriesLate",
     ),
     Check(
         name="troubled_deliveries",
@@ -397,6 +400,7 @@ _TABLE = (
         look=notification_checks.find_troubled_deliveries,
         meaning="deliveries of the last 24 hours are dead, or are held because nobody knows whether they were sent",
         by_hand="correct what the reason names, then `streamworkers notifications retry NOTIFICATION`",
+        alert="StreamworkersDeliveriesDead",
     ),
     Check(
         name="rejected_endpoints",

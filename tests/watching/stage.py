@@ -16,6 +16,7 @@ import redis
 
 from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
 from invented_alerts import invent_alerts
+from invented_notifications import invent_notifications
 from patience import paced
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
@@ -63,6 +64,7 @@ def watched_system(
         stack.callback(streams.close)
         _load(connection, market_data)
         invent_alerts(connection, datetime.now(UTC), "dow30")
+        invent_notifications(connection, datetime.now(UTC))
         for definition in default_schedules(Settings()):
             store.save_schedule(connection, definition)
         _add_odd_schedules(connection)

@@ -23,7 +23,7 @@ _RUN_COLUMNS = (
 _ITEM_COLUMNS = (
     "run_day, run_id, seq, symbol, timeframe, status, attempt, worker, started_at, finished_at, error, history"
 )
-_COMPONENTS = ("redis", "postgresql", "workers", "queues", "executions", "schedules", "outbox", "data")
+_COMPONENTS = ("redis", "postgresql", "workers", "queues", "executions", "schedules", "outbox", "notifications", "data")
 
 
 def write_ledger(connection: Connection, night: Night, runs: Sequence[RunPlan], ticks: Sequence[Tick]) -> None:

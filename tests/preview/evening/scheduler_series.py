@@ -147,6 +147,9 @@ def _read_by_each(state: State, clock: Clock) -> Iterator[Series]:
         for name, alive in (("alive", count), ("silent", 0)):
             yield Series("streamworkers_processes", {"kind": kind, "state": name}, alive * clock.one)
     yield Series("streamworkers_supervisors", {}, len(SUPERVISORS) * clock.one)
+    for step, most in (("event", 0.9), ("notification", 0.8), ("waiting", 1.9), ("admitted", 1.4)):
+        waits = clock.random.uniform(0, most, clock.times.size) if not state.night.is_first else 0 * clock.one
+        yield Series("streamworkers_notification_wait_seconds", {"step": step}, waits)
     calls = [
         item.finished.timestamp()
         for run in state.runs

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from harness import ServiceUrls
 from invented_alerts import blind_one, invent_alerts
+from invented_notifications import invent_bot, invent_notifications
 from preview.evening.blocks import write_blocks
 from preview.evening.ledger import write_ledger
 from preview.evening.market import write_market
@@ -38,6 +39,8 @@ def night_scene(night: Night, urls: ServiceUrls, folder: Path) -> Iterator[Scene
         if not night.is_first:
             invent_alerts(owner, night.now, "dow30")
             blind_one(owner, night.now)
+            invent_notifications(owner, night.now)
+            invent_bot(owner, night.now)
         stop_clock(owner, night.now)
         state = State(
             night=night,

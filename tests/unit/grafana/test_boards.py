@@ -24,6 +24,7 @@ UIDS = [
     "streamworkers-runs",
     "streamworkers-market",
     "streamworkers-alerts",
+    "streamworkers-notifications",
     "streamworkers-scheduler",
     "streamworkers-stores",
     "streamworkers-runbook",
