@@ -29,8 +29,10 @@ class NotificationRouter:
         pool: "ConnectionPool[Connection]",
         settings: Settings,
         read_clock: Callable[[Connection], datetime] | None = None,
+        on_routed: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
+        self._on_routed = on_routed
         self._read_clock = read_clock or _now
         self._limits = RoutingLimits(
             settings.storm_count,
@@ -44,6 +46,8 @@ class NotificationRouter:
             taken = take_unrouted(connection, LIMIT)
             if taken:
                 self._route(connection, taken)
+        if taken:
+            self._on_routed()
         return 0.0 if len(taken) == LIMIT else None
 
     def _route(self, connection: Connection, taken: list[Notification]) -> None:

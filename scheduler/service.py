@@ -145,11 +145,11 @@ class Scheduler:
     def _add_notifications(self, registry: Registry) -> None:
         channels, per_minute = load_channels(self._settings), self._settings.notifications_per_minute
         runs = DeliveryRuns(self._pool, self._streams, registry, channels, per_minute)
-        router = NotificationRouter(self._pool, self._settings)
+        sending = PromptLoop(runs, self._streams, self.scheduler_id, self.metrics)
+        router = NotificationRouter(self._pool, self._settings, on_routed=sending.wake)
         routing = PromptLoop(router, self._streams, self.scheduler_id, self.metrics)
         inbox = NotificationInbox(self._pool, routing.wake)
         receiving = PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)
-        sending = PromptLoop(runs, self._streams, self.scheduler_id, self.metrics)
         self._services += [self.host.add(loop) for loop in (receiving, routing, sending)]
 
     def _register_metrics(self, registry: Registry) -> None:

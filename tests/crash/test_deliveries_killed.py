@@ -169,7 +169,7 @@ def test_no_message_is_lost_a_second_one_is_named_and_no_secret_leaks(
     assert _find_damage(connection, sent, BARE) == (set(), set(BARE))
     named = Counter(things[event["thing"]] for event in supervisor.events("call_ambiguous") if event["thing"] in things)
     assert named == Counter(CLAIMED[1:]), "each kill of a claimed delivery, and nothing else"
-    assert len(supervisor.events("worker_ended")) == KILLS
+    wait_until(lambda: len(supervisor.events("worker_ended")) == KILLS, what="the supervisor has seen each death")
     reasons = [
         reason for (reason,) in connection.execute("SELECT reason FROM deliveries WHERE id = ANY(%s)", (failing,))
     ]

@@ -80,7 +80,10 @@ class MessageChannel(ABC):
 
     @abstractmethod
     def limits(self, address: Address) -> Sequence[Limit]:
-        """Return the limits of the provider that a message to this address counts against."""
+        """Return the limits of the provider that a message to this address counts against.
+
+        The first one is held when a call hangs: the narrowest that a hanging provider stands for.
+        """
 
     @abstractmethod
     def render(self, content: Content, address: Address, *, has_picture: bool) -> list[Part]:

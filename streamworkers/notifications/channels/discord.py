@@ -64,7 +64,7 @@ class Discord(SecretWebhook):
 def _read(reply: HttpReply) -> dict[str, Any]:
     try:
         return msgspec.json.decode(reply.body, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return {}
 
 

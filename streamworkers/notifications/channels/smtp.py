@@ -17,6 +17,7 @@ from streamworkers.notifications.channels.http import NoAnswerError
 
 _WAIT_SECONDS = 15.0  # for a connection and for each answer
 _MOST_SHOWN = 200
+_MOST_BYTES = 64 * 1024  # of the answers before and after STARTTLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,33 @@ class MailAccount:
             password=None if password is None else password.get_secret_value(),
             ca_file=settings.smtp_ca_file,
         )
+
+
+class _BoundedLines:
+    """The lines of a server: smtplib keeps those of one answer for as long as they come."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._file, self._left = sock.makefile("rb"), _MOST_BYTES
+
+    def readline(self, size: int) -> bytes:
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError(f"its answers are longer than {_MOST_BYTES} bytes")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Smtp(smtplib.SMTP):
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _BoundedLines(self.sock)
+        return super().getreply()
+
+
+class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL): ...
 
 
 class MailServer:
@@ -101,9 +129,9 @@ class MailServer:
         account = self._account
         context = ssl.create_default_context(cafile=account.ca_file)
         if account.security == "tls":
-            self._smtp = smtplib.SMTP_SSL(local_hostname=_own_name(), timeout=_WAIT_SECONDS, context=context)
+            self._smtp = _SmtpOverTls(local_hostname=_own_name(), timeout=_WAIT_SECONDS, context=context)
         else:
-            self._smtp = smtplib.SMTP(local_hostname=_own_name(), timeout=_WAIT_SECONDS)
+            self._smtp = _Smtp(local_hostname=_own_name(), timeout=_WAIT_SECONDS)
         self._smtp._host = account.host  # type: ignore[attr-defined]  # the name in its certificate
         code, text = self._smtp.connect(account.host, account.port)
         self._require("the connection", code, text, is_about_mail=False)

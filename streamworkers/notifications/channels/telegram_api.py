@@ -86,7 +86,7 @@ class TelegramApi:
     def _read(self, status: int, body: bytes) -> Any:
         try:
             answer = msgspec.json.decode(body, type=_Answer)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise NoAnswerError(f"Telegram answered {status} with something that is not its JSON") from None
         if answer.ok:
             return answer.result

@@ -10,6 +10,7 @@ _BREAKS = ("\n\n", "\n", " ")
 _MOST_OF_A_CHARACTER = 32  # code points that are seen as one
 _JOINER = "\u200d"
 _CUT_OFF = "\n…"
+_MOST_REASON = 2000
 
 
 class Piece(NamedTuple):
@@ -69,6 +70,11 @@ def clean_characters(text: str) -> str:
     return "".join(
         "\ufffd" if unicodedata.category(each) in ("Cc", "Cs") and each not in "\n\t" else each for each in text
     )
+
+
+def clean_reason(text: str) -> str:
+    """Return what a provider says in a form that can be stored and printed, and is not too long."""
+    return clean_characters(text.encode("utf-8", "replace").decode())[:_MOST_REASON]
 
 
 def _cut_all(content: Content, kept: int, lengths: Lengths) -> list[Piece]:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import hmac
 import time
 from collections.abc import Mapping, Sequence
@@ -65,8 +66,8 @@ class Webhook(MessageChannel):
         return f"{url.scheme}://{url.host}/…"
 
     def limits(self, address: Address) -> Sequence[Limit]:
-        """Return what a receiver should bear; it is slowed by its answers 429 and 503."""
-        return [Limit(self._bucket(address), 10, 1.0)]
+        """Return what a receiver should bear, and its host. It is slowed by its answers 429 and 503, and no other."""
+        return [Limit(self._bucket(address), 10, 1.0), Limit(f"webhook:{_host_of(address)}", 30, 1.0)]
 
     def render(self, content: Content, address: Address, *, has_picture: bool) -> list[Part]:
         """Return one call with the texts as JSON."""
@@ -115,8 +116,12 @@ class Webhook(MessageChannel):
         self._caller.close()
 
     def _bucket(self, address: Address) -> str:
-        where = address.address if is_reference(address.address) else httpx.URL(address.address).netloc.decode()
-        return f"webhook:{where}"
+        """The name of a receiver's own limit, without its URL, which may be a secret."""
+        return f"webhook:{_host_of(address)}:{hashlib.sha256(address.address.encode()).hexdigest()[:16]}"
+
+
+def _host_of(address: Address) -> str:
+    return address.address if is_reference(address.address) else httpx.URL(address.address).netloc.decode()
 
 
 def sign(identifier: str, timestamp: int, body: bytes, secrets: Sequence[bytes]) -> dict[str, str]:

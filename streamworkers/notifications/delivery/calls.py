@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
@@ -16,6 +16,7 @@ from streamworkers.engine.outside import Answer, Claim, Outside, Policy, Reply
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
+from streamworkers.notifications.channels.text import clean_reason
 from streamworkers.notifications.content import Picture
 from streamworkers.notifications.delivery.decide_reply import (
     MOST_HOLD_SECONDS,
@@ -23,6 +24,7 @@ from streamworkers.notifications.delivery.decide_reply import (
     ReplyDecision,
     decide_reply,
 )
+from streamworkers.notifications.delivery.slow_providers import SlowProviders
 from streamworkers.notifications.notify import notify
 from streamworkers.notifications.store.sending import (
     DeliveryRow,
@@ -81,6 +83,7 @@ class DeliveryCalls(Outside[UUID, str | None]):
     requests: Mapping[UUID, SlotRequest]
     ended: Callable[[UUID, bool], None]
     counts: Counts
+    slow: SlowProviders
     run_id: int | None
     _began_at: float = field(default_factory=time.monotonic)
     _found: dict[UUID, FoundDelivery] = field(default_factory=dict)
@@ -114,9 +117,12 @@ class DeliveryCalls(Outside[UUID, str | None]):
         assert row.parts is not None
         assert address is not None
         number = row.parts_sent + self._sent[thing]
+        began, has_answered = time.monotonic(), False
         picture = None if row.picture is None or number else Picture(row.picture, "chart")
         try:
-            return self.channels[row.channel].send(row.parts[number], address, delivery=thing, picture=picture)
+            identifier = self.channels[row.channel].send(row.parts[number], address, delivery=thing, picture=picture)
+            has_answered = True
+            return identifier
         except NotSentError as error:
             if error.retry_after is not None and error.bucket is not None:
                 self._hold(error.bucket, error.retry_after)
@@ -124,6 +130,8 @@ class DeliveryCalls(Outside[UUID, str | None]):
         finally:
             with suppress(RedisUnavailableError):
                 self.book.move(self.requests[thing])
+            for bucket, _, _ in self.channels[row.channel].limits(address)[:1]:
+                self.slow.ended(bucket, time.monotonic() - began, has_answered=has_answered)
 
     def record(self, connection: Connection, thing: UUID, token: UUID, reply: Reply[str | None]) -> bool:
         """Record what the answer makes of it, and of its endpoint."""
@@ -134,7 +142,10 @@ class DeliveryCalls(Outside[UUID, str | None]):
             reply, CallStanding(attempts, parts_left, row.age_seconds, channel.policy, channel.retry_seconds)
         )
         unknown = reply.answer is Answer.UNKNOWN and thing in self._called
-        recorded = record_reply(connection, thing, token, decision, reply.value, int(unknown))
+        if decision.reason is not None:
+            decision = replace(decision, reason=clean_reason(decision.reason))
+        provider_id = None if reply.value is None else clean_reason(reply.value)
+        recorded = record_reply(connection, thing, token, decision, provider_id, int(unknown))
         if recorded:
             if unknown:
                 self._count("deliveries_ambiguous", thing)

@@ -1,7 +1,8 @@
 """Sends deliveries: makes their messages, waits for slots, and claims, calls and records one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from streamworkers.config import Settings
@@ -11,10 +12,14 @@ from streamworkers.engine.redis.client import RedisClient
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
+from streamworkers.notifications.channels.text import clean_reason
 from streamworkers.notifications.delivery.calls import CallCounts, Counts, DeliveryCalls, limits_of
 from streamworkers.notifications.delivery.parts import DrawPicture, make_parts
 from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS, SlotOrder, renew_token
-from streamworkers.notifications.store.sending import DeliveryRow, end_unsent, read_delivery_rows
+from streamworkers.notifications.delivery.slow_providers import SlowProviders
+from streamworkers.notifications.store.preferences import read_quiet_hours
+from streamworkers.notifications.store.sending import DeliveryRow, end_unsent, hold_until, read_delivery_rows
+from streamworkers.notifications.wall_time import quiet_end
 
 _WAITING = ("queued", "deferred", "failed")
 
@@ -27,6 +32,10 @@ class Sender:
     channels: Mapping[str, MessageChannel]
     book: SlotBook
     draw: DrawPicture | None = None
+    slow: SlowProviders = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slow", SlowProviders(self.book))
 
     def send(
         self,
@@ -51,7 +60,9 @@ class Sender:
         def ended(thing: UUID, has_more: bool) -> None:
             order.ended(thing, has_more=has_more)
 
-        calls = DeliveryCalls(self.channels, self.book, rows, requests, ended, counts or CallCounts(), run_id)
+        calls = DeliveryCalls(
+            self.channels, self.book, rows, requests, ended, counts or CallCounts(), self.slow, run_id
+        )
         call_outside(connection, calls, order.due(), policy=calls.policy_of, threads=threads, should_stop=should_stop)
         return order.waits
 
@@ -71,12 +82,27 @@ class Sender:
     ) -> dict[UUID, DeliveryRow]:
         """Return the deliveries to send, with what is sent of each; those that can never be sent are dead."""
         wanted = [row for row in read_delivery_rows(connection, deliveries) if _is_wanted(row, run_id)]
+        held = self._hold_in_quiet_hours(connection, wanted, run_id)
+        wanted = [row for row in wanted if row.id not in held]
         unmade = [row for row in wanted if row.parts is None or row.channel not in self.channels]
         troubles = make_parts(connection, unmade, self.channels, self.settings.public_url, self.draw)
         for delivery, trouble in troubles.items():
-            end_unsent(connection, delivery, run_id, "dead", trouble)
+            end_unsent(connection, delivery, run_id, "dead", clean_reason(trouble))
         made = read_delivery_rows(connection, [row.id for row in wanted])
         return {row.id: row for row in made if row.parts is not None and row.channel in self.channels}
+
+    def _hold_in_quiet_hours(
+        self, connection: Connection, rows: Sequence[DeliveryRow], run_id: int | None
+    ) -> set[UUID]:
+        """Let what a limit, a retry or a lack of workers has made late wait for the end of its user's quiet hours."""
+        calm = [row for row in rows if row.priority != "urgent" and row.state in _WAITING]
+        quiet = read_quiet_hours(connection, sorted({row.user_id for row in calm})) if calm else {}
+        ends = {}
+        for row in calm:
+            now = row.created_at + timedelta(seconds=row.age_seconds)
+            if row.user_id in quiet and (end := quiet_end(quiet[row.user_id], now)) > now:
+                ends[row.id] = end
+        return hold_until(connection, ends, run_id, "quiet hours")
 
 
 def _is_wanted(row: DeliveryRow, run_id: int | None) -> bool:

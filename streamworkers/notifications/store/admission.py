@@ -38,7 +38,7 @@ _LOCK_WAITING = """
 _PUT_INTO_RUN = "UPDATE deliveries SET run_id = %s, run_day = %s WHERE id = ANY(%s)"
 _POSTPONE = """
     UPDATE deliveries d SET state = CASE d.state WHEN 'queued' THEN 'deferred' ELSE d.state END,
-        reason = coalesce(d.reason, 'its provider asks to wait'),
+        reason = coalesce(d.reason, 'its provider is left alone for a while'),
         not_before = clock_timestamp() + make_interval(secs => p.seconds)
     FROM unnest(%s::uuid[], %s::float8[]) AS p(id, seconds)
     WHERE d.id = p.id AND d.run_id IS NULL AND d.state IN ('queued', 'deferred', 'failed')

@@ -62,6 +62,14 @@ _END = """
     UPDATE deliveries SET state = %s, reason = %s
     WHERE id = %s AND run_id IS NOT DISTINCT FROM %s AND claim IS NULL AND state IN ('queued', 'deferred', 'failed')
 """
+_HOLD = """
+    UPDATE deliveries d SET state = CASE d.state WHEN 'queued' THEN 'deferred' ELSE d.state END, reason = %s,
+        not_before = h.until
+    FROM unnest(%s::uuid[], %s::timestamptz[]) AS h (id, until)
+    WHERE d.id = h.id AND d.run_id IS NOT DISTINCT FROM %s AND d.claim IS NULL
+        AND d.state IN ('queued', 'deferred', 'failed')
+    RETURNING d.id
+"""
 _TURN_OFF = """
     UPDATE endpoints e SET off_at = clock_timestamp(), off_reason = %s, off_by_provider = true
     FROM deliveries d
@@ -235,6 +243,13 @@ def give_back(
 def end_unsent(connection: Connection, delivery: UUID, run_id: int | None, state: str, reason: str) -> None:
     """End a delivery for which no call can be made."""
     connection.execute(_END, (state, reason, delivery, run_id))
+
+
+def hold_until(connection: Connection, ends: Mapping[UUID, datetime], run_id: int | None, reason: str) -> set[UUID]:
+    """Let unclaimed deliveries that wait be due at these moments; returns those that were."""
+    if not ends:
+        return set()
+    return {found for (found,) in connection.execute(_HOLD, (reason, list(ends), list(ends.values()), run_id))}
 
 
 def turn_off_endpoint(connection: Connection, delivery: UUID, reason: str) -> EndedEndpoint | None:

@@ -61,6 +61,21 @@ def deliveries(connection: Connection) -> list[tuple[Any, ...]]:
     return connection.execute(SELECT).fetchall()
 
 
+def test_who_admits_is_woken_by_what_was_routed(
+    connection: Connection, pool: "ConnectionPool[Connection]", settings: Settings
+) -> None:
+    woken: list[bool] = []
+    router = NotificationRouter(pool, settings, on_routed=lambda: woken.append(True))
+    router.run_once()
+    assert woken == []
+    connection.execute(
+        "INSERT INTO notifications (id, user_id, type, dedup_key, priority, data)"
+        " VALUES (gen_random_uuid(), 'local', 'message', 'k', 'high', '{}')"
+    )
+    router.run_once()
+    assert woken == [True]
+
+
 def test_a_notification_is_queued_at_each_endpoint_once(connection: Connection, send: Send, mail: Endpoint) -> None:
     add_endpoint(connection, LOCAL, "telegram", Address("17", {}))
     send("a", priority="high")

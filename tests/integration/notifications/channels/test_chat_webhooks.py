@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
+from streamworkers.notifications.channels import discord
 from streamworkers.notifications.channels.channel import Address, NotSentError
 from streamworkers.notifications.channels.discord import Discord
-from streamworkers.notifications.channels.http import NoAnswerError
+from streamworkers.notifications.channels.http import HttpReply, NoAnswerError
 from streamworkers.notifications.channels.secret_webhook import SecretWebhook
 from streamworkers.notifications.channels.slack import Slack
 from streamworkers.notifications.content import Content
@@ -178,3 +180,7 @@ def test_limits_are_those_of_the_services() -> None:
         ("discord:env:CHAT_URL", 5, 2.0),
         ("discord:env:CHAT_URL:minute", 30, 60.0),
     ]
+
+
+def test_an_answer_of_discord_that_is_not_readable_says_nothing() -> None:
+    assert discord._read(HttpReply(400, httpx.Headers(), b'{"code": "\xff"}', True)) == {}

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from email.policy import SMTP
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,25 @@ def test_a_server_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> N
             stop.set()
             thread.join()
     assert str(raised.value).startswith("no connection to the mail server: ")
+
+
+def test_a_server_whose_answer_never_ends_fills_no_memory() -> None:
+    """It sends line after line, as fast as they are read."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def flood() -> None:
+            peer, _ = listener.accept()
+            with peer, suppress(OSError):
+                while True:
+                    peer.sendall(b"220-and so on\r\n" * 1000)
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        port = listener.getsockname()[1]
+        settings = Settings(smtp_host="127.0.0.1", smtp_port=port, smtp_from="a@b.example", smtp_security="none")
+        with pytest.raises(NotSentError, match="its answers are longer than 65536 bytes"):
+            send(Mail(settings), Content("t"))
+        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -267,3 +267,11 @@ def test_control_a_plain_client_logs_the_url(server: RunningFakeBotApi, caplog: 
     with caplog.at_level(logging.DEBUG):
         httpx.post(f"{server.url}/bot{DEFAULT_TOKEN}/getMe")
     assert SECRET in "\n".join(record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("body", [b'{"ok": false, "description": "\xff"}', b'{"ok": false', b"", b"\xff\xfe"])
+def test_what_is_not_readable_leaves_open_whether_it_was_sent(body: bytes) -> None:
+    api = TelegramApi(SecretStr(DEFAULT_TOKEN), "http://127.0.0.1:1")
+    with pytest.raises(NoAnswerError, match="Telegram answered 403 with something that is not its JSON"):
+        api._read(403, body)
+    api.close()

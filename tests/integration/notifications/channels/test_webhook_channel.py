@@ -132,12 +132,24 @@ def outcome(channel: Webhook, address: Address) -> tuple[dict[str, Any], str]:
     return {"taken": True}, ""
 
 
+def test_a_receiver_that_asks_to_wait_holds_no_other_of_its_host(channel: Webhook, server: RunningFakeReceiver) -> None:
+    server.receiver.plan("retry_after=99999999")
+    one, other = address_of(server), address_of(server, path="/hooks/planted-other")
+    with pytest.raises(NotSentError) as raised:
+        send(channel, one)
+    own, of_host = channel.limits(one)
+    assert (raised.value.bucket, raised.value.retry_after) == (own.bucket, 86_400)
+    assert own.bucket not in {limit.bucket for limit in channel.limits(other)}
+    assert of_host in channel.limits(other)
+    assert "planted" not in str(channel.limits(other))
+
+
 @pytest.mark.parametrize("plan", OUTCOMES)
 def test_each_answer_has_its_outcome(channel: Webhook, server: RunningFakeReceiver, plan: str) -> None:
     server.receiver.plan(plan)
     found, words = outcome(channel, address_of(server))
     if "bucket" in found:
-        found["bucket"] = found["bucket"].rpartition(":")[0]
+        found["bucket"] = found["bucket"].rsplit(":", 2)[0]
     assert found == OUTCOMES[plan]
     assert len(server.calls) == 1  # a redirect is not followed
     assert "planted" not in words

@@ -31,9 +31,10 @@ from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.jobs.deliver import Deliver
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
 from streamworkers.notifications.content import Content, Part, Picture
-from streamworkers.notifications.delivery import parts
+from streamworkers.notifications.delivery import parts, slow_providers
 from streamworkers.notifications.delivery.calls import CallCounts
 from streamworkers.notifications.delivery.sender import Sender
+from streamworkers.notifications.delivery.slow_providers import SlowProviders
 from streamworkers.notifications.store.closing import CALL_LIFE, reopen_abandoned, reopen_deliveries
 from streamworkers.notifications.store.endpoints import switch_endpoint_off
 from streamworkers.notifications.store.sending import NotificationRow, claim_delivery, read_notifications_of
@@ -296,6 +297,73 @@ def test_lateness_is_of_when_a_message_was_to_go_out(stage: Stage) -> None:
     assert key == ("delivery_lateness_seconds", "plain", "high")
     assert 3600 <= seconds < 3600 + patient(60)
     assert counts.tallies == {("deliveries", "plain", "sent"): 1}
+
+
+@pytest.mark.parametrize("text", ["no\x00thing", "half \ud800 a pair", "x" * 100_000])
+def test_any_words_of_a_provider_are_recorded_and_hold_up_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setitem(ANSWERS, "strange", NotSentError(text, endpoint_off=True))
+    strange, good = stage.add("strange"), stage.add("good")
+    stage.work()
+    state, reason, attempts, _ = stage.state(strange)
+    assert (state, attempts, stage.state(good)[0]) == ("dead", 1, "sent")
+    assert reason == text.replace("\x00", "\ufffd").replace("\ud800", "?")[:2000]
+    assert [address for address, _, _ in stage.channel.sent].count("strange") == 1
+    off = "SELECT count(*) FROM outbox WHERE channel = 'streamworkers:notify' AND payload->>'type' = 'endpoint_off'"
+    assert stage.connection.execute(off).fetchone() == (1,)
+
+
+def test_what_became_late_waits_for_the_end_of_quiet_hours_and_urgent_does_not(stage: Stage) -> None:
+    late, urgent = stage.add("good", priority="high"), stage.add("loud")
+    stage.runs.run_once()
+    stage.connection.execute(
+        "INSERT INTO quiet_hours (user_id, starts, ends, zone) SELECT 'ann', (n - interval '1 h')::time,"
+        " (n + interval '1 h')::time, 'UTC' FROM (SELECT now() AT TIME ZONE 'UTC' AS n) u"
+    )
+    stage.consumer.work_until_empty("notify")
+    assert (stage.state(late)[:2], stage.state(urgent)[0]) == (("deferred", "quiet hours"), "sent")
+    stage.work()
+    waits = "SELECT run_id, not_before > now() + interval '50 min' FROM deliveries WHERE id = %s"
+    assert stage.connection.execute(waits, (late,)).fetchone() == (None, True)
+    stage.connection.execute("DELETE FROM quiet_hours")
+    stage.connection.execute("UPDATE deliveries SET not_before = now()")
+    stage.work()
+    assert stage.state(late)[:2] == ("sent", None)
+
+
+def test_a_provider_that_lets_calls_hang_is_left_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_providers, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(slow_providers, "SHORTEST_PAUSE_SECONDS", 300.0)
+    stage.add("unknown")
+    stage.work()
+    waiting = stage.add("good")
+    stage.work()
+    assert stage.state(waiting)[0] == "deferred"
+    assert stage.state(waiting)[1] == "its provider is left alone for a while"
+    assert len(stage.channel.sent) == 1
+
+
+def test_pauses_grow_and_an_answer_ends_them(streams: Streams) -> None:
+    book, limit = SlotBook(streams.client), ("slow:one", 10, 1.0)
+    slow = SlowProviders(book)
+
+    def pause() -> float:
+        (slot,) = book.plan([SlotRequest("a", [limit])], 0.0)
+        return slot.seconds
+
+    slow.ended("slow:one", 4.9, has_answered=False)
+    assert pause() == 0
+    slow.ended("slow:one", 100.0, has_answered=False)
+    assert 0 < pause() <= 100
+    slow.ended("slow:one", 100.0, has_answered=False)
+    assert 100 < pause() <= 200
+    for _ in range(5):
+        slow.ended("slow:one", 100.0, has_answered=False)
+    assert 500 < pause() <= 600
+    slow.ended("slow:one", 6.0, has_answered=True)
+    slow.ended("slow:two", 6.0, has_answered=False)
+    assert slow._pauses == {"slow:two": 6.0}
 
 
 def _notify(stage: Stage, delivery: UUID, text: str) -> None:
