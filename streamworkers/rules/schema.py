@@ -2,13 +2,16 @@
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 from referencing import Registry, Resource
 
 from streamworkers.rules.problem import RuleError, show_value
@@ -43,11 +46,20 @@ def require_document(document: object, package: str = RULE_SCHEMA[0], name: str 
         raise _to_rule_error(min(errors, key=lambda error: (_place(error, document), -len(error.absolute_path))))
 
 
+def _find_mismatch(_: Any, pattern: str, value: object, __: Any) -> Iterator[ValidationError]:
+    """In JSON Schema `$` is the end of a text; in Python it also stands before a line feed at the end."""
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator = extend(Draft202012Validator, {"pattern": _find_mismatch})
+
+
 @cache
-def _validator(package: str, name: str) -> Draft202012Validator:
+def _validator(package: str, name: str) -> Validator:
     rule: Resource[Any] = Resource.from_contents(load_schema(*RULE_SCHEMA))
     registry: Registry[Any] = Registry().with_resource(uri="urn:streamworkers:rule:1", resource=rule)
-    return Draft202012Validator(load_schema(package, name), registry=registry)
+    return _Validator(load_schema(package, name), registry=registry)
 
 
 def _place(error: ValidationError, document: object) -> tuple[int, ...]:

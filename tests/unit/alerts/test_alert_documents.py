@@ -167,6 +167,7 @@ ERRORS: list[tuple[Any, str]] = [
     ({"rule": ABOVE, "expires_at": "2027-13-01"}, "$.expires_at: '2027-13-01' is not a date YYYY-MM-DD"),
     ({"rule": ABOVE, "expires_at": "2027-01-01T00:00"}, "$.expires_at: '2027-01-01T00:00' has no time zone; write"),
     ({"rule": ABOVE, "expires_at": "0001-01-01T00:00+14:00"}, "$.expires_at: '0001-01-01T00:00+14:00' is not a date"),
+    ({"rule": ABOVE, "ticker": "AAPL\n"}, "$.ticker: 'AAPL\\n' does not match ^[A-Za-z0-9^]"),
     ({"rule": ABOVE, "expires_at": "0001-01-01T00:00Z"}, "$.expires_at: '0001-01-01T00:00Z' is not in the years 1970"),
     (
         {"rule": ABOVE, "expires_at": "9999-12-31T00:00Z"},
