@@ -56,6 +56,7 @@ class LiveAlerts:
     """The alerts above, each about the same symbols, and the job that decides them."""
 
     def __init__(self, connection: Connection, bars: Path, folder: Path, symbols: Sequence[str]) -> None:
+        connection.execute("SET idle_in_transaction_session_timeout = 0")  # a worker computes as long as its calls may
         self.connection = connection
         self.symbols = symbols
         self.job = Alerts()

@@ -163,6 +163,8 @@ def why_silent(standing: Standing) -> list[str]:
     stored, reasons = standing.stored, []
     if stored.paused_at is not None:
         reasons.append(f"paused by {stored.paused_by} since {show_moment_there(stored.paused_at)}")
+    if stored.effective_from > standing.at:
+        reasons.append(f"not in force before {show_moment_there(stored.effective_from)}: a clock was ahead")
     if standing.is_expired:
         reasons.append(f"expired at {show_moment_there(stored.alert.limits.expires_at)}")
     if not standing.symbols:

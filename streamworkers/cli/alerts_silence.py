@@ -58,7 +58,7 @@ def mute(every: bool, duration: str | None, until: str | None, reason: str | Non
 @user_option
 @json_option
 def unmute(every: bool, user: str, as_json: bool, **options: Any) -> None:
-    """End what mutes the alerts that all of the options choose; with --symbol, what mutes that symbol of them."""
+    """End mutes and snoozes of the alerts that all options choose; with --symbol, only the snoozes of that symbol."""
     selector = _require_choice(collect_selector(options), every)
     with Session.open().database() as connection, connection.transaction():
         found = require_selected(connection, user, selector)

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import click
 
+from streamworkers.alerts.blindness import BlindnessCheck
 from streamworkers.alerts.computable import parse_computable
 from streamworkers.alerts.default_timeframe import choose_timeframe
 from streamworkers.alerts.document import Alert, AlertTarget, alert_to_json, alert_warnings
@@ -17,7 +18,7 @@ from streamworkers.alerts.store.alerts import StoredAlert, find_alert
 from streamworkers.alerts.store.symbols import read_symbols
 from streamworkers.cli.alert_options import actor_of, names_argument, show_moment_there, user_option
 from streamworkers.cli.rule_input import file_option, parse_alert_input, read_text, read_vocabulary
-from streamworkers.cli.session import Session, json_option, parse_words, print_json
+from streamworkers.cli.session import Session, json_option, parse_words, print_json, show_bar_time
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
 from streamworkers.loading.listings import read_listings
@@ -139,10 +140,12 @@ def describe_change(connection: Connection, stored: StoredAlert, default_calenda
     """What one who has written an alert asks: is it true now, when does the next bar close, and is it blind?"""
     alert, symbols = parse_computable(stored.document), read_symbols(connection, stored.id)
     looks = look_at(connection, stored, symbols[:MOST_LOOKS], datetime.now(UTC), default_calendar)
-    missing = [look.symbol for look in looks if look.truth is None]
-    loaded = find_loaded_symbols(connection, stored.timeframe) if missing else frozenset()
-    warnings = [_warn_of_missing(stored.timeframe, symbol, symbol in loaded) for symbol in missing]
     delisted = _find_delisted(connection, symbols[:MOST_LOOKS])
+    check = BlindnessCheck(connection, datetime.now(UTC), default_calendar)
+    blind = [look for look in looks if check.sight_of(look.symbol, stored.timeframe, look.bar, None) == "blind"]
+    blind = [look for look in blind if look.bar is None or look.symbol not in delisted]
+    loaded = find_loaded_symbols(connection, stored.timeframe) if blind else frozenset()
+    warnings = [_warn_of_missing(stored.timeframe, look, look.symbol in loaded) for look in blind]
     warnings += [f"{symbol} was delisted after {day} and has no more bars" for symbol, day in delisted.items()]
     return {
         "id": stored.id,
@@ -169,9 +172,10 @@ def _describe_look(look: FirstLook, *, has_ended: bool) -> dict[str, Any]:
     return {"symbol": look.symbol, "rule": look.truth, "bar": look.bar, "next_close": close}
 
 
-def _warn_of_missing(timeframe: str, symbol: str, is_loaded: bool) -> str:
+def _warn_of_missing(timeframe: str, look: FirstLook, is_loaded: bool) -> str:
+    after = "" if look.bar is None else f" after {show_bar_time(look.bar, timeframe)}"
     end = "a schedule loads them" if is_loaded else "no schedule loads them"
-    return f"no {timeframe} bars of {symbol} are stored, and {end}"
+    return f"no {timeframe} bars of {look.symbol}{after} are stored, and {end}"
 
 
 def _print_change(answer: dict[str, Any], word: str, as_json: bool) -> None:

@@ -22,7 +22,7 @@ SELECT %s, %s, coalesce(%s, clock_timestamp()), %s, %s, %s"""
 
 _END = """
 UPDATE alert_mutes SET until = greatest(since, coalesce(%(at)s, clock_timestamp()))
-WHERE alert_id = %(alert)s AND symbol IS NOT DISTINCT FROM %(symbol)s
+WHERE alert_id = %(alert)s AND (symbol IS NOT DISTINCT FROM %(symbol)s OR %(every)s)
   AND (until IS NULL OR until > coalesce(%(at)s, clock_timestamp()))"""
 
 
@@ -82,10 +82,11 @@ def snooze_alert(
 def unmute_alert(
     connection: Connection, actor: Actor, name: str, symbol: str | None = None, *, at: datetime | None = None
 ) -> bool:
-    """End the mute of an alert, or the snooze of one symbol; False if there is none."""
+    """End the mute of an alert and the snoozes of its symbols, or the snooze of one symbol; False if there is none."""
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
-        return connection.execute(_END, {"alert": stored.id, "symbol": symbol, "at": at}).rowcount > 0
+        words = {"alert": stored.id, "symbol": symbol, "every": symbol is None, "at": at}
+        return connection.execute(_END, words).rowcount > 0
 
 
 def read_mutes(connection: Connection, alert_ids: Sequence[int], after: datetime | None = None) -> list[Mute]:
@@ -125,5 +126,5 @@ def _silence(
             raise BadInputError(f"{until.isoformat()} has passed, so nothing would be muted until then")
         if until is not None and until.year > LAST_YEAR:
             raise BadInputError(f"{until.isoformat()} is after the year {LAST_YEAR}")
-        connection.execute(_END, {"alert": stored.id, "symbol": symbol, "at": row[0]})
+        connection.execute(_END, {"alert": stored.id, "symbol": symbol, "every": False, "at": row[0]})
         connection.execute(_ADD, (stored.id, symbol, row[0], until, reason, str(actor)))

@@ -54,7 +54,10 @@ def test_add_says_what_the_rule_is_now_and_when_the_next_bar_closes(alerts: Run)
     first, second, *rest = answer.out.splitlines()
     assert first == "added: alert 'high', version 1, 1 symbol"
     assert second.startswith("  AAA: true now, so it fires if it still is at its first bar; the next bar closes at 2")
-    assert rest == ["message, for example: AAA: price > 102 (day), price 151.25"]
+    assert rest == [
+        "message, for example: AAA: price > 102 (day), price 151.25",
+        "warning: no day bars of AAA after 2025-11-07 are stored, and no schedule loads them",
+    ]
     now = alerts("add", "AAA < 102 1d", "--json").json
     assert (now["name"].startswith("alert-"), now["now"][0]["rule"], now["now"][0]["bar"][:10]) == (
         True,
@@ -201,11 +204,13 @@ def test_mutes_and_snoozes_end(alerts: Run) -> None:
         "until": "2199-12-31T12:00:00+00:00",
         "outcome": "muted",
     }
-    assert alerts("unmute", "--name", "o*").out == "unmuted: one\n"
-    assert [len(row["muted"]) for row in alerts("list", "--json").json] == [1, 1]
+    assert [len(row["muted"]) for row in alerts("list", "--json").json] == [2, 1]
     assert alerts("unmute", "--symbol", "AAA", "--json").json == [{"name": "one", "outcome": "unmuted"}]
-    assert alerts("unmute", "--name", "one").out == "none of 1 alerts is muted\n"
+    assert [len(row["muted"]) for row in alerts("list", "--json").json] == [1, 1]
+    assert alerts("snooze", "one", *FOREVER).code == 0
+    assert alerts("unmute", "--name", "o*").out == "unmuted: one\n"
     assert [len(row["muted"]) for row in alerts("list", "--json").json] == [0, 1]
+    assert alerts("unmute", "--name", "one").out == "none of 1 alerts is muted\n"
 
 
 def test_a_snooze_keeps_who_when_until_and_why(alerts: Run) -> None:
