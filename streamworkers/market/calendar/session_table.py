@@ -16,7 +16,7 @@ from streamworkers.market.calendar.sessions import (
     compute_sessions,
     keep_sessions,
 )
-from streamworkers.market.calendar.windows import Windows, windows_between
+from streamworkers.market.calendar.windows import Windows, forget_windows, windows_between
 
 FILL_AGAIN_AFTER = timedelta(days=1)
 _READ_AGAIN_SECONDS = 86_400.0
@@ -72,6 +72,7 @@ def read_sessions(connection: psycopg.Connection, name: str) -> bool:
     )
     sessions = [ExchangeSession(day, opens.astimezone(UTC), closes.astimezone(UTC)) for day, opens, closes in rows]
     keep_sessions(name, row[0], row[1], sessions)
+    forget_windows()
     _read_at[name] = time.monotonic()
     return True
 
@@ -111,3 +112,4 @@ def forget_read_sessions() -> None:
     for name in list(_read_at):
         del _read_at[name]
         keep_sessions(name, None, None, ())
+    forget_windows()

@@ -94,6 +94,7 @@ def sessions_between(name: str, first: date, last: date) -> Sessions:
 
 def keep_sessions(name: str, first: date | None, last: date | None, sessions: Sequence[ExchangeSession]) -> None:
     """Keep the sessions of a range of days in this process for `sessions_between`; without a range, drop them."""
+    _sessions_of_years.cache_clear()
     if first is None or last is None:
         _kept.pop(name, None)
         return

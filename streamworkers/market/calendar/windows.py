@@ -124,6 +124,11 @@ def _windows(first: date, last: date, hours: Hours, hour_anchor: HourAnchor, cal
     return Windows(sessions_between(calendar, first, last), hours, hour_anchor)
 
 
+def forget_windows() -> None:
+    """Make the next windows of the sessions as they are then known."""
+    _windows.cache_clear()
+
+
 def windows_between(
     first: date,
     last: date,

@@ -16,7 +16,9 @@ from streamworkers.database import Connection, open_pool
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.market.calendar.session_table import fill_sessions, forget_read_sessions, read_sessions
-from streamworkers.market.calendar.sessions import compute_sessions, sessions_between
+from streamworkers.market.calendar.sessions import compute_sessions, sessions_around, sessions_between
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
+from streamworkers.market.calendar.windows import windows_between
 from streamworkers_fakes.massive import FakeMassive, running_fake_massive
 
 MOMENT = datetime(2025, 11, 26, 12, 0, tzinfo=UTC)
@@ -65,6 +67,20 @@ def test_sessions_are_filled_once_a_day_and_corrected_then(connection: Connectio
     assert fill_sessions(connection, "XNYS", MOMENT + timedelta(days=1))
     assert connection.execute("SELECT count(*), min(day), max(day) FROM exchange_sessions").fetchone() == whole
     assert connection.execute("SELECT FROM exchange_sessions WHERE day = '2025-11-27'").fetchone() is None
+
+
+def test_a_day_on_which_the_exchange_stays_closed_is_known_to_a_process_that_reads_again(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that was made of the sessions before is kept."""
+    week = date(2025, 11, 24), date(2025, 11, 28)  # with Thanksgiving
+    monkeypatch.setattr("streamworkers.market.calendar.session_table._READ_AGAIN_SECONDS", 0.0)
+    fill_sessions(connection, "XNYS", MOMENT)
+    for sessions, closed in ((4, "2025-11-26"), (3, "2025-11-28")):
+        assert read_sessions(connection, "XNYS")
+        assert len(windows_between(*week).expected(TIMEFRAMES["day"], *week)) == sessions
+        assert len([day for day in sessions_around("XNYS", MOMENT).days if week[0] <= day <= week[1]]) == sessions
+        connection.execute("DELETE FROM exchange_sessions WHERE day = %s", (closed,))
 
 
 def test_a_scheduler_fills_the_table_on_its_first_step(connection: Connection, settings: Settings) -> None:
