@@ -6,16 +6,19 @@ until all series are decided, which is when the last firing is committed. In the
 
 `--kill SECONDS`: meanwhile a random worker is killed each second, half way Redis is emptied, and PostgreSQL loses a
 process to SIGKILL, so that it ends all sessions, recovers from its log and starts again. Afterwards the firings are
-compared with those of tests/alert_oracle.py, which shares no code with the product, for each of `--seeds` seeds. With
-`--without-marks` no series keeps how far it is decided, which has to be found: it is the control of that comparison.
+compared with those of tests/alert_oracle.py, which shares no code with the product, for each of `--seeds` seeds. A
+fifth of the volumes is unknown. `--without` takes a guarantee out. As controls of the comparison, differences have to
+be found without `marks`, where no series keeps how far it is decided, and without `unknown`, which is false then.
+`fence` is the engine's: results are saved however often an item is executed, and the marks of alerts have to do alone.
 
-    .venv/bin/python benchmarks/alerts.py [--alerts N] [--symbols N] [--rounds N] [--kill SECONDS [--without-marks]]
-        [--seeds N] [--json]
+    .venv/bin/python benchmarks/alerts.py [--alerts N] [--symbols N] [--rounds N] [--seeds N] [--json]
+        [--kill SECONDS [--without {marks,unknown,fence}]]
 """
 
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -26,7 +29,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import psycopg
@@ -66,8 +69,22 @@ FORGET = """
 CREATE FUNCTION forget_mark() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN NEW.evaluated_through := '2015-01-01'; RETURN NEW; END $$;
 CREATE TRIGGER forget_mark BEFORE UPDATE ON alert_shards FOR EACH ROW EXECUTE FUNCTION forget_mark()"""
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+SABOTAGE = {
+    "marks": None,
+    "unknown": Path(__file__).resolve().parent / "two_valued",
+    "fence": TESTS / "chaos" / "sabotage",
+}
+CONTROLS = ("marks", "unknown")
 PRICE = {"indicator": "price"}
 REARMS: list[dict[str, Any]] = [{"type": "edge"}, {"type": "simple"}, {"type": "cooldown", "cooldown_bars": 3}]
+
+
+class Bar(NamedTuple):
+    """A price, and a volume, which is not a number where it is unknown."""
+
+    close: float
+    volume: float
 
 
 def main() -> None:
@@ -77,7 +94,7 @@ def main() -> None:
     parser.add_argument("--symbols", type=positive, default=500)
     parser.add_argument("--rounds", type=positive, default=10)
     parser.add_argument("--kill", type=positive, metavar="SECONDS", help="kill workers instead, for so long")
-    parser.add_argument("--without-marks", action="store_true", help="the control: bars are decided again and again")
+    parser.add_argument("--without", choices=SABOTAGE, help="take a guarantee out, as a control")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     words = parser.parse_args()
@@ -142,7 +159,8 @@ def speed_alert(symbol: str, rng: random.Random) -> dict[str, Any]:
 
 def one_round(bench: Bench, symbols: Sequence[str], place: int, closes: Sequence[float]) -> float:
     """Write one bar of each symbol, and return the seconds from the commit until all are decided."""
-    write_bars(bench, [(symbol, sessions()[place], close) for symbol, close in zip(symbols, closes, strict=True)])
+    day = sessions()[place]
+    write_bars(bench, [(symbol, day, close, 1000.0) for symbol, close in zip(symbols, closes, strict=True)])
     began = time.monotonic()
     wait_until(lambda: not behind(bench), WAIT_SECONDS, "all series are decided", 0.02)
     return time.monotonic() - began
@@ -162,14 +180,13 @@ def processor_seconds(bench: Bench, *pools: Pool) -> float:
 def kill(bench: Bench, words: argparse.Namespace) -> list[Figure]:
     """Differences from the oracle, for each seed."""
     lost, doubled, firings, kills = [], [], [], []
-    if words.without_marks:
-        bench.connection.execute(FORGET)
+    sabotage(bench, words.without)
     for seed in range(words.seeds):
         rng = random.Random(seed)
         symbols = [f"K{seed}{number:03}" for number in range(40)]
         alerts = [kill_alert(symbols[number % len(symbols)], rng) for number in range(400)]
         ids = write_alerts(bench, alerts, 0)
-        paths: dict[str, list[float]] = {symbol: [] for symbol in symbols}
+        paths: dict[str, list[Bar]] = {symbol: [] for symbol in symbols}
         bench, killed = run_with_kills(bench, words.kill, paths, rng)
         kills.append(killed)
         found = read_firings(bench, ids)
@@ -181,26 +198,35 @@ def kill(bench: Bench, words: argparse.Namespace) -> list[Figure]:
         firings.append(sum(map(len, found)))
         if not firings[-1] or not kills[-1]:
             sys.exit(f"{firings[-1]} firings and {kills[-1]} kills show nothing")
-        if words.without_marks and not doubled[-1]:
-            sys.exit("without marks nothing was doubled, so this run cannot find what it is made for")
+        if words.without in CONTROLS and not doubled[-1] + lost[-1]:
+            sys.exit(f"without {words.without} nothing was wrong, so this run cannot find what it is made for")
     return [
         Figure("workers killed", kills, digits=0),
         Figure("firings", firings, digits=0),
-        Figure("lost", lost, None if words.without_marks else 0, digits=0),
-        Figure("doubled, or fired where they should not", doubled, None if words.without_marks else 0, digits=0),
+        Figure("lost", lost, None if words.without in CONTROLS else 0, digits=0),
+        Figure("doubled, or fired where they should not", doubled, None if words.without in CONTROLS else 0, digits=0),
     ]
 
 
+def sabotage(bench: Bench, without: str | None) -> None:
+    """Take a guarantee out of the database, or of every process that is started from now on."""
+    if without == "marks":
+        bench.connection.execute(FORGET)
+    elif without is not None:
+        os.environ["PYTHONPATH"] = str(SABOTAGE[without])
+        os.environ["CHAOS_WITHOUT"] = without
+
+
 def kill_alert(symbol: str, rng: random.Random) -> dict[str, Any]:
-    """A level or a crossing, with any of the policies."""
+    """A level or a crossing, with any of the policies; one in two is unknown where the volume is."""
     operator = rng.choice([">", "<", "crosses_above", "crosses_below"])
-    rule = {**PRICE, "operator": operator, "value": round(rng.uniform(90, 110), 1)}
+    rule: dict[str, Any] = {**PRICE, "operator": operator, "value": round(rng.uniform(90, 110), 1)}
+    if rng.random() < 0.5:
+        rule = {"operator": "and", "conditions": [rule, {"indicator": "volume", "operator": ">", "value": 0}]}
     return {"ticker": symbol, "timeframe": "day", "rule": rule, "rearm": rng.choice(REARMS)}
 
 
-def run_with_kills(
-    bench: Bench, seconds: float, paths: dict[str, list[float]], rng: random.Random
-) -> tuple[Bench, int]:
+def run_with_kills(bench: Bench, seconds: float, paths: dict[str, list[Bar]], rng: random.Random) -> tuple[Bench, int]:
     """Write bars for so long, and kill a random worker each second; returns how many were killed.
 
     The benchmark has another session of PostgreSQL afterwards.
@@ -214,8 +240,8 @@ def run_with_kills(
         place, began = 0, time.monotonic()
         while (passed := time.monotonic() - began) < seconds:
             for path in paths.values():
-                path.append(round(rng.uniform(85, 115), 1))
-            write_bars(bench, [(symbol, sessions()[place], path[-1]) for symbol, path in paths.items()])
+                path.append(Bar(round(rng.uniform(85, 115), 1), 1000.0 if rng.random() < 0.8 else math.nan))
+            write_bars(bench, [(symbol, sessions()[place], *path[-1]) for symbol, path in paths.items()])
             place += 1
             if passed > killed + 1 and (pids := list(pool.workers())):
                 os.kill(rng.choice(pids), signal.SIGKILL)
@@ -254,10 +280,11 @@ def alive(bench: Bench) -> bool:
     return True
 
 
-def expected(alert: dict[str, Any], path: Sequence[float]) -> list[date]:
+def expected(alert: dict[str, Any], path: Sequence[Bar]) -> list[date]:
     """The days at which the oracle fires."""
     oracle = AlertOracle(alert["rule"], alert["rearm"])
-    return [sessions()[number] for number in range(len(path)) if oracle.bar({"price": path}, number, number)]
+    values = {"price": [bar.close for bar in path], "volume": [bar.volume for bar in path]}
+    return [sessions()[number] for number in range(len(path)) if oracle.bar(values, number, number)]
 
 
 def read_firings(bench: Bench, ids: Sequence[int]) -> list[list[date]]:
@@ -296,21 +323,21 @@ def sessions() -> list[date]:
 
 def write_history(bench: Bench, symbols: Sequence[str], rng: random.Random) -> None:
     """The bars before those that are decided."""
-    write_bars(bench, [(symbol, day, rng.uniform(3, 7)) for symbol in symbols for day in sessions()[:HISTORY]])
+    write_bars(bench, [(symbol, day, rng.uniform(3, 7), 1000.0) for symbol in symbols for day in sessions()[:HISTORY]])
 
 
-def write_bars(bench: Bench, bars: Sequence[tuple[str, date, float]]) -> None:
-    """Write bars of one price in one transaction."""
-    prices = [f"{close:.2f}" for _, _, close in bars]
+def write_bars(bench: Bench, bars: Sequence[tuple[str, date, float, float]]) -> None:
+    """Write bars of one price, with their volumes, in one transaction."""
+    prices = [f"{close:.2f}" for _, _, close, _ in bars]
     rows = BarRows(
         lines=list(range(1, len(bars) + 1)),
-        symbols=[symbol for symbol, _, _ in bars],
-        times=[day.isoformat() for _, day, _ in bars],
+        symbols=[symbol for symbol, _, _, _ in bars],
+        times=[day.isoformat() for _, day, _, _ in bars],
         open=prices,
         high=prices,
         low=prices,
         close=prices,
-        volume=["1000"] * len(bars),
+        volume=["\\N" if math.isnan(volume) else f"{volume:.0f}" for _, _, _, volume in bars],
     )
     load_rows(bench.connection, DAY, [rows])
 
