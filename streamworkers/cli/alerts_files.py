@@ -1,6 +1,5 @@
 """`streamworkers alerts export` and `import`: many alerts at once."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import click
 from streamworkers.alerts.selection import find_selected
 from streamworkers.alerts.transfer import MOST_FILE_BYTES, import_alerts, parse_alerts, write_document, write_lines
 from streamworkers.cli.alert_options import actor_of, collect_selector, selector_options, user_option
+from streamworkers.cli.files import read_file
 from streamworkers.cli.rule_input import read_vocabulary
 from streamworkers.cli.session import Session, json_option, print_json
 from streamworkers.errors import BadInputError
@@ -58,7 +58,7 @@ def import_command(file: Path, dry_run: bool, user: str, as_json: bool) -> None:
     The file holds one document a line, or a list of them. What is the same stays as it is, so a file may be imported
     again.
     """
-    text = _read(file)
+    text = read_file(file, MOST_FILE_BYTES)
     with Session.open().database() as connection:
         try:
             found = parse_alerts(text, read_vocabulary(connection))
@@ -76,13 +76,3 @@ def import_command(file: Path, dry_run: bool, user: str, as_json: bool) -> None:
         for outcome in ("added", "changed", "unchanged")
     )
     click.echo(f"{counts}{' (dry run: nothing was changed)' if dry_run else ''}")
-
-
-def _read(file: Path) -> str:
-    try:
-        if str(file) == "-":
-            return sys.stdin.buffer.read(MOST_FILE_BYTES + 1).decode()
-        with file.open("rb") as opened:
-            return opened.read(MOST_FILE_BYTES + 1).decode()
-    except UnicodeDecodeError:
-        raise BadInputError(f"{file} is not UTF-8") from None

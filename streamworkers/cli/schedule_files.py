@@ -1,10 +1,10 @@
 """`streamworkers schedules export`, `import` and `install-defaults`: many schedules at once."""
 
-import sys
 from pathlib import Path
 
 import click
 
+from streamworkers.cli.files import read_file
 from streamworkers.cli.session import Session, json_option, messages, print_json, print_table
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
@@ -13,7 +13,7 @@ from streamworkers.market.universes.store import parse_names, read_memberships
 from streamworkers.schedules import store
 from streamworkers.schedules.defaults import default_schedules
 from streamworkers.schedules.definition import ScheduleDefinition
-from streamworkers.schedules.yaml_file import from_yaml, to_yaml
+from streamworkers.schedules.yaml_file import MAX_BYTES, from_yaml, to_yaml
 
 
 @click.command("export", short_help="Write schedules as YAML.")
@@ -37,10 +37,7 @@ def export_yaml(file: Path | None, as_json: bool) -> None:
 @json_option
 def import_yaml(file: Path, as_json: bool) -> None:
     """Add the schedules of a YAML FILE (- for standard input) and replace those with the same names; all or none."""
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadInputError(f"{file} is not UTF-8") from None
+    text = read_file(file, MAX_BYTES)
     try:
         definitions = from_yaml(text, lambda message: warn(f"{file}: {message}"))
     except UsageError as error:

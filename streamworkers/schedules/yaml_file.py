@@ -9,6 +9,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.schedules.definition import ScheduleDefinition
 
 MAX_BYTES = 1 << 20
+MAX_VALUES = 200_000
 # Names that release 0.1 wrote. Release 0.2 reads them with a warning; the next one need not.
 OLD_FIELDS = {"job_type": "job", "task_params": "parameters"}
 Warn = Callable[[str], None]
@@ -43,7 +44,7 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
     if len(text) > MAX_BYTES:
         raise BadInputError(f"a YAML text of {len(text):,} characters is over the limit of {MAX_BYTES:,}")
     try:
-        rows: Any = yaml.safe_load(text)
+        rows = _load(text)
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
         # A value that is tagged as a number or a date and is none raises other errors than YAMLError.
         raise BadInputError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from None
@@ -53,6 +54,31 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
             raise BadInputError(f"schedule {number} of the list is {str(row)[:80]!r}, not a mapping of names to values")
     return rows
+
+
+def _load(text: str) -> Any:
+    """The value of a YAML text; each alias counts as all that it stands for, so that few of them cannot make many."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_values(node, {}) > MAX_VALUES:
+            raise BadInputError(f"a YAML text has more than {MAX_VALUES:,} values, with what its aliases repeat")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
+    """The values of a node, counted once for each place that they stand in; one that holds itself has too many."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = MAX_VALUES + 1  # until its own number is known: what it holds may be an alias of it
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        counted[id(node)] = 1 + sum(_count_values(part, counted) for part in parts)
+    return counted[id(node)]
 
 
 def _rename_old_fields(row: dict[str, Any], old_names: dict[str, str]) -> dict[str, Any]:

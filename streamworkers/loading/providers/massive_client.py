@@ -137,7 +137,10 @@ class MassiveClient:
     def _body(self, response: httpx.Response) -> bytearray:
         body = bytearray()
         # Raw parts, because a part that decompresses to nothing must not hide how long the answer takes.
-        is_packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("gzip", "identity"):
+            raise BadPayloadError(f"the answer has the Content-Encoding {shorten(encoding)}; gzip alone is read")
+        is_packed = encoding == "gzip"
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
         for part in response.iter_raw():
             try:

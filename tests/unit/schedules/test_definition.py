@@ -340,6 +340,10 @@ def test_what_export_writes_is_what_import_reads(definitions: list[ScheduleDefin
     assert len(read) == len(definitions)
 
 
+# Nine lists of nine aliases each: a billion values in few characters.
+BOMB = "\n".join(["- &a0 [x]"] + [f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -358,7 +362,8 @@ def test_what_export_writes_is_what_import_reads(definitions: list[ScheduleDefin
         ("- " + "[" * 5000, "it is not YAML: maximum recursion depth exceeded"),
         ("#" * (MAX_BYTES + 1), "a YAML text of 1,048,577 characters is over the limit of 1,048,576"),
         ("- nightly", "schedule 1 of the list is 'nightly', not a mapping of names to values"),
-        ("- &a [*a]", "schedule 1 of the list is '[[...]]', not a mapping of names to values"),
+        ("- &a [*a]", "a YAML text has more than 200,000 values, with what its aliases repeat"),
+        (BOMB, "a YAML text has more than 200,000 values, with what its aliases repeat"),
         ("- {name: x, job: noop}\n- 7", "schedule 2 of the list is '7', not a mapping of names to values"),
         ("- {name: x, 7: y}", "schedule 1 of the list is '{'name': 'x', 7: 'y'}', not a mapping of names to values"),
         (f"- {'x' * 200}", f"schedule 1 of the list is '{'x' * 80}', not a mapping of names to values"),

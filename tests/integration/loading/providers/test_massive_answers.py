@@ -230,6 +230,11 @@ REFUSALS: list[tuple[tuple[int, dict[str, str], bytes], type[ItemError], str]] =
         "the answer ends in the middle of its compressed data",
     ),
     (
+        (200, {"Content-Encoding": "gzip, gzip, gzip"}, gzip.compress(gzip.compress(gzip.compress(b"{}")))),
+        BadPayloadError,
+        "the answer has the Content-Encoding 'gzip, gzip, gzip'; gzip alone is read",
+    ),
+    (
         (301, {"Location": "<url>/v2/other"}, b""),
         BadPayloadError,
         "massive answered HTTP 301, a redirect; redirects are not followed",
