@@ -17,7 +17,22 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from submitting import make_preparer
 
-KINDS = ("direct", "direct async")
+DIRECT_KINDS = ("direct", "direct async")
+HTTP_KINDS = ("http", "http async")
+KINDS = (*DIRECT_KINDS, *HTTP_KINDS)
+
+
+@dataclass(frozen=True)
+class ApiAccess:
+    """Where an HTTP API is, and a token of ann for it."""
+
+    port: int
+    token: str
+
+    @property
+    def url(self) -> str:
+        """The URL that a client is given."""
+        return f"http://127.0.0.1:{self.port}"
 
 
 class _Blocking:
@@ -52,7 +67,7 @@ async def _collect(items: Any) -> list[Any]:
 @contextmanager
 def opened_client(kind: str, url: str, **words: Any) -> Iterator[Client]:
     """A client of a kind, with the face of the synchronous one."""
-    if kind == "direct":
+    if not kind.endswith("async"):
         with Client(url, **words) as client:
             yield client
         return

@@ -12,6 +12,7 @@ from streamworkers.errors import (
     KeyConflictError,
     PrepareError,
     ServiceUnreachableError,
+    UnknownJobError,
     UsageError,
 )
 from streamworkers.faults import find_fault, is_schema_fault
@@ -100,6 +101,8 @@ def to_problem(error: BaseException) -> Problem | None:
         return error
     if isinstance(error, KeyConflictError):
         return Problem(422, "key-conflict", str(error))
+    if isinstance(error, UnknownJobError):
+        return Problem(422, "unknown-job", str(error))
     if isinstance(error, UsageError | PrepareError):
         return InvalidInput(str(error))
     if isinstance(error, ServiceUnreachableError | BlockedError):

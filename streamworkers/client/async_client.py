@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from streamworkers.client.caller_connection import run_on_async
 from streamworkers.client.calls import ITEMS_OF_A_PAGE, ClientCalls
@@ -11,8 +11,11 @@ from streamworkers.client.options import ClientOptions
 from streamworkers.client.own_connections import AsyncOwnConnections
 from streamworkers.client.records import RunItem, RunState, RunStatus, SubmittableJob
 from streamworkers.client.request import Request, RequestFields, TypedJob, encode
-from streamworkers.client.sql_door import SqlDoor
-from streamworkers.client.steps import Pause, Query, Step, Steps, take_steps_async
+from streamworkers.client.steps import CallReply, HttpCall, Pause, Query, Rows, Step, Steps, take_steps_async
+from streamworkers.errors import BadInputError
+
+if TYPE_CHECKING:
+    from streamworkers.client.http_connections import AsyncHttpConnections
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -21,10 +24,13 @@ T = TypeVar("T")
 class AsyncClient:
     """Submits runs and reads them from coroutines; its arguments are those of `Client`."""
 
-    def __init__(self, url: str | None = None, *, user: str | None = None, timeout: float = 30.0) -> None:
-        self._options = ClientOptions.of(url, user, timeout)
-        self._calls = ClientCalls(SqlDoor())
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, user: str | None = None, timeout: float = 30.0
+    ) -> None:
+        self._options = ClientOptions.of(url, token, user, timeout)
+        self._calls = ClientCalls(self._options.door)
         self._own: AsyncOwnConnections | None = None
+        self._http: AsyncHttpConnections | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -38,6 +44,8 @@ class AsyncClient:
         """Close the connections of this client."""
         if self._own is not None:
             await self._own.close()
+        if self._http is not None:
+            await self._http.close()
 
     @overload
     async def enqueue(
@@ -70,7 +78,7 @@ class AsyncClient:
         """Submit up to 10,000 runs in one statement, all or none; returns them in the same order."""
         encoded = [encode(request, self._options.user) for request in requests]
         steps = self._calls.submit(encoded, repeats=connection is None)
-        return [AsyncRunHandle(self, *made) for made in await self._take(steps, connection)]
+        return [AsyncRunHandle(self, made.id, made.run_id, made.is_new) for made in await self._take(steps, connection)]
 
     async def run(self, run_id: int) -> "AsyncRunHandle":
         """Return a run that was submitted earlier, by its id."""
@@ -97,14 +105,26 @@ class AsyncClient:
         async def answer(step: Step) -> Any:
             if isinstance(step, Pause):
                 return await asyncio.sleep(step.seconds)
+            if isinstance(step, HttpCall):
+                return await self._call(step, connection)
             return await (self._run(step) if connection is None else run_on_async(connection, step))
 
         return await take_steps_async(steps, answer)
 
-    async def _run(self, query: Query) -> Any:
+    async def _run(self, query: Query) -> Rows:
         if self._own is None:
             self._own = AsyncOwnConnections(self._options.database_url, self._options.timeout)
         return await self._own.run(query)
+
+    async def _call(self, call: HttpCall, connection: object) -> CallReply:
+        if connection is not None:
+            raise BadInputError("only a client on PostgreSQL submits in your own transaction, not one on the HTTP API")
+        if self._http is None:
+            from streamworkers.client.http_connections import AsyncHttpConnections
+
+            options = self._options
+            self._http = AsyncHttpConnections(options.api_url, options.api_token, options.timeout)
+        return await self._http.run(call)
 
 
 class AsyncRunHandle:

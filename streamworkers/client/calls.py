@@ -6,6 +6,7 @@ Everything here is steps (`steps.py`), for both clients.
 import math
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -41,13 +42,14 @@ class ClientCalls:
     def submit(self, requests: Sequence[Mapping[str, Any]], *, repeats: bool) -> Steps[list[Submitted]]:
         """Check requests and submit them, all or none.
 
-        With `repeats`, a call that failed for a passing reason is repeated if each request has a key: it cannot make a
-        second run. Raises what `submit_runs` raises, before anything is written.
+        With `repeats`, a call that failed for a passing reason is repeated where that cannot make a second run. Raises
+        what `submit_runs` raises, before anything is written.
         """
-        if requests:
+        if requests and self.door.checks_parameters:
             yield from self._check(requests)
-        may_repeat = repeats and all(request.get("key") for request in requests)
-        return (yield from _repeating(lambda: self.door.submit(requests), MOST_TRIES if may_repeat else 1))
+        tries = MOST_TRIES if repeats and self.door.may_repeat(requests) else 1
+        call_key = uuid.uuid4().hex
+        return (yield from _repeating(lambda: self.door.submit(requests, call_key), tries))
 
     def cancel(self, run_id: int) -> Steps[int]:
         """Cancel a run; a call that failed for a passing reason is repeated."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from streamworkers.client.caller_connection import run_on
 from streamworkers.client.calls import ITEMS_OF_A_PAGE, ClientCalls
@@ -11,8 +11,11 @@ from streamworkers.client.options import ClientOptions
 from streamworkers.client.own_connections import OwnConnections
 from streamworkers.client.records import RunItem, RunState, RunStatus, SubmittableJob
 from streamworkers.client.request import Request, RequestFields, TypedJob, encode
-from streamworkers.client.sql_door import SqlDoor
-from streamworkers.client.steps import Pause, Query, Step, Steps, take_steps
+from streamworkers.client.steps import CallReply, HttpCall, Pause, Query, Rows, Step, Steps, take_steps
+from streamworkers.errors import BadInputError
+
+if TYPE_CHECKING:
+    from streamworkers.client.http_connections import HttpConnections
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -21,15 +24,18 @@ T = TypeVar("T")
 class Client:
     """Submits runs and reads them, from any thread; the connections are opened when they are first needed.
 
-    `url` is that of PostgreSQL, by default STREAMWORKERS_DATABASE_URL or that of the embedded one. `user` is for whom
-    runs are submitted, by default the login. No call takes much longer than `timeout` seconds, or the seconds it is
-    given.
+    `url` is that of PostgreSQL, by default STREAMWORKERS_DATABASE_URL or that of the embedded one, or the https:// URL
+    of the HTTP API, which needs a `token`. `user` is for whom runs are submitted, by default the login; over HTTP it is
+    that of the token. No try of a call takes much longer than `timeout` seconds, or the seconds that the call is given.
     """
 
-    def __init__(self, url: str | None = None, *, user: str | None = None, timeout: float = 30.0) -> None:
-        self._options = ClientOptions.of(url, user, timeout)
-        self._calls = ClientCalls(SqlDoor())
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, user: str | None = None, timeout: float = 30.0
+    ) -> None:
+        self._options = ClientOptions.of(url, token, user, timeout)
+        self._calls = ClientCalls(self._options.door)
         self._own: OwnConnections | None = None
+        self._http: HttpConnections | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +49,8 @@ class Client:
         """Close the connections of this client."""
         if self._own is not None:
             self._own.close()
+        if self._http is not None:
+            self._http.close()
 
     @overload
     def enqueue(
@@ -74,7 +82,7 @@ class Client:
         """Submit up to 10,000 runs in one statement, all or none; returns them in the same order."""
         encoded = [encode(request, self._options.user) for request in requests]
         steps = self._calls.submit(encoded, repeats=connection is None)
-        return [RunHandle(self, *made) for made in self._take(steps, connection)]
+        return [RunHandle(self, made.id, made.run_id, made.is_new) for made in self._take(steps, connection)]
 
     def run(self, run_id: int) -> "RunHandle":
         """Return a run that was submitted earlier, by its id."""
@@ -101,14 +109,26 @@ class Client:
         def answer(step: Step) -> Any:
             if isinstance(step, Pause):
                 return time.sleep(step.seconds)
+            if isinstance(step, HttpCall):
+                return self._call(step, connection)
             return self._run(step) if connection is None else run_on(connection, step)
 
         return take_steps(steps, answer)
 
-    def _run(self, query: Query) -> Any:
+    def _run(self, query: Query) -> Rows:
         if self._own is None:
             self._own = OwnConnections(self._options.database_url, self._options.timeout)
         return self._own.run(query)
+
+    def _call(self, call: HttpCall, connection: object) -> CallReply:
+        if connection is not None:
+            raise BadInputError("only a client on PostgreSQL submits in your own transaction, not one on the HTTP API")
+        if self._http is None:
+            from streamworkers.client.http_connections import HttpConnections
+
+            options = self._options
+            self._http = HttpConnections(options.api_url, options.api_token, options.timeout)
+        return self._http.run(call)
 
 
 class RunHandle:

@@ -10,8 +10,10 @@ from streamworkers.client.steps import Steps
 class Door(Protocol):
     """One way to the pool. Nothing here is repeated or waited for: that is the business of `ClientCalls`."""
 
-    def submit(self, requests: Sequence[Mapping[str, Any]]) -> Steps[list[Submitted]]:
-        """Submit runs, all or none; returns the run of each request."""
+    checks_parameters: bool  # false: what is at the door does so
+
+    def submit(self, requests: Sequence[Mapping[str, Any]], call_key: str) -> Steps[list[Submitted]]:
+        """Submit runs, all or none; returns the run of each request. `call_key` is that of this call and its tries."""
         ...
 
     def read_run(self, run_id: int, seconds: float | None = None) -> Steps[RunState]:
@@ -28,6 +30,10 @@ class Door(Protocol):
 
     def find_items(self, run_id: int, key: str, timeframe: str | None) -> Steps[list[RunItem]]:
         """Return up to two items of a run with a key, of a timeframe or of any."""
+        ...
+
+    def may_repeat(self, requests: Sequence[Mapping[str, Any]]) -> bool:
+        """True if submitting these requests again makes no second run, although the first outcome is unknown."""
         ...
 
     def cancel(self, run_id: int) -> Steps[int]:

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 RunStatus = Literal["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
 ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
 
 
-class Submitted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Submitted:
     """The run of a request, and whether this call made it."""
 
     id: int
@@ -71,12 +72,10 @@ class RunItem:
 
 @dataclass(frozen=True, slots=True)
 class SubmittableJob:
-    """A job that processes of the pool have installed, in one of their releases."""
+    """A job that processes of the pool have installed; over HTTP, in its newest release alone."""
 
     name: str
-    release: str
     queue: str
     max_attempts: int
     item_kind: Literal["symbol", "part", "id"]
     parameters_schema: dict[str, Any]
-    seen_at: datetime

@@ -29,7 +29,7 @@ _ITEMS_OF_KEY = f"""
 """  # noqa: S608
 _CANCEL = "SELECT status, items FROM cancel_client_run(%s)"
 _JOBS = """
-    SELECT name, release, queue, max_attempts, item_kind, params_schema::text, seen_at
+    SELECT name, queue, max_attempts, item_kind, params_schema::text
     FROM client_jobs ORDER BY name, seen_at
 """
 
@@ -37,10 +37,16 @@ _JOBS = """
 class SqlDoor(Door):
     """ClientCalls by the functions and views of PostgreSQL."""
 
-    def submit(self, requests: Sequence[Mapping[str, Any]]) -> Steps[list[Submitted]]:
+    checks_parameters = True
+
+    def submit(self, requests: Sequence[Mapping[str, Any]], call_key: str) -> Steps[list[Submitted]]:
         """Submit runs, all or none; returns the run of each request."""
         rows = yield Query(_SUBMIT, (json.dumps(requests),), changes=True)
         return [Submitted(*row) for row in rows]
+
+    def may_repeat(self, requests: Sequence[Mapping[str, Any]]) -> bool:
+        """True if each request has a key of its own."""
+        return all(request.get("key") for request in requests)
 
     def read_run(self, run_id: int, seconds: float | None = None) -> Steps[RunState]:
         """Return the state of a run. Raises UnknownRunError if the login has no such run."""
@@ -78,7 +84,7 @@ class SqlDoor(Door):
     def read_jobs(self) -> Steps[list[SubmittableJob]]:
         """Return the jobs that processes of the pool have installed, each in its releases, the newest last."""
         rows = yield Query(_JOBS)
-        return [SubmittableJob(*(*row[:5], json.loads(row[5]), row[6])) for row in rows]
+        return [SubmittableJob(*(*row[:4], json.loads(row[4]))) for row in rows]
 
 
 def _unknown_run(run_id: int) -> UnknownRunError:

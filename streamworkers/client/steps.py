@@ -4,9 +4,9 @@ A generator yields a step, and gets its answer sent, or the error raised that th
 retries, waiting and pages are written once.
 """
 
-from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
@@ -26,13 +26,38 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpCall:
+    """A call of the HTTP API; the answer is a `CallReply`. `key` lets it be sent again without a second effect."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    key: str | None = None
+    seconds: float | None = None
+
+    @property
+    def changes(self) -> bool:
+        """True if it changes something, so that it may end as an unknown outcome."""
+        return self.method != "GET"
+
+
+class CallReply(NamedTuple):
+    """What the API answers: the body as JSON, None if it is none, and after how many seconds to try again."""
+
+    status: int
+    body: Any
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A time to let pass, in seconds; the answer is empty."""
 
     seconds: float
 
 
-Step = Query | Pause
+Step = Query | HttpCall | Pause
 Steps = Generator[Step, Any, T]
 
 

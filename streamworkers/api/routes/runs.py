@@ -1,5 +1,6 @@
 """Routes about runs: start, list, look into, cancel, replay."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -24,11 +25,12 @@ from streamworkers.api.routes.types import (
     Reopened,
     RunView,
     StartedRun,
+    StartedRuns,
 )
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
-from streamworkers.engine.ledger import reports
+from streamworkers.engine.ledger import SubmittedRun, reports
 from streamworkers.engine.ledger.run_pages import RunFilter, list_run_items, list_visible_runs
 from streamworkers.errors import BadInputError
 
@@ -55,8 +57,14 @@ class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
     traceparent: str | None = None
 
 
+class RunBatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What several runs are to do; they are started all, or none."""
+
+    runs: list[RunRequestBody]
+
+
 class RunsQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Which runs; every parameter that is given must match."""
+    """Which runs; every parameter that is given must match. Without a cursor, a page can begin `before` a run."""
 
     job: str | None = None
     status: Status | None = None
@@ -65,6 +73,7 @@ class RunsQuery(msgspec.Struct, forbid_unknown_fields=True):
     since: Moment | None = None
     limit: Limit = 50
     cursor: str | None = None
+    before: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ItemsQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -88,14 +97,33 @@ def _start_run(call: ApiCall) -> ApiAnswer:
     body: RunRequestBody = call.body
     if body.key is None and read_key(call.headers.get("idempotency-key")) is None:
         raise Problem(400, "key-required", "a run is started once: give `key`, or the header Idempotency-Key")
-    require_parameters_fit(call, body.job, body.parameters or {})
-    request = {name: value for name, value in msgspec.to_builtins(body).items() if value is not None}
-    if trace := call.headers.get("traceparent"):
-        request.setdefault("traceparent", trace)
-    (run,) = submit_described(call.connection, [{**request, "user": call.caller.user}])
-    change = AuditChange("run.submit", "run", str(run.id), after={"job": body.job, "is_new": run.is_new})
-    record_change(call.connection, call.caller.actor, change)
+    (run,) = _submit(call, [body])
     return ApiAnswer(run._asdict(), 202, {"Location": f"/api/v1/runs/{run.id}"})
+
+
+def _start_runs(call: ApiCall) -> ApiAnswer:
+    """Submit up to 10,000 runs, all or none, in the order of the requests. Needs the header Idempotency-Key."""
+    body: RunBatchBody = call.body
+    if read_key(call.headers.get("idempotency-key")) is None:
+        raise Problem(400, "key-required", "runs are started once: give the header Idempotency-Key")
+    return ApiAnswer({"runs": [run._asdict() for run in _submit(call, body.runs)]}, 202)
+
+
+def _submit(call: ApiCall, bodies: Sequence[RunRequestBody]) -> list[SubmittedRun]:
+    """Submit runs, with a row in the audit log for each."""
+    for job, parameters in {(body.job, msgspec.json.encode(body.parameters or {})) for body in bodies}:
+        require_parameters_fit(call, job, msgspec.json.decode(parameters))
+    requests = [
+        {name: value for name, value in msgspec.to_builtins(body).items() if value is not None} for body in bodies
+    ]
+    if trace := call.headers.get("traceparent"):
+        for request in requests:
+            request.setdefault("traceparent", trace)
+    runs = submit_described(call.connection, [{**request, "user": call.caller.user} for request in requests])
+    for run, body in zip(runs, bodies, strict=True):
+        change = AuditChange("run.submit", "run", str(run.id), after={"job": body.job, "is_new": run.is_new})
+        record_change(call.connection, call.caller.actor, change)
+    return runs
 
 
 def require_parameters_fit(call: ApiCall, job: str, parameters: dict[str, Any]) -> None:
@@ -114,8 +142,9 @@ def require_parameters_fit(call: ApiCall, job: str, parameters: dict[str, Any]) 
 def _list_runs(call: ApiCall) -> ApiAnswer:
     """List runs, the newest first: your own, and those of nobody."""
     query: RunsQuery = call.query
-    filters = {name: value for name, value in msgspec.to_builtins(query).items() if name not in ("limit", "cursor")}
-    before = read_cursor(query.cursor, filters)
+    places = ("limit", "cursor", "before")
+    filters = {name: value for name, value in msgspec.to_builtins(query).items() if name not in places}
+    before = read_cursor(query.cursor, filters) or query.before
     wanted = RunFilter(query.job, query.status, query.user, query.schedule, query.since, before)
     rows = list_visible_runs(call.connection, call.caller.viewer, wanted, query.limit + 1)
     return answer_page(rows, query.limit, filters)
@@ -217,6 +246,20 @@ RUN_OPERATIONS = (
         object_type="run",
         problems=(400, 409, 422),
         example={"job": "analysis", "universe": "sp500", "key": "eod:2026-11-26"},
+    ),
+    Operation(
+        "POST",
+        "/runs/batch",
+        "Start several runs",
+        _start_runs,
+        StartedRuns,
+        scope="run",
+        body=RunBatchBody,
+        status=202,
+        action="run.submit",
+        object_type="run",
+        problems=(400, 409, 422),
+        example={"runs": [{"job": "analysis", "universe": "sp500"}, {"job": "analysis", "universe": "nasdaq100"}]},
     ),
     Operation("GET", "/runs", "List runs", _list_runs, ListPage[RunView], query=RunsQuery, object_type="run"),
     Operation("GET", "/runs/{run}", "Show a run", _show_run, RunView, object_type="run", problems=(404,)),

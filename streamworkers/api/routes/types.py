@@ -53,7 +53,7 @@ class RunView(msgspec.Struct):
 
 
 class ItemView(msgspec.Struct):
-    """An item of a run, with what its handler returned as a result."""
+    """An item of a run, with what its handler returned as a result, and its earlier attempts."""
 
     seq: int
     symbol: str
@@ -61,10 +61,12 @@ class ItemView(msgspec.Struct):
     status: str
     attempt: int
     generation: int
+    worker: str | None
     error: str | None
     started_at: datetime | None
     finished_at: datetime | None
     result: Any
+    history: list[dict[str, Any]] | None
 
 
 class ItemPage(msgspec.Struct):
@@ -80,6 +82,12 @@ class StartedRun(msgspec.Struct):
     id: int
     run_id: UUID
     is_new: bool
+
+
+class StartedRuns(msgspec.Struct):
+    """Runs that were submitted together, in the order of the requests."""
+
+    runs: list[StartedRun]
 
 
 class ErrorView(msgspec.Struct):

@@ -34,7 +34,7 @@ _PAGE = (
 """
 )
 _ITEMS = """
-    SELECT seq, symbol, timeframe, status, attempt, generation, error, started_at, finished_at, result
+    SELECT seq, symbol, timeframe, status, attempt, generation, worker, error, started_at, finished_at, result, history
     FROM run_items
     WHERE run_day = %(day)s AND run_id = %(run)s AND seq > %(after)s
         AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(symbol)s::text IS NULL OR symbol = %(symbol)s)

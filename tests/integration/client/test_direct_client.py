@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
-from client_stage import KINDS, Pool, opened_client
+from client_stage import DIRECT_KINDS, Pool, opened_client
 from patience import patient
 from streamworkers.client import (
     AsyncClient,
@@ -40,6 +40,13 @@ def direct(database_url: str) -> Iterator[Client]:
     """A synchronous client."""
     with Client(database_url) as opened:
         yield opened
+
+
+def test_a_key_is_of_a_login_and_a_user(direct: Client) -> None:
+    first = direct.enqueue("noop", symbols=["A"], key="k", user="ann")
+    second = direct.enqueue("noop", symbols=["A"], key="k", user="bob")
+    assert (first.is_new, second.is_new) == (True, True)
+    assert [state.id for state in direct.runs(user="bob")] == [second.id]
 
 
 def _keys(connection: Connection) -> list[str | None]:
@@ -132,7 +139,7 @@ def _proxied(database_url: str) -> Iterator[tuple[TcpProxy, str]]:
         yield proxy, make_conninfo(database_url, host="127.0.0.1", port=proxy.port)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECT_KINDS)
 def test_no_call_waits_for_a_server_that_does_not_answer(kind: str, database_url: str) -> None:
     with _proxied(database_url) as (proxy, url), opened_client(kind, url, timeout=patient(2)) as client:
         run = client.enqueue("noop", symbols=["A"], key="k")
@@ -146,7 +153,7 @@ def test_no_call_waits_for_a_server_that_does_not_answer(kind: str, database_url
             assert later.enqueue("noop", symbols=["A"], key="k").id == run.id
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECT_KINDS)
 def test_a_server_that_rejects_is_reported_as_such(kind: str, database_url: str) -> None:
     wrong = make_conninfo(database_url, dbname="not_there")
     with (
@@ -156,7 +163,7 @@ def test_a_server_that_rejects_is_reported_as_such(kind: str, database_url: str)
         client.jobs()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECT_KINDS)
 def test_connections_that_were_lost_meanwhile_are_not_used(
     kind: str, database_url: str, connection: Connection
 ) -> None:
@@ -181,7 +188,7 @@ _DIE_AT_COMMIT = """
 """
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECT_KINDS)
 def test_a_commit_whose_answer_is_lost_is_repeated_only_with_a_key(
     kind: str, database_url: str, connection: Connection
 ) -> None:

@@ -1,6 +1,6 @@
 """Stubs: Python types of parameters from JSON Schemas, and what mypy makes of them."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,8 +40,8 @@ class _Parameters(BaseModel):
     anything: Any = None
 
 
-def _job(name: str, schema: dict[str, Any], minute: int = 0) -> SubmittableJob:
-    return SubmittableJob(name, "1", "q", 3, "symbol", schema, datetime(2026, 11, 26, 0, minute, tzinfo=UTC))
+def _job(name: str, schema: dict[str, Any]) -> SubmittableJob:
+    return SubmittableJob(name, "q", 3, "symbol", schema)
 
 
 def _load(source: str) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def test_the_newest_release_counts_and_no_name_is_used_twice() -> None:
     nested = {"$defs": {"XParameters": {"properties": {"a": {"type": "integer"}}}}}
     source = write_stubs(
         [
-            _job("load", {"properties": {"old": {"type": "string"}}}, 1),
-            _job("load", {**nested, "properties": {"new": {"$ref": "#/$defs/XParameters"}}}, 2),
-            _job("load_x", {"properties": {"b": {"type": "integer"}}}, 3),
+            _job("load", {"properties": {"old": {"type": "string"}}}),
+            _job("load", {**nested, "properties": {"new": {"$ref": "#/$defs/XParameters"}}}),
+            _job("load_x", {"properties": {"b": {"type": "integer"}}}),
         ]
     )
     assert "old" not in source
