@@ -112,7 +112,8 @@ def test_no_call_is_lost_and_a_second_one_is_of_a_thing_that_was_named(
         run = start_run(connection, streams, registry, "calling", *SYMBOLS, parameters=words, max_attempts=3)
         assert wait_for_end(connection, run, 90) == "COMPLETED_WITH_ERRORS"
         named = _named(supervisor)
-        assert len(supervisor.events("worker_ended")) >= 6
+        # Threads of one worker may die together.
+        assert len(supervisor.events("worker_ended")) >= (6 if threads == 1 else 1)
     assert _find_damage(connection, receiver) == (set(), set())
     items = items_of(connection, run)
     assert items.pop("REFUSED-1")[::2] == ("failed", "no: NotDoneError: the receiver refuses")

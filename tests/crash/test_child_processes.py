@@ -67,9 +67,7 @@ def _wait_for_call(supervisor: Supervisor, streams: Streams, folder: Path) -> tu
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_call_that_returns_leaves_no_process_to_the_next_one(
-    kind: str,
     method: str,
     connection: Connection,
     streams: Streams,
@@ -79,21 +77,22 @@ def test_a_call_that_returns_leaves_no_process_to_the_next_one(
     tmp_path: Path,
 ) -> None:
     environment |= {"STREAMWORKERS_START_METHOD": method}
-    symbols = (f"{kind}-A", "CHECK-B", f"{kind}-RAISE", f"{kind}-C", "CHECK-D")
-    run = start_run(
-        connection, streams, registry, "leaving", *symbols, parameters={"folder": str(folder)}, max_attempts=1
-    )
+    parameters = {"folder": str(folder)}
     with running_supervisor(environment, tmp_path, *TESTS) as supervisor:
-        assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
-        items = items_of(connection, run)
-        assert items.pop(f"{kind}-RAISE") == ("failed", 1, "ValueError: RAISE cannot be computed")
-        assert set(items.values()) == {("completed", 1, None)}
-        assert len(_left(folder)) >= 3
-        assert [pid for pid in _left(folder) if is_running(pid)] == []
-        # The worker is not to blame, and people read of it once.
-        assert supervisor.events("worker_ended") == []
-        (event,) = supervisor.events("child_processes_killed")
-        assert (event["job"], event["run"]) == ("leaving", run.id)
+        for count, kind in enumerate(KINDS, 1):
+            before = len(_left(folder))
+            symbols = (f"{kind}-A", "CHECK-B", f"{kind}-RAISE", f"{kind}-C", "CHECK-D")
+            run = start_run(connection, streams, registry, "leaving", *symbols, parameters=parameters, max_attempts=1)
+            assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS", kind
+            items = items_of(connection, run)
+            assert items.pop(f"{kind}-RAISE") == ("failed", 1, "ValueError: RAISE cannot be computed")
+            assert set(items.values()) == {("completed", 1, None)}
+            assert len(_left(folder)) >= before + 3
+            assert [pid for pid in _left(folder) if is_running(pid)] == []
+            # The worker is not to blame, and people read of it once.
+            assert supervisor.events("worker_ended") == []
+            events = supervisor.events("child_processes_killed")
+            assert (events[-1]["job"], events[-1]["run"], len(events)) == ("leaving", run.id, count)
         assert supervisor.stop() == 0
 
 
@@ -107,9 +106,7 @@ def test_a_call_that_returns_leaves_no_process_to_the_next_one(
         ("spawn", "SIGKILL", "killed by signal 9"),
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
 def test_processes_of_a_call_end_with_its_worker(
-    kind: str,
     method: str,
     end: str,
     reason: str,
@@ -121,13 +118,15 @@ def test_processes_of_a_call_end_with_its_worker(
     tmp_path: Path,
 ) -> None:
     environment |= {"STREAMWORKERS_START_METHOD": method}
-    run = _leave_and_end(connection, streams, registry, f"{kind}-{end}", folder)
+    reason = reason.format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
     with running_supervisor(environment, tmp_path, *TESTS) as supervisor:
-        assert wait_for_end(connection, run) == "FAILED"
-        reason = reason.format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
-        assert items_of(connection, run) == {f"{kind}-{end}": ("failed", 2, reason)}
-        assert len(_left(folder)) >= 2
-        assert [pid for pid in _left(folder) if is_running(pid)] == []
+        for kind in KINDS:
+            before = len(_left(folder))
+            run = _leave_and_end(connection, streams, registry, f"{kind}-{end}", folder)
+            assert wait_for_end(connection, run) == "FAILED", kind
+            assert items_of(connection, run) == {f"{kind}-{end}": ("failed", 2, reason)}
+            assert len(_left(folder)) >= before + 2
+            assert [pid for pid in _left(folder) if is_running(pid)] == []
         assert supervisor.stop() == 0
 
 

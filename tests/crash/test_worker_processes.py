@@ -90,95 +90,82 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
     assert streams.inspector.read_heartbeats() == {}
 
 
-@pytest.mark.parametrize(
-    ("symbol", "reason"),
-    [
-        ("HANG", "timeout after {} s"),
-        ("SIGKILL", "killed by signal 9"),
-        ("FORK_AND_DIE", "killed by signal 9"),
-        ("EXIT", "worker exited with code 3"),
-        ("EXIT_0", "worker exited with code 0 during the call"),
-        ("RAISE", "ValueError: RAISE cannot be computed"),
-        ("NO_MEMORY", "MemoryError"),
-        ("SAVE_HANGS", "timeout after {} s"),
-        ("SAVE_EXIT_0", "worker exited with code 0 during the call"),
-        ("SAVE_OS_EXIT_0", "worker exited with code 0 during the call"),
-        ("SAVE_SIGKILL", "killed by signal 9"),
-    ],
-)
+POISON = {
+    "HANG": "timeout after {} s",
+    "SIGKILL": "killed by signal 9",
+    "FORK_AND_DIE": "killed by signal 9",
+    "EXIT": "worker exited with code 3",
+    "EXIT_0": "worker exited with code 0 during the call",
+    "RAISE": "ValueError: RAISE cannot be computed",
+    "NO_MEMORY": "MemoryError",
+    "SAVE_HANGS": "timeout after {} s",
+    "SAVE_EXIT_0": "worker exited with code 0 during the call",
+    "SAVE_OS_EXIT_0": "worker exited with code 0 during the call",
+    "SAVE_SIGKILL": "killed by signal 9",
+}
+
+
 def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
-    symbol: str,
-    reason: str,
-    connection: Connection,
-    streams: Streams,
-    registry: Registry,
-    environment: dict[str, str],
-    tmp_path: Path,
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:
+    """One kind after another in one pool, each with neighbours and an honest run."""
     executions = tmp_path / "executions"
     environment["SAMPLE_JOBS_EXECUTIONS"] = str(executions)
-    run = start_run(connection, streams, registry, "misbehaving", "A", "B", symbol, "C", max_attempts=2)
-    honest = start_run(connection, streams, registry, "inspecting", "D")
     with running_supervisor(environment, tmp_path, "--processes", "1", "--metrics-port", "0", *TESTS) as supervisor:
-        assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
-        assert wait_for_end(connection, honest) == "COMPLETED"
-        # One in a batch with its neighbours, and two attempts on its own.
-        assert executions.read_text(encoding="utf-8").count(f" {symbol}\n") == 3
-        items = items_of(connection, run)
-        reason = reason.format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
-        assert items.pop(symbol) == ("failed", 2, reason)
-        assert items == dict.fromkeys("ABC", ("completed", 1, None))
-        assert effects_of(connection, run) == ["A", "B", "C"]
-        assert [(event["symbol"], event["error"]) for event in supervisor.events("item_dead")] == [(symbol, reason)]
-        wait_until(lambda: _finished(supervisor) == {"completed": 4.0, "failed": 1.0}, 20)
-        operations.replay(connection, streams, [(run.id, 2)])
-        assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
-        assert items_of(connection, run)[symbol] == ("failed", 2, reason)
-        row = connection.execute("SELECT count(*) FROM run_items WHERE jsonb_array_length(history) >= 2").fetchone()
-        assert row == (1,)
+        for count, (symbol, text) in enumerate(POISON.items(), 1):
+            reason = text.format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
+            run = start_run(connection, streams, registry, "misbehaving", "A", "B", symbol, "C", max_attempts=2)
+            honest = start_run(connection, streams, registry, "inspecting", "D")
+            assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS", symbol
+            assert wait_for_end(connection, honest) == "COMPLETED", symbol
+            # One in a batch with its neighbours, and two attempts on its own.
+            assert executions.read_text(encoding="utf-8").count(f" {symbol}\n") == 3
+            items = items_of(connection, run)
+            assert items.pop(symbol) == ("failed", 2, reason)
+            assert items == dict.fromkeys("ABC", ("completed", 1, None))
+            assert effects_of(connection, run) == ["A", "B", "C"]
+            dead = [(event["symbol"], event["error"]) for event in supervisor.events("item_dead")]
+            assert (dead[-1], len(dead)) == ((symbol, reason), 2 * count - 1), "each once, and once when replayed"
+            counts = {"completed": 4.0 * count, "failed": 2.0 * count - 1}
+            wait_until(lambda counts=counts: _finished(supervisor) == counts, 20)  # type: ignore[misc]
+            operations.replay(connection, streams, [(run.id, 2)])
+            assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
+            assert items_of(connection, run)[symbol] == ("failed", 2, reason)
+            row = connection.execute("SELECT count(*) FROM run_items WHERE jsonb_array_length(history) >= 2").fetchone()
+            assert row == (count,)
+            wait_until(lambda count=count: len(supervisor.events("item_dead")) == 2 * count, 20)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    "symbol", ["FORK_TWICE", "FORK_AND_RAISE", "FORK_AND_EXIT", "SAVE_FORKS", "SAVE_FORK_AND_RAISE"]
-)
 def test_a_handler_that_forks_and_returns_twice_has_one_effect_and_one_worker(
-    symbol: str,
-    connection: Connection,
-    streams: Streams,
-    registry: Registry,
-    environment: dict[str, str],
-    tmp_path: Path,
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    run = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
-        assert wait_for_end(connection, run) == "COMPLETED"
-        # The fence would keep a second worker from a second effect, but it would go on and read entries.
-        (worker,) = supervisor.worker_pids()
-        wait_until(lambda: not _children(worker), what="the children of the handler end")
-        honest = start_run(connection, streams, registry, "inspecting", "C")
-        assert wait_for_end(connection, honest) == "COMPLETED"
-        assert effects_of(connection, run) == ["A", "B", symbol]
-        assert supervisor.events("worker_ended") == []
+        for symbol in ("FORK_TWICE", "FORK_AND_RAISE", "FORK_AND_EXIT", "SAVE_FORKS", "SAVE_FORK_AND_RAISE"):
+            run = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
+            assert wait_for_end(connection, run) == "COMPLETED", symbol
+            # The fence would keep a second worker from a second effect, but it would go on and read entries.
+            (worker,) = supervisor.worker_pids()
+            wait_until(lambda worker=worker: not _children(worker), what="the handler's children end")  # type: ignore[misc]
+            honest = start_run(connection, streams, registry, "inspecting", "C")
+            assert wait_for_end(connection, honest) == "COMPLETED", symbol
+            assert effects_of(connection, run) == ["A", "B", symbol]
+            assert supervisor.events("worker_ended") == []
         assert supervisor.stop() == 0
 
 
-@pytest.mark.parametrize("symbol", ["LEAVES_A_PROCESS", "LEAVES_A_SESSION", "LEAVES_AN_ALARM", "LEAVES_A_THREAD"])
 def test_what_a_handler_leaves_behind_ends_no_worker_and_fails_no_other_run(
-    symbol: str,
-    connection: Connection,
-    streams: Streams,
-    registry: Registry,
-    environment: dict[str, str],
-    tmp_path: Path,
+    connection: Connection, streams: Streams, registry: Registry, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    run = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
     symbols = _symbols(10)
-    honest = start_run(connection, streams, registry, "inspecting", *symbols, parameters={"milliseconds": 50.0})
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
-        assert wait_for_end(connection, run) == "COMPLETED"
-        assert wait_for_end(connection, honest) == "COMPLETED"
-        assert (effects_of(connection, run), effects_of(connection, honest)) == (sorted(["A", "B", symbol]), symbols)
-        assert supervisor.events("worker_ended") == []
+        for symbol in ("LEAVES_A_PROCESS", "LEAVES_A_SESSION", "LEAVES_AN_ALARM", "LEAVES_A_THREAD"):
+            run = start_run(connection, streams, registry, "misbehaving", "A", symbol, "B")
+            honest = start_run(connection, streams, registry, "inspecting", *symbols, parameters={"milliseconds": 50.0})
+            assert wait_for_end(connection, run) == "COMPLETED", symbol
+            assert wait_for_end(connection, honest) == "COMPLETED", symbol
+            effects = effects_of(connection, run), effects_of(connection, honest)
+            assert effects == (sorted(["A", "B", symbol]), symbols)
+            assert supervisor.events("worker_ended") == []
         assert supervisor.stop() == 0
 
 

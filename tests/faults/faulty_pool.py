@@ -35,6 +35,7 @@ OUTAGE_SECONDS = 1.5 * LEASE_SECONDS
 ROLE = "pool_role"
 DATABASE = "faults"
 _EMPTY = Backlog(0, 0, 0)
+_BATCH_SIZE = 20  # of the job `ledger_entry`
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,26 @@ class FaultyPool:
         symbols = [f"S{number:04}" for number in range(count)]
         parameters = {"milliseconds": paced(milliseconds)}
         return start_run(self.connection, self.streams, self.registry, "ledger_entry", *symbols, parameters=parameters)
+
+    def start_run_to_meet(self, count: int, done: int, what: Callable[[], object]) -> Run:
+        """Let something happen when so many items of a run are completed and both workers are at others of it.
+
+        Those are held until it has happened, so that no machine is too slow for it.
+        """
+        hold = self._folder / "hold"
+        hold.touch()
+        # What is held is the last that either worker has in hand.
+        parameters = {"milliseconds": paced(10.0), "hold": str(hold), "hold_from": done + 2 * _BATCH_SIZE}
+        symbols = [f"S{number:04}" for number in range(count)]
+        try:
+            run = start_run(
+                self.connection, self.streams, self.registry, "ledger_entry", *symbols, parameters=parameters
+            )
+            self.wait_for_completed(run, done)
+            what()
+        finally:
+            hold.unlink()
+        return run
 
     def completed(self, run: Run) -> int:
         """How many items of a run are completed."""

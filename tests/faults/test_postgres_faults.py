@@ -1,7 +1,7 @@
 """PostgreSQL restarts, rejects, hangs, fills up and loses connections in the middle of a run; no attempt is spent."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
@@ -123,9 +123,8 @@ def _too_many_connections(pool: FaultyPool) -> Iterator[None]:
 
 @pytest.mark.parametrize("outage", [_rejected, _black_hole, _read_only, _too_many_connections])
 def test_postgres_is_away_for_longer_than_a_lease(pool: FaultyPool, outage: Outage) -> None:
-    run = pool.start_run()
-    pool.wait_for_completed(run, 40)
-    with outage(pool):
+    with ExitStack() as stack:
+        run = pool.start_run_to_meet(200, 40, lambda: stack.enter_context(outage(pool)))
         wait_until(lambda: _is_told(pool), 30, "the probes have noticed")
         wait_until(lambda: len(pool.idle_ms()) >= 2, 30, "both workers have something in hand")
         done = pool.completed(run)
@@ -159,9 +158,8 @@ def trouble(pool: FaultyPool) -> Iterator[None]:
     ],
 )
 def test_saving_fails_for_a_reason_that_passes(pool: FaultyPool, code: str, kind: str, answer: str) -> None:
-    run = pool.start_run()
-    pool.wait_for_completed(run, 40)
-    pool.connection.execute("INSERT INTO trouble VALUES (%s)", (code,))
+    insert = "INSERT INTO trouble VALUES (%s)"
+    run = pool.start_run_to_meet(200, 40, lambda: pool.connection.execute(insert, (code,)))
     wait_until(lambda: _tries(pool) >= 6, 60, "the workers try several times")
     wait_until(lambda: len(pool.waiting_workers()) == 2, 30, "both workers have logged it")
     assert {event["kind"] for event in pool.events("store_fault")} == {kind}

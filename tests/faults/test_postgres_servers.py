@@ -54,12 +54,8 @@ def test_a_postgres_without_disk_space_is_waited_for(pool: FaultyPool, folder: P
         _copied(pool.services.postgres, disk / "postgres") as server,
         pool.using(server),
     ):
-        run = pool.start_run(300)
-        pool.wait_for_completed(run, 20)
         filler = disk / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(bytes(4096)):
-                continue
+        run = pool.start_run_to_meet(300, 20, lambda: _fill(filler))
         wait_until(lambda: "PostgreSQL is full: DiskFull: " in pool.probe("/readyz")[1], 60, "the pool says so")
         wait_until(lambda: _has_no_space_for_its_log(pool), 60, "the log is full")
         wait_until(lambda: server.process() is None, 60, "PostgreSQL has ended")
@@ -70,6 +66,12 @@ def test_a_postgres_without_disk_space_is_waited_for(pool: FaultyPool, folder: P
         pool.reconnect()
         assert 0 < pool.completed(run) < 300
         pool.assert_nothing_lost(run)
+
+
+def _fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            continue
 
 
 def _has_no_space_for_its_log(pool: FaultyPool) -> bool:

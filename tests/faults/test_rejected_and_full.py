@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,9 +147,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_fault_that_somebody_has_to_correct(name: str, pool: FaultyPool) -> None:
     case = CASES[name]
-    run = pool.start_run()
-    pool.wait_for_completed(run, 20)
-    with case.fault(pool):
+    with ExitStack() as stack:
+        run = pool.start_run_to_meet(200, 20, lambda: stack.enter_context(case.fault(pool)))
         wait_until(lambda: _is_reported(pool, case), 60, f"the probe says {case.text}: {pool.probe('/readyz')}")
         assert pool.probe("/livez") == (200, "ok\n")
         wait_until(lambda: _count(pool, case.store, case.kind) > 0, 60, "the metric counts it")

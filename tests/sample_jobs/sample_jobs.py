@@ -42,9 +42,11 @@ class Noop(Job[JobParameters]):
 
 
 class LedgerEntryParameters(JobParameters):
-    """Milliseconds that each item takes."""
+    """Milliseconds that each item takes, and a file: while it is there, an item from a number on does not end."""
 
     milliseconds: float = 0.0
+    hold: str = ""
+    hold_from: int = 0
 
 
 class LedgerEntry(Job[LedgerEntryParameters]):
@@ -58,6 +60,7 @@ class LedgerEntry(Job[LedgerEntryParameters]):
     def execute(self, items: Sequence[Item], context: Context[LedgerEntryParameters]) -> Iterator[Outcome]:
         for item in items:
             time.sleep(context.parameters.milliseconds / 1000)
+            _hold(item.symbol, context.parameters)
             yield Completed(item, item.symbol, {"length": len(item.symbol)})
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:
@@ -66,6 +69,16 @@ class LedgerEntry(Job[LedgerEntryParameters]):
             [(outcome.item.run_id, outcome.item.symbol) for outcome in completed],
         )
         return [Event("tests.effects", {"symbol": outcome.item.symbol}) for outcome in completed]
+
+
+def _hold(symbol: str, parameters: LedgerEntryParameters) -> None:
+    """Wait with items such as S0100 until the test has done what the run shall meet."""
+    if parameters.hold and int(symbol[1:]) >= parameters.hold_from:
+        deadline = time.monotonic() + 600
+        while Path(parameters.hold).exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{parameters.hold} is still there")
+            time.sleep(0.01)
 
 
 class Misbehaving(LedgerEntry):
