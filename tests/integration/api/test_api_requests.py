@@ -4,10 +4,12 @@ import json
 import socket
 from typing import Any
 
+import httpx
 import pytest
 
 from api_stage import ApiStage
 from patience import patient
+from streamworkers.api.server import BoundedProtocol
 
 
 def _problem(answer: Any) -> tuple[int, str]:
@@ -129,6 +131,21 @@ def test_a_fault_of_the_program_is_said_without_its_stack(api: ApiStage, monkeyp
     answer = api.call("GET", "/api/v1/runs")
     assert _problem(answer) == (500, "the request failed by a fault of the program; its log has it under the instance")
     assert "inner" not in answer.text
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(api: ApiStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    wait = BoundedProtocol._wait
+
+    def look(self: BoundedProtocol) -> None:
+        found.append(self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        wait(self)
+
+    monkeypatch.setattr(BoundedProtocol, "_wait", look)
+    with httpx.Client(timeout=patient(30)) as client:
+        assert client.get(f"{api.url}/livez").status_code == 200
+    assert found
+    assert all(found)
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /api/v1/runs HTTP/1.1\r\nHost: x\r\n"])
