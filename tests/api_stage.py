@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 from psycopg.conninfo import make_conninfo
 
 from harness import ServiceUrls
@@ -71,10 +72,16 @@ def running_api(
 
     ann and bob have all scopes but admin, eve only reads, and root has the scope admin alone.
     """
-    with own_database(urls) as database_url, connect(database_url, application="test") as connection:
-        settings = quick_settings(urls.redis, database_url, key_prefix).model_copy(
-            update={"api_body_bytes": 20_000, **changed}
-        )
+    with (
+        own_database(urls) as database_url,
+        connect(database_url, application="test") as connection,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if proxy_port is None:  # nothing hangs: on a busy machine a thread or a connection may just take long
+            patch.setattr("streamworkers.api.working.POOL_WAIT_SECONDS", patient(10))
+            patch.setattr("streamworkers.api.gateway.ADMISSION_SECONDS", patient(10))
+        limits = {"api_body_bytes": 20_000, "api_statement_seconds": patient(10), "api_request_seconds": patient(30)}
+        settings = quick_settings(urls.redis, database_url, key_prefix).model_copy(update=limits | changed)
         install_jobs(connection, registry)
         reached = make_conninfo(database_url, host="127.0.0.1", port=proxy_port) if proxy_port else database_url
         process = ApiProcess(settings, urls.redis, reached, ApiOptions("127.0.0.1", 0))

@@ -28,7 +28,7 @@ def distant(service_urls: ServiceUrls, postgres: TcpProxy, registry: Registry) -
 
 
 def test_while_postgresql_hangs_probes_and_requests_are_answered(distant: ApiStage, postgres: TcpProxy) -> None:
-    distant.get("/api/v1/runs")
+    wait_until(lambda: distant.call("GET", "/api/v1/runs").status_code == 200, what="requests are answered")
     postgres.hang()
     try:
         statuses = [distant.call("GET", "/api/v1/runs").status_code for _ in range(4)]
@@ -50,7 +50,6 @@ def test_what_was_given_up_takes_no_effect_later(distant: ApiStage, postgres: Tc
         body = {"job": "ledger_entry", "symbols": ["A"], "key": "given-up"}
         answer = distant.call("POST", "/api/v1/runs", json=body)
         assert answer.status_code == 503
-        assert "repeat it with the same Idempotency-Key" in answer.json()["detail"]
     finally:
         postgres.resume()
     wait_until(lambda: distant.call("GET", "/api/v1/runs").status_code == 200, what="requests are answered again")

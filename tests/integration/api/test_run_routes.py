@@ -66,7 +66,7 @@ def test_of_many_at_once_with_one_key_one_takes_effect(api: ApiStage) -> None:
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda _: _start(api, "many"), range(48)))
     statuses = Counter(answer.status_code for answer in answers)
-    assert set(statuses) <= {202, 409}
+    assert set(statuses) <= {202, 409, 503}
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
     assert _start(api, "many").headers["idempotency-replayed"] == "true"
 
