@@ -1,20 +1,19 @@
 """Reads the messages of other programs: from Pub/Sub, which keeps nothing, and from a stream, which keeps entries.
 
 Both loops connect again after Redis or PostgreSQL was away. A message from Pub/Sub is held in memory until PostgreSQL
-has its runs; an entry of the stream is acknowledged only then.
+has what they ask for; an entry of the stream is acknowledged only then.
 """
 
 import time
 from abc import ABC
 from contextlib import closing
-from typing import ClassVar
 
 import structlog
 
-from scheduler.messages_to_runs import MessagesToRuns
+from scheduler.message_inbox import DATA_LOADS, Acceptor, MessageInbox
+from scheduler.metrics import SchedulerMetrics
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.redis.inbox import InboxEntry, Messages
-from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_GROUP, DATA_LOAD_STREAM
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import describe, find_fault
 
@@ -28,14 +27,14 @@ FORGET_IDLE_MS = 3_600_000
 
 
 class Listener(Loop, ABC):
-    """A loop that starts runs for the messages that it reads. `source` names it in logs and metrics."""
+    """A loop that does what the messages ask for that it reads. `source` names it in logs and metrics."""
 
-    source: ClassVar[str]
-
-    def __init__(self, messages: Messages, messages_to_runs: MessagesToRuns) -> None:
-        super().__init__(f"{self.source}-listener")
+    def __init__(self, messages: Messages, acceptor: Acceptor, metrics: SchedulerMetrics, source: str) -> None:
+        super().__init__(f"{source.replace('_', '-')}-listener")
+        self.source = source
         self._messages = messages
-        self._messages_to_runs = messages_to_runs
+        self._acceptor = acceptor
+        self._metrics = metrics
 
     def log_error(self, error: Exception) -> None:
         """Log an error that is no fault of a store; the next turn connects again."""
@@ -43,18 +42,22 @@ class Listener(Loop, ABC):
 
     def _record_connection(self) -> None:
         self.succeeded()
-        self._messages_to_runs.metrics.reconnects.labels(self.source).inc()
+        self._metrics.reconnects.labels(self.source).inc()
         log.info("listener_connected", source=self.source)
 
 
 class ChannelListener(Listener):
-    """Reads messages from the Pub/Sub channel."""
+    """Reads messages from the Pub/Sub channel of an inbox."""
 
-    source: ClassVar[str] = "pubsub"
+    def __init__(
+        self, messages: Messages, acceptor: Acceptor, metrics: SchedulerMetrics, inbox: MessageInbox = DATA_LOADS
+    ) -> None:
+        super().__init__(messages, acceptor, metrics, inbox.sources[0])
+        self._channel = inbox.channel
 
     def turn(self) -> None:
-        """Subscribe, and start runs for messages until stopped or disconnected."""
-        with closing(self._messages.subscribe(DATA_LOAD_CHANNEL)) as subscription:
+        """Subscribe, and take messages until stopped or disconnected."""
+        with closing(self._messages.subscribe(self._channel)) as subscription:
             self._record_connection()
             while self.mark_turn():
                 raw = subscription.next_message(TURN_SECONDS)
@@ -62,11 +65,11 @@ class ChannelListener(Listener):
                     self._accept(raw)
 
     def _accept(self, raw: bytes) -> None:
-        """Hold a message until its runs are in PostgreSQL, as it is not sent again; Redis buffers later ones."""
+        """Hold a message until PostgreSQL has what it asks for: it is not sent again; Redis buffers later ones."""
         received_at = time.time()
         while self.mark_turn():
             try:
-                self._messages_to_runs.accept(raw, self.source, received_at)
+                self._acceptor.accept(raw, self.source, received_at)
             except Exception as error:
                 if find_fault(error) is None:
                     raise
@@ -78,56 +81,59 @@ class ChannelListener(Listener):
 
 
 class StreamListener(Listener):
-    """Reads the stream as one consumer of a group."""
+    """Reads the stream of an inbox as one consumer of its group."""
 
-    source: ClassVar[str] = "stream"
-
-    def __init__(self, messages: Messages, messages_to_runs: MessagesToRuns, consumer: str) -> None:
-        super().__init__(messages, messages_to_runs)
-        self._consumer = consumer
+    def __init__(
+        self,
+        messages: Messages,
+        acceptor: Acceptor,
+        metrics: SchedulerMetrics,
+        consumer: str,
+        inbox: MessageInbox = DATA_LOADS,
+    ) -> None:
+        super().__init__(messages, acceptor, metrics, inbox.sources[1])
+        self._inbox = inbox
+        self._group = (inbox.stream, inbox.group, consumer)
 
     def run(self) -> None:
         """Listen until stopped, then leave the group."""
         super().run()
         try:
-            self._messages.leave_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
+            self._messages.leave_inbox(*self._group)
         except RedisUnavailableError as error:
-            log.warning("consumer_left_behind", source=self.source, consumer=self._consumer, error=describe(error))
+            log.warning("consumer_left_behind", source=self.source, consumer=self._group[2], error=describe(error))
 
     def read_once(self) -> int:
         """Handle the entries in the stream, also those of dead replicas, and leave; returns the number of entries."""
-        group = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
         count = 0
-        while entries := self._messages.read_inbox(*group, READ_COUNT):
+        while entries := self._messages.read_inbox(*self._group, READ_COUNT):
             self._accept_all(entries)
             count += len(entries)
         while reclaimed := self._reclaim():
             count += reclaimed
-        self._messages.leave_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
+        self._messages.leave_inbox(*self._group)
         return count
 
     def turn(self) -> None:
         """Read entries until stopped or disconnected."""
-        group = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
         # Entries read before the connection was lost.
-        self._accept_all(self._messages.read_inbox(*group, READ_COUNT, own=True))
+        self._accept_all(self._messages.read_inbox(*self._group, READ_COUNT, own=True))
         self._record_connection()
         reclaim_at = 0.0
         while self.mark_turn():
             if time.monotonic() >= reclaim_at:
                 self._reclaim()
-                self._messages.prune_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, FORGET_IDLE_MS)
+                self._messages.prune_inbox(self._inbox.stream, self._inbox.group, FORGET_IDLE_MS)
                 reclaim_at = time.monotonic() + RECLAIM_EVERY_SECONDS
-            self._accept_all(self._messages.read_inbox(*group, READ_COUNT, block_ms=round(TURN_SECONDS * 1000)))
+            self._accept_all(self._messages.read_inbox(*self._group, READ_COUNT, block_ms=round(TURN_SECONDS * 1000)))
 
     def _reclaim(self) -> int:
-        group = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, self._consumer)
-        entries = self._messages.reclaim_inbox(*group, RECLAIM_IDLE_MS, READ_COUNT)
+        entries = self._messages.reclaim_inbox(*self._group, RECLAIM_IDLE_MS, READ_COUNT)
         self._accept_all(entries)
         return len(entries)
 
     def _accept_all(self, entries: list[InboxEntry]) -> None:
         for entry in entries:
             self.mark_turn()
-            self._messages_to_runs.accept(entry.message, self.source, entry.sent_at)
-            self._messages.finish_inbox(DATA_LOAD_STREAM, DATA_LOAD_GROUP, [entry.entry_id])
+            self._acceptor.accept(entry.message, self.source, entry.sent_at)
+            self._messages.finish_inbox(self._inbox.stream, self._inbox.group, [entry.entry_id])

@@ -14,13 +14,14 @@ from streamworkers.market.calendar.timeframes import timeframe_named
 # Why a message is rejected: metric labels. The last three are not the fault of the message.
 REASONS = (
     *("not_json", "not_an_object", "too_large", "no_message", "unknown_type", "bad_field"),
-    *("no_schedule", "unknown_job", "internal_error"),
+    *("unknown_user", "no_schedule", "unknown_job", "internal_error"),
 )
 MAX_BYTES = 1 << 20
 MAX_SYMBOLS = 10_000
 MAX_YEARS = 100
 _SHOWN_CHARACTERS = 80
 LOAD_REQUEST = "csv_universe_load"
+SLOT_SECONDS = 600  # in which messages without an id that say the same are one
 _ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
 
 
@@ -75,21 +76,21 @@ class LoadRequest:
 
 def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
     """Parse a message. Raises RejectedError naming value and rule."""
-    fields = _parse_object(raw)
+    fields = parse_object(raw)
     kind = fields.get("event_type", fields.get("job_type"))
     if kind == DATA_LOAD_COMPLETE:
         return LoadComplete(
             symbols=_symbols(fields),
             timeframes=_timeframes(fields),
             run_analysis=_flag(fields, "run_analysis", default=True),
-            job_id=_id(fields, "job_id"),
-            event_id=_id(fields, "event_id"),
+            job_id=find_id(fields, "job_id"),
+            event_id=find_id(fields, "event_id"),
             requested_by=_text(fields, "requested_by"),
-            digest=_digest(fields),
+            digest=make_digest(fields),
             is_own="load_job_id" in fields,
         )
     if kind == LOAD_REQUEST:
-        job_id = _id(fields, "job_id")
+        job_id = find_id(fields, "job_id")
         if job_id is None:
             raise RejectedError("bad_field", f"a {LOAD_REQUEST} needs a job_id")
         universe = _text(fields, "universe_key") or None
@@ -112,12 +113,13 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
 def find_job_id(raw: bytes) -> str | None:
     """The job id of a message that may be malformed, to publish its rejection; None if it has no valid id."""
     try:
-        return _id(_parse_object(raw), "job_id")
+        return find_id(parse_object(raw), "job_id")
     except RejectedError:
         return None
 
 
-def _parse_object(raw: bytes) -> dict[str, Any]:
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Parse a JSON object of at most 1 MiB. Raises RejectedError naming value and rule."""
     if len(raw) > MAX_BYTES:
         raise RejectedError("too_large", f"the message has {len(raw):,} bytes, more than {MAX_BYTES:,}")
     try:
@@ -178,7 +180,8 @@ def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
-def _id(fields: dict[str, Any], name: str) -> str | None:
+def find_id(fields: dict[str, Any], name: str) -> str | None:
+    """Return the id of this name, None if there is none. Raises RejectedError for an invalid one."""
     value = fields.get(name)
     if value is None:
         return None
@@ -196,7 +199,7 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def _digest(fields: dict[str, Any]) -> str:
+def make_digest(fields: dict[str, Any]) -> str:
     """A hash of the content, independent of the time of sending and of the order of the fields."""
     content = {name: value for name, value in fields.items() if name not in ("timestamp", "sent_at")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,17 +1,17 @@
 """Turns messages of other programs into runs, once each, however often a message is sent and by how many read."""
 
 import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler.message import LoadComplete, LoadRequest, RejectedError, find_job_id, parse_message
-from scheduler.message_notices import Rejection, notify_rejected
+from scheduler.message import SLOT_SECONDS, LoadComplete, LoadRequest, RejectedError, find_job_id, parse_message
+from scheduler.message_notices import Rejection
 from scheduler.metrics import SchedulerMetrics
+from scheduler.rejections import MessageResult, report_rejection
 from scheduler.status import Submission, set_submitted
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -20,7 +20,7 @@ from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.preparation import LostPrepares
 from streamworkers.engine.redis.inbox import Messages
-from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE, ERRORS_CHANNEL
+from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError
@@ -33,20 +33,6 @@ from streamworkers.schedules.run_factory import Changes, Resolve, record_schedul
 from streamworkers.schedules.store import Schedule
 
 log = structlog.get_logger()
-SLOT_SECONDS = 600
-_REJECTED_ONCE_SECONDS = 60
-
-Kind = Literal["started", "duplicate", "ignored", "rejected"]
-
-
-@dataclass(frozen=True, slots=True)
-class MessageResult:
-    """What was done with a message: `kind` and `reason` are metric labels, `detail` is for people."""
-
-    kind: Kind
-    reason: str
-    detail: str = ""
-    runs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,26 +174,15 @@ class MessagesToRuns:
         enqueue_committed(connection, self.streams, run)
 
     def _reject(self, raw: bytes, source: str, reason: str, detail: str) -> MessageResult:
-        """Notify and publish once why a message was rejected, though every replica has received it."""
-        # The notification first: it is made once, however often this is repeated.
-        with self.pool.connection() as connection:
-            notify_rejected(connection, Rejection(raw, source, reason, detail))
-        payload = {
-            "schema_version": 1,
-            "kind": "message_rejected",
-            "source": source,
-            "reason": reason,
-            "detail": detail,
-            "message": raw[:500].decode("utf-8", "replace"),
-        }
-        what = f"rejected:{source}:{hashlib.sha256(raw).hexdigest()}"
-        if not self.messages.publish_once(what, _REJECTED_ONCE_SECONDS, ERRORS_CHANNEL, json.dumps(payload)):
-            return MessageResult("duplicate", "rejected", detail)
+        """Report why a message was rejected, and set the status of its job."""
+        result = report_rejection(self.pool, self.messages, Rejection(raw, source, reason, detail))
+        if result.kind == "duplicate":
+            return result
         job_id = find_job_id(raw)
         if job_id is not None:
             fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(job_id, fields, self.status_ttl_seconds, only_new=True)
-        return MessageResult("rejected", reason, detail)
+        return result
 
 
 def require_provider(name: str, allowed: Collection[str]) -> None:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 
 from scheduler.message import REASONS
+from scheduler.message_inbox import DATA_LOADS, NOTIFICATIONS
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.host.scrape_board import ScrapeBoard
@@ -19,7 +20,7 @@ from streamworkers.schedules import reports as history
 
 TICK_STATES = ("started", "waiting", "missed", "skipped", "rejected")
 _OUTCOMES = (
-    *(("started", "new"), ("duplicate", "known"), ("duplicate", "rejected")),
+    *(("started", "new"), ("notified", "new"), ("duplicate", "known"), ("duplicate", "rejected")),
     *(("ignored", "run_analysis"), ("ignored", "paused")),
     *(("rejected", reason) for reason in REASONS),
 )
@@ -50,7 +51,7 @@ class SchedulerMetrics(ServiceMetrics):
             ("source", "outcome", "reason"),
             registry=self.registry,
         )
-        for source in ("pubsub", "stream"):
+        for source in (name for inbox in (DATA_LOADS, NOTIFICATIONS) for name in inbox.sources):
             for outcome, reason in _OUTCOMES:
                 self.messages.labels(source, outcome, reason)
         self.reconnects = Counter(

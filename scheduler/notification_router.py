@@ -10,6 +10,7 @@ from streamworkers.database import Connection, fetch_value
 from streamworkers.notifications.notification import Notification
 from streamworkers.notifications.plan import DeliveryPlan
 from streamworkers.notifications.routing import Earlier, Recipient, RoutingLimits, route
+from streamworkers.notifications.store.accounts import find_disabled
 from streamworkers.notifications.store.endpoints import read_endpoints
 from streamworkers.notifications.store.preferences import read_preferences, read_quiet_hours
 from streamworkers.notifications.store.routing import lock_growing, read_earlier, take_unrouted, write_routed
@@ -53,9 +54,10 @@ class NotificationRouter:
     def _route(self, connection: Connection, taken: list[Notification]) -> None:
         users = sorted({each.user_id for each in taken})
         endpoints, preferences = read_endpoints(connection, users), read_preferences(connection, users)
-        quiet = read_quiet_hours(connection, users)
+        quiet, disabled = read_quiet_hours(connection, users), find_disabled(connection, users)
         recipients = {
-            user: Recipient(endpoints.get(user, ()), preferences.get(user, ()), quiet.get(user)) for user in users
+            user: Recipient(endpoints.get(user, ()), preferences.get(user, ()), quiet.get(user), user in disabled)
+            for user in users
         }
         ids = [each.id for each in taken]
         earlier = read_earlier(connection, ids, self._limits.storm_window, self._limits.storm_count)

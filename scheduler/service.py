@@ -17,6 +17,8 @@ from scheduler.calendars import SessionFiller
 from scheduler.delivery_runs import DeliveryRuns
 from scheduler.late_runs import LateRuns
 from scheduler.listener import ChannelListener, StreamListener
+from scheduler.message_inbox import DATA_LOADS, NOTIFICATIONS, Acceptor, MessageInbox
+from scheduler.messages_to_notifications import MessagesToNotifications
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
 from scheduler.notification_inbox import NotificationInbox
@@ -106,9 +108,7 @@ class Scheduler:
         poll_seconds = self._settings.scheduler_poll_seconds
         self._main = self.host.add(TickerLoop(self.ticker, self._connect, poll_seconds, self.host.signals))
         self.host.add(ConnectionLoop("universe-cache", self.universes.follow))
-        self.host.add(ChannelListener(self._messages, self.messages_to_runs))
-        self._stream_listener = StreamListener(self._messages, self.messages_to_runs, self.scheduler_id)
-        self.host.add(self._stream_listener)
+        self._stream_listeners = [self._add_listeners(self.messages_to_runs, DATA_LOADS)]
         services: list[Service] = [
             StatusFollower(
                 self._pool,
@@ -151,6 +151,12 @@ class Scheduler:
         inbox = NotificationInbox(self._pool, routing.wake)
         receiving = PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)
         self._services += [self.host.add(loop) for loop in (receiving, routing, sending)]
+        requests = MessagesToNotifications(self._pool, self._messages, self.metrics, routing.wake)
+        self._stream_listeners.append(self._add_listeners(requests, NOTIFICATIONS))
+
+    def _add_listeners(self, acceptor: Acceptor, inbox: MessageInbox) -> StreamListener:
+        self.host.add(ChannelListener(self._messages, acceptor, self.metrics, inbox))
+        return self.host.add(StreamListener(self._messages, acceptor, self.metrics, self.scheduler_id, inbox))
 
     def _register_metrics(self, registry: Registry) -> None:
         host = self.host
@@ -181,7 +187,7 @@ class Scheduler:
         """
         while self.ticker.run_once() == 0.0:
             continue
-        count = self._stream_listener.read_once()
+        count = sum(listener.read_once() for listener in self._stream_listeners)
         for loop in self._services:
             while loop.service.run_once() == 0.0:
                 continue

@@ -18,6 +18,6 @@ def require_user(connection: Connection, user: str) -> None:
         raise UnknownNameError("user", user, (found for (found,) in known))
 
 
-def add_user(connection: Connection, user: str) -> None:
-    """Add a user, unless there is one of that id."""
-    connection.execute("INSERT INTO users (id) VALUES (%s) ON CONFLICT DO NOTHING", (user,))
+def add_user(connection: Connection, user: str) -> bool:
+    """Add a user, unless there is one of that id; True if there was none."""
+    return connection.execute("INSERT INTO users (id) VALUES (%s) ON CONFLICT DO NOTHING", (user,)).rowcount > 0

@@ -62,7 +62,7 @@ OWNERS = {
     "absent_bars": ["streamworkers/loading/absence.py", "streamworkers/market/bars/lesser.py"],
     "series_changes series_versions": ["streamworkers/market/bars/changes.py"],
     "series_state": ["streamworkers/market/bars/changes.py", "streamworkers/results/series_versions.py"],
-    "users": ["streamworkers/users.py"],
+    "users": ["streamworkers/users.py", "streamworkers/notifications/store/accounts.py"],
     "alerts alert_versions alert_symbols alert_mutes alert_shards alert_state alert_firings alert_corrections": [
         "streamworkers/alerts/store/"
     ],
@@ -96,7 +96,7 @@ READERS = {
     "streamworkers/market/bars/changes.py": "the source of the bars of a version",
     "streamworkers/market/bars/incoming.py": "stored bars that are replaced are no neighbours",
     "streamworkers/alerts/store/": "the series that alerts are about, and what changed in them",
-    "streamworkers/notifications/store/": "users, events that become notifications, items of deliveries, linked chats",
+    "streamworkers/notifications/store/": "alerts of users, events that become notifications, items, linked chats",
     "streamworkers/engine/ledger/run_pages.py": "the users who exist",
     "scheduler/status.py": "the time of a run, for its status hash",
 }

@@ -49,6 +49,7 @@ _COMMANDS = {
     "tokens": "Tokens of the HTTP API: create, list, rotate, revoke.",
     "top": "Watch queues, workers and runs in the terminal.",
     "universes": "Universes (named sets of symbols): import, list, show.",
+    "users": "Who gets notifications: add, list, disable, enable.",
     "version": "Print the versions of streamworkers and Python.",
     "worker": "Start a supervisor with worker processes.",
 }

@@ -46,6 +46,7 @@ class Recipient:
     endpoints: Sequence[Reachable] = ()
     preferences: Sequence[Preference] = ()
     quiet: QuietHours | None = None
+    is_disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def route(
 ) -> list[Route]:
     """Return one route for each endpoint that the notification is for, or one that says why there is none."""
     named = [each for each in recipient.endpoints if not notification.channels or each.channel in notification.channels]
-    usable = [each for each in named if each.is_usable]
+    usable = [each for each in named if each.is_usable and not recipient.is_disabled]
     if not usable:
         return [Route(None, "", now, _why_nowhere(notification, recipient, is_named=bool(named)))]
     return [_route_to(each, notification, recipient, (earlier, now, limits)) for each in usable]
@@ -136,6 +137,8 @@ def _after_quiet(found: Route, quiet: QuietHours) -> Route:
 
 
 def _why_nowhere(notification: Notification, recipient: Recipient, *, is_named: bool) -> str:
+    if recipient.is_disabled:
+        return "the user is disabled"
     if is_named:
         return "no endpoint that is verified and on"
     if recipient.endpoints:

@@ -14,6 +14,7 @@ from streamworkers.database import Connection
 from streamworkers.errors import StreamworkersError
 from streamworkers.faults import describe
 from streamworkers.notifications.content import Content
+from streamworkers.notifications.store.accounts import find_disabled
 from streamworkers.notifications.store.answers import add_answer
 from streamworkers.rules.vocabulary import Vocabulary
 from streamworkers.telegram.alert_commands import answer_delete
@@ -132,6 +133,8 @@ class _UpdateHandler:
             return self._link(link, word)
         if incoming.is_group and word is not None and word not in WORDS and "@" not in incoming.text:
             return Handled("ignored")  # of another bot in this group
+        if find_disabled(self._connection, [link.user]):
+            return Handled("ignored")
         if self._incoming.is_group:
             follow_topic(self._connection, link, self._incoming.topic)
         return self._limit(link) or self._answer(link, self._execute(link))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from streamworkers.database import Connection, fetch_rows
+from streamworkers.database import Connection, fetch_rows, fetch_value
 from streamworkers.notifications.notification import Notification
 
 _FIND = """
@@ -53,6 +53,12 @@ def add_notifications(connection: Connection, notifications: Sequence[Notificati
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
     return {found for (found,) in connection.execute(_ADD, columns)}
+
+
+def is_key_known(connection: Connection, user: str, keys: Sequence[str]) -> bool:
+    """True if a user has a notification with one of these keys."""
+    statement = "SELECT EXISTS (SELECT FROM notifications WHERE user_id = %s AND dedup_key = ANY(%s))"
+    return bool(fetch_value(connection, statement, (user, list(keys))))
 
 
 def reject_events(connection: Connection, rejected: Sequence[RejectedEvent]) -> None:

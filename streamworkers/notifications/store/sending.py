@@ -14,6 +14,7 @@ from streamworkers.notifications.channels.channel import Address
 from streamworkers.notifications.content import Part
 from streamworkers.notifications.delivery.decide_reply import ReplyDecision
 from streamworkers.notifications.notification_types import ANSWER_TYPE, CODE_TYPE
+from streamworkers.notifications.store.accounts import DISABLED
 from streamworkers.notifications.store.endpoints import move_endpoint
 
 _READ = """
@@ -28,7 +29,8 @@ _READ = """
 """
 _LOCK = """
     SELECT d.claim IS NOT NULL AS is_taken, d.type, e.address, e.settings, e.off_at, e.verified_at,
-        d.expires_at <= clock_timestamp() AS is_expired
+        d.expires_at <= clock_timestamp() AS is_expired,
+        EXISTS (SELECT FROM users u WHERE u.id = d.user_id AND u.disabled_at IS NOT NULL) AS is_disabled
     FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id
     WHERE d.id = %s AND d.state NOT IN ('sent', 'suppressed') AND d.run_id IS NOT DISTINCT FROM %s
     FOR UPDATE OF d
@@ -184,6 +186,8 @@ def claim_delivery(connection: Connection, delivery: UUID, run_id: int | None, t
 def _find_obstacle(row: Mapping[str, Any]) -> str | None:
     if row["is_expired"]:
         return "expired"
+    if row["is_disabled"]:
+        return DISABLED
     if row["address"] is None:
         return "its endpoint was removed"
     if row["off_at"] is not None and row["type"] != ANSWER_TYPE:

@@ -13,7 +13,7 @@ from scheduling import Add, Clock, plan_from
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
-from streamworkers.engine.redis.keys import DATA_LOAD_STREAM
+from streamworkers.engine.redis.keys import DATA_LOAD_STREAM, NOTIFICATIONS_STREAM
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.market.universes.store import resolve
@@ -51,7 +51,7 @@ def messages(settings: Settings) -> Iterator[Messages]:
     assert settings.redis_url is not None
     opened = Messages(settings.redis_url.get_secret_value(), settings.key_prefix)
     yield opened
-    opened._client.delete(DATA_LOAD_STREAM)
+    opened._client.delete(DATA_LOAD_STREAM, NOTIFICATIONS_STREAM)
     opened.close()
 
 

@@ -13,9 +13,11 @@ from psycopg_pool import ConnectionPool
 from harness import subscribe, wait_until
 from patience import patient
 from scheduler.listener import RECLAIM_IDLE_MS, ChannelListener, StreamListener
-from scheduler.messages_to_runs import SLOT_SECONDS, MessageResult, MessagesToRuns
+from scheduler.message import SLOT_SECONDS
+from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import SchedulerMetrics
 from scheduler.pool_watch import PoolWatch
+from scheduler.rejections import MessageResult
 from scheduler.status import StatusFollower
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
@@ -268,7 +270,7 @@ def test_fifty_malformed_messages_are_rejected_and_the_next_one_runs(
         broken[0:1] = rng.choice([b"", b"[", b"\xff", b"{{"])
         messages._client.xadd(DATA_LOAD_STREAM, {"message" if number % 5 else "other": bytes(broken)})
     messages._client.xadd(DATA_LOAD_STREAM, {"message": good})
-    listener = StreamListener(messages, messages_to_runs, "one")
+    listener = StreamListener(messages, messages_to_runs, messages_to_runs.metrics, "one")
     assert listener.read_once() == 51
     assert len(_runs(connection)) == 1
     assert messages._client.xlen(DATA_LOAD_STREAM) == 0
@@ -281,7 +283,7 @@ def test_what_a_dead_replica_had_read_is_done_by_another(
     messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="left")})
     words = (DATA_LOAD_STREAM, DATA_LOAD_GROUP, "dead")
     assert len(messages.read_inbox(*words, 10)) == 1
-    listener = StreamListener(messages, messages_to_runs, "one")
+    listener = StreamListener(messages, messages_to_runs, messages_to_runs.metrics, "one")
     assert listener.read_once() == 0
     (pending,) = messages._client.xpending_range(DATA_LOAD_STREAM, DATA_LOAD_GROUP, "-", "+", 10)
     messages._client.execute_command(  # type: ignore[no-untyped-call]
@@ -331,7 +333,10 @@ def test_the_channel_is_heard_and_the_stream_read_by_threads_that_find_redis_aga
     streams: Streams,
     metrics: SchedulerMetrics,
 ) -> None:
-    listeners = (ChannelListener(messages, messages_to_runs), StreamListener(messages, messages_to_runs, "one"))
+    listeners = (
+        ChannelListener(messages, messages_to_runs, metrics),
+        StreamListener(messages, messages_to_runs, messages_to_runs.metrics, "one"),
+    )
 
     def connections(source: str) -> float:
         labels = {"source": source}

@@ -94,6 +94,8 @@ def test_the_nearest_preference_counts(wishes: list[Preference], mode: str) -> N
 
 
 def test_off_and_expired_ones_have_their_reasons() -> None:
+    disabled = only(note(priority="urgent"), Recipient([MAIL], is_disabled=True))
+    assert disabled == Route(None, "", NOW, "the user is disabled")
     off = only(note(priority="urgent"), Recipient([MAIL], [wish("off", channel="mail")]))
     assert off.suppressed == "off by preference for * on mail"
     assert only(note(expires_at=NOW), Recipient([MAIL])).suppressed == "it had expired before it was routed"

@@ -1,0 +1,66 @@
+"""Who is a user, and to whom nothing is sent any more. Each function that changes one is one transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from streamworkers.actor import Actor
+from streamworkers.database import Connection, fetch_rows
+from streamworkers.errors import BadInputError
+from streamworkers.notifications.notification import show
+from streamworkers.users import add_user, lock_user
+
+DISABLED = "the user is disabled"
+_LONGEST = 200
+
+_LIST = """
+SELECT u.id AS user, u.created_at, u.disabled_at,
+       (SELECT count(*) FROM endpoints e
+        WHERE e.user_id = u.id AND e.verified_at IS NOT NULL AND e.off_at IS NULL) AS endpoints,
+       (SELECT count(*) FROM alerts a WHERE a.user_id = u.id AND a.removed_at IS NULL) AS alerts
+FROM users u ORDER BY u.id"""
+
+_SUPPRESS = """
+UPDATE deliveries SET state = 'suppressed', reason = %s
+WHERE user_id = %s AND state IN ('queued', 'deferred', 'failed', 'ambiguous')"""
+
+
+def register_user(connection: Connection, user: str) -> bool:
+    """Add a user; False if there is one of this name. Raises BadInputError for a name that cannot be."""
+    if not 0 < len(user) <= _LONGEST or not user.isprintable() or user != user.strip():
+        raise BadInputError(f"the user {show(user)} is not 1 to {_LONGEST} printable characters, without space around")
+    return add_user(connection, user)
+
+
+def list_users(connection: Connection) -> list[dict[str, Any]]:
+    """All users by name, each with the numbers of endpoints that are on and of alerts."""
+    return fetch_rows(connection, _LIST)
+
+
+def disable_user(connection: Connection, user: str) -> bool:
+    """Send nothing to a user any more; what waits is suppressed, and all that they own stays. False if it was so.
+
+    Raises UnknownNameError.
+    """
+    with connection.transaction():
+        lock_user(connection, Actor(user))
+        changed = connection.execute(
+            "UPDATE users SET disabled_at = clock_timestamp() WHERE id = %s AND disabled_at IS NULL", (user,)
+        )
+        connection.execute(_SUPPRESS, (DISABLED, user))
+    return changed.rowcount > 0
+
+
+def enable_user(connection: Connection, user: str) -> bool:
+    """Send to a user again, from now on; False if nothing was in the way. Raises UnknownNameError."""
+    with connection.transaction():
+        lock_user(connection, Actor(user))
+        changed = connection.execute(
+            "UPDATE users SET disabled_at = NULL WHERE id = %s AND disabled_at IS NOT NULL", (user,)
+        )
+    return changed.rowcount > 0
+
+
+def find_disabled(connection: Connection, users: Sequence[str]) -> set[str]:
+    """Those of these users to whom nothing is sent."""
+    statement = "SELECT id FROM users WHERE id = ANY(%s) AND disabled_at IS NOT NULL"
+    return {user for (user,) in connection.execute(statement, (list(users),))}
