@@ -25,6 +25,7 @@ MAY_BE_EMPTY = {
     ("streamworkers-scheduler", "Failed steps of background services"),
     ("streamworkers-scheduler", "Submitted runs prepared in an hour, by outcome"),
     ("streamworkers-market", "Calls a minute, by answer"),
+    ("streamworkers-market", "Calls a minute, by purpose"),
     ("streamworkers-market", "Budget: calls that count, and calls that had to wait"),
     ("streamworkers-market", "Outages"),
     ("streamworkers-market", "Bars stored and rejected a minute"),
