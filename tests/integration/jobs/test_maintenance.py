@@ -158,7 +158,7 @@ def test_a_system_with_nothing_in_it_has_no_worker_and_no_bars(connection: Conne
     assert (found["workers"].status, found["workers"].message) == ("critical", "no worker is alive")
     assert (found["data"].status, found["data"].message) == ("degraded", "there are no daily bars")
     others = {name: finding.status for name, finding in found.items() if name not in ("workers", "data")}
-    expected = ("redis", "postgresql", "queues", "executions", "schedules", "outbox")
+    expected = ("redis", "postgresql", "queues", "executions", "schedules", "outbox", "notifications")
     assert others == dict.fromkeys(expected, "ok")
     assert find_worst(found.values()) == "critical"
     assert find_worst([]) == "ok"
@@ -244,7 +244,7 @@ def test_a_health_check_keeps_its_findings_and_publishes_them(
     results = _completed(consumer, connection, run)
     assert results["system"]["status"] == "critical"
     rows = connection.execute("SELECT component, status, run_id FROM health_checks").fetchall()
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert {run_id for _, _, run_id in rows} == {run.id}
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
     message = json.loads(listener.get_message(timeout=patient(5))["data"])
