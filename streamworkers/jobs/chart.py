@@ -54,8 +54,9 @@ class ChartParameters(JobParameters):
 
 
 class Charted(NamedTuple):
-    """The message of a chart, and its picture if one could be drawn."""
+    """For whom the message of a chart is, what it says, and its picture if one could be drawn."""
 
+    user: str
     answer: UUID
     content: Content
     picture: bytes | None = None
@@ -86,13 +87,13 @@ class Chart(Job[ChartParameters, Charted]):
             try:
                 made = _make(context.connection, (item.symbol, timeframe_named(context.timeframe)), wanted, until)
             except BadInputError as error:
-                made = Charted(wanted.answer, Content("No chart", (str(error),)))
+                made = Charted(wanted.user, wanted.answer, Content("No chart", (str(error),)))
             yield Completed(item, made, {"picture": made.picture is not None})
 
     def save(self, connection: Connection, completed: Sequence[Completed[Charted]]) -> Iterable[Event]:
         """Write the answers, which are sent from then on."""
         for each in completed:
-            keep_answer(connection, each.value.answer, each.value.content, each.value.picture)
+            keep_answer(connection, *each.value)
         return []
 
 
@@ -108,7 +109,7 @@ def _make(connection: Connection, series: tuple[str, Timeframe], wanted: ChartPa
     if not stored.closes:
         raise BadInputError(f"no closed {frame.name} bars of {symbol} are stored")
     picture, note = _draw(stored, f"{symbol}, {frame.name}", alerts)
-    return Charted(wanted.answer, _write(stored, (symbol, frame), found, note), picture)
+    return Charted(wanted.user, wanted.answer, _write(stored, (symbol, frame), found, note), picture)
 
 
 def _bars_before(alerts: Sequence[Alert], frame: Timeframe) -> int | None:

@@ -48,7 +48,7 @@ class BotCommand(Job[BotCommandParameters, BotCommandParameters]):
     def save(self, connection: Connection, completed: Sequence[Completed[BotCommandParameters]]) -> Iterable[Event]:
         """Execute the command, and write its answer."""
         for each in completed:
-            keep_answer(connection, each.value.answer, _execute(connection, each.value))
+            keep_answer(connection, each.value.user, each.value.answer, _execute(connection, each.value))
         return []
 
 
@@ -56,7 +56,7 @@ def _execute(connection: Connection, wanted: BotCommandParameters) -> Content:
     """What the command answers; what it changed is undone if it breaks a rule."""
     try:
         with connection.transaction():
-            chat = find_answer_chat(connection, wanted.answer)
+            chat = find_answer_chat(connection, wanted.user, wanted.answer)
             if chat is None:
                 raise BadInputError("this chat was forgotten")
             link = require_link(connection, wanted.user, int(chat))

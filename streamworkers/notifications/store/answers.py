@@ -18,16 +18,17 @@ PROMISED_WITHIN = timedelta(minutes=10)  # by a run; then the chat learns that n
 _KEEP = """
 UPDATE deliveries SET content = %(content)s, picture = %(picture)s, not_before = clock_timestamp(),
     expires_at = clock_timestamp() + %(life)s
-WHERE id = %(id)s AND state = 'queued' AND parts IS NULL AND endpoint_id IS NOT NULL RETURNING id"""
+WHERE id = %(id)s AND user_id = %(user)s AND state = 'queued' AND parts IS NULL AND endpoint_id IS NOT NULL
+RETURNING id"""
 # After the message that nothing has come.
 _KEEP_LATE = """
 INSERT INTO deliveries (user_id, endpoint_id, channel, type, priority, content, picture, expires_at)
 SELECT user_id, endpoint_id, channel, type, priority, %(content)s, %(picture)s, clock_timestamp() + %(life)s
-FROM deliveries WHERE id = %(id)s AND state <> 'suppressed' AND endpoint_id IS NOT NULL"""
+FROM deliveries WHERE id = %(id)s AND user_id = %(user)s AND state <> 'suppressed' AND endpoint_id IS NOT NULL"""
 _PROMISED = """
 SELECT count(*) FROM deliveries
 WHERE user_id = %s AND type = %s AND state = 'queued' AND not_before > clock_timestamp() + %s"""
-_CHAT = "SELECT e.address FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id WHERE d.id = %s"
+_CHAT = "SELECT e.address FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id WHERE d.id = %s AND d.user_id = %s"
 _ERASE = """
 UPDATE deliveries SET content = NULL, parts = NULL, picture = NULL, provider_id = NULL,
     state = CASE WHEN state IN ('queued', 'deferred', 'failed') THEN 'suppressed' ELSE state END,
@@ -56,17 +57,22 @@ def count_promised(connection: Connection, user: str) -> int:
     return count
 
 
-def keep_answer(connection: Connection, answer: uuid.UUID, content: Content, picture: bytes | None = None) -> None:
-    """Write a promised answer, in the transaction that ends the run's item; it is sent at once."""
+def keep_answer(
+    connection: Connection, user: str, answer: uuid.UUID, content: Content, picture: bytes | None = None
+) -> None:
+    """Write an answer that was promised to this user, in the transaction that ends the run's item; it is sent at once.
+
+    Nothing is written into an answer to somebody else: anybody who may submit runs chooses their parameters.
+    """
     found = Jsonb(msgspec.to_builtins(content))
-    values = {"id": answer, "content": found, "picture": picture, "life": EXPIRES_AFTER}
+    values = {"id": answer, "user": user, "content": found, "picture": picture, "life": EXPIRES_AFTER}
     if fetch_value(connection, _KEEP, values) is None:
         connection.execute(_KEEP_LATE, values)
 
 
-def find_answer_chat(connection: Connection, answer: uuid.UUID) -> str | None:
-    """The chat that an answer goes to; None if it was forgotten."""
-    chat: str | None = fetch_value(connection, _CHAT, (answer,))
+def find_answer_chat(connection: Connection, user: str, answer: uuid.UUID) -> str | None:
+    """The chat that an answer to a user goes to; None if it was forgotten."""
+    chat: str | None = fetch_value(connection, _CHAT, (answer, user))
     return chat
 
 

@@ -191,6 +191,21 @@ def test_a_run_of_a_command_may_do_what_its_chat_may(ann: BotStage, execute: Exe
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_a_run_that_names_another_user_writes_nothing_into_an_answer(
+    ann: BotStage, symbol: str, execute: Execute
+) -> None:
+    ann.say(f"/chart {symbol}")
+    words = {"user": "bob", "answer": str(_promised(ann.connection)["id"])}
+    ann.connection.execute("UPDATE runs SET status = 'CANCELLED'")
+    submit(ann.connection, "chart", items=[symbol], timeframe="day", parameters=words)
+    submit(ann.connection, "bot_command", items=["command"], parameters={**words, "text": f"/alert {symbol} > 1"})
+    execute()
+    assert _promised(ann.connection)["picture"] is None
+    assert len(_waiting(ann.connection)) == 1
+    assert list_alerts(ann.connection, "bob") == []
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_without_a_run_the_chat_learns_that_nothing_came_and_a_late_result_comes_too(
     ann: BotStage, symbol: str, execute: Execute
 ) -> None:
