@@ -397,7 +397,7 @@ def _get(url: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("user", "without", "line", "named"),
     [
-        ("operator", "-xadd", "enqueue noop --symbols A", r"add\.lua calls HINCRBY XADD on "),
+        ("operator", "-xadd", "enqueue noop --symbols A", r"add\.lua calls HDEL HINCRBY XADD on "),
         ("viewer", "-scan", "top --once", "'scan' command"),
         ("viewer", "resetkeys", "doctor", r"\(GET \S+:installation\)"),
         ("scheduler", "resetchannels", "scheduler --once", r"publish\.lua calls DEL PUBLISH"),
