@@ -14,6 +14,7 @@ from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
 from scheduler.audit_sealer import AuditSealer
 from scheduler.calendars import SessionFiller
+from scheduler.data_gaps import DataGaps
 from scheduler.delivery_runs import DeliveryRuns
 from scheduler.late_runs import LateRuns
 from scheduler.listener import ChannelListener, StreamListener
@@ -25,6 +26,7 @@ from scheduler.notification_inbox import NotificationInbox
 from scheduler.notification_metrics import NotificationCollector
 from scheduler.notification_router import NotificationRouter
 from scheduler.pool_watch import PoolWatch
+from scheduler.sign_of_life import SignOfLife
 from scheduler.status import StatusFollower
 from scheduler.system_metrics import SystemCollector
 from scheduler.ticker import Ticker
@@ -124,6 +126,8 @@ class Scheduler:
             SessionGuard(self._pool),
             AlertBlindness(self._pool, self._settings.calendar),
             LateRuns(self._pool, 60 * self._settings.run_late_minutes),
+            DataGaps(self._pool, self._settings.calendar, self._settings.load_hour_anchor),
+            SignOfLife(self._pool, self._settings.watchdog_at, self._settings.system_user),
             AuditSealer(self._pool),
         ]
         self._services: list[ServiceLoop] = [

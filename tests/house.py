@@ -58,10 +58,15 @@ OWNERS = {
     "schedules ticks": ["streamworkers/schedules/"],
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py", "streamworkers/market/bars/lesser.py"],
+    "data_gaps": ["streamworkers/loading/gap_marks.py"],
     "listings": ["streamworkers/loading/listings.py"],
     "absent_bars": ["streamworkers/loading/absence.py", "streamworkers/market/bars/lesser.py"],
     "series_changes series_versions": ["streamworkers/market/bars/changes.py"],
-    "series_state": ["streamworkers/market/bars/changes.py", "streamworkers/results/series_versions.py"],
+    "series_state": [
+        "streamworkers/market/bars/changes.py",
+        "streamworkers/results/series_versions.py",
+        "streamworkers/loading/gap_marks.py",
+    ],
     "users": ["streamworkers/users.py", "streamworkers/notifications/store/accounts.py"],
     "alerts alert_versions alert_symbols alert_mutes alert_shards alert_state alert_firings alert_corrections": [
         "streamworkers/alerts/store/"

@@ -51,6 +51,7 @@ _COMMANDS = {
     "universes": "Universes (named sets of symbols): import, list, show.",
     "users": "Who gets notifications: add, list, disable, enable.",
     "version": "Print the versions of streamworkers and Python.",
+    "watchdog": "Notice from outside that no messages leave the pool.",
     "worker": "Start a supervisor with worker processes.",
 }
 

@@ -37,6 +37,11 @@ class NotificationSettings(BaseModel):
         max_length=200,
         description="The user who is notified of failed and late runs, and of all else about the pool",
     )
+    watchdog_at: str | None = Field(
+        None,
+        pattern=r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$",
+        description="New York time at which that user gets a sign of life each day; without it none",
+    )
     public_url: str | None = Field(
         None, pattern=r"^https?://", description="Where people see runs and boards; links in messages begin with it"
     )

@@ -96,6 +96,23 @@ def _compute_group(
     ]
 
 
+def read_stored_starts(
+    connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequence[str], starts: Starts
+) -> dict[str, Starts]:
+    """Return which of some starts each symbol has bars of; symbols without any are left out. For few starts."""
+    query = sql.SQL(
+        "SELECT symbol, string_agg(int8send(({start})::bigint), ''::bytea) FROM {table}"
+        " WHERE symbol = ANY(%s) AND {time} = ANY(%s) GROUP BY symbol"
+    ).format(
+        table=sql.Identifier(timeframe.table),
+        time=sql.Identifier(timeframe.time_column),
+        start=sql.SQL("extract(epoch FROM timestamp) * 1000" if timeframe.intraday else "date - DATE '1970-01-01'"),
+    )
+    words = (list(symbols), [moment_of(timeframe, start) for start in starts.tolist()])
+    rows = connection.execute(query, words, binary=True)
+    return {symbol: np.frombuffer(found, ">i8").astype(np.int64) for symbol, found in rows}
+
+
 def find_gaps(
     connection: psycopg.Connection, symbol: str, timeframe: Timeframe, span: Span, rules: LoadRules
 ) -> Iterator[Gap]:

@@ -27,6 +27,11 @@ def _list_endpoints(data: Mapping[str, Any]) -> str:
     return "endpoints list" if _name(data, "channel") else ""
 
 
+def _list_gaps(data: Mapping[str, Any]) -> str:
+    symbol, frame, day = (_name(data, name) for name in ("symbol", "timeframe", "first_day"))
+    return f"bars gaps {symbol} --timeframe {frame} --from {day}" if symbol and frame and day else ""
+
+
 def _no_command(_: Mapping[str, Any]) -> str:
     return ""
 
@@ -42,4 +47,5 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "run_late": _show_run,
     "schedule_missed": _show_schedule,
     "endpoint_off": _list_endpoints,
+    "data_gap": _list_gaps,
 }

@@ -125,7 +125,7 @@ _TITLES = {
     "data_gap": "Bars are missing",
     "message_rejected": "A message was rejected",
     "endpoint_off": "An endpoint was switched off",
-    "watchdog": "All is well",
+    "watchdog": "Sign of life",
     "message": "Message",
 }
 
@@ -164,12 +164,22 @@ def _gap_details(data: Mapping[str, Any]) -> list[str]:
     symbols = data.get("symbols")
     if not isinstance(symbols, list):
         return [_text(data, "symbol")]
-    named = ", ".join(str(symbol) for symbol in symbols[:20])
-    return [f"{len(symbols)} symbols: {named}" + (", …" if len(symbols) > 20 else "")]
+    named, count, bars = ", ".join(str(symbol) for symbol in symbols[:20]), data.get("count"), data.get("bars")
+    number = count if isinstance(count, int) else len(symbols)
+    lines = [f"{number} symbols: {named}" + (", …" if number > 20 else "")]
+    frames, first, last = data.get("timeframes"), _text(data, "first_day"), _text(data, "last_day")
+    if isinstance(bars, int) and isinstance(frames, list) and first:
+        lines.append(f"{bars} bars ({', '.join(map(str, frames))}), from {first} to {last}")
+    return lines
 
 
-def _watchdog_details(_: Mapping[str, Any]) -> list[str]:
-    return ["This message comes once a day. The day on which it does not come, something is wrong."]
+def _watchdog_details(data: Mapping[str, Any]) -> list[str]:
+    sent, dead = data.get("sent"), data.get("dead")
+    known = isinstance(sent, int) and isinstance(dead, int)
+    return [
+        "This message comes once a day. The day on which it does not come, something is wrong.",
+        f"Messages of the last 24 hours: {sent} sent, {dead} dead" if known else "",
+    ]
 
 
 def _no_details(_: Mapping[str, Any]) -> list[str]:

@@ -138,6 +138,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "preferences set digest --type alert_fired", 0),
     ("operator", "preferences quiet 22:00-07:00 --zone UTC", 0),
     ("viewer", "preferences show", 0),
+    ("viewer", "watchdog --once", 1),
     ("operator", "users add desk", 0),
     ("viewer", "users list", 0),
     ("operator", "users disable desk", 0),

@@ -114,8 +114,17 @@ class Sent:
         (
             "watchdog",
             {},
-            "All is well",
+            "Sign of life",
             ("This message comes once a day. The day on which it does not come, something is wrong.",),
+        ),
+        (
+            "watchdog",
+            {"sent": 12, "dead": 1},
+            "Sign of life",
+            (
+                "This message comes once a day. The day on which it does not come, something is wrong.",
+                "Messages of the last 24 hours: 12 sent, 1 dead",
+            ),
         ),
         ("message", {"text": "hello"}, "hello", ()),
         ("message", {"text": "hello\nyou"}, "Message", ("hello\nyou",)),
