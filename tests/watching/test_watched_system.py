@@ -26,7 +26,7 @@ MAY_BE_EMPTY = {
     ("streamworkers-scheduler", "Submitted runs prepared in an hour, by outcome"),
     ("streamworkers-market", "Calls a minute, by answer"),
     ("streamworkers-market", "Calls a minute, by purpose"),
-    ("streamworkers-market", "Budget: calls that count, and calls that had to wait"),
+    ("streamworkers-market", "Budget: calls that count, or waited"),
     ("streamworkers-market", "Outages"),
     ("streamworkers-market", "Bars stored and rejected a minute"),
     ("streamworkers-stores", "Faults"),

@@ -54,7 +54,7 @@ def section() -> Section:
             timeseries(
                 About(
                     52,
-                    "Budget: calls that count, and calls that had to wait",
+                    "Budget: calls that count, or waited",
                     "Is the provider's rate limit what holds a load up? While calls wait, more workers do not help: a"
                     " plan with more calls does.",
                 ),
