@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 from uuid import UUID
 
+import structlog
+
 from streamworkers.config import load_settings
 from streamworkers.engine.job import Context, Job, JobCounter, JobHistogram, JobParameters
 from streamworkers.engine.outcome import Failed, Item, Outcome
@@ -14,6 +16,7 @@ from streamworkers.notifications.drawing import can_draw
 from streamworkers.notifications.pictures import draw_picture
 from streamworkers.notifications.store.sending import read_delivery_rows
 
+log = structlog.get_logger()
 _MOST_SECONDS = 60.0  # of one batch; what is left then is executed with the next one
 
 
@@ -51,6 +54,8 @@ class Deliver(Job[JobParameters]):
     def execute(self, items: Sequence[Item], context: Context[JobParameters]) -> Iterator[Outcome]:
         """Send what is due, and say of each item what its delivery's row says."""
         if self.sender is None:
+            if not can_draw():
+                log.warning("no_pictures", reason="matplotlib is not there: pip install 'streamworkers[charts]'")
             self.sender = open_sender(load_settings(), context.inspector.client, draw_picture if can_draw() else None)
         ids: dict[int, UUID] = {}
         for item in items:

@@ -18,6 +18,7 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """Plain texts, with values in them as they are: each channel escapes them in its own way, and splits them.
 
     `lines` are paragraphs. `more` are lines that a short form may leave out, such as the later ones of a digest.
+    `is_subscribed`: preferences can turn it off, which codes, tests and answers are not asked about.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     more: tuple[str, ...] = ()
     link: str | None = None
     buttons: tuple[Button, ...] = ()
+    is_subscribed: bool = False
 
 
 class Picture(NamedTuple):

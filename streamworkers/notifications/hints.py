@@ -13,6 +13,14 @@ def find_hint(kind: str, data: Mapping[str, Any]) -> str:
     return f"Look: streamworkers {command}" if command else ""
 
 
+def find_chart_hint(kind: str, data: Mapping[str, Any]) -> str:
+    """The line in place of the picture that a worker cannot draw; empty for what would have none."""
+    symbol, frame = _name(data, "symbol"), _name(data, "timeframe")
+    if kind != "alert_fired" or not symbol or not frame:
+        return ""
+    return f"Without a picture; the bars: streamworkers bars show {symbol} --timeframe {frame}"
+
+
 def _show_run(data: Mapping[str, Any]) -> str:
     run = data.get("run_id")
     return f"runs show {run}" if isinstance(run, int) and not isinstance(run, bool) else ""

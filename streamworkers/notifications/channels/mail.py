@@ -55,7 +55,8 @@ class Mail(MessageChannel):
         if not pieces:
             return []
         subject = " ".join(pieces[0].title.split()) or "Notification"
-        return [{"subject": subject[:_MOST_SUBJECT], "title": pieces[0].title, "rest": pieces[0].rest}]
+        part: Part = {"subject": subject[:_MOST_SUBJECT], "title": pieces[0].title, "rest": pieces[0].rest}
+        return [part | {"is_subscribed": True} if content.is_subscribed else part]
 
     def send(self, part: Part, address: Address, *, delivery: UUID, picture: Picture | None) -> str | None:
         """Send one mail. 4yz is a no for now, 5yz for good; without an answer to the end of the mail nobody knows."""
@@ -90,7 +91,9 @@ def write_mail(part: Part, sender: str, recipient: str, delivery: UUID, picture:
     message["Date"] = formatdate()
     message["Message-ID"] = f"<{delivery}@{address.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    message["List-Unsubscribe"] = f"<mailto:{address}?subject=unsubscribe>"
+    if part.get("is_subscribed"):
+        # By mail to a person: one click (RFC 8058) needs an address of HTTP that takes it, which is not there yet.
+        message["List-Unsubscribe"] = f"<mailto:{address}?subject=unsubscribe>"
     message.set_content(f"{part['title']}{part['rest']}\n")
     message.add_alternative(_html(part, picture), subtype="html")
     if picture is not None:

@@ -11,6 +11,7 @@ from streamworkers.database import Connection
 from streamworkers.faults import describe
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.content import Content, Picture
+from streamworkers.notifications.hints import find_chart_hint
 from streamworkers.notifications.store.sending import (
     DeliveryRow,
     MadeParts,
@@ -92,5 +93,10 @@ def _make_content(
     # A message that waited for others and stayed alone is none of several.
     is_several = row.is_digest and len(notifications) > 1
     content = write_digest(notifications) if is_several else write_content(notifications[0], public_url)
-    has_picture = draw is not None and channel.takes_pictures and not is_several
-    return content, draw(connection, notifications) if draw is not None and has_picture else None
+    content = msgspec.structs.replace(content, is_subscribed=True)
+    if is_several or not channel.takes_pictures:
+        return content, None
+    if draw is None:
+        hint = find_chart_hint(notifications[0].type, notifications[0].data)
+        return msgspec.structs.replace(content, lines=(*content.lines, hint)) if hint else content, None
+    return content, draw(connection, notifications)

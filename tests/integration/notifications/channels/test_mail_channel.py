@@ -73,8 +73,13 @@ def send(channel: Mail, content: Content, picture: Picture | None = None, delive
     return channel.send(part, BOB, delivery=delivery, picture=picture)
 
 
+def test_a_mail_that_nobody_subscribed_to_offers_no_way_to_unsubscribe(channel: Mail, server: RunningFakeSmtp) -> None:
+    send(channel, Content("Your code is 123456"))
+    assert "List-Unsubscribe" not in server.mails[-1].message
+
+
 def test_a_mail_has_text_html_and_picture(channel: Mail, server: RunningFakeSmtp) -> None:
-    content = Content("AAPL <up> & away", ("price > 150", "é"), link="https://x.example/?a=1&b=2")
+    content = Content("AAPL <up> & away", ("price > 150", "é"), link="https://x.example/?a=1&b=2", is_subscribed=True)
     number = send(channel, content, PNG)
     (mail,) = server.mails
     message = mail.message

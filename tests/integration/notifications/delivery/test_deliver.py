@@ -414,6 +414,25 @@ def test_a_picture_is_drawn_once_and_goes_with_the_first_part(stage: Stage, monk
     assert (drawn, stage.channel.pictures) == (["message"], [b"png", b"png"])
 
 
+def test_where_no_picture_can_be_drawn_the_text_says_where_the_bars_are(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Plain, "takes_pictures", True)
+    job = stage.runs._registry["deliver"]
+    assert isinstance(job, Deliver)
+    assert job.sender is not None
+    job.sender = replace(job.sender, draw=None)
+    for name, kind in (("good", "alert_fired"), ("fine", "message")):
+        _notify(stage, stage.add(name, content=None), name)
+        stage.connection.execute(
+            "UPDATE notifications SET type = %s, data = data || %s WHERE dedup_key = %s",
+            (kind, Jsonb({"name": "up", "symbol": "AAPL", "timeframe": "day"}), name),
+        )
+    stage.work()
+    hint = "Without a picture; the bars: streamworkers bars show AAPL --timeframe day"
+    assert sum(hint in text for _, _, text in stage.channel.sent) == 1
+
+
 def test_a_dead_item_that_is_replayed_sends_its_delivery_with_all_attempts(
     stage: Stage, streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
