@@ -28,7 +28,7 @@ from tcp_proxy import TcpProxy
 pytestmark = pytest.mark.timeout(300)
 _SECONDS = float(os.environ.get("CONNECTIONS_SECONDS", "0"))
 # One for each loop of a process that talks to Redis, and one to spare.
-_OF_LOOPS = {"supervisor": 8, "scheduler": 9}
+_OF_LOOPS = {"supervisor": 8, "scheduler": 22}
 _OF_A_WORKER = 1
 _HANG_SECONDS = 1.0
 

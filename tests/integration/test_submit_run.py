@@ -62,14 +62,14 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
         (
             {"job": "zzz"},
             "SW002",
-            "no process of the pool has a job named 'zzz'; known: alerts, analysis, cache_maintenance, ",
+            "no process of the pool has a job named 'zzz'; known: alerts, analysis, ",
         ),
         ({"symbols": ["A"], "colour": 1}, "SW001", "field 'colour' is not known; known are job, parameters, universe"),
         ({"symbols": ["A"], "parameters": [1]}, "SW001", "parameters [1] is not an object"),
         (
             {"symbols": ["A"], "parameters": {"milisecs": 1}},
             "SW001",
-            "job 'ledger_entry': parameter 'milisecs' is not one of the job's: milliseconds",
+            "job 'ledger_entry': parameter 'milisecs' is not one of the job's: hold, hold_from, milliseconds",
         ),
         ({}, "SW001", "a run needs a universe, or at least one symbol"),
         ({"symbols": []}, "SW001", "symbols is not a list of 1 to 100000 texts"),

@@ -126,7 +126,7 @@ def test_a_symbol_is_still_shown_without_the_word_show(cli: Run, stored: Connect
         (("bars", "export", "days.csv"), "days.csv exists; name another file or add --overwrite"),
         (("bars", "export", "no/out.csv"), "out.csv cannot be written: No such file or directory"),
         (("bars", "export", "o.csv", "--from", "2024-03-05", "--to", "2024-03-04"), "--to 2024-03-04 is before --from"),
-        (("bars", "export", "o.csv", "--symbols", "A B"), "the symbol 'A B' holds blanks"),
+        (("bars", "export", "o.csv", "--symbols", "A B"), "the symbol 'A B' is not letters"),
         (("bars", "export", "o.csv", "--universe", "none"), "no universe is named 'none'"),
         (("results", "export", "o.csv", "--timeframe", "x"), "timeframe 'x' is not one of"),
     ],

@@ -32,7 +32,7 @@ def test_stubs_are_written_or_printed(
     names: dict[str, Any] = {}
     exec(compile(file.read_text(), str(file), "exec"), names)
     assert names["LEDGER_ENTRY"] == TypedJob("ledger_entry")
-    assert names["LedgerEntryParameters"].__annotations__.keys() == {"milliseconds"}
+    assert names["LedgerEntryParameters"].__annotations__.keys() == {"milliseconds", "hold", "hold_from"}
     assert names["AnalysisParameters"].__annotations__.keys() >= {"last_bars", "max_bars"}
 
     assert _run(str(tmp_path / "nowhere" / "jobs.py")) == 2

@@ -138,11 +138,6 @@ def test_one_moment_in_two_zones_is_one_hourly_bar(connection: Connection, tmp_p
     assert [bar.open for bar in read_recent(connection, "A", HOUR, 5)] == [Decimal(2)]
 
 
-def test_a_backslash_in_a_symbol_survives(connection: Connection, tmp_path: Path) -> None:
-    import_bars(connection, [written(tmp_path, "\\N,2024-01-02,1,1,1,1,1\n")], DAY)
-    assert [symbol for symbol, *_ in versions(connection)] == ["\\N"]
-
-
 def test_progress_runs_to_the_sum_of_the_files(connection: Connection, tmp_path: Path) -> None:
     files = [written(tmp_path, f"{name},2024-01-02,1,1,1,1,1\n", f"{name}.csv") for name in "AB"]
     seen: list[tuple[int, int]] = []
