@@ -15,8 +15,7 @@ def find_symbol_error(symbol: str) -> str | None:
     Symbols are compared by their characters: `BACpA`, a preferred share, is not `BACPA`; `NA`, `NULL` and `TRUE` are
     symbols like any other. What a shell, a path, a list with commas or a spreadsheet would read as its own is none.
     """
-    # `$` of a pattern also stands before a line feed at the end.
-    if _SYMBOL.match(symbol) and not symbol.endswith("\n"):
+    if _SYMBOL.fullmatch(symbol):
         return None
     if not symbol:
         return "the symbol is empty"

@@ -54,9 +54,10 @@ class Deliver(Job[JobParameters]):
     def execute(self, items: Sequence[Item], context: Context[JobParameters]) -> Iterator[Outcome]:
         """Send what is due, and say of each item what its delivery's row says."""
         if self.sender is None:
-            if not can_draw():
+            draw = draw_picture if can_draw() else None
+            if draw is None:
                 log.warning("no_pictures", reason="matplotlib is not there: pip install 'streamworkers[charts]'")
-            self.sender = open_sender(load_settings(), context.inspector.client, draw_picture if can_draw() else None)
+            self.sender = open_sender(load_settings(), context.inspector.client, draw)
         ids: dict[int, UUID] = {}
         for item in items:
             try:
