@@ -100,6 +100,7 @@ def command_reference(command: click.Command = cli, path: str = "streamworkers")
     """The part of docs/reference/cli.md about a command and those below it, from the code."""
     names = ["-h", "--help"]
     context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100, help_option_names=names)
+    command._help_option = None  # click keeps the option of the first call, with the names that this call had
     text = f"## `{path}`\n\n```text\n{command.get_help(context)}\n```\n"
     if not isinstance(command, click.Group):
         return text
