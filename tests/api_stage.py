@@ -80,6 +80,7 @@ def running_api(
         if proxy_port is None:  # nothing hangs: on a busy machine a thread or a connection may just take long
             patch.setattr("streamworkers.api.working.POOL_WAIT_SECONDS", patient(10))
             patch.setattr("streamworkers.api.gateway.ADMISSION_SECONDS", patient(10))
+            patch.setattr("streamworkers.api.limits.ASK_SECONDS", patient(10))
         limits = {"api_body_bytes": 20_000, "api_statement_seconds": patient(10), "api_request_seconds": patient(30)}
         settings = quick_settings(urls.redis, database_url, key_prefix).model_copy(update=limits | changed)
         install_jobs(connection, registry)

@@ -17,7 +17,8 @@ _REFERENCE = "#/components/schemas/{name}"
 _ALWAYS = (401, 403, 408, 413, 422, 429, 500, 503)
 _INTRODUCTION = (
     "Every path below `/api/v1` is also found below `/api`, the prefix of the replaced systems. Unknown fields and"
-    " parameters are rejected. docs/guides/api.md explains tokens, scopes, keys and pages."
+    " parameters are rejected. Answers to a token have the headers RateLimit-Limit, RateLimit-Remaining and"
+    " RateLimit-Reset. docs/guides/api.md explains tokens, scopes, limits, keys and pages."
 )
 
 

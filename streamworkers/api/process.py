@@ -11,6 +11,7 @@ from psycopg_pool import ConnectionPool
 from streamworkers.api.call import ApiService
 from streamworkers.api.diagnosing import Diagnoser
 from streamworkers.api.gateway import Gateway
+from streamworkers.api.limits import open_limits
 from streamworkers.api.metrics import ApiMetrics
 from streamworkers.api.operation import Routes
 from streamworkers.api.probes import Probes
@@ -58,6 +59,7 @@ class ApiProcess:
         self.metrics = ApiMetrics()
         self._database_url = database_url
         self._streams = open_streams(redis_url, settings.key_prefix, settings.message_prefix)
+        self._limits = open_limits(redis_url, settings.key_prefix)
         limits = SessionLimits(settings.api_statement_seconds, lock=1.0, idle_in_transaction=10.0)
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url, application=self.host.id, max_size=settings.api_connections, limits=limits
@@ -65,7 +67,7 @@ class ApiProcess:
         self._beats: ConnectionPool[Connection] = open_pool(
             database_url, application=self.host.id, max_size=1, limits=SessionLimits.of(settings)
         )
-        worker = RequestWorker(self._pool, ApiService(settings, self._streams, Diagnoser()))
+        worker = RequestWorker(self._pool, ApiService(settings, self._streams, Diagnoser()), self._limits)
         self._probes = Probes(self.not_ready, settings.api_ready_seconds)
         self._gateway = Gateway(settings, Routes(OPERATIONS), worker, self._probes, self.metrics)
         self._server = ApiServer(options.host, options.port, self._gateway)
@@ -107,6 +109,7 @@ class ApiProcess:
         self._pool.close()
         self._beats.close()
         self._streams.close()
+        self._limits.close()
 
     def not_ready(self) -> list[str]:
         """What keeps requests from being answered now."""

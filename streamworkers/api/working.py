@@ -1,8 +1,9 @@
 """Works on one request in a thread: one connection, one transaction, one row in the audit log."""
 
+import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from streamworkers.admin.tokens import ApiToken, find_token, note_use
 from streamworkers.api.attempts import Attempts
 from streamworkers.api.call import JSON, ApiAnswer, ApiCall, ApiService, Caller
 from streamworkers.api.idempotency import KeyedRequest, answer_once, read_key
+from streamworkers.api.limits import RequestLimits
 from streamworkers.api.operation import Nothing, Operation
 from streamworkers.api.problem import Forbidden, Hidden, Problem, Unauthorized, Unavailable, to_problem, write_problem
 from streamworkers.api.reading import read_body, read_query
@@ -58,17 +60,25 @@ class Outgoing:
     token: int | None = None
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a request so far: the token, whatever its state, and headers of every answer."""
+
+    token: ApiToken | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 class RequestWorker:
     """Answers requests; its threads share a pool that no thread waits for longer than a second."""
 
-    def __init__(self, pool: "ConnectionPool[Connection]", service: ApiService) -> None:
-        self._pool, self._service = pool, service
-        self._attempts = Attempts()
+    def __init__(self, pool: "ConnectionPool[Connection]", service: ApiService, limits: RequestLimits) -> None:
+        self._pool, self._service, self._limits = pool, service, limits
+        self._attempts = Attempts(limits)
         self._statement_ms = round(service.settings.api_statement_seconds * 1000)
 
     def answer(self, request: ApiRequest) -> Outgoing:
         """Work on a request. Never raises: what goes wrong is an answer too."""
-        found: list[ApiToken] = []
+        seen = _Seen()
         try:
             self._attempts.require_few(request.address)
             try:
@@ -76,36 +86,37 @@ class RequestWorker:
             except (psycopg.Error, StoreFaultError):
                 raise Unavailable("PostgreSQL cannot be used now, or all connections to it are in use") from None
             try:
-                return self._answer_with(connection, request, found)
+                return self._answer_with(connection, request, seen)
             finally:
                 self._pool.putconn(connection)
         except Exception as error:  # noqa: BLE001  # a request is answered whatever happens
-            return _to_outgoing(_as_problem(error, request.id), request.id, found)
+            return _to_outgoing(_as_problem(error, request.id), request.id, seen)
 
-    def _answer_with(self, connection: Connection, request: ApiRequest, found: list[ApiToken]) -> Outgoing:
+    def _answer_with(self, connection: Connection, request: ApiRequest, seen: _Seen) -> Outgoing:
         after: list[Callable[[Connection], None]] = []
         try:
             with connection.transaction():
-                answer = self._answer_in(connection, request, found, after)
+                answer = self._answer_in(connection, request, seen, after)
                 if request.abandoned.is_set():
                     raise Unavailable("the request took too long", "time-limit")
         except Exception as error:  # noqa: BLE001
             problem = _as_problem(error, request.id)
-            self._record_problem(connection, request, problem, found)
-            return _to_outgoing(problem, request.id, found)
+            self._record_problem(connection, request, problem, seen)
+            return _to_outgoing(problem, request.id, seen)
         for step in after:
             _try_step(connection, step)
+        answer.headers.update(seen.headers)
         return answer
 
     def _answer_in(
         self,
         connection: Connection,
         request: ApiRequest,
-        found: list[ApiToken],
+        seen: _Seen,
         after: list[Callable[[Connection], None]],
     ) -> Outgoing:
         connection.execute(_SET_LIMITS, (f"{self._statement_ms}ms", f"{_LOCK_MS}ms"))
-        caller = self._authenticate(connection, request, found)
+        caller = self._authenticate(connection, request, seen)
         caller.require(request.operation.scope)
         key = read_key(request.headers.get("idempotency-key")) if request.operation.method == "POST" else None
 
@@ -125,15 +136,29 @@ class RequestWorker:
         headers = {"Content-Type": JSON} | ({"Idempotency-Replayed": "true"} if is_kept else {})
         return Outgoing(status, headers, body, caller.token.id)
 
-    def _authenticate(self, connection: Connection, request: ApiRequest, found: list[ApiToken]) -> Caller:
+    def _authenticate(self, connection: Connection, request: ApiRequest, seen: _Seen) -> Caller:
         """Find the caller by one statement, whatever is presented. Raises Unauthorized."""
         token = find_token(connection, request.token)
-        if token is not None:
-            found.append(token)
+        seen.token = token
         if token is None or token.is_expired or token.is_revoked:
             self._attempts.failed(request.address)
             raise Unauthorized
+        self._require_allowed(token, seen)
         return Caller(token, _actor_of(request, token))
+
+    def _require_allowed(self, token: ApiToken, seen: _Seen) -> None:
+        """Raise Problem 429 for a token that has no request left in this minute."""
+        limit = self._service.settings.api_requests_per_minute
+        if not limit:
+            return
+        allowance = self._limits.take(f"token:{token.id}", limit)
+        seen.headers["RateLimit-Limit"] = str(limit)
+        seen.headers["RateLimit-Remaining"] = str(allowance.left)
+        seen.headers["RateLimit-Reset"] = str(math.ceil(allowance.whole_seconds))
+        if not allowance.is_allowed:
+            text = f"token {token.id} may send {limit} requests a minute"
+            headers = {"Retry-After": str(math.ceil(allowance.next_seconds))}
+            raise Problem(429, "too-many-requests", text, headers=headers)
 
     def _make_call(self, connection: Connection, caller: Caller, request: ApiRequest) -> ApiCall:
         operation = request.operation
@@ -146,17 +171,17 @@ class RequestWorker:
         words = (request.path_values, query, body, request.headers, operation.method)
         return ApiCall(connection, caller, self._service, *words)
 
-    def _record_problem(
-        self, connection: Connection, request: ApiRequest, problem: Problem, found: list[ApiToken]
-    ) -> None:
+    def _record_problem(self, connection: Connection, request: ApiRequest, problem: Problem, seen: _Seen) -> None:
         """Keep what was rejected, and what failed, in the audit log: of reading only what was not allowed."""
         operation = request.operation
         if not (operation.changing or isinstance(problem, Unauthorized | Forbidden | Hidden)):
             return
+        if problem.status == 429:  # what is limited must not fill the log
+            return
         name = operation.action or f"{operation.object_type or 'api'}.read"
         change = AuditChange(name, operation.object_type or "path", request.path)
         outcome: Outcome = "failed" if problem.status >= 500 else "rejected"
-        actor = _actor_of(request, found[0] if found else None)
+        actor = _actor_of(request, seen.token)
         try:
             with connection.transaction():
                 connection.execute(_SET_LIMITS, (f"{self._statement_ms}ms", f"{_LOCK_MS}ms"))
@@ -180,9 +205,9 @@ def _as_problem(error: BaseException, request_id: str) -> Problem:
     return problem
 
 
-def _to_outgoing(problem: Problem, request_id: str, found: list[ApiToken]) -> Outgoing:
-    headers = {"Content-Type": "application/problem+json", **problem.headers}
-    token = found[0].id if found else None
+def _to_outgoing(problem: Problem, request_id: str, seen: _Seen) -> Outgoing:
+    headers = {"Content-Type": "application/problem+json", **problem.headers, **seen.headers}
+    token = seen.token.id if seen.token is not None else None
     return Outgoing(problem.status, headers, write_problem(problem, request_id), token)
 
 

@@ -29,3 +29,9 @@ class ApiSettings(BaseModel):
     api_ready_seconds: float = Field(
         1.0, ge=0.1, le=30, description="Seconds within which `/readyz` of the HTTP API answers"
     )
+    api_requests_per_minute: int = Field(
+        6_000,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute that one token may send to the HTTP API, to all processes; 0 for no limit",
+    )

@@ -61,11 +61,16 @@ class NoKeyError(Exception):
 
 
 class RedisClient:
-    """A connection pool, the key names under one prefix, and the scripts. Thread-safe; each process makes its own."""
+    """A connection pool, the key names under one prefix, and the scripts. Thread-safe; each process makes its own.
 
-    def __init__(self, url: str, prefix: str, message_prefix: str = MESSAGE_PREFIX) -> None:
+    No call waits longer than `seconds` for a connection, nor for an answer.
+    """
+
+    def __init__(
+        self, url: str, prefix: str, message_prefix: str = MESSAGE_PREFIX, seconds: float = SOCKET_SECONDS
+    ) -> None:
         self.keys = Keys(prefix, message_prefix)
-        self.raw = open_client(url)
+        self.raw = open_client(url, seconds)
         # The reply of XREADGROUP is used as it comes: making dicts of it costs more than the call.
         self.raw.set_response_callback("XREADGROUP", lambda response, **_: response)
         self._scripts = {name: self.raw.register_script(read_script(*parts)) for name, parts in _SCRIPTS.items()}
@@ -105,6 +110,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "set_counts": ("set_counts",),
     "rate_limit": ("rate_limit",),
     "book": ("book",),
+    "limit_requests": ("limit_requests",),
 }
 
 
@@ -136,20 +142,19 @@ _OPTIONS: dict[str, Any] = {
     "protocol": 2,
     # No silent retries: a repeated XREADGROUP would lose the first one's entries from sight.
     "retry": Retry(NoBackoff(), 0),
-    "socket_timeout": SOCKET_SECONDS,
-    "socket_connect_timeout": 5.0,
     "health_check_interval": 0,
 }
 
 
-def open_client(url: str) -> redis.Redis:
+def open_client(url: str, seconds: float = SOCKET_SECONDS) -> redis.Redis:
     """Return a thread-safe client, which connects when it is first used. Raises BadInputError for a malformed URL."""
+    bounded = {**_OPTIONS, "socket_timeout": seconds, "socket_connect_timeout": min(5.0, seconds)}
     if url.startswith(SENTINEL_SCHEME):
         service = parse_sentinel_url(url)
-        options = {**_OPTIONS, **service.sentinel_login}
+        options = {**bounded, **service.sentinel_login}
         sentinel: Any = Sentinel(service.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         client: redis.Redis = sentinel.master_for(
-            service.name, redis_class=_Client, max_connections=MOST_CONNECTIONS, **_OPTIONS, **service.login
+            service.name, redis_class=_Client, max_connections=MOST_CONNECTIONS, **bounded, **service.login
         )
         return client
     try:
@@ -157,8 +162,8 @@ def open_client(url: str) -> redis.Redis:
             url,
             # An idle connection is kept, so that without a bound their number would be the most that were ever needed.
             max_connections=MOST_CONNECTIONS,
-            timeout=SOCKET_SECONDS,
-            **_OPTIONS,
+            timeout=seconds,
+            **bounded,
         )
         return _Client.from_pool(pool)
     except ValueError:

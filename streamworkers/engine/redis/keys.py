@@ -75,6 +75,10 @@ class Keys:
         """HASH: the turn of the next call of each share of a rate limit."""
         return f"{self.prefix}:turns:{name}"
 
+    def request_limit(self, name: str) -> str:
+        """STRING with TTL: when a token or an address may make all its requests again, in Unix microseconds."""
+        return f"{self.prefix}:limit:{name}"
+
     def slot_book(self, bucket: str) -> str:
         """ZSET with TTL: the booked calls of a bucket, scored by their times in Unix milliseconds."""
         return f"{self.prefix}:slots:{bucket}"
