@@ -1,14 +1,16 @@
--- The three groups of `streamworkers migrate --roles`; run by a role that may create roles.
+-- The three groups of `streamworkers migrate --roles`; run by a role that may create roles. Their rights are in rights.sql.
 DO $$
+DECLARE
+    name text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'streamworkers_app') THEN
-        CREATE ROLE streamworkers_app NOLOGIN;
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'streamworkers_readonly') THEN
-        CREATE ROLE streamworkers_readonly NOLOGIN;
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'streamworkers_client') THEN
-        CREATE ROLE streamworkers_client NOLOGIN;
-    END IF;
+    FOREACH name IN ARRAY ARRAY['streamworkers_app', 'streamworkers_readonly', 'streamworkers_client'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;  -- meanwhile made for another database of the server
+            END;
+        END IF;
+    END LOOP;
 END
 $$;

@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -55,21 +57,12 @@ def migrations_folder() -> Path:
 
 
 def create_roles(connection: Connection) -> None:
-    """Create the group roles `streamworkers_app`, `…_readonly` and `…_client` if missing, and grant their rights.
+    """Create the group roles `streamworkers_app`, `…_readonly` and `…_client` if missing, and state all rights.
 
     Raises MigrationError if the current role may not create roles, or if the schema is not up to date.
     """
-    try:
-        with connection.transaction():
-            connection.execute((sql_folder() / "roles.sql").read_bytes())
-            connection.execute("SELECT grant_streamworkers_roles()")
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise MigrationError(
-            f"this role may not create roles or grant rights ({error.diag.message_primary}): connect as the owner of"
-            " the database, with CREATEROLE"
-        ) from error
-    except psycopg.errors.UndefinedFunction:
-        raise MigrationError("the schema is older than the roles: run `streamworkers migrate` first") from None
+    with _alone(connection):
+        _run_files(connection, "roles.sql", "rights.sql")
 
 
 def read_migrations(folder: Path) -> list[Migration]:
@@ -95,13 +88,13 @@ def read_migrations(folder: Path) -> list[Migration]:
 
 
 def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
-    """Apply the migrations that are missing, each in its own transaction; returns their names.
+    """Apply the migrations that are missing, each in its own transaction, and state all rights; returns their names.
 
-    Raises MigrationError if an applied file was changed or is gone, or if a file fails.
+    Files of another `folder` come without rights. Raises MigrationError if an applied file was changed or is gone, if a
+    file fails, or if the current role may not grant rights.
     """
     migrations = read_migrations(folder or migrations_folder())
-    _wait_for_others(connection)
-    try:
+    with _alone(connection):
         connection.execute(_CREATE_HISTORY)
         applied = _read_applied(connection)
         _require_unchanged(migrations, applied)
@@ -109,12 +102,9 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
         for migration in migrations[len(applied) :]:
             _apply(connection, migration)
             names.append(migration.name)
-        if names and fetch_value(connection, "SELECT to_regproc('grant_streamworkers_roles')") is not None:
-            connection.execute("SELECT grant_streamworkers_roles()")
+        if folder is None:
+            _run_files(connection, "rights.sql")
         return names
-    finally:
-        if not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
 
 
 def migration_status(connection: Connection, folder: Path | None = None) -> list[MigrationStatus]:
@@ -126,8 +116,24 @@ def migration_status(connection: Connection, folder: Path | None = None) -> list
     return [MigrationStatus(m.name, applied[m.number][2] if m.number in applied else None) for m in migrations]
 
 
-def _wait_for_others(connection: Connection) -> None:
-    """Take the lock of migrations. Another `migrate` may take long, so the wait has a limit of its own."""
+def _run_files(connection: Connection, *names: str) -> None:
+    """Run files of the SQL folder in one transaction."""
+    try:
+        with connection.transaction():
+            for name in names:
+                connection.execute((sql_folder() / name).read_bytes())
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MigrationError(
+            f"this role may not create roles or grant rights ({error.diag.message_primary}): connect as the owner of"
+            " the database, with CREATEROLE"
+        ) from error
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
+        raise MigrationError("the schema is older than the roles: run `streamworkers migrate` first") from None
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Hold the lock of migrations. Another `migrate` may take long, so the wait has a limit of its own."""
     usual = fetch_value(connection, "SHOW lock_timeout")
     connection.execute("SELECT set_config('lock_timeout', %s, false)", (_LONGEST_WAIT,))
     try:
@@ -135,6 +141,11 @@ def _wait_for_others(connection: Connection) -> None:
     finally:
         if not connection.broken:
             connection.execute("SELECT set_config('lock_timeout', %s, false)", (usual,))
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
 
 
 def _apply(connection: Connection, migration: Migration) -> None:
