@@ -13,7 +13,7 @@ from harness import wait_until
 from patience import paced
 from scheduler.service import Scheduler, SchedulerOptions
 from streamworkers.config import Settings
-from streamworkers.database import connect
+from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.redis.streams import Streams, open_streams
@@ -25,6 +25,8 @@ from streamworkers.market.targets import MarketTargets
 from tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.timeout(300)
+
+_OPENING = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename IS NULL"
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,20 @@ class Processes:
         }
 
     def execute(self, statement: str) -> None:
-        """Execute a statement as the superuser, and end the sessions of the role."""
-        with connect(make_conninfo(self.services.postgres.url, dbname=DATABASE)) as connection:
+        """Execute a statement as the superuser."""
+        with self._connect() as connection:
             connection.execute(statement)
+
+    def lock_out(self, statement: str) -> None:
+        """Execute a statement that keeps the role out, and end its sessions, also one that was being opened."""
+        with self._connect() as connection:
+            connection.execute(statement)
+            opening = {pid for (pid,) in connection.execute(_OPENING)}
+            wait_until(lambda: opening.isdisjoint(pid for (pid,) in connection.execute(_OPENING)), 30)
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (ROLE,))
+
+    def _connect(self) -> Connection:
+        return connect(make_conninfo(self.services.postgres.url, dbname=DATABASE))
 
 
 @pytest.fixture
@@ -128,7 +140,7 @@ def _redis_command(words: str, back: str) -> Fault:
 def _role(change: str, back: str) -> Fault:
     @contextmanager
     def alter(processes: Processes) -> Iterator[None]:
-        processes.execute(f"ALTER ROLE {ROLE} {change}")
+        processes.lock_out(f"ALTER ROLE {ROLE} {change}")
         try:
             yield
         finally:

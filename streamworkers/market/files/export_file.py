@@ -21,6 +21,8 @@ from streamworkers.errors import BadInputError, UsageError
 FileFormat = Literal["csv", "parquet"]
 
 _ROWS_OF_A_PART = 20_000
+# The file may be on a slow disk: the export only reads, and waits in its transaction while a part is written.
+_LONGEST_PART = "10min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def _write_parquet(
 
     count = 0
     with connection.transaction(), connection.cursor("streamworkers_export") as cursor:
+        connection.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (_LONGEST_PART,))
         cursor.itersize = _ROWS_OF_A_PART
         cursor.execute(query, parameters)
         rows = cursor.fetchmany(_ROWS_OF_A_PART)

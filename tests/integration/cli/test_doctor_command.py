@@ -452,7 +452,8 @@ def test_a_finding_says_how_many_workers_hold_since_when_and_why(patient: Patien
 
 @pytest.mark.usefixtures("no_pause", "patient")
 def test_a_fault_that_stops_a_scheduler_is_found_in_its_heartbeat(connection: Connection, cli: Command) -> None:
-    passing = {"who": "ticker", "store": "redis", "kind": "away", "text": "Redis does not answer", "since": time.time()}
+    began = time.time() + 60  # by the clock of another host; how long the command takes makes no difference
+    passing = {"who": "ticker", "store": "redis", "kind": "away", "text": "Redis does not answer", "since": began}
     lasting = {"who": "stream-listener", "store": "redis", "kind": "rejected", "text": "Redis rejects: NOPERM"}
     doing = {"starts": ["ticks"], "faults": [passing, lasting | {"since": time.time() - 5}]}
     process = ProcessRecord("host-7-abc", "scheduler", "host", 7, "0.2.0", datetime.now(UTC), doing)
