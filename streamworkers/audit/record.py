@@ -40,7 +40,7 @@ def record_change(
         _INSERT,
         (
             actor.kind,
-            actor.user,
+            actor.person,
             actor.token,
             actor.address,
             actor.request_id,

@@ -10,9 +10,9 @@ import click
 from streamworkers.actor import Actor
 from streamworkers.alerts.duration import parse_duration
 from streamworkers.alerts.selection import AlertSelector
-from streamworkers.cli.session import parse_moment
 from streamworkers.errors import BadInputError
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, timeframe_named
+from streamworkers.market.calendar.moments import parse_moment
+from streamworkers.market.calendar.timeframes import timeframe_named
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,8 +67,3 @@ def parse_end(duration: str | None, until: str | None) -> datetime | None:
     if duration is not None:
         return datetime.now(UTC) + parse_duration(duration)
     return None if until is None else parse_moment(until)
-
-
-def show_moment_there(moment: datetime | None) -> str:
-    """A moment in New York with its zone, for a sentence."""
-    return "" if moment is None else moment.astimezone(EXCHANGE_ZONE).strftime("%Y-%m-%d %H:%M %Z")

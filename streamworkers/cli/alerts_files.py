@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
+from streamworkers.alerts.given import read_vocabulary
 from streamworkers.alerts.selection import find_selected
 from streamworkers.alerts.transfer import MOST_FILE_BYTES, import_alerts, parse_alerts, write_document, write_lines
 from streamworkers.cli.alert_options import actor_of, collect_selector, selector_options, user_option
 from streamworkers.cli.files import read_file
-from streamworkers.cli.rule_input import read_vocabulary
 from streamworkers.cli.session import Session, json_option, print_json
 from streamworkers.errors import BadInputError
 

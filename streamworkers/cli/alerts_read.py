@@ -1,20 +1,19 @@
 """`streamworkers alerts list`, `show` and `history`."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from streamworkers.alerts.alert_printer import print_alert
-from streamworkers.alerts.document import Alert, alert_to_json
+from streamworkers.alerts.document import alert_to_json
 from streamworkers.alerts.selection import AlertSelector, find_selected
-from streamworkers.alerts.standing import Standing, read_standings
+from streamworkers.alerts.standing import read_standings
+from streamworkers.alerts.standing_report import describe_standing, describe_symbols, why_silent
 from streamworkers.alerts.store.alerts import StoredAlert, find_alert, read_versions
-from streamworkers.alerts.store.mutes import Mute
 from streamworkers.alerts.store.reports import list_corrections, list_firings
 from streamworkers.alerts.store.symbols import read_symbols_of_user, require_past_symbol
-from streamworkers.cli.alert_options import collect_selector, selector_options, show_moment_there, user_option
+from streamworkers.cli.alert_options import collect_selector, selector_options, user_option
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -22,14 +21,12 @@ from streamworkers.cli.session import (
     parse_since,
     print_json,
     print_table,
-    show_bar_time,
 )
 from streamworkers.database import Connection
 from streamworkers.errors import UnknownNameError
-from streamworkers.rules.printer import print_rule
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.users import require_user
 
-_MOST_NAMED = 5
 _LIST = {
     "name": "name",
     "about": "about",
@@ -74,7 +71,7 @@ def list_command(user: str, as_json: bool, **options: Any) -> None:
     with session.database() as connection:
         found = find_selected(connection, user, selector)
         standings = read_standings(connection, found, datetime.now(UTC), session.settings.calendar)
-    rows = [_describe(each) for each in standings]
+    rows = [describe_standing(each) for each in standings]
     if as_json:
         print_json(rows)
         return
@@ -98,14 +95,11 @@ def show(name: str, user: str, as_json: bool) -> None:
         {"version": each.version, "epoch": each.epoch, "from": each.effective_from, "decides": each.is_active}
         for each in versions
     ]
-    states = [
-        {key: row[key] for key in _STATES}
-        | {"blind": row["symbol"] in standing.blind, "delisted_after": row["delisted_after"]}
-        for row in standing.symbols
-    ]
+    states = describe_symbols(standing)
     if as_json:
         print_json(
-            _describe(standing) | {"document": alert_to_json(stored.alert), "symbols": states, "versions": history}
+            describe_standing(standing)
+            | {"document": alert_to_json(stored.alert), "symbols": states, "versions": history}
         )
         return
     click.echo(_show_text(stored))
@@ -158,78 +152,11 @@ def _require_symbol(connection: Connection, user: str, stored: StoredAlert | Non
         raise UnknownNameError("symbol of an alert", symbol, known)
 
 
-def why_silent(standing: Standing) -> list[str]:
-    """Every reason for which an alert is silent, or partly so."""
-    stored, reasons = standing.stored, []
-    if stored.paused_at is not None:
-        reasons.append(f"paused by {stored.paused_by} since {show_moment_there(stored.paused_at)}")
-    if stored.effective_from > standing.at:
-        reasons.append(f"not in force before {show_moment_there(stored.effective_from)}: a clock was ahead")
-    if standing.is_expired:
-        reasons.append(f"expired at {show_moment_there(stored.alert.limits.expires_at)}")
-    if not standing.symbols:
-        reasons.append("it is about no symbol now")
-    elif set(standing.states) == {"done"}:
-        reasons.append("done: it may not fire again")
-    if standing.ended:
-        named = [f"{symbol} was delisted after {day}" for symbol, day in standing.ended.items()]
-        reasons.append(f"ended: {_name_some(named)}")
-    reasons += [_show_mute(mute) for mute in standing.mutes]
-    if standing.blind:
-        since = "" if standing.blind_since is None else f" since {show_moment_there(standing.blind_since)}"
-        reasons.append(f"blind{since}: bars of {_name_some(standing.blind)} are missing")
-    return reasons
-
-
-def _describe(standing: Standing) -> dict[str, Any]:
-    stored = standing.stored
-    alert = stored.alert
-    return {
-        "id": stored.id,
-        "name": stored.name,
-        "about": _about(alert),
-        "timeframe": stored.timeframe,
-        "rule": print_rule(alert.rule),
-        "group": alert.notify.group,
-        "version": stored.version,
-        "states": standing.states,
-        "fires": standing.fires,
-        "last_fired": standing.last_fired,
-        "paused_at": stored.paused_at,
-        "expired": standing.is_expired,
-        "muted": [
-            {name: getattr(each, name) for name in ("symbol", "since", "until", "reason")} | {"by": each.created_by}
-            for each in standing.mutes
-        ],
-        "ended": list(standing.ended),
-        "blind": list(standing.blind),
-        "blind_since": standing.blind_since,
-        "silent": why_silent(standing),
-    }
-
-
-def _about(alert: Alert) -> str:
-    assert alert.target is not None
-    return alert.target.universe or _name_some(alert.target.symbols)
-
-
 def _show_states(states: dict[str, int]) -> str:
     if len(states) == 1:
         return next(iter(states))
     return ", ".join(f"{count} {status}" for status, count in states.items())
 
 
-def _show_mute(mute: Mute) -> str:
-    what = "muted" if mute.symbol is None else f"{mute.symbol} snoozed"
-    until = "" if mute.until is None else f" until {show_moment_there(mute.until)}"
-    words = f"{what} by {mute.created_by} since {show_moment_there(mute.since)}{until}"
-    return words if mute.reason is None else f"{words}: {mute.reason}"
-
-
 def _show_text(stored: StoredAlert) -> str:
     return f"{stored.name} (version {stored.version}): {print_alert(stored.alert)}"
-
-
-def _name_some(names: Sequence[str]) -> str:
-    named = ", ".join(names[:_MOST_NAMED])
-    return named if len(names) <= _MOST_NAMED else f"{named} and {len(names) - _MOST_NAMED} more"

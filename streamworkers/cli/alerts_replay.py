@@ -8,7 +8,8 @@ from streamworkers.alerts.engine.replaying import Replay, replay_alert
 from streamworkers.alerts.store.alerts import find_alert
 from streamworkers.alerts.store.symbols import require_past_symbol
 from streamworkers.cli.alert_options import user_option
-from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table, show_bar_time
+from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table
+from streamworkers.market.calendar.moments import show_bar_time
 
 _COLUMNS = {
     "symbol": "symbol",

@@ -15,11 +15,11 @@ from streamworkers.cli.alert_options import (
     end_options,
     parse_end,
     selector_options,
-    show_moment_there,
     user_option,
 )
 from streamworkers.cli.session import Session, json_option, print_json
 from streamworkers.errors import BadInputError
+from streamworkers.market.calendar.moments import show_moment_there
 
 _reason_option = click.option("--reason", help="Why, for those who wonder.")
 

@@ -9,18 +9,21 @@ import click
 from streamworkers.alerts.alert_printer import print_alert
 from streamworkers.alerts.computable import parse_computable
 from streamworkers.alerts.document import Alert
-from streamworkers.alerts.firing_message import firing_message
+from streamworkers.alerts.given import parse_given_alert, read_vocabulary
 from streamworkers.alerts.store.alerts import find_alert, list_alerts
 from streamworkers.alerts.store.work import factor_since, read_rebases
-from streamworkers.alerts.stored_bars import BarPeriod, StoredBars, bars_before, read_stored_bars
-from streamworkers.alerts.trial import TRUTH_NAMES, BarDecision, Trial, try_stored
+from streamworkers.alerts.stored_bars import BarPeriod, bars_before, read_stored_bars
+from streamworkers.alerts.trial import try_stored
+from streamworkers.alerts.trial_report import describe_decision, describe_trial
 from streamworkers.cli.alert_options import user_option
-from streamworkers.cli.as_of import as_of_option, parse_as_of
-from streamworkers.cli.rule_input import file_option, parse_alert_input, read_text, read_vocabulary
-from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table, show_bar_time
+from streamworkers.cli.as_of import as_of_option
+from streamworkers.cli.rule_input import file_option, read_text
+from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
+from streamworkers.market.bars.as_of import parse_as_of
 from streamworkers.market.bars.rules import require_symbol
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import Timeframe, timeframe_named
 
 _WORD = re.compile(r"[\w.:-]+")
@@ -55,7 +58,7 @@ def try_command(
     session = Session.open()
     with session.database() as connection:
         named = _find_named(connection, user, text) if file is None else None
-        found = named[0] if named else parse_alert_input(text, read_vocabulary(connection))
+        found = named[0] if named else parse_given_alert(text, read_vocabulary(connection))
         name, frame = _choose_symbol(found, symbol), timeframe_named(timeframe or found.timeframe or "day")
         as_of = options["as_of"]
         calendar = session.settings.calendar
@@ -67,7 +70,7 @@ def try_command(
     if not stored.closes:
         raise BadInputError(f"no closed {frame.name} bars of {name} are stored in this period")
     trial = try_stored(found, stored, factor_since(rebases, named[1]) if named else 1.0)
-    rows = [_row(found, name, stored, each) for each in trial.decisions(every_bar=options["every_bar"])]
+    rows = [describe_decision(found, name, stored, each) for each in trial.decisions(every_bar=options["every_bar"])]
     answer = describe_trial(trial, stored, name)
     if options["as_json"]:
         print_json({"alert": print_alert(found), **answer, "decisions": rows})
@@ -84,20 +87,6 @@ def _find_named(connection: Connection, user: str, text: str) -> tuple[Alert, da
         return None
     stored = find_alert(connection, user, text)
     return parse_computable(stored.document), stored.rule_from
-
-
-def describe_trial(trial: Trial, stored: StoredBars, symbol: str) -> dict[str, Any]:
-    """What a trial was about, and how often the alert fired in it."""
-    return {
-        "symbol": symbol,
-        "timeframe": stored.timeframe.name,
-        "bars": len(trial.closes),
-        "first": stored.start_of(trial.first),
-        "last": stored.start_of(trial.columns.bars - 1),
-        "firings": trial.firings,
-        "unknown": trial.unknown,
-        "state": str(trial.after.state.status),
-    }
 
 
 def print_decisions(answer: dict[str, Any], rows: list[dict[str, Any]], frame: Timeframe) -> None:
@@ -119,22 +108,3 @@ def _choose_symbol(alert: Alert, symbol: str | None) -> str:
     if alert.target is not None and len(alert.target.symbols) == 1:
         return alert.target.symbols[0]
     raise BadInputError("the alert is not about one symbol: name one with --symbol")
-
-
-def _row(alert: Alert, symbol: str, stored: StoredBars, decision: BarDecision) -> dict[str, Any]:
-    step = decision.step
-    value, level = decision.values
-    row = {
-        "bar": stored.start_of(decision.place),
-        "closed_at": decision.closed_at,
-        "price": float(stored.bars.close[decision.place]),
-        "value": value,
-        "level": level,
-        "rule": TRUTH_NAMES[decision.truth],
-        "before": str(decision.before.status),
-        "after": str(step.state.status),
-        "fires": step.fired,
-        "released": step.released,
-        "why": decision.why,
-    }
-    return row | {"message": firing_message(alert, symbol, stored, decision)} if step.fired else row

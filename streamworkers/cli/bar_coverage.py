@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
-from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table, show_bar_time
+from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.loading.coverage import compute_coverage, find_gaps
 from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment, timeframe_named
 from streamworkers.market.universes.store import resolve

@@ -16,7 +16,6 @@ from streamworkers.cli.session import (
     limit_option,
     print_json,
     print_table,
-    show_bar_time,
 )
 from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.providers.sample import read_sample
@@ -26,6 +25,7 @@ from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.bars.text_rows import BarRows
 from streamworkers.market.bars.write import announce_bars
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment, timeframe_named
 from streamworkers.market.calendar.windows import bounds_of, moment_of, whole_windows
 from streamworkers.market.universes.store import add_symbols

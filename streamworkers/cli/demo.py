@@ -9,7 +9,7 @@ import click
 
 from streamworkers.cli.demo_alert import has_chats, remove_demo_alert, set_alert, show_message
 from streamworkers.cli.demo_processes import running_scheduler, running_telegram, running_workers
-from streamworkers.cli.session import Session, print_table, show_bar_time
+from streamworkers.cli.session import Session, print_table
 from streamworkers.cli.waiting import wait_for_run
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection
@@ -21,6 +21,7 @@ from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.providers.sample import read_sample
 from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.loading.store import load_unreal
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.files.bars_import import import_bars
 from streamworkers.market.universes.store import add_symbols, resolve

@@ -2,7 +2,7 @@
 
 import click
 
-from streamworkers.cli.as_of import as_of_option, parse_as_of
+from streamworkers.cli.as_of import as_of_option
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -15,6 +15,7 @@ from streamworkers.engine.enqueue import enqueue as enqueue_run
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
+from streamworkers.market.bars.as_of import parse_as_of
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.universes.store import resolve
 

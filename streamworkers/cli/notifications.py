@@ -60,7 +60,7 @@ def retry(notification_id: UUID, as_json: bool) -> None:
     """Send again what of a notification is dead, or is ambiguous and held for a person to decide."""
     with Session.open().database() as connection:
         row = _find(connection, notification_id)
-        opened = reopen_deliveries(connection, [each["id"] for each in row["deliveries"]])
+        opened = reopen_deliveries(connection, notification_id, [each["id"] for each in row["deliveries"]])
     if as_json:
         print_json([{"delivery": each, "outcome": "queued"} for each in opened])
     else:

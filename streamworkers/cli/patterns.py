@@ -2,7 +2,8 @@
 
 import click
 
-from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table, show_bar_time
+from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.results import definitions
 from streamworkers.results import read as results

@@ -14,8 +14,8 @@ from streamworkers.cli.session import (
     parse_words,
     print_json,
     print_table,
-    show_bar_time,
 )
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.files.export_file import write_rows
 from streamworkers.results import read as result_tables

@@ -5,14 +5,8 @@ from typing import IO, Any, TypeVar
 
 import click
 
-from streamworkers.alerts.alert_text import parse_alert_text
-from streamworkers.alerts.document import Alert, parse_alert
-from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
-from streamworkers.results import definitions
-from streamworkers.rules.build import parse_rule
-from streamworkers.rules.json_input import MOST_BYTES, read_json
-from streamworkers.rules.market_vocabulary import MarketVocabulary
+from streamworkers.rules.json_input import MOST_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,20 +27,3 @@ def read_text(text: str | None, file: IO[bytes] | None, what: str) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise BadInputError(f"byte {error.start} of {file.name} is no UTF-8") from None
-
-
-def parse_alert_input(text: str, vocabulary: MarketVocabulary) -> Alert:
-    """The alert of a text or document; a bare rule is an alert that has nothing else."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return parse_alert_text(text, vocabulary)
-    document = read_json(text)
-    if isinstance(document, dict) and {"rule", "schema_version", "condition"} & document.keys():
-        return parse_alert(document, vocabulary)
-    return Alert(parse_rule(document, vocabulary))
-
-
-def read_vocabulary(connection: Connection) -> MarketVocabulary:
-    """The vocabulary with the names of the database's definitions."""
-    indicators = definitions.list_indicator_definitions(connection)
-    patterns = definitions.list_pattern_definitions(connection)
-    return MarketVocabulary(definitions.parse_indicators(indicators), definitions.parse_patterns(patterns))

@@ -1,25 +1,15 @@
 """`streamworkers rules`: check rules and translate between their notations; needs no services."""
 
-from typing import IO, Any
+from typing import IO
 
 import click
 
-from streamworkers.alerts.alert_printer import print_alert
-from streamworkers.alerts.document import Alert, alert_to_json, alert_warnings
-from streamworkers.alerts.firing_message import preview_alert
-from streamworkers.cli.rule_input import file_option, parse_alert_input, read_text, read_vocabulary
+from streamworkers.alerts.checked import describe_checked
+from streamworkers.alerts.document import alert_warnings
+from streamworkers.alerts.given import parse_given_alert, read_vocabulary
+from streamworkers.cli.rule_input import file_option, read_text
 from streamworkers.cli.session import Session, json_option, print_json, print_table
-from streamworkers.rules.canonical import rule_to_json
 from streamworkers.rules.market_vocabulary import MarketVocabulary
-from streamworkers.rules.printer import print_rule, print_value
-from streamworkers.rules.tree import (
-    Condition,
-    is_adjustable,
-    lookback,
-    lookback_days,
-    needed_fields,
-    needed_patterns,
-)
 
 
 @click.group(short_help="Rules: check them, and translate between text and JSON.")
@@ -42,12 +32,8 @@ def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: boo
     """
     text = read_text(rule, file, "a rule")
     vocabulary = _database_vocabulary() if database else MarketVocabulary()
-    alert = parse_alert_input(text, vocabulary)
-    answer = describe_rule(alert.rule)
-    document, plain = alert_to_json(alert), alert_to_json(Alert(alert.rule))
-    if document != plain:
-        answer |= {"text": print_alert(alert), "alert": document, "warnings": alert_warnings(alert)}
-        answer["message"] = preview_alert(alert)
+    alert = parse_given_alert(text, vocabulary)
+    answer = describe_checked(alert)
     if as_json:
         print_json(answer)
         return
@@ -61,27 +47,6 @@ def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: boo
         click.echo(f"message, for example: {answer['message']}")
     for warning in alert_warnings(alert):
         click.echo(f"warning: {warning}")
-
-
-def describe_rule(rule: Condition) -> dict[str, Any]:
-    """Both notations of a rule, and what is known of it without bars."""
-    patterns = needed_patterns(rule)
-    return {
-        "text": print_rule(rule),
-        "rule": rule_to_json(rule),
-        "fields": [
-            {
-                "text": print_value(field),
-                "dimension": None if field.dimension is None else str(field.dimension),
-                "lookback": field.lookback,
-            }
-            for field in needed_fields(rule)
-        ],
-        "patterns": [{"text": f"pattern {each.name}", "dimension": "", "lookback": each.lookback} for each in patterns],
-        "lookback": lookback(rule),
-        "lookback_days": lookback_days(rule),
-        "adjustable": is_adjustable(rule),
-    }
 
 
 def _database_vocabulary() -> MarketVocabulary:

@@ -15,7 +15,6 @@ from streamworkers.cli.session import (
     print_json,
     print_table,
     run_argument,
-    show_bar_time,
     timeout_option,
 )
 from streamworkers.cli.waiting import (
@@ -27,6 +26,7 @@ from streamworkers.cli.waiting import (
 )
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.schedules.reports import tick_counts
 
 _STATES = ["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]

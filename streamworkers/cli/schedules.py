@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 import click
 
-from streamworkers.cli.as_of import as_of_option, parse_as_of
+from streamworkers.cli.as_of import as_of_option
 from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
 from streamworkers.cli.schedule_options import collect_fields, definition_options
 from streamworkers.cli.schedule_rows import format_local_time, list_with_last, to_json
@@ -27,6 +26,7 @@ from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
+from streamworkers.market.bars.as_of import parse_as_of
 from streamworkers.market.universes.store import resolve
 from streamworkers.schedules import reports, run_factory, store
 from streamworkers.schedules.definition import ScheduleDefinition
@@ -208,7 +208,7 @@ def next_ticks(name: str, count: int, start: str | None, as_json: bool) -> None:
             "utc": tick.moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "session": tick.session.isoformat(),
         }
-        for tick in islice(definition.timing.from_moment(moment), count)
+        for tick in definition.timing.list_ticks(moment, count)
     ]
     if as_json:
         print_json(rows)

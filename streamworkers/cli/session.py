@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -24,7 +24,8 @@ from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.errors import BadInputError, BlockedError, MissingSchemaError, ServiceUnreachableError
 from streamworkers.logs import configure_logs
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, timeframe_named
+from streamworkers.market.calendar.moments import parse_moment
+from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.migrations import migration_status
 from streamworkers.pooler import require_sessions
 
@@ -187,26 +188,6 @@ def cut_text(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def parse_moment(text: str) -> datetime:
-    """Parse `YYYY-MM-DD`, the end of that day, or an ISO 8601 time into an aware datetime.
-
-    Without a zone it is in New York.
-    """
-    try:
-        if len(text) == 10:
-            moment = datetime.combine(date.fromisoformat(text), time(23, 59, 59, 999_999))
-        else:
-            moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInputError(f"{text!r} is not a date YYYY-MM-DD or a time in ISO 8601") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=EXCHANGE_ZONE)
-    try:
-        moment.astimezone(UTC), moment.astimezone(EXCHANGE_ZONE)
-    except OverflowError:
-        raise BadInputError(f"{text!r} is outside of the years 1 to 9999") from None
-    return moment
-
-
 def parse_words(text: str) -> tuple[str, ...]:
     """Split a text at commas; each word once."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
@@ -243,16 +224,6 @@ def show_parameters(values: Mapping[str, Any]) -> str:
 def show_timeframes(names: Sequence[str]) -> str:
     """Format the timeframes of a definition; all of them are `all`."""
     return "all" if set(names) == set(TIMEFRAMES) else " ".join(names)
-
-
-def show_bar_time(moment: datetime | None, timeframe: str | None) -> str:
-    """Format the time of a bar: a date for day, week and month, else the minute in New York."""
-    if moment is None:
-        return ""
-    local = moment.astimezone(EXCHANGE_ZONE)
-    if timeframe is not None and timeframe_named(timeframe).intraday:
-        return local.strftime("%Y-%m-%d %H:%M")
-    return local.date().isoformat()
 
 
 def _as_text(value: Any) -> str:

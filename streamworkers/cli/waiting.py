@@ -10,7 +10,7 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from streamworkers.cli.session import cut_text, messages, print_json, show_bar_time
+from streamworkers.cli.session import cut_text, messages, print_json
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -20,6 +20,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.loading import LOAD_JOB
 from streamworkers.loading.progress import Progress as RunProgress
 from streamworkers.loading.progress import count_calls_left
+from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.schedules.reports import tick_of_run
 
 EXIT_INTERRUPTED = 130

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -88,6 +89,13 @@ class Timing:
     def from_moment(self, moment: datetime) -> Iterator[Tick]:
         """The ticks at and after a moment."""
         return self.after(moment - _INSTANT)
+
+    def list_ticks(self, moment: datetime, count: int) -> list[Tick]:
+        """The first `count` ticks at and after a moment; fewer if the calendar ends. Raises BadInputError."""
+        try:
+            return list(islice(self.from_moment(moment), count))
+        except (OverflowError, ValueError):
+            raise BadInputError(f"the ticks from {moment.isoformat()} on leave the years 1 to 9999") from None
 
     def calendar_days_left(self, now: datetime) -> int | None:
         """The number of days until the calendar ends; None without a calendar."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from streamworkers.alerts.document import Alert, build_alert
-from streamworkers.database import Connection, fetch_rows
+from streamworkers.database import Connection, fetch_rows, fetch_value
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.rules.catalogue import CatalogueVocabulary
 from streamworkers.users import require_user
@@ -17,6 +17,9 @@ _FIND = """
 SELECT a.id, a.user_id AS user, a.name, a.timeframe, a.universe, v.version, v.epoch, v.effective_from, v.rule_from,
        v.document, a.paused_at, a.paused_by, a.removed_at, a.created_at
 FROM alerts a JOIN alert_versions v ON v.alert_id = a.id AND v.version = a.version"""
+
+# A firing refers to the row of its alert, and so does not wait for who changes the alert, nor he for it.
+_LOCK = "SELECT FROM alerts WHERE user_id = %s AND name = %s AND removed_at IS NULL FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,11 @@ def find_alert(connection: Connection, user: str, name: str, *, lock: bool = Fal
 
     Raises UnknownNameError for an unknown user or alert.
     """
+    if lock:
+        # A statement of its own: one that waits here and joins would not find the version that was added meanwhile.
+        connection.execute(_LOCK, (user, name))
     statement = f"{_FIND} WHERE a.user_id = %s AND a.name = %s AND a.removed_at IS NULL"
-    # A firing refers to the row of its alert, and so does not wait for who changes the alert, nor he for it.
-    rows = fetch_rows(connection, statement + (" FOR NO KEY UPDATE OF a" if lock else ""), (user, name))
+    rows = fetch_rows(connection, statement, (user, name))
     if not rows:
         require_user(connection, user)
         known = connection.execute("SELECT name FROM alerts WHERE user_id = %s AND removed_at IS NULL", (user,))
@@ -85,6 +90,14 @@ def find_alert_by_id(connection: Connection, user: str, number: int) -> StoredAl
     if not rows:
         raise BadInputError(f"user {user!r} has no alert {number}")
     return StoredAlert(**rows[0])
+
+
+def find_alert_owner(connection: Connection, number: int) -> str | None:
+    """The user whose alert has this id; None if there is none."""
+    found: str | None = fetch_value(
+        connection, "SELECT user_id FROM alerts WHERE id = %s AND removed_at IS NULL", (number,)
+    )
+    return found
 
 
 def list_alerts(connection: Connection, user: str, names: Sequence[str] | None = None) -> list[StoredAlert]:

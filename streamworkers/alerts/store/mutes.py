@@ -12,6 +12,7 @@ from streamworkers.actor import Actor
 from streamworkers.alerts.document import LAST_YEAR
 from streamworkers.alerts.store.alerts import find_alert
 from streamworkers.alerts.store.symbols import read_symbols
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError, UnknownNameError
 
@@ -86,7 +87,9 @@ def unmute_alert(
     with connection.transaction():
         stored = find_alert(connection, actor.user, name, lock=True)
         words = {"alert": stored.id, "symbol": symbol, "every": symbol is None, "at": at}
-        return connection.execute(_END, words).rowcount > 0
+        was_muted = connection.execute(_END, words).rowcount > 0
+        record_change(connection, actor, AuditChange("alert.unmute", "alert", name, after={"symbol": symbol}))
+    return was_muted
 
 
 def read_mutes(connection: Connection, alert_ids: Sequence[int], after: datetime | None = None) -> list[Mute]:
@@ -128,3 +131,6 @@ def _silence(
             raise BadInputError(f"{until.isoformat()} is after the year {LAST_YEAR}")
         connection.execute(_END, {"alert": stored.id, "symbol": symbol, "every": False, "at": row[0]})
         connection.execute(_ADD, (stored.id, symbol, row[0], until, reason, str(actor)))
+        after = {"symbol": symbol, "until": None if until is None else until.isoformat(), "reason": reason}
+        action = "alert.mute" if symbol is None else "alert.snooze"
+        record_change(connection, actor, AuditChange(action, "alert", name, after=after))

@@ -19,8 +19,9 @@ from streamworkers.market.calendar.closes import (
     find_session_end,
     require_covered,
 )
+from streamworkers.market.calendar.moments import parse_moment
 from streamworkers.market.calendar.session_table import read_windows
-from streamworkers.market.calendar.symbol_calendars import CalendarRules
+from streamworkers.market.calendar.symbol_calendars import CalendarRules, read_calendar_rules
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
 from streamworkers.market.calendar.windows import Windows
 
@@ -116,6 +117,16 @@ def find_end_of_day(
         for calendar in calendars.group(symbols)
     ]
     return max(ends).astimezone(EXCHANGE_ZONE)
+
+
+def parse_as_of(connection: psycopg.Connection, default_calendar: str, symbols: Sequence[str], text: str) -> datetime:
+    """Return the moment that a text names; a bare date is the end of the newest session up to it of these symbols."""
+    moment = parse_moment(text)
+    if len(text) != len("YYYY-MM-DD"):
+        return moment
+    return find_end_of_day(
+        connection, read_calendar_rules(connection, default_calendar), symbols, date.fromisoformat(text)
+    )
 
 
 def find_common_newest(times: Collection[T], together: timedelta) -> T | None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from streamworkers.actor import Actor
+from streamworkers.actor import LOCAL, Actor
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.notification import show
@@ -24,11 +25,14 @@ UPDATE deliveries SET state = 'suppressed', reason = %s
 WHERE user_id = %s AND state IN ('queued', 'deferred', 'failed', 'ambiguous')"""
 
 
-def register_user(connection: Connection, user: str) -> bool:
+def register_user(connection: Connection, user: str, actor: Actor = LOCAL) -> bool:
     """Add a user; False if there is one of this name. Raises BadInputError for a name that cannot be."""
     if not 0 < len(user) <= _LONGEST or not user.isprintable() or user != user.strip():
         raise BadInputError(f"the user {show(user)} is not 1 to {_LONGEST} printable characters, without space around")
-    return add_user(connection, user)
+    with connection.transaction():
+        added = add_user(connection, user)
+        _record(connection, actor, "add", user)
+    return added
 
 
 def list_users(connection: Connection) -> list[dict[str, Any]]:
@@ -36,7 +40,7 @@ def list_users(connection: Connection) -> list[dict[str, Any]]:
     return fetch_rows(connection, _LIST)
 
 
-def disable_user(connection: Connection, user: str) -> bool:
+def disable_user(connection: Connection, user: str, actor: Actor = LOCAL) -> bool:
     """Send nothing to a user any more; what waits is suppressed, and all that they own stays. False if it was so.
 
     Raises UnknownNameError.
@@ -47,16 +51,18 @@ def disable_user(connection: Connection, user: str) -> bool:
             "UPDATE users SET disabled_at = clock_timestamp() WHERE id = %s AND disabled_at IS NULL", (user,)
         )
         connection.execute(_SUPPRESS, (DISABLED, user))
+        _record(connection, actor, "disable", user)
     return changed.rowcount > 0
 
 
-def enable_user(connection: Connection, user: str) -> bool:
+def enable_user(connection: Connection, user: str, actor: Actor = LOCAL) -> bool:
     """Send to a user again, from now on; False if nothing was in the way. Raises UnknownNameError."""
     with connection.transaction():
         lock_user(connection, Actor(user))
         changed = connection.execute(
             "UPDATE users SET disabled_at = NULL WHERE id = %s AND disabled_at IS NOT NULL", (user,)
         )
+        _record(connection, actor, "enable", user)
     return changed.rowcount > 0
 
 
@@ -64,3 +70,7 @@ def find_disabled(connection: Connection, users: Sequence[str]) -> set[str]:
     """Those of these users to whom nothing is sent."""
     statement = "SELECT id FROM users WHERE id = ANY(%s) AND disabled_at IS NOT NULL"
     return {user for (user,) in connection.execute(statement, (list(users),))}
+
+
+def _record(connection: Connection, actor: Actor, verb: str, user: str) -> None:
+    record_change(connection, actor, AuditChange(f"user.{verb}", "user", user))

@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from streamworkers.actor import LOCAL, Actor
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection
 
 CALL_LIFE = timedelta(minutes=2)  # longer than any call takes: who claimed a delivery so long ago is dead
@@ -81,6 +83,12 @@ def _end_of(status: str | None, error: str | None, *, is_claimed: bool) -> tuple
     return ("suppressed" if status == "cancelled" else "dead"), reason
 
 
-def reopen_deliveries(connection: Connection, deliveries: Sequence[UUID]) -> list[UUID]:
-    """Let dead and ambiguous deliveries be sent again, with all their attempts; returns those that it opened."""
-    return [row[0] for row in connection.execute(_REOPEN, (list(deliveries),))]
+def reopen_deliveries(
+    connection: Connection, notification: UUID, deliveries: Sequence[UUID], actor: Actor = LOCAL
+) -> list[UUID]:
+    """Let dead and ambiguous deliveries of a notification be sent again, with all their attempts; returns which."""
+    with connection.transaction():
+        opened = [row[0] for row in connection.execute(_REOPEN, (list(deliveries),))]
+        change = AuditChange("notification.retry", "notification", str(notification), after={"deliveries": len(opened)})
+        record_change(connection, actor, change)
+    return opened

@@ -10,7 +10,7 @@ from streamworkers.database import Connection, fetch_row
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.content import Content
 from streamworkers.notifications.notification_types import CODE_TYPE
-from streamworkers.notifications.store.endpoints import Endpoint, find_endpoint
+from streamworkers.notifications.store.endpoints import Endpoint, find_endpoint, record_endpoint
 from streamworkers.notifications.store.messages import add_message
 
 CODE_LIFE = timedelta(minutes=15)
@@ -54,6 +54,7 @@ def issue_code(connection: Connection, actor: Actor, name: str) -> Endpoint:
             lines=(f"{code} confirms that user {actor.user} gets notifications here. Ignore it if that is not you.",),
         )
         add_message(connection, endpoint, CODE_TYPE, content, CODE_LIFE)
+        record_endpoint(connection, actor, "send_code", endpoint)
     return endpoint
 
 
@@ -68,6 +69,8 @@ def verify_endpoint(connection: Connection, actor: Actor, name: str, code: str) 
         trouble = None if endpoint.verified_at is not None else _check(connection, endpoint, code)
         if trouble is None and endpoint.verified_at is None:
             connection.execute(_VERIFY, (endpoint.id,))
+        if trouble is None:
+            record_endpoint(connection, actor, "verify", endpoint)
     if trouble is not None:
         raise BadInputError(trouble)
 

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from streamworkers.actor import Actor
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.notifications.channels.channel import Address
@@ -91,7 +92,9 @@ def add_endpoint(
         is_verified = is_proven or actor.kind in _TRUSTED
         values = (actor.user, chosen, channel, address.address, Jsonb(dict(address.settings)), is_verified, str(actor))
         connection.execute(_ADD, values)
-        return find_endpoint(connection, actor.user, chosen)
+        added = find_endpoint(connection, actor.user, chosen)
+        record_endpoint(connection, actor, "add", added)
+        return added
 
 
 def remove_endpoint(connection: Connection, actor: Actor, name: str) -> Endpoint:
@@ -100,6 +103,7 @@ def remove_endpoint(connection: Connection, actor: Actor, name: str) -> Endpoint
         endpoint = find_endpoint(connection, actor.user, name, lock=True)
         connection.execute(_SUPPRESS, ("its endpoint was removed", endpoint.id))
         connection.execute("DELETE FROM endpoints WHERE id = %s", (endpoint.id,))
+        record_endpoint(connection, actor, "remove", endpoint)
     return endpoint
 
 
@@ -108,6 +112,7 @@ def switch_endpoint_off(connection: Connection, actor: Actor, name: str, reason:
     with connection.transaction():
         endpoint = find_endpoint(connection, actor.user, name, lock=True)
         close_endpoint(connection, endpoint.id, reason or f"switched off by {actor}", by_provider=False)
+        record_endpoint(connection, actor, "off", endpoint)
 
 
 def switch_endpoint_on(connection: Connection, actor: Actor, name: str) -> None:
@@ -118,6 +123,13 @@ def switch_endpoint_on(connection: Connection, actor: Actor, name: str) -> None:
             "UPDATE endpoints SET off_at = NULL, off_reason = NULL, off_by_provider = false WHERE id = %s",
             (endpoint.id,),
         )
+        record_endpoint(connection, actor, "on", endpoint)
+
+
+def record_endpoint(connection: Connection, actor: Actor, verb: str, endpoint: Endpoint) -> None:
+    """Add a row about an endpoint to the audit log, without its address, which may be a secret."""
+    after = {"user": endpoint.user, "channel": endpoint.channel}
+    record_change(connection, actor, AuditChange(f"endpoint.{verb}", "endpoint", endpoint.name, after=after))
 
 
 def close_endpoint(connection: Connection, endpoint_id: int, reason: str, *, by_provider: bool = True) -> bool:

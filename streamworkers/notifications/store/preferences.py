@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from streamworkers.actor import Actor
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.notifications.preferences import Preference, QuietHours, require_preference, require_quiet_hours
 from streamworkers.users import lock_user
@@ -30,17 +31,18 @@ def set_preference(connection: Connection, actor: Actor, preference: Preference)
                 *(preference.digest_minutes, preference.digest_at, preference.zone),
             ),
         )
+        _record(connection, actor, "set", f"{preference.type} {preference.channel}", {"mode": preference.mode})
 
 
 def remove_preference(connection: Connection, actor: Actor, type_name: str, channel: str) -> bool:
     """Remove the preference of a type and channel; False if there is none."""
-    return (
-        connection.execute(
+    with connection.transaction():
+        removed = connection.execute(
             "DELETE FROM notification_preferences WHERE user_id = %s AND type = %s AND channel = %s",
             (actor.user, type_name, channel),
-        ).rowcount
-        > 0
-    )
+        )
+        _record(connection, actor, "remove", f"{type_name} {channel}", {})
+    return removed.rowcount > 0
 
 
 def read_preferences(connection: Connection, users: Sequence[str]) -> dict[str, list[Preference]]:
@@ -67,6 +69,8 @@ def set_quiet_hours(connection: Connection, actor: Actor, quiet: QuietHours | No
             connection.execute("DELETE FROM quiet_hours WHERE user_id = %s", (actor.user,))
         else:
             connection.execute(_SET_QUIET, (actor.user, quiet.starts, quiet.ends, quiet.zone))
+        hours = {} if quiet is None else {"starts": f"{quiet.starts:%H:%M}", "ends": f"{quiet.ends:%H:%M}"}
+        _record(connection, actor, "quiet", "quiet hours", hours)
 
 
 def read_quiet_hours(connection: Connection, users: Sequence[str]) -> dict[str, QuietHours]:
@@ -75,3 +79,8 @@ def read_quiet_hours(connection: Connection, users: Sequence[str]) -> dict[str, 
         connection, "SELECT user_id, starts, ends, zone FROM quiet_hours WHERE user_id = ANY(%s)", (list(users),)
     )
     return {row.pop("user_id"): QuietHours(**row) for row in rows}
+
+
+def _record(connection: Connection, actor: Actor, verb: str, name: str, after: dict[str, str]) -> None:
+    after = {"user": actor.user, **after}
+    record_change(connection, actor, AuditChange(f"preference.{verb}", "preference", name, after=after))

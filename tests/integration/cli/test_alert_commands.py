@@ -336,8 +336,8 @@ def test_an_import_that_cannot_be_stored_changes_nothing(
     [
         (("add",), "give either an alert or --file"),
         (("add", "price > 3"), "an alert needs a symbol: ticker, tickers or universe"),
-        (("add", "price > 3", "--symbols", ","), "--symbols names no symbol"),
-        (("add", "price > 3", "--symbols", "A", "--universe", "u"), "name either --symbols or --universe, not both"),
+        (("add", "price > 3", "--symbols", ","), "the list of symbols names no symbol"),
+        (("add", "price > 3", "--symbols", "A", "--universe", "u"), "name either symbols or a universe, not both"),
         (("add", "AAA > 3", "--name", "one"), TAKEN),
         (("add", "AAA > 3", "--user", "nobody"), NO_USER),
         (("edit", "on", "AAA > 3"), "no alert is named 'on'; did you mean 'one'?"),

@@ -9,14 +9,13 @@ from rich.console import Console
 
 from streamworkers.cli import session
 from streamworkers.cli.session import (
-    parse_moment,
     parse_parameters,
     print_table,
-    show_bar_time,
     show_parameters,
     show_timeframes,
 )
 from streamworkers.errors import BadInputError
+from streamworkers.market.calendar.moments import parse_moment, show_bar_time
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 ROWS: list[dict[str, Any]] = [
