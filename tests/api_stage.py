@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
 
+from consumer import Consumer
 from harness import ServiceUrls
 from patience import patient
 from services import own_database, quick_settings
@@ -18,9 +20,10 @@ from streamworkers.actor import LOCAL
 from streamworkers.admin.tokens import create_token
 from streamworkers.api.process import ApiOptions, ApiProcess
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, connect, open_pool
+from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
-from submitting import install_jobs
+from submitting import install_jobs, make_preparer
 
 EVERYTHING = ("read", "run", "schedule", "alerts", "notify")
 
@@ -62,6 +65,19 @@ class ApiStage:
         answer = self.call("POST", "/api/v1/runs", user, json=body)
         assert answer.status_code == 202, answer.text
         return int(answer.json()["id"])
+
+    def execute(self, registry: Registry) -> None:
+        """Prepare what was submitted, and execute it."""
+        assert self.settings.redis_url is not None
+        assert self.settings.database_url is not None
+        streams = open_streams(self.settings.redis_url.get_secret_value(), self.settings.key_prefix)
+        pool: ConnectionPool[Connection]
+        with open_pool(self.settings.database_url.get_secret_value(), application="test", max_size=2) as pool:
+            make_preparer(pool, streams, registry).run_once()
+            consumer = Consumer(self.settings, registry, streams, self.connection, "one")
+            for queue in ("tests", "maintenance"):
+                consumer.work_until_empty(queue)
+        streams.close()
 
 
 @contextmanager

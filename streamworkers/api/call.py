@@ -1,7 +1,7 @@
 """What a route gets, and what it gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -43,6 +43,13 @@ class Caller:
         """Raise Forbidden without this scope; `admin` includes all."""
         if scope not in self.token.scopes and not self.is_admin:
             raise Forbidden(scope)
+
+    def acting_for(self, user: str | None) -> Actor:
+        """Return the actor for this user, None for that of the token. Raises Forbidden for another without `admin`."""
+        if user in (None, self.user):
+            return self.actor
+        self.require("admin")
+        return replace(self.actor, user=user, by=self.user)
 
     def require_own(self, owner: str | None) -> None:
         """Raise Problem if a thing that it sees belongs to nobody, and only an `admin` may change it."""

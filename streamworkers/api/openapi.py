@@ -15,6 +15,7 @@ from streamworkers.api.routes.table import OPERATIONS
 FILE = Path(__file__).parent.parent.parent / "docs" / "reference" / "openapi.json"
 _REFERENCE = "#/components/schemas/{name}"
 _ALWAYS = (401, 403, 408, 413, 422, 429, 500, 503)
+_TAGS = {"type": "string", "minLength": 1, "maxLength": 200}
 _INTRODUCTION = (
     "Every path below `/api/v1` is also found below `/api`, the prefix of the replaced systems. Unknown fields and"
     " parameters are rejected. Answers to a token have the headers RateLimit-Limit, RateLimit-Remaining and"
@@ -89,7 +90,10 @@ def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _headers(operation: Operation) -> list[dict[str, Any]]:
-    if operation.method != "POST":
+    if 428 in operation.problems:
+        text = "The ETag of the version that you have seen, or * for any"
+        return [{"name": "If-Match", "in": "header", "required": True, "description": text, "schema": _TAGS}]
+    if operation.method != "POST" or operation.only_reads:
         return []
     text = "Sent again with the same key, the request has no second effect and the first answer"
     schema = {"type": "string", "minLength": 1, "maxLength": 257}

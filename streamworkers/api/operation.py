@@ -22,7 +22,8 @@ class Operation:
     """One method on one path below `/api/v1` and `/api`, or at the root.
 
     `query` and `body` are the types that the request is read into, `answer` is that of the answer's body. A `changing`
-    operation has a row in the audit log, whatever its outcome; `action` and `object_type` name it there.
+    operation has a row in the audit log, whatever its outcome; `action` and `object_type` name it there. One that
+    `only_reads` changes nothing, although it is a POST, because what it reads is a body.
     """
 
     method: str
@@ -38,12 +39,13 @@ class Operation:
     object_type: str = ""
     problems: tuple[int, ...] = ()
     is_at_root: bool = False
+    only_reads: bool = False
     example: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
     def changing(self) -> bool:
         """True if it changes something."""
-        return self.method != "GET"
+        return self.method != "GET" and not self.only_reads
 
     @property
     def route(self) -> str:

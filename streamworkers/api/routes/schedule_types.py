@@ -1,7 +1,7 @@
 """Schedules in the bodies of requests and answers."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -33,6 +33,41 @@ class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True):
     after_timeout_action: str | None = None
     jitter_seconds: int | None = None
     user_id: str | None = None
+
+
+class SchedulePatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What is to be another; null is the default of a field. Parameters are changed one by one, null removes one."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    job: str | msgspec.UnsetType = msgspec.UNSET
+    target: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    timeframe: str | msgspec.UnsetType | None = msgspec.UNSET
+    parameters: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    cron: str | msgspec.UnsetType | None = msgspec.UNSET
+    on_event: str | msgspec.UnsetType | None = msgspec.UNSET
+    timezone: str | msgspec.UnsetType | None = msgspec.UNSET
+    calendar: str | msgspec.UnsetType | None = msgspec.UNSET
+    enabled: bool | msgspec.UnsetType | None = msgspec.UNSET
+    catch_up: str | msgspec.UnsetType | None = msgspec.UNSET
+    misfire_grace_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
+    max_instances: int | msgspec.UnsetType | None = msgspec.UNSET
+    coalesce: bool | msgspec.UnsetType | None = msgspec.UNSET
+    after: str | msgspec.UnsetType | None = msgspec.UNSET
+    min_coverage: float | msgspec.UnsetType | None = msgspec.UNSET
+    after_timeout_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
+    after_timeout_action: str | msgspec.UnsetType | None = msgspec.UNSET
+    jitter_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
+    user_id: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class PreviewBody(msgspec.Struct, forbid_unknown_fields=True):
+    """When a schedule would tick: its cron, time zone and calendar; how many ticks, and from when on."""
+
+    cron: str
+    timezone: str | None = None
+    calendar: str | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    start: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(name="from", default=None)
 
 
 class ScheduleView(msgspec.Struct):
@@ -77,9 +112,27 @@ class ScheduleList(msgspec.Struct):
 
 
 class TickList(msgspec.Struct):
-    """The next ticks of a schedule."""
+    """The next ticks of a schedule; fewer than were asked for if its calendar ends there."""
 
     ticks: list[datetime]
+
+
+class DecidedTick(msgspec.Struct):
+    """A tick, its outcome with the reason, and its run."""
+
+    scheduled_for: datetime
+    state: str
+    run_id: int | None
+    status: str | None
+    seconds: float | None
+    reason: str | None
+    detail: dict[str, Any] | None
+
+
+class DecidedTicks(msgspec.Struct):
+    """The newest ticks of a schedule and their outcomes, the newest first."""
+
+    ticks: list[DecidedTick]
 
 
 class Removed(msgspec.Struct):

@@ -1,9 +1,7 @@
 """Routes about schedules, and those of the replaced systems about their jobs, which are schedules here."""
 
-from datetime import UTC, datetime
 from functools import cache
-from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -11,13 +9,13 @@ from streamworkers.actor import LOCAL
 from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.conditions import require_version, tag_answer
 from streamworkers.api.operation import Operation
-from streamworkers.api.problem import Conflict, Hidden, InvalidInput, NotFound, Problem
+from streamworkers.api.problem import Conflict, Hidden, NotFound, Problem
 from streamworkers.api.routes.schedule_types import (
     Removed,
     ScheduleBody,
     ScheduleList,
+    SchedulePatch,
     ScheduleView,
-    TickList,
     Triggered,
     show_schedule_row,
 )
@@ -26,12 +24,6 @@ from streamworkers.errors import BadInputError
 from streamworkers.schedules import reports, run_factory, store
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.store import Schedule
-
-
-class NextQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """How many of the next ticks."""
-
-    n: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
 
 
 def find_visible_schedule(call: ApiCall, text: str, *, lock: bool = False) -> Schedule:
@@ -91,6 +83,22 @@ def _replace_schedule(call: ApiCall) -> ApiAnswer:
     return _answer(call, store.require_schedule(call.connection, definition.name))
 
 
+def _change_schedule(call: ApiCall) -> ApiAnswer:
+    """Change fields of a schedule of the version that If-Match names: those that the body names, by RFC 7396."""
+    store.lock_edits(call.connection)
+    before = find_visible_schedule(call, call.path["schedule"], lock=True)
+    require_version(call, before.version)
+    kept = before.require_definition().model_dump(mode="json")
+    given: dict[str, Any] = msgspec.to_builtins(call.body)
+    if isinstance(given.get("parameters"), dict):
+        merged = kept["parameters"] | given["parameters"]
+        given["parameters"] = {name: value for name, value in merged.items() if value is not None}
+    fields = {name: value for name, value in (kept | given).items() if value is not None}
+    definition = _check_definition(call, fields, before)
+    store.save_schedule(call.connection, definition, old_name=before.name, actor=call.caller.actor)
+    return _answer(call, store.require_schedule(call.connection, definition.name))
+
+
 def _remove_schedule(call: ApiCall) -> ApiAnswer:
     """Remove a schedule of the version that If-Match names; its runs stay."""
     store.lock_edits(call.connection)
@@ -121,16 +129,6 @@ def _trigger(call: ApiCall) -> ApiAnswer:
     return trigger_schedule(call, find_visible_schedule(call, call.path["schedule"]))
 
 
-def _next_ticks(call: ApiCall) -> ApiAnswer:
-    """List the next ticks of a schedule, in its time zone."""
-    schedule = find_visible_schedule(call, call.path["schedule"])
-    timing = schedule.require_definition().timing
-    if timing is None:
-        raise InvalidInput(f"schedule {schedule.name!r} has no cron: an event starts it")
-    ticks = islice(timing.from_moment(datetime.now(UTC)), call.query.n)
-    return ApiAnswer({"ticks": [tick.moment.astimezone(timing.zone) for tick in ticks]})
-
-
 def _answer(call: ApiCall, schedule: Schedule) -> ApiAnswer:
     last = reports.last_runs(call.connection).get(schedule.id, {})
     return tag_answer(call, ApiAnswer(show_schedule_row(schedule, last)), schedule.version)
@@ -138,6 +136,10 @@ def _answer(call: ApiCall, schedule: Schedule) -> ApiAnswer:
 
 def _read_definition(call: ApiCall, before: Schedule | None) -> ScheduleDefinition:
     given = {name: value for name, value in msgspec.to_builtins(call.body).items() if value is not None}
+    return _check_definition(call, given, before)
+
+
+def _check_definition(call: ApiCall, given: dict[str, Any], before: Schedule | None) -> ScheduleDefinition:
     owner = before.definition.user_id if before is not None and before.definition is not None else None
     if before is None and not call.caller.is_admin:
         owner = call.caller.user
@@ -182,6 +184,15 @@ SCHEDULE_OPERATIONS = (
         example=_BODY,
     ),
     Operation(
+        *("PATCH", "/schedules/{schedule}", "Change fields of a schedule", _change_schedule, ScheduleView),
+        scope="schedule",
+        body=SchedulePatch,
+        action="schedule.change",
+        object_type="schedule",
+        problems=(404, 412, 428),
+        example={"cron": "30 18 * * mon-fri", "jitter_seconds": None},
+    ),
+    Operation(
         *("DELETE", "/schedules/{schedule}", "Remove a schedule", _remove_schedule, Removed),
         scope="schedule",
         action="schedule.remove",
@@ -195,11 +206,5 @@ SCHEDULE_OPERATIONS = (
         action="schedule.trigger",
         object_type="schedule",
         problems=(400, 404, 409),
-    ),
-    Operation(
-        *("GET", "/schedules/{schedule}/next", "List the next ticks", _next_ticks, TickList),
-        query=NextQuery,
-        object_type="schedule",
-        problems=(404,),
     ),
 )

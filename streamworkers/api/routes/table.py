@@ -1,19 +1,25 @@
 """All operations of the HTTP API."""
 
+from streamworkers.api.routes.alert_actions import ALERT_ACTION_OPERATIONS
+from streamworkers.api.routes.alerts import ALERT_OPERATIONS
 from streamworkers.api.routes.health import HEALTH_OPERATIONS
 from streamworkers.api.routes.market import MARKET_OPERATIONS
+from streamworkers.api.routes.notifications import NOTIFICATION_OPERATIONS
 from streamworkers.api.routes.notify import NOTIFY_OPERATIONS
 from streamworkers.api.routes.old_jobs import OLD_JOB_OPERATIONS
-from streamworkers.api.routes.people import PEOPLE_OPERATIONS
 from streamworkers.api.routes.pool import POOL_OPERATIONS
 from streamworkers.api.routes.runs import RUN_OPERATIONS
+from streamworkers.api.routes.schedule_times import SCHEDULE_TIME_OPERATIONS
 from streamworkers.api.routes.schedules import SCHEDULE_OPERATIONS
 
 OPERATIONS = (
     *RUN_OPERATIONS,
     *OLD_JOB_OPERATIONS,
     *SCHEDULE_OPERATIONS,
-    *PEOPLE_OPERATIONS,
+    *SCHEDULE_TIME_OPERATIONS,
+    *ALERT_OPERATIONS,
+    *ALERT_ACTION_OPERATIONS,
+    *NOTIFICATION_OPERATIONS,
     *NOTIFY_OPERATIONS,
     *MARKET_OPERATIONS,
     *POOL_OPERATIONS,

@@ -10,7 +10,7 @@ from api_stage import ApiStage
 from streamworkers.actor import Actor
 from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.store.changes import add_alert
-from streamworkers.api.routes import market, people, pool
+from streamworkers.api.routes import alert_types, market, notifications, pool
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.rules.market_vocabulary import MarketVocabulary
 
@@ -22,13 +22,13 @@ def _add_alert(api: ApiStage, user: str, name: str) -> None:
 
 def test_alerts_are_seen_paused_and_removed_by_their_user(api: ApiStage) -> None:
     _add_alert(api, "ann", "high")
-    found = msgspec.convert(api.get("/api/v1/alerts"), people.AlertList)
+    found = msgspec.convert(api.get("/api/v1/alerts"), alert_types.AlertList)
     assert [each.name for each in found.alerts] == ["high"]
     shown = api.call("GET", "/api/v1/alerts/high")
-    assert msgspec.convert(shown.json(), people.AlertView).paused_at is None
+    assert msgspec.convert(shown.json(), alert_types.AlertView).paused_at is None
     assert api.call("POST", "/api/v1/alerts/high/pause").json()["paused_at"] is not None
     assert api.call("POST", "/api/v1/alerts/high/resume").json()["paused_at"] is None
-    assert msgspec.convert(api.get("/api/v1/alerts/high/firings"), people.FiringList).firings == []
+    assert msgspec.convert(api.get("/api/v1/alerts/high/firings"), alert_types.FiringList).firings == []
     for method, path in (("GET", "high"), ("POST", "high/pause"), ("DELETE", "high")):
         assert api.call(method, f"/api/v1/alerts/{path}", "bob").status_code == 404
     late = api.call("DELETE", "/api/v1/alerts/high", headers={"If-Match": shown.headers["etag"]})
@@ -49,11 +49,11 @@ def test_notifications_are_seen_by_their_user_and_by_admins(api: ApiStage) -> No
     ).fetchone()
     assert row is not None
     (number,) = row
-    own = msgspec.convert(api.get("/api/v1/notifications"), people.NotificationList).notifications
+    own = msgspec.convert(api.get("/api/v1/notifications"), notifications.NotificationList).notifications
     assert [each["id"] for each in own] == [number]
     assert api.get("/api/v1/notifications", "bob") == {"notifications": []}
     assert len(api.get("/api/v1/notifications?limit=5", "root")["notifications"]) == 1
-    shown = msgspec.convert(api.get(f"/api/v1/notifications/{number}"), people.NotificationView)
+    shown = msgspec.convert(api.get(f"/api/v1/notifications/{number}"), notifications.NotificationView)
     assert (shown.user, shown.data, shown.deliveries) == ("ann", {"text": "x"}, [])
     for text, user in ((number, "bob"), ("x", "ann"), ("00000000-0000-0000-0000-000000000001", "ann")):
         answer = api.call("GET", f"/api/v1/notifications/{text}", user)

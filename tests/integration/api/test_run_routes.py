@@ -7,35 +7,18 @@ from typing import Any
 
 import msgspec
 import pytest
-from psycopg_pool import ConnectionPool
 
 from api_stage import ApiStage
-from consumer import Consumer
 from patience import patient
 from streamworkers.api.routes import types
-from streamworkers.database import Connection, open_pool
 from streamworkers.engine.enqueue import submit_described
-from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
-from submitting import make_preparer
 
 _BODY = {"job": "ledger_entry", "symbols": ["A", "B"]}
 
 
 def _start(api: ApiStage, key: str, body: dict[str, Any] | None = None, user: str = "ann") -> Any:
     return api.call("POST", "/api/v1/runs", user, json=body or _BODY, headers={"Idempotency-Key": key})
-
-
-def _execute(api: ApiStage, registry: Registry) -> None:
-    """Prepare what was submitted, and execute it."""
-    assert api.settings.redis_url is not None
-    assert api.settings.database_url is not None
-    streams = open_streams(api.settings.redis_url.get_secret_value(), api.settings.key_prefix)
-    pool: ConnectionPool[Connection]
-    with open_pool(api.settings.database_url.get_secret_value(), application="test", max_size=2) as pool:
-        make_preparer(pool, streams, registry).run_once()
-        Consumer(api.settings, registry, streams, api.connection, "one").work_until_empty()
-    streams.close()
 
 
 def test_a_request_that_is_sent_again_has_one_effect_and_one_answer(api: ApiStage) -> None:
@@ -136,7 +119,7 @@ def test_filters_choose_runs(api: ApiStage) -> None:
 
 def test_a_run_is_followed_to_its_end(api: ApiStage, registry: Registry) -> None:
     run = api.submit()
-    _execute(api, registry)
+    api.execute(registry)
     shown = api.get(f"/api/v1/runs/{run}")
     assert msgspec.convert(shown, types.RunView).status == "COMPLETED"
     items = msgspec.convert(api.get(f"/api/v1/runs/{run}/items?limit=1"), types.ItemPage)
@@ -157,7 +140,7 @@ def test_a_run_is_cancelled_once_and_its_dead_items_run_again(api: ApiStage, reg
     assert again.status_code == 409
     assert "is CANCELLED, and only a run that is PENDING or RUNNING can be cancelled" in again.json()["detail"]
     dead = api.submit()
-    _execute(api, registry)
+    api.execute(registry)
     answer = api.call("POST", f"/api/v1/runs/{dead}/replay")
     assert (answer.status_code, answer.json()["detail"]) == (409, f"run {dead} has no item that is failed")
     api.connection.execute("UPDATE run_items SET status = 'failed', error = 'x' WHERE run_id = %s", (dead,))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -59,10 +60,10 @@ def test_a_version_has_to_be_named_and_is_that_of_the_last_change(api: ApiStage)
     assert api.call("DELETE", "/api/v1/schedules/versioned", headers={"If-Match": tag}).status_code == 412
 
 
-def test_of_many_changes_of_one_version_one_is_made(api: ApiStage) -> None:
+def test_of_fifty_changes_of_one_version_one_is_made(api: ApiStage) -> None:
     tag = _create(api, "contested").headers["etag"]
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda number: _put(api, "contested", tag, jitter_seconds=number), range(16)))
+        answers = list(threads.map(lambda number: _put(api, "contested", tag, jitter_seconds=number), range(50)))
     statuses = Counter(answer.status_code for answer in answers)
     assert statuses[200] == 1
     assert set(statuses) <= {200, 412, 503}
@@ -142,6 +143,54 @@ def test_the_next_ticks_are_listed(api: ApiStage, standing: str) -> None:
     _create(api, "by_event", cron=None, on_event="data_load_complete")
     answer = api.call("GET", "/api/v1/schedules/by_event/next")
     assert (answer.status_code, "has no cron: an event starts it" in answer.json()["detail"]) == (422, True)
+
+
+def test_the_ticks_of_a_cron_are_previewed_as_they_would_start(api: ApiStage, standing: str) -> None:
+    start = "2026-03-06T00:00:00Z"
+    body = {"cron": "30 2 * * *", "timezone": "America/New_York", "n": 3, "from": start}
+    answer = api.call("POST", "/api/v1/schedules/preview", "eve", json=body)
+    shown = msgspec.convert(answer.json(), schedule_types.TickList).ticks
+    days = ["2026-03-06T02:30:00-05:00", "2026-03-07T02:30:00-05:00", "2026-03-08T03:00:00-04:00"]
+    assert [each.isoformat() for each in shown] == [datetime.fromisoformat(day).isoformat() for day in days]
+    ticks = api.get(f"/api/v1/schedules/{standing}/next?n=2&from={start}")["ticks"]
+    same = api.call("POST", "/api/v1/schedules/preview", json={"cron": "0 3 * * *", "n": 2, "from": start}).json()
+    assert same["ticks"] == ticks
+    for changed, message in (
+        ({"cron": "soon"}, "cron 'soon'"),
+        ({"timezone": "Mars"}, "'Mars'"),
+        ({"cron": "session_open"}, "needs a calendar"),
+        ({"n": 1001}, "Expected `int` <= 1000"),
+        ({"from": "9999-12-31T00:00:00Z", "n": 9}, "leave the years 1 to 9999"),
+        ({"from": "0001-01-01T00:00:00Z"}, "leave the years 1 to 9999"),
+    ):
+        wrong = api.call("POST", "/api/v1/schedules/preview", json=body | changed)
+        assert (wrong.status_code, message in wrong.json()["detail"]) == (422, True), wrong.text
+
+
+def test_fields_of_a_schedule_are_changed_one_by_one(api: ApiStage) -> None:
+    tag = _create(api, "patched", jitter_seconds=5, parameters={"milliseconds": 3, "hold_from": 4}).headers["etag"]
+
+    def patch(version: str | None, user: str = "ann", **fields: Any) -> Any:
+        headers = {} if version is None else {"If-Match": version}
+        return api.call("PATCH", "/api/v1/schedules/patched", user, json=fields, headers=headers)
+
+    changed = patch(tag, cron="0 4 * * *", jitter_seconds=None, parameters={"milliseconds": 7, "hold_from": None})
+    shown = msgspec.convert(changed.json(), schedule_types.ScheduleView)
+    assert (shown.cron, shown.jitter_seconds, shown.job, shown.user_id) == ("0 4 * * *", 0, "ledger_entry", "ann")
+    assert shown.parameters == {"milliseconds": 7}
+    assert (patch(tag, enabled=False).status_code, patch(None).status_code) == (412, 428)
+    assert patch("*", "bob", enabled=False).status_code == 404
+    assert patch("*", user_id="bob").status_code == 403
+    wrong = patch("*", job=None)
+    assert (wrong.status_code, "Expected `str`, got `null`" in wrong.json()["detail"]) == (422, True)
+
+
+def test_decided_ticks_are_listed_with_their_runs(api: ApiStage) -> None:
+    name = _create(api, "ticked").json()["name"]
+    run = api.call("POST", f"/api/v1/schedules/{name}/trigger").json()["id"]
+    ticks = msgspec.convert(api.get(f"/api/v1/schedules/{name}/ticks?limit=1"), schedule_types.DecidedTicks).ticks
+    assert [(each.state, each.run_id, each.status) for each in ticks] == [("started", run, "PENDING")]
+    assert api.call("GET", f"/api/v1/schedules/{name}/ticks", "bob").status_code == 404
 
 
 def test_changes_by_command_and_by_request_are_in_the_audit_log(api: ApiStage, standing: str) -> None:
