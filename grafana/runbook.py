@@ -42,6 +42,7 @@ SECTIONS = {
     "StreamworkersPostgresAway": (18, "PostgreSQL away"),
     "StreamworkersRedisAway": (19, "Redis away"),
     "StreamworkersStoreFault": (20, "Store fault"),
+    "StreamworkersLoopFailing": (36, "Loop failing"),
     "StreamworkersWorkersHold": (21, "Workers hold"),
     "StreamworkersPoolExhausted": (22, "Pool exhausted"),
     "StreamworkersPostgresConnections": (23, "PostgreSQL connections"),

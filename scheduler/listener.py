@@ -41,7 +41,7 @@ class Listener(Loop, ABC):
         log.warning("listener_lost", source=self.source, error=describe(error), exc_info=error)
 
     def _record_connection(self) -> None:
-        self.succeeded()
+        self.connected()
         self._metrics.reconnects.labels(self.source).inc()
         log.info("listener_connected", source=self.source)
 
@@ -63,6 +63,7 @@ class ChannelListener(Listener):
                 raw = subscription.next_message(TURN_SECONDS)
                 if raw is not None:
                     self._accept(raw)
+                self.succeeded()
 
     def _accept(self, raw: bytes) -> None:
         """Hold a message until PostgreSQL has what it asks for: it is not sent again; Redis buffers later ones."""
@@ -126,6 +127,7 @@ class StreamListener(Listener):
                 self._messages.prune_inbox(self._inbox.stream, self._inbox.group, FORGET_IDLE_MS)
                 reclaim_at = time.monotonic() + RECLAIM_EVERY_SECONDS
             self._accept_all(self._messages.read_inbox(*self._group, READ_COUNT, block_ms=round(TURN_SECONDS * 1000)))
+            self.succeeded()
 
     def _reclaim(self) -> int:
         entries = self._messages.reclaim_inbox(*self._group, RECLAIM_IDLE_MS, READ_COUNT)

@@ -71,7 +71,7 @@ class Scheduler:
     def __init__(
         self, settings: Settings, redis_url: str, database_url: str, registry: Registry, options: SchedulerOptions
     ) -> None:
-        self.host = Host("scheduler", on_second_signal=lambda: os._exit(1))
+        self.host = Host("scheduler", on_second_signal=lambda: os._exit(1), failing_seconds=settings.failing_seconds)
         self.scheduler_id = self.host.id
         self.metrics = SchedulerMetrics()
         self._settings = settings
@@ -172,6 +172,7 @@ class Scheduler:
             BacklogCollector(self._streams, registry.queues, host.scrapes),
             DatabasePoolCollector(self._pool),
             FaultCollector(STOPPED, host.faults.standing),
+            host.collect_failing(),
             FaultCollector(UNREAD, host.scrapes.own),  # the last one: it tells of the others
         ):
             self.metrics.registry.register(collector)
@@ -207,15 +208,12 @@ class Scheduler:
     def not_ready(self) -> list[str]:
         """What prevents runs from being started now."""
         probed = find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.scheduler_id)
-        return list_troubles(probed, self.host.faults.standing())
+        return list_troubles(probed, self.host.faults.standing()) + self.host.failures.list_troubles()
 
     def _describe_doing(self) -> dict[str, Any]:
-        boards = {"faults": self.host.faults, "scrape_faults": self.host.scrapes}
-        faults = {
-            name: [msgspec.to_builtins(standing.as_status()) for standing in board.own()]
-            for name, board in boards.items()
-        }
-        return {"starts": ["ticks", "messages"], "services": list_leased(self._services), **faults}
+        scrapes = [msgspec.to_builtins(standing.as_status()) for standing in self.host.scrapes.own()]
+        doing = {"starts": ["ticks", "messages"], "services": list_leased(self._services)}
+        return {**doing, **self.host.describe_troubles(), "scrape_faults": scrapes}
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.scheduler_id, limits=self._limits)

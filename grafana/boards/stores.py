@@ -349,10 +349,13 @@ def _faults() -> Section:
                 About(
                     51,
                     "Faults",
-                    "How many loops and workers of a process can do nothing now? Rejected calls and a full store need"
-                    " somebody: `streamworkers doctor` names the right or the limit.",
+                    "How many loops and workers of a process can do nothing now? Rejected calls, a full store and a"
+                    " loop that keeps failing need somebody: `streamworkers doctor` names right, limit or error.",
                 ),
-                [promql("max by (store, kind, instance) (streamworkers_store_faults) > 0", names)],
+                [
+                    promql("max by (store, kind, instance) (streamworkers_store_faults) > 0", names),
+                    promql("max by (loop, instance) (streamworkers_loops_failing) > 0", "{{loop}} fails {{instance}}"),
+                ],
                 Look(unit="short", decimals=0, minimum=0, no_value="no fault"),
                 Size(12, 5),
             ),

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import structlog
 from psycopg_pool import ConnectionPool
 
@@ -55,7 +54,7 @@ class ApiProcess:
     """Answers requests until SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings, redis_url: str, database_url: str, options: ApiOptions) -> None:
-        self.host = Host("api", on_second_signal=lambda: os._exit(1))
+        self.host = Host("api", on_second_signal=lambda: os._exit(1), failing_seconds=settings.failing_seconds)
         self.metrics = ApiMetrics()
         self._database_url = database_url
         self._streams = open_streams(redis_url, settings.key_prefix, settings.message_prefix)
@@ -80,6 +79,7 @@ class ApiProcess:
         self.metrics.begin_at_zero([(operation.method, operation.route) for operation in OPERATIONS])
         self.metrics.registry.register(DatabasePoolCollector(self._pool))
         self.metrics.registry.register(FaultCollector(STOPPED, self.host.faults.standing))
+        self.metrics.registry.register(self.host.collect_failing())
 
     @property
     def port(self) -> int:
@@ -114,8 +114,7 @@ class ApiProcess:
     def not_ready(self) -> list[str]:
         """What keeps requests from being answered now."""
         probed = find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.host.id)
-        return list_troubles(probed, self.host.faults.standing())
+        return list_troubles(probed, self.host.faults.standing()) + self.host.failures.list_troubles()
 
     def _describe_doing(self) -> dict[str, Any]:
-        faults = [msgspec.to_builtins(standing.as_status()) for standing in self.host.faults.own()]
-        return {"services": ["api"], "port": self.port, "faults": faults}
+        return {"services": ["api"], "port": self.port, **self.host.describe_troubles()}

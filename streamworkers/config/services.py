@@ -54,6 +54,13 @@ class ServiceSettings(BaseModel):
         " 0 does not wait",
     )
 
+    failing_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="Seconds that a loop may keep failing by an error of its own until its process is not ready",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _require_redis_url(cls, value: SecretStr | None) -> SecretStr | None:

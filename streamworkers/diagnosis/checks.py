@@ -134,6 +134,16 @@ _TABLE = (
         alert="StreamworkersStoreFault",
     ),
     Check(
+        name="failing_loop",
+        component="workers",
+        severity=ERROR,
+        look=fault_checks.find_failing_loops,
+        meaning="a loop of a process keeps failing by an error of its own, such as a row or entry that it cannot read",
+        by_hand="mend or remove what the error names: the loop goes on by itself; without such a name, report it",
+        is_cheap=True,
+        alert="StreamworkersLoopFailing",
+    ),
+    Check(
         name="scrape_fault",
         component="workers",
         severity=WARNING,

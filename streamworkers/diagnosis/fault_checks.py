@@ -30,6 +30,13 @@ def find_stopped_loops(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(owner, f"{_name_all(group)} cannot work {_describe(group)}")
 
 
+def find_failing_loops(snapshot: Snapshot) -> Iterator[Finding]:
+    """Loops that keep failing by an error of their own, such as a row that they cannot read."""
+    for owner, failures in _by_owner(snapshot, "failing"):
+        for failure in failures:
+            yield Finding(owner, f"{failure.who} has kept failing {_describe([failure])}")
+
+
 def find_unread_metrics(snapshot: Snapshot) -> Iterator[Finding]:
     """Metrics without samples at the newest scrape, by what does not end by itself."""
     for owner, faults in _by_owner(snapshot, "scrape_faults"):
@@ -38,12 +45,12 @@ def find_unread_metrics(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _by_owner(snapshot: Snapshot, field: str) -> Iterator[tuple[str, list[FaultStatus]]]:
-    """The faults in a field of the heartbeats of supervisors and schedulers."""
+    """The faults in a field of the heartbeats of supervisors and of all other processes."""
     for name, supervisor in sorted(snapshot.supervisors.items()):
         yield f"supervisor {name}", getattr(supervisor, field)
     for process in snapshot.processes:
-        if process.kind == "scheduler" and not process.is_silent:
-            yield f"scheduler {process.id}", msgspec.convert(process.doing.get(field, []), list[FaultStatus])
+        if process.kind != "supervisor" and not process.is_silent:
+            yield f"{process.kind} {process.id}", msgspec.convert(process.doing.get(field, []), list[FaultStatus])
 
 
 def _name_all(group: list[FaultStatus]) -> str:

@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
@@ -53,7 +52,7 @@ class TelegramBot:
     def __init__(
         self, settings: Settings, token: SecretStr, redis_url: str, database_url: str, options: BotOptions
     ) -> None:
-        self.host = Host("telegram", on_second_signal=lambda: os._exit(1))
+        self.host = Host("telegram", on_second_signal=lambda: os._exit(1), failing_seconds=settings.failing_seconds)
         self.metrics = BotMetrics()
         self._database_url = database_url
         self._streams = open_streams(redis_url, settings.key_prefix, settings.message_prefix)
@@ -72,6 +71,7 @@ class TelegramBot:
         self.host.add(ProcessHeartbeat(self._pool, "telegram", self.host.id, self._describe_doing))
         self.metrics.registry.register(DatabasePoolCollector(self._pool))
         self.metrics.registry.register(FaultCollector(STOPPED, self.host.faults.standing))
+        self.metrics.registry.register(self.host.collect_failing())
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
 
     def run(self) -> None:
@@ -97,7 +97,7 @@ class TelegramBot:
     def not_ready(self) -> list[str]:
         """What keeps commands from being answered now."""
         probed = find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.host.id)
-        found = list_troubles(probed, self.host.faults.standing())
+        found = list_troubles(probed, self.host.faults.standing()) + self.host.failures.list_troubles()
         seconds = self.poller.state.conflict_seconds
         if seconds is not None:
             found.append(f"another program has been asking for this bot's updates for {seconds:.0f} s")
@@ -113,5 +113,5 @@ class TelegramBot:
             "polls": state.is_polling,
             "conflict_seconds": None if seconds is None else round(seconds),
             "error": state.error,
-            "faults": [msgspec.to_builtins(standing.as_status()) for standing in self.host.faults.own()],
+            **self.host.describe_troubles(),
         }

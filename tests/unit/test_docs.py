@@ -20,6 +20,7 @@ from streamworkers.api.metrics import ApiMetrics
 from streamworkers.cli.main import cli
 from streamworkers.config import Settings
 from streamworkers.database import Connection
+from streamworkers.engine.host.failure_board import FailureBoard, FailureCollector
 from streamworkers.engine.host.fault_metrics import HOLDING, STOPPED, UNREAD, FaultCollector
 from streamworkers.engine.host.metrics import (
     BacklogCollector,
@@ -81,6 +82,8 @@ def _registries() -> dict[str, CollectorRegistry]:
     api.begin_at_zero([("GET", "/")])
     api.registry.register(DatabasePoolCollector(closed))
     api.registry.register(FaultCollector(STOPPED, list))
+    for registry in (pool.registry, scheduling.registry, bot.registry, api.registry):
+        registry.register(FailureCollector(FailureBoard(), list))
     return {"worker": pool.registry, "scheduler": scheduling.registry, "telegram": bot.registry, "api": api.registry}
 
 

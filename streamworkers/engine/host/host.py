@@ -5,11 +5,13 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
+from streamworkers.engine.host.failure_board import FAILING_SECONDS, FailureBoard, FailureCollector
 from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.engine.host.http import Check, HealthServer
 from streamworkers.engine.host.loop import Loop
@@ -28,11 +30,18 @@ class Host:
     `id` names it in Redis, in PostgreSQL's connections and in logs.
     """
 
-    def __init__(self, kind: str, on_second_signal: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        on_second_signal: Callable[[], None] = lambda: None,
+        *,
+        failing_seconds: float = FAILING_SECONDS,
+    ) -> None:
         self.kind = kind
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.signals = Signals(on_second_signal)
         self.faults = FaultBoard()
+        self.failures = FailureBoard(failing_seconds)
         self.scrapes = ScrapeBoard()
         self.loops: list[Loop] = []
         self.server: HealthServer | None = None
@@ -50,9 +59,19 @@ class Host:
 
     def add(self, loop: AnyLoop) -> AnyLoop:
         """Watch a loop; `start` starts it, unless it is the main thread's."""
-        loop.faults = self.faults
+        loop.faults, loop.failures = self.faults, self.failures
         self.loops.append(loop)
         return loop
+
+    def collect_failing(self) -> FailureCollector:
+        """The metric of the loops that keep failing."""
+        return FailureCollector(self.failures, lambda: (loop.name for loop in self.loops))
+
+    def describe_troubles(self) -> dict[str, Any]:
+        """What stops its loops now, as its row in `processes` carries it."""
+        faults = [each.as_status() for each in self.faults.own()]
+        failing = [each.as_status() for each in self.failures.lasting()]
+        return {"faults": msgspec.to_builtins(faults), "failing": msgspec.to_builtins(failing)}
 
     def begin(self) -> "Host":
         """Handle signals, and serve: the process is live, and not ready."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 
 from streamworkers.engine.backoff import Backoff
+from streamworkers.engine.host.failure_board import FailureBoard
 from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.faults import describe, find_fault
 
@@ -31,7 +32,7 @@ class StopRequest(Protocol):
 class Loop(threading.Thread, ABC):
     """A thread that repeats `turn` until it is stopped. `turned_at` (monotonic) shows that it is alive.
 
-    A fault of a store stands on the board from the turn that it ends until `succeeded`.
+    A fault of a store stands on its board from the turn that it ends until `succeeded`, and so does any other error.
     A loop of the main thread is run by `run()` and stops by the process's signals.
     """
 
@@ -45,6 +46,7 @@ class Loop(threading.Thread, ABC):
         super().__init__(name=name, daemon=True)
         self.turned_at = time.monotonic()
         self.faults = FaultBoard()
+        self.failures = FailureBoard()
         self._stop_requested: StopRequest = stop_request or threading.Event()
         self._wake_requested = threading.Event()
         self._backoff = Backoff(self._stop_requested, longest_seconds=longest_backoff_seconds)
@@ -82,15 +84,21 @@ class Loop(threading.Thread, ABC):
         """Do a step and pause, or work on one connection until stopped; calls `succeeded` when all is well."""
 
     def succeeded(self) -> None:
-        """Note that all is well: pauses start over, and a fault that stopped the loop has ended."""
+        """Note that all is well: pauses start over, and what stopped the loop has ended."""
         self._backoff.succeeded()
+        self.faults.clear(self.name)
+        self.failures.clear(self.name)
+
+    def connected(self) -> None:
+        """Note that the stores answer, while the loop's own work may still fail."""
         self.faults.clear(self.name)
 
     def failed(self, error: Exception) -> None:
-        """Put a fault of a store on the board, or log any other error of a turn; the loop then pauses and goes on."""
+        """Note what has ended a turn, and log it unless a store is at fault; the loop then pauses and goes on."""
         if (fault := find_fault(error)) is not None:
             self.faults.record(self.name, fault)
         else:
+            self.failures.record(self.name, describe(error))
             self.log_error(error)
 
     def log_error(self, error: Exception) -> None:
@@ -106,11 +114,17 @@ class ConnectionLoop(Loop):
     def __init__(self, name: str, follow: Callable[[Callable[[], bool]], None]) -> None:
         super().__init__(name, longest_backoff_seconds=self.LONGEST_BACKOFF_SECONDS)
         self._follow = follow
+        self._is_connected = False
 
     def turn(self) -> None:
         """Work on one connection until it is lost or the loop is stopped."""
+        self._is_connected = False
         self._follow(self._keep_going)
 
     def _keep_going(self) -> bool:
-        self.succeeded()
+        # The function asks for the first time when it has connected, and has done nothing yet.
+        if self._is_connected:
+            self.succeeded()
+        self._is_connected = True
+        self.connected()
         return self.mark_turn()

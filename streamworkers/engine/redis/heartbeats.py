@@ -41,7 +41,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 class SupervisorStatus(msgspec.Struct, frozen=True):
     """A heartbeat. Every field has a default, so that releases can add some.
 
-    `faults` are those of its own loops, `scrape_faults` those of its newest scrape.
+    `faults` are those of its own loops, `scrape_faults` those of its newest scrape. The loops in `failing` keep failing
+    by an error of their own.
     """
 
     host: str = ""
@@ -51,6 +52,7 @@ class SupervisorStatus(msgspec.Struct, frozen=True):
     workers: list[WorkerStatus] = []
     faults: list[FaultStatus] = []
     scrape_faults: list[FaultStatus] = []
+    failing: list[FaultStatus] = []
 
 
 _decoder = msgspec.json.Decoder(SupervisorStatus)

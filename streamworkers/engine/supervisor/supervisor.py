@@ -108,7 +108,7 @@ class Supervisor:
     """Runs until SIGTERM or SIGINT; a second signal ends it, and its workers, at once."""
 
     def __init__(self, settings: Settings, redis_url: str, database_url: str, options: SupervisorOptions) -> None:
-        self.host = Host("supervisor")
+        self.host = Host("supervisor", failing_seconds=settings.failing_seconds)
         self.supervisor_id = self.host.id
         self.metrics = PoolMetrics(options.jobs.counters, options.jobs.histograms)
         self._options = options
@@ -183,6 +183,7 @@ class Supervisor:
             UndecidedCollector(self._queues, self._fleet.undecided),
             FaultCollector(STOPPED, host.faults.standing),
             FaultCollector(HOLDING, self._long_holds),
+            host.collect_failing(),
             FaultCollector(UNREAD, host.scrapes.own),  # the last one: it tells of the others
         ):
             self.metrics.registry.register(collector)
@@ -232,7 +233,7 @@ class Supervisor:
     def not_ready(self) -> list[str]:
         """What prevents work from being done now."""
         probed = find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.supervisor_id)
-        problems = list_troubles(probed, self.host.faults.standing())
+        problems = list_troubles(probed, self.host.faults.standing()) + self.host.failures.list_troubles()
         if not any(child.ready for child in self._fleet.children()):
             problems.append("no worker process is ready")
         return problems
@@ -335,4 +336,5 @@ class Supervisor:
             ],
             faults=[standing.as_status() for standing in self.host.faults.own()],
             scrape_faults=[standing.as_status() for standing in self.host.scrapes.own()],
+            failing=[standing.as_status() for standing in self.host.failures.lasting()],
         )

@@ -197,6 +197,12 @@ def _stop_loops(patient: Patient) -> None:
     patient.streams.heartbeats.beat("elsewhere", status, 600_000)
 
 
+def _let_a_loop_fail(patient: Patient) -> None:
+    failure = FaultStatus("reconciler", "", "error", "KeyError: 'junk'", time.time() - 90)
+    status = SupervisorStatus(queues=["bench"], workers=[WorkerStatus()], failing=[failure])
+    patient.streams.heartbeats.beat("elsewhere", status, 600_000)
+
+
 def _leave_metrics_unread(patient: Patient) -> None:
     """A scrape that is rejected; one for which a store was away is none of the doctor's."""
     faults = [
@@ -291,6 +297,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "no_worker": _stop_all_workers,
     "worker_holds": _make_workers_hold,
     "store_fault": _stop_loops,
+    "failing_loop": _let_a_loop_fail,
     "scrape_fault": _leave_metrics_unread,
     "unread_queue": _have_no_reader,
     "unknown_queue": _uninstall_the_queue,
@@ -322,6 +329,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "no_worker": _start_a_worker,
     "worker_holds": _start_a_worker,
     "store_fault": _start_a_worker,
+    "failing_loop": _start_a_worker,
     "scrape_fault": _start_a_worker,
     "undecided_item": _start_a_worker,
     "unread_queue": Patient.pretend_to_serve,

@@ -155,6 +155,7 @@ def of_every_process(where: Labels, clock: Clock) -> Iterator[Series]:
     yield Series("streamworkers_db_pool_wait_seconds_total", where, clock.grow(0.0011))
     for service in ("reconciler", "outbox_relay", "preparer", "pruner"):
         yield Series("streamworkers_service_failures_total", {**where, "service": service}, 0 * clock.one)
+        yield Series("streamworkers_loops_failing", {**where, "loop": service}, 0 * clock.one)
     for store, kind in _STORES:
         for name in ("store_faults", "scrape_faults"):
             yield Series(f"streamworkers_{name}", {**where, "store": store, "kind": kind}, 0 * clock.one)
