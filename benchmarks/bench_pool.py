@@ -170,6 +170,20 @@ def running_scheduler(bench: Bench, *words: str) -> Iterator[Pool]:
         stop(process)
 
 
+@contextmanager
+def running_api(bench: Bench, **settings: object) -> Iterator[str]:
+    """An API process with settings such as `API_CONNECTIONS`, stopped at the end; yields its URL."""
+    log = bench.folder / f"api-{len(list(bench.folder.glob('api-*.log')))}.log"
+    with log.open("wb") as log_file:
+        process = _start("api", bench, ["--port", "0"], log_file, **settings)
+    pool = Pool(process, log)
+    try:
+        wait_until(lambda: pool.events("api_listens"), READY_SECONDS, "the API listens")
+        yield f"http://127.0.0.1:{pool.events('api_listens')[0]['port']}"
+    finally:
+        stop(process)
+
+
 def _start_supervisor(
     bench: Bench, words: Sequence[str], log_file: IO[bytes] | None, **settings: object
 ) -> "subprocess.Popen[bytes]":

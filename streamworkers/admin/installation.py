@@ -5,6 +5,7 @@ once; two ledgers with one prefix would execute each other's entries.
 """
 
 from streamworkers.database import Connection
+from streamworkers.engine.ledger.run_export import forget_transactions
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import UsageError
 
@@ -37,6 +38,7 @@ def reject_other_installation(connection: Connection, streams: Streams) -> None:
 def require_installation(connection: Connection, streams: Streams) -> None:
     """Tie the database and the keys under the prefix. Raises UsageError if either belongs to another already."""
     reject_other_installation(connection, streams)
+    forget_transactions(connection)
     own_id, own_prefix = _read(connection)
     if own_prefix is None:
         connection.execute("UPDATE installation SET key_prefix = %s WHERE key_prefix IS NULL", (streams.keys.prefix,))

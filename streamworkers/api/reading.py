@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -59,22 +59,25 @@ def read_number(text: str, kind: str) -> int:
     return int(text)
 
 
-def make_cursor(number: int, filters: Mapping[str, Any]) -> str:
+def make_cursor(numbers: Sequence[int], filters: Mapping[str, Any]) -> str:
     """Where a page ends, for the query with these filters only."""
-    return base64.urlsafe_b64encode(f"{number}.{_digest(filters)}".encode()).decode().rstrip("=")
+    words = (*map(str, numbers), _digest(filters))
+    return base64.urlsafe_b64encode(".".join(words).encode()).decode().rstrip("=")
 
 
-def read_cursor(text: str | None, filters: Mapping[str, Any]) -> int | None:
-    """Return where the page before has ended. Raises InvalidInput for a cursor of another query."""
+def read_cursor(text: str | None, filters: Mapping[str, Any], count: int = 1) -> list[int] | None:
+    """Return where the page before has ended: `count` numbers. Raises InvalidInput for a cursor of another query."""
     if text is None:
         return None
     try:
-        number, _, digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii").partition(".")
+        words = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii").split(".")
     except ValueError:
-        number, digest = "", ""
-    if not (number.isdecimal() and len(number) <= 19) or digest != _digest(filters):
+        words = []
+    *numbers, digest = words or [""]
+    is_good = len(numbers) == count and all(each.isdecimal() and len(each) <= 19 for each in numbers)
+    if not is_good or digest != _digest(filters):
         raise InvalidInput("the cursor is not one that this query has given")
-    return int(number)
+    return [int(each) for each in numbers]
 
 
 def _digest(filters: Mapping[str, Any]) -> str:

@@ -1,9 +1,7 @@
 """Routes about runs: start, list, look into, cancel, replay."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 import msgspec
 from jsonschema import Draft202012Validator
@@ -14,14 +12,12 @@ from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.idempotency import read_key
 from streamworkers.api.operation import Operation
 from streamworkers.api.problem import Conflict, InvalidInput, NotFound, Problem
-from streamworkers.api.reading import make_cursor, read_cursor
 from streamworkers.api.routes.finding import find_run, load_found_run
 from streamworkers.api.routes.types import (
     ItemPage,
     ItemView,
     JobList,
     LedgerView,
-    ListPage,
     Reopened,
     RunView,
     StartedRun,
@@ -31,13 +27,11 @@ from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.ledger import SubmittedRun, reports
-from streamworkers.engine.ledger.run_pages import RunFilter, list_run_items, list_visible_runs
+from streamworkers.engine.ledger.run_pages import list_run_items
 from streamworkers.errors import BadInputError
 
-Status = Literal["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
 ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _MOST_ERRORS = 100
 
 
@@ -61,19 +55,6 @@ class RunBatchBody(msgspec.Struct, forbid_unknown_fields=True):
     """What several runs are to do; they are started all, or none."""
 
     runs: list[RunRequestBody]
-
-
-class RunsQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Which runs; every parameter that is given must match. Without a cursor, a page can begin `before` a run."""
-
-    job: str | None = None
-    status: Status | None = None
-    user: str | None = None
-    schedule: str | None = None
-    since: Moment | None = None
-    limit: Limit = 50
-    cursor: str | None = None
-    before: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ItemsQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -137,28 +118,6 @@ def require_parameters_fit(call: ApiCall, job: str, parameters: dict[str, Any]) 
         problem = problem or f"job {job!r}: {place}: {error.message[:300]}"
     if problem is not None:
         raise InvalidInput(problem)
-
-
-def _list_runs(call: ApiCall) -> ApiAnswer:
-    """List runs, the newest first: your own, and those of nobody."""
-    query: RunsQuery = call.query
-    places = ("limit", "cursor", "before")
-    filters = {name: value for name, value in msgspec.to_builtins(query).items() if name not in places}
-    before = read_cursor(query.cursor, filters) or query.before
-    wanted = RunFilter(query.job, query.status, query.user, query.schedule, query.since, before)
-    rows = list_visible_runs(call.connection, call.caller.viewer, wanted, query.limit + 1)
-    return answer_page(rows, query.limit, filters)
-
-
-def answer_page(rows: list[dict[str, Any]], limit: int, filters: dict[str, Any]) -> ApiAnswer:
-    """Return the first `limit` rows, and the cursor of the next page if there is one more row."""
-    shown = rows[:limit]
-    following = make_cursor(shown[-1]["id"], filters) if len(rows) > limit else None
-    headers = {}
-    if following is not None:
-        given = {name: value for name, value in filters.items() if value is not None}
-        headers["Link"] = f'<?{urlencode(given | {"cursor": following, "limit": limit})}>; rel="next"'
-    return ApiAnswer({"items": shown, "next": following}, headers=headers)
 
 
 def _show_run(call: ApiCall) -> ApiAnswer:
@@ -261,7 +220,6 @@ RUN_OPERATIONS = (
         problems=(400, 409, 422),
         example={"runs": [{"job": "analysis", "universe": "sp500"}, {"job": "analysis", "universe": "nasdaq100"}]},
     ),
-    Operation("GET", "/runs", "List runs", _list_runs, ListPage[RunView], query=RunsQuery, object_type="run"),
     Operation("GET", "/runs/{run}", "Show a run", _show_run, RunView, object_type="run", problems=(404,)),
     Operation(
         *("GET", "/runs/{run}/items", "List the items of a run", _list_items, ItemPage),

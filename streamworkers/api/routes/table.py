@@ -8,12 +8,14 @@ from streamworkers.api.routes.notifications import NOTIFICATION_OPERATIONS
 from streamworkers.api.routes.notify import NOTIFY_OPERATIONS
 from streamworkers.api.routes.old_jobs import OLD_JOB_OPERATIONS
 from streamworkers.api.routes.pool import POOL_OPERATIONS
+from streamworkers.api.routes.run_lists import RUN_LIST_OPERATIONS
 from streamworkers.api.routes.runs import RUN_OPERATIONS
 from streamworkers.api.routes.schedule_times import SCHEDULE_TIME_OPERATIONS
 from streamworkers.api.routes.schedules import SCHEDULE_OPERATIONS
 
 OPERATIONS = (
     *RUN_OPERATIONS,
+    *RUN_LIST_OPERATIONS,
     *OLD_JOB_OPERATIONS,
     *SCHEDULE_OPERATIONS,
     *SCHEDULE_TIME_OPERATIONS,

@@ -1,19 +1,10 @@
 """What the bodies of answers hold: the types of the OpenAPI document. A test compares real answers with them."""
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
-
-Row = TypeVar("Row")
-
-
-class ListPage(msgspec.Struct, Generic[Row]):
-    """A page of a list, the newest first; `next` is the cursor of the next page, or null at the end."""
-
-    items: list[Row]
-    next: str | None
 
 
 class Done(msgspec.Struct):
@@ -88,6 +79,17 @@ class StartedRuns(msgspec.Struct):
     """Runs that were submitted together, in the order of the requests."""
 
     runs: list[StartedRun]
+
+
+class RunPage(msgspec.Struct):
+    """A page of runs; `next` is the cursor of the next page, or null at the end.
+
+    It shows what was there at `as_of`; for pages of a walk (`order=asc`), that is when the walk began.
+    """
+
+    items: list[RunView]
+    next: str | None
+    as_of: datetime
 
 
 class ErrorView(msgspec.Struct):

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from api_stage import ApiStage
+from harness import wait_until
 from patience import patient
 from streamworkers.api.routes import types
 from streamworkers.engine.enqueue import submit_described
@@ -106,8 +107,33 @@ def test_a_cursor_is_for_its_query_and_the_header_leads_on(api: ApiStage) -> Non
     answer = api.call("GET", "/api/v1/runs?job=ledger_entry&limit=2")
     cursor = answer.json()["next"]
     link = answer.headers["link"].partition(">")[0].lstrip("<")
-    assert api.get(f"/api/v1/runs{link}") == api.get(f"/api/v1/runs?job=ledger_entry&limit=2&cursor={cursor}")
+    pages = [api.get(f"/api/v1/runs{query}") for query in (link, f"?job=ledger_entry&limit=2&cursor={cursor}")]
+    assert pages[0]["items"] == pages[1]["items"]
+    msgspec.convert(pages[0], types.RunPage)
     assert api.call("GET", f"/api/v1/runs?limit=2&cursor={cursor}").status_code == 422
+
+
+def test_a_walk_shows_every_run_once_and_says_when_it_began(api: ApiStage) -> None:
+    runs = [api.submit() for _ in range(3)]
+    seen: list[int] = []
+    moments, query = set(), "?order=asc&limit=1&user=ann"
+
+    def is_over() -> bool:
+        nonlocal query
+        answer = api.call("GET", f"/api/v1/runs{query}")
+        page = answer.json()
+        seen.extend(each["id"] for each in page["items"])
+        moments.add(page["as_of"])
+        assert ("retry-after" in answer.headers) <= (page["items"] == [])
+        query = answer.headers["link"].partition(">")[0].lstrip("<") if page["next"] else ""
+        return page["next"] is None
+
+    wait_until(is_over, what="the walk is over")
+    assert seen[-3:] == runs
+    assert len(seen) == len(set(seen))
+    assert len(moments) == 1
+    answer = api.call("GET", "/api/v1/runs?order=asc&before=5")
+    assert (answer.status_code, answer.json()["detail"][:8]) == (422, "`before`")
 
 
 def test_filters_choose_runs(api: ApiStage) -> None:
