@@ -16,7 +16,9 @@ from streamworkers.config import Settings
 from streamworkers.errors import ItemError
 from streamworkers.loading.checkpoints import CheckpointPage, CheckpointPages
 from streamworkers.loading.fetch import Loaded, run_fetch
-from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
+from streamworkers.loading.fetch_plan import Fetch
+from streamworkers.loading.load_rules import LoadRules, Span
+from streamworkers.loading.plan import Want
 from streamworkers.loading.providers import provider as providers
 from streamworkers.loading.providers.massive import Massive
 from streamworkers.loading.providers.provider import (

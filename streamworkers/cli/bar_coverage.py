@@ -12,7 +12,7 @@ from streamworkers.cli.session import Day, Session, json_option, limit_option, p
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.loading.coverage import compute_coverage, find_gaps
-from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment, timeframe_named

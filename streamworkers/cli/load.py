@@ -17,8 +17,8 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.loading.grouped_days import MOST_DAYS
+from streamworkers.loading.load_rules import Span
 from streamworkers.loading.parameters import LoadParameters
-from streamworkers.loading.plan import Span
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, timeframe_named
 from streamworkers.market.universes.store import resolve
 

@@ -16,8 +16,8 @@ from streamworkers.errors import BadInputError, ItemError, UsageError
 from streamworkers.loading.batch import LoadBatch
 from streamworkers.loading.batch_scope import BatchScope
 from streamworkers.loading.estimate import estimate_calls
+from streamworkers.loading.fetch_plan import choose_source_timeframe
 from streamworkers.loading.parameters import LoadParameters
-from streamworkers.loading.plan import choose_source_timeframe
 from streamworkers.loading.provenance import read_oldest_adjustment
 from streamworkers.loading.providers.provider import Provider, get_provider
 from streamworkers.loading.rate_limit import limit_calls

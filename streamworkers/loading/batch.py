@@ -11,13 +11,14 @@ from streamworkers.errors import ItemError
 from streamworkers.loading.batch_scope import BatchScope
 from streamworkers.loading.checkpoints import read_checkpoint
 from streamworkers.loading.fetch_ends import FetchEnds
+from streamworkers.loading.fetch_plan import Fetch, plan_fetches
 from streamworkers.loading.fetch_threads import FetchThreads
 from streamworkers.loading.grouped_days import DaysOfAll, list_grouped_days
 from streamworkers.loading.item_plans import ItemPlans
 from streamworkers.loading.newest_day import WaitingError, needs_day
 from streamworkers.loading.outages import CallFailure, PausedError
 from streamworkers.loading.outcomes import fail_item
-from streamworkers.loading.plan import Fetch, Want, plan_fetches
+from streamworkers.loading.plan import Want
 from streamworkers.loading.providers.provider import Provider, ProviderError, RateLimitedError, Split
 from streamworkers.loading.shared_answers import BusyError
 from streamworkers.market.calendar.session_table import read_sessions

@@ -6,12 +6,13 @@ from datetime import time as clock
 
 from streamworkers.config import Settings
 from streamworkers.engine.job import Context
+from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.history import PlanHistory
+from streamworkers.loading.load_rules import LoadRules, is_checked
 from streamworkers.loading.newest_day import NewestDay
 from streamworkers.loading.outages import ProviderWatch
 from streamworkers.loading.outcomes import LoadFacts
 from streamworkers.loading.parameters import LoadParameters
-from streamworkers.loading.plan import Fetch, LoadRules, is_checked
 from streamworkers.loading.provenance import StoredSeries, find_better
 from streamworkers.loading.providers.provider import BarOrigin, Provider
 from streamworkers.loading.purpose import Purpose

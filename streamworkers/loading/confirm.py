@@ -6,9 +6,11 @@ from datetime import date, datetime
 
 from streamworkers.loading.absence import is_absent
 from streamworkers.loading.fetch import Loaded, run_fetch
+from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.listings import Listings, list_unlisted
+from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.loading.newest_day import find_newest_session
-from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
+from streamworkers.loading.plan import Want
 from streamworkers.loading.providers.provider import BarsRequest, Provider, UnlikeAnswersError
 from streamworkers.loading.purpose import Purpose, calling_for
 from streamworkers.market.bars.bars import Starts

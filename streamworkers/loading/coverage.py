@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from streamworkers.loading.absence import count_absent, is_absent, read_absent
-from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.market.bars.bars import Starts
 from streamworkers.market.bars.read import read_starts
 from streamworkers.market.calendar.symbol_calendars import CalendarRules

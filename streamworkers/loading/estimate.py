@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from math import ceil
 
+from streamworkers.loading.fetch_plan import choose_source_timeframe
 from streamworkers.loading.grouped_days import MOST_DAYS
-from streamworkers.loading.plan import LoadRules, Span, choose_source_timeframe, first_span, is_checked
+from streamworkers.loading.load_rules import LoadRules, Span, first_span, is_checked
 from streamworkers.loading.providers.provider import Provider
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 

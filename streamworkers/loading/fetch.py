@@ -10,7 +10,9 @@ import numpy as np
 from streamworkers.loading.absence import is_absent
 from streamworkers.loading.bar_checks import check_bars
 from streamworkers.loading.checkpoints import CheckpointPage, CheckpointPages
-from streamworkers.loading.plan import Fetch, LoadRules, Want
+from streamworkers.loading.fetch_plan import Fetch
+from streamworkers.loading.load_rules import LoadRules
+from streamworkers.loading.plan import Want
 from streamworkers.loading.providers.provider import Listing, Provider, ProviderError, UnlikeAnswersError
 from streamworkers.loading.spool import BarSpool, pack_small, unpack_small
 from streamworkers.market.bars.aggregate import Aggregator

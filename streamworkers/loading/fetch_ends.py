@@ -11,11 +11,11 @@ from streamworkers.errors import BadInputError, ItemError, PermanentError, StopR
 from streamworkers.loading.batch_scope import BatchScope
 from streamworkers.loading.checkpoints import delete_checkpoints, write_checkpoint
 from streamworkers.loading.fetch import Loaded, StoppedError
+from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.fetch_threads import FetchResult, FetchThreads
 from streamworkers.loading.item_plans import reject_item
 from streamworkers.loading.newest_day import WaitingError, find_newest_session, lacks_day
 from streamworkers.loading.outcomes import complete_item, fail_item
-from streamworkers.loading.plan import Fetch
 from streamworkers.loading.providers.provider import (
     NotYetError,
     PlanError,

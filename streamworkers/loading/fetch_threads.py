@@ -11,9 +11,9 @@ from streamworkers.loading.batch_scope import BatchScope
 from streamworkers.loading.checkpoints import CheckpointPage, CheckpointPages
 from streamworkers.loading.confirm import confirm_absence, explain_absence
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
+from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.listings import Listings
 from streamworkers.loading.outages import CallFailure
-from streamworkers.loading.plan import Fetch
 from streamworkers.loading.providers.provider import PlanError, Provider, ProviderError, TooOldError
 from streamworkers.loading.purpose import calling_for
 

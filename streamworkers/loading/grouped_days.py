@@ -9,7 +9,8 @@ import numpy as np
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
-from streamworkers.loading.plan import Fetch, LoadRules
+from streamworkers.loading.fetch_plan import Fetch
+from streamworkers.loading.load_rules import LoadRules
 from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
 from streamworkers.market.bars.bars import NO_BARS, Bars, Times, concat, whole_volume
 from streamworkers.market.bars.read import read_series

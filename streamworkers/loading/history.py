@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import structlog
 
-from streamworkers.loading.plan import Fetch
+from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.providers.provider import Provider
 from streamworkers.loading.run_notes import RunNotes
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE

@@ -11,8 +11,9 @@ from streamworkers.engine.outcome import Completed, Failed, Item, Outcome
 from streamworkers.loading.absence import is_absent, read_absent
 from streamworkers.loading.batch_scope import BatchScope
 from streamworkers.loading.listings import Listings, plan_delisted, read_listings
+from streamworkers.loading.load_rules import Span
 from streamworkers.loading.outcomes import fail_item
-from streamworkers.loading.plan import NothingToLoad, Span, Want, plan_load
+from streamworkers.loading.plan import NothingToLoad, Want, plan_load
 from streamworkers.loading.provenance import ProvenanceError, StoredSeries, find_better, read_stored
 from streamworkers.loading.providers.provider import Provider, Split
 from streamworkers.market.bars.bars import is_among

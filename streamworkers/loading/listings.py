@@ -11,7 +11,8 @@ import psycopg
 import structlog
 
 from streamworkers.errors import PermanentError, StopRunError
-from streamworkers.loading.plan import LoadRules, NothingToLoad, Plan, Span
+from streamworkers.loading.load_rules import LoadRules, Span
+from streamworkers.loading.plan import NothingToLoad, Plan
 from streamworkers.loading.provenance import StoredSeries
 from streamworkers.loading.providers.provider import Listing, Provider
 from streamworkers.loading.purpose import Purpose, calling_for

@@ -6,7 +6,9 @@ from datetime import UTC, date, datetime, time, timedelta
 import structlog
 
 from streamworkers.errors import ItemError
-from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
+from streamworkers.loading.fetch_plan import Fetch
+from streamworkers.loading.load_rules import LoadRules, Span
+from streamworkers.loading.plan import Want
 from streamworkers.loading.providers.provider import NotYetError
 from streamworkers.loading.run_notes import NotYet, RunNotes
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES

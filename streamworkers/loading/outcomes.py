@@ -10,7 +10,9 @@ from streamworkers.engine.outcome import Completed, Failed, Item, Outcome
 from streamworkers.errors import BadInputError, PermanentError, StopRunError
 from streamworkers.loading.absence import find_ranges
 from streamworkers.loading.fetch import Loaded
-from streamworkers.loading.plan import Fetch, LoadRules, Want
+from streamworkers.loading.fetch_plan import Fetch
+from streamworkers.loading.load_rules import LoadRules
+from streamworkers.loading.plan import Want
 from streamworkers.loading.provenance import SeriesKind, SeriesSource, StoredSeries
 from streamworkers.loading.providers.provider import Listing, Provider
 from streamworkers.loading.spool import BarSpool

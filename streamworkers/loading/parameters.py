@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from pydantic import AliasChoices, Field, model_validator
 
 from streamworkers.engine.job import JobParameters
-from streamworkers.loading.plan import LoadRules, Span, find_last_session
+from streamworkers.loading.load_rules import LoadRules, Span, find_last_session
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 from streamworkers.market.calendar.windows import HourAnchor, Hours
 

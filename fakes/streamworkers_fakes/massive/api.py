@@ -11,44 +11,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote, unquote
-
-import msgspec
+from typing import Final
+from urllib.parse import unquote
 
 from streamworkers.errors import BadInputError
+from streamworkers_fakes.massive.answers import Answer, RejectedError, reject, too_many_requests
+from streamworkers_fakes.massive.bodies import read_aggregates_request, write_aggregates, write_day
 from streamworkers_fakes.massive.calls import Call, CallLog, SlidingWindow, without_keys
 from streamworkers_fakes.massive.listings import FakeListings
 from streamworkers_fakes.massive.market import FakeMarket
-from streamworkers_fakes.massive.misbehaviour import (
-    Answer,
-    Misbehaviour,
-    MisbehaviourRules,
-    ReceivedCall,
-    misbehave,
-    too_many_requests,
-)
-from streamworkers_fakes.massive.pages import (
-    DEFAULT_BARS,
-    MOST_BARS,
-    AggregatesRequest,
-    Pages,
-    read_request,
-)
+from streamworkers_fakes.massive.misbehaviour import Misbehaviour, ReceivedCall
+from streamworkers_fakes.massive.misbehaviour_rules import MisbehaviourRules
+from streamworkers_fakes.massive.pages import AggregatesRequest, Pages
 from streamworkers_fakes.massive.plans import PLANS, FakePlan, NotAuthorizedError
-from streamworkers_fakes.massive.queries import (
-    is_ascending,
-    is_true,
-    make_cursor,
-    read_date,
-    read_limit,
-    read_parameters,
-    show_truth,
-)
+from streamworkers_fakes.massive.queries import is_true, read_date, read_parameters
 from streamworkers_fakes.massive.reference import REFERENCE, MissingError, ReferenceCall
 from streamworkers_fakes.massive.splits import FakeSplit
+from streamworkers_fakes.massive.spoiling import misbehave
 from streamworkers_fakes.massive.symbols import DEFAULT_SYMBOLS
-from streamworkers_fakes.massive.trading_days import MINUTE_MS, new_york_date
+from streamworkers_fakes.massive.trading_days import new_york_date
 
 DEFAULT_KEY: Final = "fake-massive-key"
 _ENDPOINTS = {
@@ -76,14 +57,6 @@ class Arrival:
     query: str
     authorization: str | None
     gzip: bool = False
-
-
-class _RejectedError(Exception):
-    """The call is answered with this HTTP status and error instead of data."""
-
-    def __init__(self, status: int, message: str, kind: str = "ERROR") -> None:
-        super().__init__(message)
-        self.status, self.message, self.kind = status, message, kind
 
 
 class FakeMassive:
@@ -204,20 +177,24 @@ class FakeMassive:
                 return None, too_many_requests(asked.request_id, (("Retry-After", str(math.ceil(wait))),))
             self.plan.require(asked.endpoint)
             if asked.endpoint == "aggregates":
-                request = self._planned(_aggregates_request(words, parameters))
+                request = self._planned(read_aggregates_request(words, parameters))
                 asked = replace(asked, first_ms=request.first_ms)
-                body = self._aggregates(request, arrival.base_url, asked.request_id, words[4], words[3])
+                page = self._pages.page(request, self.plan.newest_moment(self.now()))
+                base = f"{arrival.base_url}{self.base_path}"
+                body = write_aggregates(request, page, base, (words[3], words[4]), asked.request_id)
             elif asked.endpoint == "grouped":
-                body = self._grouped(words[0], parameters, asked.request_id)
+                day, adjusted = read_date(words[0], "date"), is_true(parameters, "adjusted", default=True)
+                self.plan.first_of_range(day, day, self.now())
+                body = write_day(self.market, day, self.now(), adjusted, asked.request_id)
             elif asked.endpoint in REFERENCE:
                 call = ReferenceCall(
                     arrival.base_url, arrival.raw_path, parameters, words, asked.request_id, self.now()
                 )
                 body = REFERENCE[asked.endpoint](self.market, call)
             else:
-                raise _RejectedError(404, "The requested resource was not found", "NOT_FOUND")
-        except (_RejectedError, NotAuthorizedError, MissingError, BadInputError) as error:
-            return None, _rejection(error, asked.request_id)
+                raise RejectedError(404, "The requested resource was not found", "NOT_FOUND")
+        except (RejectedError, NotAuthorizedError, MissingError, BadInputError) as error:
+            return None, reject(error, asked.request_id)
         return self._apply_rules(asked, body)
 
     def _endpoint(self, raw_path: str) -> tuple[str, list[str]]:
@@ -247,70 +224,9 @@ class FakeMassive:
         scheme, _, key = (arrival.authorization or "").partition(" ")
         given = parameters.get("apiKey") or (key if scheme.lower() == "bearer" else "")
         if not any(hmac.compare_digest(given.encode(), own.encode()) for own in self.api_keys):
-            raise _RejectedError(401, "Unknown API Key")
-
-    def _aggregates(
-        self, request: AggregatesRequest, base_url: str, request_id: str, last_word: str, first_word: str
-    ) -> bytes:
-        page = self._pages.page(request, self.plan.newest_moment(self.now()))
-        next_url = None
-        if page.next_ms is not None:
-            bounds = (page.next_ms, last_word) if request.ascending else (first_word, page.next_ms)
-            path = f"/v2/aggs/ticker/{quote(request.ticker)}/range/{request.multiplier}/{request.timespan}"
-            query = {
-                "adjusted": show_truth(request.adjusted),
-                "sort": "asc" if request.ascending else "desc",
-                "limit": str(request.limit),
-            }
-            where = f"{base_url}{self.base_path}{path}/{bounds[0]}/{bounds[1]}"
-            next_url = f"{where}?cursor={make_cursor(query)}"
-        counts = {"queryCount": page.base_count, "resultsCount": page.count, "adjusted": request.adjusted}
-        after = {"status": "OK", "request_id": request_id, "count": page.count}
-        rest = after if next_url is None else {**after, "next_url": next_url}
-        return _with_rows({"ticker": request.ticker, **counts}, page.rows, rest)
-
-    def _grouped(self, day_word: str, parameters: dict[str, str], request_id: str) -> bytes:
-        day, adjusted = read_date(day_word, "date"), is_true(parameters, "adjusted", default=True)
-        self.plan.first_of_range(day, day, self.now())
-        symbols, bars = self.market.grouped(day, now=self.now(), adjusted=adjusted)
-        count, rows = len(symbols), b""
-        if count:
-            table = self.market.table
-            closes = bars.start_ms + table.close_minute[table.between(day, day)[0]] * MINUTE_MS
-            rows = replace(bars, start_ms=closes).json_rows_of(symbols)
-        counts = {"queryCount": count, "resultsCount": count, "adjusted": adjusted}
-        return _with_rows(counts, rows, {"status": "OK", "request_id": request_id, "count": count})
+            raise RejectedError(401, "Unknown API Key")
 
     def _request_id(self) -> str:
         with self._numbers_lock:
             number = next(self._numbers)
         return hashlib.blake2b(f"{self.market.seed}/{number}".encode(), digest_size=16).hexdigest()
-
-
-def _aggregates_request(words: list[str], parameters: dict[str, str]) -> AggregatesRequest:
-    ticker, multiplier, timespan, first, last = words
-    return replace(
-        read_request(ticker, multiplier, timespan, first, last),
-        adjusted=is_true(parameters, "adjusted", default=True),
-        ascending=is_ascending(parameters, "sort", "asc"),
-        limit=read_limit(parameters, DEFAULT_BARS, MOST_BARS),
-    )
-
-
-def _with_rows(before: dict[str, Any], rows: bytes, after: dict[str, Any]) -> bytes:
-    """A JSON object with encoded rows as `results` in its middle, without that key when there are none."""
-    head, tail = msgspec.json.encode(before)[:-1], msgspec.json.encode(after)[1:]
-    middle = (b',"results":[', rows, b"],") if rows else (b",",)
-    return b"".join((head, *middle, tail))
-
-
-def _rejection(error: Exception, request_id: str) -> Answer:
-    if isinstance(error, NotAuthorizedError):
-        body = {"status": "NOT_AUTHORIZED", "request_id": request_id, "message": str(error)}
-        return Answer(403, msgspec.json.encode(body))
-    if isinstance(error, MissingError):
-        return Answer(
-            404, msgspec.json.encode({"status": "NOT_FOUND", "request_id": request_id, "message": str(error)})
-        )
-    status, kind = (error.status, error.kind) if isinstance(error, _RejectedError) else (400, "ERROR")
-    return Answer(status, msgspec.json.encode({"status": kind, "request_id": request_id, "error": str(error)}))

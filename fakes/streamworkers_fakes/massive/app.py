@@ -18,8 +18,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from streamworkers.errors import UsageError
+from streamworkers_fakes.massive.answers import Answer
 from streamworkers_fakes.massive.api import Arrival, FakeMassive
-from streamworkers_fakes.massive.misbehaviour import Answer, Misbehaviour
+from streamworkers_fakes.massive.misbehaviour import Misbehaviour
 from streamworkers_fakes.massive.plans import parse_plan
 
 CONTROL_PATH: Final = "/__control__"

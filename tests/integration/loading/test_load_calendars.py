@@ -9,7 +9,7 @@ import pytest
 from harness import run_status
 from loading import NOW, Loader, massive, results
 from streamworkers.loading.coverage import Coverage, compute_coverage, find_gaps
-from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.market.calendar.symbol_calendars import read_calendar_rules, set_calendar
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness import run_status
 from loading import NEW_YORK, NOW, THIRTY, Loader, counts, later, massive, results, stored_bars
-from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers_fakes.massive import FakeListings, FakeMassive, FakeSplit
 

@@ -23,7 +23,7 @@ from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, PATTERNS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
-from streamworkers.loading.plan import LoadRules, find_last_session
+from streamworkers.loading.load_rules import LoadRules, find_last_session
 from streamworkers.market.calendar.sessions import sessions_between
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.schedules import store

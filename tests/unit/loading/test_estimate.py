@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from loading import NOW
 from streamworkers.loading.estimate import estimate_calls
-from streamworkers.loading.plan import LoadRules, is_checked
+from streamworkers.loading.load_rules import LoadRules, is_checked
 from streamworkers.loading.providers.massive import Massive
 
 SYMBOLS = [f"S{number}" for number in range(500)]

@@ -13,7 +13,9 @@ from streamworkers.config import Settings
 from streamworkers.loading.absence import find_ranges
 from streamworkers.loading.checkpoints import CheckpointPage, CheckpointPages
 from streamworkers.loading.fetch import Loaded, StoppedError, run_fetch
-from streamworkers.loading.plan import Fetch, LoadRules, Span, Want, plan_fetches
+from streamworkers.loading.fetch_plan import Fetch, plan_fetches
+from streamworkers.loading.load_rules import LoadRules, Span
+from streamworkers.loading.plan import Want
 from streamworkers.loading.providers.provider import BarsRequest, Page, Provider
 from streamworkers.market.bars.bars import Bars
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES

@@ -5,8 +5,8 @@ from datetime import date, datetime
 import pytest
 from pydantic import ValidationError
 
+from streamworkers.loading.load_rules import Span
 from streamworkers.loading.parameters import LoadParameters
-from streamworkers.loading.plan import Span
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 NOW = datetime(2025, 11, 26, 18, 0, tzinfo=EXCHANGE_ZONE)

@@ -32,7 +32,7 @@ from massive_source import (
 )
 from patience import patient
 from streamworkers.errors import ItemError, PermanentError
-from streamworkers.loading.plan import Fetch
+from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.providers import massive
 from streamworkers.loading.providers.provider import (
     AuthError,

@@ -24,7 +24,7 @@ from massive_source import (
 )
 from streamworkers.loading.checkpoints import CheckpointPage
 from streamworkers.loading.fetch import Loaded, StoppedError
-from streamworkers.loading.plan import Fetch
+from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.providers.provider import (
     BarsRequest,
     TransientError,

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers_fakes.massive import KINDS, Misbehaviour, parse_misbehaviour
-from streamworkers_fakes.massive.misbehaviour import MisbehaviourRules, ReceivedCall, misbehave
+from streamworkers_fakes.massive.misbehaviour import ReceivedCall
+from streamworkers_fakes.massive.misbehaviour_rules import MisbehaviourRules
+from streamworkers_fakes.massive.spoiling import misbehave
 
 
 def asked(path: str = "/v2/aggs/x", ticker: str | None = "KO", endpoint: str = "aggregates") -> ReceivedCall:

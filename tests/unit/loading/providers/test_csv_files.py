@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from streamworkers.config import Settings
 from streamworkers.errors import UsageError
 from streamworkers.loading.fetch import run_fetch
-from streamworkers.loading.plan import Fetch, LoadRules, Span, Want
+from streamworkers.loading.fetch_plan import Fetch
+from streamworkers.loading.load_rules import LoadRules, Span
+from streamworkers.loading.plan import Want
 from streamworkers.loading.providers import csv_files
 from streamworkers.loading.providers.csv_files import CsvFiles
 from streamworkers.loading.providers.provider import BarsRequest, Page, SourceError, TransientError, UnsupportedError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamworkers.loading.plan import LoadRules, Span
+from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.market.bars.bars import Starts
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import (
