@@ -15,10 +15,10 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.errors import BadInputError, ItemError, UsageError
 from streamworkers.loading.batch import LoadBatch
 from streamworkers.loading.batch_scope import BatchScope
-from streamworkers.loading.estimate import estimate_calls
+from streamworkers.loading.estimate import CallSizes, estimate_calls
 from streamworkers.loading.fetch_plan import choose_source_timeframe
 from streamworkers.loading.parameters import LoadParameters
-from streamworkers.loading.provenance import read_oldest_adjustment
+from streamworkers.loading.provenance import read_first_days, read_oldest_adjustment
 from streamworkers.loading.providers.provider import Provider, get_provider
 from streamworkers.loading.rate_limit import limit_calls
 from streamworkers.loading.store import BarsToSave, store_loaded
@@ -71,6 +71,8 @@ class LoadOhlcv(Job[LoadParameters]):
                 raise BadInputError(str(error)) from None
         turn = choose_turn(request.origin, len(request.symbols) * len(timeframes), settings)
         since = read_oldest_adjustment(connection, filled.provider, request.symbols)
+        stored = {name: read_first_days(connection, TIMEFRAMES[name], request.symbols) for name in timeframes}
+        sizes = CallSizes(filled.grouped, settings.massive_page_limit)
         return replace(
             request,
             timeframe=timeframes[0] if len(timeframes) == 1 else None,
@@ -81,9 +83,7 @@ class LoadOhlcv(Job[LoadParameters]):
                     "calls_share": turn.share,
                     "calls_cost": turn.cost,
                     "splits_since": since,
-                    "estimated_calls": estimate_calls(
-                        request.symbols, timeframes, provider, rules, filled.grouped, settings.massive_page_limit
-                    ),
+                    "estimated_calls": estimate_calls(request.symbols, timeframes, provider, rules, sizes, stored),
                 }
             ).model_dump(mode="json", exclude_none=True),
             goes_first=turn.goes_first,

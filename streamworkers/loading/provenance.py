@@ -10,7 +10,7 @@ from psycopg import sql
 
 from streamworkers.errors import BadInputError, PermanentError
 from streamworkers.loading.providers.provider import BarOrigin
-from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,19 @@ def read_stored(
         kind = None if provider is None else SeriesKind(adjusted, hours, anchor)
         found[symbol] = StoredSeries(first, last, provider, kind, on, split, fetched, BarOrigin(origin))
     return found
+
+
+def read_first_days(connection: psycopg.Connection, timeframe: Timeframe, symbols: Sequence[str]) -> dict[str, date]:
+    """Return the first day, in New York, of each symbol that has bars of a timeframe."""
+    query = sql.SQL(
+        "SELECT s.symbol, o.first FROM unnest(%s::text[]) AS s (symbol) CROSS JOIN LATERAL"
+        " (SELECT {time} AS first FROM {table} t WHERE t.symbol = s.symbol ORDER BY {time} LIMIT 1) o"
+    ).format(table=sql.Identifier(timeframe.table), time=sql.Identifier(timeframe.time_column))
+    rows = connection.execute(query, (list(symbols),))
+    return {
+        symbol: first.astimezone(EXCHANGE_ZONE).date() if isinstance(first, datetime) else first
+        for symbol, first in rows
+    }
 
 
 def read_oldest_adjustment(connection: psycopg.Connection, provider: str, symbols: Sequence[str]) -> date | None:
