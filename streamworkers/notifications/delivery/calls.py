@@ -6,29 +6,35 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 import structlog
+from psycopg import Error
 
 from streamworkers.database import Connection
-from streamworkers.engine.outside import Answer, Claim, Outside, Policy, Reply
+from streamworkers.engine.outside import Answer, Claim, Late, Outside, Policy, Reply
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
 from streamworkers.notifications.channels.text import clean_reason
 from streamworkers.notifications.content import Picture
+from streamworkers.notifications.delivery.call_counts import CallCounts, Counts
 from streamworkers.notifications.delivery.decide_reply import (
     MOST_HOLD_SECONDS,
     CallStanding,
     ReplyDecision,
     decide_reply,
 )
-from streamworkers.notifications.delivery.slow_providers import SlowProviders
+from streamworkers.notifications.delivery.late_answers import LateAnswers
+from streamworkers.notifications.delivery.slow_providers import SLOW_SECONDS, SlowProviders
 from streamworkers.notifications.notify import notify
+from streamworkers.notifications.store.closing import CALL_LIFE
 from streamworkers.notifications.store.sending import (
     DeliveryRow,
     FoundDelivery,
+    await_answer,
     claim_delivery,
     follow_endpoint,
     record_reply,
@@ -56,23 +62,6 @@ def limits_of(row: Limited, channel: MessageChannel, per_minute: int) -> Sequenc
     return [*channel.limits(row.target), *own]
 
 
-class Counts(Protocol):
-    """Where calls are counted: a job's context, or a `CallCounts` of the sender's own."""
-
-    @property
-    def tallies(self) -> Counter[tuple[str, ...]]: ...
-    @property
-    def observations(self) -> list[tuple[tuple[str, ...], float]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CallCounts:
-    """Counts that nobody asks for."""
-
-    tallies: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    observations: list[tuple[tuple[str, ...], float]] = field(default_factory=list)
-
-
 @dataclass
 class DeliveryCalls(Outside[UUID, str | None]):
     """The calls of one batch. `ended` hears of each delivery whose call is over, and whether a part is left."""
@@ -84,11 +73,14 @@ class DeliveryCalls(Outside[UUID, str | None]):
     ended: Callable[[UUID, bool], None]
     counts: Counts
     slow: SlowProviders
+    late: LateAnswers
     run_id: int | None
     _began_at: float = field(default_factory=time.monotonic)
     _found: dict[UUID, FoundDelivery] = field(default_factory=dict)
     _sent: Counter[UUID] = field(default_factory=Counter)
     _called: set[UUID] = field(default_factory=set)
+
+    leaves_after = SLOW_SECONDS
 
     def policy_of(self, thing: UUID) -> Policy:
         """Return what the channel of a delivery says about calls of which nobody knows."""
@@ -106,6 +98,7 @@ class DeliveryCalls(Outside[UUID, str | None]):
                 log.warning("call_ambiguous", thing=str(thing), answer="unknown", reason=f"not sent: {found.obstacle}")
             if found.obstacle is not None:
                 self._count("deliveries", thing, "suppressed")
+            self._release(thing)
             self.ended(thing, False)
         return found.claim
 
@@ -133,6 +126,31 @@ class DeliveryCalls(Outside[UUID, str | None]):
             for bucket, _, _ in self.channels[row.channel].limits(address)[:1]:
                 self.slow.ended(bucket, time.monotonic() - began, has_answered=has_answered)
 
+    def leave(self, connection: Connection, thing: UUID, token: UUID) -> Late[UUID, str | None] | None:
+        """Go on without the answer. The delivery stays claimed, and others leave it alone while it may be under way."""
+        bucket = self.bucket_of(thing)
+        if bucket is None or not self.late.add(bucket):
+            return None
+        try:
+            await_answer(connection, thing, token, CALL_LIFE)
+        except Error:
+            self.late.remove(bucket)
+            raise
+        self.ended(thing, False)
+        counts = CallCounts()
+        late = replace(self, counts=counts, ended=lambda _thing, _has_more: None)
+        return Late(late, partial(self.late.recording, bucket, counts))
+
+    def is_left_alone(self, thing: UUID) -> bool:
+        """Return whether this process has a call to the same provider that was left."""
+        bucket = self.bucket_of(thing)
+        return bucket is not None and self.late.is_hanging(bucket)
+
+    def bucket_of(self, thing: UUID) -> str | None:
+        """Return the first limit of a delivery's channel, which stands for its provider."""
+        row = self.rows[thing]
+        return next((bucket for bucket, _, _ in self.channels[row.channel].limits(row.target)), None)
+
     def record(self, connection: Connection, thing: UUID, token: UUID, reply: Reply[str | None]) -> bool:
         """Record what the answer makes of it, and of its endpoint."""
         row = self.rows[thing]
@@ -151,6 +169,8 @@ class DeliveryCalls(Outside[UUID, str | None]):
                 self._count("deliveries_ambiguous", thing)
             self._apply(connection, thing, decision)
         at_once = recorded and decision.state == "queued"
+        if thing not in self._called:
+            self._release(thing)
         self.ended(thing, at_once)
         return recorded
 
@@ -177,6 +197,10 @@ class DeliveryCalls(Outside[UUID, str | None]):
         key = f"endpoint_off:{ended.id}:{datetime.now(UTC).date()}"
         data = {"endpoint": ended.name, "channel": ended.channel}
         notify(connection, ended.user_id, text, dedup_key=key, type="endpoint_off", priority="high", data=data)
+
+    def _release(self, thing: UUID) -> None:
+        with suppress(RedisUnavailableError):
+            self.book.release(self.requests[thing])
 
     def _hold(self, bucket: str, seconds: float) -> None:
         with suppress(RedisUnavailableError):

@@ -6,14 +6,16 @@ from datetime import timedelta
 from uuid import UUID
 
 from streamworkers.config import Settings
-from streamworkers.database import Connection
+from streamworkers.database import Connection, SessionLimits, connect
 from streamworkers.engine.outside import MOST_THREADS, call_outside
 from streamworkers.engine.redis.client import RedisClient
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
 from streamworkers.notifications.channels.text import clean_reason
-from streamworkers.notifications.delivery.calls import CallCounts, Counts, DeliveryCalls, limits_of
+from streamworkers.notifications.delivery.call_counts import CallCounts, Counts
+from streamworkers.notifications.delivery.calls import DeliveryCalls, limits_of
+from streamworkers.notifications.delivery.late_answers import LateAnswers
 from streamworkers.notifications.delivery.parts import DrawPicture, make_parts
 from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS, SlotOrder, renew_token
 from streamworkers.notifications.delivery.slow_providers import SlowProviders
@@ -33,9 +35,11 @@ class Sender:
     book: SlotBook
     draw: DrawPicture | None = None
     slow: SlowProviders = field(init=False)
+    late: LateAnswers = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "slow", SlowProviders(self.book))
+        object.__setattr__(self, "late", LateAnswers(self._connect))
 
     def send(
         self,
@@ -48,6 +52,8 @@ class Sender:
     ) -> dict[UUID, float]:
         """Send those of these deliveries that are of this run and due; returns the waits of those without a slot.
 
+        A call of over 5 s is not waited for: its answer is recorded by a thread.
+
         The row of each says how it ended. Without a run, they are sent although they are not due: insert a row whose
         `not_before` is half a minute ahead, commit, and call this; if the process dies in between, the pool sends it.
         The connection commits each statement. Raises what PostgreSQL and Redis raise; calling it again continues.
@@ -55,14 +61,14 @@ class Sender:
         rows = self._prepare(connection, deliveries, run_id)
         requests = {row.id: self._request(row) for row in rows.values()}
         threads = min(self.settings.deliver_threads, MOST_THREADS)
-        order = SlotOrder(self.book, requests, 2 * threads)
+        counted = counts or CallCounts()
+        self.late.move_counts(counted)
 
         def ended(thing: UUID, has_more: bool) -> None:
             order.ended(thing, has_more=has_more)
 
-        calls = DeliveryCalls(
-            self.channels, self.book, rows, requests, ended, counts or CallCounts(), self.slow, run_id
-        )
+        calls = DeliveryCalls(self.channels, self.book, rows, requests, ended, counted, self.slow, self.late, run_id)
+        order = SlotOrder(self.book, requests, 2 * threads, calls.is_left_alone)
         call_outside(connection, calls, order.due(), policy=calls.policy_of, threads=threads, should_stop=should_stop)
         return order.waits
 
@@ -70,6 +76,12 @@ class Sender:
         """Close the connections of all channels."""
         for channel in self.channels.values():
             channel.close()
+
+    def _connect(self) -> Connection:
+        url = self.settings.database_url
+        assert url is not None  # who has a connection had a URL
+        limits = SessionLimits.of(self.settings)
+        return connect(url.get_secret_value(), application="streamworkers-late", limits=limits, writable=True)
 
     def _request(self, row: DeliveryRow) -> SlotRequest:
         """The limits of a delivery. One that may have been called for keeps the slot of that call in the book."""
@@ -108,6 +120,8 @@ class Sender:
 def _is_wanted(row: DeliveryRow, run_id: int | None) -> bool:
     if row.run_id != run_id or row.state in ("sent", "suppressed"):
         return False
+    if row.state == "sending":
+        return row.wait_seconds <= 0  # else its call is under way
     return run_id is None or row.state not in _WAITING or row.wait_seconds <= MOST_WAIT_SECONDS
 
 

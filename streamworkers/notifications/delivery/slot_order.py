@@ -4,13 +4,14 @@ import heapq
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
 from streamworkers.engine.outside import Later
-from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
+from streamworkers.engine.redis.slot_book import Slot, SlotBook, SlotRequest
 
 MOST_WAIT_SECONDS = 2.0  # for a slot; who has to wait longer gives the worker to others
+LEFT_ALONE_SECONDS = 5.0  # of one whose provider does not answer; other processes may send it meanwhile
 _SOON_SECONDS = 0.1
 _LONGEST_PAUSE = 0.5
 
@@ -23,8 +24,15 @@ def renew_token(request: SlotRequest) -> SlotRequest:
 class SlotOrder:
     """Says which delivery is next. Slots are booked just ahead of their calls, so that few are lost with a worker."""
 
-    def __init__(self, book: SlotBook, requests: dict[UUID, SlotRequest], calls_ahead: int) -> None:
+    def __init__(
+        self,
+        book: SlotBook,
+        requests: dict[UUID, SlotRequest],
+        calls_ahead: int,
+        is_left_alone: Callable[[UUID], bool],
+    ) -> None:
         self._book = book
+        self._is_left_alone = is_left_alone
         self._requests = requests
         self._calls_ahead = calls_ahead
         self._unbooked = deque(requests)
@@ -42,7 +50,12 @@ class SlotOrder:
                 yield Later(min(pause, _LONGEST_PAUSE))
                 continue
             _, _, thing = heapq.heappop(self._booked)
-            if self._ask([thing]):
+            if self._is_left_alone(thing):
+                self._book.release(self._requests[thing])
+                self.waits[thing] = LEFT_ALONE_SECONDS
+                continue
+            slot = self._book.begin(self._requests[thing], MOST_WAIT_SECONDS)
+            if self._is_now(thing, slot, time.monotonic()):
                 self._under_way.add(thing)
                 yield thing
 
@@ -64,16 +77,16 @@ class SlotOrder:
                 heapq.heappush(self._booked, (time.monotonic(), self._count, thing))
 
     def _ask(self, things: Iterable[UUID]) -> list[UUID]:
-        """Book, or confirm, slots; returns the deliveries whose slot is now. Others wait, here or in the ledger."""
-        asked, now_due = list(things), []
+        """Book slots; returns the deliveries whose slot is now. Others wait, here or in the ledger."""
+        asked = list(things)
         slots = self._book.book([self._requests[thing] for thing in asked], MOST_WAIT_SECONDS)
         now = time.monotonic()
-        for thing, slot in zip(asked, slots, strict=True):
-            self._count += 1
-            if not slot.is_booked:
-                self.waits[thing] = slot.seconds
-            elif slot.seconds > 0:
-                heapq.heappush(self._booked, (now + slot.seconds, self._count, thing))
-            else:
-                now_due.append(thing)
-        return now_due
+        return [thing for thing, slot in zip(asked, slots, strict=True) if self._is_now(thing, slot, now)]
+
+    def _is_now(self, thing: UUID, slot: Slot, now: float) -> bool:
+        self._count += 1
+        if not slot.is_booked:
+            self.waits[thing] = slot.seconds
+        elif slot.seconds > 0:
+            heapq.heappush(self._booked, (now + slot.seconds, self._count, thing))
+        return slot.is_booked and slot.seconds <= 0

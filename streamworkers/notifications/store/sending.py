@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -39,6 +39,10 @@ _CLAIM = """
     UPDATE deliveries SET attempts = CASE WHEN state IN ('dead', 'ambiguous') THEN 0 ELSE attempts END,
         state = 'sending', claim = %s, claimed_at = clock_timestamp(), ambiguities = ambiguities + %s, reason = NULL
     WHERE id = %s RETURNING attempts
+"""
+_AWAIT_ANSWER = """
+    UPDATE deliveries SET not_before = clock_timestamp() + %s, reason = 'its provider has not answered yet'
+    WHERE id = %s AND claim = %s
 """
 _SUPPRESS = """
     UPDATE deliveries SET state = 'suppressed', reason = %s, claim = NULL, ambiguities = ambiguities + %s WHERE id = %s
@@ -181,6 +185,11 @@ def claim_delivery(connection: Connection, delivery: UUID, run_id: int | None, t
     assert found is not None  # its row is locked
     address = Address(row["address"], row["settings"])
     return FoundDelivery(Claim.TAKEN if is_taken else Claim.FREE, is_taken, found[0], address)
+
+
+def await_answer(connection: Connection, delivery: UUID, token: UUID, longest: timedelta) -> None:
+    """Keep all others from claiming a delivery whose call is under way, until its answer is recorded."""
+    connection.execute(_AWAIT_ANSWER, (longest, delivery, token))
 
 
 def _find_obstacle(row: Mapping[str, Any]) -> str | None:

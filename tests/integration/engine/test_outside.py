@@ -13,14 +13,15 @@ import pytest
 import structlog
 
 from consumer import Consumer
-from harness import items_of, start_run
+from harness import items_of, start_run, wait_until
 from patience import patient
 from streamworkers.config import Settings
-from streamworkers.database import Connection
+from streamworkers.database import Connection, connect
 from streamworkers.engine.outside import (
     MOST_THREADS,
     Answer,
     Claim,
+    Late,
     Later,
     NotDoneError,
     Outside,
@@ -181,6 +182,66 @@ def test_while_no_thing_is_due_calls_that_end_are_recorded(connection: Connectio
     results = call_outside(connection, things, due(), policy="retry", threads=2)
     assert [result.thing for result in results] == ["GOOD", "REFUSED"]
     assert (recorded[0]["GOOD"], recorded[0]["REFUSED"]) == ("yes", "new")
+
+
+class Leaving(Things):
+    """Calls for LOST and INTERRUPTED wait; each is left at once, if it may be."""
+
+    leaves_after = 0.0
+
+    def __init__(self, url: str, may_be_left: bool = True) -> None:
+        super().__init__()
+        self.url, self.may_be_left = url, may_be_left
+        self.goes_on, self.asked = threading.Event(), 0
+
+    def call(self, thing: str, token: uuid.UUID) -> str:
+        if thing in ("LOST", "INTERRUPTED"):
+            assert self.goes_on.wait(patient(30))
+        return super().call(thing, token)
+
+    def leave(self, connection: Connection, thing: str, token: uuid.UUID) -> Late[str, str] | None:
+        if thing not in ("LOST", "INTERRUPTED"):
+            return None
+        self.asked += 1
+        if not self.may_be_left:
+            self.goes_on.set()
+        return Late(self, lambda: connect(self.url)) if self.may_be_left else None
+
+
+def test_calls_that_take_long_are_left_and_recorded_when_they_end(
+    connection: Connection, database_url: str, things: Things
+) -> None:
+    """Also with one thread, of which the others have need."""
+    leaving = Leaving(database_url)
+    with structlog.testing.capture_logs() as logs:
+        results = call_outside(connection, leaving, ["LOST", "INTERRUPTED", "GOOD"], policy="retry")
+        assert [each.thing for each in results] == ["GOOD"]
+        assert _states(connection)["LOST"] == "new"
+        leaving.goes_on.set()
+        wait_until(lambda: "new" not in {state for name, state in _states(connection).items() if name != "REFUSED"})
+        wait_until(lambda: sum(line["event"] == "call_ambiguous" for line in logs) == 2, what="both are named")
+    assert _states(connection) == {"GOOD": "yes", "LOST": "unknown", "INTERRUPTED": "unknown", "REFUSED": "new"}
+
+
+def test_a_call_that_may_not_be_left_is_waited_for(connection: Connection, database_url: str, things: Things) -> None:
+    leaving = Leaving(database_url, may_be_left=False)
+    (result,) = call_outside(connection, leaving, ["LOST"], policy="retry")
+    assert (result.thing, result.recorded, leaving.asked) == ("LOST", True, 1)
+    assert _states(connection)["LOST"] == "unknown"
+
+
+def test_a_late_answer_that_cannot_be_recorded_leaves_the_claim_to_the_next(
+    connection: Connection, database_url: str, things: Things
+) -> None:
+    leaving = Leaving("postgresql://nobody@127.0.0.1:1/nowhere")
+    with structlog.testing.capture_logs() as logs:
+        call_outside(connection, leaving, ["LOST"], policy="retry")
+        leaving.goes_on.set()
+        wait_until(lambda: [line["thing"] for line in logs if line["event"] == "late_answer_lost"] == ["LOST"])
+        call_outside(connection, things, ["LOST"], policy="retry")
+    assert [line["reason"] for line in logs if line["event"] == "call_ambiguous"] == [
+        "claimed by another worker that did not record an answer"
+    ]
 
 
 def test_each_thing_may_have_a_policy_of_its_own(connection: Connection, things: Things) -> None:

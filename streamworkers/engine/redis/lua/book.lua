@@ -1,20 +1,33 @@
 -- Books the earliest times at which calls are allowed by all limits that they count against.
--- KEYS: for each bucket its book (ZSET: token -> time of its call in ms), then for each its hold (STRING: ms until which
--- nothing is allowed).
--- ARGV: 'book' or 'plan', how far ahead it books in ms, JSON [[token, grace ms, [[bucket from 1, calls, window ms], ...]], ...]
--- | 'move', token, ms ago: the call was under way until then | 'hold', ms.
--- Returns for 'book' and 'plan': now, then for each request its time in ms, and 1 if it is booked, 0 if it is too far ahead.
+-- KEYS: for each bucket its book (ZSET: token -> time of its call in ms; '>' and token -> when that call began, while it
+-- is under way), then for each its hold (STRING: ms until which nothing is allowed).
+-- ARGV: 'book', 'plan' or 'begin', how far ahead it books in ms, for how long a call may be under way in ms,
+-- JSON [[token, grace ms, [[bucket from 1, calls, window ms, 1 if it is a gap], ...]], ...]
+-- | 'move', token, ms ago, ms to keep it: the call was under way until then | 'release', token: it was not made | 'hold', ms.
+-- Returns for the first three: now, then for each request its time in ms, and 1 if it is booked, 0 if it is too far ahead.
 -- 'plan' books for this answer only, and writes nothing. Bound: the calls of one window and of the time that it books ahead.
 -- A token has one time in all its buckets. It keeps it until `grace` after it, unless a hold has moved the bucket; later,
 -- it is booked like a new one, at now or in the next gap. At most `calls` fall into any window, two calls being of one
--- window if they are less than its length apart.
+-- window if they are less than its length apart. Calls end later than was booked: 'begin' looks at its windows again, with
+-- what is under way counted as of now, since nobody knows when it arrives; a time that is now is then that of a call.
+local ASK_AGAIN_MS = 50
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local buckets = #KEYS / 2
 
 if ARGV[1] == 'move' then
     for bucket = 1, buckets do
-        redis.call('ZADD', KEYS[bucket], 'XX', 'GT', now - ARGV[3], ARGV[2])
+        redis.call('ZREM', KEYS[bucket], '>' .. ARGV[2])
+        redis.call('ZADD', KEYS[bucket], 'GT', now - ARGV[3], ARGV[2])
+        if redis.call('PTTL', KEYS[bucket]) < tonumber(ARGV[4]) then
+            redis.call('PEXPIRE', KEYS[bucket], ARGV[4])
+        end
+    end
+    return 0
+end
+if ARGV[1] == 'release' then
+    for bucket = 1, buckets do
+        redis.call('ZREM', KEYS[bucket], ARGV[2], '>' .. ARGV[2])
     end
     return 0
 end
@@ -27,11 +40,13 @@ if ARGV[1] == 'hold' then
     return 0
 end
 
-local writes, ahead, requests = ARGV[1] == 'book', tonumber(ARGV[2]), cjson.decode(ARGV[3])
+local begins = ARGV[1] == 'begin'
+local writes = begins or ARGV[1] == 'book'
+local ahead, life, requests = tonumber(ARGV[2]), tonumber(ARGV[3]), cjson.decode(ARGV[4])
 local longest = {}
 for _, request in ipairs(requests) do
     for _, limit in ipairs(request[3]) do
-        longest[limit[1]] = math.max(longest[limit[1]] or 0, limit[3] + request[2])
+        longest[limit[1]] = math.max(longest[limit[1]] or life, limit[3] + request[2])
     end
 end
 
@@ -43,14 +58,19 @@ local function open_book(bucket)
         if writes then
             redis.call('ZREMRANGEBYSCORE', key, '-inf', now - longest[bucket])
         end
-        local times, of_token = {}, {}
+        local times, of_token, under_way = {}, {}, {}
         local found = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES')
         for i = 1, #found, 2 do
-            times[#times + 1] = tonumber(found[i + 1])
-            of_token[found[i]] = times[#times]
+            local at = tonumber(found[i + 1])
+            if string.sub(found[i], 1, 1) ~= '>' then
+                times[#times + 1] = at
+                of_token[found[i]] = at
+            elseif at > now - life then
+                under_way[#under_way + 1] = string.sub(found[i], 2)
+            end
         end
         local held = tonumber(redis.call('GET', KEYS[buckets + bucket]) or 0)
-        books[bucket] = {times = times, of_token = of_token, held = held, first_free = {}}
+        books[bucket] = {times = times, of_token = of_token, under_way = under_way, held = held, first_free = {}}
     end
     return books[bucket]
 end
@@ -84,8 +104,8 @@ local function next_free(times, calls, window, at)
     return at
 end
 
-local function find_time(limits)
-    local at, before = now, nil
+local function find_time(limits, from)
+    local at, before = from, nil
     for _, limit in ipairs(limits) do
         local book = open_book(limit[1])
         -- Within one call of this script times are only added, so what was too far ahead for one is so for the next.
@@ -126,6 +146,30 @@ local function kept_time(token, grace, limits)
     return at
 end
 
+-- Returns whether a call that begins now, in its slot or a moment after it, keeps every window.
+local function may_begin(token, at, limits)
+    for _, limit in ipairs(limits) do
+        local book, window = open_book(limit[1]), limit[3]
+        if limit[4] ~= 1 then
+            local count = place_after(book.times, at) - place_after(book.times, at - window)
+            local own = book.of_token[token]
+            if own and own <= at and own > at - window then
+                count = count - 1
+            end
+            for _, other in ipairs(book.under_way) do
+                local began = book.of_token[other]
+                if other ~= token and not (began and began > at - window) then
+                    count = count + 1
+                end
+            end
+            if count >= limit[2] then
+                return false
+            end
+        end
+    end
+    return true
+end
+
 local function forget(token, limits)
     for _, limit in ipairs(limits) do
         local book = open_book(limit[1])
@@ -157,20 +201,38 @@ local function enter(token, limits, at)
     end
 end
 
+local function begin(token, limits)
+    for _, limit in ipairs(limits) do
+        redis.call('ZADD', KEYS[limit[1]], now, '>' .. token)
+        if redis.call('PTTL', KEYS[limit[1]]) < life then
+            redis.call('PEXPIRE', KEYS[limit[1]], life)
+        end
+    end
+end
+
 local answer = {now}
 for _, request in ipairs(requests) do
     local token, grace, limits = request[1], request[2], request[3]
     local at = kept_time(token, grace, limits)
+    if begins and at and at <= now and not may_begin(token, at, limits) then
+        at = nil
+    end
     local booked = at ~= nil
     if not booked then
         forget(token, limits)
-        at = find_time(limits)
+        at = find_time(limits, now)
+        if begins and at == now and not may_begin(token, at, limits) then
+            at = find_time(limits, now + ASK_AGAIN_MS)
+        end
         booked = at <= now + ahead
         if booked then
             enter(token, limits, at)
         else
             remember_full(limits)
         end
+    end
+    if begins and booked and at <= now then
+        begin(token, limits)
     end
     answer[#answer + 1] = at
     answer[#answer + 1] = booked and 1 or 0

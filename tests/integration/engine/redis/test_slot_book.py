@@ -158,6 +158,68 @@ def test_a_call_that_took_long_counts_from_its_end(streams: Streams, book: SlotB
     assert book_now["next"] - book_now["t"] >= 200
 
 
+@pytest.fixture
+def patient_book(streams: Streams) -> SlotBook:
+    """One whose calls may be under way for as long as a slow machine needs."""
+    return SlotBook(streams.client, 3600.0)
+
+
+def _begin(book: SlotBook, request: SlotRequest) -> None:
+    """Wait for a slot, and let the call begin."""
+    book.book([request], AHEAD)
+    wait_until(lambda: book.begin(request, AHEAD).seconds == 0)
+
+
+def test_a_booked_slot_waits_for_a_call_before_it_that_ends_late(streams: Streams, patient_book: SlotBook) -> None:
+    """Its slot was booked a window after that of the other, which arrives at its end, as far as anybody knows."""
+    book = patient_book
+    first, second = (SlotRequest(name, [("chat", 1, 0.3), ("bot", 30, 1.0)]) for name in ("first", "second"))
+    _begin(book, first)
+    book.book([second], AHEAD)
+    slot = _read_book(streams, "chat")["second"]
+    wait_until(lambda: _redis_ms(streams) > slot + 50, what="the slot of the second has come")
+    assert book.begin(second, AHEAD).seconds > 0, "while the first is under way"
+    before = _redis_ms(streams)
+    book.move(first)
+    wait_until(lambda: book.begin(second, AHEAD).seconds == 0)
+    assert _redis_ms(streams) - before >= 300, "and for a window after its end"
+
+
+def test_a_slot_that_was_booked_before_the_other_call_ended_moves(streams: Streams, book: SlotBook) -> None:
+    first, second = (SlotRequest(name, [("chat", 1, 0.5)]) for name in ("first", "second"))
+    _begin(book, first)
+    book.book([second], AHEAD)
+    began = _read_book(streams, "chat")["first"]
+    wait_until(lambda: _redis_ms(streams) > began + 250, what="the first takes long, and ends before the second's slot")
+    ended = _redis_ms(streams)
+    book.move(first)
+    wait_until(lambda: book.begin(second, AHEAD).seconds == 0)
+    assert _redis_ms(streams) - ended >= 500
+
+
+def test_calls_under_way_hold_up_others_only_where_a_limit_is_full_and_no_longer_than_some_seconds(
+    streams: Streams, book: SlotBook, patient_book: SlotBook
+) -> None:
+    limits = [("bot", 2, 0.1)]
+    requests = [SlotRequest(f"t{number}", limits) for number in range(4)]
+    _begin(patient_book, requests[0])
+    wait_until(lambda: patient_book.begin(requests[1], AHEAD).seconds == 0)
+    patient_book.move(requests[1])
+    _begin(patient_book, requests[2])
+    assert patient_book.begin(requests[3], AHEAD).seconds > 0
+    patient_book.release(requests[2])
+    wait_until(lambda: patient_book.begin(requests[3], AHEAD).seconds == 0)
+    # Of a dead process nobody reports the end.
+    late = {f">{token}": _redis_ms(streams) - 5000 for token in ("t0", "t3")}
+    streams.client.raw.zadd(streams.keys.slot_book("bot"), late)
+    wait_until(lambda: book.begin(SlotRequest("t4", limits), AHEAD).seconds == 0)
+
+
+def _redis_ms(streams: Streams) -> int:
+    seconds, micros = streams.client.raw.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
 def test_a_lost_redis_has_an_empty_book_and_what_was_booked_is_booked_again(streams: Streams, book: SlotBook) -> None:
     requests = [SlotRequest(f"t{number}", [("bot", 1, 1.0)]) for number in range(2)]
     book.book(requests, AHEAD)

@@ -1,146 +1,37 @@
 """Deliveries from the row that waits to its end: admitted once, and every answer has its state."""
 
-import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar
 from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool
 from structlog.testing import capture_logs
 
-from consumer import Consumer
+from delivery_stage import ANSWERS, DeliveryStage, Plain
 from harness import items_of, start_run, wait_until
 from patience import patient
-from scheduler.delivery_runs import DeliveryRuns
 from streamworkers.actor import Actor
 from streamworkers.admin.runs import replay
-from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.host.metrics import PoolMetrics
-from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.jobs.deliver import Deliver
-from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
-from streamworkers.notifications.content import Content, Part, Picture
-from streamworkers.notifications.delivery import parts, slow_providers
-from streamworkers.notifications.delivery.calls import CallCounts
-from streamworkers.notifications.delivery.sender import Sender
-from streamworkers.notifications.delivery.slow_providers import SlowProviders
+from streamworkers.notifications.channels.channel import NotSentError
+from streamworkers.notifications.content import Picture
+from streamworkers.notifications.delivery import parts
+from streamworkers.notifications.delivery.call_counts import CallCounts
 from streamworkers.notifications.store.closing import CALL_LIFE, reopen_abandoned, reopen_deliveries
 from streamworkers.notifications.store.endpoints import switch_endpoint_off
 from streamworkers.notifications.store.sending import NotificationRow, claim_delivery, read_notifications_of
 
-ANSWERS: dict[str, Exception] = {
-    "dead": NotSentError("can't parse", permanent=True),
-    "off": NotSentError("bot was blocked", endpoint_off=True),
-    "later": NotSentError("too many requests", retry_after=10_072.0, bucket="plain:later"),
-    "failed": NotSentError("try again"),
-    "unknown": TimeoutError("no answer"),
-    "moved": NotSentError("migrated", moved_to="moved-there"),
-}
 
-
-class Plain(MessageChannel):
-    """A channel whose answer is in the address: what comes before `-` or the end."""
-
-    name: ClassVar[str] = "plain"
-    retry_seconds: ClassVar[Sequence[float]] = (300.0, 600.0)
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.sent: list[tuple[str, UUID, str]] = []
-        self.pictures: list[bytes | None] = []
-        self.times: list[float] = []
-
-    def check_address(self, address: str, options: Mapping[str, Any]) -> Address:
-        return Address(address, options)
-
-    def limits(self, address: Address) -> Sequence[Limit]:
-        return [Limit("plain:all", 1000, 1.0), Limit(f"plain:{address.address}", 1, 0.1)]
-
-    def render(self, content: Content, address: Address, *, has_picture: bool) -> list[Part]:
-        return [{"text": line} for line in (content.title, *content.lines)]
-
-    def send(self, part: Part, address: Address, *, delivery: UUID, picture: Picture | None) -> str | None:
-        self.sent.append((address.address, delivery, part["text"]))
-        self.times.append(time.monotonic())
-        self.pictures.append(None if picture is None else picture.data)
-        if address.address in ANSWERS and part["text"] != "fine":
-            raise ANSWERS[address.address]
-        return "provider-1"
-
-
-class Stage:
-    """Users, endpoints and deliveries, the service that admits, and a worker."""
-
-    def __init__(self, connection: Connection, runs: DeliveryRuns, consumer: Consumer, channel: Plain) -> None:
-        self.connection, self.runs, self.consumer, self.channel = connection, runs, consumer, channel
-        self.runs.seconds_between_runs = 0.0
-        connection.execute("INSERT INTO users (id) VALUES ('ann') ON CONFLICT DO NOTHING")
-
-    def add(self, address: str, *texts: str, **columns: Any) -> UUID:
-        """A delivery to an endpoint with this address."""
-        endpoint = self.connection.execute(
-            "INSERT INTO endpoints (user_id, name, channel, address, verified_at, created_by)"
-            " VALUES ('ann', %s, 'plain', %s, now(), 'test') ON CONFLICT (user_id, name) DO UPDATE SET name = %s"
-            " RETURNING id",
-            (address, address, address),
-        ).fetchone()
-        assert endpoint is not None
-        values = {
-            "channel": "plain",
-            "priority": "urgent",
-            "content": Jsonb({"title": (texts or ("hello",))[0], "lines": texts[1:]}),
-        } | columns
-        row = self.connection.execute(
-            f"INSERT INTO deliveries (user_id, endpoint_id, type, {', '.join(values)})"
-            f" VALUES ('ann', %s, 'message', {', '.join(['%s'] * len(values))}) RETURNING id",
-            (endpoint[0], *values.values()),
-        ).fetchone()
-        assert row is not None
-        return UUID(str(row[0]))
-
-    def work(self) -> None:
-        """Admit what is due, and send it."""
-        self.runs.run_once()
-        self.consumer.work_until_empty("notify")
-
-    def work_as_dead(self, delivery: UUID, run_id: int | None) -> None:
-        """Book a slot, claim, and call, as a worker that dies before it records the answer."""
-        limits = [*self.channel.limits(Address("failed", {}))]
-        SlotBook(self.runs._streams.client).book([SlotRequest(str(delivery), limits)], 2.0)
-        claim_delivery(self.connection, delivery, run_id, uuid.uuid4())
-        self.channel.send({"text": "fine"}, Address("failed", {}), delivery=delivery, picture=None)
-
-    def state(self, delivery: UUID) -> tuple[Any, ...]:
-        """State, reason, attempts and parts that were sent."""
-        row = self.connection.execute(
-            "SELECT state, reason, attempts, parts_sent FROM deliveries WHERE id = %s", (delivery,)
-        ).fetchone()
-        assert row is not None
-        return row
-
-
-@pytest.fixture
-def stage(connection: Connection, pool: "ConnectionPool[Connection]", streams: Streams, settings: Settings) -> Stage:
-    """A stage with the channel `plain`."""
-    job, channel = Deliver(), Plain(settings)
-    job.sender = Sender(settings, {"plain": channel}, SlotBook(streams.client))
-    registry = Registry([job])
-    runs = DeliveryRuns(pool, streams, registry, {"plain": channel}, 20)
-    return Stage(connection, runs, Consumer(settings, registry, streams, connection, "one"), channel)
-
-
-def test_every_answer_has_its_state(stage: Stage) -> None:
+def test_every_answer_has_its_state(stage: DeliveryStage) -> None:
     ids = {name: stage.add(name) for name in ("good", *ANSWERS)}
     stage.work()
     unknown = "unknown whether it was sent: TimeoutError: no answer"
@@ -166,7 +57,7 @@ def test_every_answer_has_its_state(stage: Stage) -> None:
     assert len(stage.channel.sent) == before
 
 
-def test_what_moves_to_an_address_that_the_user_has_goes_to_that_endpoint(stage: Stage) -> None:
+def test_what_moves_to_an_address_that_the_user_has_goes_to_that_endpoint(stage: DeliveryStage) -> None:
     stage.add("moved-there", "first")
     delivery = stage.add("moved")
     stage.work()
@@ -176,7 +67,7 @@ def test_what_moves_to_an_address_that_the_user_has_goes_to_that_endpoint(stage:
     assert rows == [("moved",), ("moved-there",)]
 
 
-def test_parts_are_sent_in_order_and_not_again(stage: Stage) -> None:
+def test_parts_are_sent_in_order_and_not_again(stage: DeliveryStage) -> None:
     delivery = stage.add("failed", "fine", "not fine")
     stage.work()
     assert stage.state(delivery) == ("failed", "try again", 1, 1)
@@ -185,7 +76,7 @@ def test_parts_are_sent_in_order_and_not_again(stage: Stage) -> None:
     assert [text for _, _, text in stage.channel.sent] == ["fine", "not fine", "not fine"]
 
 
-def test_each_part_and_each_repeated_call_counts_against_the_limits(stage: Stage) -> None:
+def test_each_part_and_each_repeated_call_counts_against_the_limits(stage: DeliveryStage) -> None:
     delivery = stage.add("failed", "fine", "fine", "fine")
     stage.runs.run_once()
     (run_id,) = stage.connection.execute("SELECT run_id FROM deliveries").fetchone() or (None,)
@@ -206,7 +97,9 @@ def test_each_part_and_each_repeated_call_counts_against_the_limits(stage: Stage
         ("DELETE FROM endpoints", "its endpoint was removed"),
     ],
 )
-def test_what_may_not_go_out_any_more_is_suppressed_at_the_claim(stage: Stage, change: str, reason: str) -> None:
+def test_what_may_not_go_out_any_more_is_suppressed_at_the_claim(
+    stage: DeliveryStage, change: str, reason: str
+) -> None:
     delivery = stage.add("good")
     stage.runs.run_once()
     stage.connection.execute(change.encode())
@@ -216,7 +109,7 @@ def test_what_may_not_go_out_any_more_is_suppressed_at_the_claim(stage: Stage, c
 
 @pytest.mark.parametrize(("policy", "state", "calls"), [("retry", "sent", 1), ("hold", "ambiguous", 0)])
 def test_a_delivery_that_another_was_sending_is_ambiguous(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, policy: str, state: str, calls: int
+    stage: DeliveryStage, monkeypatch: pytest.MonkeyPatch, policy: str, state: str, calls: int
 ) -> None:
     monkeypatch.setattr(Plain, "policy", policy)
     delivery = stage.add("good")
@@ -228,7 +121,7 @@ def test_a_delivery_that_another_was_sending_is_ambiguous(
     assert stage.connection.execute("SELECT ambiguities FROM deliveries").fetchone() == (1,)
 
 
-def test_thousands_that_wait_are_rows_and_each_is_in_one_run(stage: Stage) -> None:
+def test_thousands_that_wait_are_rows_and_each_is_in_one_run(stage: DeliveryStage) -> None:
     for number in range(30):
         stage.add("good", f"text {number}")
     for _ in range(3):
@@ -246,7 +139,7 @@ def test_thousands_that_wait_are_rows_and_each_is_in_one_run(stage: Stage) -> No
     assert sorted(text for _, _, text in stage.channel.sent) == sorted(f"text {number}" for number in range(30))
 
 
-def test_the_ledger_wins_and_people_open_deliveries_again(stage: Stage) -> None:
+def test_the_ledger_wins_and_people_open_deliveries_again(stage: DeliveryStage) -> None:
     dead, cancelled, gone, sending = (stage.add(name) for name in ("a", "b", "c", "d"))
     stage.runs.run_once()
     (run_id,) = stage.connection.execute("SELECT run_id FROM deliveries").fetchone() or (None,)
@@ -269,7 +162,7 @@ def test_the_ledger_wins_and_people_open_deliveries_again(stage: Stage) -> None:
     assert [stage.state(each)[0] for each in (dead, gone, sending)] == ["sent"] * 3
 
 
-def test_what_a_dead_sender_of_no_run_has_left_is_sent_again_and_named_by_its_claim(stage: Stage) -> None:
+def test_what_a_dead_sender_of_no_run_has_left_is_sent_again_and_named_by_its_claim(stage: DeliveryStage) -> None:
     delivery = stage.add("good", not_before="infinity")
     claim_delivery(stage.connection, delivery, None, uuid.uuid4())
     assert reopen_abandoned(stage.connection) == 0, "it may be calling"
@@ -287,7 +180,7 @@ def test_what_a_dead_sender_of_no_run_has_left_is_sent_again_and_named_by_its_cl
     assert stage.connection.execute("SELECT ambiguities FROM deliveries").fetchone() == (1,)
 
 
-def test_lateness_is_of_when_a_message_was_to_go_out(stage: Stage) -> None:
+def test_lateness_is_of_when_a_message_was_to_go_out(stage: DeliveryStage) -> None:
     delivery = stage.add("good", priority="high")
     stage.connection.execute("UPDATE deliveries SET due_at = now() - interval '1 h'")
     job, counts = stage.runs._registry["deliver"], CallCounts()
@@ -302,7 +195,7 @@ def test_lateness_is_of_when_a_message_was_to_go_out(stage: Stage) -> None:
 
 @pytest.mark.parametrize("text", ["no\x00thing", "half \ud800 a pair", "x" * 100_000])
 def test_any_words_of_a_provider_are_recorded_and_hold_up_no_other(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, text: str
+    stage: DeliveryStage, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setitem(ANSWERS, "strange", NotSentError(text, endpoint_off=True))
     strange, good = stage.add("strange"), stage.add("good")
@@ -315,7 +208,7 @@ def test_any_words_of_a_provider_are_recorded_and_hold_up_no_other(
     assert stage.connection.execute(off).fetchone() == (1,)
 
 
-def test_what_became_late_waits_for_the_end_of_quiet_hours_and_urgent_does_not(stage: Stage) -> None:
+def test_what_became_late_waits_for_the_end_of_quiet_hours_and_urgent_does_not(stage: DeliveryStage) -> None:
     late, urgent = stage.add("good", priority="high"), stage.add("loud")
     stage.runs.run_once()
     stage.connection.execute(
@@ -333,41 +226,7 @@ def test_what_became_late_waits_for_the_end_of_quiet_hours_and_urgent_does_not(s
     assert stage.state(late)[:2] == ("sent", None)
 
 
-def test_a_provider_that_lets_calls_hang_is_left_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_providers, "SLOW_SECONDS", 0.0)
-    monkeypatch.setattr(slow_providers, "SHORTEST_PAUSE_SECONDS", 300.0)
-    stage.add("unknown")
-    stage.work()
-    waiting = stage.add("good")
-    stage.work()
-    assert stage.state(waiting)[0] == "deferred"
-    assert stage.state(waiting)[1] == "its provider is left alone for a while"
-    assert len(stage.channel.sent) == 1
-
-
-def test_pauses_grow_and_an_answer_ends_them(streams: Streams) -> None:
-    book, limit = SlotBook(streams.client), ("slow:one", 10, 1.0)
-    slow = SlowProviders(book)
-
-    def pause() -> float:
-        (slot,) = book.plan([SlotRequest("a", [limit])], 0.0)
-        return slot.seconds
-
-    slow.ended("slow:one", 4.9, has_answered=False)
-    assert pause() == 0
-    slow.ended("slow:one", 100.0, has_answered=False)
-    assert 0 < pause() <= 100
-    slow.ended("slow:one", 100.0, has_answered=False)
-    assert 100 < pause() <= 200
-    for _ in range(5):
-        slow.ended("slow:one", 100.0, has_answered=False)
-    assert 500 < pause() <= 600
-    slow.ended("slow:one", 6.0, has_answered=True)
-    slow.ended("slow:two", 6.0, has_answered=False)
-    assert slow._pauses == {"slow:two": 6.0}
-
-
-def _notify(stage: Stage, delivery: UUID, text: str) -> None:
+def _notify(stage: DeliveryStage, delivery: UUID, text: str) -> None:
     notification = uuid.uuid4()
     stage.connection.execute(
         "INSERT INTO notifications (id, user_id, type, dedup_key, priority, data)"
@@ -378,7 +237,7 @@ def _notify(stage: Stage, delivery: UUID, text: str) -> None:
 
 
 def test_nothing_joins_a_digest_whose_text_is_made(
-    stage: Stage, database_url: str, monkeypatch: pytest.MonkeyPatch
+    stage: DeliveryStage, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delivery = stage.add("good", content=None, is_digest=True)
     for text in ("first", "second"):
@@ -395,7 +254,9 @@ def test_nothing_joins_a_digest_whose_text_is_made(
     assert (title, [line.split()[1] for line in lines]) == ("2 messages", ["first", "second"])
 
 
-def test_a_picture_is_drawn_once_and_goes_with_the_first_part(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_drawn_once_and_goes_with_the_first_part(
+    stage: DeliveryStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[str] = []
 
     def draw(_: Connection, notifications: Sequence[NotificationRow]) -> Picture:
@@ -416,7 +277,7 @@ def test_a_picture_is_drawn_once_and_goes_with_the_first_part(stage: Stage, monk
 
 
 def test_where_no_picture_can_be_drawn_the_text_says_where_the_bars_are(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: DeliveryStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Plain, "takes_pictures", True)
     job = stage.runs._registry["deliver"]
@@ -435,7 +296,7 @@ def test_where_no_picture_can_be_drawn_the_text_says_where_the_bars_are(
 
 
 def test_a_dead_item_that_is_replayed_sends_its_delivery_with_all_attempts(
-    stage: Stage, streams: Streams, monkeypatch: pytest.MonkeyPatch
+    stage: DeliveryStage, streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delivery = stage.add("dead")
     stage.work()
@@ -447,7 +308,7 @@ def test_a_dead_item_that_is_replayed_sends_its_delivery_with_all_attempts(
     assert stage.state(delivery) == ("sent", None, 0, 1)
 
 
-def test_a_lost_redis_loses_no_delivery(stage: Stage, streams: Streams) -> None:
+def test_a_lost_redis_loses_no_delivery(stage: DeliveryStage, streams: Streams) -> None:
     ids = [stage.add(name) for name in ("a", "b", "c")]
     stage.runs.run_once()
     streams.client.raw.flushdb()
@@ -456,7 +317,9 @@ def test_a_lost_redis_loses_no_delivery(stage: Stage, streams: Streams) -> None:
     assert [stage.state(each)[0] for each in ids] == ["sent"] * 3
 
 
-def test_what_no_message_can_be_made_of_is_dead_with_its_reason(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_message_can_be_made_of_is_dead_with_its_reason(
+    stage: DeliveryStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     strange, empty = stage.add("a", channel="telegraph"), stage.add("b", content=None)
     stage.work()
     assert stage.state(strange)[:2] == ("dead", "no channel 'telegraph' is installed")
@@ -468,7 +331,7 @@ def test_what_no_message_can_be_made_of_is_dead_with_its_reason(stage: Stage, mo
     assert stage.state(silent)[:2] == ("dead", "the channel plain made no message of it")
 
 
-def test_an_item_that_is_no_delivery_fails_for_good(stage: Stage, streams: Streams) -> None:
+def test_an_item_that_is_no_delivery_fails_for_good(stage: DeliveryStage, streams: Streams) -> None:
     stage.add("a")  # makes the sender's rows
     gone = str(uuid.uuid4())
     run = start_run(stage.connection, streams, stage.runs._registry, "deliver", "nonsense", gone)
