@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from ctypes.util import find_library
 from functools import cache
+from typing import NamedTuple
 
 from psycopg import pq
 
@@ -20,20 +21,31 @@ _CODES_ONLY = 3  # PQERRORS_SQLSTATE
 _CODE = re.compile(r":\s+([0-9A-Z]{5})$", re.MULTILINE)
 
 
-def find_connect_states(conninfo: str, seconds: float) -> list[str]:
-    """The SQLSTATE with which each host of `conninfo` rejects a connection; none if it answers nothing or accepts."""
+class ConnectAnswer(NamedTuple):
+    """The SQLSTATE with which each host rejects a connection, and what libpq says where there is none."""
+
+    states: list[str]
+    text: str
+
+
+_NO_ANSWER = ConnectAnswer([], "")
+
+
+def ask_to_connect(conninfo: str, seconds: float) -> ConnectAnswer:
+    """Try to connect once more; nothing is in the answer if no host answers, or if one accepts."""
     set_verbosity = _verbosity_setter()
     if set_verbosity is None:
-        return []
+        return _NO_ANSWER
     connection = pq.PGconn.connect_start(conninfo.encode())
     try:
         pointer = getattr(connection, "pgconn_ptr", None)
-        if connection.status == pq.ConnStatus.BAD or not pointer:
-            return []
+        if not pointer:
+            return _NO_ANSWER
         set_verbosity(pointer, _CODES_ONLY)
-        if not _poll(connection, time.monotonic() + seconds):
-            return []
-        return _CODE.findall(connection.error_message.decode("utf-8", "replace"))
+        if connection.status != pq.ConnStatus.BAD and not _poll(connection, time.monotonic() + seconds):
+            return _NO_ANSWER
+        text = connection.error_message.decode("utf-8", "replace")
+        return ConnectAnswer(_CODE.findall(text), text)
     finally:
         connection.finish()
 

@@ -13,9 +13,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from streamworkers.connect_state import find_connect_states
+from streamworkers.connect_state import ConnectAnswer, ask_to_connect
 from streamworkers.errors import BadInputError, FaultKind, ServiceUnreachableError, Store
 from streamworkers.faults import Fault, StoreFaultError, kind_of_state, word_postgres_fault
+from streamworkers.postgres_tls import find_postgres_tls_trouble
 
 if TYPE_CHECKING:
     from streamworkers.config import Settings
@@ -25,6 +26,7 @@ Statement = str | bytes | sql.SQL | sql.Composed
 
 CONNECT_TIMEOUT_SECONDS = 5
 _ASK_AGAIN_SECONDS = 1.0
+_PROBE_SECONDS = 5.0
 # Rejects a read-only server, so that after a failover no connection stays with the old primary.
 WRITABLE_ONLY: dict[str, Any] = {"target_session_attrs": "read-write"}
 CONNECT_OPTIONS: dict[str, Any] = {
@@ -153,7 +155,7 @@ def connect(
             raise
         return connection
     except psycopg.OperationalError as error:
-        fault = _find_connect_fault(url, options, error)
+        fault = find_connect_fault(url, options, error)
         raise ServiceUnreachableError(fault.text, fault.kind, Store.POSTGRESQL) from None
     except psycopg.ProgrammingError:
         # libpq's message quotes the part that it could not parse, which can be the password.
@@ -163,16 +165,20 @@ def connect(
         ) from None
 
 
-def _find_connect_fault(url: str, options: dict[str, Any], error: psycopg.OperationalError) -> Fault:
-    """Find out why there is no connection: a server that gives no reason is away.
+def find_connect_fault(url: str, options: dict[str, Any], error: psycopg.OperationalError) -> Fault:
+    """Find out why there is no connection, which may take seconds: a server that gives no reason is away.
 
     Of several hosts, one that will come back counts before one that rejects.
     """
     answer, states = " ".join(str(error).split()), [error.sqlstate] if error.sqlstate is not None else []
+    asked = ConnectAnswer(states, answer)
+    conninfo = make_conninfo(url, **{name: value for name, value in options.items() if name != "autocommit"})
     if not states and not isinstance(error, psycopg.errors.ConnectionTimeout):
-        words = {name: value for name, value in options.items() if name != "autocommit"}
-        states = find_connect_states(make_conninfo(url, **words), _ASK_AGAIN_SECONDS)
-    kinds = {kind_of_state(state, is_connection=True) or FaultKind.AWAY: state for state in reversed(states)}
+        asked = ask_to_connect(conninfo, _ASK_AGAIN_SECONDS)
+    said = asked.text if isinstance(error, PoolTimeout) else answer
+    if trouble := find_postgres_tls_trouble(conninfo, said, _PROBE_SECONDS):
+        return Fault(Store.POSTGRESQL, FaultKind.REJECTED, trouble)
+    kinds = {kind_of_state(state, is_connection=True) or FaultKind.AWAY: state for state in reversed(asked.states)}
     kind = next((kind for kind in FaultKind if kind in kinds), FaultKind.AWAY)
     state = kinds.get(kind)
     if state is not None and isinstance(error, PoolTimeout):
@@ -190,7 +196,7 @@ class Pool(ConnectionPool[Connection]):
         except PoolTimeout as error:
             assert isinstance(self.conninfo, str)
             assert isinstance(self.kwargs, dict)
-            raise StoreFaultError(_find_connect_fault(self.conninfo, self.kwargs, error)) from error
+            raise StoreFaultError(find_connect_fault(self.conninfo, self.kwargs, error)) from error
 
 
 def find_write_trouble(connection: Connection) -> str | None:

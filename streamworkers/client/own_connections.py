@@ -17,8 +17,15 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from streamworkers.client.driver_errors import find_own_error
 from streamworkers.client.steps import Query, Rows
-from streamworkers.database import CONNECT_OPTIONS, CONNECT_TIMEOUT_SECONDS, WRITABLE_ONLY, Connection, Pool
-from streamworkers.errors import ServiceUnreachableError, Store, UnknownOutcomeError
+from streamworkers.database import (
+    CONNECT_OPTIONS,
+    CONNECT_TIMEOUT_SECONDS,
+    WRITABLE_ONLY,
+    Connection,
+    Pool,
+    find_connect_fault,
+)
+from streamworkers.errors import ServiceUnreachableError, UnknownOutcomeError
 
 T = TypeVar("T")
 MOST_CONNECTIONS = 4
@@ -160,6 +167,9 @@ class AsyncOwnConnections:
                     commits = query.changes
                     await connection.execute("COMMIT")
                     return rows
+        except PoolTimeout as error:
+            fault = await asyncio.to_thread(find_connect_fault, self._url, _OPTIONS, error)
+            raise ServiceUnreachableError(fault.text, fault.kind, fault.store) from error
         except Exception as error:
             raise _translate(error, seconds, commits) from error
         raise AssertionError("the last connection is used or raises")
@@ -189,8 +199,6 @@ class AsyncOwnConnections:
 
 
 def _translate(error: Exception, seconds: float, commits: bool) -> Exception:
-    if isinstance(error, PoolTimeout):
-        return ServiceUnreachableError(f"PostgreSQL does not answer: no connection ({error})", store=Store.POSTGRESQL)
     own = find_own_error(error, seconds)
     if own is None:
         return error

@@ -18,8 +18,9 @@ from faults.faulty_pool import FaultyPool
 from harness import Scheduler, wait_until
 from patience import paced, patient
 from streamworkers.engine.host.http import MOST_REQUESTS
-from streamworkers.engine.redis import client as client_module
-from streamworkers.engine.redis.client import MOST_CONNECTIONS, RedisClient
+from streamworkers.engine.redis import connections
+from streamworkers.engine.redis.client import RedisClient
+from streamworkers.engine.redis.connections import MOST_CONNECTIONS
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
@@ -33,12 +34,9 @@ _OF_A_WORKER = 1
 _HANG_SECONDS = 1.0
 
 
-def test_a_process_waits_for_a_connection_instead_of_opening_more(
-    pool: FaultyPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "SOCKET_SECONDS", patient(5))
+def test_a_process_waits_for_a_connection_instead_of_opening_more(pool: FaultyPool) -> None:
     proxy = TcpProxy(str(pool.services.redis.socket_path))
-    client = RedisClient(f"redis://127.0.0.1:{proxy.port}", "bound")
+    client = RedisClient(f"redis://127.0.0.1:{proxy.port}", "bound", seconds=patient(5))
     answers: list[object] = []
     threads = [threading.Thread(target=lambda: answers.append(client.raw.ping())) for _ in range(3 * MOST_CONNECTIONS)]
     proxy.hang()
@@ -57,9 +55,8 @@ def test_a_process_waits_for_a_connection_instead_of_opening_more(
 def test_a_connection_that_does_not_become_free_is_a_redis_that_is_away(
     pool: FaultyPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "SOCKET_SECONDS", 0.2)
-    monkeypatch.setattr(client_module, "MOST_CONNECTIONS", 1)
-    client = RedisClient(pool.services.redis.url, "bound")
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
+    client = RedisClient(pool.services.redis.url, "bound", seconds=0.2)
     held = client.raw.connection_pool.get_connection()
     with pytest.raises(RedisUnavailableError, match="Redis does not answer: No connection available"):
         client.run("hold_lease", ["bound:lease"], ["me", 1])

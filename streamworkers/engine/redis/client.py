@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from streamworkers.engine.redis.connections import (
+    MOST_CONNECTIONS,
+    SOCKET_SECONDS,
+    TlsError,
+    bounded_options,
+    make_pool,
+)
 from streamworkers.engine.redis.keys import MESSAGE_PREFIX, Keys
 from streamworkers.engine.redis.sentinel_url import SENTINEL_SCHEME, parse_sentinel_url
 from streamworkers.errors import BadInputError, FaultKind, RedisUnavailableError, Store
 from streamworkers.faults import word_fault
 
-MOST_CONNECTIONS = 32
-SOCKET_SECONDS = 10.0
 # What Redis 6.2 puts before the error of a command that a script called.
 _SCRIPT_PREFIX = re.compile(r"^(ERR )?Error running script \(call to f_\w+\): (@user_script: ?\d+: )+-?")
 _CODE = re.compile(r"^[A-Z]{2,}(?= )")
@@ -138,19 +141,10 @@ class _Client(redis.Redis):
             raise redis.exceptions.NoPermissionError(f"{error} ({called})") from None
 
 
-_OPTIONS: dict[str, Any] = {
-    "protocol": 2,
-    # No silent retries: a repeated XREADGROUP would lose the first one's entries from sight.
-    "retry": Retry(NoBackoff(), 0),
-    "health_check_interval": 0,
-}
-
-
 def open_client(url: str, seconds: float = SOCKET_SECONDS) -> redis.Redis:
     """Return a thread-safe client, which connects when it is first used. Raises BadInputError for a malformed URL."""
-    bounded = {**_OPTIONS, "socket_timeout": seconds, "socket_connect_timeout": min(5.0, seconds)}
     if url.startswith(SENTINEL_SCHEME):
-        service = parse_sentinel_url(url)
+        service, bounded = parse_sentinel_url(url), bounded_options(seconds)
         options = {**bounded, **service.sentinel_login}
         sentinel: Any = Sentinel(service.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         client: redis.Redis = sentinel.master_for(
@@ -158,14 +152,7 @@ def open_client(url: str, seconds: float = SOCKET_SECONDS) -> redis.Redis:
         )
         return client
     try:
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            # An idle connection is kept, so that without a bound their number would be the most that were ever needed.
-            max_connections=MOST_CONNECTIONS,
-            timeout=seconds,
-            **bounded,
-        )
-        return _Client.from_pool(pool)
+        return _Client.from_pool(make_pool(url, seconds))
     except ValueError:
         # The parser's message may quote a part of a password.
         raise BadInputError(
@@ -204,6 +191,8 @@ def translate_errors(explain: Callable[[], str] = str) -> Iterator[None]:
 
 
 def _unavailable(error: redis.RedisError, text: str, explain: Callable[[], str]) -> RedisUnavailableError:
+    if isinstance(error, TlsError):
+        return RedisUnavailableError(text, FaultKind.REJECTED)
     code = _code_of(error, text)
     if isinstance(error, redis.ResponseError) or code in _ADVICE:
         kind = _KINDS.get(code, FaultKind.REJECTED)
