@@ -4,6 +4,7 @@ Debian's packages are unpacked, not installed: see `debian_packages`.
 """
 
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -87,10 +88,12 @@ def _wrapped(folder: Path, programs: Path, names: Sequence[str]) -> Path:
         program = folder / programs / name
         if not program.exists():
             raise UsageError(f"{folder} has no {programs / name}: remove the folder, and it is fetched again")
-        script = scripts / name
-        script.write_text(
+        # Renamed into its place, as another process may be running it.
+        unfinished, script = scripts / f"{name}.{os.getpid()}", scripts / name
+        unfinished.write_text(
             f'#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(":".join(libraries))} exec {shlex.quote(str(program))} "$@"\n',
             encoding="utf-8",
         )
-        script.chmod(0o755)
+        unfinished.chmod(0o755)
+        unfinished.replace(script)
     return scripts
