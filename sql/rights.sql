@@ -47,7 +47,7 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO streamworkers_app', tables);
         EXECUTE format('GRANT USAGE ON SEQUENCE %s TO streamworkers_app', sequences);
         REVOKE INSERT, UPDATE, DELETE ON schema_migrations, telegram_key FROM streamworkers_app;
-        REVOKE UPDATE ON submissions FROM streamworkers_app;
+        REVOKE UPDATE ON submissions, run_events FROM streamworkers_app;
         REVOKE UPDATE, DELETE ON alert_versions, audit_log, audit_seals FROM streamworkers_app;
         GRANT EXECUTE ON FUNCTION ensure_run_items_partition(date), ensure_ohlcv_1min_partition(timestamptz),
             drop_run_items_partition(date), canonical_json(jsonb), canonical_request(jsonb),
@@ -63,7 +63,7 @@ BEGIN
         EXECUTE later || 'GRANT SELECT ON TABLES TO streamworkers_readonly';
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'streamworkers_client') THEN
-        GRANT SELECT ON client_runs, client_items, client_jobs TO streamworkers_client;
+        GRANT SELECT ON client_runs, client_items, client_events, client_jobs TO streamworkers_client;
         GRANT EXECUTE ON FUNCTION submit_runs(jsonb), submit_run(jsonb), cancel_client_run(bigint)
             TO streamworkers_client;
     END IF;

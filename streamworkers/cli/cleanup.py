@@ -26,6 +26,7 @@ def cleanup(dry_run: bool, as_json: bool) -> None:
             pattern_days=settings.pattern_retention_days,
             indicator_days=settings.indicator_retention_days,
             run_item_days=settings.run_item_retention_days,
+            run_event_days=settings.run_event_retention_days,
             run_days=settings.run_retention_days,
             health_days=settings.health_retention_days,
             alert_days=settings.alert_retention_days,

@@ -15,6 +15,7 @@ class RetentionSettings(BaseModel):
     pattern_retention_days: int = Field(90, ge=1, le=_MOST_DAYS, description="Days that detected patterns are kept")
     indicator_retention_days: int = Field(180, ge=1, le=_MOST_DAYS, description="Days that indicator results are kept")
     run_item_retention_days: int = Field(30, ge=1, le=_MOST_DAYS, description="Days that the items of runs are kept")
+    run_event_retention_days: int = Field(7, ge=1, le=_MOST_DAYS, description="Days that the events of runs are kept")
     run_retention_days: int = Field(
         365, ge=1, le=_MOST_DAYS, description="Days that runs, submissions and ticks are kept"
     )

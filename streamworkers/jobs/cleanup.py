@@ -31,6 +31,7 @@ _KEPT_DAYS = {
     "daily_patterns": "pattern_days",
     "indicator_results": "indicator_days",
     "run_items": "run_item_days",
+    "run_events": "run_event_days",
     "ticks": "run_days",
     "submissions": "run_days",
     "runs": "run_days",
@@ -70,6 +71,7 @@ class CleanupParameters(JobParameters):
     pattern_days: int = Field(90, ge=1, le=36_500)
     indicator_days: int = Field(180, ge=1, le=36_500)
     run_item_days: int = Field(30, ge=1, le=36_500)
+    run_event_days: int = Field(7, ge=1, le=36_500)
     run_days: int = Field(365, ge=1, le=36_500)
     health_days: int = Field(30, ge=1, le=36_500)
     series_change_days: int = Field(90, ge=7, le=36_500)  # who has missed changes for so long looks at all bars

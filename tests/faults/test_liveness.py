@@ -22,7 +22,7 @@ from streamworkers.market.targets import MarketTargets
 pytestmark = pytest.mark.timeout(300)
 QUICK = {
     *("supervisor", "heartbeat", "lease-keeper", "promoter", "reclaimer", "reconciler", "outbox"),
-    *("preparer", "submissions"),
+    *("preparer", "submissions", "progress"),
 }
 RARE = {"session-guard"}
 SLOW = {"pruner", "job-types"}

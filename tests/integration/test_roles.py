@@ -138,6 +138,7 @@ def test_the_client_role_submits_runs_and_sees_its_own(
     submit(connection, "ledger_entry", symbols=["B"])
     rows = client.execute('SELECT id, job, status, key, "user", prepared_at, reason FROM client_runs').fetchall()
     assert rows == [(mine, "ledger_entry", "PENDING", "k", "ann", None, None)]
+    assert client.execute("SELECT run_id, seq, kind FROM client_events").fetchall() == [(mine, 1, "submitted")]
     many = client.execute("SELECT count(*) FROM submit_runs(%s)", (Jsonb([{"job": "noop", "symbols": ["A"]}] * 3),))
     assert many.fetchone() == (3,)
     assert client.execute("SELECT count(*) FROM client_runs").fetchone() == (4,)
@@ -147,7 +148,8 @@ def test_the_client_role_submits_runs_and_sees_its_own(
 
 def test_the_client_role_can_do_nothing_else(client: Connection, connection: Connection) -> None:
     """Every table, view, sequence and function of the schema, but for what it is granted by name."""
-    allowed = {"client_runs", "client_items", "client_jobs", "submit_run", "submit_runs", "cancel_client_run"}
+    views = {"client_runs", "client_items", "client_events", "client_jobs"}
+    allowed = {*views, "submit_run", "submit_runs", "cancel_client_run"}
     relations = connection.execute(
         "SELECT relname, relkind FROM pg_class"
         " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')"
@@ -170,7 +172,7 @@ def test_the_client_role_can_do_nothing_else(client: Connection, connection: Con
         for name, signature in functions
         if client.execute("SELECT has_function_privilege(%s, 'EXECUTE')", (signature,)).fetchone() == (True,)
     }
-    assert granted == allowed - {"client_runs", "client_items", "client_jobs"}
+    assert granted == allowed - views
 
 
 @pytest.mark.parametrize(
@@ -208,8 +210,9 @@ def test_a_client_cannot_put_its_own_tables_before_those_of_the_function(client:
 def test_nobody_rewrites_what_was_submitted(app: Connection, connection: Connection, registry: Registry) -> None:
     install_jobs(connection, registry)
     submit(app, "noop", symbols=["A"])
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        app.execute("UPDATE submissions SET requested_by = 'nobody'")
+    for statement in ("UPDATE submissions SET requested_by = 'nobody'", "UPDATE run_events SET kind = 'ended'"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            app.execute(statement)
 
 
 def test_a_day_with_an_open_run_cannot_be_dropped(app: Connection, streams: Streams, registry: Registry) -> None:

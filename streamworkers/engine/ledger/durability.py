@@ -19,6 +19,11 @@ def commit_lazily(connection: Connection) -> None:
     connection.execute("SET LOCAL synchronous_commit TO off")
 
 
+def commit_safely(connection: Connection) -> None:
+    """Let the commit of the open transaction, which may have only read, wait until all that it has seen is safe."""
+    connection.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'streamworkers', '')")
+
+
 def wait_for_commits(connection: Connection) -> None:
     """Return when all lazy commits so far of this session are as safe as any commit."""
     connection.execute(_WAIT)

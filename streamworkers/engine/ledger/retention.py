@@ -12,6 +12,7 @@ from streamworkers.database import Connection
 _LOCK_WAIT = "2s"
 _CANDIDATES = {
     "runs": "completed_at < %s",
+    "run_events": "at < %s",
     "ticks": "decided_at < %s AND state <> 'waiting'",
     "submissions": "submitted_at < %s",
     "health_checks": "checked_at < %s",

@@ -39,6 +39,7 @@ from streamworkers.engine.services.loop import PromptLoop, Service, ServiceLoop,
 from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.engine.services.preparer import Preparer, Targets, follow_submissions
+from streamworkers.engine.services.progress import ProgressFollower
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.pruner import Pruner
 from streamworkers.engine.services.reclaimer import Reclaimer
@@ -214,6 +215,7 @@ class Supervisor:
                 rule=StallRule.of(settings),
             ),
             OutboxRelay(self._pool, streams, metrics),
+            ProgressFollower(self._pool, queues),
             SessionGuard(self._pool),
             JobTypeRecorder(self._pool, self._options.jobs),
             Pruner(self._pool, streams, queues, lambda: set(streams.inspector.read_heartbeats())),
