@@ -11,6 +11,7 @@ import httpx
 import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
+from pydantic import SecretStr
 
 from consumer import Consumer
 from harness import ServiceUrls
@@ -82,7 +83,13 @@ class ApiStage:
 
 @contextmanager
 def running_api(
-    urls: ServiceUrls, key_prefix: str, registry: Registry, proxy_port: int | None = None, **changed: Any
+    urls: ServiceUrls,
+    key_prefix: str,
+    registry: Registry,
+    proxy_port: int | None = None,
+    *,
+    listens: bool = False,
+    **changed: Any,
 ) -> Iterator[ApiStage]:
     """A server with a database of its own, which it may reach through a proxy.
 
@@ -101,6 +108,8 @@ def running_api(
         settings = quick_settings(urls.redis, database_url, key_prefix).model_copy(update=limits | changed)
         install_jobs(connection, registry)
         reached = make_conninfo(database_url, host="127.0.0.1", port=proxy_port) if proxy_port else database_url
+        if listens:
+            settings = settings.model_copy(update={"listen_url": SecretStr(database_url)})
         process = ApiProcess(settings, urls.redis, reached, ApiOptions("127.0.0.1", 0))
         with closing(process), httpx.Client(timeout=patient(30)) as client:
             process.start()

@@ -9,6 +9,7 @@ import msgspec
 from streamworkers.actor import LOCAL, Actor
 from streamworkers.admin.tokens import ApiToken
 from streamworkers.api.diagnosing import Diagnoser
+from streamworkers.api.event_answers import EventsWanted
 from streamworkers.api.problem import Forbidden, Problem
 from streamworkers.config import Settings
 from streamworkers.database import Connection
@@ -86,11 +87,12 @@ class ApiCall:
 
 @dataclass(slots=True)
 class ApiAnswer:
-    """What a request is answered with; `body` is encoded as JSON."""
+    """What a request is answered with; `body` is encoded as JSON. With `follow`, events of a run are the answer."""
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    follow: EventsWanted | None = None
 
     def encode(self) -> bytes:
         """The bytes of the body; none for an answer without one."""

@@ -5,14 +5,19 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import structlog
 
+from streamworkers.api.event_answers import STREAM_HEADERS, stream_events, wait_for_page
+from streamworkers.api.event_feed import EventFeed, Follower
 from streamworkers.api.metrics import ApiMetrics
 from streamworkers.api.operation import Operation, Routes
 from streamworkers.api.probes import Probes
 from streamworkers.api.problem import Problem, Unavailable, to_headers, write_problem
+from streamworkers.api.routes.table import OPERATIONS
 from streamworkers.api.threads import DaemonThreads
 from streamworkers.api.working import ApiRequest, Outgoing, RequestWorker
 from streamworkers.config import Settings
@@ -39,10 +44,15 @@ class Gateway:
     """The ASGI application. No header of a proxy and no Host is trusted: the address is that of the connection."""
 
     def __init__(
-        self, settings: Settings, routes: Routes, worker: RequestWorker, probes: Probes, metrics: ApiMetrics
+        self,
+        settings: Settings,
+        worker: RequestWorker,
+        probes: Probes,
+        feed: EventFeed,
+        metrics: ApiMetrics,
     ) -> None:
-        self._settings, self._routes, self._worker = settings, routes, worker
-        self._probes, self._metrics = probes, metrics
+        self._settings, self._routes, self._worker = settings, Routes(OPERATIONS), worker
+        self._probes, self._feed, self._metrics = probes, feed, metrics
         self._threads = DaemonThreads(settings.api_connections, "request")
         self._slots: asyncio.Semaphore | None = None
 
@@ -64,6 +74,14 @@ class Gateway:
             async with asyncio.timeout(self._settings.api_request_seconds):
                 body = await self._read(scope, receive)
             outgoing = await self._work(self._make_request(scope, request_id, operation, values, body))
+            if (wanted := outgoing.follow) is not None:
+                with self._feed.following(wanted.position) as follower:
+                    if wanted.wait is None:
+                        self._note(request_id, operation, outgoing, time.monotonic() - began)
+                        await self._stream(follower, receive, send, request_id)
+                        return
+                    page = await wait_for_page(follower, receive, wanted.wait)
+                    outgoing = replace(outgoing, body=msgspec.json.encode(page))
         except TimeoutError:
             outgoing = _write(Problem(408, "too-slow", "the body did not arrive in time"), request_id)
         except Problem as problem:
@@ -131,6 +149,22 @@ class Gateway:
             text = "the request took too long; if it changes something, repeat it with the same Idempotency-Key"
             raise Unavailable(text, "time-limit")
         return future.result()
+
+    async def _stream(self, follower: Follower, receive: Receive, send: Send, request_id: str) -> None:
+        """Send events as they come. A client that does not take them in time has to come again."""
+
+        async def send_bytes(body: bytes) -> None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+
+        headers = to_headers({**_ALWAYS, **STREAM_HEADERS, "X-Request-Id": request_id})
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await stream_events(follower, receive, send_bytes, self._settings.api_stream_seconds)
+            async with asyncio.timeout(SEND_SECONDS):
+                await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            log.info("answer_not_taken", request=request_id)
 
     def _note(self, request_id: str, operation: Operation | None, outgoing: Outgoing, seconds: float) -> None:
         route = operation.route if operation is not None else "unknown"

@@ -1,5 +1,6 @@
 """The metrics of an API process: rate, errors and duration by route, each of few values."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,6 +23,11 @@ class ApiMetrics:
             ("method", "route", "status"),
             registry=self.registry,
         )
+        self._followers = Gauge(
+            "streamworkers_api_followers",
+            "Requests that follow the events of runs now",
+            registry=self.registry,
+        )
         self._seconds = Histogram(
             "streamworkers_api_request_duration_seconds",
             "Duration of requests to the HTTP API",
@@ -29,6 +35,10 @@ class ApiMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+
+    def watch_followers(self, count: Callable[[], float]) -> None:
+        """Read the number of requests that follow runs when it is asked for."""
+        self._followers.set_function(count)
 
     def begin_at_zero(self, routes: list[tuple[str, str]]) -> None:
         """Create the series of these methods and routes at 0: rate() misses the first count of a new series."""

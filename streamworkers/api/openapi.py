@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 
+from streamworkers.api.event_answers import EVENT_STREAM
 from streamworkers.api.operation import Nothing, Operation
 from streamworkers.api.problem import ProblemBody
 from streamworkers.api.routes.table import OPERATIONS
 
 FILE = Path(__file__).parent.parent.parent / "docs" / "reference" / "openapi.json"
 _REFERENCE = "#/components/schemas/{name}"
+_TEXT = {"type": "string"}
 _ALWAYS = (401, 403, 408, 413, 422, 429, 500, 503)
 _TAGS = {"type": "string", "minLength": 1, "maxLength": 200}
 _INTRODUCTION = (
@@ -90,6 +92,9 @@ def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _headers(operation: Operation) -> list[dict[str, Any]]:
+    if operation.is_stream:
+        text = "The id of the last event that is known; the stream goes on behind it"
+        return [{"name": "Last-Event-ID", "in": "header", "required": False, "description": text, "schema": _TEXT}]
     if 428 in operation.problems:
         text = "The ETag of the version that you have seen, or * for any"
         return [{"name": "If-Match", "in": "header", "required": True, "description": text, "schema": _TAGS}]
@@ -101,8 +106,11 @@ def _headers(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    good = {"description": operation.summary, "content": {"application/json": {"schema": _schema(operation.answer)}}}
-    responses: dict[str, Any] = {str(operation.status): good}
+    kinds = {"application/json": {"schema": _schema(operation.answer)}}
+    responses: dict[str, Any] = {str(operation.status): {"description": operation.summary, "content": kinds}}
+    if operation.is_stream:
+        kinds[EVENT_STREAM] = {"schema": {"type": "string"}}
+        responses["204"] = {"description": "There is nothing more to stream"}
     content = {"application/problem+json": {"schema": _schema(ProblemBody)}}
     for status in sorted({*_ALWAYS, *operation.problems}):
         responses[str(status)] = {"description": f"Problem {status}", "content": content}

@@ -23,7 +23,8 @@ class Operation:
 
     `query` and `body` are the types that the request is read into, `answer` is that of the answer's body. A `changing`
     operation has a row in the audit log, whatever its outcome; `action` and `object_type` name it there. One that
-    `only_reads` changes nothing, although it is a POST, because what it reads is a body.
+    `only_reads` changes nothing, although it is a POST, because what it reads is a body. One that `is_stream` is also
+    answered by server-sent events.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     is_at_root: bool = False
     only_reads: bool = False
+    is_stream: bool = False
     example: dict[str, Any] | None = field(default=None, compare=False)
 
     @property

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -9,24 +10,25 @@ from psycopg_pool import ConnectionPool
 
 from streamworkers.api.call import ApiService
 from streamworkers.api.diagnosing import Diagnoser
+from streamworkers.api.event_feed import EventFeed, follow_notifications
 from streamworkers.api.gateway import Gateway
 from streamworkers.api.limits import open_limits
 from streamworkers.api.metrics import ApiMetrics
-from streamworkers.api.operation import Routes
 from streamworkers.api.probes import Probes
 from streamworkers.api.routes.table import OPERATIONS
 from streamworkers.api.server import ApiServer
 from streamworkers.api.working import RequestWorker
 from streamworkers.config import Settings
-from streamworkers.database import Connection, SessionLimits, open_pool
+from streamworkers.database import Connection, SessionLimits, connect, open_pool
 from streamworkers.engine.host.fault_board import list_troubles
 from streamworkers.engine.host.fault_metrics import STOPPED, FaultCollector
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
-from streamworkers.engine.host.loop import Loop
+from streamworkers.engine.host.loop import ConnectionLoop, Loop
 from streamworkers.engine.host.metrics import DatabasePoolCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.redis.streams import open_streams
+from streamworkers.faults import describe
 
 log = structlog.get_logger()
 
@@ -50,6 +52,23 @@ class _Watching(Loop):
         self._stop_requested.wait(1.0)
 
 
+class ListeningLoop(ConnectionLoop):
+    """Waits for notifications, which nothing depends on: without them events are found by looking, within a second."""
+
+    _is_lost = False
+
+    def succeeded(self) -> None:
+        """Note that it listens, or listens again."""
+        super().succeeded()
+        self._is_lost = False
+
+    def failed(self, error: Exception) -> None:
+        """Log it once; it is no fault that keeps the process from its work."""
+        if not self._is_lost:
+            log.warning("notifications_lost", error=describe(error))
+        self._is_lost = True
+
+
 class ApiProcess:
     """Answers requests until SIGTERM or SIGINT."""
 
@@ -59,7 +78,9 @@ class ApiProcess:
         self._database_url = database_url
         self._streams = open_streams(redis_url, settings.key_prefix, settings.message_prefix)
         self._limits = open_limits(redis_url, settings.key_prefix)
-        limits = SessionLimits(settings.api_statement_seconds, lock=1.0, idle_in_transaction=10.0)
+        limits = self._session_limits = SessionLimits(
+            settings.api_statement_seconds, lock=1.0, idle_in_transaction=10.0
+        )
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url, application=self.host.id, max_size=settings.api_connections, limits=limits
         )
@@ -68,15 +89,29 @@ class ApiProcess:
         )
         worker = RequestWorker(self._pool, ApiService(settings, self._streams, Diagnoser()), self._limits)
         self._probes = Probes(self.not_ready, settings.api_ready_seconds)
-        self._gateway = Gateway(settings, Routes(OPERATIONS), worker, self._probes, self.metrics)
+        self._feed = EventFeed(self._connect, settings.api_streams, notifies=settings.listen_url is not None)
+        self._gateway = Gateway(settings, worker, self._probes, self._feed, self.metrics)
         self._server = ApiServer(options.host, options.port, self._gateway)
         self._main = self.host.add(_Watching("main", self.host.signals))
         self.host.add(ProcessHeartbeat(self._beats, "api", self.host.id, self._describe_doing))
+        self._event_loops = [self.host.add(loop) for loop in self._make_event_loops(settings)]
         self._register_metrics()
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
 
+    def _connect(self) -> Connection:
+        return connect(self._database_url, application=self.host.id, limits=self._session_limits)
+
+    def _make_event_loops(self, settings: Settings) -> list[Loop]:
+        loops: list[Loop] = [ConnectionLoop("event-feed", self._feed.work)]
+        if settings.listen_url is not None:
+            url = settings.listen_url.get_secret_value()
+            listen = partial(connect, url, application=self.host.id, limits=self._session_limits)
+            loops.append(ListeningLoop("event-notices", partial(follow_notifications, listen, self._feed.wake)))
+        return loops
+
     def _register_metrics(self) -> None:
         self.metrics.begin_at_zero([(operation.method, operation.route) for operation in OPERATIONS])
+        self.metrics.watch_followers(lambda: len(self._feed))
         self.metrics.registry.register(DatabasePoolCollector(self._pool))
         self.metrics.registry.register(FaultCollector(STOPPED, self.host.faults.standing))
         self.metrics.registry.register(self.host.collect_failing())
@@ -88,6 +123,9 @@ class ApiProcess:
 
     def start(self) -> None:
         """Start to answer requests, in threads."""
+        for loop in self._event_loops:
+            if not loop.is_alive():
+                loop.start()
         self._server.start()
         log.info("api_listens", port=self.port)
 
@@ -102,6 +140,8 @@ class ApiProcess:
 
     def close(self) -> None:
         """ApiAnswer what is in progress, and close all connections; once is enough."""
+        self._feed.close()
+        stop_loops([loop for loop in self._event_loops if loop.is_alive()])
         self._server.stop()
         self._gateway.close()
         self._probes.close()

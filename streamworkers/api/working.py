@@ -14,6 +14,7 @@ from streamworkers.actor import Actor
 from streamworkers.admin.tokens import ApiToken, find_token, note_use
 from streamworkers.api.attempts import Attempts
 from streamworkers.api.call import JSON, ApiAnswer, ApiCall, ApiService, Caller
+from streamworkers.api.event_answers import EventsWanted
 from streamworkers.api.idempotency import KeyedRequest, answer_once, read_key
 from streamworkers.api.limits import RequestLimits
 from streamworkers.api.operation import Nothing, Operation
@@ -58,6 +59,7 @@ class Outgoing:
     headers: dict[str, str]
     body: bytes
     token: int | None = None
+    follow: EventsWanted | None = None
 
 
 @dataclass(slots=True)
@@ -130,7 +132,8 @@ class RequestWorker:
             after.append(lambda connection: note_use(connection, caller.token.id))
         if key is None:
             answer = work()
-            return Outgoing(answer.status, {"Content-Type": JSON, **answer.headers}, answer.encode(), caller.token.id)
+            headers = {"Content-Type": JSON, **answer.headers}
+            return Outgoing(answer.status, headers, answer.encode(), caller.token.id, answer.follow)
         keyed = KeyedRequest(caller.token.id, key, request.operation.method, request.path, request.body)
         status, body, is_kept = answer_once(connection, keyed, lambda: ((made := work()).status, made.encode()))
         headers = {"Content-Type": JSON} | ({"Idempotency-Replayed": "true"} if is_kept else {})

@@ -26,6 +26,15 @@ class ApiSettings(BaseModel):
         le=120,
         description="Seconds after which a request to the HTTP API is answered, whatever it waits for",
     )
+    api_streams: int = Field(
+        500, ge=0, le=900, description="Requests that may follow the events of runs in an API process at once"
+    )
+    api_stream_seconds: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="Longest life of a stream of events, in seconds; its client goes on behind the last id",
+    )
     api_ready_seconds: float = Field(
         1.0, ge=0.1, le=30, description="Seconds within which `/readyz` of the HTTP API answers"
     )

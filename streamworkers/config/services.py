@@ -28,6 +28,11 @@ class ServiceSettings(BaseModel):
     database_url: SecretStr | None = Field(
         None, description="URL of PostgreSQL: `postgresql://…`; without it, the embedded PostgreSQL"
     )
+    listen_url: SecretStr | None = Field(
+        None,
+        description="URL of PostgreSQL, without a pooler in between, on which an API process waits for events of runs;"
+        " without it, it looks for them each second",
+    )
     data_dir: Path = Field(Path(".streamworkers"), description="Folder of the embedded services")
     embedded_redis_server: Path | None = Field(None, description="Program to run as the embedded Redis")
     embedded_postgres_bin: Path | None = Field(None, description="Folder with `initdb`, `pg_ctl` and `postgres`")
@@ -70,7 +75,7 @@ class ServiceSettings(BaseModel):
             )
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "listen_url")
     @classmethod
     def _require_database_url(cls, value: SecretStr | None) -> SecretStr | None:
         text = value.get_secret_value() if value is not None else None

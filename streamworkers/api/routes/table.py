@@ -2,6 +2,7 @@
 
 from streamworkers.api.routes.alert_actions import ALERT_ACTION_OPERATIONS
 from streamworkers.api.routes.alerts import ALERT_OPERATIONS
+from streamworkers.api.routes.events import EVENT_OPERATIONS
 from streamworkers.api.routes.health import HEALTH_OPERATIONS
 from streamworkers.api.routes.market import MARKET_OPERATIONS
 from streamworkers.api.routes.notifications import NOTIFICATION_OPERATIONS
@@ -16,6 +17,7 @@ from streamworkers.api.routes.schedules import SCHEDULE_OPERATIONS
 OPERATIONS = (
     *RUN_OPERATIONS,
     *RUN_LIST_OPERATIONS,
+    *EVENT_OPERATIONS,
     *OLD_JOB_OPERATIONS,
     *SCHEDULE_OPERATIONS,
     *SCHEDULE_TIME_OPERATIONS,

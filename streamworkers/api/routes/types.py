@@ -1,7 +1,7 @@
 """What the bodies of answers hold: the types of the OpenAPI document. A test compares real answers with them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -41,6 +41,7 @@ class RunView(msgspec.Struct):
     started_at: datetime | None
     completed_at: datetime | None
     reason: str | None
+    last_event: int
 
 
 class ItemView(msgspec.Struct):
@@ -65,6 +66,25 @@ class ItemPage(msgspec.Struct):
 
     items: list[ItemView]
     next: int | None
+
+
+class EventView(msgspec.Struct):
+    """What happened to a run: `id` is its number and that of the event; what `data` holds depends on the kind."""
+
+    id: str
+    run_id: int
+    seq: int
+    kind: Literal["submitted", "prepared", "running", "progress", "ended", "reopened", "resync"]
+    data: dict[str, Any]
+    at: datetime
+
+
+class EventPageView(msgspec.Struct):
+    """Events of a run; `next` is the value of `after` for the next page. The last one `is_over`: the run has ended."""
+
+    events: list[EventView]
+    next: str
+    is_over: bool
 
 
 class StartedRun(msgspec.Struct):

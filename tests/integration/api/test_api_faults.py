@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -22,7 +23,7 @@ def postgres(service_urls: ServiceUrls) -> Iterator[TcpProxy]:
 @pytest.fixture(scope="module")
 def distant(service_urls: ServiceUrls, postgres: TcpProxy, registry: Registry) -> Iterator[ApiStage]:
     """A server that reaches PostgreSQL through a proxy."""
-    limits = {"api_request_seconds": 3.0, "api_connections": 2}
+    limits: dict[str, Any] = {"api_request_seconds": 3.0, "api_connections": 2}
     with running_api(service_urls, f"test-{secrets.token_hex(6)}", registry, postgres.port, **limits) as stage:
         yield stage
 
