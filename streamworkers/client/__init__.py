@@ -13,7 +13,7 @@
 
 from streamworkers.client.async_client import AsyncClient, AsyncRunHandle
 from streamworkers.client.client import Client, RunHandle
-from streamworkers.client.records import RunItem, RunState, SubmittableJob
+from streamworkers.client.records import RunEvent, RunItem, RunState, SubmittableJob
 from streamworkers.client.request import Request, RequestFields, TypedJob
 from streamworkers.errors import (
     BadInputError,
@@ -39,6 +39,7 @@ __all__ = [
     "Request",
     "RequestFields",
     "RunEndedError",
+    "RunEvent",
     "RunHandle",
     "RunItem",
     "RunRejectedError",

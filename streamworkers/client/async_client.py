@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from streamworkers.client.caller_connection import run_on_async
 from streamworkers.client.calls import ITEMS_OF_A_PAGE, ClientCalls
+from streamworkers.client.following import LONGEST_SECONDS, Following
 from streamworkers.client.options import ClientOptions
 from streamworkers.client.own_connections import AsyncOwnConnections
-from streamworkers.client.records import RunItem, RunState, RunStatus, SubmittableJob
+from streamworkers.client.records import RunEvent, RunItem, RunState, RunStatus, SubmittableJob
 from streamworkers.client.request import Request, RequestFields, TypedJob, encode
 from streamworkers.client.steps import CallReply, HttpCall, Pause, Query, Rows, Step, Steps, take_steps_async
 from streamworkers.errors import BadInputError
@@ -97,6 +98,17 @@ class AsyncClient:
         """Return the newest runs that this login has submitted, newest first; `before` is the id of an older page."""
         return await self._take(self._calls.list_runs({"job": job, "status": status, "user": user}, before, limit))
 
+    async def events(self, run_id: int, seconds: float = LONGEST_SECONDS, *, after: int = 0) -> AsyncIterator[RunEvent]:
+        """Yield what happens to a run, from its first event or behind number `after`, until it has ended.
+
+        No event is missing and none comes twice, whatever is away in between; where some are not kept any more, one of
+        kind `resync` has the state of the run. Raises WaitTimeoutError after `seconds`, and UnknownRunError.
+        """
+        following = Following(self._calls.door, run_id, after, seconds)
+        while not following.is_over:
+            for event in await self._take(following.read_page()):
+                yield event
+
     async def jobs(self) -> list[SubmittableJob]:
         """Return the jobs that can be submitted, by name; of a job in two releases, both."""
         return await self._take(self._calls.door.read_jobs())
@@ -148,6 +160,10 @@ class AsyncRunHandle:
         failed raises nothing: see `status`, or `succeeded`.
         """
         return await self._client._take(self._client._calls.wait(self.id, seconds))
+
+    def events(self, seconds: float = LONGEST_SECONDS, *, after: int = 0) -> AsyncIterator[RunEvent]:
+        """Yield what happens to the run until it has ended, as `AsyncClient.events` does."""
+        return self._client.events(self.id, seconds, after=after)
 
     async def result(self, key: str, timeframe: str | None = None) -> Any:
         """Return what the job returned for an item, such as a symbol. Raises NoResultError, with the item's error."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from streamworkers.client.records import RunItem, RunState, SubmittableJob, Submitted
+from streamworkers.client.records import EventPage, RunItem, RunState, SubmittableJob, Submitted
 from streamworkers.client.steps import Steps
 
 
@@ -11,6 +11,7 @@ class Door(Protocol):
     """One way to the pool. Nothing here is repeated or waited for: that is the business of `ClientCalls`."""
 
     checks_parameters: bool  # false: what is at the door does so
+    waits: bool  # for events; false: the caller pauses
 
     def submit(self, requests: Sequence[Mapping[str, Any]], call_key: str) -> Steps[list[Submitted]]:
         """Submit runs, all or none; returns the run of each request. `call_key` is that of this call and its tries."""
@@ -22,6 +23,10 @@ class Door(Protocol):
 
     def list_runs(self, chosen: Mapping[str, str | None], before: int | None, limit: int) -> Steps[list[RunState]]:
         """Return the newest runs with the chosen job, status and user that are older than `before`, newest first."""
+        ...
+
+    def read_events(self, run_id: int, after: int, seconds: float) -> Steps[EventPage]:
+        """Return the next events of a run; a door that `waits` waits for them for a while. Raises UnknownRunError."""
         ...
 
     def read_items(self, run_id: int, after: int, limit: int) -> Steps[list[RunItem]]:

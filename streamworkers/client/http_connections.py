@@ -31,7 +31,7 @@ class HttpConnections:
 
         Raises ServiceUnreachableError if it certainly took no effect, and UnknownOutcomeError if nobody knows.
         """
-        seconds = min(self._seconds, call.seconds or self._seconds)
+        seconds = min(self._seconds, call.seconds or self._seconds) + call.waits
         until, parts = time.monotonic() + seconds, bytearray()
         try:
             with self._opened().stream(**_words(call, seconds)) as answer:
@@ -65,7 +65,7 @@ class AsyncHttpConnections:
 
     async def run(self, call: HttpCall) -> CallReply:
         """Make a call, as `HttpConnections.run` does."""
-        seconds = min(self._seconds, call.seconds or self._seconds)
+        seconds = min(self._seconds, call.seconds or self._seconds) + call.waits
         until, parts = time.monotonic() + seconds, bytearray()
         try:
             async with self._opened().stream(**_words(call, seconds)) as answer:

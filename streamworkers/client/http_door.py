@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from streamworkers.client.door import Door
-from streamworkers.client.records import RunItem, RunState, SubmittableJob, Submitted
+from streamworkers.client.records import EventPage, RunItem, RunState, SubmittableJob, Submitted
 from streamworkers.client.steps import CallReply, HttpCall, Pause, Steps
 from streamworkers.errors import (
     BadInputError,
@@ -23,6 +23,7 @@ from streamworkers.errors import (
 T = TypeVar("T")
 _TYPE = "urn:streamworkers:problem:"
 _LONGEST_PAUSE = 2.0
+_LONGEST_WAIT = 20.0
 _MOST_ITEMS_OF_A_KEY = 100
 _RULES = {"key-conflict": KeyConflictError, "unknown-job": UnknownJobError}
 
@@ -31,6 +32,7 @@ class HttpDoor(Door):
     """Calls over HTTP. The API checks parameters itself; a call's key lets it be sent again."""
 
     checks_parameters = False
+    waits = True
 
     def submit(self, requests: Sequence[Mapping[str, Any]], call_key: str) -> Steps[list[Submitted]]:
         """Submit runs, all or none; returns the run of each request."""
@@ -55,6 +57,13 @@ class HttpDoor(Door):
         """Return the newest runs that the token may see that match and are older than `before`, newest first."""
         found = yield from _ask(HttpCall("GET", "/runs", query={**chosen, "before": before, "limit": limit}))
         return _read(found["items"], list[RunState])
+
+    def read_events(self, run_id: int, after: int, seconds: float) -> Steps[EventPage]:
+        """Return the next events of a run, as soon as there are any within a while. Raises UnknownRunError."""
+        wait = min(seconds, _LONGEST_WAIT)
+        query = {"after": after, "wait": round(wait, 3)}
+        found = yield from _ask(HttpCall("GET", f"/runs/{run_id}/events", query, waits=wait), run_id)
+        return _read(found, EventPage)
 
     def read_items(self, run_id: int, after: int, limit: int) -> Steps[list[RunItem]]:
         """Return the next items of a run, by their place in it."""

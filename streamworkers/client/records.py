@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 RunStatus = Literal["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
+EventKind = Literal["submitted", "prepared", "running", "progress", "ended", "reopened", "resync"]
 ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
 
 
@@ -50,6 +51,28 @@ class RunState:
     def succeeded(self) -> bool:
         """True if all of its items are completed."""
         return self.status == "COMPLETED"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """What happened to a run; `seq` is its number in the run, and what `data` holds depends on the kind.
+
+    `resync` stands for events that are not kept any more, and has the state of the run.
+    """
+
+    run_id: int
+    seq: int
+    kind: EventKind
+    data: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """The next events of a run; `is_over` if it has ended and there are no more."""
+
+    events: list[RunEvent]
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True)

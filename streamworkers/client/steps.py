@@ -27,7 +27,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """A call of the HTTP API; the answer is a `CallReply`. `key` lets it be sent again without a second effect."""
+    """A call of the HTTP API; the answer is a `CallReply`. `key` lets it be sent again without a second effect.
+
+    `waits` is for how long the API may wait before it answers, beside the seconds of the call.
+    """
 
     method: str
     path: str
@@ -35,6 +38,7 @@ class HttpCall:
     body: Any = None
     key: str | None = None
     seconds: float | None = None
+    waits: float = 0.0
 
     @property
     def changes(self) -> bool:

@@ -32,7 +32,17 @@ def database_url(service_urls: ServiceUrls) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def jobs_installed(connection: Connection, registry: Registry) -> None:
     """There are no runs, and the jobs are recorded, as by a process of the pool."""
-    for table in ("run_items", "runs", "submissions", "job_types", "outbox", "effects", "audit_log", "api_idempotency"):
+    for table in (
+        "run_items",
+        "run_events",
+        "runs",
+        "submissions",
+        "job_types",
+        "outbox",
+        "effects",
+        "audit_log",
+        "api_idempotency",
+    ):
         connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
     install_jobs(connection, registry)
 

@@ -24,6 +24,8 @@ from streamworkers.client import (
     WaitTimeoutError,
 )
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from submitting import load
 
 
 def _count(connection: Connection) -> int:
@@ -257,3 +259,62 @@ def test_a_release_that_came_since_is_known(client: Client, connection: Connecti
     client.enqueue("ledger_entry", {"milliseconds": 1}, symbols=["A"])
     with pytest.raises(BadInputError, match=r"fresh.*x.* is not of (the )?type '?integer"):
         client.enqueue("ledger_entry", {"fresh": "x"}, symbols=["A"])
+
+
+def test_a_run_is_followed_to_its_end(client: Client, workers: Pool) -> None:
+    run = client.enqueue("misbehaving", symbols=["PERMANENT", "B"])
+    worker = threading.Thread(target=workers.work)
+    worker.start()
+    events = list(run.events(patient(60)))
+    worker.join()
+    assert [(event.run_id, event.seq, event.kind) for event in events] == [
+        (run.id, seq, kind) for seq, kind in enumerate(("submitted", "prepared", "running", "ended"), 1)
+    ]
+    counts = {"items": 2, "completed": 1, "failed": 1, "cancelled": 0}
+    assert [event.data for event in events[1:]] == [
+        {"items": 2},
+        {"items": 2},
+        {"status": "COMPLETED_WITH_ERRORS", **counts, "reason": None},
+    ]
+    assert all(event.at.tzinfo is not None for event in events)
+    assert list(client.events(run.id, after=2)) == events[2:]
+    assert list(run.events(after=4)) == []
+
+
+def test_events_that_are_not_kept_are_replaced_by_the_state(
+    client: Client, workers: Pool, connection: Connection
+) -> None:
+    run = client.enqueue("ledger_entry", symbols=["A"])
+    workers.work()
+    connection.execute("DELETE FROM run_events WHERE seq < 4")
+    (event,) = run.events(patient(30))
+    counts = {"items": 1, "completed": 1, "failed": 0, "cancelled": 0}
+    state = {"job": "ledger_entry", "status": "COMPLETED", **counts, "reason": None}
+    assert (event.seq, event.kind, event.data) == (4, "resync", state)
+    assert [event.kind for event in run.events(after=3)] == ["ended"]
+
+
+def test_following_has_an_end(client: Client) -> None:
+    run = client.enqueue("noop", symbols=["A"])
+    text = rf"run {run.id} has not ended within 0.1 s \(behind event 1: no other one\); it goes on"
+    with pytest.raises(WaitTimeoutError, match=text):
+        list(run.events(0.1, after=1))
+    for seconds in (-1, float("inf"), float("nan")):
+        with pytest.raises(BadInputError, match=f"{seconds} is no time to follow a run: name seconds from 0 on"):
+            list(run.events(seconds))
+    for after in (-1, 2**31):
+        with pytest.raises(BadInputError, match=f"after {after} is not the number of an event, from 0 to 2147483647"):
+            list(run.events(after=after))
+    with pytest.raises(UnknownRunError, match="there is no run 424242 of this "):
+        list(client.events(424242))
+
+
+def test_an_event_is_seen_when_its_commit_is_safe(client: Client, connection: Connection) -> None:
+    run = client.enqueue("noop", symbols=["A"])
+    connection.execute("UPDATE runs SET prepared_at = now(), item_count = 1")
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit TO off")
+        ledger.cancel_run(connection, load(connection, run.id))
+    (lazy,) = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
+    assert [event.kind for event in run.events(patient(30), after=2)] == ["ended"]
+    assert connection.execute("SELECT pg_current_wal_flush_lsn() >= %s", lazy).fetchone() == (True,)

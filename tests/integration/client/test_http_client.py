@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from client_stage import HTTP_KINDS, ApiAccess, opened_client
+from harness import wait_until
 from patience import patient
 from streamworkers.client import (
     BadInputError,
@@ -26,6 +28,8 @@ from streamworkers.client.http_door import HttpDoor
 from streamworkers.client.records import Submitted
 from streamworkers.client.steps import Steps
 from streamworkers.database import Connection
+from streamworkers.engine import ledger
+from submitting import load
 from tcp_proxy import TcpProxy
 
 
@@ -92,6 +96,22 @@ def test_no_call_waits_for_an_api_that_does_not_answer(kind: str, api: ApiAccess
         proxy.reject()
         with opened_client(kind, url, token=api.token) as client, pytest.raises(StreamworkersError):
             client.jobs()
+
+
+def test_a_run_is_followed_although_the_api_is_away_in_between(
+    kind: str, api: ApiAccess, connection: Connection
+) -> None:
+    with TcpProxy(("127.0.0.1", api.port)) as proxy, ThreadPoolExecutor(1) as threads:
+        url = f"http://127.0.0.1:{proxy.port}"
+        with opened_client(kind, url, token=api.token, timeout=patient(10)) as client:
+            run = client.enqueue("noop", symbols=["A"])
+            proxy.cut_after(0)  # the first answer
+            following = threads.submit(lambda: list(run.events(patient(60))))
+            wait_until(lambda: proxy.cuts == 1, what="the answer is cut")
+            proxy.reject()
+            ledger.cancel_run(connection, load(connection, run.id))
+            proxy.resume()
+            assert [event.kind for event in following.result(patient(60))] == ["submitted", "ended"]
 
 
 def test_the_token_decides_what_is_allowed(kind: str, api: ApiAccess) -> None:
