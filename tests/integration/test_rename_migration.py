@@ -22,7 +22,7 @@ from streamworkers.engine.redis.inspector import Backlog
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.reconciler import Reconciler
-from streamworkers.migrations import create_roles, migrate, migrations_folder
+from streamworkers.migrations import migrate, migrations_folder, sql_folder
 
 _SEED = Path(__file__).parent / "previous_release.sql"
 _TABLES = {
@@ -337,9 +337,9 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
-def test_rights_are_granted_again_under_the_new_names(old_release: Connection, tmp_path: Path) -> None:
-    create_roles(old_release)
-    _rename(old_release, tmp_path)
+def test_rights_are_granted_again_under_the_new_names(old_release: Connection) -> None:
+    old_release.execute((sql_folder() / "roles.sql").read_bytes())
+    migrate(old_release)
     old_release.execute("SET ROLE streamworkers_readonly")
     for name in (*_TABLES.values(), *_VIEWS):
         assert old_release.execute(f"SELECT count(*) FROM {name}").fetchone() != (0,), name
