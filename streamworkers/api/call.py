@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -14,6 +15,8 @@ from streamworkers.api.problem import Forbidden, Problem
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.notifications.channels.channel import MessageChannel
+from streamworkers.notifications.channels.registry import load_channels
 
 JSON = "application/json"
 
@@ -66,6 +69,16 @@ class ApiService:
     streams: Streams
     diagnoser: Diagnoser
 
+    @property
+    def channels(self) -> Mapping[str, MessageChannel]:
+        """The installed channels, loaded when one is first asked for."""
+        return _load_channels(self.settings)
+
+
+@lru_cache(maxsize=1)
+def _load_channels(settings: Settings) -> Mapping[str, MessageChannel]:
+    return load_channels(settings)
+
 
 @dataclass(slots=True)
 class ApiCall:
@@ -87,13 +100,21 @@ class ApiCall:
 
 @dataclass(slots=True)
 class ApiAnswer:
-    """What a request is answered with; `body` is encoded as JSON. With `follow`, events of a run are the answer."""
+    """What a request is answered with; `body` is encoded as JSON. With `follow`, events of a run are the answer.
+
+    `once` is part of the body as it is sent, and not of what is kept for the same request sent again: a secret.
+    """
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     follow: EventsWanted | None = None
+    once: dict[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """The bytes of the body; none for an answer without one."""
+        """The bytes of the body that may be kept; none for an answer without one."""
         return b"" if self.status in (204, 304) else msgspec.json.encode(self.body)
+
+    def encode_whole(self) -> bytes:
+        """The bytes of the body as it is sent."""
+        return msgspec.json.encode({**self.body, **self.once}) if self.once else self.encode()

@@ -72,7 +72,8 @@ def _describe(operation: Operation) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": _schema(operation.body)}
         if operation.example is not None:
             content["example"] = operation.example
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        needed = any(field.required for field in msgspec.structs.fields(operation.body))
+        described["requestBody"] = {"required": needed, "content": {"application/json": content}}
     return described
 
 

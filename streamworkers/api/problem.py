@@ -66,6 +66,10 @@ class InvalidInput(Problem):
         super().__init__(422, "invalid", detail)
 
 
+class WrongTry(InvalidInput):
+    """What was tried is wrong and counts: what the request has written so far takes effect."""
+
+
 class Unavailable(Problem):
     """The same request can succeed later."""
 

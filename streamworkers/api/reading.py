@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,7 @@ MOST_DEPTH = 32
 LARGEST_INTEGER = 2**63 - 1
 _MOST_FIELDS = 100
 _TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 
@@ -46,10 +48,21 @@ def read_query(query: bytes, wanted: type[Wanted]) -> Wanted:
             raise InvalidInput(f"query parameter {name[:80]!r} is given twice")
     for text in _find_wrong(values):
         raise InvalidInput(text)
+    kind: Any = wanted  # a type may be the key of a cache, which mypy does not see
+    for name in _moments(kind) & values.keys():
+        if not _DATE.match(values[name]):  # which a lax reader takes for seconds since 1970
+            raise InvalidInput(f"the query: {name} {values[name][:80]!r} is no time as 2026-11-26T18:00:00Z")
     try:
         return msgspec.convert(values, wanted, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the query: {error}") from None
+
+
+@cache
+def _moments(wanted: type[Any]) -> frozenset[str]:
+    """The names of the parameters that are moments."""
+    found = msgspec.json.schema(wanted)["$defs"][wanted.__name__]["properties"].items()
+    return frozenset(name for name, schema in found if "date-time" in str(schema))
 
 
 def read_number(text: str, kind: str) -> int:

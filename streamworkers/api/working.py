@@ -18,7 +18,16 @@ from streamworkers.api.event_answers import EventsWanted
 from streamworkers.api.idempotency import KeyedRequest, answer_once, read_key
 from streamworkers.api.limits import RequestLimits
 from streamworkers.api.operation import Nothing, Operation
-from streamworkers.api.problem import Forbidden, Hidden, Problem, Unauthorized, Unavailable, to_problem, write_problem
+from streamworkers.api.problem import (
+    Forbidden,
+    Hidden,
+    Problem,
+    Unauthorized,
+    Unavailable,
+    WrongTry,
+    to_problem,
+    write_problem,
+)
 from streamworkers.api.reading import read_body, read_query
 from streamworkers.audit.record import AuditChange, Outcome, record_change
 from streamworkers.database import Connection
@@ -98,9 +107,14 @@ class RequestWorker:
         after: list[Callable[[Connection], None]] = []
         try:
             with connection.transaction():
-                answer = self._answer_in(connection, request, seen, after)
+                try:
+                    answer: Outgoing | WrongTry = self._answer_in(connection, request, seen, after)
+                except WrongTry as wrong:
+                    answer = wrong
                 if request.abandoned.is_set():
                     raise Unavailable("the request took too long", "time-limit")
+            if isinstance(answer, WrongTry):
+                raise answer
         except Exception as error:  # noqa: BLE001
             problem = _as_problem(error, request.id)
             self._record_problem(connection, request, problem, seen)
@@ -132,12 +146,19 @@ class RequestWorker:
             after.append(lambda connection: note_use(connection, caller.token.id))
         if key is None:
             answer = work()
-            headers = {"Content-Type": JSON, **answer.headers}
-            return Outgoing(answer.status, headers, answer.encode(), caller.token.id, answer.follow)
-        keyed = KeyedRequest(caller.token.id, key, request.operation.method, request.path, request.body)
-        status, body, is_kept = answer_once(connection, keyed, lambda: ((made := work()).status, made.encode()))
-        headers = {"Content-Type": JSON} | ({"Idempotency-Replayed": "true"} if is_kept else {})
-        return Outgoing(status, headers, body, caller.token.id)
+            return _to_good(answer, caller)
+        made: list[ApiAnswer] = []
+
+        def work_once() -> tuple[int, bytes]:
+            made.append(work())
+            return made[0].status, made[0].encode()
+
+        target = f"{request.path}?{request.query.decode('latin-1')}" if request.query else request.path
+        keyed = KeyedRequest(caller.token.id, key, request.operation.method, target, request.body)
+        status, body, is_kept = answer_once(connection, keyed, work_once)
+        if is_kept:
+            return Outgoing(status, {"Content-Type": JSON, "Idempotency-Replayed": "true"}, body, caller.token.id)
+        return _to_good(made[0], caller)
 
     def _authenticate(self, connection: Connection, request: ApiRequest, seen: _Seen) -> Caller:
         """Find the caller by one statement, whatever is presented. Raises Unauthorized."""
@@ -212,6 +233,11 @@ def _to_outgoing(problem: Problem, request_id: str, seen: _Seen) -> Outgoing:
     headers = {"Content-Type": "application/problem+json", **problem.headers, **seen.headers}
     token = seen.token.id if seen.token is not None else None
     return Outgoing(problem.status, headers, write_problem(problem, request_id), token)
+
+
+def _to_good(answer: ApiAnswer, caller: Caller) -> Outgoing:
+    headers = {"Content-Type": JSON, **answer.headers}
+    return Outgoing(answer.status, headers, answer.encode_whole(), caller.token.id, answer.follow)
 
 
 def _try_step(connection: Connection, step: Callable[[Connection], Any]) -> None:

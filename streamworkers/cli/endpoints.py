@@ -1,32 +1,22 @@
 """`streamworkers endpoints`: where users can be reached with notifications."""
 
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any
-
 import click
 
 from streamworkers.actor import Actor
 from streamworkers.cli.session import Session, json_option, parse_parameters, print_json, print_table
 from streamworkers.errors import UnknownNameError
-from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
-from streamworkers.notifications.content import Content
+from streamworkers.notifications.described_endpoints import describe_endpoint, send_test
 from streamworkers.notifications.store.codes import issue_code, verify_endpoint
 from streamworkers.notifications.store.endpoints import (
-    Endpoint,
     add_endpoint,
-    find_endpoint,
     list_endpoints,
     remove_endpoint,
     switch_endpoint_off,
     switch_endpoint_on,
 )
-from streamworkers.notifications.store.messages import add_message
 from streamworkers.users import require_user
 
-_TEST = Content("Test", ("This endpoint works: notifications come here.",))
-_TEST_LIFE = timedelta(hours=1)
 _user = click.option("--user", default="local", show_default=True, help="The user whose endpoint it is.")
 _name = click.argument("name")
 
@@ -68,7 +58,7 @@ def list_of_user(user: str, as_json: bool) -> None:
         require_user(connection, user)
         found = list_endpoints(connection, user)
     channels = load_channels(session.settings)
-    rows = [_row(each, channels) for each in found]
+    rows = [describe_endpoint(each, channels) for each in found]
     if as_json:
         print_json(rows)
         return
@@ -131,30 +121,9 @@ def verify(name: str, code: str | None, user: str, as_json: bool) -> None:
 @json_option
 def test(name: str, user: str, as_json: bool) -> None:
     """Send a test to the endpoint NAME, past preferences and quiet hours."""
-    with Session.open().database() as connection, connection.transaction():
-        add_message(connection, find_endpoint(connection, user, name), "message", _TEST, _TEST_LIFE)
+    with Session.open().database() as connection:
+        send_test(connection, Actor(user), name)
     _print_outcome(name, "test queued", as_json)
-
-
-def _row(endpoint: Endpoint, channels: Mapping[str, MessageChannel]) -> dict[str, Any]:
-    channel = channels.get(endpoint.channel)
-    return {
-        "name": endpoint.name,
-        "channel": endpoint.channel,
-        "address": "(the channel is not installed here)" if channel is None else channel.show_address(endpoint.target),
-        "state": _state(endpoint),
-        "verified_at": endpoint.verified_at,
-        "off_at": endpoint.off_at,
-        "off_reason": endpoint.off_reason,
-        "created_at": endpoint.created_at,
-        "created_by": endpoint.created_by,
-    }
-
-
-def _state(endpoint: Endpoint) -> str:
-    if endpoint.off_at is not None:
-        return f"off: {endpoint.off_reason}"
-    return "on" if endpoint.verified_at is not None else "not verified"
 
 
 def _print_outcome(name: str, outcome: str, as_json: bool) -> None:

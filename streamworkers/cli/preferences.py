@@ -2,19 +2,17 @@
 
 import re
 from dataclasses import asdict
-from datetime import time
 from typing import Any
 
 import click
 
 from streamworkers.actor import Actor
 from streamworkers.cli.session import Session, json_option, print_json, print_table
-from streamworkers.database import Connection
-from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.errors import BadInputError
 from streamworkers.notifications.channels.registry import load_channels
-from streamworkers.notifications.notification_types import ANY, CODE_TYPE, NOTIFICATION_TYPES
+from streamworkers.notifications.given_preferences import parse_local_time, require_known_names
+from streamworkers.notifications.notification_types import ANY
 from streamworkers.notifications.preferences import MODES, Preference, QuietHours
-from streamworkers.notifications.store.notifications import find_types
 from streamworkers.notifications.store.preferences import (
     read_preferences,
     read_quiet_hours,
@@ -69,13 +67,13 @@ def set_mode(mode: str, type_name: str, channel: str, user: str, as_json: bool, 
     """
     session = Session.open()
     with session.database() as connection:
-        _require_known(connection, session, type_name, channel)
+        require_known_names(connection, load_channels(session.settings), type_name, channel)
         if mode == _DEFAULT:
             if any(value is not None for value in digest.values()):
                 raise BadInputError("default removes a preference, and has no time of a digest")
             remove_preference(connection, Actor(user), type_name, channel)
         else:
-            at = None if digest["at"] is None else _parse_time(digest["at"])
+            at = None if digest["at"] is None else parse_local_time(digest["at"])
             wish = Preference(type_name, channel, mode, digest["every"], at, digest["zone"])  # type: ignore[arg-type]
             set_preference(connection, Actor(user), wish)
     if as_json:
@@ -103,27 +101,11 @@ def quiet(hours: str, zone: str | None, user: str, as_json: bool) -> None:
         click.echo(f"quiet hours: {_quiet_text(found)}")
 
 
-def _require_known(connection: Connection, session: Session, type_name: str, channel: str) -> None:
-    """A preference for a name that nothing has would be without effect, and nobody would notice."""
-    known = ({*NOTIFICATION_TYPES} - {CODE_TYPE}) | find_types(connection)
-    if type_name != ANY and type_name not in known:
-        raise UnknownNameError("type of notification", type_name, known)
-    if channel != ANY and channel not in (channels := load_channels(session.settings)):
-        raise UnknownNameError("channel", channel, channels)
-
-
 def _parse_hours(text: str, zone: str | None) -> QuietHours:
     span = _SPAN.fullmatch(text)
     if span is None:
         raise BadInputError(f"{text!r} is neither two local times, such as 22:00-07:00, nor off")
-    return QuietHours(_parse_time(span[1]), _parse_time(span[2]), zone or "")
-
-
-def _parse_time(text: str) -> time:
-    try:
-        return time.fromisoformat(text)
-    except ValueError:
-        raise BadInputError(f"{text!r} is not a local time of hours and minutes, such as 18:00") from None
+    return QuietHours(parse_local_time(span[1]), parse_local_time(span[2]), zone or "")
 
 
 def _row(preference: Preference) -> dict[str, Any]:

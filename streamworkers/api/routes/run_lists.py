@@ -50,7 +50,7 @@ def _list_runs(call: ApiCall) -> ApiAnswer:
     (before,) = read_cursor(query.cursor, filters) or (query.before,)
     rows = list_visible_runs(call.connection, call.caller.viewer, replace(wanted, before_id=before), query.limit + 1)
     following = (rows[query.limit - 1]["id"],) if len(rows) > query.limit else None
-    return _answer_page(rows[: query.limit], following, query.limit, filters, as_of)
+    return answer_page(rows[: query.limit], following, query.limit, filters, as_of)
 
 
 def _walk_runs(call: ApiCall, wanted: RunFilter, filters: dict[str, Any]) -> ApiAnswer:
@@ -61,19 +61,20 @@ def _walk_runs(call: ApiCall, wanted: RunFilter, filters: dict[str, Any]) -> Api
     place = None if given is None else WalkPlace.from_numbers(given)
     walk = walk_runs(call.connection, call.caller.viewer, wanted, place, query.limit)
     following = None if walk.place is None else walk.place.to_numbers()
-    answer = _answer_page(walk.rows, following, query.limit, filters, walk.began_at)
+    answer = answer_page(walk.rows, following, query.limit, filters, walk.began_at)
     if walk.is_held_up:
         answer.headers["Retry-After"] = "1"
     return answer
 
 
-def _answer_page(
+def answer_page(
     rows: list[dict[str, Any]],
     following: Sequence[int] | None,
     limit: int,
     filters: dict[str, Any],
     as_of: datetime,
 ) -> ApiAnswer:
+    """Return a page with the cursor of the one that follows, if one does, also in the header `Link`."""
     headers, cursor = {}, None
     if following is not None:
         cursor = make_cursor(following, filters)

@@ -60,6 +60,15 @@ def test_an_alert_is_added_seen_replaced_and_removed(api: ApiStage) -> None:
     assert rows == [(f"alert.{verb}", "api", "ann") for verb in verbs]
 
 
+def test_a_key_belongs_to_the_query_too(api: ApiStage) -> None:
+    body, headers = {"alert": _TEXT, "name": "keyed"}, {"Idempotency-Key": "keyed"}
+    made = api.call("POST", "/api/v1/alerts?user=ann", "root", json=body, headers=headers)
+    again = api.call("POST", "/api/v1/alerts?user=ann", "root", json=body, headers=headers)
+    assert (made.json(), made.headers["etag"]) == (again.json(), '"1"')
+    other = api.call("POST", "/api/v1/alerts?user=bob", "root", json=body, headers=headers)
+    assert (other.status_code, "belongs to another request" in other.json()["detail"]) == (422, True)
+
+
 def test_what_is_given_beside_counts_and_what_is_missing_is_chosen(api: ApiStage) -> None:
     made = _add(api, None, "price > 5", symbols=["BBB", "AAA", "BBB"], timeframe="1h").json()
     assert (made["name"], made["timeframe"]) == (f"alert-{made['id']}", "hour")

@@ -33,6 +33,7 @@ def _problem(answer: Any) -> tuple[int, str]:
         ("job=%00", "job has a NUL or half of a surrogate pair"),
         ("job=%ff", "the query is not name=value&…, percent-encoded in UTF-8"),
         ("since=2026-01-01T00:00:00", "the query: Expected `datetime` with a timezone component"),
+        ("since=0.5", "the query: since '0.5' is no time as 2026-11-26T18:00:00Z"),
         ("cursor=xyz", "the cursor is not one that this query has given"),
     ],
 )
