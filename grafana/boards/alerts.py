@@ -85,9 +85,10 @@ _NEWEST = f"""
 """
 _STANDING = """
     SELECT a.name AS alert, a.user_id AS "user", a.timeframe, count(y.symbol) AS "symbols",
-           count(*) FILTER (WHERE s.status = 'pending') AS "pending",
-           count(*) FILTER (WHERE s.status = 'fired') AS "fired",
-           count(*) FILTER (WHERE s.status = 'done') AS "done",
+           count(*) FILTER (WHERE s.status = 'pending' AND y.ended_since IS NULL) AS "pending",
+           count(*) FILTER (WHERE s.status = 'fired' AND y.ended_since IS NULL) AS "fired",
+           count(*) FILTER (WHERE s.status = 'done' AND y.ended_since IS NULL) AS "done",
+           count(*) FILTER (WHERE y.ended_since IS NOT NULL) AS "ended",
            coalesce(sum(s.fire_count), 0) AS "firings", max(s.fired_at) AS "last fired",
            CASE WHEN a.paused_at IS NOT NULL THEN 'paused by ' || a.paused_by
                 WHEN a.expires_at < now() THEN 'expired'
@@ -265,8 +266,8 @@ def _standing() -> Section:
                 About(
                     41,
                     "States",
-                    "How many symbols of each alert are pending, fired or done, and why is one silent? The others are"
-                    " armed. `streamworkers alerts show NAME` has every symbol.",
+                    "How many symbols of each alert are pending, fired, done, or ended by a delisting, and why is one"
+                    " silent? The others are armed. `streamworkers alerts show NAME` has every symbol.",
                 ),
                 [sql(_STANDING)],
                 Look(
@@ -275,7 +276,10 @@ def _standing() -> Section:
                     columns=(
                         column("user", width=90),
                         column("timeframe", width=100),
-                        *(column(name, width=80) for name in ("symbols", "pending", "fired", "done", "firings")),
+                        *(
+                            column(name, width=80)
+                            for name in ("symbols", "pending", "fired", "done", "ended", "firings")
+                        ),
                         column("last fired", DAY_AND_CLOCK, width=120),
                     ),
                 ),

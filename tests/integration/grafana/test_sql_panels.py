@@ -267,6 +267,23 @@ def test_a_universe_of_all_is_every_symbol_with_daily_bars(connection: Connectio
         assert [row[0] for row in rows] == symbols
 
 
+def test_a_symbol_that_was_delisted_is_ended_and_neither_fired_nor_done(
+    connection: Connection, market: dict[str, Value]
+) -> None:
+    (select,) = [each for each in SELECTS.values() if '"last fired"' in each.text]
+
+    def counts() -> dict[str, int]:
+        columns, rows = _columns_and_rows(connection, expand_sql(select.text, market, SPAN))
+        names = ("symbols", "pending", "fired", "done", "ended")
+        return {name: sum(row[columns.index(name)] for row in rows) for name in names}
+
+    before = counts()
+    assert before["fired"] > 0
+    connection.execute("RESET ROLE")
+    connection.execute("UPDATE alert_symbols SET blind_since = NULL, ended_since = now()")
+    assert counts() == {"symbols": before["symbols"], "pending": 0, "fired": 0, "done": 0, "ended": before["symbols"]}
+
+
 def test_progress_of_an_open_run_is_counted_from_its_items(connection: Connection, market: dict[str, Value]) -> None:
     select = SELECTS["streamworkers-tonight Runs since the close, unfinished and failed ones first"]
     columns, rows = _columns_and_rows(connection, expand_sql(select.text, market, SPAN))
