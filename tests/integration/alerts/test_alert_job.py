@@ -18,8 +18,9 @@ from streamworkers.alerts.store.decisions import ShardMark
 from streamworkers.alerts.store.mutes import mute_alert, unmute_alert
 from streamworkers.alerts.store.reports import read_states
 from streamworkers.alerts.store.symbols import follow_universes
+from streamworkers.alerts.store.work import factor_since, read_rebases
 from streamworkers.cli.waiting import print_summary, summarize_run
-from streamworkers.database import Connection
+from streamworkers.database import Connection, connect
 from streamworkers.engine.ledger import load_run
 from streamworkers.engine.outcome import Completed, Item
 from streamworkers.engine.redis.streams import Streams
@@ -396,6 +397,22 @@ def test_a_split_moves_the_constants_or_mutes(
     assert stage.corrections() == []
     stage.bar_by_bar([29], 4)
     assert stage.fired(alert) == (fired or [4])
+
+
+def test_a_split_is_of_the_moment_of_its_change_and_not_of_when_its_transaction_began(
+    stage: AlertStage, database_url: str
+) -> None:
+    """A rule that is written while a load is under way is of the prices before it, and moves with them."""
+    with connect(database_url) as other, other.transaction():
+        other.execute("SELECT now()")  # a long load has begun
+        (written,) = stage.connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
+        recorder = ChangeRecorder(other, DAY, rebased={"AAA": 0.5})
+        recorder.begin(["AAA"])
+        recorder.note_range("AAA", before_day(0), before_day(2), None)
+        recorder.finish()
+    (rebase,) = read_rebases(stage.connection, "day", ["AAA"])["AAA"]
+    assert factor_since([rebase], written) == 0.5
+    assert factor_since([rebase], rebase.at) == 1.0
 
 
 def test_an_event_without_bars_decides_what_is_there(stage: AlertStage) -> None:
