@@ -17,6 +17,7 @@ from streamworkers.cli.session import (
     print_json,
     print_table,
 )
+from streamworkers.loading.listings import forget_ends
 from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.providers.sample import read_sample
 from streamworkers.loading.providers.synthetic import generate_bars
@@ -80,6 +81,7 @@ def announce(symbols: tuple[str, ...], timeframe: str, since: Any) -> None:
     first = None if since is None else _first_bar(frame, since.date())
     with Session.open().database() as connection:
         announce_bars(connection, frame, map(require_symbol, symbols), first)
+        forget_ends(connection, frame, symbols)
     what = "appended, nobody knows which" if since is None else f"changed from {since.date()} on"
     click.echo(f"recorded: {frame.name} bars of {len(set(symbols))} symbols were {what}")
 

@@ -15,6 +15,7 @@ from streamworkers.cli.main import EXIT_FAILED
 from streamworkers.cli.session import Session, json_option, messages, print_json
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
+from streamworkers.loading.listings import forget_ends
 from streamworkers.loading.provenance import read_stored
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.bars.time_text import EPOCH_UNITS
@@ -206,6 +207,8 @@ def _import(
         )
         if universe:
             add_symbols(connection, universe, summary.symbols)
+        if known_ends := forget_ends(connection, frame, summary.symbols):
+            messages.print(f"bars after the delisting of {', '.join(known_ends)} are stored: it is forgotten")
         stored = {} if rules.read.adjusted else read_stored(connection, frame, sorted(summary.symbols))
     return summary, [symbol for symbol, series in stored.items() if series.kind is not None and series.kind.adjusted]
 

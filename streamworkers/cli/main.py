@@ -32,6 +32,7 @@ _COMMANDS = {
     "endpoints": "Where users get notifications: add, list, test, on, off.",
     "indicators": "Indicator definitions: list, add, enable, disable.",
     "jobs": "Jobs: write their types for programs.",
+    "listings": "Days on which symbols are listed: list, set, unset.",
     "load": "Load bars from a provider.",
     "migrate": "Create or update the database schema.",
     "notifications": "Notifications: list, show and retry them.",

@@ -6,20 +6,23 @@ A provider is asked only about symbols whose bars begin late or end early, and a
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import psycopg
 import structlog
+from psycopg import sql
 
-from streamworkers.errors import PermanentError, StopRunError
+from streamworkers.errors import BadInputError, PermanentError, StopRunError
 from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.loading.plan import NothingToLoad, Plan
-from streamworkers.loading.provenance import StoredSeries
+from streamworkers.loading.provenance import StoredSeries, read_stored
 from streamworkers.loading.providers.provider import Listing, Provider
 from streamworkers.loading.purpose import Purpose, calling_for
-from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe
+from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import start_of, whole_windows
 
 _EVER = 2**62
+SET_BY_HAND = "set"  # in the place of the provider
 log = structlog.get_logger()
 
 _INSERT = """
@@ -27,6 +30,13 @@ INSERT INTO listings (symbol, listed_from, delisted_after, provider)
 SELECT * FROM unnest(%s::text[], %s::date[], %s::date[], %s::text[]) AS n (symbol) ORDER BY symbol
 ON CONFLICT (symbol) DO UPDATE SET listed_from = excluded.listed_from, delisted_after = excluded.delisted_after,
     provider = excluded.provider, asked_at = excluded.asked_at"""
+
+_SET = """
+INSERT INTO listings (symbol, listed_from, delisted_after, provider)
+SELECT symbol, %s, %s, %s FROM unnest(%s::text[]) AS symbol
+ON CONFLICT (symbol) DO UPDATE SET listed_from = coalesce(excluded.listed_from, listings.listed_from),
+    delisted_after = coalesce(excluded.delisted_after, listings.delisted_after), provider = excluded.provider,
+    asked_at = excluded.asked_at"""
 
 # Bars outside of a listing say that it is another one by now.
 _DELETE_CONTRADICTED = """
@@ -60,6 +70,53 @@ def record_listings(
     if rows:
         columns = [list(column) for column in zip(*rows, strict=True)]
         connection.execute(_INSERT, (*columns, [provider] * len(rows)))
+
+
+def list_listings(connection: psycopg.Connection, symbols: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return the known listings, with their source and when they were recorded; of some symbols, or of all."""
+    rows = connection.execute(
+        "SELECT symbol, listed_from, delisted_after, provider, asked_at FROM listings"
+        " WHERE %(symbols)s::text[] IS NULL OR symbol = ANY(%(symbols)s) ORDER BY symbol",
+        {"symbols": None if symbols is None else list(symbols)},
+    )
+    names = ("symbol", "listed_from", "delisted_after", "source", "recorded_at")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def set_listing(
+    connection: psycopg.Connection, symbols: Sequence[str], listed_from: date | None, delisted_after: date | None
+) -> None:
+    """Record since when, or until when, symbols are listed, as a person knows it; the other day stays as it is known.
+
+    An answer of a provider replaces it. Raises BadInputError for an end that stored bars contradict.
+    """
+    if delisted_after is not None:
+        _require_no_bars_after(connection, symbols, delisted_after)
+    connection.execute(_SET, (listed_from, delisted_after, SET_BY_HAND, sorted(set(symbols))))
+
+
+def _require_no_bars_after(connection: psycopg.Connection, symbols: Sequence[str], day: date) -> None:
+    for frame in TIMEFRAMES.values():
+        for symbol, stored in sorted(read_stored(connection, frame, symbols).items()):
+            last = stored.last
+            last = last.astimezone(EXCHANGE_ZONE).date() if isinstance(last, datetime) else last
+            if last > day:
+                raise BadInputError(f"{frame.name} bars of {symbol} are stored up to {last}, after {day}")
+
+
+def forget_listings(connection: psycopg.Connection, symbols: Sequence[str]) -> int:
+    """Forget what is known of the listings of symbols; returns of how many something was."""
+    return connection.execute("DELETE FROM listings WHERE symbol = ANY(%s)", (list(symbols),)).rowcount
+
+
+def forget_ends(connection: psycopg.Connection, timeframe: Timeframe, symbols: Iterable[str]) -> list[str]:
+    """Forget the listings of symbols that have bars after their delisting; returns those."""
+    day = sql.SQL("(t.timestamp AT TIME ZONE 'America/New_York')::date" if timeframe.intraday else "t.date")
+    query = sql.SQL(
+        "DELETE FROM listings l WHERE l.symbol = ANY(%s) AND EXISTS"
+        " (SELECT FROM {table} t WHERE t.symbol = l.symbol AND {day} > l.delisted_after) RETURNING symbol"
+    ).format(table=sql.Identifier(timeframe.table), day=day)
+    return sorted(symbol for (symbol,) in connection.execute(query, (list(symbols),)))
 
 
 def list_unlisted(listing: Listing, timeframe: Timeframe) -> list[tuple[int, int]]:
