@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
-from streamworkers.client.json_values import to_json_value
+from streamworkers.client.json_values import to_json_fields
 from streamworkers.errors import BadInputError
 
 P = TypeVar("P")
@@ -69,11 +69,12 @@ def encode(request: Request, user: str | None) -> dict[str, Any]:
         if as_of.tzinfo is None:
             raise BadInputError(f"{label}: as_of {as_of.isoformat()!r} has no time zone")
         fields["as_of"] = as_of.isoformat()
-    parameters = to_json_value(f"{label}: parameters", {} if request.parameters is None else request.parameters)
-    if not isinstance(parameters, dict):
-        raise BadInputError(f"{label}: parameters {request.parameters!r} are no mapping and have no fields")
+    parameters = {} if request.parameters is None else request.parameters
     words = {"job": request.job, "parameters": parameters, **fields}
-    return {name: to_json_value(f"{label}: {name}", value) for name, value in words.items() if value is not None}
+    encoded = to_json_fields(label, {name: value for name, value in words.items() if value is not None})
+    if not isinstance(encoded["parameters"], dict):
+        raise BadInputError(f"{label}: parameters {request.parameters!r} are no mapping and have no fields")
+    return encoded
 
 
 def _to_list(label: str, name: str, value: object) -> list[object] | None:
