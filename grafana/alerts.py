@@ -8,7 +8,7 @@ from grafana.runbook import SECTIONS, UID
 
 _ALL = 'ALERTS_FOR_STATE{alertname=~"Streamworkers.*"} and ignoring (alertstate) ALERTS{alertstate="firing"}'
 # The labels that say what an alert is about; those that an alert does not have are empty.
-_SUBJECTS = '"queue", "job", "schedule", "provider", "store", "kind", "cause", "instance"'
+_SUBJECTS = '"queue", "job", "schedule", "provider", "store", "kind", "cause", "method", "route", "instance"'
 
 
 def firing(number: int, size: Size) -> Panel:

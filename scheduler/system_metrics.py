@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 
+from streamworkers.audit.seals import find_unsealed
 from streamworkers.database import Connection
 from streamworkers.diagnosis.postgres import read_database_state, read_table_sizes
 from streamworkers.engine import ledger
@@ -24,7 +25,7 @@ from streamworkers.results.read import count_recent_detections
 DETECTION_HOURS = 24
 STALE_HOURS = 24
 _MOST_STALE = 1000
-_KINDS = ("supervisor", "scheduler", "telegram")
+_KINDS = ("supervisor", "scheduler", "telegram", "api")
 Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
 Sample: TypeAlias = tuple[Sequence[str], float]
 
@@ -78,9 +79,11 @@ _CALLS = _Kind(
 
 _AWAY = _Kind("provider_away_seconds", "Time for which a provider of bars has been away", ("provider",))
 
+_UNSEALED = _Kind("audit_unsealed_seconds", "Age of the oldest row of the audit log without a seal; 0 if there is none")
+
 _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _STALE_RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
-    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES, _AWAY),
+    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES, _AWAY, _UNSEALED),
 )
 _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _READERS, _CALLS)
 
@@ -117,6 +120,7 @@ class SystemCollector(Collector):
                 (process.kind, "silent" if process.is_silent else "alive") for process in read_processes(connection)
             )
             outages = list_outages(connection)
+            unsealed = find_unsealed(connection)
             detected = count_recent_detections(connection, DETECTION_HOURS)
         return {
             _ENQUEUED: enqueued,
@@ -132,6 +136,7 @@ class SystemCollector(Collector):
             _MOST_CONNECTIONS: [((), database["max_connections"])],
             _SIZE: [((), database["size_bytes"])],
             _TRANSACTIONS: [((), database["transactions"])],
+            _UNSEALED: [((), 0.0 if unsealed is None else unsealed.seconds)],
             _AWAY: [((outage.provider,), _seconds_since(outage.since)) for outage in outages],
             _PROCESSES: [((kind, state), processes[kind, state]) for kind in _KINDS for state in ("alive", "silent")],
         }

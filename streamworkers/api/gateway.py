@@ -73,7 +73,9 @@ class Gateway:
             operation, values = self._find(scope)
             async with asyncio.timeout(self._settings.api_request_seconds):
                 body = await self._read(scope, receive)
-            outgoing = await self._work(self._make_request(scope, request_id, operation, values, body))
+            request = self._make_request(scope, request_id, operation, values, body)
+            with self._metrics.in_progress():
+                outgoing = await self._work(request)
             if (wanted := outgoing.follow) is not None:
                 with self._feed.following(wanted.position) as follower:
                     if wanted.wait is None:
@@ -170,6 +172,8 @@ class Gateway:
         route = operation.route if operation is not None else "unknown"
         method = operation.method if operation is not None else "unknown"
         self._metrics.observe(method, route, outgoing.status, seconds)
+        if outgoing.problem is not None:
+            self._metrics.count_problem(outgoing.problem)
         level = log.warning if outgoing.status >= 500 else log.info
         if operation is None or operation.changing or outgoing.status >= 400:
             level(
@@ -185,7 +189,7 @@ class Gateway:
 
 def _write(problem: Problem, request_id: str) -> Outgoing:
     headers = {"Content-Type": "application/problem+json", **problem.headers}
-    return Outgoing(problem.status, headers, write_problem(problem, request_id))
+    return Outgoing(problem.status, headers, write_problem(problem, request_id), problem=problem.code)
 
 
 async def _send(send: Send, outgoing: Outgoing, request_id: str) -> None:

@@ -95,6 +95,7 @@ class ApiProcess:
         self._main = self.host.add(_Watching("main", self.host.signals))
         self.host.add(ProcessHeartbeat(self._beats, "api", self.host.id, self._describe_doing))
         self._event_loops = [self.host.add(loop) for loop in self._make_event_loops(settings)]
+        self.metrics.set_most_at_once(settings.api_connections)
         self._register_metrics()
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
 

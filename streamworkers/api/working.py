@@ -62,13 +62,14 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An answer, and whose token it is for."""
+    """An answer, whose token it is for, and the code of the problem that it is, if it is one."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     token: int | None = None
     follow: EventsWanted | None = None
+    problem: str | None = None
 
 
 @dataclass(slots=True)
@@ -232,7 +233,7 @@ def _as_problem(error: BaseException, request_id: str) -> Problem:
 def _to_outgoing(problem: Problem, request_id: str, seen: _Seen) -> Outgoing:
     headers = {"Content-Type": "application/problem+json", **problem.headers, **seen.headers}
     token = seen.token.id if seen.token is not None else None
-    return Outgoing(problem.status, headers, write_problem(problem, request_id), token)
+    return Outgoing(problem.status, headers, write_problem(problem, request_id), token, problem=problem.code)
 
 
 def _to_good(answer: ApiAnswer, caller: Caller) -> Outgoing:

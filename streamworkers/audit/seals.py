@@ -33,6 +33,21 @@ _END = """
             ORDER BY transaction OFFSET %(most)s LIMIT 1) ORDER BY transaction LIMIT 1),
         pg_snapshot_xmin(pg_current_snapshot()))::text
 """
+_OLDEST = """
+    SELECT at, extract(epoch FROM clock_timestamp() - at)::float8,
+        transaction >= pg_snapshot_xmin(pg_current_snapshot())
+    FROM audit_log WHERE cluster = %(cluster)s AND transaction >= %(first)s::xid8 ORDER BY transaction LIMIT 1
+"""
+_HOLDER = """
+    SELECT name, owner, program, since FROM (
+        SELECT 'session ' || pid AS name, usename::text AS owner, application_name AS program, xact_start AS since,
+            age(backend_xid) AS age
+        FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+        UNION ALL
+        SELECT 'prepared transaction ' || quote_literal(gid), owner::text, '', prepared, age(transaction)
+        FROM pg_prepared_xacts
+    ) AS open ORDER BY age DESC LIMIT 1
+"""
 _CLUSTER = "SELECT system_identifier FROM pg_control_system()"
 _SEALS = """
     SELECT id, cluster, from_transaction::text, to_transaction::text, row_count, sha256, previous, sealed_at
@@ -57,9 +72,7 @@ def seal_ended(connection: Connection) -> Seal | None:
     """
     with connection.transaction():
         cluster = fetch_value(connection, _CLUSTER)
-        newest = connection.execute(_NEWEST).fetchone()
-        previous = None if newest is None else newest[0]
-        first = newest[2] if newest is not None and newest[1] == cluster else "0"
+        previous, first = _read_end(connection, cluster)
         words = {"cluster": cluster, "first": first}
         end = fetch_value(connection, _END, words | {"most": MOST_ROWS})
         row = connection.execute(_DIGEST, words | {"end": end}).fetchone()
@@ -69,6 +82,48 @@ def seal_ended(connection: Connection) -> Seal | None:
             return None
         added = fetch_value(connection, _ADD, (cluster, first, end, count, previous, digest, previous))
     return None if added is None else Seal(added.hex(), count)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """The oldest row that no seal is over, and for how many seconds; `is_held` if a transaction in flight is why."""
+
+    at: datetime
+    seconds: float
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SealHolder:
+    """The oldest transaction that has written and not ended: nothing from it on is sealed."""
+
+    name: str
+    owner: str
+    program: str
+    since: datetime | None  # hidden from who may not see that
+
+
+def find_unsealed(connection: Connection) -> Unsealed | None:
+    """Return the oldest row without a seal; None if there is none. Reads one row of the log."""
+    cluster = fetch_value(connection, _CLUSTER)
+    _, first = _read_end(connection, cluster)
+    row = connection.execute(_OLDEST, {"cluster": cluster, "first": first}).fetchone()
+    return None if row is None else Unsealed(*row)
+
+
+def find_holder(connection: Connection) -> SealHolder | None:
+    """Return the transaction that holds sealing up; None if none is in flight."""
+    row = connection.execute(_HOLDER).fetchone()
+    return None if row is None else SealHolder(*row)
+
+
+def _read_end(connection: Connection, cluster: int) -> tuple[bytes | None, str]:
+    """The digest of the newest seal, and the transaction with which the next one begins."""
+    newest = connection.execute(_NEWEST).fetchone()
+    if newest is None:
+        return None, "0"
+    digest, of_cluster, end = newest
+    return digest, end if of_cluster == cluster else "0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,16 @@ _TABLE = (
         is_cheap=True,
     ),
     Check(
+        name="audit_unsealed",
+        component="postgresql",
+        severity=WARNING,
+        look=postgres_checks.find_held_sealing,
+        meaning="changes of 10 minutes ago are not sealed in the audit log: a transaction has been open since before",
+        by_hand="let the program of the transaction commit, or end it: `SELECT pg_terminate_backend(SESSION)`",
+        is_cheap=True,
+        alert="StreamworkersAuditUnsealed",
+    ),
+    Check(
         name="no_worker",
         component="workers",
         severity=ERROR,

@@ -62,7 +62,7 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
         (
             {"job": "zzz"},
             "SW002",
-            "no process of the pool has a job named 'zzz'; known: alerts, analysis, ",
+            "no process of the pool has a job named 'zzz'; known: alert_test, alerts, ",
         ),
         ({"symbols": ["A"], "colour": 1}, "SW001", "field 'colour' is not known; known are job, parameters, universe"),
         ({"symbols": ["A"], "parameters": [1]}, "SW001", "parameters [1] is not an object"),

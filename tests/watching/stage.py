@@ -16,6 +16,7 @@ import redis
 
 from harness import Scheduler, Supervisor, running_supervisor, start_run, wait_for_end, wait_until
 from invented_alerts import invent_alerts
+from invented_audit import invent_audit
 from invented_notifications import invent_notifications
 from patience import paced
 from streamworkers.config import Settings
@@ -34,6 +35,7 @@ from streamworkers.schedules import store
 from streamworkers.schedules.defaults import default_schedules
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.run_factory import trigger
+from watching.api import running_api
 from watching.prometheus_server import Prometheus, running_prometheus
 
 SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS = 30, 400
@@ -65,6 +67,7 @@ def watched_system(
         _load(connection, market_data)
         invent_alerts(connection, datetime.now(UTC), "dow30")
         invent_notifications(connection, datetime.now(UTC))
+        invent_audit(connection, datetime.now(UTC))
         for definition in default_schedules(Settings()):
             store.save_schedule(connection, definition)
         _add_odd_schedules(connection)
@@ -72,13 +75,17 @@ def watched_system(
         supervisors = [stack.enter_context(running_supervisor(environment, folder, *words)) for _ in range(2)]
         scheduler = Scheduler(environment, folder / "scheduler.log", ("--metrics-port", "0"))
         stack.callback(scheduler.kill_all)
+        prefix = environment["STREAMWORKERS_KEY_PREFIX"]
+        api = stack.enter_context(running_api(redis_url, database_url, prefix, connection))
         targets = {
             "worker": [supervisor.metrics_url().removeprefix("http://") for supervisor in supervisors],
             "scheduler": [scheduler.metrics_url().removeprefix("http://")],
+            "api": [api.metrics],
         }
         began_at = time.time()
         prometheus = stack.enter_context(running_prometheus(folder, targets, hasten))
         found = Stage(connection, streams, registry, supervisors, prometheus, began_at, stack)
+        api.ask()
         _be_busy(found, redis_url)
         yield found
 

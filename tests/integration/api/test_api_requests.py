@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from api_stage import ApiStage
+from harness import wait_until
 from patience import patient
 from streamworkers.api.server import BoundedProtocol
 
@@ -162,3 +163,20 @@ def test_a_request_that_does_not_come_whole_is_ended(
         connection.sendall(begun)
         while part := connection.recv(4096):
             assert b"HTTP/1.1" not in part or not is_first
+
+
+def test_requests_are_counted_by_route_and_what_was_rejected_by_its_code(api: ApiStage) -> None:
+    def count(name: str, **labels: str) -> float:
+        return api.process.metrics.registry.get_sample_value(f"streamworkers_api_{name}", labels) or 0.0
+
+    def counts() -> tuple[float, float]:
+        one = {"method": "POST", "route": "/api/v1/runs", "status": "403"}
+        return count("requests_total", **one), count("problems_total", code="forbidden")
+
+    answered, rejected = counts()
+    assert (
+        api.call("POST", "/api/v1/runs", "eve", json={"job": "noop", "symbols": ["A"], "key": "k"}).status_code == 403
+    )
+    wait_until(lambda: counts() == (answered + 1, rejected + 1), what="the answer is counted")
+    assert count("requests_in_progress") == 0
+    assert count("most_requests_at_once") == api.settings.api_connections

@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from command_line import Run as Command
 from consumer import Consumer
 from harness import Supervisor, effects_of, run_status, running_supervisor, start_run, wait_for_end, wait_until
 from streamworkers.admin import runs as operations
+from streamworkers.audit.seals import seal_ended
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
 from streamworkers.diagnosis import installation_checks
@@ -38,6 +40,8 @@ class Patient:
     streams: Streams
     registry: Registry
     consumer: Consumer
+    database_url: str
+    stack: ExitStack  # what a fault holds open
 
     def start(self, *symbols: str) -> Run:
         """A run that was enqueued a minute ago."""
@@ -70,10 +74,13 @@ def bars(connection: Connection) -> None:
 
 
 @pytest.fixture
-def patient(bars: None, connection: Connection, streams: Streams, registry: Registry, consumer: Consumer) -> Patient:
+def patient(
+    bars: None, connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, database_url: str
+) -> Iterator[Patient]:
     """A healthy pool: there are bars, and a worker of another queue."""
     streams.heartbeats.beat("elsewhere", SupervisorStatus(queues=["bench"], workers=[WorkerStatus()]), 600_000)
-    return Patient(connection, streams, registry, consumer)
+    with ExitStack() as stack:
+        yield Patient(connection, streams, registry, consumer, database_url, stack)
 
 
 @pytest.fixture
@@ -167,6 +174,23 @@ def _stop_promoting(patient: Patient) -> None:
     patient.start("A")
     (packed,) = patient.lose_entries(1)
     patient.streams.client.raw.zadd(patient.streams.keys.delayed("tests"), {packed: 1})
+
+
+def _hold_sealing_up(patient: Patient) -> None:
+    """A transaction that writes stays open; it is the oldest of the server when this returns."""
+    holder = patient.stack.enter_context(connect(patient.database_url, application="forgetful"))
+    holder.execute("BEGIN; SELECT pg_current_xact_id()")
+    patient.connection.execute(
+        "INSERT INTO audit_log (at, actor_kind, actor_user, action, object_type, object_id, outcome)"
+        " VALUES (now() - interval '1 h', 'cli', 'ann', 'run.cancel', 'run', '1', 'ok')"
+    )
+    oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot()) = pg_current_xact_id_if_assigned()"
+    wait_until(lambda: holder.execute(oldest).fetchone() == (True,), what="older transactions have ended")
+
+
+def _let_it_be_sealed(patient: Patient) -> None:
+    patient.stack.close()
+    wait_until(lambda: seal_ended(patient.connection) is not None, what="the row is sealed")
 
 
 def _stop_all_workers(patient: Patient) -> None:
@@ -294,6 +318,7 @@ def _kill(patient: Patient) -> None:
 
 FAULTS: dict[str, Callable[[Patient], None]] = {
     "leaked_key": _leak_a_lease,
+    "audit_unsealed": _hold_sealing_up,
     "no_worker": _stop_all_workers,
     "worker_holds": _make_workers_hold,
     "store_fault": _stop_loops,
@@ -326,6 +351,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "stale_bars": _lose_bars,
 }
 BY_HAND: dict[str, Callable[[Patient], object]] = {
+    "audit_unsealed": _let_it_be_sealed,
     "no_worker": _start_a_worker,
     "worker_holds": _start_a_worker,
     "store_fault": _start_a_worker,
@@ -456,6 +482,18 @@ def test_a_finding_says_how_many_workers_hold_since_when_and_why(patient: Patien
     _stop_loops(patient)
     (what,) = (row["what"] for row in cli("doctor", "--json").json)
     assert re.fullmatch(r"promoter cannot work since .* UTC: Redis is full: OOM", what)
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_the_transaction_that_holds_sealing_up_is_named(patient: Patient, cli: Command) -> None:
+    _hold_sealing_up(patient)
+    (row,) = cli("doctor", "--json").json
+    assert row["where"] == "audit log"
+    assert re.fullmatch(
+        r"changes since \S+ \S+ UTC are not sealed: the transaction of session \d+"
+        r" \(login \w+, program forgetful, open since \S+ \S+ UTC\) holds sealing up",
+        row["what"],
+    )
 
 
 @pytest.mark.usefixtures("no_pause", "patient")

@@ -14,6 +14,7 @@ from grafana.boards import all_boards
 from grafana.layout import flat
 from grafana_macros import Range, Value, expand_sql
 from invented_alerts import blind_one, invent_alerts
+from invented_audit import invent_audit
 from invented_notifications import invent_notifications
 from streamworkers.database import Connection
 from streamworkers.migrations import create_roles
@@ -174,6 +175,7 @@ def market(connection: Connection) -> dict[str, Value]:
     invent_alerts(connection, NOW, "mine")
     blind_one(connection, NOW)
     invent_notifications(connection, NOW)
+    invent_audit(connection, NOW)
     connection.execute("SET ROLE streamworkers_readonly")
     return {
         "job": ["analysis", "indicators"],

@@ -150,6 +150,7 @@ def _read_by_each(state: State, clock: Clock) -> Iterator[Series]:
     for step, most in (("event", 0.9), ("notification", 0.8), ("waiting", 1.9), ("admitted", 1.4)):
         waits = clock.random.uniform(0, most, clock.times.size) if not state.night.is_first else 0 * clock.one
         yield Series("streamworkers_notification_wait_seconds", {"step": step}, waits)
+    yield Series("streamworkers_audit_unsealed_seconds", {}, clock.random.uniform(0, 12, clock.times.size))
     calls = [
         item.finished.timestamp()
         for run in state.runs

@@ -10,7 +10,9 @@ from psycopg import sql
 
 from harness import ServiceUrls
 from invented_alerts import blind_one, invent_alerts
+from invented_audit import invent_audit
 from invented_notifications import invent_bot, invent_notifications
+from preview.evening.api_series import api_series
 from preview.evening.blocks import write_blocks
 from preview.evening.ledger import write_ledger
 from preview.evening.market import write_market
@@ -41,6 +43,7 @@ def night_scene(night: Night, urls: ServiceUrls, folder: Path) -> Iterator[Scene
             blind_one(owner, night.now)
             invent_notifications(owner, night.now)
             invent_bot(owner, night.now)
+            invent_audit(owner, night.now)
         stop_clock(owner, night.now)
         state = State(
             night=night,
@@ -56,7 +59,10 @@ def night_scene(night: Night, urls: ServiceUrls, folder: Path) -> Iterator[Scene
             ],
         )
         clock = Clock(night)
-        series = (*pool_series(state, clock), *scheduler_series(state, clock), *alert_series(state, clock))
+        series = (
+            *(*pool_series(state, clock), *scheduler_series(state, clock), *api_series(state, clock)),
+            *alert_series(state, clock),
+        )
         write_blocks(series, clock.times, folder / "prometheus-data")
         with serving_blocks(folder) as prometheus, connect(url) as reader:
             reader.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(READER)))

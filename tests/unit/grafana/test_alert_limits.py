@@ -20,6 +20,9 @@ LIMITS = {
     "StreamworkersOutboxStuck": ("> 120", 120),
     "StreamworkersPostgresConnections": ("> 0.8", 0.8),
     "StreamworkersNightlyIncomplete": ("< 0.99", 0.99),
+    "StreamworkersApiErrors": ("> 0.05", 0.05),
+    "StreamworkersApiSlow": ("> 1", 1),
+    "StreamworkersAuditUnsealed": ("> 900", 900),
 }
 # The panel of an alert that shows more than its limit; the limit is on this one.
 INSTEAD = {"StreamworkersNoWorker": ("streamworkers-tonight", 15)}
