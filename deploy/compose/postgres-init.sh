@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs once as the superuser, when the data folder is empty: creates three logins, each with its own password and only
-# the rights it needs. The groups get their grants from `streamworkers migrate --roles`.
+# the rights it needs. The groups get their grants from `streamworkers migrate --roles`, and ../postgres/limits.sql runs next.
 set -e
 : "${OWNER_PASSWORD:?}" "${APP_PASSWORD:?}" "${READONLY_PASSWORD:?}"
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
@@ -13,8 +13,6 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 CREATE ROLE streamworkers_owner LOGIN PASSWORD :'owner_password';
 CREATE ROLE streamworkers_worker LOGIN PASSWORD :'app_password' IN ROLE streamworkers_app;
 CREATE ROLE streamworkers_grafana LOGIN PASSWORD :'readonly_password' IN ROLE streamworkers_readonly;
-ALTER ROLE streamworkers_grafana SET default_transaction_read_only = on;
-ALTER ROLE streamworkers_grafana SET statement_timeout = '30s';
 SELECT format('ALTER DATABASE %I OWNER TO streamworkers_owner', current_database()) \gexec
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database()) \gexec
 SELECT format('GRANT CONNECT ON DATABASE %I TO streamworkers_app, streamworkers_readonly, streamworkers_client', current_database()) \gexec

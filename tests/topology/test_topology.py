@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,26 @@ _VALUES = {
 }
 _ITEMS = 400
 _SYMBOLS = ",".join(f"S{number}" for number in range(_ITEMS))
+# As the entry point of the image runs what is in its folder.
+_RUNS = {".sh": ["sh"], ".sql": ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file"]}
+_OF_NOBODY = (
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_try_advisory_xact_lock(1, 2)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT lo_create(0)",
+    "SELECT pg_logical_emit_message(false, 'x', 'x')",
+    "CREATE TEMPORARY TABLE mine (x int)",
+    "SET temp_file_limit = -1",
+    "DELETE FROM runs",
+)
+_LIMITS = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "30s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+    "idle_session_timeout": "5h",
+    "temp_file_limit": "1GB",
+}
 
 Start = Callable[..., ServiceProcess]
 
@@ -39,7 +60,8 @@ Start = Callable[..., ServiceProcess]
 def database(empty_database_url: str) -> Iterator[str]:
     """A database after the first start of the postgres service, with the logins of its init script."""
     service = services(_VALUES)["postgres"]
-    [script] = [Path(volume.split(":")[0]) for volume in service["volumes"] if "docker-entrypoint-initdb.d" in volume]
+    mounts = [volume.split(":") for volume in service["volumes"] if "docker-entrypoint-initdb.d" in volume]
+    scripts = [Path(source) for source, _, _ in sorted(mounts, key=lambda mount: mount[1])]
     parts = conninfo_to_dict(empty_database_url)
     names = {"host": "PGHOST", "port": "PGPORT", "user": "POSTGRES_USER", "dbname": "POSTGRES_DB"}
     programs = find_postgres_programs(Settings().embedded_postgres_bin)
@@ -47,10 +69,14 @@ def database(empty_database_url: str) -> Iterator[str]:
         **service["environment"],
         **{variable: str(parts[part]) for part, variable in names.items() if part in parts},
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        **({"PGUSER": str(parts["user"])} if "user" in parts else {}),
+        "PGDATABASE": str(parts["dbname"]),
     }
     with connect(empty_database_url) as admin:
         try:
-            subprocess.run(["sh", str(REPOSITORY / script)], env=environment, check=True, timeout=patient(30))
+            for script in scripts:
+                run = _RUNS[script.suffix]
+                subprocess.run([*run, str(REPOSITORY / script)], env=environment, check=True, timeout=patient(30))
             yield empty_database_url
         finally:
             admin.execute(
@@ -134,13 +160,25 @@ def test_the_stack_runs_through_pgbouncer(start: Start, database: str, pooled: s
     assert scheduler.events("store_fault") == worker.events("store_fault") == []
 
 
-def test_grafanas_login_reads_and_writes_nothing(start: Start, database: str) -> None:
+def test_grafanas_login_reads_and_neither_writes_nor_locks_nor_fills(start: Start, database: str) -> None:
     assert start("migrate").ended() == 0
-    with connect(_as(database, "grafana")) as reader:
+    grafana = _as(database, "grafana")
+    with psycopg.connect(grafana, autocommit=True) as reader, psycopg.connect(grafana, autocommit=True) as other:
         assert reader.execute("SELECT count(*) FROM runs").fetchone() == (0,)
-        reader.execute("SET default_transaction_read_only = off")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            reader.execute("DELETE FROM runs")
+        for name, value in _LIMITS.items():
+            assert reader.execute(f"SHOW {name}".encode()).fetchone() == (value,)
+        reader.execute("SET default_transaction_read_only = off")  # as any session may
+        for statement in _OF_NOBODY:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(statement.encode())
+        with ExitStack() as stack:
+            for _ in range(8):
+                stack.enter_context(psycopg.connect(grafana))
+            with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+                psycopg.connect(grafana)
+        assert other.execute("SELECT 1").fetchone() == (1,)
+    with connect(_as(database, "worker")) as worker:
+        worker.execute("SELECT pg_advisory_lock(1), pg_logical_emit_message(true, 'x', '')")
 
 
 def _run(worker: ServiceProcess, database: str) -> int:

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from streamworkers.errors import BadInputError, UsageError
+from streamworkers.market.files.spreadsheet import guard_rows
 
 FileFormat = Literal["csv", "parquet"]
 
@@ -91,7 +92,8 @@ def _write_csv(
     *,
     packed: bool,
 ) -> int:
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(query)
+    guarded = guard_rows(connection, query, parameters)
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(guarded)
     output: Any = gzip.GzipFile(fileobj=stream, mode="wb") if packed else stream
     with connection.cursor() as cursor:
         with cursor.copy(statement, parameters) as copy:

@@ -9,6 +9,7 @@ from typing import IO
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.text_rows import Reject
+from streamworkers.market.files.spreadsheet import guard_cell
 
 REJECT_COLUMNS = ("file", "line", "rule", "detail", "row")
 
@@ -21,7 +22,13 @@ class RejectsFile:
 
     def write(self, source: str, rejects: Sequence[Reject]) -> None:
         """Add a line for each rejected row of the file `source`."""
-        self._write_lines([(source, reject.line, reject.rule, reject.detail, reject.row) for reject in rejects])
+        guarded = guard_cell(source)
+        self._write_lines(
+            [
+                (guarded, reject.line, reject.rule, guard_cell(reject.detail), guard_cell(reject.row))
+                for reject in rejects
+            ]
+        )
 
     def write_header(self) -> None:
         """Add the line with the column names."""

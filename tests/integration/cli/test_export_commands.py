@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from psycopg.sql import SQL
 
 from command_line import Run
 from streamworkers.database import Connection
@@ -15,7 +16,7 @@ from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.export import bar_rows
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
-from streamworkers.market.files.export_file import ExportTarget, write_rows
+from streamworkers.market.files.export_file import ExportTarget, find_format, write_rows
 
 DAYS = (
     "symbol,date,open,high,low,close,volume\n"
@@ -167,3 +168,13 @@ def test_memory_does_not_grow_with_the_rows(connection: Connection, tmp_path: Pa
     small = peak_of(40)
     # The rows of eighty more symbols are 4 MB of text.
     assert peak_of(120) < 1.5 * small + 500_000
+
+
+def test_a_csv_file_holds_no_formula_and_a_parquet_file_what_is_stored(connection: Connection, tmp_path: Path) -> None:
+    query = SQL("SELECT '=1+1' AS symbol, -0.5 AS value, '{{\"a\": 1}}'::jsonb AS more, '-x'::text AS b").format()
+    for name in ("out.csv", "out.parquet"):
+        write_rows(connection, query, (), ExportTarget(tmp_path / name, find_format(tmp_path / name, None)))
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["symbol", "value", "more", "b"], ["'=1+1", "-0.5", '{"a": 1}', "'-x"]]
+    table = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "out.parquet")
+    assert table.to_pylist() == [{"symbol": "=1+1", "value": -0.5, "more": '{"a": 1}', "b": "-x"}]

@@ -129,6 +129,47 @@ def test_containers_of_this_image_have_few_rights(name: str) -> None:
     assert "volumes" not in service
 
 
+# What the entry points of Redis and PostgreSQL need to become the user of their image.
+_BECOMING_A_USER = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+
+
+def unhardened(name: str, service: dict[str, Any]) -> list[str]:
+    """What a service could do that it need not."""
+    added = set(service.get("cap_add", ())) - (_BECOMING_A_USER if name in ("redis", "postgres") else set())
+    found = {
+        "its root file system can be written": service.get("read_only") is not True,
+        "it keeps capabilities": service.get("cap_drop") != ["ALL"] or added,
+        "it can gain privileges": service.get("security_opt") != ["no-new-privileges:true"],
+        "it is privileged or shares a namespace": {"privileged", "pid", "ipc", "network_mode", "userns_mode"}
+        & set(service),
+        "it has a device or the socket of Docker": "devices" in service or "docker.sock" in str(service.get("volumes")),
+        "a file of the host can be written": any(
+            volume.startswith((".", "/")) and not volume.endswith(":ro") for volume in service.get("volumes", ())
+        ),
+    }
+    return [reason for reason, holds in found.items() if holds]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_hardened(name: str) -> None:
+    assert unhardened(name, SERVICES[name]) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"read_only": False},
+        {"cap_add": ["NET_ADMIN"]},
+        {"security_opt": []},
+        {"pid": "host"},
+        {"volumes": ["/var/run/docker.sock:/var/run/docker.sock:ro"]},
+        {"volumes": ["./grafana:/etc/grafana"]},
+    ],
+)
+def test_a_container_that_is_not_hardened_is_found(change: dict[str, Any]) -> None:
+    assert len(unhardened("worker", SERVICES["worker"] | change)) == 1
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_bounded(name: str) -> None:
     limits = SERVICES[name]["deploy"]["resources"]["limits"]
