@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 from psycopg.abc import Params
+from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -17,6 +18,7 @@ from streamworkers.connect_state import ConnectAnswer, ask_to_connect
 from streamworkers.errors import BadInputError, FaultKind, ServiceUnreachableError, Store
 from streamworkers.faults import Fault, StoreFaultError, kind_of_state, word_postgres_fault
 from streamworkers.postgres_tls import find_postgres_tls_trouble
+from streamworkers.stored_times import make_adapters
 
 if TYPE_CHECKING:
     from streamworkers.config import Settings
@@ -78,6 +80,7 @@ class SessionLimits:
 
 
 _LIMITS = SessionLimits()
+_ADAPTERS = make_adapters()
 
 
 class _Session(psycopg.Connection[tuple[Any, ...]]):
@@ -89,6 +92,13 @@ class _Session(psycopg.Connection[tuple[Any, ...]]):
     settings = ""
     is_pooled = False
     is_lent = False
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        """How values are read and written; what was changed goes with `_adapters`."""
+        if not self._adapters:
+            self._adapters = AdaptersMap(_ADAPTERS)
+        return self._adapters
 
 
 def session_settings(limits: SessionLimits) -> str:

@@ -273,9 +273,9 @@ def _list_supervisors(snapshot: Snapshot) -> list[SupervisorRow]:
 
 def _process_row(process: ProcessRecord) -> ProcessRow:
     doing = process.doing
-    parts = [f"{doing['busy']} of {doing['workers']} busy"] if "workers" in doing else []
+    parts = [f"{doing['busy']} of {doing['workers']} busy"] if {"workers", "busy"} <= doing.keys() else []
     parts += [", ".join(doing.get(name, ())) for name in ("starts", "queues", "services")]
-    parts += [f"{fault['who']}: {fault['text']}" for fault in doing.get("faults", ())]
+    parts += [f"{fault.get('who', '')}: {fault.get('text', '')}" for fault in doing.get("faults", ())]
     return ProcessRow(
         name=process.id,
         kind=process.kind,

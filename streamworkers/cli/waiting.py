@@ -206,10 +206,9 @@ def _print_eta(summary: dict[str, Any]) -> None:
 
 def _print_stale(summary: dict[str, Any]) -> None:
     """Print which symbols were stale, and whether they were too many."""
-    if summary["stale_count"] and summary["stale_count"] > summary["max_stale"] * summary["item_count"]:
-        click.echo(
-            f"  no success because more than {summary['max_stale']:.0%} of the symbols are stale: load their bars"
-        )
+    limit = summary["max_stale"]
+    if limit is not None and summary["stale_count"] and summary["stale_count"] > limit * summary["item_count"]:
+        click.echo(f"  no success because more than {limit:.0%} of the symbols are stale: load their bars")
     if summary["stale"]:
         names = [f"{row['symbol']} ({row['last_bar']})" for row in summary["stale"]]
         click.echo(f"  stale      {_join_some(names)}")

@@ -16,6 +16,7 @@ from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
 from streamworkers.errors import StreamworkersError
+from streamworkers.faults import describe as describe_error
 
 Status = Literal["ok", "degraded", "critical"]
 SCHEMA_VERSION = 1
@@ -48,6 +49,11 @@ def check_components(snapshot: Snapshot) -> tuple[list[ComponentStatus], list[Fi
         except StreamworkersError as error:
             statuses.append(ComponentStatus(component, "critical", str(error)))
             findings.append(Finding(component, str(error), check="unreadable", severity=ERROR))
+            continue
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of a value that another program wrote
+            text = f"{component} cannot be described: {describe_error(error)}"
+            statuses.append(ComponentStatus(component, "critical", text))
+            findings.append(Finding(component, text, check="unreadable", severity=ERROR))
             continue
         findings += found
         statuses.append(_summarize(component, found, message, detail))

@@ -4,10 +4,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import psycopg
+
 from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.errors import StreamworkersError
+from streamworkers.faults import describe, find_fault
 
 NOTE, WARNING, ERROR = "note", "warning", "error"
 SEVERITIES = (ERROR, WARNING, NOTE)
+_UNREADABLE = "mend or delete the row or key that the error is about; without such a one, report it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,16 @@ class Check:
     alert: str = ""
 
     def find(self, snapshot: Snapshot) -> list[Finding]:
-        """Return what is wrong in a snapshot."""
+        """Return what is wrong in a snapshot; if the check cannot read it, that is the finding."""
+        try:
+            found = list(self.look(snapshot))
+        except StreamworkersError:
+            raise
+        except Exception as error:  # a row or key of another program must not keep the other checks from looking
+            if isinstance(error, psycopg.Error) and (find_fault(error) is not None or snapshot.connection.closed):
+                raise
+            what = f"the check {self.name} cannot read what it looks at: {describe(error)}"
+            return [Finding(self.component, what, check=self.name, severity=ERROR, advice=_UNREADABLE)]
         return [
             replace(
                 finding,
@@ -67,7 +81,7 @@ class Check:
                 severity=NOTE if finding.is_transient else self.severity,
                 advice=f"--fix: {self.fix}" if finding.fix else self.by_hand,
             )
-            for finding in self.look(snapshot)
+            for finding in found
         ]
 
     def mark_fixed(self, finding: Finding) -> Finding:

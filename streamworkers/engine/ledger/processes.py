@@ -1,15 +1,24 @@
 """The table `processes`: supervisors and schedulers that run, and those that went silent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection
+from streamworkers.engine.redis.heartbeats import FaultStatus
 
 SILENT_SECONDS = 45.0
 FORGOTTEN_SECONDS = 3600.0
+_FAULTS = ("faults", "scrape_faults", "failing")
+_SHAPES: dict[str, Any] = {
+    **dict.fromkeys(("starts", "queues", "services"), list[str]),
+    **dict.fromkeys(("workers", "busy"), int),
+    **dict.fromkeys(_FAULTS, list[FaultStatus]),
+    "error": str | None,
+}
 
 _BEAT = """
     INSERT INTO processes (id, kind, host, pid, version, started_at, doing) VALUES (%s, %s, %s, %s, %s, %s, %s)
@@ -70,7 +79,21 @@ def record_process(connection: Connection, process: ProcessRecord) -> None:
 
 def read_processes(connection: Connection) -> list[ProcessRecord]:
     """Return every process that is known, by kind and age."""
-    return [ProcessRecord(*row) for row in connection.execute(_SELECT)]
+    found = [ProcessRecord(*row) for row in connection.execute(_SELECT)]
+    return [replace(each, doing=_keep_sound(each.doing)) for each in found]
+
+
+def _keep_sound(doing: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what another program has written in a shape that no process writes; the next beat mends it."""
+    return {name: value for name, value in doing.items() if name not in _SHAPES or _fits(value, _SHAPES[name])}
+
+
+def _fits(value: object, shape: Any) -> bool:
+    try:
+        msgspec.convert(value, shape)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def forget_process(connection: Connection, process_id: str) -> None:

@@ -12,7 +12,8 @@ Row = dict[str, Any]
 _RUN = """
     SELECT id AS run_id, job, queue, status, target, timeframe, as_of, item_count, completed_count, failed_count,
         cancelled_count, stale_count,
-        CASE WHEN stale_count IS NOT NULL THEN (parameters ->> 'max_stale')::float8 END AS max_stale,
+        CASE WHEN stale_count IS NOT NULL AND jsonb_typeof(parameters -> 'max_stale') = 'number'
+             THEN greatest(0, least(1, (parameters -> 'max_stale')::numeric))::float8 END AS max_stale,
         created_at, prepared_at, enqueued_at, started_at, completed_at, max_attempts,
         coalesce(idempotency_key, submit_key) AS idempotency_key, trigger, schedule, scheduled_for, external_id,
         requested_by, submitted_by, reason,
@@ -91,10 +92,13 @@ _RUNS_TO_NOTIFY = """
 _LOADED_BARS = """
     SELECT timeframe, count(*) AS items, count(*) FILTER (WHERE status = 'completed') AS completed,
         count(*) FILTER (WHERE status = 'failed') AS failed,
-        coalesce(sum((result ->> 'bars')::bigint), 0)::bigint AS bars,
-        coalesce(sum((result ->> 'missing_bars')::bigint), 0)::bigint AS missing_bars,
+        coalesce(sum(CASE WHEN jsonb_typeof(result -> 'bars') = 'number' THEN (result -> 'bars')::numeric END)
+                 FILTER (WHERE result @? '$.bars ? (@ < 1000000000000)'), 0)::bigint AS bars,
+        coalesce(sum(CASE WHEN jsonb_typeof(result -> 'missing_bars') = 'number'
+                          THEN (result -> 'missing_bars')::numeric END)
+                 FILTER (WHERE result @? '$.missing_bars ? (@ < 1000000000000)'), 0)::bigint AS missing_bars,
         count(*) FILTER (WHERE result ? 'rejected') AS with_rejected,
-        min(result ->> 'why') FILTER (WHERE (result ->> 'bars')::bigint = 0) AS why,
+        min(result ->> 'why') FILTER (WHERE result -> 'bars' = '0') AS why,
         min(result ->> 'history_from') AS history_from,
         coalesce(array_agg(symbol ORDER BY seq) FILTER (WHERE status = 'completed'), '{}') AS symbols
     FROM run_items WHERE run_day = %s AND run_id = %s GROUP BY timeframe ORDER BY min(seq)
@@ -105,7 +109,8 @@ _STALE_RUNS = """
         SELECT DISTINCT ON (job, timeframe, target) id AS run_id, job, timeframe, target, schedule, as_of, stale_count,
             item_count, parameters
         FROM runs WHERE completed_at >= %s AND stale_count IS NOT NULL ORDER BY job, timeframe, target, id DESC) newest
-    WHERE CASE WHEN stale_count IS NOT NULL THEN stale_count > (parameters ->> 'max_stale')::float8 * item_count END
+    WHERE CASE WHEN stale_count IS NOT NULL AND jsonb_typeof(parameters -> 'max_stale') = 'number'
+               THEN stale_count > greatest(0, least(1, (parameters -> 'max_stale')::numeric))::float8 * item_count END
     ORDER BY run_id DESC LIMIT %s
 """
 _RUN_STATES = """
