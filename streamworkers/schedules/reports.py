@@ -5,13 +5,25 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import dict_row
 
-from streamworkers.database import Connection
+from streamworkers.actor import LOCAL
+from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import UsageError
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.store import database_clock, list_schedules
 
 Row = dict[str, Any]
 OVERDUE_SECONDS = 60
+# Only what is shown: definitions are not read, and items of open runs are not counted.
+_STATES = """
+    SELECT s.name, s.job, s.enabled, coalesce(s.cron, s.on_event) AS trigger, s.next_run_at, t.scheduled_for, r.status,
+        (SELECT max(completed_at) FROM runs o WHERE o.schedule_id = s.id AND o.status = 'COMPLETED') AS last_success
+    FROM schedules s
+    LEFT JOIN LATERAL (SELECT scheduled_for, run_id FROM ticks n WHERE n.schedule_id = s.id
+                       ORDER BY n.scheduled_for DESC LIMIT 1) t ON true
+    LEFT JOIN runs r ON r.id = t.run_id
+    WHERE %(viewer)s::text IS NULL OR s.user_id IS NULL OR s.user_id IN (%(nobody)s, %(viewer)s)
+    ORDER BY s.name
+"""
 
 
 class ScheduleGauges(NamedTuple):
@@ -25,6 +37,11 @@ class ScheduleGauges(NamedTuple):
     waiting: int
     last_tick_age: float | None
     last_tick_coverage: float | None
+
+
+def list_schedule_states(connection: Connection, viewer: str | None) -> list[Row]:
+    """The state of each schedule that a user may see, with its newest tick; None sees all."""
+    return fetch_rows(connection, _STATES, {"viewer": viewer, "nobody": LOCAL.user})
 
 
 def last_runs(connection: Connection) -> dict[int, Row]:

@@ -9,9 +9,10 @@ from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.operation import Operation
 from streamworkers.api.problem import Problem
 from streamworkers.api.routes.schedule_types import Triggered
-from streamworkers.api.routes.schedules import find_visible_schedule, list_visible, trigger_schedule
+from streamworkers.api.routes.schedules import find_visible_schedule, trigger_schedule
 from streamworkers.engine.ledger.run_pages import list_executions
 from streamworkers.schedules import store
+from streamworkers.schedules.reports import list_schedule_states
 
 
 class OldJobView(msgspec.Struct):
@@ -75,24 +76,21 @@ class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 def _job_status(call: ApiCall) -> ApiAnswer:
     """Show all jobs of the replaced systems: schedules, with their next and newest ticks."""
-    jobs: list[dict[str, Any]] = []
-    for schedule, last in list_visible(call):
-        definition = schedule.definition
-        is_enabled = definition is not None and definition.enabled
-        jobs.append(
-            {
-                "job_id": schedule.name,
-                "name": schedule.name,
-                "job": definition.job if definition is not None else None,
-                "enabled": is_enabled,
-                "paused": not is_enabled,
-                "trigger": (definition.cron or definition.on_event) if definition is not None else None,
-                "next_run_time": schedule.next_run_at if is_enabled else None,
-                "last_run_time": last.get("scheduled_for"),
-                "last_run_status": last.get("status"),
-                "last_success": last.get("last_success"),
-            }
-        )
+    jobs = [
+        {
+            "job_id": row["name"],
+            "name": row["name"],
+            "job": row["job"],
+            "enabled": row["enabled"],
+            "paused": not row["enabled"],
+            "trigger": row["trigger"],
+            "next_run_time": row["next_run_at"] if row["enabled"] else None,
+            "last_run_time": row["scheduled_for"],
+            "last_run_status": row["status"],
+            "last_success": row["last_success"],
+        }
+        for row in list_schedule_states(call.connection, call.caller.viewer)
+    ]
     paused = sum(not job["enabled"] for job in jobs)
     return ApiAnswer({"timestamp": datetime.now(UTC), "total": len(jobs), "paused": paused, "jobs": jobs})
 

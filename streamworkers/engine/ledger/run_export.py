@@ -96,13 +96,19 @@ def walk_runs(
 
 def forget_transactions(connection: Connection) -> int:
     """Let runs count as oldest whose transactions this server cannot know: they were copied from another one."""
-    return connection.execute(_FORGET).rowcount
+    _, _, _, is_copy = _select_bounds(connection)
+    return connection.execute(_FORGET).rowcount if is_copy else 0
 
 
-def _read_bounds(connection: Connection) -> tuple[int, int, datetime]:
+def _select_bounds(connection: Connection) -> tuple[int, int, datetime, bool]:
     row = connection.execute(_BOUNDS).fetchone()
     assert row is not None
     oldest, following, now, is_copy = row
+    return oldest, following, now, is_copy
+
+
+def _read_bounds(connection: Connection) -> tuple[int, int, datetime]:
+    oldest, following, now, is_copy = _select_bounds(connection)
     if is_copy:
         raise BlockedError("the runs were copied from another server: start any process of the pool, and try again")
     return oldest, following, now
