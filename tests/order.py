@@ -13,6 +13,7 @@ _SECONDS = {
     "tests/chaos/test_chaos.py::test_the_product": 40.0,
     "tests/chaos/test_chaos.py": 18.0,
     "tests/crash/test_alerts_killed.py": 12.0,
+    "tests/crash/test_api_killed.py": 6.0,
     "tests/crash/test_bot_killed.py": 8.0,
     "tests/crash/test_calls_outside.py": 5.0,
     "tests/crash/test_demo.py": 12.0,
