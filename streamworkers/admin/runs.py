@@ -1,4 +1,4 @@
-"""Operations on runs: cancel, retry, replay, purge. Each changes ledger and audit log first, then Redis."""
+"""Operations on runs: start, cancel, retry, replay, purge. Each changes ledger and audit log first, then Redis."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,10 +6,12 @@ from streamworkers.actor import LOCAL, Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.enqueue import finish_enqueue
+from streamworkers.engine.enqueue import enqueue, finish_enqueue
+from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, UnknownNameError
 
 
@@ -20,6 +22,23 @@ def require_run(connection: Connection, run_id: int) -> Run:
         newest = ledger_reports.list_runs(connection, job=None, status=None, limit=20)
         raise UnknownNameError("run", str(run_id), (str(row["run_id"]) for row in newest))
     return run
+
+
+def start(
+    connection: Connection, streams: Streams, registry: Registry, request: RunRequest, actor: Actor = LOCAL
+) -> tuple[Run, bool]:
+    """Enqueue a run, with a row in the audit log; returns and raises what `enqueue` does."""
+
+    def note(run: Run, is_new: bool) -> None:
+        record_submission(connection, actor, run.id, run.job, is_new=is_new)
+
+    return enqueue(connection, streams, registry, request, note=note)
+
+
+def record_submission(connection: Connection, actor: Actor, run_id: int, job: str, *, is_new: bool) -> None:
+    """Add a row about a run that was asked for to the audit log, in the caller's transaction."""
+    after = {"job": job, "is_new": is_new}
+    record_change(connection, actor, AuditChange("run.submit", "run", str(run_id), after=after))
 
 
 def cancel(connection: Connection, streams: Streams, run_id: int, actor: Actor = LOCAL) -> int:

@@ -2,6 +2,7 @@
 
 import click
 
+from streamworkers.admin.runs import start
 from streamworkers.cli.as_of import as_of_option
 from streamworkers.cli.session import (
     Session,
@@ -11,7 +12,6 @@ from streamworkers.cli.session import (
     timeout_option,
 )
 from streamworkers.cli.waiting import announce_run, wait_for_run
-from streamworkers.engine.enqueue import enqueue as enqueue_run
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
@@ -80,7 +80,7 @@ def enqueue(
             idempotency_key=key,
             universe=universe,
         )
-        run, is_new = enqueue_run(connection, streams, registry, request)
+        run, is_new = start(connection, streams, registry, request)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         announce_run(connection, streams, run, None if is_new else key, as_json=as_json)

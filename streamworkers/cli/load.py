@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from streamworkers.admin.runs import start
 from streamworkers.cli.session import Day, Session, json_option, parse_words, timeout_option
 from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
-from streamworkers.engine.enqueue import enqueue
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.registry import installed_jobs
@@ -87,7 +87,7 @@ def load(
             timeframes=frames,
             universe=universe,
         )
-        run, is_new = enqueue(connection, streams, registry, request)
+        run, is_new = start(connection, streams, registry, request)
         if not as_json:
             _announce(run, len(names), universe, is_new=is_new)
         if wait:

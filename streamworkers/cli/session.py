@@ -17,12 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from streamworkers.admin.installation import require_installation
+from streamworkers.cli.rejections import record_rejection
 from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, SessionLimits, connect
 from streamworkers.diagnosis.postgres import describe_blocked
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.redis.streams import Streams, open_streams
-from streamworkers.errors import BadInputError, BlockedError, MissingSchemaError, ServiceUnreachableError
+from streamworkers.errors import (
+    BadInputError,
+    BlockedError,
+    MissingSchemaError,
+    ServiceUnreachableError,
+    StreamworkersError,
+)
 from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.moments import parse_moment
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -102,7 +109,13 @@ class Session:
         with connect(self.database_url, application="streamworkers-cli", limits=self.limits) as connection:
             require_sessions(connection, self.database_url)
             with self._naming_blockers():
-                yield connection
+                try:
+                    yield connection
+                except ServiceUnreachableError:
+                    raise
+                except StreamworkersError as error:
+                    record_rejection(connection, error)
+                    raise
 
     @contextmanager
     def _naming_blockers(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Starts runs: writes the ledger first, then the stream."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -28,8 +28,17 @@ MOST_RUNS = 10_000
 MOST_ITEMS_OF_RUNS = 500_000
 
 
-def enqueue(connection: Connection, streams: Streams, registry: Registry, request: RunRequest) -> tuple[Run, bool]:
+def enqueue(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    request: RunRequest,
+    *,
+    note: Callable[[Run, bool], None] | None = None,
+) -> tuple[Run, bool]:
     """Make a run of `request` and add its entries; returns it and whether it is new.
+
+    `note` is called with both in the run's transaction.
 
     The run and its items are one transaction. A crash after it loses nothing: the reconciler finds a run without
     `enqueued_at` and adds its entries, or, if Redis has them, records it. Of a small run the worker that takes its
@@ -41,7 +50,12 @@ def enqueue(connection: Connection, streams: Streams, registry: Registry, reques
     """
     compared = None if request.idempotency_key is None else describe_request(request)
     prepared = prepare_request(connection, registry[request.job], request)
-    run, is_new = _record(connection, registry, prepared, compared)
+    if note is None:
+        run, is_new = _record(connection, registry, prepared, compared)
+    else:
+        with connection.transaction():
+            run, is_new = _record(connection, registry, prepared, compared)
+            note(run, is_new)
     if is_new and run.is_open:
         entries = make_entries(run, prepared)
         if run.is_small:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from streamworkers.actor import Actor
+from streamworkers.admin.runs import record_submission
 from streamworkers.database import Connection
 from streamworkers.engine.enqueue import enqueue_many
 from streamworkers.engine.job import Origin, RunRequest
@@ -57,6 +59,8 @@ def start_run(connection: Connection, link: Link, request: RunRequest, title: st
     parameters = {**(request.parameters or {}), "user": link.user, "answer": str(answer)}
     asked = replace(request, parameters=parameters, origin=Origin(requested_by=link.user))
     try:
-        return enqueue_many(connection, [asked])[0].id
+        (run,) = enqueue_many(connection, [asked])
     except UnknownJobError:
         raise BadInputError(_NO_WORKER) from None
+    record_submission(connection, Actor(link.user, "bot"), run.id, request.job, is_new=run.is_new)
+    return run.id

@@ -25,6 +25,7 @@ from streamworkers.telegram.commands import WORDS, Command, LinkChat, changes_so
 from streamworkers.telegram.execution import execute_command
 from streamworkers.telegram.grammar import find_word, parse_command
 from streamworkers.telegram.incoming import Incoming, MovedChat, read_update
+from streamworkers.telegram.rejections import note_rejected
 from streamworkers.telegram.store.confirmations import confirm
 from streamworkers.telegram.store.link_codes import use_code
 from streamworkers.telegram.store.links import (
@@ -137,7 +138,11 @@ class _UpdateHandler:
             return Handled("ignored")
         if self._incoming.is_group:
             follow_topic(self._connection, link, self._incoming.topic)
-        return self._limit(link) or self._answer(link, self._execute(link))
+        if (limited := self._limit(link)) is not None:
+            return limited
+        reply = self._execute(link)
+        note_rejected(self._connection, link.user, incoming.text, word, reply.outcome, reply.content.title)
+        return self._answer(link, reply)
 
     def _limit(self, link: Link) -> Handled | None:
         """Count what is answered; from a number on nothing is, and once the answer is that."""

@@ -23,7 +23,6 @@ from streamworkers.api.routes.types import (
     StartedRun,
     StartedRuns,
 )
-from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.ledger import SubmittedRun, reports
@@ -102,8 +101,7 @@ def _submit(call: ApiCall, bodies: Sequence[RunRequestBody]) -> list[SubmittedRu
             request.setdefault("traceparent", trace)
     runs = submit_described(call.connection, [{**request, "user": call.caller.user} for request in requests])
     for run, body in zip(runs, bodies, strict=True):
-        change = AuditChange("run.submit", "run", str(run.id), after={"job": body.job, "is_new": run.is_new})
-        record_change(call.connection, call.caller.actor, change)
+        admin.record_submission(call.connection, call.caller.actor, run.id, body.job, is_new=run.is_new)
     return runs
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from streamworkers.actor import Actor
+from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.channels.channel import Address
@@ -82,6 +83,7 @@ def add_link(connection: Connection, actor: Actor, place: Place, scopes: Sequenc
         endpoints.switch_endpoint_on(connection, actor, endpoint.name)
     link = find_link(connection, place)
     assert link is not None
+    _record(connection, actor, "add", link)
     return link
 
 
@@ -90,6 +92,7 @@ def remove_link(connection: Connection, actor: Actor, link: Link) -> None:
     connection.execute(
         "DELETE FROM telegram_links WHERE bot_id = %s AND telegram_user = %s AND chat_id = %s", link.place.key
     )
+    _record(connection, actor, "remove", link)
     others = fetch_rows(
         connection,
         f"{_FIND} WHERE bot_id = %s AND chat_id = %s AND user_id = %s",
@@ -158,3 +161,10 @@ def require_link(connection: Connection, user: str, chat_id: int) -> Link:
         if link.chat_id == chat_id:
             return link
     raise BadInputError(f"user {user!r} has no link in chat {chat_id}: `streamworkers telegram links list` has all")
+
+
+def _record(connection: Connection, actor: Actor, verb: str, link: Link) -> None:
+    """Add a row about a link to the audit log, by its user: rows stay, and a forgotten person leaves no id in them."""
+    scopes = {"scopes": list(link.scopes)}
+    before, after = (None, scopes) if verb == "add" else (scopes, None)
+    record_change(connection, actor, AuditChange(f"link.{verb}", "link", link.user, before, after))
