@@ -22,7 +22,16 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.errors import BadInputError, KeyConflictError, RedisUnavailableError, UnknownNameError
 
-_OWN_COLUMNS = ("id", "run_uuid", "created_at", "prepared_at", "completed_at", "started_at", "enqueued_at")
+_OWN_COLUMNS = (
+    "id",
+    "run_uuid",
+    "transaction",
+    "created_at",
+    "prepared_at",
+    "completed_at",
+    "started_at",
+    "enqueued_at",
+)
 SMALL = RunRequest("ledger_entry", ("A", "B"), "test")
 
 
