@@ -8,8 +8,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from api_stage import ApiStage, running_api
+from event_stream import following
 from harness import ServiceUrls, wait_until
+from streamworkers.engine import ledger
 from streamworkers.engine.registry import Registry
+from submitting import load
 from tcp_proxy import TcpProxy
 
 
@@ -66,3 +69,15 @@ def test_while_connections_are_cut_requests_are_answered(distant: ApiStage, post
     finally:
         postgres.resume()
     wait_until(lambda: distant.call("GET", "/api/v1/runs").status_code == 200, what="requests are answered again")
+
+
+def test_a_stream_goes_on_when_postgresql_is_there_again(distant: ApiStage, postgres: TcpProxy) -> None:
+    run = distant.submit()
+    with following(distant, run) as stream:
+        assert stream.read() is not None
+        postgres.cut()
+        postgres.reject()
+        ledger.cancel_run(distant.connection, load(distant.connection, run))
+        postgres.resume()
+        assert stream.kinds() == [(2, "ended")]
+    wait_until(lambda: distant.call("GET", "/readyz", None).status_code == 200, what="no fault is left")

@@ -1,18 +1,15 @@
 """Runs followed over HTTP: by streams that begin where another one has ended, and by pages that are waited for."""
 
-import json
 import secrets
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
 from api_stage import ApiStage, running_api
+from event_stream import following
 from harness import ServiceUrls, wait_until
 from patience import patient
 from streamworkers.api import event_answers, event_feed
@@ -31,46 +28,6 @@ def listening(service_urls: ServiceUrls, registry: Registry) -> Iterator[ApiStag
             yield stage
 
 
-class _Stream:
-    """Reads a stream of server-sent events, line by line."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        self.answer = answer
-        self._lines = answer.iter_lines()
-        self.comments = 0
-
-    def read(self) -> dict[str, Any] | None:
-        """The next event; None at the end of the stream."""
-        fields: dict[str, str] = {}
-        for line in self._lines:
-            if not line and "data" in fields:
-                event: dict[str, Any] = json.loads(fields["data"])
-                assert (fields["id"], fields["event"]) == (event["id"], event["kind"])
-                return event
-            name, _, value = line.partition(": ")
-            self.comments += line.startswith(":")
-            fields[name] = value
-        return None
-
-    def read_all(self) -> Iterator[dict[str, Any]]:
-        """All events up to the end."""
-        while (event := self.read()) is not None:
-            yield event
-
-    def kinds(self) -> list[tuple[int, str]]:
-        """Number and kind of all events up to the end."""
-        return [(event["seq"], event["kind"]) for event in self.read_all()]
-
-
-@contextmanager
-def _following(api: ApiStage, run: int, last: str = "", user: str = "ann") -> Iterator[_Stream]:
-    headers = {"Authorization": f"Bearer {api.tokens[user]}"} | ({"Last-Event-ID": last} if last else {})
-    path = f"{api.url}/api/v1/runs/{run}/events"
-    with httpx.stream("GET", path, headers=headers, timeout=patient(60)) as answer:
-        assert answer.status_code == 200
-        yield _Stream(answer)
-
-
 def _cancel(api: ApiStage, run: int) -> None:
     ledger.cancel_run(api.connection, load(api.connection, run))
 
@@ -81,7 +38,7 @@ def _has_followers(api: ApiStage, count: int) -> bool:
 
 def test_a_stream_has_what_happens_and_ends_with_the_run(api: ApiStage) -> None:
     run = api.submit()
-    with _following(api, run) as stream:
+    with following(api, run) as stream:
         headers = stream.answer.headers
         assert headers["content-type"] == "text/event-stream"
         assert (headers["x-accel-buffering"], headers["cache-control"]) == ("no", "no-store")
@@ -91,7 +48,7 @@ def test_a_stream_has_what_happens_and_ends_with_the_run(api: ApiStage) -> None:
         _cancel(api, run)
         assert stream.kinds() == [(2, "ended")]
     assert api.call("GET", f"/api/v1/runs/{run}/events", headers={"Last-Event-ID": f"{run}:2"}).status_code == 204
-    with _following(api, run, f"{run}:1") as stream:
+    with following(api, run, f"{run}:1") as stream:
         assert stream.kinds() == [(2, "ended")]
     assert api.get(f"/api/v1/runs/{run}")["last_event"] == 2
 
@@ -122,7 +79,7 @@ def test_what_is_not_kept_is_replaced_by_the_state(api: ApiStage) -> None:
     (event,) = page.events
     assert (event.id, event.kind, event.data["status"]) == (f"{run}:1", "resync", "PENDING")
     _cancel(api, run)
-    with _following(api, run, f"{run}:99") as stream:  # as after a restore of an older database
+    with following(api, run, f"{run}:99") as stream:  # as after a restore of an older database
         assert stream.kinds() == [(2, "resync")]
 
 
@@ -150,7 +107,7 @@ def test_a_run_of_another_user_is_not_followed(api: ApiStage) -> None:
 
 def test_notifications_alone_are_enough(listening: ApiStage) -> None:
     run = listening.submit()
-    with _following(listening, run) as stream:
+    with following(listening, run) as stream:
         assert stream.read() is not None
         _cancel(listening, run)
         assert stream.kinds() == [(2, "ended")]
@@ -158,7 +115,7 @@ def test_notifications_alone_are_enough(listening: ApiStage) -> None:
 
 def test_more_followers_than_a_process_may_have_are_rejected(listening: ApiStage) -> None:
     run = listening.submit()
-    with _following(listening, run) as one, _following(listening, run) as two:
+    with following(listening, run) as one, following(listening, run) as two:
         answer = listening.call("GET", f"/api/v1/runs/{run}/events")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert answer.json()["detail"] == "2 requests follow runs here, and no more may now"
@@ -171,7 +128,7 @@ def test_more_followers_than_a_process_may_have_are_rejected(listening: ApiStage
 
 def test_a_client_that_has_gone_leaves_its_place(listening: ApiStage) -> None:
     run = listening.submit()
-    with _following(listening, run) as stream:
+    with following(listening, run) as stream:
         assert stream.read() is not None
         assert _has_followers(listening, 1)
     wait_until(lambda: _has_followers(listening, 0), what="its place is free")
@@ -183,7 +140,7 @@ def test_a_quiet_stream_has_comments_and_an_end(api: ApiStage, monkeypatch: pyte
     monkeypatch.setattr(event_answers, "KEEP_ALIVE_SECONDS", 0.05)
     monkeypatch.setattr(api.process._gateway, "_settings", api.settings.model_copy(update={"api_stream_seconds": 1.0}))
     run = api.submit()
-    with _following(api, run) as stream:
+    with following(api, run) as stream:
         assert stream.kinds() == [(1, "submitted")]
         assert stream.comments > 0
 
@@ -194,7 +151,7 @@ def test_a_stop_ends_streams_and_waits_in_time(service_urls: ServiceUrls, regist
         began = threading.Event()
 
         def stream() -> list[tuple[int, str]]:
-            with _following(stage, run) as stream:
+            with following(stage, run) as stream:
                 first = stream.read()
                 began.set()
                 return [] if first is None else stream.kinds()
