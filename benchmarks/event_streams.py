@@ -59,7 +59,7 @@ class Api:
             "STREAMWORKERS_REDIS_URL": bench.redis_url,
             "STREAMWORKERS_DATABASE_URL": bench.database_url,
             "STREAMWORKERS_LISTEN_URL": bench.database_url,
-            "STREAMWORKERS_LOG_LEVEL": "warning",
+            "STREAMWORKERS_LOG_LEVEL": "error",
         }
         self.process = self._start()
 

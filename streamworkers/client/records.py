@@ -20,7 +20,10 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """A run when it was read; its counts are there when it has ended, `reason` if it ended without items."""
+    """A run when it was read; its counts are there when it has ended, `reason` if it ended without items.
+
+    `last_event` is the number of its newest event: who has read it follows the run behind that.
+    """
 
     id: int
     run_id: str
@@ -41,6 +44,7 @@ class RunState:
     timeframe: str | None
     as_of: datetime | None
     parameters: dict[str, Any]
+    last_event: int
 
     @property
     def is_open(self) -> bool:

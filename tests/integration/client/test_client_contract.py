@@ -278,6 +278,7 @@ def test_a_run_is_followed_to_its_end(client: Client, workers: Pool) -> None:
     ]
     assert all(event.at.tzinfo is not None for event in events)
     assert list(client.events(run.id, after=2)) == events[2:]
+    assert (run.state().last_event, client.runs()[0].last_event) == (4, 4)
     assert list(run.events(after=4)) == []
 
 

@@ -3,7 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 
 import pytest
@@ -288,14 +288,16 @@ def test_of_many_writers_a_reader_misses_nothing_and_sees_nothing_twice(
             while not is_last:
                 is_last = ended.is_set()
                 while events := _read(reading, running.id, len(seen), 7).events:
+                    assert [event.seq for event in events] == [len(seen) + place for place in range(1, len(events) + 1)]
                     seen.extend(events)
 
     with ThreadPoolExecutor(5) as threads:
         reader = threads.submit(follow)
-        for writer in [threads.submit(_write, database_url, running, seed) for seed in range(4)]:
-            writer.result(patient(60))
+        writers = [threads.submit(_write, database_url, running, seed) for seed in range(4)]
+        wait(writers)
         ended.set()
-        reader.result(patient(60))
+        for each in (*writers, reader):
+            each.result(patient(60))
     table = connection.execute("SELECT seq, kind, data FROM run_events ORDER BY seq").fetchall()
     assert [event[1:4] for event in seen] == table
     assert [seq for seq, _, _ in table] == list(range(1, len(table) + 1))
