@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streamworkers.api.conditions import TAGS_PATTERN
 from streamworkers.api.event_answers import EVENT_STREAM
 from streamworkers.api.operation import Nothing, Operation
 from streamworkers.api.problem import ProblemBody
@@ -16,8 +17,9 @@ from streamworkers.api.routes.table import OPERATIONS
 FILE = Path(__file__).parent.parent.parent / "docs" / "reference" / "openapi.json"
 _REFERENCE = "#/components/schemas/{name}"
 _TEXT = {"type": "string"}
-_ALWAYS = (401, 403, 408, 413, 422, 429, 500, 503)
-_TAGS = {"type": "string", "minLength": 1, "maxLength": 200}
+_ALWAYS = (401, 403, 408, 413, 414, 415, 422, 429, 500, 503)
+_TAGS = {"type": "string", "pattern": TAGS_PATTERN}
+_NAMED = {"alert": "aapl-150", "schedule": "evening", "job_id": "evening", "run": "17", "universe": "sp500"}
 _INTRODUCTION = (
     "Every path below `/api/v1` is also found below `/api`, the prefix of the replaced systems. Unknown fields and"
     " parameters are rejected. Answers to a token have the headers RateLimit-Limit, RateLimit-Remaining and"
@@ -79,7 +81,11 @@ def _describe(operation: Operation) -> dict[str, Any]:
 
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
     names = re.findall(r"{(\w+)}", operation.path)
-    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    described = []
+    for name in names:
+        known = {"example": _NAMED[name]} if name in _NAMED else {}
+        described.append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}, **known})
+    return described
 
 
 def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -99,6 +105,9 @@ def _headers(operation: Operation) -> list[dict[str, Any]]:
     if 428 in operation.problems:
         text = "The ETag of the version that you have seen, or * for any"
         return [{"name": "If-Match", "in": "header", "required": True, "description": text, "schema": _TAGS}]
+    if operation.is_tagged:
+        text = "The ETag that you have: without a newer version, the answer is 304"
+        return [{"name": "If-None-Match", "in": "header", "required": False, "description": text, "schema": _TEXT}]
     if operation.method != "POST" or operation.only_reads:
         return []
     text = "Sent again with the same key, the request has no second effect and the first answer"
@@ -110,10 +119,13 @@ def _responses(operation: Operation) -> dict[str, Any]:
     kinds = {"application/json": {"schema": _schema(operation.answer)}}
     responses: dict[str, Any] = {str(operation.status): {"description": operation.summary, "content": kinds}}
     if operation.is_stream:
-        kinds[EVENT_STREAM] = {"schema": {"type": "string"}}
+        kinds[EVENT_STREAM] = {"schema": {}}  # some readers take it for the whole text, others for one event
         responses["204"] = {"description": "There is nothing more to stream"}
+    if operation.is_tagged:
+        responses["304"] = {"description": "There is no newer version"}
     content = {"application/problem+json": {"schema": _schema(ProblemBody)}}
-    for status in sorted({*_ALWAYS, *operation.problems}):
+    malformed = (400,) if operation.method != "GET" else ()  # a body, an Idempotency-Key or an If-Match
+    for status in sorted({*_ALWAYS, *malformed, *operation.problems}):
         responses[str(status)] = {"description": f"Problem {status}", "content": content}
     return responses
 

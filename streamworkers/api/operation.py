@@ -41,6 +41,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     is_at_root: bool = False
     only_reads: bool = False
+    is_tagged: bool = False
     is_stream: bool = False
     example: dict[str, Any] | None = field(default=None, compare=False)
 

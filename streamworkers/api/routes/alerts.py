@@ -180,6 +180,7 @@ ALERT_OPERATIONS = (
     ),
     Operation(
         *("GET", "/alerts/{alert}", "Show an alert", _show_alert, AlertView),
+        is_tagged=True,
         query=OwnerQuery,
         object_type="alert",
         problems=(404,),

@@ -169,17 +169,6 @@ def _cancel_run(call: ApiCall) -> ApiAnswer:
     return ApiAnswer({"id": run.id, "items": count})
 
 
-def _replay_run(call: ApiCall) -> ApiAnswer:
-    """Run the dead items of a run again, from attempt 1; the reconciler adds their entries. 409 if there are none."""
-    row = find_run(call)
-    call.caller.require_own(row["user"])
-    try:
-        run, reopened = admin.reopen_in_ledger(call.connection, load_found_run(call, row), call.caller.actor)
-    except BadInputError as error:
-        raise Conflict(str(error)) from None
-    return ApiAnswer({"id": run.id, "items": len(reopened)}, 202)
-
-
 def _list_jobs(call: ApiCall) -> ApiAnswer:
     """List the jobs that processes of the pool have, with the JSON Schema of their parameters."""
     found: dict[str, dict[str, Any]] = {}
@@ -240,14 +229,6 @@ RUN_OPERATIONS = (
         *("DELETE", "/runs/{run}", "Cancel a run", _cancel_run, Reopened),
         scope="run",
         action="run.cancel",
-        object_type="run",
-        problems=(404, 409),
-    ),
-    Operation(
-        *("POST", "/runs/{run}/replay", "Run dead items again", _replay_run, Reopened),
-        scope="run",
-        status=202,
-        action="run.replay",
         object_type="run",
         problems=(404, 409),
     ),

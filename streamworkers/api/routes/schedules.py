@@ -171,6 +171,7 @@ SCHEDULE_OPERATIONS = (
     ),
     Operation(
         *("GET", "/schedules/{schedule}", "Show a schedule", _show_schedule, ScheduleView),
+        is_tagged=True,
         object_type="schedule",
         problems=(404,),
     ),

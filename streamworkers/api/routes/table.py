@@ -3,6 +3,7 @@
 from streamworkers.api.routes.admin import ADMIN_OPERATIONS
 from streamworkers.api.routes.alert_actions import ALERT_ACTION_OPERATIONS
 from streamworkers.api.routes.alerts import ALERT_OPERATIONS
+from streamworkers.api.routes.closed_items import CLOSED_ITEM_OPERATIONS
 from streamworkers.api.routes.endpoints import ENDPOINT_OPERATIONS
 from streamworkers.api.routes.events import EVENT_OPERATIONS
 from streamworkers.api.routes.health import HEALTH_OPERATIONS
@@ -21,6 +22,7 @@ from streamworkers.api.routes.tokens import TOKEN_OPERATIONS
 OPERATIONS = (
     *RUN_OPERATIONS,
     *RUN_LIST_OPERATIONS,
+    *CLOSED_ITEM_OPERATIONS,
     *EVENT_OPERATIONS,
     *OLD_JOB_OPERATIONS,
     *SCHEDULE_OPERATIONS,

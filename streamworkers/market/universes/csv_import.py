@@ -2,15 +2,17 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
+from streamworkers.actor import LOCAL, Actor
 from streamworkers.market.bars.rules import BrokenRuleError, Rule, parse_price, require_symbol
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.files.csv_lines import header_names, read_line_blocks, require_columns, split_fields
-from streamworkers.market.universes.store import UNIVERSE_TYPES, ensure_group, require_universe_name
+from streamworkers.market.universes.members import UniverseMembers, replace_members
+from streamworkers.market.universes.store import UNIVERSE_TYPES, require_universe_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +30,14 @@ class UniversesSummary:
     rejected: tuple[Reject, ...]
 
 
-@dataclass(slots=True)
-class _Group:
-    """One universe in the file: the weight (digits or None) of each symbol."""
-
-    description: str = ""
-    weights: dict[str, str | None] = field(default_factory=dict)
-
-
-def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSummary:
+def import_universes(connection: psycopg.Connection, path: Path, actor: Actor = LOCAL) -> UniversesSummary:
     """Replace the members of every universe in the file, all in one transaction.
 
     Columns in any order and case: universe, symbol, and optionally type (UNIVERSE if empty), weight, description.
     Bad rows are rejected and the others loaded; a universe without a valid row is not changed. Raises BadInputError if
     the file cannot be read or lacks a column.
     """
-    groups: dict[tuple[str, str], _Group] = {}
+    groups: dict[tuple[str, str], UniverseMembers] = {}
     rejected: list[Reject] = []
     rows_read = 0
     for line, text, row in _rows(path):
@@ -55,7 +49,7 @@ def import_universes(connection: psycopg.Connection, path: Path) -> UniversesSum
     added = removed = 0
     with connection.transaction():
         for (name, type_name), group in sorted(groups.items()):
-            more, fewer = _replace_members(connection, name, type_name, group)
+            more, fewer = replace_members(connection, name, type_name, group, actor)
             added, removed = added + more, removed + fewer
     members = sum(len(group.weights) for group in groups.values())
     names = tuple(sorted({name for name, _ in groups}))
@@ -85,7 +79,7 @@ def _fields(text: str, names: list[str]) -> dict[str, str] | BrokenRuleError:
     return dict(zip(names, values, strict=True))
 
 
-def _add_row(groups: dict[tuple[str, str], _Group], row: dict[str, str] | BrokenRuleError) -> None:
+def _add_row(groups: dict[tuple[str, str], UniverseMembers], row: dict[str, str] | BrokenRuleError) -> None:
     if isinstance(row, BrokenRuleError):
         raise row
     name = require_universe_name(row["universe"])
@@ -102,32 +96,6 @@ def _add_row(groups: dict[tuple[str, str], _Group], row: dict[str, str] | Broken
     group = groups.get((name, type_name))
     if group and symbol in group.weights:
         raise BrokenRuleError(Rule.DUPLICATE, f"duplicate in the file: {symbol} is in {name} already")
-    group = groups.setdefault((name, type_name), _Group())
+    group = groups.setdefault((name, type_name), UniverseMembers())
     group.weights[symbol] = weight or None
     group.description = row.get("description", "").strip().replace("\0", "") or group.description
-
-
-def _replace_members(connection: psycopg.Connection, name: str, type_name: str, group: _Group) -> tuple[int, int]:
-    """Replace the members of one universe; returns the numbers (added, removed)."""
-    identity = ensure_group(connection, name, type_name, group.description)
-    symbols, weights = list(group.weights), list(group.weights.values())
-    removed = connection.execute(
-        "DELETE FROM group_memberships WHERE group_id = %s AND symbol <> ALL(%s)", (identity, symbols)
-    ).rowcount
-    connection.execute(
-        """
-        UPDATE group_memberships m SET weight = i.weight
-        FROM unnest(%s::text[], %s::numeric[]) AS i (symbol, weight)
-        WHERE m.group_id = %s AND m.symbol = i.symbol AND m.weight IS DISTINCT FROM i.weight
-        """,
-        (symbols, weights, identity),
-    )
-    added = connection.execute(
-        """
-        INSERT INTO group_memberships (group_id, symbol, weight)
-        SELECT %s, i.symbol, i.weight FROM unnest(%s::text[], %s::numeric[]) AS i (symbol, weight)
-        ON CONFLICT DO NOTHING
-        """,
-        (identity, symbols, weights),
-    ).rowcount
-    return added, removed

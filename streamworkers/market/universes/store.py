@@ -21,6 +21,13 @@ def require_universe_name(name: str) -> str:
     return name
 
 
+def require_universe_type(type_name: str) -> str:
+    """Return the type unchanged. Raises BadInputError for one that is not among the types."""
+    if type_name not in UNIVERSE_TYPES:
+        raise BadInputError(f"the type {type_name!r} is not one of {', '.join(UNIVERSE_TYPES)}")
+    return type_name
+
+
 def list_universes(connection: psycopg.Connection) -> list[tuple[str, str, str, int]]:
     """Return (name, type, description, number of symbols) of every universe, by name and type."""
     return connection.execute(
@@ -66,6 +73,17 @@ def read_memberships(connection: psycopg.Connection, names: Collection[str] | No
     return {name: frozenset(symbols) for name, symbols in rows}
 
 
+def read_weights(connection: psycopg.Connection, name: str, type_name: str) -> dict[str, str | None]:
+    """Return the weight of each symbol of one universe, as digits."""
+    return dict(
+        connection.execute(
+            "SELECT m.symbol, m.weight::text FROM group_memberships m JOIN definition_groups g ON g.id = m.group_id"
+            " WHERE g.name = %s AND g.type = %s",
+            (name, type_name),
+        ).fetchall()
+    )
+
+
 def union(members: Mapping[str, frozenset[str]], names: Collection[str]) -> tuple[str, ...]:
     """Return the distinct symbols of the named universes, sorted by code point."""
     return tuple(sorted(frozenset[str]().union(*(members[name] for name in names))))
@@ -79,8 +97,7 @@ def add_symbols(
     Raises BadInputError for a name, type or symbol that breaks a rule, and adds nothing then.
     """
     require_universe_name(universe)
-    if type_name not in UNIVERSE_TYPES:
-        raise BadInputError(f"the type {type_name!r} is not one of {', '.join(UNIVERSE_TYPES)}")
+    require_universe_type(type_name)
     wanted = [require_symbol(symbol) for symbol in sorted(set(symbols))]
     with connection.transaction():
         group = ensure_group(connection, universe, type_name)

@@ -79,6 +79,33 @@ def test_universes_bars_and_results_are_read(api: ApiStage) -> None:
     assert (results.timeframe, results.indicators, results.patterns) == ("hour", [], [])
 
 
+def test_an_admin_replaces_the_symbols_of_a_universe(api: ApiStage) -> None:
+    def put(version: str | None, user: str = "root", **body: Any) -> Any:
+        headers = {} if version is None else {"If-Match": version}
+        return api.call("PUT", "/api/v1/universes/own", user, json=body, headers=headers)
+
+    made = put("*", symbols=["BBB", "AAA", "BBB"])
+    assert msgspec.convert(made.json(), market.ReplacedUniverse) == market.ReplacedUniverse("own", 2, 0)
+    tag = api.call("GET", "/api/v1/universes/own").headers["etag"]
+    assert made.headers["etag"] == tag
+    assert api.call("GET", "/api/v1/universes/own", headers={"If-None-Match": tag}).status_code == 304
+    changed = put(tag, symbols=["CCC", "AAA"]).json()
+    assert (changed["added"], changed["removed"]) == (1, 1)
+    assert [put(version, symbols=["DDD"]).status_code for version in (tag, None)] == [412, 428]
+    assert api.get("/api/v1/universes/own")["symbols"] == ["AAA", "CCC"]
+    assert put("*", "ann", symbols=[]).status_code == 403
+    for body, message in (
+        ({"symbols": ["a b"]}, "'a b'"),
+        ({"symbols": ["A"], "type": "HERD"}, "the type 'HERD' is not one of ETF"),
+    ):
+        wrong = put("*", **body)
+        assert (wrong.status_code, message in wrong.json()["detail"]) == (422, True), wrong.text
+    rows = api.connection.execute(
+        "SELECT actor_user, after ->> 'added' FROM audit_log WHERE object_id = 'own' AND outcome = 'ok' ORDER BY id"
+    ).fetchall()
+    assert rows == [("root", "2"), ("root", "1")]
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [

@@ -11,7 +11,7 @@ import pytest
 from api_stage import ApiStage
 from harness import wait_until
 from patience import patient
-from streamworkers.api.routes import types
+from streamworkers.api.routes import closed_items, types
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.registry import Registry
 
@@ -175,6 +175,25 @@ def test_a_run_is_cancelled_once_and_its_dead_items_run_again(api: ApiStage, reg
     answer = api.call("POST", f"/api/v1/runs/{dead}/replay")
     assert (answer.status_code, answer.json()) == (202, {"id": dead, "items": 2})
     assert api.get(f"/api/v1/runs/{dead}")["status"] == "RUNNING"
+
+
+def test_closed_items_are_listed_retried_and_purged_by_seq(api: ApiStage, registry: Registry) -> None:
+    run = api.submit(symbols=["A", "B", "C"])
+    api.execute(registry)
+    api.connection.execute("UPDATE run_items SET status = 'failed', error = 'x' WHERE run_id = %s", (run,))
+    api.connection.execute("UPDATE runs SET failed_count = 3, completed_count = 0 WHERE id = %s", (run,))
+    listed = msgspec.convert(api.get(f"/api/v1/dead?run={run}&error_like=x", "root"), closed_items.DeadList).items
+    assert [(each["run_id"], each["seq"]) for each in listed] == [(run, 0), (run, 1), (run, 2)]
+    assert api.call("GET", "/api/v1/dead").status_code == 403
+    path = f"/api/v1/runs/{run}"
+    assert api.call("POST", f"{path}/purge", "bob", json={"items": [0]}).status_code == 404
+    assert api.call("POST", f"{path}/purge", json={"items": [0]}).json() == {"id": run, "items": 1}
+    again = api.call("POST", f"{path}/purge", json={"items": [0]})
+    assert (again.status_code, "none of these items that is dead" in again.json()["detail"]) == (409, True)
+    assert api.call("POST", f"{path}/replay", json={"items": [1]}).json() == {"id": run, "items": 1}
+    assert api.call("POST", f"{path}/retry").json() == {"id": run, "items": 1}
+    assert api.call("POST", f"{path}/purge").status_code == 409
+    assert api.call("POST", f"{path}/retry", json={"items": [2**31]}).status_code == 422
 
 
 def test_every_change_and_every_rejected_one_has_one_row(api: ApiStage) -> None:

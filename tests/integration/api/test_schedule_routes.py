@@ -57,6 +57,9 @@ def test_a_version_has_to_be_named_and_is_that_of_the_last_change(api: ApiStage)
     assert _put(api, "versioned", tag).status_code == 200
     late = _put(api, "versioned", tag)
     assert (late.status_code, f"If-Match is {tag!r}" in late.json()["detail"]) == (412, True)
+    for malformed in ("", "0", '"0', "**", '"0" "1"', '"' + "x" * 5_000):
+        answer = _put(api, "versioned", malformed)
+        assert (answer.status_code, "is neither * nor a version in quotes" in answer.json()["detail"]) == (400, True)
     assert api.call("DELETE", "/api/v1/schedules/versioned", headers={"If-Match": tag}).status_code == 412
 
 

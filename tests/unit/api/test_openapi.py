@@ -49,6 +49,24 @@ def test_changing_operations_say_what_the_audit_log_calls_them() -> None:
         assert bool(operation.action) == operation.changing, operation.name
 
 
+def test_what_any_request_may_be_answered_with_is_documented() -> None:
+    """A key, a body or a version may be malformed, wherever there may be one; a body may be of another type."""
+    for path in make_document()["paths"].values():
+        for method, described in path.items():
+            wanted = {"401", "414", "415", "422", "503"} | ({"400"} if method != "get" else set())
+            names = {parameter["name"] for parameter in described["parameters"]}
+            wanted |= ({"412", "428"} if "If-Match" in names else set()) | (
+                {"304"} if "If-None-Match" in names else set()
+            )
+            assert wanted <= set(described["responses"]), described["operationId"]
+
+
+def test_a_body_is_required_if_a_field_of_it_is() -> None:
+    paths = make_document()["paths"]
+    assert paths["/api/v1/alerts"]["post"]["requestBody"]["required"]
+    assert not paths["/api/v1/alerts/{alert}/unmute"]["post"]["requestBody"]["required"]
+
+
 def test_every_path_leads_to_its_operation() -> None:
     routes = Routes(OPERATIONS)
     for operation in OPERATIONS:
