@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from streamworkers.config import Settings
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.errors import BadInputError
+from streamworkers.json_depth import find_too_deep
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.timeframes import timeframe_named
 
@@ -16,13 +18,29 @@ REASONS = (
     *("not_json", "not_an_object", "too_large", "no_message", "unknown_type", "bad_field"),
     *("unknown_user", "no_schedule", "unknown_job", "internal_error"),
 )
-MAX_BYTES = 1 << 20
 MAX_SYMBOLS = 10_000
 MAX_YEARS = 100
 _SHOWN_CHARACTERS = 80
 LOAD_REQUEST = "csv_universe_load"
 SLOT_SECONDS = 600  # in which messages without an id that say the same are one
 _ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """The most bytes, symbols, and levels of lists and objects, that a message may have."""
+
+    bytes: int = 1 << 20
+    symbols: int = MAX_SYMBOLS
+    depth: int = 32
+
+    @classmethod
+    def of(cls, settings: Settings) -> "MessageLimits":
+        """Return the limits of the settings."""
+        return cls(settings.message_max_bytes, settings.message_max_symbols, settings.message_max_depth)
+
+
+DEFAULT_LIMITS = MessageLimits()
 
 
 class RejectedError(BadInputError):
@@ -74,13 +92,13 @@ class LoadRequest:
         return f"{LOAD_REQUEST}:job:{self.job_id}"
 
 
-def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
+def parse_message(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> LoadComplete | LoadRequest:
     """Parse a message. Raises RejectedError naming value and rule."""
-    fields = parse_object(raw)
+    fields = parse_object(raw, limits)
     kind = fields.get("event_type", fields.get("job_type"))
     if kind == DATA_LOAD_COMPLETE:
         return LoadComplete(
-            symbols=_symbols(fields),
+            symbols=_symbols(fields, limits.symbols),
             timeframes=_timeframes(fields),
             run_analysis=_flag(fields, "run_analysis", default=True),
             job_id=find_id(fields, "job_id"),
@@ -99,7 +117,7 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
         return LoadRequest(
             job_id=job_id,
             universe=universe,
-            symbols=_symbols(fields) if fields.get("symbols") else (),
+            symbols=_symbols(fields, limits.symbols) if fields.get("symbols") else (),
             timeframes=_timeframes(fields),
             years=_years(fields),
             provider=_text(fields, "provider") or None,
@@ -110,20 +128,25 @@ def parse_message(raw: bytes) -> LoadComplete | LoadRequest:
     raise RejectedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
 
 
-def find_job_id(raw: bytes) -> str | None:
+def find_job_id(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> str | None:
     """The job id of a message that may be malformed, to publish its rejection; None if it has no valid id."""
     try:
-        return find_id(parse_object(raw), "job_id")
+        return find_id(parse_object(raw, limits), "job_id")
     except RejectedError:
         return None
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """Parse a JSON object of at most 1 MiB. Raises RejectedError naming value and rule."""
-    if len(raw) > MAX_BYTES:
-        raise RejectedError("too_large", f"the message has {len(raw):,} bytes, more than {MAX_BYTES:,}")
+def parse_object(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """Parse a JSON object within the limits. Raises RejectedError naming value and rule."""
+    if len(raw) > limits.bytes:
+        raise RejectedError(
+            "too_large", f"the message of {len(raw):,} bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES={limits.bytes}"
+        )
     try:
-        fields: Any = json.loads(raw)
+        text = raw.decode(json.detect_encoding(raw), "surrogatepass")
+        if find_too_deep(text, limits.depth) is not None:
+            raise RejectedError("too_large", f"the message exceeds STREAMWORKERS_MESSAGE_MAX_DEPTH={limits.depth}")
+        fields: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         kind = type(error).__name__
         raise RejectedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({kind})") from None
@@ -132,12 +155,13 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return fields
 
 
-def _symbols(fields: dict[str, Any]) -> tuple[str, ...]:
+def _symbols(fields: dict[str, Any], most: int) -> tuple[str, ...]:
     symbols = fields.get("symbols")
     if not isinstance(symbols, list) or not symbols:
         raise RejectedError("bad_field", f"symbols {_shown(symbols)} is not a list of at least one symbol")
-    if len(symbols) > MAX_SYMBOLS:
-        raise RejectedError("bad_field", f"there are {len(symbols):,} symbols, more than {MAX_SYMBOLS:,}")
+    if len(symbols) > most:
+        detail = f"the message names {len(symbols):,} symbols, which exceeds STREAMWORKERS_MESSAGE_MAX_SYMBOLS={most}"
+        raise RejectedError("bad_field", detail)
     for symbol in symbols:
         if not isinstance(symbol, str):
             raise RejectedError("bad_field", f"the symbol {_shown(symbol)} is not a text")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler.message import RejectedError
+from scheduler.message import DEFAULT_LIMITS, MessageLimits, RejectedError
 from scheduler.message_notices import Rejection
 from scheduler.metrics import SchedulerMetrics
 from scheduler.notification_request import NotificationRequest, parse_request
@@ -33,6 +33,7 @@ class MessagesToNotifications:
     messages: Messages
     metrics: SchedulerMetrics
     on_new: Callable[[], None] = lambda: None
+    limits: MessageLimits = DEFAULT_LIMITS
 
     def accept(self, raw: bytes | None, source: str, sent_at: float) -> MessageResult:
         """Make the notification of a message, or reject it.
@@ -58,7 +59,7 @@ class MessagesToNotifications:
 
     def _notify(self, raw: bytes, sent_at: float) -> MessageResult:
         with self.pool.connection() as connection, connection.transaction():
-            request = parse_request(raw, sent_at, database_clock(connection))
+            request = parse_request(raw, sent_at, database_clock(connection), self.limits)
             require_user(connection, request.notification.user_id)
             if not _add(connection, request):
                 return MessageResult("duplicate", "known", "its notification exists already")

@@ -8,7 +8,16 @@ from typing import Any
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler.message import SLOT_SECONDS, LoadComplete, LoadRequest, RejectedError, find_job_id, parse_message
+from scheduler.message import (
+    DEFAULT_LIMITS,
+    SLOT_SECONDS,
+    LoadComplete,
+    LoadRequest,
+    MessageLimits,
+    RejectedError,
+    find_job_id,
+    parse_message,
+)
 from scheduler.message_notices import Rejection
 from scheduler.metrics import SchedulerMetrics
 from scheduler.rejections import MessageResult, report_rejection
@@ -47,6 +56,7 @@ class MessagesToRuns:
     metrics: SchedulerMetrics
     status_ttl_seconds: int
     providers: frozenset[str] = frozenset()
+    limits: MessageLimits = DEFAULT_LIMITS
     _lost: LostPrepares = field(default_factory=LostPrepares, init=False)
 
     def accept(self, raw: bytes | None, source: str, sent_at: float) -> MessageResult:
@@ -59,7 +69,7 @@ class MessagesToRuns:
             if raw is None:
                 raise RejectedError("no_message", "the entry has no field `message`")
             self._lost.require_few(key)
-            match parse_message(raw):
+            match parse_message(raw, self.limits):
                 case LoadComplete() as message:
                     result = self._start_analyses(message, sent_at)
                 case LoadRequest() as request:
@@ -178,7 +188,7 @@ class MessagesToRuns:
         result = report_rejection(self.pool, self.messages, Rejection(raw, source, reason, detail))
         if result.kind == "duplicate":
             return result
-        job_id = find_job_id(raw)
+        job_id = find_job_id(raw, self.limits)
         if job_id is not None:
             fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(job_id, fields, self.status_ttl_seconds, only_new=True)

@@ -6,7 +6,15 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from scheduler.message import SLOT_SECONDS, RejectedError, find_id, make_digest, parse_object
+from scheduler.message import (
+    DEFAULT_LIMITS,
+    SLOT_SECONDS,
+    MessageLimits,
+    RejectedError,
+    find_id,
+    make_digest,
+    parse_object,
+)
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.notification import Notification, parse_notification, show
 
@@ -29,9 +37,11 @@ class NotificationRequest:
     digest: str
 
 
-def parse_request(raw: bytes, sent_at: float, now: datetime) -> NotificationRequest:
+def parse_request(
+    raw: bytes, sent_at: float, now: datetime, limits: MessageLimits = DEFAULT_LIMITS
+) -> NotificationRequest:
     """Parse a message that was sent at `sent_at`, in Unix seconds. Raises RejectedError naming value and rule."""
-    fields = parse_object(raw)
+    fields = parse_object(raw, limits)
     unknown = sorted(fields.keys() - {*_KNOWN, *_IGNORED})
     if unknown:
         raise RejectedError("bad_field", f"the message has {show(unknown[0])}, which is none of {', '.join(_KNOWN)}")

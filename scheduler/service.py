@@ -18,6 +18,7 @@ from scheduler.data_gaps import DataGaps
 from scheduler.delivery_runs import DeliveryRuns
 from scheduler.late_runs import LateRuns
 from scheduler.listener import ChannelListener, StreamListener
+from scheduler.message import MessageLimits
 from scheduler.message_inbox import DATA_LOADS, NOTIFICATIONS, Acceptor, MessageInbox
 from scheduler.messages_to_notifications import MessagesToNotifications
 from scheduler.messages_to_runs import MessagesToRuns
@@ -101,6 +102,7 @@ class Scheduler:
             self.metrics,
             settings.status_ttl_seconds,
             frozenset({settings.load_provider, *filter(None, settings.message_providers.split(","))}),
+            MessageLimits.of(settings),
         )
         self._add_loops(registry)
         self._register_metrics(registry)
@@ -155,7 +157,9 @@ class Scheduler:
         inbox = NotificationInbox(self._pool, routing.wake)
         receiving = PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)
         self._services += [self.host.add(loop) for loop in (receiving, routing, sending)]
-        requests = MessagesToNotifications(self._pool, self._messages, self.metrics, routing.wake)
+        requests = MessagesToNotifications(
+            self._pool, self._messages, self.metrics, routing.wake, MessageLimits.of(self._settings)
+        )
         self._stream_listeners.append(self._add_listeners(requests, NOTIFICATIONS))
 
     def _add_listeners(self, acceptor: Acceptor, inbox: MessageInbox) -> StreamListener:

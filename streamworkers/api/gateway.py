@@ -98,7 +98,9 @@ class Gateway:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         most = self._settings.api_body_bytes
-        too_large = Problem(413, "too-large", f"the body is larger than {most} bytes", headers={"Connection": "close"})
+        too_large = Problem(
+            413, "too-large", f"the body exceeds STREAMWORKERS_API_BODY_BYTES={most}", headers={"Connection": "close"}
+        )
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > _DRAINED * most:
             raise too_large

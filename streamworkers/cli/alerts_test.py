@@ -2,7 +2,8 @@
 
 import re
 from datetime import UTC, datetime
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,7 +42,7 @@ _COLUMNS = ("bar", "price", "value", "level", "rule", "before", "after", "fires"
 @click.option("--all", "every_bar", is_flag=True, help="Print every bar, not only those at which something happens.")
 @json_option
 def try_command(
-    alert: str | None, file: IO[bytes] | None, symbol: str | None, timeframe: str | None, user: str, **options: Any
+    alert: str | None, file: Path | None, symbol: str | None, timeframe: str | None, user: str, **options: Any
 ) -> None:
     """Decide the stored bars of a symbol as ALERT would have done, and say why. Nothing is changed.
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,7 +35,7 @@ _timeframe_option = click.option("--timeframe", help="Timeframe: 1min, hour, day
 @_timeframe_option
 @user_option
 @json_option
-def add(alert: str | None, file: IO[bytes] | None, user: str, as_json: bool, **options: Any) -> None:
+def add(alert: str | None, file: Path | None, user: str, as_json: bool, **options: Any) -> None:
     """Add ALERT, a text or a document, and say what its rule is now and when the next bar closes.
 
     \b
@@ -63,7 +64,7 @@ def add(alert: str | None, file: IO[bytes] | None, user: str, as_json: bool, **o
 @_timeframe_option
 @user_option
 @json_option
-def edit(name: str, alert: str | None, file: IO[bytes] | None, user: str, as_json: bool, **options: Any) -> None:
+def edit(name: str, alert: str | None, file: Path | None, user: str, as_json: bool, **options: Any) -> None:
     """Replace the alert NAME by ALERT, a text or a document; `alerts show NAME --json` has its document.
 
     What a text cannot say (messages, groups, the most fires) is that of the alert before if ALERT is a text. Another

@@ -1,24 +1,43 @@
 """Files that people name on the command line, read as far as they may be long."""
 
+import os
+import select
 import sys
+import time
 from pathlib import Path
 
 from streamworkers.errors import BadInputError
+
+_MOST_SECONDS = 60.0
 
 
 def read_file(file: Path, most_bytes: int) -> str:
     """Return the text of a file, or of standard input for `-`.
 
-    Raises BadInputError unless it is UTF-8 of at most so many bytes; of a longer or endless one no more is read.
+    Raises BadInputError unless it is UTF-8 of at most so many bytes. Of a longer or endless one no more is read, and a
+    pipe, such as that of `<(command)`, has a minute.
     """
     try:
-        if str(file) == "-":
-            content = sys.stdin.buffer.read(most_bytes + 1)
-        else:
-            with file.open("rb") as opened:
-                content = opened.read(most_bytes + 1)
+        content = sys.stdin.buffer.read(most_bytes + 1) if str(file) == "-" else _read(file, most_bytes + 1)
         if len(content) > most_bytes:
             raise BadInputError(f"{file} is longer than {most_bytes:,} bytes")
         return content.decode()
     except UnicodeDecodeError as error:
         raise BadInputError(f"{file} is not UTF-8: byte {error.start}") from None
+    except OSError as error:
+        raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def _read(file: Path, most_bytes: int) -> bytes:
+    deadline = time.monotonic() + _MOST_SECONDS
+    content = b""
+    # Opening a pipe without a writer would wait for one.
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as opened:
+        while len(content) < most_bytes:
+            if not select.select([opened], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise BadInputError(f"{file} has not ended within {_MOST_SECONDS:g} s")
+            part = opened.read(most_bytes - len(content))
+            if part == b"":
+                break
+            content += part or b""
+    return content

@@ -1,6 +1,6 @@
 """`streamworkers rules`: check rules and translate between their notations; needs no services."""
 
-from typing import IO
+from pathlib import Path
 
 import click
 
@@ -22,7 +22,7 @@ def rules() -> None:
 @file_option
 @click.option("--database", is_flag=True, help="Know the names of the database's definitions, such as rsi_14, too.")
 @json_option
-def check(rule: str | None, file: IO[bytes] | None, database: bool, as_json: bool) -> None:
+def check(rule: str | None, file: Path | None, database: bool, as_json: bool) -> None:
     """Check RULE, a rule or an alert in text form or JSON, and print its canonical form and what it reads.
 
     \b

@@ -222,6 +222,8 @@ def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
             raise BadInputError(f"parameter {name!r} is given twice")
         try:
             values[name] = json.loads(text)
+        except RecursionError:
+            raise BadInputError(f"parameter {name!r} is nested too deeply") from None
         except ValueError:
             values[name] = text
     return values

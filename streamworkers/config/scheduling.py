@@ -20,6 +20,15 @@ class SchedulingSettings(BaseModel):
     status_ttl_seconds: int = Field(
         604_800, ge=60, le=31_536_000, description="Seconds the status hash of a requested job is kept"
     )
+    message_max_bytes: int = Field(
+        1 << 20, ge=1024, le=64 << 20, description="Largest message of another program that is parsed, in bytes"
+    )
+    message_max_symbols: int = Field(
+        10_000, ge=1, le=1_000_000, description="Largest number of symbols in a message of another program"
+    )
+    message_max_depth: int = Field(
+        32, ge=2, le=200, description="Levels of lists and objects in a message of another program"
+    )
     job_universes: str = Field("nasdaq100:sp500:dow30", description="Universes of the standard schedules")
     job_indicator_calc_time: ClockTime = Field(
         "18:10", description="New York time at which `daily_indicator_calculation` starts"

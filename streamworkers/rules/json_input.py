@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from streamworkers.json_depth import find_too_deep
 from streamworkers.rules.problem import Path, RuleError, show_value
 
 MOST_BYTES = 32 * 1024
@@ -15,7 +16,6 @@ MOST_NODES = 100
 MOST_FIELDS = 50
 _MOST_NESTING = 40  # of JSON itself; a rule of eight levels needs less
 _MOST_VALUES = 4_000
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 _LONGEST_NUMBER = 400  # characters; float() and int() of longer ones take their time
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -138,8 +138,6 @@ def _whole_number(digits: str) -> int | float:
 
 def _require_shallow(text: str) -> None:
     """Raise RuleError before the recursive parser meets a text that is nested too deep."""
-    nesting = 0
-    for found in _BRACKETS.finditer(text):
-        nesting += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
-        if nesting > _MOST_NESTING:
-            raise RuleError((), f"nested deeper than {_MOST_NESTING} levels, at character {found.start() + 1}")
+    place = find_too_deep(text, _MOST_NESTING)
+    if place is not None:
+        raise RuleError((), f"nested deeper than {_MOST_NESTING} levels, at character {place + 1}")

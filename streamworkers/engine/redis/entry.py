@@ -88,7 +88,7 @@ def unpack_entry(packed: bytes, max_bytes: int, entry_id: str = "") -> Entry:
     Raises NewerEntryError for one of a later version, and BadInputError for anything else, naming the rule it breaks.
     """
     if len(packed) > max_bytes:
-        raise BadInputError(f"entry of {len(packed)} bytes is over the limit of {max_bytes}")
+        raise BadInputError(f"entry of {len(packed)} bytes exceeds STREAMWORKERS_ENTRY_MAX_BYTES={max_bytes}")
     try:
         fields: Any = msgpack.unpackb(packed, strict_map_key=True, use_list=False)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:

@@ -113,6 +113,8 @@ class CsvFiles(Provider):
     def _find(self, request: BarsRequest) -> Path:
         path = _fill_in(self._template, request.symbol, request.timeframe.name)
         if (found := _choose(path)) is not None:
+            if not self._is_for_all:
+                _require_inside(found, self._folder)
             return found
         if not _is_open(self._folder):
             raise SourceError(f"there is no folder {self._folder} any more, which STREAMWORKERS_CSV_PATH names")
@@ -162,6 +164,12 @@ def _is_open(folder: Path) -> bool:
 def _choose(path: Path) -> Path | None:
     """Return the file, plain or packed, that exists."""
     return next((each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()), None)
+
+
+def _require_inside(path: Path, folder: Path) -> None:
+    """Raise BadInputError for a symbolic link out of the folder: errors would show the lines of any file."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadInputError(f"{path} is a symbolic link that leads out of {folder}")
 
 
 def _fixed_folder(template: str) -> Path:

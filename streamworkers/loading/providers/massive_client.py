@@ -113,7 +113,7 @@ class MassiveClient:
         """Return the word and the error for a call that failed after so long without an answer."""
         if isinstance(error, httpx.TimeoutException):
             if seconds >= self._answer_seconds:
-                text = f"massive did not send its whole answer within {self._answer_seconds:g} s"
+                text = f"massive's answer exceeds STREAMWORKERS_MASSIVE_ANSWER_SECONDS={self._answer_seconds:g}"
             else:
                 text = f"massive did not answer in time ({type(error).__name__})"
             return "timeout", TransientError(text)
@@ -149,7 +149,7 @@ class MassiveClient:
                 raise BadPayloadError(f"the answer cannot be decompressed: {error}") from None
             body += plain
             if len(body) > self._max_bytes:
-                raise BadPayloadError(f"the answer is larger than {self._max_bytes:,} bytes")
+                raise BadPayloadError(f"the answer exceeds STREAMWORKERS_MASSIVE_MAX_BODY_MB={self._max_bytes >> 20}")
         if is_packed and not unpack.eof:
             raise BadPayloadError("the answer ends in the middle of its compressed data")
         return body

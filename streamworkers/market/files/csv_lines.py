@@ -13,6 +13,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.files.limits import DEFAULT_LIMITS, FileLimits
 from streamworkers.market.files.notes import Notes
 from streamworkers.market.files.unpack import open_bytes
+from streamworkers.plain_files import open_plain_file
 
 BLOCK_BYTES = 1 << 18  # about 6,000 daily bars: their text stays in the processor's cache
 
@@ -61,7 +62,7 @@ def _whole_lines(path: Path, progress: ReadProgress | None, limits: FileLimits, 
     lines_before = 0
     only_returns: bool | None = None
     try:
-        with path.open("rb") as raw, open_bytes(path, raw, limits, notes) as stream:
+        with open_plain_file(path) as raw, open_bytes(path, raw, limits, notes) as stream:
             while read := stream.read(BLOCK_BYTES):
                 if only_returns is None:
                     only_returns = b"\r" in read and b"\n" not in read
@@ -74,8 +75,7 @@ def _whole_lines(path: Path, progress: ReadProgress | None, limits: FileLimits, 
                 if len(rest) > limits.line_bytes:
                     line = lines_before + block.count(b"\n") + (2 if newline else 1)
                     raise BadInputError(
-                        f"line {line} of {path} is longer than {limits.line_bytes:,} bytes"
-                        " (STREAMWORKERS_IMPORT_MAX_LINE_BYTES)"
+                        f"line {line} of {path} exceeds STREAMWORKERS_IMPORT_MAX_LINE_BYTES={limits.line_bytes}"
                     )
                 if newline:
                     yield block + newline

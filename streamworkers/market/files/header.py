@@ -48,8 +48,8 @@ def read_header(path: Path, lines: Sequence[str], options: ReadOptions, notes: N
     names = _names(path, lines[start], delimiter)
     if len(names) > options.limits.columns:
         raise BadInputError(
-            f"{path} has {len(names):,} columns, more than {options.limits.columns:,}"
-            " (STREAMWORKERS_IMPORT_MAX_COLUMNS)"
+            f"{path} has {len(names):,} columns, which exceeds"
+            f" STREAMWORKERS_IMPORT_MAX_COLUMNS={options.limits.columns}"
         )
     if wide is not None:
         notes.add("layout", "yfinance, with its rows of header")

@@ -55,8 +55,7 @@ class _Bounded:
         self._count += len(block)
         if self._count > self._most:
             raise BadInputError(
-                f"{self._path} holds more than {self._most >> 20:,} MB of unpacked data"
-                " (STREAMWORKERS_IMPORT_MAX_UNPACKED_MB)"
+                f"the unpacked data of {self._path} exceeds STREAMWORKERS_IMPORT_MAX_UNPACKED_MB={self._most >> 20}"
             )
         return block
 

@@ -92,7 +92,7 @@ def test_sizes_are_bounded(api: ApiStage) -> None:
     large = json.dumps({"job": "x" * 20_000})
     headers = {"Content-Type": "application/json"}
     answer = api.call("POST", "/api/v1/runs", content=large, headers=headers)
-    assert _problem(answer) == (413, "the body is larger than 20000 bytes")
+    assert _problem(answer) == (413, "the body exceeds STREAMWORKERS_API_BODY_BYTES=20000")
     parts = iter([b"x" * 9_000] * 3)
     assert _problem(api.call("POST", "/api/v1/runs", content=parts, headers=headers))[0] == 413
     for path in ("/api/v1/runs/" + "x" * 2_000, "/api/v1/runs?job=" + "x" * 8_000):

@@ -202,7 +202,11 @@ def test_what_is_not_to_be_analysed_or_paused_is_ignored(
         (b"[1]", "not_an_object", "the message is [1], not a JSON object"),
         (b'{"event_type": "x"}', "unknown_type", "the message is of type 'x', not event_type 'data_load_complete'"),
         (_message(symbols=[]), "bad_field", "symbols [] is not a list of at least one symbol"),
-        (b"x" * 1_048_577, "too_large", "the message has 1,048,577 bytes, more than 1,048,576"),
+        (
+            b"x" * 1_048_577,
+            "too_large",
+            "the message of 1,048,577 bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES=1048576",
+        ),
         (None, "no_message", "the entry has no field `message`"),
         (_message(job_type="csv_universe_load", event_type=None), "unknown_type", "the message is of type None"),
     ],

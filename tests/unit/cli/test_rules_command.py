@@ -109,6 +109,6 @@ def test_a_file_that_is_too_large_or_no_text_is_rejected(capsys: pytest.CaptureF
     (tmp_path / "large").write_bytes(b"x" * 2**20)
     (tmp_path / "binary").write_bytes(b"price > \xff")
     assert _check("--file", str(tmp_path / "large")) == 2
-    assert capsys.readouterr().err == "Error: $: the text is longer than 32768 bytes\n"
+    assert capsys.readouterr().err == f"Error: {tmp_path / 'large'} is longer than 32,768 bytes\n"
     assert _check("--file", str(tmp_path / "binary")) == 2
-    assert capsys.readouterr().err == f"Error: byte 8 of {tmp_path / 'binary'} is no UTF-8\n"
+    assert capsys.readouterr().err == f"Error: {tmp_path / 'binary'} is not UTF-8: byte 8\n"

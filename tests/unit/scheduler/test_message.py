@@ -1,6 +1,7 @@
 """What other programs say is taken when it is known, and rejected with a reason when it is not."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.message import (
-    MAX_BYTES,
+    DEFAULT_LIMITS,
     MAX_SYMBOLS,
     LoadComplete,
     LoadRequest,
+    MessageLimits,
     RejectedError,
     find_job_id,
     parse_message,
 )
+from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.symbols import SYMBOL_RULE
 
@@ -106,9 +109,13 @@ def test_a_request_to_load_is_read(type_field: str) -> None:
         (b"hello", "not_json", "the message is not JSON: b'hello' (JSONDecodeError)"),
         (b"\xff\x00\xff", "not_json", "the message is not JSON: b'\\xff\\x00\\xff' (UnicodeDecodeError)"),
         (b"1" * 5000, "not_json", f"the message is not JSON: b'{'1' * 75}… (ValueError)"),
-        (b"[" * 100_000, "not_json", f"the message is not JSON: b'{'[' * 75}… (RecursionError)"),
+        (b"[" * 100_000, "too_large", "the message exceeds STREAMWORKERS_MESSAGE_MAX_DEPTH=32"),
         (b'{"a": 1} x', "not_json", "the message is not JSON: b'{\"a\": 1} x' (JSONDecodeError)"),
-        (b" " * (MAX_BYTES + 1), "too_large", "the message has 1,048,577 bytes, more than 1,048,576"),
+        (
+            b" " * (DEFAULT_LIMITS.bytes + 1),
+            "too_large",
+            "the message of 1,048,577 bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES=1048576",
+        ),
         (b"null", "not_an_object", "the message is None, not a JSON object"),
         (b'["data_load_complete"]', "not_an_object", "the message is ['data_load_complete'], not a JSON object"),
         (json.dumps("x" * 100).encode(), "not_an_object", f"the message is '{'x' * 76}…, not a JSON object"),
@@ -137,7 +144,11 @@ def test_a_request_to_load_is_read(type_field: str) -> None:
         (raw(COMPLETE, symbols=["A B"]), "bad_field", f"the symbol 'A B' is not {SYMBOL_RULE}"),
         (raw(COMPLETE, symbols=["\ud800"]), "bad_field", f"the symbol '\\ud800' is not {SYMBOL_RULE}"),
         (raw(COMPLETE, symbols=["A" * 33]), "bad_field", f"the symbol '{'A' * 33}' has 33 characters, more than 32"),
-        (raw(COMPLETE, symbols=["A"] * (MAX_SYMBOLS + 1)), "bad_field", "there are 10,001 symbols, more than 10,000"),
+        (
+            raw(COMPLETE, symbols=["A"] * (MAX_SYMBOLS + 1)),
+            "bad_field",
+            "the message names 10,001 symbols, which exceeds STREAMWORKERS_MESSAGE_MAX_SYMBOLS=10000",
+        ),
         (
             raw(COMPLETE, timeframe="fortnight"),
             "bad_field",
@@ -198,7 +209,7 @@ def test_a_rejection_does_not_repeat_a_value_of_any_length(field: str) -> None:
 def test_the_largest_messages_are_read() -> None:
     assert len(complete(symbols=[f"S{n}" for n in range(MAX_SYMBOLS)]).symbols) == MAX_SYMBOLS
     message = raw(COMPLETE)
-    assert parse_message(message + b" " * (MAX_BYTES - len(message))) == parse_message(message)
+    assert parse_message(message + b" " * (DEFAULT_LIMITS.bytes - len(message))) == parse_message(message)
     parsed = complete(job_id="x" * 100, requested_by="x" * 200, symbols=["x" * 32])
     assert (len(parsed.job_id or ""), len(parsed.requested_by or "")) == (100, 200)
 
@@ -258,7 +269,7 @@ def test_a_digest_changes_with_any_other_content(fields: dict[str, Any]) -> None
         (b'{"job_id": 7}', None),
         (b"[1]", None),
         (b"\xff", None),
-        (b" " * (MAX_BYTES + 1), None),
+        (b" " * (DEFAULT_LIMITS.bytes + 1), None),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -271,13 +282,32 @@ def test_the_find_job_id_a_rejected_message_is_found_where_there_is_a_good_one(
 @pytest.mark.parametrize("field", ["event_type", "symbols", "unknown"])
 def test_a_value_of_any_depth_is_read_or_rejected(field: str) -> None:
     reasons = set()
-    for depth in range(1, 1100):
+    for depth in (*range(1, 40), 1100):
         nested = f'{{"event_type": "data_load_complete", "symbols": ["A"], "{field}": {"[" * depth}{"]" * depth}}}'
         try:
             parse_message(nested.encode())
         except RejectedError as rejected:
             reasons.add(rejected.reason)
-    assert reasons - {"not_json"} == {"event_type": {"unknown_type"}, "symbols": {"bad_field"}, "unknown": set()}[field]
+    assert (
+        reasons - {"too_large"} == {"event_type": {"unknown_type"}, "symbols": {"bad_field"}, "unknown": set()}[field]
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        (MessageLimits(bytes=40), "the message of 59 bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES=40"),
+        (MessageLimits(symbols=1), "the message names 2 symbols, which exceeds STREAMWORKERS_MESSAGE_MAX_SYMBOLS=1"),
+        (MessageLimits(depth=1), "the message exceeds STREAMWORKERS_MESSAGE_MAX_DEPTH=1"),
+    ],
+)
+def test_each_limit_is_a_setting_that_the_error_names(limits: MessageLimits, error: str) -> None:
+    message = b'{"event_type": "data_load_complete", "symbols": ["A", "B"]}'
+    assert parse_message(message).symbols == ("A", "B")
+    with pytest.raises(RejectedError, match=f"^{re.escape(error)}$"):
+        parse_message(message, limits)
+    settings = Settings(message_max_bytes=2000, message_max_symbols=3, message_max_depth=4)
+    assert MessageLimits.of(settings) == MessageLimits(2000, 3, 4)
 
 
 JSON = st.recursive(

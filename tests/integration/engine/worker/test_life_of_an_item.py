@@ -224,7 +224,7 @@ def test_an_item_delivered_more_often_than_it_may_be_is_dead_with_the_last_reaso
     ("payload", "reason"),
     [
         (b"\xc1", r"entry is not msgpack: FormatError in b'\xc1'"),
-        (b"x" * 20_000, "entry of 20000 bytes is over the limit of 16384"),
+        (b"x" * 20_000, "entry of 20000 bytes exceeds STREAMWORKERS_ENTRY_MAX_BYTES=16384"),
         (
             Entry(999_999, 0, "ledger_entry", "A", "", 1).pack(),
             "there is no run 999999 of job 'ledger_entry' in queue 'tests'",

@@ -116,7 +116,7 @@ def test_an_api_below_a_path_is_read_page_by_page() -> None:
             "next_url leads to host 'http://other-host.invalid', not to 'http",
         ),
         ("loop_next_url", None, BadPayloadError, "next_url leads to a page that was read already"),
-        ("huge_body", 1.1, BadPayloadError, "the answer is larger than 1,048,576 bytes"),
+        ("huge_body", 1.1, BadPayloadError, "the answer exceeds STREAMWORKERS_MASSIVE_MAX_BODY_MB=1"),
         ("wrong_ticker", None, BadPayloadError, "the bars are of 'ZZZZ', not of 'AAPL'"),
         ("wrong_adjusted", None, BadPayloadError, "adjusted is False, not true as requested"),
         ("redirect", None, BadPayloadError, "massive answered HTTP 302, a redirect; redirects are not followed"),

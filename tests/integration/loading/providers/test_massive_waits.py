@@ -96,7 +96,7 @@ def test_nothing_that_listens_is_a_transient_error() -> None:
 def test_a_whole_answer_has_a_deadline_however_small_its_parts(server: RunningFakeMassive) -> None:
     server.misbehave("trickle", 0.05)
     said = rejection(TransientError, server.url, asked(MINUTE), massive_answer_seconds=0.3)
-    assert said == "massive did not send its whole answer within 0.3 s"
+    assert said == "massive's answer exceeds STREAMWORKERS_MASSIVE_ANSWER_SECONDS=0.3"
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def test_headers_that_trickle_have_the_same_deadline() -> None:
             said = rejection(TransientError, url, massive_answer_seconds=0.3)
         finally:
             ended.set()
-    assert said == "massive did not send its whole answer within 0.3 s"
+    assert said == "massive's answer exceeds STREAMWORKERS_MASSIVE_ANSWER_SECONDS=0.3"
 
 
 def test_the_api_can_be_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

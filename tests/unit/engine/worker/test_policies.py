@@ -179,7 +179,7 @@ def test_bytes_that_are_no_entry_are_rejected_and_nothing_else_is_raised(data: b
 @pytest.mark.parametrize(
     ("packed", "message"),
     [
-        (b"\x01" * 300, "entry of 300 bytes is over the limit of 256"),
+        (b"\x01" * 300, "entry of 300 bytes exceeds STREAMWORKERS_ENTRY_MAX_BYTES=256"),
         (b"\xc1", "entry is not msgpack"),
         (b"\x90", "has no version from 1 to 2"),
         (b"\x91\x00", "has no version from 1 to 2"),

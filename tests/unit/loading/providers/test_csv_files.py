@@ -70,6 +70,21 @@ def unusable(template: Path | str) -> str:
     return str(raised.value)
 
 
+def test_a_symbolic_link_is_followed_within_the_folder_only(tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    (folder / "day").mkdir(parents=True)
+    (tmp_path / "secret").write_text("root:secret:1\n")
+    (folder / "day" / "A.csv").write_text(HEADER + row("2025-11-24"))
+    (folder / "day" / "B.csv").symlink_to("A.csv")
+    (folder / "day" / "C.csv").symlink_to("../../secret")
+    os.mkfifo(folder / "day" / "D.csv")
+    source = provider(folder)
+    assert len(page(source, asked("B")).bars) == 1
+    path = folder / "day" / "C.csv"
+    assert rejection(source, asked("C")) == f"{path} is a symbolic link that leads out of {folder}"
+    assert "there is no file" in rejection(source, asked("D"))
+
+
 def test_a_folder_holds_a_file_for_each_timeframe_and_symbol_plain_or_packed(tmp_path: Path) -> None:
     (tmp_path / "day").mkdir()
     (tmp_path / "hour").mkdir()
@@ -372,7 +387,10 @@ def test_a_folder_that_may_not_be_entered_concerns_all_of_the_run(tmp_path: Path
 
 @pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file whose reading fails")
 @pytest.mark.parametrize("template", ["{symbol}.csv", "AAPL.csv"])
-def test_a_disk_that_cannot_be_read_now_may_be_read_later(tmp_path: Path, template: str) -> None:
+def test_a_disk_that_cannot_be_read_now_may_be_read_later(
+    tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_files, "_require_inside", lambda path, folder: None)
     path = tmp_path / "AAPL.csv"
     path.symlink_to("/proc/self/mem")  # the first page of a process is not mapped, so the read fails as on a bad disk
     source = provider(tmp_path / template)

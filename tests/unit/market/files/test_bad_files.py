@@ -129,13 +129,13 @@ def test_what_is_no_csv_of_bars_is_named(tmp_path: Path, content: str | bytes, m
             "A.csv",
             {"limits": FileLimits(columns=5)},
             HEADER + ROW,
-            "{path} has 6 columns, more than 5 (STREAMWORKERS_IMPORT_MAX_COLUMNS)",
+            "{path} has 6 columns, which exceeds STREAMWORKERS_IMPORT_MAX_COLUMNS=5",
         ),
         (
             "A.csv",
             {"limits": FileLimits(line_bytes=40)},
             HEADER + ROW + "x" * 300_000,
-            "line 3 of {path} is longer than 40 bytes (STREAMWORKERS_IMPORT_MAX_LINE_BYTES)",
+            "line 3 of {path} exceeds STREAMWORKERS_IMPORT_MAX_LINE_BYTES=40",
         ),
         (
             "A.csv",
@@ -158,7 +158,7 @@ def test_what_unpacks_to_more_than_the_limit_is_rejected(tmp_path: Path) -> None
         archive.writestr("a.csv", HEADER + ROW * 100_000)
     path = tmp_path / "A.zip"
     assert error_of(path, packed.getvalue(), ReadOptions(limits=FileLimits(unpacked_bytes=1 << 20))) == (
-        f"{path} holds more than 1 MB of unpacked data (STREAMWORKERS_IMPORT_MAX_UNPACKED_MB)"
+        f"the unpacked data of {path} exceeds STREAMWORKERS_IMPORT_MAX_UNPACKED_MB=1"
     )
     assert sum(len(chunk.rows) for chunk in read_bars_file(path, TIMEFRAMES["day"])) == 100_000
 

@@ -104,7 +104,7 @@ def test_progress_counts_compressed_bytes_to_the_end(tmp_path: Path) -> None:
         (
             "l.csv",
             HEADER.encode() + b"x" * 600_000,
-            "line 2 of {path} is longer than 262,144 bytes (STREAMWORKERS_IMPORT_MAX_LINE_BYTES)",
+            "line 2 of {path} exceeds STREAMWORKERS_IMPORT_MAX_LINE_BYTES=262144",
         ),
     ],
 )
