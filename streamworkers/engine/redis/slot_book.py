@@ -50,7 +50,7 @@ class SlotBook:
         """Book for each request, in their order, the earliest time that all its limits allow, if that is near enough.
 
         When the time has come, call `begin`. A slot that is over by more than half of the slack of its shortest window
-        is booked again, so that calls that are late do not bunch, and so is one whose bucket is on hold.
+        is booked again, and so is one whose bucket is on hold.
         """
         return self._ask("book", requests, ahead_seconds)
 

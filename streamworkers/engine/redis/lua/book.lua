@@ -9,7 +9,8 @@
 -- A token has one time in all its buckets. It keeps it until `grace` after it, unless a hold has moved the bucket; later,
 -- it is booked like a new one, at now or in the next gap. At most `calls` fall into any window, two calls being of one
 -- window if they are less than its length apart. Calls end later than was booked: 'begin' looks at its windows again, with
--- what is under way counted as of now, since nobody knows when it arrives; a time that is now is then that of a call.
+-- what is under way counted as of now, since nobody knows when it arrives; a time that is now is then that of a call. A
+-- call that comes late for its slot begins at once if its windows have room, as they mostly do: its place would be lost.
 local ASK_AGAIN_MS = 50
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -210,6 +211,17 @@ local function begin(token, limits)
     end
 end
 
+-- Returns whether a call whose slot is over may begin now in its place: those behind it move if they have to.
+local function may_begin_late(token, limits)
+    for _, limit in ipairs(limits) do
+        local book = open_book(limit[1])
+        if not book.of_token[token] or book.held > now then
+            return false
+        end
+    end
+    return may_begin(token, now, limits)
+end
+
 local answer = {now}
 for _, request in ipairs(requests) do
     local token, grace, limits = request[1], request[2], request[3]
@@ -219,8 +231,9 @@ for _, request in ipairs(requests) do
     end
     local booked = at ~= nil
     if not booked then
+        local is_late = begins and may_begin_late(token, limits)
         forget(token, limits)
-        at = find_time(limits, now)
+        at = is_late and now or find_time(limits, now)
         if begins and at == now and not may_begin(token, at, limits) then
             at = find_time(limits, now + ASK_AGAIN_MS)
         end

@@ -197,6 +197,20 @@ def test_a_slot_that_was_booked_before_the_other_call_ended_moves(streams: Strea
     assert _redis_ms(streams) - ended >= 500
 
 
+def test_a_late_call_begins_at_once_and_the_one_behind_it_moves(streams: Streams, book: SlotBook) -> None:
+    """Else its place in the window would be lost. The window is so long that no slow machine gets to its end."""
+    first, second = requests = [SlotRequest(name, [("bot", 1, 3600.0)]) for name in ("first", "second")]
+    book.book(requests, 10_000.0)
+    key = streams.keys.slot_book("bot")
+    streams.client.raw.zadd(key, {"first": _redis_ms(streams) - 300_000})
+    assert book.begin(first, AHEAD).seconds == 0
+    streams.client.raw.zadd(key, {"second": _redis_ms(streams)})
+    assert book.begin(second, 10_000.0).seconds > 3000
+    book.hold("bot", 7200.0)
+    streams.client.raw.zadd(key, {"first": _redis_ms(streams) - 300_000})
+    assert not book.begin(first, AHEAD).is_booked, "a hold is kept also by who is late"
+
+
 def test_calls_under_way_hold_up_others_only_where_a_limit_is_full_and_no_longer_than_some_seconds(
     streams: Streams, book: SlotBook, patient_book: SlotBook
 ) -> None:
