@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,17 +14,20 @@ import structlog
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.job import Job, JobParameters, require_observations, require_tallies
+from streamworkers.engine.job import Job
 from streamworkers.engine.ledger import ItemUpdate, Run
-from streamworkers.engine.outcome import Completed, Event, Failed, Outcome, require_outcome
+from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
 from streamworkers.engine.protocol import BatchReport
-from streamworkers.engine.redis.entry import Entry, NewerEntryError, unpack_entry
+from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
+from streamworkers.engine.worker.delivered import DeliveredEntries
+from streamworkers.engine.worker.failure_log import FailureLog
+from streamworkers.engine.worker.handler import execute_batch, fail_entry
+from streamworkers.engine.worker.preparing import CallPreparer, ShouldStop
 from streamworkers.engine.worker.session import (
-    LendingContext,
     SaveError,
     call_user_code,
     is_outage,
@@ -36,15 +39,10 @@ from streamworkers.engine.worker.session import (
 )
 from streamworkers.engine.worker.undecided import UndecidedItems
 from streamworkers.engine.worker.unfinished import Call, ExecutedBatch
-from streamworkers.errors import BadInputError, PermanentError, StopRunError
-from streamworkers.faults import describe, describe_stack
+from streamworkers.errors import StopRunError
+from streamworkers.faults import describe
 
 log = structlog.get_logger()
-_RUN_CACHE_SIZE = 64
-_CANCELLED_CHECK_SECONDS = 1.0
-_OTHER_RELEASE_SECONDS = 10.0
-_NO_PARAMETERS = JobParameters()
-ShouldStop = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +57,14 @@ class Executor:
     committer: BatchCommitter
     rng: random.Random
     undecided: UndecidedItems = field(default_factory=UndecidedItems)
-    _runs: dict[int, Run] = field(default_factory=dict)
-    _parameters: dict[int, JobParameters] = field(default_factory=dict)
-    _logged: set[tuple[int, str]] = field(default_factory=set)
+    _delivered: DeliveredEntries = field(init=False)
+    _preparer: CallPreparer = field(init=False)
+    _failures: FailureLog = field(default_factory=FailureLog)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_delivered", DeliveredEntries(self.settings, self.committer))
+        preparer = CallPreparer(self.registry, self.committer, self._delivered.parameters)
+        object.__setattr__(self, "_preparer", preparer)
 
     def execute(self, connection: Connection, deliveries: Sequence[Delivery], should_stop: ShouldStop) -> None:
         """Execute what was delivered; what is left when `should_stop` becomes true stays pending.
@@ -71,7 +74,7 @@ class Executor:
         """
         with own_connection(connection):
             self.committer.unfinished.forget()
-            open_runs = self._keep_open(connection, self._decode(connection, deliveries))
+            open_runs = self._keep_open(connection, self._delivered.decode(connection, deliveries))
             try:
                 self._execute_runs(connection, open_runs, should_stop)
             except Exception:
@@ -91,7 +94,7 @@ class Executor:
         unfinished = self.committer.unfinished
         for number, (run, entries) in enumerate(open_runs, 1):
             isolated = self.undecided.isolate(entries)
-            for call, batch, is_last in self._prepare_calls(connection, run, isolated, should_stop):
+            for call, batch, is_last in self._preparer.prepare(connection, run, isolated, should_stop):
                 if unfinished.is_due(run.job, batch):
                     self._finish(connection)
                 unfinished.more_follow = not is_last or number < len(open_runs)
@@ -157,7 +160,7 @@ class Executor:
             if is_outage(call.connection, error):
                 raise outage_of(error) from error
             if len(batch) == 1:
-                failed = _fail(batch[0], error)
+                failed = fail_entry(batch[0], error)
                 self._commit_batch(call, batch, {batch[0].seq: failed}, started_at, report)
                 return
             log.info("save_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
@@ -184,7 +187,7 @@ class Executor:
             restore_connection(connection)
             reset_session(connection)
             moved = self.committer.commit(connection, run, save, decisions, started_at, report)
-        self._log_failures(decisions)
+        self._failures.add(decisions)
         self.committer.add_committed(run, decisions, moved, report)
         if not decisions.only_complete:
             # While a failed entry is in the stream, the death of this process would execute that attempt again.
@@ -218,51 +221,6 @@ class Executor:
         except Exception as error:
             self.undecided.note(batch.call.run.queue, batch.entries, describe(error.__cause__ or error))
             raise
-
-    def _decode(self, connection: Connection, deliveries: Sequence[Delivery]) -> list[tuple[Run, list[Entry]]]:
-        """Return the entries of each run; malformed ones are rejected, those of a newer release deferred."""
-        by_id = {delivery.entry_id: delivery for delivery in deliveries}
-        groups = self._unpack(connection, deliveries)
-        runs = self._load_runs(connection, dict.fromkeys(run_id for _, run_id in groups))
-        found = []
-        for (queue, run_id), entries in groups.items():
-            run = runs.get(run_id)
-            unknown = [entry for entry in entries if run is None or run.queue != queue or run.job != entry.job]
-            if unknown:
-                reason = f"there is no run {run_id} of job {unknown[0].job!r} in queue {queue!r}"
-                self.committer.reject(connection, [by_id[entry.entry_id] for entry in unknown], reason)
-            if run is not None:
-                found.append((run, [entry for entry in entries if entry not in unknown] if unknown else entries))
-        return found
-
-    def _unpack(self, connection: Connection, deliveries: Sequence[Delivery]) -> Mapping[tuple[str, int], list[Entry]]:
-        groups: dict[tuple[str, int], list[Entry]] = {}
-        for delivery in deliveries:
-            try:
-                entry = unpack_entry(delivery.packed, self.settings.entry_max_bytes, delivery.entry_id)
-            except NewerEntryError as error:
-                log.warning("entry_deferred", queue=delivery.queue, entry=delivery.entry_id, reason=str(error))
-                self.committer.defer_unread(delivery, _OTHER_RELEASE_SECONDS)
-            except BadInputError as error:
-                self.committer.reject(connection, [delivery], str(error))
-            else:
-                groups.setdefault((delivery.queue, entry.run_id), []).append(entry)
-        return groups
-
-    def _load_runs(self, connection: Connection, run_ids: Iterable[int]) -> dict[int, Run]:
-        known = {run_id: self._runs[run_id] for run_id in run_ids if run_id in self._runs}
-        unknown = [run_id for run_id in run_ids if run_id not in known]
-        if not unknown:
-            return known
-        loaded = ledger.load_runs(connection, unknown)
-        if pending := [run.id for run in loaded.values() if run.status == "PENDING"]:
-            ledger.mark_running(connection, pending)
-        self._runs.update(loaded)
-        while len(self._runs) > _RUN_CACHE_SIZE:
-            oldest = next(iter(self._runs))
-            del self._runs[oldest]
-            self._parameters.pop(oldest, None)
-        return known | loaded
 
     def _keep_open(
         self, connection: Connection, found: Sequence[tuple[Run, Sequence[Entry]]]
@@ -304,66 +262,13 @@ class Executor:
             self._commit(connection, run, _save_nothing, exhausted, datetime.now(UTC), BatchReport())
         return open_entries
 
-    def _prepare_calls(
-        self, connection: Connection, run: Run, entries: Sequence[Entry], should_stop: ShouldStop
-    ) -> Iterator[tuple[Call, Sequence[Entry], bool]]:
-        """Yield the batches to execute, and whether each is the last, until `should_stop`.
-
-        What this release cannot execute is deferred.
-        """
-        if not entries:
-            return
-        if run.job not in self.registry:
-            self._defer(run, entries, f"no installed package has job {run.job!r}")
-            return
-        job = self.registry[run.job]
-        call: Call | None = None
-        batches = list(split_batches(entries, job.batch_size, job.keeps_keys_together))
-        for number, batch in enumerate(batches, 1):
-            if should_stop():
-                return
-            call = call or self._prepare_call(connection, run, job, batch)
-            if call is not None:
-                yield call, batch, number == len(batches)
-
-    def _prepare_call(self, connection: Connection, run: Run, job: Job[Any], batch: Sequence[Entry]) -> Call | None:
-        parameters = self._parameters.get(run.id)
-        if parameters is None and job.parameters is JobParameters and not run.parameters:
-            parameters = _NO_PARAMETERS
-        if parameters is None:
-            # The validators are the job's code: the process may die of them as it may of the handler.
-            entry_ids = [entry.entry_id for entry in batch]
-            self.committer.reporter.call_started(run.queue, None, entry_ids, job.timeout_seconds)
-            try:
-                parameters = job.parameters.model_validate(run.parameters)
-            except Exception as error:  # noqa: BLE001  # not our code
-                self._defer(run, batch, describe(error))
-                return None
-            self._parameters[run.id] = parameters
-        streams = self.committer.streams
-        context = LendingContext(
-            run.id,
-            run.timeframe,
-            run.as_of,
-            parameters,
-            connection,
-            streams.rate_limiter,
-            streams.inspector,
-            _cancelled_check(connection, run.id),
-        )
-        return Call(run, job, context, connection)
-
-    def _defer(self, run: Run, entries: Sequence[Entry], reason: str) -> None:
-        log.warning("run_deferred", run=run.id, job=run.job, reason=reason)
-        self.committer.defer(run, entries, _OTHER_RELEASE_SECONDS)
-
     def _call_handler(self, call: Call, batch: Sequence[Entry]) -> Mapping[int, Outcome] | None:
         """Return outcomes by seq; None if the call raised for several items."""
         entry_ids = [entry.entry_id for entry in batch]
         self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
         try:
             with self.committer.ending_children(call.run):
-                found = call_user_code(call.connection, lambda: _execute(call, batch))
+                found = call_user_code(call.connection, lambda: execute_batch(call, batch))
             restore_connection(call.connection)
             return found
         except SystemExit:
@@ -375,51 +280,11 @@ class Executor:
             if len(batch) > 1 and not isinstance(error, StopRunError):
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
                 return None
-            return {batch[0].seq: _fail(batch[0], error)}
-
-    def _log_failures(self, decisions: Decisions) -> None:
-        for retry in decisions.retries:
-            event = "item_snoozed" if retry.error is None else "item_failed"
-            self._log(event, retry.entry, retry.error, retry.stack, in_seconds=round(retry.delay_seconds, 2))
-        for entry, outcome in (*decisions.dead, *decisions.stopping[:1]):
-            self._log("item_dead", entry, outcome.error, outcome.stack)
-
-    def _log(self, event: str, entry: Entry, error: str | None, stack: str | None, **fields: object) -> None:
-        """Log what happens to an item; the stack only with the first item of a run that has an error."""
-        if error is not None and stack is not None and (entry.run_id, error) not in self._logged:
-            if len(self._logged) >= _RUN_CACHE_SIZE:
-                self._logged.clear()
-            self._logged.add((entry.run_id, error))
-            fields["stack"] = stack
-        words = {"run": entry.run_id, "job": entry.job, "symbol": entry.symbol, "attempt": entry.attempt, **fields}
-        if error is None:
-            log.info(event, **words)
-        else:
-            log.warning(event, error=error, **words)
+            return {batch[0].seq: fail_entry(batch[0], error)}
 
 
 def _has_own_save(job: Job[Any]) -> bool:
     return getattr(job.save, "__func__", None) is not Job.save
-
-
-def split_batches(entries: Sequence[Entry], size: int, keeps_keys_together: bool = False) -> Iterator[Sequence[Entry]]:
-    """Yield batches of at most `size`; an isolated entry is a batch of its own.
-
-    If they are to stay together, neighbours of one key are in one batch, unless there are more of them than `size`.
-    """
-    together = [entry for entry in entries if not entry.isolated]
-    start = 0
-    while start < len(together):
-        end = start + size
-        if keeps_keys_together and end < len(together):
-            while end > start and together[end].symbol == together[end - 1].symbol:
-                end -= 1
-        end = end if end > start else start + size
-        yield together[start:end]
-        start = end
-    for entry in entries:
-        if entry.isolated:
-            yield [entry]
 
 
 def _requeue_seconds(batch: Sequence[Entry], started_at: datetime) -> float:
@@ -430,49 +295,3 @@ def _requeue_seconds(batch: Sequence[Entry], started_at: datetime) -> float:
 
 def _save_nothing(_connection: Connection, _completed: Sequence[Completed]) -> tuple[Event, ...]:
     return ()
-
-
-def _fail(entry: Entry, error: BaseException) -> Failed:
-    stops = isinstance(error, StopRunError)
-    return Failed(entry.item, describe(error), isinstance(error, PermanentError), describe_stack(error), stops)
-
-
-def _execute(call: Call, batch: Sequence[Entry]) -> dict[int, Outcome]:
-    """Call the handler; returns outcomes by seq. Raises for a wrong outcome or tally, too."""
-    outcomes = call.job.execute([entry.item for entry in batch], call.context)
-    try:
-        found = _require_outcomes(batch, outcomes)
-    finally:
-        if isinstance(outcomes, Generator):
-            outcomes.close()  # whatever it does at its end, it does now
-    require_tallies(call.job.counters, call.context.tallies)
-    require_observations(call.job.histograms, call.context.observations)
-    return found
-
-
-def _require_outcomes(batch: Sequence[Entry], outcomes: Iterable[Outcome]) -> dict[int, Outcome]:
-    """Return outcomes by seq. Raises TypeError for one that is none, is repeated, or of an item not in the call."""
-    expected = {entry.seq: entry.run_id for entry in batch}
-    found: dict[int, Outcome] = {}
-    for outcome in outcomes:
-        valid = require_outcome(outcome)
-        if expected.get(valid.item.seq) != valid.item.run_id:
-            raise TypeError(f"the outcome {outcome!r:.500} is of an item that is not in this call")
-        if valid.item.seq in found:
-            raise TypeError(f"the handler returned two outcomes of {valid.item.symbol}")
-        found[valid.item.seq] = valid
-    return found
-
-
-def _cancelled_check(connection: Connection, run_id: int) -> Callable[[], bool]:
-    """Return a function that is true once the run was cancelled; it asks the ledger at most once a second."""
-    cancelled, asked_at = False, float("-inf")
-
-    def is_cancelled() -> bool:
-        nonlocal cancelled, asked_at
-        if not cancelled and time.monotonic() - asked_at >= _CANCELLED_CHECK_SECONDS:
-            run = ledger.load_run(connection, run_id)
-            cancelled, asked_at = run is None or run.status == "CANCELLED", time.monotonic()
-        return cancelled
-
-    return is_cancelled

@@ -8,7 +8,7 @@ from streamworkers.engine.redis.entry import Entry, unpack_entry
 from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.queue import MOST_GATHERED, Delivery, FinishedBatch
 from streamworkers.engine.redis.streams import Streams
-from streamworkers.engine.worker.executor import split_batches
+from streamworkers.engine.worker.handler import split_batches
 
 LIMIT = 16_384
 

@@ -15,7 +15,7 @@ from streamworkers.engine.redis.entry import Entry, NewerEntryError, unpack_entr
 from streamworkers.engine.supervisor.supervisor import plan_slots
 from streamworkers.engine.worker.batch_size import BatchSizer
 from streamworkers.engine.worker.decide import NO_OUTCOME, RetryRule, decide
-from streamworkers.engine.worker.executor import split_batches
+from streamworkers.engine.worker.handler import split_batches
 from streamworkers.engine.worker.retry_policy import retry_delay_seconds
 from streamworkers.errors import BadInputError
 
