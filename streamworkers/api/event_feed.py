@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from streamworkers.api.problem import Problem
@@ -56,11 +56,15 @@ class Follower:
 
     def offer(self, page: LedgerEventPage) -> None:
         """Give it what was read; from any thread."""
-        self._loop.call_soon_threadsafe(self._take, page)
+        self._post(page)
 
     def end(self) -> None:
         """Let it end; from any thread."""
-        self._loop.call_soon_threadsafe(self._take, None)
+        self._post(None)
+
+    def _post(self, page: LedgerEventPage | None) -> None:
+        with suppress(RuntimeError):  # the event loop has ended, and its followers with it
+            self._loop.call_soon_threadsafe(self._take, page)
 
     def _take(self, page: LedgerEventPage | None) -> None:
         self._page, self._is_ended = page or self._page, self._is_ended or page is None

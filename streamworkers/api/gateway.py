@@ -78,12 +78,10 @@ class Gateway:
                 outgoing = await self._work(request)
             if (wanted := outgoing.follow) is not None:
                 with self._feed.following(wanted.position) as follower:
-                    if wanted.wait is None:
-                        self._note(request_id, operation, outgoing, time.monotonic() - began)
-                        await self._stream(follower, receive, send, request_id)
-                        return
-                    page = await wait_for_page(follower, receive, wanted.wait)
-                    outgoing = replace(outgoing, body=msgspec.json.encode(page))
+                    # Before it waits: how long a run takes is no duration of a request.
+                    self._note(request_id, operation, outgoing, time.monotonic() - began)
+                    await self._follow(follower, outgoing, receive, send, request_id)
+                return
         except TimeoutError:
             outgoing = _write(Problem(408, "too-slow", "the body did not arrive in time"), request_id)
         except Problem as problem:
@@ -154,14 +152,21 @@ class Gateway:
             raise Unavailable(text, "time-limit")
         return future.result()
 
-    async def _stream(self, follower: Follower, receive: Receive, send: Send, request_id: str) -> None:
-        """Send events as they come. A client that does not take them in time has to come again."""
+    async def _follow(
+        self, follower: Follower, outgoing: Outgoing, receive: Receive, send: Send, request_id: str
+    ) -> None:
+        """Send a page when there is one, or events as they come, as far as the client takes them in time."""
+        wanted = outgoing.follow
+        if wanted is not None and wanted.wait is not None:
+            page = await wait_for_page(follower, receive, wanted.wait)
+            await _send(send, replace(outgoing, body=msgspec.json.encode(page)), request_id)
+            return
 
         async def send_bytes(body: bytes) -> None:
             async with asyncio.timeout(SEND_SECONDS):
                 await send({"type": "http.response.body", "body": body, "more_body": True})
 
-        headers = to_headers({**_ALWAYS, **STREAM_HEADERS, "X-Request-Id": request_id})
+        headers = to_headers({**_ALWAYS, **outgoing.headers, **STREAM_HEADERS, "X-Request-Id": request_id})
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await stream_events(follower, receive, send_bytes, self._settings.api_stream_seconds)

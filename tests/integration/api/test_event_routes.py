@@ -42,6 +42,7 @@ def test_a_stream_has_what_happens_and_ends_with_the_run(api: ApiStage) -> None:
         headers = stream.answer.headers
         assert headers["content-type"] == "text/event-stream"
         assert (headers["x-accel-buffering"], headers["cache-control"]) == ("no", "no-store")
+        assert int(headers["ratelimit-remaining"]) >= 0
         first = stream.read()
         assert first is not None
         assert first["data"] == {}
