@@ -13,6 +13,7 @@ CHAOS ?=
 MATRIX ?=
 PREVIEW ?=
 PYTEST_ARGS ?=
+YES ?=
 TEST_WORDS = --numprocesses $(TEST_PROCESSES) --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -92,7 +93,9 @@ lock: $(INSTALLED) ## Resolve the dependencies again and write requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --all-extras --universal --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --output-file requirements.lock pyproject.toml
 
-clean: ## Stop the embedded services and remove what was built; their data goes too
+clean: ## Stop the embedded services and remove what was built; their data goes too, after a question or with YES=1
+	@test ! -d .streamworkers || test -n '$(YES)' || { test -t 0 && printf 'Delete the data of the embedded services too? [y/N] ' && \
+		read answer && test "$$answer" = y; } || { echo 'nothing is removed: make clean YES=1 removes .streamworkers too' >&2; exit 1; }
 	-test ! -x $(BIN)/streamworkers || $(BIN)/streamworkers embedded stop
 	rm -rf grafana/preview/node_modules grafana/preview/dist
 	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .cache .hypothesis .matrix .preview

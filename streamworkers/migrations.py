@@ -25,6 +25,17 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )"""
 
+_HAS_OTHER_HISTORY = """
+SELECT to_regclass('schema_migrations') IS NOT NULL
+   AND 2 <> (SELECT count(*) FROM pg_attribute
+             WHERE attrelid = to_regclass('schema_migrations') AND attname IN ('number', 'checksum'))"""
+# Without those of extensions.
+_OTHER_TABLES = """
+SELECT relname FROM pg_class c
+WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+ORDER BY relname"""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -87,14 +98,16 @@ def read_migrations(folder: Path) -> list[Migration]:
     return found
 
 
-def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
+def migrate(connection: Connection, folder: Path | None = None, *, beside: bool = False) -> list[str]:
     """Apply the migrations that are missing, each in its own transaction, and state all rights; returns their names.
 
     Files of another `folder` come without rights. Raises MigrationError if an applied file was changed or is gone, if a
-    file fails, or if the current role may not grant rights.
+    file fails, or if the current role may not grant rights; and before any change if the schema has tables of another
+    program, unless ours may stand `beside` them.
     """
     migrations = read_migrations(folder or migrations_folder())
     with _alone(connection):
+        _require_own_schema(connection, beside=beside)
         connection.execute(_CREATE_HISTORY)
         applied = _read_applied(connection)
         _require_unchanged(migrations, applied)
@@ -110,6 +123,7 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[str]:
 def migration_status(connection: Connection, folder: Path | None = None) -> list[MigrationStatus]:
     """Every file with the time it was applied, without changing anything. Raises MigrationError as `migrate` does."""
     migrations = read_migrations(folder or migrations_folder())
+    _require_own_schema(connection, beside=True)
     exists = fetch_value(connection, "SELECT to_regclass('schema_migrations') IS NOT NULL")
     applied = _read_applied(connection) if exists else {}
     _require_unchanged(migrations, applied)
@@ -146,6 +160,23 @@ def _alone(connection: Connection) -> Iterator[None]:
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+
+
+def _require_own_schema(connection: Connection, *, beside: bool) -> None:
+    """Raise MigrationError if the schema was not made by us: a URL may name the database of another program."""
+    if fetch_value(connection, _HAS_OTHER_HISTORY):
+        raise MigrationError(
+            "the table schema_migrations in this schema is of another program: give streamworkers a database of its own"
+        )
+    if beside or fetch_value(connection, "SELECT to_regclass('schema_migrations') IS NOT NULL"):
+        return
+    others = [name for (name,) in connection.execute(_OTHER_TABLES)]
+    if others:
+        database = fetch_value(connection, "SELECT current_database()")
+        raise MigrationError(
+            f"database {database!r} has tables of another program ({len(others)}), such as {others[0]!r}: correct"
+            " STREAMWORKERS_DATABASE_URL, or let streamworkers put its tables beside them: --beside"
+        )
 
 
 def _apply(connection: Connection, migration: Migration) -> None:

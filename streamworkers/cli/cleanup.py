@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import click
 from pydantic import ValidationError
 
+from streamworkers.cli.confirming import ask_first, yes_option
 from streamworkers.cli.session import Session, json_option, print_json, print_table
 from streamworkers.errors import BadInputError
 from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
@@ -12,8 +13,9 @@ from streamworkers.jobs.cleanup import PARTS, CleanupParameters, clean
 
 @click.command(short_help="Delete rows that are older than their retention.")
 @click.option("--dry-run", is_flag=True, help="Count the rows that would be deleted, and delete none.")
+@yes_option
 @json_option
-def cleanup(dry_run: bool, as_json: bool) -> None:
+def cleanup(dry_run: bool, yes: bool, as_json: bool) -> None:
     """Delete results, items, runs, firings, notifications and history that are older than the retention settings.
 
     The command deletes the rows itself, without a worker. The job `database_cleanup` does the same on a worker; the
@@ -36,6 +38,8 @@ def cleanup(dry_run: bool, as_json: bool) -> None:
         )
     except ValidationError as error:
         raise BadInputError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    if not dry_run:
+        ask_first("delete all rows that are older than the retention settings", yes=yes)
     with session.database() as connection:
         done = [clean(connection, part, parameters, datetime.now(UTC)) for part in PARTS]
     verb = "would_remove" if dry_run else "removed"

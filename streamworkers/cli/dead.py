@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from streamworkers.admin import runs as admin
+from streamworkers.cli.confirming import ask_first, yes_option
 from streamworkers.cli.rejected import rejected
 from streamworkers.cli.session import (
     F,
@@ -113,13 +114,16 @@ def replay(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any
 @_add_filters
 @click.option("--all", "everything", is_flag=True, help="All dead items.")
 @click.option("--dry-run", is_flag=True, help="Print how many items would be purged.")
-def purge(items: tuple[str, ...], everything: bool, dry_run: bool, **words: Any) -> None:
+@yes_option
+def purge(items: tuple[str, ...], everything: bool, dry_run: bool, yes: bool, **words: Any) -> None:
     """Cancel dead items for good: the named items, or all that match the filters. Their errors are kept."""
     with Session.open().database() as connection:
         chosen = _choose(connection, items, everything, words)
         if dry_run:
             click.echo(f"would purge {len(chosen)} items")
             return
+        if not items:
+            ask_first(f"cancel {len(chosen)} dead items for good", yes=yes)
         count = admin.purge(connection, chosen)
     click.echo(f"purged {count} items")
 

@@ -13,14 +13,15 @@ from streamworkers.migrations import migrate as apply_migrations
 @click.command(short_help="Create or update the database schema.")
 @click.option("--status", "show_status", is_flag=True, help="Show which migrations are applied, and change nothing.")
 @click.option("--roles", is_flag=True, help="Also create the roles streamworkers_app, _readonly and _client.")
+@click.option("--beside", is_flag=True, help="Put the tables beside those of another program.")
 @json_option
-def migrate(show_status: bool, roles: bool, as_json: bool) -> None:
+def migrate(show_status: bool, roles: bool, beside: bool, as_json: bool) -> None:
     """Create or update the database schema. The user must own the database."""
     if show_status and roles:
         raise BadInputError("--status changes nothing and --roles does: name one of them")
     session = Session.open()
     with session.database() as connection:
-        applied = [] if show_status else apply_migrations(connection)
+        applied = [] if show_status else apply_migrations(connection, beside=beside)
         if roles:
             create_roles(connection)
         if not show_status:

@@ -4,6 +4,7 @@ import base64
 
 import click
 
+from streamworkers.cli.confirming import ask_first, yes_option
 from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
 from streamworkers.engine.ledger import rejected as ledger_rejected
 from streamworkers.engine.ledger import reports as ledger_reports
@@ -55,10 +56,13 @@ def show(entry: int, raw: bool, as_json: bool) -> None:
 @rejected.command(short_help="Delete rejected entries.")
 @click.argument("ids", nargs=-1, type=_entry_id)
 @click.option("--all", "everything", is_flag=True, help="Delete all rejected entries.")
-def purge(ids: tuple[int, ...], everything: bool) -> None:
+@yes_option
+def purge(ids: tuple[int, ...], everything: bool, yes: bool) -> None:
     """Delete the rejected entries with these ids, or all."""
     if bool(ids) == everything:
         raise BadInputError("name ids or --all: exactly one of the two")
+    if everything:
+        ask_first("delete all rejected entries", yes=yes)
     with Session.open().database() as connection:
         count = ledger_rejected.purge_rejected(connection, None if everything else ids)
     click.echo(f"purged {count} entries")

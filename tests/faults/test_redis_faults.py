@@ -276,7 +276,7 @@ def test_the_queue_of_a_full_redis_drains_by_itself(pool: FaultyPool) -> None:
             **dict.fromkeys(("RAISE", "SIGKILL"), "failed"),
         }
         assert _is_told(pool)
-        for words in (["doctor", "--fix"], ["dead", "purge", "--run", str(troubled.id)]):
+        for words in (["doctor", "--fix"], ["dead", "purge", "--run", str(troubled.id), "--yes"]):
             answer = pool.command(*words)
             assert (answer.code <= 1, answer.err) == (True, ""), words
         backlog = pool.streams.inspector.read_backlog("tests")

@@ -56,6 +56,23 @@ def test_status_of_an_empty_database_changes_nothing(empty: Connection, folder: 
     assert _tables(empty) == []
 
 
+def test_the_database_of_another_program_is_left_as_it_is(empty: Connection, folder: Path) -> None:
+    empty.execute("CREATE TABLE orders (id int)")
+    with pytest.raises(MigrationError, match=r"has tables of another program \(1\), such as 'orders': correct STREAM"):
+        migrate(empty, folder)
+    assert _tables(empty) == ["orders"]
+    assert migrate(empty, folder, beside=True) == ["0001_first.sql", "0002_second.sql"]
+    assert migrate(empty, folder) == [], "it is ours too from then on"
+
+
+def test_a_history_of_another_program_is_left_as_it_is(empty: Connection, folder: Path) -> None:
+    empty.execute("CREATE TABLE schema_migrations (version text PRIMARY KEY)")
+    for call in (migrate, migration_status):
+        with pytest.raises(MigrationError, match="the table schema_migrations in this schema is of another program"):
+            call(empty, folder)
+    assert _tables(empty) == ["schema_migrations"]
+
+
 def test_a_changed_file_is_rejected(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0001_first.sql").write_text("CREATE TABLE steps (name varchar);")

@@ -149,5 +149,5 @@ def test_pages_of_abandoned_loads_are_deleted(cli: Run, connection: Connection, 
             "INSERT INTO load_checkpoints (run_id, key, page, packed, fetched_at) VALUES (1, %s, 0, '', now() - %s)",
             (str(age), age),
         )
-    rows = {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}
+    rows = {row["table"]: row["removed"] for row in cli("cleanup", "--yes", "--json").json}
     assert rows["load_checkpoints"] == 1

@@ -202,7 +202,7 @@ def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: 
     assert cli("runs", "watch", "2").code == 1
     assert cli("dead", "show", "2:1", "--json").json["attempt"] == 2
     assert cli("dead", "purge", "2:2").out == "purged 1 items\n"
-    assert cli("dead", "purge", "--all").out == "purged 1 items\n"
+    assert cli("dead", "purge", "--all", "--yes").out == "purged 1 items\n"
     assert cli("dead", "list", "--json").json == []
 
 
@@ -286,7 +286,7 @@ def test_rejected_entries_are_listed_shown_and_purged(cli: Run, connection: Conn
     assert cli("rejected", "show", "2", "--json").json["payload_base64"] == "wQA="
     assert cli("rejected", "show", "1", "--raw").out == "plain"
     assert cli("rejected", "purge", "1").out == "purged 1 entries\n"
-    assert cli("rejected", "purge", "--all").out == "purged 1 entries\n"
+    assert cli("rejected", "purge", "--all", "--yes").out == "purged 1 entries\n"
     assert cli("rejected", "list").out == "no rejected entries\n"
 
 

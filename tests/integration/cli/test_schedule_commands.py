@@ -394,10 +394,10 @@ def test_cleanup_from_the_command_line(cli: Run, connection: Connection, monkeyp
     assert rows["health_checks"]["would_remove"] == 1
     assert rows["submissions"]["would_remove"] == 1
     assert "health_checks 1" in " ".join(cli("cleanup", "--dry-run").out.split())
-    assert {row["table"]: row["removed"] for row in cli("cleanup", "--json").json}["health_checks"] == 1
+    assert {row["table"]: row["removed"] for row in cli("cleanup", "--yes", "--json").json}["health_checks"] == 1
     monkeypatch.setenv("STREAMWORKERS_RUN_RETENTION_DAYS", "3")
     assert (
-        cli("cleanup").err
+        cli("cleanup", "--yes").err
         == "Error: run_days 3 is below run_item_days 30: a run is kept at least as long as its items\n"
     )
 
