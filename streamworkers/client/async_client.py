@@ -69,8 +69,8 @@ class AsyncClient:
         """Submit one run, in the caller's transaction if a connection is given; returns it.
 
         With `key`, the same call again finds the same run, also after an UnknownOutcomeError. `connection` is an
-        asynchronous one of psycopg or SQLAlchemy. Raises BadInputError, UnknownJobError and KeyConflictError, each
-        before anything is written, and ServiceUnreachableError.
+        asynchronous one of psycopg, asyncpg or SQLAlchemy. Raises BadInputError, UnknownJobError and KeyConflictError,
+        each before anything is written, and ServiceUnreachableError.
         """
         (made,) = await self.enqueue_many([Request.of(job, parameters, **fields)], connection=connection)
         return made

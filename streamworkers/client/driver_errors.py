@@ -11,12 +11,11 @@ _MOST_CAUSES = 5
 
 def find_submit_error(error: BaseException) -> StreamworkersError | None:
     """The error of this package for what `submit_runs` has raised; None for anything else."""
-    for each in _causes(error):
-        kind = SUBMIT_ERRORS.get(_state_of(each) or "")
-        if kind is not None:
-            diag = getattr(each, "diag", None)
-            return kind(getattr(diag, "message_primary", None) or str(each))
-    return None
+    found = [(each, SUBMIT_ERRORS[state]) for each in _causes(error) if (state := _state_of(each)) in SUBMIT_ERRORS]
+    for each, kind in found:
+        if message := _message_of(each):
+            return kind(message)
+    return found[0][1](str(found[0][0])) if found else None
 
 
 def find_own_error(error: Exception, seconds: float) -> StreamworkersError | None:
@@ -39,6 +38,12 @@ def _causes(error: BaseException) -> list[BaseException]:
         original = getattr(each, "orig", None)  # SQLAlchemy's name
         each = original if isinstance(original, BaseException) else each.__cause__
     return found
+
+
+def _message_of(error: BaseException) -> str | None:
+    """PostgreSQL's own words, by psycopg's name or asyncpg's; a wrapper has neither."""
+    message = getattr(getattr(error, "diag", None), "message_primary", None) or getattr(error, "message", None)
+    return message if isinstance(message, str) else None
 
 
 def _state_of(error: BaseException) -> str | None:

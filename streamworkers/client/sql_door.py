@@ -11,7 +11,8 @@ from streamworkers.errors import RunEndedError, UnknownRunError
 
 _OPEN_STATES = ("PENDING", "RUNNING")
 _MOST_EVENTS = 100
-_SUBMIT = "SELECT id, run_id::text, is_new FROM submit_runs(%s::jsonb) ORDER BY place"
+# As text, whatever a caller's driver makes of JSON.
+_SUBMIT = "SELECT id, run_id::text, is_new FROM submit_runs(%s::text::jsonb) ORDER BY place"
 _RUN_COLUMNS = """
     id, run_id::text, job, status, item_count, completed_count, failed_count, cancelled_count, key, "user", created_at,
     prepared_at, started_at, completed_at, reason, target, timeframe, as_of, parameters, last_event
