@@ -2,14 +2,17 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from api_stage import ApiStage, running_api
 from event_stream import following
 from harness import ServiceUrls, wait_until
+from streamworkers.database import fetch_value
 from streamworkers.engine import ledger
 from streamworkers.engine.registry import Registry
 from submitting import load
@@ -81,3 +84,35 @@ def test_a_stream_goes_on_when_postgresql_is_there_again(distant: ApiStage, post
         postgres.resume()
         assert stream.kinds() == [(2, "ended")]
     wait_until(lambda: distant.call("GET", "/readyz", None).status_code == 200, what="no fault is left")
+
+
+@contextmanager
+def _stopped_server(backend: int) -> Iterator[None]:
+    """PostgreSQL with all of its processes stopped by a signal: it accepts connections, and answers none."""
+    server = psutil.Process(backend).parent()
+    assert server is not None
+    processes = [server, *server.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def test_a_stopped_postgresql_and_many_probes_take_nothing_away(distant: ApiStage) -> None:
+    wait_until(lambda: distant.call("GET", "/readyz", None).status_code == 200, what="it is ready")
+    backend = fetch_value(distant.connection, "SELECT pg_backend_pid()")
+    with _stopped_server(backend):
+        wait_until(lambda: distant.call("GET", "/readyz", None).status_code == 503, what="the check is a new one")
+        statuses = {
+            path: {distant.call("GET", path, None).status_code for _ in range(100)} for path in ("/livez", "/readyz")
+        }
+        assert statuses == {"/livez": {200}, "/readyz": {503}}
+    wait_until(lambda: distant.call("GET", "/readyz", None).status_code == 200, 5, "it is ready again")
+    wait_until(lambda: distant.call("GET", "/api/v1/runs").status_code == 200, 5, "requests are answered again")
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+    sessions = fetch_value(distant.connection, ours, (distant.process.host.id,))
+    # Those of requests, a few of the process itself, and those of a check: the one given up, and the next.
+    assert sessions <= distant.settings.api_connections + 5

@@ -109,6 +109,10 @@ def test_kustomize_builds_it(folder: Path) -> None:
         if resource["metadata"]["name"] == "streamworkers-worker" and resource["kind"] == "Deployment"
     ]
     assert ("replicas" in worker["spec"]) == (folder.name not in ("keda", "hpa"))
+    for scaler in (each for each in built if each["kind"] == "HorizontalPodAutoscaler"):
+        target = ("Deployment", scaler["spec"]["scaleTargetRef"]["name"])
+        [scaled] = [each for each in built if (each["kind"], each["metadata"]["name"]) == target]
+        assert "replicas" not in scaled["spec"]
     for resource in built:
         test_each_is_valid_by_the_schema_of_its_kind(resource)
 
@@ -214,7 +218,7 @@ def test_selectors_find_their_pods() -> None:
         for resource in (*_of_kind("Deployment"), *_of_kind("PodDisruptionBudget"))
     ]
     selectors += [resource["spec"]["selector"] for resource in _of_kind("Service")]
-    assert len(selectors) == 11
+    assert len(selectors) == 12
     for selector in selectors:
         assert sum(selector.items() <= own.items() for own in labels) == 1
 
@@ -237,10 +241,23 @@ def test_metrics_are_discovered_and_allowed_by_the_network_policies() -> None:
     assert allowed == ports | {"8080"}
 
 
-def test_autoscalers_scale_the_workers() -> None:
+def test_autoscalers_scale_what_is_there() -> None:
+    found = []
     for resource in (*_of_kind("ScaledObject"), *_of_kind("HorizontalPodAutoscaler")):
         target = resource["spec"]["scaleTargetRef"]
-        assert (target["kind"], target["name"]) == ("Deployment", "streamworkers-worker")
+        assert target["kind"] == "Deployment"
+        assert target["name"] == resource["metadata"]["name"]
+        found.append(target["name"])
+    assert sorted(found) == ["streamworkers-api", "streamworkers-worker", "streamworkers-worker"]
+
+
+def test_the_sessions_of_all_api_pods_fit_into_the_postgresql_of_the_compose_file() -> None:
+    """Each has those of requests, and a few for heartbeats, events and a check."""
+    [scaler] = [each for each in _of_kind("HorizontalPodAutoscaler") if each["metadata"]["name"] == "streamworkers-api"]
+    each = Settings.model_fields["api_connections"].default + 5
+    words = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["postgres"]["command"]
+    [most] = [int(word.partition("=")[2]) for word in words if word.startswith("max_connections=")]
+    assert scaler["spec"]["maxReplicas"] * each < most / 2
 
 
 def test_keda_reads_the_stream_and_the_metric_that_the_pool_has() -> None:
