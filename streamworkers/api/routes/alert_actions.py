@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from streamworkers.alerts.checked import describe_checked
 from streamworkers.alerts.duration import parse_duration
 from streamworkers.alerts.given import parse_given_alert, read_vocabulary
@@ -10,6 +12,7 @@ from streamworkers.alerts.store import changes
 from streamworkers.alerts.store.alerts import StoredAlert, find_alert
 from streamworkers.alerts.store.mutes import mute_alert, snooze_alert, unmute_alert
 from streamworkers.alerts.store.symbols import read_symbols
+from streamworkers.alerts.transfer import import_alerts, parse_alerts
 from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.conditions import tag_answer
 from streamworkers.api.operation import Nothing, Operation
@@ -18,8 +21,11 @@ from streamworkers.api.routes.alert_types import (
     AlertView,
     CheckBody,
     CheckedView,
+    ImportBody,
+    ImportOutcomes,
     MuteBody,
     MutedAlert,
+    NowView,
     OwnerQuery,
     SnoozeBody,
     TrialQuery,
@@ -30,9 +36,11 @@ from streamworkers.api.routes.alert_types import (
 from streamworkers.api.routes.alerts import find_called_alert
 from streamworkers.api.routes.types import StartedRun
 from streamworkers.audit.record import AuditChange, record_change
+from streamworkers.diagnosis.written_alert import describe_change
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.market.bars.as_of import parse_as_of
 
+_MOST_LOOKS = 10
 _MOST_DECISIONS, _OF_A_SYMBOL = 2_000, 200
 
 
@@ -84,6 +92,22 @@ def _unmute_own_alert(call: ApiCall) -> ApiAnswer:
 def _validate_alert(call: ApiCall) -> ApiAnswer:
     """Check a rule or an alert: its canonical form, what it reads, and what may not be meant. Nothing is changed."""
     return ApiAnswer(describe_checked(parse_given_alert(call.body.alert, read_vocabulary(call.connection))))
+
+
+def _import_own_alerts(call: ApiCall) -> ApiAnswer:
+    """Add the alerts whose names are new, and edit those whose documents differ; all or none."""
+    body: ImportBody = call.body
+    actor = call.caller.acting_for(call.query.user)
+    found = parse_alerts(msgspec.json.encode(body.alerts).decode(), read_vocabulary(call.connection))
+    outcomes = import_alerts(call.connection, actor, found, dry_run=body.dry_run)
+    shown = [{"name": each.name, "outcome": each.outcome} for each in outcomes]
+    return ApiAnswer({"alerts": shown, "dry_run": body.dry_run})
+
+
+def _look_at_alert(call: ApiCall) -> ApiAnswer:
+    """Show what the rule of an alert is now at its first ten symbols, when the next bar closes, and what is missing."""
+    found, _ = find_called_alert(call)
+    return ApiAnswer(describe_change(call.connection, found, call.service.settings.calendar, _MOST_LOOKS))
 
 
 def _test_alert(call: ApiCall) -> ApiAnswer:
@@ -141,6 +165,7 @@ def _change(
     )
 
 
+_RULE = {"indicator": "price", "operator": ">", "value": 150}
 _SNOOZE = {"symbol": "AAPL", "for": "2h", "reason": "seen"}
 ALERT_ACTION_OPERATIONS = (
     Operation(
@@ -150,6 +175,22 @@ ALERT_ACTION_OPERATIONS = (
         object_type="alert",
         problems=(400, 409),
         example={"alert": "AAPL > 150 1h cooldown 5m"},
+    ),
+    Operation(
+        *("POST", "/alerts/import", "Add or edit alerts", _import_own_alerts, ImportOutcomes),
+        scope="alerts",
+        query=OwnerQuery,
+        body=ImportBody,
+        action="alert.import",
+        object_type="alert",
+        problems=(400, 409),
+        example={"alerts": [{"name": "high", "ticker": "AAPL", "timeframe": "day", "rule": _RULE}], "dry_run": True},
+    ),
+    Operation(
+        *("GET", "/alerts/{alert}/now", "Show what an alert is now", _look_at_alert, NowView),
+        query=OwnerQuery,
+        object_type="alert",
+        problems=(404,),
     ),
     _change("pause", "Pause an alert", _pause_own_alert, AlertView),
     _change("resume", "Resume an alert", _resume_own_alert, AlertView),

@@ -28,6 +28,13 @@ class CheckBody(msgspec.Struct, forbid_unknown_fields=True):
     alert: str | dict[str, Any]
 
 
+class ImportBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Documents of alerts, each with a name; with `dry_run`, what would be added and changed, and nothing is."""
+
+    alerts: list[dict[str, Any]]
+    dry_run: bool = False
+
+
 class MuteBody(msgspec.Struct, forbid_unknown_fields=True):
     """Until when: a time such as `2h` from now on, or a moment. Without either, until it is unmuted."""
 
@@ -105,6 +112,43 @@ class AlertList(msgspec.Struct):
     """Alerts of a user, by name."""
 
     alerts: list[AlertView]
+
+
+class ImportOutcome(msgspec.Struct):
+    """What an import did with an alert: `added`, `changed`, or `unchanged`."""
+
+    name: str
+    outcome: str
+
+
+class ImportOutcomes(msgspec.Struct):
+    """What an import did with each alert, in the order of the request."""
+
+    alerts: list[ImportOutcome]
+    dry_run: bool
+
+
+class LookView(msgspec.Struct):
+    """What a rule is at the newest closed bar of a symbol, null if none is stored, and when the next bar closes."""
+
+    symbol: str
+    rule: str | None
+    bar: datetime | None
+    next_close: datetime | None
+
+
+class NowView(msgspec.Struct):
+    """What an alert is now, for its first symbols, and in `warnings` what is missing or may not be meant."""
+
+    id: int
+    name: str
+    version: int
+    symbols: int
+    alert: dict[str, Any]
+    now: list[LookView]
+    waits: bool
+    message: str
+    warnings: list[str]
 
 
 class VersionView(msgspec.Struct):

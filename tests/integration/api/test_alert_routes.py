@@ -173,6 +173,47 @@ def test_alerts_are_checked_without_a_change(api: ApiStage) -> None:
     assert api.get("/api/v1/alerts?name=AAA*") == {"alerts": []}
 
 
+def test_alerts_are_imported_all_or_none(api: ApiStage) -> None:
+    documents = [_add(api, name).json()["document"] for name in ("first", "second")]
+    documents[1] = {**documents[1], "max_fires": 2}
+    documents.append({**documents[0], "name": "third"})
+
+    def send(alerts: list[Any], **fields: Any) -> Any:
+        return _post(api, "import", json={"alerts": alerts, **fields})
+
+    dry = msgspec.convert(send(documents, dry_run=True).json(), alert_types.ImportOutcomes)
+    assert [each.outcome for each in dry.alerts] == ["unchanged", "changed", "added"]
+    assert api.call("GET", "/api/v1/alerts/third").status_code == 404
+    broken = send([*documents, {**documents[0], "name": "fourth", "rule": 5}])
+    assert (broken.status_code, "alert 4: $.rule" in broken.json()["detail"]) == (422, True)
+    assert api.call("GET", "/api/v1/alerts/third").status_code == 404
+    assert send(documents).json()["alerts"][2] == {"name": "third", "outcome": "added"}
+    assert {each["outcome"] for each in send(documents).json()["alerts"]} == {"unchanged"}
+    empty = send([])
+    assert (empty.status_code, empty.json()["detail"]) == (422, "there are no alerts in it")
+
+
+def test_what_an_alert_is_now_is_shown_with_what_is_missing(api: ApiStage) -> None:
+    _add(api, "shown", "ZZZ > 5 day")
+    found = msgspec.convert(api.get("/api/v1/alerts/shown/now"), alert_types.NowView)
+    assert [(each.symbol, each.rule, each.bar) for each in found.now] == [("ZZZ", None, None)]
+    assert found.warnings == ["no day bars of ZZZ are stored, and no schedule loads them"]
+    assert api.call("GET", "/api/v1/alerts/shown/now", "bob").status_code == 404
+
+
+def test_what_cannot_be_tried_ends_its_run_with_the_reason(api: ApiStage, registry: Registry) -> None:
+    rule = {"rule": {"indicator": "price", "operator": ">", "value": 5}}
+    runs = [
+        api.submit(job="alert_test", symbols=["AAA"], parameters={"document": rule}),
+        api.submit(job="alert_test", symbols=["AAA"], timeframe="day", parameters={"document": {"rule": 5}}),
+    ]
+    api.execute(registry)
+    found = [api.get(f"/api/v1/runs/{run}") for run in runs]
+    assert [each["status"] for each in found] == ["FAILED", "FAILED"]
+    assert found[0]["reason"] == "job 'alert_test' needs a timeframe"
+    assert found[1]["reason"].startswith("$.rule: 5 is not")
+
+
 def test_an_alert_is_tried_on_history_by_a_run_of_the_pool(api: ApiStage, registry: Registry) -> None:
     for day, price in zip(_DAYS, _PRICES, strict=True):
         api.connection.execute(
