@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -65,6 +65,7 @@ class ProcessHeartbeat(Loop):
         self._stop_requested.wait(BEAT_SECONDS)
 
     def _describe(self) -> ProcessRecord:
+        doing = self._doing()
         return ProcessRecord(
             self._id,
             self._kind,
@@ -72,7 +73,8 @@ class ProcessHeartbeat(Loop):
             os.getpid(),
             version("streamworkers"),
             self._started_at,
-            self._doing(),
+            doing,
+            trouble=_find_trouble([each.fault.text for each in self.faults.own()], doing),
         )
 
 
@@ -82,4 +84,11 @@ def _forget_predecessors(connection: Connection, kind: str) -> None:
         if process.host != socket.gethostname() or process.kind != kind:
             continue
         if process.pid == os.getpid() or (process.is_silent and not psutil.pid_exists(process.pid)):
-            forget_process(connection, process.id)
+            forget_process(connection, process.id, "it was killed")
+
+
+def _find_trouble(faults: Sequence[str], doing: Mapping[str, Any]) -> str | None:
+    """What a process suffers from: a fault of a store, a loop that keeps failing, or an error that it names."""
+    failing = [f"{each['who']} keeps failing: {each['text']}" for each in doing.get("failing", ())]
+    named = [str(doing["error"])] if doing.get("error") else []
+    return next(iter([*faults, *failing, *named]), None)

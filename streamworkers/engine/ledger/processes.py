@@ -1,13 +1,12 @@
-"""The table `processes`: supervisors and schedulers that run, and those that went silent."""
+"""The table `processes`, with a row for each that runs or went silent, and `process_states`, their changes of state."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from psycopg.types.json import Jsonb
 
-from streamworkers.database import Connection
+from streamworkers.database import Connection, fetch_rows
 from streamworkers.engine.redis.heartbeats import FaultStatus
 
 SILENT_SECONDS = 45.0
@@ -21,12 +20,36 @@ _SHAPES: dict[str, Any] = {
 }
 
 _BEAT = """
-    INSERT INTO processes (id, kind, host, pid, version, started_at, doing) VALUES (%s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), doing = excluded.doing
+    WITH before AS (SELECT state FROM processes WHERE id = %(id)s), beat AS (
+        INSERT INTO processes (id, kind, host, pid, version, started_at, doing, state)
+        VALUES (%(id)s, %(kind)s, %(host)s, %(pid)s, %(version)s, %(started_at)s, %(doing)s, %(state)s)
+        ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), doing = excluded.doing, state = excluded.state
+    )
+    INSERT INTO process_states (process, kind, host, version, state, message)
+    SELECT %(id)s, %(kind)s, %(host)s, %(version)s, %(state)s, %(message)s
+    WHERE %(state)s IS DISTINCT FROM (SELECT state FROM before)
+"""
+_NOTE_SILENT = """
+    WITH silent AS (
+        UPDATE processes SET state = 'silent'
+        WHERE state <> 'silent' AND seen_at < clock_timestamp() - make_interval(secs => %s) RETURNING *
+    )
+    INSERT INTO process_states (process, kind, host, version, state, message)
+    SELECT id, kind, host, version, 'silent',
+        'not seen since ' || to_char(seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+    FROM silent RETURNING process
+"""
+_FORGET = """
+    WITH gone AS (DELETE FROM processes WHERE {which} RETURNING *)
+    INSERT INTO process_states (process, kind, host, version, state, message)
+    SELECT id, kind, host, version, 'ended', %(why)s FROM gone
+"""
+_STATES = """
+    SELECT state AS status, message, at FROM process_states WHERE process = %s ORDER BY id DESC LIMIT %s
 """
 _SELECT = """
     SELECT id, kind, host, pid, version, started_at, doing, seen_at,
-        extract(epoch FROM clock_timestamp() - seen_at)::float8
+        extract(epoch FROM clock_timestamp() - seen_at)::float8, NULL, state
     FROM processes ORDER BY kind, started_at, id
 """
 
@@ -52,7 +75,8 @@ _END_SESSIONS = """
 class ProcessRecord:
     """A supervisor or scheduler: what it is, since when it runs, and what it does.
 
-    `unseen_seconds` is the time since it was last seen, by PostgreSQL's clock.
+    `unseen_seconds` is the time since it was last seen, by PostgreSQL's clock. `trouble` is what it suffers from when
+    it records itself, and `state` what was recorded of that.
     """
 
     id: str
@@ -64,6 +88,8 @@ class ProcessRecord:
     doing: dict[str, Any]
     seen_at: datetime | None = None
     unseen_seconds: float = 0.0
+    trouble: str | None = None
+    state: str = ""
 
     @property
     def is_silent(self) -> bool:
@@ -72,40 +98,37 @@ class ProcessRecord:
 
 
 def record_process(connection: Connection, process: ProcessRecord) -> None:
-    """Record that a process is alive, and what it does."""
-    words = (process.id, process.kind, process.host, process.pid, process.version, process.started_at)
-    connection.execute(_BEAT, (*words, Jsonb(process.doing)))
+    """Record that a process is alive, and what it does; its state too, if that is another than before."""
+    words = {name: getattr(process, name) for name in ("id", "kind", "host", "pid", "version", "started_at")}
+    state, message = ("ok", "it works") if process.trouble is None else ("degraded", process.trouble)
+    connection.execute(_BEAT, {**words, "doing": Jsonb(process.doing), "state": state, "message": message})
 
 
 def read_processes(connection: Connection) -> list[ProcessRecord]:
     """Return every process that is known, by kind and age."""
-    found = [ProcessRecord(*row) for row in connection.execute(_SELECT)]
-    return [replace(each, doing=_keep_sound(each.doing)) for each in found]
+    return [ProcessRecord(*row) for row in connection.execute(_SELECT)]
 
 
-def _keep_sound(doing: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what another program has written in a shape that no process writes; the next beat mends it."""
-    return {name: value for name, value in doing.items() if name not in _SHAPES or _fits(value, _SHAPES[name])}
+def read_process_states(connection: Connection, process_id: str, limit: int) -> list[dict[str, Any]]:
+    """Return the newest states of a process, also of one that has ended, the newest first."""
+    return fetch_rows(connection, _STATES, (process_id, limit))
 
 
-def _fits(value: object, shape: Any) -> bool:
-    try:
-        msgspec.convert(value, shape)
-    except msgspec.ValidationError:
-        return False
-    return True
+def note_silent_processes(connection: Connection) -> list[str]:
+    """Record the state of processes that went silent; returns their ids."""
+    return [process for (process,) in connection.execute(_NOTE_SILENT, (SILENT_SECONDS,))]
 
 
-def forget_process(connection: Connection, process_id: str) -> None:
-    """Delete a process that ends in order, or is known to have ended."""
-    connection.execute("DELETE FROM processes WHERE id = %s", (process_id,))
+def forget_process(connection: Connection, process_id: str, why: str = "it ended in order") -> None:
+    """Delete a process that ends in order, or is known to have ended; its states stay."""
+    connection.execute(_FORGET.format(which="id = %(id)s").encode(), {"id": process_id, "why": why})
 
 
 def forget_silent_processes(connection: Connection) -> None:
     """Delete processes that have been silent for an hour; one that wakes up records itself again."""
-    connection.execute(
-        "DELETE FROM processes WHERE seen_at < clock_timestamp() - make_interval(secs => %s)", (FORGOTTEN_SECONDS,)
-    )
+    which = "seen_at < clock_timestamp() - make_interval(secs => %(seconds)s)"
+    words = {"seconds": FORGOTTEN_SECONDS, "why": "it was not seen for an hour"}
+    connection.execute(_FORGET.format(which=which).encode(), words)
 
 
 def end_silent_sessions(connection: Connection, transaction_seconds: float) -> list[tuple[str, int, float]]:

@@ -16,6 +16,7 @@ _CANDIDATES = {
     "ticks": "decided_at < %s AND state <> 'waiting'",
     "submissions": "submitted_at < %s",
     "health_checks": "checked_at < %s",
+    "process_states": "at < %s",
 }
 
 

@@ -8,13 +8,13 @@ import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
-from streamworkers.engine.ledger.processes import SILENT_SECONDS, end_silent_sessions
+from streamworkers.engine.ledger.processes import SILENT_SECONDS, end_silent_sessions, note_silent_processes
 
 log = structlog.get_logger()
 
 
 class SessionGuard:
-    """Looks for such sessions of all supervisors, their workers, and schedulers."""
+    """Notes which processes went silent, and looks for such sessions of all of them and of their workers."""
 
     name = "session-guard"
     scope = "all"
@@ -25,8 +25,10 @@ class SessionGuard:
         self._transaction_seconds = transaction_seconds
 
     def run_once(self) -> float | None:
-        """End the sessions that stand still now."""
+        """Record the silence of processes, and end the sessions that stand still now."""
         with self._pool.connection() as connection:
+            for process in note_silent_processes(connection):
+                log.warning("process_silent", process=process)
             for application, pid, seconds in end_silent_sessions(connection, self._transaction_seconds):
                 log.warning("session_ended", application=application, backend=pid, transaction_seconds=round(seconds))
         return None

@@ -1,11 +1,14 @@
 """Health with the fields of the replaced systems, and notifications."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
 from api_stage import ApiStage
 from streamworkers.api import diagnosing
 from streamworkers.api.routes import health, notify
+from streamworkers.engine.ledger.processes import ProcessRecord, forget_process, record_process
 
 
 def test_health_and_counts_are_of_one_snapshot(api: ApiStage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,8 +31,39 @@ def test_a_component_is_shown_alone_and_those_that_are_not_well_together(api: Ap
     wrong = api.get("/api/v1/health/unhealthy")["systems"]
     assert {each["name"] for each in wrong} == {each.name for each in systems if each.status != "ok"}
     answer = api.call("GET", "/api/v1/health/system/moon")
-    assert (answer.status_code, answer.json()["error"]) == (404, "no component is named 'moon'")
+    assert (answer.status_code, answer.json()["error"]) == (404, "no component or process is named 'moon'")
     assert api.call("GET", "/health", None).status_code == 401
+
+
+def test_a_process_is_shown_with_what_became_of_it(api: ApiStage) -> None:
+    def beat(trouble: str | None) -> None:
+        process = ProcessRecord("desk-7-abc", "scheduler", "desk", 7, "1", datetime.now(UTC), {}, trouble=trouble)
+        record_process(api.connection, process)
+
+    def show() -> tuple[str, list[str]]:
+        shown = msgspec.convert(api.get("/api/v1/health/system/desk-7-abc"), health.SystemView)
+        return shown.status, [change.status for change in shown.history]
+
+    beat(None)
+    assert show() == ("ok", ["ok"])
+    beat("Redis is away")
+    assert show() == ("degraded", ["degraded", "ok"])
+    api.connection.execute("UPDATE processes SET seen_at = seen_at - interval '1 minute' WHERE id = 'desk-7-abc'")
+    assert show() == ("critical", ["degraded", "ok"])  # whether anybody has noticed it yet or not
+    assert "desk-7-abc" in [each["name"] for each in api.get("/api/v1/health/unhealthy")["systems"]]
+    forget_process(api.connection, "desk-7-abc")
+    assert show() == ("ended", ["ended", "degraded", "ok"])
+    assert "desk-7-abc" not in [each["name"] for each in api.get("/api/v1/health/systems")["systems"]]
+
+
+def test_the_history_of_a_component_has_its_changes_alone(api: ApiStage) -> None:
+    for minute, status in enumerate(("ok", "ok", "degraded", "degraded", "ok")):
+        api.connection.execute(
+            "INSERT INTO health_checks (checked_at, component, status, message) VALUES (%s, 'redis', %s, %s)",
+            (datetime(2026, 1, 5, 12, minute, tzinfo=UTC), status, str(minute)),
+        )
+    history = msgspec.convert(api.get("/api/v1/health/system/redis"), health.SystemView).history
+    assert [(change.status, change.message) for change in history] == [("ok", "4"), ("degraded", "2"), ("ok", "0")]
 
 
 def test_a_user_is_notified_once_for_a_key(api: ApiStage) -> None:
