@@ -50,7 +50,7 @@ BEGIN
         REVOKE UPDATE ON submissions, run_events FROM streamworkers_app;
         REVOKE UPDATE, DELETE ON alert_versions, audit_log, audit_seals FROM streamworkers_app;
         GRANT EXECUTE ON FUNCTION ensure_run_items_partition(date), ensure_ohlcv_1min_partition(timestamptz),
-            drop_run_items_partition(date), canonical_json(jsonb), canonical_request(jsonb),
+            drop_run_items_partition(date), canonical_json(jsonb), canonical_request(jsonb), canonical_requests(jsonb),
             request_differences(jsonb, jsonb), submit_runs(jsonb), submit_run(jsonb), schedule_progress(timestamptz),
             evening(timestamptz, time), cancel_run(bigint), cancel_client_run(bigint) TO streamworkers_app;
         EXECUTE later || 'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO streamworkers_app';

@@ -119,6 +119,7 @@ def test_the_app_role_can_do_all_work(
     consumer.work_until_empty()
     assert run_status(app, run) == "COMPLETED"
     add_symbols(app, "u", ["A"])
+    app.execute('SELECT canonical_request(\'{"job": "noop"}\')')
     app.execute("SELECT ensure_run_items_partition('2001-01-01')")
     app.execute("SELECT ensure_ohlcv_1min_partition('2001-01-01')")
     (partition,) = retention.old_item_partitions(app, run.run_day)
