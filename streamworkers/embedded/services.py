@@ -1,22 +1,22 @@
 """Starts and stops both embedded services and reports their status. Concurrent calls wait for each other."""
 
 import fcntl
-import hashlib
 import os
+import pwd
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from streamworkers.config import Settings
+from streamworkers.embedded.places import make_own_folder, remove_if_empty, temporary_folder
 from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.embedded.redis_server import RedisServer
 from streamworkers.errors import BadInputError, UsageError
 
-# The path of a Unix socket is limited to 103 bytes on macOS and 107 on Linux; ours end in `/postgres/.s.PGSQL.5432`.
-_LONGEST_SOCKET_FOLDER = 80
+# The path of a Unix socket is limited to 103 bytes on macOS and 107 on Linux; PostgreSQL's ends in `/.s.PGSQL.5432`.
+_LONGEST_SOCKET_FOLDER = 89
 # Needs no escaping in a URL, in PostgreSQL's list of socket folders, or in a shell.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")
 _SHELL_CHARACTERS = set('"$`\n')
@@ -37,9 +37,13 @@ class EmbeddedServices:
 
     def __init__(self, settings: Settings) -> None:
         self.folder = settings.data_dir.expanduser().resolve()
-        sockets = _socket_folder(self.folder)
-        self.redis = RedisServer(self.folder / "redis", sockets / "redis", settings.embedded_redis_server)
-        self.postgres = PostgresServer(self.folder / "postgres", sockets / "postgres", settings.embedded_postgres_bin)
+        redis, postgres = self.folder / "redis", self.folder / "postgres"
+        self._elsewhere = None if _suits_sockets(postgres / "run") else temporary_folder(self.folder)
+        sockets = (redis, postgres / "run")
+        if self._elsewhere is not None:
+            sockets = (self._elsewhere / "redis", self._elsewhere / "postgres")
+        self.redis = RedisServer(redis, sockets[0], settings.embedded_redis_server)
+        self.postgres = PostgresServer(postgres, sockets[1], settings.embedded_postgres_bin)
 
     def start(self) -> None:
         """Start the services that are not running, and wait until both answer.
@@ -53,9 +57,9 @@ class EmbeddedServices:
                 f'data folder {str(self.folder)!r} has one of the characters " $ ` or a line end in it: choose another'
             )
         with self._lock(create=True):
-            for folder in (self.redis.socket_path.parent, self.postgres.socket_folder):
-                _make_own_folder(folder.parent)
-                folder.mkdir(mode=0o700, exist_ok=True)
+            self._require_own_folder()
+            if self._elsewhere is not None:
+                make_own_folder(self._elsewhere)
             self.redis.start()
             self.postgres.start()
 
@@ -66,10 +70,8 @@ class EmbeddedServices:
         with self._lock(create=False):
             self.redis.stop()
             self.postgres.stop()
-            sockets = (self.redis.socket_path.parent, self.postgres.socket_folder)
-            for folder in (*sockets, sockets[0].parent):
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+            if self._elsewhere is not None:
+                remove_if_empty(self.redis.socket_path.parent, self.postgres.socket_folder, self._elsewhere)
 
     def status(self) -> list[ServiceStatus]:
         """The state of both services, Redis first."""
@@ -86,13 +88,21 @@ class EmbeddedServices:
             )
         return found
 
+    def _require_own_folder(self) -> None:
+        # What root does in a folder of somebody else, that user could turn against any file.
+        owner = self.folder.stat().st_uid
+        if os.geteuid() == 0 and owner != 0:
+            raise UsageError(
+                f"data folder {str(self.folder)!r} belongs to user {_name_of(owner)}: start the services as that user,"
+                " or choose another folder"
+            )
+
     @contextmanager
     def _lock(self, *, create: bool) -> Iterator[None]:
         try:
             if create and not self.folder.is_dir():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                # For root, PostgreSQL runs as another user, who has to pass through this folder but not list it.
-                self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+                self.folder.chmod(0o700)
             handle = (self.folder / "lock").open("w", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"data folder {str(self.folder)!r} cannot be used: {error.strerror}") from None
@@ -101,17 +111,12 @@ class EmbeddedServices:
             yield
 
 
-def _make_own_folder(folder: Path) -> None:
-    """Create the folder if it is missing. Raises UsageError if another user owns it, who could use the sockets."""
-    folder.mkdir(mode=0o711, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        raise UsageError(f"folder {str(folder)!r} belongs to another user: remove it, or choose a shorter data folder")
+def _suits_sockets(folder: Path) -> bool:
+    return len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER and _PLAIN_PATH.fullmatch(str(folder)) is not None
 
 
-def _socket_folder(folder: Path) -> Path:
-    """The folder of the sockets: `run` in the data folder, or a temporary one if that path does not suit a socket."""
-    inside = folder / "run"
-    if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER and _PLAIN_PATH.fullmatch(str(inside)):
-        return inside
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"streamworkers-{os.getuid()}-{digest}"
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

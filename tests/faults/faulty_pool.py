@@ -33,6 +33,8 @@ from tcp_proxy import TcpProxy
 LEASE_SECONDS = paced(2.0)
 OUTAGE_SECONDS = 1.5 * LEASE_SECONDS
 ROLE = "pool_role"
+PASSWORD = "of-the-pool"
+LOGIN = f"{ROLE}:{PASSWORD}"  # as a URL has it
 DATABASE = "faults"
 _EMPTY = Backlog(0, 0, 0)
 _BATCH_SIZE = 20  # of the job `ledger_entry`
@@ -67,7 +69,7 @@ class FaultyPool:
         self.environment = {
             **environment,
             "STREAMWORKERS_REDIS_URL": f"redis://127.0.0.1:{self.redis.port}",
-            "STREAMWORKERS_DATABASE_URL": f"postgresql://{ROLE}@127.0.0.1:{self.postgres.port}/{DATABASE}",
+            "STREAMWORKERS_DATABASE_URL": f"postgresql://{LOGIN}@127.0.0.1:{self.postgres.port}/{DATABASE}",
             "STREAMWORKERS_KEY_PREFIX": self.streams.keys.prefix,
             "STREAMWORKERS_LEASE_SECONDS": str(LEASE_SECONDS),
             "STREAMWORKERS_RECONCILE_SECONDS": "0.3",
@@ -263,9 +265,9 @@ def make_database(services: EmbeddedServices) -> None:
     """A migrated database that belongs to a role without special rights, with the table of the sample jobs."""
     role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
     with connect(services.postgres.url) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
-    with connect(make_conninfo(services.postgres.url, dbname=DATABASE, user=ROLE)) as connection:
+    with connect(make_conninfo(services.postgres.url, dbname=DATABASE, user=ROLE, password=PASSWORD)) as connection:
         migrate(connection)
         connection.execute("CREATE TABLE effects (run_id bigint NOT NULL, symbol text NOT NULL)")
 

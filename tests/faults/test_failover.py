@@ -14,7 +14,8 @@ from faults.faulty_pool import FaultyPool
 from faults.small_disk import small_disk
 from harness import wait_until
 from streamworkers.config import Settings
-from streamworkers.embedded.redis_server import RedisServer, find_redis_server
+from streamworkers.embedded.programs import find_redis_server
+from streamworkers.embedded.redis_server import RedisServer
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.errors import RedisUnavailableError
 
@@ -120,7 +121,7 @@ def test_a_client_asks_the_sentinels_for_the_primary(folder: Path) -> None:
 
 def test_redis_on_a_full_disk_is_away_and_is_back_when_there_is_room(folder: Path) -> None:
     with small_disk(folder, 16) as disk:
-        server = RedisServer(disk / "redis", folder, None)
+        server = RedisServer(disk / "redis", disk / "redis", None)
         server.start()
         streams = open_streams(server.url, "disk")
         try:

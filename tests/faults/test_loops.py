@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from faults.faulty_pool import DATABASE, ROLE
+from faults.faulty_pool import DATABASE, LOGIN, ROLE
 from harness import wait_until
 from patience import paced
 from scheduler.service import Scheduler, SchedulerOptions
@@ -76,7 +76,7 @@ def processes(faulty_services: EmbeddedServices, registry: Registry) -> Iterator
     postgres = TcpProxy(str(faulty_services.postgres.socket_folder / ".s.PGSQL.5432"))
     prefix = f"loops-{secrets.token_hex(4)}"
     settings = Settings(key_prefix=prefix, lease_seconds=paced(2.0), reconcile_seconds=0.3)
-    urls = f"redis://127.0.0.1:{redis.port}", f"postgresql://{ROLE}@127.0.0.1:{postgres.port}/{DATABASE}"
+    urls = f"redis://127.0.0.1:{redis.port}", f"postgresql://{LOGIN}@127.0.0.1:{postgres.port}/{DATABASE}"
     options = SupervisorOptions(
         [["tests"]],
         Registry(()),

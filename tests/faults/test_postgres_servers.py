@@ -1,24 +1,27 @@
 """A disk of PostgreSQL is full, and a replica takes the place of a primary that died: the pool goes on by itself."""
 
 import secrets
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from faults.faulty_pool import DATABASE, LEASE_SECONDS, ROLE, FaultyPool
+from faults.faulty_pool import DATABASE, LEASE_SECONDS, LOGIN, FaultyPool
 from faults.small_disk import small_disk
 from harness import effects_of, items_of, running_supervisor, start_run, wait_for_end, wait_until
 from patience import paced, patient
 from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.embedded.postgres_server import PostgresServer, find_postgres_programs
-from streamworkers.embedded.processes import Account
+from streamworkers.embedded.postgres_server import PostgresServer
+from streamworkers.embedded.programs import find_postgres_programs
 from streamworkers.engine.ledger import count_items
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
+from tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.timeout(300)
 _PROGRAMS = find_postgres_programs(None)
@@ -28,23 +31,23 @@ _DISK_MEGABYTES = 256
 @contextmanager
 def _copied(source: PostgresServer, folder: Path, *words: str) -> Iterator[PostgresServer]:
     """A copy of a running server, on a socket of its own; with `-R` a replica."""
-    server = PostgresServer(folder, folder / "socket", None)
-    account = Account.for_paths([_PROGRAMS / "postgres", folder])
-    for made in (folder, server.socket_folder):
-        made.mkdir()
-        account.own(made)
-    options: tuple[str | Path, ...] = ("-d", source.url, "-D", server.data, "--checkpoint=fast", "--no-sync", *words)
-    account.run([_PROGRAMS / "pg_basebackup", *options], timeout_seconds=patient(60))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    server = PostgresServer(folder, folder / "run", None)
+    folder.mkdir()
+    # A replica may be another user than its primary, whose socket it cannot reach then.
+    with TcpProxy(str(source.socket_folder / ".s.PGSQL.5432")) as proxy:
+        url = make_conninfo(source.url, host="127.0.0.1", port=proxy.port)
+        options = ["-d", url, "-D", str(server.data), "--checkpoint=fast", "--no-sync", *words]
+        subprocess.run([_PROGRAMS / "pg_basebackup", *options], check=True, timeout=patient(60))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def _promote(server: PostgresServer) -> None:
-    account = Account.for_paths([_PROGRAMS / "postgres", server.folder])
-    account.run([_PROGRAMS / "pg_ctl", "promote", "-w", "-D", server.data], timeout_seconds=patient(60))
+    with connect(server.url) as connection:
+        assert connection.execute("SELECT pg_promote(wait_seconds => 60)").fetchone() == (True,)
 
 
 def test_a_postgres_without_disk_space_is_waited_for(pool: FaultyPool, folder: Path) -> None:
@@ -94,7 +97,7 @@ def test_the_pool_follows_a_primary_to_its_promoted_replica(
         closing(open_streams(faulty_services.redis.url, prefix)) as streams,
     ):
         hosts = f"{primary.socket_folder},{replica.socket_folder}"
-        url = f"postgresql://{ROLE}@/{DATABASE}?host={hosts}&target_session_attrs=read-write"
+        url = f"postgresql://{LOGIN}@/{DATABASE}?host={hosts}&target_session_attrs=read-write"
         environment = {
             **faults_environment,
             "STREAMWORKERS_REDIS_URL": faulty_services.redis.url,

@@ -12,7 +12,7 @@ import pytest
 import redis
 from psycopg.conninfo import make_conninfo
 
-from faults.faulty_pool import ROLE, FaultyPool, assert_for
+from faults.faulty_pool import PASSWORD, ROLE, FaultyPool, assert_for
 from harness import wait_until
 from patience import Deadline, paced
 
@@ -78,7 +78,7 @@ def _changed(change: str, back: str) -> Fault:
 @contextmanager
 def _no_connection_left(pool: FaultyPool) -> Iterator[None]:
     """Take every connection that PostgreSQL has, those of the pool too."""
-    url = make_conninfo(pool.database_url, user=ROLE, application_name="filler")
+    url = make_conninfo(pool.database_url, user=ROLE, password=PASSWORD, application_name="filler")
     others = f"FROM pg_stat_activity WHERE usename = '{ROLE}' AND application_name <> 'filler'"
     taken, deadline, clear = list[psycopg.Connection[Any]](), Deadline(60), 0
     try:

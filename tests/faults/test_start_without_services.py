@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from faults.faulty_pool import DATABASE, ROLE
+from faults.faulty_pool import DATABASE, LOGIN, ROLE
 from harness import SAMPLE_JOBS, Scheduler, Service, Supervisor, wait_until
 from patience import paced, patient
 from streamworkers.database import connect, fetch_value
@@ -56,7 +56,7 @@ def starter(faulty_services: EmbeddedServices, tmp_path: Path) -> Iterator[Start
         "PYTHONWARNINGS": "error",
         "STREAMWORKERS_LOG_FORMAT": "json",
         "STREAMWORKERS_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
-        "STREAMWORKERS_DATABASE_URL": f"postgresql://{ROLE}@127.0.0.1:{postgres.port}/{DATABASE}",
+        "STREAMWORKERS_DATABASE_URL": f"postgresql://{LOGIN}@127.0.0.1:{postgres.port}/{DATABASE}",
         "STREAMWORKERS_KEY_PREFIX": prefix,
         "STREAMWORKERS_START_WAIT_SECONDS": f"{patient(60):g}",
     }
@@ -133,10 +133,10 @@ def test_it_waits_for_the_schema(faulty_services: EmbeddedServices, starter: Sta
     name = f"empty_{secrets.token_hex(4)}"
     with connect(faulty_services.postgres.url) as admin:
         admin.execute(SQL("CREATE DATABASE {} OWNER {}").format(Identifier(name), Identifier(ROLE)))
-        url = f"postgresql://{ROLE}@127.0.0.1:{starter.postgres.port}/{name}"
+        url = f"postgresql://{LOGIN}@127.0.0.1:{starter.postgres.port}/{name}"
         process = starter.start(Supervisor, database_url=url)
         _wait_until_it_waits(process, "the database lacks 0001_market.sql")
-        with connect(make_conninfo(faulty_services.postgres.url, dbname=name, user=ROLE)) as owner:
+        with connect(url) as owner:
             migrate(owner)
         _wait_until_it_works(process)
         admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
@@ -170,7 +170,9 @@ class Hopeless:
 
 
 HOPELESS = [
-    Hopeless({"database_url": "postgresql://nobody_here@127.0.0.1:PORT/faults"}, 3, "Error: PostgreSQL rejects: "),
+    Hopeless(
+        {"database_url": "postgresql://nobody_here:wrong@127.0.0.1:PORT/faults"}, 3, "Error: PostgreSQL rejects: "
+    ),
     Hopeless({"redis_url": "redis://nobody:wrong@127.0.0.1:PORT"}, 3, "Error: Redis rejects: WRONGPASS "),
 ]
 

@@ -142,7 +142,7 @@ def full_role(service_urls: ServiceUrls) -> Iterator[str]:
     """A role that may have no connection at all."""
     name = f"full_{secrets.token_hex(4)}"
     with connect(service_urls.postgres) as admin:
-        admin.execute(SQL("CREATE ROLE {} LOGIN CONNECTION LIMIT 0").format(Identifier(name)))
+        admin.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT 0").format(Identifier(name), SECRET))
         yield name
         admin.execute(SQL("DROP ROLE {}").format(Identifier(name)))
 
@@ -150,15 +150,23 @@ def full_role(service_urls: ServiceUrls) -> Iterator[str]:
 REJECTED, FULL, AWAY = FaultKind.REJECTED, FaultKind.FULL, FaultKind.AWAY
 WAYS = [
     Way({"dbname": "no_such_database"}, REJECTED, "PostgreSQL rejects: .*create the database, or correct "),
-    Way({"user": "nobody_of_that_name"}, REJECTED, "PostgreSQL rejects: .*correct the user or the password in "),
-    Way({"user": "FULL"}, FULL, "PostgreSQL is full: .*raise `max_connections` or the limit of the role, or "),
+    Way(
+        {"user": "nobody_of_that_name", "password": SECRET},
+        REJECTED,
+        "PostgreSQL rejects: .*correct the user or the password in ",
+    ),
+    Way(
+        {"user": "FULL", "password": SECRET},
+        FULL,
+        "PostgreSQL is full: .*raise `max_connections` or the limit of the role, or ",
+    ),
     Way({"host": "/nonexistent"}, AWAY, "PostgreSQL does not answer: "),
     # One host that will come back counts before one that rejects.
     Way({"dbname": "no_such_database", "host": "HOST,/nonexistent"}, REJECTED, "PostgreSQL rejects: "),
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: ",".join(way.options.values()))
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: next(iter(way.options.values())))
 def test_why_there_is_no_connection_is_known_by_the_code_of_the_server(
     way: Way, database_url: str, full_role: str
 ) -> None:

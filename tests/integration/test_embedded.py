@@ -19,8 +19,10 @@ from harness import wait_until
 from patience import patient
 from streamworkers.config import Settings
 from streamworkers.database import connect
-from streamworkers.embedded import EmbeddedServices, redis_server
-from streamworkers.embedded.processes import Account, process_from_pid_file, processes_given
+from streamworkers.embedded import EmbeddedServices, postgres_server, redis_server
+from streamworkers.embedded.account import Account
+from streamworkers.embedded.processes import process_from_pid_file, processes_in
+from streamworkers.embedded.programs import find_redis_server
 from streamworkers.errors import BadInputError, ServiceUnreachableError, UsageError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -30,7 +32,6 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def folder() -> Iterator[Path]:
     """A path short enough for sockets. Processes still running in it are killed and fail the test."""
     made = Path(tempfile.mkdtemp(prefix="sw-emb-")).resolve()
-    made.chmod(0o711)
     try:
         yield made
         left = _processes_below(made)
@@ -45,7 +46,6 @@ def folder() -> Iterator[Path]:
 def shared() -> Iterator[EmbeddedServices]:
     """Services for tests that do not need a new cluster; each test starts them and may leave them running."""
     folder = Path(tempfile.mkdtemp(prefix="sw-emb-")).resolve()
-    folder.chmod(0o711)
     made = EmbeddedServices(Settings(data_dir=folder / "data"))
     try:
         yield made
@@ -131,7 +131,7 @@ def test_start_and_stop_at_once_end_in_one_state_of_both(shared: EmbeddedService
 def test_what_a_killed_start_left_behind_is_found(verb: str, services: EmbeddedServices, folder: Path) -> None:
     start = _command("start", data=services.folder)
     unfinished = services.folder / "postgres" / "data.unfinished"
-    wait_until(lambda: bool(processes_given("initdb", unfinished)), what="PostgreSQL is being made")
+    wait_until(lambda: bool(processes_in(unfinished, "initdb")), what="PostgreSQL is being made")
     start.kill()
     start.communicate(timeout=patient(30))
     wait_until(lambda: services.redis.process() is not None, what="the orphan is found")
@@ -184,14 +184,29 @@ def test_a_pid_file_without_a_process_gives_none(content: str, tmp_path: Path) -
 
 def test_a_server_that_does_not_end_is_killed(services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_server, "STOP_SECONDS", 0.2)
-    services.redis.folder.parent.mkdir()
-    services.redis.socket_path.parent.mkdir(parents=True)
+    services.folder.mkdir()
     services.redis.start()
     process = services.redis.process()
     assert process is not None
     process.suspend()
     services.redis.stop()
     assert services.redis.process() is None
+
+
+def test_a_postgres_that_does_not_stop_is_reported(shared: EmbeddedServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared.start()
+    process = shared.postgres.process()
+    assert process is not None
+    process.suspend()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_server, "STOP_SECONDS", 0.2)
+            with pytest.raises(
+                ServiceUnreachableError, match=r"PostgreSQL does not stop within 0\.2 s; its log ends: "
+            ):
+                shared.postgres.stop()
+    finally:
+        process.resume()
 
 
 def test_a_redis_that_cannot_start_is_reported_at_once_with_its_log(services: EmbeddedServices) -> None:
@@ -261,30 +276,6 @@ def test_stop_of_a_folder_that_is_not_there_makes_none(services: EmbeddedService
 
 
 @as_root
-def test_root_can_use_a_folder_that_is_closed_to_others(folder: Path) -> None:
-    closed = folder / "closed"
-    closed.mkdir(mode=0o700)
-    services = EmbeddedServices(Settings(data_dir=closed / "data"))
-    try:
-        services.start()
-        assert all(status.answers for status in services.status())
-        assert closed.stat().st_mode & 0o777 == 0o700
-    finally:
-        services.stop()
-
-
-@as_root
-def test_root_without_setpriv_gets_the_name_of_the_closed_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = folder / "closed"
-    closed.mkdir(mode=0o700)
-    monkeypatch.setenv("PATH", str(folder))
-    with pytest.raises(
-        UsageError, match=r"cannot reach it through .*/closed: run as an ordinary user, or `chmod o\+x`"
-    ):
-        Account.for_paths([closed / "data"])
-
-
-@as_root
 def test_a_socket_folder_of_another_user_is_rejected(folder: Path) -> None:
     services = EmbeddedServices(Settings(data_dir=folder / ("d" * 200)))
     sockets = services.postgres.socket_folder.parent
@@ -323,10 +314,10 @@ def test_without_postgres_the_message_says_what_to_install(folder: Path, monkeyp
 def test_a_redis_program_on_the_path_wins(
     services: EmbeddedServices, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = redis_server.find_redis_server(None)
+    found = find_redis_server(None)
     (folder / "valkey-server").symlink_to(found)
     monkeypatch.setenv("PATH", str(folder))
-    assert redis_server.find_redis_server(None) == folder / "valkey-server"
+    assert find_redis_server(None) == folder / "valkey-server"
 
 
 def test_chosen_programs_must_be_there(folder: Path) -> None:
@@ -350,10 +341,11 @@ def test_a_redis_program_that_fails_is_quoted(folder: Path) -> None:
 
 
 def test_a_program_of_postgres_that_hangs_or_fails_is_reported() -> None:
+    here = Path("/")
     with pytest.raises(ServiceUnreachableError, match=r"sleep did not end within 0\.1 s"):
-        Account(None).run(["sleep", "60"], timeout_seconds=0.1)
+        Account(None).run(["sleep", "60"], folder=here, timeout_seconds=0.1)
     with pytest.raises(ServiceUnreachableError, match="sh failed: no room"):
-        Account(None).run(["sh", "-c", "echo no room; exit 1"], timeout_seconds=patient(10))
+        Account(None).run(["sh", "-c", "echo no room; exit 1"], folder=here, timeout_seconds=patient(10))
 
 
 def _command(*words: str, data: Path) -> "subprocess.Popen[str]":

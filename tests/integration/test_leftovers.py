@@ -26,7 +26,7 @@ def test_killed_tests_leave_no_server_no_process_and_no_folder() -> None:
     ) as tests:
         assert tests.stdout is not None
         url, user = tests.stdout.readline().split()
-        folder = Path(url.removeprefix("unix://").split("/run/")[0])
+        folder = Path(url.removeprefix("unix://")).parent.parent
         assert folder.is_dir()
         tests.kill()
     wait_until(lambda: not folder.exists(), 30, "the removal of the folder")

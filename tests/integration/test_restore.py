@@ -26,7 +26,7 @@ from rights import GUIDE
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect, open_pool
 from streamworkers.embedded import EmbeddedServices
-from streamworkers.embedded.postgres_server import find_postgres_programs
+from streamworkers.embedded.programs import find_postgres_programs
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -38,7 +38,7 @@ _OWNER, _WORKER, _VIEWER = "streamworkers_owner", "streamworkers_worker", "strea
 _PASSWORDS = {_OWNER: "owners-secret", _WORKER: "workers-secret", _VIEWER: "viewers-secret"}
 _DAY = "2026-01-05"
 _SYMBOLS = [f"S{number}" for number in range(8)]
-_FIRST_FILE_BY_RIGHTS = 43
+_FIRST_FILE_BY_RIGHTS = 46
 _OLDER = 39
 
 

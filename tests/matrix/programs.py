@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from debian_packages import output_of, unpacked
-from streamworkers.embedded.postgres_server import find_postgres_programs
+from streamworkers.embedded.programs import find_postgres_programs
 from streamworkers.errors import UsageError
 
 REDIS_VARIABLE = "STREAMWORKERS_EMBEDDED_REDIS_SERVER"

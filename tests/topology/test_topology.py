@@ -19,7 +19,7 @@ from patience import paced, patient
 from pgbouncer import running_pgbouncer
 from streamworkers.config import Settings
 from streamworkers.database import connect, fetch_value
-from streamworkers.embedded.postgres_server import find_postgres_programs
+from streamworkers.embedded.programs import find_postgres_programs
 from streamworkers.errors import UsageError
 from topology.compose import REPOSITORY, compose_text, our_services, services, variables_of
 from topology.processes import ServiceProcess
@@ -232,4 +232,6 @@ def _on_this_host(environment: dict[str, Any], database: str, urls: ServiceUrls)
 
 
 def _as(database: str, login: str) -> str:
-    return make_conninfo(database, user=f"streamworkers_{login}")
+    passwords = services(_VALUES)["postgres"]["environment"]
+    variable = {"owner": "OWNER_PASSWORD", "worker": "APP_PASSWORD", "grafana": "READONLY_PASSWORD"}[login]
+    return make_conninfo(database, user=f"streamworkers_{login}", password=passwords[variable])

@@ -164,9 +164,9 @@ def test_commands_find_running_embedded_services_by_themselves(
     bare_cli: Run, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     socket = Path(environment["STREAMWORKERS_REDIS_URL"].removeprefix("unix://"))
-    monkeypatch.setenv("STREAMWORKERS_DATA_DIR", str(socket.parent.parent.parent))
+    monkeypatch.setenv("STREAMWORKERS_DATA_DIR", str(socket.parent.parent))
     assert bare_cli("migrate", "--status").code == 0
-    assert redis_server.RedisServer(socket.parent.parent.parent / "redis", socket.parent, None).answers()
+    assert redis_server.RedisServer(socket.parent, socket.parent, None).answers()
 
 
 def test_what_postgres_rejects_is_one_line_and_exit_code_1(cli: Run, database_url: str) -> None:
