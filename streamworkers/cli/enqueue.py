@@ -11,6 +11,7 @@ from streamworkers.cli.session import (
     parse_words,
     timeout_option,
 )
+from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
 from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.registry import installed_jobs
@@ -81,6 +82,8 @@ def enqueue(
             universe=universe,
         )
         run, is_new = start(connection, streams, registry, request)
+        if universe is None:
+            warn_of_unknown_symbols(connection, registry[job], names)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         announce_run(connection, streams, run, None if is_new else key, as_json=as_json)

@@ -6,6 +6,7 @@ import click
 
 from streamworkers.cli.files import read_file
 from streamworkers.cli.session import Session, json_option, messages, print_json, print_table
+from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError, UsageError
@@ -86,6 +87,8 @@ def _save_all(connection: Connection, definitions: list[ScheduleDefinition], *, 
             else:
                 store.save_schedule(connection, definition, old_name=definition.name)
                 outcomes.append((definition.name, "changed"))
+        for definition in definitions:
+            warn_of_unknown_symbols(connection, registry[definition.job], definition.symbols)
     return outcomes
 
 

@@ -22,6 +22,7 @@ from streamworkers.cli.session import (
     print_table,
     timeout_option,
 )
+from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
 from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_workers
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
@@ -95,9 +96,11 @@ def add(name: str, paused: bool, as_json: bool, **options: Any) -> None:
     if "job" not in fields:
         raise BadInputError("name the job: --job")
     definition = ScheduleDefinition.parse({"name": name, **fields, "enabled": not paused})
-    definition.require_sound(installed_jobs())
+    registry = installed_jobs()
+    definition.require_sound(registry)
     with Session.open().database() as connection:
         store.save_schedule(connection, definition)
+        warn_of_unknown_symbols(connection, registry[definition.job], definition.symbols)
         _answer(connection, name, "added", as_json)
 
 
@@ -128,6 +131,7 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
         definition = ScheduleDefinition.parse(kept | fields | ({"name": new_name} if new_name else {}))
         definition.require_sound(registry)
         store.save_schedule(connection, definition, old_name=name)
+        warn_of_unknown_symbols(connection, registry[definition.job], definition.symbols)
         _answer(connection, definition.name, "changed", as_json)
 
 

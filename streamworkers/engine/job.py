@@ -179,7 +179,8 @@ class Job(ABC, Generic[P, V]):
     modules that are imported only when the job works: the process that workers are forked from imports them once.
     `first_queue` is a second queue, which workers of `queue` read before it: for runs whose `prepare` says so.
     A job that `keeps_keys_together` gets the items of a key, one for each timeframe, in one call if it can.
-    `notifies_failure` says whether people are notified when a run of it fails.
+    `notifies_failure` says whether people are notified when a run of it fails. A job that `needs_bars` can do nothing
+    about a symbol of which none are stored: commands warn of such a symbol when it is named.
     """
 
     name: ClassVar[str]
@@ -197,6 +198,7 @@ class Job(ABC, Generic[P, V]):
     preload: ClassVar[tuple[str, ...]] = ()
     keeps_keys_together: ClassVar[bool] = False
     notifies_failure: ClassVar[bool] = True
+    needs_bars: ClassVar[bool] = False
 
     @property
     def queues(self) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ class Analysis(Job[AnalysisParameters]):
     with_indicators: ClassVar[bool] = True
     with_patterns: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = ("talib.abstract",)
+    needs_bars: ClassVar[bool] = True
 
     def __init__(self) -> None:
         # Parsed once for a run, not for each of its batches.

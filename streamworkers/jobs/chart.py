@@ -70,6 +70,7 @@ class Chart(Job[ChartParameters, Charted]):
     parameters: ClassVar[type[JobParameters]] = ChartParameters
     batch_size: ClassVar[int] = 1
     timeout_seconds: ClassVar[float] = 60.0
+    needs_bars: ClassVar[bool] = True
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Require a timeframe. Raises BadInputError without one."""

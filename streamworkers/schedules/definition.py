@@ -98,6 +98,11 @@ class ScheduleDefinition(BaseModel):
         return None if self.cron is None else Timing.parse(self.cron, self.timezone, self.calendar)
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that it names itself; those of a universe may change."""
+        return (self.target.symbols or ()) if self.target is not None else ()
+
+    @property
     def policy(self) -> Policy:
         """How late ticks are treated."""
         return Policy(self.catch_up, self.misfire_grace_seconds, self.coalesce)
