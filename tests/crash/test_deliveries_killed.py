@@ -1,7 +1,6 @@
 """Workers killed between claim, call and record of deliveries: none is lost, a second one is named, no secret leaks."""
 
 import re
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,13 +8,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psutil
 import pytest
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
-from harness import Supervisor, running_supervisor, wait_until
-from patience import patient
+from harness import running_supervisor, wait_until
+from outputs import Outputs
 from scheduler.delivery_runs import DeliveryRuns
 from streamworkers.actor import LOCAL
 from streamworkers.config import Settings
@@ -61,44 +59,6 @@ def _find_damage(connection: Connection, sent: Counter[str], names: tuple[str, .
     lost = {name for name, state, _, _ in rows if state != "sent" or not sent[name]}
     doubled = {name for name, _, parts, ambiguities in rows if sent[name] > parts + ambiguities}
     return lost, doubled
-
-
-class Outputs:
-    """Everything that others can read of a pool: its log, command lines, metrics, rows and keys."""
-
-    def __init__(self, supervisor: Supervisor, connection: Connection, streams: Streams) -> None:
-        self._supervisor, self._connection, self._streams = supervisor, connection, streams
-
-    def places_of(self, secret: str) -> set[str]:
-        """The kinds of output in which the secret is."""
-        return {place for place, text in self._texts() if secret in text}
-
-    def _texts(self) -> Iterator[tuple[str, str]]:
-        yield "log", self._supervisor.log.read_text()
-        processes = [psutil.Process(self._supervisor.process.pid)]
-        for process in [*processes, *processes[0].children(recursive=True)]:
-            yield "ps", " ".join(process.cmdline())
-        with urllib.request.urlopen(f"{self._supervisor.metrics_url()}/metrics", timeout=patient(20)) as answer:
-            yield "metrics", answer.read().decode()
-        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-        for (table,) in self._connection.execute(tables).fetchall():
-            rows = self._connection.execute(f'SELECT t::text FROM "{table}" t'.encode()).fetchall()
-            yield table, "\n".join(row for (row,) in rows)
-        for key in self._streams.client.raw.scan_iter(match=f"{self._streams.keys.prefix}*"):
-            yield "redis", f"{key!r} {self._read(key)!r}"
-
-    def _read(self, key: bytes) -> object:
-        raw = self._streams.client.raw
-        match raw.type(key):
-            case b"string":
-                return raw.get(key)
-            case b"hash":
-                return raw.hgetall(key)
-            case b"zset":
-                return raw.zrange(key, 0, -1)
-            case b"stream":
-                return raw.xrange(key)
-        return raw.dump(key)
 
 
 @pytest.fixture
@@ -174,7 +134,7 @@ def test_no_message_is_lost_a_second_one_is_named_and_no_secret_leaks(
         reason for (reason,) in connection.execute("SELECT reason FROM deliveries WHERE id = ANY(%s)", (failing,))
     ]
     assert all(reasons), "each of these says why"
-    _require_no_secret(Outputs(supervisor, connection, streams), [MARK, code], connection, streams)
+    _require_no_secret(Outputs([supervisor], connection, streams), [MARK, code], connection, streams)
 
 
 def _require_no_secret(outputs: Outputs, secrets: list[str], connection: Connection, streams: Streams) -> None:
