@@ -29,8 +29,8 @@ endif
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
-demo: $(INSTALLED) ## Analyse 500 symbols on embedded services; DEMO_CSV=path takes your daily bars
-	$(BIN)/streamworkers demo $(if $(DEMO_CSV),--csv '$(DEMO_CSV)')
+demo: $(INSTALLED) ## Analyse 500 symbols on embedded services; DEMO_CSV=path takes your daily bars, DEMO_STAY=10 lets the API stay
+	$(BIN)/streamworkers demo $(if $(DEMO_CSV),--csv '$(DEMO_CSV)') $(if $(DEMO_STAY),--stay $(DEMO_STAY))
 
 test: $(INSTALLED) ## Run every test, on a real Redis and PostgreSQL that it starts itself; PYTEST_ARGS='--lf'
 	$(BIN)/python -m pytest $(TEST_WORDS) $(PYTEST_ARGS)

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from streamworkers.cli.demo_alert import has_chats, remove_demo_alert, set_alert, show_message
-from streamworkers.cli.demo_processes import running_scheduler, running_telegram, running_workers
+from streamworkers.cli.demo_api import demo_token, show_requests, stay
+from streamworkers.cli.demo_processes import running_api, running_scheduler, running_telegram, running_workers
 from streamworkers.cli.session import Session, print_table
 from streamworkers.cli.waiting import wait_for_run
 from streamworkers.config import Settings, load_settings
@@ -51,11 +52,19 @@ _STRONGEST = 10
     show_default=True,
     help="Number of invented symbols, without --csv.",
 )
-def demo(csv_file: Path | None, processes: int, symbols: int) -> int:
+@click.option(
+    "--stay",
+    "minutes",
+    type=click.IntRange(0, 1440),
+    default=0,
+    show_default=True,
+    help="Minutes for which the HTTP API answers after the analysis; Ctrl-C ends them.",
+)
+def demo(csv_file: Path | None, processes: int, symbols: int, minutes: int) -> int:
     """Start the embedded services, load bars, analyse them on workers, show the strongest patterns, and stop again.
 
     Without --csv, the bars are those of five real symbols and of invented ones, and an alert fires: its message goes to
-    a fake of Telegram, and is printed.
+    a fake of Telegram, and is printed. Meanwhile the HTTP API answers, with a token that is printed and ends with it.
     """
     settings = load_settings()
     services = EmbeddedServices(settings)
@@ -65,13 +74,13 @@ def demo(csv_file: Path | None, processes: int, symbols: int) -> int:
         _print_step(f"Redis and PostgreSQL in {services.folder}")
         services.start()
         own = settings.model_copy(update={"redis_url": None, "database_url": None})
-        return _run(own, csv_file, processes, symbols)
+        return _run(own, csv_file, processes, symbols, minutes)
     finally:
         if not was_running:
             services.stop()
 
 
-def _run(settings: Settings, csv_file: Path | None, processes: int, symbols: int) -> int:
+def _run(settings: Settings, csv_file: Path | None, processes: int, symbols: int, minutes: int) -> int:
     session = Session(settings)
     with ExitStack() as stack:
         connection = stack.enter_context(session.database())
@@ -82,6 +91,7 @@ def _run(settings: Settings, csv_file: Path | None, processes: int, symbols: int
         telegram = stack.enter_context(running_telegram()) if csv_file is None and not is_used else None
         metrics_url = stack.enter_context(running_workers(session, processes, telegram))
         loaded = _load_samples(connection, symbols) if csv_file is None else _load_file(connection, csv_file)
+        has_api = _open_api(stack, session, connection)
         run, _ = enqueue(connection, streams, installed_jobs(), RunRequest("analysis", loaded, _UNIVERSE, "day"))
         alert = None
         if telegram is not None:
@@ -96,9 +106,23 @@ def _run(settings: Settings, csv_file: Path | None, processes: int, symbols: int
             _print_step("the alert has fired; its message, as a fake of Telegram has received it")
             show_message(connection, alert, telegram, settings.data_dir)
             remove_demo_alert(connection)
+        if has_api and minutes:
+            _print_step(f"the HTTP API answers for {minutes} minutes more; Ctrl-C ends the demo")
+            stay(minutes)
     _print_step(f"the workers served metrics at {metrics_url} and have stopped. To continue:")
     _print_next_steps()
     return code
+
+
+def _open_api(stack: ExitStack, session: Session, connection: Connection) -> bool:
+    """Let the HTTP API answer until the stack is closed, if it is installed, and say how it is asked."""
+    url = stack.enter_context(running_api(session))
+    if url is None:
+        return False
+    token = stack.enter_context(demo_token(connection))
+    _print_step(f"the HTTP API answers at {url} while this runs; in another terminal:")
+    show_requests(url, token)
+    return True
 
 
 def _load_file(connection: Connection, csv_file: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The processes of `streamworkers demo`: workers, a scheduler, and a fake of Telegram; each ends with its block."""
+"""The processes of `streamworkers demo`: workers, a scheduler, the API, a fake of Telegram; each ends with its part."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from streamworkers.cli.session import Session
@@ -25,7 +26,18 @@ def running_workers(session: Session, processes: int, telegram: str | None) -> I
     words = ("worker", "--processes", str(processes), "--metrics-port", "0")
     log_path = session.settings.data_dir / "demo-worker.log"
     with _running(session, words, log_path, telegram) as process:
-        yield f"http://127.0.0.1:{_metrics_port(process, log_path)}/metrics"
+        yield f"http://127.0.0.1:{_read_port(process, log_path, 'metrics_port')}/metrics"
+
+
+@contextmanager
+def running_api(session: Session) -> Iterator[str | None]:
+    """Run the HTTP API until the block ends; yields its URL, or None where its extra is not installed."""
+    if find_spec("uvicorn") is None or find_spec("starlette") is None:
+        yield None
+        return
+    log_path = session.settings.data_dir / "demo-api.log"
+    with _running(session, ("api", "--host", "127.0.0.1", "--port", "0"), log_path, None) as process:
+        yield f"http://127.0.0.1:{_read_port(process, log_path, 'port')}"
 
 
 @contextmanager
@@ -83,11 +95,12 @@ def _environment(session: Session, telegram: str | None) -> Mapping[str, str]:
     }
 
 
-def _metrics_port(process: "subprocess.Popen[bytes]", log_path: Path) -> str:
+def _read_port(process: "subprocess.Popen[bytes]", log_path: Path, field: str) -> str:
+    """The port that a process has logged under a field, when it has."""
     deadline = time.monotonic() + _READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        found = re.search(r'"metrics_port": (\d+)', log_path.read_text(encoding="utf-8"))
+        found = re.search(rf'"{field}": (\d+)', log_path.read_text(encoding="utf-8"))
         if found:
             return found[1]
         time.sleep(0.02)
-    raise ServiceUnreachableError(f"the workers did not start within {_READY_SECONDS:g} s; see their log {log_path}")
+    raise ServiceUnreachableError(f"no process started within {_READY_SECONDS:g} s; see its log {log_path}")
