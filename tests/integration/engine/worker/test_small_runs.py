@@ -18,7 +18,10 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
 from streamworkers.engine.redis.queue import Queues
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.worker import unfinished
 from streamworkers.errors import RedisUnavailableError
+
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 HOSTILE = (
     "SET synchronous_commit TO off; SET default_transaction_read_only TO on; SET search_path TO nowhere",
@@ -82,6 +85,12 @@ def small(registry: Registry, saveless: Saveless) -> Registry:
 @pytest.fixture
 def worker(settings: Settings, small: Registry, streams: Streams, connection: Connection) -> Consumer:
     return Consumer(settings, small, streams, connection, "small")
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine ends no delivery early: calls wait for each other however long they take."""
+    monkeypatch.setattr(unfinished, "MOST_SECONDS", 3600.0)
 
 
 def _trace(monkeypatch: pytest.MonkeyPatch, *functions: tuple[object, str]) -> list[str]:
