@@ -8,5 +8,3 @@ CREATE TABLE data_gaps (
     since     timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (timeframe, symbol)
 );
-
-SELECT grant_streamworkers_roles();

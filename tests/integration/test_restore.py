@@ -38,7 +38,7 @@ _OWNER, _WORKER, _VIEWER = "streamworkers_owner", "streamworkers_worker", "strea
 _PASSWORDS = {_OWNER: "owners-secret", _WORKER: "workers-secret", _VIEWER: "viewers-secret"}
 _DAY = "2026-01-05"
 _SYMBOLS = [f"S{number}" for number in range(8)]
-_FIRST_FILE_BY_RIGHTS = 46
+_FIRST_FILE_BY_RIGHTS = 41
 _OLDER = 39
 
 
