@@ -7,12 +7,15 @@ Walk: `--walked` runs are there, and `--rate` are added each second by 8 session
 order, while a client walks over them through an API process with `order=asc`. The runs of all transactions that had
 begun when the walk began are counted: each has to be seen once. For comparison, how many a walk by number misses.
 
+Status: how long `GET /api/jobs/status` takes over HTTP with these runs and schedules, while two workers empty a queue.
+
     .venv/bin/python benchmarks/run_lists.py [--runs N] [--walked N] [--rate N] [--without-indexes] [--json]
 """
 
 import argparse
 import base64
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -22,13 +25,28 @@ from typing import Any
 
 import httpx
 
-from bench_pool import Bench, Figure, machine, positive, print_figures, private_services, running_api
+from bench_pool import (
+    SAMPLE_JOBS,
+    Bench,
+    Figure,
+    machine,
+    percentile,
+    positive,
+    print_figures,
+    private_services,
+    running_api,
+    workers,
+)
 from streamworkers.actor import LOCAL
 from streamworkers.admin.tokens import create_token
 from streamworkers.database import connect
+from streamworkers.engine.enqueue import enqueue
+from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger.run_pages import RunFilter, choose_runs, list_executions
+from streamworkers.engine.registry import installed_jobs
 
 SESSIONS, LONGEST_HOLD = 8, 0.5
+STATUS_MS, STATUS_REQUESTS, STATUS_ITEMS = 50, 300, 500_000
 _INDEXES = ("runs_of_status", "runs_of_schedule_name", "runs_created")
 _FILL = """
     INSERT INTO runs (job, queue, status, target, item_count, max_attempts, schedule_id, schedule, scheduled_for,
@@ -82,9 +100,11 @@ def main() -> int:
     parser.add_argument("--without-indexes", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    sys.path.insert(0, str(SAMPLE_JOBS))
     with private_services() as bench:
         figures = measure_walk(bench, options.walked, options.rate)
         figures += measure_lists(bench, options.runs, options.without_indexes)
+        figures += measure_status(bench)
         print_figures("Lists of runs", figures, [machine(bench)], as_json=options.json)
     return 0 if all(figure.verdict != "NO" for figure in figures) else 1
 
@@ -154,6 +174,28 @@ def measure_walk(bench: Bench, walked: int, rate: int) -> list[Figure]:
         Figure("seconds of the walk", [seconds], None),
         Figure("pages", [pages], None),
         Figure("pages without a run", [waits], None),
+    ]
+
+
+def measure_status(bench: Bench) -> list[Figure]:
+    """How long the status of all jobs takes over HTTP, one request after the other, with a pool at work."""
+    token = create_token(bench.connection, LOCAL, "status", "ann", ["admin"]).text
+    bench.streams.queues.ensure_groups(["bench"])
+    request = RunRequest("noop", tuple(f"S{number}" for number in range(STATUS_ITEMS)), "benchmark")
+    run, _ = enqueue(bench.connection, bench.streams, installed_jobs(), request)
+    times = []
+    with running_api(bench, API_REQUESTS_PER_MINUTE=0) as url, workers(bench, 2, "bench"):
+        with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+            for _ in range(STATUS_REQUESTS):
+                began = time.monotonic()
+                client.get(f"{url}/api/jobs/status").raise_for_status()
+                times.append((time.monotonic() - began) * 1000)
+        row = bench.connection.execute("SELECT completed_at IS NULL FROM runs WHERE id = %s", (run.id,)).fetchone()
+    if row != (True,):
+        raise RuntimeError("the queue was empty before the last request")
+    return [
+        Figure("status of all jobs: ms", times, None),
+        Figure("its 95th percentile: ms", [percentile(times, 0.95)], STATUS_MS),
     ]
 
 
