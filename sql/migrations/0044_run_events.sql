@@ -16,7 +16,7 @@ CREATE INDEX run_events_age ON run_events USING brin (at);
 
 -- A run that was there before has one event that is not kept.
 ALTER TABLE runs
-    ADD COLUMN last_event  integer NOT NULL DEFAULT 1,
+    ADD COLUMN last_event  integer NOT NULL DEFAULT 1 CHECK (last_event BETWEEN 1 AND 2000000000),
     ADD COLUMN is_followed boolean NOT NULL DEFAULT false;   -- somebody waits for its events: their commits notify
 
 -- The first event of new runs: that they wait for a preparer, that they have their items, or that there was nothing to do.

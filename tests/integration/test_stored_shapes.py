@@ -1,11 +1,15 @@
 """PostgreSQL itself rejects JSON of the wrong kind and moments that programs cannot hold, and mends old ones."""
 
+import shutil
+from itertools import takewhile
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from junk_rows import seed
-from streamworkers.database import Connection, fetch_value
-from streamworkers.migrations import migrations_folder, read_migrations
+from streamworkers.database import Connection, connect, fetch_value
+from streamworkers.migrations import migrate, migrations_folder
 
 # What may be any JSON: results, the audit log, messages of other programs. The others have a check of their own, or are
 # written and read by one module.
@@ -14,11 +18,13 @@ _ANY_JSON = {
     *("run_items.result", "run_items.history", "indicator_results.value_data", "daily_patterns.metadata"),
     *("schedules.parameters", "schedules.target", "load_checkpoints.rejected", "run_events.data"),
 }
-# Many rows, or rows that only triggers write: who reads them takes what is no moment for the nearest one.
+# Many rows, or rows that triggers or defaults date: who reads them takes what is no moment for the nearest one.
 _ANY_MOMENT = {
     *("ohlcv_daily", "ohlcv_weekly", "ohlcv_monthly", "ohlcv_hourly", "ohlcv_1min", "indicator_results"),
     *("daily_patterns", "run_items", "run_events", "audit_log", "audit_seals", "schema_migrations"),
+    "process_states",
 }
+_SHAPES = "0046_sound_shapes.sql"
 _COLUMNS = """
     SELECT c.relname || '.' || a.attname, c.relname, a.atttypid = 'jsonb'::regtype
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -51,18 +57,18 @@ def test_a_change_that_no_reader_could_read_is_rejected(connection: Connection, 
         connection.execute(change.encode())
 
 
-def test_what_was_stored_before_is_mended(empty_database_url: str) -> None:
-    with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        for each in read_migrations(migrations_folder()):
-            if each.name.endswith("sound_shapes.sql"):
-                break
-            connection.execute(each.text.encode())
+def test_what_was_stored_before_is_mended(empty_database_url: str, tmp_path: Path) -> None:
+    before = list(takewhile(lambda path: path.name != _SHAPES, sorted(migrations_folder().glob("*.sql"))))
+    for path in before:
+        shutil.copy(path, tmp_path)
+    with connect(empty_database_url) as connection:
+        migrate(connection, tmp_path)
         connection.execute(
             "INSERT INTO runs (job, queue, target, item_count, max_attempts, parameters, created_at, started_at)"
             " VALUES ('a', 'b', 'c', -1, 1, '[1]', 'infinity', '-infinity'),"
             " ('a', 'b', 'c', 7, 1, '{\"sound\": 1}', '2026-01-02', NULL)"
         )
-        connection.execute(each.text.encode())
+        migrate(connection)
         rows = connection.execute(
             "SELECT parameters, item_count, created_at::date::text, started_at::date::text FROM runs ORDER BY id"
         ).fetchall()

@@ -1,9 +1,10 @@
 """The table `processes`, with a row for each that runs or went silent, and `process_states`, their changes of state."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection, fetch_rows
@@ -106,7 +107,21 @@ def record_process(connection: Connection, process: ProcessRecord) -> None:
 
 def read_processes(connection: Connection) -> list[ProcessRecord]:
     """Return every process that is known, by kind and age."""
-    return [ProcessRecord(*row) for row in connection.execute(_SELECT)]
+    found = [ProcessRecord(*row) for row in connection.execute(_SELECT)]
+    return [replace(each, doing=_keep_sound(each.doing)) for each in found]
+
+
+def _keep_sound(doing: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what another program has written in a shape that no process writes; the next beat mends it."""
+    return {name: value for name, value in doing.items() if name not in _SHAPES or _fits(value, _SHAPES[name])}
+
+
+def _fits(value: object, shape: Any) -> bool:
+    try:
+        msgspec.convert(value, shape)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def read_process_states(connection: Connection, process_id: str, limit: int) -> list[dict[str, Any]]:

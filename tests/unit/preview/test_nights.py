@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from grafana.boards import all_boards
+from preview.evening.api_series import api_series
 from preview.evening.nights import NIGHTS
 from preview.evening.plan import SYMBOLS, Night, RunPlan, plan_runs
 from preview.evening.pool_series import pool_series
@@ -33,7 +34,8 @@ def _series(night: Night) -> list[Series]:
     following = dict.fromkeys(sorted(names), night.now + timedelta(minutes=30))
     state = State(night=night, runs=runs, ticks=ticks, next_ticks=following, patterns=patterns)
     clock = Clock(night)
-    return [*pool_series(state, clock), *scheduler_series(state, clock), *alert_series(state, clock)]
+    makers = (pool_series, scheduler_series, api_series, alert_series)
+    return [each for make in makers for each in make(state, clock)]
 
 
 def _tonight(night: Night, job: str) -> RunPlan:

@@ -163,7 +163,7 @@ def test_the_ledger_wins_and_people_open_deliveries_again(stage: DeliveryStage) 
 
 
 def test_what_a_dead_sender_of_no_run_has_left_is_sent_again_and_named_by_its_claim(stage: DeliveryStage) -> None:
-    delivery = stage.add("good", not_before="infinity")
+    delivery = stage.add("good", not_before="9000-01-01")
     claim_delivery(stage.connection, delivery, None, uuid.uuid4())
     assert reopen_abandoned(stage.connection) == 0, "it may be calling"
     stage.connection.execute("UPDATE deliveries SET claimed_at = claimed_at - %s", (CALL_LIFE,))
