@@ -7,7 +7,7 @@ Walk: `--walked` runs are there, and `--rate` are added each second by 8 session
 order, while a client walks over them through an API process with `order=asc`. The runs of all transactions that had
 begun when the walk began are counted: each has to be seen once. For comparison, how many a walk by number misses.
 
-Status: how long `GET /api/jobs/status` takes over HTTP with these runs and schedules, while two workers empty a queue.
+Status: the time of `GET /api/jobs/status` by HTTP with these runs and schedules, while two workers empty a queue.
 
     .venv/bin/python benchmarks/run_lists.py [--runs N] [--walked N] [--rate N] [--without-indexes] [--json]
 """
@@ -178,7 +178,7 @@ def measure_walk(bench: Bench, walked: int, rate: int) -> list[Figure]:
 
 
 def measure_status(bench: Bench) -> list[Figure]:
-    """How long the status of all jobs takes over HTTP, one request after the other, with a pool at work."""
+    """The time of the status of all jobs by HTTP, one request after the other, with a pool at work."""
     token = create_token(bench.connection, LOCAL, "status", "ann", ["admin"]).text
     bench.streams.queues.ensure_groups(["bench"])
     request = RunRequest("noop", tuple(f"S{number}" for number in range(STATUS_ITEMS)), "benchmark")
