@@ -30,12 +30,14 @@ from streamworkers.errors import (
     ServiceUnreachableError,
     StreamworkersError,
 )
+from streamworkers.json_depth import find_too_deep
 from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.moments import parse_moment
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.migrations import migration_status
 from streamworkers.pooler import require_sessions
 
+_MOST_NESTING = 32
 F = TypeVar("F", bound=Callable[..., Any])
 console = Console()
 messages = Console(stderr=True)
@@ -221,9 +223,9 @@ def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
         if name in values:
             raise BadInputError(f"parameter {name!r} is given twice")
         try:
+            if find_too_deep(text, _MOST_NESTING) is not None:
+                raise BadInputError(f"parameter {name!r} is nested deeper than {_MOST_NESTING} levels")
             values[name] = json.loads(text)
-        except RecursionError:
-            raise BadInputError(f"parameter {name!r} is nested too deeply") from None
         except ValueError:
             values[name] = text
     return values

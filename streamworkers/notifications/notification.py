@@ -10,9 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from streamworkers.errors import BadInputError
+from streamworkers.json_depth import find_too_deep
 from streamworkers.notifications.notification_types import CODE_TYPE, PRIORITIES, Priority
 
 MOST_DATA_CHARACTERS = 65_536
+MOST_DATA_NESTING = 32
 MOST_CHANNELS = 20
 _LONGEST_CHANNEL = 100
 _LONGEST = {"user_id": 200, "dedup_key": 500, "group_key": 200, "title": 200, "text": 10_000, "link": 2_000}
@@ -120,12 +122,7 @@ def _data(value: object) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise BadInputError(f"data {show(value)} is not an object")
-    try:
-        length = len(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadInputError(f"data {show(value)} is no JSON: {error}") from None
-    if length > MOST_DATA_CHARACTERS:
-        raise BadInputError(f"data takes {length:,} characters of JSON, more than {MOST_DATA_CHARACTERS:,}")
+    _require_bounded(value)
     for name in ("title", "text", "link"):
         if value.get(name) is not None:
             _require_text(value, name)
@@ -134,6 +131,21 @@ def _data(value: object) -> dict[str, Any]:
         raise BadInputError(f"live {show(value['live'])} in data is not true or false")
     _each_text(value, lambda text: _require_storable("data", text))
     return value
+
+
+def _require_bounded(value: dict[str, Any]) -> None:
+    """Raise BadInputError for what is no JSON, or too much or too deep to be kept."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+        is_too_deep = find_too_deep(text, MOST_DATA_NESTING) is not None
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"data {show(value)} is no JSON: {error}") from None
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
+        raise BadInputError(f"data is nested deeper than {MOST_DATA_NESTING} levels")
+    if len(text) > MOST_DATA_CHARACTERS:
+        raise BadInputError(f"data takes {len(text):,} characters of JSON, more than {MOST_DATA_CHARACTERS:,}")
 
 
 def _require_channels(value: object) -> None:

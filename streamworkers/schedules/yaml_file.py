@@ -10,6 +10,7 @@ from streamworkers.schedules.definition import ScheduleDefinition
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 200_000
+MAX_DEPTH = 32
 # Names that release 0.1 wrote. Release 0.2 reads them with a warning; the next one need not.
 OLD_FIELDS = {"job_type": "job", "task_params": "parameters"}
 Warn = Callable[[str], None]
@@ -45,7 +46,7 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
         raise BadInputError(f"a YAML text of {len(text):,} characters is over the limit of {MAX_BYTES:,}")
     try:
         rows = _load(text)
-    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         # A value that is tagged as a number or a date and is none raises other errors than YAMLError.
         raise BadInputError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(rows, list) or not rows:
@@ -58,7 +59,7 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
 
 def _load(text: str) -> Any:
     """The value of a YAML text; each alias counts as all that it stands for, so that few of them cannot make many."""
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -68,6 +69,20 @@ def _load(text: str) -> Any:
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader with a depth of its own, so that a text is not judged by the interpreter's stack."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise BadInputError(f"a YAML text is nested deeper than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:

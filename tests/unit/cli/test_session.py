@@ -90,6 +90,11 @@ def test_a_parameter_given_twice_is_rejected() -> None:
         parse_parameters(["a=1", "a=2"])
 
 
+def test_a_parameter_nested_too_deep_is_rejected() -> None:
+    with pytest.raises(BadInputError, match="parameter 'a' is nested deeper than 32 levels"):
+        parse_parameters(["a=" + "[" * 33])
+
+
 def test_all_timeframes_are_called_all() -> None:
     assert show_timeframes(["day", "1min", "hour", "month", "week"]) == "all"
     assert show_timeframes(["day", "week"]) == "day week"
