@@ -2,9 +2,9 @@
 
 One process imports the bars of a day of all symbols, and does what a worker does for a run about them; so for each day.
 Then `alerts replay` decides the same bars from the first one. Both have to find the same firings: 20 rules, with every
-rearm type, about each of the `--symbols`.
+rearm type, about each of the `--symbols`. No symbol depends on another, so `--skip` divides them among processes.
 
-    .venv/bin/python benchmarks/alerts_replay.py [--symbols N] [--json] [FILE]
+    .venv/bin/python benchmarks/alerts_replay.py [--symbols N] [--skip N] [--json] [FILE]
 """
 
 import argparse
@@ -29,10 +29,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", default=BARS, help="daily bars as CSV, packed with gzip")
     parser.add_argument("--symbols", type=positive, default=470)
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N symbols")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     words = parser.parse_args()
     with gzip.open(words.file, "rt") as lines:
-        symbols = sorted({line.partition(",")[0] for line in lines} - {"symbol"})[: words.symbols]
+        symbols = sorted({line.partition(",")[0] for line in lines} - {"symbol"})[words.skip :][: words.symbols]
     with private_services() as bench, tempfile.TemporaryDirectory() as folder:
         about = machine(bench)
         fill_sessions(bench.connection, "XNYS")
