@@ -15,13 +15,20 @@ _PEEK_BYTES = 8
 
 
 class TlsNames(NamedTuple):
-    """What messages call a server, the setting with its URL, and the options of that URL."""
+    """What messages call a server, the setting with its URL, and the options of that URL.
+
+    `scheme` begins a URL with TLS. `right_host` and `right_port` say what to correct where it is not the URL that
+    names the server.
+    """
 
     store: str
     setting: str
     ca: str
     certificate: str
     key: str
+    scheme: str = "rediss://"
+    right_host: str = ""
+    right_port: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +60,14 @@ class _Trouble(Enum):
         "the server's certificate is not signed by an authority that is trusted here",
         "name the file of its authority as {ca} in {setting}",
     )
-    HOST = "the server's certificate is not for the host {host!r}", "use a name that the certificate has in {setting}"
+    HOST = "the server's certificate is not for the host {host!r}", "{right_host}"
     WANTED = "the server wants a client certificate", "name its files as {certificate} and {key} in {setting}"
     NOT_ACCEPTED = (
         "the server does not accept our client certificate",
         "it has expired, or is of another authority: correct {certificate} and {key} in {setting}",
     )
-    NO_TLS = "the server does not use TLS at port {port}", "correct the port or the scheme in {setting}"
-    TLS_ONLY = "the server uses TLS at port {port}", "begin {setting} with rediss://"
+    NO_TLS = "the server does not use TLS at port {port}", "{right_port}"
+    TLS_ONLY = "the server uses TLS at port {port}", "begin {setting} with {scheme}"
 
 
 _BY_VERIFY_CODE = {
@@ -100,8 +107,15 @@ def find_tls_server(target: TlsTarget, seconds: float) -> str | None:
 
 def _word(trouble: _Trouble, target: TlsTarget) -> str:
     reason, advice = trouble.value
-    words = {**target.names._asdict(), "host": target.host, "port": target.port}
-    return f"no TLS connection to {target.names.store}: {reason.format(**words)}: {advice.format(**words)}"
+    names = target.names
+    words = {
+        **names._asdict(),
+        "host": target.host,
+        "port": target.port,
+        "right_host": names.right_host or f"use a name that the certificate has in {names.setting}",
+        "right_port": names.right_port or f"correct the port or the scheme in {names.setting}",
+    }
+    return f"no TLS connection to {names.store}: {reason.format(**words)}: {advice.format(**words)}"
 
 
 def _make_context(target: TlsTarget) -> ssl.SSLContext:

@@ -133,6 +133,40 @@ def running_tls_redis(certificates: Certificates) -> Iterator[TlsRedis]:
 
 
 @contextmanager
+def running_tls_sentinel(
+    certificates: Certificates, shown: Certificate | None, primary: int, clients: str = "no"
+) -> Iterator[int]:
+    """A sentinel that calls the Redis at a port `pool`; it shows a certificate, or has no TLS; yields its port."""
+    program, folder = debian_redis("7.0"), folder_of_services("sw-tls-")
+    config = folder / "sentinel.conf"
+
+    def command(port: int, _: int) -> list[str]:
+        own = shown or certificates.right
+        lines = [
+            *(("port", port),) * (shown is None),
+            *(("port", 0), ("tls-port", port)) * (shown is not None),
+            ("bind", "127.0.0.1"),
+            ("dir", folder),
+            ("tls-cert-file", own.chain),
+            ("tls-key-file", own.key),
+            ("tls-ca-cert-file", certificates.authority.file),
+            ("tls-auth-clients", clients),
+            ("tls-replication", "yes"),
+            ("sentinel monitor pool 127.0.0.1", f"{primary} 1"),
+            # It shall not find out that the primary shows it a wrong certificate, too.
+            ("sentinel down-after-milliseconds pool", 3_600_000),
+        ]
+        config.write_text("".join(f"{name} {value}\n" for name, value in lines), encoding="utf-8")
+        return [str(program), str(config), "--sentinel"]
+
+    try:
+        with _started(command, lambda port, _: _listens(port), folder / "log") as (port, _):
+            yield port
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def running_tls_postgres(certificates: Certificates) -> Iterator[TlsPostgres]:
     """A PostgreSQL with TLS. Raises UsageError where Debian's cannot be had, or cannot be run by `nobody`."""
     programs, folder = debian_postgres("15"), folder_of_services("sw-tls-")
@@ -236,6 +270,11 @@ def _readable(file: Path, folder: Path) -> Path:
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_ports() -> tuple[int, int]:

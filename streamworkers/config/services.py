@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 _AUTHORITY = r"([^@/?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^@:/?#\s\[\]]*)(:\d{0,5})?(,[^@/?#\s]*)?"
 _REDIS_URL = re.compile(
     rf"(rediss?://{_AUTHORITY}(/\d*)?(\?[^@#\s]*)?|unix://([^@/?#\s]*@)?/[^?#]+(\?[^#\s]*)?"
-    rf"|redis\+sentinel://{_AUTHORITY}/[\w.-]+(/\d+)?(\?[^@#\s]*)?)"
+    rf"|rediss?\+sentinel://{_AUTHORITY}/[\w.-]+(/\d+)?(\?[^@#\s]*)?)"
 )
 _DATABASE_URL = re.compile(rf"postgres(ql)?://{_AUTHORITY}(/[^@/?#\s]*)?(\?[^#\s]*)?")
 _KEYWORDS = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
@@ -22,7 +22,7 @@ class ServiceSettings(BaseModel):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="URL of Redis: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`;"
+        description="URL of Redis: `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `rediss+sentinel://`;"
         " without it, the embedded Redis",
     )
     database_url: SecretStr | None = Field(
@@ -71,7 +71,8 @@ class ServiceSettings(BaseModel):
     def _require_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _REDIS_URL.fullmatch(value.get_secret_value()):
             raise ValueError(
-                f"it is not redis://HOST:PORT/NUMBER, rediss://…, unix:///PATH or redis+sentinel://…; {_ENCODE}"
+                "it is not redis://HOST:PORT/NUMBER, rediss://…, unix:///PATH, redis+sentinel://… or"
+                f" rediss+sentinel://…; {_ENCODE}"
             )
         return value
 

@@ -21,7 +21,15 @@ from streamworkers.engine.redis.streams import open_streams
 from streamworkers.errors import BadInputError, FaultKind, ServiceUnreachableError, Store, UsageError
 from streamworkers.faults import StoreFaultError
 from streamworkers_fakes.serving import Certificate
-from tls_servers import CERTIFIED, Certificates, TlsPostgres, TlsRedis, running_tls_postgres, running_tls_redis
+from tls_servers import (
+    CERTIFIED,
+    Certificates,
+    TlsPostgres,
+    TlsRedis,
+    running_tls_postgres,
+    running_tls_redis,
+    running_tls_sentinel,
+)
 
 _REDIS = "rejected: no TLS connection to Redis"  # nobody heals it by waiting
 _POSTGRES = "rejected: no TLS connection to PostgreSQL"
@@ -297,6 +305,12 @@ def test_a_command_and_a_process_say_in_one_line_what_is_wrong_and_do_not_wait(
     assert "Traceback" not in supervisor.log.read_text(encoding="utf-8")
 
 
+def _by_sentinel(environment: dict[str, str], port: int) -> dict[str, str]:
+    """The environment of a process that asks a sentinel where Redis is."""
+    options = environment["STREAMWORKERS_REDIS_URL"].partition("?")[2]
+    return {**environment, "STREAMWORKERS_REDIS_URL": f"rediss+sentinel://127.0.0.1:{port}/pool/0?{options}"}
+
+
 def test_a_run_is_executed_with_certificates_on_all_sides(
     tls_redis: TlsRedis,
     tls_postgres: TlsPostgres,
@@ -318,7 +332,8 @@ def test_a_run_is_executed_with_certificates_on_all_sides(
     assert run(environment, "migrate").code == 0
     with (
         tls_postgres.admin("certified") as admin,
-        running_supervisor(environment, tmp_path, "--processes", "1") as pool,
+        running_tls_sentinel(certificates, certificates.right, tls_redis.port, "yes") as port,
+        running_supervisor(_by_sentinel(environment, port), tmp_path, "--processes", "1") as pool,
     ):
         enqueued = run(environment, "enqueue", "noop", "--symbols", "A,B", "--wait", "--timeout", f"{patient(60):g}")
         assert enqueued.code == 0

@@ -16,11 +16,12 @@ DOORS = {
     ("streamworkers/client/own_connections.py", "AsyncConnectionPool"): "the asynchronous client",
     ("streamworkers/connect_state.py", "pq.PGconn.connect_start"): "once more, for the reason",
     ("streamworkers/engine/redis/connections.py", "redis.BlockingConnectionPool"): "everything that uses Redis",
-    ("streamworkers/engine/redis/client.py", "Sentinel"): "the same by Sentinel",
+    ("streamworkers/engine/redis/sentinels.py", "redis.ConnectionPool"): "the sentinels",
+    ("streamworkers/engine/redis/sentinels.py", "SentinelConnectionPool"): "the same, where sentinels name it",
     ("streamworkers/embedded/postgres_server.py", "psycopg.connect"): "the Unix socket of the embedded PostgreSQL",
 }
 _OPENS = {"BlockingConnectionPool", "AsyncConnectionPool", "ConnectionPool", "Pool", "Sentinel", "Redis", "StrictRedis"}
-_OPENS |= {"from_url", "connect_start", "SSLConnection", "UnixDomainSocketConnection"}
+_OPENS |= {"SentinelConnectionPool", "from_url", "connect_start", "SSLConnection", "UnixDomainSocketConnection"}
 _DRIVERS = ("psycopg", "_Session", "redis", "asyncpg", "Connection", "AsyncConnection")
 _MAY_OPEN = re.compile(rf"\bconnect\(|\b(?:{'|'.join(_OPENS)})\(")
 

@@ -8,17 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis.sentinel import Sentinel
 
-from streamworkers.engine.redis.connections import (
-    MOST_CONNECTIONS,
-    SOCKET_SECONDS,
-    TlsError,
-    bounded_options,
-    make_pool,
-)
+from streamworkers.engine.redis.connections import SOCKET_SECONDS, TlsError, make_pool
 from streamworkers.engine.redis.keys import MESSAGE_PREFIX, Keys
-from streamworkers.engine.redis.sentinel_url import SENTINEL_SCHEME, parse_sentinel_url
+from streamworkers.engine.redis.sentinel_url import SECURE_SENTINEL_SCHEME, SENTINEL_SCHEME
+from streamworkers.engine.redis.sentinels import make_sentinel_pool
 from streamworkers.errors import BadInputError, FaultKind, RedisUnavailableError, Store
 from streamworkers.faults import word_fault
 
@@ -143,20 +137,15 @@ class _Client(redis.Redis):
 
 def open_client(url: str, seconds: float = SOCKET_SECONDS) -> redis.Redis:
     """Return a thread-safe client, which connects when it is first used. Raises BadInputError for a malformed URL."""
-    if url.startswith(SENTINEL_SCHEME):
-        service, bounded = parse_sentinel_url(url), bounded_options(seconds)
-        options = {**bounded, **service.sentinel_login}
-        sentinel: Any = Sentinel(service.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-        client: redis.Redis = sentinel.master_for(
-            service.name, redis_class=_Client, max_connections=MOST_CONNECTIONS, **bounded, **service.login
-        )
-        return client
+    if url.startswith((SENTINEL_SCHEME, SECURE_SENTINEL_SCHEME)):
+        return _Client.from_pool(make_sentinel_pool(url, seconds))
     try:
         return _Client.from_pool(make_pool(url, seconds))
     except ValueError:
         # The parser's message may quote a part of a password.
         raise BadInputError(
-            "STREAMWORKERS_REDIS_URL is not a URL that begins with redis://, rediss://, unix:// or redis+sentinel://"
+            "STREAMWORKERS_REDIS_URL is not a URL that begins with redis://, rediss://, unix://, redis+sentinel:// or"
+            " rediss+sentinel://"
         ) from None
 
 

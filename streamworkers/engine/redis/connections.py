@@ -1,11 +1,11 @@
 """The connections of a client of Redis: which options its URL may have, and why TLS cannot be used, in words."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.connection import parse_url, to_bool
 from redis.retry import Retry
 
 from streamworkers.errors import BadInputError
@@ -14,7 +14,7 @@ from streamworkers.tls import TlsNames, TlsTarget, find_tls_server, find_tls_tro
 MOST_CONNECTIONS = 32
 SOCKET_SECONDS = 10.0
 _PROBE_SECONDS = 5.0
-_NAMES = TlsNames("Redis", "STREAMWORKERS_REDIS_URL", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+REDIS_NAMES = TlsNames("Redis", "STREAMWORKERS_REDIS_URL", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _OPTIONS: dict[str, Any] = {
     "protocol": 2,
     # No silent retries: a repeated XREADGROUP would lose the first one's entries from sight.
@@ -35,20 +35,24 @@ class TlsError(redis.ConnectionError):
     """No TLS connection can be made until somebody corrects a setting or a certificate; the message says which."""
 
 
-class _PlainConnection(redis.Connection):
+class PlainConnection(redis.Connection):
     """A connection without TLS, which says so where the server wants TLS."""
+
+    names: ClassVar[TlsNames] = REDIS_NAMES
 
     def connect_check_health(self, *words: Any, **named: Any) -> None:
         try:
             super().connect_check_health(*words, **named)
         except redis.ConnectionError as error:
             if type(error) is redis.ConnectionError:
-                _raise_if(find_tls_server(TlsTarget(_NAMES, str(self.host), int(self.port)), _bound(self)))
+                _raise_if(find_tls_server(TlsTarget(self.names, str(self.host), int(self.port)), _bound(self)))
             raise
 
 
-class _TlsConnection(redis.SSLConnection):
+class TlsConnection(redis.SSLConnection):
     """A connection with TLS, which says why there is none."""
+
+    names: ClassVar[TlsNames] = REDIS_NAMES
 
     def connect_check_health(self, *words: Any, **named: Any) -> None:
         try:
@@ -60,7 +64,7 @@ class _TlsConnection(redis.SSLConnection):
 
     def _target(self) -> TlsTarget:
         return TlsTarget(
-            _NAMES,
+            self.names,
             str(self.host),
             int(self.port),
             ca_file=self.ca_certs,
@@ -95,12 +99,11 @@ def make_pool(url: str, seconds: float) -> redis.ConnectionPool:
     """
     options = parse_url(url)  # type: ignore[no-untyped-call]
     kind = options.pop("connection_class", redis.Connection)
-    _check_options(options, has_tls=kind is redis.SSLConnection)
+    options = _checked(options, has_tls=kind is redis.SSLConnection)
     if kind is redis.SSLConnection:
-        kind = _TlsConnection
-        options.setdefault("ssl_password", "")  # without one, OpenSSL would ask at the terminal
+        kind = TlsConnection
     elif kind is redis.Connection:
-        kind = _PlainConnection
+        kind = PlainConnection
     return redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
         # An idle connection is kept, so that without a bound their number would be the most that were ever needed.
         max_connections=MOST_CONNECTIONS,
@@ -110,17 +113,29 @@ def make_pool(url: str, seconds: float) -> redis.ConnectionPool:
     )
 
 
-def _check_options(options: Mapping[str, Any], *, has_tls: bool) -> None:
+def parse_options(given: Mapping[str, str], *, has_tls: bool) -> dict[str, Any]:
+    """The options of a URL by way of sentinels. Raises BadInputError for one that it cannot have."""
+    options: dict[str, Any] = dict(given)
+    if "ssl_check_hostname" in options:
+        options["ssl_check_hostname"] = to_bool(options["ssl_check_hostname"])  # type: ignore[no-untyped-call]
+    return _checked(options, has_tls=has_tls)
+
+
+def _checked(options: dict[str, Any], *, has_tls: bool) -> dict[str, Any]:
     own = {"host", "port", "path"}
     for name in sorted(options.keys() - own - _URL_OPTIONS):
         if name not in _TLS_OPTIONS:
             known = ", ".join(sorted(_URL_OPTIONS | _TLS_OPTIONS))
             raise BadInputError(f"STREAMWORKERS_REDIS_URL has the option {name!r}; a URL can have {known}")
         if not has_tls:
-            raise BadInputError(f"STREAMWORKERS_REDIS_URL has {name}, which needs TLS: begin it with rediss://")
+            raise BadInputError(
+                f"STREAMWORKERS_REDIS_URL has {name}, which needs TLS: begin it with rediss:// or rediss+sentinel://"
+            )
     if options.get("ssl_cert_reqs", "required") not in _VERIFY:
         raise BadInputError("ssl_cert_reqs in STREAMWORKERS_REDIS_URL is neither required nor none")
     if ("ssl_certfile" in options) != ("ssl_keyfile" in options):
         raise BadInputError(
             "STREAMWORKERS_REDIS_URL has one of ssl_certfile and ssl_keyfile: a client has both or none"
         )
+    # Without a password, OpenSSL would ask for one at the terminal.
+    return {"ssl_password": "", **options} if has_tls else options

@@ -3,6 +3,7 @@
 import pytest
 
 from streamworkers.config import Settings
+from streamworkers.engine.redis.client import open_client
 from streamworkers.engine.redis.sentinel_url import SentinelService, parse_sentinel_url
 from streamworkers.errors import BadInputError
 
@@ -20,6 +21,10 @@ from streamworkers.errors import BadInputError
                 {"username": "s", "password": "q/"},
             ),
         ),
+        (
+            "rediss+sentinel://one/pool?ssl_ca_certs=%2Fa%20b.pem&sentinel_username=s",
+            SentinelService("pool", [("one", 26379)], {"db": 0}, {"username": "s"}, {"ssl_ca_certs": "/a b.pem"}),
+        ),
     ],
 )
 def test_a_url_is_parsed_and_accepted_as_a_setting(url: str, expected: SentinelService) -> None:
@@ -36,3 +41,19 @@ def test_a_malformed_url_is_rejected_without_its_password(rest: str) -> None:
     ) as caught:
         parse_sentinel_url(f"redis+sentinel://user:hunter2@{rest}")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (
+            "redis+sentinel://one/pool?ssl_ca_certs=a",
+            r"has ssl_ca_certs, which needs TLS: begin it with .*\+sentinel://",
+        ),
+        ("rediss+sentinel://one/pool?ssl_ca_cert=a", "has the option 'ssl_ca_cert'; a URL can have client_name, db,"),
+        ("rediss+sentinel://one/pool?ssl_keyfile=a", "has one of ssl_certfile and ssl_keyfile: a client has both or"),
+    ],
+)
+def test_options_of_tls_are_those_of_a_url_with_tls(url: str, reason: str) -> None:
+    with pytest.raises(BadInputError, match=reason):
+        open_client(url)
