@@ -20,6 +20,8 @@ from streamworkers.faults import describe, find_fault
 log = structlog.get_logger()
 READ_COUNT = 50
 TURN_SECONDS = 1.0
+# A blocking read would bring the next entry whole, however large another program has made it.
+POLL_SECONDS = 0.2
 # After this a message of another replica is claimed. Handling a message twice makes no second run.
 RECLAIM_IDLE_MS = 30_000
 RECLAIM_EVERY_SECONDS = 10.0
@@ -118,16 +120,21 @@ class StreamListener(Listener):
     def turn(self) -> None:
         """Read entries until stopped or disconnected."""
         # Entries read before the connection was lost.
-        self._accept_all(self._messages.read_inbox(*self._group, READ_COUNT, own=True))
+        while self.mark_turn() and (own := self._messages.read_inbox(*self._group, READ_COUNT, own=True)):
+            self._accept_all(own)
         self._record_connection()
         reclaim_at = 0.0
         while self.mark_turn():
             if time.monotonic() >= reclaim_at:
-                self._reclaim()
+                while self.mark_turn() and self._reclaim():
+                    pass
                 self._messages.prune_inbox(self._inbox.stream, self._inbox.group, FORGET_IDLE_MS)
                 reclaim_at = time.monotonic() + RECLAIM_EVERY_SECONDS
-            self._accept_all(self._messages.read_inbox(*self._group, READ_COUNT, block_ms=round(TURN_SECONDS * 1000)))
+            entries = self._messages.read_inbox(*self._group, READ_COUNT)
+            self._accept_all(entries)
             self.succeeded()
+            if not entries:
+                self._stop_requested.wait(POLL_SECONDS)
 
     def _reclaim(self) -> int:
         entries = self._messages.reclaim_inbox(*self._group, RECLAIM_IDLE_MS, READ_COUNT)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamworkers.config import Settings
+from streamworkers.engine.redis.cut_message import size_of
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.errors import BadInputError
 from streamworkers.json_depth import find_too_deep
@@ -138,9 +139,9 @@ def find_job_id(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> str | Non
 
 def parse_object(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> dict[str, Any]:
     """Parse a JSON object within the limits. Raises RejectedError naming value and rule."""
-    if len(raw) > limits.bytes:
+    if (size := size_of(raw)) > limits.bytes:
         raise RejectedError(
-            "too_large", f"the message of {len(raw):,} bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES={limits.bytes}"
+            "too_large", f"the message of {size:,} bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES={limits.bytes}"
         )
     try:
         text = raw.decode(json.detect_encoding(raw), "surrogatepass")

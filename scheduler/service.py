@@ -80,7 +80,9 @@ class Scheduler:
         self._database_url = database_url
         self._redis_reported_at = float("-inf")
         self._streams = open_streams(redis_url, settings.key_prefix, settings.message_prefix)
-        self._messages = Messages(redis_url, settings.key_prefix, settings.message_prefix)
+        self._messages = Messages(
+            redis_url, settings.key_prefix, settings.message_prefix, most_bytes=settings.message_max_bytes
+        )
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url, application=self.scheduler_id, max_size=7, limits=self._limits
         )

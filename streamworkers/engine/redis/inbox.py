@@ -1,11 +1,11 @@
 """Messages from and to other programs: Pub/Sub, inbox streams, and status hashes.
 
 Every method raises RedisUnavailableError when Redis is away, rejects the call or is full. What is read here was written
-by another program: it is returned as bytes, unchecked.
+by another program: it is returned as bytes, unchecked. Of what is too long only the beginning is read.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import redis
@@ -19,15 +19,20 @@ from streamworkers.engine.redis.client import (
     read_script,
     translate_errors,
 )
+from streamworkers.engine.redis.cut_message import CutMessage
 from streamworkers.errors import RedisUnavailableError
 
-MESSAGE_FIELD = b"message"
+MOST_MESSAGE_BYTES = 1 << 20
+_SHOWN_BYTES = 4096
 _CONFIRM_SECONDS = 5.0
 _PING_SECONDS = 10.0
 
 
 class InboxEntry(NamedTuple):
-    """An entry of an inbox stream: its id, and the bytes of its field `message`, None where it has none."""
+    """An entry of an inbox stream: its id, and the bytes of its field `message`, None where it has none.
+
+    Of one that is too long, the message is a CutMessage.
+    """
 
     entry_id: str
     message: bytes | None
@@ -76,11 +81,23 @@ class Subscription:
 
 
 class Messages:
-    """Messages from and to other programs over one Redis. Thread-safe."""
+    """Messages from and to other programs over one Redis. Thread-safe.
 
-    def __init__(self, url: str, prefix: str, message_prefix: str = keys.MESSAGE_PREFIX) -> None:
+    Of an entry of an inbox, a message of up to `most_bytes` is read whole.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        message_prefix: str = keys.MESSAGE_PREFIX,
+        *,
+        most_bytes: int = MOST_MESSAGE_BYTES,
+    ) -> None:
         self._keys = keys.Keys(prefix, message_prefix)
         self._client = open_client(url)
+        self._most_bytes = most_bytes
+        self._read_inbox = self._client.register_script(read_script("read_inbox"))
         self._leave = self._client.register_script(read_script("leave"))
         self._publish_once = self._client.register_script(read_script("publish_once"))
 
@@ -97,33 +114,32 @@ class Messages:
         with translate_errors():
             self._client.publish(self._keys.message_name(channel), text)
 
-    def read_inbox(
-        self, stream: str, group: str, consumer: str, count: int, *, block_ms: int | None = None, own: bool = False
-    ) -> list[InboxEntry]:
-        """Return up to `count` new entries for the group, waiting up to `block_ms`; makes the group, at `0`.
+    def read_inbox(self, stream: str, group: str, consumer: str, count: int, *, own: bool = False) -> list[InboxEntry]:
+        """Return up to `count` new entries for the group, none if there are none now; makes the group, at `0`.
 
-        With `own`, returns instead the entries that this consumer got before and has not finished.
+        Entries with long messages are returned in smaller numbers. With `own`, returns instead entries that this
+        consumer got before and has not finished.
         """
-        stream = self._keys.message_name(stream)
-        words: Any = {stream: "0" if own else ">"}
+        which = "own" if own else "new"
         try:
-            with translate_errors():
-                answer: Any = self._client.xreadgroup(group, consumer, words, count=count, block=block_ms)
+            return self._read(stream, group, consumer, count, which)
         except NoGroupError:
-            make_group(self._client, stream, group)
-            with translate_errors():
-                answer = self._client.xreadgroup(group, consumer, words, count=count)
-        return [_inbox_entry(entry_id, fields) for _, entries in answer or () for entry_id, fields in entries]
+            make_group(self._client, self._keys.message_name(stream), group)
+            return self._read(stream, group, consumer, count, which)
 
     def reclaim_inbox(self, stream: str, group: str, consumer: str, idle_ms: int, count: int) -> list[InboxEntry]:
         """Claim up to `count` entries that another consumer of the group has held for longer than `idle_ms`."""
-        stream = self._keys.message_name(stream)
         try:
-            with translate_errors():
-                answer: Any = self._client.xautoclaim(stream, group, consumer, idle_ms, count=count)
+            return self._read(stream, group, consumer, count, str(idle_ms))
         except NoGroupError:
             return []
-        return [_inbox_entry(entry_id, fields) for entry_id, fields in answer[1] if entry_id is not None and fields]
+
+    def _read(self, stream: str, group: str, consumer: str, count: int, which: str) -> list[InboxEntry]:
+        stream = self._keys.message_name(stream)
+        words: list[Any] = [group, consumer, which, count, self._most_bytes, _SHOWN_BYTES]
+        with translate_errors(lambda: f"read_inbox.lua calls XREADGROUP XPENDING XAUTOCLAIM XRANGE on {stream}"):
+            answer: Any = self._read_inbox(keys=[stream], args=words)
+        return [InboxEntry(entry_id.decode(), _message_of(size, read)) for entry_id, size, read in answer]
 
     def finish_inbox(self, stream: str, group: str, entry_ids: Sequence[str]) -> None:
         """Remove entries that have been processed."""
@@ -178,5 +194,7 @@ class Messages:
         return sum(self.leave_inbox(stream, group, name) for name in idle)
 
 
-def _inbox_entry(entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> InboxEntry:
-    return InboxEntry(entry_id.decode(), (fields or {}).get(MESSAGE_FIELD))
+def _message_of(size: int, read: bytes) -> bytes | None:
+    if size < 0:
+        return None
+    return read if size == len(read) else CutMessage(read, size)

@@ -281,6 +281,20 @@ def test_fifty_malformed_messages_are_rejected_and_the_next_one_runs(
     assert messages._client.xpending(DATA_LOAD_STREAM, DATA_LOAD_GROUP)["pending"] == 0
 
 
+def test_a_huge_message_is_rejected_by_its_size_and_the_next_one_runs(
+    messages_to_runs: MessagesToRuns, connection: Connection, messages: Messages, errors: Any
+) -> None:
+    for raw in (b" " * 3_000_000, _message(job_id="good")):
+        messages._client.xadd(DATA_LOAD_STREAM, {"message": raw})
+    assert StreamListener(messages, messages_to_runs, messages_to_runs.metrics, "one").read_once() == 2
+    assert len(_runs(connection)) == 1
+    published = json.loads(errors.get_message(timeout=patient(5))["data"])
+    assert (published["reason"], published["detail"]) == (
+        "too_large",
+        "the message of 3,000,000 bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES=1048576",
+    )
+
+
 def test_what_a_dead_replica_had_read_is_done_by_another(
     messages_to_runs: MessagesToRuns, connection: Connection, messages: Messages
 ) -> None:
