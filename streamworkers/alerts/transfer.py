@@ -14,7 +14,6 @@ from streamworkers.errors import BadInputError, UsageError
 from streamworkers.rules.json_input import read_json
 from streamworkers.rules.vocabulary import Vocabulary
 
-MOST_FILE_BYTES = 64 * 1024 * 1024
 _LIST = "alerts"
 
 Outcome = Literal["added", "changed", "unchanged"]
@@ -40,7 +39,10 @@ def write_document(alerts: Sequence[StoredAlert]) -> str:
 
 
 def parse_alerts(text: str, vocabulary: Vocabulary) -> list[Alert]:
-    """The alerts of a file of either form. Raises BadInputError that says which one is wrong, and for no alerts."""
+    """The alerts of a file of either form, which was read within a limit.
+
+    Raises BadInputError that says which one is wrong, and for no alerts.
+    """
     found: dict[str, Alert] = {}
     for place, document in _documents(text):
         try:
@@ -85,12 +87,10 @@ def _import(connection: Connection, actor: Actor, alert: Alert, stored: dict[str
 
 def _documents(text: str) -> Iterator[tuple[str, object]]:
     """Each document of a file, with words for its place."""
-    if len(text) > MOST_FILE_BYTES:
-        raise BadInputError(f"{len(text):,} characters are more than {MOST_FILE_BYTES:,}")
     # Other line separators may be in a message, and JSON has them as they are.
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if _is_one_document(lines):
-        content = read_json(text, MOST_FILE_BYTES)
+        content = read_json(text, None)
         listed = content.get(_LIST, [content]) if isinstance(content, dict) else content
         if not isinstance(listed, list):
             raise BadInputError(f"{_LIST!r} is not a list")

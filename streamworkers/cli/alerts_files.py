@@ -7,7 +7,7 @@ import click
 
 from streamworkers.alerts.given import read_vocabulary
 from streamworkers.alerts.selection import find_selected
-from streamworkers.alerts.transfer import MOST_FILE_BYTES, import_alerts, parse_alerts, write_document, write_lines
+from streamworkers.alerts.transfer import import_alerts, parse_alerts, write_document, write_lines
 from streamworkers.cli.alert_options import actor_of, collect_selector, selector_options, user_option
 from streamworkers.cli.files import read_file
 from streamworkers.cli.session import Session, json_option, print_json
@@ -58,8 +58,9 @@ def import_command(file: Path, dry_run: bool, user: str, as_json: bool) -> None:
     The file holds one document a line, or a list of them. What is the same stays as it is, so a file may be imported
     again.
     """
-    text = read_file(file, MOST_FILE_BYTES)
-    with Session.open().database() as connection:
+    session = Session.open()
+    text = read_file(file, session.settings.alerts_max_bytes, "STREAMWORKERS_ALERTS_MAX_BYTES")
+    with session.database() as connection:
         try:
             found = parse_alerts(text, read_vocabulary(connection))
         except BadInputError as error:

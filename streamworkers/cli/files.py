@@ -11,16 +11,18 @@ from streamworkers.errors import BadInputError
 _MOST_SECONDS = 60.0
 
 
-def read_file(file: Path, most_bytes: int) -> str:
+def read_file(file: Path, most_bytes: int, setting: str = "") -> str:
     """Return the text of a file, or of standard input for `-`.
 
-    Raises BadInputError unless it is UTF-8 of at most so many bytes. Of a longer or endless one no more is read, and a
-    pipe, such as that of `<(command)`, has a minute.
+    Raises BadInputError unless it is UTF-8 of at most so many bytes, which a setting may say. Of a longer or endless
+    one no more is read, and a pipe, such as that of `<(command)`, has a minute.
     """
     try:
         content = sys.stdin.buffer.read(most_bytes + 1) if str(file) == "-" else _read(file, most_bytes + 1)
         if len(content) > most_bytes:
-            raise BadInputError(f"{file} is longer than {most_bytes:,} bytes")
+            raise BadInputError(
+                f"{file} exceeds {setting}={most_bytes}" if setting else f"{file} is longer than {most_bytes:,} bytes"
+            )
         return content.decode()
     except UnicodeDecodeError as error:
         raise BadInputError(f"{file} is not UTF-8: byte {error.start}") from None

@@ -14,7 +14,7 @@ from streamworkers.market.universes.store import parse_names, read_memberships
 from streamworkers.schedules import store
 from streamworkers.schedules.defaults import default_schedules
 from streamworkers.schedules.definition import ScheduleDefinition
-from streamworkers.schedules.yaml_file import MAX_BYTES, from_yaml, to_yaml
+from streamworkers.schedules.yaml_file import YamlLimits, from_yaml, to_yaml
 
 
 @click.command("export", short_help="Write schedules as YAML.")
@@ -38,12 +38,14 @@ def export_yaml(file: Path | None, as_json: bool) -> None:
 @json_option
 def import_yaml(file: Path, as_json: bool) -> None:
     """Add the schedules of a YAML FILE (- for standard input) and replace those with the same names; all or none."""
-    text = read_file(file, MAX_BYTES)
+    session = Session.open()
+    limits = YamlLimits.of(session.settings)
+    text = read_file(file, limits.bytes, "STREAMWORKERS_SCHEDULES_MAX_BYTES")
     try:
-        definitions = from_yaml(text, lambda message: warn(f"{file}: {message}"))
+        definitions = from_yaml(text, lambda message: warn(f"{file}: {message}"), limits)
     except UsageError as error:
         raise BadInputError(f"{file}: {error}") from None
-    with Session.open().database() as connection:
+    with session.database() as connection:
         outcomes = _save_all(connection, definitions, replace=True)
     _print_outcomes(outcomes, as_json)
 

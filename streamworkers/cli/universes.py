@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from streamworkers.cli.session import Session, console, json_option, print_json, print_table
+from streamworkers.market.files.limits import FileLimits
 from streamworkers.market.universes import store
 from streamworkers.market.universes.csv_import import import_universes
 
@@ -22,8 +23,10 @@ def import_file(file: Path) -> None:
     The header names the columns universe and symbol, and optionally type, weight and description. Each universe in the
     file replaces the stored universe of that name.
     """
-    with Session.open().database() as connection:
-        summary = import_universes(connection, file)
+    session = Session.open()
+    limits = FileLimits.of(session.settings)
+    with session.database() as connection:
+        summary = import_universes(connection, file, most_mb=session.settings.universes_max_mb, limits=limits)
     click.echo(f"{summary.rows_read} rows, {len(summary.universes)} universes:", nl=False)
     click.echo(f" {summary.added} symbols added, {summary.removed} removed, {summary.unchanged} unchanged")
     for reject in summary.rejected:

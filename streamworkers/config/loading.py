@@ -110,3 +110,6 @@ class LoadingSettings(BaseModel):
     import_max_columns: int = Field(
         10_000, ge=7, le=100_000, description="Largest number of columns that a file of bars may have"
     )
+    universes_max_mb: int = Field(
+        16, ge=1, le=1024, description="Most text that is read from a file of universes, unpacked, in MB"
+    )

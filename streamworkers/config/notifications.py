@@ -21,6 +21,15 @@ class NotificationSettings(BaseModel):
     smtp_password: SecretStr | None = Field(None, description="Password of that user")
     smtp_from: str | None = Field(None, description="Address that mail comes from")
     smtp_ca_file: str | None = Field(None, description="File of authorities that sign the server's certificate")
+    channel_max_answer_bytes: int = Field(
+        65_536,
+        ge=1024,
+        le=64 << 20,
+        description="Most that is read of an answer of Telegram, a mail server, a chat service or a webhook, in bytes",
+    )
+    telegram_max_updates_bytes: int = Field(
+        4 << 20, ge=65_536, le=64 << 20, description="The same of what the bot polls: up to 100 updates"
+    )
     webhook_private: bool = Field(False, description="Allow webhooks to private and loopback addresses")
     deliver_threads: int = Field(4, ge=1, le=32, description="Messages that a worker sends at the same time")
     notifications_per_minute: int = Field(
@@ -31,6 +40,10 @@ class NotificationSettings(BaseModel):
     )
     storm_minutes: float = Field(5.0, gt=0, le=1440, description="Length of that window")
     digest_minutes: int = Field(60, ge=1, le=10_080, description="Minutes between digests, where a user names none")
+    notification_max_bytes: int = Field(
+        65_536, ge=1024, le=1 << 20, description="Largest `data` of a notification, in bytes of JSON in ASCII"
+    )
+    notification_max_depth: int = Field(32, ge=2, le=200, description="Levels of lists and objects in it")
     system_user: str = Field(
         "local",
         min_length=1,

@@ -29,6 +29,13 @@ class SchedulingSettings(BaseModel):
     message_max_depth: int = Field(
         32, ge=2, le=200, description="Levels of lists and objects in a message of another program"
     )
+    schedules_max_bytes: int = Field(
+        1 << 20, ge=1024, le=64 << 20, description="Largest file of schedules that is read, in bytes"
+    )
+    schedules_max_values: int = Field(
+        200_000, ge=100, le=10_000_000, description="Largest number of values in it, with what its aliases repeat"
+    )
+    schedules_max_depth: int = Field(32, ge=4, le=100, description="Levels of lists and mappings in it")
     job_universes: str = Field("nasdaq100:sp500:dow30", description="Universes of the standard schedules")
     job_indicator_calc_time: ClockTime = Field(
         "18:10", description="New York time at which `daily_indicator_calculation` starts"

@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from streamworkers.config import load_settings
 from streamworkers.errors import BadInputError
 from streamworkers.json_depth import find_too_deep
 from streamworkers.notifications.notification_types import CODE_TYPE, PRIORITIES, Priority
 
-MOST_DATA_CHARACTERS = 65_536
-MOST_DATA_NESTING = 32
 MOST_CHANNELS = 20
 _LONGEST_CHANNEL = 100
 _LONGEST = {"user_id": 200, "dedup_key": 500, "group_key": 200, "title": 200, "text": 10_000, "link": 2_000}
@@ -55,7 +54,10 @@ class Notification:
 
 
 def parse_notification(event_id: UUID, payload: object, created_at: datetime) -> Notification:
-    """The notification of an event's payload. Raises BadInputError that names the first wrong value and its rule."""
+    """The notification of an event's payload. Raises BadInputError that names the first wrong value and its rule.
+
+    How large its data may be, the settings of this process say.
+    """
     if not isinstance(payload, Mapping):
         raise BadInputError(f"the event is {show(payload)}, not an object")
     unknown = sorted(str(name) for name in payload.keys() - set(_KNOWN))
@@ -135,17 +137,21 @@ def _data(value: object) -> dict[str, Any]:
 
 def _require_bounded(value: dict[str, Any]) -> None:
     """Raise BadInputError for what is no JSON, or too much or too deep to be kept."""
+    settings = load_settings()
+    most_bytes, most_levels = settings.notification_max_bytes, settings.notification_max_depth
     try:
         text = json.dumps(value, allow_nan=False)
-        is_too_deep = find_too_deep(text, MOST_DATA_NESTING) is not None
+        is_too_deep = find_too_deep(text, most_levels) is not None
     except (TypeError, ValueError) as error:
         raise BadInputError(f"data {show(value)} is no JSON: {error}") from None
     except RecursionError:
         is_too_deep = True
     if is_too_deep:
-        raise BadInputError(f"data is nested deeper than {MOST_DATA_NESTING} levels")
-    if len(text) > MOST_DATA_CHARACTERS:
-        raise BadInputError(f"data takes {len(text):,} characters of JSON, more than {MOST_DATA_CHARACTERS:,}")
+        raise BadInputError(f"the depth of data exceeds STREAMWORKERS_NOTIFICATION_MAX_DEPTH={most_levels}")
+    if len(text) > most_bytes:
+        raise BadInputError(
+            f"data of {len(text):,} bytes of JSON exceeds STREAMWORKERS_NOTIFICATION_MAX_BYTES={most_bytes}"
+        )
 
 
 def _require_channels(value: object) -> None:

@@ -35,10 +35,13 @@ class _Seen(NamedTuple):
     depth: int
 
 
-def read_json(text: str | bytes, most_bytes: int = MOST_BYTES) -> Any:
-    """The value of a JSON text. Raises RuleError if it is too large or nested, or no JSON."""
+def read_json(text: str | bytes, most_bytes: int | None = MOST_BYTES) -> Any:
+    """The value of a JSON text. Raises RuleError if it is too large or nested, or no JSON.
+
+    `most_bytes` is None for several documents in one text, whose length was checked.
+    """
     size = len(text) if isinstance(text, bytes) else len(text.encode(errors="surrogatepass"))
-    if size > most_bytes:
+    if most_bytes is not None and size > most_bytes:
         raise RuleError((), f"{size} bytes are more than {most_bytes}")
     try:
         decoded = text.decode() if isinstance(text, bytes) else text

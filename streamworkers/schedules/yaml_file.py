@@ -1,19 +1,39 @@
 """Schedules as YAML: `import` reads the format that `export` writes."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from streamworkers.errors import BadInputError
 from streamworkers.schedules.definition import ScheduleDefinition
 
-MAX_BYTES = 1 << 20
-MAX_VALUES = 200_000
-MAX_DEPTH = 32
+if TYPE_CHECKING:
+    from streamworkers.config import Settings
+
 # Names that release 0.1 wrote. Release 0.2 reads them with a warning; the next one need not.
 OLD_FIELDS = {"job_type": "job", "task_params": "parameters"}
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_LONGEST_NUMBER = 400  # characters; those of YAML in base 60 cost the square of their length
 Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class YamlLimits:
+    """The most bytes, values with what aliases repeat, and levels, of a YAML text."""
+
+    bytes: int = 1 << 20
+    values: int = 200_000
+    depth: int = 32
+
+    @classmethod
+    def of(cls, settings: "Settings") -> "YamlLimits":
+        """Return the limits of the settings."""
+        return cls(settings.schedules_max_bytes, settings.schedules_max_values, settings.schedules_max_depth)
+
+
+DEFAULT_LIMITS = YamlLimits()
 
 
 def to_yaml(definitions: Sequence[ScheduleDefinition]) -> str:
@@ -23,7 +43,9 @@ def to_yaml(definitions: Sequence[ScheduleDefinition]) -> str:
     return text
 
 
-def from_yaml(text: str, warn: Warn = lambda message: None) -> list[ScheduleDefinition]:
+def from_yaml(
+    text: str, warn: Warn = lambda message: None, limits: YamlLimits = DEFAULT_LIMITS
+) -> list[ScheduleDefinition]:
     """The schedules of a YAML text, each behind the one that it comes `after`.
 
     `warn` is called once for each old field name in the text. Raises BadInputError naming the place, the value and
@@ -31,7 +53,7 @@ def from_yaml(text: str, warn: Warn = lambda message: None) -> list[ScheduleDefi
     """
     definitions: dict[str, ScheduleDefinition] = {}
     old_names: dict[str, str] = {}
-    for row in _read_rows(text):
+    for row in _read_rows(text, limits):
         definition = ScheduleDefinition.parse(_rename_old_fields(row, old_names))
         if definition.name in definitions:
             raise BadInputError(f"schedule {definition.name!r} is in the list twice")
@@ -41,11 +63,12 @@ def from_yaml(text: str, warn: Warn = lambda message: None) -> list[ScheduleDefi
     return _sort_by_dependency(definitions)
 
 
-def _read_rows(text: str) -> list[dict[str, Any]]:
-    if len(text) > MAX_BYTES:
-        raise BadInputError(f"a YAML text of {len(text):,} characters is over the limit of {MAX_BYTES:,}")
+def _read_rows(text: str, limits: YamlLimits) -> list[dict[str, Any]]:
+    size = len(text.encode(errors="surrogatepass"))
+    if size > limits.bytes:
+        raise BadInputError(f"the text of {size:,} bytes exceeds STREAMWORKERS_SCHEDULES_MAX_BYTES={limits.bytes}")
     try:
-        rows = _load(text)
+        rows = _load(text, limits)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         # A value that is tagged as a number or a date and is none raises other errors than YAMLError.
         raise BadInputError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from None
@@ -57,15 +80,16 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _load(text: str) -> Any:
+def _load(text: str, limits: YamlLimits) -> Any:
     """The value of a YAML text; each alias counts as all that it stands for, so that few of them cannot make many."""
-    loader = _Loader(text)
+    loader = _Loader(text, limits.depth)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
-        if _count_values(node, {}) > MAX_VALUES:
-            raise BadInputError(f"a YAML text has more than {MAX_VALUES:,} values, with what its aliases repeat")
+        if _count_values(node, {}, limits.values) > limits.values:
+            counted = "the number of values, with what aliases repeat,"
+            raise BadInputError(f"{counted} exceeds STREAMWORKERS_SCHEDULES_MAX_VALUES={limits.values}")
         return loader.construct_document(node)
     finally:
         loader.dispose()
@@ -74,25 +98,29 @@ def _load(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """PyYAML's loader with a depth of its own, so that a text is not judged by the interpreter's stack."""
 
-    _depth = 0
+    def __init__(self, text: str, most_levels: int) -> None:
+        super().__init__(text)
+        self._depth, self._most_levels = 0, most_levels
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise BadInputError(f"a YAML text is nested deeper than {MAX_DEPTH} levels")
+        if self._depth > self._most_levels:
+            raise BadInputError(f"the depth of the text exceeds STREAMWORKERS_SCHEDULES_MAX_DEPTH={self._most_levels}")
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise BadInputError(f"{node.value[:40]!r}… is a number of more than {_LONGEST_NUMBER} characters")
         return node
 
 
-def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
+def _count_values(node: yaml.Node, counted: dict[int, int], most: int) -> int:
     """The values of a node, counted once for each place that they stand in; one that holds itself has too many."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in counted:
-        counted[id(node)] = MAX_VALUES + 1  # until its own number is known: what it holds may be an alias of it
+        counted[id(node)] = most + 1  # until its own number is known: what it holds may be an alias of it
         parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-        counted[id(node)] = 1 + sum(_count_values(part, counted) for part in parts)
+        counted[id(node)] = 1 + sum(_count_values(part, counted, most) for part in parts)
     return counted[id(node)]
 
 

@@ -15,7 +15,7 @@ from streamworkers.engine.redis.leases import Leases
 from streamworkers.errors import UsageError
 from streamworkers.faults import describe
 from streamworkers.notifications.channels.channel import NotSentError
-from streamworkers.notifications.channels.http import NoAnswerError
+from streamworkers.notifications.channels.http import AnswerBound, NoAnswerError
 from streamworkers.notifications.channels.telegram_api import RejectedCallError, TelegramApi
 from streamworkers.results.definition_rows import read_catalogue
 from streamworkers.telegram.handling import Bot, Handled, handle_update
@@ -29,7 +29,6 @@ LONGEST_POLL_SECONDS = 4  # a poll cannot be interrupted, and an end in order ta
 LONGEST_PAUSE_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0  # beyond the time for which Telegram holds a poll
 _MOST_UPDATES = 100
-_MOST_BYTES = 4 * 1024 * 1024
 _IDLE_SECONDS = 1.0
 _PRUNE_SECONDS = 3600.0
 _BAD_TOKEN = (401, 404)
@@ -77,6 +76,7 @@ class Poller(Loop):
         self._api, self._settings, self._pool, self._leases = api, settings, pool, leases
         self._owner, self._deliver, self._metrics = owner, deliver, metrics
         self._bot: Bot | None = None
+        self._bound = AnswerBound("STREAMWORKERS_TELEGRAM_MAX_UPDATES_BYTES", settings.telegram_max_updates_bytes)
         self._lease_seconds = settings.lease_seconds
         # Telegram counts whole seconds; the lease must not end during a poll.
         self._poll_seconds = max(1, min(LONGEST_POLL_SECONDS, int(settings.lease_seconds / 3)))
@@ -159,9 +159,7 @@ class Poller(Loop):
             "limit": _MOST_UPDATES,
             "allowed_updates": list(ALLOWED_UPDATES),
         }
-        updates = self._api.call(
-            "getUpdates", wanted, seconds=self._poll_seconds + _ANSWER_SECONDS, most_bytes=_MOST_BYTES
-        )
+        updates = self._api.call("getUpdates", wanted, seconds=self._poll_seconds + _ANSWER_SECONDS, bound=self._bound)
         self._metrics.polls.labels("answered").inc()
         return [update for update in updates if isinstance(update, dict) and isinstance(update.get("update_id"), int)]
 

@@ -19,6 +19,7 @@ from streamworkers.engine.host.metrics import DatabasePoolCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.notifications.channels.http import AnswerBound
 from streamworkers.notifications.channels.telegram_api import TelegramApi
 from streamworkers.notifications.delivery.sender import open_sender
 from streamworkers.telegram.answering import AnswerLoop
@@ -59,7 +60,7 @@ class TelegramBot:
         self._pool: ConnectionPool[Connection] = open_pool(
             database_url, application=self.host.id, max_size=_CONNECTIONS, limits=SessionLimits.of(settings)
         )
-        self._api = TelegramApi(token, settings.telegram_url, connections=4)
+        self._api = TelegramApi(token, settings.telegram_url, connections=4, bound=AnswerBound.of(settings))
         self._main = self.host.add(_Waiting("main", self.host.signals))
         self._sender = AnswerSender(self._pool, open_sender(settings, self._streams.client))
         self._answers = self.host.add(AnswerLoop(self._api, self._sender))

@@ -8,11 +8,15 @@ from pathlib import Path
 import psycopg
 
 from streamworkers.actor import LOCAL, Actor
+from streamworkers.errors import BadInputError
 from streamworkers.market.bars.rules import BrokenRuleError, Rule, parse_price, require_symbol
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.files.csv_lines import header_names, read_line_blocks, require_columns, split_fields
+from streamworkers.market.files.limits import DEFAULT_LIMITS, FileLimits
 from streamworkers.market.universes.members import UniverseMembers, replace_members
 from streamworkers.market.universes.store import UNIVERSE_TYPES, require_universe_name
+
+MOST_MB = 16  # all of a file is in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,24 @@ class UniversesSummary:
     rejected: tuple[Reject, ...]
 
 
-def import_universes(connection: psycopg.Connection, path: Path, actor: Actor = LOCAL) -> UniversesSummary:
+def import_universes(
+    connection: psycopg.Connection,
+    path: Path,
+    actor: Actor = LOCAL,
+    *,
+    most_mb: int = MOST_MB,
+    limits: FileLimits = DEFAULT_LIMITS,
+) -> UniversesSummary:
     """Replace the members of every universe in the file, all in one transaction.
 
     Columns in any order and case: universe, symbol, and optionally type (UNIVERSE if empty), weight, description.
     Bad rows are rejected and the others loaded; a universe without a valid row is not changed. Raises BadInputError if
-    the file cannot be read or lacks a column.
+    the file cannot be read, lacks a column, or holds more than `most_mb` of text.
     """
     groups: dict[tuple[str, str], UniverseMembers] = {}
     rejected: list[Reject] = []
     rows_read = 0
-    for line, text, row in _rows(path):
+    for line, text, row in _rows(path, most_mb, limits):
         rows_read += 1
         try:
             _add_row(groups, row)
@@ -56,10 +67,14 @@ def import_universes(connection: psycopg.Connection, path: Path, actor: Actor = 
     return UniversesSummary(rows_read, names, added, removed, members - added, tuple(rejected))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str, dict[str, str] | BrokenRuleError]]:
+def _rows(path: Path, most_mb: int, limits: FileLimits) -> Iterator[tuple[int, str, dict[str, str] | BrokenRuleError]]:
     """Yield (line, text, fields by column) of each row, or a BrokenRuleError in place of the fields."""
     names: list[str] = []
-    for block in read_line_blocks(path):
+    size = 0
+    for block in read_line_blocks(path, limits=limits):
+        size += sum(map(len, block.lines)) + len(block.lines)
+        if size > most_mb << 20:
+            raise BadInputError(f"the text of {path} exceeds STREAMWORKERS_UNIVERSES_MAX_MB={most_mb}")
         for line, text in enumerate(block.lines, block.first_line):
             if line == 1:
                 names = header_names(path, text)

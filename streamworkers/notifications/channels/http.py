@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import httpcore
 import httpx
 
+from streamworkers.config import Settings
 from streamworkers.deadline import Deadline, DeadlineBackend
 from streamworkers.faults import describe
 from streamworkers.notifications.channels.channel import NotSentError
 
-MOST_BYTES = 64 * 1024  # of an answer that is read
 _CONNECT_SECONDS = 5.0
 _MOST_RETRY_SECONDS = 86_400.0
 _KEEP_SECONDS = 5.0  # a connection that the server may have closed meanwhile makes a call ambiguous
@@ -31,6 +31,25 @@ _TARGET = "own_target"
 
 class NoAnswerError(Exception):
     """The request has left, and nobody knows whether it took effect."""
+
+
+class AnswerBound(NamedTuple):
+    """How much of an answer is read, and the setting that says so."""
+
+    setting: str
+    most_bytes: int
+
+    def __str__(self) -> str:
+        """The setting with its value, as in errors."""
+        return f"{self.setting}={self.most_bytes}"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return that of answers to messages."""
+        return cls("STREAMWORKERS_CHANNEL_MAX_ANSWER_BYTES", settings.channel_max_answer_bytes)
+
+
+DEFAULT_BOUND = AnswerBound("STREAMWORKERS_CHANNEL_MAX_ANSWER_BYTES", 64 * 1024)
 
 
 class HttpReply(NamedTuple):
@@ -58,12 +77,17 @@ class _Transport(httpx.HTTPTransport):
 class HttpCaller:
     """Makes POST requests, without redirects or proxies. Thread-safe.
 
-    `backend` connects; it gets the deadline of the calling thread.
+    `backend` connects; it gets the deadline of the calling thread. Answers are read up to `bound`.
     """
 
     def __init__(
-        self, connections: int, backend: type[DeadlineBackend] | None = None, tls: ssl.SSLContext | bool = True
+        self,
+        connections: int,
+        backend: type[DeadlineBackend] | None = None,
+        tls: ssl.SSLContext | bool = True,
+        bound: AnswerBound = DEFAULT_BOUND,
     ) -> None:
+        self._bound = bound
         self._deadline = Deadline()
         limits = httpx.Limits(max_connections=connections, keepalive_expiry=_KEEP_SECONDS)
         transport = _Transport(trust_env=False, limits=limits, verify=tls)
@@ -71,8 +95,8 @@ class HttpCaller:
         transport._pool._network_backend = (backend or DeadlineBackend)(self._deadline)
         self._client = httpx.Client(transport=transport, trust_env=False, follow_redirects=False)
 
-    def post(self, url: httpx.URL, *, seconds: float, most_bytes: int = MOST_BYTES, **content: Any) -> HttpReply:
-        """Send a request within so many seconds; `content` is what httpx takes.
+    def post(self, url: httpx.URL, *, seconds: float, bound: AnswerBound | None = None, **content: Any) -> HttpReply:
+        """Send a request within so many seconds; `content` is what httpx takes, `bound` takes the place of its own.
 
         Raises NotSentError if it has certainly not left, and NoAnswerError if no status came back.
         """
@@ -86,7 +110,7 @@ class HttpCaller:
             with self._deadline.of(seconds):
                 response = self._client.send(request, stream=True)
                 try:
-                    return _read(response, most_bytes)
+                    return _read(response, (bound or self._bound).most_bytes)
                 finally:
                     response.close()
         except _BEFORE_IT_LEFT as error:

@@ -10,7 +10,13 @@ import httpx
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.channels.channel import Address, MessageChannel, NotSentError
-from streamworkers.notifications.channels.http import HttpCaller, HttpReply, NoAnswerError, read_retry_after
+from streamworkers.notifications.channels.http import (
+    AnswerBound,
+    HttpCaller,
+    HttpReply,
+    NoAnswerError,
+    read_retry_after,
+)
 from streamworkers.notifications.channels.references import read_reference, require_reference
 from streamworkers.notifications.content import Part, Picture
 
@@ -24,7 +30,7 @@ class SecretWebhook(MessageChannel):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._caller = HttpCaller(32)
+        self._caller = HttpCaller(32, bound=AnswerBound.of(settings))
 
     def check_address(self, address: str, options: Mapping[str, Any]) -> Address:
         """Return a reference to a URL."""

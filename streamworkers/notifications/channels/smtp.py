@@ -17,12 +17,14 @@ from streamworkers.notifications.channels.http import NoAnswerError
 
 _WAIT_SECONDS = 15.0  # for a connection and for each answer
 _MOST_SHOWN = 200
-_MOST_BYTES = 64 * 1024  # of the answers before and after STARTTLS
 
 
 @dataclass(frozen=True, slots=True)
 class MailAccount:
-    """Where mail is given to, and as whom. `sender_header` may have a name beside the address."""
+    """Where mail is given to, and as whom. `sender_header` may have a name beside the address.
+
+    Of the server's answers before STARTTLS, and of those after it, `most_answer_bytes` are read.
+    """
 
     host: str
     port: int
@@ -32,6 +34,7 @@ class MailAccount:
     user: str | None
     password: str | None
     ca_file: str | None
+    most_answer_bytes: int
 
     @classmethod
     def of(cls, settings: Settings, sender: str) -> Self:
@@ -46,20 +49,21 @@ class MailAccount:
             user=settings.smtp_user,
             password=None if password is None else password.get_secret_value(),
             ca_file=settings.smtp_ca_file,
+            most_answer_bytes=settings.channel_max_answer_bytes,
         )
 
 
 class _BoundedLines:
     """The lines of a server: smtplib keeps those of one answer for as long as they come."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._file, self._left = sock.makefile("rb"), _MOST_BYTES
+    def __init__(self, sock: socket.socket, most_bytes: int) -> None:
+        self._file, self._left, self._most_bytes = sock.makefile("rb"), most_bytes, most_bytes
 
     def readline(self, size: int) -> bytes:
         line = self._file.readline(size)
         self._left -= len(line)
         if self._left < 0:
-            raise OSError(f"its answers are longer than {_MOST_BYTES} bytes")
+            raise OSError(f"what it answers exceeds STREAMWORKERS_CHANNEL_MAX_ANSWER_BYTES={self._most_bytes}")
         return line
 
     def close(self) -> None:
@@ -67,9 +71,11 @@ class _BoundedLines:
 
 
 class _Smtp(smtplib.SMTP):
+    most_bytes = 0
+
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
-            self.file = _BoundedLines(self.sock)
+            self.file = _BoundedLines(self.sock, self.most_bytes)
         return super().getreply()
 
 
@@ -84,7 +90,7 @@ class MailServer:
 
     def __init__(self, account: MailAccount, seconds: float) -> None:
         self._account, self._seconds = account, seconds
-        self._smtp: smtplib.SMTP | None = None
+        self._smtp: _Smtp | None = None
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
@@ -132,6 +138,7 @@ class MailServer:
             self._smtp = _SmtpOverTls(local_hostname=_own_name(), timeout=_WAIT_SECONDS, context=context)
         else:
             self._smtp = _Smtp(local_hostname=_own_name(), timeout=_WAIT_SECONDS)
+        self._smtp.most_bytes = account.most_answer_bytes
         self._smtp._host = account.host  # type: ignore[attr-defined]  # the name in its certificate
         code, text = self._smtp.connect(account.host, account.port)
         self._require("the connection", code, text, is_about_mail=False)

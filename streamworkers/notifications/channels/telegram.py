@@ -11,6 +11,7 @@ from uuid import UUID
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UsageError
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
+from streamworkers.notifications.channels.http import AnswerBound
 from streamworkers.notifications.channels.telegram_api import RejectedCallError, TelegramApi, bot_number
 from streamworkers.notifications.channels.text import Lengths, Piece, utf16_width, write_pieces
 from streamworkers.notifications.content import Content, Part, Picture
@@ -116,7 +117,7 @@ class Telegram(MessageChannel):
         with self._lock:
             if self._api is None:
                 try:
-                    self._api = TelegramApi(token, self.settings.telegram_url)
+                    self._api = TelegramApi(token, self.settings.telegram_url, bound=AnswerBound.of(self.settings))
                 except UsageError as error:
                     raise NotSentError(str(error)) from None
             return self._api

@@ -9,7 +9,7 @@ import msgspec
 from pydantic import SecretStr
 
 from streamworkers.errors import UsageError
-from streamworkers.notifications.channels.http import MOST_BYTES, HttpCaller, NoAnswerError
+from streamworkers.notifications.channels.http import DEFAULT_BOUND, AnswerBound, HttpCaller, HttpReply, NoAnswerError
 
 _TOKEN = re.compile(r"(\d{1,20}):[A-Za-z0-9_-]{1,200}")
 _MOST_SHOWN = 200
@@ -47,14 +47,14 @@ def bot_number(token: SecretStr) -> int | None:
 class TelegramApi:
     """The Bot API as one bot. Thread-safe. Raises UsageError for a token that cannot be one."""
 
-    def __init__(self, token: SecretStr, url: str, connections: int = 32) -> None:
+    def __init__(self, token: SecretStr, url: str, connections: int = 32, bound: AnswerBound = DEFAULT_BOUND) -> None:
         number = bot_number(token)
         if number is None:
             raise UsageError("STREAMWORKERS_TELEGRAM_TOKEN is not a bot's token, as 123456:ABC-DEF1234ghIkl")
         self.bot_id = number
         self._token = token
         self._url = url.rstrip("/")
-        self._caller = HttpCaller(connections)
+        self._caller, self._bound = HttpCaller(connections), bound
 
     def call(
         self,
@@ -62,7 +62,7 @@ class TelegramApi:
         parameters: Mapping[str, Any] | None = None,
         *,
         seconds: float = _CALL_SECONDS,
-        most_bytes: int = MOST_BYTES,
+        bound: AnswerBound | None = None,
         photo: bytes | None = None,
     ) -> Any:
         """Call a method and return its result, within so many seconds; with a photo, as a form.
@@ -76,17 +76,20 @@ class TelegramApi:
         if photo is not None:
             form = {name: value if isinstance(value, str) else _json(value) for name, value in values.items()}
             content = {"data": form, "files": {"photo": ("chart.png", photo, "image/png")}}
-        reply = self._caller.post(url, seconds=seconds, most_bytes=most_bytes, **content)
-        return self._read(reply.status, reply.body)
+        bound = bound or self._bound
+        return self._read(self._caller.post(url, seconds=seconds, bound=bound, **content), bound)
 
     def close(self) -> None:
         """Close the connections that are kept."""
         self._caller.close()
 
-    def _read(self, status: int, body: bytes) -> Any:
+    def _read(self, reply: HttpReply, bound: AnswerBound) -> Any:
+        status = reply.status
         try:
-            answer = msgspec.json.decode(body, type=_Answer)
+            answer = msgspec.json.decode(reply.body, type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError):
+            if not reply.is_whole and len(reply.body) == bound.most_bytes:
+                raise NoAnswerError(f"Telegram answered {status}, and its answer exceeds {bound}") from None
             raise NoAnswerError(f"Telegram answered {status} with something that is not its JSON") from None
         if answer.ok:
             return answer.result

@@ -16,7 +16,7 @@ import msgspec
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
-from streamworkers.notifications.channels.http import HttpCaller, read_retry_after
+from streamworkers.notifications.channels.http import AnswerBound, HttpCaller, read_retry_after
 from streamworkers.notifications.channels.public_addresses import PublicBackend
 from streamworkers.notifications.channels.references import is_reference, read_reference, require_reference
 from streamworkers.notifications.channels.text import clean_characters
@@ -42,7 +42,8 @@ class Webhook(MessageChannel):
 
     def make_caller(self) -> HttpCaller:
         """Return what calls receivers: private addresses only where the settings allow them."""
-        return HttpCaller(32, None if self.settings.webhook_private else PublicBackend)
+        backend = None if self.settings.webhook_private else PublicBackend
+        return HttpCaller(32, backend, bound=AnswerBound.of(self.settings))
 
     def check_address(self, address: str, options: Mapping[str, Any]) -> Address:
         """Return the URL, or the reference to one, with the references to its secrets."""

@@ -326,9 +326,9 @@ def test_an_import_that_cannot_be_stored_changes_nothing(
     assert (answer.code, _names(alerts)) == (2, [])
     file.write_bytes(b"\xff")
     assert alerts("import", file).err == f"Error: {file} is not UTF-8: byte 0\n"
-    monkeypatch.setattr("streamworkers.alerts.transfer.MOST_FILE_BYTES", 2)
-    file.write_text(GOOD, encoding="utf-8")
-    assert alerts("import", file).err.endswith("characters are more than 2\n")
+    monkeypatch.setenv("STREAMWORKERS_ALERTS_MAX_BYTES", "1024")
+    file.write_text(GOOD + " " * 1024, encoding="utf-8")
+    assert alerts("import", file).err == f"Error: {file} exceeds STREAMWORKERS_ALERTS_MAX_BYTES=1024\n"
 
 
 @pytest.mark.parametrize(

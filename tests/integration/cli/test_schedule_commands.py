@@ -299,7 +299,9 @@ def test_yaml_that_breaks_a_rule_changes_nothing(text: str, message: str, cli: R
     assert cli("schedules", "list", "--json").json == []
     file.write_bytes(b"\xff")
     assert f"Error: {file} is not UTF-8: byte 0\n" == cli("schedules", "import", file).err
-    assert cli("schedules", "import", "/dev/zero").err == "Error: /dev/zero is longer than 1,048,576 bytes\n"
+    assert cli("schedules", "import", "/dev/zero").err == (
+        "Error: /dev/zero exceeds STREAMWORKERS_SCHEDULES_MAX_BYTES=1048576\n"
+    )
 
 
 def test_one_bad_schedule_of_a_file_keeps_all_others_out(cli: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import streamworkers
 from streamworkers.engine.redis.keys import NOTIFY_CHANNEL
 from streamworkers.errors import BadInputError
-from streamworkers.notifications.notification import MOST_DATA_CHARACTERS, parse_notification
+from streamworkers.notifications.notification import parse_notification
 from streamworkers.notifications.notify import notification_event
 
 ID, NOW = UUID(int=7), datetime(2026, 1, 5, 21, tzinfo=UTC)
@@ -60,9 +60,12 @@ def test_all_of_an_event_is_kept() -> None:
         (LEAST | {"data": [1]}, "data [1] is not an object"),
         (LEAST | {"data": {"x": float("nan")}}, "is no JSON: Out of range float values"),
         (LEAST | {"data": {"x": object()}}, "is no JSON: Object of type object"),
-        (LEAST | {"data": nested(33)}, "data is nested deeper than 32 levels"),
-        (LEAST | {"data": nested(5000)}, "data is nested deeper than 32 levels"),
-        (LEAST | {"data": {"x": "y" * MOST_DATA_CHARACTERS}}, "data takes 65,545 characters of JSON, more than 65,536"),
+        (LEAST | {"data": nested(33)}, "the depth of data exceeds STREAMWORKERS_NOTIFICATION_MAX_DEPTH=32"),
+        (LEAST | {"data": nested(5000)}, "the depth of data exceeds STREAMWORKERS_NOTIFICATION_MAX_DEPTH=32"),
+        (
+            LEAST | {"data": {"x": "y" * 65_536}},
+            "data of 65,545 bytes of JSON exceeds STREAMWORKERS_NOTIFICATION_MAX_BYTES=65536",
+        ),
         (LEAST | {"data": {"text": 5}}, "text 5 is not a text of 1 to 10,000 characters"),
         (LEAST | {"data": {"text": "x" * 10_001}}, "is not a text of 1 to 10,000 characters"),
         (LEAST | {"data": {"title": ""}}, "title '' is not a text of 1 to 200 characters"),
@@ -84,6 +87,15 @@ def test_a_wrong_event_is_named_with_its_rule(payload: object, message: str) -> 
         parse_notification(ID, payload, NOW)
     assert message in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(("setting", "most"), [("MAX_BYTES", 1024), ("MAX_DEPTH", 2)])
+def test_how_large_data_may_be_is_a_setting(setting: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = LEAST | {"data": {"x": ["y" * 1100, [1]]}}
+    assert parse_notification(ID, payload, NOW).data == payload["data"]
+    monkeypatch.setenv(f"STREAMWORKERS_NOTIFICATION_{setting}", str(most))
+    with pytest.raises(BadInputError, match=f"exceeds STREAMWORKERS_NOTIFICATION_{setting}={most}"):
+        parse_notification(ID, payload, NOW)
 
 
 def test_an_alert_may_name_a_channel_that_does_not_exist() -> None:

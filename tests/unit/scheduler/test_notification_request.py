@@ -55,7 +55,10 @@ def test_without_an_id_the_content_is_known_in_its_ten_minutes_and_those_beside_
         ({"message": " "}, "message ' ' is not a text of 1 to 10,000 characters"),
         ({"message": 7}, "message 7 is not a text of 1 to 10,000 characters"),
         ({"message": "x" * 10_001}, "message 'xxx"),
-        ({"message": "x" * 70_000}, "message takes 70,012 characters of JSON, more than 65,536"),
+        (
+            {"message": "x" * 70_000},
+            "message of 70,012 bytes of JSON exceeds STREAMWORKERS_NOTIFICATION_MAX_BYTES=65536",
+        ),
         ({"message": "a\0b"}, "message has the text 'a\\x00b', in which a character cannot be stored"),
         ({"priority": "critical"}, "priority 'critical' is none of low, normal, high, urgent"),
         (

@@ -14,7 +14,7 @@ from streamworkers.schedules.cron import Cron
 from streamworkers.schedules.definition import MOST_SYMBOLS, ScheduleDefinition, Target
 from streamworkers.schedules.planner import CatchUp, Policy
 from streamworkers.schedules.timing import SessionMoment
-from streamworkers.schedules.yaml_file import MAX_BYTES, from_yaml, to_yaml
+from streamworkers.schedules.yaml_file import YamlLimits, from_yaml, to_yaml
 from streamworkers.symbols import SYMBOL_RULE
 
 NIGHTLY: dict[str, Any] = {
@@ -343,6 +343,8 @@ def test_what_export_writes_is_what_import_reads(definitions: list[ScheduleDefin
 # Nine lists of nine aliases each: a billion values in few characters.
 BOMB = "\n".join(["- &a0 [x]"] + [f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)])
 
+TOO_MANY_VALUES = "the number of values, with what aliases repeat, exceeds STREAMWORKERS_SCHEDULES_MAX_VALUES=200000"
+
 
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -359,11 +361,17 @@ BOMB = "\n".join(["- &a0 [x]"] + [f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" f
         ("- *a", "it is not YAML: found undefined alias 'a'"),
         ("- \x00", "it is not YAML: unacceptable character #x0000"),
         ("- a\n---\n- b", "it is not YAML: expected a single document in the stream"),
-        ("- " + "[" * 5000, "a YAML text is nested deeper than 32 levels"),
-        ("#" * (MAX_BYTES + 1), "a YAML text of 1,048,577 characters is over the limit of 1,048,576"),
+        ("- " + "[" * 5000, "the depth of the text exceeds STREAMWORKERS_SCHEDULES_MAX_DEPTH=32"),
+        (
+            "#" * ((1 << 20) - 1) + "é",
+            "the text of 1,048,577 bytes exceeds STREAMWORKERS_SCHEDULES_MAX_BYTES=1048576",
+        ),
+        ("- 1" + ":0" * 300, f"'1{':0' * 19}:'… is a number of more than 400 characters"),
+        ("- 0x" + "f" * 4000, f"'0x{'f' * 38}'… is a number of more than 400 characters"),
+        ("- !!float '1" + "0" * 400 + "'", f"'1{'0' * 39}'… is a number of more than 400 characters"),
         ("- nightly", "schedule 1 of the list is 'nightly', not a mapping of names to values"),
-        ("- &a [*a]", "a YAML text has more than 200,000 values, with what its aliases repeat"),
-        (BOMB, "a YAML text has more than 200,000 values, with what its aliases repeat"),
+        ("- &a [*a]", TOO_MANY_VALUES),
+        (BOMB, TOO_MANY_VALUES),
         ("- {name: x, job: noop}\n- 7", "schedule 2 of the list is '7', not a mapping of names to values"),
         ("- {name: x, 7: y}", "schedule 1 of the list is '{'name': 'x', 7: 'y'}', not a mapping of names to values"),
         (f"- {'x' * 200}", f"schedule 1 of the list is '{'x' * 80}', not a mapping of names to values"),
@@ -379,6 +387,21 @@ def test_a_text_that_is_no_list_of_schedules_is_rejected_by_place_value_and_rule
         from_yaml(text)
     assert str(raised.value).replace('"', "'").startswith(message)
     assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (YamlLimits(bytes=20), "the text of 40 bytes exceeds STREAMWORKERS_SCHEDULES_MAX_BYTES=20"),
+        (YamlLimits(values=5), "aliases repeat, exceeds STREAMWORKERS_SCHEDULES_MAX_VALUES=5"),
+        (YamlLimits(depth=2), "the depth of the text exceeds STREAMWORKERS_SCHEDULES_MAX_DEPTH=2"),
+    ],
+)
+def test_the_limits_of_a_text_are_those_that_are_given(limits: YamlLimits, message: str) -> None:
+    text = "- {name: x, job: noop, cron: '@daily'}\n\n"
+    assert [each.name for each in from_yaml(text, limits=YamlLimits(bytes=40, values=8, depth=3))] == ["x"]
+    with pytest.raises(BadInputError, match=message):
+        from_yaml(text, limits=limits)
 
 
 @pytest.mark.parametrize(

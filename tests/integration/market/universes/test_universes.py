@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.market.files.limits import FileLimits
 from streamworkers.market.universes.csv_import import import_universes
 from streamworkers.market.universes.store import add_symbols, list_universes, resolve
 from streamworkers.symbols import SYMBOL_RULE
@@ -64,6 +65,20 @@ def test_bad_rows_are_rejected_with_line_and_rule_and_the_rest_is_loaded(
 def test_a_file_without_its_columns_is_rejected(connection: Connection, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="has no column symbol; its first line must name universe, symbol"):
         import_universes(connection, written(tmp_path, "universe\nx\n"))
+
+
+@pytest.mark.parametrize("name", ["universes.csv", "universes.csv.gz"])
+def test_a_file_of_more_text_than_the_limit_is_rejected(name: str, connection: Connection, tmp_path: Path) -> None:
+    """Its lines are short, and packed it is small."""
+    file = tmp_path / name
+    text = b"universe,symbol,description\n" + b"tech,A,%s\n" % (b"x" * 2000) * 600
+    file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    with pytest.raises(BadInputError) as raised:
+        import_universes(connection, file, most_mb=1)
+    assert str(raised.value) == f"the text of {file} exceeds STREAMWORKERS_UNIVERSES_MAX_MB=1"
+    file.write_bytes(b"universe,symbol\n" + b"x" * 300_000)
+    with pytest.raises(BadInputError, match=r"line 2 of .* exceeds STREAMWORKERS_IMPORT_MAX_LINE_BYTES=1024"):
+        import_universes(connection, file, limits=FileLimits(line_bytes=1024))
 
 
 def test_an_unknown_universe_is_answered_with_the_nearest(connection: Connection) -> None:

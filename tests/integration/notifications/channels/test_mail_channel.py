@@ -325,8 +325,9 @@ def test_a_server_whose_answer_never_ends_fills_no_memory() -> None:
         thread = threading.Thread(target=flood)
         thread.start()
         port = listener.getsockname()[1]
-        settings = Settings(smtp_host="127.0.0.1", smtp_port=port, smtp_from="a@b.example", smtp_security="none")
-        with pytest.raises(NotSentError, match="its answers are longer than 65536 bytes"):
+        words: dict[str, Any] = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_security": "none"}
+        settings = Settings(smtp_from="a@b.example", channel_max_answer_bytes=2048, **words)
+        with pytest.raises(NotSentError, match="what it answers exceeds STREAMWORKERS_CHANNEL_MAX_ANSWER_BYTES=2048"):
             send(Mail(settings), Content("t"))
         thread.join()
 

@@ -14,7 +14,7 @@ from patience import paced
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, UsageError
 from streamworkers.notifications.channels.channel import Address, NotSentError
-from streamworkers.notifications.channels.http import NoAnswerError
+from streamworkers.notifications.channels.http import DEFAULT_BOUND, AnswerBound, HttpReply, NoAnswerError
 from streamworkers.notifications.channels.telegram import Telegram
 from streamworkers.notifications.channels.telegram_api import RejectedCallError, TelegramApi
 from streamworkers.notifications.content import Button, Content, Picture
@@ -229,12 +229,30 @@ def test_a_bad_address_is_an_error(channel: Telegram, address: str, options: dic
     assert str(raised.value) == message
 
 
+def test_an_answer_over_the_limit_is_no_answer_and_the_setting_is_named(server: RunningFakeBotApi) -> None:
+    bound = AnswerBound("STREAMWORKERS_TELEGRAM_MAX_UPDATES_BYTES", 65_536)
+    api = TelegramApi(SecretStr(DEFAULT_TOKEN), server.url)
+    server.fake.say("x" * 3000, user=1)
+    assert len(api.call("getUpdates", bound=bound)) == 1
+    for _ in range(30):
+        server.fake.say("x" * 3000, user=1)
+    with pytest.raises(NoAnswerError) as raised:
+        api.call("getUpdates", bound=bound)
+    assert str(raised.value) == f"Telegram answered 200, and its answer exceeds {bound.setting}=65536"
+    with pytest.raises(NoAnswerError, match="exceeds STREAMWORKERS_CHANNEL_MAX_ANSWER_BYTES=65536"):
+        api.call("getUpdates")
+    updates = api.call("getUpdates", bound=bound._replace(most_bytes=1 << 20))
+    assert len(updates) == 31
+    api.call("getUpdates", {"offset": updates[-1]["update_id"] + 1, "timeout": 0})  # the next test has none of them
+    api.close()
+
+
 def test_the_client_knows_what_the_bot_needs(server: RunningFakeBotApi) -> None:
     api = TelegramApi(SecretStr(DEFAULT_TOKEN), f"{server.url}/")
     assert api.bot_id == 123456
     assert api.call("getMe")["username"] == "streamworkers_fake_bot"
     server.fake.say("/help", user=1)
-    (update,) = api.call("getUpdates", {"offset": None, "timeout": 0}, most_bytes=1 << 23)
+    (update,) = api.call("getUpdates", {"offset": None, "timeout": 0})
     assert update["message"]["text"] == "/help"
     server.plan("conflict,method=getUpdates,calls=1")
     with pytest.raises(RejectedCallError) as raised:
@@ -273,5 +291,5 @@ def test_control_a_plain_client_logs_the_url(server: RunningFakeBotApi, caplog: 
 def test_what_is_not_readable_leaves_open_whether_it_was_sent(body: bytes) -> None:
     api = TelegramApi(SecretStr(DEFAULT_TOKEN), "http://127.0.0.1:1")
     with pytest.raises(NoAnswerError, match="Telegram answered 403 with something that is not its JSON"):
-        api._read(403, body)
+        api._read(HttpReply(403, httpx.Headers(), body, is_whole=True), DEFAULT_BOUND)
     api.close()

@@ -17,7 +17,7 @@ from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.channels import public_addresses
 from streamworkers.notifications.channels.channel import Address, NotSentError
-from streamworkers.notifications.channels.http import HttpCaller, NoAnswerError
+from streamworkers.notifications.channels.http import AnswerBound, HttpCaller, NoAnswerError
 from streamworkers.notifications.channels.public_addresses import PublicBackend, is_public
 from streamworkers.notifications.channels.webhook import Webhook, sign
 from streamworkers.notifications.content import Content
@@ -172,10 +172,12 @@ def test_a_receiver_that_is_slow_is_unknown_only_without_a_status(
 
 def test_more_of_a_body_than_the_bound_is_not_read(server: RunningFakeReceiver) -> None:
     server.receiver.plan("huge=1000000")
-    caller = HttpCaller(1)
-    reply = caller.post(httpx.URL(f"{server.url}/x"), seconds=paced(10), content=b"")
-    caller.close()
-    assert (len(reply.body), reply.is_whole) == (65_536, False)
+    bound = AnswerBound.of(Settings(channel_max_answer_bytes=2000))
+    assert str(bound) == "STREAMWORKERS_CHANNEL_MAX_ANSWER_BYTES=2000"
+    for caller, most in ((HttpCaller(1), 65_536), (HttpCaller(1, bound=bound), 2000)):
+        reply = caller.post(httpx.URL(f"{server.url}/x"), seconds=paced(10), content=b"")
+        caller.close()
+        assert (len(reply.body), reply.is_whole) == (most, False)
 
 
 def test_secrets_are_read_where_they_are_needed(
