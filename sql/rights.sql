@@ -52,14 +52,16 @@ BEGIN
         GRANT EXECUTE ON FUNCTION ensure_run_items_partition(date), ensure_ohlcv_1min_partition(timestamptz),
             drop_run_items_partition(date), canonical_json(jsonb), canonical_request(jsonb), canonical_requests(jsonb),
             request_differences(jsonb, jsonb), submit_runs(jsonb), submit_run(jsonb), schedule_progress(timestamptz),
-            evening(timestamptz, time), cancel_run(bigint), cancel_client_run(bigint) TO streamworkers_app;
+            evening(timestamptz, time), cancel_run(bigint), cancel_client_run(bigint), find_without_bars(text[]),
+            find_near_symbol(text), describe_without_bars(text[]) TO streamworkers_app;
         EXECUTE later || 'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO streamworkers_app';
         EXECUTE later || 'GRANT USAGE ON SEQUENCES TO streamworkers_app';
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'streamworkers_readonly') THEN
         EXECUTE format('GRANT SELECT ON %s TO streamworkers_readonly', tables);
         REVOKE SELECT ON telegram_key, telegram_codes, api_tokens, api_idempotency FROM streamworkers_readonly;
-        GRANT EXECUTE ON FUNCTION schedule_progress(timestamptz), evening(timestamptz, time) TO streamworkers_readonly;
+        GRANT EXECUTE ON FUNCTION schedule_progress(timestamptz), evening(timestamptz, time), find_without_bars(text[]),
+            find_near_symbol(text) TO streamworkers_readonly;
         EXECUTE later || 'GRANT SELECT ON TABLES TO streamworkers_readonly';
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'streamworkers_client') THEN

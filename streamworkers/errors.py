@@ -28,7 +28,7 @@ A message names the value, the rule that it breaks and, if there is one, the rem
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 
@@ -60,9 +60,9 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1)
-        if near:
-            hint = f"did you mean {near[0]!r}?"
+        near = _find_near(name, names)
+        if near is not None:
+            hint = f"did you mean {near!r}?"
         elif not names:
             hint = f"there is no {kind} yet"
         elif len(names) <= 20:
@@ -71,6 +71,15 @@ class UnknownNameError(UsageError):
             hint = f"there are {len(names)}, from {names[0]!r} to {names[-1]!r}"
         super().__init__(f"no {kind} is named {name!r}; {hint}")
         self.kind, self.name = kind, name
+
+
+def _find_near(name: str, names: Sequence[str]) -> str | None:
+    """The nearest of some names, also if only the case of its letters is other; None if none is near."""
+    if near := difflib.get_close_matches(name, names, n=1):
+        return near[0]
+    folded = {each.casefold(): each for each in reversed(names)}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[near[0]] if near else None
 
 
 class UnknownJobError(UsageError):

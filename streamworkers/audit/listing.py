@@ -36,3 +36,8 @@ class AuditFilter:
 def list_audit(connection: Connection, wanted: AuditFilter, limit: int) -> list[dict[str, Any]]:
     """Return the newest rows that match."""
     return fetch_rows(connection, _LIST, {**asdict(wanted), "limit": limit})
+
+
+def list_actions(connection: Connection) -> set[str]:
+    """Return the actions of which there is a row."""
+    return {action for (action,) in connection.execute("SELECT DISTINCT action FROM audit_log")}

@@ -4,9 +4,12 @@ from dataclasses import asdict
 
 import click
 
-from streamworkers.audit.listing import AuditFilter, list_audit
+from streamworkers.audit.listing import AuditFilter, list_actions, list_audit
 from streamworkers.audit.seals import verify
 from streamworkers.cli.session import Session, json_option, limit_option, parse_since, print_json, print_table
+from streamworkers.database import Connection
+from streamworkers.errors import UnknownNameError
+from streamworkers.users import require_user
 
 _COLUMNS = {
     "id": "row",
@@ -38,6 +41,8 @@ def list_command(
     wanted = AuditFilter(user, action, outcome, since=parse_since(since) if since else None)
     with Session.open().database() as connection:
         rows = list_audit(connection, wanted, limit)
+        if not rows:
+            _require_known(connection, wanted)
     if as_json:
         print_json(rows)
         return
@@ -45,6 +50,14 @@ def list_command(
         row["actor"] = f"{row['actor_kind']}:{row['actor_user']}"
         row["object"] = f"{row['object_type']} {row['object_id']}"
     print_table(rows, _COLUMNS, "no changes match")
+
+
+def _require_known(connection: Connection, wanted: AuditFilter) -> None:
+    """Raise UnknownNameError for a user who is not there and has changed nothing, and for an action without a row."""
+    if wanted.user is not None and not list_audit(connection, AuditFilter(wanted.user), 1):
+        require_user(connection, wanted.user)
+    if wanted.action is not None and wanted.action not in (known := list_actions(connection)):
+        raise UnknownNameError("action in the log", wanted.action, known)
 
 
 @audit.command("verify", short_help="Compare the log with its seals.")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from streamworkers.cli.known_names import require_known_symbols
 from streamworkers.cli.session import Day, Session, json_option, limit_option, print_json, print_table
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
@@ -98,6 +99,7 @@ def gaps(symbol: str, timeframe: str, first: datetime | None, last: datetime | N
     session = Session.open()
     rules, span = _rules(session.settings, first, last)
     with session.database() as connection:
+        require_known_symbols(connection, [symbol])
         calendars = read_calendar_rules(connection, session.settings.calendar)
         rules = replace(rules, calendar=calendars.calendar_of(symbol))
         rows = [

@@ -9,11 +9,13 @@ import click
 from streamworkers.cli.bar_coverage import coverage, gaps
 from streamworkers.cli.bars_export import export_bars
 from streamworkers.cli.bars_import import import_files, universe_option
+from streamworkers.cli.known_names import require_known_symbols
 from streamworkers.cli.session import (
     Day,
     Session,
     json_option,
     limit_option,
+    messages,
     print_json,
     print_table,
 )
@@ -25,6 +27,7 @@ from streamworkers.loading.store import load_unreal
 from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.bars.text_rows import BarRows
+from streamworkers.market.bars.unknown_symbols import describe_without_bars
 from streamworkers.market.bars.write import announce_bars
 from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment, timeframe_named
@@ -82,8 +85,11 @@ def announce(symbols: tuple[str, ...], timeframe: str, since: Any) -> None:
     with Session.open().database() as connection:
         announce_bars(connection, frame, map(require_symbol, symbols), first)
         forget_ends(connection, frame, symbols)
+        unknown = describe_without_bars(connection, symbols)
     what = "appended, nobody knows which" if since is None else f"changed from {since.date()} on"
     click.echo(f"recorded: {frame.name} bars of {len(set(symbols))} symbols were {what}")
+    if unknown is not None:
+        messages.print(f"warning: {unknown}", markup=False, soft_wrap=True)
 
 
 def _first_bar(frame: Timeframe, day: date) -> date | datetime:
@@ -102,6 +108,8 @@ def show(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
     frame = timeframe_named(timeframe)
     with Session.open().database() as connection:
         rows = [dict(bar._asdict()) for bar in read_recent(connection, symbol, frame, limit)]
+        if not rows:
+            require_known_symbols(connection, [symbol])
     if as_json:
         print_json([{**row, **{name: float(row[name]) for name in ("open", "high", "low", "close")}} for row in rows])
         return

@@ -7,6 +7,7 @@ import click
 
 from streamworkers.admin import runs as admin
 from streamworkers.cli.confirming import ask_first, yes_option
+from streamworkers.cli.known_names import has_symbols, require_dead_symbol, require_known_job
 from streamworkers.cli.rejected import rejected
 from streamworkers.cli.session import (
     F,
@@ -24,6 +25,7 @@ from streamworkers.engine.ledger.reports import DeadFilter
 from streamworkers.errors import BadInputError
 
 _MOST = 1_000_000
+_MOST_NAMES = 10_000
 _LONGEST_ERROR = 10_000
 
 
@@ -57,7 +59,7 @@ def dead() -> None:
 def list_dead(limit: int, as_json: bool, **words: Any) -> None:
     """List dead items, newest runs first."""
     with Session.open().database() as connection:
-        rows = ledger_reports.list_dead_items(connection, _make_filter(words), limit)
+        rows = _find_dead(connection, words, limit)
         has_rejected = bool(ledger_reports.list_rejected(connection, None, 1))
     rows = [{"item": f"{row['run_id']}:{row['seq']}", **row} for row in rows]
     if as_json:
@@ -145,9 +147,26 @@ def _choose(
     if items:
         rows = [_require_dead(connection, item) for item in dict.fromkeys(items)]
         return [(row["run_id"], row["seq"]) for row in rows]
-    return [
-        (row["run_id"], row["seq"]) for row in ledger_reports.list_dead_items(connection, _make_filter(words), _MOST)
-    ]
+    return [(row["run_id"], row["seq"]) for row in _find_dead(connection, words, _MOST)]
+
+
+def _find_dead(connection: Connection, words: dict[str, Any], limit: int) -> list[ledger_reports.Row]:
+    """The dead items that match the filters. Raises UnknownNameError for a run, job or symbol that there is not."""
+    wanted = _make_filter(words)
+    rows = ledger_reports.list_dead_items(connection, wanted, limit)
+    if not rows:
+        _require_known(connection, wanted)
+    return rows
+
+
+def _require_known(connection: Connection, wanted: DeadFilter) -> None:
+    if wanted.run_id is not None:
+        admin.require_run(connection, wanted.run_id)
+    if wanted.job is not None:
+        require_known_job(connection, wanted.job)
+    if wanted.symbol is not None and has_symbols(connection, wanted.job):
+        dead = ledger_reports.list_dead_items(connection, DeadFilter(wanted.run_id, wanted.job), _MOST_NAMES)
+        require_dead_symbol(connection, wanted.symbol, (row["symbol"] for row in dead))
 
 
 def _require_dead(connection: Connection, item: str) -> ledger_reports.Row:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
+from streamworkers.cli.known_names import require_known_symbols
 from streamworkers.cli.session import Day, parse_words
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.timeframes import Timeframe, bar_moment
 from streamworkers.market.files.export_file import ExportTarget, find_format
 from streamworkers.market.universes.store import resolve
@@ -46,11 +46,15 @@ def target_of(file: Path, file_format: str | None, overwrite: bool) -> ExportTar
 
 
 def chosen_symbols(connection: Connection, symbols: tuple[str, ...] | None, universe: str | None) -> list[str] | None:
-    """Return the symbols of both options, None if neither is given. Raises BadInputError for one that is no symbol."""
+    """Return the symbols of both options, None if neither is given.
+
+    Raises BadInputError for one that is no symbol, and for one that nothing is stored of.
+    """
     if symbols is None and universe is None:
         return None
     known = resolve(connection, universe) if universe else ()
-    return list(dict.fromkeys([*map(require_symbol, symbols or ()), *known]))
+    require_known_symbols(connection, symbols or ())
+    return list(dict.fromkeys([*(symbols or ()), *known]))
 
 
 def bounds_of_days(frame: Timeframe, first: datetime | None, last: datetime | None) -> tuple[datetime, datetime]:

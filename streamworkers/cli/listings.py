@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from streamworkers.cli.known_names import require_known_symbols
 from streamworkers.cli.session import Day, Session, json_option, print_json, print_table
 from streamworkers.errors import BadInputError
 from streamworkers.loading.listings import forget_listings, list_listings, set_listing
@@ -23,6 +24,7 @@ def list_days(symbols: tuple[str, ...], as_json: bool) -> None:
     chosen = [require_symbol(symbol) for symbol in symbols] or None
     with Session.open().database() as connection:
         rows = list_listings(connection, chosen)
+        require_known_symbols(connection, {*(chosen or ())} - {row["symbol"] for row in rows})
     if as_json:
         print_json(rows)
         return

@@ -8,9 +8,11 @@ import click
 from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError
+from streamworkers.notifications.given_preferences import require_known_type
 from streamworkers.notifications.store.closing import reopen_deliveries
 from streamworkers.notifications.store.listing import list_notifications, show_notification
 from streamworkers.notifications.store.notifications import list_rejected_events
+from streamworkers.users import require_user
 
 
 @click.group(short_help="Notifications: list, show and retry them.")
@@ -27,6 +29,8 @@ def list_newest(user: str | None, type_name: str | None, limit: int, as_json: bo
     """List notifications with the states of their deliveries, newest first."""
     with Session.open().database() as connection:
         rows = list_notifications(connection, user=user, type_name=type_name, limit=limit)
+        if not rows:
+            _require_known(connection, user, type_name)
     if as_json:
         print_json(rows)
         return
@@ -79,6 +83,14 @@ def show_rejected(limit: int, as_json: bool) -> None:
     else:
         columns = {"created_at": "at", "event_id": "event", "reason": "reason", "payload": "payload"}
         print_table(rows, columns, "no rejected events", longest=80)
+
+
+def _require_known(connection: Connection, user: str | None, type_name: str | None) -> None:
+    """Raise UnknownNameError for a user who is not there, and for a type that no notification has had."""
+    if user is not None:
+        require_user(connection, user)
+    if type_name is not None:
+        require_known_type(connection, type_name)
 
 
 def _find(connection: Connection, notification_id: UUID) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import base64
 import click
 
 from streamworkers.cli.confirming import ask_first, yes_option
+from streamworkers.cli.known_names import require_known_queue
 from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
 from streamworkers.engine.ledger import rejected as ledger_rejected
 from streamworkers.engine.ledger import reports as ledger_reports
@@ -26,6 +27,8 @@ def list_rejected(queue: str | None, limit: int, as_json: bool) -> None:
     """List rejected entries, newest first."""
     with Session.open().database() as connection:
         rows = ledger_reports.list_rejected(connection, queue, limit)
+        if queue is not None and not rows:
+            require_known_queue(connection, queue)
     columns = {"id": "id", "queue": "queue", "entry_id": "entry", "size": "bytes", "rejected_at": "rejected"}
     if as_json:
         print_json(rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from streamworkers.cli.export_options import bounds_of_days, chosen_symbols, export_options, target_of
+from streamworkers.cli.known_names import require_known_symbols
 from streamworkers.cli.session import (
     Session,
     console,
@@ -19,6 +20,7 @@ from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.files.export_file import write_rows
 from streamworkers.results import read as result_tables
+from streamworkers.results.definitions import require_known_definitions
 from streamworkers.results.export import indicator_rows, pattern_rows
 
 
@@ -52,6 +54,8 @@ def show(symbol: str, timeframe: str, limit: int, as_json: bool) -> None:
     with Session.open().database() as connection:
         indicators = result_tables.list_latest_indicators(connection, symbol, frame.name)
         patterns = result_tables.list_symbol_patterns(connection, symbol, frame.name, limit)
+        if not indicators and not patterns:
+            require_known_symbols(connection, [symbol])
     if as_json:
         print_json({"symbol": symbol, "timeframe": frame.name, "indicators": indicators, "patterns": patterns})
         return
@@ -93,6 +97,7 @@ def export(
     begin, end = bounds_of_days(frame, first, last)
     with Session.open().database() as connection:
         wanted = chosen_symbols(connection, symbols, universe)
+        require_known_definitions(connection, names or (), patterns=of_patterns)
         select = pattern_rows if of_patterns else indicator_rows
         count = write_rows(connection, *select(frame.name, wanted, names, begin, end), target)
     kind = "detections" if of_patterns else "values"

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from streamworkers.admin import runs as admin
+from streamworkers.cli.known_names import require_known_job
 from streamworkers.cli.run_errors import MOST_ERRORS, list_undecided, print_errors, print_undecided
 from streamworkers.cli.session import (
     Session,
@@ -48,6 +49,8 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
     moment = parse_since(since) if since else None
     with Session.open().database() as connection:
         rows = ledger_reports.list_runs(connection, job=job, status=status, limit=limit, since=moment)
+        if job is not None and not rows:
+            require_known_job(connection, job)
     rows = [{**row, "as_of": show_bar_time(row["as_of"], row["timeframe"]) or None} for row in rows]
     if as_json:
         print_json(rows)

@@ -12,6 +12,7 @@ from streamworkers.telegram.poller import BadTokenError
 from streamworkers.telegram.service import BotOptions, TelegramBot
 from streamworkers.telegram.store.link_codes import CODE_LIFE, SCOPES, make_code
 from streamworkers.telegram.store.links import list_links, remove_link, require_link
+from streamworkers.users import require_user
 
 EXIT_BAD_TOKEN = 78  # EX_CONFIG: a supervisor of processes need not start it again
 _LINKS = {"user": "user", "chat": "chat", "telegram_user": "telegram user", "scopes": "scopes", "since": "since"}
@@ -82,6 +83,8 @@ def list_command(user: str | None, as_json: bool) -> None:
     """List who may use the bot, where, and with which scopes."""
     with Session.open().database() as connection:
         found = list_links(connection, user)
+        if user is not None and not found:
+            require_user(connection, user)
     rows = [
         {
             "user": each.user,

@@ -19,6 +19,7 @@ from streamworkers.admin.tokens import (
     rotate_token,
 )
 from streamworkers.cli.session import Session, json_option, print_json, print_table
+from streamworkers.users import require_user
 
 _COLUMNS = {
     "id": "token",
@@ -65,6 +66,8 @@ def list_command(user: str | None, as_json: bool) -> None:
     """List tokens, the newest first: whose they are, what they may do, and when they were used last."""
     with Session.open().database() as connection:
         rows = [_to_row(token) for token in list_tokens(connection, user)]
+        if user is not None and not rows:
+            require_user(connection, user)
     if as_json:
         print_json(rows)
         return

@@ -10,7 +10,7 @@ from streamworkers.client.calls import ITEMS_OF_A_PAGE, ClientCalls
 from streamworkers.client.following import LONGEST_SECONDS, Following
 from streamworkers.client.options import ClientOptions
 from streamworkers.client.own_connections import AsyncOwnConnections
-from streamworkers.client.records import RunEvent, RunItem, RunState, RunStatus, SubmittableJob
+from streamworkers.client.records import RunEvent, RunItem, RunState, RunStatus, SubmittableJob, Submitted
 from streamworkers.client.request import Request, RequestFields, TypedJob, encode
 from streamworkers.client.steps import CallReply, HttpCall, Pause, Query, Rows, Step, Steps, take_steps_async
 from streamworkers.errors import BadInputError
@@ -79,12 +79,12 @@ class AsyncClient:
         """Submit up to 10,000 runs in one statement, all or none; returns them in the same order."""
         encoded = [encode(request, self._options.user) for request in requests]
         steps = self._calls.submit(encoded, repeats=connection is None)
-        return [AsyncRunHandle(self, made.id, made.run_id, made.is_new) for made in await self._take(steps, connection)]
+        return [AsyncRunHandle(self, made) for made in await self._take(steps, connection)]
 
     async def run(self, run_id: int) -> "AsyncRunHandle":
         """Return a run that was submitted earlier, by its id."""
         state = await self._take(self._calls.door.read_run(run_id))
-        return AsyncRunHandle(self, state.id, state.run_id, False)
+        return AsyncRunHandle(self, Submitted(state.id, state.run_id, False))
 
     async def runs(
         self,
@@ -142,9 +142,9 @@ class AsyncClient:
 class AsyncRunHandle:
     """A submitted run: waits for it, cancels it, and reads its results."""
 
-    def __init__(self, client: AsyncClient, run: int, run_id: str, is_new: bool) -> None:
+    def __init__(self, client: AsyncClient, run: Submitted) -> None:
         self._client = client
-        self.id, self.run_id, self.is_new = run, run_id, is_new
+        self.id, self.run_id, self.is_new, self.warnings = run.id, run.run_id, run.is_new, tuple(run.warnings)
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"

@@ -10,7 +10,7 @@ from streamworkers.client.calls import ITEMS_OF_A_PAGE, ClientCalls
 from streamworkers.client.following import LONGEST_SECONDS, Following
 from streamworkers.client.options import ClientOptions
 from streamworkers.client.own_connections import OwnConnections
-from streamworkers.client.records import RunEvent, RunItem, RunState, RunStatus, SubmittableJob
+from streamworkers.client.records import RunEvent, RunItem, RunState, RunStatus, SubmittableJob, Submitted
 from streamworkers.client.request import Request, RequestFields, TypedJob, encode
 from streamworkers.client.steps import CallReply, HttpCall, Pause, Query, Rows, Step, Steps, take_steps
 from streamworkers.errors import BadInputError
@@ -83,12 +83,12 @@ class Client:
         """Submit up to 10,000 runs in one statement, all or none; returns them in the same order."""
         encoded = [encode(request, self._options.user) for request in requests]
         steps = self._calls.submit(encoded, repeats=connection is None)
-        return [RunHandle(self, made.id, made.run_id, made.is_new) for made in self._take(steps, connection)]
+        return [RunHandle(self, made) for made in self._take(steps, connection)]
 
     def run(self, run_id: int) -> "RunHandle":
         """Return a run that was submitted earlier, by its id."""
         state = self._take(self._calls.door.read_run(run_id))
-        return RunHandle(self, state.id, state.run_id, False)
+        return RunHandle(self, Submitted(state.id, state.run_id, False))
 
     def runs(
         self,
@@ -145,9 +145,9 @@ class Client:
 class RunHandle:
     """A submitted run: waits for it, cancels it, and reads its results."""
 
-    def __init__(self, client: Client, run: int, run_id: str, is_new: bool) -> None:
+    def __init__(self, client: Client, run: Submitted) -> None:
         self._client = client
-        self.id, self.run_id, self.is_new = run, run_id, is_new
+        self.id, self.run_id, self.is_new, self.warnings = run.id, run.run_id, run.is_new, tuple(run.warnings)
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"

@@ -1,5 +1,6 @@
 """What a client reads: the state of a run, its items, and the jobs that can be submitted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,11 +12,12 @@ ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The run of a request, and whether this call made it."""
+    """The run of a request, whether this call made it, and what may be wrong with the request."""
 
     id: int
     run_id: str
     is_new: bool
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from streamworkers.errors import RunEndedError, UnknownRunError
 _OPEN_STATES = ("PENDING", "RUNNING")
 _MOST_EVENTS = 100
 # As text, whatever a caller's driver makes of JSON.
-_SUBMIT = "SELECT id, run_id::text, is_new FROM submit_runs(%s::text::jsonb) ORDER BY place"
+_SUBMIT = "SELECT id, run_id::text, is_new, warnings FROM submit_runs(%s::text::jsonb) ORDER BY place"
 _RUN_COLUMNS = """
     id, run_id::text, job, status, item_count, completed_count, failed_count, cancelled_count, key, "user", created_at,
     prepared_at, started_at, completed_at, reason, target, timeframe, as_of, parameters, last_event

@@ -98,6 +98,11 @@ def installed_jobs() -> Registry:
     return Registry(make() for make in load_job_classes())
 
 
+def list_job_names() -> list[str]:
+    """The names under which installed packages have jobs, without loading any."""
+    return sorted(entry_points(group=ENTRY_POINT_GROUP).names)
+
+
 def load_job_classes() -> list[JobClass]:
     """Load the jobs of every installed package. Raises BadInputError naming the entry point that does not load."""
     classes: list[JobClass] = []

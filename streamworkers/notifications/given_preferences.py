@@ -14,11 +14,17 @@ def require_known_names(
     connection: Connection, channels: Mapping[str, MessageChannel], type_name: str, channel: str
 ) -> None:
     """Raise UnknownNameError for a name that nothing has: its preference would have no effect, and nobody notices."""
-    known = ({*NOTIFICATION_TYPES} - {CODE_TYPE}) | find_types(connection)
-    if type_name != ANY and type_name not in known:
-        raise UnknownNameError("type of notification", type_name, known)
+    if type_name != ANY:
+        require_known_type(connection, type_name)
     if channel not in (ANY, *channels):
         raise UnknownNameError("channel", channel, channels)
+
+
+def require_known_type(connection: Connection, type_name: str) -> None:
+    """Raise UnknownNameError for a type that is not built in, and that no notification has had."""
+    known = ({*NOTIFICATION_TYPES} - {CODE_TYPE}) | find_types(connection)
+    if type_name not in known:
+        raise UnknownNameError("type of notification", type_name, known)
 
 
 def parse_local_time(text: str) -> time:

@@ -61,6 +61,19 @@ def enable_pattern(connection: Connection, name: str, enabled: bool) -> None:
         raise UnknownNameError("pattern", name, [row["name"] for row in list_pattern_definitions(connection)])
 
 
+def require_known_definitions(connection: Connection, names: Sequence[str], *, patterns: bool) -> None:
+    """Raise UnknownNameError for an indicator, or a pattern, that has neither a definition nor results."""
+    kind, rows = "indicator", list_indicator_definitions(connection)
+    query = "SELECT EXISTS (SELECT FROM indicator_results WHERE indicator = %s)"
+    if patterns:
+        kind, rows = "pattern", list_pattern_definitions(connection)
+        query = "SELECT EXISTS (SELECT FROM daily_patterns WHERE pattern_name = %s)"
+    known = {row["name"] for row in rows}
+    for name in names:
+        if name not in known and not fetch_value(connection, query, (name,)):
+            raise UnknownNameError(kind, name, known)
+
+
 # Definitions are keys of caches. Those of a later run are the same objects, so that no lookup compares parameters.
 @lru_cache(maxsize=4096)
 def _known_indicator(definition: IndicatorDefinition) -> IndicatorDefinition:

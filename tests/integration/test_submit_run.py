@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from patience import patient
 from streamworkers.database import Connection, connect
@@ -120,6 +121,24 @@ def test_a_request_that_breaks_a_rule_is_rejected(
     assert found[0] == state
     assert message in found[1]
     assert _runs(connection) == []
+
+
+def test_symbols_without_bars_are_a_warning_if_the_job_needs_bars(connection: Connection) -> None:
+    connection.execute("INSERT INTO ohlcv_daily VALUES ('AAPL', '2026-01-02', 1, 1, 1, 1, 1)")
+    requests = [
+        {"job": "indicators", "symbols": ["AAPL"]},
+        {"job": "indicators", "symbols": ["AAPL", "aapl", "NOPE"]},
+        {"job": "ledger_entry", "symbols": ["NOPE"]},
+        {"job": "indicators", "items": ["AALP"], "key": "k"},
+        {"job": "indicators", "universe": "nowhere"},
+    ]
+    rows = connection.execute("SELECT place, warnings FROM submit_runs(%s)", (Jsonb(requests),)).fetchall()
+    slips = ["no bars of aapl, NOPE are stored; did you mean AAPL?"], ["no bars of AALP are stored; did you mean AAPL?"]
+    assert rows == [(1, []), (2, slips[0]), (3, []), (4, slips[1]), (5, [])]
+    again = connection.execute("SELECT is_new, warnings FROM submit_run(%s)", (Jsonb(requests[3]),)).fetchall()
+    assert again == [(False, slips[1])]
+    connection.execute("UPDATE job_types SET needs_bars = DEFAULT")  # as a process of the release before records them
+    assert connection.execute("SELECT warnings FROM submit_run(%s)", (Jsonb(requests[3]),)).fetchall() == [([],)]
 
 
 def test_required_parameters_are_required(connection: Connection) -> None:

@@ -71,7 +71,10 @@ class PreviewBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ScheduleView(msgspec.Struct):
-    """A schedule, with its next tick and its newest one; of an invalid row, `problem` says why it is."""
+    """A schedule, with its next tick and its newest one; of an invalid row, `problem` says why it is.
+
+    `warnings`, of one schedule, are about symbols of which no bars are stored, if the job needs bars.
+    """
 
     id: int
     version: int
@@ -103,6 +106,7 @@ class ScheduleView(msgspec.Struct):
     last_run_status: str | None
     last_success: datetime | None
     waiting_ticks: int
+    warnings: list[str] = []
 
 
 class ScheduleList(msgspec.Struct):

@@ -19,8 +19,10 @@ from streamworkers.api.routes.schedule_types import (
     Triggered,
     show_schedule_row,
 )
+from streamworkers.engine.ledger.job_types import needs_bars
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.errors import BadInputError
+from streamworkers.market.bars.unknown_symbols import describe_without_bars
 from streamworkers.schedules import reports, run_factory, store
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.store import Schedule
@@ -131,7 +133,16 @@ def _trigger(call: ApiCall) -> ApiAnswer:
 
 def _answer(call: ApiCall, schedule: Schedule) -> ApiAnswer:
     last = reports.last_runs(call.connection).get(schedule.id, {})
-    return tag_answer(call, ApiAnswer(show_schedule_row(schedule, last)), schedule.version)
+    body = show_schedule_row(schedule, last) | {"warnings": _warnings(call, schedule)}
+    return tag_answer(call, ApiAnswer(body), schedule.version)
+
+
+def _warnings(call: ApiCall, schedule: Schedule) -> list[str]:
+    symbols = schedule.definition.symbols if schedule.definition is not None else ()
+    if schedule.definition is None or not symbols or not needs_bars(call.connection, schedule.definition.job):
+        return []
+    text = describe_without_bars(call.connection, symbols)
+    return [] if text is None else [text]
 
 
 def _read_definition(call: ApiCall, before: Schedule | None) -> ScheduleDefinition:

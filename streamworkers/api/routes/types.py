@@ -88,11 +88,15 @@ class EventPageView(msgspec.Struct):
 
 
 class StartedRun(msgspec.Struct):
-    """A run that was submitted; `is_new` is false if its key found an earlier one."""
+    """A run that was submitted; `is_new` is false if its key found an earlier one.
+
+    `warnings` say what is no error: symbols of which no bars are stored, if the job needs bars.
+    """
 
     id: int
     run_id: UUID
     is_new: bool
+    warnings: list[str]
 
 
 class StartedRuns(msgspec.Struct):

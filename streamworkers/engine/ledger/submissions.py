@@ -60,15 +60,16 @@ _UNCLAIM = """
     FROM unnest(%s::bigint[], %s::smallint[]) AS c(run_id, attempt)
     WHERE r.id = c.run_id AND r.prepare_attempts = c.attempt AND r.prepared_at IS NULL AND r.status = 'PENDING'
 """
-_SUBMIT = "SELECT id, run_id, is_new FROM submit_runs(%s) ORDER BY place"
+_SUBMIT = "SELECT id, run_id, is_new, warnings FROM submit_runs(%s) ORDER BY place"
 
 
 class SubmittedRun(NamedTuple):
-    """The run that a submitted request has, and whether it is new."""
+    """The run that a submitted request has, whether it is new, and what may be wrong with the request."""
 
     id: int
     run_id: str
     is_new: bool
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class PreparedRun:
 def submit(connection: Connection, requests: Sequence[dict[str, Any]]) -> list[SubmittedRun]:
     """Call `submit_runs` in the caller's transaction. Raises what it raises, as psycopg does."""
     rows = connection.execute(_SUBMIT, (Jsonb(list(requests)),))
-    return [SubmittedRun(run, str(uuid), is_new) for run, uuid, is_new in rows]
+    return [SubmittedRun(run, str(uuid), is_new, warnings) for run, uuid, is_new, warnings in rows]
 
 
 def set_origin(connection: Connection, run_id: int, origin: Origin) -> None:

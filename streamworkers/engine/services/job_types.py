@@ -37,6 +37,7 @@ def list_job_types(jobs: Registry) -> list[JobType]:
         JobType(
             *(job.name, job.queue, job.max_attempts, job.parameters.model_json_schema(), kind_of_items(job)),
             job.notifies_failure,
+            job.needs_bars,
         )
         for _, job in sorted(jobs.items())
     ]

@@ -73,6 +73,12 @@ def read_memberships(connection: psycopg.Connection, names: Collection[str] | No
     return {name: frozenset(symbols) for name, symbols in rows}
 
 
+def find_members(connection: psycopg.Connection, symbols: Collection[str]) -> set[str]:
+    """Return those of the symbols that any universe has."""
+    rows = connection.execute("SELECT DISTINCT symbol FROM group_memberships WHERE symbol = ANY(%s)", (list(symbols),))
+    return {symbol for (symbol,) in rows}
+
+
 def read_weights(connection: psycopg.Connection, name: str, type_name: str) -> dict[str, str | None]:
     """Return the weight of each symbol of one universe, as digits."""
     return dict(

@@ -49,6 +49,14 @@ def test_a_schedule_is_created_seen_changed_and_removed(api: ApiStage) -> None:
     assert api.call("GET", "/api/v1/schedules/own").json()["error"] == "no schedule is named 'own'"
 
 
+def test_symbols_without_bars_are_said_of_a_schedule_whose_job_needs_them(api: ApiStage) -> None:
+    slip = ["no bars of NOPE are stored; `streamworkers load --symbols` loads them"]
+    made = _create(api, "slip", job="indicators", target={"symbols": ["NOPE"]})
+    assert (made.status_code, made.json()["warnings"]) == (201, slip)
+    assert _put(api, "slip", made.headers["etag"], target={"symbols": ["NOPE"]}).json()["warnings"] == []
+    assert _create(api, "all", job="indicators", target={"universe": "nowhere"}).json()["warnings"] == []
+
+
 def test_a_version_has_to_be_named_and_is_that_of_the_last_change(api: ApiStage) -> None:
     tag = _create(api, "versioned").headers["etag"]
     assert api.call("GET", "/api/v1/schedules/versioned", headers={"If-None-Match": tag}).status_code == 304

@@ -111,7 +111,7 @@ def test_a_download_is_tried_first_and_then_imported_with_what_was_assumed(cli: 
             "volume": None,
         }
     ]
-    assert cli("bars", "show", "ABC", "--json").json == []
+    assert "no bars of ABC are stored" in cli("bars", "show", "ABC", "--json").err
     answer = cli("bars", "import", path, "--symbol", "ABC", "--adjusted")
     assert "  assumed, prices: adjusted, by the column 'adj close'" in answer.out
     assert cli("bars", "show", "ABC", "--json").json == [
@@ -192,7 +192,7 @@ def test_input_that_breaks_a_rule_is_a_usage_error(
     assert answer.code == 2
     assert message in answer.err
     assert "Traceback" not in answer.err
-    assert cli("bars", "show", "NA", "--json").json == []
+    assert "no bars of NA are stored" in cli("bars", "show", "NA", "--json").err
 
 
 def test_bars_are_shown_oldest_first_up_to_the_limit(cli: Run, bars_file: Path) -> None:
@@ -205,7 +205,7 @@ def test_bars_are_shown_oldest_first_up_to_the_limit(cli: Run, bars_file: Path) 
     assert cli("bars", "show", "NA", "--limit", "1", "--json").json == [
         {"time": "2021-05-14", "open": 10.5, "high": 11.0, "low": 10.0, "close": 10.75, "volume": 2000}
     ]
-    assert cli("bars", "show", "IBM").out == "no day bars of IBM\n"
+    assert cli("bars", "show", "NA", "--timeframe", "week").out == "no week bars of NA\n"
 
 
 def test_intraday_bars_are_shown_in_new_york(cli: Run, tmp_path: Path) -> None:
@@ -267,9 +267,10 @@ def test_patterns_can_be_enabled_and_disabled(cli: Run) -> None:
     assert any(line.split()[::3] == ["hammer", "yes"] for line in cli("patterns", "list").out.splitlines())
 
 
-def test_results_without_any_run_are_empty(cli: Run) -> None:
-    assert cli("results", "AAPL").out == "no indicators of AAPL\n\nno patterns of AAPL\n"
-    empty = {"symbol": "AAPL", "timeframe": "day", "indicators": [], "patterns": []}
-    assert cli("results", "AAPL", "--timeframe", "daily", "--json").json == empty
+def test_results_without_any_run_are_empty(cli: Run, bars_file: Path) -> None:
+    cli("bars", "import", bars_file)
+    assert cli("results", "NA").out == "no indicators of NA\n\nno patterns of NA\n"
+    empty = {"symbol": "NA", "timeframe": "day", "indicators": [], "patterns": []}
+    assert cli("results", "NA", "--timeframe", "daily", "--json").json == empty
     assert cli("patterns", "recent").out == "no patterns found\n"
     assert cli("patterns", "recent", "--json").json == []

@@ -62,7 +62,7 @@ def test_days_come_out_with_their_digits_and_in_again_unchanged(cli: Run, stored
         (("--from", "2024-03-05", "--to", "2024-03-05"), ["ABC,2024-03-05,10.5,12.25,9,11,"]),
         (("--timeframe", "1min", "--to", "2024-03-04"), ["ABC,2024-03-04 14:30:00+00,1,1,1,1,5"]),
         (("--universe", "mine"), ["XYZ,2024-03-04,1,1,1,1,0"]),
-        (("--symbols", "NONE"), []),
+        (("--symbols", "ABC", "--from", "2030-01-02"), []),
     ],
 )
 def test_symbols_and_days_are_chosen(

@@ -279,7 +279,7 @@ def test_rejected_entries_are_listed_shown_and_purged(cli: Run, connection: Conn
         "1-0",
         "0-0",
     ]
-    assert cli("rejected", "list", "--queue", "other", "--json").json == []
+    assert cli("rejected", "list", "--queue", "analysis", "--json").json == []
     assert "there are rejected entries too: streamworkers rejected list" in cli("dead", "list").err
     assert cli("rejected", "show", "1").out == "tests 0-0, 5 bytes: is no entry\nplain\n"
     assert cli("rejected", "show", "2").out == "tests 1-0, 2 bytes: is no entry\n\\xc1\\x00\n"

@@ -34,6 +34,15 @@ def _count(connection: Connection) -> int:
     return int(row[0])
 
 
+def test_a_symbol_without_bars_is_said_to_who_names_it(client: Client, connection: Connection) -> None:
+    connection.execute("INSERT INTO ohlcv_daily VALUES ('AAPL', '2026-01-02', 1, 1, 1, 1, 1) ON CONFLICT DO NOTHING")
+    runs = client.enqueue_many(
+        [Request.of(job, symbols=["AAPL", "AAPLE"], key=job) for job in ("indicators", "ledger_entry")]
+    )
+    assert [run.warnings for run in runs] == [("no bars of AAPLE are stored; did you mean AAPL?",), ()]
+    assert client.enqueue("indicators", symbols=["AAPL"], key="one").warnings == ()
+
+
 def test_a_run_is_submitted_waited_for_and_read(client: Client, workers: Pool) -> None:
     run = client.enqueue("ledger_entry", {"milliseconds": 0}, symbols=["AAPL", "MSFT"], key="k")
     assert (run.is_new, run.state().status) == (True, "PENDING")
