@@ -15,7 +15,8 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--symbols", help="Symbols, separated by commas."),
     click.option("--timeframe", help="1min, hour, day, week or month."),
     click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job."),
-    click.option("--cron", help="Five fields, six with seconds first, @daily, or session_close+10m."),
+    click.option("--cron", help="Five fields, six with seconds first, @daily, session_close+10m, or 'every 90m'."),
+    click.option("--every", help="Tick at this interval: 90m, or '90m from 2026-01-05 09:30'."),
     click.option("--on-event", type=click.Choice(EVENTS), help="The event that starts it."),
     click.option("--timezone", help="Time zone of the cron.  [default: America/New_York]"),
     click.option("--calendar", help="Tick only on sessions of this exchange, such as XNYS."),
@@ -56,7 +57,12 @@ def definition_options(command: F) -> F:
 def collect_fields(options: dict[str, Any]) -> dict[str, Any]:
     """The fields of a definition that were given on the command line."""
     universe, symbols, parameters = options.pop("universe"), options.pop("symbols"), options.pop("parameters")
+    every = options.pop("every")
     fields = {name: value for name, value in options.items() if value is not None}
+    if every is not None:
+        if "cron" in fields:
+            raise BadInputError("name either --cron or --every")
+        fields["cron"] = f"every {every}"
     if universe is not None and symbols is not None:
         raise BadInputError("name either --universe or --symbols")
     if universe is not None:

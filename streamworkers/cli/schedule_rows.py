@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from streamworkers.database import Connection
 from streamworkers.errors import UsageError
@@ -49,5 +50,9 @@ def _compute_first_tick(definition: ScheduleDefinition | None) -> datetime | Non
 
 
 def format_local_time(moment: datetime | None, timezone: str) -> str:
-    """A moment in a time zone, for people; empty for None."""
-    return "" if moment is None else moment.astimezone(zone_named(timezone)).strftime("%Y-%m-%d %H:%M:%S %Z")
+    """A moment in a time zone, for people, or in UTC if it is not one; empty for None."""
+    try:
+        zone = zone_named(timezone)
+    except UsageError:
+        zone = ZoneInfo("UTC")
+    return "" if moment is None else moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -1,120 +1,109 @@
 """Cron expressions: five fields, or six with seconds first, in a time zone, by the rules of Debian's cron.
 
-A fixed time of day (neither minute nor hour begins with `*`) fires once a day. If the clock skips it in spring, it
-fires when the skipped hour would have begun; if the clock repeats it in autumn, it fires the first time only. Every
-other expression follows elapsed time. Six fields follow the same rules; the seconds are counted within the minute.
+A fixed time of day (neither minute nor hour begins with `*`) ticks once on each local day that matches: the first time
+if the clocks repeat it, and if they skip it, at the change. Every other expression follows elapsed time: it ticks at
+each instant whose local time matches. So the ticks are a set, and the next one does not depend on where one starts.
+Six fields follow the same rules; the seconds of a fixed time are counted within its minute.
 """
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from heapq import heappop, heappush
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
+from streamworkers.market.calendar.sessions import Sessions
+from streamworkers.schedules.cron_days import first_matching_day
+from streamworkers.schedules.cron_fields import parse_cron
+from streamworkers.schedules.local_time import DAY, first_instant, first_second_after, midnight, span_at
 
-from streamworkers.errors import BadInputError
-
-ALIASES = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_MOST_CHARACTERS = 200
-# Start before a change of the clocks, so that cronsim sees local times on the correct side of it.
-_LEAD = timedelta(hours=3)
-_FIELDS = {
-    "second": "0-59",
-    "minute": "0-59",
-    "hour": "0-23",
-    "day of month": "1-31, L (the last day) or LW (the last weekday)",
-    "month": "1-12 or JAN-DEC",
-    "day of week": "0-7 or SUN-SAT (0 and 7 are Sunday), MON#1 (the first Monday) or 5L (the last Friday)",
-}
-_FORM = "each number alone, as a list a,b, a range a-b from low to high, or with a step /n from 1"
-_EXAMPLE_DAY = datetime(2024, 1, 1, tzinfo=UTC)
+DayTick = tuple[datetime, date]
+_FirstDay = Callable[[date], date | None]
+_LAST_SECOND = timedelta(seconds=59)
 
 
 class Cron:
     """A valid cron expression. Raises BadInputError naming field, value and rule."""
 
     def __init__(self, expression: str) -> None:
-        fields = _split_fields(expression)
-        _require_fields(expression, fields)
-        for place, values in ((-5, 60), (-4, 24)):
-            # 0-23 means every hour, so it follows elapsed time as `*` does.
-            if _count_matches(fields[place], place) == values:
-                fields[place] = "*"
-        self._fixed = not fields[-5].startswith("*") and not fields[-4].startswith("*")
-        self._seconds = _list_seconds(fields[0]) if self._fixed and len(fields) == 6 else [0]
-        self._expression = " ".join(fields[-5:] if self._fixed else fields)
-        try:
-            next(CronSim(self._expression, _EXAMPLE_DAY))
-        except (CronSimError, StopIteration):
-            raise BadInputError(
-                f"cron {expression!r} never fires: no year has the day {fields[-3]} in the month {fields[-2]}"
-            ) from None
+        fields = parse_cron(expression)
+        self._days, self._is_fixed = fields.days, fields.is_fixed
+        self._hours, self._minutes, self._seconds = fields.hours, fields.minutes, fields.seconds
 
-    def after(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """The times after an aware moment, in UTC, strictly increasing, without end."""
-        last = moment.astimezone(UTC)
-        start = last - _LEAD if self._fixed else last
-        for local in CronSim(self._expression, start.astimezone(zone)):
-            minute = local.astimezone(UTC)
-            for second in self._seconds:
-                tick = minute + timedelta(seconds=second)
-                if tick > last:
-                    yield tick
-                    last = tick
+    def after(self, moment: datetime, zone: ZoneInfo, sessions: Sessions | None = None) -> Iterator[DayTick]:
+        """The ticks after an aware moment, in UTC and in order, each with its local day; they end only with sessions.
 
+        With sessions, other days have no ticks.
+        """
+        start = first_second_after(moment)
+        first_day = partial(first_matching_day, self._days, sessions)
+        return self._fixed(start, zone, first_day) if self._is_fixed else self._elapsed(start, zone, first_day)
 
-def _split_fields(expression: str) -> list[str]:
-    text = expression.strip()
-    if len(text) > _MOST_CHARACTERS:
-        raise BadInputError(f"cron {text[:40]!r}… is longer than {_MOST_CHARACTERS} characters")
-    if text.startswith("@"):
-        if text.lower() not in ALIASES:
-            raise BadInputError(f"cron {expression!r} is not one of {', '.join(ALIASES)}")
-        text = ALIASES[text.lower()]
-    fields = text.split()
-    if len(fields) not in (5, 6):
-        raise BadInputError(
-            f"cron {expression!r} has {len(fields)} fields, not 5 (minute, hour, day of month, month, day of week)"
-            " or 6 with seconds first"
-        )
-    return fields
+    def _fixed(self, start: datetime, zone: ZoneInfo, first_day: _FirstDay) -> Iterator[DayTick]:
+        """The ticks of a fixed time of day from an instant on."""
+        # Two days' ticks may fall into one minute, where the clocks skip the last hour of a day.
+        pending: list[DayTick] = []
+        last = start - timedelta(seconds=1)
+        # A time that was skipped ticks on the day after, if the hour before midnight is missing.
+        day = first_day(start.astimezone(zone).date() - DAY)
+        while day is not None:
+            for minute in self._list_minutes(day, start - _LAST_SECOND, zone):
+                while pending and pending[0][0] < minute:
+                    if (tick := heappop(pending))[0] > last:
+                        yield tick
+                        last = tick[0]
+                for second in self._seconds:
+                    heappush(pending, (minute + timedelta(seconds=second), day))
+            day = first_day(day + DAY)
+        while pending:
+            if (tick := heappop(pending))[0] > last:
+                yield tick
+                last = tick[0]
 
+    def _list_minutes(self, day: date, start: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+        """The minutes of a day's ticks from an instant on, in order; equal ones where the clocks skip several."""
+        begins = midnight(day)
+        if first_instant(begins, zone) == first_instant(begins + DAY, zone):
+            return  # a zone that moves across the date line skips a whole day
 
-def _require_fields(expression: str, fields: list[str]) -> None:
-    names = list(_FIELDS)[-len(fields) :]
-    for place, (name, value) in enumerate(zip(names, fields, strict=True)):
-        alone = ["*"] * len(fields)
-        alone[place] = value
-        try:
-            CronSim(" ".join(alone), _EXAMPLE_DAY)
-        except (CronSimError, ValueError, TypeError, AssertionError):
-            raise BadInputError(
-                f"cron {expression!r}: {name} {value!r} is not * or of {_FIELDS[name]}; {_FORM}"
-            ) from None
+        def instant(minutes: int) -> datetime:
+            return first_instant(begins + timedelta(minutes=minutes), zone)
 
+        minutes = [60 * hour + minute for hour in self._hours for minute in self._minutes]
+        for place in range(bisect_left(minutes, start, key=instant), len(minutes)):
+            yield instant(minutes[place])
 
-def _count_matches(field: str, place: int) -> int:
-    """The number of minutes of an hour (place -5), or of hours of a day (-4), that a field matches."""
-    fields = ["0", "0", "*", "*", "*"]
-    fields[place] = field
-    end = _EXAMPLE_DAY + (timedelta(hours=1) if place == -5 else timedelta(days=1))
-    ticks = CronSim(" ".join(fields), _EXAMPLE_DAY - timedelta(seconds=1))
-    return sum(1 for _ in takewhile(lambda tick: tick < end, ticks))
+    def _elapsed(self, start: datetime, zone: ZoneInfo, first_day: _FirstDay) -> Iterator[DayTick]:
+        """The ticks of an expression that follows elapsed time, from an instant on."""
+        # The clocks may go back to the day before.
+        while (day := first_day(start.astimezone(zone).date() - DAY)) is not None:
+            # Nothing ticks until that day begins: a rare one needs no look at every change of the clocks before it.
+            start = max(start, first_instant(midnight(day), zone))
+            ends, offset = span_at(start, zone)
+            begins = (start + offset).replace(tzinfo=None)
+            for local, tick_day in self._within(begins, (ends + offset).replace(tzinfo=None), first_day):
+                yield (local - offset).replace(tzinfo=UTC), tick_day
+            start = ends
 
+    def _within(self, begins: datetime, ends: datetime, first_day: _FirstDay) -> Iterator[DayTick]:
+        """The local times that match from `begins` on and before `ends`, while the clocks do not change."""
+        day = first_day(begins.date())
+        while day is not None and midnight(day) < ends:
+            first = max(0, int((begins - midnight(day)).total_seconds()))
+            for second in self._list_seconds(first):
+                local = midnight(day) + timedelta(seconds=second)
+                if local >= ends:
+                    return
+                yield local, day
+            day = first_day(day + DAY)
 
-def _list_seconds(field: str) -> list[int]:
-    """The seconds of a minute that a seconds field matches."""
-    seconds: list[int] = []
-    for tick in CronSim(f"{field} 0 0 * * *", _EXAMPLE_DAY - timedelta(seconds=1)):
-        if tick.date() != _EXAMPLE_DAY.date():
-            return seconds
-        seconds.append(tick.second)
-    raise AssertionError("a cron iteration ends")
+    def _list_seconds(self, first: int) -> Iterator[int]:
+        """The seconds of a day that match, from `first` on."""
+        for hour in self._hours:
+            if (hour + 1) * 3600 <= first:
+                continue
+            for minute in self._minutes:
+                begins = 3600 * hour + 60 * minute
+                if begins + 60 > first:
+                    yield from (begins + second for second in self._seconds if begins + second >= first)

@@ -1,23 +1,27 @@
-"""When a schedule ticks: by a clock time, on sessions of an exchange, or at their openings and closes."""
+"""When a schedule ticks: by the clock, at an interval, on sessions of an exchange, or at their openings and closes."""
 
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import islice, starmap
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.sessions import Sessions, require_calendar, sessions_around
 from streamworkers.schedules.cron import Cron
+from streamworkers.schedules.interval import Interval
 
 _SESSION_MOMENT = re.compile(r"session_(open|close)(?:([+-])((?:\d{1,5}[hms])+))?")
 _PART = re.compile(r"(\d+)([hms])")
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _LONGEST_OFFSET = timedelta(hours=23, minutes=59, seconds=59)
 _INSTANT = timedelta(microseconds=1)
+# Files beside those of the zones.
+_NO_ZONES = {"Factory", "localtime", "posixrules"}
 
 
 class Tick(NamedTuple):
@@ -61,7 +65,7 @@ class SessionMoment:
 class Timing:
     """The ticks of a schedule: its cron, time zone and exchange calendar."""
 
-    rule: Cron | SessionMoment
+    rule: Cron | Interval | SessionMoment
     zone: ZoneInfo
     calendar: str | None
 
@@ -71,6 +75,8 @@ class Timing:
         if calendar is not None:
             require_calendar(calendar)
         zone = zone_named(timezone)
+        if cron.strip().startswith("every"):
+            return cls(Interval.parse(cron), zone, calendar)
         if not cron.strip().startswith("session"):
             return cls(Cron(cron), zone, calendar)
         if calendar is None:
@@ -79,12 +85,11 @@ class Timing:
 
     def after(self, moment: datetime) -> Iterator[Tick]:
         """The ticks after an aware moment, in order; they end only with the calendar."""
+        sessions = None if self.calendar is None else sessions_around(self.calendar, moment)
         if isinstance(self.rule, SessionMoment):
-            assert self.calendar is not None
-            return self.rule.after(moment, sessions_around(self.calendar, moment))
-        if self.calendar is not None:
-            return self._on_sessions(self.rule, moment, sessions_around(self.calendar, moment))
-        return (Tick(tick, self._day(tick)) for tick in self.rule.after(moment, self.zone))
+            assert sessions is not None
+            return self.rule.after(moment, sessions)
+        return starmap(Tick, self.rule.after(moment, self.zone, sessions))
 
     def from_moment(self, moment: datetime) -> Iterator[Tick]:
         """The ticks at and after a moment."""
@@ -103,31 +108,23 @@ class Timing:
             return None
         return (sessions_around(self.calendar, now).ends_on - now.astimezone(UTC).date()).days
 
-    def _on_sessions(self, cron: Cron, moment: datetime, sessions: Sessions) -> Iterator[Tick]:
-        start: datetime | None = moment
-        while start is not None:
-            moment, start = start, None
-            for tick in cron.after(moment, self.zone):
-                day = self._day(tick)
-                if day in sessions:
-                    yield Tick(tick, day)
-                    continue
-                if (following := sessions.next_day(day)) is not None:
-                    # Jump to the next session: stepping a per-second cron through a weekend takes too long.
-                    midnight = datetime.combine(following, time(), tzinfo=self.zone).astimezone(UTC)
-                    start = max(tick, midnight - _INSTANT)
-                break
-
-    def _day(self, moment: datetime) -> date:
-        return moment.astimezone(self.zone).date()
-
 
 def zone_named(name: str) -> ZoneInfo:
     """The time zone of that name. Raises BadInputError if the tz database does not have it."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise BadInputError(f"timezone {name!r} is not a name of the tz database, such as America/New_York") from None
+    if name in _zone_names():
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            pass
+    if name in _NO_ZONES or name.startswith(("right/", "posix/")):
+        raise BadInputError(f"timezone {name!r} is not the same on every machine; name one such as America/New_York")
+    raise BadInputError(f"timezone {name!r} is not a name of the tz database, such as America/New_York")
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    # Without right/ and posix/, where the same zones are counted in other ways.
+    return frozenset(available_timezones() - _NO_ZONES)
 
 
 def jittered(tick: datetime, schedule_id: int, jitter_seconds: int) -> datetime:

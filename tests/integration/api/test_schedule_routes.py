@@ -166,6 +166,8 @@ def test_the_ticks_of_a_cron_are_previewed_as_they_would_start(api: ApiStage, st
     ticks = api.get(f"/api/v1/schedules/{standing}/next?n=2&from={start}")["ticks"]
     same = api.call("POST", "/api/v1/schedules/preview", json={"cron": "0 3 * * *", "n": 2, "from": start}).json()
     assert same["ticks"] == ticks
+    interval = api.call("POST", "/api/v1/schedules/preview", json={"cron": "every 12h", "n": 2, "from": start}).json()
+    assert interval["ticks"] == ["2026-03-06T00:00:00-05:00", "2026-03-06T12:00:00-05:00"]
     for changed, message in (
         ({"cron": "soon"}, "cron 'soon'"),
         ({"timezone": "Mars"}, "'Mars'"),

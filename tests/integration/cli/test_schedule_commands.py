@@ -56,6 +56,22 @@ def _add(cli: Run, name: str = "job", *words: str) -> None:
             "timezone 'New York' is not a name of the tz database, such as America/New_York",
         ),
         (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--timezone", "localtime"),
+            "timezone 'localtime' is not the same on every machine; name one such as America/New_York",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "*/90 * * * *"),
+            "cron '*/90 * * * *': minute '*/90' has a step of 90, over its 60 values",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--every", "1d"),
+            "name either --cron or --every",
+        ),
+        (
+            ("x", "--job", "noop", "--symbols", "A", "--every", "1w"),
+            "'every 1w' is not every and a time such as 90m, 1h30m, 45s or 2d",
+        ),
+        (
             ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--calendar", "NYSE!"),
             "no calendar is named 'NYSE!'; did you mean 'NYSE'?",
         ),
@@ -235,6 +251,35 @@ def test_the_next_ticks_are_shown_in_both_times_across_a_change_of_the_clocks(cl
     cli("schedules", "add", "e", "--job", "noop", "--on-event", "data_load_complete")
     answer = cli("schedules", "next", "e")
     assert answer.err == "Error: schedule 'e' has no cron: it is started by data_load_complete\n"
+
+
+def test_a_schedule_ticks_at_an_interval_wherever_it_was_defined(
+    cli: Run, tmp_path: Path, connection: Connection
+) -> None:
+    answer = cli("schedules", "add", "job", "--job", "noop", "--symbols", "A", "--every", "90m from 2026-01-05 09:30")
+    assert answer.code == 0, answer.err
+    file = tmp_path / "schedules.yaml"
+    file.write_text(cli("schedules", "export").out.replace("name: job", "name: imported"))
+    assert cli("schedules", "import", str(file)).code == 0
+    connection.execute(
+        "INSERT INTO schedules (name, job, target, cron) VALUES ('inserted', 'noop', '{\"symbols\": [\"A\"]}', %s)",
+        ("every 90m from 2026-01-05 09:30",),
+    )
+    for name in ("job", "imported", "inserted"):
+        rows = cli("schedules", "next", name, "--count", "2", "--from", "2026-03-08T07:00Z", "--json").json
+        assert [row["local"] for row in rows] == ["2026-03-08T03:00:00-04:00", "2026-03-08T04:30:00-04:00"]
+    assert "every 90m from 2026-01-05 09:30" in cli("schedules", "list").out
+    assert cli("schedules", "edit", "job", "--every", "2d").code == 0
+    assert cli("schedules", "show", "job", "--json").json["cron"] == "every 2d"
+
+
+def test_a_zone_that_an_older_release_accepted_is_shown_with_what_is_wrong(cli: Run, connection: Connection) -> None:
+    _add(cli)
+    connection.execute("UPDATE schedules SET timezone = 'localtime'")
+    connection.execute("UPDATE schedules SET next_run_at = '2020-01-01 12:00Z', problem = 'the zone'")
+    answer = cli("schedules", "list")
+    assert (answer.code, "2020-01-01 12:00:00 UTC" in answer.out) == (0, True)
+    assert answer.err == "job: the zone\n"
 
 
 def test_a_schedule_is_triggered_by_hand(cli: Run) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, pairwise, takewhile
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,13 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamworkers.errors import BadInputError
-from streamworkers.schedules.cron import ALIASES, Cron
+from streamworkers.schedules import local_time
+from streamworkers.schedules.cron import Cron
+from streamworkers.schedules.cron_fields import ALIASES
 
 NEW_YORK, LONDON, SYDNEY = ZoneInfo("America/New_York"), ZoneInfo("Europe/London"), ZoneInfo("Australia/Sydney")
 ZONE_OF_UTC = ZoneInfo("UTC")
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-FORM = "each number alone, as a list a,b, a range a-b from low to high, or with a step /n from 1"
+FORM = (
+    "each number alone, as a list a,b, a range a-b from low to high, or with a step /n from 1 to the number of values"
+    " in the range"
+)
 DAYS_OF_MONTH = "1-31, L (the last day) or LW (the last weekday)"
 DAYS_OF_WEEK = "0-7 or SUN-SAT (0 and 7 are Sunday), MON#1 (the first Monday) or 5L (the last Friday)"
 SHORT_DAYS = [
@@ -37,9 +43,14 @@ def midnight(zone: ZoneInfo, day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
 
 
+def after(expression: str, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+    """The ticks after a moment."""
+    return (tick for tick, _ in Cron(expression).after(moment, zone))
+
+
 def between(expression: str, zone: ZoneInfo, start: datetime, end: datetime) -> list[datetime]:
     """The ticks after `start` and before `end`."""
-    return list(takewhile(lambda tick: tick < end, Cron(expression).after(start, zone)))
+    return list(takewhile(lambda tick: tick < end, after(expression, start, zone)))
 
 
 def on_day(expression: str, zone: ZoneInfo, day: date) -> list[datetime]:
@@ -62,6 +73,7 @@ def shown(ticks: Iterator[datetime], count: int, form: str = "%m-%d %H:%M:%S") -
             for text, count in (("", 0), ("  ", 0), ("* * * *", 4), ("* * * * * * *", 7))
         ),
         ("@often", f"cron '@often' is not one of {', '.join(ALIASES)}"),
+        ("@every 90m", f"cron '@every 90m' is not one of {', '.join(ALIASES)}; an interval is: every 90m"),
         ("@", "cron '@' is not one of @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly"),
         ("1" * 201, f"cron '{'1' * 40}'… is longer than 200 characters"),
         ("@" + "x" * 300, f"cron '@{'x' * 39}'… is longer than 200 characters"),
@@ -82,7 +94,7 @@ def shown(ticks: Iterator[datetime], count: int, form: str = "%m-%d %H:%M:%S") -
                 f"0 0 {value} * *",
                 f"cron '0 0 {value} * *': day of month '{value}' is not * or of {DAYS_OF_MONTH}; {FORM}",
             )
-            for value in ("0", "32", "1-32", "WL", "15W", "L-3", "LW#2", "MON")
+            for value in ("0", "32", "1-32", "WL", "15W", "L-3", "LW#2", "MON", "L/2", "1,", "1-", "①")
         ),
         *(
             (f"0 0 1 {value} *", f"cron '0 0 1 {value} *': month '{value}' is not * or of 1-12 or JAN-DEC; {FORM}")
@@ -104,11 +116,38 @@ def shown(ticks: Iterator[datetime], count: int, form: str = "%m-%d %H:%M:%S") -
                 "L5",
                 "²L",
                 "MON#1/2",
+                "MON-FRI#1",
+                "#",
+                "fr\N{LATIN SMALL LETTER DOTLESS I}",
             )
         ),
         ("0 0 30 2 *", "cron '0 0 30 2 *' never fires: no year has the day 30 in the month 2"),
         ("0 0 31 FEB,APR *", "cron '0 0 31 FEB,APR *' never fires: no year has the day 31 in the month FEB,APR"),
         ("5 0 0 31 4-4 *", "cron '5 0 0 31 4-4 *' never fires: no year has the day 31 in the month 4-4"),
+        (
+            "0 0 */31 * MON#2",
+            "cron '0 0 */31 * MON#2' never fires: no year has the day */31 in the month * on the day of week MON#2",
+        ),
+        *(
+            (
+                text,
+                f"cron {text!r}: {name} {text.split()[place]!r} has a step of {step}, over its {size} values",
+            )
+            for text, name, place, step, size in (
+                ("*/90 * * * *", "minute", 0, 90, 60),
+                ("*/61 * * * *", "minute", 0, 61, 60),
+                ("5,*/061 * * * *", "minute", 0, "061", 60),
+                ("*/61 0 0 * * *", "second", 0, 61, 60),
+                ("50/11 0 * * *", "minute", 0, 11, 10),
+                ("0 */25 * * *", "hour", 1, 25, 24),
+                ("0 9-17/10 * * *", "hour", 1, 10, 9),
+                ("0 0 1-31/40 * *", "day of month", 2, 40, 31),
+                ("0 0 1 */13 *", "month", 3, 13, 12),
+                ("0 0 * * */8", "day of week", 4, 8, 7),
+                ("0 0 * * 5/4", "day of week", 4, 4, 3),
+                (f"*/{'9' * 99} * * * *", "minute", 0, "9" * 99, 60),
+            )
+        ),
     ],
 )
 def test_a_rejection_names_the_field_the_value_and_the_rule(expression: str, message: str) -> None:
@@ -120,7 +159,7 @@ def test_a_rejection_names_the_field_the_value_and_the_rule(expression: str, mes
 def test_the_longest_expression_is_still_read_and_blanks_around_do_not_count() -> None:
     expression = f"0   5\t*{' ' * 189} * *"
     assert len(expression) == 200
-    assert shown(Cron(f"  {expression}\n").after(NEW_YEAR, ZONE_OF_UTC), 2) == ["01-01 05:00:00", "01-02 05:00:00"]
+    assert shown(after(f"  {expression}\n", NEW_YEAR, ZONE_OF_UTC), 2) == ["01-01 05:00:00", "01-02 05:00:00"]
 
 
 @given(st.text(max_size=30) | st.text("0123456789*/,-L#W@ MON", max_size=20))
@@ -129,8 +168,8 @@ def test_any_text_is_a_cron_or_is_rejected_and_nothing_else_is_raised(text: str)
         cron = Cron(text)
     except BadInputError:
         return
-    ticks = list(islice(cron.after(NEW_YEAR, NEW_YORK), 2))
-    assert NEW_YEAR < ticks[0] < ticks[1]
+    (first, _), (second, _) = islice(cron.after(NEW_YEAR, NEW_YORK), 2)
+    assert NEW_YEAR < first < second
 
 
 @pytest.mark.parametrize(
@@ -148,7 +187,7 @@ def test_any_text_is_a_cron_or_is_rejected_and_nothing_else_is_raised(text: str)
     ],
 )
 def test_an_alias_means_what_it_says(alias: str, ticks: list[str]) -> None:
-    assert shown(Cron(alias).after(NEW_YEAR, ZONE_OF_UTC), 2, "%Y-%m-%d %H:%M") == ticks
+    assert shown(after(alias, NEW_YEAR, ZONE_OF_UTC), 2, "%Y-%m-%d %H:%M") == ticks
 
 
 def test_every_alias_is_tried() -> None:
@@ -177,6 +216,12 @@ def test_every_alias_is_tried() -> None:
         ("0 0 * * 7L", ["01-25 00:00:00", "02-22 00:00:00"]),
         ("0 0 13 * FRI", ["01-02 00:00:00", "01-09 00:00:00", "01-13 00:00:00", "01-16 00:00:00"]),
         ("0 0 */2 * FRI", ["01-09 00:00:00", "01-23 00:00:00"]),
+        ("*/60 */24 * * *", ["01-02 00:00:00", "01-03 00:00:00"]),
+        ("0 0 * * */7", ["01-04 00:00:00", "01-11 00:00:00"]),
+        ("0 0 * * 5/2", ["01-02 00:00:00", "01-04 00:00:00", "01-09 00:00:00"]),
+        ("0 0 1,lw 2-3 *", ["02-01 00:00:00", "02-27 00:00:00", "03-01 00:00:00", "03-31 00:00:00"]),
+        ("0 0 * * tue#2,5l", ["01-13 00:00:00", "01-30 00:00:00", "02-10 00:00:00"]),
+        ("0 0 */10 * MON", ["05-11 00:00:00", "06-01 00:00:00", "08-31 00:00:00"]),
         ("0 0 31 4 MON", ["04-06 00:00:00", "04-13 00:00:00"]),
         ("30 0 0 * * *", ["01-01 00:00:30", "01-02 00:00:30"]),
         ("*/20 0 0 * * *", ["01-01 00:00:20", "01-01 00:00:40", "01-02 00:00:00"]),
@@ -186,22 +231,22 @@ def test_every_alias_is_tried() -> None:
     ],
 )
 def test_fields_mean_what_cron_means_by_them(expression: str, ticks: list[str]) -> None:
-    assert shown(Cron(expression).after(NEW_YEAR, ZONE_OF_UTC), len(ticks)) == ticks
+    assert shown(after(expression, NEW_YEAR, ZONE_OF_UTC), len(ticks)) == ticks
 
 
 def test_a_leap_day_waits_for_its_year() -> None:
-    assert shown(Cron("0 12 29 2 *").after(NEW_YEAR, ZONE_OF_UTC), 2, "%Y-%m-%d") == ["2028-02-29", "2032-02-29"]
+    assert shown(after("0 12 29 2 *", NEW_YEAR, ZONE_OF_UTC), 2, "%Y-%m-%d") == ["2028-02-29", "2032-02-29"]
 
 
 def test_sunday_is_0_and_7_and_its_name() -> None:
     sundays = ["01-04 00:00:00", "01-11 00:00:00", "01-18 00:00:00"]
     for name in ("0", "7", "SUN", "0,7"):
-        assert shown(Cron(f"0 0 * * {name}").after(NEW_YEAR, ZONE_OF_UTC), 3) == sundays
+        assert shown(after(f"0 0 * * {name}", NEW_YEAR, ZONE_OF_UTC), 3) == sundays
 
 
 def test_ticks_are_in_utc_whatever_the_zone_and_the_moment_are_in() -> None:
     moment = datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Asia/Tokyo"))
-    ticks = list(islice(Cron("10 18 * * *").after(moment, NEW_YORK), 2))
+    ticks = list(islice(after("10 18 * * *", moment, NEW_YORK), 2))
     assert ticks == [datetime(2026, 7, 1, 22, 10, tzinfo=UTC), datetime(2026, 7, 2, 22, 10, tzinfo=UTC)]
     assert [tick.tzinfo for tick in ticks] == [UTC, UTC]
 
@@ -209,9 +254,9 @@ def test_ticks_are_in_utc_whatever_the_zone_and_the_moment_are_in() -> None:
 def test_a_tick_is_later_than_its_moment_by_a_microsecond_or_more() -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     for expression in ("0 12 * * *", "0 0 12 * * *", "0 * * * *"):
-        ticks = Cron(expression).after(noon - timedelta(microseconds=1), ZONE_OF_UTC)
+        ticks = after(expression, noon - timedelta(microseconds=1), ZONE_OF_UTC)
         assert next(ticks) == noon
-        assert next(Cron(expression).after(noon, ZONE_OF_UTC)) > noon
+        assert next(after(expression, noon, ZONE_OF_UTC)) > noon
 
 
 @pytest.mark.parametrize(("zone", "day", "hours"), HOURS_OF_CHANGES)
@@ -318,9 +363,98 @@ def test_ticks_do_not_depend_on_a_beginning_within_the_hour_that_is_missing_or_r
     _same_from_anywhere(expression, *change, 2 * 86_400 + seconds)
 
 
-def test_where_the_clocks_change_by_half_an_hour_a_fixed_time_ticks_once_a_day() -> None:
-    zone = ZoneInfo("Australia/Lord_Howe")
-    for moment in (datetime(2026, 4, 5, 1, 50, tzinfo=zone), datetime(2026, 4, 5, 1, 50, fold=1, tzinfo=zone)):
-        ticks = Cron("30 2 * * *").after(moment, zone)
-        local = shown((tick.astimezone(zone) for tick in ticks), 6, "%d %H:%M")
-        assert local == [f"{day:02} 02:30" for day in range(5, 11)]
+@pytest.mark.parametrize(
+    ("expression", "zone", "start", "ticks"),
+    [
+        # Its clocks go from 00:00 to 01:00 at the beginning of a Friday.
+        (
+            "*/20 1 * * FRI",
+            "Africa/Cairo",
+            "2026-04-23T12:00",
+            ["24 01:00:00 +0300", "24 01:20:00 +0300", "24 01:40:00 +0300"],
+        ),
+        ("30 0 * * FRI", "Africa/Cairo", "2026-04-23T12:00", ["24 01:00:00 +0300"]),
+        ("*/30 0 * * FRI", "Africa/Cairo", "2026-04-23T12:00", []),
+        # From 02:00 to 02:30, and back to 01:30 from 02:00.
+        ("*/20 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00", ["04 02:40:00 +1100", "05 02:00:00 +1100"]),
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00", ["04 02:30:00 +1100", "05 02:15:00 +1100"]),
+        (
+            "*/20 1 * * *",
+            "Australia/Lord_Howe",
+            "2026-04-05T01:30",
+            ["05 01:40:00 +1100", "05 01:40:00 +1030", "06 01:00:00 +1030"],
+        ),
+        ("40 1 * * *", "Australia/Lord_Howe", "2026-04-05T01:30", ["05 01:40:00 +1100", "06 01:40:00 +1030"]),
+        # From Saturday 23:00 to Sunday 00:00: a time that Saturday lacks ticks at midnight, and is Saturday's.
+        ("30 23 * * SAT", "America/Nuuk", "2026-03-27T12:00", ["29 00:00:00 -0100"]),
+        ("0,59 30,59 23,0 * * SAT", "America/Nuuk", "2026-03-28T12:00", ["29 00:00:00 -0100", "29 00:00:59 -0100"]),
+        (
+            "0,59 30 23 * * *",
+            "America/Nuuk",
+            "2026-03-28T12:00",
+            ["29 00:00:00 -0100", "29 00:00:59 -0100", "29 23:30:00 -0100"],
+        ),
+        # By three hours, and by two.
+        ("0 1 * * *", "Antarctica/Casey", "2020-10-03T12:00", ["04 03:01:00 +1100", "05 01:00:00 +1100"]),
+        ("30 2 * * *", "Antarctica/Troll", "2026-03-28T12:00", ["29 03:00:00 +0200", "30 02:30:00 +0200"]),
+        # 30 December 2011 was no day there.
+        ("0 12 * * *", "Pacific/Apia", "2011-12-29T00:00", ["29 12:00:00 -1000", "31 12:00:00 +1400"]),
+        ("0 */12 * * *", "Pacific/Apia", "2011-12-29T06:00", ["29 12:00:00 -1000", "31 00:00:00 +1400"]),
+        # Sunday begins, and a minute later it is Saturday again.
+        ("30 23 * * SAT", "America/St_Johns", "2010-11-06T23:00", ["06 23:30:00 -0230", "13 23:30:00 -0330"]),
+        ("*/30 23 * * SAT", "America/St_Johns", "2010-11-06T23:10", ["06 23:30:00 -0230", "06 23:30:00 -0330"]),
+        (
+            "* 0 * * SUN",
+            "America/St_Johns",
+            "2010-11-06T23:10",
+            ["07 00:00:00 -0230", "07 00:00:00 -0330", "07 00:01:00 -0330"],
+        ),
+        # Clocks of 1971 were 44 minutes and 30 seconds behind.
+        ("0 0 * * *", "Africa/Monrovia", "1971-12-31T00:00", ["01 00:00:00 -004430"]),
+        ("* * * * *", "Africa/Monrovia", "1972-01-06T23:59", ["07 00:45:00 +0000"]),
+    ],
+)
+def test_unusual_changes_of_the_clocks_follow_the_same_rule(
+    expression: str, zone: str, start: str, ticks: list[str]
+) -> None:
+    begin = datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone))
+    found = islice(after(expression, begin, ZoneInfo(zone)), len(ticks))
+    assert shown((tick.astimezone(ZoneInfo(zone)) for tick in found), len(ticks), "%d %H:%M:%S %z") == ticks
+    if not ticks:
+        assert next(after(expression, begin, ZoneInfo(zone))) > begin.astimezone(UTC) + 3 * DAY
+
+
+def test_a_tick_knows_the_local_day_that_it_is_of() -> None:
+    nuuk = ZoneInfo("America/Nuuk")
+    ticks = list(islice(Cron("30 23 * * *").after(datetime(2026, 3, 28, tzinfo=UTC), nuuk), 2))
+    assert [day for _, day in ticks] == [date(2026, 3, 27), date(2026, 3, 28)]
+    assert ticks[1][0].astimezone(nuuk).date() == date(2026, 3, 29)
+
+
+def test_a_rare_day_is_found_without_a_look_at_every_change_of_the_clocks() -> None:
+    local_time._list_spans.cache_clear()
+    found = shown(after("0 */6 29 2 */7", NEW_YEAR, NEW_YORK), 1, "%Y-%m-%d %H:%M")
+    assert found == ["2032-02-29 05:00"]
+    assert local_time._list_spans.cache_info().currsize <= 2
+
+
+def _rows_of_the_guide() -> list[list[str]]:
+    text = (Path(__file__).parents[3] / "docs/guides/scheduling.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in text.splitlines() if "times |" in line]
+    assert len(rows) >= 10
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "hours", "first", "second", "evening", "hourly", "quarters"), _rows_of_the_guide()
+)
+def test_the_table_of_the_guide_is_what_happens(
+    name: str, day: str, hours: str, first: str, second: str, evening: str, hourly: str, quarters: str
+) -> None:
+    zone, on = ZoneInfo(name), date.fromisoformat(day)
+    assert midnight(zone, on + DAY) - midnight(zone, on) == timedelta(hours=float(hours))
+    for expression, shown_time in (("30 1 * * *", first), ("30 2 * * *", second), ("10 18 * * *", evening)):
+        (tick,) = on_day(expression, zone, on)
+        assert f"{tick.astimezone(zone):%H:%M %Z}" == shown_time
+    for expression, count in (("0 * * * *", hourly), ("*/15 * * * *", quarters)):
+        assert f"{len(on_day(expression, zone, on))} times" == count

@@ -127,6 +127,7 @@ def test_what_is_no_time_from_a_session_is_rejected_with_the_rule(cron: str, mes
             BadInputError,
             "'session_close+10m' needs a calendar, such as XNYS",
         ),
+        ("every 5", "America/New_York", "XNYS", BadInputError, "'every 5' is not every and a time such as 90m"),
         ("session_clse", "America/New_York", "XNYS", BadInputError, f"'session_clse' {FORM}"),
         (
             "61 * * * *",
@@ -157,12 +158,40 @@ def test_a_rejected_timing_names_the_value_and_the_rule(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "America", "New_York", "../etc/passwd", "/etc/passwd", "a\0b", "Ä", "\ud800", "x" * 9999]
+    "name",
+    ["", "America", "New_York", "america/new_york", "../etc/passwd", "/etc/passwd", "a\0b", "Ä", "\ud800", "x" * 9999],
 )
 def test_what_is_no_time_zone_is_rejected_by_its_name(name: str) -> None:
     with pytest.raises(BadInputError) as raised:
         zone_named(name)
     assert str(raised.value) == f"timezone {name!r} is not a name of the tz database, such as America/New_York"
+
+
+@pytest.mark.parametrize(
+    "name", ["localtime", "Factory", "posixrules", "right/UTC", "right/America/New_York", "posix/Europe/London"]
+)
+def test_a_file_beside_the_zones_is_rejected_as_a_zone(name: str) -> None:
+    with pytest.raises(BadInputError) as raised:
+        zone_named(name)
+    assert str(raised.value) == (
+        f"timezone {name!r} is not the same on every machine; name one such as America/New_York"
+    )
+
+
+@pytest.mark.parametrize("name", ["UTC", "America/New_York", "Etc/GMT+12", "US/Eastern", "EST5EDT", "Asia/Kathmandu"])
+def test_every_other_name_of_the_tz_database_is_a_zone(name: str) -> None:
+    assert zone_named(name) is ZoneInfo(name)
+
+
+def test_an_interval_stands_where_a_cron_does() -> None:
+    ticks = Timing.parse(" every 90m from 2026-01-05 09:30", "America/New_York", None).list_ticks(
+        new_york(2026, 1, 5, 9, 30), 2
+    )
+    assert ticks == [
+        Tick(new_york(2026, 1, 5, 9, 30).astimezone(UTC), date(2026, 1, 5)),
+        Tick(new_york(2026, 1, 5, 11).astimezone(UTC), date(2026, 1, 5)),
+    ]
+    assert next(on_exchange("every 8h").after(new_york(2026, 4, 2, 23))).session == date(2026, 4, 6)
 
 
 def test_a_clock_time_with_a_calendar_skips_weekends_and_holidays() -> None:
