@@ -25,6 +25,8 @@ SECTIONS = {
     "StreamworkersNightlyIncomplete": (12, "Nightly incomplete"),
     "StreamworkersTickMissedOrRejected": (13, "Tick missed or rejected"),
     "StreamworkersScheduleOverdue": (14, "Schedule overdue"),
+    "StreamworkersDeadlineMissed": (41, "Deadline missed"),
+    "StreamworkersRunTooLong": (42, "Run too long"),
     "StreamworkersCalendarEnds": (15, "Calendar ends"),
     "StreamworkersRunStale": (26, "Run stale"),
     "StreamworkersDataStale": (16, "Data stale"),

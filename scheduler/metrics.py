@@ -18,7 +18,6 @@ from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.ledger.reports import count_dead_by_queue
 from streamworkers.schedules import reports as history
 
-TICK_STATES = ("started", "waiting", "missed", "skipped", "rejected")
 _OUTCOMES = (
     *(("started", "new"), ("notified", "new"), ("duplicate", "known"), ("duplicate", "rejected")),
     *(("ignored", "run_analysis"), ("ignored", "paused")),
@@ -63,7 +62,7 @@ class SchedulerMetrics(ServiceMetrics):
 
     def begin_at_zero(self, schedule: str) -> None:
         """Create the counters of a schedule at 0, before its first tick."""
-        for state in TICK_STATES:
+        for state in history.TICK_STATES:
             self.ticks.labels(schedule, state)
 
 
@@ -90,6 +89,16 @@ class ScheduleCollector(Collector):
             (
                 "schedule_last_tick_coverage_ratio",
                 "Share of completed items in the run of the newest tick; 0 without a run",
+                "schedule",
+            ),
+            (
+                "schedule_deadline_missed",
+                "1 while the newest work with a deadline was not done by it and is not done yet",
+                "schedule",
+            ),
+            (
+                "schedule_runs_too_long",
+                "Runs cancelled within an hour because they took longer than the schedule allows",
                 "schedule",
             ),
             ("queue_dead_items", "Dead items in ended runs", "queue"),

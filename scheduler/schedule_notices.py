@@ -3,7 +3,7 @@
 They go to the user of the schedule, if it names one who exists, else to the user of system notifications.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from streamworkers.engine.ledger.lateness import LateRun, mark_started_late
 from streamworkers.engine.outcome import Event, make_notice
 from streamworkers.notifications.store.notifications import find_known_users
 from streamworkers.schedules import store, ticks
+from streamworkers.schedules.limits import MissedDeadline, OverlongRun
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import Tick
 
@@ -79,6 +80,34 @@ def make_late_notices(connection: Connection, runs: Iterable[LateRun], seconds: 
         )
         for run in runs
     ]
+
+
+def make_overlong_notice(connection: Connection, run: OverlongRun) -> Event:
+    """The event about a run that was cancelled because it took longer than its schedule allows."""
+    owner = store.read_owners(connection, [run.schedule_id]).get(run.schedule_id)
+    reason = f"It was cancelled {_words(run.seconds)} after its start: max_run_seconds is {run.most_seconds}"
+    data = {"run_id": run.id, "schedule": run.schedule, "reason": reason}
+    return _notice(_Users(connection, [owner]).choose(owner), "run_too_long", f"run_too_long:{run.id}", data)
+
+
+def make_deadline_notices(connection: Connection, missed: Sequence[MissedDeadline]) -> list[Event]:
+    """The events about ticks whose work was not done by their deadlines."""
+    owners = store.read_owners(connection, [each.schedule_id for each in missed])
+    users = _Users(connection, owners.values())
+    return [_deadline_event(users.choose(owners.get(each.schedule_id)), each) for each in missed]
+
+
+def _deadline_event(user: str, missed: MissedDeadline) -> Event:
+    due, done_by = missed.scheduled_for.isoformat(), missed.done_by_at.isoformat()
+    data: dict[str, Any] = {
+        "schedule": missed.schedule,
+        "due_at": due,
+        "done_by": done_by,
+        "reason": missed.describe()[:_MOST_REASON],
+    }
+    if missed.run_id is not None:
+        data["run_id"] = missed.run_id
+    return _notice(user, "deadline_missed", f"deadline_missed:{missed.schedule}:{due}", data)
 
 
 class _Users:

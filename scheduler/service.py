@@ -27,6 +27,7 @@ from scheduler.notification_inbox import NotificationInbox
 from scheduler.notification_metrics import NotificationCollector
 from scheduler.notification_router import NotificationRouter
 from scheduler.pool_watch import PoolWatch
+from scheduler.run_limits import RunLimits
 from scheduler.sign_of_life import SignOfLife
 from scheduler.status import StatusFollower
 from scheduler.system_metrics import SystemCollector
@@ -46,7 +47,7 @@ from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.job_types import JobTypeRecorder
-from streamworkers.engine.services.loop import PromptLoop, Service, ServiceLoop, list_leased
+from streamworkers.engine.services.loop import PromptLoop, Service, ServiceLoop, describe_loops, list_leased
 from streamworkers.engine.services.outbox_relay import OutboxRelay
 from streamworkers.engine.services.preparer import Preparer, follow_submissions
 from streamworkers.engine.services.session_guard import SessionGuard
@@ -130,6 +131,7 @@ class Scheduler:
             SessionGuard(self._pool),
             AlertBlindness(self._pool, self._settings.calendar),
             LateRuns(self._pool, 60 * self._settings.run_late_minutes),
+            RunLimits(self._pool, self._streams),
             DataGaps(self._pool, self._settings.calendar, self._settings.load_hour_anchor),
             SignOfLife(self._pool, self._settings.watchdog_at, self._settings.system_user),
             AuditSealer(self._pool),
@@ -219,7 +221,8 @@ class Scheduler:
     def _describe_doing(self) -> dict[str, Any]:
         scrapes = [msgspec.to_builtins(standing.as_status()) for standing in self.host.scrapes.own()]
         doing = {"starts": ["ticks", "messages"], "services": list_leased(self._services)}
-        return {**doing, **self.host.describe_troubles(), "scrape_faults": scrapes}
+        loops = msgspec.to_builtins(describe_loops(self.host.loops))
+        return {**doing, **self.host.describe_troubles(), "scrape_faults": scrapes, "loops": loops}
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.scheduler_id, limits=self._limits)

@@ -29,6 +29,7 @@ from streamworkers.errors import RedisUnavailableError, UsageError
 from streamworkers.faults import describe, find_fault, printable
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.dependency import decide_dependency
+from streamworkers.schedules.limits import set_deadline
 from streamworkers.schedules.next_tick import compute_due_at, plan_next, plan_retry, require_timing, undecided_ticks
 from streamworkers.schedules.planner import MOST_CAUGHT_UP, Decision, plan_ticks
 from streamworkers.schedules.run_factory import Resolve, record_scheduled_run
@@ -124,6 +125,8 @@ class Ticker:
             state, reason = self._check_instances(connection, schedule, None)
         if not ticks.insert_tick(connection, schedule, tick, state, now, reason=reason, tick_count=count):
             return None
+        if state in ("started", "waiting"):
+            set_deadline(connection, schedule, tick)
         if state == "started":
             late = max(0.0, (now - due_at).total_seconds())
             self.metrics.lateness_seconds.labels(schedule.name).observe(late)

@@ -64,6 +64,17 @@ def cancel_in_ledger(connection: Connection, run_id: int, actor: Actor) -> tuple
     return run, count
 
 
+def cancel_for(connection: Connection, run_id: int, reason: str, actor: Actor) -> Run | None:
+    """Do the ledger's half of `cancel` for a reason that the run then has; None if the run had ended."""
+    run = require_run(connection, run_id)
+    with connection.transaction():
+        count = ledger.cancel_run(connection, run, reason)
+        if count is None:
+            return None
+        _record(connection, actor, "run.cancel", run, {"items": count}, reason)
+    return run
+
+
 def forget_open_items(streams: Streams, run: Run) -> None:
     """Take the open items of a cancelled run out of the count in Redis, after the commit."""
     if run.is_prepared:
@@ -120,9 +131,11 @@ def purge(connection: Connection, items: Iterable[tuple[int, int]], actor: Actor
     return total
 
 
-def _record(connection: Connection, actor: Actor, action: str, run: Run, after: dict[str, int]) -> None:
+def _record(
+    connection: Connection, actor: Actor, action: str, run: Run, after: dict[str, int], reason: str | None = None
+) -> None:
     before = {"job": run.job, "status": run.status}
-    record_change(connection, actor, AuditChange(action, "run", str(run.id), before, after))
+    record_change(connection, actor, AuditChange(action, "run", str(run.id), before, after), reason=reason)
 
 
 def _add_again(connection: Connection, streams: Streams, run: Run, reopened: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ import click
 
 from streamworkers.admin.runs import start
 from streamworkers.cli.as_of import as_of_option
+from streamworkers.cli.run_target import require_fitting_target
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -49,14 +50,7 @@ def enqueue(
     """Start a run of JOB over a universe or symbols."""
     registry = installed_jobs()
     parts, has_ids = registry[job].parts, registry[job].item_kind == "id"
-    if universe is not None and (symbols is not None or parts):
-        raise BadInputError(
-            f"job {job!r} is not about symbols: it has the parts {', '.join(parts)}; --symbols names some of them"
-            if parts
-            else "name either --universe or --symbols"
-        )
-    if universe is not None and has_ids:
-        raise BadInputError(f"job {job!r} is not about symbols: --symbols names the ids of its items")
+    require_fitting_target(registry[job], universe, symbols)
     if universe is None and symbols is None and not parts and not has_ids:
         raise BadInputError("name either --universe or --symbols")
     if timeout is not None and not wait:

@@ -44,6 +44,7 @@ _COMMANDS = {
     "rules": "Rules: check them, and translate between text and JSON.",
     "runs": "List, show, watch, cancel and retry runs.",
     "scheduler": "Start a scheduler: it turns ticks and messages into runs.",
+    "schedulers": "Schedulers: list them, and show what each does.",
     "schedules": "Schedules: what starts runs, and when.",
     "status": "Show the state of the system on one screen.",
     "telegram": "Start the Telegram bot; make codes, list and remove links.",

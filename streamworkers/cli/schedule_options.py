@@ -43,6 +43,8 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="What to do when --after-timeout-seconds has passed.  [default: start]",
     ),
     click.option("--jitter-seconds", type=int, help="Delay each tick by up to this many seconds.  [default: 0]"),
+    click.option("--max-run-seconds", type=int, help="Cancel a run that takes longer.  [default: no limit]"),
+    click.option("--done-by", help="Notify if a run is not done at this time of day in the time zone, such as 19:00."),
     click.option("--user-id", help="The user that owns the schedule."),
 ]
 

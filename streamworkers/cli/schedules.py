@@ -1,41 +1,38 @@
 """`streamworkers schedules`."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from streamworkers.cli.as_of import as_of_option
 from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
 from streamworkers.cli.schedule_options import collect_fields, definition_options
 from streamworkers.cli.schedule_rows import format_local_time, list_with_last, to_json
-from streamworkers.cli.session import (
-    F,
-    Session,
-    json_option,
-    limit_option,
-    messages,
-    parse_parameters,
-    parse_since,
-    print_json,
-    print_table,
-    timeout_option,
-)
+from streamworkers.cli.schedule_ticks import history, next_ticks
+from streamworkers.cli.schedule_trigger import trigger
+from streamworkers.cli.session import F, Session, json_option, print_json, print_table
 from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
-from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_workers
 from streamworkers.database import Connection
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
-from streamworkers.market.bars.as_of import parse_as_of
-from streamworkers.market.universes.store import resolve
-from streamworkers.schedules import reports, run_factory, store
+from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
-from streamworkers.schedules.run_factory import Changes
+from streamworkers.schedules.pausing import find_paused_with_all, pause_all, resume_all
 from streamworkers.schedules.yaml_file import OLD_FIELDS
 
 name_argument: Callable[[F], F] = click.argument("name")
-_CLEARABLE = ("target", "timeframe", "cron", "on_event", "calendar", "after", "user_id", "parameters")
+_CLEARABLE = (
+    "target",
+    "timeframe",
+    "cron",
+    "on_event",
+    "calendar",
+    "after",
+    "user_id",
+    "parameters",
+    "max_run_seconds",
+    "done_by",
+)
 
 
 @click.group()
@@ -49,12 +46,16 @@ def list_schedules(as_json: bool) -> None:
     """List all schedules with their next and last ticks."""
     with Session.open().database() as connection:
         rows = [to_json(schedule, row) for schedule, row in list_with_last(connection)]
+        with_all = find_paused_with_all(connection)
+    for row in rows:
+        row["paused_with_all"] = row["name"] in with_all
     if as_json:
         print_json(rows)
         return
     for row in rows:
         row["when"] = row["cron"] or f"on {row['on_event']}"
-        row["next"] = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else "paused"
+        paused = "paused with all" if row["paused_with_all"] else "paused"
+        row["next"] = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else paused
         row["last"] = " ".join(str(word) for word in (row["last_state"], row["last_run_status"]) if word)
     columns = {
         "name": "name",
@@ -146,104 +147,49 @@ def remove(name: str, as_json: bool) -> None:
     _done({"name": name, "removed": True}, f"schedule {name} removed", as_json)
 
 
-@schedules.command(short_help="Pause a schedule until `resume`.")
-@name_argument
+@schedules.command(short_help="Pause a schedule, or all, until `resume`.")
+@click.argument("name", required=False)
+@click.option("--all", "of_all", is_flag=True, help="Pause every schedule that is not paused yet.")
 @json_option
-def pause(name: str, as_json: bool) -> None:
-    """Pause a schedule until `resume`; its ticks meanwhile are not made up for."""
-    _set_enabled(name, enabled=False, as_json=as_json)
-
-
-@schedules.command(short_help="Resume a paused schedule.")
-@name_argument
-@json_option
-def resume(name: str, as_json: bool) -> None:
-    """Resume a paused schedule; the next tick from now on starts."""
-    _set_enabled(name, enabled=True, as_json=as_json)
-
-
-@schedules.command(short_help="Start a run of a schedule now.")
-@name_argument
-@as_of_option
-@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter, for this run only.")
-@click.option("--wait", is_flag=True, help="Wait for the run and show its progress and summary.")
-@timeout_option
-@json_option
-def trigger(
-    name: str, as_of: str | None, parameters: tuple[str, ...], wait: bool, timeout: float | None, as_json: bool
-) -> int:
-    """Start a run of schedule NAME now, paused or not."""
-    if timeout is not None and not wait:
-        raise BadInputError("--timeout is the time to --wait: name both")
-    session = Session.open()
-    with session.database() as connection, session.streams() as streams:
-        definition = store.require_schedule(connection, name).require_definition()
-        symbols, _ = run_factory.find_symbols(connection, resolve, definition, run_factory.AS_SCHEDULED)
-        moment = parse_as_of(connection, session.settings.calendar, symbols, as_of) if as_of else None
-        changes = Changes(as_of=moment, parameters=parse_parameters(parameters))
-        run = run_factory.trigger(connection, streams, installed_jobs(), name, changes)
-        if wait:
-            return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
-        warn_without_workers(streams, run.queue)
-        if as_json:
-            print_json(summarize_run(connection, run))
-        else:
-            click.echo(f"run {run.id}: {run.item_count} items of {run.job} in queue {run.queue}")
-            click.echo(f"watch it: streamworkers runs watch {run.id}")
-    return 0
-
-
-@schedules.command("next", short_help="Show the next ticks of a schedule.")
-@name_argument
-@click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="The number of ticks.")
-@click.option("--from", "start", help="Start at this date or ISO time.  [default: now]")
-@json_option
-def next_ticks(name: str, count: int, start: str | None, as_json: bool) -> None:
-    """Show the next ticks of schedule NAME, in its time zone and in UTC."""
-    with Session.open().database() as connection:
-        definition = store.require_schedule(connection, name).require_definition()
-    if definition.timing is None:
-        raise BadInputError(f"schedule {name!r} has no cron: it is started by {definition.on_event}")
-    moment = parse_since(start) if start is not None else datetime.now(UTC)
-    zone = definition.timing.zone
-    rows = [
-        {
-            "local": tick.moment.astimezone(zone).isoformat(),
-            "utc": tick.moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "session": tick.session.isoformat(),
-        }
-        for tick in definition.timing.list_ticks(moment, count)
-    ]
-    if as_json:
-        print_json(rows)
+def pause(name: str | None, of_all: bool, as_json: bool) -> None:
+    """Pause a schedule, or all, until `resume`; its ticks meanwhile are not made up for."""
+    if _require_one(name, of_all) is not None:
+        _set_enabled(name or "", enabled=False, as_json=as_json)
         return
-    print_table(rows, {"local": definition.timezone, "utc": "UTC"}, "no more ticks")
-    if not definition.enabled:
-        messages.print(f"schedule {name} is paused", markup=False)
-    if len(rows) < count:
-        messages.print(f"the calendar {definition.calendar} ends there", markup=False)
-
-
-@schedules.command(short_help="Show the ticks of a schedule and their outcomes.")
-@name_argument
-@limit_option
-@json_option
-def history(name: str, limit: int, as_json: bool) -> None:
-    """Show the newest ticks of a schedule and their outcomes."""
     with Session.open().database() as connection:
-        schedule = store.require_schedule(connection, name)
-        rows = reports.ticks_of(connection, schedule.id, limit)
-    if as_json:
-        print_json(rows)
+        paused = pause_all(connection)
+    _done({"paused": paused}, f"{len(paused)} schedules paused", as_json)
+
+
+@schedules.command(short_help="Resume a paused schedule, or all.")
+@click.argument("name", required=False)
+@click.option("--all", "of_all", is_flag=True, help="Resume every schedule that `pause --all` paused.")
+@json_option
+def resume(name: str | None, of_all: bool, as_json: bool) -> None:
+    """Resume a paused schedule, or all that `pause --all` paused; the next tick from now on starts.
+
+    A schedule that was paused by its name, before or after `pause --all`, stays paused until it is resumed by its name.
+    """
+    if _require_one(name, of_all) is not None:
+        _set_enabled(name or "", enabled=True, as_json=as_json)
         return
-    for row in rows:
-        missing = (row["detail"] or {}).get("missing", [])
-        row["why"] = " ".join(filter(None, (row["reason"], f"missing: {', '.join(missing[:10])}" if missing else "")))
-        row["seconds"] = None if row["seconds"] is None else f"{row['seconds']:,.2f}"
-    columns = {"scheduled_for": "tick", "state": "state", "run_id": "run", "status": "status", "seconds": "seconds"}
-    print_table(rows, {**columns, "why": "why"}, "no ticks yet")
+    with Session.open().database() as connection:
+        resumed, still_paused = resume_all(connection)
+    _done({"resumed": resumed, "paused": still_paused}, f"{len(resumed)} schedules resumed", as_json)
+    if still_paused:
+        warn(f"still paused, because each was paused by its name: {', '.join(still_paused)}")
 
 
+def _require_one(name: str | None, of_all: bool) -> str | None:
+    """The name, or None for all. Raises BadInputError unless exactly one of both is given."""
+    if (name is None) != of_all:
+        raise BadInputError("name one schedule, or give --all")
+    return name
+
+
+schedules.add_command(trigger)
+schedules.add_command(next_ticks)
+schedules.add_command(history)
 schedules.add_command(export_yaml)
 schedules.add_command(import_yaml)
 schedules.add_command(install_defaults)

@@ -53,6 +53,8 @@ def _name(data: Mapping[str, Any], name: str) -> str:
 _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "run_failed": _show_run,
     "run_late": _show_run,
+    "run_too_long": _show_run,
+    "deadline_missed": _show_schedule,
     "schedule_missed": _show_schedule,
     "endpoint_off": _list_endpoints,
     "data_gap": _list_gaps,

@@ -33,6 +33,8 @@ _TYPES = (
     NotificationType("alert_muted", "an alert was muted, because prices were split by an unknown factor"),
     NotificationType("run_failed", "a run has failed, or completed with errors"),
     NotificationType("run_late", "the run of a schedule was started late, or has not ended in time"),
+    NotificationType("run_too_long", "the run of a schedule took longer than it may, and was cancelled"),
+    NotificationType("deadline_missed", "what a schedule starts was not done by its deadline"),
     NotificationType("schedule_missed", "a schedule was due, and no run was started"),
     NotificationType("message_rejected", "a message of another program was rejected"),
     NotificationType("data_gap", "bars that the calendar expects are missing"),

@@ -31,6 +31,8 @@ _SEVERAL = {
     "alert_muted": "mutes",
     "run_failed": "failed runs",
     "run_late": "late runs",
+    "run_too_long": "runs that took too long",
+    "deadline_missed": "missed deadlines",
     "schedule_missed": "ticks without a run",
     "message_rejected": "rejected messages",
     "data_gap": "gaps in the data",
@@ -100,16 +102,22 @@ def _title(notification: Worded) -> str:
     job, run = _text(data, "job"), data.get("run_id")
     if kind == "run_failed":
         return f"Run {run} of {job} failed" if job and isinstance(run, int) else "A run failed"
-    if kind in ("run_late", "schedule_missed"):
+    if kind in _OF_SCHEDULES:
         schedule = _text(data, "schedule") or job
-        verb = "is late" if kind == "run_late" else _MISSED.get(_text(data, "state"), "was missed")
+        verb = _OF_SCHEDULES[kind] or _MISSED.get(_text(data, "state"), "was missed")
         return f"{schedule} {verb}" if schedule else f"A run {verb}"
     return _TITLES.get(kind) or (kind.replace("_", " ").capitalize())
 
 
+_OF_SCHEDULES = {
+    "run_late": "is late",
+    "run_too_long": "was cancelled",
+    "deadline_missed": "is not done",
+    "schedule_missed": "",  # it depends on the state
+}
 _MISSED = {"skipped": "was skipped", "rejected": "was rejected", "broken": "is broken"}
 # In a digest, the first line of these does not say what it is about.
-_TITLED = ("run_failed", "run_late", "schedule_missed", "data_gap", "message_rejected")
+_TITLED = ("run_failed", *_OF_SCHEDULES, "data_gap", "message_rejected")
 _ALERT_TITLES = {
     "alert_fired": "Alert",
     "alert_released": "Alert released",
@@ -155,6 +163,11 @@ def _late_details(data: Mapping[str, Any]) -> list[str]:
     return [f"It was due at {due}" if due else "", _text(data, "reason")]
 
 
+def _deadline_details(data: Mapping[str, Any]) -> list[str]:
+    done_by = _moment(data, "done_by")
+    return [f"It was to be done by {done_by}" if done_by else "", *_late_details(data)]
+
+
 def _rejection_details(data: Mapping[str, Any]) -> list[str]:
     source, reason = _text(data, "source"), _text(data, "reason")
     return [_text(data, "detail"), f"It came by {source} ({reason})" if source and reason else ""]
@@ -194,6 +207,8 @@ _DETAILS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "alert_not_checked": _bar_details,
     "run_failed": _run_details,
     "run_late": _late_details,
+    "run_too_long": _late_details,
+    "deadline_missed": _deadline_details,
     "schedule_missed": _late_details,
     "message_rejected": _rejection_details,
     "data_gap": _gap_details,

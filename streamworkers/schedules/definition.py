@@ -16,6 +16,7 @@ from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.sessions import require_calendar
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.universes.store import parse_names
+from streamworkers.schedules.deadline import parse_done_by
 from streamworkers.schedules.planner import CatchUp, Policy
 from streamworkers.schedules.timing import Timing, zone_named
 
@@ -68,6 +69,8 @@ class ScheduleDefinition(BaseModel):
     after_timeout_seconds: int = Field(3600, ge=0, le=_MOST_SECONDS)
     after_timeout_action: Literal["start", "skip"] = "start"
     jitter_seconds: int = Field(0, ge=0, le=86_400)
+    max_run_seconds: int | None = Field(None, ge=1, le=_MOST_SECONDS)
+    done_by: str | None = None
     user_id: str | None = Field(None, max_length=200)
 
     @field_validator("parameters")
@@ -78,6 +81,11 @@ class ScheduleDefinition(BaseModel):
         except (TypeError, ValueError) as error:
             raise ValueError(f"it is not JSON: {error}") from None
         return value
+
+    @field_validator("done_by", mode="before")
+    @classmethod
+    def _is_time_of_day(cls, value: object) -> str | None:
+        return None if value is None else parse_done_by(value)
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> "ScheduleDefinition":
@@ -130,6 +138,8 @@ class ScheduleDefinition(BaseModel):
             raise BadInputError("it cannot come after itself")
         if self.after is not None and self.cron is None:
             raise BadInputError("only a schedule with a cron can come after another")
+        if self.done_by is not None and self.cron is None:
+            raise BadInputError("only a schedule with a cron has a deadline, because it is that of a tick")
         if self.timing is not None and next(self.timing.after(datetime.now(UTC)), None) is None:
             raise BadInputError(f"cron {self.cron!r} has no tick left in calendar {self.calendar}")
         if self.target is None and not job.parts and self.on_event is None:

@@ -1,5 +1,6 @@
 """Reports about schedules, their ticks and their runs, for the command line and for metrics. Reads only."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,10 +10,13 @@ from streamworkers.actor import LOCAL
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import UsageError
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.limits import TOO_LONG
 from streamworkers.schedules.store import database_clock, list_schedules
+from streamworkers.schedules.ticks import OTHER_SUBJECT
 
 Row = dict[str, Any]
 OVERDUE_SECONDS = 60
+TICK_STATES = ("started", "waiting", "missed", "skipped", "rejected")
 # Only what is shown: definitions are not read, and items of open runs are not counted.
 _STATES = """
     SELECT s.name, s.job, s.enabled, coalesce(s.cron, s.on_event) AS trigger, s.next_run_at, t.scheduled_for, r.status,
@@ -26,6 +30,53 @@ _STATES = """
 """
 
 
+_TICKS = """
+    SELECT s.name AS schedule, coalesce(s.timezone, 'UTC') AS timezone, t.scheduled_for, t.session, t.state,
+        t.tick_count AS ticks, t.reason, t.detail, t.decided_at, t.run_id, r.status, r.item_count, r.failed_count,
+        extract(epoch FROM r.completed_at - r.started_at)::float8 AS seconds
+    FROM ticks t LEFT JOIN schedules s ON s.id = t.schedule_id LEFT JOIN runs r ON r.id = t.run_id
+    WHERE (%(schedule_id)s::bigint IS NULL OR t.schedule_id = %(schedule_id)s)
+        AND (%(states)s::text[] IS NULL OR t.state = ANY(%(states)s))
+        AND (%(since)s::timestamptz IS NULL OR t.scheduled_for >= %(since)s)
+        AND (%(until)s::timestamptz IS NULL OR t.scheduled_for < %(until)s)
+    ORDER BY t.scheduled_for DESC, t.schedule_id LIMIT %(limit)s
+"""
+
+
+# 1 until what was not done by its deadline is done, or the next tick is judged.
+_LIMITS = """
+    SELECT s.id,
+        CASE WHEN s.done_by IS NOT NULL THEN coalesce(t.is_missed, false) END AS deadline_missed,
+        CASE WHEN s.max_run_seconds IS NOT NULL THEN coalesce(c.runs, 0) END AS runs_too_long
+    FROM schedules s
+    LEFT JOIN LATERAL (
+        SELECT NOT n.is_done_in_time AND NOT EXISTS (
+            SELECT FROM ticks u JOIN runs d ON d.id = u.run_id
+            WHERE u.schedule_id = n.schedule_id AND u.session = n.session AND u.scheduled_for >= n.scheduled_for
+                AND NOT coalesce(u.detail ? %(other)s, false) AND d.status IN ('COMPLETED', 'COMPLETED_WITH_ERRORS')
+        ) AS is_missed
+        FROM ticks n WHERE n.schedule_id = s.id AND n.is_done_in_time IS NOT NULL
+        ORDER BY n.scheduled_for DESC LIMIT 1
+    ) t ON s.done_by IS NOT NULL
+    LEFT JOIN (
+        SELECT schedule_id, count(*) AS runs FROM runs
+        WHERE completed_at > clock_timestamp() - interval '1 hour' AND status = 'CANCELLED'
+            AND starts_with(reason, %(too_long)s)
+        GROUP BY schedule_id
+    ) c ON c.schedule_id = s.id
+    WHERE s.done_by IS NOT NULL OR s.max_run_seconds IS NOT NULL
+"""
+
+
+class TickFilter(NamedTuple):
+    """Which ticks: those of a schedule, in some states, due in a period; what is not named does not matter."""
+
+    schedule_id: int | None = None
+    states: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 class ScheduleGauges(NamedTuple):
     """The values of a schedule's gauges, in the order of the metrics; None for a value that it does not have."""
 
@@ -37,6 +88,8 @@ class ScheduleGauges(NamedTuple):
     waiting: int
     last_tick_age: float | None
     last_tick_coverage: float | None
+    deadline_missed: bool | None
+    runs_too_long: int | None
 
 
 def list_schedule_states(connection: Connection, viewer: str | None) -> list[Row]:
@@ -66,7 +119,7 @@ def last_runs(connection: Connection) -> dict[int, Row]:
 def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
     """The gauges of every schedule."""
     now = database_clock(connection)
-    newest = last_runs(connection)
+    newest, limits = last_runs(connection), _read_limits(connection)
     gauges = []
     for schedule in list_schedules(connection):
         row = newest.get(schedule.id, {})
@@ -82,25 +135,26 @@ def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
                 row.get("waiting", 0),
                 (now - row["scheduled_for"]).total_seconds() if row.get("scheduled_for") else None,
                 _coverage(row) if row.get("scheduled_for") else None,
+                *limits.get(schedule.id, (None, None)),
             )
         )
     return gauges
 
 
+def _read_limits(connection: Connection) -> dict[int, tuple[bool | None, int | None]]:
+    rows = connection.execute(_LIMITS, {"other": OTHER_SUBJECT, "too_long": TOO_LONG})
+    return {schedule_id: (missed, runs) for schedule_id, missed, runs in rows}
+
+
 def ticks_of(connection: Connection, schedule_id: int, limit: int) -> list[Row]:
     """The newest ticks of a schedule, each with its run."""
-    return (
-        connection.cursor(row_factory=dict_row)
-        .execute(
-            "SELECT t.scheduled_for, t.session, t.state, t.tick_count AS ticks, t.reason, t.detail,"
-            " t.decided_at, t.run_id, r.status,"
-            " r.item_count, r.failed_count, extract(epoch FROM r.completed_at - r.started_at)::float8 AS seconds"
-            " FROM ticks t LEFT JOIN runs r ON r.id = t.run_id"
-            " WHERE t.schedule_id = %s ORDER BY t.scheduled_for DESC LIMIT %s",
-            (schedule_id, limit),
-        )
-        .fetchall()
-    )
+    return find_ticks(connection, TickFilter(schedule_id), limit)
+
+
+def find_ticks(connection: Connection, wanted: TickFilter, limit: int) -> list[Row]:
+    """The newest ticks that match, the newest first, each with its schedule and its run."""
+    values = {**wanted._asdict(), "states": list(wanted.states) or None, "limit": limit}
+    return fetch_rows(connection, _TICKS, values)
 
 
 def tick_of_run(connection: Connection, run_id: int) -> Row | None:
@@ -143,8 +197,7 @@ def schedule_state(connection: Connection, since: datetime) -> Row:
         (OVERDUE_SECONDS,),
     ).fetchone()
     assert row is not None
-    states = ("started", "waiting", "missed", "skipped", "rejected")
-    return {**{state: counts.get(state, 0) for state in states}, "problems": problems, "overdue": row[0]}
+    return {**{state: counts.get(state, 0) for state in TICK_STATES}, "problems": problems, "overdue": row[0]}
 
 
 def _coverage(row: Row) -> float:

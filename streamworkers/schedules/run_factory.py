@@ -23,18 +23,29 @@ from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import Tick, zone_named
 
 BY_HAND = "triggered by hand"
+_MOST_SUBJECT = 300
 Resolve = Callable[[Connection, str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What differs from the schedule in one run; None, and parameters not named, are the schedule's."""
+    """What differs from the schedule in one run; None, and parameters not named, are the schedule's.
+
+    `symbols` come before those of the expression `universe`.
+    """
 
     symbols: tuple[str, ...] | None = None
+    universe: str | None = None
     timeframe: str | None = None
     as_of: datetime | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
+
+    def describe_subject(self) -> str:
+        """What the run is about where that is not what the schedule is about; empty where it is."""
+        about = ",".join(self.symbols) if self.symbols is not None else self.universe
+        words = (about and f"about {about}", self.timeframe and f"timeframe {self.timeframe}")
+        return ", ".join(filter(None, words))[:_MOST_SUBJECT]
 
 
 AS_SCHEDULED = Changes()
@@ -79,7 +90,9 @@ def trigger(
         schedule, tick = _insert_tick_by_hand(connection, name)
         origin = Origin("manual", schedule.id, schedule.name, tick.moment)
         run, _ = record_scheduled_run(connection, registry, resolve, schedule, origin, changes)
-        ticks.update_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=run.id)
+        subject = changes.describe_subject()
+        reason, detail = (f"{BY_HAND} {subject}", {ticks.OTHER_SUBJECT: subject}) if subject else (BY_HAND, None)
+        ticks.update_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
         _record_trigger(connection, LOCAL, schedule, run.id)
     finish_enqueue(connection, streams, run, ledger.iterate_open_items(connection, run))
     return run
@@ -131,12 +144,13 @@ def find_symbols(
     if changes.symbols is not None:
         return changes.symbols, ",".join(changes.symbols)
     target = definition.target
-    if target is None:
-        return (), definition.job
-    if target.symbols is not None:
-        return target.symbols, target.describe()
-    assert target.universe is not None
-    symbols = resolve(connection, target.universe)
+    if changes.universe is None:
+        if target is None:
+            return (), definition.job
+        if target.symbols is not None:
+            return target.symbols, target.describe()
+    universe = changes.universe or (target and target.universe) or ""
+    symbols = resolve(connection, universe)
     if not symbols:
-        raise BadInputError(f"universe {target.universe!r} has no symbols")
-    return symbols, target.universe
+        raise BadInputError(f"universe {universe!r} has no symbols")
+    return symbols, universe

@@ -115,9 +115,15 @@ def save_schedule(
 
 
 def set_enabled(connection: Connection, name: str, enabled: bool, actor: Actor = LOCAL) -> None:
-    """Pause a schedule, or resume it from now on: ticks during the pause are not made up for."""
+    """Pause a schedule, or resume it from now on: ticks during the pause are not made up for.
+
+    One that is paused by name stays paused when all are resumed.
+    """
     with connection.transaction():
-        statement = "UPDATE schedules SET enabled = %s WHERE name = %s AND enabled <> %s"
+        statement = (
+            "UPDATE schedules SET enabled = %s, paused_with_all = false"
+            " WHERE name = %s AND (enabled <> %s OR paused_with_all)"
+        )
         connection.execute(statement, (enabled, name, enabled))
         plan_schedule(connection, name, database_clock(connection))
         action = "schedule.resume" if enabled else "schedule.pause"

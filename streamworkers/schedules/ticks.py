@@ -16,6 +16,9 @@ from streamworkers.schedules.store import COLUMNS, Schedule, schedule_from_row
 from streamworkers.schedules.timing import Tick
 
 MOST_MISSING = 1000
+OTHER_SUBJECT = (
+    "subject"  # in `detail`: the run is about something else than its schedule, so that nothing waits for it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +139,12 @@ def find_awaited(connection: Connection, parent: str, session: date, moment: dat
         "   ELSE coalesce(r.completed_count, 0)::float8 / greatest(r.item_count, 1) END AS coverage"
         "  FROM schedules s JOIN ticks t ON t.schedule_id = s.id"
         "  LEFT JOIN runs r ON r.id = t.run_id"
-        "  WHERE s.name = %(parent)s AND t.session = %(session)s)"
+        "  WHERE s.name = %(parent)s AND t.session = %(session)s AND NOT coalesce(t.detail ? %(other)s, false))"
         " SELECT state, reason, id, status, item_count, run_day FROM candidates"
         " WHERE scheduled_for >= coalesce((SELECT max(scheduled_for) FROM candidates"
         "  WHERE id IS NOT NULL AND scheduled_for <= %(moment)s), '-infinity')"
         " ORDER BY id IS NOT NULL DESC, coverage DESC, scheduled_for DESC LIMIT 1",
-        {"parent": parent, "session": session, "moment": moment},
+        {"parent": parent, "session": session, "moment": moment, "other": OTHER_SUBJECT},
     ).fetchone()
     if row is None:
         return Awaited(parent)

@@ -32,6 +32,8 @@ class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True):
     after_timeout_seconds: int | None = None
     after_timeout_action: str | None = None
     jitter_seconds: int | None = None
+    max_run_seconds: int | None = None
+    done_by: str | None = None
     user_id: str | None = None
 
 
@@ -57,6 +59,8 @@ class SchedulePatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     after_timeout_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
     after_timeout_action: str | msgspec.UnsetType | None = msgspec.UNSET
     jitter_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
+    max_run_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
+    done_by: str | msgspec.UnsetType | None = msgspec.UNSET
     user_id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -97,6 +101,8 @@ class ScheduleView(msgspec.Struct):
     after_timeout_seconds: int | None
     after_timeout_action: str | None
     jitter_seconds: int | None
+    max_run_seconds: int | None
+    done_by: str | None
     user_id: str | None
     next_run_at: datetime | None
     problem: str | None

@@ -4,6 +4,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -32,6 +33,8 @@ class StopRequest(Protocol):
 class Loop(threading.Thread, ABC):
     """A thread that repeats `turn` until it is stopped. `turned_at` (monotonic) shows that it is alive.
 
+    `worked_at` is when it last did its work without an error, for people.
+
     A fault of a store stands on its board from the turn that it ends until `succeeded`, and so does any other error.
     A loop of the main thread is run by `run()` and stops by the process's signals.
     """
@@ -45,6 +48,7 @@ class Loop(threading.Thread, ABC):
     ) -> None:
         super().__init__(name=name, daemon=True)
         self.turned_at = time.monotonic()
+        self.worked_at: datetime | None = None
         self.faults = FaultBoard()
         self.failures = FailureBoard()
         self._stop_requested: StopRequest = stop_request or threading.Event()
@@ -85,9 +89,14 @@ class Loop(threading.Thread, ABC):
 
     def succeeded(self) -> None:
         """Note that all is well: pauses start over, and what stopped the loop has ended."""
+        self.worked()
         self._backoff.succeeded()
         self.faults.clear(self.name)
         self.failures.clear(self.name)
+
+    def worked(self) -> None:
+        """Note when the loop has done its work."""
+        self.worked_at = datetime.now(UTC)
 
     def connected(self) -> None:
         """Note that the stores answer, while the loop's own work may still fail."""

@@ -13,11 +13,25 @@ from streamworkers.engine.redis.heartbeats import FaultStatus
 SILENT_SECONDS = 45.0
 FORGOTTEN_SECONDS = 3600.0
 _FAULTS = ("faults", "scrape_faults", "failing")
+
+
+class LoopStatus(msgspec.Struct):
+    """What a process tells of one of its loops: when it last worked without an error, and if it works for the fleet.
+
+    `is_leased` is None for a loop that works in every process.
+    """
+
+    name: str
+    worked_at: datetime | None = None
+    is_leased: bool | None = None
+
+
 _SHAPES: dict[str, Any] = {
     **dict.fromkeys(("starts", "queues", "services"), list[str]),
     **dict.fromkeys(("workers", "busy"), int),
     **dict.fromkeys(_FAULTS, list[FaultStatus]),
     "error": str | None,
+    "loops": list[LoopStatus],
 }
 
 _BEAT = """

@@ -17,7 +17,7 @@ MAX_STALE = "max_stale"  # the parameter of jobs that say how large a share of t
 _REOPEN_RUN = """
     UPDATE runs SET status = 'RUNNING', enqueued_at = NULL, completed_at = NULL, completed_count = NULL,
         failed_count = NULL, cancelled_count = NULL, stale_count = NULL, reason = NULL, status_notified = false,
-        late_at = coalesce(late_at, clock_timestamp())
+        late_at = coalesce(late_at, clock_timestamp()), reopened_at = clock_timestamp()
     WHERE id = %s
 """
 _REOPEN_ITEMS = """
@@ -106,8 +106,15 @@ def _report_ends(
         notify_scheduler(connection)
 
 
-def cancel_run(connection: Connection, run: Run) -> int | None:
-    """Cancel a run and its open items; returns the number of items cancelled, or None if the run had ended."""
+def cancel_run(connection: Connection, run: Run, reason: str | None = None) -> int | None:
+    """Cancel a run and its open items; returns the number of items cancelled, or None if the run had ended.
+
+    With a reason, which the run then has, it is to be called in a transaction.
+    """
+    if reason is not None:
+        if not lock_run(connection, run.id):
+            return None
+        connection.execute("UPDATE runs SET reason = %s WHERE id = %s", (reason, run.id))
     row = connection.execute("SELECT cancel_run(%s)", (run.id,)).fetchone()
     assert row is not None
     cancelled: int | None = row[0]

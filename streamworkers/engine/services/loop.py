@@ -9,6 +9,7 @@ import structlog
 
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import ServiceMetrics
+from streamworkers.engine.ledger.processes import LoopStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.faults import describe
 
@@ -91,6 +92,11 @@ class ServiceLoop(Loop):
             self._stop_requested.wait(left)
         self._wake_requested.clear()
 
+    def worked(self) -> None:
+        """Note when a step was done; a turn without the lease does none."""
+        if self._is_stepping:
+            super().worked()
+
     def failed(self, error: Exception) -> None:
         """Note and count it, and give up the lease: another process may be able to do the step."""
         self._metrics.service_failures.labels(self.service.name).inc()
@@ -123,6 +129,14 @@ class PromptLoop(ServiceLoop):
     """Runs a service that people wait for: it can be woken again right after a step."""
 
     SHORTEST_PAUSE_SECONDS = 0.01
+
+
+def describe_loops(loops: Iterable[Loop]) -> list[LoopStatus]:
+    """Return what each loop of this process does, in the order of their names."""
+    return [
+        LoopStatus(loop.name, loop.worked_at, loop.has_lease if isinstance(loop, ServiceLoop) else None)
+        for loop in sorted(loops, key=lambda loop: loop.name)
+    ]
 
 
 def list_leased(loops: Iterable[ServiceLoop]) -> list[str]:

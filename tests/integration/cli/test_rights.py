@@ -122,10 +122,14 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "schedules pause job", 0),
     ("operator", "schedules resume job", 0),
     ("operator", "schedules trigger job", 0),
+    ("viewer", "schedulers list", 0),
+    ("viewer", "schedulers show", 0),
     ("viewer", "schedules list", 0),
     ("viewer", "schedules show job", 0),
     ("viewer", "schedules next job", 0),
     ("viewer", "schedules history job", 0),
+    ("viewer", "schedules next", 0),
+    ("viewer", "schedules history", 0),
     ("viewer", "schedules export schedules.yaml", 0),
     ("operator", "schedules import schedules.yaml", 0),
     ("operator", "schedules remove job", 0),
@@ -270,6 +274,7 @@ def test_a_pool_and_a_scheduler_run_with_the_rights_of_their_users(
         _run_all_kinds(run_as)
         _send_messages(users)
         _wait_for_the_doctor(run_as)
+        wait_until(partial(_names_its_loops, run_as), what="the scheduler has said what its loops do")
         for process in processes:
             assert _is_ready(process)
             assert _scrape_faults(process) == {}
@@ -365,6 +370,11 @@ def _run_all_kinds(run_as: As) -> None:
     assert run_as("operator", "runs", "cancel", str(waiting["run_id"])).code == 0
     for schedule in ("hourly_health_monitoring", "daily_database_cleanup", "weekly_cache_maintenance"):
         assert run_as("operator", "schedules", "trigger", schedule, *ends).code == 0
+
+
+def _names_its_loops(run_as: As) -> bool:
+    rows = {row["name"]: row for row in run_as("viewer", "schedulers", "show", "--json").json}
+    return {"ticker", "run-limits"} <= {name for name, row in rows.items() if row["worked_at"] is not None}
 
 
 def _send_messages(users: Users) -> None:

@@ -12,6 +12,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.schedules import reports as history
 from streamworkers.schedules import run_factory as starter
 from streamworkers.schedules import store, ticks
+from streamworkers.schedules.run_factory import Changes
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import Tick
 
@@ -124,6 +125,32 @@ class TestAfter:
         assert state == "skipped"
         assert reason is not None
         assert reason.startswith("the tick of parent is rejected: no job is named 'gone'")
+
+
+def test_a_run_about_something_else_is_not_what_others_wait_for(
+    ticker: Ticker, add: Add, connection: Connection, clock: Clock, streams: Streams, registry: Registry
+) -> None:
+    parent = add("parent", cron="10 18 * * *", max_instances=2)
+    child = add("child", cron="20 18 * * *", after="parent")
+    ticker.run_once()
+    clock.now = clock.now.replace(hour=18, minute=10)
+    ticker.run_once()
+    clock.now = clock.now.replace(minute=20)
+    ticker.run_once()
+    for changes, state in ((Changes(symbols=("A",)), "waiting"), (Changes(), "started")):
+        run = starter.trigger(connection, streams, registry, "parent", changes)
+        connection.execute(
+            "UPDATE ticks SET session = %s, scheduled_for = %s WHERE run_id = %s",
+            (clock.now.date(), clock.now.replace(second=run.id), run.id),
+        )
+        connection.execute("UPDATE run_items SET status = 'completed' WHERE run_id = %s", (run.id,))
+        connection.execute(
+            "UPDATE runs SET status = 'COMPLETED', completed_count = item_count, completed_at = now() WHERE id = %s",
+            (run.id,),
+        )
+        ticker.run_once()
+        assert [found for _, found, _ in ticks_of(connection, child)] == [state]
+    assert len(runs_of(connection, parent)) == 3
 
 
 def test_a_dependency_sees_the_run_behind_a_tick_that_was_skipped_and_one_by_hand(

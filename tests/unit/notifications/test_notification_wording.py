@@ -92,6 +92,22 @@ class Sent:
             ("It was due at 2026-01-05 17:30 EST",),
         ),
         (
+            "run_too_long",
+            {"schedule": "nightly", "run_id": 7, "reason": "after 905 s"},
+            "nightly was cancelled",
+            ("after 905 s", "Look: streamworkers runs show 7"),
+        ),
+        (
+            "deadline_missed",
+            {"schedule": "nightly", "done_by": "2026-01-06T00:00:00Z", "due_at": "2026-01-05T23:10:00Z"},
+            "nightly is not done",
+            (
+                "It was to be done by 2026-01-05 19:00 EST",
+                "It was due at 2026-01-05 18:10 EST",
+                "Look: streamworkers schedules history nightly",
+            ),
+        ),
+        (
             "schedule_missed",
             {"schedule": "nightly", "reason": "too late"},
             "nightly was missed",

@@ -13,6 +13,8 @@ SENDERS = {
     "message": "streamworkers/notifications/notify.py",
     "run_failed": "streamworkers/engine/ledger/notices.py",
     "run_late": "scheduler/schedule_notices.py",
+    "run_too_long": "scheduler/schedule_notices.py",
+    "deadline_missed": "scheduler/schedule_notices.py",
     "schedule_missed": "scheduler/schedule_notices.py",
     "message_rejected": "scheduler/message_notices.py",
     "data_gap": "scheduler/gap_notices.py",

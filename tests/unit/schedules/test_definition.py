@@ -59,6 +59,8 @@ def test_a_schedule_needs_a_name_and_a_job_and_has_defaults_for_the_rest() -> No
         "after_timeout_seconds": 3600,
         "after_timeout_action": "start",
         "jitter_seconds": 0,
+        "max_run_seconds": None,
+        "done_by": None,
         "user_id": None,
     }
     assert definition.timing is None
@@ -73,6 +75,16 @@ def test_a_schedule_knows_its_timing_and_its_policy() -> None:
     session_rule = nightly(cron="session_close+10m").timing
     assert session_rule is not None
     assert session_rule.rule == SessionMoment("close", timedelta(minutes=10))
+
+
+@pytest.mark.parametrize(
+    ("text", "done_by"), [("19:00", "19:00"), ("'9:05'", "09:05"), ("08:30", "08:30"), ("0:10", "00:10")]
+)
+def test_a_deadline_is_a_time_of_day_however_yaml_reads_it(text: str, done_by: str) -> None:
+    row = f"- {{name: n, job: noop, cron: '@daily', done_by: {text}}}"
+    (definition,) = from_yaml(row)
+    assert definition.done_by == done_by
+    assert from_yaml(to_yaml([definition])) == [definition]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +122,13 @@ def test_a_schedule_knows_its_timing_and_its_policy() -> None:
             {"coalesce": 2},
             "schedule 'nightly': coalesce '2': Input should be a valid boolean, unable to interpret input",
         ),
+        *(
+            (
+                {"done_by": value},
+                f"schedule 'nightly': done_by '{value}': it is not a time of day from 00:00 to 23:59, such as 19:00",
+            )
+            for value in ("24:00", "19", "7pm", "19:00:00", 1440, -1, True, 19.0)
+        ),
         ({"after": "Bars"}, f"schedule 'nightly': after 'Bars': {NAME_RULE}"),
         (
             {"after_timeout_action": "wait"},
@@ -133,6 +152,8 @@ def test_a_schedule_knows_its_timing_and_its_policy() -> None:
                 ("min_coverage", float("nan"), "less than or equal to 1"),
                 ("after_timeout_seconds", -1, "greater than or equal to 0"),
                 ("after_timeout_seconds", 604_801, "less than or equal to 604800"),
+                ("max_run_seconds", 0, "greater than or equal to 1"),
+                ("max_run_seconds", 604_801, "less than or equal to 604800"),
                 ("jitter_seconds", -1, "greater than or equal to 0"),
                 ("jitter_seconds", 86_401, "less than or equal to 86400"),
             )
@@ -171,6 +192,7 @@ def test_values_at_their_bounds_are_accepted() -> None:
         ("min_coverage", 0.0, 1.0),
         ("after_timeout_seconds", 0, 604_800),
         ("jitter_seconds", 0, 86_400),
+        ("max_run_seconds", 1, 604_800),
     ):
         assert [getattr(nightly(**{name: value}), name) for value in (low, high)] == [low, high]
     assert nightly(name="n" * 64, user_id="u" * 200).name == "n" * 64
@@ -219,6 +241,10 @@ def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]
         (
             {"cron": None, "calendar": None, "on_event": "data_load_complete", "after": "bars"},
             "only a schedule with a cron can come after another",
+        ),
+        (
+            {"cron": None, "calendar": None, "on_event": "data_load_complete", "done_by": "19:00"},
+            "only a schedule with a cron has a deadline, because it is that of a tick",
         ),
         ({"cron": "99 * * * *"}, "cron '99 * * * *': minute '99' is not * or of 0-59;"),
         ({"cron": ""}, "cron '' has 0 fields, not 5"),

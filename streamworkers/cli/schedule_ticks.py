@@ -1,0 +1,132 @@
+"""`streamworkers schedules next` and `history`: ticks to come and ticks that were decided, of one schedule or all."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from streamworkers.cli.schedule_files import warn
+from streamworkers.cli.schedule_rows import format_local_time
+from streamworkers.cli.session import Session, json_option, limit_option, messages, parse_since, print_json, print_table
+from streamworkers.database import Connection
+from streamworkers.errors import BadInputError, UsageError
+from streamworkers.schedules import reports, store
+from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.reports import TICK_STATES, TickFilter
+from streamworkers.schedules.upcoming import UpcomingTick, list_upcoming
+
+_USUAL_COUNT = 10
+_MOST_TICKS = 1000
+
+
+@click.command("next", short_help="Show the next ticks of a schedule, or of all.")
+@click.argument("name", required=False)
+@click.option(
+    "--count",
+    type=click.IntRange(1, _MOST_TICKS),
+    help=f"The most ticks to show.  [default: {_USUAL_COUNT}; with --until {_MOST_TICKS}]",
+)
+@click.option("--from", "start", help="Start at this date or ISO time, in New York.  [default: now]")
+@click.option("--until", help="Show only ticks before this date or ISO time, in New York.")
+@json_option
+def next_ticks(name: str | None, count: int | None, start: str | None, until: str | None, as_json: bool) -> None:
+    """Show the next ticks of schedule NAME, or of all schedules that are not paused, in their time zones and in UTC."""
+    with Session.open().database() as connection:
+        definitions = [_require_ticking(connection, name)] if name is not None else _find_ticking(connection)
+    most = count or (_USUAL_COUNT if until is None else _MOST_TICKS)
+    since = parse_since(start) if start is not None else datetime.now(UTC)
+    before = parse_since(until) if until is not None else None
+    upcoming = list_upcoming(definitions, since, before, most)
+    rows = [_describe(each) for each in upcoming]
+    if as_json:
+        print_json(rows)
+    elif name is not None:
+        print_table(rows, {"local": definitions[0].timezone, "utc": "UTC"}, "no more ticks")
+    else:
+        for row, (definition, tick) in zip(rows, upcoming, strict=True):
+            row["time"] = format_local_time(tick.moment, definition.timezone)
+        columns = {"time": "time", "utc": "UTC", "schedule": "schedule", "job": "job", "after": "after"}
+        print_table(rows, columns, "no more ticks")
+    if name is not None:
+        _explain(definitions[0], len(rows), most, before)
+    elif len(rows) == most and count is None and until is not None:
+        messages.print(f"these are the first {most} ticks: --from starts later", markup=False)
+
+
+def _require_ticking(connection: Connection, name: str) -> ScheduleDefinition:
+    definition = store.require_schedule(connection, name).require_definition()
+    if definition.timing is None:
+        raise BadInputError(f"schedule {name!r} has no cron: it is started by {definition.on_event}")
+    return definition
+
+
+def _find_ticking(connection: Connection) -> list[ScheduleDefinition]:
+    """The schedules that tick; says which are paused, which only an event starts, and which are invalid."""
+    paused, by_event, found = [], [], []
+    for schedule in store.list_schedules(connection):
+        try:
+            definition = schedule.require_definition()
+            if definition.timing is None:
+                by_event.append(schedule.name)
+            elif not definition.enabled:
+                paused.append(schedule.name)
+            else:
+                found.append(definition)
+        except UsageError as error:
+            warn(f"{schedule.name}: {error}")
+    for names, what in ((paused, "paused"), (by_event, "started by an event")):
+        if names:
+            messages.print(f"not shown, because {what}: {', '.join(names)}", markup=False, soft_wrap=True)
+    return found
+
+
+def _describe(upcoming: UpcomingTick) -> dict[str, Any]:
+    definition, tick = upcoming
+    assert definition.timing is not None
+    return {
+        "schedule": definition.name,
+        "job": definition.job,
+        "local": tick.moment.astimezone(definition.timing.zone).isoformat(),
+        "timezone": definition.timezone,
+        "utc": tick.moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "session": tick.session.isoformat(),
+        "after": definition.after,
+    }
+
+
+def _explain(definition: ScheduleDefinition, shown: int, most: int, before: datetime | None) -> None:
+    if not definition.enabled:
+        messages.print(f"schedule {definition.name} is paused", markup=False)
+    if shown < most and before is None:
+        messages.print(f"the calendar {definition.calendar} ends there", markup=False)
+
+
+@click.command(short_help="Show decided ticks, of a schedule or of all.")
+@click.argument("name", required=False)
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(TICK_STATES), help="Only ticks in this state; repeatable."
+)
+@click.option("--since", help="Only ticks due since this date or ISO time, in New York.")
+@click.option("--until", help="Only ticks due before this date or ISO time, in New York.")
+@limit_option
+@json_option
+def history(
+    name: str | None, states: tuple[str, ...], since: str | None, until: str | None, limit: int, as_json: bool
+) -> None:
+    """Show the newest ticks of schedule NAME, or of all schedules, and their outcomes, the newest first."""
+    first, last = (parse_since(text) if text is not None else None for text in (since, until))
+    with Session.open().database() as connection:
+        schedule = store.require_schedule(connection, name) if name is not None else None
+        wanted = TickFilter(schedule.id if schedule is not None else None, states, first, last)
+        rows = reports.find_ticks(connection, wanted, limit)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        missing = (row["detail"] or {}).get("missing", [])
+        row["why"] = " ".join(filter(None, (row["reason"], f"missing: {', '.join(missing[:10])}" if missing else "")))
+        row["seconds"] = None if row["seconds"] is None else f"{row['seconds']:,.2f}"
+        row["tick"] = format_local_time(row["scheduled_for"], row["timezone"])
+    columns = {"tick": "tick", "state": "state", "run_id": "run", "status": "status", "seconds": "seconds"}
+    names = {"schedule": "schedule"} if name is None else {}
+    print_table(rows, {**names, **columns, "why": "why"}, "no ticks yet" if name and not states else "no such ticks")
