@@ -9,8 +9,11 @@ import structlog
 from streamworkers.faults import hide_secrets
 
 
-def configure_logs(level: str, style: str) -> None:
-    """Set the minimum level and the format (`auto`, `console` or `json`) of all logs of this process."""
+def configure_logs(level: str, style: str, *processors: structlog.typing.Processor) -> None:
+    """Set the minimum level and the format (`auto`, `console` or `json`) of all logs of this process.
+
+    Further processors can add fields to every event.
+    """
     as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
     # Formatted by rich, the parts of a URL would not stand together.
     console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -24,11 +27,12 @@ def configure_logs(level: str, style: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *processors,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         # Writes a line in one call: the supervisor and its workers share the stream.
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(getattr(sys.stderr, "behind", sys.stderr)),
         cache_logger_on_first_use=False,
     )
     # Hides a warning for every attempt to reconnect; the services log a lost database once.

@@ -165,6 +165,27 @@ def _leave_a_thread(item: Item, context: Context[Any]) -> Iterator[Outcome]:
     return iter([Completed(item, item.symbol)])
 
 
+def _log(item: Item, context: Context[Any]) -> Iterator[Outcome]:
+    """Log in each way that there is, in the item's turn and in a thread."""
+    del context
+    structlog.get_logger().info("by structlog", symbol="ITS OWN")
+    try:
+        raise ValueError("by itself")
+    except ValueError:
+        logging.getLogger("desk").exception("by %s of redis://me:hunter2@host", "logging")
+    logging.getLogger("httpx").info("with a token")
+    print("by print,", "one line")
+    print("by standard error", file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("by a warning", stacklevel=1)
+    print("without an end", end="")
+    thread = threading.Thread(target=lambda: print("by a thread"))
+    thread.start()
+    thread.join()
+    return iter([Completed(item, item.symbol)])
+
+
 thread_errors: list[str] = []
 EXECUTE: Mapping[str, Callable[[Item, Context[Any]], Iterator[Outcome]]] = {
     "HALF_WAY": _raise(ValueError("half way")),
@@ -190,6 +211,7 @@ EXECUTE: Mapping[str, Callable[[Item, Context[Any]], Iterator[Outcome]]] = {
     "LEAVES_A_PROCESS": _leave_a_process,
     "LEAVES_AN_ALARM": _leave_an_alarm,
     "LEAVES_A_THREAD": _leave_a_thread,
+    "LOGS": _log,
 }
 
 
@@ -233,6 +255,7 @@ def _fork_failed() -> None:
 
 
 SAVE: Mapping[str, Callable[[Connection], Iterable[Any] | None]] = {
+    "LOGS": lambda _: print("by save"),
     "SAVE_INTERRUPTED": _save_raise(KeyboardInterrupt("by hand")),
     "SAVE_HANGS": _save_hang,
     "SAVE_EXIT_0": lambda _: sys.exit(0),

@@ -18,6 +18,7 @@ from streamworkers.engine.protocol import BatchReport, Reporter
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished, FinishedBatch
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.worker.call_log import WatchedList, logging_call
 from streamworkers.engine.worker.decide import Decisions
 from streamworkers.engine.worker.session import SaveError, call_user_code, require_open_transaction
 from streamworkers.engine.worker.unfinished import CommittedBatch, ExecutedBatch, Unfinished
@@ -71,7 +72,7 @@ class BatchCommitter:
                 if mine:
                     self.reporter.save_started()
                     with self.ending_children(run):
-                        report.events = _save(connection, save, mine)
+                        report.events = _save(connection, run, save, mine)
                 self.reporter.committing(run, [update.seq for update in (*completions, *failures, *stops)])
                 moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
                 moved |= ledger.stop_run(connection, run, self.consumer, started_at, stops) if stops else set()
@@ -216,10 +217,15 @@ def _may_be_last(finished: Finished) -> bool:
     return finished.open_left is not None and finished.open_left <= 0
 
 
-def _save(connection: Connection, save: Save, completed: Sequence[Completed]) -> int:
+def _save(connection: Connection, run: Run, save: Save, completed: Sequence[Completed]) -> int:
     """Call the job's `save` and add its events to the outbox; returns their number. Raises SaveError."""
+
+    def call() -> list[Event]:
+        with logging_call(run.id, run.job, [outcome.item for outcome in completed]):
+            return list(save(lend(connection), WatchedList(completed, lambda outcome: outcome.item)))
+
     try:
-        events = call_user_code(connection, lambda: list(save(lend(connection), completed)), in_save=True)
+        events = call_user_code(connection, call, in_save=True)
         # A transaction that cannot be committed would be rolled back without an error.
         require_open_transaction(connection)
     except SystemExit:

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from streamworkers.engine.job import require_observations, require_tallies
 from streamworkers.engine.outcome import Failed, Outcome, require_outcome
 from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.worker.call_log import WatchedList, logging_call
 from streamworkers.engine.worker.unfinished import Call
 from streamworkers.errors import PermanentError, StopRunError
 from streamworkers.faults import describe, describe_stack
@@ -38,12 +39,14 @@ def fail_entry(entry: Entry, error: BaseException) -> Failed:
 
 def execute_batch(call: Call, batch: Sequence[Entry]) -> dict[int, Outcome]:
     """Call the handler; returns outcomes by seq. Raises for a wrong outcome or tally, too."""
-    outcomes = call.job.execute([entry.item for entry in batch], call.context)
-    try:
-        found = _require_outcomes(batch, outcomes)
-    finally:
-        if isinstance(outcomes, Generator):
-            outcomes.close()  # whatever it does at its end, it does now
+    items = WatchedList((entry.item for entry in batch), lambda item: item)
+    with logging_call(call.run.id, call.run.job, items):
+        outcomes = call.job.execute(items, call.context)
+        try:
+            found = _require_outcomes(batch, outcomes)
+        finally:
+            if isinstance(outcomes, Generator):
+                outcomes.close()  # whatever it does at its end, it does now
     require_tallies(call.job.counters, call.context.tallies)
     require_observations(call.job.histograms, call.context.observations)
     return found

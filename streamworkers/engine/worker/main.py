@@ -15,6 +15,7 @@ from streamworkers.engine.processes import become_subreaper, die_with_parent, se
 from streamworkers.engine.protocol import StatusPipe
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import JobClass, Registry, load_job_classes
+from streamworkers.engine.worker.call_log import add_call_fields, take_over_output
 from streamworkers.engine.worker.worker import Worker
 from streamworkers.errors import UsageError
 from streamworkers.logs import configure_logs
@@ -53,7 +54,8 @@ def run_worker(
 ) -> None:
     """Connect, make the jobs, which are loaded unless they are given, and work until SIGTERM."""
     settings = load_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, add_call_fields)
+    take_over_output(settings.log_level)
     if settings.redis_url is None or settings.database_url is None:
         raise UsageError(
             "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
