@@ -158,7 +158,7 @@ def _height(part: RenderableType) -> int:
 
 
 def _headline(now: Overview) -> Text:
-    text = Text(f"streamworkers {now.at.astimezone():%Y-%m-%d %H:%M:%S}  ")
+    text = Text(f"streamworkers {now.at.astimezone():%Y-%m-%d %H:%M:%S %Z}  ")
     text.append(now.status, style=_STYLES[now.status])
     for component in now.components:
         if component.status != "ok":

@@ -14,6 +14,7 @@ from streamworkers.market.universes.store import parse_names, read_memberships
 from streamworkers.schedules import store
 from streamworkers.schedules.defaults import default_schedules
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.problems import find_problems, require_no_circle, require_target
 from streamworkers.schedules.yaml_file import YamlLimits, from_yaml, to_yaml
 
 
@@ -46,7 +47,11 @@ def import_yaml(file: Path, as_json: bool) -> None:
     except UsageError as error:
         raise BadInputError(f"{file}: {error}") from None
     with session.database() as connection:
-        outcomes = _save_all(connection, definitions, replace=True)
+        outcomes = _save_all(connection, definitions, replace=True, requires_target=True)
+        problems = find_problems(connection, installed_jobs())
+    for definition in definitions:
+        if definition.name in problems:
+            warn(f"{definition.name}: {problems[definition.name].text}")
     _print_outcomes(outcomes, as_json)
 
 
@@ -58,7 +63,7 @@ def install_defaults(replace: bool, as_json: bool) -> None:
     session = Session.open()
     definitions = default_schedules(session.settings)
     with session.database() as connection:
-        outcomes = _save_all(connection, definitions, replace=replace)
+        outcomes = _save_all(connection, definitions, replace=replace, requires_target=False)
         known = read_memberships(connection)
     _print_outcomes(outcomes, as_json)
     empty = [name for name in parse_names(session.settings.job_universes) if not known.get(name)]
@@ -71,16 +76,24 @@ def warn(message: str) -> None:
     messages.print(message, markup=False, soft_wrap=True)
 
 
-def _save_all(connection: Connection, definitions: list[ScheduleDefinition], *, replace: bool) -> list[tuple[str, str]]:
-    """Save definitions in one transaction; returns the name and the outcome of each."""
+def _save_all(
+    connection: Connection, definitions: list[ScheduleDefinition], *, replace: bool, requires_target: bool
+) -> list[tuple[str, str]]:
+    """Save definitions in one transaction; returns the name and the outcome of each.
+
+    Unless it `requires_target`, the universe of a definition may be imported later.
+    """
     registry = installed_jobs()
     for definition in definitions:
         definition.require_sound(registry)
+    require_no_circle({definition.name: definition.after for definition in definitions})
     outcomes = []
     with connection.transaction():
         store.lock_edits(connection)
         for definition in definitions:
             before = store.find_schedule(connection, definition.name)
+            if requires_target:
+                require_target(connection, definition, before.definition if before is not None else None)
             if before is None:
                 store.save_schedule(connection, definition)
                 outcomes.append((definition.name, "added"))

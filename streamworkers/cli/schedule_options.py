@@ -17,33 +17,37 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job."),
     click.option("--cron", help="Five fields, six with seconds first, @daily, session_close+10m, or 'every 90m'."),
     click.option("--every", help="Tick at this interval: 90m, or '90m from 2026-01-05 09:30'."),
-    click.option("--on-event", type=click.Choice(EVENTS), help="The event that starts it."),
+    click.option("--on-event", metavar="EVENT", help=f"The event that starts it: {', '.join(EVENTS)}."),
     click.option("--timezone", help="Time zone of the cron.  [default: America/New_York]"),
     click.option("--calendar", help="Tick only on sessions of this exchange, such as XNYS."),
     click.option(
         "--catch-up",
-        type=click.Choice(["skip", "latest", "all"]),
+        metavar="[skip|latest|all]",
         help="Which of the ticks that are too late to start.  [default: latest]",
     ),
     click.option(
-        "--misfire-grace-seconds", type=int, help="Seconds a tick may be late and still start.  [default: 300]"
+        "--misfire-grace-seconds", metavar="NUMBER", help="Seconds a tick may be late and still start.  [default: 300]"
     ),
-    click.option("--max-instances", type=int, help="The most runs that may be open at once.  [default: 1]"),
+    click.option("--max-instances", metavar="NUMBER", help="The most runs that may be open at once.  [default: 1]"),
     click.option(
         "--coalesce/--no-coalesce",
         default=None,
         help="Start only the newest of several ticks that are on time.  [default: coalesce]",
     ),
     click.option("--after", help="Wait for the run of this schedule in the same session."),
-    click.option("--min-coverage", type=float, help="Share of that run's items that must be completed.  [default: 1]"),
-    click.option("--after-timeout-seconds", type=int, help="The longest wait for that run.  [default: 3600]"),
+    click.option(
+        "--min-coverage", metavar="SHARE", help="Share of that run's items that must be completed.  [default: 1]"
+    ),
+    click.option("--after-timeout-seconds", metavar="NUMBER", help="The longest wait for that run.  [default: 3600]"),
     click.option(
         "--after-timeout-action",
-        type=click.Choice(["start", "skip"]),
+        metavar="[start|skip]",
         help="What to do when --after-timeout-seconds has passed.  [default: start]",
     ),
-    click.option("--jitter-seconds", type=int, help="Delay each tick by up to this many seconds.  [default: 0]"),
-    click.option("--max-run-seconds", type=int, help="Cancel a run that takes longer.  [default: no limit]"),
+    click.option(
+        "--jitter-seconds", metavar="NUMBER", help="Delay each tick by up to this many seconds.  [default: 0]"
+    ),
+    click.option("--max-run-seconds", metavar="NUMBER", help="Cancel a run that takes longer.  [default: no limit]"),
     click.option("--done-by", help="Notify if a run is not done at this time of day in the time zone, such as 19:00."),
     click.option("--user-id", help="The user that owns the schedule."),
 ]

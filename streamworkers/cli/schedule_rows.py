@@ -5,20 +5,23 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from streamworkers.database import Connection
+from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import UsageError
 from streamworkers.schedules import reports, store
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.problems import ScheduleProblem, find_problems
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.timing import zone_named
 
 
-def list_with_last(connection: Connection) -> list[tuple[Schedule, dict[str, Any]]]:
-    """Every schedule with its newest tick."""
-    last = reports.last_runs(connection)
-    return [(schedule, last.get(schedule.id, {})) for schedule in store.list_schedules(connection)]
+def list_rows(connection: Connection) -> list[dict[str, Any]]:
+    """Every schedule with its newest tick, and with what is wrong with it."""
+    last, problems = reports.last_runs(connection), find_problems(connection, installed_jobs())
+    every = store.list_schedules(connection)
+    return [to_json(schedule, last.get(schedule.id, {}), problems.get(schedule.name)) for schedule in every]
 
 
-def to_json(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
+def to_json(schedule: Schedule, last: dict[str, Any], problem: ScheduleProblem | None = None) -> dict[str, Any]:
     """A schedule and its newest tick. The next tick is computed if the row was written by hand and not planned yet."""
     definition = schedule.definition
     fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
@@ -29,7 +32,7 @@ def to_json(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
         "id": schedule.id,
         **fields,
         "next_run_at": schedule.next_run_at or _compute_first_tick(definition),
-        "problem": schedule.problem or schedule.broken,
+        "problem": problem.text if problem is not None else None,
         "last_tick": last.get("scheduled_for"),
         "last_state": last.get("state"),
         "last_run": last.get("run_id"),

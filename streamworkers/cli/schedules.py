@@ -1,13 +1,14 @@
 """`streamworkers schedules`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import click
 
 from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
 from streamworkers.cli.schedule_options import collect_fields, definition_options
-from streamworkers.cli.schedule_rows import format_local_time, list_with_last, to_json
+from streamworkers.cli.schedule_rows import format_local_time, list_rows
 from streamworkers.cli.schedule_ticks import history, next_ticks
 from streamworkers.cli.schedule_trigger import trigger
 from streamworkers.cli.session import F, Session, json_option, print_json, print_table
@@ -18,6 +19,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.pausing import find_paused_with_all, pause_all, resume_all
+from streamworkers.schedules.problems import require_target
 from streamworkers.schedules.yaml_file import OLD_FIELDS
 
 name_argument: Callable[[F], F] = click.argument("name")
@@ -45,7 +47,7 @@ def schedules() -> None:
 def list_schedules(as_json: bool) -> None:
     """List all schedules with their next and last ticks."""
     with Session.open().database() as connection:
-        rows = [to_json(schedule, row) for schedule, row in list_with_last(connection)]
+        rows = list_rows(connection)
         with_all = find_paused_with_all(connection)
     for row in rows:
         row["paused_with_all"] = row["name"] in with_all
@@ -78,11 +80,15 @@ def show(name: str, as_json: bool) -> None:
     """Show all fields of a schedule."""
     with Session.open().database() as connection:
         store.require_schedule(connection, name)
-        row = next(to_json(schedule, last) for schedule, last in list_with_last(connection) if schedule.name == name)
+        row = next(row for row in list_rows(connection) if row["name"] == name)
     if as_json:
         print_json(row)
         return
-    fields = [{"field": field, "value": value} for field, value in row.items() if value is not None]
+    fields = [
+        {"field": field, "value": format_local_time(value, row["timezone"]) if isinstance(value, datetime) else value}
+        for field, value in row.items()
+        if value is not None
+    ]
     print_table(fields, {"field": "field", "value": "value"}, "")
 
 
@@ -100,6 +106,7 @@ def add(name: str, paused: bool, as_json: bool, **options: Any) -> None:
     registry = installed_jobs()
     definition.require_sound(registry)
     with Session.open().database() as connection:
+        require_target(connection, definition, None)
         store.save_schedule(connection, definition)
         warn_of_unknown_symbols(connection, registry[definition.job], definition.symbols)
         _answer(connection, name, "added", as_json)
@@ -113,7 +120,6 @@ def add(name: str, paused: bool, as_json: bool, **options: Any) -> None:
     "--clear",
     "cleared",
     multiple=True,
-    type=click.Choice([*_CLEARABLE, "task_params"]),
     metavar="FIELD",
     help=f"Clear a field: {', '.join(_CLEARABLE)}.",
 )
@@ -131,6 +137,7 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
             fields["parameters"] = kept.get("parameters", {}) | fields["parameters"]
         definition = ScheduleDefinition.parse(kept | fields | ({"name": new_name} if new_name else {}))
         definition.require_sound(registry)
+        require_target(connection, definition, before)
         store.save_schedule(connection, definition, old_name=name)
         warn_of_unknown_symbols(connection, registry[definition.job], definition.symbols)
         _answer(connection, definition.name, "changed", as_json)
@@ -197,6 +204,8 @@ schedules.add_command(install_defaults)
 
 def _rename_old_field(field: str) -> str:
     new = OLD_FIELDS.get(field, field)
+    if new not in _CLEARABLE:
+        raise BadInputError(f"--clear {field!r}: it is not {', '.join(_CLEARABLE[:-1])} or {_CLEARABLE[-1]}")
     if new != field:
         warn(f"the field {field} is now named {new}; the next release does not accept the old name")
     return new
@@ -205,17 +214,22 @@ def _rename_old_field(field: str) -> str:
 def _set_enabled(name: str, *, enabled: bool, as_json: bool) -> None:
     with Session.open().database() as connection:
         store.require_schedule(connection, name)
+        before = {row["name"]: row["problem"] for row in list_rows(connection)}
         store.set_enabled(connection, name, enabled)
-        _answer(connection, name, "resumed" if enabled else "paused", as_json)
+        _answer(connection, name, "resumed" if enabled else "paused", as_json, before)
 
 
-def _answer(connection: Connection, name: str, verb: str, as_json: bool) -> None:
-    schedule = store.require_schedule(connection, name)
-    row = to_json(schedule, {})
+def _answer(
+    connection: Connection, name: str, verb: str, as_json: bool, before: Mapping[str, str | None] | None = None
+) -> None:
+    """Say what was done, and what is wrong now; with the problems of all schedules from `before`, also of others."""
+    rows = {row["name"]: row for row in list_rows(connection)}
+    row = rows[name]
     following = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else ""
     _done(row, f"schedule {name} {verb}" + (f"; its next tick is {following}" if following else ""), as_json)
-    if row["problem"]:
-        warn(f"{name}: {row['problem']}")
+    for other, shown in rows.items():
+        if shown["problem"] and (other == name or (before is not None and shown["problem"] != before.get(other))):
+            warn(f"{other}: {shown['problem']}")
 
 
 def _done(row: dict[str, Any], text: str, as_json: bool) -> None:

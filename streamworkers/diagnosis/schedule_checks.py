@@ -8,9 +8,15 @@ from streamworkers.diagnosis.snapshot import Snapshot
 _WHERE = "schedules"
 
 
-def find_unplannable(snapshot: Snapshot) -> Iterator[Finding]:
-    """Enabled schedules that cannot be planned."""
+def find_broken_schedules(snapshot: Snapshot) -> Iterator[Finding]:
+    """Enabled schedules that cannot be planned, or whose ticks cannot start a run."""
     for name, problem in snapshot.schedule_state["problems"].items():
+        yield Finding(f"schedule {name}", problem)
+
+
+def find_paused_links(snapshot: Snapshot) -> Iterator[Finding]:
+    """Enabled schedules that come after one that is paused."""
+    for name, problem in snapshot.schedule_state["waits_for_paused"].items():
         yield Finding(f"schedule {name}", problem)
 
 

@@ -31,6 +31,8 @@ from streamworkers.notifications.store.standing import (
     read_step_ages,
 )
 from streamworkers.schedules import reports as schedule_reports
+from streamworkers.schedules.problems import find_problems
+from streamworkers.schedules.store import list_paused
 
 MOST_UNPREPARED = 20
 MOST_STALE = 20
@@ -150,8 +152,15 @@ class Snapshot:
 
     @cached_property
     def schedule_state(self) -> dict[str, Any]:
-        """Ticks of the window by state, schedules that cannot be planned, and overdue ticks."""
-        return schedule_reports.schedule_state(self.connection, self.window_start)
+        """Ticks of the window by state, overdue ticks, and what is wrong with enabled schedules, by their names."""
+        problems = find_problems(self.connection, self.registry)
+        paused = list_paused(self.connection)
+        by_kind: dict[bool, dict[str, str]] = {True: {}, False: {}}
+        for name, problem in sorted(problems.items()):
+            if name not in paused:
+                by_kind[problem.is_broken][name] = problem.text
+        state = schedule_reports.schedule_state(self.connection, self.window_start)
+        return {**state, "problems": by_kind[True], "waits_for_paused": by_kind[False]}
 
     @cached_property
     def late_events(self) -> int:

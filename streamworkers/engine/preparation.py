@@ -14,6 +14,7 @@ from streamworkers.database import Connection, fetch_value
 from streamworkers.engine.job import ItemKind, Job, RunRequest
 from streamworkers.errors import BadInputError, FaultKind, PrepareError, Store, UnknownNameError, UsageError
 from streamworkers.faults import StoreFaultError, describe, is_transient, word_fault
+from streamworkers.field_errors import word_rule
 from streamworkers.symbols import find_symbol_error
 
 MOST_LOST = 3
@@ -159,7 +160,9 @@ def require_parameters(job: Job[Any], parameters: dict[str, Any]) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(f"parameter {name}={first['input']!r} of job {job.name!r}: {first['msg']}") from None
+        rule = word_rule(first, job.parameters.model_fields)
+        value = "" if first["type"] == "missing" else f"={first['input']!r}"
+        raise BadInputError(f"parameter {name}{value} of job {job.name!r}: {rule}") from None
 
 
 def _require_key(key: str | None) -> None:

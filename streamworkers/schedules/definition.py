@@ -12,17 +12,18 @@ from streamworkers.engine.preparation import require_parameters
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
+from streamworkers.field_errors import word_rule
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.sessions import require_calendar
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.market.universes.store import parse_names
 from streamworkers.schedules.deadline import parse_done_by
+from streamworkers.schedules.name_rule import SCHEDULE_NAME, SCHEDULE_NAME_IN_WORDS
 from streamworkers.schedules.planner import CatchUp, Policy
 from streamworkers.schedules.timing import Timing, zone_named
 
 EVENTS = (DATA_LOAD_COMPLETE,)
 MOST_SYMBOLS = 10_000
-_NAME = r"^[a-z][a-z0-9_]{0,63}$"
 _MOST_SECONDS = 604_800
 
 
@@ -50,7 +51,7 @@ class ScheduleDefinition(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=SCHEDULE_NAME)
     job: str
     target: Target | None = None
     timeframe: str | None = None
@@ -64,7 +65,7 @@ class ScheduleDefinition(BaseModel):
     misfire_grace_seconds: int = Field(300, ge=0, le=_MOST_SECONDS)
     max_instances: int = Field(1, ge=1, le=1000)
     coalesce: bool = True
-    after: str | None = Field(None, pattern=_NAME)
+    after: str | None = Field(None, pattern=SCHEDULE_NAME)
     min_coverage: float = Field(1.0, ge=0, le=1)
     after_timeout_seconds: int = Field(3600, ge=0, le=_MOST_SECONDS)
     after_timeout_action: Literal["start", "skip"] = "start"
@@ -94,11 +95,11 @@ class ScheduleDefinition(BaseModel):
             return cls.model_validate(dict(fields))
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "it"
-            rule = first["msg"].removeprefix("Value error, ")
-            raise BadInputError(
-                f"schedule {str(fields.get('name'))[:80]!r}: {place} {str(first['input'])[:120]!r}: {rule}"
-            ) from None
+            # A key of a mapping that breaks a rule is followed by a mark of the validator's own.
+            place = ".".join(str(part) for part in first["loc"] if part != "[key]") or "it"
+            rule = word_rule(first, cls.model_fields, {SCHEDULE_NAME: SCHEDULE_NAME_IN_WORDS})
+            value = "" if first["type"] == "missing" else f" {str(first['input'])[:120]!r}"
+            raise BadInputError(f"schedule {str(fields.get('name'))[:80]!r}: {place}{value}: {rule}") from None
 
     @cached_property
     def timing(self) -> Timing | None:
@@ -123,13 +124,10 @@ class ScheduleDefinition(BaseModel):
             raise BadInputError(f"schedule {self.name!r}: {error}") from None
 
     def _require_sound(self, registry: Registry) -> None:
-        job = registry[self.job]
-        require_parameters(job, self.parameters)
+        self.require_startable(registry)
         zone_named(self.timezone)
         if self.calendar is not None:
             require_calendar(self.calendar)
-        if self.timeframe is not None:
-            timeframe_named(self.timeframe)
         if self.cron is None and self.on_event is None:
             raise BadInputError("it needs a cron, or the event that starts it")
         if self.on_event is not None and self.on_event not in EVENTS:
@@ -142,6 +140,13 @@ class ScheduleDefinition(BaseModel):
             raise BadInputError("only a schedule with a cron has a deadline, because it is that of a tick")
         if self.timing is not None and next(self.timing.after(datetime.now(UTC)), None) is None:
             raise BadInputError(f"cron {self.cron!r} has no tick left in calendar {self.calendar}")
+
+    def require_startable(self, registry: Registry) -> None:
+        """Check what a run of it needs, but whether its universe exists. Raises UnknownNameError and BadInputError."""
+        job = registry[self.job]
+        require_parameters(job, self.parameters)
+        if self.timeframe is not None:
+            timeframe_named(self.timeframe)
         if self.target is None and not job.parts and self.on_event is None:
             raise BadInputError(f"job {job.name!r} is about symbols: name a universe or symbols")
         if self.target is not None and self.target.universe is not None:

@@ -181,15 +181,10 @@ def tick_counts(connection: Connection, since: datetime) -> list[Row]:
 
 
 def schedule_state(connection: Connection, since: datetime) -> Row:
-    """Ticks decided since then by state, enabled schedules that cannot be planned, and the number of overdue ticks."""
+    """Ticks decided since then by state, and the number of overdue ticks."""
     counts: dict[str, int] = dict(
         connection.execute(
             "SELECT state, sum(tick_count)::bigint FROM ticks WHERE decided_at >= %s GROUP BY state", (since,)
-        ).fetchall()
-    )
-    problems: dict[str, str] = dict(
-        connection.execute(
-            "SELECT name, problem FROM schedules WHERE enabled AND problem IS NOT NULL ORDER BY name"
         ).fetchall()
     )
     row = connection.execute(
@@ -197,7 +192,7 @@ def schedule_state(connection: Connection, since: datetime) -> Row:
         (OVERDUE_SECONDS,),
     ).fetchone()
     assert row is not None
-    return {**{state: counts.get(state, 0) for state in TICK_STATES}, "problems": problems, "overdue": row[0]}
+    return {**{state: counts.get(state, 0) for state in TICK_STATES}, "overdue": row[0]}
 
 
 def _coverage(row: Row) -> float:

@@ -16,7 +16,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.timeframes import timeframe_named
-from streamworkers.market.universes.store import resolve
+from streamworkers.market.universes.store import list_universe_names, require_universes, resolve
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.store import Schedule
@@ -106,6 +106,8 @@ def submit_trigger(connection: Connection, name: str, actor: Actor) -> Submitted
     with connection.transaction():
         schedule, tick = _insert_tick_by_hand(connection, name)
         definition = schedule.require_definition()
+        if definition.target is not None and definition.target.universe is not None:
+            require_universes(definition.target.universe, list_universe_names(connection))
         target = {} if definition.target is None else definition.target.model_dump(mode="json", exclude_none=True)
         fields = {"timeframe": definition.timeframe, "user": actor.user}
         request = {"job": definition.job, "parameters": definition.parameters, **target, **fields}

@@ -61,6 +61,11 @@ def list_names(connection: Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM schedules WHERE cron IS NOT NULL").fetchall()]
 
 
+def list_paused(connection: Connection) -> set[str]:
+    """The names of all schedules that are paused."""
+    return {name for (name,) in connection.execute("SELECT name FROM schedules WHERE NOT enabled").fetchall()}
+
+
 def read_owners(connection: Connection, schedule_ids: Sequence[int]) -> dict[int, str | None]:
     """The user of each of these schedules that exist."""
     rows = connection.execute("SELECT id, user_id FROM schedules WHERE id = ANY(%s)", (list(schedule_ids),))

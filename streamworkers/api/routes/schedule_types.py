@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.problems import ScheduleProblem
 from streamworkers.schedules.store import Schedule
 
 
@@ -75,7 +76,7 @@ class PreviewBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ScheduleView(msgspec.Struct):
-    """A schedule, with its next tick and its newest one; of an invalid row, `problem` says why it is.
+    """A schedule, with its next tick and its newest one; `problem` says why it cannot start runs, or waits in vain.
 
     `warnings`, of one schedule, are about symbols of which no bars are stored, if the job needs bars.
     """
@@ -162,7 +163,7 @@ class Triggered(msgspec.Struct):
     run_id: UUID
 
 
-def show_schedule_row(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any]:
+def show_schedule_row(schedule: Schedule, last: dict[str, Any], problem: ScheduleProblem | None) -> dict[str, Any]:
     """Return the fields of a ScheduleView."""
     definition = schedule.definition
     fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
@@ -174,7 +175,7 @@ def show_schedule_row(schedule: Schedule, last: dict[str, Any]) -> dict[str, Any
         **fields,
         "name": schedule.name,
         "next_run_at": schedule.next_run_at,
-        "problem": schedule.problem or schedule.broken,
+        "problem": problem.text if problem is not None else None,
         "last_tick": last.get("scheduled_for"),
         "last_state": last.get("state"),
         "last_run": last.get("run_id"),

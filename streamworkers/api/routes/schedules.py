@@ -25,6 +25,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.bars.unknown_symbols import describe_without_bars
 from streamworkers.schedules import reports, run_factory, store
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.problems import find_problems, require_target
 from streamworkers.schedules.store import Schedule
 
 
@@ -53,7 +54,9 @@ def _may_see(call: ApiCall, schedule: Schedule) -> bool:
 
 def _show_schedules(call: ApiCall) -> ApiAnswer:
     """List schedules, yours and those of nobody, each with its next and its newest tick."""
-    return ApiAnswer({"schedules": [show_schedule_row(each, last) for each, last in list_visible(call)]})
+    problems = find_problems(call.connection, _jobs())
+    rows = [show_schedule_row(each, last, problems.get(each.name)) for each, last in list_visible(call)]
+    return ApiAnswer({"schedules": rows})
 
 
 def _show_schedule(call: ApiCall) -> ApiAnswer:
@@ -133,7 +136,8 @@ def _trigger(call: ApiCall) -> ApiAnswer:
 
 def _answer(call: ApiCall, schedule: Schedule) -> ApiAnswer:
     last = reports.last_runs(call.connection).get(schedule.id, {})
-    body = show_schedule_row(schedule, last) | {"warnings": _warnings(call, schedule)}
+    problem = find_problems(call.connection, _jobs()).get(schedule.name)
+    body = show_schedule_row(schedule, last, problem) | {"warnings": _warnings(call, schedule)}
     return tag_answer(call, ApiAnswer(body), schedule.version)
 
 
@@ -158,6 +162,7 @@ def _check_definition(call: ApiCall, given: dict[str, Any], before: Schedule | N
         raise Problem(403, "forbidden", "only an admin gives a schedule to another user")
     definition = ScheduleDefinition.parse(given)
     definition.require_sound(_jobs())
+    require_target(call.connection, definition, before.definition if before is not None else None)
     return definition
 
 

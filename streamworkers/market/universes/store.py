@@ -44,6 +44,18 @@ def parse_names(expression: str) -> list[str]:
     return [require_universe_name(name.strip()) for name in expression.split(":")]
 
 
+def list_universe_names(connection: psycopg.Connection) -> list[str]:
+    """Return the names of all universes."""
+    return [name for (name,) in connection.execute("SELECT DISTINCT name FROM definition_groups ORDER BY name")]
+
+
+def require_universes(expression: str, known: Collection[str]) -> None:
+    """Raise UnknownNameError for a name in `sp500:nasdaq100` that is not known, BadInputError for a malformed one."""
+    for name in parse_names(expression):
+        if name not in known:
+            raise UnknownNameError("universe", name, known)
+
+
 def resolve(connection: psycopg.Connection, expression: str) -> tuple[str, ...]:
     """Return the symbols of `sp500:nasdaq100`: the distinct union of these universes, sorted by code point.
 

@@ -10,6 +10,7 @@ import pytest
 
 from api_stage import ApiStage
 from streamworkers.api.routes import old_jobs, schedule_types
+from streamworkers.market.universes.store import add_symbols
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
 
@@ -54,7 +55,8 @@ def test_symbols_without_bars_are_said_of_a_schedule_whose_job_needs_them(api: A
     made = _create(api, "slip", job="indicators", target={"symbols": ["NOPE"]})
     assert (made.status_code, made.json()["warnings"]) == (201, slip)
     assert _put(api, "slip", made.headers["etag"], target={"symbols": ["NOPE"]}).json()["warnings"] == []
-    assert _create(api, "all", job="indicators", target={"universe": "nowhere"}).json()["warnings"] == []
+    add_symbols(api.connection, "somewhere", ["NOPE"])
+    assert _create(api, "all", job="indicators", target={"universe": "somewhere"}).json()["warnings"] == []
 
 
 def test_a_version_has_to_be_named_and_is_that_of_the_last_change(api: ApiStage) -> None:
@@ -215,3 +217,25 @@ def test_changes_by_command_and_by_request_are_in_the_audit_log(api: ApiStage, s
         (standing,),
     ).fetchall()
     assert rows == [("api", "bob", "schedule.resume"), ("cli", "local", "schedule.resume")]
+
+
+def test_an_unknown_universe_is_rejected_with_the_nearest_and_a_stored_one_is_a_problem(api: ApiStage) -> None:
+    add_symbols(api.connection, "mid-caps", ["A"])
+    add_symbols(api.connection, "small-caps", ["B"])
+    unknown = "no universe is named 'mid-cap'; did you mean 'mid-caps'?"
+    made = _create(api, "over-caps", target={"universe": "small-caps:mid-cap"})
+    assert (made.status_code, made.json()["detail"]) == (422, unknown)
+    made = _create(api, "over-caps", target={"universe": "small-caps:mid-caps"})
+    assert (made.status_code, made.json()["problem"]) == (201, None)
+    for method in ("PUT", "PATCH"):
+        body = ({"name": "over-caps", **_FIELDS} if method == "PUT" else {}) | {"target": {"universe": "mid-cap"}}
+        changed = api.call(method, "/api/v1/schedules/over-caps", json=body, headers={"If-Match": "*"})
+        assert (changed.status_code, changed.json()["detail"]) == (422, unknown)
+    api.connection.execute("DELETE FROM definition_groups WHERE name = 'small-caps'")
+    gone = "no universe is named 'small-caps'"
+    assert api.get("/api/v1/schedules/over-caps")["problem"].startswith(gone)
+    (listed,) = [row for row in api.get("/api/v1/schedules")["schedules"] if row["name"] == "over-caps"]
+    assert listed["problem"].startswith(gone)
+    triggered = api.call("POST", "/api/v1/schedules/over-caps/trigger")
+    assert (triggered.status_code, triggered.json()["detail"].startswith(gone)) == (422, True)
+    api.call("DELETE", "/api/v1/schedules/over-caps", headers={"If-Match": "*"})

@@ -268,12 +268,22 @@ def _leave_symbols_stale(patient: Patient) -> None:
 
 
 def _add_a_schedule(patient: Patient) -> None:
-    patient.connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
+    patient.connection.execute(
+        "INSERT INTO schedules (name, job, target, cron) VALUES ('s', 'noop', '{\"symbols\": [\"A\"]}', '@daily')"
+    )
 
 
 def _break_a_schedule(patient: Patient) -> None:
     _add_a_schedule(patient)
     patient.connection.execute("UPDATE schedules SET problem = 'no such zone'")
+
+
+def _pause_a_link(patient: Patient) -> None:
+    _add_a_schedule(patient)
+    patient.connection.execute(
+        "INSERT INTO schedules (name, job, target, cron, after) SELECT 't', job, target, cron, 's' FROM schedules"
+    )
+    patient.connection.execute("UPDATE schedules SET enabled = false WHERE name = 's'")
 
 
 def _miss_a_tick(patient: Patient) -> None:
@@ -344,6 +354,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "stale_count": _count_what_is_not,
     "unknown_job": _uninstall_the_job,
     "schedule_problem": _break_a_schedule,
+    "paused_link": _pause_a_link,
     "missed_ticks": _miss_a_tick,
     "overdue_ticks": _leave_a_tick,
     "silent_scheduler": partial(_freeze, kind="scheduler"),
@@ -365,6 +376,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "unprepared_run": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
     "unknown_job": lambda patient: operations.cancel(patient.connection, patient.streams, 1),
     "schedule_problem": lambda patient: patient.connection.execute("UPDATE schedules SET problem = NULL"),
+    "paused_link": lambda patient: patient.connection.execute("UPDATE schedules SET enabled = true"),
     "missed_ticks": lambda patient: patient.connection.execute("DELETE FROM ticks"),
     "overdue_ticks": lambda patient: patient.connection.execute("UPDATE schedules SET due_at = NULL"),
     "stale_bars": _load_bars,

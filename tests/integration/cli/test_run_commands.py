@@ -32,10 +32,13 @@ from submitting import install_jobs, make_preparer, submit
         (("choosing", "--universe", "u"), "job 'choosing' is not about symbols: --symbols names the ids of its items"),
         (("nop", "--symbols", "A"), "no job is named 'nop'; did you mean 'noop'?"),
         (("ledger_entry", "--symbols", "A", "--param", "x"), "parameter 'x' is not NAME=VALUE"),
-        (("ledger_entry", "--symbols", "A", "--param", "x=1"), "parameter x=1 of job 'ledger_entry': Extra inputs"),
+        (
+            ("ledger_entry", "--symbols", "A", "--param", "x=1"),
+            "parameter x=1 of job 'ledger_entry': nothing has this name",
+        ),
         (
             ("ledger_entry", "--symbols", "A", "--param", "milliseconds=long"),
-            "parameter milliseconds='long' of job 'ledger_entry': Input should be a valid number",
+            "parameter milliseconds='long' of job 'ledger_entry': it is not a number",
         ),
         (("noop", "--symbols", "A", "--param", "a=1", "--param", "a=2"), "parameter 'a' is given twice"),
         (("noop", "--symbols", "A", "--as-of", "2021-13-01"), "'2021-13-01' is not a date YYYY-MM-DD or a time"),

@@ -35,7 +35,10 @@ def _add(cli: Run, name: str = "job", *words: str) -> None:
     ("words", "message"),
     [
         (("x",), "name the job: --job"),
-        (("X", "--job", "noop", "--cron", "@daily", "--symbols", "A"), "schedule 'X': name 'X': String should match"),
+        (
+            ("X", "--job", "noop", "--cron", "@daily", "--symbols", "A"),
+            "schedule 'X': name 'X': it is not 1 to 64 small letters, digits, _ and -",
+        ),
         (("x", "--job", "nop", "--cron", "@daily", "--symbols", "A"), "no job is named 'nop'; did you mean 'noop'?"),
         (("x", "--job", "noop", "--cron", "@daily"), "job 'noop' is about symbols: name a universe or symbols"),
         (("x", "--job", "noop", "--symbols", "A"), "it needs a cron, or the event that starts it"),
@@ -81,11 +84,11 @@ def _add(cli: Run, name: str = "job", *words: str) -> None:
         ),
         (
             ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--max-instances", "0"),
-            "schedule 'x': max_instances '0': Input should be greater than or equal to 1",
+            "schedule 'x': max_instances '0': it is not at least 1",
         ),
         (
             ("x", "--job", "noop", "--symbols", "A", "--cron", "@daily", "--param", "a=1"),
-            "schedule 'x': parameter a=1 of job 'noop': Extra inputs are not permitted",
+            "schedule 'x': parameter a=1 of job 'noop': nothing has this name",
         ),
     ],
 )
@@ -115,7 +118,8 @@ def test_a_schedule_that_is_not_there_is_a_usage_error(words: tuple[str, ...], c
     assert (answer.code, answer.err) == (2, "Error: no schedule is named 'jop'; did you mean 'job'?\n")
 
 
-def test_a_schedule_is_added_listed_shown_edited_and_removed(cli: Run) -> None:
+def test_a_schedule_is_added_listed_shown_edited_and_removed(cli: Run, connection: Connection) -> None:
+    add_symbols(connection, "u", ["A"])
     answer = cli(
         *("schedules", "add", "job", "--job", "ledger_entry", "--universe", "u", "--cron", "10 18 * * 1-5"),
         *("--calendar", "XNYS", "--param", "milliseconds=5", "--jitter-seconds", "30"),
@@ -330,7 +334,7 @@ def test_schedules_go_to_yaml_and_back(cli: Run, tmp_path: Path) -> None:
         ("a: 1", "it is not a YAML list with a mapping for each schedule"),
         ("- 1", "schedule 1 of the list is '1', not a mapping of names to values"),
         ("- {name: a}", "schedule 'a': job"),
-        ("- {name: a, job: noop, colour: red}", "schedule 'a': colour 'red': Extra inputs are not permitted"),
+        ("- {name: a, job: noop, colour: red}", "schedule 'a': colour 'red': nothing has this name"),
         ("- &a {name: a, job: noop, on_event: data_load_complete}\n- *a", "'a' is in the list twice"),
         ("- !!python/object/apply:os.system ['true']", "it is not YAML: could not determine a constructor"),
     ],

@@ -350,8 +350,8 @@ def test_intraday_results_have_the_time_of_their_bar(
     ("words", "message"),
     [
         ({"timeframe": "2day"}, "timeframe '2day' is not one of 1min, hour, day, week, month"),
-        ({"parameters": {"max_bars": 0}}, "parameter max_bars=0 of job 'analysis': Input should be greater"),
-        ({"parameters": {"bars": 5}}, "parameter bars=5 of job 'analysis': Extra inputs are not permitted"),
+        ({"parameters": {"max_bars": 0}}, "parameter max_bars=0 of job 'analysis': it is not at least 1"),
+        ({"parameters": {"bars": 5}}, "parameter bars=5 of job 'analysis': nothing has this name"),
         (
             {"parameters": {"indicator_definitions": [{"name": "x", "function": "NOPE", "params": {}}]}},
             "no indicator function is named 'NOPE'",

@@ -72,7 +72,7 @@ def test_a_universe_is_resolved_when_its_tick_comes(
     [
         ({"target": {"universe": "nobody"}}, "no universe is named 'nobody'; there is no universe yet"),
         ({"job": "gone"}, "no job is named 'gone'"),
-        ({"parameters": {"x": 1}}, "parameter x=1 of job 'noop': Extra inputs are not permitted"),
+        ({"parameters": {"x": 1}}, "parameter x=1 of job 'noop': nothing has this name"),
         ({"job": "database_cleanup"}, "no part of job 'database_cleanup' is named 'A'"),
     ],
 )

@@ -24,7 +24,7 @@ NIGHTLY: dict[str, Any] = {
     "cron": "10 18 * * *",
     "calendar": "XNYS",
 }
-NAME_RULE = "String should match pattern '^[a-z][a-z0-9_]{0,63}$'"
+NAME_RULE = "it is not 1 to 64 small letters, digits, _ and -, a letter first"
 
 
 def nightly(**fields: Any) -> ScheduleDefinition:
@@ -93,34 +93,35 @@ def test_a_deadline_is_a_time_of_day_however_yaml_reads_it(text: str, done_by: s
         ({"name": "Nightly"}, f"schedule 'Nightly': name 'Nightly': {NAME_RULE}"),
         ({"name": ""}, f"schedule '': name '': {NAME_RULE}"),
         ({"name": "1st"}, f"schedule '1st': name '1st': {NAME_RULE}"),
+        ({"name": "-x"}, f"schedule '-x': name '-x': {NAME_RULE}"),
         ({"name": "a\n"}, f"schedule 'a\\n': name 'a\\n': {NAME_RULE}"),
         ({"name": "n" * 65}, f"schedule '{'n' * 65}': name '{'n' * 65}': {NAME_RULE}"),
         ({"name": "N" * 500}, f"schedule '{'N' * 80}': name '{'N' * 120}': {NAME_RULE}"),
-        ({"name": None}, "schedule 'None': name 'None': Input should be a valid string"),
-        ({"job": 7}, "schedule 'nightly': job '7': Input should be a valid string"),
-        ({"jitter": 5}, "schedule 'nightly': jitter '5': Extra inputs are not permitted"),
+        ({"name": None}, "schedule 'None': name 'None': it is not a text"),
+        ({"job": 7}, "schedule 'nightly': job '7': it is not a text"),
+        ({"jitter": 5}, "schedule 'nightly': jitter '5': nothing has this name; did you mean 'jitter_seconds'?"),
         ({"target": {}}, "schedule 'nightly': target '{}': a target is either a universe or symbols"),
         (
             {"target": {"universe": "a", "symbols": ["B"]}},
             "schedule 'nightly': target \"{'universe': 'a', 'symbols': ['B']}\": a target is either a universe or ",
         ),
-        ({"target": {"univers": "a"}}, "schedule 'nightly': target.univers 'a': Extra inputs are not permitted"),
+        ({"target": {"univers": "a"}}, "schedule 'nightly': target.univers 'a': nothing has this name"),
         (
             {"target": "sp500"},
-            "schedule 'nightly': target 'sp500': Input should be a valid dictionary or instance of Target",
+            "schedule 'nightly': target 'sp500': it is not a mapping of names to values",
         ),
-        ({"target": {"symbols": "AAPL"}}, "schedule 'nightly': target.symbols 'AAPL': Input should be a valid tuple"),
-        ({"target": {"symbols": ["A", 7]}}, "schedule 'nightly': target.symbols.1 '7': Input should be a valid string"),
-        ({"parameters": [1]}, "schedule 'nightly': parameters '[1]': Input should be a valid dictionary"),
-        ({"parameters": {1: 2}}, "schedule 'nightly': parameters.1.[key] '1': Input should be a valid string"),
+        ({"target": {"symbols": "AAPL"}}, "schedule 'nightly': target.symbols 'AAPL': it is not a list"),
+        ({"target": {"symbols": ["A", 7]}}, "schedule 'nightly': target.symbols.1 '7': it is not a text"),
+        ({"parameters": [1]}, "schedule 'nightly': parameters '[1]': it is not a mapping of names to values"),
+        ({"parameters": {1: 2}}, "schedule 'nightly': parameters.1 '1': it is not a text"),
         (
             {"enabled": "perhaps"},
-            "schedule 'nightly': enabled 'perhaps': Input should be a valid boolean, unable to interpret",
+            "schedule 'nightly': enabled 'perhaps': it is not true or false",
         ),
-        ({"catch_up": "some"}, "schedule 'nightly': catch_up 'some': Input should be 'skip', 'latest' or 'all'"),
+        ({"catch_up": "some"}, "schedule 'nightly': catch_up 'some': it is not skip, latest or all"),
         (
             {"coalesce": 2},
-            "schedule 'nightly': coalesce '2': Input should be a valid boolean, unable to interpret input",
+            "schedule 'nightly': coalesce '2': it is not true or false",
         ),
         *(
             (
@@ -132,30 +133,30 @@ def test_a_deadline_is_a_time_of_day_however_yaml_reads_it(text: str, done_by: s
         ({"after": "Bars"}, f"schedule 'nightly': after 'Bars': {NAME_RULE}"),
         (
             {"after_timeout_action": "wait"},
-            "schedule 'nightly': after_timeout_action 'wait': Input should be 'start' or 'skip'",
+            "schedule 'nightly': after_timeout_action 'wait': it is not start or skip",
         ),
         (
             {"user_id": "u" * 201},
-            f"schedule 'nightly': user_id '{'u' * 120}': String should have at most 200 characters",
+            f"schedule 'nightly': user_id '{'u' * 120}': it has more than 200 characters",
         ),
         *(
-            ({name: value}, f"schedule 'nightly': {name} '{value}': Input should be {rule}")
+            ({name: value}, f"schedule 'nightly': {name} '{value}': it is not {rule}")
             for name, value, rule in (
-                ("misfire_grace_seconds", -1, "greater than or equal to 0"),
-                ("misfire_grace_seconds", 604_801, "less than or equal to 604800"),
-                ("misfire_grace_seconds", "soon", "a valid integer, unable to parse string as an integer"),
-                ("misfire_grace_seconds", 1.5, "a valid integer, got a number with a fractional part"),
-                ("max_instances", 0, "greater than or equal to 1"),
-                ("max_instances", 1001, "less than or equal to 1000"),
-                ("min_coverage", -0.1, "greater than or equal to 0"),
-                ("min_coverage", 1.1, "less than or equal to 1"),
-                ("min_coverage", float("nan"), "less than or equal to 1"),
-                ("after_timeout_seconds", -1, "greater than or equal to 0"),
-                ("after_timeout_seconds", 604_801, "less than or equal to 604800"),
-                ("max_run_seconds", 0, "greater than or equal to 1"),
-                ("max_run_seconds", 604_801, "less than or equal to 604800"),
-                ("jitter_seconds", -1, "greater than or equal to 0"),
-                ("jitter_seconds", 86_401, "less than or equal to 86400"),
+                ("misfire_grace_seconds", -1, "at least 0"),
+                ("misfire_grace_seconds", 604_801, "at most 604800"),
+                ("misfire_grace_seconds", "soon", "a whole number"),
+                ("misfire_grace_seconds", 1.5, "a whole number"),
+                ("max_instances", 0, "at least 1"),
+                ("max_instances", 1001, "at most 1000"),
+                ("min_coverage", -0.1, "at least 0"),
+                ("min_coverage", 1.1, "at most 1"),
+                ("min_coverage", float("nan"), "at most 1"),
+                ("after_timeout_seconds", -1, "at least 0"),
+                ("after_timeout_seconds", 604_801, "at most 604800"),
+                ("max_run_seconds", 0, "at least 1"),
+                ("max_run_seconds", 604_801, "at most 604800"),
+                ("jitter_seconds", -1, "at least 0"),
+                ("jitter_seconds", 86_401, "at most 86400"),
             )
         ),
     ],
@@ -172,7 +173,7 @@ def test_too_many_symbols_are_rejected_without_repeating_them() -> None:
     with pytest.raises(BadInputError) as raised:
         nightly(target={"symbols": ["A"] * (MOST_SYMBOLS + 1)})
     assert str(raised.value).startswith("schedule 'nightly': target.symbols \"['A', 'A', ")
-    assert "at most 10000 items" in str(raised.value)
+    assert "it has more than 10000 entries" in str(raised.value)
     assert len(str(raised.value)) < 300
 
 
@@ -181,8 +182,7 @@ def test_a_schedule_without_name_or_job_is_rejected(missing: str) -> None:
     with pytest.raises(BadInputError) as raised:
         ScheduleDefinition.parse({name: value for name, value in NIGHTLY.items() if name != missing})
     named_as = "None" if missing == "name" else "nightly"
-    assert str(raised.value).startswith(f"schedule '{named_as}': {missing} ")
-    assert str(raised.value).endswith(": Field required")
+    assert str(raised.value) == f"schedule '{named_as}': {missing}: it is missing"
 
 
 def test_values_at_their_bounds_are_accepted() -> None:
@@ -221,10 +221,10 @@ def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"parameters": {"x": 1}}, "parameter x=1 of job 'noop': Extra inputs are not permitted"),
+        ({"parameters": {"x": 1}}, "parameter x=1 of job 'noop': nothing has this name"),
         (
             {"job": "ledger_entry", "parameters": {"milliseconds": "long"}},
-            "parameter milliseconds='long' of job 'ledger_entry': Input should be a valid number",
+            "parameter milliseconds='long' of job 'ledger_entry': it is not a number",
         ),
         (
             {"timezone": "Mars/Olympus"},
@@ -318,7 +318,7 @@ def test_yaml_holds_what_is_not_as_it_is_by_default() -> None:
     )
 
 
-NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True) | st.sampled_from(
+NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,10}", fullmatch=True) | st.sampled_from(
     ["on", "no", "null", "true", "e1", "y"]
 )
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
@@ -401,9 +401,9 @@ TOO_MANY_VALUES = "the number of values, with what aliases repeat, exceeds STREA
         ("- {name: x, job: noop}\n- 7", "schedule 2 of the list is '7', not a mapping of names to values"),
         ("- {name: x, 7: y}", "schedule 1 of the list is '{'name': 'x', 7: 'y'}', not a mapping of names to values"),
         (f"- {'x' * 200}", f"schedule 1 of the list is '{'x' * 80}', not a mapping of names to values"),
-        ("- {name: x}", "schedule 'x': job '{'name': 'x'}': Field required"),
-        ("- {name: 7, job: noop}", "schedule '7': name '7': Input should be a valid string"),
-        ("- {name: x, job: noop, colour: red}", "schedule 'x': colour 'red': Extra inputs are not permitted"),
+        ("- {name: x}", "schedule 'x': job: it is missing"),
+        ("- {name: 7, job: noop}", "schedule '7': name '7': it is not a text"),
+        ("- {name: x, job: noop, colour: red}", "schedule 'x': colour 'red': nothing has this name"),
         ("- {name: x, job: noop}\n- {name: x, job: nop}", "schedule 'x' is in the list twice"),
     ],
     ids=lambda value: repr(value)[:40],
