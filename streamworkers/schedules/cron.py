@@ -13,6 +13,7 @@ from functools import partial
 from heapq import heappop, heappush
 from zoneinfo import ZoneInfo
 
+from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.sessions import Sessions
 from streamworkers.schedules.cron_days import first_matching_day
 from streamworkers.schedules.cron_fields import parse_cron
@@ -20,6 +21,8 @@ from streamworkers.schedules.local_time import DAY, first_instant, first_second_
 
 DayTick = tuple[datetime, date]
 _FirstDay = Callable[[date], date | None]
+# A leap day may be on one day of the week 40 years after the last.
+_LONGEST_WAIT = timedelta(days=50 * 366)
 _LAST_SECOND = timedelta(seconds=59)
 
 
@@ -28,13 +31,14 @@ class Cron:
 
     def __init__(self, expression: str) -> None:
         fields = parse_cron(expression)
+        self._expression = expression
         self._days, self._is_fixed = fields.days, fields.is_fixed
         self._hours, self._minutes, self._seconds = fields.hours, fields.minutes, fields.seconds
 
     def after(self, moment: datetime, zone: ZoneInfo, sessions: Sessions | None = None) -> Iterator[DayTick]:
         """The ticks after an aware moment, in UTC and in order, each with its local day; they end only with sessions.
 
-        With sessions, other days have no ticks.
+        With sessions, other days have no ticks. Raises BadInputError where the clocks of the zone skip it each time.
         """
         start = first_second_after(moment)
         first_day = partial(first_matching_day, self._days, sessions)
@@ -76,6 +80,7 @@ class Cron:
 
     def _elapsed(self, start: datetime, zone: ZoneInfo, first_day: _FirstDay) -> Iterator[DayTick]:
         """The ticks of an expression that follows elapsed time, from an instant on."""
+        give_up = start + _LONGEST_WAIT
         # The clocks may go back to the day before.
         while (day := first_day(start.astimezone(zone).date() - DAY)) is not None:
             # Nothing ticks until that day begins: a rare one needs no look at every change of the clocks before it.
@@ -84,7 +89,10 @@ class Cron:
             begins = (start + offset).replace(tzinfo=None)
             for local, tick_day in self._within(begins, (ends + offset).replace(tzinfo=None), first_day):
                 yield (local - offset).replace(tzinfo=UTC), tick_day
+                give_up = ends + _LONGEST_WAIT
             start = ends
+            if start > give_up:
+                raise BadInputError(f"cron {self._expression!r} never fires in {zone.key}: its clocks skip that time")
 
     def _within(self, begins: datetime, ends: datetime, first_day: _FirstDay) -> Iterator[DayTick]:
         """The local times that match from `begins` on and before `ends`, while the clocks do not change."""

@@ -424,6 +424,14 @@ def test_unusual_changes_of_the_clocks_follow_the_same_rule(
         assert next(after(expression, begin, ZoneInfo(zone))) > begin.astimezone(UTC) + 3 * DAY
 
 
+def test_a_time_that_the_clocks_skip_on_each_of_its_days_is_rejected_in_that_zone() -> None:
+    expression = "*/13 2 * MAR 0L"
+    with pytest.raises(BadInputError) as raised:
+        next(after(expression, NEW_YEAR, ZoneInfo("Europe/Belgrade")))
+    assert str(raised.value) == f"cron {expression!r} never fires in Europe/Belgrade: its clocks skip that time"
+    assert shown(after(expression, NEW_YEAR, LONDON), 1) == ["03-29 01:00:00"]
+
+
 def test_a_tick_knows_the_local_day_that_it_is_of() -> None:
     nuuk = ZoneInfo("America/Nuuk")
     ticks = list(islice(Cron("30 23 * * *").after(datetime(2026, 3, 28, tzinfo=UTC), nuuk), 2))
