@@ -3,15 +3,20 @@
 Lateness: ten schedules that tick each second; from the tick to the decision about its run, by PostgreSQL's clock.
 Messages: a batch in the stream, from the first accepted to the last; and one in Pub/Sub at a time, from `PUBLISH` to
 the run in the ledger. Universes: one answer of the cache, for a known join and for a new one. Idle: the six standing
-jobs, nothing due.
+jobs, nothing due. With `--at-once N` only this is measured: N schedules due in one minute, which one scheduler on one
+core starts; and schedules due beside others that have each second of three days to catch up.
 
-    .venv/bin/python benchmarks/schedules.py [--seconds N] [--messages N] [--json]
+    .venv/bin/python benchmarks/schedules.py [--seconds N] [--messages N] [--at-once N] [--json]
 """
 
 import argparse
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
@@ -44,6 +49,9 @@ SYMBOLS = 500
 ANSWERS = 2000
 TARGET_ANSWER_MS = 1.0
 READY_SECONDS = 60.0
+TARGET_MINUTE = 60.0
+BEHIND, BESIDE = 5, 100
+MOST_SECONDS = 600.0
 
 
 def main() -> None:
@@ -51,11 +59,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=positive, default=30)
     parser.add_argument("--messages", type=positive, default=2000)
+    parser.add_argument("--at-once", type=positive, metavar="N", help="measure only N schedules due in one minute")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     words = parser.parse_args()
     sys.path.insert(0, str(SAMPLE_JOBS))
     with private_services() as bench:
         about = machine(bench)
+        if words.at_once:
+            figures = [*at_once(bench, words.at_once), *beside_backlogs(bench)]
+            print_figures("Many schedules at once", figures, [about], as_json=words.json)
+            return
         figures = universes(bench)
         for definition in default_schedules(Settings()):
             store.save_schedule(bench.connection, definition)
@@ -86,6 +99,101 @@ def lateness(bench: Bench, seconds: int) -> list[Figure]:
         Figure("  lateness p50, ms", [percentile(late, 0.5)], digits=1),
         Figure("  lateness p99, ms", [percentile(late, 0.99)], digits=1),
     ]
+
+
+def at_once(bench: Bench, count: int) -> list[Figure]:
+    """Seconds from the minute in which all schedules are due until the last has its run; one replica on one core."""
+    with scheduler_on_one_core(bench) as process:
+        # Enough time to save them all before that minute.
+        minute = (datetime.now(UTC) + timedelta(seconds=90 + count / 10)).replace(second=0, microsecond=0)
+        for number in range(count):
+            save(bench, f"at_once_{number}", cron=f"{minute.minute} {minute.hour} * * *", timezone="UTC")
+        if datetime.now(UTC) > minute:
+            sys.exit("saving the schedules took too long: name fewer")
+        time.sleep((minute - datetime.now(UTC)).total_seconds() - 1)
+        before = process.cpu_times()
+        wait_until(lambda: decided(bench, "at_once") >= count, MOST_SECONDS, "all have a run", 0.5)
+        after = process.cpu_times()
+    row = bench.connection.execute(
+        "SELECT extract(epoch FROM max(r.created_at) - %s)::float8, count(*)"
+        " FROM ticks t JOIN runs r ON r.id = t.run_id WHERE t.state = 'started'",
+        (minute,),
+    ).fetchone()
+    assert row is not None
+    used = after.user + after.system - before.user - before.system
+    return [
+        Figure("schedules due in one minute", [count], digits=0),
+        Figure("  with a run", [row[1]], digits=0),
+        Figure("  the last run after, s", [row[0]], TARGET_MINUTE, 1),
+        Figure("  the scheduler's processor time, s", [used], TARGET_MINUTE, 1),
+    ]
+
+
+def beside_backlogs(bench: Bench) -> list[Figure]:
+    """Seconds until schedules that are due now are decided, beside some that catch up each second of three days."""
+    bench.connection.execute("DELETE FROM schedules")
+    for number in range(BEHIND):
+        save(bench, f"behind_{number}", cron="* * * * * *", catch_up="all", max_instances=1000)
+    for number in range(BESIDE):
+        save(bench, f"beside_{number}", cron="* * * * *")
+    for stem, since in (("behind", "3 days"), ("beside", "70 seconds")):
+        bench.connection.execute(
+            "UPDATE schedules SET planned_from = now() - %s::interval, next_run_at = NULL, due_at = NULL"
+            " WHERE starts_with(name, %s)",
+            (since, stem),
+        )
+    began = time.perf_counter()
+    with scheduler_on_one_core(bench):
+        wait_until(lambda: decided(bench, "behind"), READY_SECONDS, "a scheduler decides")
+        first = time.perf_counter()
+        wait_until(lambda: decided(bench, "beside") >= BESIDE, MOST_SECONDS, "those due now are decided", 0.02)
+        beside = time.perf_counter() - first
+        wait_until(lambda: caught_up(bench), MOST_SECONDS, "all is caught up", 0.1)
+    return [
+        Figure(
+            f"{BESIDE} schedules due beside {BEHIND} that are three days of seconds behind: decided after, s", [beside]
+        ),
+        Figure("  all caught up after, s", [time.perf_counter() - began], digits=1),
+    ]
+
+
+def save(bench: Bench, name: str, **fields: object) -> None:
+    """Save a schedule of one item."""
+    given = {"name": name, "job": "noop", "target": {"symbols": ["A"]}, **fields}
+    store.save_schedule(bench.connection, ScheduleDefinition.parse(given))
+
+
+def decided(bench: Bench, stem: str) -> int:
+    """How many schedules with names of a stem have a decided tick."""
+    row = bench.connection.execute(
+        "SELECT count(DISTINCT s.id) FROM schedules s JOIN ticks t ON t.schedule_id = s.id"
+        " WHERE starts_with(s.name, %s)",
+        (stem,),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def caught_up(bench: Bench) -> bool:
+    """Whether no schedule has a tick of more than some seconds ago to decide."""
+    row = bench.connection.execute(
+        "SELECT count(*) FROM schedules WHERE next_run_at < now() - interval '10 s'"
+    ).fetchone()
+    return row == (0,)
+
+
+@contextmanager
+def scheduler_on_one_core(bench: Bench) -> Iterator[psutil.Process]:
+    """A scheduler all of whose threads share one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        with running_scheduler(bench) as scheduler:
+            os.sched_setaffinity(0, cores)
+            wait_until(lambda: bench.client.pubsub_numsub(DATA_LOAD_CHANNEL)[0][1], READY_SECONDS, "a scheduler")
+            yield psutil.Process(scheduler.process.pid)
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def messages(bench: Bench, count: int) -> list[Figure]:

@@ -31,7 +31,7 @@ from streamworkers.schedules import store, ticks
 from streamworkers.schedules.dependency import decide_dependency
 from streamworkers.schedules.limits import set_deadline
 from streamworkers.schedules.next_tick import compute_due_at, plan_next, plan_retry, require_timing, undecided_ticks
-from streamworkers.schedules.planner import MOST_CAUGHT_UP, Decision, plan_ticks
+from streamworkers.schedules.planner import MOST_CAUGHT_UP, Decision, limit_starts, plan_ticks
 from streamworkers.schedules.run_factory import Resolve, record_scheduled_run
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.ticks import WaitingTick
@@ -98,7 +98,7 @@ class Ticker:
             return compute_due_at(moment, schedule.id, definition)
 
         undecided = undecided_ticks(require_timing(definition), schedule.next_run_at, schedule.planned_from)
-        plan = plan_ticks(undecided, due_at, now, definition.policy)
+        plan = limit_starts(plan_ticks(undecided, due_at, now, definition.policy))
         started = []
         for decision in plan.decisions:
             run = self._apply(connection, schedule, decision, due_at(decision.tick.moment), now)

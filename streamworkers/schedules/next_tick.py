@@ -17,8 +17,8 @@ RETRY = timedelta(minutes=1)  # when the next tick cannot be computed
 class NextTick(NamedTuple):
     """The planned columns of a schedule.
 
-    `due_at` is the tick with its jitter, or when to plan again if there is no tick; ticks up to `planned_from` are not
-    considered then (None keeps the stored value).
+    `due_at` is the tick with its jitter, or now if that is past, or when to plan again if there is no tick; ticks up to
+    `planned_from` are not considered then (None keeps the stored value).
     """
 
     next_run_at: datetime | None
@@ -49,7 +49,9 @@ def plan_next(schedule_id: int, definition: ScheduleDefinition, following: Tick 
     problem = _find_calendar_problem(definition, following, now)
     if following is None:
         return NextTick(None, now + REPLAN, problem, planned_from=now)
-    return NextTick(following.moment, compute_due_at(following.moment, schedule_id, definition), problem)
+    # One with more due ticks than a step decides waits behind all that are due by now.
+    due_at = max(now, compute_due_at(following.moment, schedule_id, definition))
+    return NextTick(following.moment, due_at, problem)
 
 
 def plan_retry(next_run_at: datetime | None, problem: str, now: datetime) -> NextTick:

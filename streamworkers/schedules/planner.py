@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from streamworkers.schedules.timing import Tick
 
 MOST_CAUGHT_UP = 100
+MOST_STARTED = 20
 STEP = 1000
 COALESCED = "coalesced into"  # how the reason begins of a tick that a newer one on time replaces
 
@@ -73,6 +74,15 @@ def plan_ticks(
             reason = f"{STEP} ticks from {overdue[0].moment:%Y-%m-%d %H:%M:%S} UTC on are too old to be caught up"
             return TickPlan([Decision(overdue[STEP - 1], "missed", reason, STEP)], overdue[STEP])
     return TickPlan([*_decide_late(late, overdue, policy), *_decide_on_time(overdue[len(late) :], policy)], following)
+
+
+def limit_starts(plan: TickPlan) -> TickPlan:
+    """The decisions up to the `MOST_STARTED`th start, so that other schedules are not kept waiting by all of them."""
+    starts = [place for place, decision in enumerate(plan.decisions) if decision.state == "start"]
+    if len(starts) <= MOST_STARTED:
+        return plan
+    following = starts[MOST_STARTED]
+    return TickPlan(plan.decisions[:following], plan.decisions[following].tick)
 
 
 def _decide_late(late: list[tuple[Tick, float]], overdue: list[Tick], policy: Policy) -> Iterator[Decision]:
