@@ -58,6 +58,7 @@ def _remove_orphans(snapshot: Snapshot, queue: str) -> None:
     streams = snapshot.streams
     if any(queue in supervisor.queues for supervisor in streams.inspector.read_heartbeats().values()):
         return
+    streams.queues.cut_delayed(queue)
     cursor = 0
     while True:
         cursor, members = streams.inspector.scan_delayed(queue, cursor)

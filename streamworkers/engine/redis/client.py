@@ -11,6 +11,7 @@ import redis
 
 from streamworkers.engine.redis.connections import SOCKET_SECONDS, TlsError, make_pool
 from streamworkers.engine.redis.keys import MESSAGE_PREFIX, Keys
+from streamworkers.engine.redis.replies import LongReplyError
 from streamworkers.engine.redis.sentinel_url import SECURE_SENTINEL_SCHEME, SENTINEL_SCHEME
 from streamworkers.engine.redis.sentinels import make_sentinel_pool
 from streamworkers.errors import BadInputError, FaultKind, RedisUnavailableError, Store
@@ -47,6 +48,7 @@ _ADVICE = {
     "OOM": "raise `maxmemory`, or find out why the queues grow",
     "MISCONF": "free disk space for Redis, and read its log",
 }
+_LONG_REPLY = "another program has written entries or keys of that size"
 
 
 class NoGroupError(Exception):
@@ -94,11 +96,15 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "add": ("add",),
     "finish": ("finish",),
     "gather": ("gather",),
-    "requeue_consumer": ("requeue_entry", "requeue_consumer"),
-    "reclaim": ("requeue_entry", "reclaim"),
+    "requeue_consumer": ("cut_entry", "requeue_entry", "requeue_consumer"),
+    "reclaim": ("cut_entry", "requeue_entry", "reclaim"),
     "renew": ("renew",),
     "restart_leases": ("restart_leases",),
-    "promote": ("promote",),
+    "promote": ("cut_entry", "promote"),
+    "scan_stream": ("cut_entry", "scan_stream"),
+    "cut_delayed": ("cut_entry", "cut_delayed"),
+    "scan_delayed": ("cut_entry", "scan_delayed"),
+    "oldest": ("oldest",),
     "leave": ("leave",),
     "hold_lease": ("hold_lease",),
     "beat": ("beat",),
@@ -182,6 +188,8 @@ def translate_errors(explain: Callable[[], str] = str) -> Iterator[None]:
 def _unavailable(error: redis.RedisError, text: str, explain: Callable[[], str]) -> RedisUnavailableError:
     if isinstance(error, TlsError):
         return RedisUnavailableError(text, FaultKind.REJECTED)
+    if isinstance(error, LongReplyError):
+        return RedisUnavailableError(f"Redis is not read further: {text}: {_LONG_REPLY}", FaultKind.REJECTED)
     code = _code_of(error, text)
     if isinstance(error, redis.ResponseError) or code in _ADVICE:
         kind = _KINDS.get(code, FaultKind.REJECTED)

@@ -8,6 +8,7 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url, to_bool
 from redis.retry import Retry
 
+from streamworkers.engine.redis.replies import BoundedParser
 from streamworkers.errors import BadInputError
 from streamworkers.tls import TlsNames, TlsTarget, find_tls_server, find_tls_trouble
 
@@ -17,6 +18,7 @@ _PROBE_SECONDS = 5.0
 REDIS_NAMES = TlsNames("Redis", "STREAMWORKERS_REDIS_URL", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _OPTIONS: dict[str, Any] = {
     "protocol": 2,
+    "parser_class": BoundedParser,
     # No silent retries: a repeated XREADGROUP would lose the first one's entries from sight.
     "retry": Retry(NoBackoff(), 0),
     "health_check_interval": 0,

@@ -8,7 +8,7 @@ from streamworkers.engine.redis.client import NoGroupError, NoKeyError, RedisCli
 from streamworkers.engine.redis.foreign import count_of, is_text, text_of
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, decode_heartbeat
 from streamworkers.engine.redis.keys import GROUP
-from streamworkers.engine.redis.queue import MOST_PENDING, Delivery, payload_of
+from streamworkers.engine.redis.queue import MOST_PENDING, Delivery
 
 SCAN_CHUNK = 1000
 _SERVER_FIELDS = (
@@ -81,16 +81,11 @@ class Inspector:
 
     def read_oldest_age(self, queue: str) -> float:
         """Return the age of a stream's oldest entry in seconds, by Redis' clock; 0 for an empty stream."""
-        with translate_errors():
-            pipe = self.client.raw.pipeline(transaction=False)
-            pipe.xrange(self._keys.stream(queue), count=1)
-            pipe.time()
-            answer: Any = pipe.execute()
-        oldest, (seconds, microseconds) = answer
+        oldest, seconds, microseconds = self.client.run("oldest", [self._keys.stream(queue)], [])
         if not oldest:
             return 0.0
-        added_ms = int(oldest[0][0].partition(b"-")[0])
-        return max(0.0, float(seconds + microseconds / 1e6 - added_ms / 1000))
+        added_ms = int(oldest.partition(b"-")[0])
+        return max(0.0, int(seconds) + int(microseconds) / 1e6 - added_ms / 1000)
 
     def read_last_delivered_ms(self, queue: str) -> int | None:
         """Return when the newest entry that was ever delivered was added, in Unix ms; None without a group."""
@@ -152,18 +147,13 @@ class Inspector:
 
     def scan_delayed(self, queue: str, cursor: int) -> tuple[int, list[bytes]]:
         """Return the next cursor, 0 at the end, and some of the delayed entries; some may come twice."""
-        with translate_errors():
-            answer: Any = self.client.raw.zscan(self._keys.delayed(queue), cursor, count=SCAN_CHUNK)
-        return int(answer[0]), [packed for packed, _ in answer[1]]
+        next_cursor, entries = self.client.run("scan_delayed", [self._keys.delayed(queue)], [cursor, SCAN_CHUNK])
+        return int(next_cursor), entries
 
     def scan_stream(self, queue: str, after_id: str) -> list[Delivery]:
         """Return the next `SCAN_CHUNK` entries after an id, waiting and pending; fewer at the end."""
-        with translate_errors():
-            rows: Any = self.client.raw.xrange(self._keys.stream(queue), f"({after_id}", "+", SCAN_CHUNK)
-        return [
-            Delivery(queue, entry_id.decode(), payload_of([part for pair in fields.items() for part in pair]))
-            for entry_id, fields in rows
-        ]
+        rows = self.client.run("scan_stream", [self._keys.stream(queue)], [after_id, SCAN_CHUNK])
+        return [Delivery(queue, entry_id.decode(), packed) for entry_id, packed in rows]
 
     def read_server_state(self) -> dict[str, Any]:
         """Return Redis' own fields about memory, persistence and work, and `slow_calls`."""

@@ -194,6 +194,7 @@ class Queues:
 
     def hasten_delayed(self, queue: str, ms: int) -> None:
         """Let every delayed entry be due so many ms earlier."""
+        self.cut_delayed(queue)
         key, cursor = self._keys.delayed(queue), 0
         with translate_errors():
             while True:
@@ -204,6 +205,14 @@ class Queues:
                     self._client.raw.zadd(key, due, xx=True)
                 if not cursor:
                     return
+
+    def cut_delayed(self, queue: str) -> None:
+        """Let delayed entries that are too large to be read become short ones, which say their size."""
+        cursor = b"0"
+        while True:
+            cursor = self._client.run("cut_delayed", [self._keys.delayed(queue)], [cursor, ADD_CHUNK])
+            if cursor == b"0":
+                return
 
     def set_open_count(self, queue: str, run_id: int, count: int) -> None:
         """Set the open items of a run to what the ledger says; 0 forgets the run."""

@@ -32,3 +32,7 @@ class BatchSizer:
             self._seconds_per_item = pace
         else:
             self._seconds_per_item += self.WEIGHT * (pace - self._seconds_per_item)
+
+    def forget(self) -> None:
+        """Begin small again: a read has failed, perhaps by the size of what it would have brought."""
+        self._seconds_per_item = None

@@ -140,6 +140,8 @@ class Worker:
         except RedisUnavailableError as error:
             self._reading = False
             self._requeue_at = 0.0
+            for sizer in self._sizers.values():
+                sizer.forget()
             self._hold(error)
             return []
         finally:

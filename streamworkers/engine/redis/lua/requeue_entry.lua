@@ -3,7 +3,7 @@
 -- KEYS: none of its own. ARGV: none of its own; the function takes stream, group, id, reason, charge, left_ms.
 -- With a reason the entry becomes isolated, because its worker may have died of it. `charge` says whether it also used up
 -- an attempt: 'yes', 'no', or 'if_isolated', which charges an entry that was isolated before. `left_ms` is when the worker
--- was last known to hold it. Without a reason, and if it is malformed, the entry stays as it is.
+-- was last known to hold it. Without a reason, and if it is malformed, the entry stays as it is, but is cut if it is too large.
 -- Fields of an entry, from 1: version, run_id, seq, job, symbol, timeframe, enqueued_ms, attempt, isolated, reason, and
 -- from version 2 on left_ms and generation; later versions append.
 -- Returns 1, or 0 if the entry had been deleted. Bound: one entry.
@@ -12,9 +12,7 @@ local function requeue_entry(stream, group, id, reason, charge, left_ms)
     redis.call('XACK', stream, group, id)
     local found = redis.call('XRANGE', stream, id, id)
     if #found == 1 then
-        local content = found[1][2]
-        -- The fields of a malformed entry become one payload: there may be more of them than a call takes arguments.
-        local packed = (#content == 2 and content[1] == 'e') and content[2] or cmsgpack.pack(content)
+        local packed = payload_of(found[1][2])
         local ok, fields = pcall(cmsgpack.unpack, packed)
         if reason ~= '' and ok and type(fields) == 'table' and #fields >= 10 and tonumber(fields[8]) then
             if charge == 'yes' or (charge == 'if_isolated' and fields[9] == true) then
