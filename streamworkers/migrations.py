@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -17,13 +18,17 @@ from streamworkers.errors import MigrationError
 _FILE_NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _LOCK_KEY = 0x5354_524D  # any fixed number; concurrent migrations of a database wait for it
 _LONGEST_WAIT = "10min"
+# Files that take away what processes of the release before use. They wait for the end of these processes, and such a
+# process does not start on a schema that has one of them; beside any other newer file it works on.
+STOPS_OLDER = frozenset({10})
 _CREATE_HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY,
     name text NOT NULL,
     checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
-)"""
+);
+ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS stops_older boolean NOT NULL DEFAULT false"""
 
 _HAS_OTHER_HISTORY = """
 SELECT to_regclass('schema_migrations') IS NOT NULL
@@ -35,6 +40,15 @@ SELECT relname FROM pg_class c
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
 ORDER BY relname"""
+# A schema of 0.1 has no column `stops_older`.
+_APPLIED = """
+SELECT number, name, checksum, applied_at, coalesce((to_jsonb(m) ->> 'stops_older')::boolean, false)
+FROM schema_migrations m ORDER BY number"""
+# Every process of the pool names its sessions HOST-PID-XXXXXX, a worker with its number behind that.
+_PROCESSES = r"""
+SELECT DISTINCT substring(application_name FROM '^(.+-[0-9]+-[0-9a-f]{6})([.][0-9]+)?$') AS process
+FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY process"""
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,15 @@ class Migration:
     name: str
     text: str
     checksum: str
+
+
+class _Applied(NamedTuple):
+    """A row of `schema_migrations`, without its number."""
+
+    name: str
+    checksum: str
+    applied_at: datetime
+    stops_older: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +126,7 @@ def migrate(connection: Connection, folder: Path | None = None, *, beside: bool 
 
     Files of another `folder` come without rights. Raises MigrationError if an applied file was changed or is gone, if a
     file fails, or if the current role may not grant rights; and before any change if the schema has tables of another
-    program, unless ours may stand `beside` them.
+    program, unless ours may stand `beside` them, or if processes are alive that could not go on.
     """
     migrations = read_migrations(folder or migrations_folder())
     with _alone(connection):
@@ -111,6 +134,9 @@ def migrate(connection: Connection, folder: Path | None = None, *, beside: bool 
         connection.execute(_CREATE_HISTORY)
         applied = _read_applied(connection)
         _require_unchanged(migrations, applied)
+        _require_files(migrations, applied)
+        if applied:  # in an empty database, processes of this release may wait for the schema
+            _require_ended(connection, migrations[len(applied) :])
         names = []
         for migration in migrations[len(applied) :]:
             _apply(connection, migration)
@@ -121,13 +147,17 @@ def migrate(connection: Connection, folder: Path | None = None, *, beside: bool 
 
 
 def migration_status(connection: Connection, folder: Path | None = None) -> list[MigrationStatus]:
-    """Every file with the time it was applied, without changing anything. Raises MigrationError as `migrate` does."""
+    """Every file with the time it was applied, without changing anything. Raises MigrationError as `migrate` does.
+
+    The schema may be of a newer release, beside which this one works.
+    """
     migrations = read_migrations(folder or migrations_folder())
     _require_own_schema(connection, beside=True)
     exists = fetch_value(connection, "SELECT to_regclass('schema_migrations') IS NOT NULL")
     applied = _read_applied(connection) if exists else {}
     _require_unchanged(migrations, applied)
-    return [MigrationStatus(m.name, applied[m.number][2] if m.number in applied else None) for m in migrations]
+    _require_files(migrations, {number: row for number, row in applied.items() if row.stops_older})
+    return [MigrationStatus(m.name, applied[m.number].applied_at if m.number in applied else None) for m in migrations]
 
 
 def _run_files(connection: Connection, *names: str) -> None:
@@ -188,8 +218,8 @@ def _apply(connection: Connection, migration: Migration) -> None:
                     f"migration {migration.name!r} ends the transaction that it is applied in: take its COMMIT out"
                 )
             connection.execute(
-                "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
-                (migration.number, migration.name, migration.checksum),
+                "INSERT INTO schema_migrations (number, name, checksum, stops_older) VALUES (%s, %s, %s, %s)",
+                (migration.number, migration.name, migration.checksum, migration.number in STOPS_OLDER),
             )
     except psycopg.Error as error:
         if connection.broken:
@@ -197,19 +227,45 @@ def _apply(connection: Connection, migration: Migration) -> None:
         raise MigrationError(f"migration {migration.name!r} failed and was rolled back: {error}") from error
 
 
-def _read_applied(connection: Connection) -> dict[int, tuple[str, str, datetime]]:
-    rows = connection.execute("SELECT number, name, checksum, applied_at FROM schema_migrations ORDER BY number")
-    return {number: (name, checksum, applied_at) for number, name, checksum, applied_at in rows}
+def _read_applied(connection: Connection) -> dict[int, _Applied]:
+    return {number: _Applied(*rest) for number, *rest in connection.execute(_APPLIED)}
 
 
-def _require_unchanged(migrations: list[Migration], applied: dict[int, tuple[str, str, datetime]]) -> None:
-    files = {migration.number: migration for migration in migrations}
-    for number, (name, checksum, _) in applied.items():
-        if number not in files or files[number].name != name:
+def _require_unchanged(migrations: list[Migration], applied: dict[int, _Applied]) -> None:
+    """Raise MigrationError if an applied file has another name or text by now."""
+    for migration in migrations:
+        known = applied.get(migration.number)
+        if known is None:
+            continue
+        if known.name != migration.name:
+            _raise_gone(known.name)
+        if known.checksum != migration.checksum:
             raise MigrationError(
-                f"migration {name!r} was applied but its file is gone: install the release that has it, or a newer one"
+                f"migration {known.name!r} was changed after it was applied: restore the file and add a new migration"
             )
-        if files[number].checksum != checksum:
-            raise MigrationError(
-                f"migration {name!r} was changed after it was applied: restore the file and add a new migration"
-            )
+
+
+def _require_files(migrations: list[Migration], applied: dict[int, _Applied]) -> None:
+    """Raise MigrationError if an applied migration has no file."""
+    numbers = {migration.number for migration in migrations}
+    for number, known in applied.items():
+        if number not in numbers:
+            _raise_gone(known.name)
+
+
+def _raise_gone(name: str) -> NoReturn:
+    raise MigrationError(
+        f"migration {name!r} was applied but its file is gone: install the release that has it, or a newer one"
+    )
+
+
+def _require_ended(connection: Connection, waiting: list[Migration]) -> None:
+    """Raise MigrationError if processes are alive that a waiting migration would stop in the middle of their work."""
+    stopping = [migration.name for migration in waiting if migration.number in STOPS_OLDER]
+    alive = [name for (name,) in connection.execute(_PROCESSES) if name] if stopping else []
+    if alive:
+        more = f" and {len(alive) - _MOST_NAMED} more" if len(alive) > _MOST_NAMED else ""
+        raise MigrationError(
+            f"migration {stopping[0]!r} takes away what processes of the release before use, and {len(alive)} are"
+            f" alive: stop {', '.join(alive[:_MOST_NAMED])}{more}, then run this again"
+        )

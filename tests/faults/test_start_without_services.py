@@ -188,9 +188,11 @@ def test_it_does_not_wait_for_what_nobody_heals(case: Hopeless, starter: Starter
     assert process.events("start_waits") == []
 
 
-def test_it_does_not_wait_for_a_schema_that_is_newer(faulty_services: EmbeddedServices, starter: Starter) -> None:
+def test_it_does_not_wait_for_a_schema_that_stops_this_release(
+    faulty_services: EmbeddedServices, starter: Starter
+) -> None:
     with connect(make_conninfo(faulty_services.postgres.url, dbname=DATABASE)) as connection:
-        connection.execute("INSERT INTO schema_migrations (number, name, checksum) VALUES (9999, '9999_new.sql', 'x')")
+        connection.execute("INSERT INTO schema_migrations VALUES (9999, '9999_new.sql', 'x', now(), true)")
         try:
             process = starter.start(Scheduler)
             assert process.process.wait(patient(40)) == 1

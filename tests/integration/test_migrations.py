@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from harness import wait_until
 from patience import patient
+from streamworkers import migrations
 from streamworkers.database import Connection, connect
 from streamworkers.errors import MigrationError
 from streamworkers.migrations import migrate, migration_status, migrations_folder, read_migrations
@@ -84,9 +87,44 @@ def test_a_changed_file_is_rejected(empty: Connection, folder: Path) -> None:
 def test_an_applied_file_that_is_gone_is_rejected(empty: Connection, folder: Path) -> None:
     migrate(empty, folder)
     (folder / "0002_second.sql").unlink()
-    for verb in (migrate, migration_status):
+    with pytest.raises(MigrationError, match=r"'0002_second.sql' was applied but its file is gone"):
+        migrate(empty, folder)
+
+
+@pytest.mark.parametrize("stops_older", [False, True])
+def test_the_release_before_works_on_beside_newer_migrations_that_let_it(
+    empty: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch, stops_older: bool
+) -> None:
+    monkeypatch.setattr(migrations, "STOPS_OLDER", {2} if stops_older else set())
+    migrate(empty, folder)
+    (folder / "0002_second.sql").unlink()
+    if stops_older:
         with pytest.raises(MigrationError, match=r"'0002_second.sql' was applied but its file is gone"):
-            verb(empty, folder)
+            migration_status(empty, folder)
+    else:
+        assert [status.name for status in migration_status(empty, folder)] == ["0001_first.sql"]
+
+
+def test_a_migration_that_stops_older_processes_waits_for_their_end(
+    empty: Connection, folder: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "STOPS_OLDER", {1, 2})
+    second = (folder / "0002_second.sql").rename(folder.parent / "0002_second.sql")
+    names = [f"host-{number}-abcdef" for number in range(10, 22)]
+    with ExitStack() as stack:
+        for name in (*names, f"{names[0]}.3", "psql", "streamworkers-cli"):
+            stack.enter_context(connect(empty_database_url, application=name))
+        assert migrate(empty, folder) == ["0001_first.sql"]  # there was no release before
+        second.rename(folder / second.name)
+        shown = ", ".join(names[:10])
+        with pytest.raises(
+            MigrationError, match=rf"^migration '0002_second.sql' .* 12 are alive: stop {shown} and 2 more, "
+        ):
+            migrate(empty, folder)
+    assert _steps(empty) == ["one"]
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    wait_until(lambda: empty.execute(sessions).fetchone() == (1,), what="PostgreSQL has ended the sessions")
+    assert migrate(empty, folder) == ["0002_second.sql"]
 
 
 def test_a_renamed_file_with_the_same_text_is_rejected(empty: Connection, folder: Path) -> None:
