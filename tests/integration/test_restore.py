@@ -1,5 +1,6 @@
 """Rights are the same after a fresh migration, an upgrade and a restore, which is done by the commands of the guide."""
 
+import json
 import os
 import re
 import shlex
@@ -63,8 +64,8 @@ class Place:
     admin_url: str
     database_url: str
 
-    def run(self, *commands: str) -> None:
-        """Execute lines of the guide in one shell."""
+    def run(self, *commands: str, may_find: bool = False) -> str:
+        """Execute lines of the guide in one shell, and return what they print; exit code 1 is a finding."""
         done = subprocess.run(
             ["sh", "-euc", "\n".join(commands)],
             cwd=self.folder,
@@ -74,7 +75,8 @@ class Place:
             timeout=patient(60),
             check=False,
         )
-        assert done.returncode == 0, f"{commands}: {done.stdout}{done.stderr}"
+        assert done.returncode in ((0, 1) if may_find else (0,)), f"{commands}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     def url_of(self, login: str) -> str:
         """The restored database, for a login with the password that it had on the other server."""
@@ -242,7 +244,8 @@ def test_the_documented_backup_is_restored_on_an_empty_server(
     with connect(place.admin_url) as admin:
         assert admin.execute("SELECT FROM pg_roles WHERE rolname LIKE 'streamworkers%'").fetchall() == []
     place.environment["STREAMWORKERS_KEY_PREFIX"] = settings.key_prefix
-    for command in _documented("Restore"):
+    *restoring, doctor, schedules = _documented("Restore")
+    for command in restoring:
         place.run(command.replace("'streamworkers:*'", f"'{settings.key_prefix}:*'"))
         if command.startswith("pg_restore "):
             with connect(place.url_of(_OWNER)) as restored:
@@ -255,6 +258,11 @@ def test_the_documented_backup_is_restored_on_an_empty_server(
         assert viewer.execute("SHOW statement_timeout").fetchone() == ("30s",)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             viewer.execute("SELECT drop_run_items_partition(%s)", (_DAY,))
+    assert settings.redis_url is not None
+    place.environment["STREAMWORKERS_REDIS_URL"] = settings.redis_url.get_secret_value()
+    assert _errors(place, doctor) == {("no_worker", "workers"), ("stranded_items", f"run {run.id}")}
+    assert schedules.endswith(" schedules list")
+    assert place.run(f"{schedules} --json") == "[]\n"
     with (
         connect(place.url_of(_WORKER)) as worker,
         open_pool(place.url_of(_WORKER), application="test", max_size=2) as pool,
@@ -264,6 +272,13 @@ def test_the_documented_backup_is_restored_on_an_empty_server(
         items = items_of(worker, run)
         assert {(state, attempt) for state, attempt, _ in items.values()} == {("completed", 1)}
         assert effects_of(worker, run) == sorted(items) == _SYMBOLS
+    assert _errors(place, doctor) == {("no_worker", "workers")}
+
+
+def _errors(place: Place, doctor: str) -> set[tuple[str, str]]:
+    assert doctor.endswith(" doctor")
+    rows = json.loads(place.run(f"{doctor} --json", may_find=True))
+    return {(row["kind"], row["where"]) for row in rows if row["severity"] == "error"}
 
 
 def _work_on(pool: "ConnectionPool[Connection]", consumer: Consumer) -> None:
