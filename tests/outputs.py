@@ -1,5 +1,7 @@
 """Everything that others can read of processes: logs, command lines and metrics, and the rows and keys they write."""
 
+import base64
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +13,17 @@ from streamworkers.database import Connection
 from streamworkers.engine.redis.streams import Streams
 
 
+def forms_of(secret: str) -> set[str]:
+    """The secret as it is, percent-encoded, in hexadecimal digits, and in base64 wherever it may begin."""
+    raw = secret.encode()
+    forms = {secret, urllib.parse.quote(secret, safe=""), raw.hex()}
+    for before in range(3):
+        # Only the characters whose bits are all of the secret: the others depend on what stands beside it.
+        text = base64.b64encode(bytes(before) + raw).decode()
+        forms.add(text[(8 * before + 5) // 6 : 8 * (before + len(raw)) // 6])
+    return forms
+
+
 class Outputs:
     """What these processes show, and what is in the database and under the prefix of Redis."""
 
@@ -18,8 +31,9 @@ class Outputs:
         self._services, self._connection, self._streams = services, connection, streams
 
     def places_of(self, secret: str) -> set[str]:
-        """The kinds of output in which the secret is."""
-        return {place for place, text in self._texts() if secret in text}
+        """The kinds of output in which the secret is, in whatever form."""
+        forms = forms_of(secret)
+        return {place for place, text in self._texts() if any(form in text for form in forms)}
 
     def _texts(self) -> Iterator[tuple[str, str]]:
         for service in self._services:
