@@ -1,5 +1,5 @@
 # One image for every command: worker, scheduler, migrate. See deploy/README.md.
-FROM python:3.13.11-slim-bookworm AS python
+FROM python:3.13.14-slim-bookworm AS python
 
 FROM python AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
