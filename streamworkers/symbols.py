@@ -2,6 +2,8 @@
 
 import re
 
+from streamworkers.names import quote_name
+
 SYMBOL_MAX_LENGTH = 32
 # The same in a migration and in the schemas of alerts; a test compares them.
 SYMBOL_PATTERN = r"^[A-Za-z0-9^](?:[A-Za-z0-9:=^+#$&!_-]|[./](?![./])){0,31}$"
@@ -20,9 +22,5 @@ def find_symbol_error(symbol: str) -> str | None:
     if not symbol:
         return "the symbol is empty"
     if len(symbol) > SYMBOL_MAX_LENGTH:
-        return f"the symbol {_quote(symbol)} has {len(symbol)} characters, more than {SYMBOL_MAX_LENGTH}"
-    return f"the symbol {_quote(symbol)} is not {SYMBOL_RULE}"
-
-
-def _quote(symbol: str) -> str:
-    return ascii(symbol if len(symbol) <= 40 else symbol[:37] + "…")
+        return f"the symbol {quote_name(symbol)} has {len(symbol)} characters, more than {SYMBOL_MAX_LENGTH}"
+    return f"the symbol {quote_name(symbol)} is not {SYMBOL_RULE}"

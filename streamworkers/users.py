@@ -2,7 +2,8 @@
 
 from streamworkers.actor import Actor
 from streamworkers.database import Connection, fetch_value
-from streamworkers.errors import UnknownNameError
+from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.names import find_name_error
 
 
 def lock_user(connection: Connection, actor: Actor) -> None:
@@ -16,6 +17,18 @@ def require_user(connection: Connection, user: str) -> None:
     if fetch_value(connection, "SELECT id FROM users WHERE id = %s", (user,)) is None:
         known = connection.execute("SELECT id FROM users ORDER BY id LIMIT 1000")
         raise UnknownNameError("user", user, (found for (found,) in known))
+
+
+def require_new_user(connection: Connection, user: str) -> None:
+    """Raise BadInputError for a name that no new user can have; one who is there keeps theirs, whatever it is."""
+    problem = find_name_error("user", user)
+    if problem is not None and not _is_there(connection, user):
+        raise BadInputError(problem)
+
+
+def _is_there(connection: Connection, user: str) -> bool:
+    storable = "\0" not in user and user.isprintable()
+    return storable and fetch_value(connection, "SELECT id FROM users WHERE id = %s", (user,)) is not None
 
 
 def add_user(connection: Connection, user: str) -> bool:

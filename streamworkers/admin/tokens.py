@@ -15,7 +15,8 @@ from streamworkers.actor import Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_row, fetch_rows, fetch_value
 from streamworkers.errors import BadInputError, UnknownNameError
-from streamworkers.users import add_user
+from streamworkers.names import require_name
+from streamworkers.users import add_user, require_new_user
 
 SCOPES = ("read", "run", "schedule", "alerts", "notify", "admin")
 LIFE = timedelta(days=90)
@@ -83,8 +84,8 @@ def create_token(
 
     Raises BadInputError for a name, user, scope or life that breaks a rule.
     """
-    _require_name("name", name, 100)
-    _require_name("user", user, 200)
+    require_name("token", name)
+    require_new_user(connection, user)
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         wrong = f"scope {unknown[0]!r} is not one" if unknown else "a token needs at least one scope"
@@ -178,8 +179,3 @@ def _require_token(connection: Connection, number: int) -> ApiToken:
         known = connection.execute("SELECT id::text FROM api_tokens ORDER BY id DESC LIMIT 1000")
         raise UnknownNameError("token", str(number), (each for (each,) in known))
     return ApiToken(**row)
-
-
-def _require_name(label: str, value: str, longest: int) -> None:
-    if not value.strip() or len(value) > longest or not value.isprintable():
-        raise BadInputError(f"{label} {value[:80]!r} is not 1 to {longest} printable characters")

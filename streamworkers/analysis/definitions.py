@@ -1,6 +1,5 @@
 """Validated rows of indicator_definitions and pattern_definitions: every instance can be computed."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -10,9 +9,9 @@ from streamworkers.analysis.own_indicators import OWN_INDICATORS
 from streamworkers.analysis.parameters import ParameterValue, RealNumber, validate_params
 from streamworkers.analysis.ta_functions import candle_functions, indicator_functions, ta_function
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.names import require_name
 
 _THRESHOLD = RealNumber(0.0, 1.0)
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class IndicatorDefinition:
     params: Mapping[str, ParameterValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require_name(self.name, "indicator")
+        require_name("indicator", self.name)
         object.__setattr__(self, "params", _indicator_params(self.name, self.function, self.params))
 
     def __hash__(self) -> int:
@@ -61,7 +60,7 @@ class PatternDefinition:
     confidence_threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_name(self.name, "pattern")
+        require_name("pattern", self.name)
         object.__setattr__(self, "params", _pattern_params(self.name, self.function, self.params))
         threshold = _THRESHOLD.validate(f"pattern {self.name}", "confidence_threshold", self.confidence_threshold)
         object.__setattr__(self, "confidence_threshold", threshold)
@@ -83,11 +82,6 @@ class PatternDefinition:
             params=row["params"],
             confidence_threshold=row["confidence_threshold"],
         )
-
-
-def _require_name(name: object, kind: str) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadInputError(f"name of the {kind} definition is {name!r}, not 1 to 64 letters, digits, '_', '-' and '.'")
 
 
 def _require_object(name: str, params: object) -> Mapping[str, object]:

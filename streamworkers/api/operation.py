@@ -93,6 +93,6 @@ class Routes:
         if path in self._fixed:
             return self._fixed[path], {}
         for pattern, methods in self._patterns.values():
-            if match := pattern.match(path):
+            if "\0" not in path and (match := pattern.match(path)):  # PostgreSQL could not even look for it
                 return methods, match.groupdict()
         raise NotFound("path", path)

@@ -1,6 +1,5 @@
 """The jobs of installed packages, found by the entry point group `streamworkers.jobs`."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -8,10 +7,10 @@ from typing import Any, TypeAlias, get_args
 
 from streamworkers.engine.job import ItemKind, Job, JobCounter, JobHistogram, JobParameters
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.names import NameKind, find_name_error
 
 ENTRY_POINT_GROUP = "streamworkers.jobs"
 JobClass: TypeAlias = type[Job[Any]]
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 
 
 class Registry(Mapping[str, Job[Any]]):
@@ -123,11 +122,13 @@ def _path(job: Job[Any]) -> str:
 
 def _require_sound(job: Job[Any]) -> None:
     name = getattr(job, "name", None)
-    for label, value in (("name", name), ("queue", job.queue), ("first_queue", job.first_queue or job.queue)):
-        if not isinstance(value, str) or not _NAME.match(value):
-            raise BadInputError(
-                f"{label} {value!r} of {_path(job)} is not lower-case letters, digits and _, at most 64"
-            )
+    named: list[tuple[NameKind, object]] = [
+        ("job", name),
+        ("queue", job.queue),
+        ("queue", job.first_queue or job.queue),
+    ]
+    for problem in filter(None, (find_name_error(*each) for each in named)):
+        raise BadInputError(f"{problem}: {_path(job)}")
     if not 1 <= job.batch_size <= 1000:
         raise BadInputError(f"batch_size {job.batch_size} of job {name!r} is not between 1 and 1000")
     if not 1 <= job.max_attempts <= 100:

@@ -1,7 +1,6 @@
 """A notification: what a user has to know, once for each `dedup_key`; and the parse of the event that becomes one."""
 
 import json
-import re
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from uuid import UUID
 from streamworkers.config import load_settings
 from streamworkers.errors import BadInputError
 from streamworkers.json_depth import find_too_deep
+from streamworkers.names import require_name
 from streamworkers.notifications.notification_types import CODE_TYPE, PRIORITIES, Priority
 
 MOST_CHANNELS = 20
 _LONGEST_CHANNEL = 100
 _LONGEST = {"user_id": 200, "dedup_key": 500, "group_key": 200, "title": 200, "text": 10_000, "link": 2_000}
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _KNOWN = ("user_id", "type", "dedup_key", "priority", "group_key", "data", "expires_at")
 
 _short = reprlib.Repr()
@@ -76,13 +75,6 @@ def parse_notification(event_id: UUID, payload: object, created_at: datetime) ->
         created_at=created_at,
         expires_at=_moment(payload.get("expires_at")),
     )
-
-
-def require_name(what: str, value: object) -> str:
-    """A name of a type or channel. Raises BadInputError."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise BadInputError(f"{what} {show(value)} is not a small letter and up to 63 small letters, digits or _")
-    return value
 
 
 def show(value: object) -> str:

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from streamworkers.errors import BadInputError
-from streamworkers.notifications.notification import require_name, show
+from streamworkers.names import NameKind, require_name
+from streamworkers.notifications.notification import show
 from streamworkers.notifications.notification_types import ANY, CODE_TYPE
 
 Mode: TypeAlias = Literal["instant", "digest", "off"]
@@ -42,9 +43,10 @@ class QuietHours:
 
 def require_preference(preference: Preference) -> Preference:
     """Return it. Raises BadInputError that names the value and the rule."""
-    for what, value in (("type", preference.type), ("channel", preference.channel)):
+    named: tuple[tuple[NameKind, str], ...] = ("type", preference.type), ("channel", preference.channel)
+    for kind, value in named:
         if value != ANY:
-            require_name(what, value)
+            require_name(kind, value)
     if preference.type == CODE_TYPE:
         raise BadInputError(f"{CODE_TYPE} has no preference: a code comes when it is asked for")
     if preference.mode not in MODES:

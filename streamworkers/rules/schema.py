@@ -15,6 +15,7 @@ from jsonschema.validators import extend
 from referencing import Registry, Resource
 
 from streamworkers.rules.problem import RuleError, show_value
+from streamworkers.symbols import SYMBOL_PATTERN, find_symbol_error
 
 RULE_SCHEMA = ("streamworkers.rules", "rule-v1.json")
 _KINDS = {
@@ -104,6 +105,11 @@ def _wrong_choice(value: object, options: Any) -> str:
     return f"{show_value(value)} is not one of {', '.join(map(str, options))}{hint}"
 
 
+def _no_match(value: str, pattern: str) -> str:
+    problem = find_symbol_error(value) if pattern == SYMBOL_PATTERN else None
+    return problem or f"{show_value(value)} does not match {pattern}"
+
+
 _PROBLEMS: Mapping[str, Callable[[Any, Any], str]] = {
     "type": _wrong_type,
     "required": _missing,
@@ -118,5 +124,5 @@ _PROBLEMS: Mapping[str, Callable[[Any, Any], str]] = {
     "maxProperties": lambda value, most: f"has {len(value)} members, more than {most}",
     "minLength": lambda _value, least: f"is shorter than {least} characters",
     "maxLength": lambda value, most: f"has {len(value)} characters, more than {most}",
-    "pattern": lambda value, rule: f"{show_value(value)} does not match {rule}",
+    "pattern": _no_match,
 }

@@ -1,4 +1,6 @@
-"""What the name of a schedule may be: one rule for commands, YAML, the API, `after`, and the table's constraint."""
+"""The rule of the names of schedules, as models of pydantic take it; the table has the same as a constraint."""
 
-SCHEDULE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
-SCHEDULE_NAME_IN_WORDS = "1 to 64 small letters, digits, _ and -, a letter first"
+from streamworkers.names import RULES
+
+SCHEDULE_NAME = f"^{RULES['schedule'].pattern}$"
+SCHEDULE_NAME_IN_WORDS = RULES["schedule"].text

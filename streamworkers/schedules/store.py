@@ -15,6 +15,7 @@ from streamworkers.database import Connection
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.next_tick import NextTick, plan_first, plan_retry
+from streamworkers.users import require_new_user
 
 _FIELDS = tuple(ScheduleDefinition.model_fields)
 COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _FIELDS))
@@ -95,9 +96,12 @@ def save_schedule(
 ) -> None:
     """Insert a schedule, or replace the one named `old_name`, and plan its next tick.
 
-    Raises BadInputError for a name that is taken and for a circle of `after`, UnknownNameError for an unknown `after`.
+    Raises BadInputError for a name that is taken, a user who cannot be and a circle of `after`, UnknownNameError for an
+    unknown `after`.
     """
     values = _to_row(definition)
+    if definition.user_id is not None:
+        require_new_user(connection, definition.user_id)
     with connection.transaction():
         lock_edits(connection)
         if definition.name != old_name and find_schedule(connection, definition.name) is not None:

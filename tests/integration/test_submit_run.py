@@ -22,7 +22,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError, KeyConflictError, UnknownJobError
 from submitting import install_jobs, submit
 
-_NO_SYMBOL = "which is not a symbol of 1 to 32 letters, digits and . - / : = ^ + # $ & ! _"
+_NO_SYMBOL = "is not letters, digits and . - / : = ^ + # $ & ! _ as in BRK.B, BF/B, X:BTCUSD, ^GSPC"
 _TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -53,7 +53,7 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
         ([1], "SW001", "request [1] is not an object"),
         (None, "SW001", "request null is not an object"),
         ({}, "SW001", "job null is not a name of 1 to 64 small letters, digits and _"),
-        ({"job": "X y"}, "SW001", 'job "X y" is not a name'),
+        ({"job": "X y"}, "SW001", "job 'X y' is not a name"),
         ({"job": 3}, "SW001", "job 3 is not a name"),
         (
             {"job": "ledger_entri"},
@@ -78,20 +78,24 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
         ({"symbols": ["A", 1]}, "SW001", "symbols has 1, which is not a text"),
         ({"symbols": ["A", None]}, "SW001", "symbols has null, which is not a text"),
         ({"symbols": ["A", ["B"]]}, "SW001", 'symbols has ["B"], which is not a text'),
-        ({"symbols": ["A", "B\t"]}, "SW001", f"symbols has 'B\t', {_NO_SYMBOL}"),
+        ({"symbols": ["A", "B\t"]}, "SW001", f"the symbol 'B\\t' {_NO_SYMBOL}"),
         (
             {"symbols": ["A B"]},
             "SW001",
-            f"symbols has 'A B', {_NO_SYMBOL}",
+            f"the symbol 'A B' {_NO_SYMBOL}",
         ),
         (
             {"symbols": ["x" * 33]},
             "SW001",
-            _NO_SYMBOL,
+            f"the symbol '{'x' * 33}' has 33 characters, more than 32",
         ),
         ({"symbols": ["A", "B", "A"]}, "SW001", "symbols names 'A' twice; each is one item"),
         ({"symbols": ["A"], "universe": "u"}, "SW001", "the request names several of universe, symbols and items"),
-        ({"universe": ""}, "SW001", "universe '' is not 1 to 200 printable characters"),
+        (
+            {"universe": ""},
+            "SW001",
+            "universe '' is not a name of 1 to 64 letters, digits and . - _, neither . nor - first",
+        ),
         ({"universe": 5}, "SW001", "universe 5 is not a text"),
         ({"symbols": ["A"], "timeframe": "day", "timeframes": ["day"]}, "SW001", "names both timeframe and timeframes"),
         ({"symbols": ["A"], "timeframes": ["day", "day"]}, "SW001", "timeframes names 'day' twice"),
@@ -103,7 +107,7 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
         ({"symbols": ["A"], "key": "a\nb"}, "SW001", "is not 1 to 200 printable characters"),
         ({"symbols": ["A"], "key": "x" * 201}, "SW001", "is not 1 to 200 printable characters"),
         ({"symbols": ["A"], "key": ["k"]}, "SW001", 'key ["k"] is not a text'),
-        ({"symbols": ["A"], "user": "x" * 201}, "SW001", "is not 1 to 200 printable characters"),
+        ({"symbols": ["A"], "user": "x" * 201}, "SW001", "is not a name of 1 to 200 printable characters"),
         ({"symbols": ["A"], "user": 7}, "SW001", "user 7 is not a text"),
         ({"symbols": ["A"], "traceparent": "00-1-2-3"}, "SW001", "traceparent '00-1-2-3' is not of the form of W3C"),
         ({"job": "health_check", "universe": "u"}, "SW001", "the job is not about symbols, so it takes no universe"),

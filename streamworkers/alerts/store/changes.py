@@ -18,9 +18,9 @@ from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.config import load_settings
 from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import BadInputError
+from streamworkers.names import require_name
 from streamworkers.users import lock_user
 
-_LONGEST_NAME = 100
 _NEW_EPOCH = ("rule", "rearm", "timeframe")
 _NEW_VERSION = """
 INSERT INTO alert_versions (alert_id, version, epoch, effective_from, rule_from, is_active, document, changed_by)
@@ -41,6 +41,7 @@ def add_alert(connection: Connection, actor: Actor, alert: Alert, *, at: datetim
         assert named.name is not None
         timeframe = _require_complete(named)
         _require_free(connection, actor, named.name)
+        _require_names(named, {})
         target = named.target
         assert target is not None
         connection.execute(
@@ -70,6 +71,7 @@ def edit_alert(
         timeframe = _require_complete(named)
         if named.name != name:
             _require_free(connection, actor, named.name)
+        _require_names(named, stored.document)
         document, target = alert_to_json(named), named.target
         assert target is not None
         if document != stored.document:
@@ -190,11 +192,18 @@ def _require_complete(alert: Alert) -> str:
     return alert.timeframe
 
 
+def _require_names(alert: Alert, before: dict[str, Any]) -> None:
+    """Raise BadInputError for the name of a group or channel that breaks its rule; what the alert has already stays."""
+    kept = before.get("notify", {})
+    if alert.notify.group not in (None, kept.get("group")):
+        require_name("group", alert.notify.group)
+    for channel in alert.notify.channels:
+        if channel not in kept.get("channels", ()):
+            require_name("channel", channel)
+
+
 def _require_free(connection: Connection, actor: Actor, name: str) -> None:
-    if not (0 < len(name) <= _LONGEST_NAME and name.isprintable() and name.strip() == name):
-        raise BadInputError(
-            f"the name {name!r:.110} of an alert is not 1 to {_LONGEST_NAME} printable characters without blanks around"
-        )
+    require_name("alert", name)
     taken = "SELECT 1 FROM alerts WHERE user_id = %s AND name = %s AND removed_at IS NULL"
     if fetch_value(connection, taken, (actor.user, name)) is not None:
         raise BadInputError(f"user {actor.user!r} has an alert {name!r} already: choose another name, or edit it")

@@ -1,23 +1,20 @@
 """Universes: named sets of symbols, stored as groups with memberships."""
 
-import re
 from collections.abc import Collection, Mapping
 
 import psycopg
 
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.market.bars.rules import BrokenRuleError, Rule, require_symbol
+from streamworkers.names import find_name_error
 
 UNIVERSE_TYPES = ("ETF", "THEME", "SECTOR", "SEGMENT", "UNIVERSE", "CUSTOM")
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def require_universe_name(name: str) -> str:
-    """Return the name unchanged. Raises BrokenRuleError if it holds anything but letters, digits, `_`, `-`, `.`."""
-    if not _NAME.fullmatch(name):
-        raise BrokenRuleError(
-            Rule.BAD_NAME, f"the universe name {name!r} is not made of letters, digits, '_', '-' and '.' alone"
-        )
+    """Return the name unchanged. Raises BrokenRuleError if it breaks the rule of `streamworkers.names`."""
+    if (problem := find_name_error("universe", name)) is not None:
+        raise BrokenRuleError(Rule.BAD_NAME, problem)
     return name
 
 

@@ -6,12 +6,9 @@ from typing import Any
 from streamworkers.actor import LOCAL, Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
-from streamworkers.errors import BadInputError
-from streamworkers.notifications.notification import show
-from streamworkers.users import add_user, lock_user
+from streamworkers.users import add_user, lock_user, require_new_user
 
 DISABLED = "the user is disabled"
-_LONGEST = 200
 
 _LIST = """
 SELECT u.id AS user, u.created_at, u.disabled_at,
@@ -27,8 +24,7 @@ WHERE user_id = %s AND state IN ('queued', 'deferred', 'failed', 'ambiguous')"""
 
 def register_user(connection: Connection, user: str, actor: Actor = LOCAL) -> bool:
     """Add a user; False if there is one of this name. Raises BadInputError for a name that cannot be."""
-    if not 0 < len(user) <= _LONGEST or not user.isprintable() or user != user.strip():
-        raise BadInputError(f"the user {show(user)} is not 1 to {_LONGEST} printable characters, without space around")
+    require_new_user(connection, user)
     with connection.transaction():
         added = add_user(connection, user)
         _record(connection, actor, "add", user)

@@ -11,12 +11,11 @@ from streamworkers.actor import Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.names import require_name
 from streamworkers.notifications.channels.channel import Address
-from streamworkers.notifications.notification import require_name, show
 from streamworkers.users import lock_user
 
 MOST_ENDPOINTS = 50
-_LONGEST_NAME = 100
 _FIND = """
 SELECT id, user_id AS user, name, channel, address, settings, verified_at, off_at, off_reason, created_at, created_by
 FROM endpoints"""
@@ -82,8 +81,8 @@ def add_endpoint(
     address that the user has already, and UnknownNameError for an unknown user.
     """
     require_name("channel", channel)
-    if name is not None and (not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable()):
-        raise BadInputError(f"the name {show(name)} is not 1 to {_LONGEST_NAME} printable characters")
+    if name is not None:
+        require_name("endpoint", name)
     with connection.transaction():
         lock_user(connection, actor)
         existing = list_endpoints(connection, actor.user)

@@ -51,7 +51,7 @@ def test_a_token_is_made_shown_once_rotated_and_revoked(api: ApiStage) -> None:
     [
         ({"scopes": []}, "a token needs at least one scope of read"),
         ({"scopes": ["fly"]}, "scope 'fly' is not one of read"),
-        ({"name": ""}, "name '' is not 1 to 100 printable characters"),
+        ({"name": ""}, "token '' is not a name of 1 to 100 printable characters"),
         ({"days": 0}, "the body: Expected `int` >= 1"),
     ],
 )

@@ -130,8 +130,8 @@ def test_both_tokens_are_good_in_the_grace_of_a_rotation(api: ApiStage) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("", "ann", ["read"], timedelta(1)), "name '' is not 1 to 100 printable characters"),
-        (("x", "a\nb", ["read"], timedelta(1)), "is not 1 to 200 printable characters"),
+        (("", "ann", ["read"], timedelta(1)), "token '' is not a name of 1 to 100 printable characters"),
+        (("x", "a\nb", ["read"], timedelta(1)), r"user 'a\\nb' is not a name of 1 to 200 printable characters"),
         (("x", "ann", ["fly"], timedelta(1)), "scope 'fly' is not one of read, run"),
         (("x", "ann", [], timedelta(1)), "a token needs at least one scope of read, run"),
         (("x", "ann", ["read"], timedelta(9999)), "a life of 9999 days is not between 1 and 3660"),

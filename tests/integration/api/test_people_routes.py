@@ -89,7 +89,7 @@ def test_only_an_admin_names_a_secret_of_the_pool_and_adds_what_is_verified(api:
         ({"channel": "pigeon"}, "no channel is named 'pigeon'"),
         ({"address": "nowhere"}, "'nowhere' is not an address of mail"),
         ({"settings": {"colour": 1}}, "the channel mail has no setting 'colour'"),
-        ({"name": " "}, "the name ' ' is not 1 to 100 printable characters"),
+        ({"name": " "}, "endpoint ' ' is not a name of 1 to 100 printable characters"),
     ],
 )
 def test_what_cannot_be_an_endpoint_is_named(api: ApiStage, fields: dict[str, Any], message: str) -> None:

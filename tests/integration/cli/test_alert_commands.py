@@ -19,7 +19,10 @@ MUTED = r"{} by cli:local since \S+ \S+ E.T until 2199-12-31 07:00 EST"
 FOREVER = ("--until", "2199-12-31T12:00Z")
 TAKEN = "user 'local' has an alert 'one' already: choose another name, or edit it"
 NO_SYMBOL = "no symbol of alert 'all' is named 'CCC'; known: AAA, BBB"
-NAME_RULE = "of an alert is not 1 to 100 printable characters without blanks around"
+NAME_RULE = (
+    "is not a name of 1 to 100 printable characters in the form NFC, without spaces around and without"
+    " - at the beginning"
+)
 NO_USER = "no user is named 'nobody'; known: local"
 LONG_REASON = "is not 1 to 200 printable characters"
 CHOOSE = "choose alerts by --name, --symbol, --universe, --timeframe or --group, or take --all"
@@ -348,10 +351,10 @@ def test_an_import_that_cannot_be_stored_changes_nothing(
         (("mute", "--name", "x*", *FOREVER), "user 'local' has no alert of name 'x*'"),
         (("mute", "--symbol", "AAA", "--for", "1h", "--reason", "\x1b[31m"), f"the reason '\\x1b[31m' {LONG_REASON}"),
         (("snooze", "one", "--for", "1h", "--reason", ""), f"the reason '' {LONG_REASON}"),
-        (("add", "AAA > 3", "--name", ""), f"the name '' {NAME_RULE}"),
-        (("add", "AAA > 3", "--name", "a\nb"), f"the name 'a\\nb' {NAME_RULE}"),
-        (("copy", "one", "x" * 101), f"the name '{'x' * 101}' {NAME_RULE}"),
-        (("edit", "one", json.dumps(json.loads(GOOD) | {"name": " a"})), f"the name ' a' {NAME_RULE}"),
+        (("add", "AAA > 3", "--name", ""), f"alert '' {NAME_RULE}"),
+        (("add", "AAA > 3", "--name", "a\nb"), f"alert 'a\\nb' {NAME_RULE}"),
+        (("copy", "one", "x" * 101), f"alert '{'x' * 37}\\u2026' {NAME_RULE}"),
+        (("edit", "one", json.dumps(json.loads(GOOD) | {"name": " a"})), f"alert ' a' {NAME_RULE}"),
         (("export", "none/alerts.json"), "none/alerts.json cannot be written: No such file or directory"),
         (("replay", "all", "--symbol", "CCC"), NO_SYMBOL),
         (("snooze", "one"), "a snooze needs an end: --for or --until"),

@@ -27,7 +27,7 @@ from submitting import install_jobs, make_preparer, submit
         (("noop", "--universe", "u", "--symbols", "A"), "name either --universe or --symbols"),
         (("noop", "--symbols", ","), "a run needs at least one symbol"),
         (("noop", "--symbols", "A B"), "the symbol 'A B' is not letters, digits and"),
-        (("noop", "--universe", ""), "the universe name '' is not made of letters"),
+        (("noop", "--universe", ""), "universe '' is not a name of 1 to 64 letters"),
         (("noop", "--universe", "sp500"), "no universe is named 'sp500'; there is no universe yet"),
         (("choosing", "--universe", "u"), "job 'choosing' is not about symbols: --symbols names the ids of its items"),
         (("nop", "--symbols", "A"), "no job is named 'nop'; did you mean 'noop'?"),

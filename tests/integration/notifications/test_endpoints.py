@@ -130,9 +130,9 @@ def test_codes_cannot_be_asked_for_all_the_time(connection: Connection, mail: En
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("E-Mail", at("x")), "channel 'E-Mail' is not a small letter"),
-        (("slack", at("x"), " "), "the name ' ' is not 1 to 100 printable characters"),
-        (("slack", at("x"), "a\nb"), r"the name 'a\\nb' is not 1 to 100 printable characters"),
+        (("E-Mail", at("x")), "channel 'E-Mail' is not a name of 1 to 64 small letters"),
+        (("slack", at("x"), " "), "endpoint ' ' is not a name of 1 to 100 printable characters"),
+        (("slack", at("x"), "a\nb"), r"endpoint 'a\\nb' is not a name of 1 to 100 printable characters"),
         (("slack", at("x"), "mail"), "user 'ana' has an endpoint 'mail' already: choose another name, or remove it"),
         (("mail", at("ana@example.org"), "two"), "user 'ana' has this address of mail already, as endpoint 'mail'"),
     ],

@@ -106,9 +106,9 @@ def test_a_pattern_that_breaks_a_rule_is_rejected(
 
 def test_a_definition_without_a_name_is_rejected() -> None:
     message = _message(IndicatorDefinition, BadInputError, name=" ", function="SMA", params={})
-    assert message == "name of the indicator definition is ' ', not 1 to 64 letters, digits, '_', '-' and '.'"
+    assert message == "indicator ' ' is not a name of 1 to 64 letters, digits and . - _, neither . nor - first"
     message = _message(PatternDefinition, BadInputError, name=None, function="CDLDOJI", params={})
-    assert message == "name of the pattern definition is None, not 1 to 64 letters, digits, '_', '-' and '.'"
+    assert message == "pattern None is not a name of 1 to 64 letters, digits and . - _, neither . nor - first"
 
 
 def test_whole_floats_from_json_become_whole_numbers() -> None:

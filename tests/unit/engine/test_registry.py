@@ -55,9 +55,12 @@ def test_an_unknown_job_is_rejected_with_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"name": "Bad Name"}, "name 'Bad Name' of .* is not lower-case letters, digits and _"),
-        ({"queue": "{q}"}, "queue '{q}' of .* is not lower-case"),
-        ({"first_queue": "{q}"}, "first_queue '{q}' of .* is not lower-case"),
+        (
+            {"name": "Bad Name"},
+            "job 'Bad Name' is not a name of 1 to 64 small letters, digits and _, a letter first: .*Variant",
+        ),
+        ({"queue": "{q}"}, "queue '{q}' is not a name of"),
+        ({"first_queue": "{q}"}, "queue '{q}' is not a name of"),
         ({"batch_size": 0}, "batch_size 0 of job 'sound' is not between 1 and 1000"),
         ({"max_attempts": 101}, "max_attempts 101 of job 'sound' is not between 1 and 100"),
         ({"timeout_seconds": 0}, "timeout_seconds 0 of job 'sound' is not above 0"),

@@ -49,7 +49,7 @@ def test_all_of_an_event_is_kept() -> None:
         (LEAST | {"user_id": " "}, "user_id ' ' is not a text"),
         (LEAST | {"dedup_key": "k" * 501}, "is not a text of 1 to 500 characters"),
         (LEAST | {"dedup_key": "a\0b"}, "dedup_key has the text 'a\\x00b', in which a character cannot be stored"),
-        (LEAST | {"type": "Run failed"}, "type 'Run failed' is not a small letter and up to 63 small letters"),
+        (LEAST | {"type": "Run failed"}, "type 'Run failed' is not a name of 1 to 64 small letters"),
         (LEAST | {"type": "endpoint_code"}, "type 'endpoint_code' is no notification: a code is sent when it is asked"),
         (LEAST | {"priority": "highest"}, "priority 'highest' is none of low, normal, high, urgent"),
         (LEAST | {"priority": ["high"]}, "priority ['high'] is none of"),

@@ -21,8 +21,8 @@ def test_checked_values_are_returned() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"type": "Alerts"}, "type 'Alerts' is not a small letter"),
-        ({"channel": ""}, "channel '' is not a small letter"),
+        ({"type": "Alerts"}, "type 'Alerts' is not a name of"),
+        ({"channel": ""}, "channel '' is not a name of"),
         ({"type": "endpoint_code"}, "endpoint_code has no preference"),
         ({"mode": "weekly"}, "mode 'weekly' is none of instant, digest, off"),
         ({"mode": "instant"}, "mode instant has no time of a digest"),

@@ -63,7 +63,7 @@ def test_without_an_id_the_content_is_known_in_its_ten_minutes_and_those_beside_
         ({"priority": "critical"}, "priority 'critical' is none of low, normal, high, urgent"),
         (
             {"notification_type": "Big"},
-            "notification_type 'Big' is not a small letter and up to 63 small letters, digits or _",
+            "notification_type 'Big' is not a name of 1 to 64 small letters, digits and _, a letter first",
         ),
         ({"notification_type": "endpoint_code"}, "notification_type 'endpoint_code' is no notification"),
         ({"message_id": "a b"}, "message_id 'a b' is not 1 to 100 letters, digits or _.:@/-"),

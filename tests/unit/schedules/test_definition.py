@@ -254,11 +254,11 @@ def test_a_sound_schedule_is_accepted(registry: Registry, fields: dict[str, Any]
         ({"target": None}, "job 'noop' is about symbols: name a universe or symbols"),
         (
             {"target": {"universe": "sp500:"}},
-            "the universe name '' is not made of letters, digits, '_', '-' and '.' alone",
+            "universe '' is not a name of 1 to 64 letters, digits and . - _, neither . nor - first",
         ),
         (
             {"target": {"universe": "a b"}},
-            "the universe name 'a b' is not made of letters, digits, '_', '-' and '.' alone",
+            "universe 'a b' is not a name of 1 to 64 letters, digits and . - _, neither . nor - first",
         ),
         ({"target": {"symbols": ["A", "A B"]}}, f"the symbol 'A B' is not {SYMBOL_RULE}"),
         ({"target": {"symbols": [""]}}, "the symbol is empty"),

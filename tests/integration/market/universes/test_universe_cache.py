@@ -38,7 +38,7 @@ def test_it_answers_what_the_database_answers(cache: UniverseCache, connection: 
 def test_it_rejects_what_the_database_rejects(cache: UniverseCache) -> None:
     with pytest.raises(UnknownNameError, match="no universe is named 'sp50'; did you mean 'sp500'"):
         cache.resolve("sp50")
-    with pytest.raises(BadInputError, match="the universe name '' is not made of"):
+    with pytest.raises(BadInputError, match="universe '' is not a name of"):
         cache.resolve("sp500:")
 
 

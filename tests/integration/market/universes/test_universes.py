@@ -51,7 +51,7 @@ def test_bad_rows_are_rejected_with_line_and_rule_and_the_rest_is_loaded(
         ),
     )
     assert [(reject.line, reject.rule, reject.detail) for reject in summary.rejected] == [
-        (3, "bad_name", "the universe name 'a:b' is not made of letters, digits, '_', '-' and '.' alone"),
+        (3, "bad_name", "universe 'a:b' is not a name of 1 to 64 letters, digits and . - _, neither . nor - first"),
         (4, "bad_symbol", f"the symbol 'A B' is not {SYMBOL_RULE}"),
         (5, "bad_type", "the type 'FUND' is not one of ETF, THEME, SECTOR, SEGMENT, UNIVERSE, CUSTOM"),
         (6, "bad_weight", "weight 'heavy' is not a number"),
@@ -85,7 +85,7 @@ def test_an_unknown_universe_is_answered_with_the_nearest(connection: Connection
     add_symbols(connection, "nasdaq100", ["A"])
     with pytest.raises(UnknownNameError, match=r"no universe is named 'nasdaq10'; did you mean 'nasdaq100'\?"):
         resolve(connection, "nasdaq100:nasdaq10")
-    with pytest.raises(BadInputError, match="the universe name '' is not made of"):
+    with pytest.raises(BadInputError, match="universe '' is not a name of"):
         resolve(connection, "nasdaq100:")
 
 
