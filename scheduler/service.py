@@ -13,6 +13,7 @@ from scheduler.alert_blindness import AlertBlindness
 from scheduler.alert_metrics import AlertCollector
 from scheduler.alert_runs import AlertRuns, follow_changes
 from scheduler.audit_sealer import AuditSealer
+from scheduler.backfill_runs import BackfillRuns
 from scheduler.calendars import SessionFiller
 from scheduler.data_gaps import DataGaps
 from scheduler.delivery_runs import DeliveryRuns
@@ -116,7 +117,26 @@ class Scheduler:
         self._main = self.host.add(TickerLoop(self.ticker, self._connect, poll_seconds, self.host.signals))
         self.host.add(ConnectionLoop("universe-cache", self.universes.follow))
         self._stream_listeners = [self._add_listeners(self.messages_to_runs, DATA_LOADS)]
-        services: list[Service] = [
+        self._services: list[ServiceLoop] = [
+            self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics))
+            for service in self._list_services(registry)
+        ]
+        targets, lease_seconds = MarketTargets(self._resolve), self._settings.lease_seconds
+        preparer = Preparer(self._pool, self._streams, registry, targets, lease_seconds, self.metrics)
+        prompt = self.host.add(PromptLoop(preparer, self._streams, self.scheduler_id, self.metrics))
+        self._services.append(prompt)
+        follow = partial(follow_submissions, self._connect, prompt.wake)
+        self.host.add(ConnectionLoop("submissions", follow))
+        alert_runs = AlertRuns(self._pool, self._streams, registry, self.universes)
+        alerts = self.host.add(PromptLoop(alert_runs, self._streams, self.scheduler_id, self.metrics))
+        self._services.append(alerts)
+        self.host.add(ConnectionLoop("series-changes", partial(follow_changes, self._connect, alerts.wake)))
+        self._add_notifications(registry)
+        self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
+
+    def _list_services(self, registry: Registry) -> list[Service]:
+        """The services for which nobody waits: each pauses for its usual time."""
+        return [
             StatusFollower(
                 self._pool,
                 self._messages,
@@ -135,22 +155,8 @@ class Scheduler:
             DataGaps(self._pool, self._settings.calendar, self._settings.load_hour_anchor),
             SignOfLife(self._pool, self._settings.watchdog_at, self._settings.system_user),
             AuditSealer(self._pool),
+            BackfillRuns(self._pool),
         ]
-        self._services: list[ServiceLoop] = [
-            self.host.add(ServiceLoop(service, self._streams, self.scheduler_id, self.metrics)) for service in services
-        ]
-        targets, lease_seconds = MarketTargets(self._resolve), self._settings.lease_seconds
-        preparer = Preparer(self._pool, self._streams, registry, targets, lease_seconds, self.metrics)
-        prompt = self.host.add(PromptLoop(preparer, self._streams, self.scheduler_id, self.metrics))
-        self._services.append(prompt)
-        follow = partial(follow_submissions, self._connect, prompt.wake)
-        self.host.add(ConnectionLoop("submissions", follow))
-        alert_runs = AlertRuns(self._pool, self._streams, registry, self.universes)
-        alerts = self.host.add(PromptLoop(alert_runs, self._streams, self.scheduler_id, self.metrics))
-        self._services.append(alerts)
-        self.host.add(ConnectionLoop("series-changes", partial(follow_changes, self._connect, alerts.wake)))
-        self._add_notifications(registry)
-        self.host.add(ProcessHeartbeat(self._pool, "scheduler", self.scheduler_id, self._describe_doing))
 
     def _add_notifications(self, registry: Registry) -> None:
         channels, per_minute = load_channels(self._settings), self._settings.notifications_per_minute

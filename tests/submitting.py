@@ -5,6 +5,7 @@ from typing import Any
 
 from psycopg_pool import ConnectionPool
 
+from scheduling import end_runs
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.host.metrics import ServiceMetrics
@@ -54,3 +55,12 @@ def reason_of(connection: Connection, run_id: int) -> tuple[str, str | None]:
 def make_claims_end(connection: Connection) -> None:
     """Let the time of every claim be over, instead of waiting for it."""
     connection.execute("UPDATE runs SET prepare_after = clock_timestamp() WHERE prepare_after IS NOT NULL")
+
+
+def end_submitted_runs(connection: Connection, status: str = "COMPLETED") -> None:
+    """End all open runs as if they had been prepared and executed."""
+    connection.execute(
+        "UPDATE runs SET prepared_at = clock_timestamp(), request = NULL, prepare_after = NULL"
+        " WHERE prepared_at IS NULL"
+    )
+    end_runs(connection, status)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "alerts": "Alerts: add, try, list, mute and edit them.",
     "api": "Start the HTTP API.",
     "audit": "The audit log: list it, and verify its seals.",
+    "backfills": "Backfills, which `schedules backfill` starts: list, show, watch, cancel.",
     "bars": "OHLCV bars: import, export, generate, show, and find gaps.",
     "calendars": "Exchange calendars of symbols: list, set, unset.",
     "cleanup": "Delete rows that are older than their retention.",

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from streamworkers.cli.schedule_backfill import backfill, missing
 from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
 from streamworkers.cli.schedule_options import collect_fields, definition_options
 from streamworkers.cli.schedule_rows import format_local_time, list_rows
@@ -197,6 +198,8 @@ def _require_one(name: str | None, of_all: bool) -> str | None:
 schedules.add_command(trigger)
 schedules.add_command(next_ticks)
 schedules.add_command(history)
+schedules.add_command(backfill)
+schedules.add_command(missing)
 schedules.add_command(export_yaml)
 schedules.add_command(import_yaml)
 schedules.add_command(install_defaults)

@@ -25,6 +25,7 @@ from streamworkers.notifications.store.retention import (
     delete_old_notification_rows,
 )
 from streamworkers.results.read import count_old_results, delete_old_results
+from streamworkers.schedules.backfills.retention import BACKFILLS, count_old_backfills, delete_old_backfills
 
 # The parameter that says for how many days the rows of a table are kept. Items before their runs.
 _KEPT_DAYS = {
@@ -35,6 +36,7 @@ _KEPT_DAYS = {
     "ticks": "run_days",
     "submissions": "run_days",
     "runs": "run_days",
+    BACKFILLS: "run_days",
     "health_checks": "health_days",
     "process_states": "health_days",
     "series_changes": "series_change_days",
@@ -55,6 +57,7 @@ _RULES: dict[str, tuple[_Count, _Delete]] = {
     **dict.fromkeys(("series_changes", "series_versions"), (count_old_changes, delete_old_changes)),
     **dict.fromkeys(ALERT_TABLES, (count_old_alert_rows, delete_old_alert_rows)),
     **dict.fromkeys((MESSAGE_TEXTS, *NOTIFICATION_TABLES), (count_old_notification_rows, delete_old_notification_rows)),
+    BACKFILLS: (count_old_backfills, delete_old_backfills),
     "load_checkpoints": (
         lambda connection, _, before: count_old_checkpoints(connection, before),
         lambda connection, _, before, limit: delete_old_checkpoints(connection, before, limit),

@@ -92,6 +92,8 @@ def trigger(
         run, _ = record_scheduled_run(connection, registry, resolve, schedule, origin, changes)
         subject = changes.describe_subject()
         reason, detail = (f"{BY_HAND} {subject}", {ticks.OTHER_SUBJECT: subject}) if subject else (BY_HAND, None)
+        if changes.as_of is not None:  # so it does not stand for a tick
+            reason += f" as of {changes.as_of.isoformat()}"
         ticks.update_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
         _record_trigger(connection, LOCAL, schedule, run.id)
     finish_enqueue(connection, streams, run, ledger.iterate_open_items(connection, run))
@@ -108,16 +110,19 @@ def submit_trigger(connection: Connection, name: str, actor: Actor) -> Submitted
         definition = schedule.require_definition()
         if definition.target is not None and definition.target.universe is not None:
             require_universes(definition.target.universe, list_universe_names(connection))
-        target = {} if definition.target is None else definition.target.model_dump(mode="json", exclude_none=True)
-        fields = {"timeframe": definition.timeframe, "user": actor.user}
-        request = {"job": definition.job, "parameters": definition.parameters, **target, **fields}
-        given = {name: value for name, value in request.items() if value is not None}
-        (submitted,) = submit_described(connection, [given])
+        (submitted,) = submit_described(connection, [describe_runs(definition) | {"user": actor.user}])
         origin = Origin("manual", schedule.id, schedule.name, tick.moment)
         ledger.set_origin(connection, submitted.id, origin)
         ticks.update_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=submitted.id)
         _record_trigger(connection, actor, schedule, submitted.id)
     return submitted
+
+
+def describe_runs(definition: ScheduleDefinition) -> dict[str, Any]:
+    """What the runs of a schedule are, as `submit_runs` takes it."""
+    target = {} if definition.target is None else definition.target.model_dump(mode="json", exclude_none=True)
+    request = {"job": definition.job, "parameters": definition.parameters, "timeframe": definition.timeframe, **target}
+    return {name: value for name, value in request.items() if value is not None}
 
 
 def _record_trigger(connection: Connection, actor: Actor, schedule: Schedule, run_id: int) -> None:
