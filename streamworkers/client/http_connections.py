@@ -35,7 +35,8 @@ class HttpConnections:
         until, parts = time.monotonic() + seconds, bytearray()
         try:
             with self._opened().stream(**_words(call, seconds)) as answer:
-                for part in answer.iter_bytes():
+                _require_plain(answer)
+                for part in answer.iter_raw():
                     parts += part
                     _require_in_bounds(len(parts), until)
             return _reply(answer, bytes(parts))
@@ -69,7 +70,8 @@ class AsyncHttpConnections:
         until, parts = time.monotonic() + seconds, bytearray()
         try:
             async with self._opened().stream(**_words(call, seconds)) as answer:
-                async for part in answer.aiter_bytes():
+                _require_plain(answer)
+                async for part in answer.aiter_raw():
                     parts += part
                     _require_in_bounds(len(parts), until)
             return _reply(answer, bytes(parts))
@@ -91,7 +93,8 @@ class AsyncHttpConnections:
 
 
 def _words(call: HttpCall, seconds: float) -> dict[str, Any]:
-    headers: dict[str, str] = {}
+    # What is packed could be a thousand times as large when it is unpacked.
+    headers = {"Accept-Encoding": "identity"}
     if call.key is not None:
         headers["Idempotency-Key"] = f'"{call.key}"'
     content = None
@@ -106,6 +109,12 @@ def _words(call: HttpCall, seconds: float) -> dict[str, Any]:
         "content": content,
         "timeout": httpx.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS)),
     }
+
+
+def _require_plain(answer: httpx.Response) -> None:
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise httpx.DecodingError(f"the answer has the Content-Encoding {encoding[:40]!r}, which was not asked for")
 
 
 def _require_in_bounds(size: int, until: float) -> None:

@@ -1,5 +1,6 @@
 """The client on the HTTP API: its token, calls that are sent again, and servers that answer badly or not at all."""
 
+import gzip
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from streamworkers.client import (
     StreamworkersError,
     UnknownOutcomeError,
     WaitTimeoutError,
+    http_connections,
 )
 from streamworkers.client.http_door import HttpDoor
 from streamworkers.client.records import Submitted
@@ -180,12 +182,13 @@ _BAD_ANSWERS = [
 
 
 @contextmanager
-def _answering(status: int, body: bytes) -> Iterator[str]:
+def _answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -213,3 +216,18 @@ def test_an_answer_that_is_none_is_an_error_of_the_client(
 ) -> None:
     with _answering(status, body) as url, Client(url, token="t") as client, pytest.raises(error, match=message):
         client.jobs() if method == "GET" else client.enqueue("noop", symbols=["A"])
+
+
+def test_an_answer_that_would_fill_the_memory_is_none(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is small and unpacks to much, or that is packed several times."""
+    bomb = gzip.compress(gzip.compress(bytes(1 << 20)))
+    asked = "DecodingError: the answer has the Content-Encoding 'gzip, gzip', which was not asked for"
+    monkeypatch.setattr(http_connections, "_MOST_BYTES", 1000)
+    for body, headers, message in (
+        (bomb, {"Content_Encoding": "gzip, gzip"}, asked),
+        (b"x" * 1001, {}, "ReadError: the answer has more than 1000 bytes"),
+    ):
+        with _answering(200, body, **headers) as url, opened_client(kind, url, token="t") as client:
+            with pytest.raises(ServiceUnreachableError) as raised:
+                client.jobs()
+            assert str(raised.value) == f"{url}/api/v1/ does not answer: {message}"
