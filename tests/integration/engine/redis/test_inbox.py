@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from harness import ServiceUrls
+from patience import patient
 from streamworkers.engine.redis.cut_message import size_of
 from streamworkers.engine.redis.inbox import InboxEntry, Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_GROUP, DATA_LOAD_STREAM
+from streamworkers.errors import RedisUnavailableError
 
 LIMIT = 10_000
 HUGE = 4 << 20
@@ -81,3 +83,25 @@ def test_an_entry_that_was_deleted_after_its_delivery_is_one_without_a_message(m
     messages._client.xdel(messages._keys.message_name(DATA_LOAD_STREAM), gone.entry_id)
     assert _seen(messages.read_inbox(*INBOX, "a", 50, own=True)) == [(0, None), (4, b"her")]
     assert _seen(messages.reclaim_inbox(*INBOX, "b", 0, 50)) == [(4, b"her")]
+
+
+def test_redis_sends_no_message_of_a_channel_that_is_too_large(messages: Messages) -> None:
+    """By a limit of its own, 32 MB if nobody changes it; the subscriber then subscribes again."""
+    limit = "client-output-buffer-limit"
+    before: Any = messages._client.config_get(limit)
+    assert "pubsub 33554432" in before[limit]
+    messages._client.config_set(limit, "pubsub 1mb 1mb 60")
+    try:
+        subscription = messages.subscribe("in")
+        sent = _sent_bytes(messages)
+        messages.publish("in", "m" * HUGE)
+        with pytest.raises(RedisUnavailableError, match="closed"):
+            subscription.next_message(patient(5))
+        assert _sent_bytes(messages) - sent < HUGE / 4
+        subscription.close()
+        subscription = messages.subscribe("in")
+        messages.publish("in", "next")
+        assert subscription.next_message(patient(10)) == b"next"
+        subscription.close()
+    finally:
+        messages._client.config_set(limit, before[limit])
