@@ -16,7 +16,7 @@ Wanted = TypeVar("Wanted")
 MOST_DEPTH = 32
 LARGEST_INTEGER = 2**63 - 1
 _MOST_FIELDS = 100
-_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)  # possessive, as in json_depth
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
