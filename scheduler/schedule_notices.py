@@ -12,6 +12,7 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger.lateness import LateRun, mark_started_late
 from streamworkers.engine.outcome import Event, make_notice
+from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 from streamworkers.notifications.store.notifications import find_known_users
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.limits import MissedDeadline, OverlongRun
@@ -51,7 +52,7 @@ def notify_problem(connection: Connection, schedule: Schedule, problem: str) -> 
     """Notify that the ticks of a schedule cannot be found, unless that was so before."""
     if problem == schedule.problem:
         return
-    due = schedule.next_run_at or schedule.planned_from
+    due = schedule.next_run_at or schedule.cursor.valid_from
     data = {"schedule": schedule.name, "state": "broken", "due_at": due.isoformat(), "reason": problem[:_MOST_REASON]}
     key = f"schedule_missed:{schedule.name}:{due.isoformat()}:broken"
     ledger.add_events(connection, [_notice(_choose_user(connection, schedule), "schedule_missed", key, data)])
@@ -63,6 +64,20 @@ def notify_started_late(connection: Connection, schedule: Schedule, run_id: int,
     reason = f"It was started {_words(seconds)} after that"
     event = _late_event(_choose_user(connection, schedule), run_id, schedule.name, tick.moment, reason)
     ledger.add_events(connection, [event])
+
+
+def make_rejection_event(schedule: Schedule, tick: Tick, rejection: str) -> Event:
+    """The event, for programs, that no run could be made for a tick."""
+    return Event(
+        ERRORS_CHANNEL,
+        {
+            "schema_version": 1,
+            "kind": "tick_rejected",
+            "schedule": schedule.name,
+            "scheduled_for": tick.moment.isoformat(),
+            "reason": rejection,
+        },
+    )
 
 
 def make_late_notices(connection: Connection, runs: Iterable[LateRun], seconds: float) -> list[Event]:

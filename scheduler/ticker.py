@@ -13,25 +13,33 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from psycopg_pool import ConnectionPool
 
+from scheduler.dropped_ticks import skip_dropped
 from scheduler.metrics import SchedulerMetrics
-from scheduler.schedule_notices import Unstarted, notify_problem, notify_started_late, notify_unstarted
+from scheduler.schedule_notices import (
+    Unstarted,
+    make_rejection_event,
+    notify_problem,
+    notify_started_late,
+    notify_unstarted,
+)
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue_committed
 from streamworkers.engine.job import Origin
 from streamworkers.engine.ledger import Run
-from streamworkers.engine.outcome import Event
 from streamworkers.engine.preparation import LostPrepares
-from streamworkers.engine.redis.keys import ERRORS_CHANNEL
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import RedisUnavailableError, UsageError
 from streamworkers.faults import describe, find_fault, printable
-from streamworkers.schedules import store, ticks
+from streamworkers.schedules import store, ticks, timings
+from streamworkers.schedules.cursor import TimingSpan, find_span
 from streamworkers.schedules.dependency import decide_dependency
+from streamworkers.schedules.due_ticks import find_due_time, plan_due
 from streamworkers.schedules.limits import set_deadline
-from streamworkers.schedules.next_tick import compute_due_at, plan_next, plan_retry, require_timing, undecided_ticks
-from streamworkers.schedules.planner import MOST_CAUGHT_UP, Decision, limit_starts, plan_ticks
+from streamworkers.schedules.next_tick import plan_next, plan_retry, require_timing
+from streamworkers.schedules.planner import MOST_CAUGHT_UP, Decision
+from streamworkers.schedules.replanning import Replanning
 from streamworkers.schedules.run_factory import Resolve, record_scheduled_run
 from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.ticks import WaitingTick
@@ -56,6 +64,7 @@ class Ticker:
     clock: Clock = store.database_clock
     on_redis_away: Callable[[RedisUnavailableError], None] = lambda error: None
     _redis_away_until: float = field(default=0.0, init=False)
+    _replanning: Replanning = field(default_factory=Replanning, init=False)
     _lost: LostPrepares = field(default_factory=LostPrepares, init=False)
     _counted: set[str] = field(default_factory=set, init=False)
 
@@ -63,7 +72,10 @@ class Ticker:
         """Decide about due and waiting ticks; returns the seconds until the next tick is due, at most 3600."""
         with self.pool.connection() as connection:
             self._show_counters(connection)
+            self._replanning.step(connection, self.clock(connection))
             steps = 0
+            while steps < _MOST_STEPS and skip_dropped(connection, self.clock, self._report):
+                steps += 1
             while steps < _MOST_STEPS and self._decide_one_schedule(connection):
                 steps += 1
             self._decide_all_waiting(connection)
@@ -93,27 +105,30 @@ class Ticker:
 
     def _decide_due(self, connection: Connection, schedule: Schedule, now: datetime) -> list[Run]:
         definition = schedule.require_definition()
-
-        def due_at(moment: datetime) -> datetime:
-            return compute_due_at(moment, schedule.id, definition)
-
-        undecided = undecided_ticks(require_timing(definition), schedule.next_run_at, schedule.planned_from)
-        plan = limit_starts(plan_ticks(undecided, due_at, now, definition.policy))
+        # What was due before a change is decided first, and by its own times.
+        spans = [
+            *timings.lock_changed(connection, schedule.id),
+            TimingSpan(require_timing(definition), schedule.cursor),
+        ]
+        plan = plan_due(schedule, spans, now)
         started = []
         for decision in plan.decisions:
-            run = self._apply(connection, schedule, decision, due_at(decision.tick.moment), now)
+            run = self._apply(connection, schedule, decision, find_span(spans, decision.tick.moment), now)
             if run is not None:
                 started.append(run)
         missed = [Unstarted(*decision) for decision in plan.decisions if decision.state == "missed"]
         notify_unstarted(connection, schedule, missed)
+        timings.set_decided(connection, spans, plan, now)
         following = plan_next(schedule.id, definition, plan.following, now)
         if following.problem is not None and following.problem != schedule.problem:
             log.warning("calendar_ends", schedule=schedule.name, problem=following.problem)
-        store.set_next_tick(connection, schedule, following)
+        valid = spans[-1]
+        cursor = valid.cursor.past(valid.timing, timings.find_last(spans, valid, plan))
+        store.set_next_tick(connection, schedule, following, cursor)
         return started
 
     def _apply(
-        self, connection: Connection, schedule: Schedule, decision: Decision, due_at: datetime, now: datetime
+        self, connection: Connection, schedule: Schedule, decision: Decision, span: TimingSpan, now: datetime
     ) -> Run | None:
         """Record a decision and start its run; None if none starts, or if the tick had been decided before."""
         definition, tick, count = schedule.require_definition(), decision.tick, decision.tick_count
@@ -123,12 +138,13 @@ class Ticker:
             state, reason = "waiting", f"for {definition.after}"
         else:
             state, reason = self._check_instances(connection, schedule, None)
-        if not ticks.insert_tick(connection, schedule, tick, state, now, reason=reason, tick_count=count):
+        row = ticks.TickRow(state, reason, count, span.timing_id)
+        if not ticks.insert_tick(connection, schedule, tick, row, now):
             return None
         if state in ("started", "waiting"):
             set_deadline(connection, schedule, tick)
         if state == "started":
-            late = max(0.0, (now - due_at).total_seconds())
+            late = max(0.0, (now - find_due_time(schedule, span, tick.moment)).total_seconds())
             self.metrics.lateness_seconds.labels(schedule.name).observe(late)
             run = self._start(connection, schedule, tick)
             if run is not None and late > definition.misfire_grace_seconds:
@@ -177,7 +193,7 @@ class Ticker:
             log.warning("tick_rejected", schedule=schedule.name, error=rejection, exc_info=not is_usage)
             ticks.update_tick(connection, schedule, tick, "rejected", reason=rejection, detail=detail)
             self.metrics.ticks.labels(schedule.name, "rejected").inc()
-            ledger.add_events(connection, [_rejection_event(schedule, tick, rejection)])
+            ledger.add_events(connection, [make_rejection_event(schedule, tick, rejection)])
             notify_unstarted(connection, schedule, [Unstarted(tick, "rejected", rejection)])
             return None
         ticks.update_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
@@ -246,7 +262,8 @@ class Ticker:
         is_usage = isinstance(error, UsageError)
         problem = str(error) if is_usage else describe(error)
         log.warning("schedule_broken", schedule=schedule.name, problem=problem, exc_info=not is_usage)
-        store.set_next_tick(connection, schedule, plan_retry(schedule.next_run_at, problem, now))
+        planned = plan_retry(schedule.next_run_at, problem, now)
+        store.set_next_tick(connection, schedule, planned, schedule.cursor)
         notify_problem(connection, schedule, problem)
 
     def _report(
@@ -278,16 +295,3 @@ class Ticker:
             if (error := enqueue_committed(connection, self.streams, run)) is not None:
                 self._redis_away_until = time.monotonic() + _REDIS_PAUSE_SECONDS
                 self.on_redis_away(error)
-
-
-def _rejection_event(schedule: Schedule, tick: Tick, rejection: str) -> Event:
-    return Event(
-        ERRORS_CHANNEL,
-        {
-            "schema_version": 1,
-            "kind": "tick_rejected",
-            "schedule": schedule.name,
-            "scheduled_for": tick.moment.isoformat(),
-            "reason": rejection,
-        },
-    )

@@ -1,6 +1,7 @@
 """What tests of the scheduler share: a clock that they set, and the decisions about ticks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -31,10 +32,36 @@ class Clock:
 
 def plan_from(connection: Connection, now: datetime, name: str) -> None:
     """Plan a schedule as if it had been saved at `now`."""
-    connection.execute(
-        "UPDATE schedules SET planned_from = %s, next_run_at = NULL, due_at = NULL WHERE name = %s", (now, name)
-    )
-    store.plan_schedule(connection, name, now)
+    with connection.transaction():
+        connection.execute(
+            "UPDATE schedules SET planned_from = %s, next_run_at = NULL, due_at = NULL WHERE name = %s", (now, name)
+        )
+        connection.execute(
+            "UPDATE schedule_timings SET valid_from = %s WHERE schedule = %s AND valid_to IS NULL", (now, name)
+        )
+        store.plan_schedule(connection, name, now)
+
+
+@contextmanager
+def changing_at(connection: Connection, now: datetime) -> Iterator[None]:
+    """Let changes of schedules happen at `now`: PostgreSQL has a clock of its own."""
+    valid = "SELECT id FROM schedule_timings WHERE valid_to IS NULL"
+    with connection.transaction():
+        before = [timing for (timing,) in connection.execute(valid)]
+        yield
+        connection.execute(
+            "UPDATE schedule_timings SET valid_to = greatest(valid_from, %(now)s),"
+            " decided_at = CASE WHEN enabled AND cron IS NOT NULL THEN NULL ELSE decided_at END"
+            " WHERE id = ANY(%(before)s) AND valid_to IS NOT NULL",
+            {"before": before, "now": now},
+        )
+        names = connection.execute(
+            "UPDATE schedule_timings SET valid_from = %s"
+            " WHERE valid_to IS NULL AND NOT id = ANY(%s) RETURNING schedule",
+            (now, before),
+        ).fetchall()
+        for (name,) in names:
+            plan_from(connection, now, name)
 
 
 def ticks_of(connection: Connection, schedule: Schedule) -> list[tuple[str, str, str | None]]:

@@ -10,7 +10,7 @@ from streamworkers.cli.schedule_rows import format_local_time
 from streamworkers.cli.session import Session, json_option, limit_option, messages, parse_since, print_json, print_table
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError, UsageError
-from streamworkers.schedules import reports, store
+from streamworkers.schedules import reports, store, timings
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.reports import TICK_STATES, TickFilter
 from streamworkers.schedules.upcoming import UpcomingTick, list_upcoming
@@ -113,11 +113,11 @@ def _explain(definition: ScheduleDefinition, shown: int, most: int, before: date
 def history(
     name: str | None, states: tuple[str, ...], since: str | None, until: str | None, limit: int, as_json: bool
 ) -> None:
-    """Show the newest ticks of schedule NAME, or of all schedules, and their outcomes, the newest first."""
+    """Show the newest ticks of schedule NAME, or of all, removed ones too, and their outcomes, the newest first."""
     first, last = (parse_since(text) if text is not None else None for text in (since, until))
     with Session.open().database() as connection:
-        schedule = store.require_schedule(connection, name) if name is not None else None
-        wanted = TickFilter(schedule.id if schedule is not None else None, states, first, last)
+        schedule_id = timings.require_id(connection, name) if name is not None else None
+        wanted = TickFilter(schedule_id, states, first, last)
         rows = reports.find_ticks(connection, wanted, limit)
     if as_json:
         print_json(rows)

@@ -144,11 +144,11 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
         _answer(connection, definition.name, "changed", as_json)
 
 
-@schedules.command(short_help="Remove a schedule, not its runs.")
+@schedules.command(short_help="Remove a schedule, not its ticks and runs.")
 @name_argument
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Remove a schedule and its recorded ticks; its runs stay."""
+    """Remove a schedule; its ticks and runs stay until the retention deletes them."""
     with Session.open().database() as connection:
         store.require_schedule(connection, name)
         store.remove_schedule(connection, name)
@@ -160,7 +160,7 @@ def remove(name: str, as_json: bool) -> None:
 @click.option("--all", "of_all", is_flag=True, help="Pause every schedule that is not paused yet.")
 @json_option
 def pause(name: str | None, of_all: bool, as_json: bool) -> None:
-    """Pause a schedule, or all, until `resume`; its ticks meanwhile are not made up for."""
+    """Pause a schedule, or all, until `resume`; it has no ticks meanwhile, and those that are due now are skipped."""
     if _require_one(name, of_all) is not None:
         _set_enabled(name or "", enabled=False, as_json=as_json)
         return

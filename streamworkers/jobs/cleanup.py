@@ -26,6 +26,7 @@ from streamworkers.notifications.store.retention import (
 )
 from streamworkers.results.read import count_old_results, delete_old_results
 from streamworkers.schedules.backfills.retention import BACKFILLS, count_old_backfills, delete_old_backfills
+from streamworkers.schedules.retention import TICK_TABLES, count_old_ticks, delete_old_ticks
 
 # The parameter that says for how many days the rows of a table are kept. Items before their runs.
 _KEPT_DAYS = {
@@ -33,7 +34,7 @@ _KEPT_DAYS = {
     "indicator_results": "indicator_days",
     "run_items": "run_item_days",
     "run_events": "run_event_days",
-    "ticks": "run_days",
+    **dict.fromkeys(TICK_TABLES, "run_days"),
     "submissions": "run_days",
     "runs": "run_days",
     BACKFILLS: "run_days",
@@ -58,6 +59,7 @@ _RULES: dict[str, tuple[_Count, _Delete]] = {
     **dict.fromkeys(ALERT_TABLES, (count_old_alert_rows, delete_old_alert_rows)),
     **dict.fromkeys((MESSAGE_TEXTS, *NOTIFICATION_TABLES), (count_old_notification_rows, delete_old_notification_rows)),
     BACKFILLS: (count_old_backfills, delete_old_backfills),
+    **dict.fromkeys(TICK_TABLES, (count_old_ticks, delete_old_ticks)),
     "load_checkpoints": (
         lambda connection, _, before: count_old_checkpoints(connection, before),
         lambda connection, _, before, limit: delete_old_checkpoints(connection, before, limit),

@@ -35,6 +35,11 @@ class Cron:
         self._days, self._is_fixed = fields.days, fields.is_fixed
         self._hours, self._minutes, self._seconds = fields.hours, fields.minutes, fields.seconds
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is a fixed time of day, and does not follow elapsed time."""
+        return self._is_fixed
+
     def after(self, moment: datetime, zone: ZoneInfo, sessions: Sessions | None = None) -> Iterator[DayTick]:
         """The ticks after an aware moment, in UTC and in order, each with its local day; they end only with sessions.
 

@@ -1,12 +1,12 @@
 """The next tick of a schedule, and when it is due: saving a schedule and ticking compute it alike. No I/O."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from streamworkers.errors import UsageError
 from streamworkers.faults import printable
 from streamworkers.market.calendar.sessions import WARN_DAYS
+from streamworkers.schedules.cursor import Cursor, find_undecided
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.timing import Tick, Timing, jittered
 
@@ -17,14 +17,12 @@ RETRY = timedelta(minutes=1)  # when the next tick cannot be computed
 class NextTick(NamedTuple):
     """The planned columns of a schedule.
 
-    `due_at` is the tick with its jitter, or now if that is past, or when to plan again if there is no tick; ticks up to
-    `planned_from` are not considered then (None keeps the stored value).
+    `due_at` is the tick with its jitter, or now if that is past, or when to plan again if there is no tick.
     """
 
     next_run_at: datetime | None
     due_at: datetime
     problem: str | None
-    planned_from: datetime | None = None
 
 
 def require_timing(definition: ScheduleDefinition) -> Timing:
@@ -34,23 +32,13 @@ def require_timing(definition: ScheduleDefinition) -> Timing:
     return timing
 
 
-def undecided_ticks(timing: Timing, next_run_at: datetime | None, planned_from: datetime) -> Iterator[Tick]:
-    """The ticks that are not decided yet, due or not: from the planned one on, or those after `planned_from`."""
-    return timing.from_moment(next_run_at) if next_run_at is not None else timing.after(planned_from)
-
-
-def compute_due_at(moment: datetime, schedule_id: int, definition: ScheduleDefinition) -> datetime:
-    """When a tick is due: its moment and its jitter."""
-    return jittered(moment, schedule_id, definition.jitter_seconds)
-
-
 def plan_next(schedule_id: int, definition: ScheduleDefinition, following: Tick | None, now: datetime) -> NextTick:
     """What to store when `following` is the next tick; None when the calendar has no tick left."""
     problem = _find_calendar_problem(definition, following, now)
     if following is None:
-        return NextTick(None, now + REPLAN, problem, planned_from=now)
+        return NextTick(None, now + REPLAN, problem)
     # One with more due ticks than a step decides waits behind all that are due by now.
-    due_at = max(now, compute_due_at(following.moment, schedule_id, definition))
+    due_at = max(now, jittered(following.moment, schedule_id, definition.jitter_seconds))
     return NextTick(following.moment, due_at, problem)
 
 
@@ -60,15 +48,11 @@ def plan_retry(next_run_at: datetime | None, problem: str, now: datetime) -> Nex
 
 
 def plan_first(
-    schedule_id: int,
-    definition: ScheduleDefinition,
-    next_run_at: datetime | None,
-    planned_from: datetime,
-    now: datetime,
+    schedule_id: int, definition: ScheduleDefinition, next_run_at: datetime | None, cursor: Cursor, now: datetime
 ) -> NextTick:
     """What to store for a schedule that was just saved. Its tick may be due already: the ticker decides it."""
     try:
-        following = next(undecided_ticks(require_timing(definition), next_run_at, planned_from), None)
+        following = next(find_undecided(require_timing(definition), cursor, now), None)
         return plan_next(schedule_id, definition, following, now)
     except UsageError as error:
         return plan_retry(next_run_at, str(error), now)

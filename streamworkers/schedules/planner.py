@@ -6,10 +6,10 @@ none, `latest` the newest unless a tick on time starts anyway, `all` the newest 
 no run gets a decision with its reason; a very long backlog gets one decision for many ticks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Literal, NamedTuple
 
 from streamworkers.schedules.timing import Tick
@@ -49,11 +49,16 @@ class TickPlan:
 
 
 def plan_ticks(
-    ticks: Iterator[Tick], due_at: Callable[[datetime], datetime], now: datetime, policy: Policy
+    ticks: Iterable[Tick],
+    due_at: Callable[[datetime], datetime],
+    now: datetime,
+    policy: Policy,
+    group: Callable[[datetime], object] = lambda moment: None,
 ) -> TickPlan:
     """Decide about the ticks that are due at `now`, up to about `STEP` of them.
 
-    `ticks` begins with the first undecided tick; `due_at` returns when a tick is due (its moment and jitter).
+    `ticks` begins with the first undecided tick; `due_at` returns when a tick is due (its moment and jitter). One
+    decision is about ticks whose moments are of one `group`.
     """
     overdue: list[Tick] = []
     late: list[tuple[Tick, float]] = []
@@ -71,8 +76,9 @@ def plan_ticks(
     else:
         if len(overdue) > STEP + MOST_CAUGHT_UP:
             # No policy starts any of the first STEP ticks.
-            reason = f"{STEP} ticks from {overdue[0].moment:%Y-%m-%d %H:%M:%S} UTC on are too old to be caught up"
-            return TickPlan([Decision(overdue[STEP - 1], "missed", reason, STEP)], overdue[STEP])
+            count = _count_of_one_group(overdue[:STEP], group)
+            reason = f"{count} ticks from {overdue[0].moment:%Y-%m-%d %H:%M:%S} UTC on are too old to be caught up"
+            return TickPlan([Decision(overdue[count - 1], "missed", reason, count)], overdue[count])
     return TickPlan([*_decide_late(late, overdue, policy), *_decide_on_time(overdue[len(late) :], policy)], following)
 
 
@@ -83,6 +89,19 @@ def limit_starts(plan: TickPlan) -> TickPlan:
         return plan
     following = starts[MOST_STARTED]
     return TickPlan(plan.decisions[:following], plan.decisions[following].tick)
+
+
+def plan_skipped(ticks: Iterable[Tick], reason: str) -> TickPlan:
+    """Decide to skip ticks, up to about `STEP` of them: each alone, or if there are more that many in one decision."""
+    found = list(islice(ticks, STEP + MOST_CAUGHT_UP + 1))
+    if len(found) <= STEP + MOST_CAUGHT_UP:
+        return TickPlan([Decision(tick, "skipped", reason) for tick in found], None)
+    text = f"{STEP} ticks from {found[0].moment:%Y-%m-%d %H:%M:%S} UTC on: {reason}"
+    return TickPlan([Decision(found[STEP - 1], "skipped", text, STEP)], found[STEP])
+
+
+def _count_of_one_group(ticks: list[Tick], group: Callable[[datetime], object]) -> int:
+    return sum(1 for _ in takewhile(lambda tick: group(tick.moment) == group(ticks[0].moment), ticks))
 
 
 def _decide_late(late: list[tuple[Tick, float]], overdue: list[Tick], policy: Policy) -> Iterator[Decision]:

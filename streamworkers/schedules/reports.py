@@ -31,10 +31,15 @@ _STATES = """
 
 
 _TICKS = """
-    SELECT s.name AS schedule, coalesce(s.timezone, 'UTC') AS timezone, t.scheduled_for, t.session, t.state,
+    SELECT coalesce(s.name, g.schedule) AS schedule, coalesce(s.timezone, g.timezone, 'UTC') AS timezone,
+        t.scheduled_for, t.session, t.state,
         t.tick_count AS ticks, t.reason, t.detail, t.decided_at, t.run_id, r.status, r.item_count, r.failed_count,
         extract(epoch FROM r.completed_at - r.started_at)::float8 AS seconds
     FROM ticks t LEFT JOIN schedules s ON s.id = t.schedule_id LEFT JOIN runs r ON r.id = t.run_id
+    LEFT JOIN LATERAL (
+        SELECT schedule, timezone FROM schedule_timings n WHERE n.schedule_id = t.schedule_id
+        ORDER BY n.valid_from DESC LIMIT 1
+    ) g ON s.id IS NULL
     WHERE (%(schedule_id)s::bigint IS NULL OR t.schedule_id = %(schedule_id)s)
         AND (%(states)s::text[] IS NULL OR t.state = ANY(%(states)s))
         AND (%(since)s::timestamptz IS NULL OR t.scheduled_for >= %(since)s)

@@ -20,6 +20,7 @@ from streamworkers.market.universes.store import list_universe_names, require_un
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.ticks import TickRow
 from streamworkers.schedules.timing import Tick, zone_named
 
 BY_HAND = "triggered by hand"
@@ -140,7 +141,7 @@ def _insert_tick_by_hand(connection: Connection, name: str) -> tuple[Schedule, T
         )
     now = store.database_clock(connection)
     tick = Tick(now, now.astimezone(zone_named(definition.timezone)).date())
-    ticks.insert_tick(connection, schedule, tick, "started", now, reason=BY_HAND)
+    ticks.insert_tick(connection, schedule, tick, TickRow("started", BY_HAND, 1, ticks.NO_TIMING), now)
     return schedule, tick
 
 

@@ -13,6 +13,8 @@ from streamworkers.actor import LOCAL, Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.schedules import timings
+from streamworkers.schedules.cursor import Cursor
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.next_tick import NextTick, plan_first, plan_retry
 from streamworkers.users import require_new_user
@@ -21,9 +23,8 @@ _FIELDS = tuple(ScheduleDefinition.model_fields)
 COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _FIELDS))
 # A change of the definition takes a later moment, under the lock of its row: it numbers the versions.
 _VERSION = sql.SQL("(extract(epoch FROM updated_at) * 1000000)::bigint AS version")
-_SELECT = sql.SQL("SELECT {}, id, next_run_at, due_at, planned_from, problem, {} FROM schedules ").format(
-    COLUMNS, _VERSION
-)
+PLANNED = sql.SQL("next_run_at, due_at, planned_from, decided_until, decided_label, problem")
+_SELECT = sql.SQL("SELECT {}, id, {}, {} FROM schedules ").format(COLUMNS, PLANNED, _VERSION)
 _LOCK_EDITS = "SELECT pg_advisory_xact_lock(hashtext('schedules'))"
 
 
@@ -40,7 +41,7 @@ class Schedule:
     definition: ScheduleDefinition | None
     next_run_at: datetime | None
     due_at: datetime | None
-    planned_from: datetime
+    cursor: Cursor
     problem: str | None
     broken: str | None = None
     version: int = 0
@@ -140,7 +141,7 @@ def set_enabled(connection: Connection, name: str, enabled: bool, actor: Actor =
 
 
 def remove_schedule(connection: Connection, name: str, actor: Actor = LOCAL) -> None:
-    """Remove a schedule and its ticks, not its runs. Raises BadInputError if another schedule comes after it."""
+    """Remove a schedule, not its ticks and runs. Raises BadInputError if another schedule comes after it."""
     with connection.transaction():
         lock_edits(connection)
         rows = connection.execute("SELECT name FROM schedules WHERE after = %s ORDER BY name", (name,)).fetchall()
@@ -194,16 +195,35 @@ def plan_schedule(connection: Connection, name: str, now: datetime) -> None:
     if schedule.definition is None:
         planned = plan_retry(schedule.next_run_at, schedule.broken or "", now)
     else:
-        planned = plan_first(schedule.id, schedule.definition, schedule.next_run_at, schedule.planned_from, now)
-    set_next_tick(connection, schedule, planned)
+        planned = plan_first(schedule.id, schedule.definition, schedule.next_run_at, schedule.cursor, now)
+    if timings.has_due(connection, schedule.id, now):
+        planned = planned._replace(due_at=now)
+    set_next_tick(connection, schedule, planned, schedule.cursor)
 
 
-def set_next_tick(connection: Connection, schedule: Schedule, planned: NextTick) -> None:
-    """Store the next tick of a schedule and when to look at the schedule again."""
+def set_next_tick(connection: Connection, schedule: Schedule, planned: NextTick, cursor: Cursor) -> None:
+    """Store the next tick of a schedule, when to look at the schedule again, and how far its ticks are decided."""
     connection.execute(
-        "UPDATE schedules SET next_run_at = %s, due_at = %s, problem = %s,"
-        " planned_from = coalesce(%s, planned_from) WHERE id = %s",
-        (planned.next_run_at, planned.due_at, planned.problem, planned.planned_from, schedule.id),
+        "UPDATE schedules SET next_run_at = %s, due_at = %s, problem = %s, decided_until = %s, decided_label = %s"
+        " WHERE id = %s",
+        (planned.next_run_at, planned.due_at, planned.problem, cursor.until, cursor.label, schedule.id),
+    )
+
+
+def list_planned(connection: Connection, after_id: int, limit: int) -> list[Schedule]:
+    """The next schedules after an id that have a planned tick."""
+    where = sql.SQL(
+        "WHERE enabled AND cron IS NOT NULL AND due_at IS NOT NULL AND id > %(after)s ORDER BY id LIMIT %(limit)s"
+    )
+    return list(_select(connection, where, {"after": after_id, "limit": limit}))
+
+
+def advance_tick(connection: Connection, schedule: Schedule, planned: NextTick) -> None:
+    """Store an earlier next tick, unless the schedule was planned or changed since it was read."""
+    connection.execute(
+        "UPDATE schedules SET next_run_at = %s, due_at = %s, problem = %s WHERE id = %s AND due_at = %s"
+        " AND planned_from = %s AND decided_until IS NOT DISTINCT FROM %s",
+        (planned.next_run_at, planned.due_at, planned.problem, schedule.id, schedule.due_at, *schedule.cursor[:2]),
     )
 
 
@@ -266,7 +286,7 @@ def schedule_from_row(row: dict[str, Any]) -> Schedule:
         definition,
         row["next_run_at"],
         row["due_at"],
-        row["planned_from"],
+        Cursor(row["planned_from"], row["decided_until"], row["decided_label"]),
         row["problem"],
         broken,
         row.get("version", 0),

@@ -12,10 +12,11 @@ from psycopg.types.json import Jsonb
 from streamworkers.database import Connection
 from streamworkers.schedules.dependency import Awaited
 from streamworkers.schedules.planner import COALESCED
-from streamworkers.schedules.store import COLUMNS, Schedule, schedule_from_row
+from streamworkers.schedules.store import COLUMNS, PLANNED, Schedule, schedule_from_row
 from streamworkers.schedules.timing import Tick
 
 MOST_MISSING = 1000
+NO_TIMING = 0  # that of a tick by hand
 OTHER_SUBJECT = (
     "subject"  # in `detail`: the run is about something else than its schedule, so that nothing waits for it
 )
@@ -47,23 +48,25 @@ class Instances(NamedTuple):
         return f"run {self.oldest} is open" if self.oldest else "an earlier tick waits"
 
 
-def insert_tick(
-    connection: Connection,
-    schedule: Schedule,
-    tick: Tick,
-    state: str,
-    now: datetime,
-    *,
-    reason: str | None = None,
-    tick_count: int = 1,
-) -> bool:
+class TickRow(NamedTuple):
+    """What is decided about a tick; `timing_id` is by default that of the valid timing, and `NO_TIMING` by hand."""
+
+    state: str
+    reason: str | None = None
+    tick_count: int = 1
+    timing_id: int | None = None
+
+
+def insert_tick(connection: Connection, schedule: Schedule, tick: Tick, row: TickRow, now: datetime) -> bool:
     """Insert the decision about a tick; False when the tick had been decided before."""
-    row = connection.execute(
-        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, reason, tick_count, decided_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
-        (schedule.id, tick.moment, tick.session, state, reason, tick_count, now),
+    inserted = connection.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, reason, tick_count, decided_at, timing_id)"
+        " VALUES (%(id)s, %(moment)s, %(session)s, %(state)s, %(reason)s, %(tick_count)s, %(now)s,"
+        "  nullif(coalesce(%(timing_id)s, (SELECT id FROM schedule_timings"
+        "   WHERE schedule_id = %(id)s AND valid_to IS NULL)), 0)) ON CONFLICT DO NOTHING RETURNING 1",
+        {"id": schedule.id, "moment": tick.moment, "session": tick.session, "now": now, **row._asdict()},
     ).fetchone()
-    return row is not None
+    return inserted is not None
 
 
 def follows_alike(connection: Connection, schedule: Schedule, tick: Tick, state: str) -> bool:
@@ -100,11 +103,11 @@ def lock_waiting(connection: Connection, after: tuple[datetime, int], skip: Sequ
     Ticks of the schedules in `skip` are left out.
     """
     statement = sql.SQL(
-        "SELECT {}, s.id, next_run_at, due_at, planned_from, problem, t.scheduled_for, t.session, t.decided_at"
+        "SELECT {}, s.id, {}, t.scheduled_for, t.session, t.decided_at"
         " FROM ticks t JOIN schedules s ON s.id = t.schedule_id"
         " WHERE t.state = 'waiting' AND (t.scheduled_for, t.schedule_id) > (%s, %s) AND t.schedule_id <> ALL(%s)"
         " ORDER BY t.scheduled_for, t.schedule_id LIMIT 1 FOR UPDATE OF t, s SKIP LOCKED"
-    ).format(COLUMNS)
+    ).format(COLUMNS, PLANNED)
     row = connection.cursor(row_factory=dict_row).execute(statement, (*after, list(skip))).fetchone()
     if row is None:
         return None

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from itertools import islice, starmap
 from typing import NamedTuple
@@ -94,6 +94,22 @@ class Timing:
     def from_moment(self, moment: datetime) -> Iterator[Tick]:
         """The ticks at and after a moment."""
         return self.after(moment - _INSTANT)
+
+    @property
+    def keeps_labels(self) -> bool:
+        """Whether its ticks have labels: those of sessions and of fixed times of day."""
+        return isinstance(self.rule, SessionMoment) or (isinstance(self.rule, Cron) and self.rule.is_fixed)
+
+    def label(self, tick: Tick) -> datetime | None:
+        """What a tick keeps when its moment changes with sessions or time zones: its session or its wall time.
+
+        None for a tick that follows elapsed time: it is its moment. Labels grow with the ticks.
+        """
+        if not self.keeps_labels:
+            return None
+        if isinstance(self.rule, SessionMoment):
+            return datetime.combine(tick.session, time())
+        return tick.moment.astimezone(self.zone).replace(tzinfo=None)
 
     def list_ticks(self, moment: datetime, count: int) -> list[Tick]:
         """The first `count` ticks at and after a moment; fewer if the calendar ends. Raises BadInputError."""

@@ -1,4 +1,4 @@
-"""What of the ledger may go when it is old: partitions of items, then the runs and ticks themselves.
+"""What of the ledger may go when it is old: partitions of items, then the runs themselves.
 
 Nothing of an open run goes, however old it is. Each step is bounded; a caller repeats it while it removes something.
 """
@@ -13,7 +13,6 @@ _LOCK_WAIT = "2s"
 _CANDIDATES = {
     "runs": "completed_at < %s",
     "run_events": "at < %s",
-    "ticks": "decided_at < %s AND state <> 'waiting'",
     "submissions": "submitted_at < %s",
     "health_checks": "checked_at < %s",
     "process_states": "at < %s",

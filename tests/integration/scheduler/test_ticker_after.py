@@ -14,6 +14,7 @@ from streamworkers.schedules import run_factory as starter
 from streamworkers.schedules import store, ticks
 from streamworkers.schedules.run_factory import Changes
 from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.ticks import TickRow
 from streamworkers.schedules.timing import Tick
 
 
@@ -164,7 +165,7 @@ def test_a_dependency_sees_the_run_behind_a_tick_that_was_skipped_and_one_by_han
     end_runs(connection, "FAILED")
     connection.execute("UPDATE schedules SET max_instances = 1 WHERE name = 'parent'")
     ticks.insert_tick(
-        connection, parent, Tick(clock.now.replace(minute=15), clock.now.date()), "skipped", clock.now, reason="x"
+        connection, parent, Tick(clock.now.replace(minute=15), clock.now.date()), TickRow("skipped", "x"), clock.now
     )
     clock.now = clock.now.replace(minute=20)
     ticker.run_once()

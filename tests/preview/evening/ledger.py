@@ -80,6 +80,7 @@ def _write_schedules(connection: Connection, now: datetime) -> dict[str, int]:
     for definition in (*default_schedules(Settings()), load):
         store.save_schedule(connection, definition)
     connection.execute("UPDATE schedules SET next_run_at = NULL, due_at = NULL, planned_from = %s", (now,))
+    connection.execute("UPDATE schedule_timings SET valid_from = %s", (now,))
     for name in store.list_names(connection):
         store.plan_schedule(connection, name, now)
     return {schedule.name: schedule.id for schedule in store.list_schedules(connection)}
