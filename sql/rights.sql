@@ -46,7 +46,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'streamworkers_app') THEN
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO streamworkers_app', tables);
         EXECUTE format('GRANT USAGE ON SEQUENCE %s TO streamworkers_app', sequences);
-        REVOKE INSERT, UPDATE, DELETE ON schema_migrations, telegram_key FROM streamworkers_app;
+        REVOKE INSERT, UPDATE, DELETE ON schema_migrations, package_migrations, telegram_key FROM streamworkers_app;
         REVOKE UPDATE ON submissions, run_events FROM streamworkers_app;
         REVOKE UPDATE, DELETE ON alert_versions, audit_log, audit_seals FROM streamworkers_app;
         GRANT EXECUTE ON FUNCTION ensure_run_items_partition(date), ensure_ohlcv_1min_partition(timestamptz),

@@ -1,7 +1,5 @@
 """Migrations: numbered SQL files, each applied once, in order, under an advisory lock."""
 
-import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import psycopg
-from psycopg.pq import TransactionStatus
 
+from streamworkers import package_migrations
 from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import MigrationError
+from streamworkers.migration_files import Migration, apply_migration, read_migrations
 
-_FILE_NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _LOCK_KEY = 0x5354_524D  # any fixed number; concurrent migrations of a database wait for it
 _LONGEST_WAIT = "10min"
 # Files that take away what processes of the release before use. They wait for the end of these processes, and such a
@@ -49,16 +47,6 @@ _PROCESSES = r"""
 SELECT DISTINCT substring(application_name FROM '^(.+-[0-9]+-[0-9a-f]{6})([.][0-9]+)?$') AS process
 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY process"""
 _MOST_NAMED = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One file; `checksum` is the SHA-256 of its text."""
-
-    number: int
-    name: str
-    text: str
-    checksum: str
 
 
 class _Applied(NamedTuple):
@@ -99,34 +87,13 @@ def create_roles(connection: Connection) -> None:
         _run_files(connection, "roles.sql", "rights.sql")
 
 
-def read_migrations(folder: Path) -> list[Migration]:
-    """All migrations of a folder, in order. Raises MigrationError for a bad name, a gap, or a number used twice."""
-    found = []
-    for path in sorted(folder.glob("*.sql")):
-        match = _FILE_NAME.match(path.name)
-        if match is None:
-            raise MigrationError(f"migration file {path.name!r} is not named NNNN_words_in_lower_case.sql")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise MigrationError(f"migration {path.name!r} is not UTF-8") from None
-        found.append(Migration(int(match[1]), path.name, text, hashlib.sha256(text.encode()).hexdigest()))
-    if not found:
-        raise MigrationError(f"no migration files in {folder}")
-    for expected, migration in enumerate(found, start=1):
-        if migration.number != expected:
-            raise MigrationError(
-                f"migration {migration.name!r} should have number {expected:04}: numbers run without gaps"
-            )
-    return found
-
-
 def migrate(connection: Connection, folder: Path | None = None, *, beside: bool = False) -> list[str]:
     """Apply the migrations that are missing, each in its own transaction, and state all rights; returns their names.
 
-    Files of another `folder` come without rights. Raises MigrationError if an applied file was changed or is gone, if a
-    file fails, or if the current role may not grant rights; and before any change if the schema has tables of another
-    program, unless ours may stand `beside` them, or if processes are alive that could not go on.
+    Those of packages with jobs come after ours; files of another `folder` come without either. Raises MigrationError if
+    an applied file was changed or is gone, if a file fails, or if the current role may not grant rights; and before any
+    change if the schema has tables of another program, unless ours may stand `beside` them, or if processes are alive
+    that could not go on.
     """
     migrations = read_migrations(folder or migrations_folder())
     with _alone(connection):
@@ -142,7 +109,10 @@ def migrate(connection: Connection, folder: Path | None = None, *, beside: bool 
             _apply(connection, migration)
             names.append(migration.name)
         if folder is None:
-            _run_files(connection, "rights.sql")
+            try:
+                names += package_migrations.apply_package_migrations(connection)
+            finally:  # a package's mistake leaves nobody without rights to what was applied before it
+                _run_files(connection, "rights.sql")
         return names
 
 
@@ -157,7 +127,25 @@ def migration_status(connection: Connection, folder: Path | None = None) -> list
     applied = _read_applied(connection) if exists else {}
     _require_unchanged(migrations, applied)
     _require_files(migrations, {number: row for number, row in applied.items() if row.stops_older})
-    return [MigrationStatus(m.name, applied[m.number].applied_at if m.number in applied else None) for m in migrations]
+    found = [MigrationStatus(m.name, applied[m.number].applied_at if m.number in applied else None) for m in migrations]
+    if folder is None and all(status.applied_at for status in found):
+        found += _read_package_status(connection)
+    return found
+
+
+def _read_package_status(connection: Connection) -> list[MigrationStatus]:
+    """What was applied of packages, installed here or not, and what is missing of those that are."""
+    rows = connection.execute(
+        "SELECT package || ': ' || name, applied_at FROM package_migrations ORDER BY package, number"
+    )
+    waiting = package_migrations.read_waiting_migrations(connection)
+    return [
+        *(MigrationStatus(name, applied_at) for name, applied_at in rows),
+        *(
+            MigrationStatus(package_migrations.show_migration(package, migration), None)
+            for package, migration in waiting
+        ),
+    ]
 
 
 def _run_files(connection: Connection, *names: str) -> None:
@@ -210,21 +198,9 @@ def _require_own_schema(connection: Connection, *, beside: bool) -> None:
 
 
 def _apply(connection: Connection, migration: Migration) -> None:
-    try:
-        with connection.transaction():
-            connection.execute(migration.text.encode())
-            if connection.info.transaction_status != TransactionStatus.INTRANS:
-                raise MigrationError(
-                    f"migration {migration.name!r} ends the transaction that it is applied in: take its COMMIT out"
-                )
-            connection.execute(
-                "INSERT INTO schema_migrations (number, name, checksum, stops_older) VALUES (%s, %s, %s, %s)",
-                (migration.number, migration.name, migration.checksum, migration.number in STOPS_OLDER),
-            )
-    except psycopg.Error as error:
-        if connection.broken:
-            raise
-        raise MigrationError(f"migration {migration.name!r} failed and was rolled back: {error}") from error
+    row = (migration.number, migration.name, migration.checksum, migration.number in STOPS_OLDER)
+    statement = "INSERT INTO schema_migrations (number, name, checksum, stops_older) VALUES (%s, %s, %s, %s)"
+    apply_migration(connection, migration, lambda: connection.execute(statement, row))
 
 
 def _read_applied(connection: Connection) -> dict[int, _Applied]:

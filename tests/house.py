@@ -93,6 +93,7 @@ OWNERS = {
     "audit_log audit_seals": ["streamworkers/audit/"],
     "installation": ["streamworkers/admin/installation.py"],
     "schema_migrations": ["streamworkers/migrations.py"],
+    "package_migrations": ["streamworkers/package_migrations.py", "streamworkers/migrations.py"],
 }
 READERS = {
     "streamworkers/engine/ledger/reports.py": "counts over the ledger",

@@ -13,7 +13,8 @@ from patience import patient
 from streamworkers import migrations
 from streamworkers.database import Connection, connect
 from streamworkers.errors import MigrationError
-from streamworkers.migrations import migrate, migration_status, migrations_folder, read_migrations
+from streamworkers.migration_files import read_migrations
+from streamworkers.migrations import migrate, migration_status, migrations_folder
 
 
 @pytest.fixture

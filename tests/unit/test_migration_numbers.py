@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from streamworkers.errors import MigrationError
-from streamworkers.migrations import STOPS_OLDER, migrations_folder, read_migrations
+from streamworkers.migration_files import read_migrations
+from streamworkers.migrations import STOPS_OLDER, migrations_folder
 
 # What takes something away from processes of the release before, and why it does not.
 _TAKES_AWAY = re.compile(
