@@ -16,13 +16,13 @@ from streamworkers.schedules.backfills.subject import plan_backfill, require_tic
 from streamworkers.schedules.definition import ScheduleDefinition
 from submitting import install_jobs
 
-_SESSIONS = 8
+_SESSIONS = 5
 _SYMBOLS = ("A", "B", "C")
 _COUNTS = "SELECT count(*), count(DISTINCT scheduled_for) FROM runs WHERE schedule = 'evening' AND status = 'COMPLETED'"
 
 
 def _add(connection: Connection) -> int:
-    """Store a backfill of eight sessions, two runs at once, each of which takes a while."""
+    """Store a backfill of five sessions, two runs at once, each of which takes a while."""
     fields = {
         "name": "evening",
         "job": "ledger_entry",
@@ -34,7 +34,7 @@ def _add(connection: Connection) -> int:
     }
     store.save_schedule(connection, ScheduleDefinition.parse(fields))
     schedule = store.require_schedule(connection, "evening")
-    period = Period(date(2024, 7, 1), date(2024, 7, 11))
+    period = Period(date(2024, 7, 1), date(2024, 7, 8))
     timing = require_ticks(schedule.name, schedule.require_definition())
     plan = plan_backfill(connection, subject_of_schedule(schedule), timing, period, again=False)
     added = add_backfill(connection, plan.subject, period, plan.ticks, BackfillOptions(2, False, "local"), LOCAL)

@@ -1,5 +1,6 @@
 """Which ticks have a successful run, and why the others have none. Reads only."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -123,8 +124,8 @@ def _list_decided_ticks(
 
 def _find_summary(decided: Sequence[dict[str, Any]], moment: datetime) -> dict[str, Any] | None:
     """The row that stands for many ticks, if this one may be among them."""
-    following = next((row for row in decided if row["scheduled_for"] > moment), None)
-    return following if following is not None and following["tick_count"] > 1 else None
+    place = bisect_right(decided, moment, key=lambda row: row["scheduled_for"])
+    return decided[place] if place < len(decided) and decided[place]["tick_count"] > 1 else None
 
 
 def _explain(row: dict[str, Any] | None, tried: dict[str, Any] | None) -> tuple[str, str, int | None]:

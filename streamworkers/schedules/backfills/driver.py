@@ -51,6 +51,9 @@ _NEXT = """
             SELECT FROM ticks t LEFT JOIN runs r ON r.id = t.run_id
             WHERE t.schedule_id = %(schedule)s AND t.scheduled_for = b.scheduled_for
                 AND (t.state = 'waiting' OR r.status IN ('PENDING', 'RUNNING')))
+        AND NOT EXISTS (
+            SELECT FROM backfill_ticks o JOIN runs r ON r.id = o.run_id
+            WHERE o.subject = b.subject AND o.scheduled_for = b.scheduled_for AND r.status IN ('PENDING', 'RUNNING'))
     ORDER BY b.scheduled_for LIMIT 1
 """
 _DECIDE = """

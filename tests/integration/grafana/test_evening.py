@@ -260,6 +260,13 @@ def test_runs_without_a_schedule_count_and_housekeeping_does_not(evening: Evenin
     assert found == [("indicators", "done")]
 
 
+def test_the_runs_of_a_backfill_are_none_of_the_evening(evening: Evening) -> None:
+    filled = evening.run(None, clock(17), closed=10, every=1)
+    assert evening.connection.execute("SELECT count(*) FROM evening(%s, %s)", (clock(18), DEADLINE)).fetchone() == (1,)
+    evening.connection.execute("UPDATE runs SET scheduled_for = '2020-03-02T23:10Z' WHERE id = %s", (filled,))
+    assert evening.connection.execute("SELECT count(*) FROM evening(%s, %s)", (clock(18), DEADLINE)).fetchone() == (0,)
+
+
 def test_the_tile_leads_a_newcomer_step_by_step(evening: Evening) -> None:
     at = clock(17)
     assert evening.tile(at) == "Nothing yet: streamworkers schedules install-defaults"
