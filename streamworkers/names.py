@@ -29,6 +29,8 @@ NameKind = Literal[
     "token",
 ]
 _LONGEST_SHOWN = 40
+# Control characters but line ends and tabs, marks of direction, and halves of pairs.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT = {"'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -98,6 +100,11 @@ def quote_name(name: object) -> str:
         return ascii(name)[:_LONGEST_SHOWN]
     shown = name if len(name) <= _LONGEST_SHOWN else f"{name[: _LONGEST_SHOWN - 3]}…"
     return "'" + "".join(map(_escape, shown)) + "'"
+
+
+def escape_unseen(text: str) -> str:
+    """Return a text for a terminal: what would move its cursor, colour it or turn its direction is escaped."""
+    return _UNSEEN.sub(lambda found: _escape(found[0]), text)
 
 
 def _escape(character: str) -> str:

@@ -9,7 +9,7 @@ from streamworkers.alerts.given import read_vocabulary
 from streamworkers.alerts.selection import find_selected
 from streamworkers.alerts.transfer import import_alerts, parse_alerts, write_document, write_lines
 from streamworkers.cli.alert_options import actor_of, collect_selector, selector_options, user_option
-from streamworkers.cli.files import read_file
+from streamworkers.cli.files import read_file, write_file
 from streamworkers.cli.session import Session, json_option, print_json
 from streamworkers.errors import BadInputError
 
@@ -40,10 +40,7 @@ def export(file: Path | None, form: str, user: str, as_json: bool, **options: An
     if file is None:
         click.echo(text, nl=False)
     else:
-        try:
-            file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise BadInputError(f"{file} cannot be written: {error.strerror}") from None
+        write_file(file, text)
         click.echo(f"{len(found)} alerts in {file}")
 
 

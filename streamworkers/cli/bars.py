@@ -15,10 +15,10 @@ from streamworkers.cli.session import (
     Session,
     json_option,
     limit_option,
-    messages,
     print_json,
     print_table,
 )
+from streamworkers.cli.unknown_symbols import warn_without_bars
 from streamworkers.loading.listings import forget_ends
 from streamworkers.loading.providers.provider import BarOrigin
 from streamworkers.loading.providers.sample import read_sample
@@ -27,7 +27,6 @@ from streamworkers.loading.store import load_unreal
 from streamworkers.market.bars.read import read_recent
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.bars.text_rows import BarRows
-from streamworkers.market.bars.unknown_symbols import describe_without_bars
 from streamworkers.market.bars.write import announce_bars
 from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment, timeframe_named
@@ -85,11 +84,9 @@ def announce(symbols: tuple[str, ...], timeframe: str, since: Any) -> None:
     with Session.open().database() as connection:
         announce_bars(connection, frame, map(require_symbol, symbols), first)
         forget_ends(connection, frame, symbols)
-        unknown = describe_without_bars(connection, symbols)
+        warn_without_bars(connection, symbols)
     what = "appended, nobody knows which" if since is None else f"changed from {since.date()} on"
     click.echo(f"recorded: {frame.name} bars of {len(set(symbols))} symbols were {what}")
-    if unknown is not None:
-        messages.print(f"warning: {unknown}", markup=False, soft_wrap=True)
 
 
 def _first_bar(frame: Timeframe, day: date) -> date | datetime:

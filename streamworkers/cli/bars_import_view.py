@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from streamworkers.market.files.bars_import import ImportSummary
+from streamworkers.names import escape_unseen
 
 _SYMBOLS_SHOWN = 5
 
@@ -64,7 +65,7 @@ def print_import(summary: ImportSummary, timeframe: str, rejects: Path | None) -
     _print_counts("rejected", summary.rejected)
     _print_counts("loaded, but marked", summary.marked)
     for row in summary.examples:
-        click.echo(f"    {row.file.name} line {row.reject.line}: {row.reject.detail}")
+        click.echo(f"    {escape_unseen(row.file.name)} line {row.reject.line}: {row.reject.detail}")
     if summary.rejected:
         click.echo(
             f"  all rejected rows: {rejects}" if rejects else "  to write all rejected rows to a file: --rejects FILE"
@@ -98,5 +99,6 @@ def _print_assumptions(assumptions: dict[Path, dict[str, str]]) -> None:
         for note in notes.items():
             files.setdefault(note, []).append(path)
     for (subject, text), paths in files.items():
-        where = "" if len(paths) == len(assumptions) else f" ({paths[0].name}{' …' if len(paths) > 1 else ''})"
+        more = " …" if len(paths) > 1 else ""
+        where = "" if len(paths) == len(assumptions) else f" ({escape_unseen(paths[0].name)}{more})"
         click.echo(f"  assumed, {subject}: {text}{where}")

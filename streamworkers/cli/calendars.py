@@ -3,6 +3,7 @@
 import click
 
 from streamworkers.cli.session import Session, json_option, parse_words, print_json, print_table
+from streamworkers.cli.unknown_symbols import warn_without_bars
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.session_table import fill_sessions
 from streamworkers.market.calendar.symbol_calendars import read_calendar_rules, set_calendar, unset_calendar
@@ -46,6 +47,8 @@ def set_rules(calendar: str, symbols: str | None, universe: str | None) -> None:
             raise BadInputError(f"{universe or symbols!r} names no symbols")
         set_calendar(connection, patterns, calendar)
         fill_sessions(connection, calendar)
+        if symbols is not None:
+            warn_without_bars(connection, [pattern for pattern in patterns if "*" not in pattern])
     click.echo(f"calendar {calendar} is set for {patterns[0] if len(patterns) == 1 else f'{len(patterns)} symbols'}")
 
 

@@ -1,4 +1,4 @@
-"""Files that people name on the command line, read as far as they may be long."""
+"""Files that people name on the command line, read as far as they may be long, and written."""
 
 import os
 import select
@@ -28,6 +28,14 @@ def read_file(file: Path, most_bytes: int, setting: str = "") -> str:
         raise BadInputError(f"{file} is not UTF-8: byte {error.start}") from None
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def write_file(file: Path, text: str) -> None:
+    """Write a text to a file. Raises BadInputError if that cannot be."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"{file} cannot be written: {error.strerror or error}") from None
 
 
 def _read(file: Path, most_bytes: int) -> bytes:

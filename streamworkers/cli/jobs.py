@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from streamworkers.cli.files import write_file
 from streamworkers.cli.session import Session
 from streamworkers.client.caller_connection import run_on
 from streamworkers.client.sql_door import SqlDoor
@@ -38,8 +39,5 @@ def stubs(file: Path | None) -> None:
     if file is None:
         click.echo(text, nl=False)
         return
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInputError(f"{file} cannot be written: {error.strerror}") from None
+    write_file(file, text)
     click.echo(f"{len({job.name for job in known})} jobs written to {file}", err=True)

@@ -6,6 +6,7 @@ import click
 
 from streamworkers.cli.known_names import require_known_symbols
 from streamworkers.cli.session import Day, Session, json_option, print_json, print_table
+from streamworkers.cli.unknown_symbols import warn_without_bars
 from streamworkers.errors import BadInputError
 from streamworkers.loading.listings import forget_listings, list_listings, set_listing
 from streamworkers.market.bars.rules import require_symbol
@@ -50,6 +51,7 @@ def set_days(symbols: tuple[str, ...], delisted_after: Any, listed_from: Any) ->
         raise BadInputError(f"--delisted-after {last} is before --from {first}")
     with Session.open().database() as connection, connection.transaction():
         set_listing(connection, [require_symbol(symbol) for symbol in symbols], first, last)
+        warn_without_bars(connection, symbols)
     words = [f"listed from {first}"] if first is not None else []
     words += [f"delisted after {last}"] if last is not None else []
     click.echo(f"{symbols[0] if len(symbols) == 1 else f'{len(symbols)} symbols'}: {', '.join(words)}")

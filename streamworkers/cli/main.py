@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from streamworkers.errors import ServiceUnreachableError, StreamworkersError, UnknownNameError, UsageError
+from streamworkers.names import escape_unseen
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -146,5 +147,5 @@ def _database_failure(error: Exception) -> tuple[str, int] | None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {escape_unseen(message)}", err=True)
     sys.exit(code)

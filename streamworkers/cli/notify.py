@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from streamworkers.cli.session import Session, json_option, print_json
+from streamworkers.notifications.channels.registry import load_channels
+from streamworkers.notifications.given_preferences import require_known_channels
 from streamworkers.notifications.notification_types import PRIORITIES
 from streamworkers.notifications.notify import notify as write_notification
 from streamworkers.users import require_user
@@ -28,8 +30,11 @@ def notify(user: str, text: str, as_json: bool, **options: Any) -> None:
     data = {name: options[name] for name in ("title", "link") if options[name] is not None}
     if options["channels"]:
         data["channels"] = list(options["channels"])
-    with Session.open().database() as connection, connection.transaction():
+    session = Session.open()
+    with session.database() as connection, connection.transaction():
         require_user(connection, user)
+        if options["channels"]:
+            require_known_channels(load_channels(session.settings), options["channels"])
         write_notification(
             connection,
             user,

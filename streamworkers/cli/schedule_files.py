@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from streamworkers.cli.files import read_file
+from streamworkers.cli.files import read_file, write_file
 from streamworkers.cli.session import Session, json_option, messages, print_json, print_table
 from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
 from streamworkers.database import Connection
@@ -30,7 +30,7 @@ def export_yaml(file: Path | None, as_json: bool) -> None:
     elif file is None:
         click.echo(to_yaml(definitions), nl=False)
     else:
-        file.write_text(to_yaml(definitions), encoding="utf-8")
+        write_file(file, to_yaml(definitions))
         click.echo(f"{len(definitions)} schedules in {file}")
 
 

@@ -35,6 +35,7 @@ from streamworkers.logs import configure_logs
 from streamworkers.market.calendar.moments import parse_moment
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.migrations import migration_status
+from streamworkers.names import escape_unseen
 from streamworkers.pooler import require_sessions
 
 _MOST_NESTING = 32
@@ -256,4 +257,4 @@ def _cell(value: Any) -> str:
         return f"{value:,.4f}" if abs(value) < 1e6 else f"{value:,.0f}"
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return " ".join(str(value).split())
+    return escape_unseen(" ".join(str(value).split()))

@@ -1,6 +1,6 @@
 """Preferences as people and programs give them: names that have to be known, and times as texts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import time
 
 from streamworkers.database import Connection
@@ -16,8 +16,15 @@ def require_known_names(
     """Raise UnknownNameError for a name that nothing has: its preference would have no effect, and nobody notices."""
     if type_name != ANY:
         require_known_type(connection, type_name)
-    if channel not in (ANY, *channels):
-        raise UnknownNameError("channel", channel, channels)
+    if channel != ANY:
+        require_known_channels(channels, [channel])
+
+
+def require_known_channels(channels: Mapping[str, MessageChannel], names: Iterable[str]) -> None:
+    """Raise UnknownNameError for a channel that there is not: what is for it alone would reach nobody."""
+    for name in names:
+        if name not in channels:
+            raise UnknownNameError("channel", name, channels)
 
 
 def require_known_type(connection: Connection, type_name: str) -> None:

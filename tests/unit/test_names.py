@@ -3,7 +3,7 @@
 import pytest
 
 from streamworkers.errors import BadInputError
-from streamworkers.names import NameKind, find_name_error, quote_name, require_name
+from streamworkers.names import NameKind, escape_unseen, find_name_error, quote_name, require_name
 
 WORDS: tuple[NameKind, ...] = ("job", "queue", "channel", "type")
 CODES: tuple[NameKind, ...] = ("universe", "indicator", "pattern")
@@ -69,3 +69,8 @@ def test_a_name_in_a_message_is_escaped_and_cut_off() -> None:
     assert quote_name("it's\\\n\t\r\x7f\xe9\u202e\U0001f600") == r"'it\'s\\\n\t\r\x7f\xe9\u202e\U0001f600'"
     assert quote_name("x" * 300) == "'" + "x" * 37 + "\\u2026'"
     assert quote_name(["x" * 300]) == "['" + "x" * 38
+
+
+def test_a_text_for_a_terminal_keeps_what_can_be_seen_and_its_lines() -> None:
+    assert escape_unseen("\u65e5 \xe9\n\tit's \\") == "\u65e5 \xe9\n\tit's \\"
+    assert escape_unseen("\x1b[2J\r\x07\u202e\udcff") == r"\x1b[2J\r\x07\u202e\udcff"

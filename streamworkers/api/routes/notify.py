@@ -10,6 +10,7 @@ from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.operation import Operation
 from streamworkers.api.problem import Problem
 from streamworkers.audit.record import AuditChange, record_change
+from streamworkers.notifications.given_preferences import require_known_channels
 from streamworkers.notifications.notification_types import Priority
 from streamworkers.notifications.notify import notify
 from streamworkers.users import require_user
@@ -45,6 +46,7 @@ def _notify_user(call: ApiCall) -> ApiAnswer:
     if user != call.caller.user and not call.caller.is_admin:
         raise Problem(403, "forbidden", "only an admin notifies another user")
     require_user(call.connection, user)
+    require_known_channels(call.service.channels, body.channels or ())
     key = body.key or f"api:{uuid.uuid4()}"
     given: dict[str, Any] = {"title": body.title, "link": body.link, "channels": body.channels}
     notify(

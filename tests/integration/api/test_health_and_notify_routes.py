@@ -85,6 +85,7 @@ def test_a_user_is_notified_once_for_a_key(api: ApiStage) -> None:
         ({"title": "x"}, 422, "the body: Object missing required field `text`"),
         ({"text": "x", "priority": "loud"}, 422, "the body: Invalid enum value 'loud'"),
         ({"text": "x", "type": "No Such Type"}, 422, "type 'No Such Type'"),
+        ({"text": "x", "channels": ["mial"]}, 422, "no channel is named 'mial'; did you mean 'mail'?"),
     ],
 )
 def test_a_notification_that_breaks_a_rule_is_rejected(api: ApiStage, body: object, status: int, message: str) -> None:

@@ -208,6 +208,21 @@ def test_bars_are_shown_oldest_first_up_to_the_limit(cli: Run, bars_file: Path) 
     assert cli("bars", "show", "NA", "--timeframe", "week").out == "no week bars of NA\n"
 
 
+def test_no_name_of_a_file_and_no_stored_text_steers_the_terminal(cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[31m\u202eb.csv"
+    path.write_text(GOOD + BAD_ROWS)
+    shown = cli("bars", "import", path).out
+    assert "a\\x1b[31m\\u202eb.csv line 5: high 11 is below close 20" in shown
+    (tmp_path / "universes.csv").write_text("universe,symbol,description\nmine,A,\x1b]0;title\x07\n")
+    assert cli("universes", "import", "universes.csv").code == 0
+    (tmp_path / "\x1b[2J.yaml").write_text("[")
+    answers = [shown, cli("universes", "list").out, cli("schedules", "import", tmp_path / "\x1b[2J.yaml").err]
+    assert [("\x1b" in text, "\\x1b" in text) for text in answers] == [(False, True)] * 3
+    for words in (("schedules", "export"), ("alerts", "export"), ("results", "export")):
+        missing = cli(*words, tmp_path / "no" / "such.csv")
+        assert (missing.code, "cannot be written: No such file or directory" in missing.err) == (2, True), missing
+
+
 def test_intraday_bars_are_shown_in_new_york(cli: Run, tmp_path: Path) -> None:
     path = tmp_path / "hours.csv"
     path.write_text("symbol,timestamp,open,high,low,close,volume\nA,2021-05-14T14:30:00Z,1,2,1,2,5\n")

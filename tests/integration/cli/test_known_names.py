@@ -88,4 +88,6 @@ def test_a_thing_of_which_there_is_nothing_to_show_is_no_error(cli: Command) -> 
     for words in NOTHING_TO_SHOW:
         answer = cli(*words.split())
         assert (answer.code, "Error" in answer.err) == (0, False), (words, answer)
-    assert cli("bars", "announce", "AAPE").err == f"warning: {NO_AAPE}\n"
+    for line in ("bars announce AAPE", "listings set AAPE --from 2026-01-02", "calendars set 24/7 --symbols AAPE,X:*"):
+        answer = cli(*line.split())
+        assert (answer.code, answer.err) == (0, f"warning: {NO_AAPE}\n"), line

@@ -119,6 +119,7 @@ def test_preferences_are_set_shown_and_removed(cli: Run) -> None:
         ("endpoints list --user ana", "no user is named 'ana'; known: local"),
         ("endpoints test phone", "no endpoint is named 'phone'; there is no endpoint yet"),
         ("notify ana hello", "no user is named 'ana'; known: local"),
+        ("notify local hello --channel mial", "no channel is named 'mial'; did you mean 'mail'?"),
         ("notify local hello --type Wrong", "type 'Wrong' is not a name of 1 to 64 small letters"),
         ("notifications show 00000000-0000-0000-0000-000000000001", "no notification has the id 00000000-0000"),
         ("notifications retry 00000000-0000-0000-0000-000000000001", "no notification has the id 00000000-0000"),
