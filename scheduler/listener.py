@@ -6,14 +6,18 @@ has what they ask for; an entry of the stream is acknowledged only then.
 
 import time
 from abc import ABC
+from collections import deque
+from collections.abc import Callable
 from contextlib import closing
+from typing import NamedTuple
 
 import structlog
 
-from scheduler.message_inbox import DATA_LOADS, Acceptor, MessageInbox
+from scheduler.message_inbox import DATA_LOADS, Acceptor, Arrival, MessageInbox
+from scheduler.message_neighbours import MessageNeighbours
 from scheduler.metrics import SchedulerMetrics
 from streamworkers.engine.host.loop import Loop
-from streamworkers.engine.redis.inbox import InboxEntry, Messages
+from streamworkers.engine.redis.inbox import InboxEntry, Messages, Subscription
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import describe, find_fault
 
@@ -26,6 +30,10 @@ POLL_SECONDS = 0.2
 RECLAIM_IDLE_MS = 30_000
 RECLAIM_EVERY_SECONDS = 10.0
 FORGET_IDLE_MS = 3_600_000
+CLOCK_SECONDS = 10.0
+# What a replica holds of a channel while it works on a message.
+MOST_HEARD = 20_000
+MOST_HEARD_BYTES = 32 << 20
 
 
 class Listener(Loop, ABC):
@@ -49,38 +57,92 @@ class Listener(Loop, ABC):
 
 
 class ChannelListener(Listener):
-    """Reads messages from the Pub/Sub channel of an inbox."""
+    """Reads messages from the Pub/Sub channel of an inbox.
+
+    It takes them from the connection before it works on the next one, so that each has the time at which it came. All
+    times are those of Redis, so that those of other replicas, and of the stream, can be compared with them.
+    """
 
     def __init__(
-        self, messages: Messages, acceptor: Acceptor, metrics: SchedulerMetrics, inbox: MessageInbox = DATA_LOADS
+        self,
+        messages: Messages,
+        acceptor: Acceptor,
+        metrics: SchedulerMetrics,
+        inbox: MessageInbox = DATA_LOADS,
+        replica: str = "",
     ) -> None:
         super().__init__(messages, acceptor, metrics, inbox.sources[0])
         self._channel = inbox.channel
+        self._replica = replica
+        # Also what came before a connection was lost.
+        self._heard: deque[_Heard] = deque()
+        self._heard_bytes = 0
 
     def turn(self) -> None:
         """Subscribe, and take messages until stopped or disconnected."""
         with closing(self._messages.subscribe(self._channel)) as subscription:
+            clock = _RedisClock(self._messages)
+            since = clock.now()
             self._record_connection()
             while self.mark_turn():
-                raw = subscription.next_message(TURN_SECONDS)
-                if raw is not None:
-                    self._accept(raw)
+                self._hear(subscription, clock, since, TURN_SECONDS)
+                self._accept_heard(lambda: self._hear(subscription, clock, since, 0.0))
                 self.succeeded()
 
-    def _accept(self, raw: bytes) -> None:
-        """Hold a message until PostgreSQL has what it asks for: it is not sent again; Redis buffers later ones."""
-        received_at = time.time()
-        while self.mark_turn():
+    def _hear(self, subscription: Subscription, clock: "_RedisClock", since: float, seconds: float) -> None:
+        """Take what has come, waiting up to so many seconds for the first; Redis keeps what is too much to hold."""
+        while len(self._heard) < MOST_HEARD and self._heard_bytes < MOST_HEARD_BYTES:
+            raw = subscription.next_message(seconds if not self._heard else 0.0)
+            if raw is None:
+                return
+            self._heard.append(_Heard(raw, clock.now(), since))
+            self._heard_bytes += len(raw)
+
+    def _accept_heard(self, hear: Callable[[], None]) -> None:
+        """Hold each message until PostgreSQL has what it asks for: it is not sent again."""
+        while self._heard and self.mark_turn():
+            first = self._heard[0]
             try:
-                self._acceptor.accept(raw, self.source, received_at)
+                self._acceptor.accept(first.raw, self.source, first.at, Arrival(self._replica, since=first.since))
             except Exception as error:
                 if find_fault(error) is None:
+                    self._forget_first()
                     raise
                 self.failed(error)
                 self._backoff.failed()
             else:
+                self._forget_first()
                 self.succeeded()
-                return
+            hear()
+
+    def _forget_first(self) -> None:
+        self._heard_bytes -= len(self._heard.popleft().raw)
+
+
+class _Heard(NamedTuple):
+    """A message, when it came by Redis' clock, and from when on the replica listens to its channel."""
+
+    raw: bytes
+    at: float
+    since: float
+
+
+class _RedisClock:
+    """Redis' clock, read again after a while; in between it runs as the monotonic one does."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
+        self._offset = 0.0
+        self._read_at = float("-inf")
+
+    def now(self) -> float:
+        """Return the time in Unix seconds. Raises RedisUnavailableError."""
+        before = time.monotonic()
+        if before - self._read_at >= CLOCK_SECONDS:
+            read = self._messages.read_clock()
+            self._read_at = time.monotonic()
+            self._offset = read - (before + self._read_at) / 2
+        return time.monotonic() + self._offset
 
 
 class StreamListener(Listener):
@@ -93,9 +155,11 @@ class StreamListener(Listener):
         metrics: SchedulerMetrics,
         consumer: str,
         inbox: MessageInbox = DATA_LOADS,
+        neighbours: MessageNeighbours | None = None,
     ) -> None:
         super().__init__(messages, acceptor, metrics, inbox.sources[1])
         self._inbox = inbox
+        self._neighbours = neighbours
         self._group = (inbox.stream, inbox.group, consumer)
 
     def run(self) -> None:
@@ -129,6 +193,8 @@ class StreamListener(Listener):
                 while self.mark_turn() and self._reclaim():
                     pass
                 self._messages.prune_inbox(self._inbox.stream, self._inbox.group, FORGET_IDLE_MS)
+                if self._neighbours is not None:
+                    self._neighbours.look(self._inbox)
                 reclaim_at = time.monotonic() + RECLAIM_EVERY_SECONDS
             entries = self._messages.read_inbox(*self._group, READ_COUNT)
             self._accept_all(entries)
@@ -144,5 +210,6 @@ class StreamListener(Listener):
     def _accept_all(self, entries: list[InboxEntry]) -> None:
         for entry in entries:
             self.mark_turn()
-            self._acceptor.accept(entry.message, self.source, entry.sent_at)
+            arrival = Arrival(self._group[2], entry.entry_id)
+            self._acceptor.accept(entry.message, self.source, entry.sent_at, arrival)
             self._messages.finish_inbox(self._inbox.stream, self._inbox.group, [entry.entry_id])

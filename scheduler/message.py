@@ -23,7 +23,6 @@ MAX_SYMBOLS = 10_000
 MAX_YEARS = 100
 _SHOWN_CHARACTERS = 80
 LOAD_REQUEST = "csv_universe_load"
-SLOT_SECONDS = 600  # in which messages without an id that say the same are one
 _ID = re.compile(r"[A-Za-z0-9_.:@/-]{1,100}")
 
 
@@ -62,7 +61,6 @@ class LoadComplete:
     job_id: str | None
     event_id: str | None
     requested_by: str | None
-    digest: str
     is_own: bool = False
 
     def key(self, timeframe: str) -> str | None:
@@ -72,6 +70,11 @@ class LoadComplete:
         if self.event_id is not None:
             return f"{DATA_LOAD_COMPLETE}:event:{self.event_id}:{timeframe}"
         return None
+
+    @property
+    def status_id(self) -> str | None:
+        """The id that it is known by, and that its status is kept under; None if only its content tells it."""
+        return self.job_id or self.event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,11 @@ class LoadRequest:
     requested_by: str | None
 
     @property
+    def status_id(self) -> str:
+        """The id that its status is kept under."""
+        return self.job_id
+
+    @property
     def key(self) -> str:
         """The idempotency key of its run."""
         return f"{LOAD_REQUEST}:job:{self.job_id}"
@@ -95,7 +103,11 @@ class LoadRequest:
 
 def parse_message(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> LoadComplete | LoadRequest:
     """Parse a message. Raises RejectedError naming value and rule."""
-    fields = parse_object(raw, limits)
+    return parse_fields(parse_object(raw, limits), limits)
+
+
+def parse_fields(fields: dict[str, Any], limits: MessageLimits = DEFAULT_LIMITS) -> LoadComplete | LoadRequest:
+    """Parse the fields of a message. Raises RejectedError naming value and rule."""
     kind = fields.get("event_type", fields.get("job_type"))
     if kind == DATA_LOAD_COMPLETE:
         return LoadComplete(
@@ -105,7 +117,6 @@ def parse_message(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> LoadCom
             job_id=find_id(fields, "job_id"),
             event_id=find_id(fields, "event_id"),
             requested_by=_text(fields, "requested_by"),
-            digest=make_digest(fields),
             is_own="load_job_id" in fields,
         )
     if kind == LOAD_REQUEST:
@@ -127,14 +138,6 @@ def parse_message(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> LoadCom
         )
     known = f"event_type {DATA_LOAD_COMPLETE!r} or job_type {LOAD_REQUEST!r}"
     raise RejectedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
-
-
-def find_job_id(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> str | None:
-    """The job id of a message that may be malformed, to publish its rejection; None if it has no valid id."""
-    try:
-        return find_id(parse_object(raw, limits), "job_id")
-    except RejectedError:
-        return None
 
 
 def parse_object(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> dict[str, Any]:
@@ -224,10 +227,10 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def make_digest(fields: dict[str, Any]) -> str:
+def make_digest(fields: dict[str, Any]) -> bytes:
     """A hash of the content, independent of the time of sending and of the order of the fields."""
     content = {name: value for name, value in fields.items() if name not in ("timestamp", "sent_at")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).digest()
 
 
 def _shown(value: object) -> str:

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 import structlog
 from psycopg_pool import ConnectionPool
 
-from scheduler.message import DEFAULT_LIMITS, MessageLimits, RejectedError
-from scheduler.message_notices import Rejection
+from scheduler.message import DEFAULT_LIMITS, MessageLimits, RejectedError, parse_object
+from scheduler.message_inbox import UNKNOWN_ARRIVAL, Arrival
+from scheduler.message_record import DEFAULT_RECORD, DUPLICATE, MessageRecord, MessageResult
+from scheduler.message_runs import make_content_key
+from scheduler.message_subject import find_subject
 from scheduler.metrics import SchedulerMetrics
 from scheduler.notification_request import NotificationRequest, parse_request
-from scheduler.rejections import MessageResult, report_rejection
 from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.errors import UnknownNameError
 from streamworkers.faults import describe, find_fault
-from streamworkers.notifications.store.notifications import add_notifications, is_key_known
+from streamworkers.messages.history import NO_SUBJECT, MessageOutcome, MessageSubject, ReceivedMessage
+from streamworkers.notifications.store.notifications import add_notifications
 from streamworkers.schedules.store import database_clock
 from streamworkers.users import require_user
 
@@ -34,48 +37,66 @@ class MessagesToNotifications:
     metrics: SchedulerMetrics
     on_new: Callable[[], None] = lambda: None
     limits: MessageLimits = DEFAULT_LIMITS
+    record: MessageRecord = DEFAULT_RECORD
 
-    def accept(self, raw: bytes | None, source: str, sent_at: float) -> MessageResult:
-        """Make the notification of a message, or reject it.
+    def accept(
+        self, raw: bytes | None, source: str, sent_at: float, arrival: Arrival = UNKNOWN_ARRIVAL
+    ) -> MessageResult:
+        """Make the notification of a message, or reject it; its row is written in the same transaction.
 
         `sent_at` is when it was sent, or received if that is not known, in Unix seconds.
         """
+        message, subject = arrival.make_message(raw, source, sent_at, self.messages.full_name), NO_SUBJECT
         try:
             if raw is None:
                 raise RejectedError("no_message", "the entry has no field `message`")
-            result = self._notify(raw, sent_at)
+            fields = parse_object(raw, self.limits)
+            subject = find_subject(fields)
+            with self.pool.connection() as connection:
+                asked = parse_request(
+                    fields, make_content_key(message, subject.content_digest), database_clock(connection)
+                )
+                result = self._notify(connection, message, subject, asked)
         except RejectedError as error:
-            result = self._reject(raw, source, error.reason, str(error))
+            result = self._reject(message, subject, error.reason, str(error))
         except UnknownNameError as error:
-            result = self._reject(raw, source, "unknown_user", str(error))
+            result = self._reject(message, subject, "unknown_user", str(error))
         except Exception as error:  # a message must not stop its listener
             if find_fault(error) is not None:
                 raise
             log.exception("message_failed", source=source, error=describe(error))
-            result = self._reject(raw, source, "internal_error", describe(error))
+            result = self._reject(message, subject, "internal_error", describe(error))
         self.metrics.messages.labels(source, result.kind, result.reason).inc()
         log.info("message_taken", source=source, outcome=result.kind, reason=result.reason, detail=result.detail)
         return result
 
-    def _notify(self, raw: bytes, sent_at: float) -> MessageResult:
-        with self.pool.connection() as connection, connection.transaction():
-            request = parse_request(raw, sent_at, database_clock(connection), self.limits)
-            require_user(connection, request.notification.user_id)
-            if not _add(connection, request):
-                return MessageResult("duplicate", "known", "its notification exists already")
+    def _notify(
+        self, connection: Connection, message: ReceivedMessage, subject: MessageSubject, asked: NotificationRequest
+    ) -> MessageResult:
+        with connection.transaction():
+            if not self.record.begin(connection, message, subject):
+                return DUPLICATE
+            outcome = None if asked.has_id else self.record.find_repeated(connection, message, subject)
+            outcome = outcome or add_requested(connection, asked)
+            self.record.end(connection, message, subject, outcome)
+        if outcome.state != "accepted":
+            return MessageResult("repeated", outcome.reason, outcome.detail)
         self.on_new()
-        return MessageResult("notified", "new", f"notification {request.notification.id}")
+        return MessageResult("notified", outcome.reason, f"notification {outcome.notification_id}")
 
-    def _reject(self, raw: bytes | None, source: str, reason: str, detail: str) -> MessageResult:
-        return report_rejection(self.pool, self.messages, Rejection(raw or b"", source, reason, detail))
+    def _reject(self, message: ReceivedMessage, subject: MessageSubject, reason: str, detail: str) -> MessageResult:
+        with self.pool.connection() as connection, connection.transaction():
+            if not self.record.begin(connection, message, subject):
+                return DUPLICATE
+            self.record.end(connection, message, subject, MessageOutcome("rejected", reason, detail))
+        return MessageResult("rejected", reason, detail)
 
 
-def _add(connection: Connection, request: NotificationRequest) -> bool:
-    """Add the notification of a request; False if it was asked for before."""
-    wanted = request.notification
-    if len(request.keys) > 1:
-        # Without an id, two replicas may have received it on both sides of a boundary between ten minutes.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (request.digest,))
-        if is_key_known(connection, wanted.user_id, request.keys):
-            return False
-    return bool(add_notifications(connection, [wanted]))
+def add_requested(connection: Connection, asked: NotificationRequest) -> MessageOutcome:
+    """Add the notification that a message asks for. Raises UnknownNameError if there is no such user."""
+    wanted = asked.notification
+    require_user(connection, wanted.user_id)
+    if not add_notifications(connection, [wanted]):
+        detail = f"what it asks for exists already: notification {wanted.id}"
+        return MessageOutcome("repeated", "id", detail, notification_id=wanted.id)
+    return MessageOutcome("accepted", "new", "", notification_id=wanted.id)

@@ -19,7 +19,8 @@ from streamworkers.engine.ledger.reports import count_dead_by_queue
 from streamworkers.schedules import reports as history
 
 _OUTCOMES = (
-    *(("started", "new"), ("notified", "new"), ("duplicate", "known"), ("duplicate", "rejected")),
+    *(("started", "new"), ("notified", "new"), ("duplicate", "recorded")),
+    *(("repeated", "id"), ("repeated", "content")),
     *(("ignored", "run_analysis"), ("ignored", "paused")),
     *(("rejected", reason) for reason in REASONS),
 )

@@ -6,15 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from scheduler.message import (
-    DEFAULT_LIMITS,
-    SLOT_SECONDS,
-    MessageLimits,
-    RejectedError,
-    find_id,
-    make_digest,
-    parse_object,
-)
+from scheduler.message import RejectedError, find_id
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.notification import Notification, parse_notification, show
 
@@ -26,41 +18,36 @@ _THEIR_NAMES = {"text": "message", "data": "message", "type": "notification_type
 
 @dataclass(frozen=True, slots=True)
 class NotificationRequest:
-    """A notification that another program asks for.
-
-    `keys` are the dedup keys by which it is known if it was asked for before; the first is its own. `digest` is that of
-    its content.
-    """
+    """A notification that another program asks for; without an id it is known by its content."""
 
     notification: Notification
-    keys: tuple[str, ...]
-    digest: str
+    has_id: bool
 
 
-def parse_request(
-    raw: bytes, sent_at: float, now: datetime, limits: MessageLimits = DEFAULT_LIMITS
-) -> NotificationRequest:
-    """Parse a message that was sent at `sent_at`, in Unix seconds. Raises RejectedError naming value and rule."""
-    fields = parse_object(raw, limits)
+def parse_request(fields: dict[str, Any], content_key: str, now: datetime) -> NotificationRequest:
+    """Parse the fields of a message; `content_key` stands for the id of one without.
+
+    Raises RejectedError naming value and rule.
+    """
     unknown = sorted(fields.keys() - {*_KNOWN, *_IGNORED})
     if unknown:
         raise RejectedError("bad_field", f"the message has {show(unknown[0])}, which is none of {', '.join(_KNOWN)}")
-    digest = make_digest(fields)
-    keys = _list_keys(find_id(fields, "message_id"), digest, sent_at)
+    message_id = find_id(fields, "message_id")
+    key = f"message:content:{content_key}" if message_id is None else f"message:{message_id}"
     user = fields.get("user_id")
     payload = {
         "user_id": str(user) if isinstance(user, int) and not isinstance(user, bool) else user,
         "type": "message" if fields.get("notification_type") is None else fields["notification_type"],
-        "dedup_key": keys[0],
+        "dedup_key": key,
         "priority": fields.get("priority"),
         "data": {"text": _require_message(fields)},
     }
     try:
-        found = parse_notification(uuid5(NAMESPACE_URL, f"{payload['user_id']}\n{keys[0]}"), payload, now)
+        found = parse_notification(uuid5(NAMESPACE_URL, f"{payload['user_id']}\n{key}"), payload, now)
     except BadInputError as error:
         word, _, rest = str(error).partition(" ")
         raise RejectedError("bad_field", f"{_THEIR_NAMES.get(word, word)} {rest}") from None
-    return NotificationRequest(found, keys, digest)
+    return NotificationRequest(found, message_id is not None)
 
 
 def _require_message(fields: Mapping[str, Any]) -> object:
@@ -68,11 +55,3 @@ def _require_message(fields: Mapping[str, Any]) -> object:
     if fields.get("message") is None:
         raise RejectedError("bad_field", "message None is not a text of 1 to 10,000 characters")
     return fields["message"]
-
-
-def _list_keys(message_id: str | None, digest: str, sent_at: float) -> tuple[str, ...]:
-    """The key of a message; without an id, those of its content in these ten minutes and in those beside them."""
-    if message_id is not None:
-        return (f"message:{message_id}",)
-    slot = int(sent_at // SLOT_SECONDS)
-    return tuple(f"message:content:{digest}:{number}" for number in (slot, slot - 1, slot + 1))

@@ -21,6 +21,9 @@ from scheduler.late_runs import LateRuns
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.message import MessageLimits
 from scheduler.message_inbox import DATA_LOADS, NOTIFICATIONS, Acceptor, MessageInbox
+from scheduler.message_neighbours import MessageNeighbours
+from scheduler.message_record import MessageRecord
+from scheduler.message_runs import MessageRuns, find_message_providers
 from scheduler.messages_to_notifications import MessagesToNotifications
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import ScheduleCollector, SchedulerMetrics
@@ -101,13 +104,13 @@ class Scheduler:
             self._pool,
             self._streams,
             self._messages,
-            registry,
-            self._resolve,
+            MessageRuns(registry, self._resolve, find_message_providers(settings)),
             self.metrics,
             settings.status_ttl_seconds,
-            frozenset({settings.load_provider, *filter(None, settings.message_providers.split(","))}),
             MessageLimits.of(settings),
+            MessageRecord.of(settings),
         )
+        self._neighbours = MessageNeighbours(self._pool, self._messages)
         self._add_loops(registry)
         self._register_metrics(registry)
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
@@ -168,13 +171,20 @@ class Scheduler:
         receiving = PromptLoop(inbox, self._streams, self.scheduler_id, self.metrics)
         self._services += [self.host.add(loop) for loop in (receiving, routing, sending)]
         requests = MessagesToNotifications(
-            self._pool, self._messages, self.metrics, routing.wake, MessageLimits.of(self._settings)
+            self._pool,
+            self._messages,
+            self.metrics,
+            routing.wake,
+            MessageLimits.of(self._settings),
+            MessageRecord.of(self._settings),
         )
         self._stream_listeners.append(self._add_listeners(requests, NOTIFICATIONS))
 
     def _add_listeners(self, acceptor: Acceptor, inbox: MessageInbox) -> StreamListener:
-        self.host.add(ChannelListener(self._messages, acceptor, self.metrics, inbox))
-        return self.host.add(StreamListener(self._messages, acceptor, self.metrics, self.scheduler_id, inbox))
+        self.host.add(ChannelListener(self._messages, acceptor, self.metrics, inbox, self.scheduler_id))
+        return self.host.add(
+            StreamListener(self._messages, acceptor, self.metrics, self.scheduler_id, inbox, self._neighbours)
+        )
 
     def _register_metrics(self, registry: Registry) -> None:
         host = self.host
@@ -227,8 +237,9 @@ class Scheduler:
     def _describe_doing(self) -> dict[str, Any]:
         scrapes = [msgspec.to_builtins(standing.as_status()) for standing in self.host.scrapes.own()]
         doing = {"starts": ["ticks", "messages"], "services": list_leased(self._services)}
-        loops = msgspec.to_builtins(describe_loops(self.host.loops))
-        return {**doing, **self.host.describe_troubles(), "scrape_faults": scrapes, "loops": loops}
+        loops, shared = msgspec.to_builtins(describe_loops(self.host.loops)), self._neighbours.describe()
+        troubles = {**self.host.describe_troubles(), "scrape_faults": scrapes, "shared_messages": shared}
+        return {**doing, **troubles, "loops": loops}
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.scheduler_id, limits=self._limits)

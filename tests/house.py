@@ -90,6 +90,7 @@ OWNERS = {
     ],
     "api_tokens": ["streamworkers/admin/tokens.py"],
     "api_idempotency": ["streamworkers/api/idempotency.py", "streamworkers/admin/kept_answers.py"],
+    "received_messages": ["streamworkers/messages/"],
     "audit_log audit_seals": ["streamworkers/audit/"],
     "installation": ["streamworkers/admin/installation.py"],
     "schema_migrations": ["streamworkers/migrations.py"],

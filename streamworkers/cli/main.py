@@ -36,6 +36,7 @@ _COMMANDS = {
     "jobs": "Jobs: write their types for programs.",
     "listings": "Days on which symbols are listed: list, set, unset.",
     "load": "Load bars from a provider.",
+    "messages": "Messages of other programs: list, show, replay.",
     "migrate": "Create or update the database schema.",
     "notifications": "Notifications: list, show and retry them.",
     "notify": "Notify a user.",

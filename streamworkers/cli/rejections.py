@@ -32,6 +32,7 @@ ACTIONS = {
     "endpoints verify": "endpoint.verify",
     "enqueue": "run.submit",
     "load": "run.submit",
+    "messages replay": "message.replay",
     "notifications retry": "notification.retry",
     "preferences quiet": "preference.quiet",
     "preferences set": "preference.set",

@@ -29,6 +29,9 @@ class RetentionSettings(BaseModel):
     notification_retention_days: int = Field(
         30, ge=1, le=_MOST_DAYS, description="Days that notifications and deliveries are kept"
     )
+    message_history_retention_days: int = Field(
+        30, ge=1, le=_MOST_DAYS, description="Days that the history of messages of other programs is kept"
+    )
     message_retention_days: int = Field(
         7, ge=1, le=_MOST_DAYS, description="Days that the text and picture of a delivery are kept"
     )

@@ -36,6 +36,19 @@ class SchedulingSettings(BaseModel):
         200_000, ge=100, le=10_000_000, description="Largest number of values in it, with what its aliases repeat"
     )
     schedules_max_depth: int = Field(32, ge=4, le=100, description="Levels of lists and mappings in it")
+    message_repeat_seconds: float = Field(
+        10.0, ge=0.001, le=3600, description="Seconds within which the same message without an id is a repetition"
+    )
+    message_history_bytes: int = Field(
+        32_768, ge=0, le=1 << 20, description="Bytes of a message of another program that the history keeps"
+    )
+    message_history_rows: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        description="Messages of one channel and state, other than accepted ones, with a row each within an hour;"
+        " more are counted",
+    )
     job_universes: str = Field("nasdaq100:sp500:dow30", description="Universes of the standard schedules")
     job_indicator_calc_time: ClockTime = Field(
         "18:10", description="New York time at which `daily_indicator_calculation` starts"

@@ -375,6 +375,15 @@ _TABLE = (
         alert="StreamworkersScheduleOverdue",
     ),
     Check(
+        name="shared_messages",
+        component="schedules",
+        severity=WARNING,
+        look=schedule_checks.find_shared_messages,
+        meaning="schedulers of two installations read one stream of messages: each entry is read by one of them",
+        by_hand="give each installation a STREAMWORKERS_MESSAGE_PREFIX of its own, and start its schedulers again",
+        is_cheap=True,
+    ),
+    Check(
         name="silent_scheduler",
         component="schedules",
         severity=WARNING,

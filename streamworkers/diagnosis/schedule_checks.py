@@ -6,6 +6,7 @@ from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
 
 _WHERE = "schedules"
+_OWN_PREFIX = "another installation reads it too: give each a STREAMWORKERS_MESSAGE_PREFIX of its own"
 
 
 def find_broken_schedules(snapshot: Snapshot) -> Iterator[Finding]:
@@ -32,3 +33,10 @@ def find_overdue_ticks(snapshot: Snapshot) -> Iterator[Finding]:
     """Ticks that are due and that no scheduler has decided."""
     if overdue := snapshot.schedule_state["overdue"]:
         yield Finding(_WHERE, f"{overdue} ticks are overdue")
+
+
+def find_shared_messages(snapshot: Snapshot) -> Iterator[Finding]:
+    """Streams of messages that live schedulers share with another installation."""
+    schedulers = [each for each in snapshot.processes if each.kind == "scheduler" and not each.is_silent]
+    for stream in sorted({stream for each in schedulers for stream in each.doing.get("shared_messages", ())}):
+        yield Finding(f"stream {stream}", _OWN_PREFIX)

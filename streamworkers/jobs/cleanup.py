@@ -18,6 +18,7 @@ from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.loading.checkpoints import count_old_checkpoints, delete_old_checkpoints
 from streamworkers.market.bars.changes import count_old_changes, delete_old_changes
 from streamworkers.market.bars.write import ensure_minute_partition
+from streamworkers.messages.retention import RECEIVED_MESSAGES, count_old_messages, delete_old_messages
 from streamworkers.notifications.store.retention import (
     MESSAGE_TEXTS,
     NOTIFICATION_TABLES,
@@ -43,6 +44,7 @@ _KEPT_DAYS = {
     "series_changes": "series_change_days",
     "series_versions": "series_version_days",
     **dict.fromkeys(ALERT_TABLES, "alert_days"),
+    RECEIVED_MESSAGES: "message_history_days",
     MESSAGE_TEXTS: "message_days",
     **dict.fromkeys(NOTIFICATION_TABLES, "notification_days"),
 }
@@ -64,6 +66,10 @@ _RULES: dict[str, tuple[_Count, _Delete]] = {
         lambda connection, _, before: count_old_checkpoints(connection, before),
         lambda connection, _, before, limit: delete_old_checkpoints(connection, before, limit),
     ),
+    RECEIVED_MESSAGES: (
+        lambda connection, _, before: count_old_messages(connection, before),
+        lambda connection, _, before, limit: delete_old_messages(connection, before, limit),
+    ),
     KEPT_ANSWERS: (
         lambda connection, _, before: count_old_answers(connection, before),
         lambda connection, _, before, limit: delete_old_answers(connection, before, limit),
@@ -84,6 +90,7 @@ class CleanupParameters(JobParameters):
     series_version_days: int = Field(365, ge=7, le=36_500)
     alert_days: int = Field(365, ge=1, le=36_500)
     notification_days: int = Field(30, ge=1, le=36_500)
+    message_history_days: int = Field(30, ge=1, le=36_500)
     message_days: int = Field(7, ge=1, le=36_500)
     batch_rows: int = Field(5000, ge=100, le=100_000)
     dry_run: bool = False

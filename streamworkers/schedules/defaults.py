@@ -54,6 +54,7 @@ def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
                 "health_days": settings.health_retention_days,
                 "alert_days": settings.alert_retention_days,
                 "notification_days": settings.notification_retention_days,
+                "message_history_days": settings.message_history_retention_days,
                 "message_days": settings.message_retention_days,
             },
             cron=_daily_cron(settings.job_cleanup_time, "*"),

@@ -27,7 +27,7 @@ class LoopStatus(msgspec.Struct):
 
 
 _SHAPES: dict[str, Any] = {
-    **dict.fromkeys(("starts", "queues", "services"), list[str]),
+    **dict.fromkeys(("starts", "queues", "services", "shared_messages"), list[str]),
     **dict.fromkeys(("workers", "busy"), int),
     **dict.fromkeys(_FAULTS, list[FaultStatus]),
     "error": str | None,

@@ -43,6 +43,14 @@ class InboxEntry(NamedTuple):
         return int(self.entry_id.partition("-")[0]) / 1000
 
 
+class InboxConsumer(NamedTuple):
+    """A consumer of an inbox stream: how many entries it holds, and for how long it has asked for nothing."""
+
+    name: str
+    pending: int
+    idle_ms: int
+
+
 class Subscription:
     """A subscription to one channel, confirmed by Redis; `next_message` returns what is published from now on."""
 
@@ -99,7 +107,6 @@ class Messages:
         self._most_bytes = most_bytes
         self._read_inbox = self._client.register_script(read_script("read_inbox"))
         self._leave = self._client.register_script(read_script("leave"))
-        self._publish_once = self._client.register_script(read_script("publish_once"))
 
     def close(self) -> None:
         """Close all connections to Redis."""
@@ -177,21 +184,30 @@ class Messages:
             pipe.expire(name, ttl_seconds)
             pipe.execute()
 
-    def publish_once(self, what: str, ttl_seconds: int, channel: str, text: str) -> bool:
-        """Publish unless a process has published the same `what` within `ttl_seconds`; True if it was published."""
-        key, channel = self._keys.published(what), self._keys.message_name(channel)
-        with translate_errors(lambda: f"publish_once.lua calls SET PUBLISH on {key} {channel}"):
-            return bool(self._publish_once(keys=[key], args=[ttl_seconds, channel, text]))
-
-    def prune_inbox(self, stream: str, group: str, idle_ms: int) -> int:
-        """Delete consumers of the group that hold nothing and were idle for so long; returns how many."""
+    def list_consumers(self, stream: str, group: str) -> list[InboxConsumer]:
+        """Return the consumers of the group, none if there is no such group."""
         try:
             with translate_errors():
                 rows: Any = self._client.xinfo_consumers(self._keys.message_name(stream), group)
         except (NoGroupError, NoKeyError):
-            return 0
-        idle = [row["name"] for row in rows if row["pending"] == 0 and row["idle"] >= idle_ms]
+            return []
+        return [InboxConsumer(row["name"].decode("utf-8", "replace"), row["pending"], row["idle"]) for row in rows]
+
+    def prune_inbox(self, stream: str, group: str, idle_ms: int) -> int:
+        """Delete consumers of the group that hold nothing and were idle for so long; returns how many."""
+        consumers = self.list_consumers(stream, group)
+        idle = [each.name for each in consumers if each.pending == 0 and each.idle_ms >= idle_ms]
         return sum(self.leave_inbox(stream, group, name) for name in idle)
+
+    def read_clock(self) -> float:
+        """Return the time by Redis' clock in Unix seconds."""
+        with translate_errors():
+            seconds, microseconds = self._client.time()
+        return float(seconds) + float(microseconds) / 1e6
+
+    def full_name(self, name: str) -> str:
+        """Return a channel or stream that other programs know as this installation calls it."""
+        return self._keys.message_name(name)
 
 
 def _message_of(size: int, read: bytes) -> bytes | None:

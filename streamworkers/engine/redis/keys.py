@@ -86,7 +86,3 @@ class Keys:
     def slot_hold(self, bucket: str) -> str:
         """STRING with TTL: until when a bucket allows no call, in Unix milliseconds."""
         return f"{self.prefix}:hold:{bucket}"
-
-    def published(self, what: str) -> str:
-        """STRING with TTL: one of several processes has published a message that all of them know."""
-        return f"{self.prefix}:said:{what}"

@@ -322,6 +322,13 @@ def _turn_the_bot_away(patient: Patient) -> None:
     )
 
 
+def _share_messages(patient: Patient) -> None:
+    doing = {"shared_messages": ["tickstock.jobs.data_load.stream (elsewhere-7-xyz)"]}
+    record_process(
+        patient.connection, ProcessRecord("host-7-abc", "scheduler", "host", 7, "0.2.0", datetime.now(UTC), doing)
+    )
+
+
 def _kill(patient: Patient) -> None:
     forget_process(patient.connection, "host-7-abc")
 
@@ -357,6 +364,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "paused_link": _pause_a_link,
     "missed_ticks": _miss_a_tick,
     "overdue_ticks": _leave_a_tick,
+    "shared_messages": _share_messages,
     "silent_scheduler": partial(_freeze, kind="scheduler"),
     "outbox_backlog": _keep_events,
     "stale_bars": _lose_bars,
@@ -383,6 +391,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "silent_supervisor": _kill,
     "silent_bot": _kill,
     "bot_without_updates": _kill,
+    "shared_messages": _kill,
     "silent_scheduler": _kill,
 }
 # The servers are shared by all tests, so what they report is made up.

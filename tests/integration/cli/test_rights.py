@@ -45,6 +45,11 @@ _NEEDS_NOTHING = {
     "version",
 }
 _PROCESSES = {"worker", "scheduler"}
+_MESSAGE = """
+    INSERT INTO received_messages (channel, source, state, reason, detail, sent_at, received_by, content, content_bytes)
+    SELECT 'c', 'stream', 'rejected', 'no_schedule', 'x', now(), '{}', content, length(content)
+    FROM (VALUES ('{"event_type": "data_load_complete", "symbols": ["AAA"]}'::bytea)) AS m (content)
+"""
 # In order: the user of the guide, the command, and its exit code where it is another than 0.
 _COMMANDS: list[tuple[str, str, int]] = [
     ("viewer", "migrate --status", 0),
@@ -139,6 +144,10 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("viewer", "schedules export schedules.yaml", 0),
     ("operator", "schedules import schedules.yaml", 0),
     ("operator", "schedules remove job", 0),
+    ("owner", f"SQL {_MESSAGE}", 0),
+    ("viewer", "messages list", 0),
+    ("viewer", "messages show 1", 0),
+    ("operator", "messages replay 1", 0),
     ("operator", "cleanup --yes", 0),
     ("scheduler", "scheduler --once", 0),
     ("operator", "endpoints add webhook https://example.org/hook --name hook --setting secret=env:HOOK_SECRET", 0),
@@ -387,11 +396,11 @@ def _send_messages(users: Users) -> None:
     """Messages of other programs, by channel and by stream; their status shows how the runs ended."""
     keys = Keys(users.key_prefix, users.message_prefix)
     message = {"event_type": "data_load_complete", "symbols": ["SYN001"], "timeframe": "daily", "run_analysis": True}
-    users.admin.publish(keys.message_name(DATA_LOAD_CHANNEL), json.dumps(message | {"job_id": "heard"}))
+    users.admin.publish(keys.message_name(DATA_LOAD_CHANNEL), json.dumps(message | {"job_id": "received_by"}))
     stream = keys.message_name(DATA_LOAD_STREAM)
     users.admin.xadd(stream, {"message": json.dumps(message | {"job_id": "read"})})
     users.admin.xadd(stream, {"other": "malformed"})
-    for job_id in ("heard", "read"):
+    for job_id in ("received_by", "read"):
         name = keys.message_name(job_status(job_id))
         wait_until(partial(_is_completed, users, name), what=f"{name} is completed")
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from psycopg_pool import ConnectionPool
 
+from scheduler.message_runs import MessageRuns
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import SchedulerMetrics
 from scheduler.ticker import Ticker
@@ -63,9 +64,8 @@ def messages_to_runs(
     registry: Registry,
     metrics: SchedulerMetrics,
 ) -> MessagesToRuns:
-    return MessagesToRuns(
-        pool, streams, messages, registry, resolve, metrics, status_ttl_seconds=600, providers=frozenset({"massive"})
-    )
+    runs = MessageRuns(registry, resolve, frozenset({"massive"}))
+    return MessagesToRuns(pool, streams, messages, runs, metrics, status_ttl_seconds=600)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_a_message_loads_tells_and_starts_the_analysis_without_a_hand_on_it(
     relay, follower = OutboxRelay(pool, streams, PoolMetrics()), StatusFollower(pool, messages, 3600)
     assert messages_to_runs.accept(_request(), "channel", NOW.timestamp()).kind == "started"
     assert _status(messages, "job-1")["status"] == "submitted"
-    assert messages_to_runs.accept(_request(), "channel", NOW.timestamp()).kind == "duplicate"
+    assert messages_to_runs.accept(_request(), "channel", NOW.timestamp()).kind == "repeated"
     consumer.work_until_empty("load")
     follower.run_once()
     status = _status(messages, "job-1")
@@ -244,7 +244,9 @@ def test_a_message_chooses_no_provider_unless_a_setting_allows_it(
         "rejected",
         "provider 'synthetic' is chosen by a message, and only massive may be: STREAMWORKERS_MESSAGE_PROVIDERS",
     )
-    allowed = replace(messages_to_runs, providers=frozenset({"massive", "synthetic"}))
+    allowed = replace(
+        messages_to_runs, runs=replace(messages_to_runs.runs, providers=frozenset({"massive", "synthetic"}))
+    )
     _accept(allowed, job_id="job-2", symbols=["AAPL"], timeframes=["day"], years=0.02)
     consumer.work_until_empty("load")
     real = stored_bars(connection, "day")

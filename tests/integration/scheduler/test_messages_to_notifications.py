@@ -10,7 +10,7 @@ from psycopg_pool import ConnectionPool
 from harness import wait_until
 from patience import patient
 from scheduler.listener import RECLAIM_IDLE_MS, ChannelListener, StreamListener
-from scheduler.message_inbox import NOTIFICATIONS
+from scheduler.message_inbox import NOTIFICATIONS, Arrival
 from scheduler.messages_to_notifications import MessagesToNotifications
 from scheduler.metrics import SchedulerMetrics
 from scheduler.notification_inbox import NotificationInbox
@@ -52,22 +52,26 @@ def test_a_message_is_one_notification_however_often_and_by_whatever_way_it_come
     assert (first.kind, first.reason) == ("notified", "new")
     assert first.detail == f"notification {fetch_value(connection, 'SELECT id FROM notifications')}"
     again = acceptor.accept(request(message_id="1", message="other"), "notify_stream", SENT_AT + 86_400)
-    assert (again.kind, again.detail) == ("duplicate", "its notification exists already")
+    assert (again.kind, again.reason) == ("repeated", "id")
+    assert again.detail == f"what it asks for exists already: {first.detail}"
     assert notified(connection) == [("local", "price", "high", "AAPL fell")]
     assert woken == [1]
     labels = {"source": "notify_pubsub", "outcome": "notified", "reason": "new"}
     assert metrics.registry.get_sample_value("streamworkers_messages_total", labels) == 1.0
 
 
-def test_replicas_that_receive_a_message_without_an_id_on_both_sides_of_ten_minutes_make_one(
+def test_replicas_that_receive_a_message_without_an_id_by_channel_and_stream_make_one(
     acceptor: MessagesToNotifications, connection: Connection
 ) -> None:
-    edge = 600 * 2_833_334.0
+    edge = 1_700_000_400.0
     ready = threading.Barrier(4)
 
     def take(number: int) -> None:
         ready.wait(patient(20))
-        acceptor.accept(request(), "notify_pubsub", edge - 1 + number % 2)
+        if number:
+            acceptor.accept(request(), "notify_pubsub", edge - 1 + number % 2, Arrival(f"replica-{number}"))
+        else:
+            acceptor.accept(request(), "notify_stream", edge, Arrival(entry_id="1700000400000-0"))
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
     for each in threads:
@@ -75,7 +79,9 @@ def test_replicas_that_receive_a_message_without_an_id_on_both_sides_of_ten_minu
     for each in threads:
         each.join(patient(20))
     assert notified(connection) == [("local", "message", "high", "AAPL fell")]
-    assert acceptor.accept(request(), "notify_pubsub", edge + 1800).kind == "notified"
+    rows = connection.execute("SELECT state, count(*) FROM received_messages GROUP BY 1 ORDER BY 1").fetchall()
+    assert rows == [("accepted", 1), ("repeated", 1)]
+    assert acceptor.accept(request(), "notify_pubsub", edge + 12, Arrival("replica-1")).kind == "notified"
 
 
 @pytest.mark.parametrize(
@@ -96,10 +102,10 @@ def test_a_wrong_message_is_rejected_counted_and_notified(
     metrics: SchedulerMetrics,
     pool: "ConnectionPool[Connection]",
 ) -> None:
-    found = acceptor.accept(raw, "notify_stream", SENT_AT)
+    found = acceptor.accept(raw, "notify_stream", SENT_AT, Arrival("a", "1-1"))
     assert (found.kind, found.reason) == ("rejected", reason)
     assert found.detail.startswith(detail)
-    assert acceptor.accept(raw, "notify_stream", SENT_AT).kind == "duplicate"
+    assert acceptor.accept(raw, "notify_stream", SENT_AT, Arrival("b", "1-1")).kind == "duplicate"
     labels = {"source": "notify_stream", "outcome": "rejected", "reason": reason}
     assert metrics.registry.get_sample_value("streamworkers_messages_total", labels) == 1.0
     assert notified(connection) == []

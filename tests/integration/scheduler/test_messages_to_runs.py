@@ -3,21 +3,20 @@
 import json
 import random
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from psycopg_pool import ConnectionPool
 
-from harness import subscribe, wait_until
+from harness import wait_until
 from patience import patient
 from scheduler.listener import RECLAIM_IDLE_MS, ChannelListener, StreamListener
-from scheduler.message import SLOT_SECONDS
+from scheduler.message_inbox import Arrival
+from scheduler.message_record import MessageResult
 from scheduler.messages_to_runs import MessagesToRuns
 from scheduler.metrics import SchedulerMetrics
 from scheduler.pool_watch import PoolWatch
-from scheduler.rejections import MessageResult
 from scheduler.status import StatusFollower
 from streamworkers.admin import runs as operations
 from streamworkers.database import Connection
@@ -46,14 +45,6 @@ def post_import(connection: Connection) -> None:
     store.save_schedule(connection, ScheduleDefinition.parse(fields))
 
 
-@pytest.fixture
-def errors(streams: Streams) -> Iterator[Any]:
-    """What is published on `tickstock:errors`."""
-    listener = subscribe(streams, ERRORS_CHANNEL)
-    yield listener
-    listener.close()
-
-
 def _message(**fields: Any) -> bytes:
     given = {"event_type": "data_load_complete", "symbols": ["A", "B"], "timeframe": "daily", "run_analysis": True}
     return json.dumps(given | fields).encode()
@@ -79,7 +70,7 @@ def test_a_message_whose_prepare_loses_its_connection_is_rejected_in_the_end(
             opened.close()
         return request
 
-    monkeypatch.setattr(type(messages_to_runs.registry["noop"]), "prepare", close)
+    monkeypatch.setattr(type(messages_to_runs.runs.registry["noop"]), "prepare", close)
     bad = _message(symbols=["BAD"], job_id="lost")
     for _ in range(MOST_LOST):
         with pytest.raises(LostInPrepareError, match="prepare of job 'noop': it left the connection closed"):
@@ -91,15 +82,17 @@ def test_a_message_whose_prepare_loses_its_connection_is_rejected_in_the_end(
     assert len(_runs(connection)) == 1
 
 
-def test_a_load_that_is_complete_starts_one_run_however_often_it_is_told(
+def test_a_load_that_is_complete_starts_one_run_however_often_it_is_reported(
     messages_to_runs: MessagesToRuns, connection: Connection, streams: Streams, messages: Messages
 ) -> None:
     message = _message(job_id="load-1", requested_by="desk")
     first = messages_to_runs.accept(message, "pubsub", SENT_AT)
     assert first == MessageResult("started", "new", "", first.runs)
     again = _message(job_id="load-1", requested_by="desk", timestamp="later")
-    assert messages_to_runs.accept(message, "pubsub", SENT_AT).kind == "duplicate"
-    assert messages_to_runs.accept(again, "stream", SENT_AT).kind == "duplicate"
+    for raw, source in ((message, "pubsub"), (again, "stream")):
+        repeated = messages_to_runs.accept(raw, source, SENT_AT + 86_400)
+        detail = f"what it asks for exists already: run {first.runs[0]}"
+        assert repeated == MessageResult("repeated", "id", detail, first.runs)
     assert _runs(connection) == [("noop", "day", "A,B", "event", "post_import_analysis", "load-1")]
     assert streams.inspector.read_backlog("bench").waiting == 2
     status = _status(messages, "load-1")
@@ -110,7 +103,7 @@ def test_a_load_that_is_complete_starts_one_run_however_often_it_is_told(
 def test_each_timeframe_of_a_load_is_a_run(messages_to_runs: MessagesToRuns, connection: Connection) -> None:
     messages_to_runs.accept(_message(job_id="x", timeframes=["1min", "hour"]), "pubsub", SENT_AT)
     assert [row[1] for row in _runs(connection)] == ["1min", "hour"]
-    assert messages_to_runs.accept(_message(job_id="x", timeframe="hour"), "pubsub", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(_message(job_id="x", timeframe="hour"), "pubsub", SENT_AT).kind == "repeated"
     assert messages_to_runs.accept(_message(job_id="x", timeframe="day"), "pubsub", SENT_AT).kind == "started"
 
 
@@ -118,12 +111,13 @@ def test_a_message_without_an_id_is_known_by_its_content_for_a_while(
     messages_to_runs: MessagesToRuns, connection: Connection
 ) -> None:
     assert messages_to_runs.accept(_message(), "pubsub", SENT_AT).kind == "started"
-    assert messages_to_runs.accept(_message(timestamp="2026-01-01T00:00:00"), "stream", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(_message(timestamp="2026-01-01T00:00:00"), "stream", SENT_AT).kind == "repeated"
     assert messages_to_runs.accept(_message(symbols=["C"]), "pubsub", SENT_AT).kind == "started"
-    for seconds in (-SLOT_SECONDS, -1, 1, SLOT_SECONDS):
-        assert messages_to_runs.accept(_message(), "pubsub", SENT_AT + seconds).kind == "duplicate"
-    assert messages_to_runs.accept(_message(), "pubsub", SENT_AT + 2 * SLOT_SECONDS).kind == "started"
-    assert len(_runs(connection)) == 3
+    for seconds in (-9.999, -1, 1, 9.999):
+        assert messages_to_runs.accept(_message(), "pubsub", SENT_AT + seconds).kind == "repeated"
+    for seconds in (10, -10, 20):
+        assert messages_to_runs.accept(_message(), "pubsub", SENT_AT + seconds).kind == "started"
+    assert len(_runs(connection)) == 5
 
 
 def test_a_message_that_was_held_for_long_is_the_one_that_others_took_at_once(
@@ -131,7 +125,7 @@ def test_a_message_that_was_held_for_long_is_the_one_that_others_took_at_once(
 ) -> None:
     assert messages_to_runs.accept(_message(), "pubsub", SENT_AT).kind == "started"
     connection.execute("UPDATE runs SET created_at = created_at - interval '1 day'")
-    assert messages_to_runs.accept(_message(), "stream", SENT_AT).kind == "duplicate"
+    assert messages_to_runs.accept(_message(), "stream", SENT_AT).kind == "repeated"
 
 
 def test_a_message_that_a_job_cannot_bear_is_rejected_and_the_next_is_heard(
@@ -141,7 +135,7 @@ def test_a_message_that_a_job_cannot_bear_is_rejected_and_the_next_is_heard(
         raise ZeroDivisionError("prepare")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(messages_to_runs.registry["noop"]), "prepare", fail)
+        patch.setattr(type(messages_to_runs.runs.registry["noop"]), "prepare", fail)
         outcome = messages_to_runs.accept(_message(job_id="x"), "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason, outcome.detail) == (
         "rejected",
@@ -171,18 +165,22 @@ def test_replicas_that_hear_a_message_at_once_start_one_run(
     for number in range(5):
         barrier, outcomes = threading.Barrier(3), list[str]()
 
-        def hear(raw: bytes, barrier: threading.Barrier, outcomes: list[str]) -> None:
+        def hear(raw: bytes, replica: str, barrier: threading.Barrier, outcomes: list[str]) -> None:
             barrier.wait()
-            outcomes.append(messages_to_runs.accept(raw, "pubsub", SENT_AT).kind)
+            outcomes.append(messages_to_runs.accept(raw, "pubsub", SENT_AT, Arrival(replica)).kind)
 
         raw = _message(**{name: f"{value}{number}" for name, value in words.items()}, symbols=[f"S{number}"])
-        threads = [threading.Thread(target=hear, args=(raw, barrier, outcomes)) for _ in range(3)]
+        threads = [threading.Thread(target=hear, args=(raw, replica, barrier, outcomes)) for replica in "abc"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == ["duplicate", "duplicate", "started"]
     assert len(_runs(connection)) == 5
+    rows = connection.execute(
+        "SELECT state, (SELECT count(*) FROM jsonb_object_keys(received_by)) FROM received_messages"
+    )
+    assert rows.fetchall() == [("accepted", 3)] * 5
 
 
 def test_what_is_not_to_be_analysed_or_paused_is_ignored(
@@ -217,17 +215,15 @@ def test_what_is_no_good_is_rejected_told_once_and_counted(
     detail: str,
     messages_to_runs: MessagesToRuns,
     connection: Connection,
-    errors: Any,
     metrics: SchedulerMetrics,
 ) -> None:
-    outcome = messages_to_runs.accept(raw, "pubsub", SENT_AT)
+    outcome = messages_to_runs.accept(raw, "pubsub", SENT_AT, Arrival("a"))
     assert (outcome.kind, outcome.reason) == ("rejected", reason)
     assert outcome.detail.startswith(detail)
-    assert messages_to_runs.accept(raw, "pubsub", SENT_AT).kind == "duplicate"
-    told = json.loads(errors.get_message(timeout=patient(5))["data"])
+    assert messages_to_runs.accept(raw, "pubsub", SENT_AT, Arrival("b")).kind == "duplicate"
+    (told,) = (row[0] for row in connection.execute("SELECT payload FROM outbox WHERE channel = %s", (ERRORS_CHANNEL,)))
     assert (told["kind"], told["reason"], told["source"]) == ("message_rejected", reason, "pubsub")
     assert told["detail"].startswith(detail)
-    assert errors.get_message(timeout=0.1) is None
     labels = {"source": "pubsub", "outcome": "rejected", "reason": reason}
     assert metrics.registry.get_sample_value("streamworkers_messages_total", labels) == 1.0
     assert _runs(connection) == []
@@ -240,9 +236,8 @@ def test_what_is_no_good_is_rejected_told_once_and_counted(
 def test_a_load_request_is_rejected_where_there_is_no_job_for_it(
     messages_to_runs: MessagesToRuns, messages: Messages, registry: Registry
 ) -> None:
-    messages_to_runs = replace(
-        messages_to_runs, registry=Registry(job for name, job in registry.items() if name != "load_ohlcv")
-    )
+    few = Registry(job for name, job in registry.items() if name != "load_ohlcv")
+    messages_to_runs = replace(messages_to_runs, runs=replace(messages_to_runs.runs, registry=few))
     raw = json.dumps({"job_type": "csv_universe_load", "job_id": "load-9", "symbols": ["A"]}).encode()
     outcome = messages_to_runs.accept(raw, "pubsub", SENT_AT)
     assert (outcome.kind, outcome.reason) == ("rejected", "unknown_job")
@@ -282,17 +277,15 @@ def test_fifty_malformed_messages_are_rejected_and_the_next_one_runs(
 
 
 def test_a_huge_message_is_rejected_by_its_size_and_the_next_one_runs(
-    messages_to_runs: MessagesToRuns, connection: Connection, messages: Messages, errors: Any
+    messages_to_runs: MessagesToRuns, connection: Connection, messages: Messages
 ) -> None:
     for raw in (b" " * 3_000_000, _message(job_id="good")):
         messages._client.xadd(DATA_LOAD_STREAM, {"message": raw})
     assert StreamListener(messages, messages_to_runs, messages_to_runs.metrics, "one").read_once() == 2
     assert len(_runs(connection)) == 1
-    published = json.loads(errors.get_message(timeout=patient(5))["data"])
-    assert (published["reason"], published["detail"]) == (
-        "too_large",
-        "the message of 3,000,000 bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES=1048576",
-    )
+    detail = "the message of 3,000,000 bytes exceeds STREAMWORKERS_MESSAGE_MAX_BYTES=1048576"
+    query = "SELECT reason, detail, content_bytes FROM received_messages WHERE state = 'rejected'"
+    assert connection.execute(query).fetchall() == [("too_large", detail, 3_000_000)]
 
 
 def test_what_a_dead_replica_had_read_is_done_by_another(

@@ -37,8 +37,8 @@ _CHANNELS = ("tickstock.events.patterns", "tickstock:monitoring", "tickstock:err
 _MESSAGES = [
     *[
         ("started", "new"),
-        ("duplicate", "known"),
-        ("duplicate", "rejected"),
+        ("duplicate", "recorded"),
+        ("repeated", "id"),
         ("ignored", "run_analysis"),
         ("ignored", "paused"),
     ],

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from scheduler.message import RejectedError
+from scheduler.message import RejectedError, parse_object
 from scheduler.notification_request import NotificationRequest, parse_request
 
 NOW = datetime(2026, 1, 5, 21, tzinfo=UTC)
 
 
-def parse(sent_at: float = 1_000_000.0, **fields: Any) -> NotificationRequest:
+def parse(content_key: str = "abc:1", **fields: Any) -> NotificationRequest:
     least = {"user_id": "ana", "message": "AAPL fell"}
-    return parse_request(json.dumps(least | fields).encode(), sent_at, NOW)
+    return parse_request(parse_object(json.dumps(least | fields).encode()), content_key, NOW)
 
 
 def test_the_least_and_the_most_that_it_says() -> None:
@@ -23,7 +23,7 @@ def test_the_least_and_the_most_that_it_says() -> None:
     assert (found.data, found.created_at) == ({"text": "AAPL fell"}, NOW)
     most = parse(priority="urgent", notification_type="system_alert", message_id="m/1", source="x", timestamp=1)
     assert (most.notification.type, most.notification.priority) == ("system_alert", "urgent")
-    assert (most.notification.dedup_key, most.keys) == ("message:m/1", ("message:m/1",))
+    assert (most.notification.dedup_key, most.has_id) == ("message:m/1", True)
 
 
 def test_a_user_may_be_a_whole_number() -> None:
@@ -36,13 +36,10 @@ def test_an_id_makes_the_id_of_the_notification_for_its_user() -> None:
     assert one != parse(message_id="m", user_id="bob").notification.id
 
 
-def test_without_an_id_the_content_is_known_in_its_ten_minutes_and_those_beside_them() -> None:
-    first = parse(sent_at=600.0)
-    assert parse(sent_at=1199.0, timestamp="later").keys[0] == first.keys[0]
-    assert parse(sent_at=1200.0).keys[1] == first.keys[0]
-    assert parse(sent_at=599.0).keys[2] == first.keys[0]
-    assert first.keys[0] not in parse(sent_at=1800.0).keys
-    assert not {*parse(message="other").keys} & {*parse().keys}
+def test_without_an_id_the_key_of_its_content_takes_its_place() -> None:
+    first, other = parse(content_key="abc:1"), parse(content_key="abc:2")
+    assert (first.notification.dedup_key, first.has_id) == ("message:content:abc:1", False)
+    assert first.notification.id != other.notification.id
 
 
 @pytest.mark.parametrize(
@@ -82,5 +79,5 @@ def test_what_breaks_a_rule_is_rejected_by_its_name(fields: dict[str, Any], deta
 )
 def test_what_is_no_object_is_rejected(raw: bytes, reason: str) -> None:
     with pytest.raises(RejectedError) as caught:
-        parse_request(raw, 0.0, NOW)
+        parse_object(raw)
     assert caught.value.reason == reason

@@ -58,7 +58,6 @@ def test_a_command_without_its_right_is_rejected_and_named(limited: Callable[...
         ),
         (lambda: few.inspector.read_backlog("tests"), r"backlog\.lua calls .*XLEN"),
         (lambda: inbox.subscribe("a"), "SUBSCRIBE a"),
-        (lambda: inbox.publish_once("x", 1, "a", "b"), r"publish_once\.lua calls SET PUBLISH on \S+ a"),
     ):
         kind, text = _fault_of(call)
         assert kind is FaultKind.REJECTED
