@@ -162,7 +162,7 @@ def running_pool(bench: Bench, *words: str, **settings: object) -> Iterator[Pool
 @contextmanager
 def running_scheduler(bench: Bench, *words: str) -> Iterator[Pool]:
     """A scheduler with these options, stopped at the end; it logs to a file in the benchmark's folder."""
-    log = bench.folder / "scheduler.log"
+    log = bench.folder / f"scheduler-{len(list(bench.folder.glob('scheduler-*.log')))}.log"
     with log.open("wb") as log_file:
         process = _start("scheduler", bench, words, log_file)
     try:
