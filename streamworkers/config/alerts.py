@@ -8,5 +8,5 @@ class AlertSettings(BaseModel):
 
     alerts_per_user: int = Field(1000, ge=1, le=1_000_000, description="Number of alerts that a user may have")
     alerts_max_bytes: int = Field(
-        64 << 20, ge=1024, le=1 << 30, description="Largest file of alerts that is imported, in bytes"
+        16 << 20, ge=1024, le=1 << 30, description="Largest file of alerts that is imported, in bytes"
     )

@@ -111,5 +111,5 @@ class LoadingSettings(BaseModel):
         10_000, ge=7, le=100_000, description="Largest number of columns that a file of bars may have"
     )
     universes_max_mb: int = Field(
-        16, ge=1, le=1024, description="Most text that is read from a file of universes, unpacked, in MB"
+        8, ge=1, le=1024, description="Most text that is read from a file of universes, unpacked, in MB"
     )

@@ -16,7 +16,7 @@ from streamworkers.market.files.limits import DEFAULT_LIMITS, FileLimits
 from streamworkers.market.universes.members import UniverseMembers, replace_members
 from streamworkers.market.universes.store import UNIVERSE_TYPES, require_universe_name
 
-MOST_MB = 16  # all of a file is in memory
+MOST_MB = 8  # all of a file is in memory
 
 
 @dataclass(frozen=True, slots=True)
