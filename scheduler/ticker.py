@@ -27,6 +27,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import enqueue_committed
 from streamworkers.engine.job import Origin
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.ledger.lateness import mark_started_late
 from streamworkers.engine.preparation import LostPrepares
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -37,6 +38,8 @@ from streamworkers.schedules.cursor import TimingSpan, find_span
 from streamworkers.schedules.dependency import decide_dependency
 from streamworkers.schedules.due_ticks import find_due_time, plan_due
 from streamworkers.schedules.limits import set_deadline
+from streamworkers.schedules.maintenance import MaintenanceWindow, find_open, find_wait_start, windows_of
+from streamworkers.schedules.maintenance_store import read_maintenance_windows
 from streamworkers.schedules.next_tick import plan_next, plan_retry, require_timing
 from streamworkers.schedules.planner import MOST_CAUGHT_UP, Decision
 from streamworkers.schedules.replanning import Replanning
@@ -50,6 +53,7 @@ Clock = Callable[[Connection], datetime]
 _REDIS_PAUSE_SECONDS = 5.0
 _BUSY_SECONDS = 0.02
 _MOST_STEPS = 200
+_WINDOWS_COUNT = timedelta(days=366)  # a window that ended before has no undecided ticks
 
 
 @dataclass
@@ -67,12 +71,15 @@ class Ticker:
     _replanning: Replanning = field(default_factory=Replanning, init=False)
     _lost: LostPrepares = field(default_factory=LostPrepares, init=False)
     _counted: set[str] = field(default_factory=set, init=False)
+    _windows: list[MaintenanceWindow] = field(default_factory=list, init=False)
 
     def run_once(self) -> float:
         """Decide about due and waiting ticks; returns the seconds until the next tick is due, at most 3600."""
         with self.pool.connection() as connection:
             self._show_counters(connection)
-            self._replanning.step(connection, self.clock(connection))
+            now = self.clock(connection)
+            self._windows = read_maintenance_windows(connection, now - _WINDOWS_COUNT)
+            self._replanning.step(connection, now)
             steps = 0
             while steps < _MOST_STEPS and skip_dropped(connection, self.clock, self._report):
                 steps += 1
@@ -110,7 +117,7 @@ class Ticker:
             *timings.lock_changed(connection, schedule.id),
             TimingSpan(require_timing(definition), schedule.cursor),
         ]
-        plan = plan_due(schedule, spans, now)
+        plan = plan_due(schedule, spans, windows_of(self._windows, schedule.id), now)
         started = []
         for decision in plan.decisions:
             run = self._apply(connection, schedule, decision, find_span(spans, decision.tick.moment), now)
@@ -132,8 +139,11 @@ class Ticker:
     ) -> Run | None:
         """Record a decision and start its run; None if none starts, or if the tick had been decided before."""
         definition, tick, count = schedule.require_definition(), decision.tick, decision.tick_count
+        window = find_open(windows_of(self._windows, schedule.id), now) if decision.state == "start" else None
         if decision.state != "start":
             state, reason = str(decision.state), decision.reason
+        elif window is not None:
+            state, reason = "waiting", f"for the end of {window.describe()}"
         elif definition.after is not None:
             state, reason = "waiting", f"for {definition.after}"
         else:
@@ -143,6 +153,9 @@ class Ticker:
             return None
         if state in ("started", "waiting"):
             set_deadline(connection, schedule, tick)
+        if window is not None:
+            replaced = ticks.hold_back(connection, schedule, tick, reason, window.id)
+            self.metrics.ticks.labels(schedule.name, "skipped").inc(replaced)
         if state == "started":
             late = max(0.0, (now - find_due_time(schedule, span, tick.moment)).total_seconds())
             self.metrics.lateness_seconds.labels(schedule.name).observe(late)
@@ -202,7 +215,11 @@ class Ticker:
 
     def _decide_all_waiting(self, connection: Connection) -> None:
         after = (datetime.min.replace(tzinfo=UTC), 0)
-        full: list[int] = []
+        now = self.clock(connection)
+        held = [window.schedule_ids for window in self._windows if window.holds(now)]
+        if None in held:  # no tick of any schedule starts now
+            return
+        full: list[int] = [number for ids in held if ids is not None for number in ids]
         while True:
             with connection.transaction():
                 waiting = ticks.lock_waiting(connection, after, full)
@@ -224,10 +241,11 @@ class Ticker:
             ticks.update_tick(connection, schedule, tick, "skipped", reason=paused)
             self._report(schedule, tick, "skipped", paused, 1)
             return None
+        wait_start = find_wait_start(windows_of(self._windows, schedule.id), waiting.decided_at, now)
         reason, detail = None, None
         if definition.after is not None:
             awaited = ticks.find_awaited(connection, definition.after, tick.session, tick.moment)
-            deadline = waiting.decided_at + timedelta(seconds=definition.after_timeout_seconds)
+            deadline = wait_start + timedelta(seconds=definition.after_timeout_seconds)
             decision = decide_dependency(
                 awaited, definition.min_coverage, now, deadline, definition.after_timeout_action
             )
@@ -244,7 +262,12 @@ class Ticker:
         if state == "skipped":
             self._skip(connection, schedule, tick, full_reason, detail)
             return None
-        return self._start(connection, schedule, tick, reason, detail)
+        if wait_start > waiting.decided_at and reason is None:
+            reason = f"waited until {wait_start.astimezone(UTC):%Y-%m-%d %H:%M} UTC for a maintenance window"
+        run = self._start(connection, schedule, tick, reason, detail)
+        if run is not None and wait_start > waiting.decided_at:
+            mark_started_late(connection, run.id)  # as planned: it is no news
+        return run
 
     def _skip(
         self,

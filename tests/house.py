@@ -55,7 +55,7 @@ OWNERS = {
     "processes process_states": ["streamworkers/engine/ledger/processes.py"],
     "outbox": ["streamworkers/engine/ledger/", "streamworkers/engine/services/outbox_relay.py"],
     "rejected_entries": ["streamworkers/engine/ledger/rejected.py"],
-    "schedules schedule_timings ticks backfills backfill_ticks": ["streamworkers/schedules/"],
+    "schedules schedule_timings ticks backfills backfill_ticks maintenance_windows": ["streamworkers/schedules/"],
     "health_checks": ["streamworkers/diagnosis/", "streamworkers/jobs/health.py"],
     "series_sources": ["streamworkers/loading/provenance.py", "streamworkers/market/bars/lesser.py"],
     "data_gaps": ["streamworkers/loading/gap_marks.py"],

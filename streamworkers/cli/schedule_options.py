@@ -9,16 +9,25 @@ from streamworkers.cli.session import F, parse_parameters
 from streamworkers.errors import BadInputError
 from streamworkers.schedules.definition import EVENTS
 
-_OPTIONS: list[Callable[[Any], Any]] = [
-    click.option("--job", "job", help="The job to run."),
+Options = list[Callable[[Any], Any]]
+_SUBJECT: Options = [
     click.option("--universe", help="A universe, or several: 'sp500:nasdaq100'."),
     click.option("--symbols", help="Symbols, separated by commas."),
     click.option("--timeframe", help="1min, hour, day, week or month."),
     click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job."),
+    click.option("--timezone", help="Time zone of its times.  [default: America/New_York]"),
+]
+_LIMITS: Options = [
+    click.option("--max-run-seconds", metavar="NUMBER", help="Cancel a run that takes longer.  [default: no limit]"),
+    click.option("--done-by", help="Notify if a run is not done at this time of day in the time zone, such as 19:00."),
+    click.option("--user-id", help="The user that owns the schedule."),
+]
+_OPTIONS: Options = [
+    click.option("--job", "job", help="The job to run."),
+    *_SUBJECT,
     click.option("--cron", help="Five fields, six with seconds first, @daily, session_close+10m, or 'every 90m'."),
     click.option("--every", help="Tick at this interval: 90m, or '90m from 2026-01-05 09:30'."),
     click.option("--on-event", metavar="EVENT", help=f"The event that starts it: {', '.join(EVENTS)}."),
-    click.option("--timezone", help="Time zone of the cron.  [default: America/New_York]"),
     click.option("--calendar", help="Tick only on sessions of this exchange, such as XNYS."),
     click.option(
         "--catch-up",
@@ -47,15 +56,25 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "--jitter-seconds", metavar="NUMBER", help="Delay each tick by up to this many seconds.  [default: 0]"
     ),
-    click.option("--max-run-seconds", metavar="NUMBER", help="Cancel a run that takes longer.  [default: no limit]"),
-    click.option("--done-by", help="Notify if a run is not done at this time of day in the time zone, such as 19:00."),
-    click.option("--user-id", help="The user that owns the schedule."),
+    click.option(
+        "--end", "ends_at", help="Tick only before this time in the time zone; a date is the end of that day."
+    ),
+    *_LIMITS,
 ]
+
+
+def once_options(command: F) -> F:
+    """Add the options of a schedule that ticks once."""
+    return _add(command, [*_SUBJECT, *_LIMITS])
 
 
 def definition_options(command: F) -> F:
     """Add an option for every field of a definition but its name."""
-    for option in reversed(_OPTIONS):
+    return _add(command, _OPTIONS)
+
+
+def _add(command: F, options: Options) -> F:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -63,7 +82,7 @@ def definition_options(command: F) -> F:
 def collect_fields(options: dict[str, Any]) -> dict[str, Any]:
     """The fields of a definition that were given on the command line."""
     universe, symbols, parameters = options.pop("universe"), options.pop("symbols"), options.pop("parameters")
-    every = options.pop("every")
+    every = options.pop("every", None)
     fields = {name: value for name, value in options.items() if value is not None}
     if every is not None:
         if "cron" in fields:

@@ -32,6 +32,7 @@ def to_json(schedule: Schedule, last: dict[str, Any], problem: ScheduleProblem |
         "id": schedule.id,
         **fields,
         "next_run_at": schedule.next_run_at or _compute_first_tick(definition),
+        "has_ended": schedule.next_run_at is None and _has_ended(definition),
         "problem": problem.text if problem is not None else None,
         "last_tick": last.get("scheduled_for"),
         "last_state": last.get("state"),
@@ -50,6 +51,15 @@ def _compute_first_tick(definition: ScheduleDefinition | None) -> datetime | Non
     except UsageError:
         return None
     return None if tick is None else tick.moment
+
+
+def _has_ended(definition: ScheduleDefinition | None) -> bool:
+    now = datetime.now(UTC)
+    try:
+        timing = None if definition is None else definition.timing
+        return timing is not None and timing.ends_by_itself(now) and next(timing.after(now), None) is None
+    except UsageError:
+        return False
 
 
 def format_local_time(moment: datetime | None, timezone: str) -> str:

@@ -12,11 +12,14 @@ from streamworkers.database import Connection
 from streamworkers.errors import BadInputError, UsageError
 from streamworkers.schedules import reports, store, timings
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.maintenance import MaintenanceWindow, find_open, find_skipping, windows_of
+from streamworkers.schedules.maintenance_store import read_maintenance_windows
 from streamworkers.schedules.reports import TICK_STATES, TickFilter
 from streamworkers.schedules.upcoming import UpcomingTick, list_upcoming
 
 _USUAL_COUNT = 10
 _MOST_TICKS = 1000
+_WINDOW = {"window": "in a window"}
 
 
 @click.command("next", short_help="Show the next ticks of a schedule, or of all.")
@@ -33,20 +36,22 @@ def next_ticks(name: str | None, count: int | None, start: str | None, until: st
     """Show the next ticks of schedule NAME, or of all schedules that are not paused, in their time zones and in UTC."""
     with Session.open().database() as connection:
         definitions = [_require_ticking(connection, name)] if name is not None else _find_ticking(connection)
+        windows = _read_windows_by_name(connection)
     most = count or (_USUAL_COUNT if until is None else _MOST_TICKS)
     since = parse_since(start) if start is not None else datetime.now(UTC)
     before = parse_since(until) if until is not None else None
     upcoming = list_upcoming(definitions, since, before, most)
-    rows = [_describe(each) for each in upcoming]
+    rows = [_describe(each, windows.get(each.definition.name, [])) for each in upcoming]
     if as_json:
         print_json(rows)
     elif name is not None:
-        print_table(rows, {"local": definitions[0].timezone, "utc": "UTC"}, "no more ticks")
+        columns = {"local": definitions[0].timezone, "utc": "UTC"}
+        print_table(rows, {**columns, **_WINDOW} if any(row["window"] for row in rows) else columns, "no more ticks")
     else:
         for row, (definition, tick) in zip(rows, upcoming, strict=True):
             row["time"] = format_local_time(tick.moment, definition.timezone)
         columns = {"time": "time", "utc": "UTC", "schedule": "schedule", "job": "job", "after": "after"}
-        print_table(rows, columns, "no more ticks")
+        print_table(rows, {**columns, **_WINDOW} if any(row["window"] for row in rows) else columns, "no more ticks")
     if name is not None:
         _explain(definitions[0], len(rows), most, before)
     elif len(rows) == most and count is None and until is not None:
@@ -80,9 +85,16 @@ def _find_ticking(connection: Connection) -> list[ScheduleDefinition]:
     return found
 
 
-def _describe(upcoming: UpcomingTick) -> dict[str, Any]:
+def _read_windows_by_name(connection: Connection) -> dict[str, list[MaintenanceWindow]]:
+    """The maintenance windows that are open or to come, by the names of their schedules."""
+    every = read_maintenance_windows(connection, store.database_clock(connection))
+    return {each.name: windows_of(every, each.id) for each in store.list_schedules(connection)} if every else {}
+
+
+def _describe(upcoming: UpcomingTick, windows: list[MaintenanceWindow]) -> dict[str, Any]:
     definition, tick = upcoming
     assert definition.timing is not None
+    window = find_skipping(windows, tick.moment) or find_open(windows, tick.moment)
     return {
         "schedule": definition.name,
         "job": definition.job,
@@ -91,13 +103,17 @@ def _describe(upcoming: UpcomingTick) -> dict[str, Any]:
         "utc": tick.moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "session": tick.session.isoformat(),
         "after": definition.after,
+        "window": window and f"{'skipped' if window.mode == 'skip' else 'waits'}: {window.describe()}",
     }
 
 
 def _explain(definition: ScheduleDefinition, shown: int, most: int, before: datetime | None) -> None:
     if not definition.enabled:
         messages.print(f"schedule {definition.name} is paused", markup=False)
-    if shown < most and before is None:
+    timing, is_short = definition.timing, shown < most and before is None
+    if timing is not None and is_short and timing.ends_by_itself(datetime.now(UTC)):
+        messages.print(f"schedule {definition.name} ends there", markup=False)
+    elif is_short:
         messages.print(f"the calendar {definition.calendar} ends there", markup=False)
 
 

@@ -1,17 +1,19 @@
 """`streamworkers schedules`."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from streamworkers.cli.schedule_backfill import backfill, missing
 from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
+from streamworkers.cli.schedule_once import at
 from streamworkers.cli.schedule_options import collect_fields, definition_options
 from streamworkers.cli.schedule_rows import format_local_time, list_rows
 from streamworkers.cli.schedule_ticks import history, next_ticks
 from streamworkers.cli.schedule_trigger import trigger
+from streamworkers.cli.schedule_windows import windows
 from streamworkers.cli.session import F, Session, json_option, print_json, print_table
 from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
 from streamworkers.database import Connection
@@ -35,6 +37,7 @@ _CLEARABLE = (
     "parameters",
     "max_run_seconds",
     "done_by",
+    "ends_at",
 )
 
 
@@ -58,7 +61,8 @@ def list_schedules(as_json: bool) -> None:
     for row in rows:
         row["when"] = row["cron"] or f"on {row['on_event']}"
         paused = "paused with all" if row["paused_with_all"] else "paused"
-        row["next"] = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else paused
+        following = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else paused
+        row["next"] = "ended" if row["has_ended"] else following
         row["last"] = " ".join(str(word) for word in (row["last_state"], row["last_run_status"]) if word)
     columns = {
         "name": "name",
@@ -106,6 +110,7 @@ def add(name: str, paused: bool, as_json: bool, **options: Any) -> None:
     definition = ScheduleDefinition.parse({"name": name, **fields, "enabled": not paused})
     registry = installed_jobs()
     definition.require_sound(registry)
+    definition.require_ticks(datetime.now(UTC))
     with Session.open().database() as connection:
         require_target(connection, definition, None)
         store.save_schedule(connection, definition)
@@ -196,6 +201,8 @@ def _require_one(name: str | None, of_all: bool) -> str | None:
 
 
 schedules.add_command(trigger)
+schedules.add_command(at)
+schedules.add_command(windows)
 schedules.add_command(next_ticks)
 schedules.add_command(history)
 schedules.add_command(backfill)

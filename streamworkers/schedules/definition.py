@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from streamworkers.engine.preparation import require_parameters
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
@@ -21,6 +21,7 @@ from streamworkers.schedules.deadline import parse_done_by
 from streamworkers.schedules.name_rule import SCHEDULE_NAME, SCHEDULE_NAME_IN_WORDS
 from streamworkers.schedules.planner import CatchUp, Policy
 from streamworkers.schedules.timing import Timing, zone_named
+from streamworkers.schedules.written_times import parse_end_of_period
 
 EVENTS = (DATA_LOAD_COMPLETE,)
 MOST_SYMBOLS = 10_000
@@ -60,6 +61,7 @@ class ScheduleDefinition(BaseModel):
     on_event: str | None = None
     timezone: str = "America/New_York"
     calendar: str | None = None
+    ends_at: datetime | None = None
     enabled: bool = True
     catch_up: CatchUp = "latest"
     misfire_grace_seconds: int = Field(300, ge=0, le=_MOST_SECONDS)
@@ -83,6 +85,16 @@ class ScheduleDefinition(BaseModel):
             raise ValueError(f"it is not JSON: {error}") from None
         return value
 
+    @field_validator("ends_at", mode="before")
+    @classmethod
+    def _is_end(cls, value: object, info: ValidationInfo) -> datetime | None:
+        if value is None:
+            return None
+        try:
+            return parse_end_of_period(value, zone_named(info.data.get("timezone", "UTC")))
+        except BadInputError as error:
+            raise ValueError(str(error)) from None
+
     @field_validator("done_by", mode="before")
     @classmethod
     def _is_time_of_day(cls, value: object) -> str | None:
@@ -104,7 +116,7 @@ class ScheduleDefinition(BaseModel):
     @cached_property
     def timing(self) -> Timing | None:
         """When it ticks; None if only events start it. Raises BadInputError for an invalid cron, zone or calendar."""
-        return None if self.cron is None else Timing.parse(self.cron, self.timezone, self.calendar)
+        return None if self.cron is None else Timing.parse(self.cron, self.timezone, self.calendar, self.ends_at)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -116,12 +128,28 @@ class ScheduleDefinition(BaseModel):
         """How late ticks are treated."""
         return Policy(self.catch_up, self.misfire_grace_seconds, self.coalesce)
 
+    def require_ticks(self, now: datetime) -> None:
+        """Raise BadInputError for a new schedule that ends before it has had a tick."""
+        if self.timing is not None and next(self.timing.after(now), None) is None:
+            raise BadInputError(f"schedule {self.name!r}: cron {self.cron!r} has no tick from now on until its end")
+
     def require_sound(self, registry: Registry) -> None:
         """Check what the types cannot. Raises UnknownNameError or BadInputError naming value and rule."""
         try:
             self._require_sound(registry)
         except BadInputError as error:
             raise BadInputError(f"schedule {self.name!r}: {error}") from None
+
+    def _require_cron(self) -> None:
+        """Raise BadInputError for a field that is about ticks, where there are none."""
+        needing = (
+            (self.after, "can come after another"),
+            (self.ends_at, "has an end"),
+            (self.done_by, "has a deadline, because it is that of a tick"),
+        )
+        for value, what in needing:
+            if value is not None and self.cron is None:
+                raise BadInputError(f"only a schedule with a cron {what}")
 
     def _require_sound(self, registry: Registry) -> None:
         self.require_startable(registry)
@@ -134,11 +162,9 @@ class ScheduleDefinition(BaseModel):
             raise BadInputError(f"event {self.on_event!r} is not one of {', '.join(EVENTS)}")
         if self.after == self.name:
             raise BadInputError("it cannot come after itself")
-        if self.after is not None and self.cron is None:
-            raise BadInputError("only a schedule with a cron can come after another")
-        if self.done_by is not None and self.cron is None:
-            raise BadInputError("only a schedule with a cron has a deadline, because it is that of a tick")
-        if self.timing is not None and next(self.timing.after(datetime.now(UTC)), None) is None:
+        self._require_cron()
+        now, timing = datetime.now(UTC), self.timing
+        if timing is not None and not timing.ends_by_itself(now) and next(timing.after(now), None) is None:
             raise BadInputError(f"cron {self.cron!r} has no tick left in calendar {self.calendar}")
 
     def require_startable(self, registry: Registry) -> None:

@@ -61,6 +61,8 @@ def plan_first(
 def _find_calendar_problem(definition: ScheduleDefinition, following: Tick | None, now: datetime) -> str | None:
     """A warning that the calendar has ended or ends soon; a newer package of calendars may know more sessions."""
     days = require_timing(definition).calendar_days_left(now)
+    if following is None and require_timing(definition).ends_by_itself(now):
+        return None
     if following is None:
         return f"calendar {definition.calendar} ends, and no tick is left in it: install a newer exchange_calendars"
     if days is not None and days < WARN_DAYS:

@@ -91,17 +91,13 @@ def trigger(
         schedule, tick = _insert_tick_by_hand(connection, name)
         origin = Origin("manual", schedule.id, schedule.name, tick.moment)
         run, _ = record_scheduled_run(connection, registry, resolve, schedule, origin, changes)
-        subject = changes.describe_subject()
-        reason, detail = (f"{BY_HAND} {subject}", {ticks.OTHER_SUBJECT: subject}) if subject else (BY_HAND, None)
-        if changes.as_of is not None:  # so it does not stand for a tick
-            reason += f" as of {changes.as_of.isoformat()}"
-        ticks.update_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run.id)
+        _update_tick_by_hand(connection, schedule, tick, changes, run.id)
         _record_trigger(connection, LOCAL, schedule, run.id)
     finish_enqueue(connection, streams, run, ledger.iterate_open_items(connection, run))
     return run
 
 
-def submit_trigger(connection: Connection, name: str, actor: Actor) -> SubmittedRun:
+def submit_trigger(connection: Connection, name: str, actor: Actor, changes: Changes = AS_SCHEDULED) -> SubmittedRun:
     """Do what `trigger` does without the job's code and without Redis: a preparer gives the run its items.
 
     It is a run of the actor's user. Raises what `trigger` raises, and UnknownJobError.
@@ -109,21 +105,42 @@ def submit_trigger(connection: Connection, name: str, actor: Actor) -> Submitted
     with connection.transaction():
         schedule, tick = _insert_tick_by_hand(connection, name)
         definition = schedule.require_definition()
-        if definition.target is not None and definition.target.universe is not None:
-            require_universes(definition.target.universe, list_universe_names(connection))
-        (submitted,) = submit_described(connection, [describe_runs(definition) | {"user": actor.user}])
+        request = describe_runs(definition, changes)
+        if (universe := request.get("universe")) is not None:
+            require_universes(universe, list_universe_names(connection))
+        (submitted,) = submit_described(connection, [request | {"user": actor.user}])
         origin = Origin("manual", schedule.id, schedule.name, tick.moment)
         ledger.set_origin(connection, submitted.id, origin)
-        ticks.update_tick(connection, schedule, tick, "started", reason=BY_HAND, run_id=submitted.id)
+        _update_tick_by_hand(connection, schedule, tick, changes, submitted.id)
         _record_trigger(connection, actor, schedule, submitted.id)
     return submitted
 
 
-def describe_runs(definition: ScheduleDefinition) -> dict[str, Any]:
+def describe_runs(definition: ScheduleDefinition, changes: Changes = AS_SCHEDULED) -> dict[str, Any]:
     """What the runs of a schedule are, as `submit_runs` takes it."""
-    target = {} if definition.target is None else definition.target.model_dump(mode="json", exclude_none=True)
-    request = {"job": definition.job, "parameters": definition.parameters, "timeframe": definition.timeframe, **target}
+    request = {
+        "job": definition.job,
+        "parameters": definition.parameters | changes.parameters,
+        "timeframe": changes.timeframe or definition.timeframe,
+        **_choose_target(definition, changes),
+    }
     return {name: value for name, value in request.items() if value is not None}
+
+
+def _choose_target(definition: ScheduleDefinition, changes: Changes) -> dict[str, Any]:
+    if changes.symbols is not None:
+        return {"symbols": list(changes.symbols)}
+    if changes.universe is not None:
+        return {"universe": changes.universe}
+    return {} if definition.target is None else definition.target.model_dump(mode="json", exclude_none=True)
+
+
+def _update_tick_by_hand(connection: Connection, schedule: Schedule, tick: Tick, changes: Changes, run_id: int) -> None:
+    subject = changes.describe_subject()
+    reason, detail = (f"{BY_HAND} {subject}", {ticks.OTHER_SUBJECT: subject}) if subject else (BY_HAND, None)
+    if changes.as_of is not None:  # so it does not stand for a tick
+        reason += f" as of {changes.as_of.isoformat()}"
+    ticks.update_tick(connection, schedule, tick, "started", reason=reason, detail=detail, run_id=run_id)
 
 
 def _record_trigger(connection: Connection, actor: Actor, schedule: Schedule, run_id: int) -> None:

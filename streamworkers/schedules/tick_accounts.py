@@ -17,8 +17,8 @@ from streamworkers.schedules.timing import Tick, Timing
 # So far may the close of a session move.
 _MARGIN = timedelta(days=1)
 _READ_TIMINGS = """
-    SELECT t.id, t.schedule_id, t.schedule, t.cron, t.timezone, t.calendar, t.valid_from, t.valid_to, t.decided_at,
-        t.kept_from, coalesce(t.decided_until, s.decided_until) AS decided_until,
+    SELECT t.id, t.schedule_id, t.schedule, t.cron, t.timezone, t.calendar, t.ends_at, t.valid_from, t.valid_to,
+        t.decided_at, t.kept_from, coalesce(t.decided_until, s.decided_until) AS decided_until,
         coalesce(t.decided_label, s.decided_label) AS decided_label
     FROM schedule_timings t LEFT JOIN schedules s ON s.id = t.schedule_id AND t.valid_to IS NULL
     WHERE t.enabled AND t.cron IS NOT NULL AND t.schedule = coalesce(%(name)s, t.schedule)
@@ -28,6 +28,7 @@ _READ_TIMINGS = """
 _OF_TIMINGS = " FROM ticks WHERE schedule_id = %s AND timing_id = ANY(%s) AND scheduled_for > %s"
 _READ_TICKS = f"SELECT scheduled_for, session, state, tick_count{_OF_TIMINGS} AND scheduled_for <= %s ORDER BY 1"
 _READ_NEXT = f"SELECT scheduled_for, tick_count{_OF_TIMINGS} ORDER BY 1 LIMIT 1"
+_OF_TIMING = ("cron", "timezone", "calendar", "ends_at")
 Row = dict[str, Any]
 
 
@@ -50,7 +51,7 @@ def account_for(connection: Connection, period: TickPeriod, name: str | None = N
     accounts: dict[str, ScheduleAccount] = {}
     for (schedule, schedule_id), timings in groupby(rows, key=lambda row: (row["schedule"], row["schedule_id"])):
         found = accounts.setdefault(schedule, ScheduleAccount(schedule))
-        for _, alike in groupby(timings, key=lambda row: (row["cron"], row["timezone"], row["calendar"])):
+        for _, alike in groupby(timings, key=lambda row: [row[name] for name in _OF_TIMING]):
             _account_for_timings(connection, found, schedule_id, list(alike), period)
     if name is not None and not accounts:
         _require_known(connection, name)
@@ -70,7 +71,7 @@ def _account_for_timings(
         return
     kept = TickPeriod(max(kept_from, period.since), period.until)
     try:
-        timing = Timing.parse(first["cron"], first["timezone"], first["calendar"])
+        timing = Timing.parse(*(first[name] for name in _OF_TIMING))
         spans, records = _read(connection, timing, schedule_id, rows, kept)
         decided_by = {row["id"]: _cursor_of(row) for row in rows}
 

@@ -20,6 +20,7 @@ NO_TIMING = 0  # that of a tick by hand
 OTHER_SUBJECT = (
     "subject"  # in `detail`: the run is about something else than its schedule, so that nothing waits for it
 )
+HELD = "window"  # in `detail`: the tick waits, or has waited, for the end of a maintenance window
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,22 @@ def update_tick(
         " WHERE schedule_id = %s AND scheduled_for = %s",
         (state, reason, None if detail is None else Jsonb(detail), run_id, schedule.id, tick.moment),
     )
+
+
+def hold_back(connection: Connection, schedule: Schedule, tick: Tick, reason: str | None, window_id: int) -> int:
+    """Let a tick wait for the end of a maintenance window; returns how many earlier ones it replaces.
+
+    Earlier ticks that wait for a window are skipped if the policy of the schedule starts only the newest.
+    """
+    update_tick(connection, schedule, tick, "waiting", reason=reason, detail={HELD: window_id})
+    policy = schedule.require_definition().policy
+    if not policy.coalesce or policy.catch_up == "all":
+        return 0
+    return connection.execute(
+        "UPDATE ticks SET state = 'skipped', reason = %s"
+        " WHERE schedule_id = %s AND state = 'waiting' AND scheduled_for < %s AND detail ? %s",
+        (f"{COALESCED} the tick of {tick.moment:%Y-%m-%d %H:%M:%S} UTC", schedule.id, tick.moment, HELD),
+    ).rowcount
 
 
 def lock_waiting(connection: Connection, after: tuple[datetime, int], skip: Sequence[int]) -> WaitingTick | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from itertools import islice, starmap
+from itertools import islice, starmap, takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -14,6 +14,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.sessions import Sessions, require_calendar, sessions_around
 from streamworkers.schedules.cron import Cron
 from streamworkers.schedules.interval import Interval
+from streamworkers.schedules.once import Once, is_once
 
 _SESSION_MOMENT = re.compile(r"session_(open|close)(?:([+-])((?:\d{1,5}[hms])+))?")
 _PART = re.compile(r"(\d+)([hms])")
@@ -63,28 +64,33 @@ class SessionMoment:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The ticks of a schedule: its cron, time zone and exchange calendar."""
+    """The ticks of a schedule: its cron, time zone and exchange calendar; all are before `ends_at`, if there is one."""
 
-    rule: Cron | Interval | SessionMoment
+    rule: Cron | Interval | Once | SessionMoment
     zone: ZoneInfo
     calendar: str | None
+    ends_at: datetime | None = None
 
     @classmethod
-    def parse(cls, cron: str, timezone: str, calendar: str | None) -> "Timing":
+    def parse(cls, cron: str, timezone: str, calendar: str | None, ends_at: datetime | None = None) -> "Timing":
         """Parse a schedule's fields. Raises BadInputError or UnknownNameError naming value and rule."""
         if calendar is not None:
             require_calendar(calendar)
         zone = zone_named(timezone)
-        if cron.strip().startswith("every"):
-            return cls(Interval.parse(cron), zone, calendar)
-        if not cron.strip().startswith("session"):
-            return cls(Cron(cron), zone, calendar)
-        if calendar is None:
-            raise BadInputError(f"{cron!r} needs a calendar, such as XNYS, that knows the sessions")
-        return cls(SessionMoment.parse(cron), zone, calendar)
+        return cls(_parse_rule(cron, zone, calendar), zone, calendar, ends_at)
 
     def after(self, moment: datetime) -> Iterator[Tick]:
-        """The ticks after an aware moment, in order; they end only with the calendar."""
+        """The ticks after an aware moment, in order; they end only with the calendar, or with the schedule."""
+        ticks, ends_at = self._after(moment), self.ends_at
+        return ticks if ends_at is None else takewhile(lambda tick: tick.moment < ends_at, ticks)
+
+    def ends_by_itself(self, now: datetime) -> bool:
+        """Whether there is an end that its calendar reaches: then it is no problem that no tick is left."""
+        if isinstance(self.rule, Once) or self.ends_at is None:
+            return isinstance(self.rule, Once)
+        return self.calendar is None or sessions_around(self.calendar, now).ends_on >= self.ends_at.date()
+
+    def _after(self, moment: datetime) -> Iterator[Tick]:
         sessions = None if self.calendar is None else sessions_around(self.calendar, moment)
         if isinstance(self.rule, SessionMoment):
             assert sessions is not None
@@ -123,6 +129,19 @@ class Timing:
         if self.calendar is None:
             return None
         return (sessions_around(self.calendar, now).ends_on - now.astimezone(UTC).date()).days
+
+
+def _parse_rule(cron: str, zone: ZoneInfo, calendar: str | None) -> Cron | Interval | Once | SessionMoment:
+    text = cron.strip()
+    if is_once(text):
+        return Once.parse(text, zone)
+    if text.startswith("every"):
+        return Interval.parse(cron)
+    if not text.startswith("session"):
+        return Cron(cron)
+    if calendar is None:
+        raise BadInputError(f"{cron!r} needs a calendar, such as XNYS, that knows the sessions")
+    return SessionMoment.parse(cron)
 
 
 def zone_named(name: str) -> ZoneInfo:

@@ -19,8 +19,8 @@ from streamworkers.schedules.planner import TickPlan
 from streamworkers.schedules.timing import Tick, Timing
 
 _SELECT = (
-    "SELECT t.id, t.schedule_id, t.schedule, t.cron, t.timezone, t.calendar, t.valid_from, t.valid_to, t.ended_by,"
-    " t.decided_until, t.decided_label FROM schedule_timings t"
+    "SELECT t.id, t.schedule_id, t.schedule, t.cron, t.timezone, t.calendar, t.ends_at, t.valid_from, t.valid_to,"
+    " t.ended_by, t.decided_until, t.decided_label FROM schedule_timings t"
 )
 _UNDECIDED = " WHERE t.valid_to IS NOT NULL AND t.decided_at IS NULL"
 _WHY_SKIPPED = {
@@ -107,7 +107,10 @@ def _to_span(connection: Connection, row: dict[str, Any]) -> TimingSpan | None:
     cursor = Cursor(row["valid_from"], row["decided_until"], row["decided_label"])
     try:
         span = TimingSpan(
-            Timing.parse(row["cron"], row["timezone"], row["calendar"]), cursor, row["id"], row["valid_to"]
+            Timing.parse(row["cron"], row["timezone"], row["calendar"], row["ends_at"]),
+            cursor,
+            row["id"],
+            row["valid_to"],
         )
         next(span.find_undecided(row["valid_to"]), None)
     except Exception as error:  # noqa: BLE001  # a package of calendars may raise anything, and nobody can mend the past

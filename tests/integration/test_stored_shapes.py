@@ -22,7 +22,7 @@ _ANY_JSON = {
 _ANY_MOMENT = {
     *("ohlcv_daily", "ohlcv_weekly", "ohlcv_monthly", "ohlcv_hourly", "ohlcv_1min", "indicator_results"),
     *("daily_patterns", "run_items", "run_events", "audit_log", "audit_seals", "schema_migrations"),
-    "process_states",
+    *("process_states", "package_migrations"),
 }
 _SHAPES = "0046_sound_shapes.sql"
 _COLUMNS = """

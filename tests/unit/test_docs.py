@@ -156,8 +156,9 @@ def test_every_command_line_of_the_readme_exists() -> None:
         words = line.split()
         command = cli.get_command(context, words[0])
         assert command is not None, line
-        if isinstance(command, click.Group):
-            command = command.commands.get(words[1])
+        while isinstance(command, click.Group):
+            words = words[1:]
+            command = command.commands.get(words[0])
             assert command is not None, line
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line
@@ -207,8 +208,9 @@ def test_every_command_line_of_the_guides_exists(name: str) -> None:
         words = line.split()
         command = cli.get_command(context, words[0])
         assert command is not None, line
-        if isinstance(command, click.Group):
-            command = command.commands.get(words[1])
+        while isinstance(command, click.Group):
+            words = words[1:]
+            command = command.commands.get(words[0])
             assert command is not None, line
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line

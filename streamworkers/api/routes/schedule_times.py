@@ -41,7 +41,7 @@ def _next_ticks(call: ApiCall) -> ApiAnswer:
 def _preview_ticks(call: ApiCall) -> ApiAnswer:
     """List when a schedule with this cron would tick, by the evaluation that starts runs. Nothing is changed."""
     body: PreviewBody = call.body
-    given = {"cron": body.cron, "timezone": body.timezone, "calendar": body.calendar}
+    given = {"cron": body.cron, "timezone": body.timezone, "calendar": body.calendar, "ends_at": body.ends_at}
     fields = {name: value for name, value in given.items() if value is not None}
     timing = ScheduleDefinition.parse({"name": "preview", "job": "preview", **fields}).timing
     assert timing is not None

@@ -23,6 +23,7 @@ class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True):
     on_event: str | None = None
     timezone: str | None = None
     calendar: str | None = None
+    ends_at: str | None = None
     enabled: bool | None = None
     catch_up: str | None = None
     misfire_grace_seconds: int | None = None
@@ -50,6 +51,7 @@ class SchedulePatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     on_event: str | msgspec.UnsetType | None = msgspec.UNSET
     timezone: str | msgspec.UnsetType | None = msgspec.UNSET
     calendar: str | msgspec.UnsetType | None = msgspec.UNSET
+    ends_at: str | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool | msgspec.UnsetType | None = msgspec.UNSET
     catch_up: str | msgspec.UnsetType | None = msgspec.UNSET
     misfire_grace_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
@@ -65,12 +67,22 @@ class SchedulePatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     user_id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class TriggerBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What one run is about, where that is not what the schedule is about; parameters are added to the schedule's."""
+
+    symbols: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
+    universe: str | None = None
+    timeframe: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
 class PreviewBody(msgspec.Struct, forbid_unknown_fields=True):
-    """When a schedule would tick: its cron, time zone and calendar; how many ticks, and from when on."""
+    """When a schedule would tick: its cron, time zone, calendar and end; how many ticks, and from when on."""
 
     cron: str
     timezone: str | None = None
     calendar: str | None = None
+    ends_at: str | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     start: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(name="from", default=None)
 
@@ -92,6 +104,7 @@ class ScheduleView(msgspec.Struct):
     on_event: str | None
     timezone: str | None
     calendar: str | None
+    ends_at: datetime | None
     enabled: bool | None
     catch_up: str | None
     misfire_grace_seconds: int | None

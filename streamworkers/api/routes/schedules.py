@@ -9,13 +9,14 @@ from streamworkers.actor import LOCAL
 from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.conditions import require_version, tag_answer
 from streamworkers.api.operation import Operation
-from streamworkers.api.problem import Conflict, Hidden, NotFound, Problem
+from streamworkers.api.problem import Conflict, Hidden, InvalidInput, NotFound, Problem
 from streamworkers.api.routes.schedule_types import (
     Removed,
     ScheduleBody,
     ScheduleList,
     SchedulePatch,
     ScheduleView,
+    TriggerBody,
     Triggered,
     show_schedule_row,
 )
@@ -23,9 +24,11 @@ from streamworkers.engine.ledger.job_types import needs_bars
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.unknown_symbols import describe_without_bars
+from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.schedules import reports, run_factory, store
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.problems import find_problems, require_target
+from streamworkers.schedules.run_factory import AS_SCHEDULED, Changes
 from streamworkers.schedules.store import Schedule
 
 
@@ -67,6 +70,7 @@ def _show_schedule(call: ApiCall) -> ApiAnswer:
 def _create_schedule(call: ApiCall) -> ApiAnswer:
     """Add a schedule; it is yours unless an admin names another user."""
     definition = _read_definition(call, None)
+    definition.require_ticks(store.database_clock(call.connection))
     try:
         store.save_schedule(call.connection, definition, actor=call.caller.actor)
     except BadInputError as error:
@@ -116,10 +120,10 @@ def _remove_schedule(call: ApiCall) -> ApiAnswer:
     return ApiAnswer({"name": before.name, "removed": True})
 
 
-def trigger_schedule(call: ApiCall, schedule: Schedule) -> ApiAnswer:
+def trigger_schedule(call: ApiCall, schedule: Schedule, changes: Changes = AS_SCHEDULED) -> ApiAnswer:
     """Start a run of a schedule now, paused or not: it is submitted, as any run. Raises Conflict."""
     try:
-        run = run_factory.submit_trigger(call.connection, schedule.name, call.caller.actor)
+        run = run_factory.submit_trigger(call.connection, schedule.name, call.caller.actor, changes)
     except BadInputError as error:
         if "max_instances" in str(error):
             raise Conflict(str(error)) from None
@@ -130,8 +134,17 @@ def trigger_schedule(call: ApiCall, schedule: Schedule) -> ApiAnswer:
 
 
 def _trigger(call: ApiCall) -> ApiAnswer:
-    """Start a run of a schedule now, paused or not. 409 while it has as many open runs as it may have."""
-    return trigger_schedule(call, find_visible_schedule(call, call.path["schedule"]))
+    """Start a run of a schedule now, paused or not, about what the body names. 409 while it has its most open runs."""
+    body: TriggerBody = call.body
+    if body.symbols is not None and body.universe is not None:
+        raise InvalidInput("name either symbols or a universe")
+    changes = Changes(
+        None if body.symbols is None else tuple(body.symbols),
+        body.universe,
+        None if body.timeframe is None else timeframe_named(body.timeframe).name,
+        parameters=body.parameters or {},
+    )
+    return trigger_schedule(call, find_visible_schedule(call, call.path["schedule"]), changes)
 
 
 def _answer(call: ApiCall, schedule: Schedule) -> ApiAnswer:
@@ -219,9 +232,11 @@ SCHEDULE_OPERATIONS = (
     Operation(
         *("POST", "/schedules/{schedule}/trigger", "Start a run of a schedule", _trigger, Triggered),
         scope="schedule",
+        body=TriggerBody,
         status=202,
         action="schedule.trigger",
         object_type="schedule",
         problems=(400, 404, 409),
+        example={"symbols": ["AAPL", "MSFT"], "timeframe": "hour"},
     ),
 )

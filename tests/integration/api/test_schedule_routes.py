@@ -108,6 +108,34 @@ def test_a_schedule_belongs_to_its_user(api: ApiStage, standing: str) -> None:
     assert _create(api, "of_eve", "eve").status_code == 403
 
 
+def test_a_trigger_may_be_about_something_else(api: ApiStage, standing: str) -> None:
+    path = f"/api/v1/schedules/{standing}/trigger"
+    run = api.call("POST", path, json={"symbols": ["X", "Y"], "timeframe": "hour", "parameters": {}}).json()["id"]
+    (tick,) = api.get(f"/api/v1/schedules/{standing}/ticks")["ticks"]
+    assert (tick["run_id"], tick["reason"]) == (run, "triggered by hand about X,Y, timeframe hour")
+    (request,) = api.connection.execute("SELECT request::text FROM runs WHERE id = %s", (run,)).fetchone() or ("",)
+    assert all(word in request for word in ('"X"', '"Y"', '"hour"'))
+    api.call("DELETE", f"/api/v1/runs/{run}")
+    for body, message in (
+        ({"symbols": ["X"], "universe": "u"}, "name either symbols or a universe"),
+        ({"timeframe": "fortnight"}, "timeframe 'fortnight' is not one of"),
+        ({"symbols": []}, "symbols"),
+    ):
+        rejected = api.call("POST", path, json=body)
+        assert rejected.status_code == 422
+        assert message in rejected.text
+
+
+def test_a_preview_and_a_schedule_may_have_an_end(api: ApiStage, standing: str) -> None:
+    body = {"cron": "0 12 * * *", "ends_at": "2199-01-05", "from": "2199-01-04T00:00:00Z"}
+    assert len(api.call("POST", "/api/v1/schedules/preview", json=body).json()["ticks"]) == 2
+    shown = api.call("GET", f"/api/v1/schedules/{standing}")
+    change = {"ends_at": "2199-01-05T12:00", "max_run_seconds": 60, "done_by": "19:00"}
+    headers = {"If-Match": shown.headers["ETag"]}
+    changed = api.call("PATCH", f"/api/v1/schedules/{standing}", json=change, headers=headers).json()
+    assert {name: changed[name] for name in change} == change | {"ends_at": "2199-01-05T17:00:00Z"}
+
+
 def test_a_trigger_submits_a_run_of_the_schedule(api: ApiStage, standing: str) -> None:
     answer = api.call("POST", f"/api/v1/schedules/{standing}/trigger")
     triggered = msgspec.convert(answer.json(), schedule_types.Triggered)

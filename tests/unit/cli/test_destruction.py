@@ -26,6 +26,7 @@ NAMES_IT = {
     "listings unset": "the listing of a symbol",
     "runs cancel": "a run",
     "schedules remove": "a schedule",
+    "schedules windows remove": "a maintenance window",
     "telegram links remove": "a link",
     "tokens revoke": "a token",
 }

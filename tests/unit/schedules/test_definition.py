@@ -49,6 +49,7 @@ def test_a_schedule_needs_a_name_and_a_job_and_has_defaults_for_the_rest() -> No
         "on_event": None,
         "timezone": "America/New_York",
         "calendar": None,
+        "ends_at": None,
         "enabled": True,
         "catch_up": "latest",
         "misfire_grace_seconds": 300,
