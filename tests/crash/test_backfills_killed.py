@@ -8,6 +8,7 @@ from pathlib import Path
 from harness import Scheduler, running_supervisor, wait_until
 from streamworkers.actor import LOCAL
 from streamworkers.database import Connection, fetch_value
+from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.schedules import store
 from streamworkers.schedules.backfills.period import Period
@@ -17,19 +18,19 @@ from streamworkers.schedules.definition import ScheduleDefinition
 from submitting import install_jobs
 
 _SESSIONS = 5
-_SYMBOLS = ("A", "B", "C")
+_SYMBOLS = ("S0", "S1", "S2")
 _COUNTS = "SELECT count(*), count(DISTINCT scheduled_for) FROM runs WHERE schedule = 'evening' AND status = 'COMPLETED'"
 
 
-def _add(connection: Connection) -> int:
-    """Store a backfill of five sessions, two runs at once, each of which takes a while."""
+def _add(connection: Connection, hold: Path) -> int:
+    """Store a backfill of five sessions, two runs at once, whose items do not end while the file is there."""
     fields = {
         "name": "evening",
         "job": "ledger_entry",
         "target": {"symbols": list(_SYMBOLS)},
         "cron": "10 18 * * *",
         "calendar": "XNYS",
-        "parameters": {"milliseconds": 30},
+        "parameters": {"hold": str(hold)},
         "enabled": False,
     }
     store.save_schedule(connection, ScheduleDefinition.parse(fields))
@@ -44,10 +45,15 @@ def _add(connection: Connection) -> int:
 
 
 def test_each_session_is_complete_once_after_the_scheduler_and_a_worker_were_killed(
-    connection: Connection, registry: Registry, quick_environment: dict[str, str], tmp_path: Path
+    connection: Connection, streams: Streams, registry: Registry, quick_environment: dict[str, str], tmp_path: Path
 ) -> None:
     install_jobs(connection, registry)
-    backfill = _add(connection)
+    hold = tmp_path / "hold"
+    hold.touch()
+    backfill = _add(connection, hold)
+
+    def is_busy() -> bool:
+        return any(each.busy for one in streams.inspector.read_heartbeats().values() for each in one.workers)
 
     def count(state: str) -> int:
         return count_ticks(connection, [backfill])[backfill].get(state, 0)
@@ -62,13 +68,14 @@ def test_each_session_is_complete_once_after_the_scheduler_and_a_worker_were_kil
     second = Scheduler(quick_environment, tmp_path / "second.log", ("--metrics-port", "0"))
     try:
         with running_supervisor(quick_environment, tmp_path, "--processes", "1") as supervisor:
-            wait_until(supervisor.worker_pids, what="the worker starts")
+            wait_until(is_busy, 60, "the worker executes an item")
             killed = supervisor.worker_pids()[0]
             os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: killed not in supervisor.worker_pids(), what="the worker has ended")
+            hold.unlink()
             wait_until(
                 lambda: fetch_value(connection, "SELECT ended_at IS NOT NULL FROM backfills"), 120, "the backfill ends"
             )
-            assert killed not in supervisor.worker_pids()
             assert supervisor.stop() == 0
         assert second.stop() == 0
     finally:
