@@ -267,6 +267,23 @@ def test_the_runs_of_a_backfill_are_none_of_the_evening(evening: Evening) -> Non
     assert evening.connection.execute("SELECT count(*) FROM evening(%s, %s)", (clock(18), DEADLINE)).fetchone() == (0,)
 
 
+def test_a_schedule_that_has_ended_leaves_the_evening_a_day_after_its_last_tick(evening: Evening) -> None:
+    once, ended, goes_on = (evening.schedule(name) for name in ("once", "ended", "goes_on"))
+    execute = evening.connection.execute
+    for schedule in (once, ended, goes_on):
+        evening.run(schedule, clock(17), closed=516, every=1, ended="COMPLETED")
+    execute("UPDATE schedules SET cron = 'at 2026-03-04T17:00' WHERE id = %s", (once,))
+    execute("UPDATE schedules SET ends_at = %s WHERE id = %s", (clock(17, 30), ended))
+    execute("UPDATE schedules SET next_run_at = NULL WHERE id <> %s", (goes_on,))
+    execute("UPDATE schedules SET next_run_at = %s WHERE id = %s", (clock(17, day=9), goes_on))
+
+    def shown(at: datetime) -> list[str]:
+        return sorted(name for (name,) in execute("SELECT name FROM evening(%s, %s)", (at, DEADLINE)))
+
+    assert shown(clock(18)) == ["ended", "goes_on", "once"]
+    assert shown(clock(18, day=1)) == ["goes_on"]
+
+
 def test_the_tile_leads_a_newcomer_step_by_step(evening: Evening) -> None:
     at = clock(17)
     assert evening.tile(at) == "Nothing yet: streamworkers schedules install-defaults"
