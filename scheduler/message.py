@@ -13,6 +13,7 @@ from streamworkers.errors import BadInputError
 from streamworkers.json_depth import find_too_deep
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.timeframes import timeframe_named
+from streamworkers.names import find_name_error
 
 # Why a message is rejected: metric labels. The last three are not the fault of the message.
 REASONS = (
@@ -116,7 +117,7 @@ def parse_fields(fields: dict[str, Any], limits: MessageLimits = DEFAULT_LIMITS)
             run_analysis=_flag(fields, "run_analysis", default=True),
             job_id=find_id(fields, "job_id"),
             event_id=find_id(fields, "event_id"),
-            requested_by=_text(fields, "requested_by"),
+            requested_by=_user(fields),
             is_own="load_job_id" in fields,
         )
     if kind == LOAD_REQUEST:
@@ -134,7 +135,7 @@ def parse_fields(fields: dict[str, Any], limits: MessageLimits = DEFAULT_LIMITS)
             years=_years(fields),
             provider=_text(fields, "provider") or None,
             run_analysis=_flag(fields, "run_analysis", default=True),
-            requested_by=_text(fields, "requested_by"),
+            requested_by=_user(fields),
         )
     known = f"event_type {DATA_LOAD_COMPLETE!r} or job_type {LOAD_REQUEST!r}"
     raise RejectedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
@@ -215,6 +216,15 @@ def find_id(fields: dict[str, Any], name: str) -> str | None:
         return None
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise RejectedError("bad_field", f"{name} {_shown(value)} is not 1 to 100 letters, digits or _.:@/-")
+    return value
+
+
+def _user(fields: dict[str, Any]) -> str | None:
+    value: str | None = fields.get("requested_by")
+    if value is None or value == "":
+        return None
+    if (problem := find_name_error("user", value)) is not None:
+        raise RejectedError("bad_field", f"requested_by: {problem}")
     return value
 
 

@@ -125,8 +125,8 @@ def _notified(**members: Any) -> str:
     return _caught(lambda: parse_notification(UUID(int=0), payload, datetime.now(UTC)))
 
 
-def _message(symbol: str) -> str:
-    raw = json.dumps({"event_type": "data_load_complete", "symbols": [symbol]}).encode()
+def _message(**fields: Any) -> str:
+    raw = json.dumps({"event_type": "data_load_complete", "symbols": ["A"], **fields}).encode()
     return _caught(lambda: parse_message(raw))
 
 
@@ -147,7 +147,7 @@ DOORS: dict[str, dict[str, Door]] = {
         "POST /schedules": lambda s, n: s.request("POST", "/schedules", {**_SCHEDULE, "target": {"symbols": [n]}}),
         "submit_run": lambda s, n: _submit(s, symbols=[n]),
         "client": lambda s, n: _enqueue(s, symbols=[n]),
-        "message": lambda s, n: _message(n),
+        "message": lambda s, n: _message(symbols=[n]),
         "telegram": lambda s, n: _caught(lambda: parse_command(f"/chart {n}", MarketVocabulary([], []))),
     },
     "universe": {
@@ -174,6 +174,7 @@ DOORS: dict[str, dict[str, Door]] = {
         "POST /tokens": lambda s, n: s.request("POST", "/tokens", {"name": "t", "user": n, "scopes": ["read"]}, "root"),
         "submit_run": lambda s, n: _submit(s, symbols=["A"], user=n),
         "client": lambda s, n: _enqueue(s, user=n),
+        "message, requested_by": lambda s, n: _message(requested_by=n),
     },
     "schedule": {
         "schedules add": lambda s, n: s.command("schedules", "add", "--job=ledger_entry", "--cron=@daily", "--", n),
@@ -235,7 +236,7 @@ LEFT_OUT = {
     "bars import": "\n\0",
 }
 KINDS_IN_SQL: tuple[NameKind, ...] = ("job", "universe", "user")
-NEVER_EMPTY = ("telegram", "PUT /universes")
+NEVER_EMPTY = ("telegram", "PUT /universes", "message, requested_by")
 
 
 @pytest.fixture(scope="module")

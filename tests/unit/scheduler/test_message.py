@@ -22,10 +22,12 @@ from scheduler.message import (
 from scheduler.message_subject import find_subject
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
+from streamworkers.names import RULES
 from streamworkers.symbols import SYMBOL_RULE
 
 COMPLETE: dict[str, Any] = {"event_type": "data_load_complete", "symbols": ["AAPL", "MSFT"], "timeframe": "day"}
 REQUEST: dict[str, Any] = {"job_type": "csv_universe_load", "job_id": "load-1", "universe_key": "sp500"}
+NO_USER = f"is not a name of {RULES['user'].text}"
 ID_FORM = "is not 1 to 100 letters, digits or _.:@/-"
 KNOWN = "not event_type 'data_load_complete' or job_type 'csv_universe_load'"
 
@@ -174,16 +176,20 @@ def test_a_request_to_load_is_read(type_field: str) -> None:
         (raw(REQUEST, years=0), "bad_field", "years 0 is not a number above 0 and up to 100"),
         (raw(REQUEST, years="2"), "bad_field", "years '2' is not a number above 0 and up to 100"),
         (raw(REQUEST, run_analysis="yes"), "bad_field", "run_analysis 'yes' is not true or false"),
-        (raw(COMPLETE, requested_by=7), "bad_field", "requested_by 7 is not at most 200 printable characters"),
+        (
+            raw(COMPLETE, requested_by=7),
+            "bad_field",
+            f"requested_by: user 7 {NO_USER}",
+        ),
         (
             raw(COMPLETE, requested_by="a\x00"),
             "bad_field",
-            "requested_by 'a\\x00' is not at most 200 printable characters",
+            f"requested_by: user 'a\\x00' {NO_USER}",
         ),
         (
             raw(REQUEST, requested_by="x" * 201),
             "bad_field",
-            f"requested_by '{'x' * 76}… is not at most 200 printable characters",
+            f"requested_by: user '{'x' * 37}\\u2026' {NO_USER}",
         ),
     ],
     ids=lambda value: repr(value)[:40],
