@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
+from streamworkers.cli.schedule_audit import audit
 from streamworkers.cli.schedule_backfill import backfill, missing
+from streamworkers.cli.schedule_changes import print_planned_change
 from streamworkers.cli.schedule_files import export_yaml, import_yaml, install_defaults, warn
 from streamworkers.cli.schedule_once import at
 from streamworkers.cli.schedule_options import collect_fields, definition_options
@@ -21,6 +23,7 @@ from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.schedules import store
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.due_report import DueTicks, count_due_ticks, describe_due_ticks
 from streamworkers.schedules.pausing import find_paused_with_all, pause_all, resume_all
 from streamworkers.schedules.problems import require_target
 from streamworkers.schedules.yaml_file import OLD_FIELDS
@@ -129,15 +132,19 @@ def add(name: str, paused: bool, as_json: bool, **options: Any) -> None:
     metavar="FIELD",
     help=f"Clear a field: {', '.join(_CLEARABLE)}.",
 )
+@click.option("--dry-run", is_flag=True, help="Show ticks before and after, and what is due; change nothing.")
 @json_option
-def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def edit(
+    name: str, new_name: str | None, cleared: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any
+) -> None:
     """Change the given fields of schedule NAME; --param changes one parameter and keeps the others."""
     cleared = tuple(_rename_old_field(field) for field in cleared)
     fields = collect_fields(options)
     registry = installed_jobs()
-    with Session.open().database() as connection, connection.transaction():
+    with Session.open().database() as connection, connection.transaction(force_rollback=dry_run):
         store.lock_edits(connection)
-        before = store.lock_schedule(connection, name).require_definition()
+        schedule = store.lock_schedule(connection, name)
+        before = schedule.require_definition()
         kept = {field: value for field, value in before.model_dump().items() if field not in cleared}
         if "parameters" in fields:
             fields["parameters"] = kept.get("parameters", {}) | fields["parameters"]
@@ -146,7 +153,11 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
         require_target(connection, definition, before)
         store.save_schedule(connection, definition, old_name=name)
         warn_of_unknown_symbols(connection, registry[definition.job], definition.symbols)
-        _answer(connection, definition.name, "changed", as_json)
+        due = count_due_ticks(connection, schedule)
+        if dry_run:
+            print_planned_change(before, definition, store.database_clock(connection), due, as_json)
+        else:
+            _answer(connection, definition.name, "changed", as_json, due=due)
 
 
 @schedules.command(short_help="Remove a schedule, not its ticks and runs.")
@@ -154,10 +165,14 @@ def edit(name: str, new_name: str | None, cleared: tuple[str, ...], as_json: boo
 @json_option
 def remove(name: str, as_json: bool) -> None:
     """Remove a schedule; its ticks and runs stay until the retention deletes them."""
-    with Session.open().database() as connection:
-        store.require_schedule(connection, name)
+    with Session.open().database() as connection, connection.transaction():
+        schedule = store.require_schedule(connection, name)
         store.remove_schedule(connection, name)
-    _done({"name": name, "removed": True}, f"schedule {name} removed", as_json)
+        due = count_due_ticks(connection, schedule)
+    text = describe_due_ticks(due)
+    _done(
+        {"name": name, "removed": True, "due_ticks": due}, f"schedule {name} removed" + (text and f"; {text}"), as_json
+    )
 
 
 @schedules.command(short_help="Pause a schedule, or all, until `resume`.")
@@ -205,6 +220,7 @@ schedules.add_command(at)
 schedules.add_command(windows)
 schedules.add_command(next_ticks)
 schedules.add_command(history)
+schedules.add_command(audit)
 schedules.add_command(backfill)
 schedules.add_command(missing)
 schedules.add_command(export_yaml)
@@ -222,21 +238,32 @@ def _rename_old_field(field: str) -> str:
 
 
 def _set_enabled(name: str, *, enabled: bool, as_json: bool) -> None:
-    with Session.open().database() as connection:
-        store.require_schedule(connection, name)
+    with Session.open().database() as connection, connection.transaction():
+        schedule = store.require_schedule(connection, name)
         before = {row["name"]: row["problem"] for row in list_rows(connection)}
         store.set_enabled(connection, name, enabled)
-        _answer(connection, name, "resumed" if enabled else "paused", as_json, before)
+        due = count_due_ticks(connection, schedule)
+        _answer(connection, name, "resumed" if enabled else "paused", as_json, before, due)
 
 
 def _answer(
-    connection: Connection, name: str, verb: str, as_json: bool, before: Mapping[str, str | None] | None = None
+    connection: Connection,
+    name: str,
+    verb: str,
+    as_json: bool,
+    before: Mapping[str, str | None] | None = None,
+    due: DueTicks | None = None,
 ) -> None:
     """Say what was done, and what is wrong now; with the problems of all schedules from `before`, also of others."""
     rows = {row["name"]: row for row in list_rows(connection)}
     row = rows[name]
     following = format_local_time(row["next_run_at"], row["timezone"]) if row["enabled"] else ""
-    _done(row, f"schedule {name} {verb}" + (f"; its next tick is {following}" if following else ""), as_json)
+    words = [
+        f"schedule {name} {verb}",
+        f"its next tick is {following}" if following else "",
+        describe_due_ticks(due or {}),
+    ]
+    _done(row | ({} if due is None else {"due_ticks": due}), "; ".join(filter(None, words)), as_json)
     for other, shown in rows.items():
         if shown["problem"] and (other == name or (before is not None and shown["problem"] != before.get(other))):
             warn(f"{other}: {shown['problem']}")

@@ -79,6 +79,11 @@ def find_schedule(connection: Connection, name: str) -> Schedule | None:
     return next(_select(connection, sql.SQL("WHERE name = %(name)s"), {"name": name}), None)
 
 
+def find_numbered(connection: Connection, schedule_id: int) -> Schedule | None:
+    """The schedule of that number, or None."""
+    return next(_select(connection, sql.SQL("WHERE id = %(id)s"), {"id": schedule_id}), None)
+
+
 def require_schedule(connection: Connection, name: str) -> Schedule:
     """The schedule of that name. Raises UnknownNameError."""
     found = find_schedule(connection, name)

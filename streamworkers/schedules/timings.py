@@ -5,7 +5,7 @@ The ticks that were due until then stay due: those before a change are decided w
 a pause or a removal are skipped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -59,16 +59,24 @@ def lock_changed(connection: Connection, schedule_id: int) -> list[TimingSpan]:
 
 def lock_dropped(connection: Connection) -> DroppedTiming | None:
     """A timing whose undecided ticks are to be skipped, locked; None if there is none."""
+    return next(_read_dropped(connection, " LIMIT 1 FOR UPDATE OF t SKIP LOCKED", None), None)
+
+
+def list_dropped(connection: Connection, schedule_id: int) -> list[DroppedTiming]:
+    """The timings of a schedule whose undecided ticks are to be skipped."""
+    return list(_read_dropped(connection, "", schedule_id))
+
+
+def _read_dropped(connection: Connection, locking: str, schedule_id: int | None) -> Iterator[DroppedTiming]:
     where = (
-        f" LEFT JOIN schedules s ON s.id = t.schedule_id{_UNDECIDED}"
+        f" LEFT JOIN schedules s ON s.id = t.schedule_id{_UNDECIDED} AND t.schedule_id = coalesce(%s, t.schedule_id)"
         " AND (t.ended_by <> 'change' OR s.id IS NULL OR NOT s.enabled OR s.cron IS NULL)"
-        " ORDER BY t.schedule_id, t.valid_from LIMIT 1 FOR UPDATE OF t SKIP LOCKED"
+        f" ORDER BY t.schedule_id, t.valid_from{locking}"
     )
-    for row in _read(connection, where, ()):
+    for row in _read(connection, where, (schedule_id,)):
         span = _to_span(connection, row)
         if span is not None:
-            return DroppedTiming(row["schedule_id"], row["schedule"], span, _WHY_SKIPPED[row["ended_by"]])
-    return None
+            yield DroppedTiming(row["schedule_id"], row["schedule"], span, _WHY_SKIPPED[row["ended_by"]])
 
 
 def has_due(connection: Connection, schedule_id: int, now: datetime) -> bool:

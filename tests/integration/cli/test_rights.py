@@ -133,6 +133,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("viewer", "schedules show job", 0),
     ("viewer", "schedules next job", 0),
     ("viewer", "schedules history job", 0),
+    ("viewer", "schedules audit job", 0),
     ("viewer", "schedules next", 0),
     ("operator", "schedules at noop 2199-01-01T12:00 --symbols A", 0),
     ("operator", "schedules windows add --until 2199-01-01T12:00", 0),

@@ -178,6 +178,65 @@ def test_pausing_is_kept_and_resuming_plans_from_now(cli: Run, connection: Conne
     assert cli("schedules", "pause", "job", "--json").json["enabled"] is False
 
 
+def test_the_audit_lists_ticks_without_rows_and_rows_without_ticks(cli: Run, connection: Connection) -> None:
+    _add(cli, "job", "--timezone", "UTC", "--cron", "0 * * * *")
+    assert cli("schedules", "audit", "job").code == 0
+    begin = datetime(2026, 6, 1, tzinfo=UTC)
+    connection.execute(
+        "UPDATE schedule_timings SET valid_from = %s, valid_to = %s, ended_by = 'change', decided_at = now()",
+        (begin, begin + timedelta(hours=5)),
+    )
+    connection.execute("UPDATE schedules SET enabled = NOT enabled")  # there is a valid one, and it does not tick
+    connection.execute(
+        "INSERT INTO ticks (schedule_id, scheduled_for, session, state, timing_id)"
+        " SELECT schedule_id, valid_from + make_interval(mins => minute), '2026-06-01', 'started', id"
+        " FROM schedule_timings, unnest('{60,120,150,180,300}'::int[]) AS minute WHERE cron IS NOT NULL"
+        " ORDER BY id LIMIT 5"
+    )
+    since = ("--since", begin.isoformat())
+    answer = cli("schedules", "audit", *since)
+    assert answer.code == 1
+    assert answer.out.splitlines()[1].split() == ["job", "5", "5", "0", "0", "1", "1", "0"]
+    assert [line.split()[0] for line in answer.out.splitlines()[4:]] == ["missing", "extra"]
+    shown = cli("schedules", "audit", "job", *since, "--json")
+    assert shown.code == 1
+    (found,) = shown.json["schedules"]
+    assert (found["ticks"], found["missing"], found["extra"]) == (5, 1, 1)
+    assert [each["tick"][11:16] for each in found["differences"]] == ["04:00", "02:30"]
+    until = (begin + timedelta(hours=2, minutes=10)).isoformat()
+    assert cli("schedules", "audit", "job", *since, "--until", until).code == 0
+    connection.execute("UPDATE schedule_timings SET kept_from = %s", (begin + timedelta(hours=4, minutes=1),))
+    kept = cli("schedules", "audit", "job", *since)
+    assert kept.code == 0
+    assert "job: ticks up to 2026-06-01T04:01:00+00:00 may have been deleted, and are not accounted for" in kept.err
+    assert "the period from 2026-06-01" in cli("schedules", "audit", *since, "--until", begin.isoformat()).err
+    assert "no schedule is named 'jop'; did you mean 'job'?" in cli("schedules", "audit", "jop").err
+    cli("schedules", "remove", "job")
+    assert cli("schedules", "audit", "job", *since).out.splitlines()[1].split()[:2] == ["job", "1"]
+    assert len(cli("schedules", "history", "job", "--json").json) == 5
+
+
+def test_a_change_says_what_happens_to_ticks_that_are_due(cli: Run, connection: Connection) -> None:
+    tick = datetime.now(UTC) - timedelta(hours=6)
+    _add(cli, "job", "--timezone", "UTC", "--cron", f"{tick:%M %H} * * *")
+    plan_from(connection, tick - timedelta(days=3, hours=1), "job")  # no scheduler has run since
+    text = "ticks that were due and not decided: 4, of which 1 start a run, 3 are missed"
+    planned = cli("schedules", "edit", "job", "--cron", "0 0 29 2 *", "--dry-run")
+    assert planned.code == 0, planned.err
+    assert [line.split()[0] for line in planned.out.splitlines()[:1]] == ["next"]
+    assert planned.out.splitlines()[-2:] == [text, "nothing was changed"]
+    shown = cli("schedules", "edit", "job", "--clear", "calendar", "--catch-up", "all", "--dry-run", "--json").json
+    assert shown["due_ticks"] == {"start": 4, "missed": 0, "skipped": 0}
+    assert len(shown["before"]) == len(shown["after"]) == 5
+    assert store.require_schedule(connection, "job").require_definition().catch_up == "latest"
+    changed = cli("schedules", "edit", "job", "--cron", "0 0 29 2 *")
+    assert changed.out.rstrip().endswith(f"; {text}")
+    paused = cli("schedules", "pause", "job")
+    assert paused.out == "schedule job paused; ticks that were due and not decided: 4, of which 4 are skipped\n"
+    removed = cli("schedules", "remove", "job", "--json").json
+    assert removed == {"name": "job", "removed": True, "due_ticks": {"start": 0, "missed": 0, "skipped": 4}}
+
+
 def test_every_command_that_saves_a_schedule_plans_its_next_tick(
     cli: Run, connection: Connection, tmp_path: Path
 ) -> None:
@@ -465,4 +524,8 @@ def test_json_of_every_listing_is_json(cli: Run) -> None:
     _add(cli)
     for words in (("list",), ("show", "job"), ("next", "job"), ("history", "job"), ("export",), ("resume", "job")):
         json.dumps(cli("schedules", *words, "--json").json)
-    assert cli("schedules", "remove", "job", "--json").json == {"name": "job", "removed": True}
+    assert cli("schedules", "remove", "job", "--json").json == {
+        "name": "job",
+        "removed": True,
+        "due_ticks": {"start": 0, "missed": 0, "skipped": 0},
+    }
