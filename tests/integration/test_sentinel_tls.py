@@ -130,9 +130,9 @@ def test_sentinels_with_tls_and_those_without_are_told_apart(
     assert _answer(ports=(sentinel,), scheme="redis") == said
     with running_tls_sentinel(certificates, None, primary.port) as plain:
         said = f"{_SENTINEL}: the server does not use TLS at port {plain}: correct the port or the scheme in {_SETTING}"
-        assert _answer(own, ports=(plain,), seconds=paced(0.5)) == said
+        assert _answer(own, ports=(plain,), seconds=paced(1)) == said
         said = f"{_PRIMARY}: the server uses TLS at port {primary.port}: {begin}"
         assert _answer(ports=(plain,), scheme="redis") == said
     with running_tls_sentinel(certificates, certificates.right, primary.plain_port) as port:
         said = f"{_PRIMARY}: the server does not use TLS at port {primary.plain_port}: let `sentinel monitor` name"
-        assert _answer(own, ports=(port,), seconds=paced(0.5)) == f"{said} a port with TLS"
+        assert _answer(own, ports=(port,), seconds=paced(1)) == f"{said} a port with TLS"
