@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from streamworkers.cli.version import VERSIONS
 from streamworkers.errors import ServiceUnreachableError, StreamworkersError, UnknownNameError, UsageError
 from streamworkers.names import escape_unseen
 
@@ -100,6 +101,7 @@ def _summary(point: EntryPoint) -> str:
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(message=VERSIONS, help="Print the versions of streamworkers and Python.")
 def cli() -> None:
     """A Redis Streams worker pool for market analysis.
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rich.text import Text
 from streamworkers.admin.installation import require_installation
 from streamworkers.cli.rejections import record_rejection
 from streamworkers.config import Settings, load_settings
+from streamworkers.config.unknown import find_unknown_variables
 from streamworkers.database import Connection, SessionLimits, connect
 from streamworkers.diagnosis.postgres import describe_blocked
 from streamworkers.embedded import EmbeddedServices
@@ -82,8 +84,13 @@ class Session:
 
     @classmethod
     def open(cls) -> "Session":
-        """Read the settings and configure the logs. Raises UsageError for a setting that breaks a rule."""
+        """Read the settings and configure the logs; warns of variables that are no settings.
+
+        Raises UsageError for a setting that breaks a rule.
+        """
         settings = load_settings()
+        for warning in find_unknown_variables(os.environ):
+            click.echo(f"Warning: {warning}", err=True)
         configure_logs(settings.log_level, settings.log_format)
         return cls(settings)
 

@@ -21,7 +21,7 @@ from streamworkers.config.scheduling import SchedulingSettings
 from streamworkers.config.services import ServiceSettings
 from streamworkers.errors import UsageError
 
-_PREFIX = "STREAMWORKERS_"
+PREFIX = "STREAMWORKERS_"
 
 
 class Settings(
@@ -41,7 +41,7 @@ class Settings(
     """Settings of all processes; each is an environment variable with the prefix `STREAMWORKERS_`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
 
@@ -67,4 +67,4 @@ def _load(environment: frozenset[tuple[str, str]]) -> Settings:
         rule = first["msg"].removeprefix("Value error, ")
         is_secret = SecretStr in get_args(Settings.model_fields[name].annotation)
         value = "" if is_secret else f"={first['input']!r}"
-        raise UsageError(f"{_PREFIX}{name.upper()}{value}: {rule}") from None
+        raise UsageError(f"{PREFIX}{name.upper()}{value}: {rule}") from None

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from streamworkers.config import Settings, load_settings
 from streamworkers.config.renamed import RENAMED, rename_variables
+from streamworkers.config.unknown import find_unknown_variables
 from streamworkers.errors import UsageError
 
 SECRET = "hunter2secret"
@@ -180,3 +181,17 @@ def test_settings_are_parsed_once_for_an_environment_and_again_for_another(monke
     for _ in range(2):
         with pytest.raises(UsageError, match="STREAMWORKERS_LEASE_SECONDS='no number'"):
             load_settings()
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
+    environment = dict.fromkeys(
+        ("STREAMWORKERS_LEASE_SECOND", "STREAMWORKERS_XYZZY", "STREAMWORKERS_REDIS_URL", "STREAMWORKERS_API_TOKEN"), "1"
+    )
+    environment |= {"STREAMWORKERS_GRAFANA_DATABASE_USER": "me", "STREAM": "", next(iter(RENAMED)): "1"}
+    assert list(find_unknown_variables(environment)) == [
+        (
+            "STREAMWORKERS_LEASE_SECOND is no setting of streamworkers, and is ignored;"
+            " did you mean STREAMWORKERS_LEASE_SECONDS?"
+        ),
+        "STREAMWORKERS_XYZZY is no setting of streamworkers, and is ignored",
+    ]

@@ -54,9 +54,10 @@ def test_the_short_help_in_the_table_is_that_of_the_command(name: str) -> None:
     assert command.get_short_help_str(limit=200) == _COMMANDS[name]
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["version"])
+        main([word])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"streamworkers {__version__} (Python 3.")
 
