@@ -17,6 +17,7 @@ from scheduler.backfill_runs import BackfillRuns
 from scheduler.calendars import SessionFiller
 from scheduler.data_gaps import DataGaps
 from scheduler.delivery_runs import DeliveryRuns
+from scheduler.inbox_guard import InboxGuard
 from scheduler.late_runs import LateRuns
 from scheduler.listener import ChannelListener, StreamListener
 from scheduler.message import MessageLimits
@@ -181,6 +182,8 @@ class Scheduler:
         self._stream_listeners.append(self._add_listeners(requests, NOTIFICATIONS))
 
     def _add_listeners(self, acceptor: Acceptor, inbox: MessageInbox) -> StreamListener:
+        most_bytes = round(self._settings.inbox_max_mb * 1_000_000)
+        self.host.add(InboxGuard(self._messages, self.metrics, inbox, most_bytes))
         self.host.add(ChannelListener(self._messages, acceptor, self.metrics, inbox, self.scheduler_id))
         return self.host.add(
             StreamListener(self._messages, acceptor, self.metrics, self.scheduler_id, inbox, self._neighbours)

@@ -29,6 +29,13 @@ class SchedulingSettings(BaseModel):
     message_max_depth: int = Field(
         32, ge=2, le=200, description="Levels of lists and objects in a message of another program"
     )
+    inbox_max_mb: float = Field(
+        128.0,
+        ge=1,
+        le=100_000,
+        description="Most memory of Redis, in MB, that a stream of messages of other programs may take;"
+        " the oldest beyond are dropped",
+    )
     schedules_max_bytes: int = Field(
         1 << 20, ge=1024, le=64 << 20, description="Largest file of schedules that is read, in bytes"
     )

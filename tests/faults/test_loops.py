@@ -151,7 +151,7 @@ def _role(change: str, back: str) -> Fault:
 
 OF_REDIS = {
     *("supervisor/lease-keeper", "supervisor/promoter", "supervisor/reclaimer", "supervisor/pruner"),
-    *("scheduler/pool-watch", "scheduler/pubsub-listener", "scheduler/stream-listener"),
+    *("scheduler/pool-watch", "scheduler/pubsub-listener", "scheduler/stream-listener", "scheduler/stream-guard"),
 }
 OF_POSTGRES = {
     *("supervisor/reconciler", "supervisor/outbox", "supervisor/pruner", "supervisor/heartbeat"),
