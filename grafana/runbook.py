@@ -26,6 +26,7 @@ SECTIONS = {
     "StreamworkersTickMissedOrRejected": (13, "Tick missed or rejected"),
     "StreamworkersScheduleOverdue": (14, "Schedule overdue"),
     "StreamworkersDeadlineMissed": (41, "Deadline missed"),
+    "StreamworkersTicksUnaccounted": (43, "Ticks unaccounted"),
     "StreamworkersRunTooLong": (42, "Run too long"),
     "StreamworkersCalendarEnds": (15, "Calendar ends"),
     "StreamworkersRunStale": (26, "Run stale"),

@@ -102,6 +102,11 @@ class ScheduleCollector(Collector):
                 "Runs cancelled within an hour because they took longer than the schedule allows",
                 "schedule",
             ),
+            (
+                "schedule_ticks_unaccounted",
+                "Ticks of the last day that are missing, extra or doubled by the account of ticks",
+                "schedule",
+            ),
             ("queue_dead_items", "Dead items in ended runs", "queue"),
         )
         return [GaugeMetricFamily(f"streamworkers_{name}", text, labels=[label]) for name, text, label in families]

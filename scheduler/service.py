@@ -36,6 +36,7 @@ from scheduler.run_limits import RunLimits
 from scheduler.sign_of_life import SignOfLife
 from scheduler.status import StatusFollower
 from scheduler.system_metrics import SystemCollector
+from scheduler.tick_accountant import TickAccountant
 from scheduler.ticker import Ticker
 from scheduler.ticker_loop import TickerLoop
 from streamworkers.config import Settings
@@ -159,6 +160,7 @@ class Scheduler:
             DataGaps(self._pool, self._settings.calendar, self._settings.load_hour_anchor),
             SignOfLife(self._pool, self._settings.watchdog_at, self._settings.system_user),
             AuditSealer(self._pool),
+            TickAccountant(self._pool),
             BackfillRuns(self._pool),
         ]
 

@@ -95,6 +95,7 @@ class ScheduleGauges(NamedTuple):
     last_tick_coverage: float | None
     deadline_missed: bool | None
     runs_too_long: int | None
+    unaccounted: int | None
 
 
 def list_schedule_states(connection: Connection, viewer: str | None) -> list[Row]:
@@ -107,7 +108,8 @@ def last_runs(connection: Connection) -> dict[int, Row]:
     rows = (
         connection.cursor(row_factory=dict_row)
         .execute(
-            "SELECT s.id, t.scheduled_for, t.state, t.reason, t.run_id, r.status, r.item_count, r.run_day,"
+            "SELECT s.id, s.unaccounted_ticks,"
+            " t.scheduled_for, t.state, t.reason, t.run_id, r.status, r.item_count, r.run_day,"
             " CASE WHEN r.completed_at IS NULL THEN (SELECT count(*) FROM run_items i WHERE i.run_day = r.run_day"
             "  AND i.run_id = r.id AND i.status = 'completed') ELSE r.completed_count END AS completed_count,"
             " (SELECT max(completed_at) FROM runs o WHERE o.schedule_id = s.id AND o.status = 'COMPLETED')"
@@ -141,6 +143,7 @@ def schedule_gauges(connection: Connection) -> list[ScheduleGauges]:
                 (now - row["scheduled_for"]).total_seconds() if row.get("scheduled_for") else None,
                 _coverage(row) if row.get("scheduled_for") else None,
                 *limits.get(schedule.id, (None, None)),
+                row.get("unaccounted_ticks"),
             )
         )
     return gauges

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain, groupby
 from typing import Any
 
@@ -57,6 +57,22 @@ def account_for(connection: Connection, period: TickPeriod, name: str | None = N
         _require_known(connection, name)
         accounts[name] = ScheduleAccount(name)
     return list(accounts.values())
+
+
+def find_recent(connection: Connection, schedule_id: int, count: int) -> datetime | None:
+    """The moment of the tick before the newest `count` ticks of a schedule; None if it has fewer."""
+    statement = "SELECT scheduled_for FROM ticks WHERE schedule_id = %s ORDER BY scheduled_for DESC OFFSET %s LIMIT 1"
+    found: datetime | None = fetch_value(connection, statement, (schedule_id, count))
+    return found
+
+
+def set_unaccounted(connection: Connection, schedule_id: int, count: int) -> bool:
+    """Store how many ticks of a schedule are unaccounted for; whether there are any, and the number is new."""
+    statement = (
+        "UPDATE schedules SET unaccounted_ticks = %(count)s"
+        " WHERE id = %(id)s AND unaccounted_ticks IS DISTINCT FROM %(count)s"
+    )
+    return connection.execute(statement, {"count": count, "id": schedule_id}).rowcount > 0 and count > 0
 
 
 def _account_for_timings(
