@@ -53,6 +53,7 @@ Clock = Callable[[Connection], datetime]
 _REDIS_PAUSE_SECONDS = 5.0
 _BUSY_SECONDS = 0.02
 _MOST_STEPS = 200
+_MOST_SKIPS = 20
 _WINDOWS_COUNT = timedelta(days=366)  # a window that ended before has no undecided ticks
 
 
@@ -80,14 +81,15 @@ class Ticker:
             now = self.clock(connection)
             self._windows = read_maintenance_windows(connection, now - _WINDOWS_COUNT)
             self._replanning.step(connection, now)
-            steps = 0
-            while steps < _MOST_STEPS and skip_dropped(connection, self.clock, self._report):
-                steps += 1
+            # Each kind has its own number of steps in a turn, so that neither keeps the other waiting.
+            skipped, steps = 0, 0
+            while skipped < _MOST_SKIPS and skip_dropped(connection, self.clock, self._report):
+                skipped += 1
             while steps < _MOST_STEPS and self._decide_one_schedule(connection):
                 steps += 1
             self._decide_all_waiting(connection)
             due = store.next_due(connection)
-            if steps == _MOST_STEPS:
+            if skipped == _MOST_SKIPS or steps == _MOST_STEPS:
                 return 0.0
             # A tick that is still due is being decided by another replica.
             return 3600.0 if due is None else max(_BUSY_SECONDS, (due - self.clock(connection)).total_seconds())

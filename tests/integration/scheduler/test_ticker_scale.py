@@ -83,3 +83,20 @@ def test_a_step_starts_a_bounded_number_of_runs(
     assert len(ticks_of(connection, schedule)) == MOST_STARTED
     ticker.run_once()
     assert [state for _, state, _ in ticks_of(connection, schedule)] == ["started"] * 25
+
+
+def test_the_backlog_of_a_paused_schedule_does_not_keep_the_others_waiting(
+    ticker: Ticker, add: Add, connection: Connection, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = add("paused", cron="* * * * * *")
+    beside = add("beside")
+    clock.forward(hours=1, seconds=1)
+    connection.execute("UPDATE schedules SET enabled = false WHERE name = 'paused'")
+    connection.execute("UPDATE schedule_timings SET valid_to = %s WHERE ended_by = 'pause'", (clock.now,))
+    monkeypatch.setattr("scheduler.ticker._MOST_SKIPS", 2)
+    monkeypatch.setattr("scheduler.ticker._MOST_STEPS", 2)
+    assert ticker.run_once() == 0
+    assert sum(row["ticks"] for row in reports.ticks_of(connection, paused.id, 1000)) == 2000
+    assert ticks_of(connection, beside) == [("01 13:00", "started", None)]
+    ticker.run_once()
+    assert sum(row["ticks"] for row in reports.ticks_of(connection, paused.id, 1000)) == 3601
