@@ -19,7 +19,9 @@ from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.keys import DATA_LOAD_CHANNEL, DATA_LOAD_STREAM
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.schedules import store
+from streamworkers.schedules.account import TickPeriod
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.tick_accounts import account_for
 
 SECONDS = float(os.environ.get("SCHEDULER_SECONDS", "12"))
 
@@ -80,6 +82,8 @@ def test_three_schedulers_killed_at_random_make_one_run_of_every_tick(
     assert moments == every_second
     states = connection.execute("SELECT state, count(*) FROM ticks GROUP BY state").fetchall()
     assert states == [("started", len(moments))]
+    (found,) = account_for(connection, TickPeriod(moments[0] - timedelta(seconds=1), moments[-1]))
+    assert (found.account.ticks, found.account.rows, found.account.unaccounted) == (len(moments), len(moments), 0)
     row = connection.execute("SELECT count(*) FROM run_items").fetchone()
     assert row == (len(moments),)
     assert len(deciders()) > 1
