@@ -68,10 +68,9 @@ def main() -> None:
         figures = produce(bench, 10.0, "producer") + produce(bench, 900.0, "control, window of 15 minutes")
         bench.connection.execute("TRUNCATE received_messages; UPDATE runs SET status = 'CANCELLED'")
         with ExitStack() as stack:
-            for _ in range(words.schedulers):
-                stack.enter_context(running_scheduler(bench))
-            subscribed = lambda: bench.client.pubsub_numsub(DATA_LOAD_CHANNEL)[0][1] == words.schedulers  # noqa: E731
-            wait_until(subscribed, READY_SECONDS, "schedulers listen")
+            schedulers = [stack.enter_context(running_scheduler(bench)) for _ in range(words.schedulers)]
+            for each in schedulers:
+                wait_until(lambda each=each: len(each.events("listener_connected")) >= 4, READY_SECONDS, "it listens")  # type: ignore[misc]
             figures += reject(bench, words.schedulers)
             for way, send in (("channel", publish), ("stream", add)):
                 figures += burst(bench, words.messages, way, send)

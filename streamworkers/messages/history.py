@@ -21,6 +21,8 @@ STATES: tuple[State, ...] = ("accepted", "repeated", "ignored", "rejected")
 MOST_DETAIL = 1_000
 # Replicas hear a message within this time of each other. Their times are those of one clock, that of Redis.
 _SAME_SECONDS = 60.0
+# One that begins to listen may receive a message before it has read the clock.
+_START_SECONDS = 2.0
 _FIRST, _LAST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 _FIND_ENTRY = "SELECT id FROM received_messages WHERE channel = %s AND entry_id = %s"
@@ -175,7 +177,7 @@ def is_recorded(connection: Connection, message: ReceivedMessage) -> bool:
             "raw": message.raw_digest,
             "channel": message.channel,
             "at": message.moment,
-            "since": clamp_moment(message.since),
+            "since": clamp_moment(min(message.since, message.sent_at - _START_SECONDS)),
             "same": timedelta(seconds=_SAME_SECONDS),
         },
     )

@@ -114,6 +114,9 @@ def test_what_was_sent_before_a_replica_listened_is_no_copy_of_what_it_hears(
     assert accept(message(), "pubsub", SENT_AT + 30, late).kind == "started"
     assert accept(message(), "pubsub", SENT_AT + 30.01, Arrival("a")).kind == "duplicate"
     assert count_runs(connection) == 2
+    # What it receives while it begins to listen is one.
+    assert accept(b"{", "pubsub", SENT_AT + 60, Arrival("a")).kind == "rejected"
+    assert accept(b"{", "pubsub", SENT_AT + 60.4, Arrival("c", since=SENT_AT + 60.3)).kind == "duplicate"
 
 
 def test_an_entry_that_is_read_again_is_no_second_message(
