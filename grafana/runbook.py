@@ -24,6 +24,7 @@ SECTIONS = {
     "StreamworkersReclaimsHigh": (11, "Reclaims high"),
     "StreamworkersNightlyIncomplete": (12, "Nightly incomplete"),
     "StreamworkersTickMissedOrRejected": (13, "Tick missed or rejected"),
+    "StreamworkersMessagesRejected": (44, "Messages rejected"),
     "StreamworkersScheduleOverdue": (14, "Schedule overdue"),
     "StreamworkersDeadlineMissed": (41, "Deadline missed"),
     "StreamworkersTicksUnaccounted": (43, "Ticks unaccounted"),
