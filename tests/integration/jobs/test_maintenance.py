@@ -101,7 +101,9 @@ def test_partitions_of_items_are_dropped_except_for_days_with_an_open_run(connec
 def test_old_runs_and_ticks_are_deleted_but_never_open_runs(connection: Connection) -> None:
     _old_run(connection, 400)
     kept, open_run = _old_run(connection, 300), _old_run(connection, 500, "RUNNING")
-    connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
+    connection.execute(
+        "INSERT INTO schedules (name, job, cron, target) VALUES ('s', 'noop', '@daily', '{\"symbols\": [\"A\"]}')"
+    )
     connection.execute(
         "INSERT INTO ticks (schedule_id, scheduled_for, session, state, decided_at)"
         " SELECT id, %s, %s, state, %s FROM schedules, unnest(ARRAY['missed']) AS state",
@@ -188,7 +190,9 @@ def test_failed_items_stale_bars_late_events_and_missed_ticks_are_seen(
     )
     connection.execute("INSERT INTO ohlcv_daily VALUES ('A', %s, 1, 1, 1, 1, 1)", (NOW.date() - timedelta(days=9),))
     connection.execute("INSERT INTO outbox (channel, payload, created_at) VALUES ('c', '{}', '2020-01-01')")
-    connection.execute("INSERT INTO schedules (name, job, cron) VALUES ('s', 'noop', '@daily')")
+    connection.execute(
+        "INSERT INTO schedules (name, job, cron, target) VALUES ('s', 'noop', '@daily', '{\"symbols\": [\"A\"]}')"
+    )
     connection.execute(
         "INSERT INTO ticks (schedule_id, scheduled_for, session, state, tick_count)"
         " SELECT id, now(), now(), 'missed', 3 FROM schedules"
