@@ -162,9 +162,9 @@ def lock_content(connection: Connection, digest: bytes) -> None:
 
 
 def is_recorded(connection: Connection, message: ReceivedMessage) -> bool:
-    """True if the message has a row: another replica received_by it too, or its entry was read before.
+    """True if the message has a row: another replica received it too, or its entry was read before.
 
-    The caller has locked its content. What a replica has received_by already is another message that says the same.
+    The caller has locked its content. What a replica has received already is another message that says the same.
     """
     if message.entry_id is not None:
         return fetch_value(connection, _FIND_ENTRY, (message.channel, message.entry_id)) is not None
