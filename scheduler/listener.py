@@ -31,8 +31,6 @@ RECLAIM_IDLE_MS = 30_000
 RECLAIM_EVERY_SECONDS = 10.0
 FORGET_IDLE_MS = 3_600_000
 CLOCK_SECONDS = 10.0
-# Long enough for the rest of a message of which the beginning has come: a shorter read would end the connection.
-HEAR_SECONDS = 0.2
 # What a replica holds of a channel while it works on a message.
 MOST_HEARD = 20_000
 MOST_HEARD_BYTES = 32 << 20
@@ -94,7 +92,7 @@ class ChannelListener(Listener):
     def _hear(self, subscription: Subscription, clock: "_RedisClock", since: float, seconds: float) -> None:
         """Take what has come, waiting up to so many seconds for the first; Redis keeps what is too much to hold."""
         while len(self._heard) < MOST_HEARD and self._heard_bytes < MOST_HEARD_BYTES:
-            raw = subscription.next_message(seconds if not self._heard else HEAR_SECONDS)
+            raw = subscription.next_message(0.0 if self._heard else seconds)
             if raw is None:
                 return
             self._heard.append(_Heard(raw, clock.now(), since))

@@ -26,6 +26,7 @@ MOST_MESSAGE_BYTES = 1 << 20
 _SHOWN_BYTES = 4096
 _CONFIRM_SECONDS = 5.0
 _PING_SECONDS = 10.0
+_REST_SECONDS = 5.0
 
 
 class InboxEntry(NamedTuple):
@@ -69,12 +70,16 @@ class Subscription:
         self._pubsub.close()
 
     def next_message(self, seconds: float) -> bytes | None:
-        """Return the next message within so many seconds, or None.
+        """Return the next message within so many seconds, or None; with 0, what has come already.
 
         Raises RedisUnavailableError also for a connection that is dead without an error: it pings every ten seconds.
         """
         with translate_errors():
-            answer = self._pubsub.get_message(timeout=seconds)
+            if seconds > 0 or self._pubsub.connection.can_read(timeout=0):
+                # A read without any wait would end the connection where only a part of a message has come.
+                answer = self._pubsub.get_message(timeout=seconds or _REST_SECONDS)
+            else:
+                answer = None
             now = time.monotonic()
             if answer is not None:
                 self._heard_at = now

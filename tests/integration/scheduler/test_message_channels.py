@@ -77,6 +77,21 @@ def test_two_installations_on_one_redis_do_not_hear_each_other(
     assert heard == [[(name.encode(), "pubsub"), (name.encode(), "stream")] for name in names]
 
 
+def test_a_burst_is_heard_on_one_connection_and_taken_at_once(
+    messages: Messages, metrics: SchedulerMetrics, stack: ExitStack
+) -> None:
+    recorder = Recorder()
+    start(stack, metrics, ChannelListener(messages, recorder, metrics))
+    pipe = messages._client.pipeline(transaction=False)
+    for number in range(2000):
+        pipe.publish(DATA_LOAD_CHANNEL, f"{number}".ljust(5000))
+    pipe.execute()
+    wait_until(lambda: len(recorder.taken) == 2000, 20)
+    assert [int(raw or b"") for raw, *_ in recorder.taken] == list(range(2000))
+    labels = {"source": "pubsub"}
+    assert metrics.registry.get_sample_value("streamworkers_listener_connections_total", labels) == 1.0
+
+
 def test_what_was_heard_while_postgresql_was_away_is_taken_afterwards_with_its_time(
     messages: Messages, metrics: SchedulerMetrics, stack: ExitStack
 ) -> None:
