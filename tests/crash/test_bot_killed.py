@@ -21,7 +21,7 @@ from streamworkers.database import Connection, fetch_value
 from streamworkers.notifications.store.closing import CALL_LIFE
 from streamworkers_fakes.telegram import DEFAULT_TOKEN, FakeBotApi, RunningFakeBotApi, running_fake_bot_api
 
-MOST_MEGABYTES = 60
+MOST_MEGABYTES = 64
 MOST_CPU = 0.01
 CHATS = 6  # of ann: each gets a message a second at most
 

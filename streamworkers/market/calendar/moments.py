@@ -27,13 +27,18 @@ def parse_moment(text: str) -> datetime:
 
 
 def show_bar_time(moment: datetime | None, timeframe: str | None) -> str:
-    """Format the time of a bar: a date for day, week and month, else the minute in New York."""
+    """Format the time of a bar: a date for day, week and month, else the minute in New York.
+
+    A stored row may have any text as its timeframe: its time is shown with the minute.
+    """
     if moment is None:
         return ""
     local = moment.astimezone(EXCHANGE_ZONE)
-    if timeframe is not None and timeframe_named(timeframe).intraday:
-        return local.strftime("%Y-%m-%d %H:%M")
-    return local.date().isoformat()
+    try:
+        is_day = timeframe is None or not timeframe_named(timeframe).intraday
+    except BadInputError:
+        is_day = False
+    return local.date().isoformat() if is_day else local.strftime("%Y-%m-%d %H:%M")
 
 
 def show_moment_there(moment: datetime | None) -> str:

@@ -27,7 +27,7 @@ from streamworkers_fakes.massive import FakeMassive, RunningFakeMassive
 from streamworkers_fakes.massive.splits import FakeSplit
 
 _BACKWARDS = "{'first': '2025-11-02', 'last': '2024-11-01'}"
-_OF_THE_JOB = "of job 'load_ohlcv': Value error,"
+_OF_THE_JOB = "of job 'load_ohlcv':"
 
 
 @pytest.fixture

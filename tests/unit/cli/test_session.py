@@ -103,6 +103,7 @@ def test_all_timeframes_are_called_all() -> None:
 def test_bar_times_are_dates_or_minutes_in_new_york() -> None:
     moment = datetime(2021, 5, 14, 14, 30, tzinfo=UTC)
     assert show_bar_time(moment, "day") == "2021-05-14"
+    assert show_bar_time(moment, "no such thing") == "2021-05-14 10:30"
     assert show_bar_time(moment, "hour") == "2021-05-14 10:30"
     assert show_bar_time(moment, None) == "2021-05-14"
     assert show_bar_time(None, "day") == ""
