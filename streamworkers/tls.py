@@ -8,10 +8,21 @@ import ssl
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _ALERT_SECONDS = 3.0
 _PEEK_BYTES = 8
+
+
+class ClosingSocket(ssl.SSLSocket):
+    """A TLS socket that is closed when its peer is gone before the handshake; Python's own is left open then."""
+
+    def getpeername(self) -> Any:
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self.close()
+            raise ConnectionResetError(str(error)) from error
 
 
 class TlsNames(NamedTuple):
@@ -94,6 +105,7 @@ def find_tls_trouble(target: TlsTarget, seconds: float) -> str | None:
 def find_tls_server(target: TlsTarget, seconds: float) -> str | None:
     """The sentence for a plain connection to a port at which the server uses TLS; None if it does not."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = ClosingSocket
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
@@ -134,6 +146,7 @@ def _make_context(target: TlsTarget) -> ssl.SSLContext:
                 reason = getattr(error, "strerror", None) or "not a path"
                 raise ValueError(f"{option}={file!r} cannot be read ({reason})") from None
     context = ssl.create_default_context()
+    context.sslsocket_class = ClosingSocket
     context.check_hostname = target.verifies and target.checks_host
     context.verify_mode = ssl.CERT_REQUIRED if target.verifies else ssl.CERT_NONE
     if target.ca_file is not None:
