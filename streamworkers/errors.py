@@ -60,7 +60,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = _find_near(name, names)
+        near = find_near(name, names)
         if near is not None:
             hint = f"did you mean {near!r}?"
         elif not names:
@@ -73,7 +73,7 @@ class UnknownNameError(UsageError):
         self.kind, self.name = kind, name
 
 
-def _find_near(name: str, names: Sequence[str]) -> str | None:
+def find_near(name: str, names: Sequence[str]) -> str | None:
     """The nearest of some names, also if only the case of its letters is other; None if none is near."""
     if near := difflib.get_close_matches(name, names, n=1):
         return near[0]

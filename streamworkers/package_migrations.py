@@ -4,7 +4,6 @@ A package has its own numbers, from 1 on. What an older release of it does not k
 two releases of a package share a database.
 """
 
-import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
@@ -12,9 +11,9 @@ from importlib.resources import files
 from streamworkers.database import Connection
 from streamworkers.errors import MigrationError
 from streamworkers.migration_files import Migration, apply_migration, read_migrations
+from streamworkers.names import RULES
 
 ENTRY_POINT_GROUP = "streamworkers.migrations"
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 _RECORD = "INSERT INTO package_migrations (package, number, name, checksum) VALUES (%s, %s, %s, %s)"
 
 
@@ -56,7 +55,7 @@ def show_migration(package: str, migration: Migration) -> str:
 def _read_files() -> Iterator[tuple[str, Migration]]:
     points: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP)):
-        if not _NAME.match(point.name):
+        if not RULES["job"].accepts(point.name):
             raise MigrationError(
                 f"migrations {point.name!r} ({point.value}) have a name that is not lower-case letters,"
                 " digits and _, at most 64"

@@ -267,7 +267,7 @@ def _count(valid: _Valid, until: datetime) -> int:
 
 @contextmanager
 def _killing(own: Connection, statements: int) -> Iterator[None]:
-    """Cut the connection of whoever executes the statement of that number, but the simulation's own."""
+    """Cut the connection that executes the statement of that number, but the simulation's own."""
     execute: Callable[..., Any] = psycopg.Cursor.execute
     left = statements
 

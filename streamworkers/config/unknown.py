@@ -1,10 +1,10 @@
 """Environment variables with the project's prefix that mean nothing: most of them are slips."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 
 from streamworkers.config.renamed import RENAMED
 from streamworkers.config.settings import PREFIX, Settings
+from streamworkers.errors import find_near
 
 # Variables of the compose file, of Grafana and of programs that call the HTTP API, which share its environment.
 _OF_OTHERS = ("ALERT_ADDRESSES", "ALERT_WEBHOOK_URL", "API_TOKEN", "PROMETHEUS_URL")
@@ -18,6 +18,6 @@ def find_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
         name = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or name in known or name.startswith(_PREFIX_OF_OTHERS):
             continue
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+        near = find_near(name, sorted(known))
+        hint = f"; did you mean {PREFIX}{near}?" if near else ""
         yield f"{variable} is no setting of streamworkers, and is ignored{hint}"

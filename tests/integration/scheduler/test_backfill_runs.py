@@ -1,4 +1,4 @@
-"""Backfills: each tick of a period gets one successful run, a few at once, whoever drives and whatever dies."""
+"""Backfills: each tick of a period gets one successful run, a few at once, also with several drivers and kills."""
 
 from collections import Counter
 from collections.abc import Callable
