@@ -7,6 +7,8 @@ notified of rejected ones.
 from dataclasses import dataclass
 from typing import Literal
 
+from psycopg_pool import ConnectionPool
+
 from scheduler.message_notices import Rejection, notify_rejected
 from streamworkers.config import Settings
 from streamworkers.database import Connection
@@ -89,6 +91,21 @@ class MessageRecord:
             notify_rejected(connection, Rejection(message.raw, message.source, outcome.reason, outcome.detail))
         if outcome.state == "rejected" or (outcome.state, outcome.reason) == ("repeated", "content"):
             ledger.add_events(connection, [_make_event(message, outcome, entry)])
+
+    def reject(
+        self,
+        pool: "ConnectionPool[Connection]",
+        message: ReceivedMessage,
+        subject: MessageSubject,
+        reason: str,
+        detail: str,
+    ) -> MessageResult:
+        """Record that a message is rejected, unless it has its row already."""
+        with pool.connection() as connection, connection.transaction():
+            if not self.begin(connection, message, subject):
+                return DUPLICATE
+            self.end(connection, message, subject, MessageOutcome("rejected", reason, detail))
+        return MessageResult("rejected", reason, detail)
 
 
 def _make_event(message: ReceivedMessage, outcome: MessageOutcome, entry: HistoryEntry) -> Event:

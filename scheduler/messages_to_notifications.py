@@ -58,14 +58,14 @@ class MessagesToNotifications:
                 )
                 result = self._notify(connection, message, subject, asked)
         except RejectedError as error:
-            result = self._reject(message, subject, error.reason, str(error))
+            result = self.record.reject(self.pool, message, subject, error.reason, str(error))
         except UnknownNameError as error:
-            result = self._reject(message, subject, "unknown_user", str(error))
+            result = self.record.reject(self.pool, message, subject, "unknown_user", str(error))
         except Exception as error:  # a message must not stop its listener
             if find_fault(error) is not None:
                 raise
             log.exception("message_failed", source=source, error=describe(error))
-            result = self._reject(message, subject, "internal_error", describe(error))
+            result = self.record.reject(self.pool, message, subject, "internal_error", describe(error))
         self.metrics.messages.labels(source, result.kind, result.reason).inc()
         log.info("message_taken", source=source, outcome=result.kind, reason=result.reason, detail=result.detail)
         return result
@@ -83,13 +83,6 @@ class MessagesToNotifications:
             return MessageResult("repeated", outcome.reason, outcome.detail)
         self.on_new()
         return MessageResult("notified", outcome.reason, f"notification {outcome.notification_id}")
-
-    def _reject(self, message: ReceivedMessage, subject: MessageSubject, reason: str, detail: str) -> MessageResult:
-        with self.pool.connection() as connection, connection.transaction():
-            if not self.record.begin(connection, message, subject):
-                return DUPLICATE
-            self.record.end(connection, message, subject, MessageOutcome("rejected", reason, detail))
-        return MessageResult("rejected", reason, detail)
 
 
 def add_requested(connection: Connection, asked: NotificationRequest) -> MessageOutcome:

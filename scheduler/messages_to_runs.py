@@ -1,6 +1,5 @@
 """Turns messages of other programs into runs, once each, however often a message is sent and by how many read."""
 
-import hashlib
 from dataclasses import dataclass, field
 
 import structlog
@@ -29,7 +28,7 @@ from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.faults import describe, find_fault
-from streamworkers.messages.history import NO_SUBJECT, MessageOutcome, MessageSubject, ReceivedMessage
+from streamworkers.messages.history import NO_SUBJECT, MessageSubject, ReceivedMessage
 
 log = structlog.get_logger()
 
@@ -56,7 +55,7 @@ class MessagesToRuns:
         `sent_at` is when it was sent, or received if that is not known, in Unix seconds.
         """
         message = arrival.make_message(raw, source, sent_at, self.messages.full_name)
-        key, subject = hashlib.sha256(message.raw).digest(), NO_SUBJECT
+        key, subject = message.raw_digest, NO_SUBJECT
         try:
             if raw is None:
                 raise RejectedError("no_message", "the entry has no field `message`")
@@ -66,13 +65,13 @@ class MessagesToRuns:
             result = self._start(message, subject, parse_fields(fields, self.limits))
         except (BadInputError, UnknownNameError) as error:
             reason = error.reason if isinstance(error, RejectedError) else "bad_field"
-            result = self._reject(message, subject, MessageOutcome("rejected", reason, str(error)))
+            result = self._reject(message, subject, reason, str(error))
         except Exception as error:  # a message must not stop its listener
             self._lost.count(key, error)
             if find_fault(error) is not None:
                 raise
             log.exception("message_failed", source=source, error=describe(error))
-            result = self._reject(message, subject, MessageOutcome("rejected", "internal_error", describe(error)))
+            result = self._reject(message, subject, "internal_error", describe(error))
         self.metrics.messages.labels(source, result.kind, result.reason).inc()
         log.info(
             "message_taken",
@@ -118,13 +117,10 @@ class MessagesToRuns:
             set_submitted(self.messages, connection, Submission(job_id, run), self.status_ttl_seconds)
         enqueue_committed(connection, self.streams, run)
 
-    def _reject(self, message: ReceivedMessage, subject: MessageSubject, outcome: MessageOutcome) -> MessageResult:
+    def _reject(self, message: ReceivedMessage, subject: MessageSubject, reason: str, detail: str) -> MessageResult:
         """Record and report why a message was rejected, and set the status of its job."""
-        with self.pool.connection() as connection, connection.transaction():
-            if not self.record.begin(connection, message, subject):
-                return DUPLICATE
-            self.record.end(connection, message, subject, outcome)
-        if subject.job_id is not None:
-            fields = {"status": "failed", "message": outcome.detail[:500]}
+        result = self.record.reject(self.pool, message, subject, reason, detail)
+        if result is not DUPLICATE and subject.job_id is not None:
+            fields = {"status": "failed", "message": detail[:500]}
             self.messages.set_status(subject.job_id, fields, self.status_ttl_seconds, only_new=True)
-        return MessageResult("rejected", outcome.reason, outcome.detail)
+        return result

@@ -92,7 +92,7 @@ def compare_ticks(
     period: TickPeriod,
     is_decided: Callable[[Tick], bool],
 ) -> TickAccount:
-    """TickAccount for a period. Ticks and rows are in order; those of a day before and after it may be among them.
+    """Account for the ticks of a period. Ticks and rows are in order; those of a day around it may be among them.
 
     Raises BadInputError for more than `MOST_TICKS`.
     """
@@ -159,7 +159,7 @@ def _match(ticks: Iterator[Tick], records: Iterable[TickRecord]) -> _Unmatched:
 
 
 def _note_extra(account: TickAccount, timing: Timing, record: TickRecord, ticking: set[date]) -> None:
-    """TickAccount for a row without a tick: of a session that ticks twice, or that ticks now outside of its timing."""
+    """Account for a row without a tick: of a session that ticks twice, or that ticks now outside of its timing."""
     if record.session in ticking:
         account.note(Difference("doubled", *record))
     elif _has_tick(timing, record.session):

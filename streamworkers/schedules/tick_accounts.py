@@ -1,4 +1,4 @@
-"""Reads the timings and ticks of schedules, and accounts for them: for `schedules audit`, the metric and the doctor."""
+"""Reads the timings and ticks of schedules, and accounts for them: for `schedules audit` and the metric."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ def set_unaccounted(connection: Connection, schedule_id: int, count: int) -> boo
 def _account_for_timings(
     connection: Connection, found: ScheduleAccount, schedule_id: int, rows: list[Row], period: TickPeriod
 ) -> None:
-    """TickAccount for timings of one schedule that are alike, so that a session ticks once also around a pause."""
+    """Account for timings of one schedule that are alike, so that a session ticks once also around a pause."""
     first = rows[0]
     kept_from = max((row["kept_from"] for row in rows if row["kept_from"] is not None), default=period.since)
     if kept_from > period.since:
