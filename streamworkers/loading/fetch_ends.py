@@ -136,4 +136,4 @@ class FetchEnds:
         if isinstance(error, StopRunError):
             self._threads.stop()
         elif isinstance(error, PlanError):
-            self._threads.note_not_included(fetch, str(error))
+            self._threads.note_not_included(fetch)

@@ -36,6 +36,8 @@ class FetchThreads:
         self._answered: set[str] = set()
         self._troubled: list[tuple[Fetch, CallFailure]] = []
         self._rejected_by_plan: Counter[str] = Counter()
+        self._not_included: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def run(
         self, fetches: Sequence[tuple[Fetch, Provider]], saved: Mapping[str, Collection[CheckpointPage]]
@@ -73,11 +75,11 @@ class FetchThreads:
         for fetch, failure in self._troubled:
             yield fetch, failure._replace(is_answered_since=self._answered_at > failure.failed_at)
 
-    def note_not_included(self, fetch: Fetch, reason: str) -> None:
-        """Note that the plan does not include a fetch; after several in a timeframe the rest of it is not asked for."""
+    def note_not_included(self, fetch: Fetch) -> None:
+        """Note for the batches that follow that the plan does not include a timeframe, if that is known by now."""
         name = fetch.request.timeframe.name
-        self._rejected_by_plan[name] += 1
-        if name not in self._answered and self._rejected_by_plan[name] == _ENOUGH_REJECTIONS:
+        reason = self._not_included.get(name)
+        if reason is not None and self._scope.notes.reason_to_stop(name) is None:
             self._scope.notes.write_stop(name, reason)
 
     def _fetch(
@@ -87,13 +89,27 @@ class FetchThreads:
         begun = time.monotonic()
         if self._stop.is_set() or self._is_away() or begun - self._started > BEGIN_SECONDS:
             raise StoppedError("not begun in time")
-        if reason := self._scope.notes.reason_to_stop(fetch.request.timeframe.name):
+        name = fetch.request.timeframe.name
+        if reason := self._not_included.get(name) or self._scope.notes.reason_to_stop(name):
             raise PlanError(reason)
         try:
             with calling_for(self._scope.purpose_of(fetch)):
                 return self._fetch_history(fetch, provider, checkpoint)
+        except PlanError as error:
+            self._count_rejection(name, str(error))
+            raise
         finally:
             self._times[fetch.key] = (begun, time.monotonic())
+
+    def _count_rejection(self, timeframe: str, reason: str) -> None:
+        """Count a rejection by the plan; after several in a timeframe the rest of it is not asked for.
+
+        The threads count, because many of them may have ended before the first result is looked at.
+        """
+        with self._lock:
+            self._rejected_by_plan[timeframe] += 1
+            if timeframe not in self._answered and self._rejected_by_plan[timeframe] == _ENOUGH_REJECTIONS:
+                self._not_included[timeframe] = reason
 
     def _fetch_history(
         self, fetch: Fetch, provider: Provider, checkpoint: Collection[CheckpointPage]
