@@ -105,6 +105,7 @@ READERS = {
     "streamworkers/alerts/store/": "the series that alerts are about, and what changed in them",
     "streamworkers/notifications/store/": "alerts of users, events that become notifications, items, linked chats",
     "streamworkers/engine/ledger/run_pages.py": "the users who exist",
+    "streamworkers/testing/": "what a test asserts of the ledger",
     "scheduler/status.py": "the time of a run, for its status hash",
 }
 OWNERS_OF_TABLES = {table: modules for tables, modules in OWNERS.items() for table in tables.split()}

@@ -68,6 +68,14 @@ def prepare_request(connection: Connection, job: Job[Any], request: RunRequest) 
     """
     checked = check_request(job, request)
     prepared = _call_prepare(connection, job, checked) if has_own_prepare(job) else checked
+    return require_prepared(job, checked, prepared)
+
+
+def require_prepared(job: Job[Any], checked: RunRequest, prepared: object) -> RunRequest:
+    """Return what a job's `prepare` has made of a checked request.
+
+    Raises TypeError if it is no request, and BadInputError for items that break a rule.
+    """
     if not isinstance(prepared, RunRequest):
         raise TypeError(f"prepare of job {job.name!r} returned {prepared!r}, not a RunRequest")
     if prepared.symbols is not checked.symbols or prepared.timeframes is not checked.timeframes:
