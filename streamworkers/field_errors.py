@@ -57,6 +57,8 @@ def word_rule(error: Mapping[str, Any], known: Collection[str] = (), patterns: M
         return f"it is not {(patterns or {}).get(pattern, f'of the form {pattern}')}"
     if kind in ("literal_error", "enum"):
         return f"it is not {str(context['expected']).replace(chr(39), '')}"
+    if kind in _LIMITS and str(error["input"]).lower() == "nan":
+        return _TYPES["finite_number"]
     if kind in _LIMITS:
         return _LIMITS[kind].format(**context)
     return _TYPES.get(kind) or _KINDS.get(kind.partition("_")[0]) or str(error["msg"])

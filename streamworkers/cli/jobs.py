@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from streamworkers.cli.files import write_file
+from streamworkers.cli.jobs_read import list_jobs, show_job
 from streamworkers.cli.session import Session
 from streamworkers.client.caller_connection import run_on
 from streamworkers.client.sql_door import SqlDoor
@@ -13,9 +14,13 @@ from streamworkers.client.stubs import write_stubs
 from streamworkers.errors import BadInputError
 
 
-@click.group(short_help="Jobs: write their types for programs.")
+@click.group(short_help="Jobs: list, show, write their types for programs.")
 def jobs() -> None:
-    """Jobs as the processes of the pool have recorded them."""
+    """Jobs that are installed here, and as the processes of the pool have recorded them."""
+
+
+jobs.add_command(list_jobs)
+jobs.add_command(show_job)
 
 
 @jobs.command(short_help="Write a Python module with the types of parameters.")

@@ -5,6 +5,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
+# The four times had names without the prefix before there was one; these still work.
+BARE_VARIABLES = (
+    "job_indicator_calc_time",
+    "job_pattern_detection_time",
+    "job_maintenance_time",
+    "job_cleanup_time",
+)
 ClockTime = Annotated[str, Field(pattern=r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$")]
 
 
@@ -74,9 +81,8 @@ class SchedulingSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_bare_job_times(cls, values: Any) -> Any:
-        # The four times had these names before there was a prefix.
-        for name in cls.model_fields:
-            bare = os.environ.get(name.upper(), "") if name.startswith("job_") and name.endswith("_time") else ""
+        for name in BARE_VARIABLES:
+            bare = os.environ.get(name.upper(), "")
             if bare and name not in values:
                 values[name] = bare
         return values

@@ -1,6 +1,7 @@
 """Environment variables with the project's prefix that mean nothing: most of them are slips."""
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from streamworkers.config.renamed import RENAMED
 from streamworkers.config.settings import PREFIX, Settings
@@ -11,13 +12,23 @@ _OF_OTHERS = ("ALERT_ADDRESSES", "ALERT_WEBHOOK_URL", "API_TOKEN", "PROMETHEUS_U
 _PREFIX_OF_OTHERS = "GRAFANA_"
 
 
-def find_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each variable that is no setting, with the setting of the nearest name."""
+class UnknownVariable(NamedTuple):
+    """A variable that is no setting, and the setting of the nearest name, if one is near."""
+
+    variable: str
+    nearest: str | None
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.nearest}?" if self.nearest else ""
+        return f"{self.variable} is no setting of streamworkers, and is ignored{hint}"
+
+
+def find_unknown_variables(environment: Mapping[str, str]) -> Iterator[UnknownVariable]:
+    """Yield the variables that are no settings, in alphabetical order; as a text, each is a sentence."""
     known = {*map(str.upper, Settings.model_fields), *_OF_OTHERS, *(old.removeprefix(PREFIX) for old in RENAMED)}
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or name in known or name.startswith(_PREFIX_OF_OTHERS):
             continue
         near = find_near(name, sorted(known))
-        hint = f"; did you mean {PREFIX}{near}?" if near else ""
-        yield f"{variable} is no setting of streamworkers, and is ignored{hint}"
+        yield UnknownVariable(variable, f"{PREFIX}{near}" if near else None)

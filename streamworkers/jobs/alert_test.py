@@ -35,10 +35,10 @@ class AlertTestParameters(JobParameters):
 
 
 class AlertTest(Job[AlertTestParameters]):
-    """One item for each symbol; it writes nothing but its results, and decides as the job `alerts` does.
+    """Tries an alert on stored bars: decides as the job `alerts` does, and writes nothing but its results.
 
-    A result has what happened at the newest bars, oldest first, up to `decisions` of them. What cannot be tried, such
-    as a symbol without bars, has a `note` instead: nothing is wrong with the pool.
+    One item for each symbol. A result has what happened at the newest bars, oldest first, up to `decisions` of them.
+    What cannot be tried, such as a symbol without bars, has a `note` instead: nothing is wrong with the pool.
     """
 
     name: ClassVar[str] = "alert_test"

@@ -28,10 +28,11 @@ from streamworkers.market.calendar.timeframes import timeframe_named
 
 
 class Alerts(Job[JobParameters, SymbolWork | None]):
-    """One item for each symbol, in one timeframe.
+    """Decides the alerts about changed series.
 
-    `execute` reads bars and computes columns; `save` locks the marks of its symbols, and decides the bars after them.
-    So two runs about one symbol take turns, and the later one finds nothing to do.
+    One item for each symbol, in one timeframe. `execute` reads bars and computes columns; `save` locks the marks of its
+    symbols, and decides the bars after them. So two runs about one symbol take turns, and the later one finds nothing
+    to do.
     """
 
     name: ClassVar[str] = "alerts"

@@ -54,7 +54,7 @@ class AnalysisParameters(JobParameters):
 
 
 class Analysis(Job[AnalysisParameters]):
-    """Indicators and patterns of every symbol at its newest closed bar."""
+    """Computes indicators and patterns of every symbol at its newest closed bar."""
 
     name: ClassVar[str] = "analysis"
     queue: ClassVar[str] = "analysis"
@@ -169,14 +169,14 @@ class Analysis(Job[AnalysisParameters]):
 
 
 class Indicators(Analysis):
-    """The job `indicators`: the analysis without patterns."""
+    """Computes the indicators of every symbol: the analysis without patterns."""
 
     name: ClassVar[str] = "indicators"
     with_patterns: ClassVar[bool] = False
 
 
 class Patterns(Analysis):
-    """The job `patterns`: the analysis without indicators."""
+    """Detects the patterns of every symbol: the analysis without indicators."""
 
     name: ClassVar[str] = "patterns"
     with_indicators: ClassVar[bool] = False

@@ -33,7 +33,7 @@ class CacheParameters(JobParameters):
 
 
 class CacheMaintenance(Job[CacheParameters]):
-    """One item for each of `PARTS`."""
+    """Reloads universes in every process, warms PostgreSQL's cache, and reports universes that are too small."""
 
     name: ClassVar[str] = "cache_maintenance"
     queue: ClassVar[str] = "maintenance"

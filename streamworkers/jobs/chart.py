@@ -63,7 +63,7 @@ class Charted(NamedTuple):
 
 
 class Chart(Job[ChartParameters, Charted]):
-    """One item: the symbol. `save` writes the answer, so that it is sent once."""
+    """Draws the chart that a user of the bot asked for; `save` writes the answer, so that it is sent once."""
 
     name: ClassVar[str] = "chart"
     queue: ClassVar[str] = "notify"

@@ -139,7 +139,7 @@ def clean(
 
 
 class DatabaseCleanup(Job[CleanupParameters]):
-    """One item for each of `PARTS`.
+    """Deletes rows that are older than their retention.
 
     Rows are deleted in `execute`, not in `save`: deleting again has no effect, and a long deletion is no single commit.
     """

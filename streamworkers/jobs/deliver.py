@@ -21,9 +21,10 @@ _MOST_SECONDS = 60.0  # of one batch; what is left then is executed with the nex
 
 
 class Deliver(Job[JobParameters]):
-    """Its runs are made by schedulers, of deliveries that wait (`scheduler/delivery_runs.py`).
+    """Sends waiting deliveries through their channels.
 
-    Each delivery is claimed, called and recorded on its own; nothing is left for `save`.
+    Its runs are made by schedulers (`scheduler/delivery_runs.py`). Each delivery is claimed, called and recorded on its
+    own; nothing is left for `save`.
     """
 
     name: ClassVar[str] = "deliver"

@@ -16,7 +16,7 @@ from streamworkers.engine.registry import installed_jobs
 
 
 class HealthCheck(Job[Thresholds]):
-    """The job `health_check`; its only item is `system`."""
+    """Checks the pool as `streamworkers doctor` does, and keeps what it finds; its only item is `system`."""
 
     name: ClassVar[str] = "health_check"
     queue: ClassVar[str] = "maintenance"

@@ -29,7 +29,7 @@ class BotCommandParameters(JobParameters):
 
 
 class BotCommand(Job[BotCommandParameters, BotCommandParameters]):
-    """One item: the command. `save` executes it and writes its answer, so that both happen once."""
+    """Executes a command of the bot that takes long; `save` writes its answer, so that both happen once."""
 
     name: ClassVar[str] = "bot_command"
     queue: ClassVar[str] = "notify"

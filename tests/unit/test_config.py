@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from streamworkers.config import Settings, load_settings
 from streamworkers.config.renamed import RENAMED, rename_variables
+from streamworkers.config.settings import _PATTERNS
 from streamworkers.config.unknown import find_unknown_variables
 from streamworkers.errors import UsageError
 
@@ -39,21 +40,21 @@ def test_every_setting_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("key_prefix", "a b", "should match pattern"),
-        ("key_prefix", "x" * 65, "should match pattern"),
-        ("lease_seconds", "0.1", "greater than or equal to 0.2"),
-        ("lease_seconds", "nan", "less than or equal to 3600"),
-        ("lease_seconds", "soon", "valid number"),
-        ("target_batch_seconds", "0", "greater than 0"),
-        ("grace_seconds", "-1", "greater than or equal to 0"),
-        ("retry_base_seconds", "0", "greater than 0"),
-        ("retry_cap_seconds", "86401", "less than or equal to 86400"),
-        ("entry_max_bytes", "1.5", "valid integer"),
-        ("entry_max_bytes", "255", "greater than or equal to 2048"),
-        ("statement_timeout_seconds", "inf", "less than or equal to 3600"),
-        ("reconcile_seconds", "-5", "greater than 0"),
-        ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
-        ("log_format", "xml", "'auto', 'console' or 'json'"),
+        ("key_prefix", "a b", "it is not 1 to 64 letters, digits and _ . : -"),
+        ("key_prefix", "x" * 65, "it is not 1 to 64 letters, digits and _ . : -"),
+        ("lease_seconds", "0.1", "it is not at least 0.2"),
+        ("lease_seconds", "nan", "it is not a finite number"),
+        ("lease_seconds", "soon", "it is not a number"),
+        ("target_batch_seconds", "0", "it is not more than 0"),
+        ("grace_seconds", "-1", "it is not at least 0"),
+        ("retry_base_seconds", "0", "it is not more than 0"),
+        ("retry_cap_seconds", "86401", "it is not at most 86400"),
+        ("entry_max_bytes", "1.5", "it is not a whole number"),
+        ("entry_max_bytes", "255", "it is not at least 2048"),
+        ("statement_timeout_seconds", "inf", "it is not at most 3600"),
+        ("reconcile_seconds", "-5", "it is not more than 0"),
+        ("log_level", "loud", "it is not debug, info, warning or error"),
+        ("log_format", "xml", "it is not auto, console or json"),
     ],
 )
 def test_a_bad_value_is_rejected_with_variable_value_and_rule(
@@ -188,10 +189,21 @@ def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
         ("STREAMWORKERS_LEASE_SECOND", "STREAMWORKERS_XYZZY", "STREAMWORKERS_REDIS_URL", "STREAMWORKERS_API_TOKEN"), "1"
     )
     environment |= {"STREAMWORKERS_GRAFANA_DATABASE_USER": "me", "STREAM": "", next(iter(RENAMED)): "1"}
-    assert list(find_unknown_variables(environment)) == [
+    assert list(map(str, find_unknown_variables(environment))) == [
         (
             "STREAMWORKERS_LEASE_SECOND is no setting of streamworkers, and is ignored;"
             " did you mean STREAMWORKERS_LEASE_SECONDS?"
         ),
         "STREAMWORKERS_XYZZY is no setting of streamworkers, and is ignored",
     ]
+
+
+def test_every_pattern_of_a_setting_has_words() -> None:
+    patterns = {
+        pattern
+        for field in Settings.model_fields.values()
+        for each in field.metadata
+        if (pattern := getattr(each, "pattern", None)) is not None
+    }
+    assert patterns
+    assert patterns == _PATTERNS.keys()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
@@ -50,6 +51,14 @@ class JobType(NamedTuple):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class RecordedJob(NamedTuple):
+    """A job as processes of one release of the pool have it, and when one of them was seen with it last."""
+
+    type: JobType
+    release: str
+    seen_at: datetime
+
+
 def record_job_types(connection: Connection, types: Iterable[JobType], release: str) -> None:
     """Record that these jobs are installed in a process of this release."""
     for each in sorted(types, key=lambda one: one.name):
@@ -89,6 +98,15 @@ def read_job_types(connection: Connection, name: str | None = None) -> list[JobT
         (name, name),
     )
     return [JobType(*row) for row in rows]
+
+
+def read_recorded_jobs(connection: Connection) -> list[RecordedJob]:
+    """Return all jobs that processes of the pool have, by name, those that were seen last first."""
+    rows = connection.execute(
+        "SELECT name, queue, max_attempts, params_schema, item_kind, notifies_failure, needs_bars, release, seen_at"
+        " FROM job_types ORDER BY name, seen_at DESC"
+    )
+    return [RecordedJob(JobType(*row[:-2]), *row[-2:]) for row in rows]
 
 
 def list_known_jobs(connection: Connection) -> set[str]:

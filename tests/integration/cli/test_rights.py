@@ -32,6 +32,7 @@ _BARS = "symbol,date,open,high,low,close,volume\nAAA,2025-11-03,10,11,9,10.5,100
 _UNIVERSE = "universe,symbol\ntwo,AAA\ntwo,BBB\n"
 # With services of their own, or without any.
 _NEEDS_NOTHING = {
+    "config show",
     "demo",
     "embedded env",
     "embedded start",
@@ -121,6 +122,8 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "rejected purge --all --yes", 0),
     ("owner", "SQL INSERT INTO job_types VALUES ('noop', 'x', '1', 'bench', 3, '{}', 'symbol')", 0),
     ("viewer", "jobs stubs", 0),
+    ("viewer", "jobs list", 0),
+    ("viewer", "jobs show ledger_entry", 0),
     ("operator", "schedules install-defaults", 0),
     ("operator", "schedules add job --job noop --symbols A --cron @daily", 0),
     ("operator", "schedules edit job --symbols B", 0),
