@@ -3,6 +3,7 @@
 import click
 
 from streamworkers.actor import Actor
+from streamworkers.cli.missing_settings import warn_of_missing_channel_setting
 from streamworkers.cli.session import Session, json_option, parse_parameters, print_json, print_table
 from streamworkers.errors import UnknownNameError
 from streamworkers.notifications.channels.registry import load_channels
@@ -45,6 +46,7 @@ def add(channel: str, address: str, name: str | None, words: tuple[str, ...], us
     checked = channels[channel].check_address(address, parse_parameters(words))
     with session.database() as connection:
         added = add_endpoint(connection, Actor(user), channel, checked, name)
+    warn_of_missing_channel_setting(channels[channel], checked)
     _print_outcome(added.name, "added", as_json)
 
 

@@ -4,6 +4,7 @@ import click
 
 from streamworkers.admin.runs import start
 from streamworkers.cli.as_of import as_of_option
+from streamworkers.cli.missing_settings import warn_of_missing_provider_setting
 from streamworkers.cli.run_target import require_fitting_target
 from streamworkers.cli.session import (
     Session,
@@ -76,6 +77,7 @@ def enqueue(
             universe=universe,
         )
         run, is_new = start(connection, streams, registry, request)
+        warn_of_missing_provider_setting(session.settings, run)
         if universe is None:
             warn_of_unknown_symbols(connection, registry[job], names)
         if wait:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from streamworkers.admin.runs import start
-from streamworkers.cli.session import Day, Session, json_option, parse_words, timeout_option
+from streamworkers.cli.missing_settings import warn_of_missing_provider_setting
+from streamworkers.cli.session import Day, Number, Session, json_option, parse_words, timeout_option
 from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
@@ -34,9 +35,7 @@ _LONG_MINUTES = 10
     show_default=True,
     help="Some of 1min, hour, day, week and month, separated by commas.",
 )
-@click.option(
-    "--years", type=click.FloatRange(0, 100, min_open=True), help="Load this many years up to --to; 0.02 is a week."
-)
+@click.option("--years", type=Number(0, 100, min_open=True), help="Load this many years up to --to; 0.02 is a week.")
 @click.option("--from", "first", type=Day, help="First day to load, in New York.")
 @click.option("--to", "last", type=Day, help="Last day to load, in New York.  [default: today]")
 @click.option(
@@ -88,6 +87,7 @@ def load(
             universe=universe,
         )
         run, is_new = start(connection, streams, registry, request)
+        warn_of_missing_provider_setting(session.settings, run)
         if not as_json:
             _announce(run, len(names), universe, is_new=is_new)
         if wait:

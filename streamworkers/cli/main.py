@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except UsageError as error:
         _fail(str(error), EXIT_USAGE)
@@ -134,6 +134,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(*failure)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    if isinstance(error, click.UsageError):
+        from streamworkers.cli.usage_errors import word_usage_error
+
+        error = word_usage_error(error)
+    error.show()
 
 
 def _database_failure(error: Exception) -> tuple[str, int] | None:

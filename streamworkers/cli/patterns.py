@@ -2,7 +2,7 @@
 
 import click
 
-from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
+from streamworkers.cli.session import Number, Session, json_option, limit_option, print_json, print_table
 from streamworkers.market.calendar.moments import show_bar_time
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.results import definitions
@@ -16,9 +16,7 @@ def patterns() -> None:
 
 @patterns.command(short_help="Show the newest detections.")
 @click.option("--timeframe", default="day", show_default=True, help="Timeframe: 1min, hour, day, week or month.")
-@click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Show only detections with at least this score."
-)
+@click.option("--min-confidence", type=Number(0, 1), default=0.0, help="Show only detections with at least this score.")
 @click.option(
     "--direction", type=click.Choice(["bullish", "bearish", "neutral"]), help="Show only detections of this direction."
 )

@@ -58,16 +58,22 @@ _NUMBER = re.compile(r"-?[\d,.]*")
 Day = click.DateTime(["%Y-%m-%d"])
 
 
-class Seconds(click.FloatRange):
+class Number(click.FloatRange):
+    """A finite number in a range; that of click takes `nan` for one in any."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+class Seconds(Number):
     """A finite number of seconds."""
 
     name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if not math.isfinite(seconds):
-            self.fail(f"{seconds} is not a finite number.", param, ctx)
-        return seconds
 
 
 timeout_option: Callable[[F], F] = click.option(

@@ -18,7 +18,7 @@ from streamworkers.admin.tokens import (
     revoke_token,
     rotate_token,
 )
-from streamworkers.cli.session import Session, json_option, print_json, print_table
+from streamworkers.cli.session import Number, Session, json_option, print_json, print_table
 from streamworkers.users import require_user
 
 _COLUMNS = {
@@ -79,7 +79,7 @@ def list_command(user: str | None, as_json: bool) -> None:
 @token_argument
 @click.option(
     "--grace",
-    type=click.FloatRange(0, 10_080),
+    type=Number(0, 10_080),
     default=GRACE.total_seconds() / 60,
     show_default=True,
     help="Minutes for which the old one is still good.",

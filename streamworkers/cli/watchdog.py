@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import click
 import structlog
 
-from streamworkers.cli.session import Session, json_option, parse_parameters, print_json
+from streamworkers.cli.session import Number, Session, json_option, parse_parameters, print_json
 from streamworkers.diagnosis.watchdog import BoundedLook, Standstill, decide_report, find_standstill
 from streamworkers.engine.host.signals import Signals
-from streamworkers.errors import BadInputError
+from streamworkers.errors import BadInputError, UsageError
 from streamworkers.faults import describe
 from streamworkers.notifications.channels.channel import Address, MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
@@ -28,7 +28,7 @@ _LOOK_SECONDS = 30.0
 @click.option("--setting", "words", multiple=True, metavar="NAME=VALUE", help="A setting of the address.")
 @click.option(
     "--every",
-    type=click.FloatRange(1, 3600),
+    type=Number(1, 3600),
     default=30.0,
     show_default=True,
     help="Seconds from one look to the next.",
@@ -51,6 +51,8 @@ def watchdog(
     if channel is None or address is None:
         raise BadInputError("a watchdog needs --channel and --address: where it reports, without the pool")
     target = find_target(load_channels(session.settings), channel, address, parse_parameters(words))
+    if (missing := target[0].find_missing_setting(target[1])) is not None:
+        raise UsageError(missing)
     signals = Signals()
     signals.install()
     Watching(look, *target).run(signals.wait, every)

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import click
 
-from streamworkers.cli.session import Seconds, Session
+from streamworkers.cli.session import Number, Seconds, Session
 from streamworkers.config import Settings
 from streamworkers.engine.host.start import wait_for_stores
 from streamworkers.engine.registry import installed_jobs
@@ -31,7 +31,7 @@ from streamworkers.market.targets import MarketTargets
 @click.option("--max-items", type=click.IntRange(1), help="Replace a worker after this many items.")
 @click.option(
     "--max-memory-mb",
-    type=click.FloatRange(32),
+    type=Number(32),
     help="Kill and replace a worker that uses more memory; what it shares with the others does not count.",
 )
 @click.option("--grace-seconds", type=Seconds(0), help="Seconds after SIGTERM to finish the current batches.")

@@ -58,6 +58,7 @@ class _Values(BaseModel):
         ({"count": "soon"}, "it is not a whole number"),
         ({"count": 1.5}, "it is not a whole number"),
         ({"count": None}, "it is not a whole number"),
+        ({"share": float("nan")}, "it is not a finite number"),
         ({"count": 0}, "it is not at least 1"),
         ({"count": 10}, "it is not at most 9"),
         ({"above": 0}, "it is not more than 0"),

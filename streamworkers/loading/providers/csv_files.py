@@ -42,6 +42,7 @@ from streamworkers.market.files.bars_file import read_bars_file
 from streamworkers.market.files.limits import FileLimits
 from streamworkers.market.files.options import ReadOptions
 
+_NO_PATH = "the provider csv needs a folder, a file or a path in STREAMWORKERS_CSV_PATH"
 _FOLDER_LAYOUT = "{timeframe}/{symbol}.csv"
 _FIELDS = 7
 _Stamp: TypeAlias = tuple[int, int, int]
@@ -69,7 +70,7 @@ class CsvFiles(Provider):
     def __init__(self, settings: Settings, calls: Calls = UNCOUNTED) -> None:
         super().__init__(settings, calls)
         if settings.csv_path is None:
-            raise UsageError("the provider csv needs a folder, a file or a path in STREAMWORKERS_CSV_PATH")
+            raise UsageError(_NO_PATH)
         template = settings.csv_path
         try:
             if "{" not in template and Path(template).is_dir():
@@ -84,6 +85,11 @@ class CsvFiles(Provider):
         self._files: dict[tuple[Path, str], _SortedFile] = {}
         self._broken: dict[tuple[Path, str], tuple[_Stamp, Exception]] = {}
         self._lock = threading.Lock()
+
+    @classmethod
+    def find_missing_setting(cls, settings: Settings) -> str | None:
+        """The path of the files, if it is not set."""
+        return _NO_PATH if settings.csv_path is None else None
 
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
         """Yield one page; rows that break a rule are rejected with their line.

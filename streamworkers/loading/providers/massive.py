@@ -27,7 +27,7 @@ from streamworkers.loading.providers.massive_answers import (
     shorten,
 )
 from streamworkers.loading.providers.massive_bars import convert_starts, make_page, whole_results
-from streamworkers.loading.providers.massive_client import MassiveClient
+from streamworkers.loading.providers.massive_client import NO_KEY, MassiveClient
 from streamworkers.loading.providers.provider import (
     UNCOUNTED,
     BadPayloadError,
@@ -66,6 +66,11 @@ class Massive(Provider):
         super().__init__(settings, calls)
         self._client = MassiveClient(settings)
         self.calls_per_minute = settings.massive_calls_per_minute
+
+    @classmethod
+    def find_missing_setting(cls, settings: Settings) -> str | None:
+        """The key of the API, if it is not set."""
+        return NO_KEY if settings.massive_api_key is None else None
 
     def close(self) -> None:
         """Close the connections to the API."""

@@ -26,6 +26,7 @@ T = TypeVar("T")
 _MOST_SKEW_SECONDS = 2.0
 _INVENTED_HEADER = "X-Invented-Bars"  # a fake of the API confesses with it
 _GOOD = frozenset({"OK", "DELAYED"})
+NO_KEY = "the provider massive needs a key in STREAMWORKERS_MASSIVE_API_KEY"
 _KEY = re.compile(r"[!-~]+")  # any other character breaks the header, and the error would show the key
 
 # As objects a page takes ten times the memory of its columns: of the pages of all threads one is unpacked at a time.
@@ -42,7 +43,7 @@ class MassiveClient:
     def __init__(self, settings: Settings) -> None:
         key = settings.massive_api_key
         if key is None:
-            raise UsageError("the provider massive needs a key in STREAMWORKERS_MASSIVE_API_KEY")
+            raise UsageError(NO_KEY)
         self._key = key.get_secret_value()
         if not _KEY.fullmatch(self._key):
             raise UsageError("the key in STREAMWORKERS_MASSIVE_API_KEY is empty or holds blanks, line ends, non-ASCII")

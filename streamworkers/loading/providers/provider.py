@@ -182,6 +182,12 @@ class Provider(ABC):
         self.settings = settings
         self.calls = calls
 
+    @classmethod
+    def find_missing_setting(cls, settings: Settings) -> str | None:
+        """Return a sentence about a setting that the provider cannot work without and that is not set here."""
+        del settings
+        return None
+
     @abstractmethod
     def pages(self, request: BarsRequest, cursor: str | None = None) -> Iterator[Page]:
         """Yield the bars in pages; with the cursor of a page, the pages after it.

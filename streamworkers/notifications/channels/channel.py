@@ -78,6 +78,14 @@ class MessageChannel(ABC):
         """Return what a person may see of it; without secrets."""
         return address.address
 
+    def find_missing_setting(self, address: Address) -> str | None:
+        """Return a sentence about a variable that is not set in this process, and without which it can send nothing.
+
+        `send` raises NotSentError with it, for good: another attempt would not find it set either.
+        """
+        del address
+        return None
+
     @abstractmethod
     def limits(self, address: Address) -> Sequence[Limit]:
         """Return the limits of the provider that a message to this address counts against.

@@ -60,7 +60,7 @@ class Mail(MessageChannel):
 
     def send(self, part: Part, address: Address, *, delivery: UUID, picture: Picture | None) -> str | None:
         """Send one mail. 4yz is a no for now, 5yz for good; without an answer to the end of the mail nobody knows."""
-        account = self._account()
+        account = self._account(address)
         message = write_mail(part, account.sender_header, address.address, delivery, picture)
         try:
             with MailServer(account, self.call_seconds - 5) as server:
@@ -72,15 +72,21 @@ class Mail(MessageChannel):
             raise NoAnswerError(_hide(str(error), address.address, account)) from None
         return str(message["Message-ID"])
 
-    def _account(self) -> MailAccount:
-        settings = self.settings
+    def find_missing_setting(self, address: Address) -> str | None:
+        """The server or the sender, if one is not set."""
         for name in ("smtp_host", "smtp_from"):
-            if getattr(settings, name) is None:
-                raise NotSentError(f"no mail: STREAMWORKERS_{name.upper()} is not set")
-        sender = parseaddr(settings.smtp_from or "")[1]
+            if getattr(self.settings, name) is None:
+                return f"no mail: STREAMWORKERS_{name.upper()} is not set"
+        return None
+
+    def _account(self, address: Address) -> MailAccount:
+        if (missing := self.find_missing_setting(address)) is not None:
+            raise NotSentError(missing, permanent=True)
+        sender = parseaddr(self.settings.smtp_from or "")[1]
         if not _ADDRESS.fullmatch(sender):
-            raise NotSentError("STREAMWORKERS_SMTP_FROM is not an address of mail, as Alerts <alerts@example.com>")
-        return MailAccount.of(settings, sender)
+            wrong = "STREAMWORKERS_SMTP_FROM is not an address of mail, as Alerts <alerts@example.com>"
+            raise NotSentError(wrong, permanent=True)
+        return MailAccount.of(self.settings, sender)
 
 
 def write_mail(part: Part, sender: str, recipient: str, delivery: UUID, picture: Picture | None) -> EmailMessage:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.channels.channel import NotSentError
@@ -22,9 +23,15 @@ def require_reference(what: str, value: object) -> str:
 
 
 def read_reference(reference: str) -> str:
-    """Return what a reference stands for. Raises NotSentError if the variable is not set here."""
-    name = reference.removeprefix("env:")
-    value = os.environ.get(name, "").strip()
-    if not value:
-        raise NotSentError(f"{name} is not set in the environment of this process")
-    return value
+    """Return what a reference stands for. Raises NotSentError, for good, if the variable is not set here."""
+    if (missing := find_unset_reference([reference])) is not None:
+        raise NotSentError(missing, permanent=True)
+    return os.environ[reference.removeprefix("env:")].strip()
+
+
+def find_unset_reference(texts: Iterable[str]) -> str | None:
+    """Return a sentence about the first of some references whose variable is not set here; other texts are none."""
+    for name in (text.removeprefix("env:") for text in texts if is_reference(text)):
+        if not os.environ.get(name, "").strip():
+            return f"{name} is not set in the environment of this process"
+    return None

@@ -17,7 +17,7 @@ from streamworkers.notifications.channels.http import (
     NoAnswerError,
     read_retry_after,
 )
-from streamworkers.notifications.channels.references import read_reference, require_reference
+from streamworkers.notifications.channels.references import find_unset_reference, read_reference, require_reference
 from streamworkers.notifications.content import Part, Picture
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -37,6 +37,10 @@ class SecretWebhook(MessageChannel):
         if options:
             raise BadInputError(f"the channel {self.name} has no setting {min(options)!r}; it has none")
         return Address(require_reference(f"the URL of a webhook of {self.name}", address.strip()), {})
+
+    def find_missing_setting(self, address: Address) -> str | None:
+        """The variable that holds the URL, if it is not set."""
+        return find_unset_reference([address.address])
 
     def send(self, part: Part, address: Address, *, delivery: UUID, picture: Picture | None) -> str | None:
         """Send one part. An answer 5xx leaves open whether it was taken."""
@@ -86,5 +90,5 @@ class SecretWebhook(MessageChannel):
             url = httpx.URL()
         is_safe = url.scheme == "https" or (url.scheme == "http" and url.host in _LOCAL)
         if not is_safe or not url.host or url.userinfo:
-            raise NotSentError(f"what {name} holds is not the URL of a webhook, as https://…")
+            raise NotSentError(f"what {name} holds is not the URL of a webhook, as https://…", permanent=True)
         return url.copy_with(fragment=None)

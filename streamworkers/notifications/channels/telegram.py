@@ -20,6 +20,7 @@ MOST_TEXT = 4096  # UTF-16 units, after tags and entities are read
 MOST_CAPTION = 1024
 _MOST_PARTS = 10
 _CHAT = re.compile(r"-?[1-9]\d{0,18}|@[A-Za-z][A-Za-z0-9_]{3,31}")
+_NO_BOT = "no bot: STREAMWORKERS_TELEGRAM_TOKEN is not set"
 _TOPIC = "message_thread_id"
 # Answers with 400 after which this chat can get nothing any more.
 _GONE = ("chat not found", "group chat was deactivated", "user is deactivated", "peer_id_invalid")
@@ -95,6 +96,11 @@ class Telegram(MessageChannel):
         if self._api is not None:
             self._api.close()
 
+    def find_missing_setting(self, address: Address) -> str | None:
+        """The token of the bot, if it is not set."""
+        del address
+        return _NO_BOT if self.settings.telegram_token is None else None
+
     def _send(self, part: Part, address: Address, photo: bytes | None) -> str | None:
         parameters = {
             "chat_id": address.address,
@@ -113,13 +119,13 @@ class Telegram(MessageChannel):
     def _open_api(self) -> TelegramApi:
         token = self.settings.telegram_token
         if token is None:
-            raise NotSentError("no bot: STREAMWORKERS_TELEGRAM_TOKEN is not set")
+            raise NotSentError(_NO_BOT, permanent=True)
         with self._lock:
             if self._api is None:
                 try:
                     self._api = TelegramApi(token, self.settings.telegram_url, bound=AnswerBound.of(self.settings))
                 except UsageError as error:
-                    raise NotSentError(str(error)) from None
+                    raise NotSentError(str(error), permanent=True) from None
             return self._api
 
     def _bot_bucket(self) -> str:

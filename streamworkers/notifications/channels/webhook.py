@@ -18,7 +18,12 @@ from streamworkers.errors import BadInputError
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
 from streamworkers.notifications.channels.http import AnswerBound, HttpCaller, read_retry_after
 from streamworkers.notifications.channels.public_addresses import PublicBackend
-from streamworkers.notifications.channels.references import is_reference, read_reference, require_reference
+from streamworkers.notifications.channels.references import (
+    find_unset_reference,
+    is_reference,
+    read_reference,
+    require_reference,
+)
 from streamworkers.notifications.channels.text import clean_characters
 from streamworkers.notifications.content import Content, Part, Picture
 
@@ -65,6 +70,10 @@ class Webhook(MessageChannel):
             return address.address
         url = httpx.URL(address.address)
         return f"{url.scheme}://{url.host}/…"
+
+    def find_missing_setting(self, address: Address) -> str | None:
+        """The first variable that is named and not set, of the URL or of a secret."""
+        return find_unset_reference([address.address, *address.settings.get(_SECRET, ())])
 
     def limits(self, address: Address) -> Sequence[Limit]:
         """Return what a receiver should bear, and its host. It is slowed by its answers 429 and 503, and no other."""
@@ -143,7 +152,8 @@ def _read_secret(reference: str) -> bytes:
     try:
         return base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
-        raise NotSentError(f"what follows whsec_ in {reference.removeprefix('env:')} is not base64") from None
+        wrong = f"what follows whsec_ in {reference.removeprefix('env:')} is not base64"
+        raise NotSentError(wrong, permanent=True) from None
 
 
 def _parse(text: str, error: type[BadInputError | NotSentError]) -> httpx.URL:

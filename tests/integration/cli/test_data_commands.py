@@ -153,7 +153,7 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("bars", "import"), "Missing argument 'FILES...'"),
+        (("bars", "import"), "the argument FILES is missing"),
         (("bars", "import", "nowhere.csv"), "'nowhere.csv' does not exist"),
         (("bars", "import", "bars.csv", "--timeframe", "2day"), "timeframe '2day' is not one of 1min, hour, day"),
         (("bars", "import", "bars.csv", "--universe", "a b"), "universe 'a b' is not a name of 1 to 64 letters"),
@@ -165,7 +165,7 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
         (("bars", "import", "bars.csv", "--layout", "x"), "'x' is not one of"),
         (("bars", "import", "bars.csv", "--symbol", "A"), "has a column 'symbol' of symbols; --symbol is for files"),
         (("bars", "import", "empty.csv"), "empty.csv is empty; its first line must name the columns"),
-        (("bars", "synthesize", "--symbols", "0"), "0 is not in the range"),
+        (("bars", "synthesize", "--symbols", "0"), "--symbols '0' is not a whole number from 1 to 100000"),
         (("bars", "synthesize", "--end", "soon"), "'soon' does not match the format"),
         (("bars", "sample", "--universe", ""), "universe '' is not a name of 1 to 64 letters"),
         (("bars", "show", "AAPL", "--timeframe", "x"), "timeframe 'x' is not one of"),
@@ -180,7 +180,7 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
         (("indicators", "enable", "rsi_15"), "no indicator is named 'rsi_15'; did you mean 'rsi_14'?"),
         (("patterns", "disable", "hamer"), "no pattern is named 'hamer'; did you mean 'hammer'?"),
         (("patterns", "recent", "--direction", "up"), "'up' is not one of"),
-        (("patterns", "recent", "--min-confidence", "2"), "2.0 is not in the range"),
+        (("patterns", "recent", "--min-confidence", "2"), "--min-confidence '2' is not a number from 0 to 1"),
         (("results", "AAPL", "--timeframe", "x"), "timeframe 'x' is not one of"),
     ],
 )

@@ -138,6 +138,42 @@ def test_contradictory_options_are_rejected(words: tuple[str, ...], error: str, 
     assert error in answer.err
 
 
+@pytest.mark.parametrize(
+    ("provider", "missing"),
+    [
+        ("massive", "the provider massive needs a key in STREAMWORKERS_MASSIVE_API_KEY"),
+        ("csv", "the provider csv needs a folder, a file or a path in STREAMWORKERS_CSV_PATH"),
+    ],
+)
+def test_a_setting_that_a_provider_lacks_here_is_named_when_the_load_is_asked_for(
+    cli: Run, monkeypatch: pytest.MonkeyPatch, provider: str, missing: str
+) -> None:
+    for variable in ("MASSIVE_API_KEY", "CSV_PATH"):
+        monkeypatch.delenv(f"STREAMWORKERS_{variable}", raising=False)
+    warning = f"warning: {missing}: it is not set here, and a worker without it ends the run"
+    assert warning in cli("load", "--symbols", "A", "--provider", provider).err
+    assert warning in cli("enqueue", "load_ohlcv", "--symbols", "A", "--param", f"provider={provider}").err
+    monkeypatch.setenv("STREAMWORKERS_MASSIVE_API_KEY", "key")
+    monkeypatch.setenv("STREAMWORKERS_CSV_PATH", "/")
+    assert "warning" not in cli("load", "--symbols", "A", "--provider", provider).err
+
+
+def test_a_missing_key_ends_the_run_at_its_first_attempt(
+    cli: Run, worker: Supervisor, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STREAMWORKERS_MASSIVE_API_KEY", raising=False)
+    answer = cli("load", "--symbols", "A,B,C", "--provider", "massive", *wait_for(60))
+    assert answer.code == 1
+    (status, reason) = connection.execute("SELECT status, reason FROM runs").fetchone() or ("", "")
+    assert (status, reason) == (
+        "FAILED",
+        "UsageError: the provider massive needs a key in STREAMWORKERS_MASSIVE_API_KEY",
+    )
+    items = connection.execute("SELECT status, attempt FROM run_items ORDER BY status").fetchall()
+    assert sorted(status for status, _ in items) == ["cancelled", "cancelled", "failed"]
+    assert max(attempt for _, attempt in items) <= 1
+
+
 def test_a_range_that_ends_before_it_begins_is_rejected(cli: Run) -> None:
     answer = cli("bars", "gaps", "A", "--from", "2025-02-01", "--to", "2025-01-01")
     assert (answer.code, answer.err) == (2, "Error: --from 2025-02-01 is after --to 2025-01-01\n")

@@ -91,7 +91,7 @@ def test_messages_are_listed_by_state_channel_and_time_and_shown_with_their_cont
         (("show", "7"), "no message has the id 7: see `streamworkers messages list`"),
         (("replay", "7"), "no message has the id 7: see `streamworkers messages list`"),
         (("list", "--channel", "tickstock.jobs"), "no channel is named 'tickstock.jobs'"),
-        (("list", "--state", "refused"), "'refused' is not one of 'accepted', 'repeated', 'ignored', 'rejected'"),
+        (("list", "--state", "refused"), "--state 'refused' is not one of accepted, repeated, ignored, rejected"),
         (("list", "--since", "soon"), "'soon'"),
     ],
 )

@@ -64,6 +64,40 @@ def test_rejected_events_are_listed_with_their_reason(cli: Run, connection: Conn
     assert (row["reason"], row["payload"]) == ("no object", [1])
 
 
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (("telegram", "5"), "no bot: STREAMWORKERS_TELEGRAM_TOKEN is not set"),
+        (("mail", "me@example.org"), "no mail: STREAMWORKERS_SMTP_HOST is not set"),
+        (("slack", "env:SLACK_URL"), "SLACK_URL is not set in the environment of this process"),
+        (
+            ("webhook", "https://example.org", "--setting", "secret=env:HOOK_SECRET"),
+            "HOOK_SECRET is not set in the environment of this process",
+        ),
+    ],
+)
+def test_a_setting_that_a_channel_lacks_here_is_named_when_an_endpoint_is_added(
+    cli: Run, connection: Connection, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], missing: str
+) -> None:
+    variables = {
+        "STREAMWORKERS_TELEGRAM_TOKEN": "123456:token",
+        "STREAMWORKERS_SMTP_HOST": "127.0.0.1",
+        "STREAMWORKERS_SMTP_FROM": "a@example.org",
+        "SLACK_URL": "https://example.org/x",
+        "HOOK_SECRET": "secret",
+    }
+    for variable in variables:
+        monkeypatch.delenv(variable, raising=False)
+    answer = cli("endpoints", "add", *words)
+    assert (answer.code, answer.err) == (0, f"warning: {missing}: a worker without it sends nothing\n")
+    watchdog = cli("watchdog", "--channel", words[0], "--address", *words[1:])
+    assert (watchdog.code, watchdog.err) == (2, f"Error: {missing}\n"), "it sends itself"
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert cli("endpoints", "remove", words[0]).code == 0
+    assert cli("endpoints", "add", *words).err == ""
+
+
 def test_endpoints_are_listed_switched_tested_and_removed(cli: Run, connection: Connection) -> None:
     """A webhook's address is shown without what is secret in it."""
     assert "user local has no endpoint" in cli("endpoints", "list").out

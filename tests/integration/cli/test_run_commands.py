@@ -46,7 +46,7 @@ from submitting import install_jobs, make_preparer, submit
         (("noop", "--symbols", "A", "--timeframe", "2day"), "timeframe '2day' is not one of 1min, hour, day"),
         (("noop", "--symbols", "A", "--timeout", "5"), "--timeout limits --wait: name both"),
         (("noop", "--symbols", "A", "--wait", "--timeout", "nan"), "nan is not a finite number"),
-        (("noop", "--symbols", "A", "--max-attempts", "0"), "0 is not in the range"),
+        (("noop", "--symbols", "A", "--max-attempts", "0"), "--max-attempts '0' is not a whole number from 1 to 100"),
     ],
 )
 def test_an_enqueue_that_breaks_a_rule_makes_no_run(words: tuple[str, ...], message: str, cli: Run) -> None:
@@ -257,7 +257,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cl
         (("--queue", "tests", "--queue", "tests=1"), "queue 'tests' is named twice"),
         (("--queue", "tests=0"), "--queue 'tests=0': '0' is not a number of processes, at least 1"),
         (("--queue", "tests=3", "--processes", "2"), "ask for more than 2 processes"),
-        (("--processes", "0"), "0 is not in the range"),
+        (("--processes", "0"), "--processes '0' is not a whole number from 1 to 256"),
         (("--grace-seconds", "nan"), "nan is not a finite number"),
     ],
 )

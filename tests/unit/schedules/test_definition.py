@@ -151,7 +151,7 @@ def test_a_deadline_is_a_time_of_day_however_yaml_reads_it(text: str, done_by: s
                 ("max_instances", 1001, "at most 1000"),
                 ("min_coverage", -0.1, "at least 0"),
                 ("min_coverage", 1.1, "at most 1"),
-                ("min_coverage", float("nan"), "at most 1"),
+                ("min_coverage", float("nan"), "a finite number"),
                 ("after_timeout_seconds", -1, "at least 0"),
                 ("after_timeout_seconds", 604_801, "at most 604800"),
                 ("max_run_seconds", 0, "at least 1"),

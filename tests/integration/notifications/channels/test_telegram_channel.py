@@ -185,7 +185,10 @@ def test_without_a_connection_nothing_was_sent() -> None:
 )
 def test_without_a_token_nothing_was_sent(token: str | None, words: str) -> None:
     channel = open_channel("http://127.0.0.1:9", token)
-    assert outcome(lambda: send(channel, Content("title"))) == ({}, words)
+    with pytest.raises(NotSentError) as raised:
+        send(channel, Content("title"))
+    assert (str(raised.value), raised.value.permanent) == (words, True), "another attempt would not find it either"
+    assert channel.find_missing_setting(CHAT) == (words if token is None else None)
     assert channel.limits(CHAT)[0].bucket == "telegram:bot:none"
 
 

@@ -186,11 +186,16 @@ def test_secrets_are_read_where_they_are_needed(
     monkeypatch.setenv("HOOK_URL", f"{server.url}/planted")
     assert outcome(channel, channel.check_address("env:HOOK_URL", {"secret": "env:HOOK_NEW"})) == ({"taken": True}, "")
     assert outcome(channel, address_of(server, "env:HOOK_GONE")) == (
-        {},
+        {"permanent": True},
         "HOOK_GONE is not set in the environment of this process",
     )
+    address = address_of(server, "env:HOOK_GONE")
+    assert channel.find_missing_setting(address) == "HOOK_GONE is not set in the environment of this process"
     monkeypatch.setenv("HOOK_BAD", "whsec_planted!")
-    assert outcome(channel, address_of(server, "env:HOOK_BAD")) == ({}, "what follows whsec_ in HOOK_BAD is not base64")
+    assert outcome(channel, address_of(server, "env:HOOK_BAD")) == (
+        {"permanent": True},
+        "what follows whsec_ in HOOK_BAD is not base64",
+    )
     monkeypatch.setenv("HOOK_URL", "planted")
     assert outcome(channel, Address("env:HOOK_URL", {"secret": ["env:HOOK_NEW"]})) == (
         {},
