@@ -53,7 +53,9 @@ class Bench:
     def empty(self) -> None:
         """Delete all runs, results and entries, so that each round starts from the same state."""
         self.client.flushall()
-        tables = "runs, run_items, run_events, ticks, outbox, indicator_results, daily_patterns, effects"
+        tables = (
+            "runs, run_items, run_events, ticks, backfill_ticks, outbox, indicator_results, daily_patterns, effects"
+        )
         self.connection.execute(f"TRUNCATE {tables}")
 
     def redis_seconds(self) -> float:

@@ -1,8 +1,8 @@
 """One consumer without a process, driven by hand, on real services."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamworkers.config import Settings
@@ -13,9 +13,12 @@ from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.worker.call_hooks import CallHooks
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
+from streamworkers.engine.worker.hook_runner import HookRunner
 from streamworkers.faults import Fault
+from streamworkers.hooks import HookClass
 
 
 @dataclass
@@ -27,6 +30,9 @@ class RecordingReporter:
     calls: list[list[str]] = field(default_factory=list)
     intents: list[list[int]] = field(default_factory=list)
     rejections: int = 0
+    hooks: list[tuple[str, str]] = field(default_factory=list)
+    hook_failures: list[tuple[str, str]] = field(default_factory=list)
+    hook_skips: list[tuple[str, str]] = field(default_factory=list)
 
     def holding(self, fault: Fault, undecided: Sequence[UndecidedItem] = ()) -> None: ...
 
@@ -44,6 +50,18 @@ class RecordingReporter:
 
     def rejected(self, queue: str, count: int) -> None:
         self.rejections += count
+
+    def hook_started(self, hook: str, event: str, seconds: float) -> None:
+        self.hooks.append((hook, event))
+
+    def hooks_ended(self) -> None:
+        self.hooks.append(("", "ended"))
+
+    def hook_failed(self, hook: str, event: str) -> None:
+        self.hook_failures.append((hook, event))
+
+    def hook_skipped(self, hook: str, event: str) -> None:
+        self.hook_skips.append((hook, event))
 
     def total(self, name: str) -> Any:
         """The sum of a count over all reports."""
@@ -65,6 +83,13 @@ class Consumer:
         self.connection = connection
         committer = BatchCommitter(streams, name, self.reporter, give_up)
         self.executor = Executor(settings, registry, committer, random.Random(1))
+
+    def install(self, hooks: Mapping[str, HookClass], seconds: float = 5.0) -> None:
+        """Let it call hooks, as a worker of a pool in which they are installed."""
+        runner = HookRunner(hooks, self.reporter, seconds)
+        runner.open()
+        committer = replace(self.executor.committer, hooks=CallHooks(runner, self.name))
+        self.executor = Executor(self.executor.settings, self.executor.registry, committer, random.Random(1))
 
     def read(self, queue: str = "tests", count: int = 100) -> list[Delivery]:
         """What the queue has now."""

@@ -25,6 +25,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 
 SAMPLE_JOBS = Path(__file__).parent / "sample_jobs"
+SAMPLE_HOOKS = Path(__file__).parent / "installed_hooks"
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,17 @@ class Supervisor(Service):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+
+
+def install_hooks(environment: dict[str, str], folder: Path, **hooks: str) -> dict[str, str]:
+    """The environment in which these hooks are installed too: a name and `module:class` each."""
+    package = folder / "hooks_of_test-0.0.0.dist-info"
+    package.mkdir(exist_ok=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: hooks-of-test\nVersion: 0.0.0\n")
+    lines = "".join(f"{name} = {place}\n" for name, place in hooks.items())
+    (package / "entry_points.txt").write_text(f"[streamworkers.hooks]\n{lines}")
+    path = os.pathsep.join([environment["PYTHONPATH"], str(SAMPLE_HOOKS), str(folder)])
+    return {**environment, "PYTHONPATH": path}
 
 
 @contextmanager

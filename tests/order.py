@@ -20,6 +20,7 @@ _SECONDS = {
     "tests/crash/test_fork_server.py": 9.0,
     "tests/crash/test_frozen_processes.py": 18.0,
     "tests/crash/test_load.py": 17.0,
+    "tests/crash/test_misbehaving_hooks.py": 12.0,
     "tests/crash/test_metric_sums.py": 18.0,
     "tests/crash/test_child_processes.py": 5.0,
     "tests/crash/test_scheduler_replicas.py": 15.0,

@@ -12,6 +12,7 @@ from streamworkers.engine.supervisor.child import Silence
 from streamworkers.engine.supervisor.fleet import Limits
 from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions, plan_slots
 from streamworkers.errors import BadInputError
+from streamworkers.hooks import load_hook_classes
 from streamworkers.logs import configure_logs
 from streamworkers.market.targets import MarketTargets
 
@@ -64,6 +65,7 @@ def worker(
         grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
+        hooks=list(load_hook_classes()),
     )
     supervisor = Supervisor(settings, session.redis_url, session.database_url, options)
     checks = session.check_database, session.check_installation

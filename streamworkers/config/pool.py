@@ -36,6 +36,9 @@ class PoolSettings(BaseModel):
     idle_silence_seconds: float = Field(
         30.0, ge=10, le=3600, description="Seconds an idle worker may report nothing before it is replaced"
     )
+    hook_seconds: float = Field(
+        5.0, gt=0, le=60, description="Seconds a call of a hook may take before it is interrupted"
+    )
     reconcile_seconds: float = Field(5.0, gt=0, le=3600, description="Seconds between two runs of the reconciler")
     start_method: Literal["forkserver", "spawn"] = Field(
         "forkserver",

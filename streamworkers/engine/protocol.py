@@ -129,6 +129,32 @@ class EntriesRejected(msgspec.Struct, tag=True, array_like=True):
     count: int
 
 
+class HookStarted(msgspec.Struct, tag=True, array_like=True):
+    """A hook runs now, and no handler."""
+
+    hook: str
+    event: str
+    seconds: float
+
+
+class HooksEnded(msgspec.Struct, tag=True, array_like=True):
+    """No hook runs any more."""
+
+
+class HookFailed(msgspec.Struct, tag=True, array_like=True):
+    """A hook has raised, or was interrupted."""
+
+    hook: str
+    event: str
+
+
+class HookSkipped(msgspec.Struct, tag=True, array_like=True):
+    """A hook was not called, because it rests."""
+
+    hook: str
+    event: str
+
+
 class Fork(msgspec.Struct, tag=True, array_like=True):
     """Fork a worker that reads `queues` as `consumer`; with it comes the writing end of its pipe."""
 
@@ -178,6 +204,10 @@ Message: TypeAlias = (
     | PendingCommit
     | BatchFinished
     | EntriesRejected
+    | HookStarted
+    | HooksEnded
+    | HookFailed
+    | HookSkipped
 )
 ForkServerMessage: TypeAlias = Fork | JobsLoaded | Unforkable | Forked | NotForked | Ended
 _LARGEST_MESSAGE = 65536
@@ -236,6 +266,22 @@ class StatusPipe:
     def rejected(self, queue: str, count: int) -> None:
         """Entries that belong to no item were removed."""
         self._send(EntriesRejected(queue, count))
+
+    def hook_started(self, hook: str, event: str, seconds: float) -> None:
+        """A hook runs now, and no handler."""
+        self._send(HookStarted(hook, event, seconds))
+
+    def hooks_ended(self) -> None:
+        """No hook runs any more."""
+        self._send(HooksEnded())
+
+    def hook_failed(self, hook: str, event: str) -> None:
+        """A hook has raised, or was interrupted; sent with the next message, which follows at once."""
+        self._unsent += _frame(HookFailed(hook, event))
+
+    def hook_skipped(self, hook: str, event: str) -> None:
+        """A hook was not called, because it rests; sent with the next message, which follows at once."""
+        self._unsent += _frame(HookSkipped(hook, event))
 
     def _send(self, message: Message) -> None:
         data = self._unsent + _frame(message)

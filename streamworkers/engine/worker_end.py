@@ -11,6 +11,7 @@ class WorkerEnd(StrEnum):
     EXITED = "exited"  # by itself, with another exit code or in the middle of a call
     SIGNAL = "signal"  # killed by a signal that its supervisor did not send
     TIMEOUT = "timeout"  # a handler's call took longer than its job allows
+    HOOK = "hook"  # a hook did not return, and could not be interrupted
     SILENT = "silent"  # it held entries and reported nothing
     MEMORY = "memory"  # it used more than --max-memory-mb
     START_FAILED = "start_failed"  # it did not get ready

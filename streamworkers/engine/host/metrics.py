@@ -21,6 +21,7 @@ from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker_end import WorkerEnd
+from streamworkers.hooks import HOOK_EVENTS
 
 _DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -89,6 +90,9 @@ class PoolMetrics(ServiceMetrics):
         )
         self.promoted = self._counter("entries_promoted", "Delayed entries moved to their stream", ("queue",))
         self.reconciled = self._counter("items_reconciled", "Items that Redis had lost, added again", ("queue",))
+        of_hook = ("hook", "event")
+        self.hook_errors = self._counter("hook_errors", "Calls of hooks that raised or took too long", of_hook)
+        self.hook_skips = self._counter("hook_skips", "Calls of hooks left out after one that took too long", of_hook)
         self.worker_ends = self._counter("worker_ends", "Worker processes that ended, by cause", ("cause",))
         self.workers = Gauge("streamworkers_workers", "Worker processes by state", ("state",), registry=self.registry)
         self.slots = Gauge("streamworkers_worker_slots", "Configured worker processes", registry=self.registry)
@@ -135,6 +139,13 @@ class PoolMetrics(ServiceMetrics):
                     self.finished.labels(queue, job, outcome)
         for cause in WorkerEnd:
             self.worker_ends.labels(cause)
+
+    def begin_hooks_at_zero(self, hooks: Iterable[str]) -> None:
+        """Create the counters of hooks, by their names, at 0."""
+        for hook in hooks:
+            for event in ("init", *HOOK_EVENTS, "close"):
+                for counter in (self.hook_errors, self.hook_skips):
+                    counter.labels(hook, event)
 
     def count_call(self, queue: str, job: str, items: int) -> None:
         """Count a call of a handler with a number of items."""

@@ -15,7 +15,7 @@ _ENQUEUE_LOCKS = 0x5357  # any fixed number: the class of our advisory locks
 
 RUN_COLUMNS = (
     "id, job, queue, status, timeframe, as_of, parameters, run_day, max_attempts, item_count, enqueued_at IS NOT NULL,"
-    " schedule, prepared_at IS NOT NULL"
+    " schedule, prepared_at IS NOT NULL, traceparent"
 )
 _SELECT_RUN = f"SELECT {RUN_COLUMNS} FROM runs "  # noqa: S608  # constants
 _SELECT_UNFINISHED = f"""
@@ -42,6 +42,7 @@ class Run:
     is_enqueued: bool
     schedule: str | None = None
     is_prepared: bool = True
+    traceparent: str | None = None
 
     @property
     def is_open(self) -> bool:

@@ -16,6 +16,9 @@ from streamworkers.engine.protocol import (
     CallStarted,
     EntriesRejected,
     Holding,
+    HookFailed,
+    HookSkipped,
+    HookStarted,
     Idle,
     Message,
     PendingCommit,
@@ -52,7 +55,8 @@ class Child:
     `suspects` are the queue and the entries that a handler is executing, and `pending_commits` what may be closed by
     now, by run; `timeout_seconds` is the limit of the user code that runs now, and `call_seconds` that of the last
     call. `undecided` are items that it executes again and again. `news` are messages for the supervisor's metrics, and
-    `unconfirmed` commits that may have happened, until the fleet takes them. `hold` is what it waits for.
+    `unconfirmed` commits that may have happened, until the fleet takes them. `hold` is what it waits for, `hook` the
+    hook that runs now.
     """
 
     slot: int
@@ -74,8 +78,9 @@ class Child:
     is_cut: bool = False
     killed: Ending | None = None
     hold: StandingFault | None = None
+    hook: HookStarted | None = None
     undecided: Sequence[UndecidedItem] = ()
-    news: list[CallStarted | BatchFinished | EntriesRejected] = field(default_factory=list)
+    news: list[CallStarted | BatchFinished | EntriesRejected | HookFailed | HookSkipped] = field(default_factory=list)
     unconfirmed: list[PendingCommit] = field(default_factory=list)
 
     def listen(self, now: float) -> bool:
@@ -88,7 +93,10 @@ class Child:
         return True
 
     def _process(self, message: Message, now: float) -> None:
-        self.deadline, self.timeout_seconds = now + self.silence.busy_seconds, None
+        if isinstance(message, HookFailed | HookSkipped):
+            self.news.append(message)
+            return
+        self.deadline, self.timeout_seconds, self.hook = now + self.silence.busy_seconds, None, None
         match message:
             case Ready():
                 self.ready, self.deadline = True, now + self.silence.idle_seconds
@@ -116,6 +124,9 @@ class Child:
                 self.news.append(message)
             case EntriesRejected():
                 self.news.append(message)
+            case HookStarted():
+                # No entry is being executed: whatever the hook does to the process, none is charged.
+                self.suspects, self.hook, self.deadline = None, message, now + message.seconds
 
     def _note_hold(self, message: Holding | Resumed) -> None:
         if isinstance(message, Resumed):
@@ -161,6 +172,8 @@ class Child:
             self.kill(*self._describe_overdue())
 
     def _describe_overdue(self) -> Ending:
+        if self.hook is not None:
+            return Ending(WorkerEnd.HOOK, f"hook {self.hook.hook}: {self.hook.event} did not return")
         if self.timeout_seconds is not None:
             return Ending(WorkerEnd.TIMEOUT, f"timeout after {self.timeout_seconds:g} s")
         if self.stopping and not self.busy:
@@ -194,6 +207,9 @@ class Child:
         self.process.close()
         ending = self.killed or self.process.poll()
         assert ending is not None
+        if self.hook is not None and self.killed is None:
+            reason = ending.reason or "worker exited with code 0"
+            return Ending(WorkerEnd.HOOK, f"hook {self.hook.hook}: {reason} during {self.hook.event}")
         if ending.end is WorkerEnd.STOPPED and self.suspects is not None:
             return Ending(WorkerEnd.EXITED, "worker exited with code 0 during the call")
         if ending.end is WorkerEnd.SIGNAL and self.stopping and not self.ready:

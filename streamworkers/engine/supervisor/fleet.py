@@ -19,6 +19,8 @@ from streamworkers.engine.protocol import (
     BatchReport,
     CallStarted,
     EntriesRejected,
+    HookFailed,
+    HookSkipped,
     PendingCommit,
     StatusReader,
 )
@@ -206,6 +208,10 @@ class Fleet:
                     self._reported(message.report)
                 case EntriesRejected():
                     self._metrics.rejected.labels(message.queue).inc(message.count)
+                case HookFailed():
+                    self._metrics.hook_errors.labels(message.hook, message.event).inc()
+                case HookSkipped():
+                    self._metrics.hook_skips.labels(message.hook, message.event).inc()
         if child.unconfirmed:
             self._confirm(child.unconfirmed, child.consumer)
         child.news.clear()

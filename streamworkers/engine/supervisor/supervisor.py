@@ -60,7 +60,7 @@ class SupervisorOptions:
     """The options of `streamworkers worker`.
 
     `slots` holds the queues of each worker process, `jobs` are those that are installed, `targets` is what their
-    requests may name.
+    requests may name, `hooks` the names of the hooks that workers call.
     """
 
     slots: Sequence[Sequence[str]]
@@ -70,6 +70,7 @@ class SupervisorOptions:
     grace_seconds: float
     metrics_host: str
     metrics_port: int | None
+    hooks: Sequence[str] = ()
 
 
 def plan_slots(processes: int, queues: Mapping[str, int | None], known: Sequence[str]) -> list[list[str]]:
@@ -190,6 +191,7 @@ class Supervisor:
             self.metrics.registry.register(collector)
         self.metrics.slots.set(len(self._options.slots))
         by_queue = self._options.jobs.jobs_by_queue()
+        self.metrics.begin_hooks_at_zero(self._options.hooks)
         self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in self._queues})
 
     def _services(self, settings: Settings) -> list[Service]:

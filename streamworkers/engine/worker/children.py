@@ -1,6 +1,6 @@
 """Ends the processes that user code started in a worker and left behind when its call returned."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -23,7 +23,7 @@ class ChildEnder:
         self.remain = False
         self._spared = read_children()
         self._give_up = give_up
-        self._logged_run = 0
+        self._logged = -1
 
     @contextmanager
     def ending_children(self, run: Run) -> Iterator[None]:
@@ -31,27 +31,38 @@ class ChildEnder:
 
         Without any this is a system call before, and one after.
         """
+        with self._ending(run.id, job=run.job, run=run.id):
+            yield
+
+    @contextmanager
+    def ending_children_of_hooks(self) -> Iterator[None]:
+        """Run hooks, and end what they leave."""
+        with self._ending(0, hooks=True):
+            yield
+
+    @contextmanager
+    def _ending(self, number: int, **fields: object) -> Iterator[None]:
         if self._are_left():
             end_all_children(self._spared)
-            self._replace_worker(run)
+            self._replace_worker(fields)
         try:
             yield
         finally:
             if self._are_left():
-                self._end(run)
+                self._end(number, fields)
 
     def _are_left(self) -> bool:
         return has_children() and (not self._spared or not read_children() <= self._spared)
 
-    def _end(self, run: Run) -> None:
+    def _end(self, number: int, fields: Mapping[str, object]) -> None:
         killed, is_done = end_all_children(self._spared)
-        if killed and run.id != self._logged_run:
-            self._logged_run = run.id
-            log.warning("child_processes_killed", job=run.job, run=run.id, count=killed)
+        if killed and number != self._logged:
+            self._logged = number
+            log.warning("child_processes_killed", count=killed, **fields)
         if not is_done:
-            self._replace_worker(run)
+            self._replace_worker(fields)
 
-    def _replace_worker(self, run: Run) -> None:
-        log.warning("child_processes_remain", job=run.job, run=run.id)
+    def _replace_worker(self, fields: Mapping[str, object]) -> None:
+        log.warning("child_processes_remain", **fields)
         self.remain = True
         self._give_up()

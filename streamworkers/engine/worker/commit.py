@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Context as ContextVars
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -18,6 +19,7 @@ from streamworkers.engine.protocol import BatchReport, Reporter
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.queue import NO_RUN, Delay, Delivery, Finished, FinishedBatch
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.worker.call_hooks import CallHooks
 from streamworkers.engine.worker.call_log import WatchedList, logging_call
 from streamworkers.engine.worker.decide import Decisions
 from streamworkers.engine.worker.session import SaveError, call_user_code, require_open_transaction
@@ -36,7 +38,7 @@ class BatchCommitter:
 
     A commit is one transaction of one run; only batches without anything to save share one. `finish` ends all since the
     last time in one step, so that small runs share its cost. `hold` waits while Redis cannot be used. `ending_children`
-    ends processes that user code of a run leaves behind.
+    ends processes that user code of a run leaves behind. `hooks` note commits.
     """
 
     streams: Streams
@@ -45,6 +47,7 @@ class BatchCommitter:
     hold: Callable[[Exception], None]
     ending_children: Callable[[Run], AbstractContextManager[None]] = lambda _: nullcontext()
     unfinished: Unfinished = field(default_factory=Unfinished)
+    hooks: CallHooks = field(default_factory=CallHooks)
 
     def commit(
         self,
@@ -71,8 +74,8 @@ class BatchCommitter:
                 mine = [outcome for entry, outcome in decisions.completed if entry.seq in closed]
                 if mine:
                     self.reporter.save_started()
-                    with self.ending_children(run):
-                        report.events = _save(connection, run, save, mine)
+                    with self.ending_children(run), self.hooks.phase("save"):
+                        report.events = _save(connection, run, save, mine, self.hooks.context)
                 self.reporter.committing(run, [update.seq for update in (*completions, *failures, *stops)])
                 moved = ledger.fail_items(connection, run, self.consumer, started_at, failures) if failures else set()
                 moved |= ledger.stop_run(connection, run, self.consumer, started_at, stops) if stops else set()
@@ -123,6 +126,7 @@ class BatchCommitter:
         report.fenced += len(done) - report.completed - report.failed - report.dropped
         leaving = FinishedBatch(run.id, done, delays)
         self.unfinished.add(CommittedBatch(run, decisions.seqs(), leaving, report, has_stopped))
+        self.hooks.note_commit(run, decisions, moved)
 
     def finish(self, connection: Connection, delivery: Sequence[Delivery] = ()) -> None:
         """Remove or delay the entries of all committed batches, report these, and complete runs that they end.
@@ -217,15 +221,17 @@ def _may_be_last(finished: Finished) -> bool:
     return finished.open_left is not None and finished.open_left <= 0
 
 
-def _save(connection: Connection, run: Run, save: Save, completed: Sequence[Completed]) -> int:
-    """Call the job's `save` and add its events to the outbox; returns their number. Raises SaveError."""
+def _save(
+    connection: Connection, run: Run, save: Save, completed: Sequence[Completed], context: ContextVars | None
+) -> int:
+    """Call the job's `save` in a context and add its events to the outbox; returns their number. Raises SaveError."""
 
     def call() -> list[Event]:
         with logging_call(run.id, run.job, [outcome.item for outcome in completed]):
             return list(save(lend(connection), WatchedList(completed, lambda outcome: outcome.item)))
 
     try:
-        events = call_user_code(connection, call, in_save=True)
+        events = call_user_code(connection, call, in_save=True, context=context)
         # A transaction that cannot be committed would be rolled back without an error.
         require_open_transaction(connection)
     except SystemExit:

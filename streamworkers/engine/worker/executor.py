@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 import structlog
@@ -14,7 +13,6 @@ import structlog
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
-from streamworkers.engine.job import Job
 from streamworkers.engine.ledger import ItemUpdate, Run
 from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
 from streamworkers.engine.protocol import BatchReport
@@ -25,7 +23,7 @@ from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
 from streamworkers.engine.worker.delivered import DeliveredEntries
 from streamworkers.engine.worker.failure_log import FailureLog
-from streamworkers.engine.worker.handler import execute_batch, fail_entry
+from streamworkers.engine.worker.handler import execute_batch, fail_entry, find_requeue_seconds, has_own_save
 from streamworkers.engine.worker.preparing import CallPreparer, ShouldStop
 from streamworkers.engine.worker.session import (
     SaveError,
@@ -74,19 +72,29 @@ class Executor:
         """
         with own_connection(connection):
             self.committer.unfinished.forget()
-            open_runs = self._keep_open(connection, self._delivered.decode(connection, deliveries))
             try:
-                self._execute_runs(connection, open_runs, should_stop)
+                self._execute_delivered(connection, deliveries, should_stop)
             except Exception:
-                # What is done is not to be executed again because of a service that the rest needs.
-                with suppress(Exception):
-                    restore_connection(connection)
-                    reset_lent_session(connection)
-                    self._commit_executed(connection)
+                self.committer.hooks.abandon(connection)
                 raise
-            self._commit_executed(connection)
-            self.committer.finish(connection, deliveries)
         self.undecided.clear()
+
+    def _execute_delivered(
+        self, connection: Connection, deliveries: Sequence[Delivery], should_stop: ShouldStop
+    ) -> None:
+        open_runs = self._keep_open(connection, self._delivered.decode(connection, deliveries))
+        try:
+            self._execute_runs(connection, open_runs, should_stop)
+        except Exception:
+            # What is done is not to be executed again because of a service that the rest needs.
+            with suppress(Exception):
+                restore_connection(connection)
+                reset_lent_session(connection)
+                self._commit_executed(connection)
+            raise
+        self._commit_executed(connection)
+        self.committer.finish(connection, deliveries)
+        self.committer.hooks.flush(connection)
 
     def _execute_runs(
         self, connection: Connection, open_runs: Sequence[tuple[Run, Sequence[Entry]]], should_stop: ShouldStop
@@ -115,27 +123,31 @@ class Executor:
 
     def _try_batch(self, call: Call, batch: Sequence[Entry]) -> bool:
         """Call the handler and commit; False if the call raised for several items."""
+        hooks, reason = self.committer.hooks, self.undecided.find_reason(batch)
+        if not reason:
+            hooks.start(call.connection, call.run, batch)
         started_at, started = datetime.now(UTC), time.monotonic()
         call.context.tallies.clear()
         call.context.observations.clear()
-        reason = self.undecided.find_reason(batch)
         outcomes = {batch[0].seq: Failed(batch[0].item, reason)} if reason else self._call_handler(call, batch)
         if outcomes is None:
+            hooks.split(call.connection)
             return False
         report = BatchReport(
             seconds=time.monotonic() - started,
             wait_seconds=max(0.0, started_at.timestamp() - batch[0].enqueued_ms / 1000),
-            requeue_seconds=_requeue_seconds(batch, started_at),
+            requeue_seconds=find_requeue_seconds(batch, started_at),
             tallies=[(list(name), count) for name, count in call.context.tallies.items()],
             observations=[(list(name), value) for name, value in call.context.observations],
         )
         self.committer.unfinished.note_pace(call.job.name, len(batch), report.seconds)
         decisions = self._decide(call, batch, outcomes)
-        if _has_own_save(call.job) or not decisions.only_complete:
+        if has_own_save(call.job) or not decisions.only_complete:
             self._commit_batch(call, batch, outcomes, started_at, report)
         else:
             executed = ExecutedBatch(call, batch, outcomes, decisions, started_at, report)
             self.committer.unfinished.add(executed)
+        hooks.leave()
         return True
 
     def _decide(self, call: Call, batch: Sequence[Entry], outcomes: Mapping[int, Outcome]) -> Decisions:
@@ -187,7 +199,7 @@ class Executor:
             restore_connection(connection)
             reset_session(connection)
             moved = self.committer.commit(connection, run, save, decisions, started_at, report)
-        self._failures.add(decisions)
+        self.committer.hooks.run_in_call(lambda: self._failures.add(decisions))
         self.committer.add_committed(run, decisions, moved, report)
         if not decisions.only_complete:
             # While a failed entry is in the stream, the death of this process would execute that attempt again.
@@ -199,6 +211,7 @@ class Executor:
         reset_lent_session(connection)
         self._commit_executed(connection)
         self.committer.finish(connection)
+        self.committer.hooks.flush(connection)
 
     def _commit_executed(self, connection: Connection) -> None:
         """Commit the batches without anything to save, in one transaction, or each on its own if that fails."""
@@ -255,7 +268,8 @@ class Executor:
             if entry.left_ms and entry.attempt > 1
         ]
         if crashed:
-            ledger.fail_items(connection, run, None, None, crashed, unless_recorded=True)
+            recorded = ledger.fail_items(connection, run, None, None, crashed, unless_recorded=True)
+            self.committer.hooks.note_crash(run, open_entries, recorded)
         if closed:
             self.committer.drop(connection, run, closed)
         if exhausted.dead:
@@ -267,8 +281,9 @@ class Executor:
         entry_ids = [entry.entry_id for entry in batch]
         self.committer.reporter.call_started(call.run.queue, call.job.name, entry_ids, call.job.timeout_seconds)
         try:
-            with self.committer.ending_children(call.run):
-                found = call_user_code(call.connection, lambda: execute_batch(call, batch))
+            hooks = self.committer.hooks
+            with self.committer.ending_children(call.run), hooks.phase("execute"):
+                found = call_user_code(call.connection, lambda: execute_batch(call, batch), context=hooks.context)
             restore_connection(call.connection)
             return found
         except SystemExit:
@@ -281,16 +296,6 @@ class Executor:
                 log.info("batch_split", job=call.job.name, run=call.run.id, items=len(batch), error=describe(error))
                 return None
             return {batch[0].seq: fail_entry(batch[0], error)}
-
-
-def _has_own_save(job: Job[Any]) -> bool:
-    return getattr(job.save, "__func__", None) is not Job.save
-
-
-def _requeue_seconds(batch: Sequence[Entry], started_at: datetime) -> float:
-    """Return the longest time between two workers of an entry of the batch; 0 if none was requeued."""
-    left_ms = min((entry.left_ms for entry in batch if entry.left_ms), default=0)
-    return max(0.0, started_at.timestamp() - left_ms / 1000) if left_ms else 0.0
 
 
 def _save_nothing(_connection: Connection, _completed: Sequence[Completed]) -> tuple[Event, ...]:

@@ -39,8 +39,9 @@ from streamworkers.engine.protocol import (
     send_control,
 )
 from streamworkers.engine.registry import JobClass, load_job_classes
-from streamworkers.engine.worker.main import prepare_process, run_worker
+from streamworkers.engine.worker.main import LoadedClasses, prepare_process, run_worker
 from streamworkers.faults import describe
+from streamworkers.hooks import load_hook_classes
 from streamworkers.logs import configure_logs
 
 log = structlog.get_logger()
@@ -68,7 +69,7 @@ def main() -> None:
     gc.disable()
     # pandas imports pyarrow where it is installed, and a thread of pyarrow's allocator would make forks unsafe.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
-    job_classes = _load()
+    loaded = LoadedClasses(_load(), load_hook_classes())
     if reason := _find_threads():
         with control, suppress(OSError):
             send_control(control, Unforkable(reason))
@@ -80,7 +81,7 @@ def main() -> None:
         # A fork returns here, as if the process had been started for it: nothing of the server is beneath its calls.
         parent_pid, request, status_descriptor = worker
         _prepare_fork(parent_pid)
-        run_worker(request.consumer, request.queues, status_descriptor, job_classes)
+        run_worker(request.consumer, request.queues, status_descriptor, loaded)
 
 
 def _load() -> Sequence[JobClass]:

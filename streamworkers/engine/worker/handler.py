@@ -1,8 +1,10 @@
 """Calls a handler with a batch, and accepts only outcomes that belong to it."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
-from streamworkers.engine.job import require_observations, require_tallies
+from streamworkers.engine.job import Job, require_observations, require_tallies
 from streamworkers.engine.outcome import Failed, Outcome, require_outcome
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.worker.call_log import WatchedList, logging_call
@@ -64,3 +66,14 @@ def _require_outcomes(batch: Sequence[Entry], outcomes: Iterable[Outcome]) -> di
             raise TypeError(f"the handler returned two outcomes of {valid.item.symbol}")
         found[valid.item.seq] = valid
     return found
+
+
+def has_own_save(job: Job[Any]) -> bool:
+    """True if a job saves anything."""
+    return getattr(job.save, "__func__", None) is not Job.save
+
+
+def find_requeue_seconds(batch: Sequence[Entry], started_at: datetime) -> float:
+    """Return the longest time between two workers of an entry of the batch; 0 if none was requeued."""
+    left_ms = min((entry.left_ms for entry in batch if entry.left_ms), default=0)
+    return max(0.0, started_at.timestamp() - left_ms / 1000) if left_ms else 0.0

@@ -7,7 +7,8 @@ import argparse
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from streamworkers.config import load_settings
 from streamworkers.database import SessionLimits, open_pool
@@ -18,9 +19,17 @@ from streamworkers.engine.registry import JobClass, Registry, load_job_classes
 from streamworkers.engine.worker.call_log import add_call_fields, take_over_output
 from streamworkers.engine.worker.worker import Worker
 from streamworkers.errors import UsageError
+from streamworkers.hooks import HookClass, load_hook_classes
 from streamworkers.logs import configure_logs
 
 PROCESS_NAME = "sw-worker"
+
+
+class LoadedClasses(NamedTuple):
+    """The classes of jobs and hooks that are installed."""
+
+    jobs: Sequence[JobClass]
+    hooks: Mapping[str, HookClass]
 
 
 def main() -> None:
@@ -50,9 +59,9 @@ def prepare_process(parent_pid: int | None = None) -> None:
 
 
 def run_worker(
-    consumer: str, queues: Sequence[str], status_descriptor: int, job_classes: Sequence[JobClass] | None = None
+    consumer: str, queues: Sequence[str], status_descriptor: int, loaded: LoadedClasses | None = None
 ) -> None:
-    """Connect, make the jobs, which are loaded unless they are given, and work until SIGTERM."""
+    """Connect, make the jobs and hooks, which are loaded unless they are given, and work until SIGTERM."""
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format, add_call_fields)
     take_over_output(settings.log_level)
@@ -61,8 +70,9 @@ def run_worker(
             "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
         )
     streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix, settings.message_prefix)
-    registry = Registry(make() for make in (load_job_classes() if job_classes is None else job_classes))
-    worker = Worker(settings, registry, streams, queues, consumer, StatusPipe(status_descriptor))
+    loaded = loaded or LoadedClasses(load_job_classes(), load_hook_classes())
+    registry = Registry(make() for make in loaded.jobs)
+    worker = Worker(settings, registry, streams, queues, consumer, StatusPipe(status_descriptor), loaded.hooks)
     signal.signal(signal.SIGTERM, worker.request_stop)
     _let_forks_end_by_sigterm()
     with open_pool(

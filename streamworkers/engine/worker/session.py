@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context as ContextVars
 from contextvars import copy_context
 from typing import Any, NoReturn, Self, TypeVar, cast
 
@@ -111,10 +112,18 @@ def own_connection(connection: Connection) -> Iterator[None]:
         connection.lock = lock
 
 
-def call_user_code(connection: Connection, action: Callable[[], T], *, in_save: bool = False) -> T:
-    """Return what user code returns, guarded, in a context of its own."""
+def find_process_state(connection: Connection) -> tuple[Any, ...] | None:
+    """Return the state of the process when the connection was taken by `own_connection`; None outside of it."""
+    lock = cast("object", connection.lock)
+    return lock.process_state if isinstance(lock, _Ownership) else None
+
+
+def call_user_code(
+    connection: Connection, action: Callable[[], T], *, in_save: bool = False, context: ContextVars | None = None
+) -> T:
+    """Return what user code returns, guarded, in a copy of a context, or of the current one."""
     with guard_user_code(connection, in_save=in_save):
-        return copy_context().run(_run, action)
+        return (copy_context() if context is None else context.copy()).run(_run, action)
 
 
 @contextmanager

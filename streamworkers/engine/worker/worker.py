@@ -4,7 +4,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import structlog
@@ -19,11 +19,14 @@ from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.batch_size import BatchSizer
+from streamworkers.engine.worker.call_hooks import CallHooks
 from streamworkers.engine.worker.children import ChildEnder
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
+from streamworkers.engine.worker.hook_runner import HookRunner
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import find_fault
+from streamworkers.hooks import HookClass
 
 log = structlog.get_logger()
 READ_BLOCK_MS = 5000
@@ -67,6 +70,7 @@ class Worker:
         queues: Sequence[str],
         consumer: str,
         pipe: StatusPipe,
+        hooks: Mapping[str, HookClass],
     ) -> None:
         self._streams = streams
         self._queues = list(queues)
@@ -91,7 +95,9 @@ class Worker:
         }
         self._children = ChildEnder(give_up=self._stop.set)
         ending_children = self._children.ending_children
-        committer = BatchCommitter(streams, consumer, pipe, self._hold_unless_stopping, ending_children)
+        self._hooks = HookRunner(hooks, pipe, settings.hook_seconds, self._children.ending_children_of_hooks)
+        call_hooks, hold = CallHooks(self._hooks, consumer), self._hold_unless_stopping
+        committer = BatchCommitter(streams, consumer, pipe, hold, ending_children, hooks=call_hooks)
         self._executor = Executor(settings, registry, committer, random.Random())  # noqa: S311  # jitter only
 
     def request_stop(self, _signal: int, _frame: FrameType | None) -> None:
@@ -102,6 +108,7 @@ class Worker:
 
     def run(self, pool: "ConnectionPool[Connection]") -> None:
         """Read and execute until asked to stop."""
+        self._hooks.open()
         self._pipe.ready()
         try:
             while not self._stop.is_set():
@@ -113,6 +120,7 @@ class Worker:
         except _StopReading:
             # It may have come while a connection was being opened, which nobody closes now.
             warnings.simplefilter("ignore", ResourceWarning)
+        self._hooks.close()
         if self._children.remain:
             # Handlers for the end of the process would wait for them.
             os._exit(0)

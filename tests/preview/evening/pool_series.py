@@ -28,6 +28,7 @@ _ENDS = (
     "exited",
     "signal",
     "timeout",
+    "hook",
     "silent",
     "memory",
     "start_failed",
