@@ -19,6 +19,12 @@ def require_user(connection: Connection, user: str) -> None:
         raise UnknownNameError("user", user, (found for (found,) in known))
 
 
+def list_users_with_prefix(connection: Connection, prefix: str, limit: int) -> list[str]:
+    """Return at most `limit` users whose names begin with a prefix, in alphabetical order."""
+    rows = connection.execute("SELECT id FROM users WHERE starts_with(id, %s) ORDER BY id LIMIT %s", (prefix, limit))
+    return [user for (user,) in rows]
+
+
 def require_new_user(connection: Connection, user: str) -> None:
     """Raise BadInputError for a name that no new user can have; one who is there keeps theirs, whatever it is."""
     problem = find_name_error("user", user)

@@ -1,6 +1,7 @@
 """`streamworkers`: the group of all commands, and the exit code of every error."""
 
 import importlib
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
@@ -15,6 +16,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 
+COMPLETE = "_STREAMWORKERS_COMPLETE"  # what a shell sets when it asks for completions
 COMMAND_GROUP = "streamworkers.commands"  # entry points of other packages that add a command
 # The short help of each command is repeated here, so that `streamworkers --help` imports none of them. A test compares
 # both.
@@ -78,6 +80,14 @@ class _LazyGroup(click.Group):
         added = _added_commands().get(cmd_name)
         return None if added is None else cast("click.Command", added.load())
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Offer the commands without importing them."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=_COMMANDS.get(name)) for name in self.list_commands(ctx)]
+        offered = [each for each in found if each.value.startswith(incomplete)]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         added = {name: _summary(point) for name, point in _added_commands().items()}
         rows = [(name, (added | _COMMANDS)[name]) for name in self.list_commands(ctx)]
@@ -114,6 +124,10 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command, and turn errors into one line and an exit code."""
+    if os.environ.get(COMPLETE):
+        from streamworkers.cli.completion import answer_shell
+
+        answer_shell(cli)
     try:
         code: Any = cli.main(args=arguments, prog_name="streamworkers", standalone_mode=False)
     except click.exceptions.Abort:

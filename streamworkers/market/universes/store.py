@@ -88,6 +88,15 @@ def find_members(connection: psycopg.Connection, symbols: Collection[str]) -> se
     return {symbol for (symbol,) in rows}
 
 
+def list_members_with_prefix(connection: psycopg.Connection, prefix: str, limit: int) -> list[str]:
+    """Return at most `limit` symbols of universes that begin with a prefix, in alphabetical order."""
+    rows = connection.execute(
+        "SELECT DISTINCT symbol FROM group_memberships WHERE starts_with(symbol, %s) ORDER BY symbol LIMIT %s",
+        (prefix, limit),
+    )
+    return [symbol for (symbol,) in rows]
+
+
 def read_weights(connection: psycopg.Connection, name: str, type_name: str) -> dict[str, str | None]:
     """Return the weight of each symbol of one universe, as digits."""
     return dict(
