@@ -46,7 +46,7 @@ def find_unknown_jobs(snapshot: Snapshot) -> Iterator[Finding]:
 def find_unprepared_runs(snapshot: Snapshot) -> Iterator[Finding]:
     """Submitted runs that nobody has prepared."""
     for row in snapshot.unprepared_runs:
-        what = f"it was submitted at {row['created_at']:%Y-%m-%d %H:%M:%S %Z}; its job is {row['job']!r}"
+        what = f"it could be prepared since {row['since']:%Y-%m-%d %H:%M:%S %Z}; its job is {row['job']!r}"
         yield Finding(f"run {row['run_id']}", what)
 
 

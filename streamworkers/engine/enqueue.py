@@ -139,6 +139,9 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
         "key": request.idempotency_key,
         "user": request.origin.requested_by,
         "traceparent": request.traceparent,
+        "start_at": request.start_at.isoformat() if request.start_at is not None else None,
+        "after": list(request.after) or None,
+        "after_when": request.after_when,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -88,6 +88,7 @@ class Origin:
 
 MANUAL = Origin()
 ItemKind = Literal["symbol", "part", "id"]
+AfterWhen = Literal["completed", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class RunRequest:
 
     `symbols` are the keys of its items, whatever the job's `item_kind`; `universe` is where they come from, if they do.
     With several `timeframes` each symbol is an item in each of them, and the run itself has none. `note` says why a
-    prepared run has no items. A run that `goes_first` uses the job's `first_queue`.
+    prepared run has no items. A run that `goes_first` uses the job's `first_queue`. A run that starts later, not before
+    `start_at` and not before the runs `after` have ended as `after_when` says, can only be submitted.
     """
 
     job: str
@@ -113,6 +115,9 @@ class RunRequest:
     traceparent: str | None = None
     note: str | None = None
     goes_first: bool = False
+    start_at: datetime | None = None
+    after: tuple[int, ...] = ()
+    after_when: AfterWhen | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -126,6 +131,11 @@ class RunRequest:
     def nothing_to_do(self, note: str) -> "RunRequest":
         """Return the request without items: for a `prepare` that finds no work. The run is completed with that note."""
         return replace(self, symbols=(), note=note)
+
+    @property
+    def starts_later(self) -> bool:
+        """True if it names a time or runs to wait for."""
+        return self.start_at is not None or bool(self.after) or self.after_when is not None
 
     @property
     def item_count(self) -> int:

@@ -71,6 +71,7 @@ from streamworkers.engine.ledger.transitions import (
     reopen_items,
     repair_ended_run,
 )
+from streamworkers.engine.ledger.waiting_runs import check_waiting_runs
 
 __all__ = [
     "OPEN_RUN_STATES",
@@ -88,6 +89,7 @@ __all__ = [
     "UnfinishedRun",
     "add_events",
     "cancel_run",
+    "check_waiting_runs",
     "claim_submitted",
     "close_runs",
     "commit_lazily",

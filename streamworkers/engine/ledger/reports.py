@@ -16,8 +16,13 @@ _RUN = """
              THEN greatest(0, least(1, (parameters -> 'max_stale')::numeric))::float8 END AS max_stale,
         created_at, prepared_at, enqueued_at, started_at, completed_at, max_attempts,
         coalesce(idempotency_key, submit_key) AS idempotency_key, trigger, schedule, scheduled_for, external_id,
-        requested_by, submitted_by, reason,
-        extract(epoch FROM coalesce(completed_at, clock_timestamp()) - created_at)::float8 AS seconds
+        requested_by, submitted_by, reason, start_at, is_waiting AND status = 'PENDING' AS is_waiting,
+        (SELECT jsonb_agg(jsonb_build_object('run_id', d.awaited_id, 'needs', d.needs, 'status', a.status)
+                          ORDER BY d.awaited_id)
+         FROM run_dependencies d LEFT JOIN runs a ON a.id = d.awaited_id WHERE d.run_id = runs.id) AS "after",
+        CASE WHEN is_waiting THEN 0 ELSE
+            extract(epoch FROM coalesce(completed_at, clock_timestamp()) - coalesce(ready_at, created_at))
+        END::float8 AS seconds
     FROM runs
 """
 _LIST_RUNS = (
@@ -260,16 +265,22 @@ def sum_loaded_bars(connection: Connection, run: Run) -> list[Row]:
 
 
 def list_unprepared(connection: Connection, seconds: float, limit: int) -> list[Row]:
-    """Return the oldest submitted runs that have waited for longer to be prepared: run_id, job, created_at."""
+    """Return the oldest submitted runs that have waited for longer to be prepared: run_id, job, since.
+
+    A run that waits for a moment or for other runs is one of them when nobody has looked at it for as long.
+    """
     return fetch_rows(
         connection,
         """
-        SELECT id AS run_id, job, created_at FROM runs
-        WHERE prepared_at IS NULL AND status = 'PENDING'
-            AND created_at < clock_timestamp() - make_interval(secs => %s)
-        ORDER BY id LIMIT %s
+        SELECT id AS run_id, job, coalesce(ready_at, created_at) AS since FROM runs
+        WHERE prepared_at IS NULL AND status = 'PENDING' AND NOT is_waiting
+            AND coalesce(ready_at, created_at) < now() - make_interval(secs => %(seconds)s)
+        UNION ALL
+        SELECT r.id, r.job, c.at FROM run_checks c JOIN runs r ON r.id = c.run_id
+        WHERE c.at < now() - make_interval(secs => %(seconds)s) AND r.is_waiting AND r.status = 'PENDING'
+        ORDER BY run_id LIMIT %(limit)s
         """,
-        (seconds, limit),
+        {"seconds": seconds, "limit": limit},
     )
 
 

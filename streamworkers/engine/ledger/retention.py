@@ -26,7 +26,7 @@ def old_item_partitions(connection: Connection, before: date) -> list[tuple[str,
         " LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day) named"
         " WHERE i.inhparent = 'run_items'::regclass AND day < %s"
         " AND NOT EXISTS (SELECT FROM runs r WHERE r.run_day = day"
-        "                 AND r.status IN ('PENDING', 'RUNNING')) ORDER BY day",
+        "                 AND r.status IN ('PENDING', 'RUNNING') AND NOT r.is_waiting) ORDER BY day",
         (before,),
     ).fetchall()
     return [

@@ -1,5 +1,7 @@
 """Gives submitted runs their items: calls their jobs' `prepare`, writes the items, and adds the entries.
 
+Runs that wait for a moment or for other runs are looked at when they may be ready (`ledger.check_waiting_runs`).
+
 A claim is committed first, then user code runs outside of any transaction, then one transaction writes what it made of
 all claimed runs. A preparer that dies before that transaction leaves a claim that ends; after it, the reconciler adds
 the entries. A run whose `prepare` fails is prepared again on its own, a few times, and has then failed.
@@ -30,6 +32,7 @@ from streamworkers.faults import describe, find_fault, printable
 
 log = structlog.get_logger()
 CLAIM_LIMIT = 500
+CHECK_LIMIT = 500
 ITEM_LIMIT = 20_000
 MOST_ATTEMPTS = 4
 _RETRY_SECONDS = 1.0
@@ -92,8 +95,11 @@ class Preparer:
             ledger.release_claims(connection, self._claims.values())
             self._claims.clear()
             while time.monotonic() < deadline:
+                checked = ledger.check_waiting_runs(connection, CHECK_LIMIT)
+                if checked.ready or checked.cancelled:
+                    log.info("waiting_runs_checked", ready=checked.ready, cancelled=checked.cancelled)
                 claims = ledger.claim_submitted(connection, self._names, CLAIM_LIMIT, self._lease_seconds)
-                if not claims:
+                if not claims and checked.taken < CHECK_LIMIT:
                     return None
                 self._claims = {claim.id: claim for claim in claims}
                 self._prepare_all(connection, claims)

@@ -374,7 +374,7 @@ def test_a_job_that_nobody_here_knows_is_left_to_others(
     assert list(find_unprepared_runs(snapshot)) == []
     connection.execute("UPDATE runs SET created_at = %s", (datetime.now(UTC) - timedelta(seconds=90),))
     (finding,) = find_unprepared_runs(Snapshot(connection, streams, few, settings))
-    assert finding.what.startswith(f"it was submitted at {datetime.now(UTC):%Y-}")
+    assert finding.what.startswith(f"it could be prepared since {datetime.now(UTC):%Y-}")
     assert finding.what.endswith("UTC; its job is 'ledger_entry'")
 
 
