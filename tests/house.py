@@ -51,7 +51,9 @@ MAY_NAME_THE_PAST = ("docs/guides/upgrading.md", "docs/guides/migrating.md")
 
 # Modules that may change a table or read it. READERS may also read other modules' tables, for the reason given.
 OWNERS = {
-    "runs run_items run_events enqueued_totals enqueued_counts submissions job_types": ["streamworkers/engine/ledger/"],
+    "runs run_items run_events run_dependencies run_checks enqueued_totals enqueued_counts submissions job_types": [
+        "streamworkers/engine/ledger/"
+    ],
     "processes process_states": ["streamworkers/engine/ledger/processes.py"],
     "outbox": ["streamworkers/engine/ledger/", "streamworkers/engine/services/outbox_relay.py"],
     "rejected_entries": ["streamworkers/engine/ledger/rejected.py"],

@@ -12,6 +12,7 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.engine.submit_later import submit_later
 from streamworkers.errors import BadInputError, UnknownNameError
 
 
@@ -27,11 +28,13 @@ def require_run(connection: Connection, run_id: int) -> Run:
 def start(
     connection: Connection, streams: Streams, registry: Registry, request: RunRequest, actor: Actor = LOCAL
 ) -> tuple[Run, bool]:
-    """Enqueue a run, with a row in the audit log; returns and raises what `enqueue` does."""
+    """Enqueue a run, or submit one that starts later, and add a row to the audit log; returns what `enqueue` does."""
 
     def note(run: Run, is_new: bool) -> None:
         record_submission(connection, actor, run.id, run.job, is_new=is_new)
 
+    if request.starts_later:
+        return submit_later(connection, registry, request, note=note)
     return enqueue(connection, streams, registry, request, note=note)
 
 

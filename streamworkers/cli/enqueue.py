@@ -1,10 +1,13 @@
 """`streamworkers enqueue`."""
 
+from typing import Any
+
 import click
 
 from streamworkers.admin.runs import start
 from streamworkers.cli.as_of import as_of_option
 from streamworkers.cli.missing_settings import warn_of_missing_provider_setting
+from streamworkers.cli.run_starts import start_later, start_options
 from streamworkers.cli.run_target import require_fitting_target
 from streamworkers.cli.session import (
     Session,
@@ -32,6 +35,7 @@ from streamworkers.market.universes.store import resolve
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job; repeatable.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts of an item before it is dead.")
 @click.option("--key", help="An idempotency key: if a run with this key exists, no other is started.")
+@start_options
 @click.option("--wait", is_flag=True, help="Wait for the run, showing its progress and its summary.")
 @timeout_option
 @json_option
@@ -47,8 +51,9 @@ def enqueue(
     wait: bool,
     timeout: float | None,
     as_json: bool,
+    **start_at: Any,
 ) -> int:
-    """Start a run of JOB over a universe or symbols."""
+    """Start a run of JOB over a universe or symbols, at once or later."""
     registry = installed_jobs()
     parts, has_ids = registry[job].parts, registry[job].item_kind == "id"
     require_fitting_target(registry[job], universe, symbols)
@@ -76,7 +81,7 @@ def enqueue(
             idempotency_key=key,
             universe=universe,
         )
-        run, is_new = start(connection, streams, registry, request)
+        run, is_new = start(connection, streams, registry, start_later(request, start_at))
         warn_of_missing_provider_setting(session.settings, run)
         if universe is None:
             warn_of_unknown_symbols(connection, registry[job], names)

@@ -7,6 +7,7 @@ import click
 from streamworkers.admin import runs as admin
 from streamworkers.cli.known_names import require_known_job
 from streamworkers.cli.run_errors import MOST_ERRORS, list_undecided, print_errors, print_undecided
+from streamworkers.cli.run_starts import describe_wait
 from streamworkers.cli.session import (
     Session,
     cut_text,
@@ -70,6 +71,9 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
     for row in rows:
         row["seconds"] = f"{row['seconds']:,.2f}"
         row["target"] = cut_text(row["target"], TARGET_CHARACTERS)
+        row["waits"] = describe_wait(row)
+    if any(row["waits"] for row in rows):
+        columns["waits"] = "waits"
     print_table(
         rows,
         columns,

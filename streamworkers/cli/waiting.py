@@ -10,6 +10,7 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from streamworkers.cli.run_starts import describe_wait
 from streamworkers.cli.session import cut_text, messages, print_json
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
@@ -47,15 +48,26 @@ def warn_without_workers(streams: Streams, queue: str) -> None:
 
 def announce_run(connection: Connection, streams: Streams, run: Run, key: str | None, *, as_json: bool) -> None:
     """Print that a run was started, or that an earlier run has its `key`; warns if no worker reads its queue."""
-    warn_without_workers(streams, run.queue)
+    if run.is_prepared:
+        warn_without_workers(streams, run.queue)
     if as_json:
         print_json(summarize_run(connection, run))
     elif key is not None:
         click.echo(f"run {run.id} has the key {key!r} already and is {run.status}; nothing was started")
+    elif not run.is_prepared:
+        click.echo(f"run {run.id} of {run.job} {_describe_start(connection, run)}")
+        click.echo(f"watch it: streamworkers runs watch {run.id}")
     else:
         click.echo(f"run {run.id}: {run.item_count} items of {run.job} in queue {run.queue}")
         announce_calls(run)
         click.echo(f"watch it: streamworkers runs watch {run.id}")
+
+
+def _describe_start(connection: Connection, run: Run) -> str:
+    """What a run that has no items yet waits for."""
+    row = ledger_reports.read_run(connection, run.id)
+    waits = describe_wait(row) if row is not None else None
+    return f"waits {waits or 'to be prepared by a worker or scheduler that has the job'}"
 
 
 def announce_calls(run: Run) -> None:
@@ -76,9 +88,12 @@ def wait_for_run(
     """
     try:
         if streams is not None:
-            warn_without_workers(streams, run.queue)
+            if run.is_prepared:
+                warn_without_workers(streams, run.queue)
             if not as_json:
                 announce_calls(run)
+        if run.is_open and not run.is_prepared:
+            click.echo(f"run {run.id} {_describe_start(connection, run)}", err=True)
         ended = _watch(connection, run, timeout)
     except KeyboardInterrupt:
         click.echo(f"\nrun {run.id} continues. Watch it: streamworkers runs watch {run.id}", err=True)
@@ -218,7 +233,9 @@ def _print_preparation(summary: dict[str, Any]) -> None:
     """Print why a run ended without items, or that it has none yet."""
     if summary["reason"]:
         click.echo(f"  reason     {summary['reason']}")
-    if summary["prepared_at"] is None and summary["status"] == "PENDING":
+    if waits := describe_wait(summary):
+        click.echo(f"  waits      {waits}")
+    elif summary["prepared_at"] is None and summary["status"] == "PENDING":
         click.echo("  prepared   not yet: a worker or scheduler that has the job does it")
 
 

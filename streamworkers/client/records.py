@@ -24,6 +24,7 @@ class Submitted:
 class RunState:
     """A run when it was read; its counts are there when it has ended, `reason` if it ended without items.
 
+    A run that `is_waiting` starts not before `start_at`, and not before the runs `after` ended as `after_when` says.
     `last_event` is the number of its newest event: who has read it follows the run behind that.
     """
 
@@ -47,6 +48,10 @@ class RunState:
     as_of: datetime | None
     parameters: dict[str, Any]
     last_event: int
+    start_at: datetime | None = None
+    is_waiting: bool = False
+    after: Sequence[int] = ()
+    after_when: Literal["completed", "ended"] | None = None
 
     @property
     def is_open(self) -> bool:

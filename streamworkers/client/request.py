@@ -3,12 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack
 
 from streamworkers.client.json_values import to_json_fields
 from streamworkers.errors import BadInputError
 
 P = TypeVar("P")
+
+
+class RunReference(Protocol):
+    """Anything with the number of a run, such as a run that was submitted."""
+
+    @property
+    def id(self) -> int:
+        """The number of the run."""
+        ...
 
 
 class RequestFields(TypedDict, total=False):
@@ -20,6 +29,9 @@ class RequestFields(TypedDict, total=False):
     timeframe: str | None
     timeframes: Sequence[str] | None
     as_of: datetime | str | None
+    start_at: datetime | str | None
+    after: "int | RunReference | Sequence[int | RunReference] | None"
+    after_when: Literal["completed", "ended"] | None
     max_attempts: int | None
     key: str | None
     user: str | None
@@ -64,17 +76,33 @@ def encode(request: Request, user: str | None) -> dict[str, Any]:
         raise BadInputError(f"{label}: field {unknown[0]!r} is not known; known are {known}")
     for name in ("symbols", "items", "timeframes"):
         fields[name] = _to_list(label, name, fields.get(name))
-    as_of = fields.get("as_of")
-    if isinstance(as_of, datetime):
-        if as_of.tzinfo is None:
-            raise BadInputError(f"{label}: as_of {as_of.isoformat()!r} has no time zone")
-        fields["as_of"] = as_of.isoformat()
+    for name in ("as_of", "start_at"):
+        moment = fields.get(name)
+        if isinstance(moment, datetime):
+            if moment.tzinfo is None:
+                raise BadInputError(f"{label}: {name} {moment.isoformat()!r} has no time zone")
+            fields[name] = moment.isoformat()
+    fields["after"] = _list_awaited(label, fields.get("after"))
     parameters = {} if request.parameters is None else request.parameters
     words = {"job": request.job, "parameters": parameters, **fields}
     encoded = to_json_fields(label, {name: value for name, value in words.items() if value is not None})
     if not isinstance(encoded["parameters"], dict):
         raise BadInputError(f"{label}: parameters {request.parameters!r} are no mapping and have no fields")
     return encoded
+
+
+def _list_awaited(label: str, value: object) -> list[int] | None:
+    """Return the numbers of the runs to come after."""
+    if value is None:
+        return None
+    several = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else [value]
+    numbers: list[int] = []
+    for each in several:
+        number = getattr(each, "id", each)
+        if type(number) is not int:
+            raise BadInputError(f"{label}: after {each!r} is not a run or the number of one")
+        numbers.append(number)
+    return numbers
 
 
 def _to_list(label: str, name: str, value: object) -> list[object] | None:

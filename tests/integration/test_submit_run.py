@@ -13,7 +13,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from patience import patient
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, connect, fetch_value
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import describe_request, enqueue, enqueue_many
 from streamworkers.engine.job import Origin, RunRequest
@@ -112,6 +112,41 @@ def _fault(connection: Connection, request: Any) -> tuple[str | None, str]:
         ({"symbols": ["A"], "traceparent": "00-1-2-3"}, "SW001", "traceparent '00-1-2-3' is not of the form of W3C"),
         ({"job": "health_check", "universe": "u"}, "SW001", "the job is not about symbols, so it takes no universe"),
         ({"symbols": ["A"], "parameters": {"milliseconds": "x" * 4_194_304}}, "SW001", "more than 4194304"),
+        (
+            {"symbols": ["A"], "start_at": "2026-11-27T18:30"},
+            "SW001",
+            "start_at '2026-11-27T18:30' is not an ISO time with",
+        ),
+        (
+            {"symbols": ["A"], "start_at": "18:30"},
+            "SW001",
+            "start_at '18:30' is not an ISO time with its offset, such as",
+        ),
+        ({"symbols": ["A"], "start_at": "2026-02-30T00:00Z"}, "SW001", "is not an ISO time with its offset, such as"),
+        ({"symbols": ["A"], "start_at": "infinity"}, "SW001", "start_at 'infinity' is not an ISO time with its offset"),
+        ({"symbols": ["A"], "start_at": 5}, "SW001", "start_at '5' is not an ISO time with its offset, such as"),
+        (
+            {"symbols": ["A"], "start_at": "9998-01-01T00:00Z"},
+            "SW001",
+            "'9998-01-01T00:00Z' is more than 366 days ahead",
+        ),
+        ({"symbols": ["A"], "after": 99}, "SW001", "job 'ledger_entry': there is no run 99 to come after"),
+        ({"symbols": ["A"], "after": [99, 98]}, "SW001", "job 'ledger_entry': there is no run 98 to come after"),
+        ({"symbols": ["A"], "after": []}, "SW001", "after names 0 runs; name 1 to 100"),
+        ({"symbols": ["A"], "after": list(range(1, 102))}, "SW001", "after names 101 runs; name 1 to 100"),
+        ({"symbols": ["A"], "after": "1"}, "SW001", 'after has "1", which is not the number of a run'),
+        ({"symbols": ["A"], "after": [1, 1.5]}, "SW001", "after has 1.5, which is not the number of a run"),
+        ({"symbols": ["A"], "after": -1}, "SW001", "after has -1, which is not the number of a run"),
+        ({"symbols": ["A"], "after": 10**30}, "SW001", f"after has {10**30}, which is not the number of a run"),
+        ({"symbols": ["A"], "after": {"run": 1}}, "SW001", 'after has {"run": 1}, which is not the number of a run'),
+        ({"symbols": ["A"], "after": [3, 3]}, "SW001", "after names run 3 twice"),
+        (
+            {"symbols": ["A"], "after": 1, "after_when": "failed"},
+            "SW001",
+            'after_when "failed" is not completed or ended',
+        ),
+        ({"symbols": ["A"], "after": 1, "after_when": 1}, "SW001", "after_when 1 is not completed or ended"),
+        ({"symbols": ["A"], "after_when": "ended"}, "SW001", "names after_when, but no run to come after: name after"),
     ],
 )
 def test_a_request_that_breaks_a_rule_is_rejected(
@@ -229,6 +264,7 @@ def test_the_same_request_with_a_key_is_the_same_run(connection: Connection) -> 
         ({"symbols": ["A", "B"], "timeframe": "day"}, "timeframes"),
         ({"symbols": ["A", "B"], "as_of": "2026-11-26T00:00Z"}, "as_of"),
         ({"symbols": ["A", "B"], "job": "noop"}, "job"),
+        ({"symbols": ["A", "B"], "start_at": "2026-01-01T00:00Z"}, "start_at"),
     ],
 )
 def test_another_request_with_a_key_that_is_taken_is_rejected(
@@ -287,6 +323,36 @@ def test_a_description_says_what_was_asked_and_no_more() -> None:
         "user": "ann",
         "traceparent": _TRACE,
     }
+
+
+def test_a_key_is_of_one_start(connection: Connection) -> None:
+    first = submit(connection, "noop", symbols=["A"])
+    later: dict[str, Any] = {
+        "job": "noop",
+        "symbols": ["B"],
+        "key": "k",
+        "start_at": "2026-01-01T00:00Z",
+        "after": [first],
+    }
+    run = submit(connection, **later)
+    for same in ({"start_at": "2026-01-01T01:00+01:00"}, {"after": first}, {"after_when": "completed"}):
+        assert submit(connection, **{**later, **same}) == run
+    for fields, names in (
+        ({"start_at": "2026-01-01T00:01Z"}, "start_at"),
+        ({"start_at": None}, "start_at"),
+        ({"after": run}, "after"),
+        ({"after": None}, "after, after_when"),
+        ({"after_when": "ended"}, "after_when"),
+    ):
+        message = f"key 'k' belongs to run {run}, whose request differs in: {names}"
+        assert _fault(connection, {**later, **fields}) == ("SW003", message)
+
+
+def test_a_key_that_was_taken_before_a_run_could_start_later_is_still_its(connection: Connection) -> None:
+    run = submit(connection, "noop", symbols=["A"], key="k")
+    form = fetch_value(connection, "SELECT canonical_request FROM runs")
+    assert sorted(form) == ["as_of", "items", "job", "parameters", "timeframes", "universe"]
+    assert submit(connection, "noop", symbols=["A"], key="k") == run
 
 
 def test_fifty_threads_with_one_key_make_one_run(connection: Connection, database_url: str) -> None:

@@ -1,6 +1,6 @@
 """Routes about runs: start, list, look into, cancel, replay."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -26,7 +26,7 @@ from streamworkers.api.routes.types import (
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.ledger import SubmittedRun, reports
-from streamworkers.engine.ledger.run_pages import list_run_items
+from streamworkers.engine.ledger.run_pages import find_visible_run, list_run_items
 from streamworkers.errors import BadInputError
 
 ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
@@ -35,7 +35,10 @@ _MOST_ERRORS = 100
 
 
 class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What a run is to do. It is about `symbols` or a `universe`, or, of a job without symbols, about its `items`."""
+    """What a run is to do. It is about `symbols` or a `universe`, or, of a job without symbols, about its `items`.
+
+    It starts at once, or not before `start_at` and not before the runs `after` have ended as `after_when` says.
+    """
 
     job: str
     parameters: dict[str, Any] | None = None
@@ -48,6 +51,9 @@ class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
     key: str | None = None
     traceparent: str | None = None
+    start_at: str | None = None
+    after: int | list[int] | None = None
+    after_when: Literal["completed", "ended"] | None = None
 
 
 class RunBatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,10 +105,22 @@ def _submit(call: ApiCall, bodies: Sequence[RunRequestBody]) -> list[SubmittedRu
     if trace := call.headers.get("traceparent"):
         for request in requests:
             request.setdefault("traceparent", trace)
+    _require_visible(call, {run for request in requests for run in _list_awaited(request.get("after"))})
     runs = submit_described(call.connection, [{**request, "user": call.caller.user} for request in requests])
     for run, body in zip(runs, bodies, strict=True):
         admin.record_submission(call.connection, call.caller.actor, run.id, body.job, is_new=run.is_new)
     return runs
+
+
+def _list_awaited(after: int | list[int] | None) -> list[int]:
+    return [] if after is None else [after] if isinstance(after, int) else after
+
+
+def _require_visible(call: ApiCall, runs: Iterable[int]) -> None:
+    """Raise InvalidInput for a run to come after that the caller may not see, as if it did not exist."""
+    for run in sorted(runs):
+        if not 0 < run < 2**63 or find_visible_run(call.connection, call.caller.viewer, number=run, uuid=None) is None:
+            raise InvalidInput(f"there is no run {run} to come after")
 
 
 def require_parameters_fit(call: ApiCall, job: str, parameters: dict[str, Any]) -> None:

@@ -14,7 +14,10 @@ class Done(msgspec.Struct):
 
 
 class RunView(msgspec.Struct):
-    """A run; `id` and `run_id` both name it. `user` is null for a run of nobody."""
+    """A run; `id` and `run_id` both name it. `user` is null for a run of nobody.
+
+    A run that `is_waiting` starts not before `start_at`, and not before the runs `after` ended as `after_when` says.
+    """
 
     id: int
     run_id: UUID
@@ -42,6 +45,10 @@ class RunView(msgspec.Struct):
     completed_at: datetime | None
     reason: str | None
     last_event: int
+    start_at: datetime | None
+    is_waiting: bool
+    after: list[int]
+    after_when: Literal["completed", "ended"] | None
 
 
 class ItemView(msgspec.Struct):

@@ -20,7 +20,14 @@ from streamworkers.engine.ledger.items import (
     read_open_symbols,
 )
 from streamworkers.engine.ledger.job_types import JobType, delete_old_job_types, read_job_types, record_job_types
-from streamworkers.engine.ledger.new_runs import NewRun, create_run, create_runs, fold_enqueued_counts
+from streamworkers.engine.ledger.new_runs import (
+    NewRun,
+    create_run,
+    create_runs,
+    find_by_key,
+    fold_enqueued_counts,
+    give_key,
+)
 from streamworkers.engine.ledger.outbox import (
     add_events,
     count_late_events,
@@ -106,9 +113,11 @@ __all__ = [
     "enqueue_lock",
     "ensure_partitions",
     "fail_items",
+    "find_by_key",
     "find_open_runs",
     "find_superseded",
     "fold_enqueued_counts",
+    "give_key",
     "is_key_taken",
     "iterate_open_items",
     "keep_rejected",

@@ -65,6 +65,11 @@ _SELECT_BY_KEY = f"""
     SELECT {RUN_COLUMNS}, request_differences(canonical_request(%s), canonical_request)
     FROM runs WHERE idempotency_key = %s
 """  # noqa: S608
+_GIVE_KEY = """
+    UPDATE runs SET idempotency_key = %s, canonical_request = c.form,
+        request_digest = sha256(convert_to(c.form::text, 'UTF8'))
+    FROM (SELECT canonical_request(%s)) AS c(form) WHERE id = %s
+"""
 _NEXT_RUNS = """
     SELECT nextval(pg_get_serial_sequence('runs', 'id')), (now() AT TIME ZONE 'UTC')::date FROM generate_series(1, %s)
 """
@@ -106,7 +111,7 @@ def create_run(
                 ensure_partition(connection)
                 copy_items(connection, [(run, request)])
                 add_counts(connection, [run])
-    return (run, True) if run is not None else (_find_by_key(connection, request, compared), False)
+    return (run, True) if run is not None else (find_by_key(connection, request, compared), False)
 
 
 def create_runs(connection: Connection, new: Sequence[NewRun]) -> list[tuple[Run, bool]]:
@@ -217,7 +222,13 @@ def _read_run(connection: Connection, statement: str, values: tuple[Any, ...]) -
     return Run(*row) if row else None
 
 
-def _find_by_key(connection: Connection, request: RunRequest, compared: dict[str, Any] | None) -> Run:
+def give_key(connection: Connection, run_id: int, key: str, compared: dict[str, Any]) -> None:
+    """Give a run that was submitted in this transaction an idempotency key. Raises UniqueViolation if it is taken."""
+    connection.execute(_GIVE_KEY, (key, Jsonb(compared), run_id))
+
+
+def find_by_key(connection: Connection, request: RunRequest, compared: dict[str, Any] | None) -> Run:
+    """Return the run that has the request's key. Raises KeyConflictError if it is of another request."""
     row = connection.execute(
         _SELECT_BY_KEY, (Jsonb(compared) if compared is not None else None, request.idempotency_key)
     ).fetchone()

@@ -17,7 +17,10 @@ _RUN = """
     SELECT r.id, r.run_uuid AS run_id, r.job, r.queue, r.status, r.target, r.timeframe, r.as_of, r.parameters,
         r.item_count, r.completed_count, r.failed_count, r.cancelled_count, r.stale_count, r.max_attempts, r.trigger,
         r.schedule, r.scheduled_for, o.owner AS "user", coalesce(r.submit_key, r.idempotency_key) AS key,
-        r.created_at, r.prepared_at, r.started_at, r.completed_at, r.reason, r.last_event{more}
+        r.created_at, r.prepared_at, r.started_at, r.completed_at, r.reason, r.last_event, r.start_at,
+        r.is_waiting AND r.status = 'PENDING' AS is_waiting,
+        ARRAY(SELECT awaited_id FROM run_dependencies WHERE run_id = r.id ORDER BY awaited_id) AS "after",
+        (SELECT min(needs) FROM run_dependencies WHERE run_id = r.id) AS after_when{more}
     FROM {source} r CROSS JOIN LATERAL (
         SELECT (SELECT id FROM users WHERE id = r.requested_by AND id <> 'local') AS owner) o
     WHERE (%(viewer)s::text IS NULL OR o.owner IS NULL OR o.owner = %(viewer)s)"""

@@ -25,7 +25,8 @@ SUBMITTED_NOTIFY = "streamworkers_submitted"  # PostgreSQL's channel; `submit_ru
 _CLAIM = """
     UPDATE runs r SET prepare_attempts = prepare_attempts + 1,
         prepare_after = clock_timestamp() + make_interval(secs => %s)
-    FROM (SELECT id FROM runs WHERE prepared_at IS NULL AND status = 'PENDING' AND NOT is_waiting AND job = ANY(%s) AND {due}
+    FROM (SELECT id FROM runs
+          WHERE prepared_at IS NULL AND status = 'PENDING' AND NOT is_waiting AND job = ANY(%s) AND {due}
           ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED) c
     WHERE r.id = c.id
     RETURNING r.id, r.job, r.prepare_attempts, r.request, r.as_of, r.parameters, r.target, r.requested_by, r.traceparent

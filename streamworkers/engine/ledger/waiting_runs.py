@@ -1,8 +1,8 @@
 """Submitted runs that wait: for a moment, for the end of other runs, or for both.
 
-A row of `run_checks` says when to look at such a run: when it was submitted, when its time comes, and when a run that it
-waits for ends, which a trigger writes in the transaction that ends it. A look decides by what is there then: the run is
-ready, and a preparer claims it as any other; it is cancelled; or it waits for the next look.
+A row of `run_checks` says when to look at such a run: when it was submitted, when its time comes, and when a run that
+it waits for ends, which a trigger writes in the transaction that ends it. A look decides by what is there then: the run
+is ready, and a preparer claims it as any other; it is cancelled; or it waits for the next look.
 
 An end in a transaction that is open during the look is not missed: the look locks the rows of open runs that are
 waited for, and looks again in a second if one is locked.
@@ -59,7 +59,7 @@ _READ_AWAITED = """
 
 
 class AwaitedRun(NamedTuple):
-    """A run that another one waits for; `is_met` if it was seen to have ended as needed, `status` None if it is gone."""
+    """A run that another one waits for; `is_met` if it was seen to have ended so; no `status` if it is removed."""
 
     id: int
     needs: AfterWhen
@@ -149,7 +149,7 @@ def _read_dependencies(connection: Connection, run_ids: Sequence[int]) -> Mappin
     """Read what runs wait for; the rows of open ones are locked, so that each ends before the look or after it."""
     rows = connection.execute(_DEPENDENCIES, (list(run_ids),)).fetchall()
     still_open = sorted({awaited for _, awaited, _, _, status in rows if status in OPEN_RUN_STATES})
-    locked = dict(connection.execute(_LOCK_AWAITED, (still_open,)).fetchall()) if still_open else {}
+    locked: dict[int, str] = dict(connection.execute(_LOCK_AWAITED, (still_open,)).fetchall()) if still_open else {}
     found: defaultdict[int, list[AwaitedRun]] = defaultdict(list)
     seen: list[tuple[int, int, bool]] = []
     for run_id, awaited, needs, was_met, status in rows:

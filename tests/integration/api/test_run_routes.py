@@ -41,6 +41,20 @@ def test_a_key_that_breaks_a_rule_is_rejected(api: ApiStage, key: str) -> None:
     assert "is not 1 to 255 visible characters of ASCII" in answer.json()["detail"]
 
 
+def test_a_run_comes_after_one_that_its_user_may_see(api: ApiStage) -> None:
+    mine, theirs = _start(api, "1").json()["id"], _start(api, "2", user="bob").json()["id"]
+    later = _start(api, "3", {**_BODY, "after": [mine], "start_at": "2026-01-01T00:00:00Z"})
+    assert later.status_code == 202
+    shown = api.call("GET", f"/api/v1/runs/{later.json()['id']}", "ann").json()
+    assert (shown["after"], shown["after_when"], shown["is_waiting"]) == ([mine], "completed", True)
+    for number, key in ((theirs, "4"), (12345, "5"), (-1, "6")):
+        hidden = _start(api, key, {**_BODY, "after": number})
+        assert (hidden.status_code, hidden.json()["detail"]) == (422, f"there is no run {number} to come after")
+    wrong = _start(api, "7", {**_BODY, "after": mine, "after_when": "failed"})
+    assert wrong.status_code in (400, 422)
+    assert "after_when" in wrong.json()["detail"]
+
+
 def test_a_rejected_request_leaves_its_key_free(api: ApiStage) -> None:
     assert _start(api, "second-try", {"job": "ledger_entry"}).status_code == 422
     assert _start(api, "second-try").status_code == 202

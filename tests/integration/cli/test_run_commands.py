@@ -47,9 +47,30 @@ from submitting import install_jobs, make_preparer, submit
         (("noop", "--symbols", "A", "--timeout", "5"), "--timeout limits --wait: name both"),
         (("noop", "--symbols", "A", "--wait", "--timeout", "nan"), "nan is not a finite number"),
         (("noop", "--symbols", "A", "--max-attempts", "0"), "--max-attempts '0' is not a whole number from 1 to 100"),
+        (("noop", "--symbols", "A", "--at", "18:30"), "'18:30' is not a date with a time, such as 2026-12-01T19:00"),
+        (("noop", "--symbols", "A", "--at", "2027-03-14T02:30"), "is a time that the clocks in America/New_York skip"),
+        (("noop", "--symbols", "A", "--at", "2026-11-01T01:30"), "comes twice in America/New_York: name an offset"),
+        (("noop", "--symbols", "A", "--at", "2999-01-01T00:00"), "is more than 366 days ahead"),
+        (("noop", "--symbols", "A", "--in", "soon"), "'soon' is not a time such as 90s, 5m, 2h, 1d or 1w"),
+        (("noop", "--symbols", "A", "--in", "99w"), "is more than 366 days ahead"),
+        (("noop", "--symbols", "A", "--in", "1m", "--at", "2026-11-27T18:30"), "name either --at or --in, not both"),
+        (
+            ("noop", "--symbols", "A", "--in", "1m", "--key", "k"),
+            "--in with --key means another time at each repetition",
+        ),
+        (("noop", "--symbols", "A", "--after", "7"), "there is no run 7 to come after"),
+        (("noop", "--symbols", "A", "--after", "0"), "0 is not in the range"),
+        (
+            ("noop", "--symbols", "A", "--after-when", "ended"),
+            "--after-when says how the run of --after must end: name",
+        ),
+        (("noop", "--symbols", "A", "--after", "7", "--after-when", "failed"), "'failed' is not one of"),
     ],
 )
-def test_an_enqueue_that_breaks_a_rule_makes_no_run(words: tuple[str, ...], message: str, cli: Run) -> None:
+def test_an_enqueue_that_breaks_a_rule_makes_no_run(
+    words: tuple[str, ...], message: str, cli: Run, connection: Connection, registry: Registry
+) -> None:
+    install_jobs(connection, registry)
     answer = cli("enqueue", *words)
     assert answer.code == 2
     assert message in answer.err

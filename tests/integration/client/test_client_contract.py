@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -78,6 +78,29 @@ def test_the_same_key_finds_the_same_run(client: Client) -> None:
         client.enqueue("ledger_entry", symbols=["A"], key="k")
 
 
+def test_a_run_starts_later(client: Client, workers: Pool) -> None:
+    first = client.enqueue("ledger_entry", symbols=["A"])
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    later = client.enqueue("ledger_entry", symbols=["B"], start_at=moment, after=first)
+    also = client.enqueue("ledger_entry", symbols=["C"], after=[first, later], after_when="ended")
+    state = later.state()
+    assert (state.status, state.is_waiting, state.start_at) == ("PENDING", True, moment)
+    assert (list(state.after), state.after_when) == ([first.id], "completed")
+    assert (list(also.state().after), also.state().after_when) == ([first.id, later.id], "ended")
+    assert (first.state().is_waiting, first.state().start_at, list(first.state().after)) == (False, None, [])
+    workers.work()
+    assert first.wait(patient(60)).status == "COMPLETED"
+    assert (later.state().is_waiting, also.state().is_waiting) == (True, True)
+    assert later.cancel() == 0
+    workers.work()
+    assert also.wait(patient(60)).status == "COMPLETED"
+    lost = client.enqueue("ledger_entry", symbols=["D"], after=later)
+    workers.work()
+    ended = lost.wait(patient(60))
+    assert (ended.status, ended.is_waiting) == ("CANCELLED", False)
+    assert ended.reason == f"it waited for run {later.id} to be COMPLETED, and that is CANCELLED"
+
+
 @dataclass
 class _Dataclass:
     milliseconds: float
@@ -117,6 +140,12 @@ def test_parameters_are_a_mapping_or_an_object(client: Client) -> None:
         (None, {"symbols": []}, "job 'ledger_entry': symbols is not a list of 1 to 100000 texts"),
         (None, {"symbols": None}, "job 'ledger_entry': a run needs a universe, or at least one symbol"),
         (None, {"as_of": datetime(2026, 11, 26)}, "as_of '2026-11-26T00:00:00' has no time zone"),  # noqa: DTZ001
+        (None, {"start_at": datetime(2026, 11, 26)}, "start_at '2026-11-26T00:00:00' has no time zone"),  # noqa: DTZ001
+        (None, {"start_at": "soon"}, "start_at 'soon' is not an ISO time with its offset, such as"),
+        (None, {"after": "1"}, "job 'ledger_entry': after '1' is not a run or the number of one"),
+        (None, {"after": [None]}, "job 'ledger_entry': after None is not a run or the number of one"),
+        (None, {"after": 99}, "there is no run 99 to come after"),
+        (None, {"after_when": "ended"}, "names after_when, but no run to come after: name after"),
         (None, {"as_of": "yesterday"}, "job 'ledger_entry': as_of 'yesterday' is not an ISO time with its offset"),
         (
             None,

@@ -23,6 +23,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.preparer import Preparer
 from streamworkers.errors import BadInputError
+from streamworkers.market.universes.store import add_symbols
 from submitting import install_jobs, load, make_preparer, reason_of, submit
 
 NOW = datetime(2026, 11, 27, 18, 0, tzinfo=UTC)
@@ -225,7 +226,8 @@ def test_a_chain_is_cancelled_as_a_whole(connection: Connection, preparer: Prepa
     for _ in chain:
         preparer.run_once()
     assert {load(connection, run_id).status for run_id in chain} == {"CANCELLED"}
-    assert reason_of(connection, chain[-1])[1] == f"it waited for run {chain[-2]} to be COMPLETED, and that is CANCELLED"
+    reason = f"it waited for run {chain[-2]} to be COMPLETED, and that is CANCELLED"
+    assert reason_of(connection, chain[-1]) == ("CANCELLED", reason)
 
 
 def test_a_run_that_waits_can_be_cancelled(connection: Connection, preparer: Preparer, streams: Streams) -> None:
@@ -332,13 +334,8 @@ def test_a_run_that_waits_keeps_no_partition_of_items(connection: Connection) ->
     assert fetch_value(connection, "SELECT to_regclass('run_items_20260105')") is None
 
 
-def test_a_run_sees_what_is_there_when_it_is_prepared(
-    connection: Connection, preparer: Preparer
-) -> None:
-    connection.execute("SELECT")
+def test_a_run_sees_what_is_there_when_it_is_prepared(connection: Connection, preparer: Preparer) -> None:
     run_id = submit(connection, "ledger_entry", universe="late", start_at=_in(3600))
-    from streamworkers.market.universes.store import add_symbols
-
     add_symbols(connection, "late", ["A", "B", "C"])
     _let_its_time_come(connection, run_id)
     preparer.run_once()
