@@ -59,12 +59,15 @@ from submitting import install_jobs, make_preparer, submit
             "--in with --key means another time at each repetition",
         ),
         (("noop", "--symbols", "A", "--after", "7"), "there is no run 7 to come after"),
-        (("noop", "--symbols", "A", "--after", "0"), "0 is not in the range"),
+        (("noop", "--symbols", "A", "--after", "0"), "--after '0' is not a whole number, at least 1"),
         (
             ("noop", "--symbols", "A", "--after-when", "ended"),
             "--after-when says how the run of --after must end: name",
         ),
-        (("noop", "--symbols", "A", "--after", "7", "--after-when", "failed"), "'failed' is not one of"),
+        (
+            ("noop", "--symbols", "A", "--after", "7", "--after-when", "failed"),
+            "'failed' is not one of completed, ended",
+        ),
     ],
 )
 def test_an_enqueue_that_breaks_a_rule_makes_no_run(
