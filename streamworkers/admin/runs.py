@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from streamworkers.actor import LOCAL, Actor
+from streamworkers.admin.later_runs import submit_later
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -12,7 +13,6 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.submit_later import submit_later
 from streamworkers.errors import BadInputError, UnknownNameError
 
 

@@ -16,6 +16,7 @@ _TAKES_AWAY = re.compile(
 _FIRST_RELEASE = 9
 _HARMLESS = {
     28: "a view of the same name and columns takes the place of the table",
+    63: "a function goes on dropping partitions that are old",
     48: "a function of the same name and columns takes the place of submit_runs",
 }
 

@@ -88,7 +88,7 @@ class AwaitedRun(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WaitDecision:
-    """What becomes of a run that waits: it is ready, it is cancelled for a reason, or it is looked at again.
+    """The outcome of a look at a run that waits: it is ready, it is cancelled for a reason, or it is looked at again.
 
     Without a time it is looked at when a run that it waits for ends.
     """
@@ -107,7 +107,7 @@ class Checked(NamedTuple):
 
 
 def decide_wait(start_at: datetime | None, awaited: Sequence[AwaitedRun], now: datetime) -> WaitDecision:
-    """Say what becomes of a run that is not to start before a moment and not before other runs have ended. Pure."""
+    """Decide about a run that is not to start before a moment and not before other runs have ended. Pure."""
     missed = next((each for each in awaited if not each.has_ended_so and not each.is_open), None)
     if missed is not None:
         return WaitDecision("cancel", missed.describe_miss())
