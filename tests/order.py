@@ -30,6 +30,7 @@ _SECONDS = {
     "tests/crash/test_worker_processes.py": 9.0,
     "tests/faults/": 9.0,
     "tests/integration/alerts/test_real_bars.py": 40.0,
+    "tests/integration/cli/test_item_commands.py::test_an_item": 7.0,
     "tests/integration/jobs/test_as_of.py": 9.0,
     "tests/integration/jobs/test_the_night": 22.0,
     "tests/integration/scheduler/test_simulated_day.py": 18.0,

@@ -7,6 +7,7 @@ import click
 
 from streamworkers.admin import runs as admin
 from streamworkers.cli.confirming import ask_first, yes_option
+from streamworkers.cli.item_view import parse_item, print_attempts
 from streamworkers.cli.known_names import has_symbols, require_dead_symbol, require_known_job
 from streamworkers.cli.rejected import rejected
 from streamworkers.cli.session import (
@@ -26,7 +27,6 @@ from streamworkers.errors import BadInputError
 
 _MOST = 1_000_000
 _MOST_NAMES = 10_000
-_LONGEST_ERROR = 10_000
 
 
 def _add_filters(command: F) -> F:
@@ -82,15 +82,7 @@ def show(item: str, as_json: bool) -> None:
         print_json(row)
         return
     click.echo(f"{item}: {row['symbol']} died in attempt {row['attempt']}: {row['error']}")
-    print_table(
-        row["history"] or [],
-        {"attempt": "attempt", "at": "at", "worker": "worker", "error": "error"},
-        "no history",
-        longest=_LONGEST_ERROR,
-    )
-    stacks = [attempt["stack"] for attempt in row["history"] or [] if attempt.get("stack")]
-    if stacks:
-        click.echo(f"\nThe newest attempt failed here:\n{stacks[-1].rstrip()}")
+    print_attempts(row["history"])
 
 
 @dead.command(short_help="Run dead items again, from attempt 1.")
@@ -170,15 +162,8 @@ def _require_known(connection: Connection, wanted: DeadFilter) -> None:
 
 
 def _require_dead(connection: Connection, item: str) -> ledger_reports.Row:
-    run_id, seq = _parse_item(item)
+    run_id, seq = parse_item(item)
     row = ledger_reports.read_dead_item(connection, admin.require_run(connection, run_id), seq)
     if row is None:
         raise BadInputError(f"item {item} is not dead: see `streamworkers dead list --run {run_id}`")
     return row
-
-
-def _parse_item(text: str) -> tuple[int, int]:
-    run, _, seq = text.partition(":")
-    if not (run.isdecimal() and seq.isdecimal()):
-        raise BadInputError(f"{text!r} is not an item as RUN:SEQ, such as 42:17")
-    return int(run), int(seq)

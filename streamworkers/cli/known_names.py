@@ -23,10 +23,17 @@ def require_known_symbols(connection: Connection, symbols: Iterable[str]) -> Non
 
 def require_dead_symbol(connection: Connection, symbol: str, dead: Iterable[str]) -> None:
     """Raise UnknownNameError for a symbol that is neither known nor that of one of the dead items."""
-    known = set(dead)
+    require_symbol_of_item(connection, symbol, dead, kind="symbol of a dead item")
+
+
+def require_symbol_of_item(
+    connection: Connection, symbol: str, items: Iterable[str], *, kind: str = "symbol of an item"
+) -> None:
+    """Raise UnknownNameError for a symbol that is neither known nor that of one of the items."""
+    known = set(items)
     if symbol not in known and find_unknown(connection, [symbol]):
         near = find_near_symbol(connection, symbol)
-        raise UnknownNameError("symbol of a dead item", symbol, known if near is None else known | {near})
+        raise UnknownNameError(kind, symbol, known if near is None else known | {near})
 
 
 def require_known_job(connection: Connection, job: str) -> None:

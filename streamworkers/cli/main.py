@@ -37,6 +37,7 @@ _COMMANDS = {
     "enqueue": "Start a run of a job over a universe or symbols.",
     "endpoints": "Where users get notifications: add, list, test, on, off.",
     "indicators": "Indicator definitions: list, add, enable, disable.",
+    "items": "Items of all runs: list and show them.",
     "jobs": "Jobs: list, show, write their types for programs.",
     "listings": "Days on which symbols are listed: list, set, unset.",
     "load": "Load bars from a provider.",

@@ -7,6 +7,8 @@ from psycopg import sql
 
 from streamworkers.database import Connection, count_matching, delete_matching, fetch_rows, fetch_value
 
+Row = dict[str, Any]
+
 # When a row was written: retention counts from there. A backfill of old bars is as new as any other result.
 _WRITTEN_AT = {"indicator_results": "calculated_at", "daily_patterns": "detected_at"}
 
@@ -20,7 +22,7 @@ def find_oldest_result(
     return found
 
 
-def list_latest_indicators(connection: Connection, symbol: str, timeframe: str) -> list[dict[str, Any]]:
+def list_latest_indicators(connection: Connection, symbol: str, timeframe: str) -> list[Row]:
     """The newest value of each indicator of a symbol, by name."""
     statement = """
         SELECT DISTINCT ON (indicator) indicator, bar_time, value, value_data, bars_used, series_version, run_id,
@@ -31,7 +33,7 @@ def list_latest_indicators(connection: Connection, symbol: str, timeframe: str) 
     return fetch_rows(connection, statement, (symbol, timeframe))
 
 
-def list_symbol_patterns(connection: Connection, symbol: str, timeframe: str, limit: int) -> list[dict[str, Any]]:
+def list_symbol_patterns(connection: Connection, symbol: str, timeframe: str, limit: int) -> list[Row]:
     """The newest detections of a symbol, the strongest of each bar first."""
     statement = """
         SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata,
@@ -45,7 +47,7 @@ def list_symbol_patterns(connection: Connection, symbol: str, timeframe: str, li
 
 def list_recent_patterns(
     connection: Connection, *, timeframe: str, min_confidence: float, direction: str | None, limit: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """The newest detections of all symbols, the strongest of each bar first."""
     statement = """
         SELECT symbol, timeframe, pattern_name, bar_time, direction, signal, confidence, metadata,
@@ -55,6 +57,28 @@ def list_recent_patterns(
         ORDER BY bar_time DESC, confidence DESC, symbol, pattern_name
         LIMIT %s"""
     return fetch_rows(connection, statement, (timeframe, min_confidence, direction, direction, limit))
+
+
+def list_saved_indicators(connection: Connection, run_id: int, symbol: str, timeframe: str, limit: int) -> list[Row]:
+    """The newest values of a symbol that a run has written and that none has replaced: indicator, bar_time, value."""
+    statement = """
+        SELECT indicator, bar_time, value, value_data, bars_used, calculated_at
+        FROM indicator_results
+        WHERE symbol = %s AND timeframe = %s AND run_id = %s
+        ORDER BY bar_time DESC, indicator
+        LIMIT %s"""
+    return fetch_rows(connection, statement, (symbol, timeframe, run_id, limit))
+
+
+def list_saved_patterns(connection: Connection, run_id: int, symbol: str, timeframe: str, limit: int) -> list[Row]:
+    """The newest detections of a symbol that a run has written and that none has replaced."""
+    statement = """
+        SELECT pattern_name, bar_time, direction, signal, confidence, metadata, detected_at
+        FROM daily_patterns
+        WHERE symbol = %s AND timeframe = %s AND run_id = %s
+        ORDER BY bar_time DESC, confidence DESC, pattern_name
+        LIMIT %s"""
+    return fetch_rows(connection, statement, (symbol, timeframe, run_id, limit))
 
 
 def count_recent_detections(connection: Connection, hours: float) -> list[tuple[tuple[str, str], int]]:

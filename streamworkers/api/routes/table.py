@@ -7,6 +7,7 @@ from streamworkers.api.routes.closed_items import CLOSED_ITEM_OPERATIONS
 from streamworkers.api.routes.endpoints import ENDPOINT_OPERATIONS
 from streamworkers.api.routes.events import EVENT_OPERATIONS
 from streamworkers.api.routes.health import HEALTH_OPERATIONS
+from streamworkers.api.routes.items import ITEM_OPERATIONS
 from streamworkers.api.routes.market import MARKET_OPERATIONS
 from streamworkers.api.routes.notifications import NOTIFICATION_OPERATIONS
 from streamworkers.api.routes.notify import NOTIFY_OPERATIONS
@@ -22,6 +23,7 @@ from streamworkers.api.routes.tokens import TOKEN_OPERATIONS
 OPERATIONS = (
     *RUN_OPERATIONS,
     *RUN_LIST_OPERATIONS,
+    *ITEM_OPERATIONS,
     *CLOSED_ITEM_OPERATIONS,
     *EVENT_OPERATIONS,
     *OLD_JOB_OPERATIONS,

@@ -1,10 +1,11 @@
 """What people ask of runs and items: lists, progress, dead items, statistics. Reads only."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from streamworkers.database import Connection, fetch_row, fetch_rows
+from streamworkers.engine.ledger.item_lists import ItemFilter, list_items, read_item_row
 from streamworkers.engine.ledger.runs import Run
 
 Row = dict[str, Any]
@@ -54,17 +55,7 @@ _STATISTICS = """
           FROM runs WHERE completed_at >= %s) ended
     GROUP BY job ORDER BY job
 """
-_DEAD_ITEMS = """
-    SELECT i.run_id, i.seq, r.job, i.symbol, i.timeframe, i.attempt, i.error, i.worker, i.finished_at, i.history
-    FROM runs r JOIN run_items i ON i.run_day = r.run_day AND i.run_id = r.id
-    WHERE i.status = 'failed' AND coalesce(r.failed_count, 1) > 0
-        AND (%(run_id)s::bigint IS NULL OR r.id = %(run_id)s)
-        AND (%(job)s::text IS NULL OR r.job = %(job)s)
-        AND (%(symbol)s::text IS NULL OR i.symbol = %(symbol)s)
-        AND (%(error_like)s::text IS NULL OR strpos(lower(i.error), lower(%(error_like)s)) > 0)
-        AND (%(since)s::timestamptz IS NULL OR i.finished_at >= %(since)s)
-    ORDER BY i.run_id DESC, i.seq LIMIT %(limit)s
-"""
+_OF_DEAD = (*("run_id", "seq", "job", "symbol", "timeframe", "attempt", "error", "worker", "finished_at", "history"),)
 _ERRORS = """
     WITH errors AS (
         SELECT error, count(*) AS items, count(*) OVER () AS "distinct" FROM run_items
@@ -212,19 +203,15 @@ def list_errors(connection: Connection, run: Run, limit: int) -> list[Row]:
 
 def list_dead_items(connection: Connection, wanted: DeadFilter, limit: int) -> list[Row]:
     """Return dead items of all runs, newest run first. Runs that ended without one are not searched."""
-    return fetch_rows(connection, _DEAD_ITEMS, {**asdict(wanted), "limit": limit})
+    dead = ItemFilter(wanted.run_id, wanted.job, symbol=wanted.symbol, status="failed", error=wanted.error_like)
+    rows = list_items(connection, replace(dead, ended_since=wanted.since), limit, with_history=True)
+    return [{name: row[name] for name in _OF_DEAD} for row in rows]
 
 
 def read_dead_item(connection: Connection, run: Run, seq: int) -> Row | None:
     """Return one dead item with its history, or None."""
-    return fetch_row(
-        connection,
-        """
-        SELECT run_id, seq, symbol, timeframe, attempt, error, worker, started_at, finished_at, history
-        FROM run_items WHERE run_day = %s AND run_id = %s AND seq = %s AND status = 'failed'
-        """,
-        (run.run_day, run.id, seq),
-    )
+    row = read_item_row(connection, run, seq)
+    return None if row is None or row["status"] != "failed" else row
 
 
 def list_rejected(connection: Connection, queue: str | None, limit: int) -> list[Row]:

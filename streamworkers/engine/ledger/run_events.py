@@ -27,6 +27,9 @@ _READ = """
     ) AS e ON true
     ORDER BY f.place, e.seq
 """
+_READ_CHANGES = """
+    SELECT seq, kind, data, at FROM run_events WHERE run_id = %s AND kind <> 'progress' ORDER BY seq DESC LIMIT %s
+"""
 # The counts of an open run are those of its items.
 _READ_SNAPSHOT = """
     SELECT r.last_event, r.status, jsonb_build_object('job', r.job, 'status', r.status, 'items', r.item_count,
@@ -137,6 +140,12 @@ def _read_snapshot(connection: Connection, run_id: int) -> LedgerEventPage:
         return LedgerEventPage((), is_over=True)
     last, status, data, at = row
     return LedgerEventPage([LedgerEvent(run_id, last, RESYNC, data, at)], is_over=status not in OPEN_RUN_STATES)
+
+
+def list_changes_of_run(connection: Connection, run_id: int, limit: int) -> list[LedgerEvent]:
+    """Return the newest events of a run that are kept, those of its progress left out, in their order."""
+    rows = connection.execute(_READ_CHANGES, (run_id, limit)).fetchall()
+    return [LedgerEvent(run_id, *row) for row in reversed(rows)]
 
 
 def mark_followed(connection: Connection, run_ids: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from api_stage import ApiStage
 from harness import wait_until
 from patience import patient
-from streamworkers.api.routes import closed_items, types
+from streamworkers.api.routes import closed_items, items, types
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.registry import Registry
 
@@ -208,6 +209,44 @@ def test_closed_items_are_listed_retried_and_purged_by_seq(api: ApiStage, regist
     assert api.call("POST", f"{path}/retry").json() == {"id": run, "items": 1}
     assert api.call("POST", f"{path}/purge").status_code == 409
     assert api.call("POST", f"{path}/retry", json={"items": [2**31]}).status_code == 422
+
+
+def test_items_of_all_runs_are_found_in_pages_by_those_who_may_see_the_runs(api: ApiStage, registry: Registry) -> None:
+    (begun,) = api.connection.execute("SELECT now()").fetchone() or ()
+    since = f"since={begun:%Y-%m-%dT%H:%M:%S.%fZ}"
+    runs = [api.submit(symbols=["A", "B", "C"]), api.submit(user="bob", symbols=["A"]), api.submit(symbols=["B"])]
+    api.execute(registry)
+    api.connection.execute(
+        "UPDATE run_items SET status = 'failed', error = '100%% Late_' WHERE symbol = 'B' AND run_id = ANY(%s)", (runs,)
+    )
+    api.connection.execute("UPDATE runs SET failed_count = 1 WHERE id = ANY(%s)", (runs,))
+    mine = [(runs[2], 0), (runs[0], 0), (runs[0], 1), (runs[0], 2)]
+
+    def find(query: str, user: str = "ann") -> list[tuple[int, int]]:
+        page = msgspec.convert(api.get(f"/api/v1/items?{since}&{query}", user), items.FoundItems)
+        return [(each.run_id, each.seq) for each in page.items]
+
+    assert find("limit=9") == mine
+    assert find("limit=9", "bob") == [(runs[1], 0)]
+    assert find("limit=9", "root") == [(runs[2], 0), (runs[1], 0), *mine[1:]]
+    assert find("status=failed&error=100%25%20LATE_") == [mine[0], mine[2]]
+    assert find(f"symbol=B&run={runs[0]}") == [mine[2]]
+    assert find(f"run={runs[1]}") == find("job=noop") == find("until=2000-01-01T00:00:00Z") == []
+    seen: list[tuple[int, int]] = []
+    query = f"/api/v1/items?{since}&limit=3"
+    while query:
+        page = api.get(query)
+        seen += [(each["run_id"], each["seq"]) for each in page["items"]]
+        query = page["next"] and f"/api/v1/items?{since}&limit=3&cursor={page['next']}"
+    assert seen == mine
+
+
+def test_items_of_a_week_are_searched_unless_a_run_or_a_time_is_named(api: ApiStage) -> None:
+    page = api.get("/api/v1/items")
+    days = (datetime.fromisoformat(page["as_of"]) - datetime.fromisoformat(page["since"])).days
+    assert (days, api.get("/api/v1/items?run=1")["since"]) == (7, None)
+    for wrong in ("status=dead", "limit=0", "limit=1001", "cursor=x", "run=0", "error=%00", "since=2026-01-01"):
+        assert api.call("GET", f"/api/v1/items?{wrong}").status_code == 422, wrong
 
 
 def test_every_change_and_every_rejected_one_has_one_row(api: ApiStage) -> None:

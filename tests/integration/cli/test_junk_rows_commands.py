@@ -23,6 +23,7 @@ from streamworkers.market.targets import MarketTargets
 
 COMMANDS = (
     *("status", "doctor", "top --once", "runs list", "runs show 1", "runs show 16", "dead list", "rejected list"),
+    *("items list --since 2000-01-01", "items show 1:0", "items show 16:0", "dead show 1:0"),
     *("schedules list", "schedules history s1", "universes list", "indicators list", "patterns list", "alerts list"),
     *("notifications list", "endpoints list", "users list", "tokens list", "audit list"),
 )

@@ -108,6 +108,8 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "runs cancel 1", 0),
     ("operator", "runs retry 1", 0),
     ("owner", "SQL UPDATE run_items SET status = 'failed', error = 'x', finished_at = now() WHERE run_id = 1", 0),
+    ("viewer", "items list --status dead", 0),
+    ("viewer", "items show 1 A", 0),
     ("viewer", "dead list", 0),
     ("viewer", "dead show 1:0", 0),
     ("operator", "dead replay 1:0", 0),
