@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamworkers.engine.job import Context, Job, JobCounter, JobHistogram, JobParameters, RunRequest
+    from streamworkers.engine.limits import ConcurrencyLimit, RateLimit
     from streamworkers.engine.outcome import Completed, Event, Failed, Item, Snoozed
     from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError, StreamworkersError
     from streamworkers.loading.providers.provider import Provider
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BadInputError",
     "Completed",
+    "ConcurrencyLimit",
     "Context",
     "Event",
     "Failed",
@@ -29,6 +31,7 @@ __all__ = [
     "JobParameters",
     "PermanentError",
     "Provider",
+    "RateLimit",
     "RunRequest",
     "Snoozed",
     "StopRunError",
@@ -41,6 +44,7 @@ __version__ = version("streamworkers")
 _MODULES = {
     "BadInputError": "streamworkers.errors",
     "Completed": "streamworkers.engine.outcome",
+    "ConcurrencyLimit": "streamworkers.engine.limits",
     "Context": "streamworkers.engine.job",
     "Event": "streamworkers.engine.outcome",
     "Failed": "streamworkers.engine.outcome",
@@ -52,6 +56,7 @@ _MODULES = {
     "JobParameters": "streamworkers.engine.job",
     "PermanentError": "streamworkers.errors",
     "Provider": "streamworkers.loading.providers.provider",
+    "RateLimit": "streamworkers.engine.limits",
     "RunRequest": "streamworkers.engine.job",
     "Snoozed": "streamworkers.engine.outcome",
     "StopRunError": "streamworkers.errors",

@@ -28,6 +28,7 @@ NameKind = Literal[
     "group",
     "endpoint",
     "token",
+    "limit",
 ]
 _LONGEST_SHOWN = 40
 # Control characters but line ends and tabs, marks of direction, and halves of pairs.
@@ -70,7 +71,7 @@ def _words(longest: int, form: Literal["NFC", "NFKC"]) -> NameRule:
 _WORD = NameRule(64, "1 to 64 small letters, digits and _, a letter first", r"[a-z][a-z0-9_]*")
 _CODE = NameRule(64, "1 to 64 letters, digits and . - _, neither . nor - first", r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 RULES: Mapping[NameKind, NameRule] = {
-    **dict.fromkeys(("job", "queue", "channel", "type", "hook"), _WORD),
+    **dict.fromkeys(("job", "queue", "channel", "type", "hook", "limit"), _WORD),
     "schedule": NameRule(64, "1 to 64 small letters, digits, _ and -, a letter first", r"[a-z][a-z0-9_-]{0,63}"),
     **dict.fromkeys(("universe", "indicator", "pattern"), _CODE),
     # What is full-width or a ligature looks like another user.

@@ -10,6 +10,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.heartbeats import UndecidedItem
+from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -28,19 +29,26 @@ class RecordingReporter:
     reports: list[BatchReport] = field(default_factory=list)
     timeouts: list[float] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     intents: list[list[int]] = field(default_factory=list)
     rejections: int = 0
     hooks: list[tuple[str, str]] = field(default_factory=list)
     hook_failures: list[tuple[str, str]] = field(default_factory=list)
     hook_skips: list[tuple[str, str]] = field(default_factory=list)
+    places: list[HeldPlace] = field(default_factory=list)
 
     def holding(self, fault: Fault, undecided: Sequence[UndecidedItem] = ()) -> None: ...
 
     def save_started(self) -> None: ...
 
+    def places_held(self, places: Sequence[HeldPlace]) -> None:
+        self.places = list(places)
+
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         self.timeouts.append(timeout_seconds)
         self.calls.append(list(entry_ids))
+        if job is not None:
+            self.sizes.append(len(entry_ids))
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         self.intents.append(list(seqs))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
 from streamworkers.database import Connection
+from streamworkers.engine.limits import Limit
 from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.engine.redis.inspector import Inspector
 from streamworkers.engine.redis.rate_limiter import RateLimiter
@@ -190,7 +191,8 @@ class Job(ABC, Generic[P, V]):
     `first_queue` is a second queue, which workers of `queue` read before it: for runs whose `prepare` says so.
     A job that `keeps_keys_together` gets the items of a key, one for each timeframe, in one call if it can.
     `notifies_failure` says whether people are notified when a run of it fails. A job that `needs_bars` can do nothing
-    about a symbol of which none are stored: commands warn of such a symbol when it is named.
+    about a symbol of which none are stored: commands warn of such a symbol when it is named. `limits` hold for the
+    whole fleet; a name that several jobs use is one limit.
     """
 
     name: ClassVar[str]
@@ -209,6 +211,7 @@ class Job(ABC, Generic[P, V]):
     keeps_keys_together: ClassVar[bool] = False
     notifies_failure: ClassVar[bool] = True
     needs_bars: ClassVar[bool] = False
+    limits: ClassVar[tuple[Limit, ...]] = ()
 
     @property
     def queues(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import msgspec
 
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.heartbeats import UndecidedItem
+from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.faults import Fault
 
 _LENGTH_BYTES = 4
@@ -23,6 +24,7 @@ class BatchReport(msgspec.Struct, array_like=True):
     """Counts of one batch, in items, and its times.
 
     `tallies` are of the job's own counters, `observations` of its histograms: name and labels, then the count or value.
+    `limited` counts by limit the items that were delayed because of it.
     """
 
     completed: int = 0
@@ -37,6 +39,7 @@ class BatchReport(msgspec.Struct, array_like=True):
     requeue_seconds: float = 0.0
     tallies: list[tuple[list[str], int]] = []
     observations: list[tuple[list[str], float]] = []
+    limited: list[tuple[str, int]] = []
 
 
 class Reporter(Protocol):
@@ -53,6 +56,9 @@ class Reporter(Protocol):
 
     def save_started(self) -> None:
         """The job's `save` runs now; it has as much time as the call before it."""
+
+    def places_held(self, places: Sequence[HeldPlace]) -> None:
+        """The worker holds these places of limits, and no others; reported before they are taken."""
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """User code has returned; these items are about to be closed."""
@@ -100,6 +106,12 @@ class CallStarted(msgspec.Struct, tag=True, array_like=True):
 
 class SaveStarted(msgspec.Struct, tag=True, array_like=True):
     """The job's `save` runs now, within the time limit of the last call."""
+
+
+class PlacesHeld(msgspec.Struct, tag=True, array_like=True):
+    """The places of limits that the worker holds, or is about to take."""
+
+    places: list[HeldPlace]
 
 
 class PendingCommit(msgspec.Struct, tag=True, array_like=True):
@@ -201,6 +213,7 @@ Message: TypeAlias = (
     | Resumed
     | CallStarted
     | SaveStarted
+    | PlacesHeld
     | PendingCommit
     | BatchFinished
     | EntriesRejected
@@ -250,6 +263,14 @@ class StatusPipe:
     def save_started(self) -> None:
         """The job's `save` runs now."""
         self._send(SaveStarted())
+
+    def places_held(self, places: Sequence[HeldPlace]) -> None:
+        """The worker holds these places of limits."""
+        message = PlacesHeld(list(places))
+        if places:
+            self._send(message)
+        else:
+            self._unsent += _frame(message)  # as `finished`: what follows takes it along
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None:
         """These items are about to be closed."""

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias, get_args
 
 from streamworkers.engine.job import ItemKind, Job, JobCounter, JobHistogram, JobParameters
+from streamworkers.engine.limits import Limit, join_limits, require_sound_limits
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.names import NameKind, find_name_error
 
@@ -23,6 +24,7 @@ class Registry(Mapping[str, Job[Any]]):
             if job.name in self._jobs:
                 raise BadInputError(f"two jobs are named {job.name!r}: {_path(self._jobs[job.name])} and {_path(job)}")
             self._jobs[job.name] = job
+        self.limits: Mapping[str, Limit] = join_limits((job.name, job.limits) for job in self._jobs.values())
 
     def __getitem__(self, name: str) -> Job[Any]:
         try:
@@ -80,6 +82,11 @@ class Registry(Mapping[str, Job[Any]]):
         """Return how long a batch of a queue may take: the longest time that a job asks for, else the usual one."""
         asked = [job.target_batch_seconds for job in self._jobs.values() if queue in job.queues]
         return max((seconds for seconds in asked if seconds is not None), default=usual)
+
+    def queues_of_limit(self, name: str) -> list[str]:
+        """The queues of the jobs that have a limit, in alphabetical order."""
+        jobs = (job for job in self._jobs.values() if any(limit.name == name for limit in job.limits))
+        return sorted({queue for job in jobs for queue in job.queues})
 
     @property
     def counters(self) -> list[JobCounter]:
@@ -139,3 +146,4 @@ def _require_sound(job: Job[Any]) -> None:
         raise BadInputError(f"item_kind {job.item_kind!r} of job {name!r} is not symbol or id, or it has parts too")
     if not issubclass(job.parameters, JobParameters):
         raise BadInputError(f"parameters of job {name!r} is not a subclass of JobParameters")
+    require_sound_limits(job.name, job.limits)

@@ -18,6 +18,7 @@ from streamworkers.engine.outcome import Completed, Failed, Outcome
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.entry import unpack_entry
 from streamworkers.engine.redis.heartbeats import UndecidedItem
+from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
@@ -152,6 +153,8 @@ class _SilentReporter:
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None: ...
 
     def save_started(self) -> None: ...
+
+    def places_held(self, places: Sequence[HeldPlace]) -> None: ...
 
     def committing(self, run: Run, seqs: Sequence[int]) -> None: ...
 

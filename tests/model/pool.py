@@ -21,6 +21,7 @@ from streamworkers.engine.redis.entry import Entry, unpack_entry
 from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.inspector import Backlog, Inspector
 from streamworkers.engine.redis.keys import GROUP
+from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.queue import Delivery, Queues
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -238,6 +239,8 @@ class Reports:
     def holding(self, fault: Fault, undecided: Sequence[UndecidedItem] = ()) -> None: ...
 
     def save_started(self) -> None: ...
+
+    def places_held(self, places: Sequence[HeldPlace]) -> None: ...
 
     def call_started(self, queue: str, job: str | None, entry_ids: Sequence[str], timeout_seconds: float) -> None:
         del queue, timeout_seconds

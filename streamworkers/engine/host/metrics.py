@@ -75,6 +75,9 @@ class PoolMetrics(ServiceMetrics):
         self.finished = self._counter("items_finished", "Items closed, by outcome", (*labels, "outcome"))
         self.retried = self._counter("items_retried", "Failed attempts that are retried", labels)
         self.snoozed = self._counter("items_snoozed", "Items delayed by their handler", labels)
+        self.limited = self._counter(
+            "items_limited", "Items delayed because a limit of their job had no room", (*labels, "limit")
+        )
         self.fenced = self._counter("items_fenced", "Results discarded because another worker closed the item", labels)
         self.dropped = self._counter("entries_dropped", "Entries of items that were already closed", labels)
         self.rejected = self._counter(
@@ -160,6 +163,8 @@ class PoolMetrics(ServiceMetrics):
         for name in ("retried", "snoozed", "fenced", "dropped"):
             if count := getattr(report, name):
                 getattr(self, name).labels(queue, job).inc(count)
+        for limit, count in report.limited:
+            self.limited.labels(queue, job, limit).inc(count)
         if report.seconds:
             self.batch_seconds.labels(queue, job).observe(report.seconds)
             self.wait_seconds.labels(queue, job).observe(report.wait_seconds)

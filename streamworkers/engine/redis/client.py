@@ -113,6 +113,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "set_counts": ("set_counts",),
     "rate_limit": ("rate_limit",),
     "book": ("book",),
+    "places": ("places",),
     "limit_requests": ("limit_requests",),
 }
 

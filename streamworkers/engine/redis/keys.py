@@ -86,3 +86,11 @@ class Keys:
     def slot_hold(self, bucket: str) -> str:
         """STRING with TTL: until when a bucket allows no call, in Unix milliseconds."""
         return f"{self.prefix}:hold:{bucket}"
+
+    def limit_places(self, bucket: str) -> str:
+        """ZSET with TTL: who has a place of a job's limit, scored by until when at the latest, in Unix milliseconds."""
+        return f"{self.prefix}:places:{bucket}"
+
+    def limit_line(self, bucket: str) -> str:
+        """ZSET with TTL: who waits for a job's limit, scored by when its item was enqueued, in Unix milliseconds."""
+        return f"{self.prefix}:line:{bucket}"

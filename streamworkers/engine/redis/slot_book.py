@@ -22,10 +22,14 @@ CallLimit: TypeAlias = tuple[str, int, float]  # bucket, calls, and the seconds 
 
 
 class SlotRequest(NamedTuple):
-    """A call that needs a slot: its token, and the limits that it counts against."""
+    """A call that needs a slot: its token, and the limits that it counts against.
+
+    With `counts_as`, a name of its own, it counts from its begin under that name, and its token can book again.
+    """
 
     token: str
     limits: Sequence[CallLimit]
+    counts_as: str = ""
 
 
 class Slot(NamedTuple):
@@ -114,7 +118,7 @@ def _describe(request: SlotRequest, places: dict[str, int]) -> list[Any]:
         if calls > 1 and gap_ms:
             limits.append([place, 1, gap_ms, 1])
     grace_ms = min((_slack_ms(limit) / 2 for limit in request.limits), default=0)
-    return [request.token, math.floor(grace_ms), limits]
+    return [request.token, math.floor(grace_ms), limits, *([request.counts_as] if request.counts_as else ())]
 
 
 def _slack_ms(limit: CallLimit) -> float:

@@ -10,6 +10,7 @@ from streamworkers.engine.redis.heartbeats import Heartbeats
 from streamworkers.engine.redis.inspector import Inspector
 from streamworkers.engine.redis.keys import MESSAGE_PREFIX
 from streamworkers.engine.redis.leases import Leases
+from streamworkers.engine.redis.places import Places
 from streamworkers.engine.redis.queue import Queues
 from streamworkers.engine.redis.rate_limiter import RateLimiter
 
@@ -24,6 +25,7 @@ class Streams:
         self.keys = client.keys
         self.queues = Queues(client)
         self.leases = Leases(client)
+        self.places = Places(client)
         self.heartbeats = Heartbeats(client)
         self.rate_limiter = RateLimiter(client)
         self.inspector = Inspector(client)

@@ -22,12 +22,14 @@ from streamworkers.engine.protocol import (
     Idle,
     Message,
     PendingCommit,
+    PlacesHeld,
     Ready,
     Resumed,
     SaveStarted,
     StatusReader,
 )
 from streamworkers.engine.redis.heartbeats import UndecidedItem
+from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.supervisor.starting import WorkerProcess
 from streamworkers.engine.worker_end import Ending, WorkerEnd
 
@@ -56,7 +58,7 @@ class Child:
     now, by run; `timeout_seconds` is the limit of the user code that runs now, and `call_seconds` that of the last
     call. `undecided` are items that it executes again and again. `news` are messages for the supervisor's metrics, and
     `unconfirmed` commits that may have happened, until the fleet takes them. `hold` is what it waits for, `hook` the
-    hook that runs now.
+    hook that runs now. `places` are those of limits that it holds, since `places_since`.
     """
 
     slot: int
@@ -82,6 +84,8 @@ class Child:
     undecided: Sequence[UndecidedItem] = ()
     news: list[CallStarted | BatchFinished | EntriesRejected | HookFailed | HookSkipped] = field(default_factory=list)
     unconfirmed: list[PendingCommit] = field(default_factory=list)
+    places: Sequence[HeldPlace] = ()
+    places_since: float = 0.0
 
     def listen(self, now: float) -> bool:
         """Process the messages that have arrived; False if the worker is gone and there are no more."""
@@ -105,8 +109,8 @@ class Child:
             case Idle():
                 self.busy, self.suspects, self.undecided = False, None, ()
                 self.deadline = now + (STOP_SECONDS if self.stopping else self.silence.idle_seconds)
-            case Holding() | Resumed():
-                self._note_hold(message)
+            case Holding() | Resumed() | PlacesHeld():
+                self._note_held(message)
             case CallStarted():
                 self.suspects = message.queue, message.entry_ids
                 self.timeout_seconds = self.call_seconds = message.timeout_seconds
@@ -128,8 +132,10 @@ class Child:
                 # No entry is being executed: whatever the hook does to the process, none is charged.
                 self.suspects, self.hook, self.deadline = None, message, now + message.seconds
 
-    def _note_hold(self, message: Holding | Resumed) -> None:
-        if isinstance(message, Resumed):
+    def _note_held(self, message: Holding | Resumed | PlacesHeld) -> None:
+        if isinstance(message, PlacesHeld):
+            self.places, self.places_since = message.places, time.monotonic()
+        elif isinstance(message, Resumed):
             self.hold = None
         else:
             self.undecided = message.undecided

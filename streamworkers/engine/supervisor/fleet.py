@@ -228,7 +228,8 @@ class Fleet:
         reason = "" if self._stopping else ending.reason
         del self._children[child.slot]
         is_charged = ending.end is not WorkerEnd.FORK_SERVER_LOST
-        self._release(DeadWorker(child.consumer, child.queues, reason, child.suspects, is_charged=is_charged))
+        dead = DeadWorker(child.consumer, child.queues, reason, child.suspects, child.places, is_charged=is_charged)
+        self._release(dead)
         if child.pending_commits:
             self._confirm(list(child.pending_commits.values()), child.consumer)
         self._metrics.worker_ends.labels(ending.end).inc()

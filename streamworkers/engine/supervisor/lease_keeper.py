@@ -18,6 +18,7 @@ from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.clock import ClockWatch
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
+from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
 
@@ -39,20 +40,22 @@ class DeadWorker:
     """A consumer that has ended, and why; the reason is '' for one that stopped in order.
 
     `suspects` are the queue and the entries that its handler was executing. They are charged unless the worker died for
-    a reason outside of it.
+    a reason outside of it. `places` are those of limits that it may have held.
     """
 
     consumer: str
     queues: Sequence[str]
     reason: str
     suspects: tuple[str, Sequence[str]] | None = None
+    places: Sequence[HeldPlace] = ()
     is_charged: bool = True
 
 
 class LeaseKeeper(Loop):
     """The thread that talks to Redis on behalf of this supervisor's workers.
 
-    `clock` watches Redis' clock; `queues` are those whose delays and leases follow it.
+    `clock` watches Redis' clock; `queues` are those whose delays and leases follow it. `free` gives places of
+    limits back.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class LeaseKeeper(Loop):
         describe_self: Callable[[], SupervisorStatus],
         metrics: PoolMetrics,
         queues: Sequence[str] = (),
+        free: Callable[[str, Sequence[HeldPlace]], None] | None = None,
     ) -> None:
         super().__init__("lease-keeper")
         self.clock = ClockWatch(streams.inspector.read_clock_ms, lease_ms / 8)
@@ -79,6 +83,7 @@ class LeaseKeeper(Loop):
         self._metrics = metrics
         self._dead_workers: queue.SimpleQueue[DeadWorker | None] = queue.SimpleQueue()
         self._unreleased: list[DeadWorker] = []
+        self._free = free
         self._interval = lease_ms / 4000
         self._beat_at = 0.0
         self._is_stopping = False
@@ -162,4 +167,6 @@ class LeaseKeeper(Loop):
                     cause = "died" if dead.reason else "stopped"
                     self._metrics.requeued.labels(name, cause).inc(count)
                     log.info("entries_requeued", queue=name, consumer=dead.consumer, count=count, reason=dead.reason)
+            if dead.places and self._free is not None:
+                self._free(dead.consumer, dead.places)
             self._unreleased.pop(0)

@@ -30,8 +30,10 @@ from streamworkers.engine.host.metrics import (
 )
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.host.signals import Signals
+from streamworkers.engine.limits import count_places
 from streamworkers.engine.protocol import BatchReport, PendingCommit
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
+from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.job_types import JobTypeRecorder
@@ -125,15 +127,7 @@ class Supervisor:
             limits=self._limits,
         )
         self._queues = sorted({queue for queues in options.slots for queue in queues})
-        self._leases = LeaseKeeper(
-            self._streams,
-            self.supervisor_id,
-            settings.lease_ms,
-            lambda: self._fleet.holders(),
-            self._describe,
-            self.metrics,
-            self._queues,
-        )
+        self._leases = self._build_leases(settings)
         self._fleet = self._build_fleet(settings, redis_url)
         self._lease_seconds = settings.lease_seconds
         self.host.faults.add_source(self._noteworthy_holds)
@@ -161,6 +155,18 @@ class Supervisor:
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.supervisor_id, limits=self._limits)
+
+    def _build_leases(self, settings: Settings) -> LeaseKeeper:
+        return LeaseKeeper(
+            self._streams,
+            self.supervisor_id,
+            settings.lease_ms,
+            lambda: self._fleet.holders(),
+            self._describe,
+            self.metrics,
+            self._queues,
+            self._free_places,
+        )
 
     def _build_fleet(self, settings: Settings, redis_url: str) -> Fleet:
         urls = {"STREAMWORKERS_REDIS_URL": redis_url, "STREAMWORKERS_DATABASE_URL": self._database_url}
@@ -311,6 +317,13 @@ class Supervisor:
         except psycopg.Error as error:
             items = sum(len(pending.seqs) for pending in left)
             log.warning("counts_lost", consumer=consumer, items=items, error=describe(error))
+
+    def _free_places(self, consumer: str, places: Sequence[HeldPlace]) -> None:
+        """Give back the places of limits that a worker held when it ended, and wake who is next."""
+        jobs = self._options.jobs
+        names = {place.bucket.partition(":")[0] for place in places}
+        queues = sorted({queue for name in names for queue in jobs.queues_of_limit(name)})
+        self._streams.places.free(consumer, count_places(jobs.limits, places), queues)
 
     def _describe_doing(self) -> dict[str, Any]:
         children = self._fleet.children()

@@ -1,5 +1,6 @@
 """The end of batches: commit under the fence, remove the entries, complete the runs."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context as ContextVars
@@ -178,6 +179,16 @@ class BatchCommitter:
         delays = [Delay(entry.entry_id, round(seconds * 1000), entry.pack()) for entry in entries]
         self._finish(run, (), delays)
         self.reporter.finished(run, [entry.seq for entry in entries], BatchReport(snoozed=len(delays)))
+
+    def delay(self, run: Run, delays: Sequence[tuple[Entry, float]], limits: Sequence[str]) -> None:
+        """Delay entries by so many seconds each because of limits of their job, one name for each entry."""
+        words = [
+            Delay(entry.entry_id, round(seconds * 1000), entry._replace(left_ms=0).pack()) for entry, seconds in delays
+        ]
+        self._finish(run, (), words)
+        counts = Counter(limits)
+        log.debug("items_limited", run=run.id, job=run.job, limits=dict(counts))
+        self.reporter.finished(run, [entry.seq for entry, _ in delays], BatchReport(limited=list(counts.items())))
 
     def defer_unread(self, delivery: Delivery, seconds: float) -> None:
         """Delay an entry that this release cannot read, unchanged, for a worker that can."""

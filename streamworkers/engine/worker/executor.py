@@ -18,12 +18,15 @@ from streamworkers.engine.outcome import Completed, Event, Failed, Outcome
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.queue import Delivery
+from streamworkers.engine.redis.slot_book import SlotBook
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter, Save
 from streamworkers.engine.worker.decide import Decisions, RetryRule, decide
 from streamworkers.engine.worker.delivered import DeliveredEntries
 from streamworkers.engine.worker.failure_log import FailureLog
 from streamworkers.engine.worker.handler import execute_batch, fail_entry, find_requeue_seconds, has_own_save
+from streamworkers.engine.worker.limit_gate import LimitGate
+from streamworkers.engine.worker.pace import Pacer
 from streamworkers.engine.worker.preparing import CallPreparer, ShouldStop
 from streamworkers.engine.worker.session import (
     SaveError,
@@ -57,12 +60,17 @@ class Executor:
     undecided: UndecidedItems = field(default_factory=UndecidedItems)
     _delivered: DeliveredEntries = field(init=False)
     _preparer: CallPreparer = field(init=False)
+    _gate: LimitGate = field(init=False)
     _failures: FailureLog = field(default_factory=FailureLog)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_delivered", DeliveredEntries(self.settings, self.committer))
         preparer = CallPreparer(self.registry, self.committer, self._delivered.parameters)
         object.__setattr__(self, "_preparer", preparer)
+        pacer = Pacer(SlotBook(self.committer.streams.client), self.committer.streams.places)
+        parameters = self._delivered.parameters
+        gate = LimitGate(self.settings, self.registry, self.committer, parameters, pacer, self.rng)
+        object.__setattr__(self, "_gate", gate)
 
     def execute(self, connection: Connection, deliveries: Sequence[Delivery], should_stop: ShouldStop) -> None:
         """Execute what was delivered; what is left when `should_stop` becomes true stays pending.
@@ -103,23 +111,41 @@ class Executor:
         for number, (run, entries) in enumerate(open_runs, 1):
             isolated = self.undecided.isolate(entries)
             for call, batch, is_last in self._preparer.prepare(connection, run, isolated, should_stop):
-                if unfinished.is_due(run.job, batch):
+                if unfinished.is_due(run.job, batch) or call.job.limits:
                     self._finish(connection)
                 unfinished.more_follow = not is_last or number < len(open_runs)
-                self._execute_batch(call, batch)
+                if call.job.limits:
+                    self._execute_limited(call, batch, should_stop)
+                else:
+                    self._execute_batch(call, batch)
             # Nothing that a run's handler did to the session reaches the next run.
             reset_lent_session(connection)
 
+    def _execute_limited(self, call: Call, batch: Sequence[Entry], should_stop: ShouldStop) -> None:
+        """Do it for what the limits of the job let through; a part is finished before it gives its places back."""
+        limited, failures = self._gate.find_limits(call, batch)
+        if failed := [entry for entry in batch if entry.seq in failures]:
+            self._commit_batch(call, failed, failures, datetime.now(UTC), BatchReport())
+        for part in self._gate.admit(call, limited, should_stop):
+            entries = [each.entry for each in part]
+            if not self._execute_once(call, entries):
+                for entry in entries:
+                    self._execute_limited(call, [entry._replace(isolated=True)], should_stop)
+            self._finish(call.connection)
+
     def _execute_batch(self, call: Call, batch: Sequence[Entry]) -> None:
         """Call the handler and commit; if it raises for several items, repeat each on its own."""
+        if not self._execute_once(call, batch):
+            for entry in batch:
+                self._execute_batch(call, [entry])
+
+    def _execute_once(self, call: Call, batch: Sequence[Entry]) -> bool:
+        """Call the handler and commit, and note a fault of a store; False if the call raised for several items."""
         try:
-            split = not self._try_batch(call, batch)
+            return self._try_batch(call, batch)
         except Exception as error:
             self.undecided.note(call.run.queue, batch, describe(error.__cause__ or error))
             raise
-        if split:
-            for entry in batch:
-                self._execute_batch(call, [entry])
 
     def _try_batch(self, call: Call, batch: Sequence[Entry]) -> bool:
         """Call the handler and commit; False if the call raised for several items."""
@@ -272,6 +298,7 @@ class Executor:
             self.committer.hooks.note_crash(run, open_entries, recorded)
         if closed:
             self.committer.drop(connection, run, closed)
+            self._gate.forget(connection, run, closed)
         if exhausted.dead:
             self._commit(connection, run, _save_nothing, exhausted, datetime.now(UTC), BatchReport())
         return open_entries

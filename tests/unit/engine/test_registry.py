@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
+from streamworkers.engine.limits import ConcurrencyLimit, RateLimit, name_bucket
 from streamworkers.engine.outcome import Completed, Item, Outcome
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.errors import BadInputError, UnknownNameError
@@ -70,6 +71,64 @@ def test_an_unknown_job_is_rejected_with_the_nearest_name() -> None:
 def test_a_job_that_breaks_a_rule_is_rejected(attributes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         Registry([_variant(**attributes)])
+
+
+def _untyped(value: Any) -> Any:
+    return value
+
+
+BROKER = ConcurrencyLimit("broker", 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ([BROKER], "limits of job 'sound' is not a tuple of RateLimit and ConcurrencyLimit: .ConcurrencyLimit"),
+        (("broker",), "limits of job 'sound' is not a tuple of RateLimit and ConcurrencyLimit: .'broker'"),
+        ((ConcurrencyLimit("Bro ker", 2),), "limit 'Bro ker' is not a name of 1 to 64 small letters.*: job 'sound'"),
+        ((ConcurrencyLimit("x", 0),), "limit 'x' of job 'sound': places 0 is not 1 to 10,000"),
+        ((ConcurrencyLimit("x", True),), "limit 'x' of job 'sound': places True is not 1 to 10,000"),
+        ((RateLimit("x", 5001),), "limit 'x' of job 'sound': calls 5001 is not 1 to 5,000"),
+        ((RateLimit("x", 1, 0.05),), "limit 'x' of job 'sound': seconds 0.05 is not 0.1 to 86,400"),
+        ((RateLimit("x", 1, float("nan")),), "limit 'x' of job 'sound': seconds nan is not 0.1 to 86,400"),
+        ((RateLimit("x", 1, per=_untyped("run")),), "limit 'x' of job 'sound': per 'run' is not 'item' or 'batch'"),
+        (
+            (RateLimit("x", 1, per="batch", key=lambda item, _: item.key),),
+            "limit 'x' of job 'sound': a rate of batches has no key, as the items of a batch may differ in it",
+        ),
+        (
+            (ConcurrencyLimit("x", 1, key=_untyped("symbol")),),
+            "limit 'x' of job 'sound': key 'symbol' is not a function of an item and its run's parameters",
+        ),
+        ((BROKER, RateLimit("broker", 1)), "limit 'broker' of job 'sound' is declared twice"),
+    ],
+)
+def test_a_limit_that_breaks_a_rule_is_rejected(limits: Any, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        Registry([_variant(limits=limits)])
+
+
+def test_a_limit_of_several_jobs_is_declared_alike() -> None:
+    registry = Registry([_variant(limits=(BROKER,)), _variant(name="other", queue="load", limits=(BROKER,))])
+    assert registry.limits == {"broker": BROKER}
+    assert registry.queues_of_limit("broker") == ["analysis", "load"]
+    other = _variant(name="other", limits=(ConcurrencyLimit("broker", 3, key=_untyped(str)),))
+    message = (
+        "limit 'broker' of jobs 'sound' and 'other' is one limit, but they declare it differently"
+        r" \(2 at once; 3 at once, by str\): declare it once, and use that in both"
+    )
+    with pytest.raises(BadInputError, match=message):
+        Registry([_variant(limits=(BROKER,)), other])
+
+
+def test_the_key_of_a_limit_is_a_text_of_any_length() -> None:
+    item = Item(1, 1, "A" * 32, None, 1)
+    assert name_bucket(BROKER, item, None) == "broker"
+    assert name_bucket(replace(BROKER, key=lambda item, _: item.key), item, None) == f"broker:{item.key}"
+    long = name_bucket(replace(BROKER, key=lambda item, _: item.key * 10), item, None)
+    assert len(long) == len("broker:") + 64
+    with pytest.raises(TypeError, match=r"the key of limit 'broker' is 7 for A+, not a text"):
+        name_bucket(replace(BROKER, key=lambda *_: 7), item, None)  # type: ignore[arg-type]
 
 
 def test_two_jobs_of_one_name_are_rejected_with_both_places() -> None:

@@ -2,7 +2,7 @@
 -- KEYS: for each bucket its book (ZSET: token -> time of its call in ms; '>' and token -> when that call began, while it
 -- is under way), then for each its hold (STRING: ms until which nothing is allowed).
 -- ARGV: 'book', 'plan' or 'begin', how far ahead it books in ms, for how long a call may be under way in ms,
--- JSON [[token, grace ms, [[bucket from 1, calls, window ms, 1 if it is a gap], ...]], ...]
+-- JSON [[token, grace ms, [[bucket from 1, calls, window ms, 1 if it is a gap], ...], name that its call counts under], ...]
 -- | 'move', token, ms ago, ms to keep it: the call was under way until then | 'release', token: it was not made | 'hold', ms.
 -- Returns for the first three: now, then for each request its time in ms, and 1 if it is booked, 0 if it is too far ahead.
 -- 'plan' books for this answer only, and writes nothing. Bound: the calls of one window and of the time that it books ahead.
@@ -11,6 +11,7 @@
 -- window if they are less than its length apart. Calls end later than was booked: 'begin' looks at its windows again, with
 -- what is under way counted as of now, since nobody knows when it arrives; a time that is now is then that of a call. A
 -- call that comes late for its slot begins at once if its windows have room, as they mostly do: its place would be lost.
+-- With a name, 'begin' counts a call from its begin, under that name, and it is never under way: the token is free again.
 local ASK_AGAIN_MS = 50
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -211,6 +212,16 @@ local function begin(token, limits)
     end
 end
 
+local function rename(token, name, limits, at)
+    for _, limit in ipairs(limits) do
+        local key, book = KEYS[limit[1]], books[limit[1]]
+        -- In this order: a set that was empty for a moment would have lost its TTL.
+        redis.call('ZADD', key, at, name)
+        redis.call('ZREM', key, token)
+        book.of_token[token], book.of_token[name] = nil, at
+    end
+end
+
 -- Returns whether a call whose slot is over may begin now in its place: those behind it move if they have to.
 local function may_begin_late(token, limits)
     for _, limit in ipairs(limits) do
@@ -245,7 +256,11 @@ for _, request in ipairs(requests) do
         end
     end
     if begins and booked and at <= now then
-        begin(token, limits)
+        if request[4] then
+            rename(token, request[4], limits, at)
+        else
+            begin(token, limits)
+        end
     end
     answer[#answer + 1] = at
     answer[#answer + 1] = booked and 1 or 0
