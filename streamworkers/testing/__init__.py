@@ -8,15 +8,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from streamworkers.testing.clock import JobClock
+    from streamworkers.testing.crashes import CrashPoint, crash_between
+    from streamworkers.testing.exactly_once import assert_exactly_once
     from streamworkers.testing.harness import JobHarness
+    from streamworkers.testing.installation import Installation
+    from streamworkers.testing.pool import RunningPool, StartPool
     from streamworkers.testing.tried import HarnessRun, TriedItem
 
-__all__ = ["HarnessRun", "JobHarness", "TriedItem"]
+__all__ = [
+    "CrashPoint",
+    "HarnessRun",
+    "Installation",
+    "JobClock",
+    "JobHarness",
+    "RunningPool",
+    "StartPool",
+    "TriedItem",
+    "assert_exactly_once",
+    "crash_between",
+]
 
 _MODULES = {
+    "CrashPoint": "streamworkers.testing.crashes",
     "HarnessRun": "streamworkers.testing.tried",
+    "Installation": "streamworkers.testing.installation",
+    "JobClock": "streamworkers.testing.clock",
     "JobHarness": "streamworkers.testing.harness",
+    "RunningPool": "streamworkers.testing.pool",
+    "StartPool": "streamworkers.testing.pool",
     "TriedItem": "streamworkers.testing.tried",
+    "assert_exactly_once": "streamworkers.testing.exactly_once",
+    "crash_between": "streamworkers.testing.crashes",
 }
 
 

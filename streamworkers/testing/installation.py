@@ -17,9 +17,10 @@ from pathlib import Path
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from streamworkers.config import Settings
+from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
+from streamworkers.errors import BadInputError
 from streamworkers.migrations import migrate
 from streamworkers.testing.leftovers import ended_with_us
 
@@ -33,6 +34,7 @@ QUICK_SETTINGS = {
     "STREAMWORKERS_START_WAIT_SECONDS": "0",
     "STREAMWORKERS_LOG_FORMAT": "json",
 }
+_in_use: "list[Installation]" = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,23 @@ class Installation:
     redis_url: str
     database_url: str
     key_prefix: str
+
+    @classmethod
+    def current(cls) -> "Installation":
+        """Return that of the test that is running, or else the one that the settings name.
+
+        Raises BadInputError if these do not name a Redis and a PostgreSQL.
+        """
+        if _in_use:
+            return _in_use[-1]
+        settings = load_settings()
+        if settings.redis_url is None or settings.database_url is None:
+            raise BadInputError(
+                "no installation: use the fixture sw_installation, give one, or set STREAMWORKERS_REDIS_URL and"
+                " STREAMWORKERS_DATABASE_URL"
+            )
+        redis, database = settings.redis_url.get_secret_value(), settings.database_url.get_secret_value()
+        return cls(redis, database, settings.key_prefix)
 
     def connect(self) -> Connection:
         """Open an autocommit connection to the database; use it in a `with` statement, which closes it."""
@@ -84,8 +103,10 @@ class PrivateServers:
             admin.execute(copy.format(sql.Identifier(name), sql.Identifier(_TEMPLATE)))
             try:
                 url = make_conninfo(self.postgres_url, dbname=name)
-                yield Installation(self.redis_url, url, name.replace("_", "-"))
+                _in_use.append(Installation(self.redis_url, url, name.replace("_", "-")))
+                yield _in_use[-1]
             finally:
+                _in_use.pop()
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

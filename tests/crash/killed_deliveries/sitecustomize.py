@@ -6,7 +6,6 @@ is sent without the claim protocol: its claim is forgotten before it is claimed 
 
 import os
 import re
-import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from streamworkers.notifications.channels import http
 from streamworkers.notifications.channels.telegram import Telegram
 from streamworkers.notifications.delivery import calls
 from streamworkers.notifications.store.sending import FoundDelivery, claim_delivery
+from streamworkers.testing.killing import die_once
 
 _NAME = re.compile(r"(?:PLAIN|CLAIMED|TAKEN|ANSWERED|RECORDED)-\d")
 _now = threading.local()
@@ -24,10 +24,8 @@ _send, _read = Telegram.send, http._read
 
 
 def _die(point: str, name: str) -> None:
-    mark = Path(os.environ["DEATHS"], name)
-    if name.startswith(point) and not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith(point):
+        die_once(Path(os.environ["DEATHS"], name))
 
 
 def _send_or_die(self: Telegram, part: Any, *arguments: Any, **words: Any) -> str | None:

@@ -6,13 +6,11 @@ Python imports a module of this name when it starts.
 
 import os
 import signal
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 from streamworkers.engine.ledger import stopping
 from streamworkers.engine.worker.commit import BatchCommitter
+from streamworkers.testing.killing import call_before
 
 
 def _kill_at(step: str) -> None:
@@ -23,21 +21,13 @@ def _kill_at(step: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _killing(place: Any, name: str, step: str, is_meant: Callable[..., bool] = lambda *_: True) -> None:
-    function = getattr(place, name)
-
-    @wraps(function)
-    def call(*words: Any, **named: Any) -> Any:
-        if is_meant(*words):
-            _kill_at(step)
-        return function(*words, **named)
-
-    setattr(place, name, call)
-
-
-_killing(stopping, "lock_run", "lock")
-_killing(stopping, "fail_items", "fail")
-_killing(stopping, "count_items", "count")
-_killing(stopping, "add_events", "event")
-_killing(BatchCommitter, "_finish_batches", "leave", lambda *words: any(batch.has_stopped_run for batch in words[3]))
-_killing(BatchCommitter, "_complete", "complete", lambda *words: bool(words[2]))
+call_before(stopping, "lock_run", lambda *_: _kill_at("lock"))
+call_before(stopping, "fail_items", lambda *_, **__: _kill_at("fail"))
+call_before(stopping, "count_items", lambda *_: _kill_at("count"))
+call_before(stopping, "add_events", lambda *_: _kill_at("event"))
+call_before(
+    BatchCommitter,
+    "_finish_batches",
+    lambda *words: _kill_at("leave") if any(batch.has_stopped_run for batch in words[3]) else None,
+)
+call_before(BatchCommitter, "_complete", lambda *words: _kill_at("complete") if words[2] else None)
