@@ -9,6 +9,7 @@ from typing import Any
 from streamworkers.config import Settings
 from streamworkers.engine.redis.cut_message import size_of
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
+from streamworkers.engine.redis.lanes import Priority, require_priority
 from streamworkers.errors import BadInputError
 from streamworkers.json_depth import find_too_deep
 from streamworkers.market.bars.rules import require_symbol
@@ -90,6 +91,7 @@ class LoadRequest:
     provider: str | None
     run_analysis: bool
     requested_by: str | None
+    priority: Priority | None = None
 
     @property
     def status_id(self) -> str:
@@ -136,6 +138,7 @@ def parse_fields(fields: dict[str, Any], limits: MessageLimits = DEFAULT_LIMITS)
             provider=_text(fields, "provider") or None,
             run_analysis=_flag(fields, "run_analysis", default=True),
             requested_by=_user(fields),
+            priority=_priority(fields),
         )
     known = f"event_type {DATA_LOAD_COMPLETE!r} or job_type {LOAD_REQUEST!r}"
     raise RejectedError("unknown_type", f"the message is of type {_shown(kind)}, not {known}")
@@ -226,6 +229,16 @@ def _user(fields: dict[str, Any]) -> str | None:
     if (problem := find_name_error("user", value)) is not None:
         raise RejectedError("bad_field", f"requested_by: {problem}")
     return value
+
+
+def _priority(fields: dict[str, Any]) -> Priority | None:
+    value = fields.get("priority")
+    if value is None:
+        return None
+    try:
+        return require_priority(value)
+    except BadInputError as error:
+        raise RejectedError("bad_field", str(error)) from None
 
 
 def _text(fields: dict[str, Any], name: str) -> str | None:

@@ -87,6 +87,7 @@ class MessageRuns:
             idempotency_key=request.key,
             origin=Origin("event", external_id=request.job_id, requested_by=request.requested_by),
             timeframes=request.timeframes,
+            priority=request.priority,
         )
         return _sum_up([record_run(connection, self.registry, wanted)])
 

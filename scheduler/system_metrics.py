@@ -16,6 +16,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.processes import read_processes
+from streamworkers.engine.redis.lanes import list_queues_of
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.loading.outages import list_outages
 from streamworkers.market.bars.read import read_newest_of_all
@@ -151,7 +152,9 @@ class SystemCollector(Collector):
             _SLOW: [((), state["slow_calls"])],
             _COMMANDS: [((), state["total_commands_processed"])],
             _SUPERVISORS: [((), len(heartbeats))],
-            _READERS: list(Counter((queue,) for each in heartbeats.values() for queue in each.queues).items()),
+            _READERS: list(
+                Counter((queue,) for each in heartbeats.values() for queue in list_queues_of(each.queues)).items()
+            ),
             _CALLS: [((provider,), calls) for provider, calls in self._streams.rate_limiter.count_calls().items()],
         }
 

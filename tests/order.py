@@ -20,6 +20,7 @@ _SECONDS = {
     "tests/crash/test_fork_server.py": 9.0,
     "tests/crash/test_frozen_processes.py": 18.0,
     "tests/crash/test_limits_killed.py": 40.0,
+    "tests/crash/test_lanes_killed.py": 12.0,
     "tests/crash/test_load.py": 17.0,
     "tests/crash/test_misbehaving_hooks.py": 12.0,
     "tests/crash/test_metric_sums.py": 18.0,

@@ -19,6 +19,7 @@ from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.processes import ProcessRecord
 from streamworkers.engine.ledger.reports import DeadFilter
+from streamworkers.engine.redis.lanes import list_queues_of
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.loading.progress import Progress, count_calls_left
 from streamworkers.schedules import reports as schedule_reports
@@ -256,7 +257,7 @@ def _duration(seconds: float) -> str:
 def _list_queues(snapshot: Snapshot) -> list[QueueRow]:
     rows = []
     for name, age in snapshot.oldest_seconds.items():
-        backlog = snapshot.backlogs.get(name) or snapshot.streams.inspector.read_backlog(name)
+        backlog = snapshot.sum_backlog(name)
         dead = snapshot.dead_by_queue.get(name, 0)
         rows.append(QueueRow(name, backlog.waiting, backlog.pending, backlog.delayed, dead, round(age, 1)))
     return rows
@@ -267,7 +268,9 @@ def _list_supervisors(snapshot: Snapshot) -> list[SupervisorRow]:
     for name, supervisor in sorted(snapshot.supervisors.items()):
         busy = sum(worker.busy for worker in supervisor.workers)
         holding = sum(worker.hold is not None for worker in supervisor.workers)
-        rows.append(SupervisorRow(name, len(supervisor.workers), busy, holding, tuple(supervisor.queues)))
+        rows.append(
+            SupervisorRow(name, len(supervisor.workers), busy, holding, tuple(list_queues_of(supervisor.queues)))
+        )
     return rows
 
 

@@ -7,6 +7,7 @@ import click
 from streamworkers.admin.runs import start
 from streamworkers.cli.as_of import as_of_option
 from streamworkers.cli.missing_settings import warn_of_missing_provider_setting
+from streamworkers.cli.priority import priority_option
 from streamworkers.cli.run_starts import start_later, start_options
 from streamworkers.cli.run_target import require_fitting_target
 from streamworkers.cli.session import (
@@ -19,6 +20,7 @@ from streamworkers.cli.session import (
 from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
 from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.engine.job import RunRequest
+from streamworkers.engine.redis.lanes import Priority
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.as_of import parse_as_of
@@ -34,6 +36,7 @@ from streamworkers.market.universes.store import resolve
 @as_of_option
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the job; repeatable.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="Attempts of an item before it is dead.")
+@priority_option
 @click.option("--key", help="An idempotency key: if a run with this key exists, no other is started.")
 @start_options
 @click.option("--wait", is_flag=True, help="Wait for the run, showing its progress and its summary.")
@@ -47,6 +50,7 @@ def enqueue(
     as_of: str | None,
     parameters: tuple[str, ...],
     max_attempts: int | None,
+    priority: Priority | None,
     key: str | None,
     wait: bool,
     timeout: float | None,
@@ -79,6 +83,7 @@ def enqueue(
             parameters=values,
             max_attempts=max_attempts,
             idempotency_key=key,
+            priority=priority,
             universe=universe,
         )
         run, is_new = start(connection, streams, registry, start_later(request, start_at))

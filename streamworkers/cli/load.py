@@ -9,12 +9,14 @@ import click
 
 from streamworkers.admin.runs import start
 from streamworkers.cli.missing_settings import warn_of_missing_provider_setting
+from streamworkers.cli.priority import priority_option
 from streamworkers.cli.session import Day, Number, Session, json_option, parse_words, timeout_option
 from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
 from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
+from streamworkers.engine.redis.lanes import Priority
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.loading.grouped_days import MOST_DAYS
@@ -51,6 +53,7 @@ _LONG_MINUTES = 10
 @click.option("--include-open", is_flag=True, help="Also store bars whose window has not ended yet.")
 @click.option("--fill-gaps", is_flag=True, help="Load only the bars that the sessions expect and that are not stored.")
 @click.option("--analyze", is_flag=True, help="Analyse the symbols after the load; needs a running scheduler.")
+@priority_option
 @click.option("--key", help="Idempotency key: if a run has this key, show that run and start none.")
 @click.option("--wait", is_flag=True, help="Wait for the run; show its progress and its summary.")
 @timeout_option
@@ -59,6 +62,7 @@ def load(
     universe: str | None,
     symbols: str | None,
     timeframes: str,
+    priority: Priority | None,
     key: str | None,
     wait: bool,
     timeout: float | None,
@@ -85,6 +89,7 @@ def load(
             origin=Origin(external_id=f"load-{secrets.token_hex(6)}", requested_by=_user()),
             timeframes=frames,
             universe=universe,
+            priority=priority,
         )
         run, is_new = start(connection, streams, registry, request)
         warn_of_missing_provider_setting(session.settings, run)

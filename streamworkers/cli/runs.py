@@ -63,6 +63,7 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
         "schedule": "schedule",
         "as_of": "as of",
         "status": "status",
+        "priority": "priority",
         "item_count": "items",
         "failed_count": "failed",
         "seconds": "seconds",
@@ -71,6 +72,7 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
     for row in rows:
         row["seconds"] = f"{row['seconds']:,.2f}"
         row["target"] = cut_text(row["target"], TARGET_CHARACTERS)
+        row["priority"] = "" if row["priority"] == "normal" else row["priority"]
         row["waits"] = describe_wait(row)
     if any(row["waits"] for row in rows):
         columns["waits"] = "waits"

@@ -21,12 +21,13 @@ from streamworkers.cli.session import (
     timeout_option,
 )
 from streamworkers.database import Connection
+from streamworkers.engine.redis.lanes import PRIORITIES, Priority
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.schedules import store
 from streamworkers.schedules.backfills.done import MissingTick, list_missing
 from streamworkers.schedules.backfills.period import AT_CLOSE, Period
-from streamworkers.schedules.backfills.store import BackfillOptions, Subject, add_backfill
+from streamworkers.schedules.backfills.store import BACKFILL_PRIORITY, BackfillOptions, Subject, add_backfill
 from streamworkers.schedules.backfills.subject import (
     plan_backfill,
     require_ticks,
@@ -50,6 +51,7 @@ class _Wanted:
     last: datetime | None
     parallel: int
     again: bool
+    priority: Priority
 
 
 @click.command("backfill", short_help="Start one run for each session of a period.")
@@ -67,6 +69,13 @@ class _Wanted:
 @click.option(
     "--parallel", type=click.IntRange(1, 100), default=2, show_default=True, help="The most runs that are open at once."
 )
+@click.option(
+    "--priority",
+    type=click.Choice(PRIORITIES),
+    default=BACKFILL_PRIORITY,
+    show_default=True,
+    help="Whether its runs go before others of their queue.",
+)
 @click.option("--again", is_flag=True, help="Also sessions that have a successful run.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, and start nothing.")
 @click.option("--watch", is_flag=True, help="Show the progress until it has ended.")
@@ -80,7 +89,7 @@ def backfill(name: str | None, dry_run: bool, watch: bool, timeout: float | None
     """
     if timeout is not None and not watch:
         raise BadInputError("--timeout is the time to --watch: name both")
-    wanted = _Wanted(*(options.pop(field) for field in ("first", "last", "parallel", "again")))
+    wanted = _Wanted(*(options.pop(field) for field in ("first", "last", "parallel", "again", "priority")))
     session = Session.open()
     with session.database() as connection:
         subject, timing = _find_subject(connection, session, name, options)
@@ -89,7 +98,7 @@ def backfill(name: str | None, dry_run: bool, watch: bool, timeout: float | None
         if dry_run:
             print_plan(plan, timing, as_json)
             return 0
-        chosen = BackfillOptions(wanted.parallel, wanted.again, LOCAL.user)
+        chosen = BackfillOptions(wanted.parallel, wanted.again, LOCAL.user, wanted.priority)
         added = add_backfill(connection, subject, plan.period, plan.ticks, chosen, LOCAL)
         if watch and added.id is not None:
             return watch_backfill(connection, added.id, timeout=timeout, as_json=as_json)

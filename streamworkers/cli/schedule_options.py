@@ -20,6 +20,11 @@ _SUBJECT: Options = [
 _LIMITS: Options = [
     click.option("--max-run-seconds", metavar="NUMBER", help="Cancel a run that takes longer.  [default: no limit]"),
     click.option("--done-by", help="Notify if a run is not done at this time of day in the time zone, such as 19:00."),
+    click.option(
+        "--priority",
+        metavar="[high|normal|low]",
+        help="Whether its runs go before others of their queue.  [default: normal; low for more than 10,000 items]",
+    ),
     click.option("--user-id", help="The user that owns the schedule."),
 ]
 _OPTIONS: Options = [

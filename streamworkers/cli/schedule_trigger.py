@@ -9,6 +9,7 @@ from streamworkers.cli.run_target import require_fitting_target
 from streamworkers.cli.session import Session, json_option, parse_parameters, parse_words, print_json, timeout_option
 from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
 from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_workers
+from streamworkers.engine.redis.lanes import describe_lane
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.as_of import parse_as_of
@@ -65,7 +66,7 @@ def trigger(
         if as_json:
             print_json(summarize_run(connection, run))
         else:
-            click.echo(f"run {run.id}: {run.item_count} items of {run.job} in queue {run.queue}")
+            click.echo(f"run {run.id}: {run.item_count} items of {run.job} in {describe_lane(run.queue)}")
             click.echo(f"watch it: streamworkers runs watch {run.id}")
     return 0
 

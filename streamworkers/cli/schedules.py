@@ -40,6 +40,7 @@ _CLEARABLE = (
     "parameters",
     "max_run_seconds",
     "done_by",
+    "priority",
     "ends_at",
 )
 

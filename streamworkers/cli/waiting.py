@@ -17,6 +17,7 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import OPEN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.redis.lanes import describe_lane, queue_of
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.loading import LOAD_JOB
 from streamworkers.loading.progress import Progress as RunProgress
@@ -43,7 +44,7 @@ def warn_without_workers(streams: Streams, queue: str) -> None:
     """Print a warning on standard error if no worker reads a queue."""
     heartbeats = streams.inspector.read_heartbeats().values()
     if not any(queue in supervisor.queues for supervisor in heartbeats):
-        click.echo(f"no worker reads queue {queue!r} now: start one with `streamworkers worker`", err=True)
+        click.echo(f"no worker reads queue {queue_of(queue)!r} now: start one with `streamworkers worker`", err=True)
 
 
 def announce_run(connection: Connection, streams: Streams, run: Run, key: str | None, *, as_json: bool) -> None:
@@ -58,7 +59,7 @@ def announce_run(connection: Connection, streams: Streams, run: Run, key: str | 
         click.echo(f"run {run.id} of {run.job} {_describe_start(connection, run)}")
         click.echo(f"watch it: streamworkers runs watch {run.id}")
     else:
-        click.echo(f"run {run.id}: {run.item_count} items of {run.job} in queue {run.queue}")
+        click.echo(f"run {run.id}: {run.item_count} items of {run.job} in {describe_lane(run.queue)}")
         announce_calls(run)
         click.echo(f"watch it: streamworkers runs watch {run.id}")
 
@@ -177,6 +178,8 @@ def print_summary(summary: dict[str, Any]) -> None:
             click.echo(f"  missing    {_join_some(missing['missing'])}")
     if summary["as_of"]:
         click.echo(f"  as of      {summary['as_of']}" + (f" ({summary['timeframe']})" if summary["timeframe"] else ""))
+    if summary["priority"] not in (None, "normal"):
+        click.echo(f"  priority   {summary['priority']}")
     rate = items["closed"] / summary["seconds"] if summary["seconds"] else 0.0
     click.echo(
         f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)"

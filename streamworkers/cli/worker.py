@@ -7,6 +7,7 @@ import click
 from streamworkers.cli.session import Number, Seconds, Session
 from streamworkers.config import Settings
 from streamworkers.engine.host.start import wait_for_stores
+from streamworkers.engine.redis.lanes import list_lanes
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.engine.supervisor.child import Silence
 from streamworkers.engine.supervisor.fleet import Limits
@@ -56,7 +57,7 @@ def worker(
     registry = installed_jobs()
     options = SupervisorOptions(
         slots=[
-            registry.add_first_queues(slot)
+            list_lanes(registry.add_first_queues(slot))
             for slot in plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues)
         ],
         jobs=registry,

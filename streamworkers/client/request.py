@@ -33,6 +33,7 @@ class RequestFields(TypedDict, total=False):
     after: "int | RunReference | Sequence[int | RunReference] | None"
     after_when: Literal["completed", "ended"] | None
     max_attempts: int | None
+    priority: Literal["high", "normal", "low"] | None
     key: str | None
     user: str | None
     traceparent: str | None

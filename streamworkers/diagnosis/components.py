@@ -15,6 +15,7 @@ from streamworkers.diagnosis.run_checks import count_ended_items, describe_execu
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine.outcome import Event
 from streamworkers.engine.redis.keys import MONITORING_CHANNEL
+from streamworkers.engine.redis.lanes import list_queues_of
 from streamworkers.errors import StreamworkersError
 from streamworkers.faults import describe as describe_error
 
@@ -118,11 +119,11 @@ def _describe_postgresql(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:
 
 def _describe_workers(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:
     supervisors, processes = len(snapshot.supervisors), snapshot.worker_count
-    unread = [
-        queue
-        for queue, backlog in snapshot.backlogs.items()
-        if backlog.waiting + backlog.delayed and queue not in snapshot.read_queues
-    ]
+    unread = list_queues_of(
+        lane
+        for lane, backlog in snapshot.backlogs.items()
+        if backlog.waiting + backlog.delayed and lane not in snapshot.read_queues
+    )
     detail = {"supervisors": supervisors, "processes": processes, "queues_without_worker": unread}
     return f"{processes} worker processes of {supervisors} supervisors", detail
 
@@ -130,9 +131,7 @@ def _describe_workers(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:
 def _describe_queues(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:
     detail: dict[str, Any] = {}
     for queue, age in snapshot.oldest_seconds.items():
-        backlog = (
-            snapshot.backlogs[queue] if queue in snapshot.backlogs else snapshot.streams.inspector.read_backlog(queue)
-        )
+        backlog = snapshot.sum_backlog(queue)
         detail[queue] = {
             "waiting": backlog.waiting,
             "pending": backlog.pending,

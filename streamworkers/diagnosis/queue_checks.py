@@ -5,6 +5,7 @@ from functools import partial
 
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
+from streamworkers.engine.redis.lanes import queue_of
 
 LATE_SECONDS = 60.0
 _RECLAIM_LIMIT = 100
@@ -20,13 +21,13 @@ def find_no_worker(snapshot: Snapshot) -> Iterator[Finding]:
 def find_unread_queues(snapshot: Snapshot) -> Iterator[Finding]:
     """Queues of installed jobs that have entries and no reader."""
     known = set(snapshot.registry.queues)
-    return (finding for queue, finding in _list_unread(snapshot) if queue in known)
+    return (finding for lane, finding in _list_unread(snapshot) if queue_of(lane) in known)
 
 
 def find_unknown_queues(snapshot: Snapshot) -> Iterator[Finding]:
     """Queues that have entries, no reader and no installed job."""
     known = set(snapshot.registry.queues)
-    return (finding for queue, finding in _list_unread(snapshot) if queue not in known)
+    return (finding for lane, finding in _list_unread(snapshot) if queue_of(lane) not in known)
 
 
 def find_missing_groups(snapshot: Snapshot) -> Iterator[Finding]:

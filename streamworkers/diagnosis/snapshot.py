@@ -16,7 +16,8 @@ from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.processes import ProcessRecord, read_processes
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
-from streamworkers.engine.redis.inspector import Backlog
+from streamworkers.engine.redis.inspector import Backlog, sum_backlogs
+from streamworkers.engine.redis.lanes import lanes_of, list_queues_of
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.outbox_relay import OutboxRelay
@@ -89,15 +90,19 @@ class Snapshot:
 
     @cached_property
     def read_queues(self) -> set[str]:
-        """The queues that live supervisors read."""
+        """The lanes of queues that live supervisors read."""
         return {queue for heartbeat in self.supervisors.values() for queue in heartbeat.queues}
 
     @cached_property
     def backlogs(self) -> dict[str, Backlog]:
-        """The entries of every queue that Redis has, by queue."""
+        """The entries of every lane of a queue that Redis has, by lane."""
         return {
             queue: self.streams.inspector.read_backlog(queue) for queue in sorted(self.streams.inspector.list_queues())
         }
+
+    def sum_backlog(self, queue: str) -> Backlog:
+        """Return the entries of a queue in all its lanes."""
+        return sum_backlogs(self.backlogs[lane] for lane in lanes_of(queue) if lane in self.backlogs)
 
     @cached_property
     def dead_by_queue(self) -> dict[str, int]:
@@ -107,8 +112,9 @@ class Snapshot:
     @cached_property
     def oldest_seconds(self) -> dict[str, float]:
         """The age of the oldest entry of every queue that Redis or a dead item names."""
-        queues = sorted(self.backlogs.keys() | self.dead_by_queue.keys())
-        return {queue: self.streams.inspector.read_oldest_age(queue) for queue in queues}
+        queues = sorted({*list_queues_of(self.backlogs), *self.dead_by_queue})
+        lanes = {queue: self.streams.inspector.read_lanes(lanes_of(queue)) for queue in queues}
+        return {queue: max(age for _, age in found.values()) for queue, found in lanes.items()}
 
     @cached_property
     def run_statistics(self) -> list[dict[str, Any]]:
@@ -132,7 +138,7 @@ class Snapshot:
 
     @cached_property
     def entries(self) -> dict[str, QueueEntries]:
-        """What the entries of every queue belong to. Expensive: it reads all entries and all open items."""
+        """What the entries of every lane of a queue belong to. Expensive: it reads all entries and all open items."""
         queues = (
             self.backlogs.keys()
             | set(self.registry.queues)

@@ -99,7 +99,7 @@ def enqueue_runs(
 def _describe_new(registry: Registry, request: RunRequest, prepared: RunRequest) -> NewRun:
     job = registry[prepared.job]
     compared = None if request.idempotency_key is None else describe_request(request)
-    return NewRun(prepared, job.queue_of(prepared), prepared.max_attempts or job.max_attempts, compared)
+    return NewRun(prepared, job.lane_of(prepared), prepared.max_attempts or job.max_attempts, compared)
 
 
 def enqueue_many(connection: Connection, requests: Sequence[RunRequest]) -> list[SubmittedRun]:
@@ -136,6 +136,7 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
         "timeframes": list(request.timeframes) or None,
         "as_of": request.as_of.isoformat() if request.as_of is not None else None,
         "max_attempts": request.max_attempts,
+        "priority": request.priority,
         "key": request.idempotency_key,
         "user": request.origin.requested_by,
         "traceparent": request.traceparent,
@@ -258,7 +259,7 @@ def _record(
 ) -> tuple[Run, bool]:
     job = registry[prepared.job]
     max_attempts = prepared.max_attempts or job.max_attempts
-    run, is_new = ledger.create_run(connection, prepared, job.queue_of(prepared), max_attempts, compared)
+    run, is_new = ledger.create_run(connection, prepared, job.lane_of(prepared), max_attempts, compared)
     _require_job(run, prepared)
     return run, is_new
 

@@ -15,6 +15,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.limits import Limit
 from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.engine.redis.inspector import Inspector
+from streamworkers.engine.redis.lanes import Priority, choose_priority, name_lane
 from streamworkers.engine.redis.rate_limiter import RateLimiter
 
 
@@ -100,6 +101,8 @@ class RunRequest:
     With several `timeframes` each symbol is an item in each of them, and the run itself has none. `note` says why a
     prepared run has no items. A run that `goes_first` uses the job's `first_queue`. A run that starts later, not before
     `start_at` and not before the runs `after` have ended as `after_when` says, can only be submitted.
+    Runs of priority `high` come before `normal` ones, and these before `low` ones; without a `priority` a run of more
+    than 10,000 items is low.
     """
 
     job: str
@@ -119,6 +122,7 @@ class RunRequest:
     start_at: datetime | None = None
     after: tuple[int, ...] = ()
     after_when: AfterWhen | None = None
+    priority: Priority | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -218,9 +222,10 @@ class Job(ABC, Generic[P, V]):
         """All queues of the job's runs."""
         return (self.queue,) if self.first_queue is None else (self.first_queue, self.queue)
 
-    def queue_of(self, request: RunRequest) -> str:
-        """Return the queue of a prepared run."""
-        return self.first_queue if request.goes_first and self.first_queue is not None else self.queue
+    def lane_of(self, request: RunRequest) -> str:
+        """Return the lane of a prepared run: that of its priority, in the job's queue."""
+        queue = self.first_queue if request.goes_first and self.first_queue is not None else self.queue
+        return name_lane(queue, choose_priority(request.priority, request.item_count))
 
     def prepare(self, connection: Connection, request: RunRequest) -> RunRequest:
         """Complete a request, for example with definitions that all its items share, or with the items themselves.

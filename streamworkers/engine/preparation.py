@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from streamworkers.database import Connection, fetch_value
 from streamworkers.engine.job import ItemKind, Job, RunRequest
+from streamworkers.engine.redis.lanes import require_priority
 from streamworkers.errors import BadInputError, FaultKind, PrepareError, Store, UnknownNameError, UsageError
 from streamworkers.faults import StoreFaultError, describe, is_transient, word_fault
 from streamworkers.field_errors import word_rule
@@ -147,6 +148,8 @@ def check_request(job: Job[Any], request: RunRequest) -> RunRequest:
     symbols = request.symbols or job.parts
     _require_key(request.idempotency_key)
     _require_past(request.as_of)
+    if request.priority is not None:
+        require_priority(request.priority)
     if not symbols and kind_of_items(job) != "id":
         raise BadInputError("a run needs at least one symbol")
     checked = request if symbols is request.symbols else replace(request, symbols=symbols)

@@ -12,6 +12,7 @@ from streamworkers.config import Settings, load_settings
 from streamworkers.database import Connection
 from streamworkers.engine.job import Context, Job, JobCounter, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome
+from streamworkers.engine.redis.lanes import list_lanes
 from streamworkers.errors import BadInputError, ItemError, UsageError
 from streamworkers.loading.batch import LoadBatch
 from streamworkers.loading.batch_scope import BatchScope
@@ -101,7 +102,9 @@ class LoadOhlcv(Job[LoadParameters]):
             return
         provider.calls = limit_calls(provider, context, settings)
         calendars = read_calendar_rules(context.connection, settings.calendar)
-        scope = BatchScope(context, parameters.rules(context.as_of), provider, settings, calendars, self.queues)
+        scope = BatchScope(
+            context, parameters.rules(context.as_of), provider, settings, calendars, tuple(list_lanes(self.queues))
+        )
         yield from LoadBatch(items, scope).outcomes()
 
     def save(self, connection: Connection, completed: Sequence[Completed]) -> Iterable[Event]:

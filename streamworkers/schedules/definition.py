@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from streamworkers.engine.preparation import require_parameters
 from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
+from streamworkers.engine.redis.lanes import Priority
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import BadInputError
 from streamworkers.field_errors import word_rule
@@ -74,6 +75,7 @@ class ScheduleDefinition(BaseModel):
     jitter_seconds: int = Field(0, ge=0, le=86_400)
     max_run_seconds: int | None = Field(None, ge=1, le=_MOST_SECONDS)
     done_by: str | None = None
+    priority: Priority | None = None
     user_id: str | None = Field(None, max_length=200)
 
     @field_validator("parameters")

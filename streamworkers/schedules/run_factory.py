@@ -74,6 +74,7 @@ def record_scheduled_run(
         timeframe=timeframe_named(timeframe).name if timeframe else None,
         as_of=changes.as_of,
         parameters=definition.parameters | changes.parameters,
+        priority=definition.priority,
         idempotency_key=changes.idempotency_key,
         origin=origin,
     )
@@ -122,6 +123,7 @@ def describe_runs(definition: ScheduleDefinition, changes: Changes = AS_SCHEDULE
         "job": definition.job,
         "parameters": definition.parameters | changes.parameters,
         "timeframe": changes.timeframe or definition.timeframe,
+        "priority": definition.priority,
         **_choose_target(definition, changes),
     }
     return {name: value for name, value in request.items() if value is not None}

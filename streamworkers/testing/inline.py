@@ -127,7 +127,7 @@ def _make_call(job: Job[Any], connection: Any, request: RunRequest) -> Call:
     run = Run(
         _RUN_ID,
         job.name,
-        job.queue_of(request),
+        job.lane_of(request),
         "RUNNING",
         request.timeframe,
         request.as_of,

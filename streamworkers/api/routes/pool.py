@@ -9,6 +9,8 @@ from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.operation import Operation
 from streamworkers.engine.ledger import reports
 from streamworkers.engine.ledger.processes import read_processes
+from streamworkers.engine.redis.inspector import sum_backlogs
+from streamworkers.engine.redis.lanes import lanes_of, list_queues_of
 
 
 class QueueView(msgspec.Struct):
@@ -64,10 +66,11 @@ def _list_queues(call: ApiCall) -> ApiAnswer:
     inspector = call.service.streams.inspector
     dead = reports.count_dead_by_queue(call.connection)
     rows = []
-    for name in sorted({*inspector.list_queues(), *dead}):
-        backlog = inspector.read_backlog(name)
+    for name in sorted({*list_queues_of(inspector.list_queues()), *dead}):
+        lanes = inspector.read_lanes(lanes_of(name))
+        backlog = sum_backlogs(each for each, _ in lanes.values())
         places = {"waiting": backlog.waiting, "pending": backlog.pending, "delayed": backlog.delayed}
-        age = round(inspector.read_oldest_age(name), 3)
+        age = round(max(each for _, each in lanes.values()), 3)
         rows.append({"name": name, **places, "dead": dead.get(name, 0), "oldest_seconds": age})
     return ApiAnswer({"queues": rows})
 
@@ -80,7 +83,7 @@ def _list_workers(call: ApiCall) -> ApiAnswer:
             "host": found.host,
             "workers": len(found.workers),
             "busy": sum(worker.busy for worker in found.workers),
-            "queues": found.queues,
+            "queues": list_queues_of(found.queues),
         }
         for name, found in sorted(call.service.streams.inspector.read_heartbeats().items())
     ]

@@ -27,6 +27,7 @@ from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.ledger import SubmittedRun, reports
 from streamworkers.engine.ledger.run_pages import find_visible_run, list_run_items
+from streamworkers.engine.redis.lanes import Priority
 from streamworkers.errors import BadInputError
 
 ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
@@ -49,6 +50,7 @@ class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
     timeframes: list[str] | None = None
     as_of: str | None = None
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    priority: Priority | None = None
     key: str | None = None
     traceparent: str | None = None
     start_at: str | None = None

@@ -36,6 +36,7 @@ class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True):
     jitter_seconds: int | None = None
     max_run_seconds: int | None = None
     done_by: str | None = None
+    priority: str | None = None
     user_id: str | None = None
 
 
@@ -64,6 +65,7 @@ class SchedulePatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     jitter_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
     max_run_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
     done_by: str | msgspec.UnsetType | None = msgspec.UNSET
+    priority: str | msgspec.UnsetType | None = msgspec.UNSET
     user_id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -117,6 +119,7 @@ class ScheduleView(msgspec.Struct):
     jitter_seconds: int | None
     max_run_seconds: int | None
     done_by: str | None
+    priority: str | None
     user_id: str | None
     next_run_at: datetime | None
     problem: str | None

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from streamworkers.engine.redis.lanes import Priority
+
 
 class Done(msgspec.Struct):
     """What was done, in a sentence."""
@@ -17,12 +19,14 @@ class RunView(msgspec.Struct):
     """A run; `id` and `run_id` both name it. `user` is null for a run of nobody.
 
     A run that `is_waiting` starts not before `start_at`, and not before the runs `after` ended as `after_when` says.
+    `priority` is null until a submitted run that names none is prepared.
     """
 
     id: int
     run_id: UUID
     job: str
     queue: str
+    priority: Priority | None
     status: str
     target: str
     timeframe: str | None

@@ -19,6 +19,8 @@ from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.job import JobCounter, JobHistogram
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.heartbeats import UndecidedItem
+from streamworkers.engine.redis.inspector import sum_backlogs
+from streamworkers.engine.redis.lanes import lanes_of, list_queues_of, priority_of, queue_of
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.worker_end import WorkerEnd
 from streamworkers.hooks import HOOK_EVENTS
@@ -152,11 +154,13 @@ class PoolMetrics(ServiceMetrics):
 
     def count_call(self, queue: str, job: str, items: int) -> None:
         """Count a call of a handler with a number of items."""
+        queue = queue_of(queue)
         self.started.labels(queue, job).inc(items)
         self.batch_items.labels(queue, job).observe(items)
 
     def count_batch(self, queue: str, job: str, report: BatchReport) -> None:
         """Count the batch that a worker reported."""
+        queue = queue_of(queue)
         for outcome in ("completed", "failed"):
             if count := getattr(report, outcome):
                 self.finished.labels(queue, job, outcome).inc(count)
@@ -192,7 +196,7 @@ class BacklogCollector(Collector):
     def __init__(self, streams: Streams, queues: Iterable[str], scrapes: ScrapeBoard) -> None:
         self._streams = streams
         self._scrapes = scrapes
-        self._queues = list(queues)
+        self._queues = list_queues_of(queues)
 
     def describe(self) -> list[GaugeMetricFamily]:
         """Return the metrics without samples."""
@@ -207,6 +211,11 @@ class BacklogCollector(Collector):
                 "Age of the oldest entry in the stream, waiting or pending; 0 if there is none",
                 labels=("queue",),
             ),
+            GaugeMetricFamily(
+                "streamworkers_lane_waiting_entries",
+                "Entries in Redis that wait, by the priority of their runs",
+                labels=("queue", "priority"),
+            ),
         ]
 
     def collect(self) -> Iterable[Metric]:
@@ -214,14 +223,17 @@ class BacklogCollector(Collector):
         return self._scrapes.read("queues", self._read) or []
 
     def _read(self) -> list[Metric]:
-        entries, ages = self.describe()
+        entries, ages, waiting = self.describe()
         for queue in self._queues:
-            backlog = self._streams.inspector.read_backlog(queue)
-            entries.add_metric((queue, "waiting"), backlog.waiting)
-            entries.add_metric((queue, "pending"), backlog.pending)
-            entries.add_metric((queue, "delayed"), backlog.delayed)
-            ages.add_metric((queue,), self._streams.inspector.read_oldest_age(queue))
-        return [entries, ages]
+            lanes = self._streams.inspector.read_lanes(lanes_of(queue))
+            total = sum_backlogs(backlog for backlog, _ in lanes.values())
+            entries.add_metric((queue, "waiting"), total.waiting)
+            entries.add_metric((queue, "pending"), total.pending)
+            entries.add_metric((queue, "delayed"), total.delayed)
+            ages.add_metric((queue,), max(age for _, age in lanes.values()))
+            for lane, (backlog, _) in lanes.items():
+                waiting.add_metric((queue, priority_of(lane)), backlog.waiting)
+        return [entries, ages, waiting]
 
 
 class DatabasePoolCollector(Collector):
@@ -300,7 +312,7 @@ class UndecidedCollector(Collector):
     """Reads at each scrape what the workers report of items that they execute without a decision."""
 
     def __init__(self, queues: Iterable[str], undecided: Callable[[], Sequence[UndecidedItem]]) -> None:
-        self._queues = list(queues)
+        self._queues = list_queues_of(queues)
         self._undecided = undecided
 
     def describe(self) -> tuple[GaugeMetricFamily]:
@@ -311,7 +323,7 @@ class UndecidedCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the metric with current samples, of every queue that is served."""
         (items,) = self.describe()
-        counts = Counts(item.queue for item in self._undecided())
+        counts = Counts(queue_of(item.queue) for item in self._undecided())
         for queue in self._queues:
             items.add_metric((queue,), counts[queue])
         return (items,)

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from streamworkers.database import Connection
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger.runs import RUN_COLUMNS, SMALL_RUN, Run
+from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.errors import KeyConflictError
 
 _COLUMNS = (
@@ -41,7 +42,8 @@ _WITH_ITEMS = """
         FROM run, ROWS FROM (json_array_elements_text(%s::json), json_array_elements_text(%s::json))
             WITH ORDINALITY AS i(symbol, timeframe, place)
     ), counted AS (
-        INSERT INTO enqueued_counts (queue, job, items) SELECT queue, job, item_count FROM run WHERE item_count > 0
+        INSERT INTO enqueued_counts (queue, job, items) SELECT split_part(queue, '/', 1), job, item_count FROM run
+        WHERE item_count > 0
     )
     SELECT * FROM run
 """
@@ -257,7 +259,7 @@ def add_counts(connection: Connection, runs: Iterable[Run]) -> None:
     """Count the items of new runs by queue and job."""
     counts: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        counts[run.queue, run.job] += run.item_count
+        counts[queue_of(run.queue), run.job] += run.item_count
     words = ([queue for queue, _ in counts], [job for _, job in counts], list(counts.values()))
     connection.execute(_ADD_COUNTS, words)
 

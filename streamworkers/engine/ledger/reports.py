@@ -6,12 +6,13 @@ from typing import Any
 
 from streamworkers.database import Connection, fetch_row, fetch_rows
 from streamworkers.engine.ledger.item_lists import ItemFilter, list_items, read_item_row
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger.runs import PRIORITY_OF_RUN, Run
 
 Row = dict[str, Any]
 
-_RUN = """
-    SELECT id AS run_id, job, queue, status, target, timeframe, as_of, item_count, completed_count, failed_count,
+_RUN = f"""
+    SELECT id AS run_id, job, split_part(queue, '/', 1) AS queue, {PRIORITY_OF_RUN},
+        status, target, timeframe, as_of, item_count, completed_count, failed_count,
         cancelled_count, stale_count,
         CASE WHEN stale_count IS NOT NULL AND jsonb_typeof(parameters -> 'max_stale') = 'number'
              THEN greatest(0, least(1, (parameters -> 'max_stale')::numeric))::float8 END AS max_stale,
@@ -20,12 +21,12 @@ _RUN = """
         requested_by, submitted_by, reason, start_at, is_waiting AND status = 'PENDING' AS is_waiting,
         (SELECT jsonb_agg(jsonb_build_object('run_id', d.awaited_id, 'needs', d.needs, 'status', a.status)
                           ORDER BY d.awaited_id)
-         FROM run_dependencies d LEFT JOIN runs a ON a.id = d.awaited_id WHERE d.run_id = runs.id) AS "after",
+         FROM run_dependencies d LEFT JOIN runs a ON a.id = d.awaited_id WHERE d.run_id = r.id) AS "after",
         CASE WHEN is_waiting THEN 0 ELSE
             extract(epoch FROM coalesce(completed_at, clock_timestamp()) - coalesce(ready_at, created_at))
         END::float8 AS seconds
-    FROM runs
-"""
+    FROM runs r
+"""  # noqa: S608  # constants
 _LIST_RUNS = (
     _RUN
     + """
@@ -34,15 +35,15 @@ _LIST_RUNS = (
     ORDER BY id DESC LIMIT %(limit)s
 """
 )
-_OPEN_RUNS = """
-    SELECT r.id AS run_id, r.job, r.queue, r.status, r.target, r.schedule, r.created_at, r.item_count,
-        r.started_at, r.parameters, c.closed, c.failed
+_OPEN_RUNS = f"""
+    SELECT r.id AS run_id, r.job, split_part(r.queue, '/', 1) AS queue, {PRIORITY_OF_RUN},
+        r.status, r.target, r.schedule, r.created_at, r.item_count, r.started_at, r.parameters, c.closed, c.failed
     FROM runs r CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE status NOT IN ('pending', 'retrying')) AS closed,
             count(*) FILTER (WHERE status = 'failed') AS failed
         FROM run_items i WHERE i.run_day = r.run_day AND i.run_id = r.id) c
     WHERE r.status IN ('PENDING', 'RUNNING') ORDER BY r.id DESC LIMIT %s
-"""
+"""  # noqa: S608  # constants
 _STATISTICS = """
     SELECT job, count(*) AS runs, count(*) FILTER (WHERE status = 'COMPLETED') AS succeeded,
         count(*) FILTER (WHERE status = 'COMPLETED_WITH_ERRORS') AS with_errors,
@@ -149,7 +150,12 @@ def read_run_statistics(connection: Connection, since: datetime) -> list[Row]:
 
 def count_dead_by_queue(connection: Connection) -> dict[str, int]:
     """Count the dead items of ended runs by queue; queues without any are absent."""
-    rows = connection.execute("SELECT queue, sum(failed_count)::bigint FROM runs WHERE failed_count > 0 GROUP BY queue")
+    rows = connection.execute(
+        """
+        SELECT split_part(queue, '/', 1) AS name, sum(failed_count)::bigint
+        FROM runs WHERE failed_count > 0 GROUP BY name
+        """
+    )
     return dict(rows.fetchall())
 
 

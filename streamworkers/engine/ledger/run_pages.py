@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from streamworkers.database import Connection, fetch_row, fetch_rows
-from streamworkers.engine.ledger.runs import Run
+from streamworkers.engine.ledger.runs import PRIORITY_OF_RUN, Run
 
 Row = dict[str, Any]
 
 _RUN = """
-    SELECT r.id, r.run_uuid AS run_id, r.job, r.queue, r.status, r.target, r.timeframe, r.as_of, r.parameters,
+    SELECT r.id, r.run_uuid AS run_id, r.job, split_part(r.queue, '/', 1) AS queue, {priority},
+        r.status, r.target, r.timeframe, r.as_of, r.parameters,
         r.item_count, r.completed_count, r.failed_count, r.cancelled_count, r.stale_count, r.max_attempts, r.trigger,
         r.schedule, r.scheduled_for, o.owner AS "user", coalesce(r.submit_key, r.idempotency_key) AS key,
         r.created_at, r.prepared_at, r.started_at, r.completed_at, r.reason, r.last_event, r.start_at,
@@ -87,7 +88,7 @@ def choose_runs(viewer: str | None, wanted: RunFilter, *, source: str = "runs", 
     conditions = "".join(f" AND {_CONDITIONS[name]}" for name in given)
     if wanted.status not in (None, "COMPLETED"):
         conditions += _NOT_COMPLETED
-    return _RUN.format(source=source, more=more) + conditions, {**given, "viewer": viewer}
+    return _RUN.format(source=source, more=more, priority=PRIORITY_OF_RUN) + conditions, {**given, "viewer": viewer}
 
 
 def find_visible_run(connection: Connection, viewer: str | None, *, number: int | None, uuid: str | None) -> Row | None:

@@ -23,11 +23,14 @@ _SELECT_UNFINISHED = f"""
     FROM runs WHERE status IN ('PENDING', 'RUNNING') AND prepared_at IS NOT NULL
 """  # noqa: S608
 SMALL_RUN = ADD_AT_ONCE
+# The priority of a run, for statements about `runs r`; null of a submitted one that names none, until it is prepared.
+PRIORITY_OF_RUN = """CASE WHEN r.prepared_at IS NULL THEN r.request ->> 'priority'
+        ELSE coalesce(nullif(split_part(r.queue, '/', 2), ''), 'normal') END AS priority"""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the pool needs to know of a run."""
+    """What the pool needs to know of a run; its `queue` is the lane that has its entries."""
 
     id: int
     job: str

@@ -98,6 +98,7 @@ class ClaimedRun:
             as_of=self.as_of,
             parameters=self.parameters,
             max_attempts=wanted.get("max_attempts"),
+            priority=wanted.get("priority"),
             origin=Origin(requested_by=self.requested_by),
             timeframes=tuple(wanted.get("timeframes") or ()),
             universe=wanted.get("universe"),

@@ -94,6 +94,9 @@ class RedisClient:
 
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     "add": ("add",),
+    "read": ("read",),
+    "filled": ("filled",),
+    "lanes": ("lanes",),
     "finish": ("finish",),
     "gather": ("gather",),
     "requeue_consumer": ("cut_entry", "requeue_entry", "requeue_consumer"),

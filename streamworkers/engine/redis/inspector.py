@@ -1,6 +1,6 @@
 """Reads the state of queues, consumers and the server. Changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,12 @@ class Backlog:
     def total(self) -> int:
         """The number of all entries of the queue."""
         return self.waiting + self.pending + self.delayed
+
+
+def sum_backlogs(backlogs: Iterable[Backlog]) -> Backlog:
+    """Return the entries of several lanes together."""
+    each = list(backlogs)
+    return Backlog(sum(one.waiting for one in each), sum(one.pending for one in each), sum(one.delayed for one in each))
 
 
 class Inspector:
@@ -64,13 +70,13 @@ class Inspector:
         }
 
     def list_queues(self) -> set[str]:
-        """Return the queues that have a stream, a delayed set or counts."""
+        """Return the lanes of queues that have a stream, a delayed set or counts."""
         prefix = self._keys.prefix
         names: set[str] = set()
         with translate_errors():
             for key in self.client.raw.scan_iter(match=f"{prefix}:{{*}}:*", count=1000):
                 if is_text(key):
-                    names.add(key.decode()[len(prefix) + 2 :].rpartition("}")[0])
+                    names.add(self._keys.read_lane(key.decode()))
         return names
 
     def read_backlog(self, queue: str) -> Backlog:
@@ -79,13 +85,20 @@ class Inspector:
         length, delayed, pending = self.client.run("backlog", keys, [GROUP])
         return Backlog(length - pending, pending, delayed)
 
+    def read_lanes(self, lanes: Sequence[str]) -> dict[str, tuple[Backlog, float]]:
+        """Return for each lane its entries, and the age of its oldest one in seconds, of one moment."""
+        keys = [key for lane in lanes for key in (self._keys.stream(lane), self._keys.delayed(lane))]
+        (seconds, microseconds), *rows = self.client.run("lanes", keys, [GROUP])
+        now = int(seconds) + int(microseconds) / 1e6
+        return {
+            lane: (Backlog(length - pending, pending, delayed), _age_of(oldest, now))
+            for lane, (length, delayed, pending, oldest) in zip(lanes, rows, strict=True)
+        }
+
     def read_oldest_age(self, queue: str) -> float:
         """Return the age of a stream's oldest entry in seconds, by Redis' clock; 0 for an empty stream."""
         oldest, seconds, microseconds = self.client.run("oldest", [self._keys.stream(queue)], [])
-        if not oldest:
-            return 0.0
-        added_ms = int(oldest.partition(b"-")[0])
-        return max(0.0, int(seconds) + int(microseconds) / 1e6 - added_ms / 1000)
+        return _age_of(oldest, int(seconds) + int(microseconds) / 1e6)
 
     def read_last_delivered_ms(self, queue: str) -> int | None:
         """Return when the newest entry that was ever delivered was added, in Unix ms; None without a group."""
@@ -175,3 +188,8 @@ class Inspector:
             others = [name for name in names if not (name.endswith(suffixes) and is_text(name))]
             lasting = [name for name in others if raw.ttl(name) == -1]
         return [name for name in lasting if name != self._keys.installation().encode()]
+
+
+def _age_of(entry_id: bytes, now: float) -> float:
+    """The age of an entry in seconds, at a moment in Unix seconds; 0 for no entry."""
+    return max(0.0, now - int(entry_id.partition(b"-")[0]) / 1000) if entry_id else 0.0

@@ -1,6 +1,11 @@
-"""Every Redis name, built here alone. `{queue}` is a hash tag: all keys of a queue share one cluster slot."""
+"""Every Redis name, built here alone. `{queue}` is a hash tag: all keys of a queue share one cluster slot.
+
+Where a function takes a `queue`, it is one of its lanes: the queue's name is its normal lane.
+"""
 
 from dataclasses import dataclass
+
+from streamworkers.engine.redis.lanes import PRIORITIES, queue_of
 
 GROUP = "workers"
 
@@ -37,15 +42,26 @@ class Keys:
 
     def stream(self, queue: str) -> str:
         """STREAM: the entries of a queue, waiting and pending."""
-        return f"{self.prefix}:{{{queue}}}:stream"
+        return self._of_lane(queue, "stream")
 
     def delayed(self, queue: str) -> str:
         """ZSET: entries that wait for their time, scored by Unix milliseconds."""
-        return f"{self.prefix}:{{{queue}}}:delayed"
+        return self._of_lane(queue, "delayed")
 
     def open_items(self, queue: str) -> str:
         """HASH: run id → open items. A hint when to ask the ledger, never an answer."""
-        return f"{self.prefix}:{{{queue}}}:open"
+        return self._of_lane(queue, "open")
+
+    def read_lane(self, key: str) -> str:
+        """Return the lane that a key of a queue belongs to."""
+        queue, _, rest = key[len(self.prefix) + 2 :].rpartition("}")
+        _, priority, *more = rest.split(":")
+        return f"{queue}/{priority}" if more and priority in PRIORITIES else queue
+
+    def _of_lane(self, lane: str, kind: str) -> str:
+        """As `prefix:{analysis}:stream`, or `prefix:{analysis}:high:stream` of another lane than the normal one."""
+        priority = lane[len(queue_of(lane)) + 1 :]
+        return f"{self.prefix}:{{{queue_of(lane)}}}:{f'{priority}:{kind}' if priority else kind}"
 
     def installation(self) -> str:
         """STRING: the id of the database that the keys under the prefix belong to."""

@@ -12,6 +12,7 @@ import msgpack
 
 from streamworkers.engine.redis.client import NoGroupError, RedisClient, make_group, translate_errors
 from streamworkers.engine.redis.keys import GROUP
+from streamworkers.engine.redis.lanes import queue_of
 
 ADD_CHUNK = 500
 ADD_AT_ONCE = 1000
@@ -106,24 +107,36 @@ class Queues:
         """
         while True:
             try:
-                with translate_errors():
-                    if len(queues) > 1:
-                        for queue in () if were_empty else queues:
-                            if found := self._read([queue], consumer, _count_of(count, queue), None):
-                                return found
-                        return self._read(queues, consumer, 1, block_ms)
+                if len(queues) == 1:
                     return self._read(queues, consumer, _count_of(count, queues[0]), block_ms)
+                if not were_empty and (found := self._read_first(queues, consumer, count)):
+                    return found
+                return self._read(queues, consumer, 1, block_ms)
             except NoGroupError:
                 self.ensure_groups(queues)
+
+    def _read_first(self, queues: Sequence[str], consumer: str, count: int | Mapping[str, int]) -> list[Delivery]:
+        """Read the first queue that has any: few entries in one round trip."""
+        keys = [self._keys.stream(queue) for queue in queues]
+        words = [GROUP, consumer, *(_count_of(count, queue) for queue in queues)]
+        while answer := self._client.run("read", keys, words):
+            number, *read = answer
+            queue = queues[number - 1]
+            if read:
+                return [Delivery(queue, entry_id.decode(), payload_of(fields)) for entry_id, fields in read[0]]
+            if found := self._read([queue], consumer, _count_of(count, queue), None):
+                return found  # else others have taken them
+        return []
 
     def _read(self, queues: Sequence[str], consumer: str, count: int, block_ms: int | None) -> list[Delivery]:
         words: list[Any] = ["XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count]
         if block_ms is not None:
             words += ["BLOCK", block_ms]
         streams = {self._keys.stream(queue): queue for queue in queues}
-        response: Any = self._client.raw.execute_command(  # type: ignore[no-untyped-call]
-            *words, "STREAMS", *streams, *[">"] * len(streams)
-        )
+        with translate_errors():
+            response: Any = self._client.raw.execute_command(  # type: ignore[no-untyped-call]
+                *words, "STREAMS", *streams, *[">"] * len(streams)
+            )
         return [
             Delivery(streams[stream.decode()], entry_id.decode(), payload_of(fields))
             for stream, entries in response or ()
@@ -179,12 +192,23 @@ class Queues:
         return {row["message_id"].decode() for row in rows}
 
     def list_delayed(self, queues: Sequence[str]) -> list[str]:
-        """Return those of the queues that have delayed entries, due or not, in one round trip."""
+        """Return those of the queues that have delayed entries, due or not, in one round trip.
+
+        The lanes of a queue cost one command, so that all are returned if one of them has any.
+        """
+        lanes: dict[str, list[str]] = {}
+        for queue in queues:
+            lanes.setdefault(queue_of(queue), []).append(queue)
         with translate_errors():
             pipe = self._client.raw.pipeline(transaction=False)
-            for queue in queues:
-                pipe.zcard(self._keys.delayed(queue))
-            return [queue for queue, count in zip(queues, pipe.execute(), strict=True) if count]
+            for each in lanes.values():
+                pipe.exists(*map(self._keys.delayed, each))
+            return [lane for each, count in zip(lanes.values(), pipe.execute(), strict=True) if count for lane in each]
+
+    def list_filled(self, queues: Sequence[str]) -> list[str]:
+        """Return those of the queues whose streams have entries, waiting or pending."""
+        streams = {self._keys.stream(queue): queue for queue in queues}
+        return [streams[name.decode()] for name in self._client.run("filled", list(streams), [])]
 
     def promote(self, queue: str, limit: int) -> tuple[int, int | None]:
         """Move up to `limit` due entries to the stream; returns their number and the ms until the next one is due."""

@@ -135,7 +135,7 @@ class Preparer:
             request = self._resolve(connection, claim.to_request())
             with self._guard(connection) if has_own_prepare(job) else nullcontext():
                 prepared = prepare_request(connection, job, request)
-            return PreparedRun(claim, prepared, job.queue_of(prepared), job.max_attempts)
+            return PreparedRun(claim, prepared, job.lane_of(prepared), job.max_attempts)
         except UsageError as error:
             return _Failed(claim, printable(str(error)), is_final=True)
         except (Exception, SystemExit) as error:  # not our code

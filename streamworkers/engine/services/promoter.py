@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from streamworkers.engine.host.metrics import PoolMetrics
+from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.redis.streams import Streams
 
 LIMIT = 500
@@ -27,7 +28,7 @@ class Promoter:
         for queue in self._streams.queues.list_delayed(self._queues):
             count, next_ms = self._streams.queues.promote(queue, LIMIT)
             if count:
-                self._metrics.promoted.labels(queue).inc(count)
+                self._metrics.promoted.labels(queue_of(queue)).inc(count)
             if next_ms is not None:
                 pauses.append(next_ms / 1000)
         return min(pauses, default=None)

@@ -11,12 +11,14 @@ import structlog
 
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.clock import ClockWatch
+from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.redis.streams import Streams
 
 log = structlog.get_logger()
 LIMIT = 50
 LONGEST_INTERVAL_SECONDS = 4.0
 _START = "0-0"
+_ALL_EVERY = 20
 
 
 class Reclaimer:
@@ -46,18 +48,19 @@ class Reclaimer:
         self._was_away = was_away
         self._clock = clock
         self._cursors = dict.fromkeys(queues, _START)
+        self._steps = 0
 
     def run_once(self) -> float | None:
         """Requeue up to LIMIT entries of each queue; returns 0 while a queue has more to examine."""
         if self._clock is not None and self._clock.has_jumped_within(self._lease_ms / 1000):
             return None
         more = False
-        for queue, cursor in self._cursors.items():
+        for queue in self._list_examined():
             next_cursor, count = self._streams.leases.reclaim(
                 queue,
                 self._owner,
                 self._lease_ms,
-                cursor,
+                self._cursors[queue],
                 LIMIT,
                 charge=not self._was_away(),
                 # A live lease is at most half over, so that a jump by less than the other half does no harm.
@@ -69,6 +72,16 @@ class Reclaimer:
             self._cursors[queue] = next_cursor
             more = more or next_cursor != _START
             if count:
-                self._metrics.reclaimed.labels(queue).inc(count)
+                self._metrics.reclaimed.labels(queue_of(queue)).inc(count)
                 log.warning("entries_reclaimed", queue=queue, count=count)
         return 0.0 if more else None
+
+    def _list_examined(self) -> list[str]:
+        """The lanes with entries, and now and then all: another program may have deleted what is still pending."""
+        self._steps += 1
+        if self._steps % _ALL_EVERY == 1:
+            return list(self._cursors)
+        lanes: dict[str, list[str]] = {}
+        for lane in self._cursors:
+            lanes.setdefault(queue_of(lane), []).append(lane)
+        return [lane for each in lanes.values() for lane in self._streams.queues.list_filled(each)]

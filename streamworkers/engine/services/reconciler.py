@@ -23,6 +23,7 @@ from streamworkers.engine.enqueue import add_entries
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import Run, UnfinishedRun
 from streamworkers.engine.redis.inspector import Backlog
+from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.services import loss_check
 from streamworkers.engine.services.loss_check import (
@@ -194,7 +195,7 @@ class Reconciler:
 
     def _count_added(self, run: Run, added: int, reason: str) -> None:
         if added:
-            self._metrics.reconciled.labels(run.queue).inc(added)
+            self._metrics.reconciled.labels(queue_of(run.queue)).inc(added)
             log.warning("items_added_again", run=run.id, queue=run.queue, count=added, reason=reason)
 
     def _forget_ended(self, connection: Connection, queue: str, seen: set[int]) -> None:

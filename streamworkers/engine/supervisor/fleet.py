@@ -25,6 +25,7 @@ from streamworkers.engine.protocol import (
     StatusReader,
 )
 from streamworkers.engine.redis.heartbeats import UndecidedItem
+from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.supervisor.child import START_SECONDS, Child, Silence
 from streamworkers.engine.supervisor.fork_server import ForkServer
 from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
@@ -207,7 +208,7 @@ class Fleet:
                     self._metrics.count_batch(message.queue, message.job, message.report)
                     self._reported(message.report)
                 case EntriesRejected():
-                    self._metrics.rejected.labels(message.queue).inc(message.count)
+                    self._metrics.rejected.labels(queue_of(message.queue)).inc(message.count)
                 case HookFailed():
                     self._metrics.hook_errors.labels(message.hook, message.event).inc()
                 case HookSkipped():

@@ -18,6 +18,7 @@ from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.clock import ClockWatch
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
+from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import RedisUnavailableError
@@ -165,7 +166,7 @@ class LeaseKeeper(Loop):
                 self._streams.leases.remove_consumer(name, dead.consumer)
                 if count:
                     cause = "died" if dead.reason else "stopped"
-                    self._metrics.requeued.labels(name, cause).inc(count)
+                    self._metrics.requeued.labels(queue_of(name), cause).inc(count)
                     log.info("entries_requeued", queue=name, consumer=dead.consumer, count=count, reason=dead.reason)
             if dead.places and self._free is not None:
                 self._free(dead.consumer, dead.places)

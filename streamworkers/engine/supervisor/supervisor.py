@@ -33,6 +33,7 @@ from streamworkers.engine.host.signals import Signals
 from streamworkers.engine.limits import count_places
 from streamworkers.engine.protocol import BatchReport, PendingCommit
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
+from streamworkers.engine.redis.lanes import list_queues_of, queue_of
 from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
@@ -61,7 +62,7 @@ _LONGEST_TURN_SECONDS = 5.0
 class SupervisorOptions:
     """The options of `streamworkers worker`.
 
-    `slots` holds the queues of each worker process, `jobs` are those that are installed, `targets` is what their
+    `slots` holds the lanes of each worker process, `jobs` are those that are installed, `targets` is what their
     requests may name, `hooks` the names of the hooks that workers call.
     """
 
@@ -198,7 +199,7 @@ class Supervisor:
         self.metrics.slots.set(len(self._options.slots))
         by_queue = self._options.jobs.jobs_by_queue()
         self.metrics.begin_hooks_at_zero(self._options.hooks)
-        self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in self._queues})
+        self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in list_queues_of(self._queues)})
 
     def _services(self, settings: Settings) -> list[Service]:
         streams, queues, metrics = self._streams, self._queues, self.metrics
@@ -312,7 +313,7 @@ class Supervisor:
                     pending = left[0]
                     closed = ledger.count_closed_by(connection, pending.run_day, pending.run_id, pending.seqs, consumer)
                     for outcome, count in closed.items():
-                        self.metrics.finished.labels(pending.queue, pending.job, outcome).inc(count)
+                        self.metrics.finished.labels(queue_of(pending.queue), pending.job, outcome).inc(count)
                     left.pop(0)
         except psycopg.Error as error:
             items = sum(len(pending.seqs) for pending in left)
@@ -328,7 +329,7 @@ class Supervisor:
     def _describe_doing(self) -> dict[str, Any]:
         children = self._fleet.children()
         return {
-            "queues": self._queues,
+            "queues": list_queues_of(self._queues),
             "workers": len(children),
             "busy": sum(child.busy for child in children),
             "services": list_leased(self._loops.values()),

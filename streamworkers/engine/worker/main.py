@@ -14,6 +14,7 @@ from streamworkers.config import load_settings
 from streamworkers.database import SessionLimits, open_pool
 from streamworkers.engine.processes import become_subreaper, die_with_parent, set_process_name
 from streamworkers.engine.protocol import StatusPipe
+from streamworkers.engine.redis.lanes import list_queues_of
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import JobClass, Registry, load_job_classes
 from streamworkers.engine.worker.call_log import add_call_fields, take_over_output
@@ -79,7 +80,7 @@ def run_worker(
         settings.database_url.get_secret_value(),
         application=consumer,
         max_size=2,
-        limits=SessionLimits.of(settings).for_user_code(registry.longest_call_seconds(queues)),
+        limits=SessionLimits.of(settings).for_user_code(registry.longest_call_seconds(list_queues_of(queues))),
     ) as pool:
         worker.run(pool)
     streams.close()

@@ -15,6 +15,7 @@ from streamworkers.database import Connection
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.engine.protocol import StatusPipe
+from streamworkers.engine.redis.lanes import ReadingOrder, queue_of
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -30,7 +31,6 @@ from streamworkers.hooks import HookClass
 
 log = structlog.get_logger()
 READ_BLOCK_MS = 5000
-_TURNS = 4  # every so many reads begin with any queue, the others with those of runs that go first
 
 
 class _StopReading(BaseException):  # not an error
@@ -60,7 +60,7 @@ class StopFlag:
 
 
 class Worker:
-    """The loop of one consumer over its queues."""
+    """The loop of one consumer over the lanes of its queues."""
 
     def __init__(
         self,
@@ -74,9 +74,9 @@ class Worker:
     ) -> None:
         self._streams = streams
         self._queues = list(queues)
-        self._first = {name for queue in queues for name in registry.first_queues.get(queue, ())}
-        self._gathering = {queue for queue in queues if registry.gathers(queue)}
-        self._reads = 0
+        first = {name for lane in queues for name in registry.first_queues.get(queue_of(lane), ())}
+        self._order = ReadingOrder(queues, first)
+        self._gathering = {lane for lane in queues if registry.gathers(queue_of(lane))}
         self._consumer = consumer
         self._pipe = pipe
         self._stop = StopFlag()
@@ -88,10 +88,11 @@ class Worker:
         self._lease_seconds = settings.lease_seconds
         self._requeue_at = 0.0
         self._sizers = {
-            queue: BatchSizer(
-                registry.target_batch_seconds(queue, settings.target_batch_seconds), registry.largest_batch(queue)
+            lane: BatchSizer(
+                registry.target_batch_seconds(queue_of(lane), settings.target_batch_seconds),
+                registry.largest_batch(queue_of(lane)),
             )
-            for queue in queues
+            for lane in queues
         }
         self._children = ChildEnder(give_up=self._stop.set)
         ending_children = self._children.ending_children
@@ -126,13 +127,8 @@ class Worker:
             os._exit(0)
 
     def _read(self) -> list[Delivery]:
-        # Queues take turns at being read first, so that a busy one cannot starve the others.
-        self._queues.append(self._queues.pop(0))
-        self._reads += 1
-        if self._first and self._reads % _TURNS:
-            # Not each time: runs that go first must not starve the others either.
-            self._queues.sort(key=self._comes_later)
-        count = {queue: self._sizers[queue].count for queue in self._queues}
+        lanes = self._order.next()
+        count = {lane: self._sizers[lane].count for lane in lanes}
         self._reading = True
         try:
             if self._stop.is_set():
@@ -140,7 +136,7 @@ class Worker:
             if time.monotonic() >= self._requeue_at:
                 self._requeue_lost_replies()
             deliveries = self._streams.queues.read(
-                self._queues, self._consumer, count, READ_BLOCK_MS, were_empty=self._were_empty
+                lanes, self._consumer, count, READ_BLOCK_MS, were_empty=self._were_empty
             )
             self._were_empty = not deliveries
             if self._gathering and any(delivery.queue in self._gathering for delivery in deliveries):
@@ -157,16 +153,13 @@ class Worker:
         self._resume()
         return deliveries
 
-    def _comes_later(self, queue: str) -> bool:
-        return queue not in self._first
-
     def _requeue_lost_replies(self) -> None:
         """Requeue what Redis counts as ours between batches: it was in a reply that never arrived.
 
         This happens at once after a failed read, and once in a lease, because Redis may still execute a request that
         was given up.
         """
-        for queue in self._queues:
+        for queue in self._streams.queues.list_filled(self._queues):
             if count := self._streams.leases.requeue(queue, self._consumer):
                 log.warning("entries_requeued", queue=queue, consumer=self._consumer, count=count)
         self._requeue_at = time.monotonic() + self._lease_seconds

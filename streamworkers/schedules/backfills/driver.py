@@ -16,7 +16,7 @@ from streamworkers.engine.job import Origin
 from streamworkers.errors import UnknownJobError, UsageError
 from streamworkers.faults import printable
 from streamworkers.schedules.backfills.done import describe_done, find_done
-from streamworkers.schedules.backfills.store import Backfill, count_ticks, find_backfill
+from streamworkers.schedules.backfills.store import BACKFILL_PRIORITY, Backfill, count_ticks, find_backfill
 from streamworkers.schedules.store import database_clock
 from streamworkers.schedules.timing import Tick
 
@@ -115,10 +115,11 @@ def _start(connection: Connection, backfill: Backfill, tick: Tick) -> str:
         if tick.moment in done:
             connection.execute(_DECIDE, ("skipped", describe_done(done[tick.moment]), None, *key))
             return "skipped"
-    request = {"as_of": tick.moment.astimezone(UTC).isoformat(), "user": backfill.requested_by}
+    own = {"as_of": tick.moment.astimezone(UTC).isoformat(), "user": backfill.requested_by}
+    request = {"priority": BACKFILL_PRIORITY, **backfill.request, **own}
     try:
         with connection.transaction():
-            (run,) = submit_described(connection, [backfill.request | request])
+            (run,) = submit_described(connection, [request])
             ledger.set_origin(connection, run.id, Origin("manual", None, backfill.schedule, tick.moment))
     except UsageError as error:
         # A pool that has just been started has not recorded its jobs yet.

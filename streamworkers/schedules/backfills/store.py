@@ -11,10 +11,12 @@ from psycopg.types.json import Jsonb
 from streamworkers.actor import Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows, fetch_value
+from streamworkers.engine.redis.lanes import Priority
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.schedules.backfills.period import Period
 from streamworkers.schedules.timing import Tick
 
+BACKFILL_PRIORITY: Priority = "low"  # they let the runs of today go first
 STATES = ("waiting", "started", "completed", "failed", "skipped", "cancelled")
 _SELECT = """
     SELECT id, subject, schedule_id, schedule, request, first_day, last_day, parallel, again, requested_by, created_at,
@@ -60,11 +62,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class BackfillOptions:
-    """How a backfill is done: how many runs at once, and whether ticks with a successful run are done again."""
+    """How a backfill is done: how many runs at once, whether also ticks with a successful run, and the priority."""
 
     parallel: int
     again: bool
     requested_by: str
+    priority: Priority = BACKFILL_PRIORITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ def add_backfill(
     A tick that is open in another backfill of the subject is left to that one. Nothing is stored if no tick waits.
     """
     moments = [tick.moment for tick, _ in ticks]
-    row = (subject.key, subject.schedule_id, subject.schedule, Jsonb(dict(subject.request)), period.first, period.last)
+    request = Jsonb({**subject.request, "priority": options.priority})
+    row = (subject.key, subject.schedule_id, subject.schedule, request, period.first, period.last)
     with connection.transaction():
         added: int = fetch_value(connection, _INSERT, (*row, options.parallel, options.again, options.requested_by))
         reasons = [reason for _, reason in ticks]

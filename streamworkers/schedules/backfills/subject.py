@@ -26,8 +26,13 @@ class BackfillPlan:
 
 
 def subject_of_schedule(schedule: Schedule) -> Subject:
-    """What the runs of a schedule are, as it is now: a later change of it does not change a backfill."""
-    return Subject(subject_of(schedule.id), describe_runs(schedule.require_definition()), schedule.id, schedule.name)
+    """What the runs of a schedule are, as it is now: a later change of it does not change a backfill.
+
+    They have a priority of their own: that of the schedule is for the runs of today.
+    """
+    request = describe_runs(schedule.require_definition())
+    request.pop("priority", None)
+    return Subject(subject_of(schedule.id), request, schedule.id, schedule.name)
 
 
 def subject_of_job(definition: ScheduleDefinition) -> Subject:

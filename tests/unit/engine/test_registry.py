@@ -43,9 +43,9 @@ def test_workers_of_a_queue_read_the_queues_that_go_first_too() -> None:
     assert registry.largest_batch("load_first") == 7
     assert registry.jobs_by_queue()["load_first"] == ["other"]
     request = RunRequest("other", ("A",), "A")
-    queues = [registry["other"].queue_of(replace(request, goes_first=first)) for first in (True, False)]
+    queues = [registry["other"].lane_of(replace(request, goes_first=first)) for first in (True, False)]
     assert queues == ["load_first", "load"]
-    assert registry["sound"].queue_of(replace(request, goes_first=True)) == "analysis"
+    assert registry["sound"].lane_of(replace(request, goes_first=True)) == "analysis"
 
 
 def test_an_unknown_job_is_rejected_with_the_nearest_name() -> None:

@@ -62,6 +62,7 @@ def test_a_schedule_needs_a_name_and_a_job_and_has_defaults_for_the_rest() -> No
         "jitter_seconds": 0,
         "max_run_seconds": None,
         "done_by": None,
+        "priority": None,
         "user_id": None,
     }
     assert definition.timing is None
