@@ -75,8 +75,7 @@ def load(
     STREAMWORKERS_LOAD_YEARS years of a symbol that has no bars.
     """
     _require_consistent(universe, symbols, timeout, wait)
-    parameters = _job_parameters(**options)
-    frames = _timeframe_names(timeframes)
+    parameters, frames = _job_parameters(**options), _timeframe_names(timeframes)
     registry, session = installed_jobs(), Session.open()
     with session.database() as connection, session.streams() as streams:
         names = parse_words(symbols) if symbols is not None else _require_symbols(connection, universe or "")
@@ -93,8 +92,7 @@ def load(
         )
         run, is_new = start(connection, streams, registry, request)
         warn_of_missing_provider_setting(session.settings, run)
-        if not as_json:
-            _announce(run, len(names), universe, is_new=is_new)
+        _announce(run, len(names), universe, is_new=is_new, as_json=as_json)
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
         announce_run(connection, streams, run, None if is_new else key, as_json=as_json)
@@ -109,8 +107,10 @@ def _user() -> str | None:
         return None
 
 
-def _announce(run: Run, symbols: int, universe: str | None, *, is_new: bool) -> None:
-    """Print what follows the load, and what is cheaper."""
+def _announce(run: Run, symbols: int, universe: str | None, *, is_new: bool, as_json: bool) -> None:
+    """Print what follows the load, and what is cheaper, unless the answer is JSON."""
+    if as_json:
+        return
     if run.parameters.get("run_analysis"):
         click.echo("the analysis starts after the load if a scheduler is running: `streamworkers scheduler`", err=True)
     if is_new:
