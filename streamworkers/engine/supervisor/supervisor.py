@@ -33,7 +33,7 @@ from streamworkers.engine.host.signals import Signals
 from streamworkers.engine.limits import count_places
 from streamworkers.engine.protocol import BatchReport, PendingCommit
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
-from streamworkers.engine.redis.lanes import list_queues_of, queue_of
+from streamworkers.engine.redis.lanes import list_lanes, list_queues_of, queue_of
 from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
@@ -323,7 +323,7 @@ class Supervisor:
         """Give back the places of limits that a worker held when it ended, and wake who is next."""
         jobs = self._options.jobs
         names = {place.bucket.partition(":")[0] for place in places}
-        queues = sorted({queue for name in names for queue in jobs.queues_of_limit(name)})
+        queues = list_lanes(sorted({queue for name in names for queue in jobs.queues_of_limit(name)}))
         self._streams.places.free(consumer, count_places(jobs.limits, places), queues)
 
     def _describe_doing(self) -> dict[str, Any]:

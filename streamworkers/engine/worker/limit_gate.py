@@ -20,6 +20,7 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.limits import ConcurrencyLimit, RateLimit, name_bucket
 from streamworkers.engine.outcome import Failed
 from streamworkers.engine.redis.entry import Entry
+from streamworkers.engine.redis.lanes import list_lanes
 from streamworkers.engine.redis.places import Bucket, Denial, HeldPlace, PlaceRequest
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.commit import BatchCommitter
@@ -186,8 +187,8 @@ class LimitGate:
         self.committer.delay(call.run, delays, [name] * len(delays))
 
     def _queues_of(self, job: Job[Any]) -> list[str]:
-        """The queues of all who may wait for a limit of the job."""
-        return sorted({queue for limit in job.limits for queue in self.registry.queues_of_limit(limit.name)})
+        """The lanes of all who may wait for a limit of the job."""
+        return list_lanes(sorted({name for each in job.limits for name in self.registry.queues_of_limit(each.name)}))
 
     def _batch_seconds(self, call: Call) -> float:
         return self.registry.target_batch_seconds(call.job.queue, self.settings.target_batch_seconds)
