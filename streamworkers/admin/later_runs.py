@@ -1,4 +1,4 @@
-"""Submits a run that starts later, from a process that has its job."""
+"""Submits a run that starts later or has a webhook, from a process that has its job."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from streamworkers.engine.services.job_types import list_job_types
 def submit_later(
     connection: Connection, registry: Registry, request: RunRequest, *, note: Callable[[Run, bool], None]
 ) -> tuple[Run, bool]:
-    """Submit a run that starts later, after the checks of `enqueue`; returns what `enqueue` does.
+    """Submit a run that starts later or has a webhook, after the checks of `enqueue`; returns what `enqueue` does.
 
     `note` is called in the run's transaction. Raises what `enqueue` raises.
     """

@@ -28,12 +28,12 @@ def require_run(connection: Connection, run_id: int) -> Run:
 def start(
     connection: Connection, streams: Streams, registry: Registry, request: RunRequest, actor: Actor = LOCAL
 ) -> tuple[Run, bool]:
-    """Enqueue a run, or submit one that starts later, and add a row to the audit log; returns what `enqueue` does."""
+    """Enqueue a run, or submit one that waits or has a webhook, and add a row to the audit log; as `enqueue`."""
 
     def note(run: Run, is_new: bool) -> None:
         record_submission(connection, actor, run.id, run.job, is_new=is_new)
 
-    if request.starts_later:
+    if request.must_be_submitted:
         return submit_later(connection, registry, request, note=note)
     return enqueue(connection, streams, registry, request, note=note)
 

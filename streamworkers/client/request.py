@@ -32,6 +32,7 @@ class RequestFields(TypedDict, total=False):
     start_at: datetime | str | None
     after: "int | RunReference | Sequence[int | RunReference] | None"
     after_when: Literal["completed", "ended"] | None
+    webhook: Mapping[str, Any] | None
     max_attempts: int | None
     priority: Literal["high", "normal", "low"] | None
     key: str | None

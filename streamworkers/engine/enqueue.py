@@ -143,6 +143,7 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
         "start_at": request.start_at.isoformat() if request.start_at is not None else None,
         "after": list(request.after) or None,
         "after_when": request.after_when,
+        "webhook": dict(request.webhook) if request.webhook is not None else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

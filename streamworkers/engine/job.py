@@ -100,7 +100,8 @@ class RunRequest:
     `symbols` are the keys of its items, whatever the job's `item_kind`; `universe` is where they come from, if they do.
     With several `timeframes` each symbol is an item in each of them, and the run itself has none. `note` says why a
     prepared run has no items. A run that `goes_first` uses the job's `first_queue`. A run that starts later, not before
-    `start_at` and not before the runs `after` have ended as `after_when` says, can only be submitted.
+    `start_at` and not before the runs `after` have ended as `after_when` says, can only be submitted. So can one with a
+    `webhook`, the `url` and the `secrets` of a call at its end.
     Runs of priority `high` come before `normal` ones, and these before `low` ones; without a `priority` a run of more
     than 10,000 items is low.
     """
@@ -123,6 +124,7 @@ class RunRequest:
     after: tuple[int, ...] = ()
     after_when: AfterWhen | None = None
     priority: Priority | None = None
+    webhook: Mapping[str, Any] | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -138,9 +140,9 @@ class RunRequest:
         return replace(self, symbols=(), note=note)
 
     @property
-    def starts_later(self) -> bool:
-        """True if it names a time or runs to wait for."""
-        return self.start_at is not None or bool(self.after) or self.after_when is not None
+    def must_be_submitted(self) -> bool:
+        """True if it names a time or runs to wait for, or a webhook."""
+        return bool(self.after) or any(each is not None for each in (self.start_at, self.after_when, self.webhook))
 
     @property
     def item_count(self) -> int:

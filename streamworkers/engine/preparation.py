@@ -67,8 +67,10 @@ def prepare_request(connection: Connection, job: Job[Any], request: RunRequest) 
     not have, PrepareError for an error of PostgreSQL in the job's `prepare` or a transaction that it broke,
     LostInPrepareError if the connection is lost after it, and whatever else it raises.
     """
-    if request.starts_later:
-        raise BadInputError("a run that starts later is submitted, and prepared when it is ready: use enqueue_many")
+    if request.must_be_submitted:
+        raise BadInputError(
+            "a run that starts later or has a webhook is submitted, and prepared later: use enqueue_many"
+        )
     checked = check_request(job, request)
     prepared = _call_prepare(connection, job, checked) if has_own_prepare(job) else checked
     return require_prepared(job, checked, prepared)

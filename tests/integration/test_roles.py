@@ -12,10 +12,12 @@ from psycopg.types.json import Jsonb
 from consumer import Consumer
 from harness import run_status, start_run
 from streamworkers.actor import LOCAL
+from streamworkers.admin import runs as admin
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.audit.seals import seal_ended, verify
 from streamworkers.config import Settings
-from streamworkers.database import Connection, connect
+from streamworkers.database import Connection, connect, fetch_value
+from streamworkers.engine import ledger
 from streamworkers.engine.ledger import retention
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
@@ -120,6 +122,13 @@ def test_the_app_role_can_do_all_work(
     assert run_status(app, run) == "COMPLETED"
     add_symbols(app, "u", ["A"])
     app.execute('SELECT canonical_request(\'{"job": "noop"}\')')
+    install_jobs(app, registry)
+    hook = {"url": "https://x.example/hooks", "secrets": ["env:HOOK"]}
+    first = submit(app, "noop", symbols=["A"], webhook=hook)
+    submit(app, "noop", symbols=["A"], after=first)
+    admin.cancel(app, streams, first)
+    assert ledger.check_waiting_runs(app, 10).cancelled == 1
+    assert fetch_value(connection, "SELECT count(*) FROM deliveries WHERE ended_run_id = %s", (first,)) == 1
     app.execute("SELECT ensure_run_items_partition('2001-01-01')")
     app.execute("SELECT ensure_ohlcv_1min_partition('2001-01-01')")
     (partition,) = retention.old_item_partitions(app, run.run_day)

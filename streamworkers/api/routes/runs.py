@@ -35,6 +35,13 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 _MOST_ERRORS = 100
 
 
+class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is called once the run has ended: a URL or env:NAME, and the variables with the secrets that sign it."""
+
+    url: str
+    secrets: list[str]
+
+
 class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What a run is to do. It is about `symbols` or a `universe`, or, of a job without symbols, about its `items`.
 
@@ -56,6 +63,7 @@ class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
     start_at: str | None = None
     after: int | list[int] | None = None
     after_when: Literal["completed", "ended"] | None = None
+    webhook: WebhookBody | None = None
 
 
 class RunBatchBody(msgspec.Struct, forbid_unknown_fields=True):

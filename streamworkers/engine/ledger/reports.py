@@ -22,6 +22,11 @@ _RUN = f"""
         (SELECT jsonb_agg(jsonb_build_object('run_id', d.awaited_id, 'needs', d.needs, 'status', a.status)
                           ORDER BY d.awaited_id)
          FROM run_dependencies d LEFT JOIN runs a ON a.id = d.awaited_id WHERE d.run_id = r.id) AS "after",
+        webhook IS NOT NULL AS has_webhook,
+        CASE WHEN webhook IS NOT NULL THEN (
+            SELECT jsonb_build_object('id', d.id, 'state', d.state, 'reason', d.reason, 'attempts', d.attempts,
+                                      'sent_at', date_trunc('second', d.sent_at))
+            FROM deliveries d WHERE d.ended_run_id = r.id ORDER BY d.created_at DESC LIMIT 1) END AS webhook_call,
         CASE WHEN is_waiting THEN 0 ELSE
             extract(epoch FROM coalesce(completed_at, clock_timestamp()) - coalesce(ready_at, created_at))
         END::float8 AS seconds

@@ -43,6 +43,7 @@ from streamworkers.notifications.store.sending import (
 
 log = structlog.get_logger()
 _USER_WINDOW_SECONDS = 60.0
+RUN_WEBHOOKS = "-run-webhooks"  # whose endpoints they are; a trigger of `runs` uses it too
 
 
 class Limited(Protocol):
@@ -57,8 +58,12 @@ class Limited(Protocol):
 
 
 def limits_of(row: Limited, channel: MessageChannel, per_minute: int) -> Sequence[Limit]:
-    """Return the limits of a delivery: those of its provider, and that of its user, which what is urgent passes."""
-    own = [] if row.priority == "urgent" else [Limit(f"user:{row.user_id}", per_minute, _USER_WINDOW_SECONDS)]
+    """Return the limits of a delivery: those of its provider, and that of its user, which what is urgent passes.
+
+    Webhooks of runs are for programs, and have no user.
+    """
+    is_free = row.priority == "urgent" or row.user_id == RUN_WEBHOOKS
+    own = [] if is_free else [Limit(f"user:{row.user_id}", per_minute, _USER_WINDOW_SECONDS)]
     return [*channel.limits(row.target), *own]
 
 

@@ -58,6 +58,22 @@ from submitting import install_jobs, make_preparer, submit
             ("noop", "--symbols", "A", "--in", "1m", "--key", "k"),
             "--in with --key means another time at each repetition",
         ),
+        (
+            ("noop", "--symbols", "A", "--webhook", "https://x.example"),
+            "--webhook is signed with --webhook-secret: name both",
+        ),
+        (
+            ("noop", "--symbols", "A", "--webhook-secret", "env:A"),
+            "--webhook is signed with --webhook-secret: name both",
+        ),
+        (
+            ("noop", "--symbols", "A", "--webhook", "x.example", "--webhook-secret", "env:A"),
+            "job 'noop': the url of the webhook is not a URL as https://example.com/hooks",
+        ),
+        (
+            ("noop", "--symbols", "A", "--webhook", "https://x.example", "--webhook-secret", "abc"),
+            "a secret of the webhook is not named: name the variable that holds it, as env:MY_SECRET",
+        ),
         (("noop", "--symbols", "A", "--after", "7"), "there is no run 7 to come after"),
         (("noop", "--symbols", "A", "--after", "0"), "--after '0' is not a whole number, at least 1"),
         (

@@ -78,6 +78,14 @@ def test_the_same_key_finds_the_same_run(client: Client) -> None:
         client.enqueue("ledger_entry", symbols=["A"], key="k")
 
 
+def test_a_run_with_a_webhook_has_a_call_at_its_end(client: Client, connection: Connection) -> None:
+    hook = {"url": "https://x.example/hooks", "secrets": ["env:HOOK"]}
+    run = client.enqueue("ledger_entry", symbols=["A"], webhook=hook)
+    run.cancel()
+    rows = connection.execute("SELECT ended_run_id, state FROM deliveries").fetchall()
+    assert rows == [(run.id, "queued")]
+
+
 def test_a_run_starts_later(client: Client, workers: Pool) -> None:
     first = client.enqueue("ledger_entry", symbols=["A"])
     moment = datetime.now(UTC) + timedelta(hours=1)
@@ -145,6 +153,11 @@ def test_parameters_are_a_mapping_or_an_object(client: Client) -> None:
         (None, {"after": "1"}, "job 'ledger_entry': after '1' is not a run or the number of one"),
         (None, {"after": [None]}, "job 'ledger_entry': after None is not a run or the number of one"),
         (None, {"after": 99}, "there is no run 99 to come after"),
+        (
+            None,
+            {"webhook": {"url": "x", "secrets": ["env:A"]}},
+            "the url of the webhook is not a URL as https://example",
+        ),
         (None, {"after_when": "ended"}, "names after_when, but no run to come after: name after"),
         (None, {"as_of": "yesterday"}, "job 'ledger_entry': as_of 'yesterday' is not an ISO time with its offset"),
         (

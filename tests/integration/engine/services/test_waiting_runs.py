@@ -362,6 +362,8 @@ def test_a_run_that_starts_later_is_submitted_and_not_enqueued(
     connection: Connection, streams: Streams, registry: Registry
 ) -> None:
     request = RunRequest("ledger_entry", ("A",), "A", start_at=datetime.now(UTC))
-    with pytest.raises(BadInputError, match="a run that starts later is submitted, and prepared when it is ready"):
+    with pytest.raises(
+        BadInputError, match="a run that starts later or has a webhook is submitted, and prepared later"
+    ):
         enqueue(connection, streams, registry, request)
     assert fetch_value(connection, "SELECT count(*) FROM runs") == 0
