@@ -272,9 +272,14 @@ def wait_for_notify(connection: Connection, seconds: float) -> bool:
 
     psycopg's own wait looks ten times a second.
     """
+    return bool(wait_for_channels(connection, seconds))
+
+
+def wait_for_channels(connection: Connection, seconds: float) -> set[str]:
+    """Wait for notifications on a connection that listens; returns their channels, none after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not list(connection.notifies(timeout=0)):
+    while not (channels := {each.channel for each in connection.notifies(timeout=0)}):
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([connection], [], [], left)[0]:
-            return False
-    return True
+            return set()
+    return channels

@@ -54,7 +54,10 @@ OWNERS = {
     "runs run_items run_events run_dependencies run_checks enqueued_totals enqueued_counts submissions job_types": [
         "streamworkers/engine/ledger/"
     ],
-    "processes process_states": ["streamworkers/engine/ledger/processes.py"],
+    "processes process_states process_orders": [
+        "streamworkers/engine/ledger/processes.py",
+        "streamworkers/engine/ledger/orders.py",
+    ],
     "outbox": ["streamworkers/engine/ledger/", "streamworkers/engine/services/outbox_relay.py"],
     "rejected_entries": ["streamworkers/engine/ledger/rejected.py"],
     "schedules schedule_timings ticks backfills backfill_ticks maintenance_windows": ["streamworkers/schedules/"],

@@ -63,6 +63,7 @@ _COMMANDS = {
     "version": "Print the versions of streamworkers and Python.",
     "watchdog": "Notice from outside that no messages leave the pool.",
     "worker": "Start a supervisor with worker processes.",
+    "workers": "Workers: list, show, drain, resume, stop, resize.",
 }
 
 

@@ -43,8 +43,12 @@ class _RateColumn(ProgressColumn):
 def warn_without_workers(streams: Streams, queue: str) -> None:
     """Print a warning on standard error if no worker reads a queue."""
     heartbeats = streams.inspector.read_heartbeats().values()
-    if not any(queue in supervisor.queues for supervisor in heartbeats):
-        click.echo(f"no worker reads queue {queue_of(queue)!r} now: start one with `streamworkers worker`", err=True)
+    if any(queue in supervisor.queues for supervisor in heartbeats):
+        return
+    advice = "start one with `streamworkers worker`"
+    if any(queue in supervisor.drained_queues for supervisor in heartbeats):
+        advice = f"its workers are drained, see `streamworkers workers resume --queue {queue_of(queue)}`"
+    click.echo(f"no worker reads queue {queue_of(queue)!r} now: {advice}", err=True)
 
 
 def announce_run(connection: Connection, streams: Streams, run: Run, key: str | None, *, as_json: bool) -> None:

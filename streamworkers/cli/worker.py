@@ -7,11 +7,13 @@ import click
 from streamworkers.cli.session import Number, Seconds, Session
 from streamworkers.config import Settings
 from streamworkers.engine.host.start import wait_for_stores
+from streamworkers.engine.ledger.orders import MOST_PROCESSES
 from streamworkers.engine.redis.lanes import list_lanes
 from streamworkers.engine.registry import installed_jobs
-from streamworkers.engine.supervisor.child import Silence
-from streamworkers.engine.supervisor.fleet import Limits
-from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions, plan_slots
+from streamworkers.engine.supervisor.child import Limits, Silence
+from streamworkers.engine.supervisor.options import SupervisorOptions
+from streamworkers.engine.supervisor.slots import plan_slots
+from streamworkers.engine.supervisor.supervisor import Supervisor
 from streamworkers.errors import BadInputError
 from streamworkers.hooks import load_hook_classes
 from streamworkers.logs import configure_logs
@@ -20,7 +22,11 @@ from streamworkers.market.targets import MarketTargets
 
 @click.command(short_help="Start a supervisor with worker processes.")
 @click.option(
-    "--processes", type=click.IntRange(1, 256), default=2, show_default=True, help="Worker processes to start."
+    "--processes",
+    type=click.IntRange(1, MOST_PROCESSES),
+    default=2,
+    show_default=True,
+    help="Worker processes to start.",
 )
 @click.option(
     "--queue",
@@ -55,11 +61,13 @@ def worker(
     settings = session.settings
     configure_logs(settings.log_level, settings.log_format)
     registry = installed_jobs()
+    wanted = _parse_queues(queues, registry.queues)
+
+    def plan(number: int) -> list[list[str]]:
+        return [list_lanes(registry.add_first_queues(slot)) for slot in plan_slots(number, wanted, registry.queues)]
+
     options = SupervisorOptions(
-        slots=[
-            list_lanes(registry.add_first_queues(slot))
-            for slot in plan_slots(processes, _parse_queues(queues, registry.queues), registry.queues)
-        ],
+        slots=plan(processes),
         jobs=registry,
         targets=MarketTargets(),
         limits=Limits(max_memory_mb, max_items, _silence(settings)),
@@ -67,6 +75,7 @@ def worker(
         metrics_host=metrics_host,
         metrics_port=metrics_port,
         hooks=list(load_hook_classes()),
+        plan=plan,
     )
     supervisor = Supervisor(settings, session.redis_url, session.database_url, options)
     checks = session.check_database, session.check_installation

@@ -173,6 +173,15 @@ _TABLE = (
         alert="StreamworkersBacklogGrowing",
     ),
     Check(
+        name="drained_queue",
+        component="workers",
+        severity=WARNING,
+        look=queue_checks.find_drained_queues,
+        meaning="the only supervisors of a queue are drained by an order, or stop",
+        by_hand="`streamworkers workers list` says who ordered it and why; then `workers resume --queue QUEUE`",
+        is_cheap=True,
+    ),
+    Check(
         name="unknown_queue",
         component="workers",
         severity=ERROR,

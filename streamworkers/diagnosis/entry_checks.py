@@ -33,7 +33,7 @@ def find_entries_without_items(snapshot: Snapshot) -> Iterator[Finding]:
             f"{entries.of_closed_items} are of closed items of open runs, {entries.of_ended_runs} of runs that have"
             f" ended or are not in the ledger, {entries.malformed} are malformed"
         )
-        if queue in snapshot.read_queues:
+        if queue in snapshot.served_queues:
             what += "; a few at a time are normal while workers run, which drop them"
             yield Finding(f"queue {queue}", what, is_transient=True)
         else:
@@ -56,7 +56,8 @@ def _add_missing(snapshot: Snapshot, stranded: Stranded) -> None:
 def _remove_orphans(snapshot: Snapshot, queue: str) -> None:
     """Remove entries without items as a worker would, unless a worker reads the queue by now."""
     streams = snapshot.streams
-    if any(queue in supervisor.queues for supervisor in streams.inspector.read_heartbeats().values()):
+    supervisors = streams.inspector.read_heartbeats().values()
+    if any(queue in (*supervisor.queues, *supervisor.drained_queues) for supervisor in supervisors):
         return
     streams.queues.cut_delayed(queue)
     cursor = 0

@@ -5,7 +5,7 @@ from functools import partial
 
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
-from streamworkers.engine.redis.lanes import queue_of
+from streamworkers.engine.redis.lanes import lanes_of, list_queues_of, queue_of
 
 LATE_SECONDS = 60.0
 _RECLAIM_LIMIT = 100
@@ -15,7 +15,8 @@ _PROMOTE_LIMIT = 500
 def find_no_worker(snapshot: Snapshot) -> Iterator[Finding]:
     """No worker process is alive."""
     if not snapshot.worker_count:
-        yield Finding("workers", "no worker is alive")
+        why = ": every supervisor is drained, by an order" if snapshot.served_queues else ""
+        yield Finding("workers", f"no worker is alive{why}")
 
 
 def find_unread_queues(snapshot: Snapshot) -> Iterator[Finding]:
@@ -28,6 +29,16 @@ def find_unknown_queues(snapshot: Snapshot) -> Iterator[Finding]:
     """Queues that have entries, no reader and no installed job."""
     known = set(snapshot.registry.queues)
     return (finding for lane, finding in _list_unread(snapshot) if queue_of(lane) not in known)
+
+
+def find_drained_queues(snapshot: Snapshot) -> Iterator[Finding]:
+    """Queues whose only supervisors are drained, or about to be."""
+    for queue in sorted(list_queues_of(snapshot.served_queues - snapshot.read_queues)):
+        lanes = set(lanes_of(queue))
+        names = sorted(name for name, each in snapshot.supervisors.items() if lanes & set(each.drained_queues))
+        what = f"no worker reads it: {', '.join(names)} {'is' if len(names) == 1 else 'are'} drained or stopping"
+        backlog = snapshot.sum_backlog(queue)
+        yield Finding(f"queue {queue}", f"{what}; {backlog.waiting} entries wait, {backlog.delayed} are delayed")
 
 
 def find_missing_groups(snapshot: Snapshot) -> Iterator[Finding]:
@@ -66,7 +77,7 @@ def find_dead_consumers(snapshot: Snapshot) -> Iterator[Finding]:
             expired = sum(silence >= lease_ms for silence in silences)
             what = f"{pending} entries pending; the lease of {expired} has expired" if pending else "nothing pending"
             # The reclaimer needs up to another lease and its longest pause of 5 s.
-            is_transient = queue in snapshot.read_queues and max(silences, default=0) < 2 * lease_ms + 5000
+            is_transient = queue in snapshot.served_queues and max(silences, default=0) < 2 * lease_ms + 5000
             what += "; a live supervisor of the queue will remove it" if is_transient else ""
             fix = partial(_remove_consumer, snapshot, queue, consumer) if expired or not pending else None
             yield Finding(f"consumer {consumer} of queue {queue}", what, fix, is_transient)
@@ -74,7 +85,7 @@ def find_dead_consumers(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _list_unread(snapshot: Snapshot) -> Iterator[tuple[str, Finding]]:
     for queue, backlog in snapshot.backlogs.items():
-        if backlog.waiting + backlog.pending + backlog.delayed and queue not in snapshot.read_queues:
+        if backlog.waiting + backlog.pending + backlog.delayed and queue not in snapshot.served_queues:
             what = f"no worker reads it; {_describe_backlog(snapshot, queue)}"
             yield queue, Finding(f"queue {queue}", what)
 

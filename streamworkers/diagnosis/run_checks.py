@@ -71,7 +71,7 @@ def find_stale_counts(snapshot: Snapshot) -> Iterator[Finding]:
     """Find counts in Redis of runs that are not open."""
     for queue in snapshot.backlogs:
         counted = snapshot.streams.inspector.read_open_counts(queue)
-        is_read = queue in snapshot.read_queues
+        is_read = queue in snapshot.served_queues
         for run_id in sorted(counted.keys() - ledger.find_open_runs(snapshot.connection, queue, list(counted))):
             what = f"Redis counts {counted[run_id]} open items of it in queue {queue}"
             what += "; a supervisor deletes the count within about a minute" if is_read else ""

@@ -94,6 +94,12 @@ class Snapshot:
         return {queue for heartbeat in self.supervisors.values() for queue in heartbeat.queues}
 
     @cached_property
+    def served_queues(self) -> set[str]:
+        """Queues with background services of live supervisors, also those that only drained ones would read."""
+        drained = {queue for heartbeat in self.supervisors.values() for queue in heartbeat.drained_queues}
+        return drained | self.read_queues
+
+    @cached_property
     def backlogs(self) -> dict[str, Backlog]:
         """The entries of every lane of a queue that Redis has, by lane."""
         return {

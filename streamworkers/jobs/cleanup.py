@@ -41,6 +41,7 @@ _KEPT_DAYS = {
     BACKFILLS: "run_days",
     "health_checks": "health_days",
     "process_states": "health_days",
+    "process_orders": "health_days",
     "series_changes": "series_change_days",
     "series_versions": "series_version_days",
     **dict.fromkeys(ALERT_TABLES, "alert_days"),

@@ -15,14 +15,15 @@ from streamworkers.database import connect
 from streamworkers.embedded import EmbeddedServices
 from streamworkers.engine.host import host as host_module
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.supervisor.fleet import Limits
-from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions
+from streamworkers.engine.supervisor.child import Limits
+from streamworkers.engine.supervisor.options import SupervisorOptions
+from streamworkers.engine.supervisor.supervisor import Supervisor
 from streamworkers.market.targets import MarketTargets
 
 pytestmark = pytest.mark.timeout(300)
 QUICK = {
     *("supervisor", "heartbeat", "lease-keeper", "promoter", "reclaimer", "reconciler", "outbox"),
-    *("preparer", "submissions", "progress"),
+    *("preparer", "listener", "orders", "progress"),
 }
 RARE = {"session-guard"}
 SLOW = {"pruner", "job-types"}
@@ -60,7 +61,8 @@ def test_a_loop_that_hangs_is_named_and_the_others_are_not(
     supervisor: Supervisor, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_module, "LIVE_SECONDS", 2.0)
-    threads = [supervisor._leases, supervisor._heartbeat, supervisor._follower, *supervisor._loops.values()]
+    threads = [supervisor._leases, supervisor._heartbeat, supervisor._follower, supervisor._orders]
+    threads += supervisor._loops.values()
     for thread in threads:
         thread.start()
 

@@ -19,8 +19,9 @@ from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.redis.streams import Streams, open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.loop import ServiceLoop
-from streamworkers.engine.supervisor.fleet import Limits
-from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions
+from streamworkers.engine.supervisor.child import Limits
+from streamworkers.engine.supervisor.options import SupervisorOptions
+from streamworkers.engine.supervisor.supervisor import Supervisor
 from streamworkers.market.targets import MarketTargets
 from tcp_proxy import TcpProxy
 
@@ -155,6 +156,7 @@ OF_REDIS = {
 }
 OF_POSTGRES = {
     *("supervisor/reconciler", "supervisor/outbox", "supervisor/pruner", "supervisor/heartbeat"),
+    "supervisor/orders",
     *("scheduler/ticker", "scheduler/universe-cache", "scheduler/status-follower", "scheduler/outbox"),
     *("scheduler/exchange-sessions", "scheduler/heartbeat"),
 }

@@ -55,14 +55,19 @@ class ProcessHeartbeat(Loop):
             log.info("process_not_forgotten", process=self._id, error=describe(error))
 
     def turn(self) -> None:
-        """Record that this process is alive, and pause."""
+        """Record that this process is alive, and pause until it is woken, because what it does has changed."""
         with self._pool.connection() as connection:
             if self._is_first:
                 _forget_predecessors(connection, self._kind)
                 self._is_first = False
-            record_process(connection, self._describe())
+            self.beat(connection)
         self.succeeded()
-        self._stop_requested.wait(BEAT_SECONDS)
+        if self._wake_requested.wait(BEAT_SECONDS) and not self._stop_requested.is_set():
+            self._wake_requested.clear()
+
+    def beat(self, connection: Connection) -> None:
+        """Record what this process does now."""
+        record_process(connection, self._describe())
 
     def _describe(self) -> ProcessRecord:
         doing = self._doing()

@@ -3,18 +3,21 @@
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
+from psycopg import sql
 
+from streamworkers.database import Connection, wait_for_channels
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.host.failure_board import FailureBoard
 from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.faults import describe, find_fault
 
 log = structlog.get_logger()
+_LISTEN_SECONDS = 0.5
 
 
 class StopRequest(Protocol):
@@ -137,3 +140,20 @@ class ConnectionLoop(Loop):
         self._is_connected = True
         self.connected()
         return self.mark_turn()
+
+
+def follow_channels(
+    connect: Callable[[], Connection], wakes: Mapping[str, Callable[[], None]], keep_going: Callable[[], bool]
+) -> None:
+    """Call what belongs to a channel of PostgreSQL for each commit that notifies it, and all of it at the beginning.
+
+    Ends when `keep_going()` is false, or the connection is lost.
+    """
+    with connect() as connection:
+        for channel in wakes:
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        for wake in wakes.values():
+            wake()
+        while keep_going():
+            for channel in wait_for_channels(connection, _LISTEN_SECONDS):
+                wakes[channel]()

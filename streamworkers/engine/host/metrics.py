@@ -100,7 +100,14 @@ class PoolMetrics(ServiceMetrics):
         self.hook_skips = self._counter("hook_skips", "Calls of hooks left out after one that took too long", of_hook)
         self.worker_ends = self._counter("worker_ends", "Worker processes that ended, by cause", ("cause",))
         self.workers = Gauge("streamworkers_workers", "Worker processes by state", ("state",), registry=self.registry)
-        self.slots = Gauge("streamworkers_worker_slots", "Configured worker processes", registry=self.registry)
+        self.slots = Gauge(
+            *("streamworkers_worker_slots", "Worker processes that are kept: none while the supervisor is drained"),
+            registry=self.registry,
+        )
+        self.state = Gauge(
+            *("streamworkers_supervisor_state", "1 for the state of the supervisor, 0 for the others", ("state",)),
+            registry=self.registry,
+        )
         self.batch_items = Histogram(
             *("streamworkers_batch_items", "Items in one call of a handler", labels),
             buckets=_SIZE_BUCKETS,

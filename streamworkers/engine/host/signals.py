@@ -4,6 +4,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 
@@ -40,6 +41,12 @@ class Signals:
             pipe, self._pipe = self._pipe, None
             for descriptor in pipe:
                 os.close(descriptor)
+
+    def wake(self) -> None:
+        """Make the descriptor readable, as a signal does; nothing is asked for."""
+        if (pipe := self._pipe) is not None:
+            with suppress(BlockingIOError):
+                os.write(pipe[1], b"\0")
 
     def set(self) -> None:
         """Ask for a stop as a first signal does."""

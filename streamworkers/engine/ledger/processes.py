@@ -28,7 +28,8 @@ class LoopStatus(msgspec.Struct):
 
 _SHAPES: dict[str, Any] = {
     **dict.fromkeys(("starts", "queues", "services", "shared_messages"), list[str]),
-    **dict.fromkeys(("workers", "busy"), int),
+    **dict.fromkeys(("wanted", "workers", "ready", "busy"), int),
+    "mode": str,
     **dict.fromkeys(_FAULTS, list[FaultStatus]),
     "error": str | None,
     "loops": list[LoopStatus],

@@ -16,6 +16,7 @@ _CANDIDATES = {
     "submissions": "submitted_at < %s",
     "health_checks": "checked_at < %s",
     "process_states": "at < %s",
+    "process_orders": "at < %s AND done_at IS NOT NULL",
 }
 
 

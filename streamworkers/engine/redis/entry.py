@@ -85,6 +85,12 @@ class Entry(NamedTuple):
         return packed
 
 
+def split_entry_id(entry_id: str) -> tuple[int, int]:
+    """Return an entry's id as numbers, by which Redis orders entries: Unix milliseconds, and a counter."""
+    added_ms, _, number = entry_id.partition("-")
+    return int(added_ms), int(number)
+
+
 def unpack_entry(packed: bytes, max_bytes: int, entry_id: str = "") -> Entry:
     """Return the entry in a payload, of this version or an earlier one.
 

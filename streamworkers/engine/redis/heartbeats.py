@@ -27,8 +27,26 @@ class UndecidedItem(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class CallStatus(msgspec.Struct, frozen=True):
+    """A call of a handler that runs: with how many entries of a queue, the first and the last of them by their ids.
+
+    `since` is in Unix seconds, by the supervisor's clock. While parameters are validated, `job` is ''.
+    """
+
+    queue: str = ""
+    job: str = ""
+    count: int = 0
+    first: str = ""
+    last: str = ""
+    since: float = 0.0
+    timeout_seconds: float = 0.0
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """A worker process in its supervisor's heartbeat; `hold` is what it waits for, if it does."""
+    """A worker process in its supervisor's heartbeat; `hold` is what it waits for, if it does.
+
+    A worker that `is_stopping` finishes its batch and ends.
+    """
 
     consumer: str = ""
     pid: int = 0
@@ -36,13 +54,17 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     busy: bool = False
     hold: FaultStatus | None = None
     undecided: list[UndecidedItem] = []
+    is_ready: bool = False
+    is_stopping: bool = False
+    call: CallStatus | None = None
 
 
 class SupervisorStatus(msgspec.Struct, frozen=True):
     """A heartbeat. Every field has a default, so that releases can add some.
 
     `faults` are those of its own loops, `scrape_faults` those of its newest scrape. The loops in `failing` keep failing
-    by an error of their own.
+    by an error of their own. `queues` are those that its workers read; while it is drained, `drained_queues` are those
+    that they would. `written_at` is in Unix seconds, by its own clock, `written_ms` in Unix milliseconds, by Redis'.
     """
 
     host: str = ""
@@ -53,6 +75,14 @@ class SupervisorStatus(msgspec.Struct, frozen=True):
     faults: list[FaultStatus] = []
     scrape_faults: list[FaultStatus] = []
     failing: list[FaultStatus] = []
+    drained_queues: list[str] = []
+    state: str = ""
+    written_at: float = 0.0
+    written_ms: int = 0
+
+    def began_at(self, call: CallStatus) -> float:
+        """Return when a call of one of its workers began, in Unix seconds by Redis' clock."""
+        return self.written_ms / 1000 - max(0.0, self.written_at - call.since)
 
 
 _decoder = msgspec.json.Decoder(SupervisorStatus)

@@ -17,9 +17,10 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
-from streamworkers.database import Connection, wait_for_notify
+from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import finish_enqueue, finish_small_runs
+from streamworkers.engine.host.loop import follow_channels
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.job import RunRequest
 from streamworkers.engine.ledger import ClaimedRun, PreparedRun, Run
@@ -37,7 +38,6 @@ ITEM_LIMIT = 20_000
 MOST_ATTEMPTS = 4
 _RETRY_SECONDS = 1.0
 _STEP_SECONDS = 5.0
-_LISTEN_SECONDS = 0.5
 
 
 class Targets(Protocol):
@@ -218,9 +218,4 @@ def follow_submissions(
     connect: Callable[[], Connection], wake: Callable[[], None], keep_going: Callable[[], bool]
 ) -> None:
     """Call `wake` for each commit that submits runs, until `keep_going()` is false or the connection is lost."""
-    with connect() as connection:
-        connection.execute(f"LISTEN {ledger.SUBMITTED_NOTIFY}")
-        wake()
-        while keep_going():
-            if wait_for_notify(connection, _LISTEN_SECONDS):
-                wake()
+    follow_channels(connect, {ledger.SUBMITTED_NOTIFY: wake}, keep_going)

@@ -28,7 +28,8 @@ from streamworkers.engine.protocol import (
     SaveStarted,
     StatusReader,
 )
-from streamworkers.engine.redis.heartbeats import UndecidedItem
+from streamworkers.engine.redis.entry import split_entry_id
+from streamworkers.engine.redis.heartbeats import CallStatus, UndecidedItem, WorkerStatus
 from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.supervisor.starting import WorkerProcess
 from streamworkers.engine.worker_end import Ending, WorkerEnd
@@ -50,15 +51,25 @@ class Silence:
     idle_seconds: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker is replaced: over this private memory at once, after this many items when it is idle."""
+
+    max_memory_mb: float | None = None
+    max_items: int | None = None
+    silence: Silence = field(default_factory=Silence)
+
+
 @dataclass(slots=True)
 class Child:
     """A running worker: its process, its pipes, and what it last reported.
 
     `suspects` are the queue and the entries that a handler is executing, and `pending_commits` what may be closed by
     now, by run; `timeout_seconds` is the limit of the user code that runs now, and `call_seconds` that of the last
-    call. `undecided` are items that it executes again and again. `news` are messages for the supervisor's metrics, and
-    `unconfirmed` commits that may have happened, until the fleet takes them. `hold` is what it waits for, `hook` the
-    hook that runs now. `places` are those of limits that it holds, since `places_since`.
+    call, which began at `called_at` (Unix seconds) for the job `called_job`. `undecided` are items that it executes
+    again and again. `news` are messages for the supervisor's metrics, and `unconfirmed` commits that may have happened,
+    until the fleet takes them. `hold` is what it waits for, `hook` the hook that runs now.
+    `places` are those of limits that it holds, since `places_since`.
     """
 
     slot: int
@@ -76,6 +87,8 @@ class Child:
     items_done: int = 0
     pending_commits: dict[int, PendingCommit] = field(default_factory=dict)
     suspects: tuple[str, list[str]] | None = None
+    called_at: float = 0.0
+    called_job: str = ""
     stopping: bool = False
     is_cut: bool = False
     killed: Ending | None = None
@@ -112,6 +125,7 @@ class Child:
             case Holding() | Resumed() | PlacesHeld():
                 self._note_held(message)
             case CallStarted():
+                self.called_at, self.called_job = time.time(), message.job or ""
                 self.suspects = message.queue, message.entry_ids
                 self.timeout_seconds = self.call_seconds = message.timeout_seconds
                 self.deadline = now + message.timeout_seconds
@@ -188,6 +202,28 @@ class Child:
             return Ending(WorkerEnd.START_FAILED, f"worker did not start within {START_SECONDS:g} s")
         seconds = self.silence.busy_seconds if self.busy else self.silence.idle_seconds
         return Ending(WorkerEnd.SILENT, f"worker was silent for {seconds:g} s")
+
+    def describe(self) -> WorkerStatus:
+        """Return what its supervisor's heartbeat tells of it."""
+        return WorkerStatus(
+            self.consumer,
+            self.process.pid,
+            list(self.queues),
+            self.busy,
+            self.hold.as_status() if self.hold is not None else None,
+            list(self.undecided),
+            self.ready,
+            self.stopping,
+            self._describe_call(),
+        )
+
+    def _describe_call(self) -> CallStatus | None:
+        called_at, job, seconds, suspects = self.called_at, self.called_job, self.call_seconds, self.suspects
+        if suspects is None:
+            return None
+        queue, ids = suspects
+        first, last = min(ids, key=split_entry_id), max(ids, key=split_entry_id)
+        return CallStatus(queue, job, len(ids), first, last, called_at, seconds)
 
     def usage(self) -> Usage:
         """Return what the process uses; nothing for one that is not there."""

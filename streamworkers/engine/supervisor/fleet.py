@@ -1,11 +1,9 @@
 """The worker processes of one supervisor: starts, watches, kills and replaces them."""
 
 import os
-import random
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -26,30 +24,21 @@ from streamworkers.engine.protocol import (
 )
 from streamworkers.engine.redis.heartbeats import UndecidedItem
 from streamworkers.engine.redis.lanes import queue_of
-from streamworkers.engine.supervisor.child import START_SECONDS, Child, Silence
+from streamworkers.engine.supervisor.child import START_SECONDS, Child, Limits
 from streamworkers.engine.supervisor.fork_server import ForkServer
 from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
+from streamworkers.engine.supervisor.slots import SlotTable, WorkerSlot
 from streamworkers.engine.supervisor.starting import Spawner, Starter
-from streamworkers.engine.worker_end import Ending, WorkerEnd
+from streamworkers.engine.worker_end import WorkerEnd
 
 log = structlog.get_logger()
 _PAUSE_SECONDS = 5.0
 _GATHER_SECONDS = 0.003
 _MEMORY_CHECK_SECONDS = 1.0
-_LONGEST_RESTART_PAUSE = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a worker is replaced: over this private memory at once, after this many items when it is idle."""
-
-    max_memory_mb: float | None = None
-    max_items: int | None = None
-    silence: Silence = field(default_factory=Silence)
 
 
 class Fleet:
-    """One worker for each slot. Everything happens in the thread that calls `turn`, but `holders` is thread-safe."""
+    """One worker for each slot. Everything happens in the thread that calls `turn`; what only reads is thread-safe."""
 
     def __init__(
         self,
@@ -63,7 +52,7 @@ class Fleet:
         confirm: Callable[[Sequence[PendingCommit], str], None],
         reported: Callable[[BatchReport], None],
     ) -> None:
-        self._slots = slots
+        self._table = SlotTable(slots)
         self._owner = owner
         # With an arena for each thread and large blocks in them, glibc keeps what threads have freed.
         self._environment = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": f"{1 << 20}", **environment}
@@ -72,14 +61,12 @@ class Fleet:
         self._release = release
         self._confirm = confirm
         self._reported = reported
-        self._children: dict[int, Child] = {}
-        self._start_at = dict.fromkeys(range(len(slots)), 0.0)
-        self._failed_starts = dict.fromkeys(range(len(slots)), 0)
         self._started = 0
         self._selector = selectors.DefaultSelector()
         self._starter = self._choose_starter(start_method)
         self._memory_checked_at = 0.0
         self._stopping = False
+        self._draining = False
         self._woken_at = 0.0
 
     def watch(self, descriptor: int) -> None:
@@ -88,7 +75,7 @@ class Fleet:
 
     def children(self) -> list[Child]:
         """Return the workers that run."""
-        return list(self._children.values())
+        return self._table.children()
 
     def holders(self) -> list[Holder]:
         """Return the consumers that hold entries, whose leases are to be renewed."""
@@ -108,7 +95,7 @@ class Fleet:
 
     def turn(self, longest_seconds: float) -> None:
         """Start workers that are due, read their messages, enforce limits; waits at most `longest_seconds`."""
-        if not self._stopping:
+        if self._keeps_workers:
             self._start_due(time.monotonic())
         for key in self._wait(longest_seconds):
             key.data()
@@ -117,7 +104,8 @@ class Fleet:
         self._starter.turn(time.monotonic())
         busy = sum(child.busy for child in self.children())
         self._metrics.workers.labels("busy").set(busy)
-        self._metrics.workers.labels("idle").set(len(self._children) - busy)
+        self._metrics.workers.labels("idle").set(len(self.children()) - busy)
+        self._metrics.slots.set(len(self.wanted()) if self._keeps_workers else 0)
 
     def _wait(self, longest_seconds: float) -> list[selectors.SelectorKey]:
         """Wait for messages or the next deadline. Messages in quick succession are read together: waking up costs more.
@@ -142,6 +130,42 @@ class Fleet:
         for child in self.children():
             child.stop()
 
+    def drain(self) -> None:
+        """Ask all workers to finish their batches and end; they are not replaced until `resume`."""
+        self._draining = True
+        for child in self.children():
+            if not child.stopping:
+                child.stop()
+
+    def resume(self) -> None:
+        """Start workers again; one that still finishes its batch is replaced when it ends."""
+        self._draining = False
+
+    def resize(self, plan: Sequence[Sequence[str]]) -> None:
+        """Have a worker for each entry of a plan; the surplus finishes its batches and ends, idle ones first."""
+        for child in self._table.fit(plan):
+            if not child.stopping:
+                child.stop()
+
+    def wanted(self) -> list[WorkerSlot]:
+        """Return the slots that are to have a worker, now or after `resume`."""
+        return self._table.wanted()
+
+    def is_drained(self) -> bool:
+        """True while it keeps no workers, and none is left."""
+        return not (self._keeps_workers or self.children())
+
+    def is_filled(self) -> bool:
+        """True if nothing is left of a surplus, and each slot has a worker that is ready, or is to have none now."""
+        if self._table.has_surplus or not self._keeps_workers:
+            return not self._table.has_surplus
+        children = self.children()
+        return len(children) == len(self.wanted()) and all(each.ready and not each.stopping for each in children)
+
+    @property
+    def _keeps_workers(self) -> bool:
+        return not (self._stopping or self._draining)
+
     def kill(self) -> None:
         """Kill all workers without waiting for their batches."""
         for child in self.children():
@@ -163,30 +187,27 @@ class Fleet:
             log.warning("fork_server_unfit", reason=self._starter.unfit)
             self._starter.close()
             self._starter = self._choose_starter("spawn")
-        for slot in self._waiting_slots(now):
+        for slot in self._table.list_due(now):
             if self._starter.is_ready(now):
                 self._start(slot)
 
-    def _waiting_slots(self, now: float) -> list[int]:
-        return [slot for slot, due in self._start_at.items() if slot not in self._children and now >= due]
-
-    def _start(self, slot: int) -> None:
+    def _start(self, slot: WorkerSlot) -> None:
         self._started += 1
         consumer = f"{self._owner}.{self._started}"
-        queues = self._slots[slot]
+        queues = slot.queues
         status_read, status_write = os.pipe()
         try:
             process = self._starter.start(consumer, queues, status_write)
         except OSError as error:
             os.close(status_read)
             log.warning("worker_not_started", consumer=consumer, error=str(error))
-            self._start_at[slot] = time.monotonic() + self._growing_pause(slot)
+            slot.pause()
             return
         finally:
             os.close(status_write)
         reader, deadline = StatusReader(status_read), time.monotonic() + START_SECONDS
-        child = Child(slot, consumer, queues, process, reader, deadline, self._limits.silence)
-        self._children[slot] = child
+        child = Child(slot.number, consumer, queues, process, reader, deadline, self._limits.silence)
+        self._table.put(child)
         self._selector.register(status_read, selectors.EVENT_READ, partial(self._listen, child))
 
     def _log_started(self) -> None:
@@ -227,7 +248,7 @@ class Fleet:
         self._starter.reaped()
         # While the pool stops, what a worker held is requeued as it was, whatever ended the worker.
         reason = "" if self._stopping else ending.reason
-        del self._children[child.slot]
+        self._table.take_out(child)
         is_charged = ending.end is not WorkerEnd.FORK_SERVER_LOST
         dead = DeadWorker(child.consumer, child.queues, reason, child.suspects, child.places, is_charged=is_charged)
         self._release(dead)
@@ -242,25 +263,13 @@ class Fleet:
             end=str(ending.end),
             reason=reason,
         )
-        self._start_at[child.slot] = time.monotonic() + self._restart_pause(child, ending)
-
-    def _restart_pause(self, child: Child, ending: Ending) -> float:
-        """Return 0 for a worker that worked, and a growing pause for one that ends before it does any work."""
-        if child.ready and (not ending.reason or child.items_done or child.suspects):
-            self._failed_starts[child.slot] = 0
-            return 0.0
-        return self._growing_pause(child.slot)
-
-    def _growing_pause(self, slot: int) -> float:
-        self._failed_starts[slot] += 1
-        bound = min(_LONGEST_RESTART_PAUSE, 0.25 * 2.0 ** min(self._failed_starts[slot], 10))
-        return random.uniform(bound / 2, bound)  # noqa: S311  # spreads restarts
+        self._table.free(child, ending)
 
     def _next_deadline(self) -> float:
         waits, now = [child.deadline for child in self.children()], time.monotonic()
-        if not self._stopping:
-            waits += [due for slot, due in self._start_at.items() if slot not in self._children and due > now]
-        if self._children or self._waiting_slots(now):
+        if self._keeps_workers:
+            waits.append(self._table.next_start(now))
+        if self.children() or (self._keeps_workers and self._table.list_due(now)):
             waits.append(self._starter.next_deadline())
         if self._limits.max_memory_mb is not None:
             waits.append(self._memory_checked_at + _MEMORY_CHECK_SECONDS)
@@ -271,7 +280,7 @@ class Fleet:
             if child.process.poll() is not None:
                 # A process that its handler started may keep the pipe open, so its end is no condition.
                 self._listen(child)
-                if self._children.get(child.slot) is child:
+                if self._table.holds(child):
                     if not child.is_cut:
                         self._selector.unregister(child.reader.descriptor)
                     self._reap(child)

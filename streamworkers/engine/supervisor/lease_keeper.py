@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
+from msgspec.structs import replace
 
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import PoolMetrics
@@ -85,13 +86,19 @@ class LeaseKeeper(Loop):
         self._dead_workers: queue.SimpleQueue[DeadWorker | None] = queue.SimpleQueue()
         self._unreleased: list[DeadWorker] = []
         self._free = free
+        self._ended = self._released = 0
         self._interval = lease_ms / 4000
         self._beat_at = 0.0
         self._is_stopping = False
 
     def release(self, dead: DeadWorker) -> None:
         """Requeue what an ended worker held, now, or as soon as Redis answers."""
+        self._ended += 1
         self._dead_workers.put(dead)
+
+    def has_released(self) -> bool:
+        """True if nothing that an ended worker held is left to be requeued."""
+        return self._ended == self._released
 
     def was_away(self) -> bool:
         """True if Redis took no heartbeat at some time in the last two leases, or its clock has jumped."""
@@ -145,7 +152,7 @@ class LeaseKeeper(Loop):
         if self._jump_ms < 0:
             self._correct(-self._jump_ms)
         self._jump_ms = 0  # only now: what failed is done at the next heartbeat
-        status = self._describe_self()
+        status = replace(self._describe_self(), written_ms=self.clock.latest_ms(0) or 0)
         self._streams.heartbeats.beat(self._owner, status, self._ttl_ms)
         return bool(status.workers)
 
@@ -171,3 +178,4 @@ class LeaseKeeper(Loop):
             if dead.places and self._free is not None:
                 self._free(dead.consumer, dead.places)
             self._unreleased.pop(0)
+            self._released += 1

@@ -2,25 +2,21 @@
 
 import os
 import socket
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection, SessionLimits, connect, open_pool
-from streamworkers.engine import ledger
 from streamworkers.engine.host.fault_board import StandingFault, list_troubles
 from streamworkers.engine.host.fault_metrics import HOLDING, STOPPED, UNREAD, FaultCollector
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
-from streamworkers.engine.host.loop import ConnectionLoop, Loop
+from streamworkers.engine.host.loop import ConnectionLoop, Loop, follow_channels
 from streamworkers.engine.host.metrics import (
     BacklogCollector,
     DatabasePoolCollector,
@@ -29,11 +25,12 @@ from streamworkers.engine.host.metrics import (
     WorkerCollector,
 )
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
-from streamworkers.engine.host.signals import Signals
+from streamworkers.engine.ledger import SUBMITTED_NOTIFY
+from streamworkers.engine.ledger.orders import ORDERED_NOTIFY
 from streamworkers.engine.limits import count_places
-from streamworkers.engine.protocol import BatchReport, PendingCommit
-from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
-from streamworkers.engine.redis.lanes import list_lanes, list_queues_of, queue_of
+from streamworkers.engine.protocol import BatchReport
+from streamworkers.engine.redis.heartbeats import SupervisorStatus
+from streamworkers.engine.redis.lanes import list_lanes, list_queues_of
 from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
@@ -41,72 +38,28 @@ from streamworkers.engine.services.job_types import JobTypeRecorder
 from streamworkers.engine.services.loop import PromptLoop, Service, ServiceLoop, list_leased
 from streamworkers.engine.services.loss_check import StallRule
 from streamworkers.engine.services.outbox_relay import OutboxRelay
-from streamworkers.engine.services.preparer import Preparer, Targets, follow_submissions
+from streamworkers.engine.services.preparer import Preparer
 from streamworkers.engine.services.progress import ProgressFollower
 from streamworkers.engine.services.promoter import Promoter
 from streamworkers.engine.services.pruner import Pruner
 from streamworkers.engine.services.reclaimer import Reclaimer
 from streamworkers.engine.services.reconciler import Reconciler
 from streamworkers.engine.services.session_guard import SessionGuard
-from streamworkers.engine.supervisor.fleet import Fleet, Limits
+from streamworkers.engine.supervisor.fleet import Fleet
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
+from streamworkers.engine.supervisor.options import SupervisorOptions
+from streamworkers.engine.supervisor.steering import SUPERVISOR_STATES, OrderReader, SteeredFleet
+from streamworkers.engine.supervisor.unreported import UnreportedCommits
 from streamworkers.errors import BadInputError, FaultKind
-from streamworkers.faults import describe
 
 log = structlog.get_logger()
 _TURN_SECONDS = 1.0
-_LONGEST_TURN_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class SupervisorOptions:
-    """The options of `streamworkers worker`.
-
-    `slots` holds the lanes of each worker process, `jobs` are those that are installed, `targets` is what their
-    requests may name, `hooks` the names of the hooks that workers call.
-    """
-
-    slots: Sequence[Sequence[str]]
-    jobs: Registry
-    targets: Targets
-    limits: Limits
-    grace_seconds: float
-    metrics_host: str
-    metrics_port: int | None
-    hooks: Sequence[str] = ()
-
-
-def plan_slots(processes: int, queues: Mapping[str, int | None], known: Sequence[str]) -> list[list[str]]:
-    """The queues of each worker process.
-
-    `queues` maps a queue to its number of processes, or to None if it shares the remaining ones. Remaining processes
-    read the sharing queues, or all known queues if there are none. Raises BadInputError when the numbers do not add
-    up.
-    """
-    if not 1 <= processes <= 256:
-        raise BadInputError(f"{processes} processes is not between 1 and 256")
-    slots = [[queue] for queue, count in queues.items() for _ in range(count or 0)]
-    shared = [queue for queue, count in queues.items() if count is None]
-    rest = processes - len(slots)
-    if rest < 0 or (rest == 0 and shared):
-        raise BadInputError(f"the queues named ask for more than {processes} processes: {dict(queues)}")
-    return slots + [list(shared or known) for _ in range(rest)]
-
-
-class FleetLoop(Loop):
-    """The main thread's loop, which runs the worker processes. An unexpected error ends the supervisor."""
-
-    def __init__(self, fleet: Fleet, signals: Signals) -> None:
-        super().__init__("supervisor", signals)
-        self._fleet = fleet
-
-    def turn(self) -> None:
-        """Let the fleet do what is due, and wait for more."""
-        self._fleet.turn(_LONGEST_TURN_SECONDS)
-
-    def failed(self, error: Exception) -> None:
-        """Raise it: the process is restarted, and its workers end with it."""
-        raise error
+# The process is live in each of them: to restart it would undo what somebody has ordered.
+_NOT_READY = {
+    "draining": "its workers finish their batches and end, by an order",
+    "drained": "it has no workers, by an order: streamworkers workers resume",
+    "stopping": "it stops",
+}
 
 
 class Supervisor:
@@ -122,20 +75,22 @@ class Supervisor:
         self._database_url = database_url
         self._limits = SessionLimits.of(settings)
         self._pool: ConnectionPool[Connection] = open_pool(
-            database_url,
-            application=self.supervisor_id,
-            max_size=5,
-            limits=self._limits,
+            database_url, application=self.supervisor_id, max_size=5, limits=self._limits
         )
         self._queues = sorted({queue for queues in options.slots for queue in queues})
         self._leases = self._build_leases(settings)
         self._fleet = self._build_fleet(settings, redis_url)
         self._lease_seconds = settings.lease_seconds
         self.host.faults.add_source(self._noteworthy_holds)
-        self._main = self.host.add(FleetLoop(self._fleet, self.host.signals))
+        self._main = self.host.add(
+            SteeredFleet(self._fleet, self.host.signals, self._leases.has_released, self._note_state)
+        )
         self.host.add(self._leases)
         self._heartbeat = self.host.add(
             ProcessHeartbeat(self._pool, "supervisor", self.supervisor_id, self._describe_doing)
+        )
+        self._orders = self.host.add(
+            OrderReader(self._pool, self.supervisor_id, self._main, self._plan, self._heartbeat.beat)
         )
         self._loops = {
             service.name: self.host.add(ServiceLoop(service, self._streams, self.supervisor_id, self.metrics))
@@ -146,13 +101,13 @@ class Supervisor:
         self.host.serve(options.metrics_host, options.metrics_port, self.metrics.registry, self.not_ready)
 
     def _add_preparer(self, settings: Settings) -> Loop:
-        """Add the preparer of the jobs of these queues, and return the loop that wakes it."""
+        """Add the preparer of the jobs of these queues, and return the loop that wakes it and the reader of orders."""
         jobs = Registry(job for job in self._options.jobs.values() if job.queue in self._queues)
         service = Preparer(self._pool, self._streams, jobs, self._options.targets, settings.lease_seconds, self.metrics)
         loop = self.host.add(PromptLoop(service, self._streams, self.supervisor_id, self.metrics))
         self._loops[service.name] = loop
-        follow = partial(follow_submissions, self._connect, loop.wake)
-        return self.host.add(ConnectionLoop("submissions", follow))
+        wakes = {SUBMITTED_NOTIFY: loop.wake, ORDERED_NOTIFY: self._orders.wake}
+        return self.host.add(ConnectionLoop("listener", partial(follow_channels, self._connect, wakes)))
 
     def _connect(self) -> Connection:
         return connect(self._database_url, application=self.supervisor_id, limits=self._limits)
@@ -179,7 +134,7 @@ class Supervisor:
             self._options.limits,
             self.metrics,
             release=self._leases.release,
-            confirm=self._confirm,
+            confirm=UnreportedCommits(self._pool, self.metrics).confirm,
             reported=self._on_report,
         )
 
@@ -196,10 +151,27 @@ class Supervisor:
             FaultCollector(UNREAD, host.scrapes.own),  # the last one: it tells of the others
         ):
             self.metrics.registry.register(collector)
-        self.metrics.slots.set(len(self._options.slots))
+        self._note_state()
         by_queue = self._options.jobs.jobs_by_queue()
         self.metrics.begin_hooks_at_zero(self._options.hooks)
         self.metrics.begin_at_zero({queue: by_queue.get(queue, ()) for queue in list_queues_of(self._queues)})
+
+    def _plan(self, processes: int) -> Sequence[Sequence[str]]:
+        """The slots for another number of processes. Raises BadInputError for one that does not do."""
+        slots = self._options.plan(processes)
+        if others := sorted({queue for queues in slots for queue in queues} - set(self._queues)):
+            wrong, own = (", ".join(list_queues_of(lanes)) for lanes in (others, self._queues))
+            raise BadInputError(
+                f"with {processes} processes some would read {wrong}, and this supervisor was started for {own}: start"
+                " another one"
+            )
+        return slots
+
+    def _note_state(self) -> None:
+        """Tell people what has changed: in the metrics, and in PostgreSQL at once."""
+        for state in SUPERVISOR_STATES:
+            self.metrics.state.labels(state).set(state == self._main.state)
+        self._heartbeat.wake()
 
     def _services(self, settings: Settings) -> list[Service]:
         streams, queues, metrics = self._streams, self._queues, self.metrics
@@ -245,7 +217,9 @@ class Supervisor:
         """What prevents work from being done now."""
         probed = find_redis_trouble(self._streams), find_postgres_trouble(self._database_url, self.supervisor_id)
         problems = list_troubles(probed, self.host.faults.standing()) + self.host.failures.list_troubles()
-        if not any(child.ready for child in self._fleet.children()):
+        if self._main.state != "running":
+            problems.append(_NOT_READY[self._main.state])
+        elif not any(child.ready for child in self._fleet.children()):
             problems.append("no worker process is ready")
         return problems
 
@@ -266,6 +240,7 @@ class Supervisor:
     def _shut_down(self) -> None:
         log.info("supervisor_stopping", supervisor=self.supervisor_id, grace_seconds=self._options.grace_seconds)
         self._fleet.stop()
+        self._note_state()
         deadline = time.monotonic() + self._options.grace_seconds
         while self._fleet.children():
             if self.host.signals.is_urgent or time.monotonic() >= deadline:
@@ -273,7 +248,7 @@ class Supervisor:
             self._turn(min(_TURN_SECONDS, max(0.05, deadline - time.monotonic())))
         self._fleet.close()
         self._wait_for_last_scrape()
-        stop_loops([self._follower, *self._loops.values()])
+        stop_loops([self._follower, self._orders, *self._loops.values()])
         stop_loops([self._leases, self._heartbeat])
         self.close()
 
@@ -299,26 +274,6 @@ class Supervisor:
         if report.retried or report.snoozed:
             self._loops[Promoter.name].wake()
 
-    def _confirm(self, pending_commits: Sequence[PendingCommit], consumer: str) -> None:
-        """Count what a worker committed but did not report before it died, without blocking the main thread."""
-        threading.Thread(
-            target=self._count_closed, args=(pending_commits, consumer), name="confirm", daemon=True
-        ).start()
-
-    def _count_closed(self, pending_commits: Sequence[PendingCommit], consumer: str) -> None:
-        left = list(pending_commits)
-        try:
-            with self._pool.connection() as connection:
-                while left:
-                    pending = left[0]
-                    closed = ledger.count_closed_by(connection, pending.run_day, pending.run_id, pending.seqs, consumer)
-                    for outcome, count in closed.items():
-                        self.metrics.finished.labels(queue_of(pending.queue), pending.job, outcome).inc(count)
-                    left.pop(0)
-        except psycopg.Error as error:
-            items = sum(len(pending.seqs) for pending in left)
-            log.warning("counts_lost", consumer=consumer, items=items, error=describe(error))
-
     def _free_places(self, consumer: str, places: Sequence[HeldPlace]) -> None:
         """Give back the places of limits that a worker held when it ended, and wake who is next."""
         jobs = self._options.jobs
@@ -330,29 +285,27 @@ class Supervisor:
         children = self._fleet.children()
         return {
             "queues": list_queues_of(self._queues),
+            "mode": self._main.state,
+            "wanted": len(self._fleet.wanted()),
             "workers": len(children),
+            "ready": sum(child.ready for child in children),
             "busy": sum(child.busy for child in children),
             "services": list_leased(self._loops.values()),
         }
 
     def _describe(self) -> SupervisorStatus:
+        is_running, slots = self._main.state == "running", self._fleet.wanted()
+        queues = sorted({queue for slot in slots for queue in slot.queues})
         return SupervisorStatus(
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=self._queues,
+            queues=queues if is_running else [],
             metrics_port=self.host.metrics_port,
-            workers=[
-                WorkerStatus(
-                    child.consumer,
-                    child.process.pid,
-                    list(child.queues),
-                    child.busy,
-                    child.hold.as_status() if child.hold is not None else None,
-                    list(child.undecided),
-                )
-                for child in self._fleet.children()
-            ],
+            workers=[child.describe() for child in self._fleet.children()],
             faults=[standing.as_status() for standing in self.host.faults.own()],
             scrape_faults=[standing.as_status() for standing in self.host.scrapes.own()],
             failing=[standing.as_status() for standing in self.host.failures.lasting()],
+            drained_queues=[] if is_running else queues,
+            state=self._main.state,
+            written_at=time.time(),
         )

@@ -121,6 +121,11 @@ def _have_no_reader(patient: Patient) -> None:
     patient.start("A")
 
 
+def _drain_the_workers(patient: Patient) -> None:
+    patient.start("A")
+    patient.streams.heartbeats.beat("somebody", SupervisorStatus(drained_queues=["tests"], state="drained"), 600_000)
+
+
 def _forget_to_complete(patient: Patient) -> None:
     run = patient.start("A")
     patient.lose_entries(1)
@@ -342,6 +347,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "failing_loop": _let_a_loop_fail,
     "scrape_fault": _leave_metrics_unread,
     "unread_queue": _have_no_reader,
+    "drained_queue": _drain_the_workers,
     "unknown_queue": _uninstall_the_queue,
     "silent_supervisor": partial(_freeze, kind="supervisor"),
     "silent_bot": partial(_freeze, kind="telegram"),
@@ -378,6 +384,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "scrape_fault": _start_a_worker,
     "undecided_item": _start_a_worker,
     "unread_queue": Patient.pretend_to_serve,
+    "drained_queue": Patient.pretend_to_serve,
     "old_items": lambda patient: patient.consumer.work(),
     "failure_rate": lambda patient: patient.connection.execute("UPDATE runs SET completed_at = now() - interval '2 d'"),
     "stale_run": lambda patient: patient.connection.execute("UPDATE runs SET stale_count = 1"),

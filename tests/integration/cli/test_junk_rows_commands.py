@@ -17,8 +17,9 @@ from streamworkers.database import Connection
 from streamworkers.diagnosis import doctor as doctor_module
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.supervisor.fleet import Limits
-from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions
+from streamworkers.engine.supervisor.child import Limits
+from streamworkers.engine.supervisor.options import SupervisorOptions
+from streamworkers.engine.supervisor.supervisor import Supervisor
 from streamworkers.market.targets import MarketTargets
 
 COMMANDS = (

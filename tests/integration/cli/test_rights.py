@@ -46,6 +46,10 @@ _NEEDS_NOTHING = {
     "version",
 }
 _PROCESSES = {"worker", "scheduler"}
+_SUPERVISOR = """
+    INSERT INTO processes (id, kind, host, pid, version, doing)
+    VALUES ('desk-1-a', 'supervisor', 'desk', 1, '0.2.0', '{"mode": "running"}')
+"""
 _MESSAGE = """
     INSERT INTO received_messages (channel, source, state, reason, detail, sent_at, received_by, content, content_bytes)
     SELECT 'c', 'stream', 'rejected', 'no_schedule', 'x', now(), '{}', content, length(content)
@@ -134,6 +138,14 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "schedules trigger job", 0),
     ("viewer", "schedulers list", 0),
     ("viewer", "schedulers show", 0),
+    ("owner", f"SQL {_SUPERVISOR}", 0),
+    ("viewer", "workers list", 0),
+    ("viewer", "workers show desk-1-a", 0),
+    ("operator", "workers drain desk-1-a --wait 0", 1),
+    ("operator", "workers resume desk-1-a --wait 0", 1),
+    ("operator", "workers stop desk-1-a --wait 0", 1),
+    ("operator", "workers resize desk-1-a 3 --wait 0", 1),
+    ("owner", "SQL DELETE FROM processes", 0),
     ("viewer", "schedules list", 0),
     ("viewer", "schedules show job", 0),
     ("viewer", "schedules next job", 0),

@@ -19,8 +19,9 @@ from streamworkers.engine.host.host import Host, stop_loops
 from streamworkers.engine.ledger.processes import read_processes
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
-from streamworkers.engine.supervisor.fleet import Limits
-from streamworkers.engine.supervisor.supervisor import Supervisor, SupervisorOptions
+from streamworkers.engine.supervisor.child import Limits
+from streamworkers.engine.supervisor.options import SupervisorOptions
+from streamworkers.engine.supervisor.supervisor import Supervisor
 from streamworkers.market.targets import MarketTargets
 
 # What no store is at fault for: a trigger that somebody has put on our tables.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.outcome import Completed, Failed, Item, Outcome, Snoozed
 from streamworkers.engine.redis.entry import Entry, NewerEntryError, unpack_entry
-from streamworkers.engine.supervisor.supervisor import plan_slots
+from streamworkers.engine.supervisor.slots import plan_slots
 from streamworkers.engine.worker.batch_size import BatchSizer
 from streamworkers.engine.worker.decide import NO_OUTCOME, RetryRule, decide
 from streamworkers.engine.worker.handler import split_batches
