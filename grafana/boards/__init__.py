@@ -5,6 +5,7 @@ from grafana.boards import (
     alerts,
     api,
     market,
+    messages,
     notifications,
     queues_and_workers,
     runs,
@@ -17,5 +18,6 @@ from grafana.dashboard import Board
 
 def all_boards() -> list[Board]:
     """Every board, in the order in which an operator opens them."""
-    modules = (tonight, queues_and_workers, runs, market, alerts, notifications, scheduler_and_events, api, stores)
-    return [module.board() for module in (*modules, runbook)]
+    first = (tonight, queues_and_workers, runs, market, alerts, notifications)
+    modules = (*first, scheduler_and_events, messages, api, stores, runbook)
+    return [module.board() for module in modules]

@@ -1,5 +1,6 @@
-"""Scheduler and events: do ticks and messages become runs in time, and what do health checks say?"""
+"""Scheduler and events: do ticks become runs in time, is each accounted for, and what do health checks say?"""
 
+from grafana.boards.tick_account import OF_SCHEDULES, account_section
 from grafana.columns import column, run_column, stat_field, state_column
 from grafana.dashboard import Board
 from grafana.layout import Section
@@ -19,7 +20,6 @@ from grafana.queries import promql, promql_table, sql, sql_series
 from grafana.variables import rows_of
 
 _SCHEDULE = 'schedule=~"${schedule:regex}"'
-_OF_SCHEDULES = "s.name = ANY (ARRAY[${schedule:sqlstring}]::text[])"
 _HEALTH = {0: ("ok", "green"), 1: ("degraded", "orange"), 2: ("critical", "red")}
 
 _TICKS = f"""
@@ -29,7 +29,7 @@ _TICKS = f"""
     FROM ticks t
     JOIN schedules s ON s.id = t.schedule_id
     LEFT JOIN runs r ON r.id = t.run_id
-    WHERE $__timeFilter(t.scheduled_for) AND {_OF_SCHEDULES}
+    WHERE $__timeFilter(t.scheduled_for) AND {OF_SCHEDULES}
     ORDER BY t.state = 'started', t.scheduled_for DESC
     LIMIT 500
 """
@@ -41,7 +41,7 @@ _LOST = f"""
            coalesce(sum(t.tick_count) FILTER (WHERE t.state = 'started'), 0) AS "started"
     FROM ticks t
     JOIN schedules s ON s.id = t.schedule_id
-    WHERE $__timeFilter(t.scheduled_for) AND {_OF_SCHEDULES}
+    WHERE $__timeFilter(t.scheduled_for) AND {OF_SCHEDULES}
 """
 _SCHEDULES = f"""
     SELECT s.name AS schedule, s.job AS job, coalesce(s.cron, 'on ' || s.on_event) AS "when",
@@ -50,7 +50,7 @@ _SCHEDULES = f"""
                SELECT jsonb_array_elements_text(s.target -> 'symbols') LIMIT 5), ', ')) AS target,
            coalesce(s.calendar, s.timezone) AS calendar, s.problem
     FROM schedules s
-    WHERE {_OF_SCHEDULES}
+    WHERE {OF_SCHEDULES}
     ORDER BY s.problem IS NULL, s.name
 """
 _HEALTH_OVER_TIME = """
@@ -215,39 +215,15 @@ def _submitted() -> Panel:
     )
     prepared = "sum by (job, outcome) (increase(streamworkers_runs_prepared_total[1h]))"
     look = Look(unit="short", decimals=0, minimum=0, no_value="no run was submitted")
-    return timeseries(about, [promql(prepared, "{{job}} {{outcome}}")], look, Size(8, 8))
+    return timeseries(about, [promql(prepared, "{{job}} {{outcome}}")], look, Size(12, 7))
 
 
 def _events() -> Section:
-    outcomes = "sum by (source, outcome) (rate(streamworkers_messages_total[$__rate_interval])) * 60"
-    reasons = 'sum by (source, reason) (increase(streamworkers_messages_total{outcome=~"rejected|ignored"}[1h])) > 0'
     published = "sum by (channel) (rate(streamworkers_events_published_total[$__rate_interval])) * 60"
     return Section(
         3,
-        "Are messages and submissions handled, and events sent?",
+        "Are submissions prepared, and events sent?",
         [
-            timeseries(
-                About(
-                    31,
-                    "Messages a minute, by outcome",
-                    "How were messages of other programs handled? Duplicates are normal, because each message is sent"
-                    " twice; rejected messages are not.",
-                ),
-                [promql(outcomes, "{{source}} {{outcome}}")],
-                Look(unit="short", minimum=0, no_value="no message yet"),
-                Size(8, 8),
-            ),
-            timeseries(
-                About(
-                    32,
-                    "Rejected and ignored in an hour, by reason",
-                    "Why were messages not accepted? Their format is in docs/reference/events.md.",
-                ),
-                [promql(reasons, "{{source}} {{reason}}")],
-                Look(unit="short", decimals=0, minimum=0, no_value="none"),
-                Size(8, 8),
-                style="bars",
-            ),
             _submitted(),
             timeseries(
                 About(
@@ -257,7 +233,7 @@ def _events() -> Section:
                 ),
                 [promql(published, "{{channel}}")],
                 Look(unit="short", minimum=0, no_value="no event yet"),
-                Size(8, 7),
+                Size(12, 7),
             ),
             timeseries(
                 About(
@@ -267,7 +243,7 @@ def _events() -> Section:
                 ),
                 [promql("max(streamworkers_outbox_events)", "events")],
                 Look(unit="short", decimals=0, minimum=0, no_value="no scheduler reports it"),
-                Size(8, 7),
+                Size(12, 7),
             ),
             timeseries(
                 About(
@@ -278,7 +254,7 @@ def _events() -> Section:
                 ),
                 [promql("max(streamworkers_outbox_oldest_age_seconds)", "oldest")],
                 Look(unit="s", minimum=0, thresholds=limit(120), no_value="no scheduler reports it"),
-                Size(8, 7),
+                Size(12, 7),
             ),
         ],
     )
@@ -429,8 +405,8 @@ def board() -> Board:
     return Board(
         uid="streamworkers-scheduler",
         title="Scheduler and events",
-        description="Do ticks and messages become runs in time, and what do health checks find?",
-        sections=[_ticks(), _schedules(), _events(), _health(), _details()],
+        description="Do ticks become runs in time, is each of them accounted for, and what do health checks find?",
+        sections=[_ticks(), account_section(6), _schedules(), _events(), _health(), _details()],
         variables=[rows_of("schedule", schedules, several=True)],
         since="now-24h",
     )

@@ -384,6 +384,16 @@ _TABLE = (
         alert="StreamworkersScheduleOverdue",
     ),
     Check(
+        name="unaccounted_ticks",
+        component="schedules",
+        severity=WARNING,
+        look=schedule_checks.find_unaccounted_ticks,
+        meaning="ticks of the last day are missing, extra or doubled by the account of their schedule",
+        by_hand="see `streamworkers schedules audit`, then `streamworkers schedules trigger` for a run that is missing",
+        is_cheap=True,
+        alert="StreamworkersTicksUnaccounted",
+    ),
+    Check(
         name="shared_messages",
         component="schedules",
         severity=WARNING,

@@ -35,6 +35,12 @@ def find_overdue_ticks(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding(_WHERE, f"{overdue} ticks are overdue")
 
 
+def find_unaccounted_ticks(snapshot: Snapshot) -> Iterator[Finding]:
+    """Schedules whose ticks of the last day the account has not found as their times have them."""
+    for name, count in snapshot.schedule_state["unaccounted"].items():
+        yield Finding(f"schedule {name}", f"{count} ticks of the last day are unaccounted for")
+
+
 def find_shared_messages(snapshot: Snapshot) -> Iterator[Finding]:
     """Streams of messages that live schedulers share with another installation."""
     schedulers = [each for each in snapshot.processes if each.kind == "scheduler" and not each.is_silent]

@@ -16,6 +16,7 @@ from streamworkers.schedules.ticks import OTHER_SUBJECT
 
 Row = dict[str, Any]
 OVERDUE_SECONDS = 60
+_MOST_UNACCOUNTED = 20
 TICK_STATES = ("started", "waiting", "missed", "skipped", "rejected")
 # Only what is shown: definitions are not read, and items of open runs are not counted.
 _STATES = """
@@ -189,7 +190,7 @@ def tick_counts(connection: Connection, since: datetime) -> list[Row]:
 
 
 def schedule_state(connection: Connection, since: datetime) -> Row:
-    """Ticks decided since then by state, and the number of overdue ticks."""
+    """Ticks decided since then by state, the number of overdue ticks, and of unaccounted ones by schedule."""
     counts: dict[str, int] = dict(
         connection.execute(
             "SELECT state, sum(tick_count)::bigint FROM ticks WHERE decided_at >= %s GROUP BY state", (since,)
@@ -200,7 +201,12 @@ def schedule_state(connection: Connection, since: datetime) -> Row:
         (OVERDUE_SECONDS,),
     ).fetchone()
     assert row is not None
-    return {**{state: counts.get(state, 0) for state in TICK_STATES}, "overdue": row[0]}
+    unaccounted = connection.execute(
+        "SELECT name, unaccounted_ticks FROM schedules WHERE unaccounted_ticks > 0 ORDER BY name LIMIT %s",
+        (_MOST_UNACCOUNTED,),
+    )
+    by_state = {state: counts.get(state, 0) for state in TICK_STATES}
+    return {**by_state, "overdue": row[0], "unaccounted": dict(unaccounted.fetchall())}
 
 
 def _coverage(row: Row) -> float:

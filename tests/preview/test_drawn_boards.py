@@ -29,7 +29,6 @@ MAY_BE_EMPTY: set[tuple[str, str]] = {
     ("streamworkers-queues", "Undecided items"),
     ("streamworkers-scheduler", "Connections of listeners in an hour"),
     ("streamworkers-scheduler", "Failed steps of background services"),
-    ("streamworkers-scheduler", "Rejected and ignored in an hour, by reason"),
     ("streamworkers-scheduler", "Waiting ticks"),
     ("streamworkers-stores", "Faults"),
     ("streamworkers-stores", "Workers that hold"),

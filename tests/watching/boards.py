@@ -87,6 +87,7 @@ def variables_of(connection: Connection) -> dict[str, Value]:
         "drain": "600",
         "run": column("SELECT id FROM runs WHERE failed_count > 0 ORDER BY id LIMIT 1")[0],
         "schedule": column("SELECT name FROM schedules"),
+        "channel": column("SELECT DISTINCT channel FROM received_messages"),
     }
 
 

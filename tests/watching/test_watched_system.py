@@ -15,11 +15,16 @@ from watching.boards import Answer, Panel, ask, moment, panels, variables_of
 from watching.prometheus_server import RULES
 from watching.stage import Stage, watched_system
 
-# What exists only during a problem; calls to a provider and submissions by SQL, which the watched system does not make.
+# What exists only during a problem, or where somebody wants it; calls to a provider and submissions by SQL, which the
+# watched system does not make.
 MAY_BE_EMPTY = {
     ("streamworkers-tonight", "Alerts firing"),
     ("streamworkers-queues", "Alerts firing"),
     ("streamworkers-queues", "Undecided items"),
+    ("streamworkers-messages", "Floods"),
+    ("streamworkers-scheduler", "Backfills"),
+    ("streamworkers-scheduler", "Deadlines, missed ones first"),
+    ("streamworkers-scheduler", "Maintenance windows"),
     ("streamworkers-scheduler", "Waiting ticks"),
     ("streamworkers-scheduler", "Connections of listeners in an hour"),
     ("streamworkers-scheduler", "Failed steps of background services"),

@@ -299,6 +299,11 @@ def _miss_a_tick(patient: Patient) -> None:
     )
 
 
+def _lose_ticks(patient: Patient) -> None:
+    _add_a_schedule(patient)
+    patient.connection.execute("UPDATE schedules SET unaccounted_ticks = 2")
+
+
 def _leave_a_tick(patient: Patient) -> None:
     _add_a_schedule(patient)
     patient.connection.execute("UPDATE schedules SET due_at = now() - interval '2 min'")
@@ -370,6 +375,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "paused_link": _pause_a_link,
     "missed_ticks": _miss_a_tick,
     "overdue_ticks": _leave_a_tick,
+    "unaccounted_ticks": _lose_ticks,
     "shared_messages": _share_messages,
     "silent_scheduler": partial(_freeze, kind="scheduler"),
     "outbox_backlog": _keep_events,
@@ -394,6 +400,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "paused_link": lambda patient: patient.connection.execute("UPDATE schedules SET enabled = true"),
     "missed_ticks": lambda patient: patient.connection.execute("DELETE FROM ticks"),
     "overdue_ticks": lambda patient: patient.connection.execute("UPDATE schedules SET due_at = NULL"),
+    "unaccounted_ticks": lambda patient: patient.connection.execute("UPDATE schedules SET unaccounted_ticks = 0"),
     "stale_bars": _load_bars,
     "silent_supervisor": _kill,
     "silent_bot": _kill,

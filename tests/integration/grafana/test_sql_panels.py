@@ -13,8 +13,10 @@ from psycopg.types.json import Jsonb
 from grafana.boards import all_boards
 from grafana.layout import flat
 from grafana_macros import Range, Value, expand_sql
+from invented_account import invent_account
 from invented_alerts import blind_one, invent_alerts
 from invented_audit import invent_audit
+from invented_messages import invent_messages
 from invented_notifications import invent_notifications
 from streamworkers.database import Connection
 from streamworkers.migrations import create_roles
@@ -176,11 +178,14 @@ def market(connection: Connection) -> dict[str, Value]:
     blind_one(connection, NOW)
     invent_notifications(connection, NOW)
     invent_audit(connection, NOW)
+    invent_messages(connection, NOW)
+    invent_account(connection, NOW, "nightly", "nightly")
     connection.execute("SET ROLE streamworkers_readonly")
     return {
         "job": ["analysis", "indicators"],
         "run": str(runs[-1]),
         "schedule": ["nightly"],
+        "channel": ["tickstock.jobs.data_load", "tickstock.jobs.data_load.stream"],
         "universe": "mine",
         "symbol": "AAA",
         "timeframe": "day",
@@ -227,6 +232,7 @@ def test_every_select_also_works_on_empty_tables(connection: Connection) -> None
         "job": [],
         "run": "",
         "schedule": [],
+        "channel": [],
         "universe": "*",
         "symbol": "",
         "timeframe": "1min",

@@ -9,8 +9,10 @@ from pathlib import Path
 from psycopg import sql
 
 from harness import ServiceUrls
+from invented_account import invent_account
 from invented_alerts import blind_one, invent_alerts
 from invented_audit import invent_audit
+from invented_messages import invent_messages
 from invented_notifications import invent_bot, invent_notifications
 from preview.evening.api_series import api_series
 from preview.evening.blocks import write_blocks
@@ -44,6 +46,8 @@ def night_scene(night: Night, urls: ServiceUrls, folder: Path) -> Iterator[Scene
             invent_notifications(owner, night.now)
             invent_bot(owner, night.now)
             invent_audit(owner, night.now)
+            invent_messages(owner, night.now)
+            invent_account(owner, night.now, "daily_pattern_detection", "daily_indicator_calculation")
         stop_clock(owner, night.now)
         state = State(
             night=night,

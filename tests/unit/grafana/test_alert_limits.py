@@ -15,6 +15,7 @@ LIMITS = {
     "StreamworkersNoWorker": ("== 0", 1),
     "StreamworkersOldestItemTooOld": ("> 1800", 1800),
     "StreamworkersItemsUndecided": ("> 0", 1),
+    "StreamworkersTicksUnaccounted": ("> 0", 1),
     "StreamworkersCalendarEnds": ("< 60", 60),
     "StreamworkersDataStale": ("> 5 * 86400", 5 * 86_400),
     "StreamworkersOutboxStuck": ("> 120", 120),

@@ -26,6 +26,7 @@ UIDS = [
     "streamworkers-alerts",
     "streamworkers-notifications",
     "streamworkers-scheduler",
+    "streamworkers-messages",
     "streamworkers-api",
     "streamworkers-stores",
     "streamworkers-runbook",
