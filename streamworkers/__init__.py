@@ -5,9 +5,8 @@ The names below are the stable API (docs/reference/stability.md). They are impor
 """
 
 from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as type checkers know it; the module `typing` takes as long to import as all of this
 if TYPE_CHECKING:
     from streamworkers.engine.job import Context, Job, JobCounter, JobHistogram, JobParameters, RunRequest
     from streamworkers.engine.limits import ConcurrencyLimit, RateLimit
@@ -39,7 +38,7 @@ __all__ = [
     "notify",
 ]
 
-__version__ = version("streamworkers")
+__version__: str
 
 _MODULES = {
     "BadInputError": "streamworkers.errors",
@@ -66,9 +65,13 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    value: object
+    if name == "__version__":
+        value = import_module("importlib.metadata").version("streamworkers")
+    elif name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

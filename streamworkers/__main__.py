@@ -1,6 +1,18 @@
-"""`python -m streamworkers`: the same as the command `streamworkers`."""
+"""The command `streamworkers`, also as `python -m streamworkers`; it begins before what takes time is imported."""
 
-from streamworkers.cli.main import main
+import os
+import signal
+
+
+def main() -> None:
+    """Run a command. Ctrl-C ends it with exit code 130 and without a word, at whatever it is."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process in the background ignores it
+        # Nothing has begun yet: there is nothing to close.
+        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(130))
+    from streamworkers.cli.main import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from streamworkers.cli.session import Session
+from streamworkers.cli.session import Session, cut_text
 from streamworkers.diagnosis.components import ComponentStatus, check_components, find_worst
 from streamworkers.diagnosis.finding import Finding
 from streamworkers.diagnosis.snapshot import Snapshot
@@ -28,7 +28,9 @@ MOST_FAILURES = 5
 MOST_RUNS = 8
 MOST_SUPERVISORS = 10
 MOST_PROCESSES = 10
+EVERYTHING = 10_000  # lines
 _WIDEST_NAME = 24
+_WIDEST_TARGET = 20
 _STYLES = {"ok": "green", "degraded": "yellow", "critical": "bold red"}
 
 
@@ -137,14 +139,17 @@ def gather(snapshot: Snapshot) -> Overview:
     )
 
 
-def render(now: Overview, before: Overview | None, height: int) -> RenderableType:
-    """Lay the overview out for a terminal of `height` lines; rates are those since `before`."""
+def render(now: Overview, before: Overview | None, height: int, *, is_whole: bool = False) -> RenderableType:
+    """Lay the overview out for a terminal of `height` lines; rates are those since `before`.
+
+    Where it is too narrow, names of runs, items and symbols stay, and longer texts are cut; if `is_whole`, nothing is.
+    """
     parts: list[RenderableType] = [_headline(now)]
     for title, table, rows in (
         ("queues", _queues_table(now), len(now.queues)),
-        ("runs", _runs_table(now, before), len(now.runs)),
+        ("runs", _runs_table(now, before, is_whole), len(now.runs)),
         ("supervisors", _supervisors_table(now), min(len(now.supervisors), MOST_SUPERVISORS)),
-        ("processes", _processes_table(now), min(len(now.processes), MOST_PROCESSES)),
+        ("processes", _processes_table(now, is_whole), min(len(now.processes), MOST_PROCESSES)),
         ("recent failures", _failures_table(now), len(now.failures)),
         ("next ticks", _ticks_table(now), min(len(now.ticks), 5)),
     ):
@@ -167,11 +172,18 @@ def _headline(now: Overview) -> Text:
     return text
 
 
-def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+def _table(*columns: str, right: Sequence[str] = (), long: Sequence[str] = ()) -> Table:
+    """A table whose columns of `long` texts are the first to be made narrower: their cells are made by `_cut`."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True, overflow="ellipsis")
+        justify: JustifyMethod = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=column not in long, overflow="ellipsis")
     return table
+
+
+def _cut(text: str) -> Text:
+    """The cell of a long text: one line, which ends with … where the column is too narrow."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _queues_table(now: Overview) -> Table:
@@ -190,9 +202,9 @@ def _run_row(snapshot: Snapshot, row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "calls_left": calls, "eta": progress.eta(snapshot.settings.massive_calls_per_minute, snapshot.now)}
 
 
-def _runs_table(now: Overview, before: Overview | None) -> Table:
+def _runs_table(now: Overview, before: Overview | None, is_whole: bool) -> Table:
     numbers = ("done", "failed", "items/s", "calls left")
-    table = _table("run", "job", "target", "progress", *numbers, "done at", right=numbers)
+    table = _table("run", "job", "target", "progress", *numbers, "done at", right=numbers, long=("job", "target"))
     earlier = {run["run_id"]: run["closed"] for run in before.runs} if before else {}
     for run in now.runs:
         rate = ""
@@ -201,8 +213,8 @@ def _runs_table(now: Overview, before: Overview | None) -> Table:
             rate = f"{(run['closed'] - earlier[run['run_id']]) / passed:,.0f}" if passed > 0 else ""
         table.add_row(
             str(run["run_id"]),
-            run["job"],
-            run["target"][:20],
+            _cut(run["job"]),
+            _cut(run["target"] if is_whole else cut_text(run["target"], _WIDEST_TARGET)),
             ProgressBar(total=max(1, run["item_count"]), completed=run["closed"], width=16),
             f"{run['closed']:,}/{run['item_count']:,}",
             str(run["failed"]),
@@ -215,28 +227,30 @@ def _runs_table(now: Overview, before: Overview | None) -> Table:
 
 def _supervisors_table(now: Overview) -> Table:
     numbers = ("workers", "busy", "holding")
-    table = _table("supervisor", *numbers, "queues", right=numbers)
+    table = _table("supervisor", *numbers, "queues", right=numbers, long=("supervisor", "queues"))
     for row in now.supervisors[:MOST_SUPERVISORS]:
-        table.add_row(row.name, str(row.workers), str(row.busy), str(row.holding), " ".join(row.queues))
+        counts = (str(row.workers), str(row.busy), str(row.holding))
+        table.add_row(_cut(row.name), *counts, _cut(" ".join(row.queues)))
     return table
 
 
-def _processes_table(now: Overview) -> Table:
-    table = _table("process", "kind", "up", "seen s", "does", right=("up", "seen s"))
-    table.columns[0].max_width = _WIDEST_NAME
+def _processes_table(now: Overview, is_whole: bool) -> Table:
+    table = _table("process", "kind", "up", "seen s", "does", right=("up", "seen s"), long=("process", "does"))
+    if not is_whole:
+        table.columns[0].max_width = _WIDEST_NAME
     for row in sorted(now.processes, key=lambda row: not row.silent)[:MOST_PROCESSES]:
         up = _duration((now.at - row.started_at).total_seconds())
-        # The rest of it is in the JSON.
-        cells = (row.name, f"{row.kind} {row.version}", up, f"{row.unseen_seconds:,.0f}", row.doing.partition(";")[0])
-        table.add_row(*cells, style=_STYLES["critical"] if row.silent else "")
+        does = row.doing if is_whole else row.doing.partition(";")[0]  # the rest of it is in the JSON
+        cells = (f"{row.kind} {row.version}", up, f"{row.unseen_seconds:,.0f}", _cut(does))
+        table.add_row(_cut(row.name), *cells, style=_STYLES["critical"] if row.silent else "")
     return table
 
 
 def _failures_table(now: Overview) -> Table:
-    table = _table("item", "job", "symbol", "error")
+    table = _table("item", "job", "symbol", "error", long=("job", "error"))
     for row in now.failures:
         error = " ".join((row["error"] or "").split())
-        table.add_row(f"{row['run_id']}:{row['seq']}", row["job"], row["symbol"], error)
+        table.add_row(f"{row['run_id']}:{row['seq']}", _cut(row["job"]), row["symbol"], _cut(error))
     return table
 
 

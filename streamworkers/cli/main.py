@@ -2,12 +2,14 @@
 
 import importlib
 import os
+import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 import click
 
+from streamworkers.cli.interrupts import end_quietly, interrupt_between_imports
 from streamworkers.cli.version import VERSIONS
 from streamworkers.errors import ServiceUnreachableError, StreamworkersError, UnknownNameError, UsageError
 from streamworkers.names import escape_unseen
@@ -101,7 +103,10 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and args[0] not in (known := self.list_commands(ctx)):
             raise UnknownNameError("command", args[0], known)
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, signal.SIG_IGN):
+            interrupt_between_imports()  # from here on there may be something to close
+        return found
 
 
 def _added_commands() -> dict[str, EntryPoint]:
@@ -125,13 +130,13 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command, and turn errors into one line and an exit code."""
+    """Run a command, and turn errors into one line and an exit code. Without arguments, those of the process."""
     if os.environ.get(COMPLETE):
         from streamworkers.cli.completion import answer_shell
 
         answer_shell(cli)
     try:
-        code: Any = cli.main(args=arguments, prog_name="streamworkers", standalone_mode=False)
+        code = _run(arguments)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -150,6 +155,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(*failure)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(arguments: list[str] | None) -> Any:
+    try:
+        return cli.main(args=arguments, prog_name="streamworkers", standalone_mode=False)
+    finally:
+        if arguments is None:
+            end_quietly()
 
 
 def _show(error: click.ClickException) -> None:

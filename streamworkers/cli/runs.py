@@ -70,7 +70,7 @@ def list_runs(job: str | None, status: str | None, since: str | None, limit: int
         "created_at": "created",
     }
     for row in rows:
-        row["seconds"] = f"{row['seconds']:,.2f}"
+        row["seconds"] = None if row["seconds"] is None else f"{row['seconds']:,.2f}"
         row["target"] = cut_text(row["target"], TARGET_CHARACTERS)
         row["priority"] = "" if row["priority"] == "normal" else row["priority"]
         row["waits"] = describe_wait(row)

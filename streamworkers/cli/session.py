@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 from psycopg import errors
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -204,12 +204,16 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(Text(cut_text(_cell(row.get(key)), longest)) for key in columns))
+    print_whole(table)
+
+
+def print_whole(renderable: RenderableType) -> None:
+    """Print for the width of a terminal; in a pipe, where nobody would see that something is cut, as wide as it is."""
     if console.is_terminal:
-        console.print(table)
-    else:
-        lines = console.render_lines(table, console.options.update(width=_UNBOUNDED_WIDTH), pad=False)
-        for line in lines:
-            click.echo("".join(segment.text for segment in line).rstrip())
+        console.print(renderable)
+        return
+    for line in console.render_lines(renderable, console.options.update(width=_UNBOUNDED_WIDTH), pad=False):
+        click.echo("".join(segment.text for segment in line).rstrip())
 
 
 def cut_text(text: str, most: int) -> str:

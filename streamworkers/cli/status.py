@@ -2,10 +2,8 @@
 
 import click
 
-from streamworkers.cli.dashboard_view import gather, open_snapshots, render
-from streamworkers.cli.session import Session, console, json_option, print_json
-
-_EVERYTHING = 10_000
+from streamworkers.cli.dashboard_view import EVERYTHING, gather, open_snapshots, render
+from streamworkers.cli.session import Session, console, json_option, print_json, print_whole
 
 
 @click.command(short_help="Show the state of the system on one screen.")
@@ -22,5 +20,5 @@ def status(as_json: bool) -> int:
     if as_json:
         print_json(overview.as_json())
     else:
-        console.print(render(overview, None, _EVERYTHING))
+        print_whole(render(overview, None, EVERYTHING, is_whole=not console.is_terminal))
     return 0 if overview.status == "ok" else 1

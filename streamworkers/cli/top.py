@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import click
 from rich.live import Live
 
-from streamworkers.cli.dashboard_view import Overview, gather, open_snapshots, render
-from streamworkers.cli.session import Session, console
+from streamworkers.cli.dashboard_view import EVERYTHING, Overview, gather, open_snapshots, render
+from streamworkers.cli.session import Session, console, print_whole
 from streamworkers.diagnosis.snapshot import Snapshot
 
 REFRESH_SECONDS = 0.5
@@ -29,7 +29,8 @@ def top(once: bool) -> None:
         if once or not console.is_terminal:
             before = gather(look())
             time.sleep(REFRESH_SECONDS)
-            console.print(render(gather(look()), before, console.height))
+            is_pipe = not console.is_terminal
+            print_whole(render(gather(look()), before, EVERYTHING if is_pipe else console.height, is_whole=is_pipe))
             return
         _show_live(look)
 

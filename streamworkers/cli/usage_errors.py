@@ -13,7 +13,8 @@ import click
 
 from streamworkers.errors import find_near
 
-_LARGEST = 2**63 - 1
+_LARGEST = 2**63 - 1  # of an id; named only to who has met it
+_MOST_DIGITS = 100
 # The value comes first in click's messages: quoted, or a number.
 _VALUE = re.compile(r"(?P<value>'.*'|\".*\"|\S+) (?:is not|does not match|is a) ", re.DOTALL)
 _COMMAND = re.compile(r"No such command ['\"](?P<name>.*?)['\"]\.(?: |\Z)", re.DOTALL)
@@ -84,10 +85,11 @@ def _word_value(error: click.BadParameter) -> str:
     if found := _PATH.match(text):
         return f"{name} {found['value']} {found['rule']}"
     kind = None if error.param is None else error.param.type
-    rule = None if kind is None else _describe_rule(kind)
-    if rule is None or (found := _VALUE.match(text)) is None:
+    found = _VALUE.match(text)
+    value = "" if found is None else _unquote(found["value"])
+    rule = _describe_rule(kind, value)
+    if found is None or rule is None:
         return f"{name}: {text}"
-    value = _unquote(found["value"])
     near = find_near(value, [str(each) for each in kind.choices]) if isinstance(kind, click.Choice) else None
     return f"{name} {value!r} is not {rule}" + ("" if near is None else f"; did you mean {near!r}?")
 
@@ -117,7 +119,7 @@ def _name(error: click.BadParameter) -> str:
     return hint if isinstance(hint, str) else " / ".join(hint)
 
 
-def _describe_rule(kind: object) -> str | None:
+def _describe_rule(kind: object, value: str) -> str | None:
     """What a value of a type is, after `is not`; None for a type that says it itself."""
     if isinstance(kind, click.Choice):
         return f"one of {_list_choices(kind)}"
@@ -126,7 +128,7 @@ def _describe_rule(kind: object) -> str | None:
     for types, words in _WORDS_OF_TYPES:
         if isinstance(kind, types):
             unit = " of seconds" if getattr(kind, "name", None) == "seconds" else ""
-            return f"{words}{unit}{_describe_range(kind)}"
+            return f"{words}{unit}{_describe_range(kind, value)}"
     return None
 
 
@@ -135,10 +137,11 @@ def _list_choices(kind: object) -> str:
     return ", ".join(str(each) for each in kind.choices) if isinstance(kind, click.Choice) else ""
 
 
-def _describe_range(kind: object) -> str:
+def _describe_range(kind: object, value: str) -> str:
     if not isinstance(kind, click.IntRange | click.FloatRange):
         return ""
-    least, most = kind.min, kind.max if kind.max != _LARGEST else None
+    is_too_large = value.isdecimal() and int(value[:_MOST_DIGITS]) > _LARGEST
+    least, most = kind.min, kind.max if kind.max != _LARGEST or is_too_large else None
     if least is not None and most is not None and not (kind.min_open or kind.max_open):
         return f" from {least} to {most}"
     limits = []

@@ -184,10 +184,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"  as of      {summary['as_of']}" + (f" ({summary['timeframe']})" if summary["timeframe"] else ""))
     if summary["priority"] not in (None, "normal"):
         click.echo(f"  priority   {summary['priority']}")
-    rate = items["closed"] / summary["seconds"] if summary["seconds"] else 0.0
-    click.echo(
-        f"  items      {items['closed']} of {items['total']} closed in {summary['seconds']:.2f} s ({rate:,.0f}/s)"
-    )
+    click.echo(f"  items      {items['closed']} of {items['total']} closed{_describe_pace(summary)}")
     _print_eta(summary)
     is_analysis = summary["as_of"] and not summary["bars"]
     parts = f": {items['analysed']} analysed, {items['stale']} stale" if is_analysis else ""
@@ -274,6 +271,14 @@ def _watch(connection: Connection, run: Run, timeout: float | None) -> bool:
             # Counting a large run costs the database time that the workers need more.
             cost = time.monotonic() - started
             time.sleep(min(max(_SHORTEST_PAUSE, 10 * cost), _LONGEST_PAUSE, max(0.0, deadline - started)))
+
+
+def _describe_pace(summary: dict[str, Any]) -> str:
+    """How long a run has taken since a worker began its first item, and its rate."""
+    seconds, closed = summary["seconds"], summary["items"]["closed"]
+    if seconds is None:
+        return "; no worker has begun it"
+    return f" in {seconds:.2f} s ({closed / seconds if seconds else 0.0:,.0f}/s)"
 
 
 def _describe_bars(row: dict[str, Any]) -> str:

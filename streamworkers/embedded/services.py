@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pwd
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamworkers.config import Settings
+from streamworkers.embedded.data_folder import (
+    make_folder_error,
+    name_of_user,
+    require_usable_folder,
+    resolve_folder,
+)
 from streamworkers.embedded.places import make_own_folder, remove_if_empty, temporary_folder
 from streamworkers.embedded.postgres_server import PostgresServer
 from streamworkers.embedded.redis_server import RedisServer
@@ -36,7 +41,7 @@ class EmbeddedServices:
     """The embedded Redis and PostgreSQL of one data folder."""
 
     def __init__(self, settings: Settings) -> None:
-        self.folder = settings.data_dir.expanduser().resolve()
+        self.folder = resolve_folder(settings.data_dir)
         redis, postgres = self.folder / "redis", self.folder / "postgres"
         self._elsewhere = None if _suits_sockets(postgres / "run") else temporary_folder(self.folder)
         sockets = (redis, postgres / "run")
@@ -56,7 +61,7 @@ class EmbeddedServices:
             raise BadInputError(
                 f'data folder {str(self.folder)!r} has one of the characters " $ ` or a line end in it: choose another'
             )
-        with self._lock(create=True):
+        with self._lock(create=True), self._naming_folder():
             self._require_own_folder()
             if self._elsewhere is not None:
                 make_own_folder(self._elsewhere)
@@ -64,17 +69,22 @@ class EmbeddedServices:
             self.postgres.start()
 
     def stop(self) -> None:
-        """Stop the services that are running. Their data is kept, their sockets are removed."""
+        """Stop the services that are running. Their data is kept, their sockets are removed.
+
+        Raises UsageError if the data folder cannot be used, as that of another user.
+        """
+        require_usable_folder(self.folder)
         if not self.folder.is_dir():
             return
-        with self._lock(create=False):
+        with self._lock(create=False), self._naming_folder():
             self.redis.stop()
             self.postgres.stop()
             if self._elsewhere is not None:
                 remove_if_empty(self.redis.socket_path.parent, self.postgres.socket_folder, self._elsewhere)
 
     def status(self) -> list[ServiceStatus]:
-        """The state of both services, Redis first."""
+        """The state of both services, Redis first. Raises UsageError if the data folder cannot be used."""
+        require_usable_folder(self.folder)
         found = []
         for server in (self.redis, self.postgres):
             process = server.process()
@@ -93,19 +103,27 @@ class EmbeddedServices:
         owner = self.folder.stat().st_uid
         if os.geteuid() == 0 and owner != 0:
             raise UsageError(
-                f"data folder {str(self.folder)!r} belongs to user {_name_of(owner)}: start the services as that user,"
-                " or choose another folder"
+                f"data folder {str(self.folder)!r} belongs to user {name_of_user(owner)}: start the services as that"
+                " user, or choose another folder"
             )
 
     @contextmanager
+    def _naming_folder(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise make_folder_error(self.folder, error) from None
+
+    @contextmanager
     def _lock(self, *, create: bool) -> Iterator[None]:
+        require_usable_folder(self.folder)
         try:
             if create and not self.folder.is_dir():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self.folder.chmod(0o700)
             handle = (self.folder / "lock").open("w", encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"data folder {str(self.folder)!r} cannot be used: {error.strerror}") from None
+            raise make_folder_error(self.folder, error) from None
         with handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -113,10 +131,3 @@ class EmbeddedServices:
 
 def _suits_sockets(folder: Path) -> bool:
     return len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER and _PLAIN_PATH.fullmatch(str(folder)) is not None
-
-
-def _name_of(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return str(user)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -265,9 +265,97 @@ def test_a_folder_name_that_a_shell_would_read_is_rejected(character: str, folde
 
 def test_a_data_folder_that_cannot_be_made_is_rejected(folder: Path) -> None:
     (folder / "file").touch()
-    for name in ("file", "file/inside"):
-        with pytest.raises(UsageError, match=r"data folder '.*file.*' cannot be used: (File exists|Not a directory)"):
-            EmbeddedServices(Settings(data_dir=folder / name)).start()
+    for name, reason in (("file", "it is a file: remove it, or"), ("file/inside", "Not a directory:")):
+        services = EmbeddedServices(Settings(data_dir=folder / name))
+        for use in (services.start, services.stop, services.status):
+            with pytest.raises(UsageError) as raised:
+                use()
+            words = f"cannot be used: {reason} choose another folder with STREAMWORKERS_DATA_DIR"
+            assert str(raised.value) == f"data folder {str(folder / name)!r} {words}"
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres"])
+def test_a_file_in_the_place_of_a_folder_of_a_service_is_named(folder: Path, name: str) -> None:
+    (folder / name).touch()
+    services = EmbeddedServices(Settings(data_dir=folder))
+    words = rf"data folder '.*' cannot be used: .*{name}.*: choose another folder"
+    try:
+        with pytest.raises(UsageError, match=words):
+            services.start()
+    finally:
+        (folder / name).unlink()
+        services.stop()
+
+
+def test_a_folder_that_leads_nowhere_is_named(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    for path in (folder / "loop", Path("~nobody-has-this-name/data")):
+        with pytest.raises(UsageError, match=r"^data folder '.*' (leads nowhere|cannot be used): .*: choose another"):
+            EmbeddedServices(Settings(data_dir=path)).start()
+
+
+def _as_user(number: int, use: Callable[[], object]) -> str:
+    """What a process of another user gets as an error."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(number)
+            os.setuid(number)
+            use()
+        except BaseException as error:  # noqa: BLE001  # the parent judges it
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return text
+
+
+@as_root
+def test_another_users_folder_is_named_as_such_to_whoever_uses_it(folder: Path) -> None:
+    services = EmbeddedServices(Settings(data_dir=folder / "data"))
+    folder.chmod(0o711)
+    for mode in (0o700, 0o777):
+        services.folder.mkdir(exist_ok=True)
+        services.folder.chmod(mode)
+        for above in (folder, *folder.parents):
+            if above.stat().st_mode & 0o001 == 0:
+                pytest.skip(f"{above} is closed to other users")
+        for use in (services.start, services.stop, services.status):
+            assert _as_user(65_534, use) == (
+                f"UsageError: data folder {str(services.folder)!r} belongs to user root: run this as that user, or"
+                " choose another folder with STREAMWORKERS_DATA_DIR; for that user's services, set the variables that"
+                " `streamworkers embedded env` prints there"
+            )
+    os.chown(services.folder, 65_534, 65_534)
+    services.folder.chmod(0)
+    assert _as_user(65_534, services.status) == (
+        f"UsageError: data folder {str(services.folder)!r} cannot be read, because its mode is 000: make it 700, or"
+        " choose another folder with STREAMWORKERS_DATA_DIR"
+    )
+    folder.chmod(0o700)
+    assert _as_user(65_534, services.start).startswith(
+        f"UsageError: data folder {str(services.folder)!r} cannot be used: Permission denied: choose another folder"
+    )
+
+
+@as_root
+def test_a_read_only_disk_is_named(folder: Path) -> None:
+    (folder / "disk").mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder / "disk"], capture_output=True, timeout=patient(10)
+    )
+    if mounted.returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        for place in ("disk", "disk/data"):
+            with pytest.raises(UsageError, match="Read-only file system: choose another folder"):
+                EmbeddedServices(Settings(data_dir=folder / place)).start()
+    finally:
+        subprocess.run(["umount", folder / "disk"], check=True, timeout=patient(10))
 
 
 def test_stop_of_a_folder_that_is_not_there_makes_none(services: EmbeddedServices) -> None:

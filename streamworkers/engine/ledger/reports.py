@@ -27,9 +27,7 @@ _RUN = f"""
             SELECT jsonb_build_object('id', d.id, 'state', d.state, 'reason', d.reason, 'attempts', d.attempts,
                                       'sent_at', date_trunc('second', d.sent_at))
             FROM deliveries d WHERE d.ended_run_id = r.id ORDER BY d.created_at DESC LIMIT 1) END AS webhook_call,
-        CASE WHEN is_waiting THEN 0 ELSE
-            extract(epoch FROM coalesce(completed_at, clock_timestamp()) - coalesce(ready_at, created_at))
-        END::float8 AS seconds
+        extract(epoch FROM coalesce(completed_at, clock_timestamp()) - started_at)::float8 AS seconds
     FROM runs r
 """  # noqa: S608  # constants
 _LIST_RUNS = (

@@ -166,7 +166,7 @@ def test_the_rejects_never_overwrite_the_file_to_import(cli: Run, bars_file: Pat
         (("bars", "import", "bars.csv", "--symbol", "A"), "has a column 'symbol' of symbols; --symbol is for files"),
         (("bars", "import", "empty.csv"), "empty.csv is empty; its first line must name the columns"),
         (("bars", "synthesize", "--symbols", "0"), "--symbols '0' is not a whole number from 1 to 100000"),
-        (("bars", "synthesize", "--end", "soon"), "'soon' does not match the format"),
+        (("bars", "synthesize", "--end", "soon"), "--end 'soon' is not a date YYYY-MM-DD"),
         (("bars", "sample", "--universe", ""), "universe '' is not a name of 1 to 64 letters"),
         (("bars", "show", "AAPL", "--timeframe", "x"), "timeframe 'x' is not one of"),
         (("bars", "show", "A\udcff"), "an argument is not UTF-8"),

@@ -449,7 +449,7 @@ def test_the_six_standing_jobs_are_installed_with_times_from_the_settings(
     monkeypatch.setenv("JOB_MAINTENANCE_TIME", "25:00")
     broken = cli("schedules", "install-defaults")
     assert broken.code == 2
-    assert "STREAMWORKERS_JOB_MAINTENANCE_TIME='25:00': String should match pattern" in broken.err
+    assert "STREAMWORKERS_JOB_MAINTENANCE_TIME='25:00': it is not a time of day as 18:30" in broken.err
 
 
 def test_once_does_what_is_due_and_returns(cli: Run, connection: Connection) -> None:
