@@ -52,6 +52,7 @@ _COMMANDS = {
     "rejected": "List, show and purge rejected entries.",
     "results": "Show the newest results of a symbol, or export results.",
     "rules": "Rules: check them, and translate between text and JSON.",
+    "running": "Show what runs right now, by item, and since when.",
     "runs": "List, show, watch, cancel and retry runs.",
     "scheduler": "Start a scheduler: it turns ticks and messages into runs.",
     "schedulers": "Schedulers: list them, and show what each does.",

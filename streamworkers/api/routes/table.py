@@ -19,6 +19,7 @@ from streamworkers.api.routes.runs import RUN_OPERATIONS
 from streamworkers.api.routes.schedule_times import SCHEDULE_TIME_OPERATIONS
 from streamworkers.api.routes.schedules import SCHEDULE_OPERATIONS
 from streamworkers.api.routes.tokens import TOKEN_OPERATIONS
+from streamworkers.api.routes.workers import WORKER_OPERATIONS
 
 OPERATIONS = (
     *RUN_OPERATIONS,
@@ -37,6 +38,7 @@ OPERATIONS = (
     *PREFERENCE_OPERATIONS,
     *MARKET_OPERATIONS,
     *POOL_OPERATIONS,
+    *WORKER_OPERATIONS,
     *TOKEN_OPERATIONS,
     *ADMIN_OPERATIONS,
     *HEALTH_OPERATIONS,

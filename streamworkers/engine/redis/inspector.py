@@ -1,6 +1,6 @@
 """Reads the state of queues, consumers and the server. Changes nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,20 @@ from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.queue import MOST_PENDING, Delivery
 
 SCAN_CHUNK = 1000
+_PAYLOADS = 100  # of pending entries in one answer: one may be large
 _SERVER_FIELDS = (
     *("used_memory", "maxmemory", "maxmemory_policy", "aof_enabled", "aof_last_write_status", "loading"),
     *("connected_clients", "total_commands_processed", "evicted_keys"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEntry:
+    """An entry that a consumer has, and its payload."""
+
+    entry_id: str
+    consumer: str
+    packed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +160,32 @@ class Inspector:
         except NoGroupError:
             return []
         return [row["time_since_delivered"] for row in rows]
+
+    def read_pending(self, queue: str, most: int) -> tuple[list[PendingEntry], int]:
+        """Return the oldest pending entries of a queue, at most so many, and how many there are beside them."""
+        stream = self._keys.stream(queue)
+        try:
+            with translate_errors():
+                rows: Any = self.client.raw.xpending_range(stream, GROUP, "-", "+", most)
+                total: Any = len(rows) if len(rows) < most else self.client.raw.xpending(stream, GROUP)["pending"]
+        except (NoGroupError, NoKeyError):
+            return [], 0
+        owners = {text_of(row["message_id"]): text_of(row["consumer"]) for row in rows}
+        found = [PendingEntry(each, owners[each], packed) for each, packed in self._read_packed(stream, list(owners))]
+        return found, max(0, int(total) - len(rows))
+
+    def _read_packed(self, stream: str, entry_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the ids and payloads of those of the entries that are still there, a few in each answer."""
+        for start in range(0, len(entry_ids), _PAYLOADS):
+            some = entry_ids[start : start + _PAYLOADS]
+            with translate_errors():
+                pipe = self.client.raw.pipeline(transaction=False)
+                for entry_id in some:
+                    pipe.xrange(stream, entry_id, entry_id)
+                answers: Any = pipe.execute()
+            for entry_id, entries in zip(some, answers, strict=True):
+                for _, fields in entries:
+                    yield entry_id, next(iter(fields.values()), b"")
 
     def count_overdue(self, queue: str, late_ms: int) -> int:
         """Count the delayed entries that should have been promoted more than `late_ms` ago."""

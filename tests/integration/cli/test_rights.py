@@ -138,6 +138,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("operator", "schedules trigger job", 0),
     ("viewer", "schedulers list", 0),
     ("viewer", "schedulers show", 0),
+    ("viewer", "running", 0),
     ("owner", f"SQL {_SUPERVISOR}", 0),
     ("viewer", "workers list", 0),
     ("viewer", "workers show desk-1-a", 0),
