@@ -40,6 +40,7 @@ _SECONDS = {
     "tests/integration/testing/test_crash_between.py": 12.0,
     "tests/integration/testing/test_plugin.py": 10.0,
     "tests/unit/test_doc_examples.py": 20.0,
+    "tests/integration/cli/test_tutorial.py": 40.0,
     "tests/integration/test_tls.py": 2.0,
     "tests/model/": 15.0,
     "tests/preview/test_drawing.py": 9.0,
