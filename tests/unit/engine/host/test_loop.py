@@ -111,11 +111,15 @@ def test_the_first_signal_stops_the_main_loop_and_the_second_is_urgent(signals: 
     made, seconds = signals
     assert not made.wait(0.0)
     loop = _Counting(made)
-    killer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+
+    def kill_turning_loop() -> None:
+        wait_until(lambda: loop.turns > 0, 10)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=kill_turning_loop)
     killer.start()
     loop.run()
     killer.join()
-    assert loop.turns > 0
     assert made.is_set()
     assert made.wait(patient(60.0))
     assert (made.is_urgent, seconds) == (False, [])
