@@ -17,6 +17,7 @@ SECTIONS = {
     "StreamworkersTargetDown": (4, "Target down"),
     "StreamworkersWorkersKilled": (5, "Workers killed"),
     "StreamworkersBacklogGrowing": (6, "Backlog growing"),
+    "StreamworkersQueuePaused": (45, "Queue paused"),
     "StreamworkersOldestItemTooOld": (7, "Oldest item too old"),
     "StreamworkersFailureRatio": (8, "Failure ratio"),
     "StreamworkersItemsUndecided": (9, "Items undecided"),

@@ -15,6 +15,7 @@ from streamworkers.diagnosis.postgres import read_database_state, read_table_siz
 from streamworkers.engine import ledger
 from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.pauses import read_pauses
 from streamworkers.engine.ledger.processes import read_processes
 from streamworkers.engine.redis.lanes import list_queues_of
 from streamworkers.engine.redis.streams import Streams
@@ -80,11 +81,12 @@ _CALLS = _Kind(
 
 _AWAY = _Kind("provider_away_seconds", "Time for which a provider of bars has been away", ("provider",))
 
+_PAUSED = _Kind("queue_paused", "1 while a queue is paused, 0 for the other queues of the pool's jobs", ("queue",))
 _UNSEALED = _Kind("audit_unsealed_seconds", "Age of the oldest row of the audit log without a seal; 0 if there is none")
 
 _OF_POSTGRES = (
     *(_ENQUEUED, _RUNS, _STALE_RUNS, _OUTBOX, _OUTBOX_AGE, _LAST_BAR, _DETECTED, _WRITTEN, _TABLE, _CONNECTIONS),
-    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES, _AWAY, _UNSEALED),
+    *(_MOST_CONNECTIONS, _SIZE, _TRANSACTIONS, _PROCESSES, _AWAY, _UNSEALED, _PAUSED),
 )
 _OF_REDIS = (_MEMORY, _MOST_MEMORY, _CLIENTS, _SLOW, _COMMANDS, _SUPERVISORS, _READERS, _CALLS)
 
@@ -122,6 +124,8 @@ class SystemCollector(Collector):
             )
             outages = list_outages(connection)
             unsealed = find_unsealed(connection)
+            pauses = read_pauses(connection)
+            queues = {*pauses, *(each.queue for each in ledger.read_job_types(connection))}
             detected = count_recent_detections(connection, DETECTION_HOURS)
         return {
             _ENQUEUED: enqueued,
@@ -137,6 +141,7 @@ class SystemCollector(Collector):
             _MOST_CONNECTIONS: [((), database["max_connections"])],
             _SIZE: [((), database["size_bytes"])],
             _TRANSACTIONS: [((), database["transactions"])],
+            _PAUSED: [((queue,), int(queue in pauses)) for queue in sorted(queues)],
             _UNSEALED: [((), 0.0 if unsealed is None else unsealed.seconds)],
             _AWAY: [((outage.provider,), _seconds_since(outage.since)) for outage in outages],
             _PROCESSES: [((kind, state), processes[kind, state]) for kind in _KINDS for state in ("alive", "silent")],

@@ -36,7 +36,7 @@ _STYLES = {"ok": "green", "degraded": "yellow", "critical": "bold red"}
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """One queue: its entries by place, its dead items, and the age of its oldest entry."""
+    """One queue: its entries by place, its dead items, the age of its oldest entry, and why it is paused, if it is."""
 
     name: str
     waiting: int
@@ -44,6 +44,7 @@ class QueueRow:
     delayed: int
     dead: int
     oldest_seconds: float
+    paused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,8 @@ def _queues_table(now: Overview) -> Table:
     table = _table("queue", *numbers, right=numbers)
     for row in now.queues:
         counts = (row.waiting, row.pending, row.delayed, row.dead)
-        table.add_row(row.name, *(f"{count:,}" for count in counts), f"{row.oldest_seconds:,.0f}")
+        name = row.name if row.paused is None else f"{row.name} (paused)"
+        table.add_row(name, *(f"{count:,}" for count in counts), f"{row.oldest_seconds:,.0f}")
     return table
 
 
@@ -273,7 +275,9 @@ def _list_queues(snapshot: Snapshot) -> list[QueueRow]:
     for name, age in snapshot.oldest_seconds.items():
         backlog = snapshot.sum_backlog(name)
         dead = snapshot.dead_by_queue.get(name, 0)
-        rows.append(QueueRow(name, backlog.waiting, backlog.pending, backlog.delayed, dead, round(age, 1)))
+        places = backlog.waiting, backlog.pending, backlog.delayed
+        pause = snapshot.pauses.get(name)
+        rows.append(QueueRow(name, *places, dead, round(age, 1), pause.reason if pause is not None else None))
     return rows
 
 

@@ -49,6 +49,7 @@ _COMMANDS = {
     "notify": "Notify a user.",
     "patterns": "Candle and chart patterns: detections and definitions.",
     "preferences": "How users want notifications: at once, in a digest, off.",
+    "queues": "Queues: what waits in them; pause and resume them.",
     "rejected": "List, show and purge rejected entries.",
     "results": "Show the newest results of a symbol, or export results.",
     "rules": "Rules: check them, and translate between text and JSON.",

@@ -36,6 +36,8 @@ ACTIONS = {
     "notifications retry": "notification.retry",
     "preferences quiet": "preference.quiet",
     "preferences set": "preference.set",
+    "queues pause": "queue.pause",
+    "queues resume": "queue.resume",
     "runs cancel": "run.cancel",
     "runs retry": "run.retry",
     "schedules add": "schedule.create",

@@ -241,6 +241,16 @@ _TABLE = (
         alert="StreamworkersOldestItemTooOld",
     ),
     Check(
+        name="paused_queue",
+        component="queues",
+        severity=WARNING,
+        look=queue_checks.find_paused_queues,
+        meaning="a queue is paused: workers begin nothing of it",
+        by_hand="`streamworkers queues resume QUEUE`, when what it is paused for is done",
+        is_cheap=True,
+        alert="StreamworkersQueuePaused",
+    ),
+    Check(
         name="overdue_delayed",
         component="queues",
         severity=ERROR,

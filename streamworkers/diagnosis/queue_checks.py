@@ -52,10 +52,22 @@ def find_missing_groups(snapshot: Snapshot) -> Iterator[Finding]:
 def find_old_items(snapshot: Snapshot) -> Iterator[Finding]:
     """Queues whose oldest entry has waited for too long."""
     limit = snapshot.thresholds.queue_age_seconds
-    late = {queue: age for queue, age in snapshot.oldest_seconds.items() if age > limit}
+    late = {
+        queue: age for queue, age in snapshot.oldest_seconds.items() if age > limit and queue not in snapshot.pauses
+    }
     if late:
         ages = ", ".join(f"{queue} {_format_age(age)}" for queue, age in late.items())
         yield Finding("queues", f"items have waited for long: {ages}")
+
+
+def find_paused_queues(snapshot: Snapshot) -> Iterator[Finding]:
+    """Queues of which workers begin nothing, because somebody has paused them."""
+    for queue, pause in snapshot.pauses.items():
+        since = f"{pause.paused_at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+        waiting = snapshot.sum_backlog(queue).waiting
+        yield Finding(
+            f"queue {queue}", f"it is paused since {since} by {pause.paused_by}: {pause.reason}; {waiting} entries wait"
+        )
 
 
 def find_overdue_delayed(snapshot: Snapshot) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from streamworkers.diagnosis.queue_entries import QueueEntries, read_queue_entri
 from streamworkers.diagnosis.thresholds import Thresholds
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
+from streamworkers.engine.ledger.pauses import QueuePause, read_pauses
 from streamworkers.engine.ledger.processes import ProcessRecord, read_processes
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.inspector import Backlog, sum_backlogs
@@ -114,6 +115,11 @@ class Snapshot:
     def dead_by_queue(self) -> dict[str, int]:
         """The dead items of ended runs, by queue."""
         return ledger_reports.count_dead_by_queue(self.connection)
+
+    @cached_property
+    def pauses(self) -> dict[str, QueuePause]:
+        """The queues that are paused, by name."""
+        return read_pauses(self.connection)
 
     @cached_property
     def oldest_seconds(self) -> dict[str, float]:

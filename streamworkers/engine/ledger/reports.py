@@ -293,6 +293,12 @@ def list_run_states(connection: Connection) -> list[Row]:
     return fetch_rows(connection, _RUN_STATES)
 
 
+def count_open_runs(connection: Connection) -> dict[str, int]:
+    """Count the open runs by the lane that has their entries; '' has those that are not prepared yet."""
+    statement = "SELECT queue, count(*) FROM runs WHERE status IN ('PENDING', 'RUNNING') GROUP BY queue"
+    return dict(connection.execute(statement).fetchall())
+
+
 def read_enqueued_totals(connection: Connection) -> list[tuple[tuple[str, str], int]]:
     """Return ((queue, job), number of items ever enqueued)."""
     rows = connection.execute(

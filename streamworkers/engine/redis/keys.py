@@ -52,6 +52,10 @@ class Keys:
         """HASH: run id → open items. A hint when to ask the ledger, never an answer."""
         return self._of_lane(queue, "open")
 
+    def paused(self, queue: str) -> str:
+        """STRING with TTL: there while a queue is paused, as the ledger says."""
+        return f"{self.prefix}:{{{queue_of(queue)}}}:paused"
+
     def read_lane(self, key: str) -> str:
         """Return the lane that a key of a queue belongs to."""
         queue, _, rest = key[len(self.prefix) + 2 :].rpartition("}")

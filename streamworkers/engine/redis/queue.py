@@ -4,7 +4,8 @@ Every method of this package raises RedisUnavailableError when Redis is away, re
 and try again. Each is safe to repeat: adding twice costs time, and taking out checks the owner first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from streamworkers.engine.redis.keys import GROUP
 from streamworkers.engine.redis.lanes import queue_of
 
 ADD_CHUNK = 500
+_PAUSED_BLOCK_MS = 1000  # how long a resumed queue may wait for a worker
+_FLAG_MS = 24 * 3_600_000  # the reconciler sets it again and again
 ADD_AT_ONCE = 1000
 MOST_PENDING = 5000
 MOST_GATHERED = 32
@@ -64,6 +67,24 @@ class Queues:
     def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._keys = client.keys
+        self._passed_over: set[str] = set()  # by the last read, because they are paused
+
+    def set_pauses(self, queues: Iterable[str], paused: Collection[str]) -> None:
+        """Set the flags of those of these queues that are `paused`, and delete those of the others."""
+        others = []
+        for queue in queues:
+            if queue in paused:
+                self._client.run("beat", [self._keys.paused(queue)], [1, _FLAG_MS])
+            else:
+                others.append(self._keys.paused(queue))
+        with translate_errors():
+            if others and self._client.raw.exists(*others):
+                self._client.raw.delete(*others)
+
+    def note_paused(self, queue: str) -> None:
+        """Let the next read ask for the flag of a queue that turned out to be paused, and set it if it is lost."""
+        self._passed_over.add(queue)
+        self.set_pauses([queue], [queue])
 
     def ensure_groups(self, queues: Iterable[str]) -> None:
         """Make the streams and their consumer group where they are missing."""
@@ -103,30 +124,41 @@ class Queues:
         """Return up to `count` new entries of the first queue that has any, or none after `block_ms`.
 
         A blocking read of several queues may deliver one entry of each. If they `were_empty` at the last read, this is
-        a blocking read at once.
+        a blocking read at once. Queues that are paused are left out; a blocking read that began before may deliver.
         """
         while True:
             try:
                 if len(queues) == 1:
                     return self._read(queues, consumer, _count_of(count, queues[0]), block_ms)
-                if not were_empty and (found := self._read_first(queues, consumer, count)):
-                    return found
-                return self._read(queues, consumer, 1, block_ms)
+                waiting = queues
+                if not were_empty or self._passed_over:
+                    found, self._passed_over = self._read_first(queues, consumer, count)
+                    if found:
+                        return found
+                    waiting = [queue for queue in queues if queue not in self._passed_over]
+                    block_ms = min(block_ms, _PAUSED_BLOCK_MS) if self._passed_over else block_ms
+                if not waiting:
+                    time.sleep(block_ms / 1000)
+                    return []
+                return self._read(waiting, consumer, 1, block_ms)
             except NoGroupError:
                 self.ensure_groups(queues)
 
-    def _read_first(self, queues: Sequence[str], consumer: str, count: int | Mapping[str, int]) -> list[Delivery]:
-        """Read the first queue that has any: few entries in one round trip."""
-        keys = [self._keys.stream(queue) for queue in queues]
+    def _read_first(
+        self, queues: Sequence[str], consumer: str, count: int | Mapping[str, int]
+    ) -> tuple[list[Delivery], set[str]]:
+        """Read the first queue that has any, few entries in one round trip; also returns those that are paused."""
+        keys = [*map(self._keys.stream, queues), *map(self._keys.paused, queues)]
         words = [GROUP, consumer, *(_count_of(count, queue) for queue in queues)]
-        while answer := self._client.run("read", keys, words):
-            number, *read = answer
+        while True:
+            number, *read = self._client.run("read", keys, words)
+            if number == 0:
+                return [], {queues[each - 1] for each in read}
             queue = queues[number - 1]
             if read:
-                return [Delivery(queue, entry_id.decode(), payload_of(fields)) for entry_id, fields in read[0]]
+                return [Delivery(queue, entry_id.decode(), payload_of(fields)) for entry_id, fields in read[0]], set()
             if found := self._read([queue], consumer, _count_of(count, queue), None):
-                return found  # else others have taken them
-        return []
+                return found, set()  # else others have taken them
 
     def _read(self, queues: Sequence[str], consumer: str, count: int, block_ms: int | None) -> list[Delivery]:
         words: list[Any] = ["XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count]

@@ -3,7 +3,7 @@
 One rule repairs a FLUSHALL, a lost second of the append-only file, a failover and a crash in the middle of an enqueue:
 if a queue is empty and the ledger still holds open items of its runs, those items are added again. A run whose enqueue
 never finished is added again even while the queue is busy. What a busy queue lost is found by `loss_check`. A small run
-that waits in a queue, and whose enqueue did not record it, is recorded.
+that waits in a queue, and whose enqueue did not record it, is recorded. Flags of paused queues follow the ledger too.
 
 An item added twice costs time, never a second effect.
 """
@@ -22,8 +22,9 @@ from streamworkers.engine.completion import complete_in_ledger, complete_run
 from streamworkers.engine.enqueue import add_entries
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.ledger import Run, UnfinishedRun
+from streamworkers.engine.ledger.pauses import read_pauses
 from streamworkers.engine.redis.inspector import Backlog
-from streamworkers.engine.redis.lanes import queue_of
+from streamworkers.engine.redis.lanes import list_queues_of, queue_of
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.services import loss_check
 from streamworkers.engine.services.loss_check import (
@@ -92,6 +93,8 @@ class Reconciler:
             self._loss_checks.clear()
         more = False
         with self._pool.connection() as connection:
+            # First of all: what is added again to a paused queue must not be begun.
+            self._streams.queues.set_pauses(list_queues_of(self._queues), read_pauses(connection))
             for queue in self._queues:
                 step = self._continue_loss_check if queue in self._loss_checks else self._continue_pass
                 more = step(connection, queue) or more

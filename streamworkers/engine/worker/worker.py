@@ -25,6 +25,7 @@ from streamworkers.engine.worker.children import ChildEnder
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.engine.worker.executor import Executor
 from streamworkers.engine.worker.hook_runner import HookRunner
+from streamworkers.engine.worker.pause_watch import PauseWatch
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import find_fault
 from streamworkers.hooks import HookClass
@@ -85,6 +86,7 @@ class Worker:
         self._backoff = Backoff(self._stop)
         self._faults = FaultBoard()
         self._is_holding = False
+        self._pauses = PauseWatch()
         self._lease_seconds = settings.lease_seconds
         self._requeue_at = 0.0
         self._sizers = {
@@ -172,7 +174,7 @@ class Worker:
                     # Both services answer before anything is executed again: an outage repeats no call.
                     self._streams.probe_write()
                 with pool.connection() as connection:
-                    self._executor.execute(connection, deliveries, self._stop.is_set)
+                    self._execute_unpaused(connection, deliveries)
             except Exception as error:
                 if find_fault(error) is None:
                     raise
@@ -184,6 +186,23 @@ class Worker:
                 self._resume()
                 self._sizers[deliveries[0].queue].measured(len(deliveries), time.monotonic() - started)
                 return
+
+    def _execute_unpaused(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
+        """Execute deliveries as long as none of their queues is paused, and requeue what has not begun then."""
+        queues = {queue_of(delivery.queue) for delivery in deliveries}
+        paused = self._pauses.find(connection, queues)
+
+        def should_stop() -> bool:
+            paused.update(self._pauses.find(connection, queues))
+            return self._stop.is_set() or bool(paused)
+
+        if not paused:
+            self._executor.execute(connection, deliveries, should_stop)
+        for queue in paused:
+            self._streams.queues.note_paused(queue)
+        for lane in {delivery.queue for delivery in deliveries} if paused else ():
+            count = self._streams.leases.requeue(lane, self._consumer)
+            log.info("queue_paused", queue=lane, consumer=self._consumer, requeued=count)
 
     def _hold(self, error: Exception) -> None:
         """Wait before the next try, and say for what."""
