@@ -54,7 +54,8 @@ class Bench:
         """Delete all runs, results and entries, so that each round starts from the same state."""
         self.client.flushall()
         tables = (
-            "runs, run_items, run_events, ticks, backfill_ticks, outbox, indicator_results, daily_patterns, effects"
+            "runs, run_dependencies, run_items, run_events, ticks, backfill_ticks, outbox, indicator_results,"
+            " daily_patterns, effects"
         )
         self.connection.execute(f"TRUNCATE {tables}")
 

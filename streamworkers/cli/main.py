@@ -41,6 +41,7 @@ _COMMANDS = {
     "indicators": "Indicator definitions: list, add, enable, disable.",
     "items": "Items of all runs: list and show them.",
     "jobs": "Jobs: list, show, write their types for programs.",
+    "limits": "Limits of jobs: list them with who runs and waits.",
     "listings": "Days on which symbols are listed: list, set, unset.",
     "load": "Load bars from a provider.",
     "messages": "Messages of other programs: list, show, replay.",

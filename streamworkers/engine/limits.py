@@ -14,6 +14,8 @@ from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.errors import BadInputError
 from streamworkers.names import find_name_error
 
+# A place lapses so long after its call must have ended: by then the supervisor has killed what runs longer.
+PLACE_GRACE_SECONDS = 15.0
 MOST_PLACES = 10_000
 MOST_CALLS = 5_000
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 86_400.0
@@ -141,3 +143,8 @@ def count_places(limits: Mapping[str, Limit], held: Sequence[HeldPlace]) -> list
     """Return places that somebody holds, each with the number of its bucket; those of unknown limits are left out."""
     found = ((place, limits.get(place.bucket.partition(":")[0])) for place in held)
     return [(place, limit.places) for place, limit in found if isinstance(limit, ConcurrencyLimit)]
+
+
+def place_seconds(timeout_seconds: float) -> float:
+    """Return for how long a place is held at most: until its call, and then `save`, must have ended."""
+    return 2 * timeout_seconds + PLACE_GRACE_SECONDS

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from sample_jobs import LedgerEntry
+from sample_jobs import LedgerEntry, Noop
 from streamworkers.engine.job import Context, JobParameters
 from streamworkers.engine.limits import ConcurrencyLimit, RateLimit
 from streamworkers.engine.outcome import Completed, Item, Outcome
@@ -23,6 +23,11 @@ def group_of(item: Item, _parameters: LimitedParameters) -> str:
     if item.key.startswith("NO_KEY"):
         raise ValueError(f"{item.key} has no group")
     return item.key.partition("-")[0]
+
+
+def key_of(item: Item, _parameters: JobParameters) -> str:
+    """The key of the item itself."""
+    return item.key
 
 
 def write_line(path: str, word: str, item: Item) -> None:
@@ -93,3 +98,26 @@ class Both(Unlimited):
 
     name: ClassVar[str] = "both_limits"
     limits = (RateLimit("sample_both_rate", calls=20), ConcurrencyLimit("sample_both", 3))
+
+
+class Roomy(Noop):
+    """Does nothing, within a limit that always has room."""
+
+    name: ClassVar[str] = "roomy"
+    limits = (ConcurrencyLimit("bench_room", 10_000),)
+
+
+class RoomyByKey(Noop):
+    """Does nothing, one item of a symbol at once."""
+
+    name: ClassVar[str] = "roomy_by_key"
+    limits = (ConcurrencyLimit("bench_key", 1, key=key_of),)
+
+
+class TwoOfCrowd(Unlimited):
+    """Two items at once of the many that wait."""
+
+    name: ClassVar[str] = "two_of_crowd"
+    queue: ClassVar[str] = "bench"
+    timeout_seconds: ClassVar[float] = 20.0
+    limits = (ConcurrencyLimit("bench_crowd", 2),)

@@ -22,6 +22,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.host.failure_board import FailureBoard, FailureCollector
 from streamworkers.engine.host.fault_metrics import HOLDING, STOPPED, UNREAD, FaultCollector
+from streamworkers.engine.host.limit_metrics import LimitCollector
 from streamworkers.engine.host.metrics import (
     BacklogCollector,
     DatabasePoolCollector,
@@ -71,6 +72,7 @@ def _registries() -> dict[str, CollectorRegistry]:
     pool.registry.register(WorkerCollector(dict))
     pool.registry.register(FaultCollector(HOLDING, list))
     pool.registry.register(UndecidedCollector((), list))
+    pool.registry.register(LimitCollector(streams, installed_jobs(), scrapes))
     scheduling.registry.register(ScheduleCollector(closed, scrapes))
     scheduling.registry.register(AlertCollector(closed, scrapes))
     scheduling.registry.register(NotificationCollector(closed, scrapes))

@@ -6,7 +6,8 @@ time comes.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from streamworkers.engine.redis.client import RedisClient, translate_errors
@@ -72,6 +73,11 @@ def name_token(run_id: int, seq: int) -> str:
     return f"{run_id:019d}{seq:010d}"
 
 
+def book_of(bucket: str) -> str:
+    """Return the name that a rate's bucket has in the slot book, beside those of deliveries."""
+    return f"limit:{bucket}"
+
+
 class Places:
     """Takes and gives back places; each step is atomic, and wakes who is next. `queues` are those with a line."""
 
@@ -129,27 +135,37 @@ class Places:
         with translate_errors():
             self._client.raw.zrem(self._keys.limit_line(bucket), *[request.member for request in requests])
 
-    def read_usage(self, name: str) -> dict[str, BucketUsage]:
-        """Return the usage of each bucket of a limit that somebody runs in, or waits for."""
+    def read_usage(self, name: str, rate_seconds: float | None = None) -> dict[str, BucketUsage]:
+        """Return the usage of each bucket of a limit that somebody runs in, or waits for.
+
+        With `rate_seconds` it is a rate, and the calls of so many last seconds are in use.
+        """
         now_ms = self._read_clock_ms()
-        held = {bucket: self._count(self._keys.limit_places(bucket), now_ms) for bucket in self._list(name, held=True)}
-        waiting = {bucket: self._count(self._keys.limit_line(bucket), 0) for bucket in self._list(name, held=False)}
+        if rate_seconds is None:
+            make, first, last = self._keys.limit_places, float(now_ms), math.inf
+        else:
+            make, first, last = self._slots, now_ms - 1000 * rate_seconds, float(now_ms)
+        held = {bucket: self._count(make(bucket), first, last) for bucket in self._list(name, make)}
+        line = self._keys.limit_line
+        waiting = {bucket: self._count(line(bucket), 0, math.inf) for bucket in self._list(name, line)}
         return {
             bucket: BucketUsage(held.get(bucket, 0), waiting.get(bucket, 0))
             for bucket in sorted(held | waiting)
             if held.get(bucket) or waiting.get(bucket)
         }
 
-    def _list(self, name: str, *, held: bool) -> list[str]:
+    def _slots(self, bucket: str) -> str:
+        return self._keys.slot_book(book_of(bucket))
+
+    def _list(self, name: str, make: Callable[[str], str]) -> list[str]:
         """The buckets of a limit: its own name, and one for each value of its key."""
-        make = self._keys.limit_places if held else self._keys.limit_line
         with translate_errors():
             found = self._client.raw.scan_iter(match=make(f"{name}:*"), count=1000)
             return [name, *(text_of(key)[len(make("")) :] for key in found)]
 
-    def _count(self, key: str, from_score: int) -> int:
+    def _count(self, key: str, first: float, last: float) -> int:
         with translate_errors():
-            count: Any = self._client.raw.zcount(key, from_score, "+inf")
+            count: Any = self._client.raw.zcount(key, first, last)
         return int(count)
 
     def _read_clock_ms(self) -> int:

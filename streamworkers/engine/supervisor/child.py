@@ -10,6 +10,7 @@ import psutil
 
 from streamworkers.engine.host.fault_board import StandingFault
 from streamworkers.engine.host.metrics import Usage
+from streamworkers.engine.limits import place_seconds
 from streamworkers.engine.protocol import (
     BatchDelivered,
     BatchFinished,
@@ -224,6 +225,10 @@ class Child:
         queue, ids = suspects
         first, last = min(ids, key=split_entry_id), max(ids, key=split_entry_id)
         return CallStatus(queue, job, len(ids), first, last, called_at, seconds)
+
+    def place_life_ms(self, now: float) -> int:
+        """Return after how many ms its places lapse, which is when the calls in them have ended."""
+        return max(1, round(1000 * (self.places_since + place_seconds(self.call_seconds) - now)))
 
     def usage(self) -> Usage:
         """Return what the process uses; nothing for one that is not there."""

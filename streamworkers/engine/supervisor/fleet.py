@@ -27,6 +27,7 @@ from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.supervisor.child import START_SECONDS, Child, Limits
 from streamworkers.engine.supervisor.fork_server import ForkServer
 from streamworkers.engine.supervisor.lease_keeper import DeadWorker, Holder
+from streamworkers.engine.supervisor.place_keeper import PlaceHolder
 from streamworkers.engine.supervisor.slots import SlotTable, WorkerSlot
 from streamworkers.engine.supervisor.starting import Spawner, Starter
 from streamworkers.engine.worker_end import WorkerEnd
@@ -80,6 +81,15 @@ class Fleet:
     def holders(self) -> list[Holder]:
         """Return the consumers that hold entries, whose leases are to be renewed."""
         return [Holder(child.consumer, child.queues) for child in self.children() if child.busy]
+
+    def place_holders(self, seconds: float) -> list[PlaceHolder]:
+        """Return the workers that have held places of limits for so long already."""
+        now = time.monotonic()
+        return [
+            PlaceHolder(child.consumer, child.places, child.place_life_ms(now))
+            for child in self.children()
+            if child.places and now - child.places_since >= seconds
+        ]
 
     def holds(self) -> list[StandingFault]:
         """Return what workers wait for, of those that wait for a store."""

@@ -22,6 +22,7 @@ from streamworkers.engine.redis.heartbeats import SupervisorStatus
 from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.engine.supervisor.place_keeper import PlaceHolder, PlaceKeeper
 from streamworkers.errors import RedisUnavailableError
 
 log = structlog.get_logger()
@@ -56,8 +57,8 @@ class DeadWorker:
 class LeaseKeeper(Loop):
     """The thread that talks to Redis on behalf of this supervisor's workers.
 
-    `clock` watches Redis' clock; `queues` are those whose delays and leases follow it. `free` gives places of
-    limits back.
+    `clock` watches Redis' clock; `queues` are those whose delays and leases follow it. `place_keeper` has those
+    of limits.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class LeaseKeeper(Loop):
         describe_self: Callable[[], SupervisorStatus],
         metrics: PoolMetrics,
         queues: Sequence[str] = (),
-        free: Callable[[str, Sequence[HeldPlace]], None] | None = None,
+        place_keeper: PlaceKeeper | None = None,
+        place_holders: Callable[[], Sequence[PlaceHolder]] = tuple,
     ) -> None:
         super().__init__("lease-keeper")
         self.clock = ClockWatch(streams.inspector.read_clock_ms, lease_ms / 8)
@@ -85,7 +87,7 @@ class LeaseKeeper(Loop):
         self._metrics = metrics
         self._dead_workers: queue.SimpleQueue[DeadWorker | None] = queue.SimpleQueue()
         self._unreleased: list[DeadWorker] = []
-        self._free = free
+        self._place_keeper, self._place_holders = place_keeper, place_holders
         self._ended = self._released = 0
         self._interval = lease_ms / 4000
         self._beat_at = 0.0
@@ -149,6 +151,8 @@ class LeaseKeeper(Loop):
         for holder in self._holders():
             for name in holder.queues:
                 self._streams.leases.renew(name, holder.consumer, self._lease_ms + max(0, self._jump_ms))
+        if self._place_keeper is not None:
+            self._place_keeper.keep(self._place_holders())
         if self._jump_ms < 0:
             self._correct(-self._jump_ms)
         self._jump_ms = 0  # only now: what failed is done at the next heartbeat
@@ -175,7 +179,7 @@ class LeaseKeeper(Loop):
                     cause = "died" if dead.reason else "stopped"
                     self._metrics.requeued.labels(queue_of(name), cause).inc(count)
                     log.info("entries_requeued", queue=name, consumer=dead.consumer, count=count, reason=dead.reason)
-            if dead.places and self._free is not None:
-                self._free(dead.consumer, dead.places)
+            if dead.places and self._place_keeper is not None:
+                self._place_keeper.free(dead.consumer, dead.places)
             self._unreleased.pop(0)
             self._released += 1

@@ -16,6 +16,7 @@ from streamworkers.engine.host.fault_board import StandingFault, list_troubles
 from streamworkers.engine.host.fault_metrics import HOLDING, STOPPED, UNREAD, FaultCollector
 from streamworkers.engine.host.heartbeat import ProcessHeartbeat
 from streamworkers.engine.host.host import Host, stop_loops
+from streamworkers.engine.host.limit_metrics import LimitCollector
 from streamworkers.engine.host.loop import ConnectionLoop, Loop, follow_channels
 from streamworkers.engine.host.metrics import (
     BacklogCollector,
@@ -27,11 +28,9 @@ from streamworkers.engine.host.metrics import (
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.ledger import SUBMITTED_NOTIFY
 from streamworkers.engine.ledger.orders import ORDERED_NOTIFY
-from streamworkers.engine.limits import count_places
 from streamworkers.engine.protocol import BatchReport
 from streamworkers.engine.redis.heartbeats import SupervisorStatus
-from streamworkers.engine.redis.lanes import list_lanes, list_queues_of
-from streamworkers.engine.redis.places import HeldPlace
+from streamworkers.engine.redis.lanes import list_queues_of
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.job_types import JobTypeRecorder
@@ -48,6 +47,7 @@ from streamworkers.engine.services.session_guard import SessionGuard
 from streamworkers.engine.supervisor.fleet import Fleet
 from streamworkers.engine.supervisor.lease_keeper import LeaseKeeper
 from streamworkers.engine.supervisor.options import SupervisorOptions
+from streamworkers.engine.supervisor.place_keeper import PlaceKeeper
 from streamworkers.engine.supervisor.steering import SUPERVISOR_STATES, OrderReader, SteeredFleet
 from streamworkers.engine.supervisor.unreported import UnreportedCommits
 from streamworkers.errors import BadInputError, FaultKind
@@ -121,7 +121,8 @@ class Supervisor:
             self._describe,
             self.metrics,
             self._queues,
-            self._free_places,
+            PlaceKeeper(self._streams.places, self._options.jobs),
+            lambda: self._fleet.place_holders(settings.lease_seconds / 4),
         )
 
     def _build_fleet(self, settings: Settings, redis_url: str) -> Fleet:
@@ -142,6 +143,7 @@ class Supervisor:
         host = self.host
         for collector in (
             BacklogCollector(self._streams, self._queues, host.scrapes),
+            LimitCollector(self._streams, self._options.jobs, host.scrapes),
             DatabasePoolCollector(self._pool),
             WorkerCollector(self._fleet.usages),
             UndecidedCollector(self._queues, self._fleet.undecided),
@@ -273,13 +275,6 @@ class Supervisor:
             self._loops[OutboxRelay.name].wake()
         if report.retried or report.snoozed:
             self._loops[Promoter.name].wake()
-
-    def _free_places(self, consumer: str, places: Sequence[HeldPlace]) -> None:
-        """Give back the places of limits that a worker held when it ended, and wake who is next."""
-        jobs = self._options.jobs
-        names = {place.bucket.partition(":")[0] for place in places}
-        queues = list_lanes(sorted({queue for name in names for queue in jobs.queues_of_limit(name)}))
-        self._streams.places.free(consumer, count_places(jobs.limits, places), queues)
 
     def _describe_doing(self) -> dict[str, Any]:
         children = self._fleet.children()

@@ -17,7 +17,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.job import Job, JobParameters
 from streamworkers.engine.ledger import Run
-from streamworkers.engine.limits import ConcurrencyLimit, RateLimit, name_bucket
+from streamworkers.engine.limits import ConcurrencyLimit, RateLimit, name_bucket, place_seconds
 from streamworkers.engine.outcome import Failed
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.redis.lanes import list_lanes
@@ -31,8 +31,6 @@ from streamworkers.engine.worker.session import call_user_code
 from streamworkers.engine.worker.unfinished import Call
 
 log = structlog.get_logger()
-# A place lapses so long after its call must have ended: by then the supervisor has killed what runs longer.
-PLACE_GRACE_SECONDS = 15.0
 # When an item looks again that nobody has woken: the first in line soon, those far behind it later.
 FIRST_LOOK_SECONDS, LATEST_LOOK_SECONDS = 5.0, 600.0
 
@@ -126,7 +124,7 @@ class LimitGate:
         self._report_held(taking=wanted, leaving=leaving)
         answers = self.committer.streams.places.take(
             self.committer.consumer,
-            _life_ms(call.job),
+            round(place_seconds(call.job.timeout_seconds) * 1000),
             [each.place for each in wanted],
             [each.place for each in leaving],
             self._queues_of(call.job),
@@ -205,8 +203,3 @@ def _find(run: Run, job: Job[Any], parameters: Any, entry: Entry) -> LimitedEntr
     rates = [(names[limit.name], limit) for limit in job.limits if isinstance(limit, RateLimit)]
     place = PlaceRequest(run.id, entry.seq, run.queue, entry.enqueued_ms, entry._replace(left_ms=0).pack(), buckets)
     return LimitedEntry(entry, place, RateRequest(place, rates))
-
-
-def _life_ms(job: Job[Any]) -> int:
-    """Return for how long a place is held at most: until its call, and then `save`, must have ended."""
-    return round((2 * job.timeout_seconds + PLACE_GRACE_SECONDS) * 1000)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from streamworkers.engine.limits import RateLimit
-from streamworkers.engine.redis.places import PlaceRequest, Places
+from streamworkers.engine.redis.places import PlaceRequest, Places, book_of
 from streamworkers.engine.redis.slot_book import SLACK, CallLimit, SlotBook, SlotRequest
 
 # A call begins a little after Redis has counted it: windows are longer in the book by this, and by its own slack.
@@ -31,7 +31,7 @@ class RateRequest(NamedTuple):
     @property
     def limits(self) -> list[CallLimit]:
         """The rates as the book knows them."""
-        return [(_book_of(bucket), rate.calls, rate.seconds + PAD_SECONDS) for bucket, rate in self.rates]
+        return [(book_of(bucket), rate.calls, rate.seconds + PAD_SECONDS) for bucket, rate in self.rates]
 
     @property
     def ahead_seconds(self) -> float:
@@ -109,7 +109,3 @@ def _by_bucket(requests: Sequence[RateRequest]) -> dict[str, list[PlaceRequest]]
         for bucket, _ in request.rates:
             found.setdefault(bucket, []).append(request.item)
     return found
-
-
-def _book_of(bucket: str) -> str:
-    return f"limit:{bucket}"

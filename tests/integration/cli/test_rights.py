@@ -129,6 +129,7 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("owner", "SQL INSERT INTO job_types VALUES ('noop', 'x', '1', 'bench', 3, '{}', 'symbol')", 0),
     ("viewer", "jobs stubs", 0),
     ("viewer", "jobs list", 0),
+    ("viewer", "limits list", 0),
     ("viewer", "jobs show ledger_entry", 0),
     ("operator", "schedules install-defaults", 0),
     ("operator", "schedules add job --job noop --symbols A --cron @daily", 0),
