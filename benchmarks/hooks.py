@@ -1,4 +1,4 @@
-"""What hooks cost: items that do nothing, without any hook, with an empty one, and with one that has every method.
+"""What hooks cost: items that do nothing, without any hook, beside several, and traced with OpenTelemetry.
 
 Each round measures all of them, one after another, so that what else the machine does affects all alike. The ratio is
 that of the processor time that supervisor and workers use for an item: other programs affect it less than the rate.
@@ -35,10 +35,18 @@ from streamworkers.engine.registry import installed_jobs
 HOOKS = PROJECT / "tests" / "installed_hooks"
 RUN_SECONDS = 300.0
 PROCESSES = 2
-VARIANTS: Mapping[str, Mapping[str, str]] = {
-    "no hook": {},
-    "an empty hook": {"empty": "sample_hooks:Empty"},
-    "a hook with every method": {"idle": "sample_hooks:Idle"},
+# The hooks of a variant, and its variables; what is traced goes to a port on which nobody listens.
+_OTEL = {
+    "STREAMWORKERS_OTEL": "true",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+}
+VARIANTS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    "no hook": ({}, {}),
+    "an empty hook": ({"empty": "sample_hooks:Empty"}, {}),
+    "a hook with every method": ({"idle": "sample_hooks:Idle"}, {}),
+    "OpenTelemetry, 1 % sampled": ({}, {**_OTEL, "OTEL_TRACES_SAMPLER_ARG": "0.01"}),
+    "OpenTelemetry, all sampled": ({}, {**_OTEL, "OTEL_TRACES_SAMPLER_ARG": "1"}),
 }
 
 
@@ -54,9 +62,9 @@ def main() -> None:
     with private_services() as bench:
         about = machine(bench)
         for _ in range(words.rounds):
-            for name, hooks in VARIANTS.items():
+            for name, (hooks, variables) in VARIANTS.items():
                 bench.empty()
-                rate, cost = measure(bench, words.items, hooks)
+                rate, cost = measure(bench, words.items, hooks, variables)
                 rates[name].append(rate)
                 costs[name].append(cost)
                 print(f"{name}: {rate:,.0f} items/s, {cost:.1f} µs an item", file=sys.stderr)
@@ -73,10 +81,10 @@ def main() -> None:
     )
 
 
-def measure(bench: Bench, items: int, hooks: Mapping[str, str], **settings: object) -> tuple[float, float]:
+def measure(bench: Bench, items: int, hooks: Mapping[str, str], variables: Mapping[str, str]) -> tuple[float, float]:
     """Items a second by the ledger, and microseconds of processor time that the pool uses for each."""
     bench.streams.queues.ensure_groups(["bench"])
-    with installed(bench.folder, hooks), running_pool(bench, *_WORDS, LOG_LEVEL="info", **settings) as pool:
+    with installed(bench.folder, hooks, variables), running_pool(bench, *_WORDS, LOG_LEVEL="info") as pool:
         pool.wait_until_ready(bench, PROCESSES)
         before = _processor_seconds(pool.process.pid)
         request = RunRequest("noop", tuple(f"S{number}" for number in range(items)), "benchmark")
@@ -91,21 +99,20 @@ _WORDS = ("--processes", str(PROCESSES), "--queue", "bench")
 
 
 @contextmanager
-def installed(folder: Path, hooks: Mapping[str, str]) -> Iterator[None]:
-    """Let the processes of a block find these hooks as those of an installed package."""
+def installed(folder: Path, hooks: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[None]:
+    """Let the processes of a block find these hooks as those of an installed package, and have these variables."""
     package = folder / "hooks_of_benchmark-0.0.0.dist-info"
     package.mkdir(exist_ok=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: hooks-of-benchmark\nVersion: 0.0.0\n")
     lines = "".join(f"{name} = {place}\n" for name, place in hooks.items())
     (package / "entry_points.txt").write_text(f"[streamworkers.hooks]\n{lines}")
-    earlier = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(HOOKS)])
+    earlier = dict(os.environ)
+    os.environ.update({**variables, "PYTHONPATH": os.pathsep.join([str(folder), str(HOOKS)])})
     try:
         yield
     finally:
-        os.environ.pop("PYTHONPATH")
-        if earlier is not None:
-            os.environ["PYTHONPATH"] = earlier
+        os.environ.clear()
+        os.environ.update(earlier)
 
 
 def _processor_seconds(pid: int) -> float:

@@ -8,10 +8,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.errors import BadInputError, UnknownNameError, UsageError
 from streamworkers.names import find_name_error
 
 ENTRY_POINT_GROUP = "streamworkers.hooks"
@@ -110,19 +111,24 @@ class Hooks:
 
 
 HookClass: TypeAlias = type[Hooks]
+# Hooks of our own, each switched on by a setting: its extra, module and class.
+_BUILT_IN = {"otel": ("otel", "streamworkers.otel", "OpenTelemetryHook")}
 
 
-def load_hook_classes() -> dict[str, HookClass]:
-    """Load the hooks of every installed package, by the names of their entry points.
+def load_hook_classes(built_in: Sequence[str] = ()) -> dict[str, HookClass]:
+    """Load the hooks of every installed package, by the names of their entry points, behind those that are built in.
 
-    Raises BadInputError naming the entry point that does not load, or is no hook.
+    Raises BadInputError naming the entry point that does not load, or is no hook, and UsageError if what a hook that is
+    built in needs is not installed.
     """
-    classes: dict[str, HookClass] = {}
+    classes = {name: _load_built_in(name) for name in built_in}
     points: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP)):
         text = f"hook {point.name!r} ({point.value})"
         if problem := find_name_error("hook", point.name):
             raise BadInputError(f"{problem}: {point.value}")
+        if point.name in _BUILT_IN:
+            raise BadInputError(f"hook {point.name!r} ({point.value}) has the name of a hook that is built in")
         if point.name in classes:
             raise BadInputError(f"two hooks are named {point.name!r}: {points[point.name].value} and {point.value}")
         try:
@@ -134,6 +140,17 @@ def load_hook_classes() -> dict[str, HookClass]:
         _require_sound(loaded, text)
         points[point.name], classes[point.name] = point, loaded
     return classes
+
+
+def _load_built_in(name: str) -> HookClass:
+    extra, module, class_name = _BUILT_IN[name]
+    try:
+        loaded: HookClass = getattr(import_module(module), class_name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"hook {name!r} needs {error.name}, which is not installed: pip install 'streamworkers[{extra}]'"
+        ) from error
+    return loaded
 
 
 def find_events(hook_class: HookClass) -> frozenset[str]:

@@ -39,6 +39,7 @@ from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.migrations import migration_status
 from streamworkers.names import escape_unseen
 from streamworkers.pooler import require_sessions
+from streamworkers.tracing import switch_on
 
 _MOST_NESTING = 32
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,6 +99,8 @@ class Session:
         for warning in find_unknown_variables(os.environ):
             click.echo(f"Warning: {warning}", err=True)
         configure_logs(settings.log_level, settings.log_format)
+        if settings.otel:
+            switch_on()
         return cls(settings)
 
     @cached_property

@@ -74,7 +74,7 @@ def worker(
         grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
-        hooks=list(load_hook_classes()),
+        hooks=list(load_hook_classes(settings.built_in_hooks)),
         plan=plan,
     )
     supervisor = Supervisor(settings, session.redis_url, session.database_url, options)

@@ -10,6 +10,7 @@ from streamworkers.client.door import Door
 from streamworkers.client.http_door import HttpDoor
 from streamworkers.client.sql_door import SqlDoor
 from streamworkers.errors import BadInputError, ServiceUnreachableError
+from streamworkers.tracing import switch_on_by_environment
 
 _DATABASE_VARIABLE = "STREAMWORKERS_DATABASE_URL"
 _TOKEN_VARIABLE = "STREAMWORKERS_API_TOKEN"  # noqa: S105  # a name
@@ -30,6 +31,7 @@ class ClientOptions:
         """Check options and keep them. Raises BadInputError for one that breaks a rule."""
         if not 0 < timeout < math.inf:
             raise BadInputError(f"timeout {timeout} is not a number of seconds above 0")
+        switch_on_by_environment()
         options = cls(url, token or os.environ.get(_TOKEN_VARIABLE), user, timeout)
         if options.is_http:
             options._require_token()

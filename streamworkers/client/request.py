@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack
 
 from streamworkers.client.json_values import to_json_fields
 from streamworkers.errors import BadInputError
+from streamworkers.tracing import is_on, trace_enqueue
 
 P = TypeVar("P")
 
@@ -85,6 +86,9 @@ def encode(request: Request, user: str | None) -> dict[str, Any]:
                 raise BadInputError(f"{label}: {name} {moment.isoformat()!r} has no time zone")
             fields[name] = moment.isoformat()
     fields["after"] = _list_awaited(label, fields.get("after"))
+    if is_on():
+        with trace_enqueue(request.job, fields.get("traceparent")) as span:
+            fields["traceparent"] = span.traceparent
     parameters = {} if request.parameters is None else request.parameters
     words = {"job": request.job, "parameters": parameters, **fields}
     encoded = to_json_fields(label, {name: value for name, value in words.items() if value is not None})

@@ -20,6 +20,7 @@ from streamworkers.config.renamed import rename_variables
 from streamworkers.config.retention import RetentionSettings
 from streamworkers.config.scheduling import SchedulingSettings
 from streamworkers.config.services import ServiceSettings
+from streamworkers.config.telemetry import TelemetrySettings
 from streamworkers.errors import UsageError
 from streamworkers.field_errors import word_rule
 
@@ -39,6 +40,7 @@ _PATTERNS = {
 
 class Settings(
     # The docs list the fields in the order of these bases, the last one first.
+    TelemetrySettings,
     LogSettings,
     RetentionSettings,
     LoadingSettings,

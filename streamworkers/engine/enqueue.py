@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -21,6 +22,7 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.session import reset_session
 from streamworkers.errors import SUBMIT_ERRORS, BadInputError, RedisUnavailableError
 from streamworkers.faults import describe
+from streamworkers.tracing import trace_enqueue, trace_enqueues
 
 log = structlog.get_logger()
 _PIPELINE = 10_000
@@ -82,8 +84,10 @@ def enqueue_runs(
         raise BadInputError(
             f"the {items} items of the requests are over the limit of {MOST_ITEMS_OF_RUNS} for one call"
         )
-    new = [_describe_new(registry, *each) for each in zip(requests, prepared, strict=True)]
-    made = ledger.create_runs(connection, new)
+    with trace_enqueues([(request.job, request.traceparent) for request in prepared]) as traceparents:
+        traced = [replace(each, traceparent=trace) for each, trace in zip(prepared, traceparents, strict=True)]
+        new = [_describe_new(registry, *each) for each in zip(requests, traced, strict=True)]
+        made = ledger.create_runs(connection, new)
     for (run, _), request in zip(made, prepared, strict=True):
         _require_job(run, request)
     added = [(run, request) for (run, is_new), request in zip(made, prepared, strict=True) if is_new and run.is_open]
@@ -117,7 +121,10 @@ def enqueue_many(connection: Connection, requests: Sequence[RunRequest]) -> list
 def submit_described(connection: Connection, requests: Sequence[dict[str, Any]]) -> list[SubmittedRun]:
     """Do what `enqueue_many` does for requests that are JSON objects already, as `submit_runs` takes them."""
     try:
-        return ledger.submit(connection, requests)
+        with trace_enqueues([(str(each.get("job")), each.get("traceparent")) for each in requests]) as traceparents:
+            if any(traceparents):
+                requests = [{**each, "traceparent": trace} for each, trace in zip(requests, traceparents, strict=True)]
+            return ledger.submit(connection, requests)
     except psycopg.Error as error:
         kind = SUBMIT_ERRORS.get(error.diag.sqlstate or "")
         if kind is None:
@@ -260,7 +267,10 @@ def _record(
 ) -> tuple[Run, bool]:
     job = registry[prepared.job]
     max_attempts = prepared.max_attempts or job.max_attempts
-    run, is_new = ledger.create_run(connection, prepared, job.lane_of(prepared), max_attempts, compared)
+    with trace_enqueue(prepared.job, prepared.traceparent) as span:
+        prepared = replace(prepared, traceparent=span.traceparent)
+        run, is_new = ledger.create_run(connection, prepared, job.lane_of(prepared), max_attempts, compared)
+        span.note(run.id, run.queue, run.item_count)
     _require_job(run, prepared)
     return run, is_new
 

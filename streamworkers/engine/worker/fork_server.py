@@ -69,7 +69,7 @@ def main() -> None:
     gc.disable()
     # pandas imports pyarrow where it is installed, and a thread of pyarrow's allocator would make forks unsafe.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
-    loaded = LoadedClasses(_load(), load_hook_classes())
+    loaded = LoadedClasses(_load(), load_hook_classes(settings.built_in_hooks))
     if reason := _find_threads():
         with control, suppress(OSError):
             send_control(control, Unforkable(reason))

@@ -22,6 +22,8 @@ from streamworkers.hooks import HookClass, Hooks, find_events
 
 log = structlog.get_logger()
 REST_SECONDS = 60.0
+# For the first `__init__`, before the worker takes work: it may import much on a busy machine.
+INIT_SECONDS = 30.0
 # A hook that catches the interruption gets another one.
 _AGAIN_SECONDS = 1.0
 # How much longer the supervisor waits than this process.
@@ -86,13 +88,13 @@ class HookRunner:
         self._hooks = [_Hook(name, each, find_events(each)) for name, each in self.classes.items()]
         with self.guarding():
             for hook in self._hooks:
-                self._make(hook)
+                self._make(hook, max(self.seconds, INIT_SECONDS))
 
     def call(self, event: str, *words: Any) -> None:
         """Call a method of every hook that has it."""
         for hook in self._hooks:
-            if event in hook.events and (hook.instance is not None or self._make(hook)):
-                self._call(hook, event, getattr(hook.instance, event), *words)
+            if event in hook.events and (hook.instance is not None or self._make(hook, self.seconds)):
+                self._call(hook, event, self.seconds, getattr(hook.instance, event), *words)
 
     def close(self) -> None:
         """Let the hooks end, before their process does."""
@@ -100,7 +102,7 @@ class HookRunner:
             for hook in self._hooks:
                 if hook.instance is not None and type(hook.instance).close is not Hooks.close:
                     hook.rests_until = 0.0  # the last call
-                    self._call(hook, "close", hook.instance.close)
+                    self._call(hook, "close", self.seconds, hook.instance.close)
         self._hooks = []
 
     @contextmanager
@@ -115,28 +117,28 @@ class HookRunner:
             restore_process_state(state)
         self.reporter.hooks_ended()
 
-    def _make(self, hook: _Hook) -> bool:
+    def _make(self, hook: _Hook, seconds: float) -> bool:
         """Make the instance of a hook; False if it cannot be made now."""
 
         def make() -> None:
             hook.instance = hook.make()
 
-        self._call(hook, "init", make)
+        self._call(hook, "init", seconds, make)
         if hook.instance is None:
             hook.rests_until = max(hook.rests_until, time.monotonic() + REST_SECONDS)
         return hook.instance is not None
 
-    def _call(self, hook: _Hook, event: str, action: Callable[..., object], *words: Any) -> None:
+    def _call(self, hook: _Hook, event: str, seconds: float, action: Callable[..., object], *words: Any) -> None:
         if time.monotonic() < hook.rests_until:
             self.reporter.hook_skipped(hook.name, event)
             return
-        self.reporter.hook_started(hook.name, event, self.seconds + KILL_SECONDS)
+        self.reporter.hook_started(hook.name, event, seconds + KILL_SECONDS)
         pid = os.getpid()
         try:
-            _call_within(self.seconds, action, *words)
+            _call_within(seconds, action, *words)
         except HookTimeoutError:
             hook.rests_until = time.monotonic() + REST_SECONDS
-            self._fail(hook, event, f"did not return within {self.seconds:g} s", rests_seconds=REST_SECONDS)
+            self._fail(hook, event, f"did not return within {seconds:g} s", rests_seconds=REST_SECONDS)
         except BaseException as error:  # noqa: BLE001  # a hook never changes what happens to a batch
             if os.getpid() == pid:
                 self._fail(hook, event, describe(error), stack=describe_stack(error))

@@ -71,7 +71,7 @@ def run_worker(
             "a worker needs STREAMWORKERS_REDIS_URL and STREAMWORKERS_DATABASE_URL, which its supervisor sets"
         )
     streams = open_streams(settings.redis_url.get_secret_value(), settings.key_prefix, settings.message_prefix)
-    loaded = loaded or LoadedClasses(load_job_classes(), load_hook_classes())
+    loaded = loaded or LoadedClasses(load_job_classes(), load_hook_classes(settings.built_in_hooks))
     registry = Registry(make() for make in loaded.jobs)
     worker = Worker(settings, registry, streams, queues, consumer, StatusPipe(status_descriptor), loaded.hooks)
     signal.signal(signal.SIGTERM, worker.request_stop)
