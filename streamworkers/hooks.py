@@ -112,7 +112,10 @@ class Hooks:
 
 HookClass: TypeAlias = type[Hooks]
 # Hooks of our own, each switched on by a setting: its extra, module and class.
-_BUILT_IN = {"otel": ("otel", "streamworkers.otel", "OpenTelemetryHook")}
+_BUILT_IN = {
+    "otel": ("otel", "streamworkers.otel", "OpenTelemetryHook"),
+    "sentry": ("sentry", "streamworkers.sentry", "SentryHook"),
+}
 
 
 def load_hook_classes(built_in: Sequence[str] = ()) -> dict[str, HookClass]:

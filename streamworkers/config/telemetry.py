@@ -1,6 +1,6 @@
-"""Settings of what is reported to OpenTelemetry."""
+"""Settings of what is reported to OpenTelemetry and Sentry."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 
 class TelemetrySettings(BaseModel):
@@ -12,7 +12,12 @@ class TelemetrySettings(BaseModel):
         " `otel`",
     )
 
+    sentry_dsn: SecretStr | None = Field(
+        None,
+        description="DSN of a project of Sentry, which gets failures and deaths of items; needs the extra `sentry`",
+    )
+
     @property
     def built_in_hooks(self) -> list[str]:
         """The hooks of our own that are switched on, by name."""
-        return ["otel"] if self.otel else []
+        return ["otel"] * self.otel + ["sentry"] * (self.sentry_dsn is not None)
