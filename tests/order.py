@@ -25,6 +25,7 @@ _SECONDS = {
     "tests/crash/test_misbehaving_hooks.py": 12.0,
     "tests/crash/test_metric_sums.py": 18.0,
     "tests/crash/test_child_processes.py": 5.0,
+    "tests/crash/test_run_webhooks_killed.py": 15.0,
     "tests/crash/test_scheduler_replicas.py": 15.0,
     "tests/crash/test_secrets_of_processes.py": 8.0,
     "tests/crash/test_shutdown.py": 9.0,

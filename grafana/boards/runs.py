@@ -71,7 +71,8 @@ _ITS_STATES = (
 )
 _ITS_TIMES = (
     """
-    SELECT extract(epoch FROM min(r.started_at) - min(r.created_at))::double precision AS "waited",
+    SELECT extract(epoch FROM min(r.started_at)
+               - min(coalesce(r.ready_at, r.created_at)))::double precision AS "waited",
            extract(epoch FROM coalesce(min(r.completed_at), $__timeTo()::timestamptz)
                - coalesce(min(r.started_at), min(r.created_at)))::double precision AS "duration",
            percentile_cont(0.95) WITHIN GROUP (
@@ -193,7 +194,7 @@ _HISTORY = f"""
     SELECT id AS run, status, job, coalesce(schedule, trigger) AS "started by",
            completed_count::double precision / nullif(item_count, 0) AS coverage, item_count AS items,
            failed_count AS failed, created_at AS "created",
-           extract(epoch FROM started_at - created_at)::double precision AS waited,
+           extract(epoch FROM started_at - coalesce(ready_at, created_at))::double precision AS waited,
            extract(epoch FROM completed_at - coalesce(started_at, created_at))::double precision AS duration
     FROM runs
     WHERE $__timeFilter(created_at) AND {_OF_JOBS}
