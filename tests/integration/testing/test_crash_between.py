@@ -47,7 +47,8 @@ def test_a_write_past_the_fence_is_red(tmp_path: Path, service_urls: ServiceUrls
     done = suite.run()
     assert "1 failed" in done.stdout, done.stdout
     assert "FAILED test_jobs.py::test_each_effect_is_there_once[execute-save]" in done.stdout
-    assert "run 1: 3 effects are in effects more than once: A (2 rows), B (2 rows), C (2 rows)" in done.stdout
+    # The worker that dies has some of the items, or all of them.
+    assert re.search(r"run 1: [123] effects are in effects more than once: [ABC] \(2 rows\)", done.stdout), done.stdout
     assert "pool pool-1.log" in done.stdout, "the log of the pool is shown"
     assert "killed by signal 9" in done.stdout
 
