@@ -109,7 +109,10 @@ class Case:
 
 CASES = {
     "a right to read": Case(
-        _denied("-xreadgroup"), "redis", "rejected", r"Redis rejects: NOPERM .*'xreadgroup'.*operations\.md#rights"
+        _denied("-xreadgroup"),
+        "redis",
+        "rejected",
+        r"Redis rejects: .*read\.lua calls .*XREADGROUP.*operations\.md#rights",
     ),
     "a right of a script": Case(_denied("-xack"), "redis", "rejected", r"Redis rejects: .*finish\.lua calls .*XACK"),
     "another password": Case(

@@ -66,7 +66,7 @@ def test_every_query_of_boards_rules_and_alerts_is_answered_by_a_running_system(
         wrong += _wrong_rules(stage)
     if wrong:
         pytest.fail("\n\n".join(wrong))
-    assert len(boards) == 9
+    assert len(boards) == 10
 
 
 def _answers(stage: Stage, reader: Connection) -> dict[str, list[tuple[Panel, list[Answer]]]]:
