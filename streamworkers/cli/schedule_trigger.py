@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import click
 
-from streamworkers.cli.as_of import as_of_option
+from streamworkers.cli.as_of import as_of_option, note_earlier_as_of
 from streamworkers.cli.run_target import require_fitting_target
 from streamworkers.cli.session import Session, json_option, parse_parameters, parse_words, print_json, timeout_option
 from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
@@ -59,6 +59,7 @@ def trigger(
             about, _ = run_factory.find_symbols(connection, resolve, definition, changes)
             changes = replace(changes, as_of=parse_as_of(connection, session.settings.calendar, about, as_of))
         run = run_factory.trigger(connection, streams, registry, name, changes)
+        note_earlier_as_of(run, changes.as_of, as_of)
         warn_of_unknown_symbols(connection, registry[run.job], keys or ())
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)

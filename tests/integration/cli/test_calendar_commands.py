@@ -31,6 +31,19 @@ def test_a_date_is_the_end_of_its_session_and_a_time_is_of_new_york(
     assert row == (True,)
 
 
+def test_an_as_of_that_is_no_close_is_named_with_the_close_that_the_run_sees(cli: Run, connection: Connection) -> None:
+    load_rows(connection, TIMEFRAMES["day"], generate_bars(1, 60, 7, date(2024, 7, 31)))
+    for text, shown in {
+        "2024-07-04": "2024-07-03 13:00 EDT",  # a holiday
+        "2024-07-06": "2024-07-05 16:00 EDT",  # a Saturday
+        "2024-07-02T12:00": "2024-07-01 16:00 EDT",  # within a session
+    }.items():
+        answer = cli("enqueue", "analysis", "--symbols", "SYN001", "--as-of", text)
+        assert f"note: --as-of {text} is as of {shown}, the newest close up to it\n" in answer.err
+    for text in ("2024-07-02", "2024-07-03", "2024-07-03T13:00", "2024-07-02T20:00Z"):
+        assert "note" not in cli("enqueue", "analysis", "--symbols", "SYN001", "--as-of", text).err
+
+
 def test_a_date_ends_with_the_last_session_of_all_calendars_of_the_symbols(cli: Run, connection: Connection) -> None:
     assert cli("calendars", "set", "24/7", "--symbols", "X:*").out == "calendar 24/7 is set for X:*\n"
     for symbols, moment in (("X:BTC,A", "2024-07-03 00:00Z"), ("A", "2024-07-02 20:00Z")):
