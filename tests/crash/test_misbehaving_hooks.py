@@ -43,7 +43,7 @@ def _count(metrics: str, name: str, **labels: str) -> float:
     return sum(float(value) for given, value in found if wanted <= set(given.split(",")))
 
 
-@pytest.mark.parametrize("event", ["init", "on_start", "on_success", "on_end"])
+@pytest.mark.parametrize("event", ["init", "on_start", "on_success"])
 def test_what_a_hook_does_changes_nothing_for_items(
     connection: Connection,
     streams: Streams,

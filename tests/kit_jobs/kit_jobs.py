@@ -47,16 +47,6 @@ class Planted(Saved):
         return ()
 
 
-class Saveless(Job[JobParameters]):
-    """Has nothing to save."""
-
-    name: ClassVar[str] = "kit_saveless"
-    queue: ClassVar[str] = "kit"
-
-    def execute(self, items: Sequence[Item], context: Context[JobParameters]) -> Iterable[Outcome]:
-        return [Completed(item) for item in items]
-
-
 class Letters(Outside[str, None]):
     """Calls for rows of the table `letters`; a call adds a line to a file."""
 

@@ -84,7 +84,9 @@ def _write_examples(folder: Path) -> int:
 
 def _check(folder: Path) -> list[str]:
     """The lines that mypy prints about the files of a folder."""
-    words = ["--strict", "--config-file=", "--no-error-summary", f"--cache-dir={ROOT / '.cache' / 'mypy-docs'}", "."]
+    # With the options of `make lint`, and so with what it has found out about the product.
+    options = [f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}"]
+    words = [*options, "--strict", "--no-error-summary", "."]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *words], cwd=folder, capture_output=True, text=True, timeout=patient(300)
     )

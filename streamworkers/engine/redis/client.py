@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import streamworkers.engine.redis.lean_import  # noqa: F401  # isort: skip  # before redis
 import redis
 
 from streamworkers.engine.redis.connections import SOCKET_SECONDS, TlsError, make_pool

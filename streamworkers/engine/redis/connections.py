@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import streamworkers.engine.redis.lean_import  # noqa: F401  # isort: skip  # before redis
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import parse_url, to_bool

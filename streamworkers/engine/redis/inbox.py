@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import streamworkers.engine.redis.lean_import  # noqa: F401  # isort: skip  # before redis
 import redis
 
 from streamworkers.engine.redis import keys

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import streamworkers.engine.redis.lean_import  # noqa: F401  # isort: skip  # before redis
 import redis
 from redis.connection import DefaultParser
 

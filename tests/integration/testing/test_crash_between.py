@@ -53,15 +53,6 @@ def test_a_write_past_the_fence_is_red(tmp_path: Path, service_urls: ServiceUrls
     assert "killed by signal 9" in done.stdout
 
 
-def test_a_job_without_anything_to_save_is_killed_before_its_commit_too(
-    tmp_path: Path, service_urls: ServiceUrls, no_other_jobs: Path
-) -> None:
-    steps = '"save", "commit", job="kit_saveless"'
-    suite = make_suite(tmp_path, _TEST.format(steps=steps, job="kit_saveless", table=""), service_urls, no_other_jobs)
-    done = suite.run()
-    assert "1 passed" in done.stdout, done.stdout
-
-
 def test_calls_to_the_outside_are_killed_between_claim_call_and_record(
     tmp_path: Path, service_urls: ServiceUrls, no_other_jobs: Path
 ) -> None:

@@ -136,21 +136,17 @@ def _processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("end", ["failed", "interrupted", "killed"])
+@pytest.mark.parametrize("end", ["interrupted", "killed"])
 def test_services_and_workers_go_with_the_tests(end: str, tmp_path: Path, no_other_jobs: Path) -> None:
     suite = make_suite(tmp_path, _OWN, None, no_other_jobs)
-    if end == "failed":
-        done = suite.run()
-        assert "1 failed" in done.stdout, done.stdout + done.stderr
-    else:
-        (tmp_path / "wait").touch()
-        with subprocess.Popen(
-            suite.command(), cwd=tmp_path, env=suite.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as tests:
-            wait_until(lambda: list(tmp_path.glob("where-*")), 120, "the test runs")
-            assert _where(tmp_path)[0].is_dir()
-            tests.send_signal(signal.SIGINT if end == "interrupted" else signal.SIGKILL)
-            tests.wait(patient(60))
+    (tmp_path / "wait").touch()
+    with subprocess.Popen(
+        suite.command(), cwd=tmp_path, env=suite.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as tests:
+        wait_until(lambda: list(tmp_path.glob("where-*")), 120, "the test runs")
+        assert _where(tmp_path)[0].is_dir()
+        tests.send_signal(signal.SIGINT if end == "interrupted" else signal.SIGKILL)
+        tests.wait(patient(60))
     _require_gone(tmp_path)
 
 
