@@ -5,6 +5,9 @@ from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.names import find_name_error
 
+# Names that begin with - are those of the pool itself, such as the owner of the webhooks of runs.
+_SELECT = "SELECT id FROM users WHERE NOT starts_with(id, '-')"
+
 
 def lock_user(connection: Connection, actor: Actor) -> None:
     """Lock the row of the actor's user, so that their changes come one after the other. Raises UnknownNameError."""
@@ -15,13 +18,14 @@ def lock_user(connection: Connection, actor: Actor) -> None:
 def require_user(connection: Connection, user: str) -> None:
     """Raise UnknownNameError if there is no such user."""
     if fetch_value(connection, "SELECT id FROM users WHERE id = %s", (user,)) is None:
-        known = connection.execute("SELECT id FROM users ORDER BY id LIMIT 1000")
+        known = connection.execute(_SELECT + " ORDER BY id LIMIT 1000")
         raise UnknownNameError("user", user, (found for (found,) in known))
 
 
 def list_users_with_prefix(connection: Connection, prefix: str, limit: int) -> list[str]:
     """Return at most `limit` users whose names begin with a prefix, in alphabetical order."""
-    rows = connection.execute("SELECT id FROM users WHERE starts_with(id, %s) ORDER BY id LIMIT %s", (prefix, limit))
+    query = _SELECT + " AND starts_with(id, %s) ORDER BY id LIMIT %s"
+    rows = connection.execute(query, (prefix, limit))
     return [user for (user,) in rows]
 
 

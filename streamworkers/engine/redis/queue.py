@@ -78,7 +78,7 @@ class Queues:
             else:
                 others.append(self._keys.paused(queue))
         with translate_errors():
-            if others and self._client.raw.exists(*others):
+            if others:
                 self._client.raw.delete(*others)
 
     def note_paused(self, queue: str) -> None:

@@ -15,7 +15,7 @@ SELECT u.id AS user, u.created_at, u.disabled_at,
        (SELECT count(*) FROM endpoints e
         WHERE e.user_id = u.id AND e.verified_at IS NOT NULL AND e.off_at IS NULL) AS endpoints,
        (SELECT count(*) FROM alerts a WHERE a.user_id = u.id AND a.removed_at IS NULL) AS alerts
-FROM users u ORDER BY u.id"""
+FROM users u WHERE NOT starts_with(u.id, '-') ORDER BY u.id"""
 
 _SUPPRESS = """
 UPDATE deliveries SET state = 'suppressed', reason = %s

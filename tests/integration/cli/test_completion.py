@@ -58,7 +58,7 @@ def tab(environment: dict[str, str], tmp_path: Path) -> Tab:
 
 
 def test_commands_and_options_are_offered(tab: Tab) -> None:
-    assert tab("ru") == ["rules", "runs"]
+    assert tab("ru") == ["rules", "running", "runs"]
     assert tab("runs", "li") == ["list"]
     assert tab("runs", "list", "--jo") == ["--job"]
     assert tab("load", "--session", "") == ["regular", "extended"]

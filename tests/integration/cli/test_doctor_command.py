@@ -15,6 +15,7 @@ from command_line import Run as Command
 from consumer import Consumer
 from harness import Supervisor, effects_of, run_status, running_supervisor, start_run, wait_for_end, wait_until
 from streamworkers.admin import runs as operations
+from streamworkers.admin.queues import pause_queue, resume_queue
 from streamworkers.audit.seals import seal_ended
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
@@ -343,6 +344,12 @@ def _kill(patient: Patient) -> None:
     forget_process(patient.connection, "host-7-abc")
 
 
+def _pause_the_queue(patient: Patient) -> None:
+    patient.start("A")
+    patient.pretend_to_serve()
+    pause_queue(patient.connection, patient.streams, "tests", "a test")
+
+
 FAULTS: dict[str, Callable[[Patient], None]] = {
     "leaked_key": _leak_a_lease,
     "audit_unsealed": _hold_sealing_up,
@@ -359,6 +366,7 @@ FAULTS: dict[str, Callable[[Patient], None]] = {
     "bot_without_updates": _turn_the_bot_away,
     "dead_consumer": _leave_a_consumer,
     "old_items": _let_an_item_wait,
+    "paused_queue": _pause_the_queue,
     "overdue_delayed": _stop_promoting,
     "missing_group": _lose_the_group,
     "stranded_items": _strand,
@@ -391,6 +399,7 @@ BY_HAND: dict[str, Callable[[Patient], object]] = {
     "undecided_item": _start_a_worker,
     "unread_queue": Patient.pretend_to_serve,
     "drained_queue": Patient.pretend_to_serve,
+    "paused_queue": lambda patient: resume_queue(patient.connection, patient.streams, "tests"),
     "old_items": lambda patient: patient.consumer.work(),
     "failure_rate": lambda patient: patient.connection.execute("UPDATE runs SET completed_at = now() - interval '2 d'"),
     "stale_run": lambda patient: patient.connection.execute("UPDATE runs SET stale_count = 1"),

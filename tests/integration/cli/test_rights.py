@@ -130,6 +130,9 @@ _COMMANDS: list[tuple[str, str, int]] = [
     ("viewer", "jobs stubs", 0),
     ("viewer", "jobs list", 0),
     ("viewer", "limits list", 0),
+    ("operator", "queues pause bench --reason tests", 0),
+    ("viewer", "queues list", 0),
+    ("operator", "queues resume bench", 0),
     ("viewer", "jobs show ledger_entry", 0),
     ("operator", "schedules install-defaults", 0),
     ("operator", "schedules add job --job noop --symbols A --cron @daily", 0),
@@ -363,14 +366,14 @@ def test_the_api_answers_with_the_rights_of_a_worker(
 
 def _scrape_without_rights(users: Users, connection: Connection, supervisor: Service, scheduler: Service) -> None:
     """Take a right that only scrapes need, scrape, and give it back: the fault stands until the next scrape."""
-    users.change("worker", "-xrange")
+    users.change("worker", "-xlen")
     connection.execute("REVOKE SELECT ON daily_patterns FROM streamworkers_app")
     assert _scrape_faults(supervisor) == {("redis", "rejected"): 1}
     assert _scrape_faults(scheduler) == {("postgresql", "rejected"): 1}
-    for process, named in ((supervisor, "'xrange'"), (scheduler, "table daily_patterns")):
+    for process, named in ((supervisor, "'xlen'"), (scheduler, "table daily_patterns")):
         assert [named in line and "collector " in line for line in _denials(process)] == [True]
         assert _is_ready(process)
-    users.change("worker", "+xrange")
+    users.change("worker", "+xlen")
     connection.execute("GRANT SELECT ON daily_patterns TO streamworkers_app")
 
 
@@ -384,7 +387,7 @@ def _wait_for_the_doctor(run_as: As) -> None:
 
     wait_until(is_found, 60, "the doctor knows the scrapes without a right")
     assert re.search("^collector postgresql cannot read metrics since .* denied for table daily_patterns", found[0])
-    assert re.search("^collector queues cannot read metrics since .* UTC: Redis rejects: .*'xrange'", found[1])
+    assert re.search("^collector queues cannot read metrics since .* UTC: Redis rejects: .*'xlen'", found[1])
 
 
 def _leave_an_entry(run_as: As, users: Users) -> str:
