@@ -110,7 +110,7 @@ def _totals() -> Panel:
         stat_field("took too long", any_needs_a_look()),
         stat_field("windows open", any_needs_a_look()),
     )
-    look = Look(unit="short", decimals=0, columns=columns, no_value="not looked at yet")
+    look = Look(unit="short", decimals=0, columns=columns, no_value="none yet")
     return stat(about, [sql(_TOTALS)], look, Size(24, 4))
 
 

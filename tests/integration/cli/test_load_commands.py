@@ -100,7 +100,7 @@ def test_a_long_load_says_what_it_takes_and_offers_the_newest_days(
     assert calls <= 6
     # In what is listed a run of many symbols is a line, and says when it is done.
     assert "alone take" in cli("load", "--symbols", ",".join(symbols), "--years", "2").out
-    listed = [cli("runs", "list").out, cli("runs", "show", "3").out, cli("status").out]
+    listed = [cli("runs", "list").out, cli("runs", "show", "3").out]
     assert max(len(line) for text in listed for line in text.splitlines()) < 300
     assert "  done       about " in listed[1]
     assert ", 400 calls left" in listed[1]

@@ -173,7 +173,8 @@ def test_a_request_for_three_timeframes_has_closed_weeks_alone(
     consumer.work_until_empty("load")
     found = counts(connection)
     assert found["day"] == dict.fromkeys(symbols, _sessions_of(7))
-    assert found["week"] == dict.fromkeys(symbols, 1)
+    # From the close of a Friday until midnight, two weeks that have closed lie within seven days.
+    assert {name: count in (1, 2) for name, count in found["week"].items()} == dict.fromkeys(symbols, True)
     assert all(4 * _sessions_of(7) <= count <= 7 * (_sessions_of(7) + 1) for count in found["hour"].values())
 
 
