@@ -6,10 +6,9 @@ import click
 
 from streamworkers.cli.as_of import as_of_option, note_earlier_as_of
 from streamworkers.cli.run_target import require_fitting_target
-from streamworkers.cli.session import Session, json_option, parse_parameters, parse_words, print_json, timeout_option
+from streamworkers.cli.session import Session, json_option, parse_parameters, parse_words, timeout_option
 from streamworkers.cli.unknown_symbols import warn_of_unknown_symbols
-from streamworkers.cli.waiting import summarize_run, wait_for_run, warn_without_workers
-from streamworkers.engine.redis.lanes import describe_lane
+from streamworkers.cli.waiting import announce_run, wait_for_run
 from streamworkers.engine.registry import installed_jobs
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.as_of import parse_as_of
@@ -63,12 +62,7 @@ def trigger(
         warn_of_unknown_symbols(connection, registry[run.job], keys or ())
         if wait:
             return wait_for_run(connection, run, timeout=timeout, as_json=as_json, streams=streams)
-        warn_without_workers(streams, run.queue)
-        if as_json:
-            print_json(summarize_run(connection, run))
-        else:
-            click.echo(f"run {run.id}: {run.item_count} items of {run.job} in {describe_lane(run.queue)}")
-            click.echo(f"watch it: streamworkers runs watch {run.id}")
+        announce_run(connection, streams, run, None, as_json=as_json)
     return 0
 
 

@@ -201,7 +201,9 @@ class DeliveryCalls(Outside[UUID, str | None]):
         text = f"Nothing is sent to {ended.name} ({ended.channel}) any more: {reason}"
         key = f"endpoint_off:{ended.id}:{datetime.now(UTC).date()}"
         data = {"endpoint": ended.name, "channel": ended.channel}
-        notify(connection, ended.user_id, text, dedup_key=key, type="endpoint_off", priority="high", data=data)
+        # The receivers of runs' webhooks are those of many: what happens to one is no business of the others.
+        if ended.user_id != RUN_WEBHOOKS:
+            notify(connection, ended.user_id, text, dedup_key=key, type="endpoint_off", priority="high", data=data)
 
     def _release(self, thing: UUID) -> None:
         with suppress(RedisUnavailableError):
