@@ -5,26 +5,28 @@ from streamworkers.database import Connection, fetch_value
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.names import find_name_error
 
-# Names that begin with - are those of the pool itself, such as the owner of the webhooks of runs.
-_SELECT = "SELECT id FROM users WHERE NOT starts_with(id, '-')"
+# A row of the migrations that owns the webhooks of runs; triggers use it too. It is nobody: who asks for it, or for all
+# users, does not find it.
+RUN_WEBHOOKS = "-run-webhooks"
+SELECT_USERS = f"SELECT id FROM users WHERE id <> '{RUN_WEBHOOKS}'"  # noqa: S608  # a constant
 
 
 def lock_user(connection: Connection, actor: Actor) -> None:
     """Lock the row of the actor's user, so that their changes come one after the other. Raises UnknownNameError."""
-    if fetch_value(connection, "SELECT id FROM users WHERE id = %s FOR NO KEY UPDATE", (actor.user,)) is None:
+    if fetch_value(connection, SELECT_USERS + " AND id = %s FOR NO KEY UPDATE", (actor.user,)) is None:
         require_user(connection, actor.user)
 
 
 def require_user(connection: Connection, user: str) -> None:
     """Raise UnknownNameError if there is no such user."""
-    if fetch_value(connection, "SELECT id FROM users WHERE id = %s", (user,)) is None:
-        known = connection.execute(_SELECT + " ORDER BY id LIMIT 1000")
+    if fetch_value(connection, SELECT_USERS + " AND id = %s", (user,)) is None:
+        known = connection.execute(SELECT_USERS + " ORDER BY id LIMIT 1000")
         raise UnknownNameError("user", user, (found for (found,) in known))
 
 
 def list_users_with_prefix(connection: Connection, prefix: str, limit: int) -> list[str]:
     """Return at most `limit` users whose names begin with a prefix, in alphabetical order."""
-    query = _SELECT + " AND starts_with(id, %s) ORDER BY id LIMIT %s"
+    query = SELECT_USERS + " AND starts_with(id, %s) ORDER BY id LIMIT %s"
     rows = connection.execute(query, (prefix, limit))
     return [user for (user,) in rows]
 

@@ -20,10 +20,13 @@ _RUN = """
         r.schedule, r.scheduled_for, o.owner AS "user", coalesce(r.submit_key, r.idempotency_key) AS key,
         r.created_at, r.prepared_at, r.started_at, r.completed_at, r.reason, r.last_event, r.start_at,
         r.is_waiting AND r.status = 'PENDING' AS is_waiting,
-        ARRAY(SELECT awaited_id FROM run_dependencies WHERE run_id = r.id ORDER BY awaited_id) AS "after",
-        (SELECT min(needs) FROM run_dependencies WHERE run_id = r.id) AS after_when{more}
+        coalesce(d.awaited, '{{}}') AS "after", d.needs AS after_when{more}
     FROM {source} r CROSS JOIN LATERAL (
         SELECT (SELECT id FROM users WHERE id = r.requested_by AND id <> 'local') AS owner) o
+    CROSS JOIN LATERAL (
+        -- A run that has waited is not prepared, or was ready at a moment: the others are not looked up.
+        SELECT array_agg(awaited_id ORDER BY awaited_id) AS awaited, min(needs) AS needs FROM run_dependencies
+        WHERE run_id = r.id AND (r.prepared_at IS NULL OR r.ready_at IS NOT NULL)) d
     WHERE (%(viewer)s::text IS NULL OR o.owner IS NULL OR o.owner = %(viewer)s)"""
 # Only what is asked for stands in the statement, so that the planner sees which index serves it.
 _CONDITIONS = {

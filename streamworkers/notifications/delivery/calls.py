@@ -40,10 +40,10 @@ from streamworkers.notifications.store.sending import (
     record_reply,
     turn_off_endpoint,
 )
+from streamworkers.users import RUN_WEBHOOKS
 
 log = structlog.get_logger()
 _USER_WINDOW_SECONDS = 60.0
-RUN_WEBHOOKS = "-run-webhooks"  # whose endpoints they are; a trigger of `runs` uses it too
 
 
 class Limited(Protocol):

@@ -6,7 +6,7 @@ from typing import Any
 from streamworkers.actor import LOCAL, Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection, fetch_rows
-from streamworkers.users import add_user, lock_user, require_new_user
+from streamworkers.users import RUN_WEBHOOKS, add_user, lock_user, require_new_user
 
 DISABLED = "the user is disabled"
 
@@ -15,7 +15,7 @@ SELECT u.id AS user, u.created_at, u.disabled_at,
        (SELECT count(*) FROM endpoints e
         WHERE e.user_id = u.id AND e.verified_at IS NOT NULL AND e.off_at IS NULL) AS endpoints,
        (SELECT count(*) FROM alerts a WHERE a.user_id = u.id AND a.removed_at IS NULL) AS alerts
-FROM users u WHERE NOT starts_with(u.id, '-') ORDER BY u.id"""
+FROM users u WHERE u.id <> %s ORDER BY u.id"""
 
 _SUPPRESS = """
 UPDATE deliveries SET state = 'suppressed', reason = %s
@@ -33,7 +33,7 @@ def register_user(connection: Connection, user: str, actor: Actor = LOCAL) -> bo
 
 def list_users(connection: Connection) -> list[dict[str, Any]]:
     """All users by name, each with the numbers of endpoints that are on and of alerts."""
-    return fetch_rows(connection, _LIST)
+    return fetch_rows(connection, _LIST, (RUN_WEBHOOKS,))
 
 
 def disable_user(connection: Connection, user: str, actor: Actor = LOCAL) -> bool:

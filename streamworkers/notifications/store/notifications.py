@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from streamworkers.database import Connection, fetch_rows, fetch_value
 from streamworkers.notifications.notification import Notification
+from streamworkers.users import SELECT_USERS
 
 _FIND = """
 SELECT id, user_id, type, dedup_key, priority, group_key, data, created_at, expires_at FROM notifications"""
@@ -70,7 +71,7 @@ def reject_events(connection: Connection, rejected: Sequence[RejectedEvent]) -> 
 
 def find_known_users(connection: Connection, users: Sequence[str]) -> set[str]:
     """Those of the users who exist; their rows are kept to the end of the transaction."""
-    found = connection.execute("SELECT id FROM users WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", (list(users),))
+    found = connection.execute(SELECT_USERS + " AND id = ANY(%s) ORDER BY id FOR KEY SHARE", (list(users),))
     return {user for (user,) in found}
 
 

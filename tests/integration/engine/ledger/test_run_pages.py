@@ -53,7 +53,7 @@ def _blocks(connection: Connection, wanted: dict[str, Any]) -> int:
     "wanted", [{}, {"status": "COMPLETED"}, {"job": "job1"}, {"schedule": "often"}, {"before_id": 10}, *_RARE.values()]
 )
 def test_a_page_reads_few_blocks(filled: Connection, wanted: dict[str, Any]) -> None:
-    assert _blocks(filled, wanted) < 300
+    assert _blocks(filled, wanted) < 150
 
 
 @pytest.mark.parametrize("index", _RARE)

@@ -16,7 +16,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.engine.services.preparer import Preparer
 from streamworkers.errors import BadInputError
-from streamworkers.notifications.delivery.calls import RUN_WEBHOOKS
+from streamworkers.users import RUN_WEBHOOKS
 from submitting import install_jobs, load, make_preparer, submit
 
 HOOK = {"url": "https://example.com/hooks/1?x=2", "secrets": ["env:HOOK_SECRET"]}
