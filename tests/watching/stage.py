@@ -156,7 +156,8 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     stage.leaving.callback(client.close)
     stage.leaving.callback(client.config_set, "maxmemory", 0)
     slow_items = [f"S{number}" for number in range(300)]
-    while not stage.prometheus.query("sum(streamworkers_requeue_duration_seconds_count) > 0"):
+    # A rise, which a count from before the first scrape is not.
+    while not stage.prometheus.query("sum(increase(streamworkers_requeue_duration_seconds_count[1h])) > 0"):
         # A worker that is killed between two batches leaves no entries to requeue.
         slow = start("ledger_entry", *slow_items, parameters={"milliseconds": 20.0})
         wait_until(lambda run=slow: count_items(connection, run).get("completed", 0) > 50, 60, "workers are at work")  # type: ignore[misc]
