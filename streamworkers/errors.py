@@ -106,6 +106,10 @@ class KeyConflictError(BadInputError):
     """An idempotency key belongs to a run of another request; the message names what differs."""
 
 
+class QueuePauseError(BadInputError):
+    """A queue is paused already, or one that is to go on is not paused."""
+
+
 class ServiceUnreachableError(StreamworkersError):
     """Redis or PostgreSQL cannot be used, or its URL is not set; `store` is None where there is none to ask."""
 

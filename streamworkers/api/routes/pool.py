@@ -1,4 +1,4 @@
-"""Routes about the pool: its queues, its workers, and its other processes."""
+"""Routes about the processes of the pool: its workers, and all others."""
 
 from datetime import datetime
 from typing import Any
@@ -7,27 +7,8 @@ import msgspec
 
 from streamworkers.api.call import ApiAnswer, ApiCall
 from streamworkers.api.operation import Operation
-from streamworkers.engine.ledger import reports
 from streamworkers.engine.ledger.processes import read_processes
-from streamworkers.engine.redis.inspector import sum_backlogs
-from streamworkers.engine.redis.lanes import lanes_of, list_queues_of
-
-
-class QueueView(msgspec.Struct):
-    """A queue: its entries by where they are, its dead items, and the age of its oldest entry in seconds."""
-
-    name: str
-    waiting: int
-    pending: int
-    delayed: int
-    dead: int
-    oldest_seconds: float
-
-
-class QueueList(msgspec.Struct):
-    """The queues that have entries or dead items, by name."""
-
-    queues: list[QueueView]
+from streamworkers.engine.redis.lanes import list_queues_of
 
 
 class SupervisorView(msgspec.Struct):
@@ -61,20 +42,6 @@ class WorkerList(msgspec.Struct):
     processes: list[ProcessView]
 
 
-def _list_queues(call: ApiCall) -> ApiAnswer:
-    """List the queues with their backlogs."""
-    inspector = call.service.streams.inspector
-    dead = reports.count_dead_by_queue(call.connection)
-    rows = []
-    for name in sorted({*list_queues_of(inspector.list_queues()), *dead}):
-        lanes = inspector.read_lanes(lanes_of(name))
-        backlog = sum_backlogs(each for each, _ in lanes.values())
-        places = {"waiting": backlog.waiting, "pending": backlog.pending, "delayed": backlog.delayed}
-        age = round(max(each for _, each in lanes.values()), 3)
-        rows.append({"name": name, **places, "dead": dead.get(name, 0), "oldest_seconds": age})
-    return ApiAnswer({"queues": rows})
-
-
 def _list_workers(call: ApiCall) -> ApiAnswer:
     """List supervisors with their workers, and all processes with their heartbeats."""
     supervisors = [
@@ -93,6 +60,5 @@ def _list_workers(call: ApiCall) -> ApiAnswer:
 
 
 POOL_OPERATIONS = (
-    Operation("GET", "/queues", "List queues", _list_queues, QueueList, object_type="queue"),
     Operation("GET", "/workers", "List workers and processes", _list_workers, WorkerList, object_type="process"),
 )

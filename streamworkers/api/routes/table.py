@@ -14,6 +14,7 @@ from streamworkers.api.routes.notify import NOTIFY_OPERATIONS
 from streamworkers.api.routes.old_jobs import OLD_JOB_OPERATIONS
 from streamworkers.api.routes.pool import POOL_OPERATIONS
 from streamworkers.api.routes.preferences import PREFERENCE_OPERATIONS
+from streamworkers.api.routes.queues import QUEUE_OPERATIONS
 from streamworkers.api.routes.run_lists import RUN_LIST_OPERATIONS
 from streamworkers.api.routes.runs import RUN_OPERATIONS
 from streamworkers.api.routes.schedule_times import SCHEDULE_TIME_OPERATIONS
@@ -38,6 +39,7 @@ OPERATIONS = (
     *PREFERENCE_OPERATIONS,
     *MARKET_OPERATIONS,
     *POOL_OPERATIONS,
+    *QUEUE_OPERATIONS,
     *WORKER_OPERATIONS,
     *TOKEN_OPERATIONS,
     *ADMIN_OPERATIONS,

@@ -10,7 +10,7 @@ from api_stage import ApiStage
 from streamworkers.actor import Actor
 from streamworkers.alerts.alert_text import parse_alert_text
 from streamworkers.alerts.store.changes import add_alert
-from streamworkers.api.routes import alert_types, market, notifications, pool
+from streamworkers.api.routes import alert_types, market, notifications, pool, queues
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.rules.market_vocabulary import MarketVocabulary
 
@@ -121,7 +121,9 @@ def test_a_series_that_cannot_be_is_rejected(api: ApiStage, query: str, message:
 
 
 def test_queues_and_workers_are_listed(api: ApiStage) -> None:
-    assert msgspec.convert(api.get("/api/v1/queues"), pool.QueueList).queues == []
+    found_queues = msgspec.convert(api.get("/api/v1/queues"), queues.QueueList).queues
+    assert {"tests", "analysis"} <= {each.name for each in found_queues}
+    assert {(each.waiting, each.pending, each.dead) for each in found_queues} == {(0, 0, 0)}
     api.connection.execute(
         "INSERT INTO processes (id, kind, host, pid, version) VALUES ('one', 'api', 'here', 1, '0.2.0')"
     )
