@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy
 import psutil
 import psycopg
 from misbehaviour import EXECUTE, SAVE, find_leftovers
@@ -27,7 +26,6 @@ from streamworkers.database import Connection
 from streamworkers.engine.job import Context, ItemKind, Job, JobCounter, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Failed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, PermanentError
-from streamworkers.jobs.load_ohlcv import LoadOhlcv
 
 
 class Noop(Job[JobParameters]):
@@ -438,6 +436,8 @@ class Computing(LedgerEntry):
                     with ProcessPoolExecutor(2) as executor:
                         assert list(executor.map(math.sqrt, [4.0, 9.0])) == [2.0, 3.0]
                 case "RANDOM":
+                    import numpy  # loaded already where the product's jobs are; others need not wait for it
+
                     result = {"python": random.random(), "numpy": float(numpy.random.random())}
                 case "GROW":
                     grown = bytearray(os.urandom(1) * 300_000_000)
@@ -458,12 +458,3 @@ def _square_in(method: str) -> None:
     process.start()
     process.join()
     assert process.exitcode == 0
-
-
-class LoadingApart(LoadOhlcv):
-    """Loads bars, but lets the items of a symbol go to different workers."""
-
-    name: ClassVar[str] = "loading_apart"
-    queue: ClassVar[str] = "apart"
-    first_queue: ClassVar[str | None] = None
-    keeps_keys_together: ClassVar[bool] = False
