@@ -51,7 +51,7 @@ BEGIN
         REVOKE UPDATE, DELETE ON alert_versions, audit_log, audit_seals FROM streamworkers_app;
         GRANT EXECUTE ON FUNCTION ensure_run_items_partition(date), ensure_ohlcv_1min_partition(timestamptz),
             drop_run_items_partition(date), canonical_json(jsonb), canonical_request(jsonb), canonical_requests(jsonb),
-            canonical_start(jsonb), list_awaited(jsonb), webhook_address(jsonb),
+            canonical_start(jsonb), list_awaited(jsonb), webhook_address(jsonb), find_webhook_error(jsonb), keep_webhook_endpoint(jsonb),
             request_differences(jsonb, jsonb), submit_runs(jsonb), submit_run(jsonb), schedule_progress(timestamptz),
             evening(timestamptz, time), cancel_run(bigint), cancel_client_run(bigint), find_without_bars(text[]),
             find_near_symbol(text), describe_without_bars(text[]) TO streamworkers_app;

@@ -110,6 +110,7 @@ READERS = {
     "streamworkers/alerts/store/": "the series that alerts are about, and what changed in them",
     "streamworkers/notifications/store/": "alerts of users, events that become notifications, items, linked chats",
     "streamworkers/engine/ledger/run_pages.py": "the users who exist",
+    "streamworkers/engine/ledger/webhooks.py": "the call of a run's webhook",
     "streamworkers/testing/": "what a test asserts of the ledger",
     "scheduler/status.py": "the time of a run, for its status hash",
 }

@@ -40,6 +40,7 @@ ACTIONS = {
     "queues resume": "queue.resume",
     "runs cancel": "run.cancel",
     "runs retry": "run.retry",
+    "runs retry-webhook": "run.webhook_retry",
     "schedules add": "schedule.create",
     "schedules backfill": "backfill.create",
     "schedules edit": "schedule.change",

@@ -1,4 +1,4 @@
-"""When a run starts and who is called at its end: the options that say so, and how both stand, in words."""
+"""When a run starts and who is called at its end: the options that say so, and what it waits for, in words."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from streamworkers.alerts.duration import parse_duration
+from streamworkers.cli.run_webhooks import WEBHOOK_OPTIONS, read_webhook
 from streamworkers.engine.job import RunRequest
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.moments import show_moment_there
@@ -36,13 +37,7 @@ _OPTIONS = (
         help="How it must end: COMPLETED, or in any state. If it ends otherwise, this run is cancelled.  [default:"
         " completed]",
     ),
-    click.option("--webhook", metavar="URL", help="Call this URL once the run has ended; env:NAME, if it is a secret."),
-    click.option(
-        "--webhook-secret",
-        multiple=True,
-        metavar="env:NAME",
-        help="The variable of the workers with the secret that signs the call; repeatable.",
-    ),
+    *WEBHOOK_OPTIONS,
 )
 
 
@@ -60,28 +55,11 @@ def start_later(request: RunRequest, options: Mapping[str, Any]) -> RunRequest:
         raise BadInputError("--in with --key means another time at each repetition: name the time with --at")
     if options["after_when"] is not None and not after:
         raise BadInputError("--after-when says how the run of --after must end: name both")
-    url, secrets = options["webhook"], options["webhook_secret"]
-    if (url is None) != (not secrets):
-        raise BadInputError("--webhook is signed with --webhook-secret: name both")
+    webhook = read_webhook(options["webhook"], options["webhook_secret"])
     start_at = parse_time_in_zone(at, EXCHANGE_ZONE) if at is not None else None
     if delay is not None:
         start_at = datetime.now(UTC) + parse_duration(delay)
-    webhook = None if url is None else {"url": url, "secrets": list(secrets)}
     return replace(request, start_at=start_at, after=after, after_when=options["after_when"], webhook=webhook)
-
-
-def describe_webhook(row: Mapping[str, Any]) -> str | None:
-    """How the call of a run's webhook stands, by its row as `read_run` returns it; None without a webhook."""
-    if not row["has_webhook"]:
-        return None
-    call = row["webhook_call"]
-    if call is None:
-        ended = row["status"] not in ("PENDING", "RUNNING")
-        return "its record is removed" if ended else "is called when the run has ended"
-    if call["state"] == "sent":
-        return f"sent at {call['sent_at']} as {call['id']}"
-    reason = f": {call['reason']}" if call["reason"] else ""
-    return f"{call['state']} after {call['attempts']} attempts{reason} ({call['id']})"
 
 
 def describe_wait(row: Mapping[str, Any]) -> str | None:

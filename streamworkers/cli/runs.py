@@ -29,6 +29,7 @@ from streamworkers.cli.waiting import (
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.market.calendar.moments import show_bar_time
+from streamworkers.notifications.store.run_webhooks import reopen_webhook_call
 from streamworkers.schedules.reports import tick_counts
 
 _STATES = ["PENDING", "RUNNING", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"]
@@ -150,6 +151,23 @@ def cancel(run_id: int) -> None:
     with session.database() as connection, session.streams() as streams:
         count = admin.cancel(connection, streams, run_id)
     click.echo(f"run {run_id} cancelled with {count} items open")
+
+
+@runs.command("retry-webhook", short_help="Call the webhook of a run again.")
+@run_argument
+@json_option
+def retry_webhook(run_id: int, as_json: bool) -> None:
+    """Send the call of a run's webhook again, with the id that it had and all its attempts.
+
+    It has to be dead, held or suppressed. A receiver that was switched off by its answer 410 is on again.
+    """
+    with Session.open().database() as connection:
+        admin.require_run(connection, run_id)
+        webhook_id = reopen_webhook_call(connection, run_id)
+    if as_json:
+        print_json({"run_id": run_id, "webhook_id": webhook_id})
+    else:
+        click.echo(f"run {run_id}: its webhook is called again, as {webhook_id}")
 
 
 @runs.command()

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from streamworkers.cli.run_webhooks import WEBHOOK_OPTIONS, read_webhook
 from streamworkers.cli.session import F, parse_parameters
 from streamworkers.errors import BadInputError
 from streamworkers.schedules.definition import EVENTS
@@ -25,6 +26,7 @@ _LIMITS: Options = [
         metavar="[high|normal|low]",
         help="Whether its runs go before others of their queue.  [default: normal; low for more than 10,000 items]",
     ),
+    *WEBHOOK_OPTIONS,
     click.option("--user-id", help="The user that owns the schedule."),
 ]
 _OPTIONS: Options = [
@@ -88,6 +90,7 @@ def collect_fields(options: dict[str, Any]) -> dict[str, Any]:
     """The fields of a definition that were given on the command line."""
     universe, symbols, parameters = options.pop("universe"), options.pop("symbols"), options.pop("parameters")
     every = options.pop("every", None)
+    options["webhook"] = read_webhook(options.pop("webhook", None), options.pop("webhook_secret", ()))
     fields = {name: value for name, value in options.items() if value is not None}
     if every is not None:
         if "cron" in fields:

@@ -27,7 +27,7 @@ def to_json(schedule: Schedule, last: dict[str, Any], problem: ScheduleProblem |
     fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
     fields |= {"name": schedule.name, "timezone": "UTC", "enabled": False}
     if definition is not None:
-        fields = definition.model_dump(mode="json")
+        fields = definition.show()
     return {
         "id": schedule.id,
         **fields,

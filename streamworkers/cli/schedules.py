@@ -41,6 +41,7 @@ _CLEARABLE = (
     "max_run_seconds",
     "done_by",
     "priority",
+    "webhook",
     "ends_at",
 )
 

@@ -10,7 +10,8 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from streamworkers.cli.run_starts import describe_wait, describe_webhook
+from streamworkers.cli.run_starts import describe_wait
+from streamworkers.cli.run_webhooks import describe_webhook
 from streamworkers.cli.session import cut_text, messages, print_json
 from streamworkers.config import load_settings
 from streamworkers.database import Connection
@@ -237,7 +238,7 @@ def _print_preparation(summary: dict[str, Any]) -> None:
     """Print why a run ended without items, or that it has none yet."""
     if summary["reason"]:
         click.echo(f"  reason     {summary['reason']}")
-    if webhook := describe_webhook(summary):
+    if webhook := describe_webhook(summary["webhook"]):
         click.echo(f"  webhook    {webhook}")
     if waits := describe_wait(summary):
         click.echo(f"  waits      {waits}")

@@ -25,7 +25,9 @@ class RunState:
     """A run when it was read; its counts are there when it has ended, `reason` if it ended without items.
 
     A run that `is_waiting` starts not before `start_at`, and not before the runs `after` ended as `after_when` says.
-    `last_event` is the number of its newest event: who has read it follows the run behind that.
+    `last_event` is the number of its newest event: who has read it follows the run behind that. `webhook` says where
+    the run calls at its end (`url`, of which only the host is shown), and how the newest call stands (`state`,
+    `attempts`, `reason`, `id`, `sent_at`).
     """
 
     id: int
@@ -52,6 +54,7 @@ class RunState:
     is_waiting: bool = False
     after: Sequence[int] = ()
     after_when: Literal["completed", "ended"] | None = None
+    webhook: dict[str, Any] | None = None
 
     @property
     def is_open(self) -> bool:

@@ -16,7 +16,7 @@ _SUBMIT = "SELECT id, run_id::text, is_new, warnings FROM submit_runs(%s::text::
 _RUN_COLUMNS = """
     id, run_id::text, job, status, item_count, completed_count, failed_count, cancelled_count, key, "user", created_at,
     prepared_at, started_at, completed_at, reason, target, timeframe, as_of, parameters, last_event, start_at,
-    is_waiting, "after", after_when
+    is_waiting, "after", after_when, webhook
 """
 _RUN = f"SELECT {_RUN_COLUMNS} FROM client_runs WHERE id = %s"  # noqa: S608  # constants
 _RUNS = f"""

@@ -466,7 +466,8 @@ _TABLE = (
         severity=WARNING,
         look=notification_checks.find_troubled_deliveries,
         meaning="deliveries of the last 24 hours are dead, or are held because nobody knows whether they were sent",
-        by_hand="correct what the reason names, then `streamworkers notifications retry NOTIFICATION`",
+        by_hand="correct what the reason names, then `streamworkers notifications retry NOTIFICATION`; if it names a"
+        " run, `streamworkers runs retry-webhook RUN`",
         alert="StreamworkersDeliveriesDead",
     ),
     Check(

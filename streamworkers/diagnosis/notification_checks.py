@@ -32,6 +32,7 @@ def find_troubled_deliveries(snapshot: Snapshot) -> Iterator[Finding]:
     for each in snapshot.troubled_deliveries:
         what = f"{each.number} {each.state} since {each.since:%Y-%m-%d %H:%M} UTC; the newest: {each.reason}"
         which = "" if each.notification is None else f"; of notification {each.notification}"
+        which = which if each.ended_run is None else f"; of run {each.ended_run}"
         yield Finding(f"channel {each.channel or '(none)'}", what + which)
 
 

@@ -160,12 +160,16 @@ def record_run(connection: Connection, registry: Registry, request: RunRequest) 
 
     After the commit `finish_enqueue` adds the entries, or else the reconciler does. Of an idempotency key that is taken
     it returns the run, whatever that run's request was. What a job's `prepare` does to the session is undone, if
-    need be by the caller's rollback. Raises UnknownNameError and BadInputError as `enqueue` does.
+    need be by the caller's rollback. A webhook is taken as it is: that of a schedule was checked when it was stored.
+    Raises UnknownNameError and BadInputError as `enqueue` does.
     """
     job = registry[request.job]
-    prepared = prepare_request(connection, job, request)
+    prepared = prepare_request(connection, job, replace(request, webhook=None))
     if has_own_prepare(job):
         reset_session(connection)
+    if request.webhook is not None:
+        ledger.keep_webhook_endpoint(connection, request.webhook)
+        prepared = replace(prepared, webhook=request.webhook)
     return _record(connection, registry, prepared, None)
 
 

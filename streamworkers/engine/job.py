@@ -101,7 +101,7 @@ class RunRequest:
     With several `timeframes` each symbol is an item in each of them, and the run itself has none. `note` says why a
     prepared run has no items. A run that `goes_first` uses the job's `first_queue`. A run that starts later, not before
     `start_at` and not before the runs `after` have ended as `after_when` says, can only be submitted. So can one with a
-    `webhook`, the `url` and the `secrets` of a call at its end.
+    `webhook`, the `url` and the `secrets` of a call at its end, unless a schedule makes it.
     Runs of priority `high` come before `normal` ones, and these before `low` ones; without a `priority` a run of more
     than 10,000 items is low.
     """

@@ -22,6 +22,7 @@ from streamworkers.schedules.deadline import parse_done_by
 from streamworkers.schedules.name_rule import SCHEDULE_NAME, SCHEDULE_NAME_IN_WORDS
 from streamworkers.schedules.planner import CatchUp, Policy
 from streamworkers.schedules.timing import Timing, zone_named
+from streamworkers.schedules.webhooks import WEBHOOK_FORM, hide_webhook_url
 from streamworkers.schedules.written_times import parse_end_of_period
 
 EVENTS = (DATA_LOAD_COMPLETE,)
@@ -76,11 +77,12 @@ class ScheduleDefinition(BaseModel):
     max_run_seconds: int | None = Field(None, ge=1, le=_MOST_SECONDS)
     done_by: str | None = None
     priority: Priority | None = None
+    webhook: dict[str, Any] | None = None
     user_id: str | None = Field(None, max_length=200)
 
-    @field_validator("parameters")
+    @field_validator("parameters", "webhook")
     @classmethod
-    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _is_json(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -110,10 +112,16 @@ class ScheduleDefinition(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             # A key of a mapping that breaks a rule is followed by a mark of the validator's own.
+            if first["loc"][:1] == ("webhook",):  # its value may be a secret
+                raise BadInputError(f"schedule {str(fields.get('name'))[:80]!r}: {WEBHOOK_FORM}") from None
             place = ".".join(str(part) for part in first["loc"] if part != "[key]") or "it"
             rule = word_rule(first, cls.model_fields, {SCHEDULE_NAME: SCHEDULE_NAME_IN_WORDS})
             value = "" if first["type"] == "missing" else f" {str(first['input'])[:120]!r}"
             raise BadInputError(f"schedule {str(fields.get('name'))[:80]!r}: {place}{value}: {rule}") from None
+
+    def show(self, *, exclude_none: bool = False) -> dict[str, Any]:
+        """Return the fields as they may be shown, as JSON: of the webhook's URL, which can be a secret, the host."""
+        return hide_webhook_url(self.model_dump(mode="json", exclude_none=exclude_none))
 
     @cached_property
     def timing(self) -> Timing | None:

@@ -75,6 +75,7 @@ def record_scheduled_run(
         as_of=changes.as_of,
         parameters=definition.parameters | changes.parameters,
         priority=definition.priority,
+        webhook=definition.webhook,
         idempotency_key=changes.idempotency_key,
         origin=origin,
     )
@@ -124,6 +125,7 @@ def describe_runs(definition: ScheduleDefinition, changes: Changes = AS_SCHEDULE
         "parameters": definition.parameters | changes.parameters,
         "timeframe": changes.timeframe or definition.timeframe,
         "priority": definition.priority,
+        "webhook": definition.webhook,
         **_choose_target(definition, changes),
     }
     return {name: value for name, value in request.items() if value is not None}

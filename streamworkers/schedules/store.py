@@ -17,6 +17,7 @@ from streamworkers.schedules import timings
 from streamworkers.schedules.cursor import Cursor
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.next_tick import NextTick, plan_first, plan_retry
+from streamworkers.schedules.webhooks import require_webhook
 from streamworkers.users import require_new_user
 
 _FIELDS = tuple(ScheduleDefinition.model_fields)
@@ -102,12 +103,13 @@ def save_schedule(
 ) -> None:
     """Insert a schedule, or replace the one named `old_name`, and plan its next tick.
 
-    Raises BadInputError for a name that is taken, a user who cannot be and a circle of `after`, UnknownNameError for an
-    unknown `after`.
+    Raises BadInputError for a name that is taken, a user or webhook that cannot be and a circle of `after`,
+    UnknownNameError for an unknown `after`.
     """
     values = _to_row(definition)
     if definition.user_id is not None:
         require_new_user(connection, definition.user_id)
+    require_webhook(connection, definition.name, definition.webhook)
     with connection.transaction():
         lock_edits(connection)
         if definition.name != old_name and find_schedule(connection, definition.name) is not None:
@@ -166,7 +168,7 @@ def _record(
     after: ScheduleDefinition | None,
 ) -> None:
     definitions = (before.definition if before is not None else None, after)
-    shown = [None if each is None else each.model_dump(mode="json", exclude_none=True) for each in definitions]
+    shown = [None if each is None else each.show(exclude_none=True) for each in definitions]
     record_change(connection, actor, AuditChange(action, "schedule", name, shown[0], shown[1]))
 
 
@@ -270,6 +272,7 @@ def _to_row(definition: ScheduleDefinition) -> dict[str, Any]:
     values = definition.model_dump()
     values["target"] = Jsonb(definition.target.model_dump(exclude_none=True)) if definition.target else None
     values["parameters"] = Jsonb(definition.parameters)
+    values["webhook"] = definition.webhook and Jsonb(definition.webhook)
     return values
 
 

@@ -24,6 +24,9 @@ from streamworkers.engine.registry import Registry
 from streamworkers.errors import MigrationError
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.migrations import create_roles
+from streamworkers.notifications.store.run_webhooks import reopen_webhook_call
+from streamworkers.schedules import run_factory, store
+from streamworkers.schedules.definition import ScheduleDefinition
 from submitting import install_jobs, submit
 
 
@@ -126,9 +129,14 @@ def test_the_app_role_can_do_all_work(
     hook = {"url": "https://x.example/hooks", "secrets": ["env:HOOK"]}
     first = submit(app, "noop", symbols=["A"], webhook=hook)
     submit(app, "noop", symbols=["A"], after=first)
+    fields = {"name": "hooked", "job": "noop", "target": {"symbols": ["A"]}, "cron": "@daily", "webhook": hook}
+    store.save_schedule(app, ScheduleDefinition.parse(fields))
+    run_factory.trigger(app, streams, registry, "hooked")
     admin.cancel(app, streams, first)
     assert ledger.check_waiting_runs(app, 10).cancelled == 1
     assert fetch_value(connection, "SELECT count(*) FROM deliveries WHERE ended_run_id = %s", (first,)) == 1
+    connection.execute("UPDATE deliveries SET state = 'dead'")
+    reopen_webhook_call(app, first)
     app.execute("SELECT ensure_run_items_partition('2001-01-01')")
     app.execute("SELECT ensure_ohlcv_1min_partition('2001-01-01')")
     (partition,) = retention.old_item_partitions(app, run.run_day)

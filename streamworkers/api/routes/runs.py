@@ -19,9 +19,11 @@ from streamworkers.api.routes.types import (
     JobList,
     LedgerView,
     Reopened,
+    RetriedWebhook,
     RunView,
     StartedRun,
     StartedRuns,
+    WebhookBody,
 )
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
@@ -29,17 +31,11 @@ from streamworkers.engine.ledger import SubmittedRun, reports
 from streamworkers.engine.ledger.run_pages import find_visible_run, list_run_items
 from streamworkers.engine.redis.lanes import Priority
 from streamworkers.errors import BadInputError
+from streamworkers.notifications.store.run_webhooks import reopen_webhook_call
 
 ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 _MOST_ERRORS = 100
-
-
-class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What is called once the run has ended: a URL or env:NAME, and the variables with the secrets that sign it."""
-
-    url: str
-    secrets: list[str]
 
 
 class RunRequestBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -197,6 +193,16 @@ def _cancel_run(call: ApiCall) -> ApiAnswer:
     return ApiAnswer({"id": run.id, "items": count})
 
 
+def _retry_webhook(call: ApiCall) -> ApiAnswer:
+    """Send the call of a run's webhook again, with the same webhook-id. 409 unless it is dead, held or suppressed."""
+    run_id = find_run(call)["id"]
+    try:
+        webhook_id = reopen_webhook_call(call.connection, run_id, call.caller.actor)
+    except BadInputError as error:
+        raise Conflict(str(error)) from None
+    return ApiAnswer({"id": run_id, "webhook_id": webhook_id}, 202)
+
+
 def _list_jobs(call: ApiCall) -> ApiAnswer:
     """List the jobs that processes of the pool have, with the JSON Schema of their parameters."""
     found: dict[str, dict[str, Any]] = {}
@@ -257,6 +263,14 @@ RUN_OPERATIONS = (
         *("DELETE", "/runs/{run}", "Cancel a run", _cancel_run, Reopened),
         scope="run",
         action="run.cancel",
+        object_type="run",
+        problems=(404, 409),
+    ),
+    Operation(
+        *("POST", "/runs/{run}/webhook/retry", "Call the webhook of a run again", _retry_webhook, RetriedWebhook),
+        scope="admin",
+        status=202,
+        action="run.webhook_retry",
         object_type="run",
         problems=(404, 409),
     ),

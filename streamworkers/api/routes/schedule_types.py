@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from streamworkers.api.routes.types import WebhookBody
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.problems import ScheduleProblem
 from streamworkers.schedules.store import Schedule
@@ -37,6 +38,7 @@ class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True):
     max_run_seconds: int | None = None
     done_by: str | None = None
     priority: str | None = None
+    webhook: WebhookBody | None = None
     user_id: str | None = None
 
 
@@ -66,6 +68,7 @@ class SchedulePatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     max_run_seconds: int | msgspec.UnsetType | None = msgspec.UNSET
     done_by: str | msgspec.UnsetType | None = msgspec.UNSET
     priority: str | msgspec.UnsetType | None = msgspec.UNSET
+    webhook: WebhookBody | msgspec.UnsetType | None = msgspec.UNSET
     user_id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -92,7 +95,8 @@ class PreviewBody(msgspec.Struct, forbid_unknown_fields=True):
 class ScheduleView(msgspec.Struct):
     """A schedule, with its next tick and its newest one; `problem` says why it cannot start runs, or waits in vain.
 
-    `warnings`, of one schedule, are about symbols of which no bars are stored, if the job needs bars.
+    Of the URL of its webhook only the host is shown. `warnings`, of one schedule, are about symbols of which no bars
+    are stored, if the job needs bars.
     """
 
     id: int
@@ -120,6 +124,7 @@ class ScheduleView(msgspec.Struct):
     max_run_seconds: int | None
     done_by: str | None
     priority: str | None
+    webhook: WebhookBody | None
     user_id: str | None
     next_run_at: datetime | None
     problem: str | None
@@ -184,7 +189,7 @@ def show_schedule_row(schedule: Schedule, last: dict[str, Any], problem: Schedul
     definition = schedule.definition
     fields: dict[str, Any] = dict.fromkeys(ScheduleDefinition.model_fields)
     if definition is not None:
-        fields = definition.model_dump(mode="json")
+        fields = definition.show()
     return {
         "id": schedule.id,
         "version": schedule.version,

@@ -30,6 +30,7 @@ from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.problems import find_problems, require_target
 from streamworkers.schedules.run_factory import AS_SCHEDULED, Changes
 from streamworkers.schedules.store import Schedule
+from streamworkers.schedules.webhooks import keep_shown_webhook
 
 
 def find_visible_schedule(call: ApiCall, text: str, *, lock: bool = False) -> Schedule:
@@ -98,7 +99,7 @@ def _change_schedule(call: ApiCall) -> ApiAnswer:
     before = find_visible_schedule(call, call.path["schedule"], lock=True)
     require_version(call, before.version)
     kept = before.require_definition().model_dump(mode="json")
-    given: dict[str, Any] = msgspec.to_builtins(call.body)
+    given = keep_shown_webhook(msgspec.to_builtins(call.body), kept)
     if isinstance(given.get("parameters"), dict):
         merged = kept["parameters"] | given["parameters"]
         given["parameters"] = {name: value for name, value in merged.items() if value is not None}
@@ -164,7 +165,8 @@ def _warnings(call: ApiCall, schedule: Schedule) -> list[str]:
 
 def _read_definition(call: ApiCall, before: Schedule | None) -> ScheduleDefinition:
     given = {name: value for name, value in msgspec.to_builtins(call.body).items() if value is not None}
-    return _check_definition(call, given, before)
+    kept = before.definition.model_dump(mode="json") if before is not None and before.definition is not None else None
+    return _check_definition(call, keep_shown_webhook(given, kept), before)
 
 
 def _check_definition(call: ApiCall, given: dict[str, Any], before: Schedule | None) -> ScheduleDefinition:

@@ -15,6 +15,28 @@ class Done(msgspec.Struct):
     message: str
 
 
+class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is called once the run has ended: a URL or env:NAME, and the variables with the secrets that sign it."""
+
+    url: str
+    secrets: list[str]
+
+
+class RunWebhook(msgspec.Struct):
+    """Who is called once a run has ended, of its URL the host; and how the newest call stands.
+
+    `state` is `waiting` until the run has ended, then that of the delivery, and `removed` when its record is. `id` is
+    what the call has as its `webhook-id`.
+    """
+
+    url: str
+    state: str
+    attempts: int
+    reason: str | None
+    id: UUID | None
+    sent_at: datetime | None
+
+
 class RunView(msgspec.Struct):
     """A run; `id` and `run_id` both name it. `user` is null for a run of nobody.
 
@@ -53,6 +75,7 @@ class RunView(msgspec.Struct):
     is_waiting: bool
     after: list[int]
     after_when: Literal["completed", "ended"] | None
+    webhook: RunWebhook | None
 
 
 class ItemView(msgspec.Struct):
@@ -151,6 +174,13 @@ class Reopened(msgspec.Struct):
 
     id: int
     items: int
+
+
+class RetriedWebhook(msgspec.Struct):
+    """A run whose webhook is called again, and the id of the call, which it had before."""
+
+    id: int
+    webhook_id: UUID
 
 
 class JobView(msgspec.Struct):

@@ -27,6 +27,7 @@ from streamworkers.engine.ledger.new_runs import (
     find_by_key,
     fold_enqueued_counts,
     give_key,
+    keep_webhook_endpoint,
 )
 from streamworkers.engine.ledger.outbox import (
     add_events,
@@ -121,6 +122,7 @@ __all__ = [
     "is_key_taken",
     "iterate_open_items",
     "keep_rejected",
+    "keep_webhook_endpoint",
     "load_run",
     "load_runs",
     "lock_run",

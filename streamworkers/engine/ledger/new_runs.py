@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -18,10 +18,10 @@ from streamworkers.errors import KeyConflictError
 
 _COLUMNS = (
     "job, queue, target, timeframe, as_of, parameters, item_count, max_attempts, trigger, schedule_id, schedule,"
-    " scheduled_for, external_id, requested_by, traceparent"
+    " scheduled_for, external_id, requested_by, traceparent, webhook"
 )
 _VALUES = """(%s, %s, %s, %s, %s::timestamptz, %s::jsonb, %s::integer, %s::integer, %s, %s::bigint, %s,
-              %s::timestamptz, %s, %s, %s"""
+              %s::timestamptz, %s, %s, %s, %s::jsonb"""
 _INSERT_RUN = f"INSERT INTO runs ({_COLUMNS}) VALUES {_VALUES}) RETURNING {RUN_COLUMNS}"  # noqa: S608  # constants
 # The columns of a run that has an idempotency key, or ends as it begins because it has no items. The digest is that of
 # a key whose requests are compared.
@@ -180,6 +180,7 @@ def _list_values(request: RunRequest, queue: str, max_attempts: int) -> tuple[An
         origin.external_id,
         origin.requested_by,
         request.traceparent,
+        None if request.webhook is None else json.dumps(dict(request.webhook)),
     )
 
 
@@ -222,6 +223,11 @@ def _list_items(request: RunRequest) -> tuple[str, str | None]:
 def _read_run(connection: Connection, statement: str, values: tuple[Any, ...]) -> Run | None:
     row = connection.execute(statement, values).fetchone()
     return Run(*row) if row else None
+
+
+def keep_webhook_endpoint(connection: Connection, webhook: Mapping[str, Any]) -> None:
+    """Make the endpoint of a webhook that was checked, unless it is there: a run that is submitted has it made."""
+    connection.execute("SELECT keep_webhook_endpoint(%s)", (Jsonb(dict(webhook)),))
 
 
 def give_key(connection: Connection, run_id: int, key: str, compared: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from streamworkers.database import Connection, fetch_row, fetch_rows
 from streamworkers.engine.ledger.item_lists import ItemFilter, list_items, read_item_row
 from streamworkers.engine.ledger.runs import PRIORITY_OF_RUN, Run
+from streamworkers.engine.ledger.webhooks import WEBHOOK_OF_RUN
 
 Row = dict[str, Any]
 
@@ -22,11 +23,7 @@ _RUN = f"""
         (SELECT jsonb_agg(jsonb_build_object('run_id', d.awaited_id, 'needs', d.needs, 'status', a.status)
                           ORDER BY d.awaited_id)
          FROM run_dependencies d LEFT JOIN runs a ON a.id = d.awaited_id WHERE d.run_id = r.id) AS "after",
-        webhook IS NOT NULL AS has_webhook,
-        CASE WHEN webhook IS NOT NULL THEN (
-            SELECT jsonb_build_object('id', d.id, 'state', d.state, 'reason', d.reason, 'attempts', d.attempts,
-                                      'sent_at', date_trunc('second', d.sent_at))
-            FROM deliveries d WHERE d.ended_run_id = r.id ORDER BY d.created_at DESC LIMIT 1) END AS webhook_call,
+        {WEBHOOK_OF_RUN},
         extract(epoch FROM coalesce(completed_at, clock_timestamp()) - started_at)::float8 AS seconds
     FROM runs r
 """  # noqa: S608  # constants

@@ -10,6 +10,7 @@ from typing import Any
 
 from streamworkers.database import Connection, fetch_row, fetch_rows
 from streamworkers.engine.ledger.runs import PRIORITY_OF_RUN, Run
+from streamworkers.engine.ledger.webhooks import WEBHOOK_OF_RUN
 
 Row = dict[str, Any]
 
@@ -20,7 +21,7 @@ _RUN = """
         r.schedule, r.scheduled_for, o.owner AS "user", coalesce(r.submit_key, r.idempotency_key) AS key,
         r.created_at, r.prepared_at, r.started_at, r.completed_at, r.reason, r.last_event, r.start_at,
         r.is_waiting AND r.status = 'PENDING' AS is_waiting,
-        coalesce(d.awaited, '{{}}') AS "after", d.needs AS after_when{more}
+        coalesce(d.awaited, '{{}}') AS "after", d.needs AS after_when, {webhook}{more}
     FROM {source} r CROSS JOIN LATERAL (
         SELECT (SELECT id FROM users WHERE id = r.requested_by AND id <> 'local') AS owner) o
     CROSS JOIN LATERAL (
@@ -91,7 +92,8 @@ def choose_runs(viewer: str | None, wanted: RunFilter, *, source: str = "runs", 
     conditions = "".join(f" AND {_CONDITIONS[name]}" for name in given)
     if wanted.status not in (None, "COMPLETED"):
         conditions += _NOT_COMPLETED
-    return _RUN.format(source=source, more=more, priority=PRIORITY_OF_RUN) + conditions, {**given, "viewer": viewer}
+    statement = _RUN.format(source=source, more=more, priority=PRIORITY_OF_RUN, webhook=WEBHOOK_OF_RUN)
+    return statement + conditions, {**given, "viewer": viewer}
 
 
 def find_visible_run(connection: Connection, viewer: str | None, *, number: int | None, uuid: str | None) -> Row | None:

@@ -42,7 +42,8 @@ _REJECTED_ENDPOINTS = """
 _TROUBLED = """
     SELECT d.channel, d.state, count(*) AS number, min(d.due_at) AS since,
         (array_agg(d.reason ORDER BY d.created_at DESC, d.id))[1] AS reason,
-        (array_agg(n.notification_id ORDER BY d.created_at DESC, d.id))[1] AS notification
+        (array_agg(n.notification_id ORDER BY d.created_at DESC, d.id))[1] AS notification,
+        (array_agg(d.ended_run_id ORDER BY d.created_at DESC, d.id))[1] AS ended_run
     FROM deliveries d LEFT JOIN LATERAL (
         SELECT notification_id FROM delivery_notifications WHERE delivery_id = d.id LIMIT 1) n ON true
     WHERE d.state IN ('ambiguous', 'dead') AND (d.state = 'ambiguous' OR d.created_at >= %s)
@@ -51,7 +52,10 @@ _TROUBLED = """
 
 
 class TroubledDeliveries(NamedTuple):
-    """Dead or held deliveries of a channel: since when, and of the newest its reason and one of its notifications."""
+    """Dead or held deliveries of a channel: since when, and of the newest its reason and what it is about.
+
+    That is one of its notifications, or the run whose end it reports.
+    """
 
     channel: str
     state: str
@@ -59,6 +63,7 @@ class TroubledDeliveries(NamedTuple):
     since: datetime
     reason: str | None
     notification: UUID | None
+    ended_run: int | None
 
 
 class RejectedEndpoint(NamedTuple):

@@ -28,10 +28,11 @@ class BackfillPlan:
 def subject_of_schedule(schedule: Schedule) -> Subject:
     """What the runs of a schedule are, as it is now: a later change of it does not change a backfill.
 
-    They have a priority of their own: that of the schedule is for the runs of today.
+    They have a priority of their own, and no webhook: those of the schedule are for the runs of today.
     """
     request = describe_runs(schedule.require_definition())
-    request.pop("priority", None)
+    for name in ("priority", "webhook"):
+        request.pop(name, None)
     return Subject(subject_of(schedule.id), request, schedule.id, schedule.name)
 
 

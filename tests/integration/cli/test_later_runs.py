@@ -45,18 +45,22 @@ def test_how_the_call_of_a_webhook_stands_is_shown(cli: Run, connection: Connect
     hook = ("--webhook", "https://x.example/s3cr3t", "--webhook-secret", "env:HOOK")
     started = cli("enqueue", "noop", "--symbols", "A", *hook)
     assert "run 1 of noop waits to be prepared by a worker or scheduler that has the job\n" in started.out
-    assert "  webhook    is called when the run has ended\n" in cli("runs", "show", "1").out
+    assert "  webhook    https://x.example/…: is called when the run has ended\n" in cli("runs", "show", "1").out
     cli("runs", "cancel", "1")
-    assert "  webhook    queued after 0 attempts (" in cli("runs", "show", "1").out
+    assert "  webhook    https://x.example/…: queued after 0 attempts (" in cli("runs", "show", "1").out
     connection.execute("UPDATE deliveries SET state = 'dead', attempts = 1, reason = 'the receiver answered 404'")
-    assert "  webhook    dead after 1 attempts: the receiver answered 404 (" in cli("runs", "show", "1").out
+    dead = cli("runs", "show", "1").out
+    assert "  webhook    https://x.example/…: dead after 1 attempts: the receiver answered 404 (" in dead
     connection.execute("UPDATE deliveries SET state = 'sent', sent_at = '2026-11-27T23:41:07.5Z'")
     shown = cli("runs", "show", "1")
-    assert "  webhook    sent at 2026-11-27T23:41:07" in shown.out
-    assert cli("runs", "show", "1", "--json").json["webhook_call"]["state"] == "sent"
+    assert "  webhook    https://x.example/…: sent at 2026-11-27T23:41:07" in shown.out
+    assert cli("runs", "show", "1", "--json").json["webhook"]["state"] == "sent"
     assert "s3cr3t" not in shown.out
     connection.execute("DELETE FROM deliveries")
-    assert "  webhook    its record is removed\n" in cli("runs", "show", "1").out
+    assert "  webhook    https://x.example/…: the record of its call is removed\n" in cli("runs", "show", "1").out
+    cli("enqueue", "noop", "--symbols", "A", "--webhook", "env:HOOK_URL", *hook[2:])
+    assert "  webhook    env:HOOK_URL: is called when the run has ended\n" in cli("runs", "show", "2").out
+    assert cli("runs", "list", "--json").json[0]["webhook"]["url"] == "env:HOOK_URL"
 
 
 def test_a_run_is_followed_until_it_has_waited_and_ended(cli: Run, worker: Supervisor) -> None:

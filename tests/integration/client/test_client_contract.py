@@ -81,9 +81,16 @@ def test_the_same_key_finds_the_same_run(client: Client) -> None:
 def test_a_run_with_a_webhook_has_a_call_at_its_end(client: Client, connection: Connection) -> None:
     hook = {"url": "https://x.example/hooks", "secrets": ["env:HOOK"]}
     run = client.enqueue("ledger_entry", symbols=["A"], webhook=hook)
+    waiting = run.state().webhook
+    assert waiting is not None
+    assert (waiting["url"], waiting["state"], waiting["attempts"]) == ("https://x.example/…", "waiting", 0)
     run.cancel()
-    rows = connection.execute("SELECT state FROM deliveries WHERE ended_run_id = %s", (run.id,)).fetchall()
-    assert rows == [("queued",)]
+    rows = connection.execute("SELECT id::text, state FROM deliveries WHERE ended_run_id = %s", (run.id,)).fetchall()
+    called = run.state().webhook
+    assert called is not None
+    assert rows == [(called["id"], called["state"])]
+    assert (called["state"], called["reason"], called["sent_at"]) == ("queued", None, None)
+    assert client.enqueue("ledger_entry", symbols=["A"]).state().webhook is None
 
 
 def test_a_run_starts_later(client: Client, workers: Pool) -> None:

@@ -141,3 +141,12 @@ def test_metrics_count_what_stands_and_how_old_it_is(
         ("telegram_pollers",): 1,
     }
     assert len(found) == 2 * 6 + 2 * 4 + 3, "0 is shown too"
+
+
+def test_a_dead_call_of_a_webhook_names_its_run(look: "Looker", connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO deliveries (user_id, channel, type, priority, state, reason, due_at, ended_run_id) VALUES"
+        " ('-run-webhooks', 'webhook', 'run_ended', 'normal', 'dead', 'the receiver answered 404', '2026-01-05Z', 7)"
+    )
+    what = "1 dead since 2026-01-05 00:00 UTC; the newest: the receiver answered 404; of run 7"
+    assert look.find() == [("troubled_deliveries", "channel webhook", what)]

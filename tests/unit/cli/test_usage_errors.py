@@ -16,7 +16,10 @@ _WRONG = [
     ("runs lst", "no command of `streamworkers runs` is named 'lst'; did you mean 'list'?"),
     (
         "runs nonsense",
-        "no command of `streamworkers runs` is named 'nonsense'; known: cancel, list, retry, show, stats, watch",
+        (
+            "no command of `streamworkers runs` is named 'nonsense'; known: cancel, list, retry, retry-webhook, show,"
+            " stats, watch"
+        ),
     ),
     ("runs LIST", "no command of `streamworkers runs` is named 'LIST'; did you mean 'list'?"),
     ("runs list --limit 0", "--limit '0' is not a whole number from 1 to 100000"),

@@ -63,6 +63,7 @@ def test_a_schedule_needs_a_name_and_a_job_and_has_defaults_for_the_rest() -> No
         "max_run_seconds": None,
         "done_by": None,
         "priority": None,
+        "webhook": None,
         "user_id": None,
     }
     assert definition.timing is None
