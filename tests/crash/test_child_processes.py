@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +97,18 @@ def test_a_call_that_returns_leaves_no_process_to_the_next_one(
         assert supervisor.stop() == 0
 
 
-@pytest.mark.parametrize(
-    ("method", "end", "reason"),
-    [
-        ("forkserver", "HANG", "timeout after {} s"),
-        ("forkserver", "SIGKILL", "killed by signal 9"),
-        ("forkserver", "EXIT", "worker exited with code 3"),
-        ("forkserver", "EXIT_0", "worker exited with code 0 during the call"),
-        ("spawn", "SIGKILL", "killed by signal 9"),
-    ],
-)
+_ENDS = {
+    "HANG": "timeout after {} s",
+    "SIGKILL": "killed by signal 9",
+    "EXIT": "worker exited with code 3",
+    "EXIT_0": "worker exited with code 0 during the call",
+}
+
+
+@pytest.mark.parametrize(("method", "ends"), [("forkserver", tuple(_ENDS)), ("spawn", ("SIGKILL",))])
 def test_processes_of_a_call_end_with_its_worker(
     method: str,
-    end: str,
-    reason: str,
+    ends: tuple[str, ...],
     connection: Connection,
     streams: Streams,
     registry: Registry,
@@ -118,12 +117,12 @@ def test_processes_of_a_call_end_with_its_worker(
     tmp_path: Path,
 ) -> None:
     environment |= {"STREAMWORKERS_START_METHOD": method}
-    reason = reason.format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
     with running_supervisor(environment, tmp_path, *TESTS) as supervisor:
-        for kind in KINDS:
+        for end, kind in product(ends, KINDS):
+            reason = _ENDS[end].format(environment["SAMPLE_JOBS_TIMEOUT_SECONDS"])
             before = len(_left(folder))
             run = _leave_and_end(connection, streams, registry, f"{kind}-{end}", folder)
-            assert wait_for_end(connection, run) == "FAILED", kind
+            assert wait_for_end(connection, run) == "FAILED", (kind, end)
             assert items_of(connection, run) == {f"{kind}-{end}": ("failed", 2, reason)}
             assert len(_left(folder)) >= before + 2
             assert [pid for pid in _left(folder) if is_running(pid)] == []

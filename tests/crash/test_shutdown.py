@@ -217,10 +217,20 @@ def _has_computed(pid: int, seconds: float) -> bool:
     return bool(times.user + times.system >= seconds)
 
 
-@pytest.mark.parametrize("computed_seconds", [0.0, 0.1, 0.2, 0.3, 0.4, 0.6])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "process", "computed_seconds"),
+    [
+        (signal.SIGTERM, "fork server", 0.2),
+        (signal.SIGTERM, "worker", 0.0),
+        (signal.SIGTERM, "worker", 0.04),
+        (signal.SIGINT, "fork server", 0.5),
+        (signal.SIGINT, "worker", 0.0),
+        (signal.SIGINT, "worker", 0.02),
+    ],
+)
 def test_a_signal_to_a_pool_whose_workers_are_starting_ends_it_in_order(
     number: signal.Signals,
+    process: str,
     computed_seconds: float,
     connection: Connection,
     streams: Streams,
@@ -230,13 +240,18 @@ def test_a_signal_to_a_pool_whose_workers_are_starting_ends_it_in_order(
 ) -> None:
     run = start_run(connection, streams, registry, "ledger_entry", *_symbols(100), parameters={"milliseconds": 10})
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
-        wait_until(lambda: supervisor.events("worker_started"))
-        (worker,) = supervisor.worker_pids()
-        # A fast worker has done the whole run, and is idle, before it has computed for so long.
-        wait_until(lambda: _has_computed(worker, computed_seconds) or supervisor.events("run_completed"))
+        started, passed = {
+            "fork server": ("fork_server_started", "worker_started"),
+            "worker": ("worker_started", "run_completed"),
+        }[process]
+        wait_until(lambda: supervisor.events(started))
+        pid = supervisor.events(started)[0]["pid"]
+        # A fast one is past its start before it has computed for so long.
+        wait_until(lambda: _has_computed(pid, computed_seconds) or supervisor.events(passed))
         os.killpg(supervisor.process.pid, number)
         assert supervisor.process.wait(patient(STOP_SECONDS)) == 0
-        _assert_all_gone(supervisor)
+        assert not is_running(pid)
+        assert not any(map(is_running, supervisor.worker_pids()))
         assert "Traceback" not in supervisor.log.read_text(encoding="utf-8")
     assert streams.inspector.read_consumers("tests") == {}
     done = ledger.count_items(connection, run).get("completed", 0)

@@ -118,8 +118,8 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
             honest = start_run(connection, streams, registry, "inspecting", "D")
             assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS", symbol
             assert wait_for_end(connection, honest) == "COMPLETED", symbol
-            # One in a batch with its neighbours, and two attempts on its own.
-            assert executions.read_text(encoding="utf-8").count(f" {symbol}\n") == 3
+            # Two attempts on its own, and one in a batch with its neighbours, unless a worker read it alone at first.
+            assert executions.read_text(encoding="utf-8").count(f" {symbol}\n") in (2, 3)
             items = items_of(connection, run)
             assert items.pop(symbol) == ("failed", 2, reason)
             assert items == dict.fromkeys("ABC", ("completed", 1, None))
