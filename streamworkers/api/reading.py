@@ -11,6 +11,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from streamworkers.api.problem import InvalidInput, Problem
+from streamworkers.json_errors import word_malformed
+from streamworkers.shown_values import show_value
+from streamworkers.struct_errors import TIME, word_struct_error
 
 Wanted = TypeVar("Wanted")
 MOST_DEPTH = 32
@@ -27,13 +30,13 @@ def read_body(body: bytes, wanted: type[Wanted]) -> Wanted:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "malformed", f"the body is no JSON: {error}") from None
+        raise Problem(400, "malformed", f"the body is no JSON: {word_malformed(error, body)}") from None
     for text in _find_wrong(value):
         raise InvalidInput(text)
     try:
         return msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"the body: {error}") from None
+        raise InvalidInput(word_struct_error(error, value, wanted)) from None
 
 
 def read_query(query: bytes, wanted: type[Wanted]) -> Wanted:
@@ -45,17 +48,17 @@ def read_query(query: bytes, wanted: type[Wanted]) -> Wanted:
     values = dict(pairs)
     for name in values:
         if sum(name == other for other, _ in pairs) > 1:
-            raise InvalidInput(f"query parameter {name[:80]!r} is given twice")
+            raise InvalidInput(f"query parameter `{show_value(name)[1:-1]}` is given twice")
     for text in _find_wrong(values):
         raise InvalidInput(text)
     kind: Any = wanted  # a type may be the key of a cache, which mypy does not see
     for name in _moments(kind) & values.keys():
         if not _DATE.match(values[name]):  # which a lax reader takes for seconds since 1970
-            raise InvalidInput(f"the query: {name} {values[name][:80]!r} is no time as 2026-11-26T18:00:00Z")
+            raise InvalidInput(f"query parameter `{name}`: {show_value(values[name])} is not {TIME}")
     try:
         return msgspec.convert(values, wanted, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"the query: {error}") from None
+        raise InvalidInput(word_struct_error(error, values, wanted, "the query", "query parameter")) from None
 
 
 @cache

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from streamworkers.client.records import SubmittableJob
 from streamworkers.errors import BadInputError
+from streamworkers.schema_errors import word_schema_error
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 _KEPT_SECONDS = 60.0
-_MOST_CHARACTERS = 80
 
 
 class KnownJobs:
@@ -53,44 +53,16 @@ class KnownJobs:
             text = f"{job} {json.dumps(parameters)}"
             if text in sound:
                 continue
-            problems = [_find_problem(validator, parameters) for validator in validators]
+            problems = [_find_problem(validator, parameters, job) for validator in validators]
             if None not in problems:
                 label = f"request {place}: " if len(requests) > 1 else ""
-                return BadInputError(f"{label}job {job!r}: {problems[-1]}")
+                return BadInputError(f"{label}{problems[-1]}")
             sound.add(text)
         return None
 
 
-def _find_problem(validator: "Validator", parameters: Mapping[str, Any]) -> str | None:
+def _find_problem(validator: "Validator", parameters: Mapping[str, Any], job: str) -> str | None:
     from jsonschema.exceptions import best_match
 
     error = best_match(validator.iter_errors(parameters))
-    if error is None:
-        return None
-    if not error.absolute_path:
-        return f"parameters: {error.message}"
-    path = ".".join(str(part) for part in error.absolute_path)
-    value = json.dumps(error.instance)
-    shown = value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}…"
-    return f"parameter {path!r} is {shown}, which {_rule_of(error.validator, error.validator_value)}"
-
-
-def _rule_of(keyword: object, limit: Any) -> str:
-    """Say the rule of a JSON Schema that a value breaks."""
-    rules = {
-        "type": f"is not of the type {' or '.join(limit) if isinstance(limit, list) else limit}",
-        "enum": f"is not one of {json.dumps(limit)}",
-        "const": f"is not {json.dumps(limit)}",
-        "minimum": f"is less than {limit}",
-        "maximum": f"is more than {limit}",
-        "exclusiveMinimum": f"is not more than {limit}",
-        "exclusiveMaximum": f"is not less than {limit}",
-        "minLength": f"has fewer than {limit} characters",
-        "maxLength": f"has more than {limit} characters",
-        "minItems": f"has fewer than {limit} members",
-        "maxItems": f"has more than {limit} members",
-        "pattern": f"does not match {json.dumps(limit)}",
-        "required": f"lacks one of {json.dumps(limit)}",
-        "additionalProperties": "has a name that is not known",
-    }
-    return rules.get(str(keyword), f"breaks the rule {keyword!r} of its schema")
+    return None if error is None else word_schema_error(error, job)

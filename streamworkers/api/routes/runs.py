@@ -32,6 +32,7 @@ from streamworkers.engine.ledger.run_pages import find_visible_run, list_run_ite
 from streamworkers.engine.redis.lanes import Priority
 from streamworkers.errors import BadInputError
 from streamworkers.notifications.store.run_webhooks import reopen_webhook_call
+from streamworkers.schema_errors import word_schema_error
 
 ItemStatus = Literal["pending", "retrying", "completed", "failed", "cancelled"]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -136,8 +137,7 @@ def require_parameters_fit(call: ApiCall, job: str, parameters: dict[str, Any]) 
         error = best_match(Draft202012Validator(known.params_schema).iter_errors(parameters))
         if error is None:
             return
-        place = ".".join(str(part) for part in error.absolute_path) or "parameters"
-        problem = problem or f"job {job!r}: {place}: {error.message[:300]}"
+        problem = problem or word_schema_error(error, job)
     if problem is not None:
         raise InvalidInput(problem)
 

@@ -52,7 +52,7 @@ def test_a_token_is_made_shown_once_rotated_and_revoked(api: ApiStage) -> None:
         ({"scopes": []}, "a token needs at least one scope of read"),
         ({"scopes": ["fly"]}, "scope 'fly' is not one of read"),
         ({"name": ""}, "token '' is not a name of 1 to 100 printable characters"),
-        ({"days": 0}, "the body: Expected `int` >= 1"),
+        ({"days": 0}, "field `days`: 0 is below 1"),
     ],
 )
 def test_what_cannot_be_a_token_is_named(api: ApiStage, fields: dict[str, Any], message: str) -> None:

@@ -118,7 +118,11 @@ def test_preferences_and_quiet_hours_are_set_and_ended(api: ApiStage) -> None:
         ("preferences", {"mode": "off", "digest_minutes": 5}, "mode off has no time of a digest"),
         ("preferences", {"mode": "digest", "digest_at": "25:00", "zone": "UTC"}, "'25:00' is not a local time"),
         ("quiet-hours", {"starts": "22:00", "ends": "22:00", "zone": "UTC"}, "without a length they hold nothing"),
-        ("quiet-hours", {"starts": "10 pm", "ends": "07:00", "zone": "UTC"}, "the body: Expected `str` matching"),
+        (
+            "quiet-hours",
+            {"starts": "10 pm", "ends": "07:00", "zone": "UTC"},
+            "field `starts`: '10 pm' is not a time of day HH:MM",
+        ),
         ("quiet-hours", {"starts": "22:00", "ends": "07:00", "zone": "Mars"}, "Mars"),
     ):
         wrong = _put(api, path, **body)

@@ -109,9 +109,9 @@ def test_an_admin_replaces_the_symbols_of_a_universe(api: ApiStage) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("", "the query: Object missing required field `symbol`"),
+        ("", "query parameter `symbol` is missing"),
         ("?symbol=AAA&timeframe=year", "timeframe 'year' is not one of"),
-        ("?symbol=AAA&limit=0", "the query: Expected `int` >= 1"),
+        ("?symbol=AAA&limit=0", "query parameter `limit`: 0 is below 1"),
     ],
 )
 def test_a_series_that_cannot_be_is_rejected(api: ApiStage, query: str, message: str) -> None:
