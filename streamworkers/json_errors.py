@@ -1,56 +1,57 @@
-"""Where a text is no JSON and why, as a sentence of this project; the reader is that of msgspec."""
+"""Where a text is no JSON and why, as a sentence of this project."""
 
 import json
-import re
+from typing import NoReturn
 
+_RULES = (
+    ("Expecting property name", "a name in quotes is missing"),
+    ("Expecting ':'", "a colon is missing"),
+    ("Expecting ','", "a comma, or the end of the list or object, is missing"),
+    ("Expecting value", "a value is missing"),
+    ("Illegal trailing comma", "a comma stands before the end of the list or object"),
+    ("Extra data", "something stands behind the end of the value"),
+    ("Unterminated string", "this text has no quote at its end"),
+    ("Invalid control character", "a line end or control character stands in a text: write \\n, or another escape"),
+    ("Invalid \\u", "the escape \\u has no four hexadecimal digits"),
+    ("Invalid \\", "there is no such escape"),
+    ("Unexpected UTF-8 BOM", "a byte order mark stands before the value"),
+)
 _HALF_PAIR = "an escape \\u is half of a surrogate pair"
-# What a reader of JSON stumbles over, and what that is for people.
-_MALFORMED = {
-    "invalid character": "this character cannot stand here",
-    "trailing characters": "something stands behind the end of the value",
-    "object keys must be strings": "a name in quotes is missing",
-    "invalid number": "this is not a number",
-    "trailing comma in array": "a comma stands before the end of the list",
-    "trailing comma in object": "a comma stands before the end of the object",
-    "expected ',' or ']'": "a comma or ] is missing",
-    "expected ',' or '}'": "a comma or } is missing",
-    "expected ':'": "a colon is missing",
-    "expected '\"'": "a quote is missing",
-    "invalid escape character in string": "there is no such escape",
-    "invalid escaped character": "there is no such escape",
-    "invalid character in unicode escape": "the escape \\u has no four hexadecimal digits",
-    "unexpected end of hex escape": "the escape \\u has no four hexadecimal digits",
-    "invalid utf-16 surrogate pair": _HALF_PAIR,
-    "unexpected end of escaped utf-16 surrogate pair": _HALF_PAIR,
-}
-_AT_BYTE = re.compile(r"JSON is malformed: (?P<reason>.*) \(byte (?P<byte>\d+)\)", re.DOTALL)
+
+
+class _ConstantError(ValueError):
+    """One of the words for numbers that JSON does not have."""
+
+
+def word_json_error(error: json.JSONDecodeError) -> str:
+    """Say why a text is no JSON, and where: line and column from 1, in characters."""
+    at = f"at line {error.lineno}, column {error.colno}"
+    if not error.doc.strip():
+        return "it is empty"
+    if error.pos >= len(error.doc.rstrip()):
+        return f"{at}: it ends too early"
+    return f"{at}: {next((words for start, words in _RULES if error.msg.startswith(start)), error.msg)}"
 
 
 def word_malformed(error: Exception, body: bytes) -> str:
-    """Say why a text is no JSON, and where: line and column from 1, in characters."""
+    """Say why bytes are no JSON, and where. `error` is that of the reader that rejected them, which may be stricter."""
     try:
-        text = body.decode()
+        json.loads(body.decode(), parse_constant=_reject_constant)
     except UnicodeDecodeError as wrong:
-        return f"at {_place_of(body, wrong.start)}: this byte is no UTF-8"
-    if not text.strip():
-        return "it is empty"
-    if found := _AT_BYTE.fullmatch(str(error)):
-        return f"at {_place_of(body, int(found['byte']))}: {_MALFORMED.get(found['reason'], found['reason'])}"
-    if str(error) == "Input data was truncated":
-        rule = _HALF_PAIR if _is_whole(text) else "it ends too early"
-        return f"at {_place_of(body, len(body))}: {rule}"
-    return "a number is too large" if str(error).startswith("Number out of range") else str(error)
+        before = body[: wrong.start].decode()
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return f"at line {line}, column {column}: this byte is no UTF-8"
+    except json.JSONDecodeError as wrong:
+        return word_json_error(wrong)
+    except _ConstantError as wrong:
+        return f"{wrong} is no number of JSON"
+    except (ValueError, RecursionError):
+        return "a number or the nesting is beyond what is read"
+    if "out of range" in str(error):
+        return "a number is too large"
+    # What is left is an escape that no text can hold; the reader's words for it are of bytes.
+    return _HALF_PAIR if "utf-16" in str(error) or "truncated" in str(error) else str(error)
 
 
-def _is_whole(text: str) -> bool:
-    """True if a reader that takes half of a surrogate pair for a character finds the text whole."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _place_of(body: bytes, byte: int) -> str:
-    before = body[:byte].decode(errors="replace")
-    return f"line {before.count(chr(10)) + 1}, column {len(before) - (before.rfind(chr(10)) + 1) + 1}"
+def _reject_constant(word: str) -> NoReturn:
+    raise _ConstantError(word)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from streamworkers.field_errors import word_rule
-from streamworkers.shown_values import is_secret_value, show_value
+from streamworkers.shown_values import is_secret_value, show_json_value
 
 _TYPES = {
     "integer": "int",
@@ -56,7 +56,7 @@ def word_schema_error(error: SchemaError, job: str) -> str:
     if not path:
         return f"parameters of job {job!r}: {_word(error, keyword, value, [], known)}"
     is_hidden = is_secret_value(path, value) or isinstance(value, Mapping | list)
-    shown = "" if is_hidden else f"={show_value(value)}"
+    shown = "" if is_hidden else f"={show_json_value(value)}"
     return f"parameter {'.'.join(path)}{shown} of job {job!r}: {_word(error, keyword, value, path, known)}"
 
 

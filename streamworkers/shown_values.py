@@ -13,7 +13,7 @@ _SECRET = re.compile(
 _SECRET_VALUE = re.compile(r"sw_live_|whsec_|://[^/\s]*@|(?i:bearer )")
 
 
-def show_value(value: Any) -> str:
+def show_json_value(value: Any) -> str:
     """Show a value of JSON, cut off where it is long; of lists and objects only what they are."""
     if isinstance(value, Mapping):
         return "an object"

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from streamworkers.errors import find_near
-from streamworkers.shown_values import MOST_CHARACTERS, is_secret_value, show_value
+from streamworkers.shown_values import MOST_CHARACTERS, is_secret_value, show_json_value
 
 _MOST_KNOWN = 20
 _UNKNOWN_RULE = "breaks a rule"
@@ -83,7 +83,7 @@ def word_struct_error(
     if words.startswith("has ") or is_secret or not steps:
         return f"{place} {words}"
     is_plain = kind != "field" and re.fullmatch(r"[-+]?\d+(\.\d+)?", str(reached)) is not None
-    return f"{place}: {reached if is_plain else show_value(reached)} {words}"
+    return f"{place}: {reached if is_plain else show_json_value(reached)} {words}"
 
 
 def _word_rule(rule: str, value: Any, choices: tuple[Any, ...]) -> str:

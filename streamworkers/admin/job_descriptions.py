@@ -37,6 +37,7 @@ class JobDescription:
     package: str | None = None
     version: str | None = None
     path: str | None = None
+    required_settings: tuple[str, ...] | None = None
     about_parameters: str = ""
     parameters: tuple[JobParameter, ...]
     counters: tuple[Mapping[str, Any], ...] = ()
@@ -74,6 +75,7 @@ def _describe_installed(job: Job[Any], point: EntryPoint | None, recorded: list[
         needs_bars=job.needs_bars,
         notifies_failure=job.notifies_failure,
         keeps_keys_together=job.keeps_keys_together,
+        required_settings=job.required_settings,
         package=None if distribution is None else distribution.name,
         version=None if distribution is None else distribution.version,
         path=f"{type(job).__module__}.{type(job).__qualname__}",

@@ -12,7 +12,7 @@ import msgspec
 
 from streamworkers.api.problem import InvalidInput, Problem
 from streamworkers.json_errors import word_malformed
-from streamworkers.shown_values import show_value
+from streamworkers.shown_values import show_json_value
 from streamworkers.struct_errors import TIME, word_struct_error
 
 Wanted = TypeVar("Wanted")
@@ -48,13 +48,13 @@ def read_query(query: bytes, wanted: type[Wanted]) -> Wanted:
     values = dict(pairs)
     for name in values:
         if sum(name == other for other, _ in pairs) > 1:
-            raise InvalidInput(f"query parameter `{show_value(name)[1:-1]}` is given twice")
+            raise InvalidInput(f"query parameter `{show_json_value(name)[1:-1]}` is given twice")
     for text in _find_wrong(values):
         raise InvalidInput(text)
     kind: Any = wanted  # a type may be the key of a cache, which mypy does not see
     for name in _moments(kind) & values.keys():
         if not _DATE.match(values[name]):  # which a lax reader takes for seconds since 1970
-            raise InvalidInput(f"query parameter `{name}`: {show_value(values[name])} is not {TIME}")
+            raise InvalidInput(f"query parameter `{name}`: {show_json_value(values[name])} is not {TIME}")
     try:
         return msgspec.convert(values, wanted, strict=False)
     except msgspec.ValidationError as error:

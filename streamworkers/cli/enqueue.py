@@ -6,7 +6,7 @@ import click
 
 from streamworkers.admin.runs import start
 from streamworkers.cli.as_of import as_of_option, note_earlier_as_of
-from streamworkers.cli.missing_settings import warn_of_missing_provider_setting
+from streamworkers.cli.missing_settings import warn_of_missing_job_setting, warn_of_missing_provider_setting
 from streamworkers.cli.priority import priority_option
 from streamworkers.cli.run_starts import start_later, start_options
 from streamworkers.cli.run_target import require_fitting_target
@@ -89,6 +89,7 @@ def enqueue(
         run, is_new = start(connection, streams, registry, start_later(request, start_at))
         note_earlier_as_of(run, moment, as_of)
         warn_of_missing_provider_setting(session.settings, run)
+        warn_of_missing_job_setting(registry[job])
         if universe is None:
             warn_of_unknown_symbols(connection, registry[job], names)
         if wait:

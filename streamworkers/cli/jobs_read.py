@@ -87,6 +87,7 @@ def _print_job(job: JobDescription) -> None:
         "attempts": job.max_attempts,
         "bars": "it needs stored bars of its symbols" if job.needs_bars else None,
         "failures": "nobody is notified of a failed run" if not job.notifies_failure else None,
+        "settings": ", ".join(job.required_settings or ()),
         "counters": ", ".join(each["name"] for each in job.counters),
     }
     width = max(map(len, lines)) + 2

@@ -198,7 +198,8 @@ class Job(ABC, Generic[P, V]):
     A job that `keeps_keys_together` gets the items of a key, one for each timeframe, in one call if it can.
     `notifies_failure` says whether people are notified when a run of it fails. A job that `needs_bars` can do nothing
     about a symbol of which none are stored: commands warn of such a symbol when it is named. `limits` hold for the
-    whole fleet; a name that several jobs use is one limit.
+    whole fleet; a name that several jobs use is one limit. `required_settings` names the environment variables that
+    the job cannot work without: a worker that lacks one ends the run at once, with its name.
     """
 
     name: ClassVar[str]
@@ -218,6 +219,7 @@ class Job(ABC, Generic[P, V]):
     notifies_failure: ClassVar[bool] = True
     needs_bars: ClassVar[bool] = False
     limits: ClassVar[tuple[Limit, ...]] = ()
+    required_settings: ClassVar[tuple[str, ...]] = ()
 
     @property
     def queues(self) -> tuple[str, ...]:

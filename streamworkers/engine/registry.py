@@ -9,6 +9,7 @@ from streamworkers.engine.job import ItemKind, Job, JobCounter, JobHistogram, Jo
 from streamworkers.engine.limits import Limit, join_limits, require_sound_limits
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.names import NameKind, find_name_error
+from streamworkers.required_settings import require_sound_settings
 
 ENTRY_POINT_GROUP = "streamworkers.jobs"
 JobClass: TypeAlias = type[Job[Any]]
@@ -147,3 +148,4 @@ def _require_sound(job: Job[Any]) -> None:
     if not issubclass(job.parameters, JobParameters):
         raise BadInputError(f"parameters of job {name!r} is not a subclass of JobParameters")
     require_sound_limits(job.name, job.limits)
+    require_sound_settings(job.name, job.required_settings)

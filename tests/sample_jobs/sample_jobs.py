@@ -458,3 +458,10 @@ def _square_in(method: str) -> None:
     process.start()
     process.join()
     assert process.exitcode == 0
+
+
+class Needing(LedgerEntry):
+    """Does what it does only where two environment variables are set."""
+
+    name: ClassVar[str] = "needing"
+    required_settings: ClassVar[tuple[str, ...]] = ("SAMPLE_JOB_URL", "SAMPLE_JOB_KEY")

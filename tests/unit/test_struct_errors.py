@@ -142,10 +142,15 @@ def test_a_message_of_a_later_msgspec_passes_with_its_text(text: str, value: Any
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b'{"a":\n  "\xc3\xbc" 1}', "at line 2, column 7: a comma or } is missing"),
-        (b'{"a":"x\n"}', "at line 1, column 8: this character cannot stand here"),
-        (b'["\\ud83d\\u0041"]', "at line 1, column 15: an escape \\u is half of a surrogate pair"),
-        (b'["\\u12', "at line 1, column 7: it ends too early"),
+        (b'{"a":\n  "\xc3\xbc" 1}', "at line 2, column 7: a comma, or the end of the list or object, is missing"),
+        (
+            b'{"a":"x\n"}',
+            "at line 1, column 8: a line end or control character stands in a text: write \\n, or another escape",
+        ),
+        (b'["\\ud83d\\u0041"]', "an escape \\u is half of a surrogate pair"),
+        (b'["\\u12', "at line 1, column 4: the escape \\u has no four hexadecimal digits"),
+        (b'{"a":1 ', "at line 1, column 8: it ends too early"),
+        (b"\xef\xbb\xbf{}", "at line 1, column 1: a byte order mark stands before the value"),
     ],
 )
 def test_malformed_json_has_its_place_in_characters(body: bytes, message: str) -> None:

@@ -11,6 +11,7 @@ from streamworkers.engine.worker.call_log import WatchedList, logging_call
 from streamworkers.engine.worker.unfinished import Call
 from streamworkers.errors import PermanentError, StopRunError
 from streamworkers.faults import describe, describe_stack
+from streamworkers.required_settings import require_settings
 
 
 def split_batches(entries: Sequence[Entry], size: int, keeps_keys_together: bool = False) -> Iterator[Sequence[Entry]]:
@@ -40,7 +41,8 @@ def fail_entry(entry: Entry, error: BaseException) -> Failed:
 
 
 def execute_batch(call: Call, batch: Sequence[Entry]) -> dict[int, Outcome]:
-    """Call the handler; returns outcomes by seq. Raises for a wrong outcome or tally, too."""
+    """Call the handler; returns outcomes by seq. Raises for a missing setting, a wrong outcome or tally, too."""
+    require_settings(call.job.name, call.job.required_settings)
     items = WatchedList((entry.item for entry in batch), lambda item: item)
     with logging_call(call.run.id, call.run.job, items):
         outcomes = call.job.execute(items, call.context)

@@ -112,7 +112,7 @@ def test_preferences_and_quiet_hours_are_set_and_ended(api: ApiStage) -> None:
     assert api.get("/api/v1/preferences", "bob") == none
     assert api.get("/api/v1/preferences?user=ann", "root")["quiet_hours"] is not None
     for path, body, message in (
-        ("preferences", {"mode": "often"}, "Invalid enum value 'often'"),
+        ("preferences", {"mode": "often"}, "field `mode`: 'often' is not one of digest, instant, off"),
         ("preferences", {"mode": "off", "type": "nothing"}, "no type of notification is named 'nothing'"),
         ("preferences", {"mode": "off", "channel": "pigeon"}, "no channel is named 'pigeon'"),
         ("preferences", {"mode": "off", "digest_minutes": 5}, "mode off has no time of a digest"),

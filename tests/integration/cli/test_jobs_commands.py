@@ -80,6 +80,20 @@ def test_parts_and_other_traits_of_a_job_are_shown(cli: Run) -> None:
     assert deliver.endswith("\nit has no parameters\n")
 
 
+def test_the_settings_that_a_job_needs_are_shown_and_named_when_a_run_is_enqueued(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAMPLE_JOB_KEY", raising=False)
+    monkeypatch.setenv("SAMPLE_JOB_URL", "x")
+    assert "settings    SAMPLE_JOB_URL, SAMPLE_JOB_KEY\n" in cli("jobs", "show", "needing").out
+    assert cli("jobs", "show", "needing", "--json").json["required_settings"] == ["SAMPLE_JOB_URL", "SAMPLE_JOB_KEY"]
+    answer = cli("enqueue", "needing", "--symbols", "A")
+    warning = "warning: job 'needing' needs SAMPLE_JOB_KEY, which is not set in the environment of this process: "
+    assert (answer.code, f"{warning}a worker without it ends the run\n" in answer.err) == (0, True), answer
+    monkeypatch.setenv("SAMPLE_JOB_KEY", "x")
+    assert "warning" not in cli("enqueue", "needing", "--symbols", "A").err
+
+
 @pytest.mark.usefixtures("elsewhere")
 def test_a_job_that_only_others_have_is_shown_as_they_recorded_it(cli: Run, connection: Connection) -> None:
     answer = cli("jobs", "show", "reports")

@@ -199,7 +199,7 @@ def test_many_are_all_or_none(client: Client, connection: Connection) -> None:
     runs = client.enqueue_many(wanted)
     assert [run.state().parameters for run in runs] == [{"milliseconds": place} for place in range(3)]
     wrong = Request.of("ledger_entry", {"milliseconds": "x"}, symbols=["A"])
-    with pytest.raises(BadInputError, match=r"job 'ledger_entry': (parameter 'milliseconds'|milliseconds: 'x')"):
+    with pytest.raises(BadInputError, match=r"parameter milliseconds='x' of job 'ledger_entry': it is not a number"):
         client.enqueue_many([wanted[0], wrong])
     with pytest.raises(BadInputError, match="request 2: job 'ledger_entry': symbols is not a list"):
         client.enqueue_many([wanted[0], Request.of("ledger_entry", symbols=[])])
@@ -319,7 +319,7 @@ def test_a_release_that_came_since_is_known(client: Client, connection: Connecti
     )
     client.enqueue("ledger_entry", {"fresh": 1}, symbols=["A"])
     client.enqueue("ledger_entry", {"milliseconds": 1}, symbols=["A"])
-    with pytest.raises(BadInputError, match=r"fresh.*x.* is not of (the )?type '?integer"):
+    with pytest.raises(BadInputError, match="parameter fresh='x' of job 'ledger_entry': it is not a whole number"):
         client.enqueue("ledger_entry", {"fresh": "x"}, symbols=["A"])
 
 

@@ -85,7 +85,7 @@ def test_a_run_goes_with_an_asynchronous_transaction(database_url: str, connecti
 
 def test_errors_in_the_callers_transaction_are_those_of_the_client(direct: Client, database_url: str) -> None:
     with psycopg.connect(database_url) as mine:
-        with pytest.raises(BadInputError, match="parameter 'milliseconds' is \"x\""):
+        with pytest.raises(BadInputError, match="parameter milliseconds='x' of job 'ledger_entry': it is not a number"):
             direct.enqueue("ledger_entry", {"milliseconds": "x"}, symbols=["A"], connection=mine)
         direct.enqueue("noop", symbols=["A"], key="k", connection=mine)  # nothing has reached PostgreSQL
         with pytest.raises(KeyConflictError, match="differs in: symbols or items"):

@@ -108,6 +108,19 @@ def test_a_limit_that_breaks_a_rule_is_rejected(limits: Any, message: str) -> No
         Registry([_variant(limits=limits)])
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("VENDOR_KEY", "required_settings of job 'sound' is not a tuple of names: 'VENDOR_KEY'"),
+        ((5,), r"required_settings of job 'sound' is not a tuple of names: \(5,\)"),
+        (("vendor key",), "required setting 'vendor key' of job 'sound' is not the name of a variable"),
+    ],
+)
+def test_a_required_setting_that_is_no_name_is_rejected(names: Any, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        Registry([_variant(required_settings=names)])
+
+
 def test_a_limit_of_several_jobs_is_declared_alike() -> None:
     registry = Registry([_variant(limits=(BROKER,)), _variant(name="other", queue="load", limits=(BROKER,))])
     assert registry.limits == {"broker": BROKER}

@@ -60,6 +60,31 @@ def test_one_error_ends_the_run_and_cancels_what_is_open(
     assert (consumer.reporter.total("fenced"), consumer.reporter.total("dropped")) == (0, 41 - completed)
 
 
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_setting_that_a_job_needs_and_a_worker_lacks_ends_the_run_at_its_first_attempt(
+    value: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+) -> None:
+    monkeypatch.setenv("SAMPLE_JOB_URL", "x")
+    monkeypatch.delenv("SAMPLE_JOB_KEY", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SAMPLE_JOB_KEY", value)
+    run = start_run(connection, streams, registry, "needing", *OTHERS)
+    consumer.work_until_empty()
+    missing = "job 'needing' needs SAMPLE_JOB_KEY, which is not set in the environment of this process"
+    _assert_stopped(connection, streams, run, f"StopRunError: {missing}")
+    assert max(attempt for _, attempt, _ in items_of(connection, run).values()) <= 1
+    assert effects_of(connection, run) == []
+    monkeypatch.setenv("SAMPLE_JOB_KEY", "x")
+    operations.retry(connection, streams, run.id)
+    consumer.work_until_empty()
+    assert (run_status(connection, run), effects_of(connection, run)) == ("COMPLETED", OTHERS)
+
+
 def test_other_runs_of_the_delivery_go_on(
     connection: Connection, streams: Streams, registry: Registry, consumer: Consumer
 ) -> None:
