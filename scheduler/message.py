@@ -12,6 +12,7 @@ from streamworkers.engine.redis.keys import DATA_LOAD_COMPLETE
 from streamworkers.engine.redis.lanes import Priority, require_priority
 from streamworkers.errors import BadInputError
 from streamworkers.json_depth import find_too_deep
+from streamworkers.json_errors import word_json_error
 from streamworkers.market.bars.rules import require_symbol
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.names import find_name_error
@@ -155,9 +156,15 @@ def parse_object(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> dict[str
         if find_too_deep(text, limits.depth) is not None:
             raise RejectedError("too_large", f"the message exceeds STREAMWORKERS_MESSAGE_MAX_DEPTH={limits.depth}")
         fields: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        kind = type(error).__name__
-        raise RejectedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({kind})") from None
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start + 1} is no text"
+        raise RejectedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({reason})") from None
+    except json.JSONDecodeError as error:
+        shown = _shown(raw[:80])
+        raise RejectedError("not_json", f"the message is not JSON: {shown} ({word_json_error(error)})") from None
+    except (ValueError, RecursionError):
+        reason = "a number has too many digits"
+        raise RejectedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({reason})") from None
     if not isinstance(fields, dict):
         raise RejectedError("not_an_object", f"the message is {_shown(fields)}, not a JSON object")
     return fields

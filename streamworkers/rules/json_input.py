@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from streamworkers.json_depth import find_too_deep
+from streamworkers.json_errors import word_json_error
 from streamworkers.rules.problem import Path, RuleError, show_value
 
 MOST_BYTES = 32 * 1024
@@ -51,7 +52,7 @@ def read_json(text: str | bytes, most_bytes: int | None = MOST_BYTES) -> Any:
     try:
         return json.loads(decoded, object_pairs_hook=_object, parse_int=_whole_number, parse_constant=float)
     except json.JSONDecodeError as error:
-        raise RuleError((), f"no JSON: {error.msg}, at line {error.lineno}, column {error.colno}") from None
+        raise RuleError((), f"no JSON: {word_json_error(error)}") from None
 
 
 def require_limits(document: object, rule_at: str | None = "rule") -> None:

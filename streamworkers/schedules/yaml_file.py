@@ -1,6 +1,6 @@
 """Schedules as YAML: `import` reads the format that `export` writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import yaml
 
 from streamworkers.errors import BadInputError
 from streamworkers.schedules.definition import ScheduleDefinition
+from streamworkers.schedules.yaml_errors import word_yaml_error
 
 if TYPE_CHECKING:
     from streamworkers.config import Settings
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 # Names that release 0.1 wrote. Release 0.2 reads them with a warning; the next one need not.
 OLD_FIELDS = {"job_type": "job", "task_params": "parameters"}
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_KINDS = {
+    "tag:yaml.org,2002:int": "a whole number",
+    "tag:yaml.org,2002:float": "a number",
+    "tag:yaml.org,2002:timestamp": "a date or time that exists",
+    "tag:yaml.org,2002:bool": "true or false",
+}
 _LONGEST_NUMBER = 400  # characters; those of YAML in base 60 cost the square of their length
 Warn = Callable[[str], None]
 
@@ -69,9 +76,8 @@ def _read_rows(text: str, limits: YamlLimits) -> list[dict[str, Any]]:
         raise BadInputError(f"the text of {size:,} bytes exceeds STREAMWORKERS_SCHEDULES_MAX_BYTES={limits.bytes}")
     try:
         rows = _load(text, limits)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
-        # A value that is tagged as a number or a date and is none raises other errors than YAMLError.
-        raise BadInputError(f"it is not YAML: {' '.join(str(error).split())[:300]}") from None
+    except yaml.YAMLError as error:
+        raise BadInputError(f"it is not YAML: {word_yaml_error(error)}") from None
     if not isinstance(rows, list) or not rows:
         raise BadInputError("it is not a YAML list with a mapping for each schedule")
     for number, row in enumerate(rows, start=1):
@@ -111,6 +117,32 @@ class _Loader(yaml.SafeLoader):
         if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
             raise BadInputError(f"{node.value[:40]!r}… is a number of more than {_LONGEST_NUMBER} characters")
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node. Raises YAMLError with its place also for what is tagged as a kind that it is not."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError):
+            raise _to_yaml_error(node) from None
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of a node. Raises YAMLError for a name that it has twice: one of the values would be lost."""
+        seen: set[str] = set()
+        given: yaml.Node = node  # of any kind, where a tag says that it is a mapping
+        for key, _ in given.value if isinstance(given, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = f"the name {key.value[:80]!r} is in its mapping twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _to_yaml_error(node: yaml.Node) -> yaml.YAMLError:
+    value = node.value[:80] if isinstance(node, yaml.ScalarNode) else "the value"
+    kind = _KINDS.get(node.tag, f"of the kind {node.tag}")
+    return yaml.constructor.ConstructorError(None, None, f"{value!r} is not {kind}", node.start_mark)
 
 
 def _count_values(node: yaml.Node, counted: dict[int, int], most: int) -> int:

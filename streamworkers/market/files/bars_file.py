@@ -22,7 +22,7 @@ from streamworkers.market.bars.text_rows import NO_ROWS, Reject, RowChunk
 from streamworkers.market.calendar.exchange import DEFAULT_CALENDAR, calendar_of_ending, exchange_named
 from streamworkers.market.calendar.symbol_calendars import ANY
 from streamworkers.market.calendar.timeframes import Timeframe
-from streamworkers.market.files.csv_lines import LineBlock, ReadProgress, read_line_blocks, split_fields
+from streamworkers.market.files.csv_lines import LineBlock, ReadProgress, read_line_blocks, split_fields, word_csv_error
 from streamworkers.market.files.header import FileHeader, read_header
 from streamworkers.market.files.notes import Notes
 from streamworkers.market.files.options import ReadOptions
@@ -135,7 +135,7 @@ class _Reader:
         try:
             fields = split_fields(text, self._plan.delimiter)
         except csv.Error as error:
-            return Reject(number, Rule.BAD_QUOTES, f"the quotes of the row do not match: {error}", text)
+            return Reject(number, Rule.BAD_QUOTES, f"the quotes of the row do not match: {word_csv_error(error)}", text)
         if len(fields) == width + 1 and not fields[-1].strip():
             fields.pop()
         if len(fields) != width:

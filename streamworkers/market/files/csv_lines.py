@@ -125,12 +125,20 @@ def split_fields(line: str, delimiter: str = ",") -> list[str]:
     return next(csv.reader([line], strict=True, delimiter=delimiter))
 
 
+def word_csv_error(error: csv.Error) -> str:
+    """Say what is wrong with the quotes of a record."""
+    text = str(error)
+    if text.startswith("unexpected end"):
+        return "one is not closed"
+    return "something stands behind a closed one" if "expected after" in text else text
+
+
 def header_names(path: Path, line: str) -> list[str]:
     """Return the column names of a header line in lower case, without the blanks around them."""
     try:
         return [name.strip().lower() for name in split_fields(line)]
     except csv.Error as error:
-        raise BadInputError(f"the header of {path} cannot be read: {error}") from error
+        raise BadInputError(f"the quotes of the header of {path} do not match: {word_csv_error(error)}") from error
 
 
 def require_columns(path: Path, names: list[str], required: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamworkers.errors import BadInputError
-from streamworkers.market.files.csv_lines import split_fields
+from streamworkers.market.files.csv_lines import split_fields, word_csv_error
 from streamworkers.market.files.layout import PRICES, Layout, normal_name
 from streamworkers.market.files.layouts import layout_named, recognise
 from streamworkers.market.files.notes import Notes
@@ -112,7 +112,7 @@ def _names(path: Path, line: str, delimiter: str) -> tuple[str, ...]:
     try:
         return tuple(normal_name(name) for name in split_fields(line, delimiter))
     except csv.Error as error:
-        raise BadInputError(f"the header of {path} cannot be read: {error}") from error
+        raise BadInputError(f"the quotes of the header of {path} do not match: {word_csv_error(error)}") from error
 
 
 def _is_row(layout: Layout, names: Sequence[str], options: ReadOptions) -> bool:

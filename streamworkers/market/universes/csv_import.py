@@ -11,7 +11,13 @@ from streamworkers.actor import LOCAL, Actor
 from streamworkers.errors import BadInputError
 from streamworkers.market.bars.rules import BrokenRuleError, Rule, parse_price, require_symbol
 from streamworkers.market.bars.text_rows import Reject
-from streamworkers.market.files.csv_lines import header_names, read_line_blocks, require_columns, split_fields
+from streamworkers.market.files.csv_lines import (
+    header_names,
+    read_line_blocks,
+    require_columns,
+    split_fields,
+    word_csv_error,
+)
 from streamworkers.market.files.limits import DEFAULT_LIMITS, FileLimits
 from streamworkers.market.universes.members import UniverseMembers, replace_members
 from streamworkers.market.universes.store import UNIVERSE_TYPES, require_universe_name
@@ -87,7 +93,7 @@ def _fields(text: str, names: list[str]) -> dict[str, str] | BrokenRuleError:
     try:
         values = split_fields(text)
     except csv.Error as error:
-        return BrokenRuleError(Rule.BAD_QUOTES, f"the quotes of the row do not match: {error}")
+        return BrokenRuleError(Rule.BAD_QUOTES, f"the quotes of the row do not match: {word_csv_error(error)}")
     if len(values) != len(names):
         detail = f"the row has {len(values)} fields where the header has {len(names)}"
         return BrokenRuleError(Rule.FIELD_COUNT, detail)

@@ -388,13 +388,17 @@ def test_schedules_go_to_yaml_and_back(cli: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "it is not YAML: while parsing"),
+        ("a: [", "it is not YAML: at line 1, column 5: a value is missing"),
         ("a: 1", "it is not a YAML list with a mapping for each schedule"),
         ("- 1", "schedule 1 of the list is '1', not a mapping of names to values"),
+        (
+            "- name: a\n  job: noop\n  job: load",
+            "it is not YAML: at line 3, column 3: the name 'job' is in its mapping twice",
+        ),
         ("- {name: a}", "schedule 'a': job"),
         ("- {name: a, job: noop, colour: red}", "schedule 'a': colour 'red': nothing has this name"),
         ("- &a {name: a, job: noop, on_event: data_load_complete}\n- *a", "'a' is in the list twice"),
-        ("- !!python/object/apply:os.system ['true']", "it is not YAML: could not determine a constructor"),
+        ("- !!python/object/apply:os.system ['true']", "it is not YAML: at line 1, column 3: the tag tag:"),
     ],
 )
 def test_yaml_that_breaks_a_rule_changes_nothing(text: str, message: str, cli: Run, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_what_is_not_to_be_analysed_or_paused_is_ignored(
 @pytest.mark.parametrize(
     ("raw", "reason", "detail"),
     [
-        (b"{", "not_json", "the message is not JSON: b'{' (JSONDecodeError)"),
+        (b"{", "not_json", "the message is not JSON: b'{' (at line 1, column 2: it ends too early)"),
         (b"[1]", "not_an_object", "the message is [1], not a JSON object"),
         (b'{"event_type": "x"}', "unknown_type", "the message is of type 'x', not event_type 'data_load_complete'"),
         (_message(symbols=[]), "bad_field", "symbols [] is not a list of at least one symbol"),

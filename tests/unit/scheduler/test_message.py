@@ -108,12 +108,16 @@ def test_a_request_to_load_is_read(type_field: str) -> None:
 @pytest.mark.parametrize(
     ("message", "reason", "text"),
     [
-        (b"", "not_json", "the message is not JSON: b'' (JSONDecodeError)"),
-        (b"hello", "not_json", "the message is not JSON: b'hello' (JSONDecodeError)"),
-        (b"\xff\x00\xff", "not_json", "the message is not JSON: b'\\xff\\x00\\xff' (UnicodeDecodeError)"),
-        (b"1" * 5000, "not_json", f"the message is not JSON: b'{'1' * 75}… (ValueError)"),
+        (b"", "not_json", "the message is not JSON: b'' (it is empty)"),
+        (b"hello", "not_json", "the message is not JSON: b'hello' (at line 1, column 1: a value is missing)"),
+        (b"\xff\x00\xff", "not_json", "the message is not JSON: b'\\xff\\x00\\xff' (byte 1 is no text)"),
+        (b"1" * 5000, "not_json", f"the message is not JSON: b'{'1' * 75}… (a number has too many digits)"),
         (b"[" * 100_000, "too_large", "the message exceeds STREAMWORKERS_MESSAGE_MAX_DEPTH=32"),
-        (b'{"a": 1} x', "not_json", "the message is not JSON: b'{\"a\": 1} x' (JSONDecodeError)"),
+        (
+            b"[1] x",
+            "not_json",
+            "the message is not JSON: b'[1] x' (at line 1, column 5: something stands behind the end of the value)",
+        ),
         (
             b" " * (DEFAULT_LIMITS.bytes + 1),
             "too_large",

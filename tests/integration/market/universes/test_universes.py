@@ -57,7 +57,7 @@ def test_bad_rows_are_rejected_with_line_and_rule_and_the_rest_is_loaded(
         (6, "bad_weight", "weight 'heavy' is not a number"),
         (7, "duplicate", "duplicate in the file: A is in spy already"),
         (8, "field_count", "the row has 2 fields where the header has 5"),
-        (9, "bad_quotes", "the quotes of the row do not match: unexpected end of data"),
+        (9, "bad_quotes", "the quotes of the row do not match: one is not closed"),
     ]
     assert list_universes(connection) == [("spy", "ETF", "Big ones", 1)]
 

@@ -46,7 +46,7 @@ def test_rows_of_another_width_or_with_broken_quotes_spoil_only_themselves(tmp_p
     assert rows[0].lines == [2, 6]
     assert [(reject.line, reject.rule, reject.detail, reject.row) for reject in rejects] == [
         (4, "field_count", "the row has 2 fields where the header has 7", "A,2"),
-        (5, "bad_quotes", "the quotes of the row do not match: unexpected end of data", '"B,2024-01-02,1,2,1,2,5'),
+        (5, "bad_quotes", "the quotes of the row do not match: one is not closed", '"B,2024-01-02,1,2,1,2,5'),
     ]
 
 
@@ -84,7 +84,12 @@ def test_progress_counts_compressed_bytes_to_the_end(tmp_path: Path) -> None:
             HEADER[:-1].encode() + b",timestamp\n",
             "{path} has more than one time column: date, timestamp; keep one",
         ),
-        ("q.csv", b'"symbol,date\n', "the header of {path} cannot be read: unexpected end of data"),
+        ("q.csv", b'"symbol,date\n', "the quotes of the header of {path} do not match: one is not closed"),
+        (
+            "r.csv",
+            b'"symbol"x,date\n',
+            "the quotes of the header of {path} do not match: something stands behind a closed one",
+        ),
         ("z.csv", gzip.compress(b"", mtime=0), "{path} is empty; its first line must name the columns"),
         (
             "u.csv",
