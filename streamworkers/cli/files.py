@@ -25,7 +25,10 @@ def read_file(file: Path, most_bytes: int, setting: str = "") -> str:
             )
         return content.decode()
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{file} is not UTF-8: byte {error.start}") from None
+        bad, start = error.object, error.start
+        byte = start - bad.rfind(b"\n", 0, start)
+        line = f"line {bad.count(10, 0, start) + 1} of {file}"
+        raise BadInputError(f"{line} is not UTF-8: byte {byte} of the line is 0x{bad[start]:02x}") from None
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from None
 

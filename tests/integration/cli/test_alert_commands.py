@@ -328,7 +328,7 @@ def test_an_import_that_cannot_be_stored_changes_nothing(
     assert answer.err == "Error: alert 'b': an alert needs a timeframe, such as 1min, hour or day\n"
     assert (answer.code, _names(alerts)) == (2, [])
     file.write_bytes(b"\xff")
-    assert alerts("import", file).err == f"Error: {file} is not UTF-8: byte 0\n"
+    assert alerts("import", file).err == f"Error: line 1 of {file} is not UTF-8: byte 1 of the line is 0xff\n"
     monkeypatch.setenv("STREAMWORKERS_ALERTS_MAX_BYTES", "1024")
     file.write_text(GOOD + " " * 1024, encoding="utf-8")
     assert alerts("import", file).err == f"Error: {file} exceeds STREAMWORKERS_ALERTS_MAX_BYTES=1024\n"

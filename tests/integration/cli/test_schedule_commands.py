@@ -408,8 +408,8 @@ def test_yaml_that_breaks_a_rule_changes_nothing(text: str, message: str, cli: R
     assert answer.code == 2
     assert message in answer.err
     assert cli("schedules", "list", "--json").json == []
-    file.write_bytes(b"\xff")
-    assert f"Error: {file} is not UTF-8: byte 0\n" == cli("schedules", "import", file).err
+    file.write_bytes(b"- a\n- \xff")
+    assert f"Error: line 2 of {file} is not UTF-8: byte 3 of the line is 0xff\n" == cli("schedules", "import", file).err
     assert cli("schedules", "import", "/dev/zero").err == (
         "Error: /dev/zero exceeds STREAMWORKERS_SCHEDULES_MAX_BYTES=1048576\n"
     )

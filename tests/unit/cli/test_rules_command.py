@@ -111,4 +111,5 @@ def test_a_file_that_is_too_large_or_no_text_is_rejected(capsys: pytest.CaptureF
     assert _check("--file", str(tmp_path / "large")) == 2
     assert capsys.readouterr().err == f"Error: {tmp_path / 'large'} is longer than 32,768 bytes\n"
     assert _check("--file", str(tmp_path / "binary")) == 2
-    assert capsys.readouterr().err == f"Error: {tmp_path / 'binary'} is not UTF-8: byte 8\n"
+    wrong = f"line 1 of {tmp_path / 'binary'} is not UTF-8: byte 9 of the line is 0xff"
+    assert capsys.readouterr().err == f"Error: {wrong}\n"
