@@ -77,8 +77,15 @@ def print_supervisor(row: dict[str, Any]) -> None:
     if row["report_seconds"] is None:
         click.echo("no report of its workers in Redis")
         return
-    rows = [{**worker, "queues": " ".join(worker["queues"])} for worker in row["workers"]]
+    rows = [
+        {**worker, "queues": " ".join(worker["queues"]), "limit_seconds": _show_seconds(worker["limit_seconds"])}
+        for worker in row["workers"]
+    ]
     columns = {name: name for name in ("worker", "pid", "state", "job", "items", "since")}
     columns |= {"limit_seconds": "limit s", "queues": "queues", "hold": "waits for"}
     print_table(rows, columns, "it has no worker")
     click.echo(f"\nas its workers were {row['report_seconds']:.0f} s ago")
+
+
+def _show_seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:,.0f}"
