@@ -51,7 +51,7 @@ from submitting import install_jobs, make_preparer, submit
         (("noop", "--symbols", "A", "--at", "2027-03-14T02:30"), "is a time that the clocks in America/New_York skip"),
         (("noop", "--symbols", "A", "--at", "2026-11-01T01:30"), "comes twice in America/New_York: name an offset"),
         (("noop", "--symbols", "A", "--at", "2999-01-01T00:00"), "is more than 366 days ahead"),
-        (("noop", "--symbols", "A", "--in", "soon"), "'soon' is not a time such as 90s, 5m, 2h, 1d or 1w"),
+        (("noop", "--symbols", "A", "--in", "soon"), "--in: 'soon' is not a time such as 90s, 5m, 2h, 1d or 1w"),
         (("noop", "--symbols", "A", "--in", "99w"), "is more than 366 days ahead"),
         (("noop", "--symbols", "A", "--in", "1m", "--at", "2026-11-27T18:30"), "name either --at or --in, not both"),
         (
