@@ -240,9 +240,3 @@ def market_data() -> Path:
     if not MARKET_DATA.is_dir():
         pytest.skip("needs the real bars in ../shared/data")
     return MARKET_DATA
-
-
-@pytest.fixture(scope="session")
-def market_data_or_none() -> Path | None:
-    """The folder of real bars where it is; elsewhere invented ones do as well."""
-    return MARKET_DATA if MARKET_DATA.is_dir() else None

@@ -10,7 +10,7 @@ import click
 from streamworkers.actor import Actor
 from streamworkers.alerts.duration import parse_duration
 from streamworkers.alerts.selection import AlertSelector
-from streamworkers.cli.checked_text import DURATION, MOMENT
+from streamworkers.cli.checked_text import check_duration, check_moment
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.moments import parse_moment
 from streamworkers.market.calendar.timeframes import timeframe_named
@@ -29,9 +29,11 @@ _SELECTORS = (
     click.option("--group", help="Only alerts of this group."),
 )
 _END = (
-    click.option("--for", "duration", type=DURATION, help="End after this time: 90s, 5m, 2h, 1d or 1w."),
+    click.option("--for", "duration", callback=check_duration, help="End after this time: 90s, 5m, 2h, 1d or 1w."),
     click.option(
-        "--until", type=MOMENT, help="End at this date, of which it is the last moment, or ISO time, in New York."
+        "--until",
+        callback=check_moment,
+        help="End at this date, of which it is the last moment, or ISO time, in New York.",
     ),
 )
 

@@ -14,7 +14,7 @@ from streamworkers.alerts.store.alerts import StoredAlert, find_alert, read_vers
 from streamworkers.alerts.store.reports import list_corrections, list_firings
 from streamworkers.alerts.store.symbols import read_symbols_of_user, require_past_symbol
 from streamworkers.cli.alert_options import collect_selector, selector_options, user_option
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -117,7 +117,7 @@ def show(name: str, user: str, as_json: bool) -> None:
 @click.command(short_help="List firings and corrections.")
 @click.argument("name", required=False)
 @click.option("--symbol", help="Only firings of this symbol.")
-@click.option("--since", type=SINCE, help="Only firings since this date or ISO time, in New York.")
+@click.option("--since", callback=check_since, help="Only firings since this date or ISO time, in New York.")
 @limit_option
 @user_option
 @json_option

@@ -8,7 +8,7 @@ from streamworkers.alerts.engine.replaying import Replay, replay_alert
 from streamworkers.alerts.store.alerts import find_alert
 from streamworkers.alerts.store.symbols import require_past_symbol
 from streamworkers.cli.alert_options import user_option
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table
 from streamworkers.market.calendar.moments import show_bar_time
 
@@ -27,7 +27,7 @@ _COLUMNS = {
 @click.command("replay", short_help="Decide an alert again over its stored bars, and compare.")
 @click.argument("name")
 @click.option("--symbol", help="Only this symbol.  [default: all that the alert has been about]")
-@click.option("--since", type=SINCE, help="Print only bars since this date or ISO time, in New York.")
+@click.option("--since", callback=check_since, help="Print only bars since this date or ISO time, in New York.")
 @user_option
 @json_option
 def replay(name: str, symbol: str | None, since: str | None, user: str, as_json: bool) -> int:

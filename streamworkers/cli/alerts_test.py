@@ -18,7 +18,7 @@ from streamworkers.alerts.trial import try_stored
 from streamworkers.alerts.trial_report import describe_decision, describe_trial
 from streamworkers.cli.alert_options import user_option
 from streamworkers.cli.as_of import as_of_option
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.rule_input import file_option, read_text
 from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table
 from streamworkers.database import Connection
@@ -39,7 +39,7 @@ _COLUMNS = ("bar", "price", "value", "level", "rule", "before", "after", "fires"
 @click.option("--symbol", help="The symbol to try it on.  [default: the only one of the alert]")
 @click.option("--timeframe", help="Timeframe: 1min, hour, day, week or month.  [default: that of the alert, else day]")
 @click.option(
-    "--since", type=SINCE, help="The first bar, as a date or ISO time.  [default: 5,000 bars before the last]"
+    "--since", callback=check_since, help="The first bar, as a date or ISO time.  [default: 5,000 bars before the last]"
 )
 @as_of_option
 @click.option("--all", "every_bar", is_flag=True, help="Print every bar, not only those at which something happens.")

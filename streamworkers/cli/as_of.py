@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from streamworkers.cli.checked_text import check_moment
 from streamworkers.engine.ledger import Run
 from streamworkers.market.calendar.moments import show_moment_there
 
@@ -13,6 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 as_of_option: Callable[[F], F] = click.option(
     "--as-of",
+    callback=check_moment,
     help="See only bars that were closed at this ISO time, of New York unless it names a zone; a bare date is the end"
     " of its session.  [default: now, at the newest closed bar that most symbols have]",
 )

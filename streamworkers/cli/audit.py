@@ -6,7 +6,7 @@ import click
 
 from streamworkers.audit.listing import AuditFilter, list_actions, list_audit
 from streamworkers.audit.seals import verify
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.session import Session, json_option, limit_option, parse_since, print_json, print_table
 from streamworkers.database import Connection
 from streamworkers.errors import UnknownNameError
@@ -32,7 +32,7 @@ def audit() -> None:
 @click.option("--user", help="Only changes by this user.")
 @click.option("--action", help="Only this action, such as run.cancel.")
 @click.option("--outcome", type=click.Choice(["ok", "rejected", "failed"]), help="Only changes with this outcome.")
-@click.option("--since", type=SINCE, help="Only changes since this date or ISO time.")
+@click.option("--since", callback=check_since, help="Only changes since this date or ISO time.")
 @limit_option
 @json_option
 def list_command(

@@ -1,7 +1,7 @@
-"""Types of options that stay texts, but are read when the command line is, so that an error names its option."""
+"""Callbacks of options that stay texts, but are read when the command line is, so that an error names its option."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -10,23 +10,21 @@ from streamworkers.cli.session import parse_since
 from streamworkers.errors import BadInputError
 from streamworkers.market.calendar.moments import parse_moment
 
+Check: TypeAlias = Callable[[click.Context, click.Parameter, str | None], str | None]
 
-class CheckedText(click.ParamType[str]):
-    """A text that a function can read, and that stays a text."""
 
-    name = "text"
-
-    def __init__(self, read: Callable[[str], Any]) -> None:
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+def _check_with(read: Callable[[str], Any]) -> Check:
+    def check(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
         try:
-            self._read(value)
+            if value is not None:
+                read(value)
         except BadInputError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
+            raise click.BadParameter(str(error), ctx, param) from None
+        return value
+
+    return check
 
 
-SINCE = CheckedText(parse_since)
-MOMENT = CheckedText(parse_moment)
-DURATION = CheckedText(parse_duration)
+check_since = _check_with(parse_since)
+check_moment = _check_with(parse_moment)
+check_duration = _check_with(parse_duration)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from streamworkers.admin import runs as admin
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.confirming import ask_first, yes_option
 from streamworkers.cli.item_view import parse_item, print_attempts
 from streamworkers.cli.known_names import has_symbols, require_dead_symbol, require_known_job
@@ -36,7 +36,7 @@ def _add_filters(command: F) -> F:
         click.option("--job", help="Only items of this job."),
         click.option("--symbol", help="Only items of this symbol."),
         click.option("--error-like", help="Only items whose error contains this text."),
-        click.option("--since", type=SINCE, help="Only items that died since this date or ISO time."),
+        click.option("--since", callback=check_since, help="Only items that died since this date or ISO time."),
     ]
     for option in reversed(options):
         command = option(command)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from streamworkers.admin import runs as admin
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.item_view import describe_item, parse_item, print_item
 from streamworkers.cli.known_names import require_known_job, require_symbol_of_item
 from streamworkers.cli.session import (
@@ -61,10 +61,10 @@ def items() -> None:
 @click.option("--error", help="Only items whose error contains this text, in any case.")
 @click.option(
     "--since",
-    type=SINCE,
+    callback=check_since,
     help=f"Only items of runs created since this date or ISO time.  [default: {USUAL_DAYS} days ago; with --run all]",
 )
-@click.option("--until", type=SINCE, help="Only items of runs created before this date or ISO time.")
+@click.option("--until", callback=check_since, help="Only items of runs created before this date or ISO time.")
 @click.option("--after", help="Continue behind this item, the last of the page before.")
 @_search_time_option
 @limit_option

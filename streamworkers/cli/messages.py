@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.session import (
     Session,
     json_option,
@@ -53,7 +53,7 @@ def messages() -> None:
 
 @messages.command("list", short_help="List messages, newest first.")
 @click.option("--state", type=click.Choice(STATES), help="Only messages in this state.")
-@click.option("--since", type=SINCE, help="Only messages received since this date or ISO time.")
+@click.option("--since", callback=check_since, help="Only messages received since this date or ISO time.")
 @click.option("--channel", help="Only messages of this channel or stream.")
 @limit_option
 @json_option

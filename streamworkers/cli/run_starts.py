@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from streamworkers.alerts.duration import parse_duration
-from streamworkers.cli.checked_text import DURATION
+from streamworkers.cli.checked_text import check_duration
 from streamworkers.cli.run_webhooks import WEBHOOK_OPTIONS, read_webhook
 from streamworkers.engine.job import RunRequest
 from streamworkers.errors import BadInputError
@@ -24,7 +24,9 @@ _OPTIONS = (
         metavar="TIME",
         help="Start at this time, such as 2026-11-27T18:30, of New York unless it names an offset.",
     ),
-    click.option("--in", "delay", type=DURATION, metavar="DURATION", help="Start after this time: 90s, 5m, 2h or 1d."),
+    click.option(
+        "--in", "delay", callback=check_duration, metavar="DURATION", help="Start after this time: 90s, 5m, 2h or 1d."
+    ),
     click.option(
         "--after",
         multiple=True,

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from streamworkers.admin import runs as admin
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.known_names import require_known_job
 from streamworkers.cli.run_errors import MOST_ERRORS, list_undecided, print_errors, print_undecided
 from streamworkers.cli.run_starts import describe_wait
@@ -44,7 +44,7 @@ def runs() -> None:
 @runs.command("list")
 @click.option("--job", help="Only runs of this job.")
 @click.option("--status", type=click.Choice(_STATES, case_sensitive=False), help="Only runs in this state.")
-@click.option("--since", type=SINCE, help="Only runs created since this date or ISO time.")
+@click.option("--since", callback=check_since, help="Only runs created since this date or ISO time.")
 @limit_option
 @json_option
 def list_runs(job: str | None, status: str | None, since: str | None, limit: int, as_json: bool) -> None:

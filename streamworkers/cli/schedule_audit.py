@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.schedule_files import warn
 from streamworkers.cli.session import Session, json_option, parse_since, print_json, print_table
 from streamworkers.errors import BadInputError
@@ -21,8 +21,12 @@ _COLUMNS = ("schedule", "ticks", "rows", "moved", "undecided", "missing", "extra
 
 @click.command(short_help="Compare ticks with their rows.")
 @click.argument("name", required=False)
-@click.option("--since", type=SINCE, help="Ticks due since this date or ISO time, in New York.  [default: a day ago]")
-@click.option("--until", type=SINCE, help="Ticks due before this date or ISO time, in New York.  [default: now]")
+@click.option(
+    "--since", callback=check_since, help="Ticks due since this date or ISO time, in New York.  [default: a day ago]"
+)
+@click.option(
+    "--until", callback=check_since, help="Ticks due before this date or ISO time, in New York.  [default: now]"
+)
 @json_option
 def audit(name: str | None, since: str | None, until: str | None, as_json: bool) -> int:
     """Compare the ticks that schedule NAME had by its times, or each schedule, with their rows.

@@ -8,7 +8,7 @@ import click
 
 from streamworkers.actor import LOCAL
 from streamworkers.cli.backfill_view import print_added, print_plan, watch_backfill
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.schedule_files import warn
 from streamworkers.cli.schedule_options import collect_fields
 from streamworkers.cli.schedule_rows import format_local_time
@@ -109,7 +109,9 @@ def backfill(name: str | None, dry_run: bool, watch: bool, timeout: float | None
 
 @click.command("missing", short_help="List sessions without a successful run.")
 @click.argument("name", required=False)
-@click.option("--since", type=SINCE, help=f"Ticks since this date or ISO time.  [default: {_USUAL_DAYS} days ago]")
+@click.option(
+    "--since", callback=check_since, help=f"Ticks since this date or ISO time.  [default: {_USUAL_DAYS} days ago]"
+)
 @json_option
 def missing(name: str | None, since: str | None, as_json: bool) -> None:
     """List the ticks of schedule NAME, or of all, that have no successful run, with the reason.

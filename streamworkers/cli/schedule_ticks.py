@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from streamworkers.cli.checked_text import SINCE
+from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.schedule_files import warn
 from streamworkers.cli.schedule_rows import format_local_time
 from streamworkers.cli.session import Session, json_option, limit_option, messages, parse_since, print_json, print_table
@@ -30,8 +30,10 @@ _WINDOW = {"window": "in a window"}
     type=click.IntRange(1, _MOST_TICKS),
     help=f"The most ticks to show.  [default: {_USUAL_COUNT}; with --until {_MOST_TICKS}]",
 )
-@click.option("--from", "start", type=SINCE, help="Start at this date or ISO time, in New York.  [default: now]")
-@click.option("--until", type=SINCE, help="Show only ticks before this date or ISO time, in New York.")
+@click.option(
+    "--from", "start", callback=check_since, help="Start at this date or ISO time, in New York.  [default: now]"
+)
+@click.option("--until", callback=check_since, help="Show only ticks before this date or ISO time, in New York.")
 @json_option
 def next_ticks(name: str | None, count: int | None, start: str | None, until: str | None, as_json: bool) -> None:
     """Show the next ticks of schedule NAME, or of all schedules that are not paused, in their time zones and in UTC."""
@@ -123,8 +125,8 @@ def _explain(definition: ScheduleDefinition, shown: int, most: int, before: date
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(TICK_STATES), help="Only ticks in this state; repeatable."
 )
-@click.option("--since", type=SINCE, help="Only ticks due since this date or ISO time, in New York.")
-@click.option("--until", type=SINCE, help="Only ticks due before this date or ISO time, in New York.")
+@click.option("--since", callback=check_since, help="Only ticks due since this date or ISO time, in New York.")
+@click.option("--until", callback=check_since, help="Only ticks due before this date or ISO time, in New York.")
 @limit_option
 @json_option
 def history(

@@ -96,9 +96,9 @@ def _leave_a_session(item: Item, context: Context[Any]) -> Iterator[Outcome]:
         "PREPARE misbehaving AS SELECT 1",
         "CREATE TEMP TABLE misbehaving (id bigint)",
         "SELECT pg_advisory_lock(4711)",
-        "SET statement_timeout = 1",
         "SET ROLE pg_read_all_data",
         "SET TIME ZONE 'Asia/Tokyo'",
+        "SET statement_timeout = 1",
     ):
         connection.execute(statement)
     connection.add_notice_handler(lambda _: os._exit(9))

@@ -28,8 +28,6 @@ from streamworkers.engine.registry import Registry
 from streamworkers.loading.providers.synthetic import generate_bars
 from streamworkers.market.bars.write import load_rows
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
-from streamworkers.market.files.bars_import import import_bars
-from streamworkers.market.universes.csv_import import import_universes
 from streamworkers.market.universes.store import add_symbols
 from streamworkers.schedules import store
 from streamworkers.schedules.defaults import default_schedules
@@ -56,15 +54,15 @@ class Stage:
 
 @contextmanager
 def watched_system(
-    environment: dict[str, str], folder: Path, registry: Registry, market_data: Path | None, *, hasten: float = 1.0
+    environment: dict[str, str], folder: Path, registry: Registry, *, hasten: float = 1.0
 ) -> Iterator[Stage]:
-    """Two supervisors, a scheduler and a Prometheus over real or synthetic bars, after some busy seconds."""
+    """Two supervisors, a scheduler and a Prometheus over synthetic bars, after some busy seconds."""
     database_url, redis_url = (environment[f"STREAMWORKERS_{name}_URL"] for name in ("DATABASE", "REDIS"))
     with ExitStack() as stack:
         connection = stack.enter_context(connect(database_url, application="watching"))
         streams = open_streams(redis_url, environment["STREAMWORKERS_KEY_PREFIX"])
         stack.callback(streams.close)
-        _load(connection, market_data)
+        _load(connection)
         invent_alerts(connection, datetime.now(UTC), "dow30")
         invent_notifications(connection, datetime.now(UTC))
         invent_audit(connection, datetime.now(UTC))
@@ -90,15 +88,11 @@ def watched_system(
         yield found
 
 
-def _load(connection: Connection, market_data: Path | None) -> None:
-    if market_data is not None:
-        import_bars(connection, [market_data / "sp500_daily_2016_2021.csv.gz"], TIMEFRAMES["day"])
-        import_universes(connection, market_data / "universes.csv")
-    else:
-        last = date.fromisoformat("2026-01-09")
-        loaded = load_rows(connection, TIMEFRAMES["day"], generate_bars(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, 1, last))
-        for name in ("sp500", "nasdaq100", "dow30"):
-            add_symbols(connection, name, loaded.symbols)
+def _load(connection: Connection) -> None:
+    last = date.fromisoformat("2026-01-09")
+    loaded = load_rows(connection, TIMEFRAMES["day"], generate_bars(SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS, 1, last))
+    for name in ("sp500", "nasdaq100", "dow30"):
+        add_symbols(connection, name, loaded.symbols)
     # Dated today, a few bars of every timeframe.
     connection.execute(
         "INSERT INTO ohlcv_hourly (symbol, timestamp, open, high, low, close, volume)"

@@ -29,7 +29,7 @@ def test_when_all_workers_are_killed_in_a_run_the_alert_fires_and_others_do_not(
     tmp_path: Path,
 ) -> None:
     create_roles(connection)
-    with watched_system(environment, tmp_path, registry, None, hasten=HASTEN) as stage:
+    with watched_system(environment, tmp_path, registry, hasten=HASTEN) as stage:
         # A hastened alert can fire while the processes start.
         wait_until(
             lambda: not {"StreamworkersNoScheduler", "StreamworkersNoWorker"} & stage.prometheus.alerts().keys(),

@@ -50,10 +50,9 @@ def test_every_query_of_boards_rules_and_alerts_is_answered_by_a_running_system(
     database_url: str,
     registry: Registry,
     tmp_path: Path,
-    market_data_or_none: Path | None,
 ) -> None:
     create_roles(connection)
-    with watched_system(environment, tmp_path, registry, market_data_or_none) as stage, connect(database_url) as reader:
+    with watched_system(environment, tmp_path, registry) as stage, connect(database_url) as reader:
         reader.execute(sql.SQL("SET ROLE {}").format(sql.Identifier("streamworkers_readonly")))
         boards = _answers(stage, reader)
         wrong = [
@@ -93,6 +92,7 @@ def _wrong_rules(stage: Stage) -> list[str]:
                 stage.prometheus.query(rule["expr"])
                 if rule.get("record") in RECORDED_LATER:
                     continue
-                if "record" in rule and not stage.prometheus.query(rule["record"]):
+                # On a busy machine a scrape comes too late now and then, and what is recorded of it ends for a while.
+                if "record" in rule and not stage.prometheus.query(f"last_over_time({rule['record']}[10m])"):
                     wrong.append(f"{path.name}: {rule['record']} records nothing")
     return wrong

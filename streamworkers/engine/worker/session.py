@@ -23,9 +23,10 @@ from streamworkers.errors import FaultKind, RedisUnavailableError, Store
 from streamworkers.faults import StoreFaultError, describe, find_fault, word_fault
 
 # What a session can keep from one call to the next.
+# The time limit that user code has left ends first: on a busy machine the reset itself could exceed it.
 _RESET = (
-    "SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql; RESET ALL; RESET SESSION AUTHORIZATION;"
-    " RESET ROLE; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP"
+    "SET statement_timeout = 0; SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql; RESET ALL;"
+    " RESET SESSION AUTHORIZATION; RESET ROLE; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP"
 )
 # Classes of SQLSTATE of a server that is away or out of resources.
 _SERVER_FAULTS = ("08", "53", "57P")
@@ -197,7 +198,9 @@ def restore_connection(connection: Connection) -> None:
 def reset_session(connection: Connection) -> None:
     """Undo what user code can set in the session: settings, role, locks, cursors, temporary tables, statements."""
     # What psycopg prepares stays. It does not know the statements of PREPARE.
-    for (name,) in reset_settings(connection, _RESET).fetchall():
+    cursor = reset_settings(connection, _RESET)
+    cursor.nextset()
+    for (name,) in cursor.fetchall():
         connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
 
 

@@ -43,7 +43,7 @@ def test_a_schedule_has_a_webhook_whose_url_is_not_shown(api: ApiStage) -> None:
     [
         (_SHOWN, "schedule 'wrong': the url of the webhook is not a URL as https://example.com/hooks"),
         ({**_HOOK, "secrets": ["plain"]}, "schedule 'wrong': a secret of the webhook is not named"),
-        ({"url": "https://x.example"}, "Object missing required field `secrets` - at `$.webhook`"),
+        ({"url": "https://x.example"}, "field `webhook.secrets` is missing"),
     ],
 )
 def test_a_webhook_that_breaks_a_rule_is_rejected(api: ApiStage, webhook: Any, message: str) -> None:

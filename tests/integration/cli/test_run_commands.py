@@ -297,7 +297,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cl
     [
         (
             ("--queue", "none"),
-            "no job uses queue 'none'; known: alerts, analysis, apart, bench, load, load_first, maintenance, notify, ",
+            "no job uses queue 'none'; known: alerts, analysis, bench, load, load_first, maintenance, notify, ",
         ),
         (("--queue", "tests", "--queue", "tests=1"), "queue 'tests' is named twice"),
         (("--queue", "tests=0"), "--queue 'tests=0': '0' is not a number of processes, at least 1"),

@@ -29,7 +29,7 @@ def busy(urls: ServiceUrls, folder: Path) -> Iterator[Scene]:
         environment = environment_of(quick_settings(urls.redis, url, "preview-busy"))
         with connect(url) as owner:
             create_roles(owner)
-        with watched_system(environment, folder, installed_jobs(), None) as stage, connect(url) as reader:
+        with watched_system(environment, folder, installed_jobs()) as stage, connect(url) as reader:
             reader.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(READER)))
             now = datetime.now(UTC)
             began = datetime.fromtimestamp(stage.began_at, UTC)

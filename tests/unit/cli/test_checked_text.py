@@ -24,6 +24,7 @@ _SINCE = "is not a date YYYY-MM-DD or a time in ISO 8601"
         (("schedules", "history", "--until", "5"), _SINCE),
         (("schedules", "next", "--from", "5"), _SINCE),
         (("schedules", "missing", "--since", "0001-01-01T00:00+05:00"), "is outside of the years 1 to 9999"),
+        (("enqueue", "noop", "--as-of", "yesterday"), _SINCE),
         (("enqueue", "noop", "--in", "5"), "is not a time such as 90s, 5m, 2h, 1d or 1w"),
     ],
     ids=" ".join,
