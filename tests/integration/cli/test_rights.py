@@ -502,7 +502,8 @@ def test_a_pool_names_the_rights_that_it_lacks_and_works_when_it_has_them(
         for without, named in (("-xreadgroup", "(XREADGROUP GROUP "), ("resetkeys", ":lease:write-probe:")):
             wait_until(lambda: _get(url)[0] == 200, what="it is ready")
             users.change("worker", without)
-            wait_until(partial(_says, url, named), what=f"it names {named}")
+            # A worker that waits for work asks Redis again after its silence only.
+            wait_until(partial(_says, url, named), 90, f"it names {named}")
             users.change("worker", "+xreadgroup", "~streamworkers:*")
         wait_until(lambda: _get(url)[0] == 200, what="it is ready again")
         assert supervisor.stop() == 0
