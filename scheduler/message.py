@@ -156,18 +156,21 @@ def parse_object(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> dict[str
         if find_too_deep(text, limits.depth) is not None:
             raise RejectedError("too_large", f"the message exceeds STREAMWORKERS_MESSAGE_MAX_DEPTH={limits.depth}")
         fields: Any = json.loads(text)
-    except UnicodeDecodeError as error:
-        reason = f"byte {error.start + 1} is no text"
-        raise RejectedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({reason})") from None
-    except json.JSONDecodeError as error:
-        shown = _shown(raw[:80])
-        raise RejectedError("not_json", f"the message is not JSON: {shown} ({word_json_error(error)})") from None
-    except (ValueError, RecursionError):
-        reason = "a number has too many digits"
-        raise RejectedError("not_json", f"the message is not JSON: {_shown(raw[:80])} ({reason})") from None
+    except (ValueError, RecursionError) as error:
+        detail = f"the message is not JSON: {_shown(raw[:80])} ({_find_json_rule(error)})"
+        raise RejectedError("not_json", detail) from None
     if not isinstance(fields, dict):
         raise RejectedError("not_an_object", f"the message is {_shown(fields)}, not a JSON object")
     return fields
+
+
+def _find_json_rule(error: ValueError | RecursionError) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return f"byte {error.start + 1} is no text"
+        case json.JSONDecodeError():
+            return word_json_error(error)
+    return "a number has too many digits"
 
 
 def _symbols(fields: dict[str, Any], most: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import click
 from streamworkers.admin.running import RunningItem, RunningPicture, read_running
 from streamworkers.admin.runs import require_run
 from streamworkers.cli.known_names import has_symbols, require_known_job, require_known_symbols
-from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table
+from streamworkers.cli.session import Session, json_option, limit_option, print_json, print_table, show_whole_seconds
 
 
 @click.command(short_help="Show what runs right now, by item, and since when.")
@@ -62,7 +62,7 @@ def _print(found: list[RunningItem], picture: RunningPicture, limit: int) -> Non
     rows = [{**asdict(item), "item": f"{item.run_id}:{item.seq}"} for item in found[:limit]]
     for row in rows:
         for name in ("seconds", "limit_seconds"):
-            row[name] = "" if row[name] is None else f"{row[name]:,.0f}"
+            row[name] = show_whole_seconds(row[name])
     names = ("item", "job", "symbol", "timeframe", "attempt", "place", "since", "seconds")
     columns = {name: name for name in names} | {"limit_seconds": "limit s", "worker": "worker"}
     print_table(rows, columns, "nothing runs")

@@ -224,6 +224,11 @@ def cut_text(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def show_whole_seconds(seconds: float | None) -> str:
+    """Return seconds without fractions for a cell of a table; empty if there are none."""
+    return "" if seconds is None else f"{seconds:,.0f}"
+
+
 def parse_words(text: str) -> tuple[str, ...]:
     """Split a text at commas; each word once."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from streamworkers.admin.workers import name_state
-from streamworkers.cli.session import print_table
+from streamworkers.cli.session import print_table, show_whole_seconds
 from streamworkers.engine.ledger.processes import ProcessRecord
 from streamworkers.engine.redis.heartbeats import SupervisorStatus, WorkerStatus
 from streamworkers.engine.redis.lanes import list_queues_of
@@ -78,14 +78,10 @@ def print_supervisor(row: dict[str, Any]) -> None:
         click.echo("no report of its workers in Redis")
         return
     rows = [
-        {**worker, "queues": " ".join(worker["queues"]), "limit_seconds": _show_seconds(worker["limit_seconds"])}
+        {**worker, "queues": " ".join(worker["queues"]), "limit_seconds": show_whole_seconds(worker["limit_seconds"])}
         for worker in row["workers"]
     ]
     columns = {name: name for name in ("worker", "pid", "state", "job", "items", "since")}
     columns |= {"limit_seconds": "limit s", "queues": "queues", "hold": "waits for"}
     print_table(rows, columns, "it has no worker")
     click.echo(f"\nas its workers were {row['report_seconds']:.0f} s ago")
-
-
-def _show_seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:,.0f}"
