@@ -6,7 +6,6 @@ Also, once, that a symbol was delisted: the alert has ended for it.
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.alerts.blindness import BlindnessCheck, Sight
@@ -22,10 +21,11 @@ from streamworkers.alerts.store.blindness import (
 from streamworkers.database import Connection, fetch_value
 from streamworkers.engine import ledger
 from streamworkers.engine.outcome import Event
+from streamworkers.logger import get_logger
 from streamworkers.market.calendar.timeframes import timeframe_named
 from streamworkers.results.bar_times import to_table_time
 
-log = structlog.get_logger()
+log = get_logger()
 _MOST_ALERTS = 1000
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.alerts.store.due import MOST_RETRIES, record_request, take_due
@@ -14,11 +13,12 @@ from streamworkers.engine.job import Origin, RunRequest
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.logger import get_logger
 from streamworkers.market.bars.changes import CHANGES_CHANNEL
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
 from streamworkers.market.universes.cache import UniverseCache
 
-log = structlog.get_logger()
+log = get_logger()
 ALERTS_JOB = "alerts"
 _MOST_SYMBOLS = 20_000
 _SECONDS_BETWEEN_RUNS = 1.0

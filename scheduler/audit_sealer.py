@@ -1,12 +1,12 @@
 """Seals the audit log: a background service of schedulers."""
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.audit.seals import MOST_ROWS, seal_ended
 from streamworkers.database import Connection
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class AuditSealer:

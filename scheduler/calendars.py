@@ -1,14 +1,14 @@
 """Keeps the table of exchange sessions up to date, so that workers need no calendar package."""
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
+from streamworkers.logger import get_logger
 from streamworkers.market.calendar.session_table import fill_sessions
 from streamworkers.market.calendar.symbol_calendars import list_calendars
 from streamworkers.market.calendar.windows import EXCHANGE_CALENDAR
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class SessionFiller:

@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 
 import numpy as np
-import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.gap_notices import make_gap_notice
@@ -13,13 +12,14 @@ from streamworkers.engine import ledger
 from streamworkers.loading.absence import is_absent, read_absent
 from streamworkers.loading.coverage import read_stored_starts
 from streamworkers.loading.gap_marks import RecentGap, list_followed, mark_gaps
+from streamworkers.logger import get_logger
 from streamworkers.market.bars.bars import Mask, Starts
 from streamworkers.market.calendar.symbol_calendars import read_calendar_rules
 from streamworkers.market.calendar.timeframes import TIMEFRAMES, Timeframe, bar_moment
 from streamworkers.market.calendar.windows import HourAnchor, moment_of, windows_between
 from streamworkers.schedules.store import database_clock
 
-log = structlog.get_logger()
+log = get_logger()
 # Not minutes: most symbols do not trade in each of them.
 _TIMEFRAMES = ("day", "hour")
 _DAYS = 14  # how far back a gap is news

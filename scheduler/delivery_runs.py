@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
@@ -14,6 +13,7 @@ from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.logger import get_logger
 from streamworkers.notifications.channels.channel import MessageChannel
 from streamworkers.notifications.delivery.calls import limits_of
 from streamworkers.notifications.delivery.slot_order import MOST_WAIT_SECONDS
@@ -26,7 +26,7 @@ from streamworkers.notifications.store.admission import (
 )
 from streamworkers.notifications.store.closing import close_with_items
 
-log = structlog.get_logger()
+log = get_logger()
 DELIVER_JOB = "deliver"
 MOST_ADMITTED = 1000  # in runs and not at their end, such as while no worker lives
 _MOST_ITEMS = 500

@@ -1,13 +1,12 @@
 """Keeps streams of messages within their memory: a program that floods one does not fill Redis for everybody."""
 
-import structlog
-
 from scheduler.message_inbox import MessageInbox
 from scheduler.metrics import SchedulerMetrics
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.redis.inbox import Messages
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 PAUSE_SECONDS = 5.0
 
 

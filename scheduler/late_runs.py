@@ -1,14 +1,14 @@
 """Notifies of scheduled runs that should have ended by now, once for each."""
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.schedule_notices import make_late_notices
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger.lateness import mark_late_runs
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _MOST_RUNS = 500
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import NamedTuple
 
-import structlog
-
 from scheduler.message_inbox import DATA_LOADS, Acceptor, Arrival, MessageInbox
 from scheduler.message_neighbours import MessageNeighbours
 from scheduler.metrics import SchedulerMetrics
@@ -20,8 +18,9 @@ from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.redis.inbox import InboxEntry, Messages, Subscription
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import describe, find_fault
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 READ_COUNT = 50
 TURN_SECONDS = 1.0
 # A blocking read would bring the next entry whole, however large another program has made it.

@@ -2,15 +2,15 @@
 
 import time
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.message_inbox import MessageInbox
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.processes import read_processes
 from streamworkers.engine.redis.inbox import Messages
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 ADVICE = "give each installation a STREAMWORKERS_MESSAGE_PREFIX of its own"
 
 _ROUNDING = 0.01  # Redis counts milliseconds

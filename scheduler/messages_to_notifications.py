@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.message import DEFAULT_LIMITS, MessageLimits, RejectedError, parse_object
@@ -17,12 +16,13 @@ from streamworkers.database import Connection
 from streamworkers.engine.redis.inbox import Messages
 from streamworkers.errors import UnknownNameError
 from streamworkers.faults import describe, find_fault
+from streamworkers.logger import get_logger
 from streamworkers.messages.history import NO_SUBJECT, MessageOutcome, MessageSubject, ReceivedMessage
 from streamworkers.notifications.store.notifications import add_notifications
 from streamworkers.schedules.store import database_clock
 from streamworkers.users import require_user
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

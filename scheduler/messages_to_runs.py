@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.message import (
@@ -28,9 +27,10 @@ from streamworkers.engine.redis.inbox import Messages
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.errors import BadInputError, UnknownNameError
 from streamworkers.faults import describe, find_fault
+from streamworkers.logger import get_logger
 from streamworkers.messages.history import NO_SUBJECT, MessageSubject, ReceivedMessage
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

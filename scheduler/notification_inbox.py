@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger.outbox import NotifyEvent
 from streamworkers.errors import BadInputError
+from streamworkers.logger import get_logger
 from streamworkers.notifications.notification import Notification, parse_notification, show
 from streamworkers.notifications.store.notifications import (
     RejectedEvent,
@@ -17,7 +17,7 @@ from streamworkers.notifications.store.notifications import (
     reject_events,
 )
 
-log = structlog.get_logger()
+log = get_logger()
 LIMIT = 500
 
 

@@ -3,15 +3,15 @@
 import time
 from datetime import UTC, datetime
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.diagnosis.components import ComponentStatus, make_monitoring_event, save_statuses
 from streamworkers.engine import ledger
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 AGAIN_SECONDS = 600.0
 
 

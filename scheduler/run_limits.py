@@ -1,6 +1,5 @@
 """Looks after what schedules allow their runs: cancels those that take too long, and notifies of missed deadlines."""
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.schedule_notices import make_deadline_notices, make_overlong_notice
@@ -9,9 +8,10 @@ from streamworkers.admin.runs import cancel_for, forget_open_items
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.logger import get_logger
 from streamworkers.schedules.limits import OverlongRun, find_overlong_runs, judge_deadlines
 
-log = structlog.get_logger()
+log = get_logger()
 _MOST_RUNS = 100
 _SCHEDULER = Actor("scheduler", "system")
 

@@ -3,17 +3,17 @@
 from datetime import datetime, time, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
+from streamworkers.logger import get_logger
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 from streamworkers.notifications.notification import parse_notification
 from streamworkers.notifications.store.messages import count_sent
 from streamworkers.notifications.store.notifications import add_notifications, find_known_users
 from streamworkers.schedules.store import database_clock
 
-log = structlog.get_logger()
+log = get_logger()
 _WINDOW = timedelta(days=1)
 
 

@@ -2,16 +2,16 @@
 
 from datetime import timedelta
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.errors import UsageError
+from streamworkers.logger import get_logger
 from streamworkers.schedules import store
 from streamworkers.schedules.account import TickPeriod
 from streamworkers.schedules.tick_accounts import account_for, find_recent, set_unaccounted
 
-log = structlog.get_logger()
+log = get_logger()
 _DAY = timedelta(days=1)
 _MOST_TICKS = 5000  # of a schedule; one that ticks each second is accounted for over the last hours
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from scheduler.dropped_ticks import skip_dropped
@@ -33,6 +32,7 @@ from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
 from streamworkers.errors import RedisUnavailableError, UsageError
 from streamworkers.faults import describe, find_fault, printable
+from streamworkers.logger import get_logger
 from streamworkers.schedules import store, ticks, timings
 from streamworkers.schedules.cursor import TimingSpan, find_span
 from streamworkers.schedules.dependency import decide_dependency
@@ -48,7 +48,7 @@ from streamworkers.schedules.store import Schedule
 from streamworkers.schedules.ticks import WaitingTick
 from streamworkers.schedules.timing import Tick
 
-log = structlog.get_logger()
+log = get_logger()
 Clock = Callable[[Connection], datetime]
 _REDIS_PAUSE_SECONDS = 5.0
 _BUSY_SECONDS = 0.02

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 
-import structlog
-
 from scheduler.ticker import Ticker
 from streamworkers.database import Connection
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.signals import Signals
 from streamworkers.engine.ledger import SCHEDULES_NOTIFY
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 # A tick must not wait long after PostgreSQL is back.
 _LONGEST_BACKOFF_SECONDS = 1.0
 

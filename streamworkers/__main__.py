@@ -9,6 +9,10 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process in the background ignores it
         # Nothing has begun yet: there is nothing to close.
         signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(130))
+    # What is imported stays: looking for garbage in it would take a tenth of a start. The command looks again.
+    import gc
+
+    gc.disable()
     from streamworkers.cli.main import main as run
 
     run()

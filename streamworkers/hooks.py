@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from streamworkers.errors import BadInputError, UnknownNameError, UsageError
+from streamworkers.installed import entry_points
 from streamworkers.names import find_name_error
 
 ENTRY_POINT_GROUP = "streamworkers.hooks"

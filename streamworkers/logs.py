@@ -4,9 +4,8 @@ import logging
 import sys
 from typing import Any
 
-import structlog
-
 from streamworkers.faults import hide_secrets
+from streamworkers.logger import structlog
 
 
 def configure_logs(level: str, style: str, *processors: structlog.typing.Processor) -> None:

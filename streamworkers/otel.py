@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 
-import structlog
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -25,6 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from streamworkers.errors import UsageError
 from streamworkers.faults import describe
 from streamworkers.hooks import CallEnd, HookCall, HookItem, Hooks
+from streamworkers.logger import structlog
 
 SYSTEM = "streamworkers"
 END_SECONDS = 2.0

@@ -5,11 +5,12 @@ two releases of a package share a database.
 """
 
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.resources import files
 
 from streamworkers.database import Connection
 from streamworkers.errors import MigrationError
+from streamworkers.installed import entry_points
 from streamworkers.migration_files import Migration, apply_migration, read_migrations
 from streamworkers.names import RULES
 

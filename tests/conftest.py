@@ -5,6 +5,7 @@ What is heavy is imported by the fixture that needs it, so that a test without s
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -82,6 +83,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the tests to the processes of xdist."""
     if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         items[:] = deal(items, [item.nodeid for item in items], processes)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the thousands of collected tests out of what the garbage collector looks through from now on."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from streamworkers.admin.job_parameters import JobParameter, describe_parameters
@@ -10,6 +10,7 @@ from streamworkers.engine.job import Job, JobParameters
 from streamworkers.engine.ledger.job_types import RecordedJob
 from streamworkers.engine.preparation import kind_of_items
 from streamworkers.engine.registry import ENTRY_POINT_GROUP, Registry
+from streamworkers.installed import entry_points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

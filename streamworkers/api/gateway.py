@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-import structlog
 
 from streamworkers.api.event_answers import STREAM_HEADERS, stream_events, wait_for_page
 from streamworkers.api.event_feed import EventFeed, Follower
@@ -21,8 +20,9 @@ from streamworkers.api.routes.table import OPERATIONS
 from streamworkers.api.threads import DaemonThreads
 from streamworkers.api.working import ApiRequest, Outgoing, RequestWorker
 from streamworkers.config import Settings
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

@@ -3,13 +3,12 @@
 import threading
 import time
 
-import structlog
-
 from streamworkers.engine.redis.client import RedisClient
 from streamworkers.engine.redis.request_limits import Allowance, RequestLimiter, take_request
 from streamworkers.errors import ServiceUnreachableError
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 ASK_SECONDS = 0.25
 # One request asks a Redis that was away again after so long; the others do not wait for its answer.
 _AWAY_SECONDS = 2.0

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.api.call import ApiService
@@ -29,8 +28,9 @@ from streamworkers.engine.host.metrics import DatabasePoolCollector
 from streamworkers.engine.host.readiness import find_postgres_trouble, find_redis_trouble
 from streamworkers.engine.redis.streams import open_streams
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

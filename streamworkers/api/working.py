@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.actor import Actor
@@ -32,8 +31,9 @@ from streamworkers.api.reading import read_body, read_query
 from streamworkers.audit.record import AuditChange, Outcome, record_change
 from streamworkers.database import Connection
 from streamworkers.faults import StoreFaultError, describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 POOL_WAIT_SECONDS = 1.0
 _LOCK_MS = 1_000
 _SET_LIMITS = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"

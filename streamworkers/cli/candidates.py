@@ -1,7 +1,6 @@
 """Names that a shell offers, by what they are names of: the newest runs, and of all else those with a prefix."""
 
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from typing import NamedTuple
 
 from streamworkers.cli.session import Session
@@ -9,6 +8,7 @@ from streamworkers.config import load_settings
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.engine.ledger.job_types import list_known_jobs, read_job_types
 from streamworkers.engine.registry import installed_jobs, list_job_names
+from streamworkers.installed import entry_points
 from streamworkers.loading.providers.provider import ENTRY_POINT_GROUP as PROVIDERS
 from streamworkers.market.bars.symbol_prefix import list_symbols_with_prefix
 from streamworkers.market.calendar.timeframes import TIMEFRAMES

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
 from streamworkers.cli.session import Session
 from streamworkers.errors import ServiceUnreachableError
+from streamworkers.installed import entry_points
 
 _READY_SECONDS = 60.0
 _FAKE = "fake-bot-api"

@@ -1,10 +1,11 @@
 """`streamworkers`: the group of all commands, and the exit code of every error."""
 
+import gc
 import importlib
 import os
 import signal
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, cast
 
 import click
@@ -12,6 +13,7 @@ import click
 from streamworkers.cli.interrupts import end_quietly, interrupt_between_imports
 from streamworkers.cli.version import VERSIONS
 from streamworkers.errors import ServiceUnreachableError, StreamworkersError, UnknownNameError, UsageError
+from streamworkers.installed import entry_points
 from streamworkers.names import escape_unseen
 
 EXIT_FAILED = 1
@@ -109,6 +111,9 @@ class _LazyGroup(click.Group):
         found = super().resolve_command(ctx, args)
         if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, signal.SIG_IGN):
             interrupt_between_imports()  # from here on there may be something to close
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         return found
 
 

@@ -2,15 +2,15 @@
 
 import click
 import psycopg
-import structlog
 
 from streamworkers.actor import LOCAL, Actor
 from streamworkers.audit.record import AuditChange, record_change
 from streamworkers.database import Connection
 from streamworkers.errors import StreamworkersError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 # What a command does, as its rows say when it succeeds. All other commands read, or change what no row is about.
 ACTIONS = {
     "alerts add": "alert.create",

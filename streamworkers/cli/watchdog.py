@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import click
-import structlog
 
 from streamworkers.cli.session import Number, Session, json_option, parse_parameters, print_json
 from streamworkers.diagnosis.watchdog import BoundedLook, Standstill, decide_report, find_standstill
 from streamworkers.engine.host.signals import Signals
 from streamworkers.errors import BadInputError, UsageError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 from streamworkers.notifications.channels.channel import Address, MessageChannel
 from streamworkers.notifications.channels.registry import load_channels
 from streamworkers.notifications.content import Content
 from streamworkers.notifications.direct import find_target, send_directly
 
-log = structlog.get_logger()
+log = get_logger()
 _LOOK_SECONDS = 30.0
 
 

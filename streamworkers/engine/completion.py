@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import structlog
-
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def complete_run(connection: Connection, streams: Streams, run: Run) -> int:

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg import errors
 
 from streamworkers.database import Connection
@@ -22,9 +21,10 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.session import reset_session
 from streamworkers.errors import SUBMIT_ERRORS, BadInputError, RedisUnavailableError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 from streamworkers.tracing import trace_enqueue, trace_enqueues
 
-log = structlog.get_logger()
+log = get_logger()
 _PIPELINE = 10_000
 MOST_RUNS = 10_000
 MOST_ITEMS_OF_RUNS = 500_000

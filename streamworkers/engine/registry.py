@@ -1,13 +1,13 @@
 """The jobs of installed packages, found by the entry point group `streamworkers.jobs`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
 from operator import attrgetter
 from typing import Any, TypeAlias, get_args
 
 from streamworkers.engine.job import ItemKind, Job, JobCounter, JobHistogram, JobParameters
 from streamworkers.engine.limits import Limit, join_limits, require_sound_limits
 from streamworkers.errors import BadInputError, UnknownNameError
+from streamworkers.installed import entry_points
 from streamworkers.names import NameKind, find_name_error
 from streamworkers.required_settings import require_sound_settings
 

@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from typing import ClassVar, NamedTuple
 from uuid import UUID
 
-import structlog
-
 from streamworkers.alerts.alert_printer import print_alert
 from streamworkers.alerts.document import Alert
 from streamworkers.alerts.selection import AlertSelector, select_alerts
@@ -18,6 +16,7 @@ from streamworkers.engine.job import Context, Job, JobParameters, RunRequest
 from streamworkers.engine.outcome import Completed, Event, Item, Outcome
 from streamworkers.errors import BadInputError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, Timeframe, timeframe_named
 from streamworkers.notifications.content import Content
 from streamworkers.notifications.drawing import Drawing, can_draw, draw
@@ -38,7 +37,7 @@ from streamworkers.rules.tree import (
     operands,
 )
 
-log = structlog.get_logger()
+log = get_logger()
 BARS = 120
 MOST_ALERTS, MOST_LINES = 10, 4  # that one picture shows
 _LONGEST_RULE = 200

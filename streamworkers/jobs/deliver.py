@@ -5,18 +5,17 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 from uuid import UUID
 
-import structlog
-
 from streamworkers.config import load_settings
 from streamworkers.engine.job import Context, Job, JobCounter, JobHistogram, JobParameters
 from streamworkers.engine.outcome import Failed, Item, Outcome
+from streamworkers.logger import get_logger
 from streamworkers.notifications.delivery.item_end import end_item
 from streamworkers.notifications.delivery.sender import Sender, open_sender
 from streamworkers.notifications.drawing import can_draw
 from streamworkers.notifications.pictures import draw_picture
 from streamworkers.notifications.store.sending import read_delivery_rows
 
-log = structlog.get_logger()
+log = get_logger()
 _MOST_SECONDS = 60.0  # of one batch; what is left then is executed with the next one
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import structlog
-
 from streamworkers.engine.outcome import Completed, Item, Outcome, Snoozed
 from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError
 from streamworkers.loading.batch_scope import BatchScope
@@ -24,8 +22,9 @@ from streamworkers.loading.providers.provider import (
     UnlikeAnswersError,
 )
 from streamworkers.loading.shared_answers import BusyError
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class FetchEnds:

@@ -3,16 +3,15 @@
 import threading
 from datetime import date, timedelta
 
-import structlog
-
 from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.providers.provider import Provider
 from streamworkers.loading.run_notes import RunNotes
+from streamworkers.logger import get_logger
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE
 
 _YEARS_OF_PLANS = (20, 15, 10, 5, 2, 1)
 _DAYS_OF_YEAR = 365.25
-log = structlog.get_logger()
+log = get_logger()
 
 
 class PlanHistory:

@@ -9,7 +9,6 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg import sql
 
 from streamworkers.errors import BadInputError, PermanentError, StopRunError
@@ -18,12 +17,13 @@ from streamworkers.loading.plan import NothingToLoad, Plan
 from streamworkers.loading.provenance import StoredSeries, read_stored
 from streamworkers.loading.providers.provider import Listing, Provider
 from streamworkers.loading.purpose import Purpose, calling_for
+from streamworkers.logger import get_logger
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.market.calendar.windows import start_of, whole_windows
 
 _EVER = 2**62
 SET_BY_HAND = "set"  # in the place of the provider
-log = structlog.get_logger()
+log = get_logger()
 
 _INSERT = """
 INSERT INTO listings (symbol, listed_from, delisted_after, provider)

@@ -3,21 +3,20 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-import structlog
-
 from streamworkers.errors import ItemError
 from streamworkers.loading.fetch_plan import Fetch
 from streamworkers.loading.load_rules import LoadRules, Span
 from streamworkers.loading.plan import Want
 from streamworkers.loading.providers.provider import NotYetError
 from streamworkers.loading.run_notes import NotYet, RunNotes
+from streamworkers.logger import get_logger
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES
 from streamworkers.market.calendar.windows import day_of, moment_of
 
 _LONGEST_PAUSE = timedelta(minutes=15)
 _ASKS = 48  # at least so many within the longest wait
 _NEW = timedelta(days=1)  # a day that ended longer ago is not waited for
-log = structlog.get_logger()
+log = get_logger()
 
 
 class WaitingError(ItemError):

@@ -10,17 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import psycopg
-import structlog
 
 from streamworkers.errors import ItemError, PermanentError, StopRunError
 from streamworkers.loading.providers.provider import Provider, ProviderError, RateLimitedError
 from streamworkers.loading.purpose import Purpose, calling_for
 from streamworkers.loading.run_notes import RunNotes
+from streamworkers.logger import get_logger
 
 _FIRST_PAUSES = 60  # the first pause is this part of the longest one
 _LONGEST_PROBE = 5.0  # longest pauses: a prober that was killed is replaced after this time
 _ERROR_CHARACTERS = 500
-log = structlog.get_logger()
+log = get_logger()
 
 
 class PausedError(ItemError):

@@ -9,7 +9,6 @@ from time import monotonic, sleep
 from typing import Any
 
 import msgspec
-import structlog
 
 from streamworkers.engine.job import Context
 from streamworkers.errors import ItemError
@@ -25,12 +24,13 @@ from streamworkers.loading.providers.provider import (
     TooOldError,
 )
 from streamworkers.loading.purpose import Purpose, calling_for
+from streamworkers.logger import get_logger
 
 _NO_ANSWER = b"null"
 _WAIT_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
 _BUSY_SECONDS = 15.0  # of an answer that takes longer, items come back one after the other within this time
-log = structlog.get_logger()
+log = get_logger()
 
 
 class BusyError(ItemError):

@@ -6,17 +6,17 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
-import structlog
 
 from streamworkers.database import Connection
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 from streamworkers.market.bars.export import read_range
 from streamworkers.market.calendar.timeframes import EXCHANGE_ZONE, TIMEFRAMES, Timeframe
 from streamworkers.notifications.content import Picture
 from streamworkers.notifications.drawing import Drawing, can_draw, draw
 from streamworkers.notifications.wording import Worded
 
-log = structlog.get_logger()
+log = get_logger()
 _BARS = 120
 _SPAN = {  # in which about so many bars are
     "1min": timedelta(hours=6),

@@ -5,15 +5,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-import structlog
-
 from streamworkers.engine.host.loop import Loop
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 from streamworkers.notifications.channels.telegram_api import TelegramApi
 from streamworkers.telegram.handling import Handled, PlainText
 from streamworkers.telegram.sending import AnswerSender
 
-log = structlog.get_logger()
+log = get_logger()
 MOST_WAITING = 1000
 MOST_TEXTS, MOST_TEXTS_OF_A_CHAT = 20, 3  # texts to chats that are not linked, in a minute
 _IDLE_SECONDS = 1.0

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import psycopg
-import structlog
 
 from streamworkers.actor import Actor
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.errors import StreamworkersError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 from streamworkers.notifications.content import Content
 from streamworkers.notifications.store.accounts import find_disabled
 from streamworkers.notifications.store.answers import add_answer
@@ -41,7 +41,7 @@ from streamworkers.telegram.store.links import (
 from streamworkers.telegram.store.privacy import forget_chat
 from streamworkers.telegram.store.updates import claim_update, count_commands, note_command
 
-log = structlog.get_logger()
+log = get_logger()
 OLD_SECONDS = 300
 MOST_COMMANDS = 20  # of a user in a minute
 STATEMENT_SECONDS = 2

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
@@ -14,6 +13,7 @@ from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.redis.leases import Leases
 from streamworkers.errors import UsageError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 from streamworkers.notifications.channels.channel import NotSentError
 from streamworkers.notifications.channels.http import AnswerBound, NoAnswerError
 from streamworkers.notifications.channels.telegram_api import RejectedCallError, TelegramApi
@@ -24,7 +24,7 @@ from streamworkers.telegram.incoming import ALLOWED_UPDATES
 from streamworkers.telegram.metrics import BotMetrics
 from streamworkers.telegram.store.updates import prune_updates, read_offset
 
-log = structlog.get_logger()
+log = get_logger()
 LONGEST_POLL_SECONDS = 4  # a poll cannot be interrupted, and an end in order takes five seconds at most
 LONGEST_PAUSE_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0  # beyond the time for which Telegram holds a poll

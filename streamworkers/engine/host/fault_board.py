@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from streamworkers.engine.redis.heartbeats import FaultStatus
 from streamworkers.errors import FaultKind, Store
 from streamworkers.faults import Fault
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 LOG_AGAIN_SECONDS = 60.0
 # A fault that comes and goes is not logged more often than this.
 LOG_PAUSE_SECONDS = 5.0

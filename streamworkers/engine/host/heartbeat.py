@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil
 import psycopg
-import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from streamworkers.database import Connection
@@ -21,8 +20,9 @@ from streamworkers.engine.ledger.processes import (
     record_process,
 )
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 BEAT_SECONDS = 10.0
 
 

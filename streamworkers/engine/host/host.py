@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from prometheus_client import CollectorRegistry
 
 from streamworkers.engine.host.failure_board import FAILING_SECONDS, FailureBoard, FailureCollector
@@ -17,8 +16,9 @@ from streamworkers.engine.host.http import Check, HealthServer
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.scrape_board import ScrapeBoard
 from streamworkers.engine.host.signals import Signals
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 LIVE_SECONDS = 60.0
 STOP_SECONDS = 5.0
 AnyLoop = TypeVar("AnyLoop", bound=Loop)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-import structlog
 from psycopg import sql
 
 from streamworkers.database import Connection, wait_for_channels
@@ -15,8 +14,9 @@ from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.host.failure_board import FailureBoard
 from streamworkers.engine.host.fault_board import FaultBoard
 from streamworkers.faults import describe, find_fault
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _LISTEN_SECONDS = 0.5
 
 

@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from importlib.metadata import packages_distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from streamworkers.errors import UsageError
@@ -39,6 +39,20 @@ def find_scheduler_conflict() -> str | None:
     return None
 
 
+def list_other_owners() -> list[str]:
+    """Names of the other installed distributions with a package of this name."""
+    owners = {distribution.metadata["Name"] for distribution in distributions() if _installs_package(distribution)}
+    return sorted(owners - {DISTRIBUTION})
+
+
+def _installs_package(distribution: Distribution) -> bool:
+    """True by its metadata as text: parsing the files of all distributions takes a second of computing."""
+    if (declared := distribution.read_text("top_level.txt")) is not None:
+        return PACKAGE in declared.split()
+    files = (distribution.read_text("RECORD") or "").splitlines()
+    return any(file.startswith((f"{PACKAGE}/", f"{PACKAGE}.py,")) for file in files)
+
+
 def _has_marker() -> bool:
     try:
         module = importlib.import_module(PACKAGE)
@@ -49,5 +63,5 @@ def _has_marker() -> bool:
 
 def _advise_removal() -> str:
     """The part of the advice that names other distributions with a package of this name; empty if there are none."""
-    others = sorted({name for name in packages_distributions().get(PACKAGE, []) if name != DISTRIBUTION})
+    others = list_other_owners()
     return f"uninstall {', '.join(others)} (pip uninstall {' '.join(others)}), then " if others else ""

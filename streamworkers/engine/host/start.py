@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from streamworkers.engine.backoff import Backoff
 from streamworkers.engine.host.host import Host
 from streamworkers.errors import (
@@ -16,8 +14,9 @@ from streamworkers.errors import (
     StreamworkersError,
 )
 from streamworkers.faults import Fault, find_fault
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _NAME = "start"
 _LONGEST_PAUSE_SECONDS = 2.0
 

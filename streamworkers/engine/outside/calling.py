@@ -10,7 +10,6 @@ from functools import partial
 from typing import Generic, NamedTuple
 
 import psycopg
-import structlog
 from psycopg.pq import TransactionStatus
 
 from streamworkers.database import Connection
@@ -28,8 +27,9 @@ from streamworkers.engine.outside.contract import (
     V,
 )
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 MOST_THREADS = 32
 MOST_LEFT = 16
 _TAKEN = "claimed by another worker that did not record an answer"

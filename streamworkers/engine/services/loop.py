@@ -5,15 +5,14 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-import structlog
-
 from streamworkers.engine.host.loop import Loop
 from streamworkers.engine.host.metrics import ServiceMetrics
 from streamworkers.engine.ledger.processes import LoopStatus
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _MOST_JITTER = 1.2
 _LONGEST_YIELD_SECONDS = 10.0
 

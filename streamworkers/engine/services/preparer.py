@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import psycopg
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
@@ -30,8 +29,9 @@ from streamworkers.engine.registry import Registry
 from streamworkers.engine.worker.session import guard_user_code, is_outage, outage_of, reset_session, restore_connection
 from streamworkers.errors import BadInputError, PrepareError, RedisUnavailableError, UsageError
 from streamworkers.faults import describe, find_fault, printable
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 CLAIM_LIMIT = 500
 CHECK_LIMIT = 500
 ITEM_LIMIT = 20_000

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger.processes import forget_silent_processes
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 DAYS_AHEAD = 7
 REJECTED_KEPT = 10_000
 COUNTS_FOLDED = 100_000

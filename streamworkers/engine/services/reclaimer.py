@@ -7,14 +7,13 @@ renewed.
 
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.redis.clock import ClockWatch
 from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.engine.redis.streams import Streams
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 LIMIT = 50
 LONGEST_INTERVAL_SECONDS = 4.0
 _START = "0-0"

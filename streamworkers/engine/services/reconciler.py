@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
@@ -35,8 +34,9 @@ from streamworkers.engine.services.loss_check import (
     record_added,
 )
 from streamworkers.engine.services.queue_scan import QueueScan, split_for_scans
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 RUN_LIMIT = 200
 COUNT_LIMIT = 1_000_000
 CHUNKS_A_STEP = 50

@@ -4,13 +4,13 @@ A session that waits for its client within a statement, as in the middle of a CO
 transactions does not hold for it; it would keep its locks for as long as the process stands still.
 """
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
 from streamworkers.engine.ledger.processes import SILENT_SECONDS, end_silent_sessions, note_silent_processes
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class SessionGuard:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
-import structlog
-
 from streamworkers.engine.host.fault_board import StandingFault
 from streamworkers.engine.host.metrics import PoolMetrics, Usage
 from streamworkers.engine.processes import has_kernel_support
@@ -31,8 +29,9 @@ from streamworkers.engine.supervisor.place_keeper import PlaceHolder
 from streamworkers.engine.supervisor.slots import SlotTable, WorkerSlot
 from streamworkers.engine.supervisor.starting import Spawner, Starter
 from streamworkers.engine.worker_end import WorkerEnd
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _PAUSE_SECONDS = 5.0
 _GATHER_SECONDS = 0.003
 _MEMORY_CHECK_SECONDS = 1.0

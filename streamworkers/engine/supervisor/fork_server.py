@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-import structlog
-
 from streamworkers.engine.processes import AdoptedReaper, become_subreaper, read_children
 from streamworkers.engine.protocol import (
     Ended,
@@ -28,8 +26,9 @@ from streamworkers.engine.protocol import (
 )
 from streamworkers.engine.supervisor.starting import end_adopted, start_python
 from streamworkers.engine.worker_end import Ending, WorkerEnd, describe_exit
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 LOAD_SECONDS = 120.0
 FORK_SECONDS = 60.0
 REPORT_SECONDS = 10.0

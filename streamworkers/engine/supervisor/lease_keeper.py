@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
 from msgspec.structs import replace
 
 from streamworkers.engine.host.loop import Loop
@@ -24,8 +23,9 @@ from streamworkers.engine.redis.places import HeldPlace
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.supervisor.place_keeper import PlaceHolder, PlaceKeeper
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _STARTING_SECONDS = 0.5
 _LONGEST_RETRY_SECONDS = 5.0
 

@@ -7,14 +7,13 @@ takes the places of long calls again.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from streamworkers.engine.limits import count_places
 from streamworkers.engine.redis.lanes import list_lanes
 from streamworkers.engine.redis.places import HeldPlace, Places
 from streamworkers.engine.registry import Registry
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import structlog
-
 from streamworkers.engine.processes import AdoptedReaper, become_subreaper, end_children, read_children
 from streamworkers.engine.worker_end import Ending, describe_exit
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _POLL_SECONDS = 1.0
 
 

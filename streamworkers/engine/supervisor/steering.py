@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
-import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from streamworkers.database import Connection
@@ -16,8 +15,9 @@ from streamworkers.engine.supervisor.fleet import Fleet
 from streamworkers.engine.supervisor.options import Plan
 from streamworkers.errors import BadInputError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 Mode = Literal["run", "drain", "stop"]
 SupervisorState = Literal["running", "draining", "drained", "stopping"]
 SUPERVISOR_STATES: tuple[SupervisorState, ...] = ("running", "draining", "drained", "stopping")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
@@ -51,8 +50,9 @@ from streamworkers.engine.supervisor.place_keeper import PlaceKeeper
 from streamworkers.engine.supervisor.steering import SUPERVISOR_STATES, OrderReader, SteeredFleet
 from streamworkers.engine.supervisor.unreported import UnreportedCommits
 from streamworkers.errors import BadInputError, FaultKind
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _TURN_SECONDS = 1.0
 # The process is live in each of them: to restart it would undo what somebody has ordered.
 _NOT_READY = {

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Sequence
 
 import psycopg
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.database import Connection
@@ -13,8 +12,9 @@ from streamworkers.engine.host.metrics import PoolMetrics
 from streamworkers.engine.protocol import PendingCommit
 from streamworkers.engine.redis.lanes import queue_of
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class UnreportedCommits:

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO, TypeVar, cast
 
-import structlog
-
 from streamworkers.engine.outcome import Item
+from streamworkers.logger import get_logger, structlog
 
 T = TypeVar("T")
 _LONGEST_LINE = 8192
@@ -118,7 +117,7 @@ class _EventHandler(logging.Handler):
         try:
             level = next((each for each in _LEVELS if each <= record.levelno), logging.DEBUG)
             fields = {"exc_info": record.exc_info} if record.exc_info else {}
-            structlog.get_logger().log(level, record.getMessage(), logger=record.name, **fields)
+            get_logger().log(level, record.getMessage(), logger=record.name, **fields)
         except Exception:  # noqa: BLE001  # as each handler does: a line that cannot be formatted fails no item
             self.handleError(record)
 
@@ -159,7 +158,7 @@ class PrintedLines:
         text, self._begun.text = self._begun.text, ""
         for start in range(0, len(text), _LONGEST_LINE):
             part = text[start : start + _LONGEST_LINE]
-            getattr(structlog.get_logger(), self._level)("printed", text=part, **_fields(self._begun.item))
+            getattr(get_logger(), self._level)("printed", text=part, **_fields(self._begun.item))
 
     def _add(self, text: str) -> None:
         if not self._begun.text:

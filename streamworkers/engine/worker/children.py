@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-import structlog
-
 from streamworkers.engine.ledger import Run
 from streamworkers.engine.processes import end_all_children, has_children, read_children
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class ChildEnder:

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TypeAlias, TypeVar
 
 import psycopg
-import structlog
 
 from streamworkers.database import Connection, lend
 from streamworkers.engine import ledger
@@ -27,10 +26,11 @@ from streamworkers.engine.worker.session import SaveError, call_user_code, requi
 from streamworkers.engine.worker.unfinished import CommittedBatch, ExecutedBatch, Unfinished
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import is_transient
+from streamworkers.logger import get_logger
 
 T = TypeVar("T")
 Save: TypeAlias = Callable[[Connection, Sequence[Completed]], Iterable[Event]]
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
@@ -14,8 +12,9 @@ from streamworkers.engine.redis.entry import Entry, NewerEntryError, unpack_entr
 from streamworkers.engine.redis.queue import Delivery
 from streamworkers.engine.worker.commit import BatchCommitter
 from streamworkers.errors import BadInputError
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 OTHER_RELEASE_SECONDS = 10.0
 _RUN_CACHE_SIZE = 64
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psycopg
-import structlog
 
 from streamworkers.config import Settings
 from streamworkers.database import Connection
@@ -42,8 +41,9 @@ from streamworkers.engine.worker.undecided import UndecidedItems
 from streamworkers.engine.worker.unfinished import Call, ExecutedBatch
 from streamworkers.errors import StopRunError
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

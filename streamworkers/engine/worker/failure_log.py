@@ -1,11 +1,10 @@
 """Logs what happens to items that fail."""
 
-import structlog
-
 from streamworkers.engine.redis.entry import Entry
 from streamworkers.engine.worker.decide import Decisions
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _MOST_LOGGED = 64
 
 

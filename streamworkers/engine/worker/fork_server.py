@@ -23,8 +23,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from streamworkers.config import load_settings
 from streamworkers.engine.processes import become_subreaper, end_children, read_children, set_process_name
 from streamworkers.engine.protocol import (
@@ -42,9 +40,10 @@ from streamworkers.engine.registry import JobClass, load_job_classes
 from streamworkers.engine.worker.main import LoadedClasses, prepare_process, run_worker
 from streamworkers.faults import describe
 from streamworkers.hooks import load_hook_classes
+from streamworkers.logger import get_logger
 from streamworkers.logs import configure_logs
 
-log = structlog.get_logger()
+log = get_logger()
 PROCESS_NAME = "sw-fork-server"
 _RETRY_SECONDS = 1.0
 _THREAD_END_SECONDS, _THREAD_POLL_SECONDS = 2.0, 0.005

@@ -14,13 +14,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import structlog
-
 from streamworkers.engine.worker.process_state import read_process_state, restore_process_state
 from streamworkers.faults import describe, describe_stack
 from streamworkers.hooks import HookClass, Hooks, find_events
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 REST_SECONDS = 60.0
 # For the first `__init__`, before the worker takes work: it may import much on a busy machine.
 INIT_SECONDS = 30.0

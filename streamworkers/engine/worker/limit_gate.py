@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import structlog
-
 from streamworkers.config import Settings
 from streamworkers.database import Connection
 from streamworkers.engine.job import Job, JobParameters
@@ -29,8 +27,9 @@ from streamworkers.engine.worker.pace import Pacer, RateRequest
 from streamworkers.engine.worker.preparing import ShouldStop
 from streamworkers.engine.worker.session import call_user_code
 from streamworkers.engine.worker.unfinished import Call
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 # When an item looks again that nobody has woken: the first in line soon, those far behind it later.
 FIRST_LOOK_SECONDS, LATEST_LOOK_SECONDS = 5.0, 600.0
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.job import Job, JobParameters
@@ -19,8 +17,9 @@ from streamworkers.engine.worker.handler import split_batches
 from streamworkers.engine.worker.session import LendingContext
 from streamworkers.engine.worker.unfinished import Call
 from streamworkers.faults import describe
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 _CANCELLED_CHECK_SECONDS = 1.0
 _NO_PARAMETERS = JobParameters()
 ShouldStop = Callable[[], bool]

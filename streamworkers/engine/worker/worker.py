@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-import structlog
 from psycopg_pool import ConnectionPool
 
 from streamworkers.config import Settings
@@ -29,8 +28,9 @@ from streamworkers.engine.worker.pause_watch import PauseWatch
 from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import find_fault
 from streamworkers.hooks import HookClass
+from streamworkers.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 READ_BLOCK_MS = 5000
 
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from importlib.metadata import entry_points
 from typing import ClassVar, NamedTuple
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError, ItemError, PermanentError, StopRunError, UnknownNameError
+from streamworkers.installed import entry_points
 from streamworkers.market.bars.bars import Bars
 from streamworkers.market.bars.text_rows import Reject
 from streamworkers.market.calendar.timeframes import Timeframe

@@ -17,7 +17,7 @@ from streamworkers.errors import BadInputError, UnknownNameError
 
 YEARS_AHEAD = 2
 WARN_DAYS = 60
-_MOST_CALENDARS = 64
+_MOST_CALENDARS, _MOST_COMPUTED = 64, 8
 _one_at_a_time = threading.Lock()
 
 
@@ -102,6 +102,7 @@ def keep_sessions(name: str, first: date | None, last: date | None, sessions: Se
     _kept[name] = _Kept(first, Sessions(name, days, tuple(sessions), last))
 
 
+@lru_cache(maxsize=_MOST_COMPUTED)
 def compute_sessions(name: str, first: date, last: date) -> Sessions:
     """Return the sessions of a calendar from `first` to `last` by the package, or to the calendar's end.
 

@@ -1,16 +1,16 @@
 """The channels of installed packages, found by the entry point group `streamworkers.channels`."""
 
-from importlib.metadata import EntryPoint, entry_points
-
-import structlog
+from importlib.metadata import EntryPoint
 
 from streamworkers.config import Settings
 from streamworkers.errors import BadInputError
 from streamworkers.faults import describe
+from streamworkers.installed import entry_points
+from streamworkers.logger import get_logger
 from streamworkers.notifications.channels.channel import MessageChannel
 
 ENTRY_POINT_GROUP = "streamworkers.channels"
-log = structlog.get_logger()
+log = get_logger()
 
 
 def load_channels(settings: Settings) -> dict[str, MessageChannel]:

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Protocol
 from uuid import UUID
 
-import structlog
 from psycopg import Error
 
 from streamworkers.database import Connection
 from streamworkers.engine.outside import Answer, Claim, Late, Outside, Policy, Reply
 from streamworkers.engine.redis.slot_book import SlotBook, SlotRequest
 from streamworkers.errors import RedisUnavailableError
+from streamworkers.logger import get_logger
 from streamworkers.notifications.channels.channel import Address, Limit, MessageChannel, NotSentError
 from streamworkers.notifications.channels.text import clean_reason
 from streamworkers.notifications.content import Picture
@@ -42,7 +42,7 @@ from streamworkers.notifications.store.sending import (
 )
 from streamworkers.users import RUN_WEBHOOKS
 
-log = structlog.get_logger()
+log = get_logger()
 _USER_WINDOW_SECONDS = 60.0
 
 

@@ -7,20 +7,19 @@ often it is killed, a tick has one run.
 from datetime import UTC, timedelta
 from typing import NamedTuple
 
-import structlog
-
 from streamworkers.database import Connection, fetch_rows, fetch_value
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.job import Origin
 from streamworkers.errors import UnknownJobError, UsageError
 from streamworkers.faults import printable
+from streamworkers.logger import get_logger
 from streamworkers.schedules.backfills.done import describe_done, find_done
 from streamworkers.schedules.backfills.store import BACKFILL_PRIORITY, Backfill, count_ticks, find_backfill
 from streamworkers.schedules.store import database_clock
 from streamworkers.schedules.timing import Tick
 
-log = structlog.get_logger()
+log = get_logger()
 _MOST_STEPS = 500
 _LONGEST_WAIT = timedelta(hours=1)
 _OPEN = "SELECT id FROM backfills WHERE ended_at IS NULL ORDER BY id"

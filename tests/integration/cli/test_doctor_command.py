@@ -19,7 +19,6 @@ from streamworkers.admin.queues import pause_queue, resume_queue
 from streamworkers.audit.seals import seal_ended
 from streamworkers.database import Connection, connect
 from streamworkers.diagnosis import doctor as doctor_module
-from streamworkers.diagnosis import installation_checks
 from streamworkers.diagnosis.checks import CHECKS
 from streamworkers.diagnosis.snapshot import Snapshot
 from streamworkers.engine import ledger
@@ -470,9 +469,14 @@ def test_a_redis_that_rejects_writes_is_found(cli: Command, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("no_pause", "patient")
-def test_another_distribution_with_a_package_scheduler_is_found(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    owners = {"scheduler": ["streamworkers", "scheduler"]}
-    monkeypatch.setattr(installation_checks, "packages_distributions", lambda: owners)
+def test_another_distribution_with_a_package_scheduler_is_found(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "scheduler-0.8.8.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: scheduler\n")
+    (other / "RECORD").write_text("scheduler/__init__.py,sha256=x,9\nscheduler-0.8.8.dist-info/METADATA,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
     found = cli("doctor", "--json")
     assert (found.code, [row["kind"] for row in found.json]) == (1, ["foreign_scheduler"])
     assert found.json[0]["where"] == "distribution scheduler"

@@ -76,8 +76,10 @@ def test_ctrl_c_during_imports_prints_nothing_and_is_exit_code_130(words: tuple[
 
 
 def test_a_command_in_the_background_of_a_shell_ignores_ctrl_c(tmp_path: Path) -> None:
-    script = f"trap '' INT; exec {sys.executable} -m streamworkers version"
+    script = f"trap '' INT; echo ready; exec {sys.executable} -m streamworkers version"
     with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "ready\n"
         command.send_signal(signal.SIGINT)
         out, _ = command.communicate(timeout=patient(60))
     assert out.startswith("streamworkers ")

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+@cache
 def _rules() -> list[dict[str, Any]]:
     return [
         rule for path in sorted((FOLDER / "rules").glob("*.yml")) for g in _read(path)["groups"] for rule in g["rules"]
@@ -82,7 +84,12 @@ def _labels(words: str) -> dict[str, str]:
     return dict(re.findall(r'(\w+)="([^"]*)"', words))
 
 
-def _cases() -> Iterator[Case]:
+@cache
+def _cases() -> list[Case]:
+    return list(_read_cases())
+
+
+def _read_cases() -> Iterator[Case]:
     for path in CASES:
         for test in _read(path)["tests"]:
             for asked in test.get("promql_expr_test", ()):

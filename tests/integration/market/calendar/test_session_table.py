@@ -46,6 +46,7 @@ def test_stored_sessions_are_those_of_the_package_and_are_read_without_it(
     assert fill_sessions(connection, "XNYS", MOMENT)
     for name in PACKAGES:
         monkeypatch.setitem(sys.modules, name, None)
+    compute_sessions.cache_clear()
     with pytest.raises(ImportError):
         sessions_between("XNYS", *SPANS[0])
     assert read_sessions(connection, "XNYS")

@@ -9,7 +9,11 @@ import pytest
 
 import streamworkers
 from patience import patient
-from streamworkers.engine.host.scheduler_package import find_scheduler_conflict, require_own_scheduler
+from streamworkers.engine.host.scheduler_package import (
+    find_scheduler_conflict,
+    list_other_owners,
+    require_own_scheduler,
+)
 from streamworkers.errors import UsageError
 
 ROOT = Path(streamworkers.__file__).parent.parent
@@ -62,6 +66,27 @@ def test_a_package_that_has_overwritten_ours_is_named(text: str, tmp_path: Path)
     assert answer.returncode == 2
     assert "is not the one of streamworkers: another distribution has overwritten it" in answer.stderr
     assert "uninstall Scheduler (pip uninstall Scheduler), then install streamworkers again" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "owns"),
+    [
+        ("top_level.txt", "other\nscheduler\n", True),
+        ("top_level.txt", "schedulers\n", False),
+        ("RECORD", "scheduler/__init__.py,sha256=x,9\n", True),
+        ("RECORD", "other.py,,\nscheduler.py,sha256=x,9\n", True),
+        ("RECORD", "other/scheduler/__init__.py,,\nscheduler.pyi,,\nschedulers/__init__.py,,\n", False),
+        ("INSTALLER", "pip\n", False),
+    ],
+)
+def test_what_a_distribution_installs_is_read_from_its_metadata(
+    file: str, text: str, owns: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "foreign-1.dist-info").mkdir()
+    (tmp_path / "foreign-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\n")
+    (tmp_path / "foreign-1.dist-info" / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list_other_owners() == ["foreign"] * owns
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
