@@ -34,6 +34,7 @@ from streamworkers.schedules.defaults import default_schedules
 from streamworkers.schedules.definition import ScheduleDefinition
 from streamworkers.schedules.run_factory import trigger
 from watching.api import running_api
+from watching.boards import RATE_INTERVAL
 from watching.prometheus_server import Prometheus, running_prometheus
 
 SYNTHETIC_SYMBOLS, SYNTHETIC_DAYS = 30, 400
@@ -150,8 +151,9 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
     stage.leaving.callback(client.close)
     stage.leaving.callback(client.config_set, "maxmemory", 0)
     slow_items = [f"S{number}" for number in range(300)]
-    # A rise, which a count from before the first scrape is not.
-    while not stage.prometheus.query("sum(increase(streamworkers_requeue_duration_seconds_count[1h])) > 0"):
+    # A rise as the boards see it: a count from before the first scrape is none, nor is one between distant scrapes.
+    rise = f"sum(increase(streamworkers_requeue_duration_seconds_count[{RATE_INTERVAL}]))"
+    while not stage.prometheus.query(f"max_over_time({rise}[1h:5s]) > 0"):
         # A worker that is killed between two batches leaves no entries to requeue.
         slow = start("ledger_entry", *slow_items, parameters={"milliseconds": 20.0})
         wait_until(lambda run=slow: count_items(connection, run).get("completed", 0) > 50, 60, "workers are at work")  # type: ignore[misc]

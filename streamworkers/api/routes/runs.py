@@ -25,6 +25,7 @@ from streamworkers.api.routes.types import (
     StartedRuns,
     WebhookBody,
 )
+from streamworkers.api.routes.webhook_variables import require_usable_variables
 from streamworkers.engine import ledger
 from streamworkers.engine.enqueue import submit_described
 from streamworkers.engine.ledger import SubmittedRun, reports
@@ -109,6 +110,8 @@ def _submit(call: ApiCall, bodies: Sequence[RunRequestBody]) -> list[SubmittedRu
     requests = [
         {name: value for name, value in msgspec.to_builtins(body).items() if value is not None} for body in bodies
     ]
+    for request in requests:
+        require_usable_variables(call, request.get("webhook"))
     if trace := call.headers.get("traceparent"):
         for request in requests:
             request.setdefault("traceparent", trace)

@@ -20,6 +20,7 @@ from streamworkers.api.routes.schedule_types import (
     Triggered,
     show_schedule_row,
 )
+from streamworkers.api.routes.webhook_variables import require_usable_variables
 from streamworkers.engine.ledger.job_types import needs_bars
 from streamworkers.engine.registry import Registry, installed_jobs
 from streamworkers.errors import BadInputError
@@ -170,14 +171,16 @@ def _read_definition(call: ApiCall, before: Schedule | None) -> ScheduleDefiniti
 
 
 def _check_definition(call: ApiCall, given: dict[str, Any], before: Schedule | None) -> ScheduleDefinition:
-    owner = before.definition.user_id if before is not None and before.definition is not None else None
+    stored = before.definition if before is not None else None
+    owner = stored.user_id if stored is not None else None
     if before is None and not call.caller.is_admin:
         owner = call.caller.user
     if given.setdefault("user_id", owner) != owner and not call.caller.is_admin:
         raise Problem(403, "forbidden", "only an admin gives a schedule to another user")
     definition = ScheduleDefinition.parse(given)
     definition.require_sound(_jobs())
-    require_target(call.connection, definition, before.definition if before is not None else None)
+    require_target(call.connection, definition, stored)
+    require_usable_variables(call, definition.webhook, stored.webhook if stored is not None else None)
     return definition
 
 

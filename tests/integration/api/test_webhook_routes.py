@@ -1,5 +1,6 @@
 """Webhooks over HTTP: of schedules, how the call of a run stands, and calling it again."""
 
+import secrets
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from api_stage import ApiStage
 from streamworkers.api.routes import schedule_types, types
 from streamworkers.database import fetch_value
 
-_HOOK = {"url": "https://x.example/s3cr3t?a=1", "secrets": ["env:HOOK"]}
+_HOOK = {"url": "https://x.example/s3cr3t?a=1", "secrets": ["env:WEBHOOK_KEY"]}
 _SHOWN = {**_HOOK, "url": "https://x.example/…"}
 _FIELDS = {"job": "ledger_entry", "target": {"symbols": ["A"]}, "cron": "0 3 * * *"}
 
@@ -33,7 +34,7 @@ def test_a_schedule_has_a_webhook_whose_url_is_not_shown(api: ApiStage) -> None:
     for method, fields in (("PUT", {**body, "webhook": _SHOWN}), ("PATCH", {"webhook": _SHOWN, "jitter_seconds": 1})):
         assert _change(api, method, "hooked", fields).status_code == 200
         assert _stored(api, "hooked") == _HOOK
-    by_reference = {"url": "env:HOOK_URL", "secrets": ["env:HOOK"]}
+    by_reference = {"url": "env:WEBHOOK_URL", "secrets": ["env:WEBHOOK_KEY"]}
     assert _change(api, "PATCH", "hooked", {"webhook": by_reference}).json()["webhook"] == by_reference
     assert _change(api, "PATCH", "hooked", {"webhook": None}).json()["webhook"] is None
 
@@ -49,6 +50,24 @@ def test_a_schedule_has_a_webhook_whose_url_is_not_shown(api: ApiStage) -> None:
 def test_a_webhook_that_breaks_a_rule_is_rejected(api: ApiStage, webhook: Any, message: str) -> None:
     answer = api.call("POST", "/api/v1/schedules", json={"name": "wrong", **_FIELDS, "webhook": webhook})
     assert (answer.status_code, message in answer.json()["detail"]) == (422, True), answer.text
+
+
+def test_only_an_admin_names_a_variable_that_is_not_meant_for_webhooks(api: ApiStage) -> None:
+    rule = "only an admin names a variable without the prefix WEBHOOK_"
+    for foreign in ({**_HOOK, "secrets": ["env:WEBHOOK_KEY", "env:AWS_KEY"]}, {**_HOOK, "url": "env:AWS_KEY"}):
+        run = {"job": "ledger_entry", "symbols": ["A"], "key": secrets.token_hex(8), "webhook": foreign}
+        schedule = {"name": "foreign", **_FIELDS, "webhook": foreign}
+        for path, body in (("runs", run), ("schedules", schedule)):
+            answer = api.call("POST", f"/api/v1/{path}", json=body)
+            assert (answer.status_code, answer.json()["detail"]) == (403, f"{rule}: env:AWS_KEY")
+        assert api.call("POST", "/api/v1/runs", "root", json=run).status_code == 202
+    made = api.call("POST", "/api/v1/schedules", "root", json={**schedule, "user_id": "ann"})
+    assert made.status_code == 201, made.text
+    # What an admin has named stays when another field is changed, and goes with no other receiver.
+    assert _change(api, "PATCH", "foreign", {"jitter_seconds": 1}).status_code == 200
+    elsewhere = {"url": "https://elsewhere.example/", "secrets": foreign["secrets"]}
+    assert _change(api, "PATCH", "foreign", {"webhook": {**foreign, **elsewhere}}).status_code == 200
+    assert _change(api, "PATCH", "foreign", {"webhook": {**elsewhere, "secrets": ["env:AWS_KEY"]}}).status_code == 403
 
 
 def test_a_run_shows_how_its_call_stands_and_an_admin_sends_a_dead_one_again(api: ApiStage) -> None:

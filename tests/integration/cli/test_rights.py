@@ -499,10 +499,10 @@ def test_a_pool_names_the_rights_that_it_lacks_and_works_when_it_has_them(
     words = ("--processes", "1", "--metrics-port", "0")
     with running_supervisor(environment | users.environment("worker"), tmp_path, *words) as supervisor:
         url = f"{supervisor.metrics_url()}/readyz"
-        for without, named in (("-xreadgroup", "(XREADGROUP GROUP "), ("resetkeys", ":lease:write-probe:")):
+        for without, named in (("-xreadgroup", "'xreadgroup' command"), ("resetkeys", "access a key")):
             wait_until(lambda: _get(url)[0] == 200, what="it is ready")
             users.change("worker", without)
-            # A worker that waits for work asks Redis again after its silence only.
+            # A worker that waits for work asks Redis again after its silence only, with a script or the bare command.
             wait_until(partial(_says, url, named), 90, f"it names {named}")
             users.change("worker", "+xreadgroup", "~streamworkers:*")
         wait_until(lambda: _get(url)[0] == 200, what="it is ready again")

@@ -79,7 +79,7 @@ def test_the_same_key_finds_the_same_run(client: Client) -> None:
 
 
 def test_a_run_with_a_webhook_has_a_call_at_its_end(client: Client, connection: Connection) -> None:
-    hook = {"url": "https://x.example/hooks", "secrets": ["env:HOOK"]}
+    hook = {"url": "https://x.example/hooks", "secrets": ["env:WEBHOOK_KEY"]}
     run = client.enqueue("ledger_entry", symbols=["A"], webhook=hook)
     waiting = run.state().webhook
     assert waiting is not None
@@ -166,7 +166,7 @@ def test_parameters_are_a_mapping_or_an_object(client: Client) -> None:
         (None, {"after": 99}, "there is no run 99 to come after"),
         (
             None,
-            {"webhook": {"url": "x", "secrets": ["env:A"]}},
+            {"webhook": {"url": "x", "secrets": ["env:WEBHOOK_A"]}},
             "the url of the webhook is not a URL as https://example",
         ),
         (None, {"after_when": "ended"}, "names after_when, but no run to come after: name after"),

@@ -128,7 +128,7 @@ def test_while_another_program_polls_it_stands_by(start: StartPoller, api: Runni
     wait_until(lambda: poller.state.conflict_seconds is not None, what="the conflict is known")
     assert not poller.state.is_polling
     assert "409" in str(poller.state.error)
-    assert poller._conflicts == 1, "the next pause is twice as long"
+    wait_until(lambda: poller._conflicts == 1, what="the next pause is twice as long")
     api.fake.plans.clear()
     wait_until(lambda: poller.state.is_polling, what="it polls again")
     assert (poller.state.conflict_seconds, poller.state.error) == (None, None)
