@@ -375,7 +375,7 @@ def test_a_pause_of_the_whole_pool_ends_no_worker(
             os.kill(pid, signal.SIGCONT)
         run = start_run(connection, streams, registry, "ledger_entry", "A", "B")
         assert wait_for_end(connection, run) == "COMPLETED"
-        assert supervisor.events("supervisor_stood_still")
+        wait_until(lambda: supervisor.events("supervisor_stood_still"), what="the pause is seen")
         assert supervisor.events("worker_ended") == []
 
 

@@ -68,6 +68,7 @@ class Fleet:
         self._stopping = False
         self._draining = False
         self._woken_at = 0.0
+        self._looked_at = float("inf")
 
     def watch(self, descriptor: int) -> None:
         """Let `turn` also return when this descriptor becomes readable."""
@@ -109,6 +110,7 @@ class Fleet:
         for key in self._wait(longest_seconds):
             key.data()
         self._log_started()
+        self._look_at_clock()
         self._enforce(time.monotonic())
         self._starter.turn(time.monotonic())
         busy = sum(child.busy for child in self.children())
@@ -117,21 +119,26 @@ class Fleet:
         self._metrics.slots.set(len(self.wanted()) if self._keeps_workers else 0)
 
     def _wait(self, longest_seconds: float) -> list[selectors.SelectorKey]:
-        """Wait for messages or the next deadline. Messages in quick succession are read together: waking up costs more.
-
-        If this process stood still meanwhile, its workers may have stood still with it: all deadlines move.
-        """
-        time.sleep(max(0.0, self._woken_at + _GATHER_SECONDS - time.monotonic()))
-        began = time.monotonic()
-        seconds = max(0.0, min(longest_seconds, self._next_deadline() - began))
+        """Wait for messages or the next deadline. Messages in quick succession are read together: wakes cost more."""
+        time.sleep(gathering := max(0.0, self._woken_at + _GATHER_SECONDS - time.monotonic()))
+        seconds = max(0.0, min(longest_seconds, self._next_deadline() - time.monotonic()))
         keys = [key for key, _ in self._selector.select(seconds)]
         self._woken_at = time.monotonic()
-        if (pause := self._woken_at - began - seconds) > _PAUSE_SECONDS:
+        self._look_at_clock(gathering + seconds)
+        return keys
+
+    def _look_at_clock(self, waited: float = 0.0) -> None:
+        """Move all deadlines if more time than was waited has passed since the last look.
+
+        What stopped this process may have stopped its workers, too, and nobody has read their messages.
+        """
+        now = time.monotonic()
+        pause, self._looked_at = now - self._looked_at - waited, now
+        if pause > _PAUSE_SECONDS:
             log.warning("supervisor_stood_still", supervisor=self._owner, seconds=round(pause, 1))
             for child in self.children():
                 child.deadline += pause
             self._starter.postpone(pause)
-        return keys
 
     def stop(self) -> None:
         """Ask all workers to finish their batches and end; they are not replaced."""
