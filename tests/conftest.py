@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from order import deal
+from order import deal, start_elsewhere
 from patience import VARIABLE, measure_again, patience, patient
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ sys.dont_write_bytecode = False
 os.environ.setdefault("STREAMWORKERS_LOAD_REQUEST_ITEMS", "0")
 
 TESTS = Path(__file__).parent
+# The processes of xdist, in each of them.
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
 MARKET_DATA = TESTS.parent.parent / "shared" / "data"
 
 
@@ -52,6 +54,10 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if config.getoption("numprocesses", None):
         patience()
+    if _PROCESSES and all(Path(word).is_dir() for word in config.args):
+        config.args = start_elsewhere(
+            config.args, int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")), _PROCESSES
+        )
     if config.getoption("hypothesis_profile", None):
         _register_profiles()
 
@@ -81,8 +87,9 @@ def pytest_report_header() -> str | None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the tests to the processes of xdist."""
-    if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
-        items[:] = deal(items, [item.nodeid for item in items], processes)
+    if _PROCESSES:
+        items.sort(key=lambda item: item.path)
+        items[:] = deal(items, [item.nodeid for item in items], _PROCESSES)
 
 
 def pytest_collection_finish() -> None:

@@ -1,6 +1,8 @@
 """How tests are dealt to several processes."""
 
-from order import deal
+from pathlib import Path
+
+from order import deal, start_elsewhere
 
 SLOW = [f"tests/crash/test_shutdown.py::test_{number}" for number in range(7)]
 SHARING = [f"tests/faults/test_redis_faults.py::test_{number}" for number in range(5)]
@@ -25,3 +27,15 @@ def test_tests_that_share_a_pool_stay_together() -> None:
     names = [*SHARING[:2], *SLOW, *QUICK, *SHARING[2:]]
     places = [place for place, name in enumerate(deal(names, names, 2)) if name in SHARING]
     assert places == list(range(places[0], places[0] + len(SHARING)))
+
+
+def test_each_process_collects_every_file_and_begins_with_its_own_share(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            (tmp_path / folder / f"test_{number}.py").touch()
+        (tmp_path / folder / "helper.py").touch()
+    orders = [start_elsewhere([str(tmp_path)], number, 3) for number in range(3)]
+    files = [str(tmp_path / folder / f"test_{number}.py") for folder in "ab" for number in range(4)]
+    assert [sorted(order) for order in orders] == [files] * 3
+    assert [order[0] for order in orders] == [files[0], files[2], files[5]]
