@@ -101,9 +101,11 @@ clean: ## Stop the embedded services and remove what was built; their data goes 
 	rm -rf $(VENV) .streamworkers build dist .mypy_cache .ruff_cache .import_linter_cache .cache .hypothesis .matrix .preview
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Compiled apart: pip uses one processor for it. Some packages have files for other Pythons, which is no failure.
 $(INSTALLED): requirements.lock pyproject.toml fakes/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "streamworkers needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --require-hashes --no-deps --requirement requirements.lock
+	$(PIP) install --no-compile --require-hashes --no-deps --requirement requirements.lock
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	$(PIP) install --no-build-isolation --no-deps --editable . --editable fakes
 	@touch $@
