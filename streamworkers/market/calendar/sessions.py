@@ -7,7 +7,8 @@ some calendars end earlier. The scheduler reports how many days are left.
 import threading
 import warnings
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -52,6 +53,11 @@ class Sessions:
         session = next(self.from_day(day + timedelta(days=1)), None)
         return None if session is None else session.day
 
+    def between(self, first: date, last: date) -> "Sessions":
+        """Return those of a part of the days, from `first` to `last`."""
+        begin, end = bisect_left(self.days, first), bisect_right(self.days, last)
+        return Sessions(self.calendar, self.days[begin:end], self.sessions[begin:end], last)
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
@@ -87,8 +93,7 @@ def sessions_between(name: str, first: date, last: date) -> Sessions:
     """
     kept = _kept.get(name)
     if kept is not None and kept.begins_on <= first and last <= kept.sessions.ends_on:
-        begin, end = bisect_left(kept.sessions.days, first), bisect_right(kept.sessions.days, last)
-        return Sessions(name, kept.sessions.days[begin:end], kept.sessions.sessions[begin:end], last)
+        return kept.sessions.between(first, last)
     return compute_sessions(name, first, last)
 
 
@@ -102,41 +107,59 @@ def keep_sessions(name: str, first: date | None, last: date | None, sessions: Se
     _kept[name] = _Kept(first, Sessions(name, days, tuple(sessions), last))
 
 
-@lru_cache(maxsize=_MOST_COMPUTED)
 def compute_sessions(name: str, first: date, last: date) -> Sessions:
     """Return the sessions of a calendar from `first` to `last` by the package, or to the calendar's end.
 
     Raises UnknownNameError if the package has no such calendar.
     """
     require_calendar(name)
-    # The package shares one calendar of a name between threads, and warning filters are global too.
+    # Ten years take the package hardly longer than one: decades are computed, unless the calendar's rules end before.
+    decades = date(max(1, first.year // 10 * 10), 1, 1), date(last.year // 10 * 10 + 9, 12, 31)
+    computed = _compute(name, *decades) or _compute(name, first, last) or _compute_whole(name, datetime.now(UTC).date())
+    return computed.between(first, min(last, computed.ends_on))
+
+
+@lru_cache(maxsize=_MOST_COMPUTED)
+def _compute(name: str, first: date, last: date) -> Sessions | None:
+    """Return the sessions of a range, None if the calendar's rules do not cover it."""
+    with _package() as get_calendar:
+        try:
+            calendar = get_calendar(name, start=first.isoformat(), end=last.isoformat())
+        except Exception:  # noqa: BLE001  # rules may not reach so far back or ahead, and the exception differs by calendar
+            return None
+        return _read(calendar, name, last)
+
+
+@lru_cache(maxsize=_MOST_COMPUTED)
+def _compute_whole(name: str, today: date) -> Sessions:
+    """Return the package's own range, which ends a year after today or with the calendar's rules."""
+    del today
+    with _package() as get_calendar:
+        try:
+            calendar = get_calendar(name)
+        except Exception as error:  # the package raises exceptions of many types
+            raise BadInputError(f"calendar {name!r} cannot be built: {' '.join(str(error).split())[:200]}") from error
+        return _read(calendar, name, calendar.last_session.date())
+
+
+@contextmanager
+def _package() -> Iterator[Callable[..., Any]]:
+    """Lend `get_calendar`: the package shares calendars between threads, and warning filters are global."""
     with _one_at_a_time, warnings.catch_warnings():
         # The package uses functions that pandas 3.1 deprecates.
         warnings.simplefilter("ignore", DeprecationWarning)
         from exchange_calendars import get_calendar
 
-        try:
-            calendar = get_calendar(name, start=first.isoformat(), end=last.isoformat())
-        except Exception:  # noqa: BLE001  # rules may not reach so far back or ahead, and the exception differs by calendar
-            calendar = _build_whole_calendar(name)
-            last = min(last, calendar.last_session.date())
+        yield get_calendar
+
+
+def _read(calendar: Any, name: str, ends_on: date) -> Sessions:
     table = calendar.schedule
-    rows = zip(table.index, table["open"], table["close"], strict=True)
     sessions = tuple(
         ExchangeSession(day.date(), opens.to_pydatetime().astimezone(UTC), closes.to_pydatetime().astimezone(UTC))
-        for day, opens, closes in rows
-        if first <= day.date() <= last
+        for day, opens, closes in zip(table.index, table["open"], table["close"], strict=True)
     )
-    return Sessions(name, tuple(session.day for session in sessions), sessions, last)
-
-
-def _build_whole_calendar(name: str) -> Any:
-    from exchange_calendars import get_calendar
-
-    try:
-        return get_calendar(name)
-    except Exception as error:  # the package raises exceptions of many types
-        raise BadInputError(f"calendar {name!r} cannot be built: {' '.join(str(error).split())[:200]}") from error
+    return Sessions(name, tuple(session.day for session in sessions), sessions, ends_on)
 
 
 @lru_cache(maxsize=_MOST_CALENDARS)

@@ -15,6 +15,7 @@ from streamworkers.config import Settings
 from streamworkers.database import Connection, open_pool
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.engine.registry import Registry
+from streamworkers.market.calendar import sessions
 from streamworkers.market.calendar.session_table import fill_sessions, forget_read_sessions, read_sessions
 from streamworkers.market.calendar.sessions import compute_sessions, sessions_around, sessions_between
 from streamworkers.market.calendar.timeframes import TIMEFRAMES
@@ -46,7 +47,7 @@ def test_stored_sessions_are_those_of_the_package_and_are_read_without_it(
     assert fill_sessions(connection, "XNYS", MOMENT)
     for name in PACKAGES:
         monkeypatch.setitem(sys.modules, name, None)
-    compute_sessions.cache_clear()
+    sessions._compute.cache_clear()
     with pytest.raises(ImportError):
         sessions_between("XNYS", *SPANS[0])
     assert read_sessions(connection, "XNYS")
@@ -77,10 +78,10 @@ def test_a_day_on_which_the_exchange_stays_closed_is_known_to_a_process_that_rea
     week = date(2025, 11, 24), date(2025, 11, 28)  # with Thanksgiving
     monkeypatch.setattr("streamworkers.market.calendar.session_table._READ_AGAIN_SECONDS", 0.0)
     fill_sessions(connection, "XNYS", MOMENT)
-    for sessions, closed in ((4, "2025-11-26"), (3, "2025-11-28")):
+    for count, closed in ((4, "2025-11-26"), (3, "2025-11-28")):
         assert read_sessions(connection, "XNYS")
-        assert len(windows_between(*week).expected(TIMEFRAMES["day"], *week)) == sessions
-        assert len([day for day in sessions_around("XNYS", MOMENT).days if week[0] <= day <= week[1]]) == sessions
+        assert len(windows_between(*week).expected(TIMEFRAMES["day"], *week)) == count
+        assert len([day for day in sessions_around("XNYS", MOMENT).days if week[0] <= day <= week[1]]) == count
         connection.execute("DELETE FROM exchange_sessions WHERE day = %s", (closed,))
 
 
