@@ -5,6 +5,7 @@ The end of a bar's window is computed here from the exchange's sessions alone, w
 
 import gzip
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -203,10 +204,12 @@ def _sweep(connection: Connection, sessions: Sessions, timeframe: Timeframe) -> 
     cases = changed = wrong = 0
     starts = [row[0] for row in connection.execute(f"SELECT DISTINCT {timeframe.time_column} FROM {timeframe.table}")]
     ends = {start: sessions.end_of(timeframe.name, start) for start in starts if _since(start) >= FIRST}
+    by_end = sorted(ends, key=lambda start: (ends[start], start))
     for moment in _moments(timeframe.name, sessions):
-        closed = max(start for start, end in ends.items() if end <= moment)
+        first_open = bisect_right(by_end, moment, key=ends.__getitem__)
+        closed = by_end[first_open - 1]
         expected = closed if isinstance(closed, datetime) else datetime.combine(closed, time(), NEW_YORK)
-        without = _run_without(connection, [start for start, end in ends.items() if end > moment], timeframe, moment)
+        without = _run_without(connection, by_end[first_open:], timeframe, moment)
         for job, alone in zip(JOBS, without, strict=True):
             found = _run(connection, job, timeframe.name, moment)
             cases += 1
