@@ -25,6 +25,7 @@ from chaos.scraper import Scraper
 from harness import Supervisor, is_running
 from memory import folder_of_services
 from patience import Deadline, patient
+from services import installed_without_jobs
 from streamworkers.config import Settings
 from streamworkers.database import Connection, connect
 from streamworkers.embedded import EmbeddedServices
@@ -130,6 +131,7 @@ class Stage:
         self.folder = folder_of_services("sw-chaos-")
         self.evidence = self.folder / "evidence"
         self.logs = self.folder / "logs"
+        self.installed = self.folder / "installed"
         self.slots = [Slot(index) for index in range(plan.supervisors)]
         self._without = without
         self._keep = keep
@@ -153,7 +155,7 @@ class Stage:
         self.close()
 
     def _open(self) -> None:
-        for folder in (self.evidence, self.logs):
+        for folder in (self.evidence, self.logs, self.installed):
             folder.mkdir()
         self._endings.callback(self._remove_folder)
         self.services = EmbeddedServices(Settings(data_dir=self.folder / "data"))
@@ -283,7 +285,7 @@ class Stage:
         return found
 
     def _environment(self) -> dict[str, str]:
-        path = [str(HERE / "chaos_jobs"), str(HERE.parent)]
+        path = [str(installed_without_jobs(self.installed)), str(HERE / "chaos_jobs"), str(HERE.parent)]
         settings = {
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_proxy.port}",
             "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{self.postgres_proxy.port}/streamworkers",

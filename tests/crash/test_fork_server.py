@@ -126,11 +126,11 @@ def test_every_fork_has_random_numbers_of_its_own(
 
 
 def test_a_worker_that_grows_is_killed_and_what_all_share_does_not_count(
-    connection: Connection, start: Start, environment: dict[str, str], tmp_path: Path
+    connection: Connection, start: Start, quick_environment: dict[str, str], tmp_path: Path
 ) -> None:
     honest = start("ledger_entry", *"ABC")
     words = ("--max-memory-mb", "60", *ONE)
-    with running_supervisor(environment, tmp_path, *words) as supervisor:
+    with running_supervisor(quick_environment, tmp_path, *words) as supervisor:
         assert wait_for_end(connection, honest) == "COMPLETED"
         (worker,) = supervisor.worker_pids()
         assert psutil.Process(worker).memory_info().rss > 60e6
@@ -155,19 +155,19 @@ def _install(folder: Path, code: str) -> None:
 
 
 @pytest.fixture
-def packages(environment: dict[str, str], tmp_path: Path) -> Path:
+def packages(quick_environment: dict[str, str], tmp_path: Path) -> Path:
     """A folder for installed packages."""
     folder = tmp_path / "packages"
     folder.mkdir()
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment["PYTHONPATH"]])
+    quick_environment["PYTHONPATH"] = os.pathsep.join([str(folder), quick_environment["PYTHONPATH"]])
     return folder
 
 
 def test_a_package_that_does_not_load_is_reported_until_it_does(
-    connection: Connection, start: Start, environment: dict[str, str], packages: Path, tmp_path: Path
+    connection: Connection, start: Start, quick_environment: dict[str, str], packages: Path, tmp_path: Path
 ) -> None:
     _install(packages, "")
-    with running_supervisor(environment, tmp_path, *ONE) as supervisor:
+    with running_supervisor(quick_environment, tmp_path, *ONE) as supervisor:
         wait_until(supervisor.worker_pids)
         _install(packages, "import something_that_is_not_there")
         os.kill(supervisor.fork_server_pid(), signal.SIGKILL)
@@ -203,13 +203,13 @@ def test_a_package_that_starts_threads_gets_fresh_interpreters(
     reason: str,
     connection: Connection,
     start: Start,
-    environment: dict[str, str],
+    quick_environment: dict[str, str],
     packages: Path,
     tmp_path: Path,
 ) -> None:
     _install(packages, code)
     run = start("ledger_entry", *"ABC")
-    with running_supervisor(environment, tmp_path, *ONE) as supervisor:
+    with running_supervisor(quick_environment, tmp_path, *ONE) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED"
         (event,) = supervisor.events("fork_server_unfit")
         assert event["reason"] == reason
@@ -239,10 +239,10 @@ os.register_at_fork(before=lambda: _lock.locked() and _lock.release())
 
 
 def test_a_package_that_ends_its_threads_for_a_fork_is_forked(
-    connection: Connection, start: Start, environment: dict[str, str], packages: Path, tmp_path: Path
+    connection: Connection, start: Start, quick_environment: dict[str, str], packages: Path, tmp_path: Path
 ) -> None:
     _install(packages, _ENDS_ITS_THREAD)
-    with running_supervisor(environment, tmp_path, *ONE) as supervisor:
+    with running_supervisor(quick_environment, tmp_path, *ONE) as supervisor:
         assert wait_for_end(connection, start("ledger_entry", "A")) == "COMPLETED"
         assert supervisor.events("fork_server_unfit") == []
         (worker,) = supervisor.worker_pids()
@@ -251,10 +251,10 @@ def test_a_package_that_ends_its_threads_for_a_fork_is_forked(
 
 
 def test_a_fork_server_that_stands_still_is_replaced_and_does_not_delay_a_stop_for_ever(
-    connection: Connection, start: Start, environment: dict[str, str], tmp_path: Path
+    connection: Connection, start: Start, quick_environment: dict[str, str], tmp_path: Path
 ) -> None:
     run = start("ledger_entry", *"ABC")
-    with running_supervisor(environment, tmp_path, *ONE) as supervisor:
+    with running_supervisor(quick_environment, tmp_path, *ONE) as supervisor:
         assert wait_for_end(connection, run) == "COMPLETED"
         server = supervisor.fork_server_pid()
         os.kill(server, signal.SIGSTOP)

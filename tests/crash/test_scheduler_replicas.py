@@ -26,6 +26,12 @@ from streamworkers.schedules.tick_accounts import account_for
 SECONDS = float(os.environ.get("SCHEDULER_SECONDS", "12"))
 
 
+@pytest.fixture
+def environment(quick_environment: dict[str, str]) -> dict[str, str]:
+    """Every job here is a sample job."""
+    return quick_environment
+
+
 @contextmanager
 def _running(environment: dict[str, str], folder: Path, *words: str) -> Iterator[Scheduler]:
     scheduler = Scheduler(environment, folder / f"scheduler-{time.monotonic_ns()}.log", words)

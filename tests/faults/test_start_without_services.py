@@ -1,6 +1,5 @@
 """A supervisor and a scheduler that are started while a store is away wait for it, and not for what nobody heals."""
 
-import os
 import secrets
 import urllib.error
 import urllib.request
@@ -13,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from faults.faulty_pool import DATABASE, LOGIN, ROLE
-from harness import SAMPLE_JOBS, Scheduler, Service, Supervisor, wait_until
+from harness import Scheduler, Service, Supervisor, wait_until
 from patience import paced, patient
 from streamworkers.database import connect, fetch_value
 from streamworkers.embedded import EmbeddedServices
@@ -45,15 +44,12 @@ class Starter:
 
 
 @pytest.fixture
-def starter(faulty_services: EmbeddedServices, tmp_path: Path) -> Iterator[Starter]:
+def starter(faulty_services: EmbeddedServices, faults_environment: dict[str, str], tmp_path: Path) -> Iterator[Starter]:
     faulty_services.start()
     redis = TcpProxy(str(faulty_services.redis.socket_path))
     postgres = TcpProxy(str(faulty_services.postgres.socket_folder / ".s.PGSQL.5432"))
     prefix = f"start-{secrets.token_hex(4)}"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMWORKERS_")}
-    environment = inherited | {
-        "PYTHONPATH": str(SAMPLE_JOBS),
-        "PYTHONWARNINGS": "error",
+    environment = faults_environment | {
         "STREAMWORKERS_LOG_FORMAT": "json",
         "STREAMWORKERS_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
         "STREAMWORKERS_DATABASE_URL": f"postgresql://{LOGIN}@127.0.0.1:{postgres.port}/{DATABASE}",
