@@ -42,9 +42,19 @@ def cli(bare_cli: Run, environment: dict[str, str], monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Supervisor]:
-    """A supervisor with one worker process."""
-    with running_supervisor(environment, tmp_path, "--processes", "1") as supervisor:
+def worker(quick_environment: dict[str, str], tmp_path: Path) -> Iterator[Supervisor]:
+    """A supervisor with one worker process, which loads the sample jobs only."""
+    yield from _run_worker(quick_environment, tmp_path)
+
+
+@pytest.fixture
+def worker_of_all_jobs(environment: dict[str, str], tmp_path: Path) -> Iterator[Supervisor]:
+    """A supervisor with one worker process, which loads the product's jobs, too."""
+    yield from _run_worker(environment, tmp_path)
+
+
+def _run_worker(environment: dict[str, str], folder: Path) -> Iterator[Supervisor]:
+    with running_supervisor(environment, folder, "--processes", "1") as supervisor:
         wait_until(lambda: supervisor.events("supervisor_started"), what="the supervisor starts")
         yield supervisor
         assert supervisor.stop() == 0

@@ -92,7 +92,7 @@ def test_a_calendar_rule_that_is_none_is_rejected(words: tuple[str, ...], messag
     assert message in answer.err
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("worker_of_all_jobs")
 def test_waiting_for_a_run_most_of_whose_symbols_are_stale_exits_with_1(cli: Run, connection: Connection) -> None:
     load_rows(connection, TIMEFRAMES["day"], generate_bars(3, 60, 7, date(2024, 6, 28)))
     connection.execute("DELETE FROM ohlcv_daily WHERE symbol <> 'SYN001' AND date > '2024-06-20'")

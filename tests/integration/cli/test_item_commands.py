@@ -246,7 +246,7 @@ def test_an_item_is_shown_with_its_attempts_and_what_is_next(cli: Run, connectio
     assert cli("items", "show", "1:1").out.startswith("1:1: RAISE of misbehaving is dead; it was reopened once\n")
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("worker_of_all_jobs")
 def test_an_item_of_an_analysis_is_shown_with_what_it_saved(cli: Run) -> None:
     cli("bars", "synthesize", "--symbols", "2", "--days", "300", "--end", "2013-03-01", "--universe", "made")
     assert cli("enqueue", "analysis", "--universe", "made", *wait_for(60)).code == 0

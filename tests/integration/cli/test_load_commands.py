@@ -75,7 +75,7 @@ def test_minutes_are_covered_by_sessions(cli: Run, connection: Connection) -> No
     assert [line.split()[1] for line in answer.out.splitlines()[1:]] == ["09:45", "10:45", "11:45", "12:45"]
 
 
-def test_a_load_waits_for_its_run(cli: Run, files: Path, worker: Supervisor) -> None:
+def test_a_load_waits_for_its_run(cli: Run, files: Path, worker_of_all_jobs: Supervisor) -> None:
     answer = cli("load", "--symbols", "AAA,CCC", "--provider", "synthetic", "--years", "1", *wait_for(60))
     assert answer.code == 0, answer.err
     assert "run 1: load_ohlcv over AAA,CCC: COMPLETED" in answer.out
@@ -159,7 +159,7 @@ def test_a_setting_that_a_provider_lacks_here_is_named_when_the_load_is_asked_fo
 
 
 def test_a_missing_key_ends_the_run_at_its_first_attempt(
-    cli: Run, worker: Supervisor, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    cli: Run, worker_of_all_jobs: Supervisor, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("STREAMWORKERS_MASSIVE_API_KEY", raising=False)
     answer = cli("load", "--symbols", "A,B,C", "--provider", "massive", *wait_for(60))

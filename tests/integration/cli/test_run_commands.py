@@ -254,7 +254,7 @@ def test_failed_items_are_exit_code_1_and_can_be_shown_replayed_and_purged(cli: 
     assert cli("dead", "list", "--json").json == []
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("worker_of_all_jobs")
 def test_an_analysis_from_bars_to_results(cli: Run, tmp_path: Path) -> None:
     cli("bars", "synthesize", "--symbols", "2", "--days", "300", "--end", "2013-03-01", "--universe", "made")
     answer = cli("enqueue", "analysis", "--universe", "made", *wait_for(60), "--param", "last_bars=20")
