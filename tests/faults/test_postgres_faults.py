@@ -7,6 +7,9 @@ import pytest
 
 from faults.faulty_pool import DATABASE, LEASE_SECONDS, OUTAGE_SECONDS, ROLE, FaultyPool, assert_for
 from harness import effects_of, wait_until
+from patience import patient
+from streamworkers.admin import workers as admin
+from streamworkers.admin.workers import SupervisorOrder
 
 pytestmark = pytest.mark.timeout(300)
 Outage = Callable[[FaultyPool], AbstractContextManager[None]]
@@ -63,6 +66,33 @@ def test_postgres_restarts(pool: FaultyPool, end: Callable[[FaultyPool], None]) 
     pool.services.postgres.start()
     pool.reconnect()
     pool.assert_nothing_lost(run)
+
+
+@pytest.mark.parametrize("end", [_stop, _kill])
+def test_an_order_that_no_supervisor_has_read_is_applied_after_a_restart(
+    pool: FaultyPool, end: Callable[[FaultyPool], None]
+) -> None:
+    run = pool.start_run()
+    pool.wait_for_completed(run, 40)
+    pid = pool.supervisor.process.pid
+    (record,) = [each for each in admin.list_supervisors(pool.connection) if each.pid == pid]
+    pool.postgres.reject()
+    order = admin.order_supervisor(pool.connection, record, "resize", processes=3, reason="a test")
+    assert _answer(pool, order, 0.0)[0] != "yes"
+    end(pool)
+    pool.services.postgres.start()
+    pool.reconnect()
+    assert _answer(pool, order, 0.0)[0] != "yes"
+    pool.postgres.resume()
+    assert _answer(pool, order) == ("yes", "resized to 3: 3 of 3 workers are ready")
+    pool.assert_nothing_lost(run)
+    order = admin.order_supervisor(pool.connection, record, "resize", processes=2, reason="a test")
+    assert _answer(pool, order)[0] == "yes"
+
+
+def _answer(pool: FaultyPool, order: SupervisorOrder, seconds: float = 60.0) -> tuple[str, str]:
+    (answer,) = admin.wait_for_orders(pool.connection, [order], patient(seconds))
+    return answer.answer, answer.text
 
 
 def _terminate_backends(pool: FaultyPool) -> None:
