@@ -367,14 +367,14 @@ def test_the_api_answers_with_the_rights_of_a_worker(
 
 def _scrape_without_rights(users: Users, connection: Connection, supervisor: Service, scheduler: Service) -> None:
     """Take a right that only scrapes need, scrape, and give it back: the fault stands until the next scrape."""
-    users.change("worker", "-xlen")
+    users.change("worker", "-zcard")  # idle workers use the other commands of a scrape, too
     connection.execute("REVOKE SELECT ON daily_patterns FROM streamworkers_app")
     assert _scrape_faults(supervisor) == {("redis", "rejected"): 1}
     assert _scrape_faults(scheduler) == {("postgresql", "rejected"): 1}
-    for process, named in ((supervisor, "'xlen'"), (scheduler, "table daily_patterns")):
+    for process, named in ((supervisor, "'zcard'"), (scheduler, "table daily_patterns")):
         assert [named in line and "collector " in line for line in _denials(process)] == [True]
         assert _is_ready(process)
-    users.change("worker", "+xlen")
+    users.change("worker", "+zcard")
     connection.execute("GRANT SELECT ON daily_patterns TO streamworkers_app")
 
 
@@ -388,7 +388,7 @@ def _wait_for_the_doctor(run_as: As) -> None:
 
     wait_until(is_found, 60, "the doctor knows the scrapes without a right")
     assert re.search("^collector postgresql cannot read metrics since .* denied for table daily_patterns", found[0])
-    assert re.search("^collector queues cannot read metrics since .* UTC: Redis rejects: .*'xlen'", found[1])
+    assert re.search("^collector queues cannot read metrics since .* UTC: Redis rejects: .*'zcard'", found[1])
 
 
 def _leave_an_entry(run_as: As, users: Users) -> str:
