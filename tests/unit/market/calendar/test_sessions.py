@@ -2,25 +2,43 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from threading import Lock
 
+import exchange_calendars
 import pytest
 
 from streamworkers.market.calendar import sessions as module
 from streamworkers.market.calendar.sessions import Sessions, compute_sessions, sessions_between
 
 
-def test_threads_that_ask_for_different_ranges_each_get_their_own() -> None:
-    # No two are computed together.
-    ranges = [(date(1950 + 5 * number, 1, 1), date(1961 + 5 * number, 12, 31)) for number in range(12)]
+def test_threads_that_ask_for_different_ranges_each_get_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each in two decades of its own, so that no two are computed together.
+    ranges = [(date(1900 + 10 * number, 1, 1), date(1911 + 10 * number, 12, 31)) for number in range(12)]
+    of_package = exchange_calendars.get_calendar
+    calls, overlaps, busy = set[tuple[str, str]](), list[str](), Lock()
+
+    def get_calendar(name: str, start: str, end: str) -> object:
+        calls.add((start, end))
+        is_alone = busy.acquire(blocking=False)
+        if not is_alone:
+            overlaps.append(start)
+        try:
+            return of_package(name, start, end)
+        finally:
+            if is_alone:
+                busy.release()
 
     def ask(span: tuple[date, date]) -> Sessions:
         return sessions_between("XNYS", *span)
 
     alone = [ask(span) for span in ranges]
     module._compute.cache_clear()
+    monkeypatch.setattr("exchange_calendars.get_calendar", get_calendar)
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(ask, ranges * 2))
     assert together == alone * 2
+    assert overlaps == [], "the package is not for several threads"
+    assert len(calls) == len(ranges), "none has failed and was computed in another way"
 
 
 @pytest.mark.parametrize(
