@@ -98,9 +98,12 @@ def starter(monkeypatch: pytest.MonkeyPatch) -> Iterator[StillStarter]:
 
 
 @pytest.fixture
-def fleet(clock: StoppedClock, starter: StillStarter) -> Fleet:
+def fleet(clock: StoppedClock, starter: StillStarter) -> Iterator[Fleet]:
     del clock, starter
-    return Fleet([["q"]], "s", {}, "spawn", Limits(), PoolMetrics(), _ignore, _ignore, _ignore)
+    fleet = Fleet([["q"]], "s", {}, "spawn", Limits(), PoolMetrics(), _ignore, _ignore, _ignore)
+    yield fleet
+    for child in fleet.children():
+        child.reader.close()
 
 
 def _ignore(*_: object) -> None: ...
