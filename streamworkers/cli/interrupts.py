@@ -20,16 +20,30 @@ def interrupt_between_imports() -> None:
 
 
 def end_quietly() -> None:
-    """From now on Ctrl-C ends the process at once: its work is done, and the interpreter only tidies up."""
-    if signal.getsignal(signal.SIGINT) is _interrupt:
-        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(130))
+    """From now on Ctrl-C ends the process at once: its work is done, and the interpreter only tidies up.
 
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    if not _is_within_import(frame):
+    Raises KeyboardInterrupt if Ctrl-C waits for an import still.
+    """
+    if signal.getsignal(signal.SIGINT) is not _interrupt:
+        return
+    signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(130))
+    if _cancel_waiting():
         raise KeyboardInterrupt
-    signal.signal(signal.SIGALRM, _interrupt)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    if not _is_within_import(frame):
+        _cancel_waiting()
+        raise KeyboardInterrupt
+    # Until then a worker or a scheduler may have begun to handle Ctrl-C by itself: it gets the signal once more.
+    signal.signal(signal.SIGALRM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+
+
+def _cancel_waiting() -> bool:
+    """Forget a Ctrl-C that waits for an import to end; True if there was one."""
+    seconds, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    return seconds > 0
 
 
 def _is_within_import(frame: FrameType | None) -> bool:

@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         answer_shell(cli)
     try:
         code = _run(arguments)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:
         _show(error)

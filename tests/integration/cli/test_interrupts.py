@@ -12,6 +12,27 @@ from patience import patient
 
 _MOMENTS = 8
 _NOISE = "import time:"
+_COMMANDS = """
+import time
+import click
+from patience import patient
+from streamworkers.engine.host.signals import Signals
+from streamworkers.errors import ServiceUnreachableError
+
+@click.command()
+@click.argument("then")
+def interrupted(then):
+    import pressed_during_import
+    if then == "fails":
+        raise ServiceUnreachableError("nothing runs")
+    if then == "handles":
+        signals = Signals()
+        signals.install()
+        click.echo(f"asked to stop: {signals.wait(patient(60))}")
+    if then == "waits":
+        time.sleep(patient(60))
+        click.echo("not interrupted")
+"""
 
 
 def _start(words: tuple[str, ...], folder: Path) -> subprocess.Popen[str]:
@@ -84,3 +105,26 @@ def test_a_command_in_the_background_of_a_shell_ignores_ctrl_c(tmp_path: Path) -
         out, _ = command.communicate(timeout=patient(60))
     assert out.startswith("streamworkers ")
     assert command.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("then", "out", "code"),
+    [("fails", "", 130), ("ends", "", 130), ("waits", "", 130), ("handles", "asked to stop: True\n", 0)],
+)
+def test_ctrl_c_in_the_last_import_of_a_command_is_not_too_late(then: str, out: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "pressed_during_import.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    (tmp_path / "command_of_test.py").write_text(_COMMANDS)
+    package = tmp_path / "command_of_test-0.0.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: command-of-test\nVersion: 0.0.0\n")
+    (package / "entry_points.txt").write_text("[streamworkers.commands]\ninterrupted = command_of_test:interrupted\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    answer = subprocess.run(
+        [sys.executable, "-m", "streamworkers", "interrupted", then],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=patient(120),
+    )
+    assert (answer.stdout, answer.stderr.strip(), answer.returncode) == (out, "", code)
