@@ -5,6 +5,7 @@ What is heavy is imported by the fixture that needs it, so that a test without s
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import secrets
@@ -41,6 +42,7 @@ os.environ.setdefault("STREAMWORKERS_LOAD_REQUEST_ITEMS", "0")
 TESTS = Path(__file__).parent
 # The processes of xdist, in each of them.
 _PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+_PR_SET_CHILD_SUBREAPER = 36
 MARKET_DATA = TESTS.parent.parent / "shared" / "data"
 
 
@@ -96,6 +98,16 @@ def pytest_collection_finish() -> None:
     """Leave the thousands of collected tests out of what the garbage collector looks through from now on."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Let this process adopt no orphans from here on: nobody would reap those of a later test, which waits for that.
+
+    A supervisor that a test runs in this process lets it adopt them.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (0, 0, 0, 0)))
 
 
 @pytest.hookimpl(tryfirst=True)
