@@ -71,9 +71,7 @@ class CallHooks:
         if not self._events or self.runner is None:
             return
         self._number += 1
-        items = tuple(_item(entry) for entry in batch)
-        started_at = datetime.now(UTC)
-        call = replace(self._make_call(run, items), number=self._number, started_at=started_at)
+        call = self._make_call(run, tuple(map(_item, batch)), self._number, datetime.now(UTC))
         self._current = _OpenCall(call, _new_context())
         self._open.append(self._current)
         self._by_entry.update(dict.fromkeys((entry.entry_id for entry in batch), self._current))
@@ -117,28 +115,25 @@ class CallHooks:
         """Note what a commit has done, to the items of one call."""
         if not self._events:
             return
-        failed = [(retry.entry, retry) for retry in decisions.retries if retry.error is not None]
-        dead = (*decisions.dead, *decisions.stopping)
-        found = {
-            "completed": [_item(entry) for entry, _ in decisions.completed if entry.seq in moved],
-            "retried": [
-                _item(entry)._replace(error=retry.error, stack=retry.stack, retry_seconds=retry.delay_seconds)
-                for entry, retry in failed
-                if entry.seq in moved
-            ],
-            "dead": [
-                _item(entry)._replace(error=outcome.error, stack=outcome.stack)
-                for entry, outcome in dead
-                if entry.seq in moved
-            ],
-        }
+        completed = [entry for entry, _ in decisions.completed if entry.seq in moved]
+        failed = [
+            _item(retry.entry)._replace(error=retry.error, stack=retry.stack, retry_seconds=retry.delay_seconds)
+            for retry in decisions.retries
+            if retry.error is not None and retry.entry.seq in moved
+        ]
+        dead = [
+            _item(entry)._replace(error=outcome.error, stack=outcome.stack)
+            for entry, outcome in (*decisions.dead, *decisions.stopping)
+            if entry.seq in moved
+        ]
         entry = next(decisions.entries(), None)
         call = self._by_entry.get(entry.entry_id) if entry is not None else None
-        for outcome, event in (("completed", "on_success"), ("retried", "on_failure"), ("dead", "on_dead")):
-            if items := found[outcome]:
+        succeeded = [_item(entry) for entry in completed] if "on_success" in self._events else []
+        for event, items in (("on_success", succeeded), ("on_failure", failed), ("on_dead", dead)):
+            if items:
                 self._note(event, call or self._make_call(run, tuple(items)), items)
         if call is not None:
-            counts = {name: len(items) for name, items in found.items()}
+            counts = {"completed": len(completed), "retried": len(failed), "dead": len(dead)}
             counts["snoozed"] = sum(retry.error is None for retry in decisions.retries)
             call.counts = {name: call.counts.get(name, 0) + count for name, count in counts.items()}
 
@@ -194,12 +189,14 @@ class CallHooks:
         with logging_call(call.run_id, call.job, ()):
             context.run(self.runner.call, event, call, *words)
 
-    def _make_call(self, run: Run, items: tuple[HookItem, ...]) -> HookCall:
+    def _make_call(
+        self, run: Run, items: tuple[HookItem, ...], number: int = 0, started_at: datetime | None = None
+    ) -> HookCall:
         if self._parameters[0] != run.id:
             # A hook that changes them changes nothing for the handler, or for other hooks.
             self._parameters = run.id, deepcopy(run.parameters)
         words = (run.id, run.job, run.queue, run.timeframe, run.as_of, self._parameters[1], run.traceparent)
-        return HookCall(0, *words, self.consumer, items)
+        return HookCall(number, *words, self.consumer, items, started_at)
 
 
 def _item(entry: Entry) -> HookItem:
