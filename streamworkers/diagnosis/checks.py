@@ -310,7 +310,8 @@ _TABLE = (
         severity=WARNING,
         look=run_checks.find_undecided_items,
         meaning="a worker executes an item again and again, because each time a service seems away",
-        by_hand="read the error: the service that it names, or the job; after five times on its own the item fails",
+        by_hand="read the error: the service that it names, or the job; at the fifth time on its own the item fails, if"
+        " both services take its failure",
         is_cheap=True,
         alert="StreamworkersItemsUndecided",
     ),

@@ -140,22 +140,43 @@ class Executor:
                 self._execute_batch(call, [entry])
 
     def _execute_once(self, call: Call, batch: Sequence[Entry]) -> bool:
-        """Call the handler and commit, and note a fault of a store; False if the call raised for several items."""
+        """Call the handler and commit; False if the call raised for several items."""
         try:
             return self._try_batch(call, batch)
         except Exception as error:
-            self.undecided.note(call.run.queue, batch, describe(error.__cause__ or error))
-            raise
+            if (reason := self._note_undecided(call, batch, error)) is None:
+                raise
+            self._fail_undecided(call, batch[0], reason)
+            return True
+
+    def _note_undecided(self, call: Call, batch: Sequence[Entry], error: Exception) -> str | None:
+        """Note an execution or a commit that ended without a decision; returns why the item has to fail now, if so."""
+        is_lost = call.connection.closed
+        self.undecided.note(call.run.queue, batch, describe(error.__cause__ or error), is_lost=is_lost)
+        return None if is_lost or not isinstance(error, psycopg.Error) else self.undecided.find_reason(batch)
+
+    def _fail_undecided(self, call: Call, entry: Entry, reason: str) -> None:
+        """End an attempt at which a store seems away each time, if both take its end: it is the item that fails then.
+
+        Raises what they raise. They are away or full then, and the item pays for nothing.
+        """
+        self.committer.streams.probe_write()
+        failed = {entry.seq: Failed(entry.item, reason)}
+        self._commit_batch(call, [entry], failed, datetime.now(UTC), BatchReport())
+        self.committer.hooks.leave()
 
     def _try_batch(self, call: Call, batch: Sequence[Entry]) -> bool:
         """Call the handler and commit; False if the call raised for several items."""
-        hooks, reason = self.committer.hooks, self.undecided.find_reason(batch)
-        if not reason:
-            hooks.start(call.connection, call.run, batch)
+        # Where the connection is lost each time, nothing could be committed after the call.
+        hooks, reason = self.committer.hooks, self.undecided.find_reason_of_losses(batch)
+        if reason:
+            self._fail_undecided(call, batch[0], reason)
+            return True
+        hooks.start(call.connection, call.run, batch)
         started_at, started = datetime.now(UTC), time.monotonic()
         call.context.tallies.clear()
         call.context.observations.clear()
-        outcomes = {batch[0].seq: Failed(batch[0].item, reason)} if reason else self._call_handler(call, batch)
+        outcomes = self._call_handler(call, batch)
         if outcomes is None:
             hooks.split(call.connection)
             return False
@@ -227,10 +248,10 @@ class Executor:
             moved = self.committer.commit(connection, run, save, decisions, started_at, report)
         self.committer.hooks.run_in_call(lambda: self._failures.add(decisions))
         self.committer.add_committed(run, decisions, moved, report)
+        self.undecided.decided(entry.entry_id for entry in decisions.entries())
         if not decisions.only_complete:
             # While a failed entry is in the stream, the death of this process would execute that attempt again.
             self._finish(connection)
-        self.undecided.decided(entry.entry_id for entry in decisions.entries())
 
     def _finish(self, connection: Connection) -> None:
         """Finish what is committed, of other runs too, in a session as the handler found it."""
@@ -258,8 +279,9 @@ class Executor:
         try:
             self._commit_batch(batch.call, batch.entries, batch.outcomes, batch.started_at, batch.report)
         except Exception as error:
-            self.undecided.note(batch.call.run.queue, batch.entries, describe(error.__cause__ or error))
-            raise
+            if (reason := self._note_undecided(batch.call, batch.entries, error)) is None:
+                raise
+            self._fail_undecided(batch.call, batch.entries[0], reason)
 
     def _keep_open(
         self, connection: Connection, found: Sequence[tuple[Run, Sequence[Entry]]]

@@ -18,6 +18,7 @@ from streamworkers.engine.worker import executor, session
 from streamworkers.engine.worker.decide import MAX_ERROR_CHARACTERS
 from streamworkers.engine.worker.process_state import read_process_state, restore_process_state
 from streamworkers.engine.worker.undecided import MOST_UNDECIDED
+from streamworkers.errors import RedisUnavailableError
 from streamworkers.faults import describe_stack
 from streamworkers.logs import configure_logs
 
@@ -175,12 +176,96 @@ def test_an_item_that_is_never_decided_fails_and_its_neighbours_do_not(
     monkeypatch.setattr(executor, "is_outage", lambda _, error: isinstance(error, ValueError))
     deliveries = consumer.read()
     # First in company, then each on its own.
-    for _ in range(2 * MOST_UNDECIDED):
+    for _ in range(2 * MOST_UNDECIDED - 1):
         with pytest.raises(psycopg.OperationalError, match=r"the connection was lost \(ValueError: RAISE"):
             consumer.execute(deliveries)
     consumer.execute(deliveries)
     reason = f"executed {2 * MOST_UNDECIDED} times without a decision: ValueError: RAISE cannot be computed"
     assert items_of(connection, run) == {"A": ("completed", 1, None), "RAISE": ("failed", 1, reason)}
+
+
+# A server that has no space left for the rows of a table, or for those of a state of items.
+NO_SPACE = """
+    CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER no_space BEFORE INSERT ON effects FOR EACH ROW EXECUTE FUNCTION no_space();
+    CREATE TRIGGER no_space BEFORE UPDATE ON run_items FOR EACH ROW EXECUTE FUNCTION no_space();
+"""
+
+
+@pytest.mark.parametrize(("job", "table"), [("ledger_entry", "effects"), ("ledger_entry", ""), ("noop", "")])
+@pytest.mark.parametrize("symbols", ["A", "AB"])
+def test_an_item_pays_nothing_for_a_store_that_takes_no_failure_either(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    job: str,
+    table: str,
+    symbols: str,
+) -> None:
+    run = start_run(connection, streams, registry, job, *symbols)
+    deliveries = consumer.read(run.queue)
+    connection.execute(NO_SPACE)
+    if table:  # what completes items works until then
+        connection.execute(
+            "DROP TRIGGER no_space ON run_items; CREATE TRIGGER no_space BEFORE UPDATE ON run_items FOR EACH ROW"
+            " WHEN (NEW.status <> 'completed') EXECUTE FUNCTION no_space()"
+        )
+    for _ in range(3 * MOST_UNDECIDED):
+        with pytest.raises(psycopg.errors.OperationalError, match="no space"):
+            consumer.execute(deliveries)
+    connection.execute("DROP FUNCTION no_space CASCADE")
+    consumer.execute(deliveries)
+    assert items_of(connection, run) == dict.fromkeys(symbols, ("completed", 1, None))
+
+
+@pytest.mark.parametrize("job", ["ledger_entry", "noop"])
+def test_an_item_pays_for_a_store_that_takes_its_failure_and_not_its_result(
+    connection: Connection, streams: Streams, registry: Registry, consumer: Consumer, job: str
+) -> None:
+    run = start_run(connection, streams, registry, job, "A", max_attempts=1)
+    deliveries = consumer.read(run.queue)
+    connection.execute(NO_SPACE)
+    connection.execute(
+        "DROP TRIGGER no_space ON run_items; CREATE TRIGGER no_space BEFORE UPDATE ON run_items FOR EACH ROW"
+        " WHEN (NEW.status = 'completed') EXECUTE FUNCTION no_space()"
+    )
+    for _ in range(MOST_UNDECIDED - 1):
+        with pytest.raises(psycopg.errors.OperationalError, match="no space"):
+            consumer.execute(deliveries)
+    consumer.execute(deliveries)
+    ((state, attempt, error),) = items_of(connection, run).values()
+    assert (state, attempt) == ("failed", 1)
+    assert error is not None
+    assert error.startswith(f"executed {MOST_UNDECIDED} times without a decision: DiskFull: no space")
+
+
+def test_an_item_pays_nothing_while_redis_takes_no_writes(
+    connection: Connection,
+    streams: Streams,
+    registry: Registry,
+    consumer: Consumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = start_run(connection, streams, registry, "misbehaving", "RAISE", max_attempts=1)
+    deliveries = consumer.read()
+    monkeypatch.setattr(executor, "is_outage", lambda *_: True)
+    client: Any = streams.client.raw
+    client.execute_command("ACL", "SETUSER", "default", "-set")
+    try:
+        for _ in range(2 * MOST_UNDECIDED):
+            with pytest.raises((psycopg.OperationalError, RedisUnavailableError)):
+                consumer.execute(deliveries)
+        assert items_of(connection, run) == {"RAISE": ("pending", 0, None)}
+    finally:
+        client.execute_command("ACL", "SETUSER", "default", "+@all")
+    consumer.execute(deliveries)
+    ((state, _, error),) = items_of(connection, run).values()
+    assert (state, error) == (
+        "failed",
+        f"executed {2 * MOST_UNDECIDED + 1} times without a decision: ValueError: RAISE cannot be computed",
+    )
 
 
 def test_a_failed_attempt_keeps_its_stack_and_the_log_has_it_once_for_an_error_of_a_run(
