@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Steered:
         self.supervisor = supervisor
         self._registry = registry
         self._hold = hold
+        self._started_at = 0.0
         wait_until(lambda: self._find() is not None, 90, "the supervisor is in PostgreSQL")
 
     def _find(self) -> ProcessRecord | None:
@@ -79,14 +81,16 @@ class Steered:
             self._hold.touch()
         symbols = [f"S{number:04}" for number in range(count)]
         parameters = {"milliseconds": milliseconds, "hold": str(self._hold)}
+        self._started_at = time.time()
         return start_run(self.connection, self.streams, self._registry, "ledger_entry", *symbols, parameters=parameters)
 
     def wait_until_busy(self, workers: int) -> None:
-        """Wait until so many workers execute, as their supervisor reports."""
-        read = self.streams.inspector.read_heartbeats
+        """Wait until so many workers execute the newest run, as their supervisor reports."""
 
         def count() -> int:
-            return sum(worker.call is not None for each in read().values() for worker in each.workers)
+            heartbeats = self.streams.inspector.read_heartbeats().values()
+            calls = [worker.call for each in heartbeats for worker in each.workers if worker.call is not None]
+            return sum(call.since >= self._started_at for call in calls)
 
         wait_until(lambda: count() == workers, 60, f"{workers} workers execute")
 
