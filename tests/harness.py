@@ -44,7 +44,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60.0, what: str = "") -> None:
     """Poll until the condition holds; fail the test when it does not within `seconds`, which patience multiplies."""
     deadline, pause = Deadline(seconds), 0.005
     while not condition():
@@ -96,7 +96,7 @@ class Service:
         wait_until(lambda: self.events(started), what=f"the {self.command} starts")
         return f"http://127.0.0.1:{self.events(started)[0]['metrics_port']}"
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, and the exit code."""
         self.process.terminate()
         return self.process.wait(patient(seconds))
@@ -171,7 +171,7 @@ def subscribe(streams: Streams, channel: str) -> Any:
     """A Pub/Sub listener that is subscribed; `get_message` gives what is published from now on."""
     listener = streams.client.raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     listener.subscribe(channel)
-    listener.get_message(timeout=patient(5))
+    listener.get_message(timeout=patient(30))
     return listener
 
 
@@ -190,7 +190,7 @@ def run_status(connection: Connection, run: Run) -> str:
     return str(row[0])
 
 
-def wait_for_end(connection: Connection, run: Run, seconds: float = 40.0) -> str:
+def wait_for_end(connection: Connection, run: Run, seconds: float = 90.0) -> str:
     """Wait until a run has ended; its state."""
     wait_until(lambda: run_status(connection, run) not in ("PENDING", "RUNNING"), seconds, f"run {run.id} ends")
     return run_status(connection, run)

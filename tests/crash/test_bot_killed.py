@@ -160,7 +160,7 @@ def _require_cheap(process: psutil.Process) -> None:
 
 
 def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=patient(10)) as answer:
+    with urllib.request.urlopen(url, timeout=patient(30)) as answer:
         return str(answer.read().decode())
 
 

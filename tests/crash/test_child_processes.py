@@ -155,7 +155,7 @@ def test_all_processes_end_with_a_killed_supervisor(
         server = supervisor.fork_server_pid()
         supervisor.process.kill()
         supervisor.process.wait()
-        wait_until(lambda: not any(map(is_running, [*left, worker, server])), 20, "everything ends")
+        wait_until(lambda: not any(map(is_running, [*left, worker, server])), 60, "everything ends")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -176,7 +176,7 @@ def test_a_killed_fork_server_is_replaced_and_charges_nobody(
         worker, left = _wait_for_call(supervisor, streams, folder)
         server = supervisor.fork_server_pid()
         os.kill(server, signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, [*left, worker])), 20, "all that came from it ends")
+        wait_until(lambda: not any(map(is_running, [*left, worker])), 60, "all that came from it ends")
         wait_until(lambda: len(_left(folder)) > len(left), what="the item is executed again")
         assert supervisor.fork_server_pid() != server
         operations.cancel(connection, streams, run.id)
@@ -292,5 +292,5 @@ def test_control_without_the_protection_processes_outlive_supervisor_and_fork_se
             supervisor.process.wait()
         else:
             os.kill(server, signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, [worker, server])), 20, "worker and fork server end")
+        wait_until(lambda: not any(map(is_running, [worker, server])), 60, "worker and fork server end")
         assert all(map(is_running, left))

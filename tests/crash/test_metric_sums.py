@@ -42,14 +42,14 @@ class Scraper(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._stop_requested.set()
-        self.join(patient(10))
+        self.join(patient(30))
 
     def run(self) -> None:
         """The loop."""
         while not self._stop_requested.wait(0.1):
             for url in list(self.urls):
                 try:
-                    with urllib.request.urlopen(f"{url}/metrics", timeout=patient(5)) as answer:
+                    with urllib.request.urlopen(f"{url}/metrics", timeout=patient(30)) as answer:
                         text = answer.read().decode()
                 except OSError:
                     continue
@@ -105,7 +105,7 @@ def test_counters_add_up_to_the_ledger_after_kills_recycling_and_scale_in(
             if number in (KILLS // 3, 2 * KILLS // 3):
                 assert pool.pop(0).stop() == 0
         wait_until(lambda: completed() == ITEMS, 120, "all items are completed")
-        wait_until(lambda: scraper.total(finished) >= ITEMS, 20, "they are counted")
+        wait_until(lambda: scraper.total(finished) >= ITEMS, 60, "they are counted")
         for supervisor in pool:
             assert supervisor.stop() == 0
     counts = Counter(status for (status,) in connection.execute("SELECT status FROM run_items").fetchall())

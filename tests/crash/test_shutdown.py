@@ -276,4 +276,4 @@ def test_workers_end_with_a_killed_supervisor_also_when_they_start_or_wait_for_w
             assert wait_for_end(connection, run) == "COMPLETED"
         supervisor.process.kill()
         supervisor.process.wait()
-        wait_until(lambda: not any(is_running(pid) for pid in workers), 20, "the workers notice and end")
+        wait_until(lambda: not any(is_running(pid) for pid in workers), 60, "the workers notice and end")

@@ -52,7 +52,7 @@ def _is_under_way(connection: Connection, run: Run, done: int) -> bool:
 
 def _finished(supervisor: Supervisor) -> dict[str, float]:
     counts: dict[str, float] = {}
-    with urllib.request.urlopen(f"{supervisor.metrics_url()}/metrics", timeout=patient(5)) as answer:
+    with urllib.request.urlopen(f"{supervisor.metrics_url()}/metrics", timeout=patient(30)) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith("streamworkers_items_finished_total{"):
                 labels, _, value = line.rpartition(" ")
@@ -65,7 +65,7 @@ def _finished(supervisor: Supervisor) -> dict[str, float]:
 
 def _probe(supervisor: Supervisor, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"{supervisor.metrics_url()}{path}", timeout=patient(10)) as answer:
+        with urllib.request.urlopen(f"{supervisor.metrics_url()}{path}", timeout=patient(30)) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -83,7 +83,7 @@ def test_workers_killed_in_mid_run_lose_nothing_and_double_nothing(
         assert wait_for_end(connection, run) == "COMPLETED"
         assert effects_of(connection, run) == _symbols(400)
         assert {attempt for _, attempt, _ in items_of(connection, run).values()} == {1}
-        wait_until(lambda: _finished(supervisor) == {"completed": 400.0}, 20, "the counters add up to the work")
+        wait_until(lambda: _finished(supervisor) == {"completed": 400.0}, 60, "the counters add up to the work")
         assert len([e for e in supervisor.events("worker_ended") if e["reason"] == "killed by signal 9"]) == 5
         assert supervisor.stop() == 0
     assert streams.inspector.read_consumers("tests") == {}
@@ -127,13 +127,13 @@ def test_a_poisonous_item_dies_with_its_reason_and_its_neighbours_complete(
             dead = [(event["symbol"], event["error"]) for event in supervisor.events("item_dead")]
             assert (dead[-1], len(dead)) == ((symbol, reason), 2 * count - 1), "each once, and once when replayed"
             counts = {"completed": 4.0 * count, "failed": 2.0 * count - 1}
-            wait_until(lambda counts=counts: _finished(supervisor) == counts, 20)  # type: ignore[misc]
+            wait_until(lambda counts=counts: _finished(supervisor) == counts, 60)  # type: ignore[misc]
             operations.replay(connection, streams, [(run.id, 2)])
             assert wait_for_end(connection, run) == "COMPLETED_WITH_ERRORS"
             assert items_of(connection, run)[symbol] == ("failed", 2, reason)
             row = connection.execute("SELECT count(*) FROM run_items WHERE jsonb_array_length(history) >= 2").fetchone()
             assert row == (count,)
-            wait_until(lambda count=count: len(supervisor.events("item_dead")) == 2 * count, 20)  # type: ignore[misc]
+            wait_until(lambda count=count: len(supervisor.events("item_dead")) == 2 * count, 60)  # type: ignore[misc]
 
 
 def test_a_handler_that_forks_and_returns_twice_has_one_effect_and_one_worker(
@@ -203,7 +203,7 @@ def test_when_a_supervisor_is_killed_its_workers_end_and_another_finishes_the_ru
         workers = first.worker_pids()
         first.process.kill()
         first.process.wait()
-        wait_until(lambda: not any(is_running(pid) for pid in workers), 20, "the workers notice and end")
+        wait_until(lambda: not any(is_running(pid) for pid in workers), 60, "the workers notice and end")
     assert run_status(connection, run) == "RUNNING"
     with running_supervisor(environment, tmp_path, "--processes", "2", *TESTS) as second:
         assert wait_for_end(connection, run) == "COMPLETED"
@@ -314,7 +314,7 @@ def test_a_handler_sees_that_its_run_was_cancelled_and_its_result_is_not_saved(
     with running_supervisor(environment, tmp_path, "--processes", "1", *TESTS) as supervisor:
         wait_until(lambda: run_status(connection, run) == "RUNNING")
         operations.cancel(connection, streams, run.id)
-        wait_until(lambda: streams.inspector.read_backlog("tests").pending == 0, 20, "the handler comes back")
+        wait_until(lambda: streams.inspector.read_backlog("tests").pending == 0, 60, "the handler comes back")
         assert supervisor.events("worker_ended") == []
     assert effects_of(connection, run) == []
     assert items_of(connection, run) == {"WAIT_FOR_CANCEL": ("cancelled", 0, None)}

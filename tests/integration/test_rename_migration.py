@@ -188,7 +188,7 @@ def test_a_change_of_a_schedule_through_its_view_is_planned_again_and_notified(r
         " WHERE name = 'nightly' RETURNING next_run_at"
     ).fetchone()
     assert changed == (None,)
-    assert [notice.channel for notice in renamed.notifies(timeout=patient(5), stop_after=1)] == [
+    assert [notice.channel for notice in renamed.notifies(timeout=patient(30), stop_after=1)] == [
         "streamworkers_schedules"
     ]
     assert renamed.execute("SELECT job, parameters FROM schedules WHERE name = 'nightly'").fetchone() == (
@@ -207,7 +207,7 @@ def test_a_schedule_is_made_through_its_view(renamed: Connection) -> None:
         ('{"universe": "mine"}',),
     ).fetchone()
     assert made == (4, {}, True, "America/New_York")
-    assert [notice.channel for notice in renamed.notifies(timeout=patient(5), stop_after=1)] == [
+    assert [notice.channel for notice in renamed.notifies(timeout=patient(30), stop_after=1)] == [
         "streamworkers_schedules"
     ]
     with pytest.raises(psycopg.errors.CheckViolation, match="schedules_name_check"):

@@ -27,7 +27,7 @@ def echo_path() -> Iterator[str]:
             thread.start()
             yield path
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(patient(10))
+            thread.join(patient(30))
             assert not thread.is_alive()
 
 

@@ -164,4 +164,4 @@ def _be_busy(stage: Stage, redis_url: str) -> None:
         wait_for_end(connection, run, 180)
     # Figures of a while: a rate needs some scrapes.
     until = datetime.now(UTC) + timedelta(seconds=paced(5))
-    wait_until(lambda: datetime.now(UTC) >= until, 10, "some more scrapes")
+    wait_until(lambda: datetime.now(UTC) >= until, 60, "some more scrapes")

@@ -444,7 +444,7 @@ def _denials(process: Service) -> list[str]:
 
 def _get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=patient(10)) as answer:
+        with urllib.request.urlopen(url, timeout=patient(30)) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -32,7 +32,7 @@ def test_status_of_a_system_that_is_well_is_0(cli: Run, worker: Supervisor, conn
     connection.execute(
         "INSERT INTO ohlcv_daily VALUES ('A', (now() AT TIME ZONE 'America/New_York')::date, 1, 1, 1, 1, 1)"
     )
-    wait_until(lambda: cli("status").code == 0, 20, "the worker is seen")
+    wait_until(lambda: cli("status").code == 0, 60, "the worker is seen")
     report = cli("status", "--json").json
     assert report["status"] == "ok"
     assert report["supervisors"][0]["workers"] == 1
@@ -89,11 +89,11 @@ def test_top_fits_a_terminal_follows_and_ends_with_q(
     try:
         wait_until(lambda: shows(b"no worker is alive"), 30, "the first screen")
         connection.execute("UPDATE run_items SET status = 'completed' WHERE run_id = 12 AND seq < 7")
-        wait_until(lambda: shows(b"7/10"), 10, "the screen follows")
+        wait_until(lambda: shows(b"7/10"), 60, "the screen follows")
         frame = screen.decode(errors="replace").rpartition("streamworkers ")[2]
         assert frame.count("\r\n") < lines
         os.write(main, b"q")
-        wait_until(lambda: shows(b"") and process.poll() is not None, 10, "it ends")
+        wait_until(lambda: shows(b"") and process.poll() is not None, 60, "it ends")
         assert process.returncode == 0
     finally:
         process.kill()

@@ -159,7 +159,7 @@ def test_a_subscriber_receives_exactly_the_detections_as_json(
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
     stored = list_recent_patterns(connection, timeframe="day", min_confidence=0, direction=None, limit=1000)
     assert len(stored) > 5
-    messages = [json.loads(listener.get_message(timeout=patient(5))["data"]) for _ in stored]
+    messages = [json.loads(listener.get_message(timeout=patient(30))["data"]) for _ in stored]
     assert listener.get_message(timeout=0) is None
     listener.close()
     fields = {

@@ -251,7 +251,7 @@ def test_a_health_check_keeps_its_findings_and_publishes_them(
     assert len(rows) == 9
     assert {run_id for _, _, run_id in rows} == {run.id}
     OutboxRelay(pool, streams, PoolMetrics()).run_once()
-    message = json.loads(listener.get_message(timeout=patient(5))["data"])
+    message = json.loads(listener.get_message(timeout=patient(30))["data"])
     listener.close()
     assert (message["kind"], message["status"], message["run_id"]) == ("health", "critical", run.id)
     assert [found["component"] for found in message["components"]] == [component for component, _, _ in rows]
@@ -272,7 +272,7 @@ def test_cache_maintenance_reloads_warms_and_reports_small_universes(
     with psycopg.connect(database_url, autocommit=True) as listening:
         listening.execute("LISTEN streamworkers_universes")
         results = _completed(consumer, connection, run)
-        assert len(list(listening.notifies(timeout=patient(5), stop_after=1))) == 1
+        assert len(list(listening.notifies(timeout=patient(30), stop_after=1))) == 1
     assert results["universe_cache"] == {"universes": 3, "symbols": 2}
     assert results["common_queries"]["symbols"] == 1
     assert results["common_queries"]["queries"] == 5

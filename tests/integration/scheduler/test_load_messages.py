@@ -84,7 +84,7 @@ def test_a_message_loads_tells_and_starts_the_analysis_without_a_hand_on_it(
     # However many schedulers look, it is said once.
     StatusFollower(pool, messages, 3600).run_once()
     relay.run_once()
-    raw = completions.get_message(timeout=patient(5))["data"]
+    raw = completions.get_message(timeout=patient(30))["data"]
     assert completions.get_message(timeout=0.1) is None
     told = json.loads(raw)
     days = counts(connection)["day"]["IBM"]
@@ -107,7 +107,7 @@ def test_a_message_loads_tells_and_starts_the_analysis_without_a_hand_on_it(
         ("analysis", ",".join(SYMBOLS), "COMPLETED"),
     ]
     assert connection.execute("SELECT count(*) FROM indicator_results").fetchone() != (0,)
-    assert json.loads(patterns.get_message(timeout=patient(5))["data"])["symbol"] in SYMBOLS
+    assert json.loads(patterns.get_message(timeout=patient(30))["data"])["symbol"] in SYMBOLS
     # Whoever asked for the load sees how that ended, whatever becomes of the analysis.
     follower.run_once()
     assert _status(messages, "job-1")["status"] == "completed_with_errors"

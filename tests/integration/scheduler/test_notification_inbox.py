@@ -170,7 +170,7 @@ def test_the_relay_leaves_events_for_people_alone(
     assert ledger.read_outbox_state(connection)[0] == 1
     assert (ledger.count_late_events(connection, 60), ledger.count_late_notify_events(connection, 60)) == (1, 1)
     assert OutboxRelay(pool, streams, ServiceMetrics()).run_once() is None
-    assert json.loads(listener.get_message(timeout=patient(5))["data"])["n"] == 1
+    assert json.loads(listener.get_message(timeout=patient(30))["data"])["n"] == 1
     assert people.get_message(timeout=0.05) is None
     listener.close()
     people.close()

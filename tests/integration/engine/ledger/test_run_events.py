@@ -219,7 +219,7 @@ def test_only_runs_that_are_followed_notify_and_once_for_a_transaction(
     with connection.transaction():
         for run in runs:
             ledger.cancel_run(connection, run)
-    notices = list(other.notifies(timeout=patient(10), stop_after=1))
+    notices = list(other.notifies(timeout=patient(30), stop_after=1))
     assert [(each.channel, each.payload) for each in notices] == [(run_events.RUN_EVENTS_NOTIFY, "")]
     assert not wait_for_notify(other, 0)
 

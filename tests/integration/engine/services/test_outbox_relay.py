@@ -28,7 +28,7 @@ def test_events_are_published_in_order_with_an_id_and_leave_the_outbox(
     start_run(connection, streams, registry, "ledger_entry", "A", "B")
     consumer.work()
     assert OutboxRelay(pool, streams, metrics).run_once() is None
-    messages = [json.loads(listener.get_message(timeout=patient(5))["data"]) for _ in range(2)]
+    messages = [json.loads(listener.get_message(timeout=patient(30))["data"]) for _ in range(2)]
     listener.close()
     assert [message["symbol"] for message in messages] == ["A", "B"]
     assert len({message["event_id"] for message in messages}) == 2

@@ -58,7 +58,7 @@ class Proxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(patient(10))
+            thread.join(patient(30))
 
     def _accept(self) -> None:
         with suppress(OSError):

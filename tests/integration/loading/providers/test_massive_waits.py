@@ -121,7 +121,7 @@ def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, l
             yield f"http://127.0.0.1:{listener.getsockname()[1]}", read
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(patient(10))
+            thread.join(patient(30))
 
 
 def test_headers_that_trickle_have_the_same_deadline() -> None:

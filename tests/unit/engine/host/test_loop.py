@@ -40,7 +40,7 @@ class _Counting(Loop):
 def test_a_loop_goes_on_after_failures_until_it_is_stopped() -> None:
     loop = _Counting(failures=3)
     loop.start()
-    wait_until(lambda: loop.turns > 5, 10)
+    wait_until(lambda: loop.turns > 5, 60)
     stop_loops([loop], 10)
     assert not loop.is_alive()
     assert len(loop.errors) == 3
@@ -49,7 +49,7 @@ def test_a_loop_goes_on_after_failures_until_it_is_stopped() -> None:
 def test_a_failing_loop_is_stopped_in_its_pause() -> None:
     loop = ConnectionLoop("away", _fail)
     loop.start()
-    wait_until(lambda: loop.is_alive(), 10)
+    wait_until(lambda: loop.is_alive(), 60)
     stop_loops([loop], 10)
     assert not loop.is_alive()
 
@@ -71,7 +71,7 @@ def test_a_connection_loop_connects_again_when_its_function_returns_or_raises() 
 
     loop = ConnectionLoop("follower", follow)
     loop.start()
-    wait_until(lambda: len(calls) == 3, 10)
+    wait_until(lambda: len(calls) == 3, 60)
     stop_loops([loop], 10)
     assert not loop.is_alive()
 
@@ -113,7 +113,7 @@ def test_the_first_signal_stops_the_main_loop_and_the_second_is_urgent(signals: 
     loop = _Counting(made)
 
     def kill_turning_loop() -> None:
-        wait_until(lambda: loop.turns > 0, 10)
+        wait_until(lambda: loop.turns > 0, 60)
         os.kill(os.getpid(), signal.SIGTERM)
 
     killer = threading.Thread(target=kill_turning_loop)
