@@ -51,7 +51,6 @@ def test_the_product_passes_the_schedules_that_fail_without_a_guarantee() -> Non
     assert int(verdict.figures["executions"]) > int(verdict.figures["items"])
 
 
-@pytest.mark.timeout(120)
 def test_without_the_fence_a_worker_that_wakes_up_doubles_its_effects() -> None:
     with _stage("fence") as stage:
         stopped = _stop_past_the_lease(stage, "control")
@@ -61,7 +60,6 @@ def test_without_the_fence_a_worker_that_wakes_up_doubles_its_effects() -> None:
     assert f"  executed by {stopped.pid}" in "\n".join(verdict.histories)
 
 
-@pytest.mark.timeout(120)
 def test_without_the_reclaimer_entries_of_a_killed_supervisor_are_stranded() -> None:
     with _stage("reclaim") as stage:
         _kill_a_supervisor(stage, "control")
@@ -70,7 +68,6 @@ def test_without_the_reclaimer_entries_of_a_killed_supervisor_are_stranded() -> 
     assert any("no progress" in violation for violation in verdict.violations)
 
 
-@pytest.mark.timeout(120)
 def test_without_the_reconciler_an_emptied_redis_loses_work() -> None:
     with _stage("reconciler") as stage:
         run = _empty_redis(stage, "control")
@@ -79,7 +76,6 @@ def test_without_the_reconciler_an_emptied_redis_loses_work() -> None:
     assert any("no progress" in violation for violation in verdict.violations)
 
 
-@pytest.mark.timeout(120)
 def test_if_user_code_were_not_charged_a_guilty_item_would_not_die_of_its_reason() -> None:
     with _stage("charge") as stage:
         _misbehave(stage, "control")
@@ -89,7 +85,6 @@ def test_if_user_code_were_not_charged_a_guilty_item_would_not_die_of_its_reason
     assert not any("innocent" in violation for violation in verdict.violations)
 
 
-@pytest.mark.timeout(120)
 def test_without_the_check_of_its_transaction_a_swallowed_error_goes_unseen() -> None:
     with _stage("transaction") as stage:
         _misbehave(stage, "control")
@@ -113,7 +108,6 @@ def test_a_seed_determines_the_plan_and_the_full_plan_has_all_its_faults() -> No
     assert sum(fault.pause for fault in plan.faults) == pytest.approx(plan.seconds, rel=0.15)
 
 
-@pytest.mark.timeout(120)
 def test_an_interrupted_run_leaves_no_process_and_no_folder() -> None:
     # Not pytest's folder: the path of a Unix socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="sw-"))
