@@ -1,24 +1,20 @@
 """What `streamworkers runs show` says of failures: distinct errors with a stack, and items without a decision."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
 import msgspec
 
-from streamworkers.cli.session import Session
-from streamworkers.errors import ServiceUnreachableError
+from streamworkers.engine.redis.heartbeats import SupervisorStatus
 
 MOST_ERRORS = 10
 _STACKS_SHOWN = 3
 
 
-def list_undecided(session: Session, run_id: int) -> list[dict[str, Any]] | None:
-    """Return the items of a run that workers execute again and again; None if Redis, which knows, does not answer."""
-    try:
-        with session.streams() as streams:
-            heartbeats = streams.inspector.read_heartbeats().values()
-    except ServiceUnreachableError:
+def list_undecided(heartbeats: Collection[SupervisorStatus] | None, run_id: int) -> list[dict[str, Any]] | None:
+    """Return the items of a run that workers execute again and again; None without heartbeats, which name them."""
+    if heartbeats is None:
         return None
     return [
         {**msgspec.to_builtins(item), "worker": worker.consumer}

@@ -7,6 +7,7 @@ import click
 from streamworkers.admin import runs as admin
 from streamworkers.cli.checked_text import check_since
 from streamworkers.cli.known_names import require_known_job
+from streamworkers.cli.obstacles import print_obstacle, read_heartbeats, warn_of_obstacle
 from streamworkers.cli.run_errors import MOST_ERRORS, list_undecided, print_errors, print_undecided
 from streamworkers.cli.run_starts import describe_wait
 from streamworkers.cli.session import (
@@ -20,13 +21,7 @@ from streamworkers.cli.session import (
     run_argument,
     timeout_option,
 )
-from streamworkers.cli.waiting import (
-    TARGET_CHARACTERS,
-    print_summary,
-    summarize_run,
-    wait_for_run,
-    warn_without_workers,
-)
+from streamworkers.cli.waiting import TARGET_CHARACTERS, print_summary, summarize_run, wait_for_run
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import reports as ledger_reports
 from streamworkers.market.calendar.moments import show_bar_time
@@ -125,7 +120,9 @@ def show(run_id: int, as_json: bool) -> None:
     with session.database() as connection:
         run = admin.require_run(connection, run_id)
         summary = summarize_run(connection, run) | {"errors": ledger_reports.list_errors(connection, run, MOST_ERRORS)}
-    summary["undecided"] = list_undecided(session, run_id) if run.is_open else []
+        heartbeats = read_heartbeats(session) if run.is_open else ()
+        print_obstacle(connection, heartbeats, run)
+    summary["undecided"] = list_undecided(heartbeats, run_id)
     if as_json:
         print_json(summary)
         return
@@ -140,8 +137,11 @@ def show(run_id: int, as_json: bool) -> None:
 @json_option
 def watch(run_id: int, timeout: float | None, as_json: bool) -> int:
     """Wait for a run, showing its progress and its summary. Exit code 1 when items failed."""
-    with Session.open().database() as connection:
-        return wait_for_run(connection, admin.require_run(connection, run_id), timeout=timeout, as_json=as_json)
+    session = Session.open()
+    with session.database() as connection:
+        run = admin.require_run(connection, run_id)
+        print_obstacle(connection, read_heartbeats(session), run)
+        return wait_for_run(connection, run, timeout=timeout, as_json=as_json)
 
 
 @runs.command(short_help="Cancel a run.")
@@ -183,5 +183,5 @@ def retry(run_id: int, wait: bool) -> int:
         run = admin.require_run(connection, run_id)
         if wait:
             return wait_for_run(connection, run, timeout=None, as_json=False, streams=streams)
-        warn_without_workers(streams, run.queue)
+        warn_of_obstacle(connection, streams, run)
     return 0

@@ -10,6 +10,7 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from streamworkers.cli.obstacles import warn_of_obstacle
 from streamworkers.cli.run_starts import describe_wait
 from streamworkers.cli.run_webhooks import describe_webhook
 from streamworkers.cli.session import cut_text, messages, print_json
@@ -18,7 +19,7 @@ from streamworkers.database import Connection
 from streamworkers.engine import ledger
 from streamworkers.engine.ledger import OPEN_STATES, Run
 from streamworkers.engine.ledger import reports as ledger_reports
-from streamworkers.engine.redis.lanes import describe_lane, queue_of
+from streamworkers.engine.redis.lanes import describe_lane
 from streamworkers.engine.redis.streams import Streams
 from streamworkers.loading import LOAD_JOB
 from streamworkers.loading.progress import Progress as RunProgress
@@ -41,21 +42,9 @@ class _RateColumn(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0:,.0f} items/s")
 
 
-def warn_without_workers(streams: Streams, queue: str) -> None:
-    """Print a warning on standard error if no worker reads a queue."""
-    heartbeats = streams.inspector.read_heartbeats().values()
-    if any(queue in supervisor.queues for supervisor in heartbeats):
-        return
-    advice = "start one with `streamworkers worker`"
-    if any(queue in supervisor.drained_queues for supervisor in heartbeats):
-        advice = f"its workers are drained, see `streamworkers workers resume --queue {queue_of(queue)}`"
-    click.echo(f"no worker reads queue {queue_of(queue)!r} now: {advice}", err=True)
-
-
 def announce_run(connection: Connection, streams: Streams, run: Run, key: str | None, *, as_json: bool) -> None:
-    """Print that a run was started, or that an earlier run has its `key`; warns if no worker reads its queue."""
-    if run.is_prepared:
-        warn_without_workers(streams, run.queue)
+    """Print that a run was started, or that an earlier run has its `key`; warns if nothing executes it."""
+    warn_of_obstacle(connection, streams, run)
     if as_json:
         print_json(summarize_run(connection, run))
     elif key is not None:
@@ -90,12 +79,11 @@ def wait_for_run(
 ) -> int:
     """Show progress until the run ends, then its summary; returns the exit code.
 
-    Ctrl-C and `timeout` end the wait, not the run. With `streams`, warns first if no worker reads the run's queue.
+    Ctrl-C and `timeout` end the wait, not the run. With `streams`, warns first if nothing executes the run.
     """
     try:
         if streams is not None:
-            if run.is_prepared:
-                warn_without_workers(streams, run.queue)
+            warn_of_obstacle(connection, streams, run)
             if not as_json:
                 announce_calls(run)
         if run.is_open and not run.is_prepared:

@@ -43,7 +43,9 @@ class CallPreparer:
         if not entries:
             return
         if run.job not in self.registry:
-            self._defer(run, entries, f"no installed package has job {run.job!r}")
+            self._defer(
+                run, entries, f"this worker has loaded no job {run.job!r}: restart it where the package is installed"
+            )
             return
         job = self.registry[run.job]
         call: Call | None = None

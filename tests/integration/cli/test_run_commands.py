@@ -276,6 +276,28 @@ def test_an_analysis_from_bars_to_results(cli: Run, tmp_path: Path) -> None:
     assert all("bullish" in line for line in bullish[1:])
 
 
+@pytest.mark.usefixtures("worker")
+def test_a_run_of_a_job_that_no_process_has_loaded_says_so(cli: Run, connection: Connection, streams: Streams) -> None:
+    wait_until(lambda: ledger.read_job_types(connection, "ledger_entry"), what="the pool records its jobs")
+    heartbeats = streams.inspector.read_heartbeats
+    wait_until(lambda: any("tests" in each.queues for each in heartbeats().values()), what="the worker is seen")
+    connection.execute("DELETE FROM job_types WHERE name = 'ledger_entry'")  # recorded again after a minute
+    answer = cli("enqueue", "ledger_entry", "--symbols", "A")
+    message = "no process of the pool has job 'ledger_entry': restart the workers where its package is installed\n"
+    assert (answer.code, answer.err) == (0, message)
+
+
+def test_a_run_that_nobody_executes_says_why_when_it_is_shown_and_watched(cli: Run, connection: Connection) -> None:
+    assert cli("enqueue", "ledger_entry", "--symbols", "A").code == 0
+    silent = "no worker reads queue 'tests' now: start one with `streamworkers worker`\n"
+    assert cli("runs", "show", "1").err == silent
+    answer = cli("runs", "watch", "1", "--timeout", "0.1")
+    assert answer.err.startswith(silent)
+    assert answer.err.endswith("run 1 has not ended after 0.1 s. Watch it: streamworkers runs watch 1\n")
+    connection.execute("UPDATE runs SET status = 'CANCELLED', completed_at = now()")
+    assert cli("runs", "show", "1").err == ""
+
+
 def test_ctrl_c_ends_the_waiting_and_not_the_run(environment: dict[str, str], cli: Run, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "streamworkers", "enqueue", "noop", "--symbols", "A", "--wait"]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
