@@ -140,7 +140,8 @@ def watch(run_id: int, timeout: float | None, as_json: bool) -> int:
     session = Session.open()
     with session.database() as connection:
         run = admin.require_run(connection, run_id)
-        print_obstacle(connection, read_heartbeats(session), run)
+        if run.is_open:
+            print_obstacle(connection, read_heartbeats(session), run)
         return wait_for_run(connection, run, timeout=timeout, as_json=as_json)
 
 
