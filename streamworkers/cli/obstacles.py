@@ -48,7 +48,6 @@ def _find_queue_obstacle(heartbeats: Collection[SupervisorStatus], queue: str) -
 
 def _find_job_obstacle(connection: Connection, job: str) -> str | None:
     """Return that no process of the pool has the job; None before the first one has recorded what it has."""
-    known = {each.name for each in ledger.read_job_types(connection)}
-    if not known or job in known:
+    if ledger.read_job_types(connection, job) or not ledger.read_job_types(connection):
         return None
     return f"no process of the pool has job {job!r}: restart the workers where its package is installed"
