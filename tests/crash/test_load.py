@@ -97,7 +97,7 @@ def test_four_workers_together_make_no_more_calls_than_allowed_and_none_waits(
             as_of=NOW,
             parameters={"provider": "synthetic", "years": 1},
         )
-        assert wait_for_end(connection, other, 40) == "COMPLETED"
+        assert wait_for_end(connection, other, 10) == "COMPLETED"
         moments = sorted(call.monotonic for call in server.calls)
         assert len(moments) >= 5
         assert all(later - earlier >= 60 for earlier, later in zip(moments, moments[5:], strict=False))

@@ -119,7 +119,7 @@ def test_an_orderly_end_gives_the_lease_back(start: StartPoller, settings: Setti
     first.stop()
     first.join(patient(30))
     first.release()
-    wait_until(lambda: streams.leases.read_service_lease_ms(first._lease) == 0, 5.0, "the lease is free")
+    wait_until(lambda: streams.leases.read_service_lease_ms(first._lease) == 0, 1.0, "the lease is free")
 
 
 def test_while_another_program_polls_it_stands_by(start: StartPoller, api: RunningFakeBotApi) -> None:
