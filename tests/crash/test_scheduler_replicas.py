@@ -108,21 +108,21 @@ def test_a_change_takes_effect_within_a_second_and_a_stop_leaves_nothing(
     with _running(environment, tmp_path, "--metrics-port", "0") as scheduler:
         url = scheduler.metrics_url()
         _add(connection, cron="0 0 1 1 *")
-        wait_until(lambda: _planned(connection), 60)
+        wait_until(lambda: _planned(connection), 5)
         connection.execute("UPDATE schedules SET cron = '* * * * * *', max_instances = 100")
-        wait_until(lambda: len(_scheduled(connection)) >= 2, 60)
+        wait_until(lambda: len(_scheduled(connection)) >= 2, 10)
         store.set_enabled(connection, "job", False)
         row = connection.execute("SELECT clock_timestamp() + make_interval(secs => %s)", (patient(1),)).fetchone()
         assert row is not None
-        wait_until(lambda: _now(connection) > row[0] + timedelta(seconds=1), 60)
+        wait_until(lambda: _now(connection) > row[0] + timedelta(seconds=1), 10)
         assert max(_scheduled(connection)) <= row[0]
-        with urllib.request.urlopen(f"{url}/metrics", timeout=patient(30)) as answer:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=patient(5)) as answer:
             text = answer.read().decode()
         assert 'streamworkers_schedule_ticks_total{schedule="job",state="started"}' in text
         assert 'streamworkers_schedule_enabled{schedule="job"} 0.0' in text
         assert 'streamworkers_queue_entries{queue="bench",state="waiting"}' in text
         for probe in ("livez", "readyz"):
-            with urllib.request.urlopen(f"{url}/{probe}", timeout=patient(30)) as answer:
+            with urllib.request.urlopen(f"{url}/{probe}", timeout=patient(5)) as answer:
                 assert answer.read() == b"ok\n"
         assert scheduler.stop() == 0
         assert scheduler.events("scheduler_stopped")
@@ -157,7 +157,7 @@ def test_a_message_that_three_schedulers_hear_twice_is_one_run_that_workers_comp
         status = "tickstock.jobs.status:twice"
         wait_until(lambda: messages._client.hget(status, "status") == b"completed", 30)
         assert messages._client.hget(status, "progress") == b"100"
-        wait_until(lambda: sum(len(s.events("message_taken")) for s in schedulers) == 7, 60)
+        wait_until(lambda: sum(len(s.events("message_taken")) for s in schedulers) == 7, 10)
         outcomes = [event["outcome"] for s in schedulers for event in s.events("message_taken")]
         assert sorted(outcomes) == ["duplicate"] * 4 + ["repeated"] * 2 + ["started"]
         rows = connection.execute("SELECT state, count(*) FROM received_messages GROUP BY 1 ORDER BY 1").fetchall()

@@ -110,8 +110,8 @@ def test_a_stopped_postgresql_and_many_probes_take_nothing_away(distant: ApiStag
             path: {distant.call("GET", path, None).status_code for _ in range(100)} for path in ("/livez", "/readyz")
         }
         assert statuses == {"/livez": {200}, "/readyz": {503}}
-    wait_until(lambda: distant.call("GET", "/readyz", None).status_code == 200, 60, "it is ready again")
-    wait_until(lambda: distant.call("GET", "/api/v1/runs").status_code == 200, 60, "requests are answered again")
+    wait_until(lambda: distant.call("GET", "/readyz", None).status_code == 200, 5, "it is ready again")
+    wait_until(lambda: distant.call("GET", "/api/v1/runs").status_code == 200, 5, "requests are answered again")
     ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
     sessions = fetch_value(distant.connection, ours, (distant.process.host.id,))
     # Those of requests, a few of the process itself, and those of a check: the one given up, and the next.

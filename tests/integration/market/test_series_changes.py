@@ -162,10 +162,10 @@ def test_those_who_wait_are_woken_once_for_each_transaction(database_url: str, c
         with connection.transaction():
             load_rows(connection, DAY, [rows(DAYS[:1])])
             load_rows(connection, DAY, [rows(DAYS[1:2])])
-        assert [note.payload for note in listener.notifies(timeout=patient(30), stop_after=1)] == ["day"]
+        assert [note.payload for note in listener.notifies(timeout=patient(2), stop_after=1)] == ["day"]
         load_rows(connection, DAY, [rows(DAYS[:2])])  # nothing has changed
         announce_bars(connection, WEEK, ["AAA"])
-        assert [note.payload for note in listener.notifies(timeout=patient(30), stop_after=1)] == ["week"]
+        assert [note.payload for note in listener.notifies(timeout=patient(2), stop_after=1)] == ["week"]
 
 
 def test_bars_of_another_program_are_an_append_of_an_unknown_range(connection: Connection) -> None:

@@ -51,7 +51,7 @@ def start(stack: ExitStack, metrics: SchedulerMetrics, *listeners: Listener) -> 
         name = "streamworkers_listener_connections_total"
         return sum(metrics.registry.get_sample_value(name, {"source": source}) or 0.0 for source in sources)
 
-    wait_until(lambda: connections() >= len(listeners), 60)
+    wait_until(lambda: connections() >= len(listeners), 20)
 
 
 def test_two_installations_on_one_redis_do_not_hear_each_other(
@@ -72,7 +72,7 @@ def test_two_installations_on_one_redis_do_not_hear_each_other(
     for name, messages in zip(names, opened, strict=True):
         messages.publish(DATA_LOAD_CHANNEL, name)
         messages._client.xadd(f"{name}.jobs.data_load.stream", {"message": name})
-    wait_until(lambda: all(len(recorder.taken) == 2 for recorder in recorders), 60)
+    wait_until(lambda: all(len(recorder.taken) == 2 for recorder in recorders), 20)
     heard = [sorted((raw, source) for raw, source, *_ in recorder.taken) for recorder in recorders]
     assert heard == [[(name.encode(), "pubsub"), (name.encode(), "stream")] for name in names]
 
@@ -86,7 +86,7 @@ def test_a_burst_is_heard_on_one_connection_and_taken_at_once(
     for number in range(2000):
         pipe.publish(DATA_LOAD_CHANNEL, f"{number}".ljust(5000))
     pipe.execute()
-    wait_until(lambda: len(recorder.taken) == 2000, 60)
+    wait_until(lambda: len(recorder.taken) == 2000, 20)
     assert [int(raw or b"") for raw, *_ in recorder.taken] == list(range(2000))
     labels = {"source": "pubsub"}
     assert metrics.registry.get_sample_value("streamworkers_listener_connections_total", labels) == 1.0
@@ -107,12 +107,12 @@ def test_what_was_heard_while_postgresql_was_away_is_taken_afterwards_with_its_t
     listener = ChannelListener(messages, recorder, metrics, replica="me")
     start(stack, metrics, listener)
     messages.publish(DATA_LOAD_CHANNEL, "held")
-    wait_until(lambda: bool(listener._heard), 60)
+    wait_until(lambda: bool(listener._heard), 20)
     messages.publish(DATA_LOAD_CHANNEL, "behind it")
-    wait_until(lambda: len(listener._heard) == 2, 60)
+    wait_until(lambda: len(listener._heard) == 2, 20)
     came = [(each.raw, each.at, each.since) for each in listener._heard]
     recorder.is_away = False
-    wait_until(lambda: len(recorder.taken) == 2, 60)
+    wait_until(lambda: len(recorder.taken) == 2, 20)
     assert [raw for raw, *_ in came] == [b"held", b"behind it"]
     assert [(raw, sent_at, arrival.since) for raw, _, sent_at, arrival in recorder.taken] == came
     assert {arrival.replica for *_, arrival in recorder.taken} == {"me"}
@@ -137,7 +137,7 @@ def test_a_scheduler_of_another_database_that_reads_the_same_stream_is_named(
     with structlog.testing.capture_logs() as logs:
         neighbours.look(DATA_LOADS)
         assert neighbours.describe() == []
-        wait_until(lambda: _has_asked(messages, read, "other"), 60)
+        wait_until(lambda: _has_asked(messages, read, "other"), 20)
         neighbours.look(DATA_LOADS)
         neighbours.look(DATA_LOADS)
     assert neighbours.describe() == [f"{DATA_LOAD_STREAM} (other)"]

@@ -158,12 +158,12 @@ def test_the_channel_and_the_stream_are_listened_to(
     for listener in listeners:
         listener.start()
     try:
-        wait_until(lambda: connections("notify_pubsub") == connections("notify_stream") == 1.0, 60)
+        wait_until(lambda: connections("notify_pubsub") == connections("notify_stream") == 1.0, 10)
         messages.publish(NOTIFICATIONS.channel, request(message="published", message_id="1").decode())
         messages._client.xadd(NOTIFICATIONS.stream, {"message": request(message="added", message_id="2")})
-        wait_until(lambda: [row[3] for row in notified(connection)] == ["added", "published"], 60)
+        wait_until(lambda: [row[3] for row in notified(connection)] == ["added", "published"], 10)
     finally:
         for listener in listeners:
             listener.stop()
         for listener in listeners:
-            listener.join(patient(30))
+            listener.join(patient(10))

@@ -356,21 +356,21 @@ def test_the_channel_is_heard_and_the_stream_read_by_threads_that_find_redis_aga
     for listener in listeners:
         listener.start()
     try:
-        wait_until(lambda: connections("pubsub") == connections("stream") == 1.0, 60)
+        wait_until(lambda: connections("pubsub") == connections("stream") == 1.0, 10)
         messages.publish(DATA_LOAD_CHANNEL, _message(job_id="1").decode())
         messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="2")})
-        wait_until(lambda: len(_runs(connection)) == 2, 60)
+        wait_until(lambda: len(_runs(connection)) == 2, 10)
         for kind in ("pubsub", "normal"):
             streams.client.raw.client_kill_filter(_type=kind, skipme=True)
-        wait_until(lambda: connections("pubsub") > 1.0, 60)
+        wait_until(lambda: connections("pubsub") > 1.0, 20)
         messages.publish(DATA_LOAD_CHANNEL, _message(job_id="3").decode())
         messages._client.xadd(DATA_LOAD_STREAM, {"message": _message(job_id="4")})
-        wait_until(lambda: len(_runs(connection)) == 4, 60)
+        wait_until(lambda: len(_runs(connection)) == 4, 20)
     finally:
         for listener in listeners:
             listener.stop()
         for listener in listeners:
-            listener.join(patient(30))
+            listener.join(patient(10))
     groups: Any = messages._client.xinfo_consumers(DATA_LOAD_STREAM, DATA_LOAD_GROUP)
     assert groups == []
 

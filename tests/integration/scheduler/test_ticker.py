@@ -100,7 +100,7 @@ def test_a_tick_that_can_start_no_run_is_rejected_with_its_reason_and_the_next_i
     assert len(runs_of(connection, other)) == 1
     listener = subscribe(streams, ERRORS_CHANNEL)
     OutboxRelay(pool, streams, metrics).run_once()
-    told = listener.get_message(timeout=patient(30))
+    told = listener.get_message(timeout=patient(5))
     listener.close()
     assert b'"kind": "tick_rejected"' in told["data"]
     clock.forward(hours=1)
@@ -367,9 +367,9 @@ def test_a_change_is_told_to_every_replica_and_planning_is_not(
     with connect(database_url) as listening:
         listening.execute("LISTEN streamworkers_schedules")
         store.set_enabled(connection, "job", False)
-        assert len(list(listening.notifies(timeout=patient(30), stop_after=1))) == 1
+        assert len(list(listening.notifies(timeout=patient(5), stop_after=1))) == 1
         store.set_enabled(connection, "job", True)
-        assert len(list(listening.notifies(timeout=patient(30), stop_after=1))) == 1
+        assert len(list(listening.notifies(timeout=patient(5), stop_after=1))) == 1
         ticker.run_once()
         clock.forward(hours=1)
         ticker.run_once()
@@ -389,7 +389,7 @@ def test_the_end_of_a_scheduled_run_is_told(
     with connect(database_url) as listening:
         listening.execute("LISTEN streamworkers_schedules")
         complete_run(connection, streams, run)
-        wait_until(lambda: list(listening.notifies(timeout=0.1, stop_after=1)), 60)
+        wait_until(lambda: list(listening.notifies(timeout=0.1, stop_after=1)), 5)
 
 
 def test_a_tick_that_is_decided_is_not_decided_again(add: Add, connection: Connection, clock: Clock) -> None:

@@ -21,10 +21,10 @@ def cache(database_url: str, connection: Connection) -> Iterator[UniverseCache]:
     opened = UniverseCache(lambda: connect(database_url, application="cache"))
     loop = ConnectionLoop("universe-cache", opened.follow)
     loop.start()
-    wait_until(lambda: opened.is_listening, 60)
+    wait_until(lambda: opened.is_listening, 10)
     yield opened
     loop.stop()
-    loop.join(patient(30))
+    loop.join(patient(10))
 
 
 def test_it_answers_what_the_database_answers(cache: UniverseCache, connection: Connection) -> None:
@@ -44,7 +44,7 @@ def test_it_rejects_what_the_database_rejects(cache: UniverseCache) -> None:
 
 def test_a_change_by_anybody_is_seen(cache: UniverseCache, connection: Connection) -> None:
     add_symbols(connection, "sp500", ["E"])
-    wait_until(lambda: cache.resolve("sp500") == ("A", "B", "C", "E"), 60)
+    wait_until(lambda: cache.resolve("sp500") == ("A", "B", "C", "E"), 5)
     connection.execute("DELETE FROM definition_groups WHERE name = 'nasdaq100'")
 
     def is_gone() -> bool:
@@ -54,7 +54,7 @@ def test_a_change_by_anybody_is_seen(cache: UniverseCache, connection: Connectio
             return True
         return False
 
-    wait_until(is_gone, 60)
+    wait_until(is_gone, 5)
 
 
 def test_while_it_cannot_listen_it_asks_and_it_listens_again(
@@ -62,8 +62,8 @@ def test_while_it_cannot_listen_it_asks_and_it_listens_again(
 ) -> None:
     connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cache'")
     add_symbols(connection, "sp500", ["F"])
-    wait_until(lambda: cache.resolve("sp500") == ("A", "B", "C", "F"), 60)
-    wait_until(lambda: cache.is_listening and cache.loads >= 2, 60)
+    wait_until(lambda: cache.resolve("sp500") == ("A", "B", "C", "F"), 5)
+    wait_until(lambda: cache.is_listening and cache.loads >= 2, 10)
     with connect(database_url) as other:
         assert cache.resolve_with(other, "sp500") == ("A", "B", "C", "F")
 
